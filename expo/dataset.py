@@ -1,0 +1,99 @@
+"""Self-explanations as a dataset folder: parquet and a card, read by `datasets.load_dataset`."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from expo.positives import LEAK_RULE
+from expo.records import RecordError, Run, write_atomic
+
+COLUMNS = {
+    "problem": "id of the problem in its task",
+    "question": "the question q",
+    "answer": "its ground-truth answer a*",
+    "level": "difficulty level, where the task has one",
+    "explanation": "the self-explanation c~, sampled from the question with a*, without its final-answer statement",
+    "completion": "(c~, a*) as scored: c~, the answer cue, a*, the end token",
+    "sampled_answer": "the answer that the sampled text itself gave",
+    "correct": "whether that answer is a*",
+    "tokens": "tokens of the completion",
+    "nll_sum": "-log pi(c~, a*|q), nats per sequence, under the plain question prompt, temperature 1",
+    "nll_per_token": "the same divided by the number of tokens",
+    "learning_signal": "log pi(a*|q, c~), nats",
+    "leak": "whether the explanation says that it was given the answer",
+    "truncated": "whether sampling met the token limit",
+    "steps": "arithmetic statements found in the explanation",
+    "steps_true": "how many of them are true",
+}
+_LICENCES = {"gsm8k": "mit", "math": "mit", "stories": "apache-2.0", "chain": "apache-2.0"}
+
+
+def write_dataset(run: Run, folder: Path) -> Path:
+    """Write the run's self-explanations to `folder` (README.md and data/train-00000-of-00001.parquet).
+
+    Raises:
+        RecordError: if the run has no self-explanations, or the folder holds anything but a dataset of this run.
+    """
+    samples = run.read("samples")
+    rows = samples[samples["source"] == "explanation"]
+    if rows.empty:
+        raise RecordError(f"{run.folder} has no self-explanations; measure it with explanation among its sources")
+    renamed = {"reference": "answer", "cot": "explanation", "text": "completion", "answer": "sampled_answer"}
+    frame = rows.rename(columns=renamed)[list(COLUMNS)]
+    sink = io.BytesIO()
+    frame.to_parquet(sink, index=False)
+    parquet = folder / "data" / "train-00000-of-00001.parquet"
+    if folder.exists() and any(folder.iterdir()) and not _same(parquet, sink.getvalue()):
+        raise RecordError(f"{folder} is not empty and holds something else; choose another --dataset")
+    write_atomic(parquet, sink.getvalue())
+    write_atomic(folder / "README.md", card(run, frame))
+    return folder
+
+
+def _same(parquet: Path, data: bytes) -> bool:
+    return parquet.is_file() and parquet.read_bytes() == data
+
+
+def card(run: Run, frame: pd.DataFrame) -> str:
+    """The dataset card: what the rows are, how they were made, their counts and licence."""
+    recipe, facts = run.recipe(), run.environment()
+    licence = _LICENCES.get(recipe["task"], "other")
+    head = {"license": licence, "task_categories": ["text-generation"], "tags": ["self-explanation", "expo"]}
+    counts = {
+        "rows": len(frame),
+        "problems": frame["problem"].nunique(),
+        "samples per problem": recipe["samples"],
+        "own answer is a*": int(frame["correct"].sum()),
+        "say that they were given the answer": int(frame["leak"].sum()),
+        "met the token limit": int(frame["truncated"].sum()),
+    }
+    toy = "\n**A toy.** These rows show a mechanism; they are no evidence for effects on real tasks.\n" if facts.get("toy") else ""
+    lines = [
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
+        f"# Self-explanations of {recipe['policy']} on {recipe['task']}\n{toy}",
+        "A self-explanation is what a model writes when it is shown a question with its answer (ExPO, Zhou et al. 2025).",
+        f"\nQuestions: {facts['task']}. Weights: {facts.get('weights', recipe['policy'])}. Licence of the questions: "
+        f"{licence}{' (state that of your own data)' if licence == 'other' else ''}; "
+        "the model's licence applies to what it wrote.",
+        "\n## Counts\n",
+        *(f"- {name}: {value}" for name, value in counts.items()),
+        "\n## Columns\n",
+        *(f"- `{name}`: {text}" for name, text in COLUMNS.items()),
+        f"\nA leak is counted if {LEAK_RULE}.",
+        "\n## Recipe\n\n```yaml",
+        yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True) + "```\n",
+    ]
+    return "\n".join(lines)
+
+
+def push(folder: Path, repo: str) -> None:
+    """Push a dataset folder to the hub, private until its owner says otherwise."""
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
+    api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset")

@@ -1,0 +1,1 @@
+"""Measure positives: NLL, learning signal, and the verdicts that they support."""

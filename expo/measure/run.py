@@ -1,0 +1,219 @@
+"""`measure`: problems in, a record of scored positives out, resumable at every chunk of problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from expo.grading import Checker, TextChecker, checker_for
+from expo.grading.answers import Status
+from expo.measure.recipe import MeasureRecipe
+from expo.measure.verdict import summary
+from expo.policies.policy import Policy, PolicyError, load_policy
+from expo.policies.sampling import sample
+from expo.policies.scoring import Score, score
+from expo.positives import Positive, from_expert, from_sample, is_leak, requests
+from expo.records import TABLES, Run
+from expo.tasks import Task, load_task
+from expo.tasks.problem import Problem, Skip
+
+Frames = dict[str, pd.DataFrame]
+
+
+def measure(recipe: MeasureRecipe, folder: Path | str, *, progress: bool = True) -> Run:
+    """Sample, build, grade and score positives; write the record; go on where an earlier call stopped.
+
+    Each chunk of problems is a fixed function of the recipe, so a resumed run holds the numbers of one that was
+    not interrupted.
+
+    Raises:
+        DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
+    """
+    checker: Checker | None = None
+    try:
+        if recipe.task != "chain":
+            checker = TextChecker()
+        task = _load(recipe, checker)
+        checker = checker or checker_for(task)
+        run = Run.start(folder, recipe.resolved(), seed=recipe.seed, **_facts(recipe, task))
+        if run.has("samples"):
+            return run
+        chunks = [task.problems[i : i + recipe.chunk] for i in range(0, len(task.problems), recipe.chunk)]
+        names = [f"{i:04d}" for i in range(len(chunks))]
+        done = run.parts("samples")
+        per_problem = 2 * sum(recipe.counts.values()) + ("expert" in recipe.sources)
+        with tqdm(
+            desc=f"{recipe.policy} on {task.name}",
+            total=len(task.problems) * per_problem,
+            initial=sum(len(c) for c, n in zip(chunks, names, strict=True) if n in done) * per_problem,
+            unit="step",
+            disable=not progress,
+        ) as bar:
+            if todo := [(n, c) for n, c in zip(names, chunks, strict=True) if n not in done]:
+                policy = load(recipe)
+                for name, problems in todo:
+                    frames = _chunk(recipe, policy, checker, problems, task.problems, bar.update)
+                    # The table that says a part is done comes last.
+                    run.write("skips", frames["skips"], name)
+                    run.write("samples", frames["samples"], name)
+        _merge(run, names, task.skipped)
+        return run
+    finally:
+        if checker is not None:
+            checker.close()
+
+
+def load(recipe: MeasureRecipe) -> Policy:
+    """The recipe's policy.
+
+    Raises:
+        PolicyError: if a toy policy is asked to read text, or another policy the toy task.
+    """
+    policy = load_policy(
+        recipe.policy,
+        recipe.resolved_prompts(),
+        device=recipe.device,
+        dtype=recipe.dtype,
+        trust_remote_code=recipe.trust_remote_code,
+    )
+    if policy.is_toy != (recipe.task == "chain"):
+        raise PolicyError(
+            f"policy {recipe.policy!r} and task {recipe.task!r} do not go together: tiny knows the words of chain only, "
+            "and chain's problems are written in them"
+        )
+    return policy
+
+
+def _load(recipe: MeasureRecipe, checker: Checker | None) -> Task:
+    can_parse = checker.can_parse if isinstance(checker, TextChecker) else None
+    return load_task(
+        recipe.task,
+        data=recipe.data,
+        split=recipe.split,
+        problems=recipe.problems,
+        levels=recipe.levels,
+        seed=recipe.seed,
+        can_parse=can_parse,
+    )
+
+
+def _facts(recipe: MeasureRecipe, task: Task) -> dict[str, object]:
+    return {
+        "task": task.source or task.name,
+        "toy": task.is_toy,
+        "problems": len(task.problems),
+        "policy": recipe.policy,
+    }
+
+
+def _chunk(
+    recipe: MeasureRecipe,
+    policy: Policy,
+    checker: Checker,
+    problems: Sequence[Problem],
+    others: Sequence[Problem],
+    on_step: Callable[[], object],
+) -> Frames:
+    """Everything about some problems: sampled together, graded, scored together."""
+    skips: list[Skip] = []
+    wanted = []
+    for p in problems:
+        asked = requests(policy, p, others, recipe.counts, recipe.max_new_tokens, recipe.seed)
+        longest = max((len(r.prompt_ids) + r.max_new_tokens for _, _, r in asked), default=0)
+        if longest > policy.context:
+            skips.append(Skip(p.where or p.id, "question", f"{longest} tokens exceed the context of {policy.context}"))
+            continue
+        wanted += [(p, *a) for a in asked]
+    completions = sample(
+        policy,
+        [request for *_, request in wanted],
+        temperature=recipe.temperature,
+        seed=recipe.seed,
+        rows=recipe.rows,
+        on_finished=lambda _: on_step(),
+    )
+    positives = [
+        from_sample(policy, problem, source, k, hint, completion, checker)
+        for (problem, source, hint, _), group in zip(wanted, completions, strict=True)
+        for k, completion in enumerate(group)
+    ]
+    grades = checker.grade([(p.problem, p.text) for p in positives])
+    rows = list(zip(positives, grades, strict=True))
+    if "own_correct" in recipe.sources:
+        rows += [
+            (_as_own_correct(policy, p, checker), g) for p, g in rows if p.source == "own" and g.status == Status.CORRECT
+        ]
+    if "expert" in recipe.sources:
+        experts, skipped = _experts(policy, problems)
+        rows += [(p, None) for p in experts]
+        skips += skipped
+    scores = score(policy, [p.scored for p, _ in rows], on_scored=lambda _: on_step())
+    table = [
+        _row(policy, checker, p, s, g.status.value if g else "", (g.extracted if g else None) or "")
+        for (p, g), s in zip(rows, scores, strict=True)
+    ]
+    return {"samples": pd.DataFrame(table, columns=list(TABLES["samples"])), "skips": _skip_frame(skips)}
+
+
+def _as_own_correct(policy: Policy, p: Positive, checker: Checker) -> Positive:
+    assert p.sampled is not None
+    return from_sample(policy, p.problem, "own_correct", p.index, "", p.sampled, checker)
+
+
+def _experts(policy: Policy, problems: Sequence[Problem]) -> tuple[list[Positive], list[Skip]]:
+    kept, skips = [], []
+    for p in problems:
+        if p.expert_cot is None:
+            skips.append(Skip(p.where or p.id, "expert_cot", "none; the problem is measured without it"))
+            continue
+        positive = from_expert(policy, p)
+        tokens = len(positive.scored.prompt) + len(positive.scored.completion)
+        if tokens > policy.context:
+            skips.append(Skip(p.where or p.id, "expert_cot", f"{tokens} tokens exceed the context of {policy.context}"))
+        else:
+            kept.append(positive)
+    return kept, skips
+
+
+def _row(policy: Policy, checker: Checker, p: Positive, s: Score, status: str, answer: str) -> dict[str, object]:
+    steps = checker.steps(p.problem, p.cot_text)
+    return {
+        "problem": p.problem.id,
+        "level": p.problem.level,
+        "source": p.source,
+        "index": p.index,
+        "question": p.problem.question,
+        "reference": p.problem.answer,
+        "hint": p.hint,
+        "text": policy.decode(p.scored.completion),
+        "cot": p.cot_text,
+        "answer": answer,
+        "tokens": len(p.scored.completion),
+        "cot_tokens": p.scored.cot,
+        "answer_tokens": len(p.scored.answer),
+        "nll_sum": s.nll_sum,
+        "nll_per_token": s.nll_per_token,
+        "nll_cot": float(-s.completion[: p.scored.cot].sum()),
+        "learning_signal": s.learning_signal,
+        "status": status,
+        "correct": status == Status.CORRECT if status else None,
+        "truncated": p.sampled.truncated if p.sampled else False,
+        "leak": is_leak(p.text, checker) if p.sampled else False,
+        "steps": len(steps),
+        "steps_true": sum(true for _, true in steps),
+    }
+
+
+def _skip_frame(skips: Sequence[Skip]) -> pd.DataFrame:
+    return pd.DataFrame([vars(s) for s in skips], columns=list(TABLES["skips"]))
+
+
+def _merge(run: Run, names: Sequence[str], skipped: Sequence[Skip]) -> None:
+    samples = pd.concat([run.read("samples", n) for n in names], ignore_index=True)
+    skips = pd.concat([_skip_frame(skipped), *(run.read("skips", n) for n in names)], ignore_index=True)
+    run.write("skips", skips)
+    run.write("metrics", summary(samples))
+    run.write("samples", samples)

@@ -1,0 +1,70 @@
+"""A record in the terminal: Table 1's verdicts, counts, and the judge's votes."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from expo.measure.verdict import bootstrap, by_problem, table1
+from expo.records import Run
+
+NAMES = {
+    "own": "own CoT c",
+    "explanation": "self-explanation c~",
+    "expert": "expert CoT c_E",
+    "own_correct": "own correct rollout",
+    "wrong_explanation": "explanation of a wrong answer",
+    "nonsense": "nonsense prefix",
+}
+MARKS = {"holds": "✓ holds", "fails": "✗ fails", "undecided": "? undecided"}
+
+
+def show(run: Run) -> str:
+    """Means and verdicts of a measurement, as text."""
+    samples, recipe, environment = run.read("samples"), run.recipe(), run.environment()
+    toy = " (a toy: it shows a mechanism, no effect size)" if environment.get("toy") else ""
+    lines = [
+        "",
+        f"{recipe['policy']} on {recipe['task']}{toy}: {samples['problem'].nunique()} problems, "
+        f"k = {recipe['samples']}, temperature {recipe['temperature']}, seed {recipe['seed']}",
+        "",
+        f"{'positive':<31}{'n':>5}{'tokens':>8}{'NLL/seq':>9}{'NLL/tok':>9}{'signal':>9}{'right':>7}{'cut':>6}{'leak':>6}",
+    ]
+    for source, rows in samples.groupby("source", sort=False):
+        means = {q: bootstrap(by_problem(samples, str(source), q).dropna().to_numpy()).mean for q in _COLUMNS}
+        right = "-" if rows["correct"].isna().all() else f"{rows['correct'].mean():.2f}"
+        lines.append(
+            f"{NAMES[str(source)]:<31}{len(rows):>5}{means['tokens']:>8.0f}{means['nll_sum']:>9.1f}"
+            f"{means['nll_per_token']:>9.3f}{means['learning_signal']:>9.2f}{right:>7}"
+            f"{rows['truncated'].mean():>6.2f}{rows['leak'].mean():>6.2f}"
+        )
+    lines += ["", "Table 1, measured (difference of means with 95 % bootstrap interval by problem, nats):"]
+    for c in table1(samples):
+        unit = {"nll_sum": "per sequence", "nll_per_token": "per token"}.get(c.quantity, "")
+        lines.append(
+            f"  {NAMES[c.source]:<30} {c.property} {unit}".ljust(66)
+            + f"{MARKS[c.verdict]:<12} {c.difference} against {NAMES[c.reference]}, n = {c.difference.n}"
+        )
+    lines += ["", *_skipped(run), f"record: {run.folder}"]
+    return "\n".join(lines)
+
+
+_COLUMNS = ("tokens", "nll_sum", "nll_per_token", "learning_signal")
+
+
+def _skipped(run: Run) -> list[str]:
+    skips = run.read("skips")
+    if skips.empty:
+        return []
+    lines = [f"skipped: {len(skips)}"]
+    lines += [f"  {s.where}: {s.field}: {s.reason}" for s in skips.head(5).itertuples()]
+    if len(skips) > 5:
+        lines.append(f"  ... all of them in {run.path('skips.parquet')}")
+    return lines
+
+
+def pairs(samples: pd.DataFrame) -> pd.DataFrame:
+    """The first own CoT and the first self-explanation of each problem that has both, by problem."""
+    first = samples[samples["index"] == 0].set_index("problem")
+    own = first[first["source"] == "own"][["question", "reference", "text"]]
+    explanation = first[first["source"] == "explanation"]["text"].rename("explanation")
+    return own.join(explanation, how="inner").reset_index()

@@ -1,0 +1,1 @@
+"""Policies: load one, its prompts, sampling from it, scoring under it."""

@@ -1,0 +1,169 @@
+"""Batched sampling: prompts are run once for all their samples, and a finished row makes room for a new one.
+
+Each sample draws its uniforms from its own stream, named by (seed, request key, sample index): what is sampled
+does not depend on which requests are sampled beside it, up to rounding in the logits.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from expo.policies.cache import RowCache, forward, left_padded
+from expo.policies.policy import Policy
+
+MAX_PREFILL_TOKENS = 4096
+
+
+class ContextError(ValueError):
+    """A prompt that leaves no room in the policy's context."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """`n` samples of one prompt. `key` names the random streams; `max_new_tokens` counts the end token."""
+
+    key: str
+    prompt_ids: Sequence[int]
+    n: int
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Sampled token ids as sampled, the end token included if it was reached; `truncated` if it was not."""
+
+    ids: tuple[int, ...]
+    truncated: bool
+
+
+@dataclass
+class _Row:
+    request: int
+    index: int
+    uniforms: np.ndarray
+    ids: list[int] = field(default_factory=list)
+
+
+@torch.inference_mode()
+def sample(
+    policy: Policy,
+    requests: Sequence[Request],
+    *,
+    temperature: float,
+    seed: int,
+    rows: int = 64,
+    on_finished: Callable[[Completion], object] | None = None,
+) -> list[list[Completion]]:
+    """Sample every request from the whole softmax (top_p = 1, top_k = 0, no penalty) at `temperature`.
+
+    A temperature of 0 is greedy. At most `rows` samples are decoded at a time. The model's own generation
+    config is not consulted, except for its end tokens.
+
+    Raises:
+        ValueError: for a negative temperature.
+        ContextError: if a prompt with its `max_new_tokens` does not fit the policy's context.
+        FloatingPointError: if a logit is NaN or infinite; the request's key is named.
+    """
+    if not temperature >= 0 or temperature == float("inf"):
+        raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
+    for r in requests:
+        if len(r.prompt_ids) + r.max_new_tokens > policy.context:
+            raise ContextError(
+                f"{r.key}: prompt of {len(r.prompt_ids)} tokens and {r.max_new_tokens} new ones exceed the "
+                f"context of {policy.name} ({policy.context}); lower --max-new-tokens or drop the problem"
+            )
+    out: list[list[Completion | None]] = [[None] * r.n for r in requests]
+    # Long prompts first: rows that run together then have prompts of like length, and little padding.
+    order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prompt_ids), i))
+    waiting = iter([(i, k) for i in order for k in range(requests[i].n)])
+    live: list[_Row] = []
+    cache: RowCache | None = None
+    logits: Tensor | None = None
+    exhausted = False
+    while True:
+        # Refilling copies the cache once, so it waits until half the rows are free.
+        if not exhausted and len(live) <= rows // 2:
+            fresh = _take(waiting, rows - len(live), requests, seed)
+            exhausted = len(fresh) < rows - len(live)
+            if fresh:
+                cache, logits = _join(policy, requests, fresh, cache, logits)
+                live += fresh
+        if not live:
+            break
+        assert cache is not None
+        assert logits is not None
+        ids = _draw(logits, live, temperature, requests)
+        alive = []
+        for i, (row, token) in enumerate(zip(live, ids, strict=True)):
+            row.ids.append(token)
+            ended = token in policy.eos_ids
+            if not ended and len(row.ids) < requests[row.request].max_new_tokens:
+                alive.append(i)
+                continue
+            done = Completion(tuple(row.ids), truncated=not ended)
+            out[row.request][row.index] = done
+            if on_finished:
+                on_finished(done)
+        if len(alive) < len(live):
+            live = [live[i] for i in alive]
+            if not live:
+                cache = logits = None
+                continue
+            cache = cache.take(torch.tensor(alive, device=policy.device))
+        last = torch.tensor([[row.ids[-1]] for row in live], device=policy.device)
+        logits = forward(policy.model, last, torch.ones_like(last, dtype=torch.bool), cache, 1)[:, -1]
+    return [[c for c in cs if c is not None] for cs in out]
+
+
+def _take(waiting: Iterator[tuple[int, int]], n: int, requests: Sequence[Request], seed: int) -> list[_Row]:
+    rows = []
+    for i, k in waiting:
+        stream = np.random.default_rng([seed, zlib.crc32(requests[i].key.encode()), k])
+        rows.append(_Row(i, k, stream.random(requests[i].max_new_tokens)))
+        if len(rows) == n:
+            break
+    return rows
+
+
+def _join(
+    policy: Policy, requests: Sequence[Request], fresh: list[_Row], cache: RowCache | None, logits: Tensor | None
+) -> tuple[RowCache, Tensor]:
+    """Run the prompts of new rows, each once, and put the rows below those that are running."""
+    prompts = sorted({row.request for row in fresh}, key=[row.request for row in fresh].index)
+    while prompts:
+        width = len(requests[prompts[0]].prompt_ids)
+        part, prompts = prompts[: max(1, MAX_PREFILL_TOKENS // width)], prompts[max(1, MAX_PREFILL_TOKENS // width) :]
+        new = RowCache(policy.model)
+        ids, mask = left_padded([list(requests[i].prompt_ids) for i in part], 0, policy.device)
+        first = forward(policy.model, ids, mask, new, 1)[:, -1]
+        owner = torch.tensor([part.index(r.request) for r in fresh if r.request in part], device=policy.device)
+        new = new.take(owner)
+        if cache is None or logits is None:
+            cache, logits = new, first[owner]
+        else:
+            cache.append(new)
+            logits = torch.cat([logits, first[owner]])
+    assert cache is not None
+    assert logits is not None
+    return cache, logits
+
+
+def _draw(logits: Tensor, live: list[_Row], temperature: float, requests: Sequence[Request]) -> list[int]:
+    """One token a row by inverting the cumulative distribution at the row's next uniform."""
+    logits = logits.float()
+    if not bool(torch.isfinite(logits).all()):
+        bad = int((~torch.isfinite(logits)).any(-1).long().argmax())
+        raise FloatingPointError(f"{requests[live[bad].request].key}: a logit of the next token is not finite")
+    if temperature == 0:
+        return logits.argmax(-1).tolist()
+    cumulative = torch.softmax(logits / temperature, -1).double().cumsum(-1)
+    u = torch.tensor([row.uniforms[len(row.ids)] for row in live], dtype=torch.float64, device=logits.device)
+    # A token of probability 0 has an empty interval; `right` then steps over it.
+    at = torch.searchsorted(cumulative, u[:, None] * cumulative[:, -1:], right=True)
+    return at.squeeze(-1).clamp_max(logits.shape[-1] - 1).tolist()

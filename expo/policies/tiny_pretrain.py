@@ -1,0 +1,288 @@
+"""Pretraining of the toy policy `tiny`: recipe, model, tokenizer, data mixture, stop rule, training loop.
+
+One CPU thread, plain torch, deterministic: the recipe decides the weights bit for bit on one machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import torch
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from expo.tasks import chain
+from expo.tasks.problem import Problem
+
+# Smallest value of each criterion at which training stops; a limit of 0 is recorded, not asked for.
+STOP_RULE: dict[str, float] = {
+    "direct_l4": 0.2,
+    "hinted_l5": 0.85,
+    "hinted_l5_steps": 0.95,
+    "reads_own_l5": 0.9,
+    "reads_expert_l3": 0.9,
+    "reads_expert_l5": 0.9,
+    "direct_l5": 0.0,
+}
+# Lengths vary by four within a batch; a chunk is padded to its longest row only.
+CHUNKS = 4
+IDS = {word: i for i, word in enumerate(chain.VOCABULARY)}
+
+
+@dataclass(frozen=True)
+class TinyRecipe:
+    """Everything that decides the weights. `p_*` are probabilities; `*_levels` are shares of levels 1..5.
+
+    An example is a reading drill (CoT given, loss on the answer alone), else hinted (answer given, loss on
+    CoT and answer), else direct. Hinted and direct CoTs are in the own dialect but for `p_expert`.
+    """
+
+    seed: int = 0
+    hidden: int = 64
+    intermediate: int = 128
+    layers: int = 2
+    heads: int = 4
+    init_std: float = 0.05
+    steps: int = 1200
+    batch: int = 128
+    lr: float = 3e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    warmup: int = 50
+    clip: float = 1.0
+    p_reading: float = 0.2
+    p_reading_expert: float = 0.6
+    reading_levels: tuple[float, ...] = (0.1, 0.15, 0.25, 0.25, 0.25)
+    p_hinted: float = 0.45
+    hinted_levels: tuple[float, ...] = (0.2, 0.2, 0.2, 0.2, 0.2)
+    direct_levels: tuple[float, ...] = (0.36, 0.26, 0.23, 0.14, 0.01)
+    # Of direct examples: long but easy chains (1..6 unknowns, factors 2..8) ...
+    p_drill: float = 0.2
+    # ... and, where the chain is short (up to 3 unknowns), the expert's dialect.
+    p_expert: float = 0.03
+    check_from: int = 300
+    check_every: int = 50
+    check_n: int = 128
+
+
+def recipe_hash(recipe: TinyRecipe) -> str:
+    """16 hex digits of a hash of the recipe, the task's definition and the stop rule."""
+    example = chain.Chain(4, ((8, 16), (8, 12)), "hag")
+    texts = [example.question, example.answer, *example.own_steps, *example.expert_steps]
+    task = [chain.VOCABULARY, chain.LEVELS, chain.SPLITS, texts]
+    text = json.dumps([asdict(recipe), task, STOP_RULE], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token per word, split at spaces. Without an unknown token, a word outside the vocabulary raises."""
+    words = Tokenizer(models.WordLevel(dict(IDS)))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    # Added, so that they are found with no space around them; not special, so that decoding keeps them.
+    words.add_tokens([AddedToken(mark, normalized=False) for mark in (chain.THINK, chain.ANSWER_CUE)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        bos_token=chain.BOS,
+        eos_token=chain.EOS,
+        pad_token=chain.PAD,
+        clean_up_tokenization_spaces=False,
+        model_max_length=256,
+    )
+
+
+def new_model(recipe: TinyRecipe) -> LlamaForCausalLM:
+    """An untrained model; its weights are drawn from torch's global generator."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(IDS),
+            hidden_size=recipe.hidden,
+            intermediate_size=recipe.intermediate,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            initializer_range=recipe.init_std,
+            max_position_embeddings=256,
+            tie_word_embeddings=False,
+            bos_token_id=IDS[chain.BOS],
+            eos_token_id=IDS[chain.EOS],
+            pad_token_id=IDS[chain.PAD],
+        )
+    )
+
+
+def _encode(text: str) -> list[int]:
+    return [IDS[word] for word in text.split()]
+
+
+def example(recipe: TinyRecipe, rng: random.Random) -> tuple[list[int], int]:
+    """A pretraining example of the `pretrain` split: token ids, and how many leading ones carry no loss."""
+
+    def of_level(shares: Sequence[float]) -> chain.Chain:
+        return chain.draw_from(rng, "pretrain", *chain.LEVELS[rng.choices(range(1, 6), shares)[0]])
+
+    if rng.random() < recipe.p_reading:
+        c = of_level(recipe.reading_levels)
+        steps = c.expert_steps if rng.random() < recipe.p_reading_expert else c.own_steps
+        prompt = [chain.BOS, c.question, chain.THINK, *steps, chain.ANSWER_CUE]
+        target = [c.answer, chain.EOS]
+    elif rng.random() < recipe.p_hinted:
+        c = of_level(recipe.hinted_levels)
+        prompt = [chain.BOS, c.question, "key", c.answer, chain.THINK]
+        target = [*c.own_steps, chain.ANSWER_CUE, c.answer, chain.EOS]
+    else:
+        is_drill = rng.random() < recipe.p_drill
+        c = (
+            chain.draw_from(rng, "pretrain", rng.randint(1, 6), 2, 8)
+            if is_drill
+            else of_level(recipe.direct_levels)
+        )
+        is_expert = len(c.steps) <= 3 and rng.random() < recipe.p_expert
+        prompt = [chain.BOS, c.question, chain.THINK]
+        target = [*(c.expert_steps if is_expert else c.own_steps), chain.ANSWER_CUE, c.answer, chain.EOS]
+    ids = _encode(" ".join(prompt))
+    return ids + _encode(" ".join(target)), len(ids)
+
+
+def _chunks(examples: list[tuple[list[int], int]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of like length together, as ids and labels. Right padding needs no mask under causal attention."""
+    ordered = sorted(examples, key=lambda e: len(e[0]))
+    size = math.ceil(len(ordered) / CHUNKS)
+    for i in range(0, len(ordered), size):
+        part = ordered[i : i + size]
+        width = len(part[-1][0])
+        ids = torch.tensor([e + [IDS[chain.PAD]] * (width - len(e)) for e, _ in part])
+        labels = torch.tensor([[-100] * skip + e[skip:] + [-100] * (width - len(e)) for e, skip in part])
+        yield ids, labels
+
+
+@torch.no_grad()
+def sample(
+    model: LlamaForCausalLM,
+    prompts: Sequence[str],
+    limit: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> list[str]:
+    """One completion per prompt from the whole softmax, up to `<eos>` (kept) or `limit` tokens.
+
+    Its own loop, so that what a stop rule saw does not change with the toolkit's sampler.
+
+    Raises:
+        ValueError: if the prompts differ in length (those of one level and kind do not).
+    """
+    rows = [_encode(p) for p in prompts]
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError("sample: prompts must be equally long; group them by level and kind of prompt")
+    ids, cache = torch.tensor(rows), None
+    columns: list[Tensor] = []
+    done = torch.zeros(len(rows), dtype=torch.bool)
+    while len(columns) < limit and not done.all():
+        out = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = out.past_key_values
+        ids = torch.multinomial((out.logits[:, -1] / temperature).softmax(-1), 1, generator=generator)
+        columns.append(ids[:, 0])
+        done |= ids[:, 0] == IDS[chain.EOS]
+    texts = (" ".join(chain.VOCABULARY[i] for i in row) for row in torch.stack(columns, 1).tolist())
+    return [before + end for before, end, _ in (text.partition(chain.EOS) for text in texts)]
+
+
+def solve(
+    model: LlamaForCausalLM, problems: Sequence[Problem], hinted: bool, temperature: float, seed: int
+) -> tuple[float, float]:
+    """Accuracy and share of steps right of one completion per problem; the problems are of one level."""
+    prompt = chain.hinted_prompt if hinted else chain.question_prompt
+    generator = torch.Generator().manual_seed(seed)
+    texts = sample(
+        model, [prompt(p) for p in problems], chain.token_limit(problems[0]), temperature, generator
+    )
+    pairs = list(zip(problems, texts, strict=True))
+    accuracy = sum(chain.check_answer(p, text) for p, text in pairs) / len(pairs)
+    return accuracy, sum(chain.share_right(p, text) for p, text in pairs) / len(pairs)
+
+
+@torch.no_grad()
+def reading(model: LlamaForCausalLM, problems: Sequence[Problem], expert: bool) -> float:
+    """Mean of `pi(a* | q, CoT)` over problems of one level, for the gold CoT of one dialect.
+
+    Probability of the answer and `<eos>` after the cue, at temperature 1, in 0..1.
+    """
+    rows, n = [], len(_encode(problems[0].answer)) + 1
+    for p in problems:
+        cot = p.expert_cot if expert else chain.own_cot(p)
+        rows.append(_encode(f"{chain.question_prompt(p)} {cot} {chain.ANSWER_CUE} {p.answer} {chain.EOS}"))
+    ids = torch.tensor(rows)
+    log_p = model(input_ids=ids, use_cache=False).logits[:, -n - 1 : -1].log_softmax(-1)
+    return log_p.gather(-1, ids[:, -n:, None]).sum((1, 2)).exp().mean().item()
+
+
+def criteria(model: LlamaForCausalLM, n: int) -> dict[str, float]:
+    """The stop rule's values on `n` problems per level of the `stop` split (direct T .7, hinted T .9)."""
+    l3, l4, l5 = (chain.load("stop", n, levels=[level]).problems for level in (3, 4, 5))
+    hinted, hinted_steps = solve(model, l5, hinted=True, temperature=0.9, seed=0)
+    return {
+        "direct_l4": solve(model, l4, hinted=False, temperature=0.7, seed=1)[0],
+        "hinted_l5": hinted,
+        "hinted_l5_steps": hinted_steps,
+        "reads_own_l5": reading(model, l5, expert=False),
+        "reads_expert_l3": reading(model, l3, expert=True),
+        "reads_expert_l5": reading(model, l5, expert=True),
+        "direct_l5": solve(model, l5, hinted=False, temperature=0.7, seed=2)[0],
+    }
+
+
+def missed(values: dict[str, float]) -> list[str]:
+    """The criteria below the stop rule's limits (or not a number); empty when the rule is met."""
+    return [name for name, least in STOP_RULE.items() if not values[name] >= least]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread, since the order of sums depends on their number; torch's global state is put back after."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def train(recipe: TinyRecipe) -> tuple[LlamaForCausalLM, list[dict[str, float]]]:
+    """Train until the stop rule is met or the steps are over; the model and the values of every check."""
+    torch.manual_seed(recipe.seed)
+    rng = random.Random(recipe.seed)
+    model = new_model(recipe)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay
+    )
+    checks: list[dict[str, float]] = []
+    bar = tqdm(range(1, recipe.steps + 1), desc=f"tiny, seed {recipe.seed}")
+    for step in bar:
+        rate = recipe.lr * min(1, step / recipe.warmup) * (1 + math.cos(math.pi * step / recipe.steps)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        examples = [example(recipe, rng) for _ in range(recipe.batch)]
+        n_targets = sum(len(ids) - skip for ids, skip in examples)
+        for ids, labels in _chunks(examples):
+            logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+            loss = functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
+            (loss / n_targets).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        if step == recipe.steps or (step >= recipe.check_from and step % recipe.check_every == 0):
+            values = criteria(model, recipe.check_n)
+            checks.append({"step": step, **values})
+            bar.set_postfix_str(" ".join(f"{name} {value:.2f}" for name, value in values.items()))
+            if not missed(values):
+                break
+    bar.close()
+    return model.eval(), checks

@@ -1,0 +1,162 @@
+"""Positives: own CoT `c`, self-explanation `c~`, expert CoT `c_E`, and the controls.
+
+Every positive but `own` is `(c, a*)`: its CoT, then the answer cue, `a*`, the closing mark and the end token. Its
+final answer is `a*` by construction, whatever the sampled text claimed. `own` is scored as it was sampled, with
+its own answer. The cue and the format of the answer are the same for all.
+
+| source | CoT |
+| --- | --- |
+| own | sampled from the question alone |
+| explanation | sampled from the question with `a*` (paper, Eq 7) |
+| expert | the data's worked solution |
+| own_correct | those of `own` whose answer was right |
+| wrong_explanation | sampled from the question with a wrong answer (`wrong_answer` says how it is made) |
+| nonsense | sampled from the question with a hint that says nothing |
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from expo.grading import Checker
+from expo.policies.policy import Policy
+from expo.policies.prompts import fill
+from expo.policies.sampling import Completion, Request
+from expo.policies.scoring import Sample
+from expo.tasks.problem import Problem
+
+SAMPLED = ("own", "explanation", "wrong_explanation", "nonsense")
+
+LEAK_RULE = (
+    "the text speaks of the answer as given ('the correct answer is given', 'given that the answer is', "
+    "'since/because/knowing the (correct) answer is', 'as stated in the answer', 'the provided answer'), "
+    "before its own final-answer statement; on the chain task: it contains the word 'key'"
+)
+_LEAK = re.compile(
+    r"\b(given|since|because|knowing|know|told|assum\w+)\b[^.\n]{0,30}\b(correct |right |final |true )?answer (is|was|of|equals)\b"
+    r"|\b(provided|given|stated|known) (correct |right |final )?answer\b"
+    r"|\banswer (is|was) (already )?(given|provided|known|stated)\b"
+    r"|\b(correct|right) answer\b[^.\n]{0,20}\bis\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Positive:
+    """One sample with its place in the data. `hint` is what the sampling prompt gave away, or empty."""
+
+    problem: Problem
+    source: str
+    index: int
+    hint: str
+    sampled: Completion | None
+    text: str  # the completion as sampled, or the expert CoT
+    cot_text: str
+    scored: Sample
+
+
+def wrong_answer(problem: Problem, others: Sequence[Problem], seed: int) -> str:
+    """A wrong answer of the same form as the right one, fixed by seed and problem.
+
+    A whole number is moved by 1 to 9 up or down (kept positive if it was); in a chain's list of names and values each
+    value is moved by 1 to 22 modulo 23; any other answer is replaced by that of another problem.
+
+    Raises:
+        ValueError: if the answer is no number and no other problem has a different one.
+    """
+    rng = random.Random(f"{seed}:{problem.id}")
+    if re.fullmatch(r"-?\d+", problem.answer):
+        value, shift = int(problem.answer), rng.randint(1, 9)
+        down = rng.random() < 0.5 and (value < 0 or value - shift > 0)
+        return str(value - shift if down else value + shift)
+    if re.fullmatch(r"([a-l] \d+ ?)+", problem.answer):
+        words = problem.answer.split()
+        return " ".join(w if i % 2 == 0 else str((int(w) + rng.randint(1, 22)) % 23) for i, w in enumerate(words))
+    pool = sorted({p.answer for p in others} - {problem.answer})
+    if not pool:
+        raise ValueError(f"{problem.where or problem.id}: no other answer to serve as a wrong one; drop wrong_explanation")
+    return rng.choice(pool)
+
+
+_NONSENSE = "ribbon quarry lantern mumble teapot oblong gravel whistle biscuit anvil meadow thimble walrus parcel".split()
+
+
+def nonsense_hint(problem: Problem, seed: int) -> str:
+    """A hint of the right length that says nothing: random words, or for a chain names and values of no unknown."""
+    rng = random.Random(f"nonsense:{seed}:{problem.id}")
+    if re.fullmatch(r"([a-l] \d+ ?)+", problem.answer):
+        free = [c for c in "abcdefghijkl" if c not in problem.question.split()]
+        return " ".join(f"{rng.choice(free)} {rng.randrange(23)}" for _ in range(len(problem.answer.split()) // 2))
+    return "The " + " ".join(rng.choices(_NONSENSE, k=5))
+
+
+def requests(
+    policy: Policy, problem: Problem, others: Sequence[Problem], counts: dict[str, int], max_new_tokens: int, seed: int
+) -> list[tuple[str, str, Request]]:
+    """What to sample for a problem: (source, hint, request) for each source with a count above 0."""
+    prompts = policy.prompts
+    out = []
+    for source in SAMPLED:
+        if not counts.get(source):
+            continue
+        hint = ""
+        if source == "own":
+            text = fill(prompts.question, question=problem.question)
+        elif source == "nonsense":
+            hint = nonsense_hint(problem, seed)
+            text = fill(prompts.nonsense, question=problem.question, nonsense=hint)
+        else:
+            hint = problem.answer if source == "explanation" else wrong_answer(problem, others, seed)
+            text = fill(prompts.explain, question=problem.question, answer=hint)
+        key = f"{problem.id}/{source}"
+        out.append((source, hint, Request(key, policy.prompt_ids(text), counts[source], max_new_tokens)))
+    return out
+
+
+def from_sample(
+    policy: Policy, problem: Problem, source: str, index: int, hint: str, completion: Completion, checker: Checker
+) -> Positive:
+    """The positive of a sampled completion: cut at its final-answer statement, closed with `a*` unless it is `own`."""
+    text = policy.decode(completion.ids)
+    cot = _cut(policy, completion.ids, text, checker.cot_end(text))
+    scored = _sample(policy, problem, f"{problem.id}/{source}/{index}", completion.ids[:cot])
+    if source == "own":
+        scored = Sample(scored.key, scored.prompt, completion.ids, cot, scored.cue, scored.answer)
+    return Positive(problem, source, index, hint, completion, text, policy.decode(completion.ids[:cot]), scored)
+
+
+def from_expert(policy: Policy, problem: Problem) -> Positive:
+    """The data's worked solution as a positive."""
+    assert problem.expert_cot is not None
+    cot = tuple(policy.encode(problem.expert_cot))
+    scored = _sample(policy, problem, f"{problem.id}/expert/0", cot)
+    return Positive(problem, "expert", 0, "", None, problem.expert_cot, problem.expert_cot, scored)
+
+
+def is_leak(text: str, checker: Checker) -> bool:
+    """Whether a CoT says that it was given the answer, by `LEAK_RULE`."""
+    cot = text[: checker.cot_end(text)]
+    return bool(_LEAK.search(cot)) or "key" in cot.split()
+
+
+def _sample(policy: Policy, problem: Problem, key: str, cot: tuple[int, ...]) -> Sample:
+    prompts = policy.prompts
+    cue = tuple(policy.encode(prompts.answer_cue))
+    # Encoded apart from the cue, so that the boundary is a token boundary for every arm.
+    answer = tuple(policy.encode(problem.answer)) + tuple(policy.encode(prompts.answer_end))
+    end = () if answer[-1] in policy.eos_ids else (policy.tokenizer.eos_token_id,)
+    prompt = tuple(policy.prompt_ids(fill(prompts.question, question=problem.question)))
+    return Sample(key, prompt, cot + cue + answer + end, len(cot), cue, answer)
+
+
+def _cut(policy: Policy, ids: Sequence[int], text: str, end: int) -> int:
+    """The number of leading tokens whose text lies within the first `end` characters, trailing space dropped."""
+    end = len(text[:end].rstrip())
+    low, high = 0, len(ids) - (bool(ids) and ids[-1] in policy.eos_ids)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if len(policy.decode(ids[:middle]).rstrip()) <= end else (low, middle - 1)
+    return low

@@ -1,0 +1,218 @@
+"""The run folder: the only thing that training, measuring and notebooks share.
+
+A run is `runs/<study>/<run>/` with `recipe.yaml` (resolved), `environment.json` (versions, commit, device, seed,
+where task and weights came from) and tables in parquet that plain pandas reads. Every file is written beside its
+place and renamed into it, so a reader or a killed run never leaves half a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+SCHEMA = 1
+# Kinds of positives, as `positives` tells them.
+SOURCES = ("own", "explanation", "expert", "own_correct", "wrong_explanation", "nonsense")
+_VERSION_KEY = b"expo.schema"
+
+# Column -> pandas dtype. Log-probabilities are in nats under the policy itself (temperature 1, question prompt).
+TABLES: dict[str, dict[str, str]] = {
+    "samples": {
+        "problem": "string",
+        "level": "Int64",
+        "source": "string",  # one of SOURCES
+        "index": "Int64",  # which of the problem's samples of this source
+        "question": "string",
+        "reference": "string",  # the ground-truth answer a*
+        "hint": "string",  # what the sampling prompt gave away: a*, the wrong answer, the nonsense; empty if none
+        "text": "string",  # (c, a) as scored
+        "cot": "string",  # c alone
+        "answer": "string",  # the answer the sampled text itself gives, before a* is put in its place
+        "tokens": "Int64",  # of (c, a), end token included
+        "cot_tokens": "Int64",
+        "answer_tokens": "Int64",  # of a* and its closing mark
+        "nll_sum": "Float64",  # -log pi(c, a|q)
+        "nll_per_token": "Float64",
+        "nll_cot": "Float64",  # -log pi(c|q)
+        "learning_signal": "Float64",  # log pi(a*|q, c)
+        "status": "string",  # of the sampled answer: correct, wrong, unparsed, timeout; empty for the expert
+        "correct": "boolean",
+        "truncated": "boolean",
+        "leak": "boolean",  # the text says that it was given the answer
+        "steps": "Int64",  # arithmetic statements found in the CoT
+        "steps_true": "Int64",
+    },
+    "skips": {"where": "string", "field": "string", "reason": "string"},
+    "metrics": {"step": "Int64", "name": "string", "value": "Float64"},
+    "votes": {
+        "problem": "string",
+        "order": "string",
+        "vote": "string",
+        "reply": "string",
+        "judge": "string",
+    },
+}
+
+
+class RecordError(ValueError):
+    """A record that is missing, damaged, of another version, or of another recipe; names the file and the mend."""
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Put a whole file in place at once; readers see the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_bytes(data.encode() if isinstance(data, str) else data)
+    draft.replace(path)
+
+
+class Run:
+    """One run folder."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    @classmethod
+    def start(cls, folder: Path | str, recipe: dict[str, Any], **facts: Any) -> Run:
+        """Begin a run, or go on with one of the same recipe.
+
+        Raises:
+            RecordError: if the folder holds a run of another recipe; the fields that differ are named.
+        """
+        run = cls(folder)
+        if run.path("recipe.yaml").exists():
+            held = run.recipe()
+            keys = sorted(set(held) | set(recipe))
+            if changed := [f"{k}: {held.get(k)!r} -> {recipe.get(k)!r}" for k in keys if held.get(k) != recipe.get(k)]:
+                raise RecordError(
+                    f"{run.folder} holds a run of another recipe ({'; '.join(changed)}). "
+                    "Choose another --output, or delete that folder if it is no longer needed."
+                )
+            return run
+        if run.folder.exists() and any(run.folder.iterdir()):
+            raise RecordError(f"{run.folder} is not empty and holds no run; choose another --output")
+        write_atomic(run.path("environment.json"), json.dumps(environment(**facts), indent=2) + "\n")
+        # Last, so that a folder with a recipe always has the rest.
+        write_atomic(run.path("recipe.yaml"), yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+        return run
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the run folder."""
+        return self.folder.joinpath(*parts)
+
+    def recipe(self) -> dict[str, Any]:
+        """The resolved recipe."""
+        return self._load("recipe.yaml", yaml.safe_load, yaml.YAMLError)
+
+    def environment(self) -> dict[str, Any]:
+        """Versions, commit, device, seed, and the provenance of task and weights."""
+        return self._load("environment.json", json.loads, json.JSONDecodeError)
+
+    def _load(self, name: str, parse: Any, error: type[Exception]) -> dict[str, Any]:
+        path = self.path(name)
+        try:
+            held = parse(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RecordError(f"{self.folder} is no run: it has no {name}") from None
+        except (error, UnicodeDecodeError) as cause:
+            raise RecordError(f"{path} is damaged ({cause}); delete the run folder and run it again") from cause
+        if not isinstance(held, dict):
+            raise RecordError(f"{path} is damaged (no mapping); delete the run folder and run it again")
+        return held
+
+    def has(self, table: str) -> bool:
+        """Whether the table is complete (parts of it do not count)."""
+        return self.path(f"{table}.parquet").exists()
+
+    def write(self, table: str, frame: pd.DataFrame, part: str | None = None) -> None:
+        """Write a table, or one named part of it, with its schema version inside the file.
+
+        Raises:
+            RecordError: if a column is missing, unknown, or does not fit its type.
+        """
+        columns = TABLES[table]
+        if set(frame.columns) != set(columns):
+            missing, unknown = set(columns) - set(frame.columns), set(frame.columns) - set(columns)
+            raise RecordError(f"{table}: missing columns {sorted(missing)}, unknown columns {sorted(unknown)}")
+        try:
+            frame = frame[list(columns)].astype(columns)
+        except (TypeError, ValueError) as cause:
+            raise RecordError(f"{table}: {cause}") from cause
+        content = pa.Table.from_pandas(frame, preserve_index=False)
+        content = content.replace_schema_metadata({**(content.schema.metadata or {}), _VERSION_KEY: str(SCHEMA).encode()})
+        sink = pa.BufferOutputStream()
+        pq.write_table(content, sink)
+        write_atomic(self._file(table, part), sink.getvalue().to_pybytes())
+
+    def read(self, table: str, part: str | None = None) -> pd.DataFrame:
+        """Read a table or a part of it.
+
+        Raises:
+            RecordError: if it is missing, damaged, or of another schema version.
+        """
+        path = self._file(table, part)
+        try:
+            content = pq.read_table(path)
+        except FileNotFoundError:
+            hint = "; the run is not finished: run its command again" if self.path("parts").exists() else ""
+            raise RecordError(f"{path}: no such table{hint}") from None
+        except (pa.ArrowException, OSError) as cause:
+            raise RecordError(f"{path} is damaged ({cause}); delete it and run the command again") from cause
+        version = (content.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
+        if version != str(SCHEMA):
+            raise RecordError(
+                f"{path} has schema version {version}, this toolkit reads {SCHEMA}; "
+                "run it again, or read it with plain pandas.read_parquet"
+            )
+        if missing := [c for c in TABLES[table] if c not in content.column_names]:
+            raise RecordError(f"{path} lacks the columns {missing}; delete it and run the command again")
+        return content.to_pandas().astype(TABLES[table])
+
+    def parts(self, table: str) -> set[str]:
+        """Names of the parts of a table that are done."""
+        return {p.stem for p in self.path("parts", table).glob("*.parquet")}
+
+    def _file(self, table: str, part: str | None) -> Path:
+        return self.path(f"{table}.parquet") if part is None else self.path("parts", table, f"{part}.parquet")
+
+
+def environment(**facts: Any) -> dict[str, Any]:
+    """What a run ran on: versions, commit of the toolkit, machine, and the facts given."""
+    import torch
+
+    packages = ["torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "numpy", "pandas"]
+    return {
+        "schema": SCHEMA,
+        "python": platform.python_version(),
+        "packages": {p: metadata.version(p) for p in packages},
+        "expo": metadata.version("expo-toolkit"),
+        "commit": _commit(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **facts,
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the toolkit's checkout, `-dirty` if tracked files were changed; None when it is installed."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    try:
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+        if Path(top.stdout.strip()) != here.parent:
+            return None
+        head = subprocess.run([*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip()

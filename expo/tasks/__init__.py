@@ -1,0 +1,47 @@
+"""Tasks: problems with levels, answers and expert CoTs, one module a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from expo.tasks import chain, gsm8k, jsonl, math, stories
+from expo.tasks.problem import DataError, Problem, Skip, Task
+
+__all__ = ["TASKS", "DataError", "Problem", "Skip", "Task", "load_task"]
+
+TASKS = ("chain", "gsm8k", "math", "stories", "jsonl")
+CHAIN_PROBLEMS = 150
+
+
+def load_task(
+    name: str,
+    *,
+    data: str | None = None,
+    split: str = "test",
+    problems: int | None = None,
+    levels: Iterable[int] | None = None,
+    seed: int = 0,
+    can_parse: Callable[[str], bool] | None = None,
+) -> Task:
+    """Load a task by name and choose its problems (`Task.choose`).
+
+    `data` is the file of a `jsonl` task. `can_parse` drops problems whose answer no checker could compare.
+
+    Raises:
+        DataError: for an unknown task, a missing file or split, or no usable problem.
+    """
+    if name == "chain":
+        chosen = sorted(set(levels)) if levels else sorted(chain.LEVELS)
+        return chain.load(split, problems or CHAIN_PROBLEMS, seed=seed, levels=chosen)
+    if name == "jsonl":
+        if data is None:
+            raise DataError("task jsonl needs --data FILE.jsonl, one object a line with question and answer")
+        return jsonl.load(data, can_parse=can_parse).choose(problems, seed, levels)
+    if data is not None:
+        raise DataError(f"--data belongs to the task jsonl, not to {name}")
+    if name == "stories":
+        return stories.load().choose(problems, seed, levels)
+    if name in ("gsm8k", "math"):
+        module = gsm8k if name == "gsm8k" else math
+        return module.load(split).choose(problems, seed, levels)
+    raise DataError(f"no task named {name!r}; the tasks are {', '.join(TASKS)}")

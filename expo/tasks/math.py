@@ -1,0 +1,159 @@
+r"""MATH: competition problems in five levels and seven subjects (Hendrycks et al. 2021).
+
+The worked solutions have no marked end: the answer stands in a `\boxed{}` somewhere in the last sentences.
+Source: arXiv:2103.03874, under the MIT licence.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from expo.tasks.problem import Problem, Task
+from expo.tasks.source import Hub, Row, RowError, benchmark, collect, digest
+
+HUB = Hub("DigitalLearningGmbH/MATH-lighteval", "default", "0530c78699ea5e8eb5530600900e1f328b48acad")
+
+_OPEN = r"(?P<open>\\\[|\\\(|\\begin\{|\[asy\])"
+_CLOSE = r"(?P<close>\\\]|\\\)|\\end\{[^}]*\}|\[/asy\])"
+_PIECES = re.compile(
+    rf"(?P<escaped>\\[\\$])|{_OPEN}|{_CLOSE}|(?P<dollar>\$\$?)|(?P<stop>[.!?][)\"'”’]*(?=\s))|(?P<paragraph>\n\s*\n)"
+)
+_CAPITAL = re.compile(r"\s*[A-Z]")
+_RELATION = re.compile(r"[=<>]|\\(?:equiv|approx|cong|leq?|geq?|Rightarrow|implies|iff)(?![a-zA-Z])")
+_NAMED = re.compile(r"(?:^|[\s$(\[])\\?[A-Za-z]+\s*&?=\s*$")
+
+
+@dataclass(frozen=True)
+class _Box:
+    start: int
+    end: int
+    content: str
+
+
+def load(split: str = "test") -> Task:
+    r"""Read a split (train has 7,500 rows, test 5,000) from the folder EXPO_DATA if it is set, else the hub.
+
+    `level` is the 3 of "Level 3", `subject` the type, `answer` the content of the last `\boxed{}` as written.
+    The id is a hash of the question, so that a problem keeps its id in any subset. Skipped, besides malformed
+    rows: "Level ?", and solutions that box different answers (the three values asked for, say), where the
+    last box alone would be a wrong ground truth. What is kept of the solution is said at `expert_cot`.
+
+    Raises:
+        DataError: if the split is not there (test rows never stand in for train), the hub cannot be
+            reached, or no row is usable.
+    """
+    source, rows = benchmark("math", split, HUB)
+    return collect("math", source, rows, lambda row: _problem(row, split))
+
+
+def expert_cot(solution: str) -> str:
+    r"""The solution without its final-answer statement and without boxes.
+
+    The sentence of the first box ends the CoT; checks and second solutions after it are dropped. Where that
+    sentence only states the answer ("Hence there are $\boxed{12}$ ways.", "So $x=\boxed{2}$."), it goes too,
+    unless nothing stands before it. Where it is a step of its own, with a relation sign before the box
+    ("There are $100-82=\boxed{18}$ of them."), it stays, with `\boxed{X}` as X: the last step and its result
+    are reasoning, as they are in GSM8K's solutions and in what a model writes.
+
+    Raises:
+        RowError: if there is no box, or its brace never closes.
+    """
+    boxes = _boxes(solution)
+    starts = _sentence_starts(solution)
+    start = max(s for s in starts if s <= boxes[0].start)
+    end = min((s for s in starts if s >= boxes[0].end), default=len(solution))
+    before = solution[:start].strip()
+    lead = _NAMED.sub("", solution[start : boxes[0].start])
+    if before and not _RELATION.search(lead):
+        return before
+    kept, at = "", 0
+    for box in boxes:
+        if box.end <= end:
+            kept += solution[at : box.start] + box.content
+            at = box.end
+    return (kept + solution[at:end]).strip()
+
+
+def _problem(row: Row, split: str) -> Problem:
+    question, level, solution = row.text("problem"), row.text("level"), row.text("solution")
+    number = re.fullmatch(r"Level ([1-5])", level)
+    if not number:
+        raise RowError("level", f'{level!r} is none of "Level 1" to "Level 5"')
+    boxes = _boxes(solution)
+    answer = boxes[-1].content.strip()
+    if not answer:
+        raise RowError("solution", "the last \\boxed is empty")
+    if len({_bare(box.content) for box in boxes}) > 1:
+        values = ", ".join(box.content for box in boxes)
+        raise RowError(
+            "solution", f"boxes different answers ({values}), so the last one is not the whole answer"
+        )
+    return Problem(
+        id=f"math-{split}-{digest(question)}",
+        question=question,
+        answer=answer,
+        level=int(number[1]),
+        expert_cot=expert_cot(solution),
+        subject=row.optional_text("type"),
+        where=row.where,
+    )
+
+
+def _boxes(solution: str) -> list[_Box]:
+    r"""Every `\boxed{X}`, or `\boxed X` up to the next space or dollar; `\fbox` where there is no other."""
+    for command in ("boxed", "fbox"):
+        found: list[_Box] = []
+        for match in re.finditer(rf"\\{command}(?![a-zA-Z])\s*", solution):
+            if found and match.start() < found[-1].end:
+                continue
+            at = match.end()
+            if solution.startswith("{", at):
+                end = _closing_brace(solution, at)
+                content = solution[at + 1 : end - 1]
+            else:
+                content = re.split(r"[\s$]", solution[at:], maxsplit=1)[0].rstrip(".,")
+                end = at + len(content)
+            found.append(_Box(match.start(), end, content))
+        if found:
+            return found
+    raise RowError("solution", "no \\boxed answer")
+
+
+def _closing_brace(text: str, start: int) -> int:
+    """The position after the brace that closes the one at `start`; escaped braces count for nothing."""
+    depth = 0
+    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+        if depth == 0:
+            return match.end()
+    raise RowError("solution", "the brace of \\boxed never closes")
+
+
+def _bare(answer: str) -> str:
+    r"""An answer without what does not change its value: spaces, braces, `\left`, the kind of fraction."""
+    return re.sub(r"[\s{}]|\\[!,;]|\\(?:left|right)(?![a-z])|(?<=\\)[dt](?=frac)", "", answer)
+
+
+def _sentence_starts(text: str) -> list[int]:
+    """Where sentences start, outside formulas, environments and drawings; 0 is the first.
+
+    A sentence ends at its full stop, which in MATH often stands inside the formula that closes it, and at a
+    display, drawing or finished paragraph after which a capital letter follows.
+    """
+    depth, in_dollars, starts = 0, False, [0]
+    for piece in _PIECES.finditer(text):
+        what, before = piece.lastgroup, text[: piece.start()].rstrip()
+        if what == "open":
+            depth += 1
+        elif what == "dollar" and not in_dollars:
+            depth, in_dollars = depth + 1, True
+        elif what in ("close", "dollar"):
+            depth -= 1
+            in_dollars = in_dollars and what != "dollar"
+            display = what == "close" and (piece[0] == "[/asy]" or _CAPITAL.match(text, piece.end()))
+            if depth == 0 and (before.endswith((".", "!", "?")) or display):
+                starts.append(piece.end())
+        elif depth == 0 and (what == "stop" or (what == "paragraph" and before.endswith(tuple(".!?:)]$}")))):
+            starts.append(piece.end())
+    return starts

@@ -1,0 +1,79 @@
+"""The one `Problem` type that every task yields, and the `Task` that holds them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+
+class DataError(ValueError):
+    """Data that cannot be used at all; the message names the file, the line, the field and the mend."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with its ground-truth answer `a*` and, where the source has them, level and expert CoT.
+
+    `answer` is the canonical answer text: what is scored as `a*` and what a completion is graded against.
+    `expert_cot` is the worked solution `c_E` without its final-answer statement.
+    `where` names the source, as `file:line` where there is a file.
+    """
+
+    id: str
+    question: str
+    answer: str
+    level: int | None = None
+    expert_cot: str | None = None
+    subject: str | None = None
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A row of the source that was left out: where it stands, which field is at fault, and why."""
+
+    where: str
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.field}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Problems of one source. `kind` says how answers and steps are checked: "math" (text) or "chain" (toy)."""
+
+    name: str
+    problems: tuple[Problem, ...]
+    skipped: tuple[Skip, ...] = ()
+    kind: str = "math"
+    source: str = ""
+
+    @property
+    def is_toy(self) -> bool:
+        """Whether results on this task must be labelled a toy wherever they are shown."""
+        return self.kind == "chain"
+
+    def choose(self, n: int | None, seed: int = 0, levels: Iterable[int] | None = None) -> Task:
+        """The same `n` problems for the same seed, whatever the order or size of the source.
+
+        Problems are ranked by a hash of seed and id, so a larger `n` extends a smaller one.
+        The source's order is kept. `levels` keeps only problems of those levels.
+
+        Raises:
+            DataError: if no problem is left.
+        """
+        wanted = None if levels is None else set(levels)
+        pool = [p for p in self.problems if wanted is None or p.level in wanted]
+        if n is not None:
+            ranked = sorted(pool, key=lambda p: hashlib.sha256(f"{seed}:{p.id}".encode()).digest())
+            kept = {p.id for p in ranked[:n]}
+            pool = [p for p in pool if p.id in kept]
+        if not pool:
+            raise DataError(
+                f"{self.source or self.name}: no problem left (levels {sorted(wanted) if wanted else 'any'}, "
+                f"{len(self.problems)} read, {len(self.skipped)} skipped); widen --levels or mend the data"
+            )
+        return replace(self, problems=tuple(pool))
