@@ -6,6 +6,8 @@ that grows by half, so that a decoding step writes one column and does not copy 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -77,19 +79,34 @@ class RowCache(Cache):
         self.mask = torch.cat([self.mask, mask], dim=-1) if self.mask.numel() else mask
         return self.mask.long(), positions.clamp_min(0)
 
-    def take(self, rows: Tensor, keep_columns: bool = False) -> RowCache:
+    def take(self, rows: Tensor) -> RowCache:
         """A cache of these rows (some may be repeated); columns that all of them pad on the left are dropped."""
-        out = RowCache.__new__(RowCache)
         mask = self.mask[rows]
-        first = 0 if keep_columns else int(mask.any(0).long().argmax())
+        first = int(mask.any(0).long().argmax())
+        return self._with(mask[:, first:], lambda x: x[rows, :, first:])
+
+    def keep(self, mask: Tensor) -> RowCache:
+        """A cache without the tokens that `mask` (rows, columns) leaves out.
+
+        What is left is moved together at the right end: a hole would count as distance in a sliding window.
+        """
+        mask = mask & self.mask
+        order = mask.long().argsort(dim=1, stable=True)
+        index = order[:, None, :, None]
+        return self._with(
+            mask.gather(1, order), lambda x: x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3]))
+        )
+
+    def _with(self, mask: Tensor, change: Callable[[Tensor], Tensor]) -> RowCache:
+        out = RowCache.__new__(RowCache)
         layers = []
         for layer in self.layers:
             copy = _Layer()
             copy.lazy_initialization(layer.keys, layer.values)
-            copy.replace(layer.keys[rows, :, first:], layer.values[rows, :, first:])
+            copy.replace(change(layer.keys), change(layer.values))
             layers.append(copy)
         Cache.__init__(out, layers=layers)
-        out.mask = mask[:, first:]
+        out.mask = mask
         return out
 
     def append(self, other: RowCache) -> None:

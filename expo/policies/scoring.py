@@ -1,8 +1,8 @@
 """NLL and learning signal of a sample, from one pass over its tokens.
 
 The prompts of a batch are run once each and shared by their samples. A sample whose own answer is not `a*` gets
-its learning signal from a short branch on the same cache: the tokens after the CoT are masked, the answer cue
-and `a*` are read in their place.
+its learning signal from a short branch on the same cache: the tokens after the CoT are left out, the answer
+cue and `a*` are read in their place.
 """
 
 from __future__ import annotations
@@ -138,9 +138,10 @@ def _score_batch(policy: Policy, samples: list[Sample], cache: RowCache) -> list
     ]
     branched = [i for i, a in enumerate(answer) if a is None]
     if branched:
-        branch = cache.take(torch.tensor(branched, device=policy.device), keep_columns=True)
-        for row, i in enumerate(branched):
-            branch.mask[row, before + samples[i].cot :] = False
+        context = torch.ones_like(cache.mask)
+        for i, s in enumerate(samples):
+            context[i, before + s.cot :] = False
+        branch = cache.keep(context).take(torch.tensor(branched, device=policy.device))
         tails = [samples[i].cue + samples[i].answer for i in branched]
         last = [(samples[i].prompt + samples[i].completion[: samples[i].cot])[-1] for i in branched]
         inputs = [[first, *tail[:-1]] for first, tail in zip(last, tails, strict=True)]

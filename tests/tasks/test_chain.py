@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expo.tasks import chain
-from expo.tasks.problem import DataError
+from expo.tasks.problem import DataError, Problem
 
 chains = st.integers(1, 6).flatmap(
     lambda n: st.builds(
@@ -158,7 +158,7 @@ def test_parse_refuses_other_text(question: str) -> None:
 
 
 @given(problems)
-def test_gold_passes_in_both_dialects_within_the_limit(p: chain.Problem) -> None:
+def test_gold_passes_in_both_dialects_within_the_limit(p: Problem) -> None:
     n = len(chain.parse(p.question).steps)
     for cot in (chain.own_cot(p), p.expert_cot or ""):
         completion = f"{cot} <ans> {p.answer} <eos>"
@@ -173,13 +173,13 @@ def test_gold_passes_in_both_dialects_within_the_limit(p: chain.Problem) -> None
 
 
 @given(problems, st.booleans(), st.data())
-def test_one_wrong_word_in_the_cot_is_seen(p: chain.Problem, expert: bool, data: st.DataObject) -> None:
+def test_one_wrong_word_in_the_cot_is_seen(p: Problem, expert: bool, data: st.DataObject) -> None:
     cot = corrupt(data, (p.expert_cot or "") if expert else chain.own_cot(p))
     assert chain.share_right(p, f"{cot} <ans> {p.answer} <eos>") < 1
 
 
 @given(problems, st.data())
-def test_one_wrong_word_in_the_answer_is_seen(p: chain.Problem, data: st.DataObject) -> None:
+def test_one_wrong_word_in_the_answer_is_seen(p: Problem, data: st.DataObject) -> None:
     planted = corrupt(data, p.answer)
     # An end token cuts the answer short, which is as wrong; a second cue or a name changes it.
     assert not chain.check_answer(p, f"{chain.own_cot(p)} <ans> {planted} <eos>")

@@ -44,6 +44,11 @@ def test_answer_after_the_mark(data: Path, final: str, answer: str) -> None:
     assert gsm8k.load().problems[0].answer == answer
 
 
+def test_last_mark_counts(data: Path) -> None:
+    data.write_text(row(solution="#### 5 is a first guess."))
+    assert gsm8k.load().problems[0].answer == "6"
+
+
 def test_solution_of_nothing_but_the_answer_is_no_expert_cot(data: Path) -> None:
     data.write_text(row(solution=""))
     assert gsm8k.load().problems[0].expert_cot is None
@@ -102,9 +107,11 @@ def test_hub_rows_and_what_is_said_when_there_is_no_hub(tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     repo.mkdir()
     (repo / "README.md").write_text(
-        "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: test\n    path: rows.jsonl\n---\n"
+        "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: test\n    path: rows.jsonl\n"
+        "- config_name: torn\n  data_files:\n  - split: test\n    path: torn.jsonl\n---\n"
     )
     (repo / "rows.jsonl").write_text(f"{row()}\n{row(final='6')}\n{row(question='And 2 more?')}\n")
+    (repo / "torn.jsonl").write_text(row() + "\n{")
     code = f"""
 from expo.tasks import gsm8k, math
 from expo.tasks.problem import DataError
@@ -117,7 +124,7 @@ for load in (gsm8k.load, math.load):
 gsm8k.HUB = Hub({str(repo)!r}, "main")
 task = gsm8k.load("test")
 print([p.id for p in task.problems], task.problems[0].answer, *task.skipped)
-for split, config in (("train", "main"), ("test", "none")):
+for split, config in (("train", "main"), ("test", "none"), ("test", "torn")):
     gsm8k.HUB = Hub({str(repo)!r}, config)
     try:
         gsm8k.load(split)
@@ -137,4 +144,5 @@ for split, config in (("train", "main"), ("test", "none")):
     assert out.count("in offline mode (HF_HUB_OFFLINE)") >= 2
     assert f"['gsm8k-test-0', 'gsm8k-test-2'] 6 {repo}/main/test:1: answer: no line ####" in out
     assert f"{repo}, config main, split train: not read from the hub" in out
+    assert f"{repo}, config torn, split test: not read from the hub" in out
     assert f"{repo}, config none, split test: not read from the hub" in out

@@ -119,6 +119,10 @@ COTS = {
         r"We have $x=1.$  Then \[y = 2.\]The value is $\boxed{3}.$",
         r"We have $x=1.$  Then \[y = 2.\]",
     ),
+    "even where no capital letter follows": (
+        r"We have $x=1.$  the sum is $\boxed{3}$.",
+        r"We have $x=1.$",
+    ),
     "a display that a capital letter follows ends one": (
         "Add \\begin{align*}\na &= 1 \\\\[2pt]\nb &= 2\n\\end{align*}Thus we need $\\boxed{3}$.",
         "Add \\begin{align*}\na &= 1 \\\\[2pt]\nb &= 2\n\\end{align*}",
@@ -132,12 +136,12 @@ COTS = {
         "We add.\n\\begin{align*}\nx &= 1. \\\\\n\n&= 2.\n\\end{align*}",
     ),
     "a paragraph break in mid-sentence does not end one": (
-        "It is a sum. Then we see\n\n$$1+1=\\boxed{2}.$$",
-        "It is a sum. Then we see\n\n$$1+1=2.$$",
+        "It is a sum. Then we see\n\n$\\boxed{2}$.",
+        "It is a sum.",
     ),
     "dollars as money open no formula": (
-        r"It costs \$3. It is worth \$5. The gain is $\boxed{\$2}$.",
-        r"It costs \$3. It is worth \$5.",
+        r"It costs \$3. It is worth more. The gain is $\boxed{2}$ dollars.",
+        r"It costs \$3. It is worth more.",
     ),
     "decimals end nothing": (r"It is 3.5 of 7. That is half, or $\boxed{0.5}$.", "It is 3.5 of 7."),
 }

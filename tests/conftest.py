@@ -1,0 +1,85 @@
+"""Tiny real models, built on the spot: random weights, a byte-level tokenizer trained on a few lines, a chat template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from expo.policies.policy import Policy
+from expo.policies.prompts import TEXT
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LINES = ["The answer is \\boxed{12}. Think step by step.", "3 * 4 = 12 apples, so there are 12.", "Q: how many?\n\n"]
+SHAPES = {
+    "llama": {"tie_word_embeddings": False},
+    "llama-tied": {"tie_word_embeddings": True},
+    "qwen2": {"tie_word_embeddings": True},
+    "mistral": {"sliding_window": 8},
+}
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(
+        LINES, trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    )
+    made = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    made.chat_template = TEMPLATE
+    return made
+
+
+def build(shape: str = "llama", *, chat: bool = True, context: int = 512, dtype: torch.dtype = torch.float64) -> Policy:
+    """A policy of random weights whose next-token distributions are far from uniform."""
+    words = tokenizer()
+    if not chat:
+        words.chat_template = None
+    config = AutoConfig.for_model(
+        shape.split("-")[0],
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=context,
+        initializer_range=0.3,
+        eos_token_id=words.eos_token_id,
+        bos_token_id=None,
+        pad_token_id=None,
+        **SHAPES[shape],
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    return Policy(shape, model, words, TEXT, "random weights")
+
+
+@pytest.fixture(params=sorted(SHAPES))
+def any_policy(request: pytest.FixtureRequest) -> Policy:
+    return build(request.param)
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return build()
+
+
+@pytest.fixture(scope="session")
+def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy as a hub folder: what a user would name."""
+    folder = tmp_path_factory.mktemp("policy")
+    made = build(dtype=torch.float32)
+    made.model.save_pretrained(folder)
+    made.tokenizer.save_pretrained(folder)
+    return folder
