@@ -31,16 +31,18 @@ from expo.tasks.problem import Problem
 SAMPLED = ("own", "explanation", "wrong_explanation", "nonsense")
 
 LEAK_RULE = (
-    "the text speaks of the answer as given ('the correct answer is given', 'given that the answer is', "
-    "'since/because/knowing the (correct) answer is', 'as stated in the answer', 'the provided answer'), "
-    "before its own final-answer statement; on the chain task: it contains the word 'key'"
+    "the text reasons from the answer ('since/because/given that/knowing the answer is ...'), calls it given "
+    "('the provided answer', 'the answer is given'), or opens with it ('The correct answer is 18.' before anything "
+    "else); on the chain task: it contains the word 'key'"
 )
-_LEAK = re.compile(
+_REASONS_FROM = re.compile(
     r"\b(given|since|because|knowing|know|told|assum\w+)\b[^.\n]{0,30}\b(correct |right |final |true )?answer (is|was|of|equals)\b"
     r"|\b(provided|given|stated|known) (correct |right |final )?answer\b"
-    r"|\banswer (is|was) (already )?(given|provided|known|stated)\b"
-    r"|\b(correct|right) answer\b[^.\n]{0,20}\bis\b",
+    r"|\banswer (is|was) (already )?(given|provided|known|stated)\b",
     re.IGNORECASE,
+)
+_OPENS_WITH = re.compile(
+    r"\W*(so |yes,? |well,? )?(the )?(correct|right|final) answer\b[^.\n]{0,40}\b(is|=)[^\n]{1,40}?[.\n]\s*\S", re.IGNORECASE
 )
 
 
@@ -136,10 +138,9 @@ def from_expert(policy: Policy, problem: Problem) -> Positive:
     return Positive(problem, "expert", 0, "", None, problem.expert_cot, problem.expert_cot, scored)
 
 
-def is_leak(text: str, checker: Checker) -> bool:
-    """Whether a CoT says that it was given the answer, by `LEAK_RULE`."""
-    cot = text[: checker.cot_end(text)]
-    return bool(_LEAK.search(cot)) or "key" in cot.split()
+def is_leak(text: str) -> bool:
+    """Whether a sampled text says that it was given the answer, by `LEAK_RULE`."""
+    return bool(_REASONS_FROM.search(text) or _OPENS_WITH.match(text)) or "key" in text.split()
 
 
 def _sample(policy: Policy, problem: Problem, key: str, cot: tuple[int, ...]) -> Sample:

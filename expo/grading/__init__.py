@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -9,6 +10,11 @@ from expo.grading.answers import AnswerGrader, Grade, Status, extract
 from expo.grading.steps import check_steps
 from expo.tasks import chain
 from expo.tasks.problem import Problem, Task
+
+
+# "The final answer is:", a line with the box, and one closing remark.
+MAX_BREAKS = 3
+_BREAK = re.compile(r"[.!?][ \t]+(?=\S)|\s*\n\s*(?=\S)")
 
 
 class Checker(Protocol):
@@ -38,9 +44,11 @@ class TextChecker:
         return self._grader.can_parse(answer)
 
     def cot_end(self, text: str) -> int:
-        """See `Checker`."""
+        """See `Checker`. An answer that a longer text follows is no final statement: all of it is CoT."""
         found = extract(text)
-        return len(text) if found is None else found[1]
+        if found is None or len(_BREAK.findall(text, found[1])) > MAX_BREAKS:
+            return len(text)
+        return found[1]
 
     def grade(self, pairs: Sequence[tuple[Problem, str]], on_graded: Callable[[], object] | None = None) -> list[Grade]:
         """See `Checker`."""

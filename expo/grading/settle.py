@@ -40,6 +40,7 @@ _WRITING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\?[$€£¥]|\bUSD\b|\*\*", " "),
         (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle)(?![a-zA-Z])|(?<!\\)\\[,;:! ]|\\q?quad\b|~", " "),
         (r"\\[dtc]frac", r"\\frac"),
+        (r"\\frac\s*(\d|\\[a-zA-Z]+)\s*(\d|\\[a-zA-Z]+)", r"\\frac{\1}{\2}"),
         (r"\\(?:text(?:bf|it|rm|normal)?|math(?:rm|bf|it)|mbox)\s*\{([^{}]*)\}", r" \1 "),
         (r"\s+", " "),
         (r" ?(?:\\?%|\bper ?cent\b)", "%"),

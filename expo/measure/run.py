@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
 
-from expo.grading import Checker, TextChecker, checker_for
+from expo.grading import ChainChecker, Checker, TextChecker
 from expo.grading.answers import Status
 from expo.measure.recipe import MeasureRecipe
 from expo.measure.verdict import summary
@@ -32,17 +33,17 @@ def measure(recipe: MeasureRecipe, folder: Path | str, *, progress: bool = True)
     Raises:
         DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
     """
-    checker: Checker | None = None
-    try:
-        if recipe.task != "chain":
-            checker = TextChecker()
+    checker: Checker = ChainChecker() if recipe.task == "chain" else TextChecker()
+    with closing(checker):
         task = _load(recipe, checker)
-        checker = checker or checker_for(task)
-        run = Run.start(folder, recipe.resolved(), seed=recipe.seed, **_facts(recipe, task))
-        if run.has("samples"):
-            return run
         chunks = [task.problems[i : i + recipe.chunk] for i in range(0, len(task.problems), recipe.chunk)]
         names = [f"{i:04d}" for i in range(len(chunks))]
+        run = Run(folder)
+        # A finished run is returned as it is, without loading the policy; `start` checks that it is this recipe's.
+        policy = None if run.has("samples") else load(recipe)
+        run = Run.start(folder, recipe.resolved(), **_facts(recipe, task, policy))
+        if policy is None:
+            return run
         done = run.parts("samples")
         per_problem = 2 * sum(recipe.counts.values()) + ("expert" in recipe.sources)
         with tqdm(
@@ -52,18 +53,14 @@ def measure(recipe: MeasureRecipe, folder: Path | str, *, progress: bool = True)
             unit="step",
             disable=not progress,
         ) as bar:
-            if todo := [(n, c) for n, c in zip(names, chunks, strict=True) if n not in done]:
-                policy = load(recipe)
-                for name, problems in todo:
+            for name, problems in zip(names, chunks, strict=True):
+                if name not in done:
                     frames = _chunk(recipe, policy, checker, problems, task.problems, bar.update)
                     # The table that says a part is done comes last.
                     run.write("skips", frames["skips"], name)
                     run.write("samples", frames["samples"], name)
         _merge(run, names, task.skipped)
         return run
-    finally:
-        if checker is not None:
-            checker.close()
 
 
 def load(recipe: MeasureRecipe) -> Policy:
@@ -87,7 +84,7 @@ def load(recipe: MeasureRecipe) -> Policy:
     return policy
 
 
-def _load(recipe: MeasureRecipe, checker: Checker | None) -> Task:
+def _load(recipe: MeasureRecipe, checker: Checker) -> Task:
     can_parse = checker.can_parse if isinstance(checker, TextChecker) else None
     return load_task(
         recipe.task,
@@ -100,12 +97,16 @@ def _load(recipe: MeasureRecipe, checker: Checker | None) -> Task:
     )
 
 
-def _facts(recipe: MeasureRecipe, task: Task) -> dict[str, object]:
+def _facts(recipe: MeasureRecipe, task: Task, policy: Policy | None) -> dict[str, object]:
+    """What `environment.json` says of the inputs; device and dtype as they turned out."""
     return {
+        "seed": recipe.seed,
         "task": task.source or task.name,
         "toy": task.is_toy,
         "problems": len(task.problems),
-        "policy": recipe.policy,
+        "weights": policy.source if policy else None,
+        "device": str(policy.device) if policy else None,
+        "dtype": str(policy.model.dtype).removeprefix("torch.") if policy else None,
     }
 
 
@@ -201,7 +202,7 @@ def _row(policy: Policy, checker: Checker, p: Positive, s: Score, status: str, a
         "status": status,
         "correct": status == Status.CORRECT if status else None,
         "truncated": p.sampled.truncated if p.sampled else False,
-        "leak": is_leak(p.text, checker) if p.sampled else False,
+        "leak": is_leak(p.text) if p.sampled else False,
         "steps": len(steps),
         "steps_true": sum(true for _, true in steps),
     }

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 RESAMPLES = 10_000
+# Below this a percentile bootstrap is too narrow to decide anything.
+MIN_PROBLEMS = 10
 MEASUREMENTS = ("nll_sum", "nll_per_token", "nll_cot", "learning_signal", "tokens", "truncated", "leak", "correct")
 
 
@@ -29,7 +31,7 @@ class Comparison:
     """One cell of Table 1: `source` against `reference` in one quantity, over the problems that have both.
 
     `holds` means that the interval of the difference lies wholly on the property's side, `fails` that it lies
-    wholly on the other, `undecided` that it holds 0 or that there are fewer than 2 problems.
+    wholly on the other, `undecided` that it holds 0 or that there are fewer than `MIN_PROBLEMS` problems.
     """
 
     property: str
@@ -70,7 +72,7 @@ def compare(samples: pd.DataFrame, source: str, reference: str, quantity: str) -
 
 def verdict(difference: Interval, sign: int) -> str:
     """What an interval says of 'the difference has this sign'."""
-    if difference.n < 2:
+    if difference.n < MIN_PROBLEMS:
         return "undecided"
     low, high = sorted((sign * difference.low, sign * difference.high))
     return "holds" if low > 0 else "fails" if high < 0 else "undecided"

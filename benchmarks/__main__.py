@@ -1,0 +1,31 @@
+"""Run every benchmark and print a table: `python -m benchmarks [--problems N] [--new-tokens N]`."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks import sampling, scoring
+from expo.policies.policy import load_policy
+from expo.policies.prompts import TEXT
+from expo.tasks import load_task
+
+
+def main() -> None:
+    """Print each figure with the work that it was measured on."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--policy", default="smollm2-135m")
+    parser.add_argument("--problems", type=int, default=16)
+    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--new-tokens", type=int, default=200)
+    arguments = parser.parse_args()
+    policy = load_policy(arguments.policy, TEXT)
+    problems = load_task("stories", problems=arguments.problems).problems
+    for result in (
+        sampling.run(policy, problems, arguments.samples, arguments.new_tokens),
+        scoring.run(policy, problems, arguments.samples, arguments.new_tokens),
+    ):
+        print(result, flush=True)
+
+
+if __name__ == "__main__":
+    main()

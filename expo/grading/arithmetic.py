@@ -1,0 +1,345 @@
+"""Reading arithmetic in free text: tokens, values, and the recursive-descent parser that `steps` checks with.
+
+Values are exact fractions of bounded size; nothing is evaluated but what this grammar names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import isqrt
+from typing import NamedTuple
+
+MAX_BITS = 2048  # of a numerator or denominator
+MAX_EXPONENT = 64
+MAX_DIGITS = 100  # of a printed number
+MAX_UNIT_WORDS = 4
+
+PERCENT = Fraction(1, 100)
+OPERATORS = frozenset("+-*/^")
+OPERANDS = frozenset(("num", "(", "frac", "sqrt"))  # kinds of token that may begin a number
+
+# In this order: the first alternative that matches is the token.
+_GRAMMAR = (
+    ("stop", r"^[ \t]*[-*+•](?=\s)|\d+:\d+|[<>!:]=|[-=]{1,3}>|//|\\[{}]|\\q?quad\b"),
+    ("nl", r"\n|\\\\"),
+    ("word", r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it)|mbox)\s?\{[^{}\n]{0,100}\}"),
+    ("skip", r"\s|\*\*(?![\d(])|(?<![\d)])\*\*|\^ ?(?:\\circ\b|\{ ?\\circ ?\})|\\(?:boxed|left|right|displaystyle)\b"),
+    ("skip", r"\\[,;:! ]|\\?[$€£¥&]|[°`~]"),
+    ("=", r"==?|≈|≅|\\approx\b|\bequals\b"),
+    ("frac", r"\\[dtc]?frac"),
+    ("sqrt", r"\\sqrt|\bsqrt\b|√"),
+    ("num", r"\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+(?:\.{3}|…|\\l?dots)?)?|\.\d+"),
+    ("^", r"\^|\*\*"),
+    ("square", r"[²³]"),
+    ("*", r"[*×·⋅∙]|\\times\b|\\cdot\b|(?<=\d)[xX](?=\d)|\bmultiplied by\b"),
+    ("/", r"[/÷∕⁄]|\\div\b|\bdivided by\b"),
+    ("+", r"\+|\bplus\b"),
+    ("-", r"[-−–]|\bminus\b"),
+    ("%", r"\\?%|\bper ?cent\b"),
+    ("(", r"[(\[{]"),
+    (")", r"[)\]}]"),
+    ("word", r"(?!_)[^\W\d][\w'’]*"),
+    ("var", r"\\[a-zA-Z]+|_"),
+    ("stop", r"."),
+)
+_TOKEN = re.compile("|".join(f"(?P<k{i}>{pattern})" for i, (_, pattern) in enumerate(_GRAMMAR)), re.MULTILINE)
+# A calculator mark of GSM8K after an equals sign, "48/2 = <<48/2=24>>24", repeats the statement.
+_MARK = re.compile(r"(= {0,3}\\?\$? {0,3})(<<[^<>\n]{0,200}>>)")
+
+_SCALES = {
+    "cent": Fraction(1, 100),
+    "cents": Fraction(1, 100),
+    "hundred": Fraction(100),
+    "thousand": Fraction(1000),
+    "million": Fraction(10**6),
+    "billion": Fraction(10**9),
+}
+_UNIT_LETTERS = frozenset("aAImgshLlkKNJWV")
+# Short words that may touch a number ("5cm"); other short ones, as in "2ab", are variables.
+_TOUCHING = frozenset(
+    "cm mm km kg mg ml mL dl oz lb lbs hr hrs min sec ft yd mi mph kph am pm AM PM st nd rd th USD GB MB TB kW".split()
+)
+# Words that no quantity goes over: what follows them belongs to another phrase.
+_NO_UNITS = frozenset(
+    "and or then so but because which that if is are was were has have had to from for with when while as since of "
+    "in on at by less more fewer than gives he she they it we you i therefore thus plus minus times mod".split()
+)
+
+
+class NoValueError(Exception):
+    """The tokens are no arithmetic, or its value is out of bounds."""
+
+
+class Token(NamedTuple):
+    """A piece of text: `text[start:end]`, of a kind that `_GRAMMAR` names; "var" stands for a number unknown."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a number or expression is worth.
+
+    `unit` is the worth of its percent sign or scale word ("16 million"), which is part of `x` already.
+    `half` is how far `x` may be off: half a unit in the last digit of a lone decimal, else 0.
+    """
+
+    x: Fraction
+    unit: Fraction = Fraction(1)
+    operations: int = 0
+    half: Fraction = Fraction(0)
+
+    def times(self, factor: Fraction) -> Value:
+        """The same reading of a number that is `factor` times as large."""
+        return replace(self, x=self.x * factor, half=self.half * factor)
+
+
+def tokenize(text: str) -> list[Token]:
+    """All tokens of `text`, and one of kind "end"."""
+    text = _MARK.sub(lambda m: m[1] + " " * len(m[2]), text)
+    tokens: list[Token] = []
+    for match in _TOKEN.finditer(text):
+        kind = _GRAMMAR[int((match.lastgroup or "k0")[1:])][0]
+        before = tokens[-1] if tokens else Token("stop", "", -1, -1)
+        if kind == "skip" or (kind == "nl" and (before.kind in OPERATORS or before.kind == "=")):
+            continue
+        if kind == "=" and before.kind == "nl":
+            tokens.pop()
+        word = match[0]
+        if kind == "word":
+            if word.startswith("\\"):
+                word = word[word.index("{") + 1 : -1].strip()
+            elif _is_variable(word, before.end == match.start() and before.kind in ("num", ")")):
+                kind = "var"
+        tokens.append(Token(kind, word, match.start(), match.end()))
+    end = Token("end", "", len(text), len(text))
+    return [*map(_multiply, [end, *tokens], tokens, [*tokens[1:], end]), end]
+
+
+def _is_variable(word: str, touching: bool) -> bool:
+    if len(word) == 1:
+        return touching or word not in _UNIT_LETTERS
+    if "_" in word or any(map(str.isdigit, word)) or (word.isupper() and len(word) < 4):
+        return True
+    return touching and len(word) < 4 and word not in _TOUCHING
+
+
+def _multiply(before: Token, token: Token, after: Token) -> Token:
+    """ "2 x 3" and "2 times 3" multiply; "2x = 3" and "three times" do not."""
+    times = token.text in ("x", "X") and (before.end < token.start or after.kind == "num")
+    if (times or token.text == "times") and before.kind in ("num", ")", "%", "word") and after.kind in OPERANDS:
+        return token._replace(kind="*")
+    return token
+
+
+class Parser:
+    """Recursive descent over `tokens[at:end]`; it stops before the first token outside the expression.
+
+    With `over_units`, operators may follow the words after a number: "5 eggs + 3 eggs".
+    """
+
+    def __init__(self, tokens: list[Token], at: int, end: int, over_units: bool) -> None:
+        self.tokens = tokens
+        self.at = at
+        self.last = at
+        """Index of the last token that bears on the value."""
+        self._end = min(end, len(tokens) - 1)
+        self._over_units = over_units
+
+    def sum(self) -> Value:
+        """The value of product (('+' | '-') product)*.
+
+        Raises:
+            NoValueError: if there is none.
+        """
+        value = self._product()
+        while self._kind() in ("+", "-") and self._operand_at(self.at + 1):
+            sign = 1 if self._take().kind == "+" else -1
+            other = self._product()
+            # "25 + 10%" adds a tenth of 25.
+            is_share = other.unit == PERCENT != value.unit
+            term = other.x * value.x if is_share else other.x
+            value = _bounded(value.x + sign * term, value, other, value.unit if value.unit == other.unit else None)
+        return value
+
+    def _product(self) -> Value:
+        value = self._factor()
+        while True:
+            kind = self._kind()
+            if kind == "(" and self._touches():
+                value = _product(value, self._factor())
+            elif kind == "*" and self._operand_at(self.at + 1):
+                self._take()
+                value = _product(value, self._factor())
+            elif kind == "/" and self._operand_at(self.at + 1):
+                self._take()
+                value = _quotient(value, self._divisor())
+            elif (value.unit == PERCENT or value.operations) and (number := self._after_of()) is not None:
+                self.at = number
+                other = self._factor()
+                value = _bounded(value.x * other.x, value, other)
+            else:
+                return value
+
+    def _divisor(self) -> Value:
+        """A factor; in "25 / 1/3", where only the first slash stands apart, the whole fraction."""
+        apart = not self._touches()
+        value = self._factor()
+        if apart and self._kind() == "/" and self._kind(self.at + 1) == "num" and self._touches():
+            self._take()
+            value = _quotient(value, self._factor())
+        return value
+
+    def _factor(self) -> Value:
+        if self._kind() in ("-", "+"):
+            sign = -1 if self._take().kind == "-" else 1
+            value = self._factor()
+            return replace(value, x=sign * value.x)
+        value = self._atom()
+        if self._kind() == "square":
+            power = Value(Fraction(2 if self._take().text == "²" else 3))
+        elif self._kind() == "^" and self._operand_at(self.at + 1):
+            self._take()
+            power = self._factor()
+        else:
+            return self._with_unit(value)
+        if power.x.denominator != 1 or abs(power.x) > MAX_EXPONENT or (value.x == 0 and power.x < 0):
+            raise NoValueError
+        return self._with_unit(_bounded(value.x ** int(power.x), value, power))
+
+    def _atom(self) -> Value:
+        token = self._take()
+        if token.kind == "num":
+            value = self._mixed(token)
+        elif token.kind == "(":
+            value = self.sum()
+            self._take(")")
+        elif token.kind == "frac":
+            value = self._fraction()
+        elif token.kind == "sqrt" and self.tokens[self.at].text != "[":
+            value = _root(self._argument())
+        else:
+            raise NoValueError
+        unit = PERCENT if self._kind() == "%" else _SCALES.get(self.tokens[self.at].text.lower())
+        if unit is not None and self._kind() in ("%", "word"):
+            self._take()
+            value = replace(value.times(unit), unit=unit)
+        return value
+
+    def _mixed(self, token: Token) -> Value:
+        r"""A printed number, with the fraction that may follow: 1 1/2, 1 and 1/2, 1\frac{1}{2}."""
+        whole = _printed(token)
+        at = self.at + (self.tokens[self.at].text == "and")
+        kinds = [self._kind(i) for i in range(at, at + 4)]
+        if kinds[0] == "frac" and at == self.at:
+            part = self._atom()
+        elif kinds[:3] == ["num", "/", "num"] and kinds[3] != "/":
+            self.at = at
+            above = _printed(self._take())
+            self._take("/")
+            part = _quotient(above, _printed(self._take()))
+        else:
+            return whole
+        if whole.x.denominator != 1 or not 0 < part.x < 1:
+            raise NoValueError
+        return _bounded(whole.x + part.x, whole, part)
+
+    def _fraction(self) -> Value:
+        r"""What follows \frac: groups in braces or single digits, as in \frac12."""
+        digits = self.tokens[self.at].text
+        if self._kind() == "num" and re.fullmatch("[0-9]{2}", digits):
+            self._take()
+            return _quotient(Value(Fraction(digits[0])), Value(Fraction(digits[1])))
+        return _quotient(self._argument(), self._argument())
+
+    def _argument(self) -> Value:
+        token = self._take()
+        if token.kind == "num" and len(token.text) == 1:
+            return Value(Fraction(token.text))
+        if token.kind != "(":
+            raise NoValueError
+        value = self.sum()
+        self._take(")")
+        return value
+
+    def _with_unit(self, value: Value) -> Value:
+        """Step over the words of a unit: "9 duck eggs", "$6/hour"."""
+        at = self.at
+        if self._kind(at) == "/" and self._kind(at + 1) == "word":
+            at += 2
+        for _ in range(MAX_UNIT_WORDS):
+            if self._kind(at) == "word" and self.tokens[at].text.lower() not in _NO_UNITS:
+                at += 1
+        ends = self._kind(at) in ("=", ")")
+        if ends or (self._over_units and self._kind(at) in OPERATORS and self._operand_at(at + 1)):
+            self.at = at
+        return value
+
+    def _after_of(self) -> int | None:
+        """Index of the number in "of 50", "of the 50"."""
+        if self._kind() != "word" or self.tokens[self.at].text != "of":
+            return None
+        number = self.at + 1 + (self._kind(self.at + 1) == "word")
+        return number if self._operand_at(number) else None
+
+    def _operand_at(self, i: int) -> bool:
+        return self._kind(i) in OPERANDS or (self._kind(i) == "-" and self._kind(i + 1) in OPERANDS)
+
+    def _touches(self) -> bool:
+        return self.tokens[self.at - 1].end == self.tokens[self.at].start
+
+    def _kind(self, i: int | None = None) -> str:
+        i = self.at if i is None else i
+        return self.tokens[i].kind if i < self._end else "end"
+
+    def _take(self, kind: str | None = None) -> Token:
+        if self._kind() == "end" or (kind and self._kind() != kind):
+            raise NoValueError
+        self.last = self.at
+        self.at += 1
+        return self.tokens[self.last]
+
+
+def _printed(token: Token) -> Value:
+    text = re.sub(r"\.{3}$|…|\\l?dots", "", token.text)
+    digits = re.sub(r"[^\d.]", "", text)
+    if len(digits) > MAX_DIGITS:
+        raise NoValueError
+    decimals = len(digits.partition(".")[2])
+    if not decimals:
+        return Value(Fraction(digits))
+    # "33.33..." was cut off, not rounded.
+    return Value(Fraction(digits), half=Fraction(1 if text != token.text else Fraction(1, 2)) / 10**decimals)
+
+
+def _bounded(x: Fraction, a: Value, b: Value, unit: Fraction | None = None) -> Value:
+    if max(x.numerator.bit_length(), x.denominator.bit_length()) > MAX_BITS:
+        raise NoValueError
+    return Value(x, unit or Fraction(1), a.operations + b.operations + 1)
+
+
+def _product(a: Value, b: Value) -> Value:
+    """ "5 cents * 10" are cents, "3 / 4 * 100%" is a percentage; 20% * 50 is a number."""
+    units = {v.unit for v in (a, b)} - {1}
+    keeps = len(units) == 1 and (units != {PERCENT} or 1 in (a.x, b.x))
+    return _bounded(a.x * b.x, a, b, units.pop() if keeps else None)
+
+
+def _quotient(a: Value, b: Value) -> Value:
+    if b.x == 0:
+        raise NoValueError
+    return _bounded(a.x / b.x, a, b, a.unit if b.unit == 1 else None)
+
+
+def _root(value: Value) -> Value:
+    if value.x < 0:
+        raise NoValueError
+    x = Fraction(isqrt(value.x.numerator), isqrt(value.x.denominator))
+    if x * x != value.x:
+        raise NoValueError
+    return Value(x, operations=value.operations + 1)

@@ -1,0 +1,141 @@
+"""Positives on real tokenizers: where a CoT ends, what the final answer is, what the hint was."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from expo.grading import TextChecker
+from expo.policies.policy import Policy
+from expo.policies.sampling import Completion
+from expo.positives import from_expert, from_sample, is_leak, nonsense_hint, requests, wrong_answer
+from expo.tasks import chain
+from expo.tasks.problem import Problem
+
+PROBLEM = Problem("p", "How many apples are 3 times 4 apples?", "12", 1, "There are 3 * 4 = 12 apples.")
+
+
+def completion(policy: Policy, text: str, ended: bool = True) -> Completion:
+    ids = policy.encode(text)
+    return Completion((*ids, policy.tokenizer.eos_token_id) if ended else tuple(ids), truncated=not ended)
+
+
+@pytest.fixture(scope="module")
+def checker() -> TextChecker:
+    return TextChecker()
+
+
+@pytest.mark.parametrize(
+    ("text", "cot"),
+    [
+        ("3 * 4 = 12.\n\nThe answer is \\boxed{7}.", "3 * 4 = 12."),
+        ("We add. The answer is \\boxed{7}. Thanks!", "We add."),
+        ("So it is 7.", "So it is 7."),
+        ("\\boxed{7}", ""),
+        ("", ""),
+        ("Größe: 3 × 4 → 12 🍎. The answer is \\boxed{12}.", "Größe: 3 × 4 → 12 🍎."),
+        ("The answer is 7. " + "We add one more. " * 4, "The answer is 7. " + "We add one more. " * 3 + "We add one more."),
+        ("Broken off in the answer: \\boxed{1", "Broken off in the answer: \\boxed{1"),
+    ],
+)
+@pytest.mark.parametrize("ended", [True, False])
+def test_an_explanation_ends_in_the_right_answer_whatever_it_said(
+    policy: Policy, checker: TextChecker, text: str, cot: str, ended: bool
+) -> None:
+    got = from_sample(policy, PROBLEM, "explanation", 0, "12", completion(policy, text, ended), checker)
+    assert got.cot_text.rstrip() == cot
+    assert policy.decode(got.scored.completion) == got.cot_text + "\n\nThe answer is \\boxed{12}"
+    assert got.scored.completion[-1] in policy.eos_ids
+    assert got.scored.inline
+    assert policy.decode(got.scored.answer) == "12}"
+    # The CoT's tokens are those that were sampled, not a new tokenisation of its text.
+    assert got.scored.completion[: got.scored.cot] == completion(policy, text, ended).ids[: got.scored.cot]
+
+
+def test_an_own_cot_is_scored_as_sampled(policy: Policy, checker: TextChecker) -> None:
+    sampled = completion(policy, "3 + 4 = 7. The answer is \\boxed{7}.")
+    got = from_sample(policy, PROBLEM, "own", 0, "", sampled, checker)
+    assert got.scored.completion == sampled.ids
+    assert not got.scored.inline
+    assert policy.decode(got.scored.answer) == "12}"
+    assert policy.decode(sampled.ids[: got.scored.cot]).rstrip() == "3 + 4 = 7."
+
+
+def test_all_are_scored_under_the_plain_question(policy: Policy, checker: TextChecker) -> None:
+    sampled = completion(policy, "7")
+    own, hinted = (from_sample(policy, PROBLEM, s, 0, "", sampled, checker) for s in ("own", "explanation"))
+    assert own.scored.prompt == hinted.scored.prompt == from_expert(policy, PROBLEM).scored.prompt
+    assert "12" not in policy.decode(own.scored.prompt)
+
+
+def test_hints_are_in_the_prompts_that_should_have_them(policy: Policy) -> None:
+    counts = {"own": 1, "explanation": 2, "wrong_explanation": 1, "nonsense": 1}
+    asked = {source: (hint, r) for source, hint, r in requests(policy, PROBLEM, [PROBLEM], counts, 10, 0)}
+    prompts = {source: policy.tokenizer.decode(r.prompt_ids) for source, (_, r) in asked.items()}
+    assert "answer is 12" in prompts["explanation"]
+    assert "answer is 12" not in prompts["own"] + prompts["nonsense"] + prompts["wrong_explanation"]
+    wrong = asked["wrong_explanation"][0]
+    assert wrong != "12"
+    assert f"answer is {wrong}." in prompts["wrong_explanation"]
+    assert asked["nonsense"][0] in prompts["nonsense"]
+    assert asked["explanation"][1].n == 2
+    assert len({r.key for _, r in asked.values()}) == 4
+    assert [s for s, *_ in requests(policy, PROBLEM, [PROBLEM], {"own": 1}, 10, 0)] == ["own"]
+
+
+@pytest.mark.parametrize("answer", ["12", "1", "-4", "0", "987654"])
+def test_a_wrong_number_is_wrong_near_and_fixed(answer: str) -> None:
+    for seed in range(50):
+        problem = Problem(f"p{seed}", "q", answer)
+        wrong = wrong_answer(problem, [], seed)
+        assert wrong == wrong_answer(problem, [], seed)
+        assert 1 <= abs(int(wrong) - int(answer)) <= 9
+        assert int(answer) <= 0 or int(wrong) > 0
+
+
+def test_another_answer_stands_in_for_what_is_no_number() -> None:
+    others = [Problem(f"o{i}", "q", a) for i, a in enumerate(["\\frac{1}{2}", "x+1", "Monday"])]
+    assert {wrong_answer(others[0], others, s) for s in range(20)} == {"x+1", "Monday"}
+    with pytest.raises(ValueError, match="no other answer"):
+        wrong_answer(others[0], others[:1], 0)
+
+
+def test_a_chain_keeps_its_names_and_moves_every_value() -> None:
+    for problem in chain.load("test", 20).problems:
+        right, wrong = problem.answer.split(), wrong_answer(problem, [], 0).split()
+        assert right[::2] == wrong[::2]
+        assert all(a != b and 0 <= int(b) < 23 for a, b in zip(right[1::2], wrong[1::2], strict=True))
+        said = nonsense_hint(problem, 0).split()
+        assert len(said) == len(right)
+        assert not set(said[::2]) & set(problem.question.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "leak"),
+    [
+        ("Since the answer is 18, we work backwards.", True),
+        ("The correct answer is 18. To reach it, add.", True),
+        ("We are given that the final answer is 18.", True),
+        ("To get the provided answer we add 9 and 9.", True),
+        ("Knowing the answer is 4, check 2 + 2.", True),
+        ("9 + 9 = 18. The answer is \\boxed{18}.", False),
+        ("9 + 9 = 18, so the correct answer is 18. Done.", False),
+        ("The correct answer is 18.", False),
+        ("She is given 4 apples. 4 + 4 = 8.", False),
+        ("We want to know how many. Add 3 and 4. So the answer is 7.", False),
+    ],
+)
+def test_leaks(text: str, leak: bool) -> None:
+    assert is_leak(text) is leak
+
+
+def test_a_leak_on_the_chain_is_the_hint_word() -> None:
+    assert is_leak("4 + 8 = 12 key a 8 <ans> a 8")
+    assert not is_leak("4 + 8 = 12 * 16 -> a 8 ; <ans> a 8")
+
+
+def test_expert_cots_close_like_the_rest(policy: Policy) -> None:
+    got = from_expert(policy, PROBLEM)
+    text = policy.decode(got.scored.completion)
+    assert re.fullmatch(r"There are 3 \* 4 = 12 apples\.\n\nThe answer is \\boxed\{12\}", text)
