@@ -120,13 +120,14 @@ def _chunk(
 ) -> Frames:
     """Everything about some problems: sampled together, graded, scored together."""
     skips: list[Skip] = []
-    wanted = []
+    kept, wanted = [], []
     for p in problems:
         asked = requests(policy, p, others, recipe.counts, recipe.max_new_tokens, recipe.seed)
         longest = max((len(r.prompt_ids) + r.max_new_tokens for _, _, r in asked), default=0)
         if longest > policy.context:
             skips.append(Skip(p.where or p.id, "question", f"{longest} tokens exceed the context of {policy.context}"))
             continue
+        kept.append(p)
         wanted += [(p, *a) for a in asked]
     completions = sample(
         policy,
@@ -148,7 +149,7 @@ def _chunk(
             (_as_own_correct(policy, p, checker), g) for p, g in rows if p.source == "own" and g.status == Status.CORRECT
         ]
     if "expert" in recipe.sources:
-        experts, skipped = _experts(policy, problems)
+        experts, skipped = _experts(policy, kept)
         rows += [(p, None) for p in experts]
         skips += skipped
     scores = score(policy, [p.scored for p, _ in rows], on_scored=lambda _: on_step())

@@ -1,0 +1,142 @@
+"""The whole path on a real (random) model: data in, record out, stopped and gone on with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from expo.measure import run as run_module
+from expo.measure.recipe import MeasureRecipe
+from expo.measure.run import measure
+from expo.measure.show import show
+from expo.policies.policy import PolicyError
+from expo.records import RecordError, Run
+
+ROWS = [
+    {"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": 2 * i, "level": 1 + i % 2, "expert_cot": f"{i} + {i} = {2 * i}."}
+    for i in range(6)
+]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, policy_folder: Path) -> MeasureRecipe:
+    data = tmp_path / "mine.jsonl"
+    data.write_text("\n".join(map(json.dumps, ROWS)) + "\n", encoding="utf-8")
+    return MeasureRecipe(
+        task="jsonl", data=str(data), policy=str(policy_folder), device="cpu", max_new_tokens=12, chunk=2, rows=8
+    )
+
+
+def test_a_record_holds_every_positive(recipe: MeasureRecipe, tmp_path: Path) -> None:
+    run = measure(recipe, tmp_path / "run", progress=False)
+    samples = pd.read_parquet(run.path("samples.parquet"))
+    counts = samples.groupby("source").size().to_dict()
+    own_correct = counts.pop("own_correct", 0)
+    assert counts == {"own": 12, "explanation": 12, "expert": 6, "wrong_explanation": 6, "nonsense": 6}
+    assert own_correct == int(samples.loc[samples["source"] == "own", "correct"].sum())
+    assert (samples["nll_sum"] / samples["tokens"]).sub(samples["nll_per_token"]).abs().max() < 1e-9
+    assert (samples["learning_signal"] < 0).all()
+    assert samples.loc[samples["source"] == "expert", ["steps", "steps_true"]].eq(1).all(axis=None)
+    closed = samples[samples["source"] != "own"]
+    assert all(t.endswith(f"\\boxed{{{a}}}") for t, a in zip(closed["text"], closed["reference"], strict=True))
+    environment = run.environment()
+    assert environment["problems"] == 6
+    assert environment["dtype"] == "float32"
+    assert run.recipe()["prompts"]["question"].startswith("{question}")
+    assert "Table 1, measured" in show(run)
+    metrics = run.read("metrics").set_index("name")["value"]
+    assert metrics["own/samples"] == 12
+
+
+def test_a_stopped_run_goes_on_to_the_same_numbers(
+    recipe: MeasureRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = measure(recipe, tmp_path / "whole", progress=False).read("samples")
+    chunk, calls = run_module._chunk, []
+
+    def stop_at_second(*args: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return chunk(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "_chunk", stop_at_second)
+        with pytest.raises(KeyboardInterrupt):
+            measure(recipe, tmp_path / "run", progress=False)
+    stopped = Run(tmp_path / "run")
+    assert stopped.parts("samples") == {"0000"}
+    with pytest.raises(RecordError, match="not finished"):
+        stopped.read("samples")
+    resumed = measure(recipe, tmp_path / "run", progress=False).read("samples")
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+    other = measure(replace(recipe, seed=1), tmp_path / "other", progress=False).read("samples")
+    assert not other["nll_sum"].equals(whole["nll_sum"])
+
+
+def test_a_finished_run_is_not_run_again(recipe: MeasureRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure(recipe, tmp_path / "run", progress=False)
+    monkeypatch.setattr(run_module, "load", lambda recipe: pytest.fail("loaded the policy again"))
+    measure(recipe, tmp_path / "run", progress=False)
+    with pytest.raises(RecordError, match=r"another recipe \(temperature: 0.9 -> 0.5\)"):
+        measure(replace(recipe, temperature=0.5), tmp_path / "run", progress=False)
+
+
+def test_what_cannot_be_measured_is_skipped_by_name_and_the_rest_kept(recipe: MeasureRecipe, tmp_path: Path) -> None:
+    assert recipe.data is not None
+    data = Path(recipe.data)
+    bad = [
+        '{"question": "broken',
+        json.dumps({"question": "no answer?", "answer": ""}),
+        json.dumps({"question": "long " * 400, "answer": 1}),
+        json.dumps({"question": "Long solution?", "answer": 3, "expert_cot": "1 + 1 = 2. " * 200}),
+        json.dumps({"question": "Empty solution?", "answer": 3, "expert_cot": ""}),
+        json.dumps({"question": "level?", "answer": 3, "level": "hard"}),
+        json.dumps({"question": "no sense?", "answer": "{{{"}),
+        json.dumps(ROWS[0]),
+    ]
+    data.write_bytes(data.read_bytes() + "\n".join(bad).encode() + b'\n{"question": "\xff", "answer": 1}\n')
+    run = measure(recipe, tmp_path / "run", progress=False)
+    skips = run.read("skips")
+    assert skips["where"].str.contains("mine.jsonl:").all()
+    assert {int(w.rpartition(":")[2]): f for w, f in zip(skips["where"], skips["field"], strict=True)} == {
+        7: "line",
+        8: "answer",
+        9: "question",
+        10: "expert_cot",
+        11: "expert_cot",
+        12: "level",
+        13: "answer",
+        14: "question",
+        15: "line",
+    }
+    samples = run.read("samples")
+    assert {row["id"] for row in ROWS} <= set(samples["problem"])
+    assert samples["problem"].nunique() == 8
+    assert samples.loc[samples["source"] == "expert", "problem"].nunique() == 6
+    assert "skipped: " in show(run)
+
+
+def test_a_nan_stops_the_run_with_the_sample_named(recipe: MeasureRecipe, tmp_path: Path, policy_folder: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(policy_folder)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[:] = float("nan")
+    broken = tmp_path / "broken"
+    model.save_pretrained(broken)
+    for file in policy_folder.glob("tok*"):
+        (broken / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(FloatingPointError, match=r"q\d/\w+: a logit of the next token is not finite"):
+        measure(replace(recipe, policy=str(broken)), tmp_path / "run", progress=False)
+    assert not Run(tmp_path / "run").has("samples")
+
+
+def test_a_text_policy_cannot_read_the_toy(recipe: MeasureRecipe, tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="do not go together"):
+        measure(replace(recipe, task="chain", data=None), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
