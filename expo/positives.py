@@ -154,10 +154,12 @@ def _sample(policy: Policy, problem: Problem, key: str, cot: tuple[int, ...]) ->
 
 
 def _cut(policy: Policy, ids: Sequence[int], text: str, end: int) -> int:
-    """The number of leading tokens whose text lies within the first `end` characters, trailing space dropped."""
+    """The number of leading tokens whose text lies within the first `end` characters, trailing space left off."""
     end = len(text[:end].rstrip())
     low, high = 0, len(ids) - (bool(ids) and ids[-1] in policy.eos_ids)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if len(policy.decode(ids[:middle]).rstrip()) <= end else (low, middle - 1)
+    while low and not policy.decode(ids[low - 1 : low]).strip():
+        low -= 1
     return low

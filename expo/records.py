@@ -1,8 +1,8 @@
 """The run folder: the only thing that training, measuring and notebooks share.
 
-A run is `runs/<study>/<run>/` with `recipe.yaml` (resolved), `environment.json` (versions, commit, device, seed,
-where task and weights came from) and tables in parquet that plain pandas reads. Every file is written beside its
-place and renamed into it, so a reader or a killed run never leaves half a file.
+A run is `runs/<study>/<run>/` with `recipe.yaml` (resolved), `environment.json` (versions, commit, device,
+seed, where task and weights came from) and tables in parquet that plain pandas reads. Every file is written
+beside its place and renamed into it: a reader never sees half a file, and a killed run leaves none.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ SCHEMA = 1
 # Kinds of positives, as `positives` tells them.
 SOURCES = ("own", "explanation", "expert", "own_correct", "wrong_explanation", "nonsense")
 _VERSION_KEY = b"expo.schema"
+_DRAFT = ".tmp"
 
-# Column -> pandas dtype. Log-probabilities are in nats under the policy itself (temperature 1, question prompt).
+# Column -> pandas dtype. Log-probabilities are in nats under the policy itself: temperature 1, plain prompt.
 TABLES: dict[str, dict[str, str]] = {
     "samples": {
         "problem": "string",
@@ -34,7 +35,7 @@ TABLES: dict[str, dict[str, str]] = {
         "index": "Int64",  # which of the problem's samples of this source
         "question": "string",
         "reference": "string",  # the ground-truth answer a*
-        "hint": "string",  # what the sampling prompt gave away: a*, the wrong answer, the nonsense; empty if none
+        "hint": "string",  # what the sampling prompt gave away: a*, a wrong answer, nonsense; else empty
         "text": "string",  # (c, a) as scored
         "cot": "string",  # c alone
         "answer": "string",  # the answer the sampled text itself gives, before a* is put in its place
@@ -65,15 +66,22 @@ TABLES: dict[str, dict[str, str]] = {
 
 
 class RecordError(ValueError):
-    """A record that is missing, damaged, of another version, or of another recipe; names the file and the mend."""
+    """A record that is missing, damaged, or of another version or recipe; names the file and the mend."""
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Put a whole file in place at once; readers see the old one or the new one."""
+    """Put a whole file in place at once: readers, also after a kill, see the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_bytes(data.encode() if isinstance(data, str) else data)
-    draft.replace(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
+    try:
+        with draft.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            # Before the rename: a machine that loses power must not keep the name and lose the content.
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 class Run:
@@ -86,25 +94,40 @@ class Run:
     def start(cls, folder: Path | str, recipe: dict[str, Any], **facts: Any) -> Run:
         """Begin a run, or go on with one of the same recipe.
 
+        A run that is not finished goes on from the same facts only: other data or weights under the same name
+        would mix two runs in one record. (A fact of None is not known yet, and not compared.)
+
         Raises:
-            RecordError: if the folder holds a run of another recipe; the fields that differ are named.
+            RecordError: if the folder holds anything else; what differs is named.
         """
         run = cls(folder)
         if run.path("recipe.yaml").exists():
-            held = run.recipe()
-            keys = sorted(set(held) | set(recipe))
-            if changed := [f"{k}: {held.get(k)!r} -> {recipe.get(k)!r}" for k in keys if held.get(k) != recipe.get(k)]:
-                raise RecordError(
-                    f"{run.folder} holds a run of another recipe ({'; '.join(changed)}). "
-                    "Choose another --output, or delete that folder if it is no longer needed."
-                )
+            run._must_match(recipe, facts)
             return run
-        if run.folder.exists() and any(run.folder.iterdir()):
+        if run.folder.exists() and not run.folder.is_dir():
+            raise RecordError(f"{run.folder} is a file; --output needs a folder")
+        if run.folder.exists() and not all(map(_left_by_a_start, run.folder.iterdir())):
             raise RecordError(f"{run.folder} is not empty and holds no run; choose another --output")
         write_atomic(run.path("environment.json"), json.dumps(environment(**facts), indent=2) + "\n")
         # Last, so that a folder with a recipe always has the rest.
         write_atomic(run.path("recipe.yaml"), yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
         return run
+
+    def _must_match(self, recipe: dict[str, Any], facts: dict[str, Any]) -> None:
+        if changed := _differences(self.recipe(), recipe):
+            raise RecordError(
+                f"{self.folder} holds a run of another recipe ({'; '.join(changed)}). "
+                "Choose another --output, or delete that folder if it is no longer needed."
+            )
+        if any(self.has(table) for table in TABLES):
+            return
+        asked = {"schema": SCHEMA, **{k: v for k, v in facts.items() if v is not None}}
+        began = self.environment()
+        if changed := _differences({k: began.get(k) for k in asked}, json.loads(json.dumps(asked))):
+            raise RecordError(
+                f"{self.folder} holds an unfinished run of something else ({'; '.join(changed)}). "
+                "Put that back and give the command again, or delete the folder to begin anew."
+            )
 
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
@@ -122,10 +145,12 @@ class Run:
         path = self.path(name)
         try:
             held = parse(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise RecordError(f"{self.folder} is no run: it has no {name}") from None
         except (error, UnicodeDecodeError) as cause:
-            raise RecordError(f"{path} is damaged ({cause}); delete the run folder and run it again") from cause
+            raise RecordError(
+                f"{path} is damaged ({cause}); delete the run folder and run it again"
+            ) from cause
         if not isinstance(held, dict):
             raise RecordError(f"{path} is damaged (no mapping); delete the run folder and run it again")
         return held
@@ -143,13 +168,17 @@ class Run:
         columns = TABLES[table]
         if set(frame.columns) != set(columns):
             missing, unknown = set(columns) - set(frame.columns), set(frame.columns) - set(columns)
-            raise RecordError(f"{table}: missing columns {sorted(missing)}, unknown columns {sorted(unknown)}")
+            raise RecordError(
+                f"{table}: missing columns {sorted(missing)}, unknown columns {sorted(unknown)}"
+            )
         try:
             frame = frame[list(columns)].astype(columns)
         except (TypeError, ValueError) as cause:
             raise RecordError(f"{table}: {cause}") from cause
         content = pa.Table.from_pandas(frame, preserve_index=False)
-        content = content.replace_schema_metadata({**(content.schema.metadata or {}), _VERSION_KEY: str(SCHEMA).encode()})
+        content = content.replace_schema_metadata(
+            {**(content.schema.metadata or {}), _VERSION_KEY: str(SCHEMA).encode()}
+        )
         sink = pa.BufferOutputStream()
         pq.write_table(content, sink)
         write_atomic(self._file(table, part), sink.getvalue().to_pybytes())
@@ -163,20 +192,23 @@ class Run:
         path = self._file(table, part)
         try:
             content = pq.read_table(path)
-        except FileNotFoundError:
+            version = (content.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
+            if version != str(SCHEMA):
+                raise RecordError(
+                    f"{path} has schema version {version}, this toolkit reads {SCHEMA}; take the version "
+                    "that wrote it, run the command again, or read it with plain pandas.read_parquet"
+                )
+            if missing := [c for c in TABLES[table] if c not in content.column_names]:
+                raise RecordError(f"{path} lacks the columns {missing}; delete it and run the command again")
+            return content.to_pandas().astype(TABLES[table])
+        except (FileNotFoundError, NotADirectoryError):
             hint = "; the run is not finished: run its command again" if self.path("parts").exists() else ""
             raise RecordError(f"{path}: no such table{hint}") from None
-        except (pa.ArrowException, OSError) as cause:
+        except (PermissionError, RecordError):
+            raise
+        # What a damaged footer, page or column raises.
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as cause:
             raise RecordError(f"{path} is damaged ({cause}); delete it and run the command again") from cause
-        version = (content.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
-        if version != str(SCHEMA):
-            raise RecordError(
-                f"{path} has schema version {version}, this toolkit reads {SCHEMA}; "
-                "run it again, or read it with plain pandas.read_parquet"
-            )
-        if missing := [c for c in TABLES[table] if c not in content.column_names]:
-            raise RecordError(f"{path} lacks the columns {missing}; delete it and run the command again")
-        return content.to_pandas().astype(TABLES[table])
 
     def parts(self, table: str) -> set[str]:
         """Names of the parts of a table that are done."""
@@ -184,6 +216,23 @@ class Run:
 
     def _file(self, table: str, part: str | None) -> Path:
         return self.path(f"{table}.parquet") if part is None else self.path("parts", table, f"{part}.parquet")
+
+
+def _differences(held: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
+    """`name: held -> asked` for each field that differs, nested mappings field by field."""
+    out = []
+    for name in sorted(set(held) | set(asked)):
+        old, new = held.get(name), asked.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            out += _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            out.append(f"{prefix}{name}: {old!r} -> {new!r}")
+    return out
+
+
+def _left_by_a_start(path: Path) -> bool:
+    """Whether a start that was killed before it wrote the recipe may have left this file."""
+    return path.name == "environment.json" or path.name.endswith(_DRAFT)
 
 
 def environment(**facts: Any) -> dict[str, Any]:
@@ -194,8 +243,8 @@ def environment(**facts: Any) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "python": platform.python_version(),
-        "packages": {p: metadata.version(p) for p in packages},
-        "expo": metadata.version("expo-toolkit"),
+        "packages": {p: version_of(p) for p in packages},
+        "expo": version_of("expo-toolkit"),
         "commit": _commit(),
         "machine": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
@@ -204,15 +253,27 @@ def environment(**facts: Any) -> dict[str, Any]:
     }
 
 
+def version_of(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed, like a checkout on PYTHONPATH."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def _commit() -> str | None:
     """Commit of the toolkit's checkout, `-dirty` if tracked files were changed; None when it is installed."""
     here = Path(__file__).parent
     git = ["git", "-C", str(here)]
     try:
-        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+        top = subprocess.run(
+            [*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True
+        )
         if Path(top.stdout.strip()) != here.parent:
             return None
-        head = subprocess.run([*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+        head = subprocess.run(
+            [*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return head.stdout.strip()

@@ -37,7 +37,10 @@ _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _LEAD_IN = re.compile(r"answers?\b[^.\n]{0,60}$", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"\n|[.!?](?=\s|$)|[,;](?=\s+[a-zA-Z]{2})")
 # A dollar sign opens maths unless an amount and then words follow: "$18 a day, not $20".
-_MATHS = re.compile(r"\$\$?(?!\d[\d,.]*\s+[a-zA-Z])([^$]{1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.S)
+_MATHS = re.compile(
+    r"\$\$?(?!\d[\d,.]*\s+[a-zA-Z])([^$]{1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.S
+)
+_CHOICE = re.compile(r"\(([A-Z])\)|([A-Z])(?=[.):]|$)")
 _NUMBER = re.compile(
     r"(?<![\w.])[-−]?\\?\$?(?:\\[dt]?frac\{\d+\}\{\d+\}|\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?|\.\d+)(?:\s?\\?%)?"
 )
@@ -62,7 +65,7 @@ class Grade:
     extracted: str | None
 
 
-class UnparsableGold(ValueError):
+class UnparsableGold(ValueError):  # noqa: N818 - a name of the interface
     """A ground-truth answer that cannot be read as mathematics: no completion can be graded against it."""
 
 
@@ -70,13 +73,13 @@ def extract(text: str) -> tuple[str, int] | None:
     r"""The final answer of a completion, and the index at which the statement of it begins.
 
     1. The last `\boxed{...}`; if its brace never closes, the text broke off in its answer and has none.
-    2. Else the last "answer is X", "answer: X" or "answer = X". X is the first maths in `$` or `\(`, if any; in
-       prose that does not begin with its number, the last number; else the clause.
+    2. Else the last "answer is X", "answer: X" or "answer = X". X is the first maths in `$` or `\(`, if any;
+       the letter of a choice; in prose that does not begin with its number, the last number; else the clause.
     3. Else the rest of the line after the last `####`.
     4. Else the last number of the text. Nothing states it, so the index is `len(text)`: all is CoT.
 
-    The index is that of the sentence or line that holds the statement, with the "the answer is:" that may stand
-    on a line of its own before it. `text[:index]` is the CoT.
+    The index is that of the sentence or line that holds the statement, with the "the answer is:" that may
+    stand on a line of its own before it. `text[:index]` is the CoT.
     """
     boxes = list(_BOX.finditer(text))
     if boxes:
@@ -111,6 +114,8 @@ def _stated(rest: str) -> str:
     if maths:
         return next(filter(None, maths.groups())).strip()
     clause = clause.strip(" \t*`")
+    if choice := _CHOICE.match(clause):
+        return choice[0]
     numbers = _NUMBER.findall(clause)
     is_prose = re.search(r"(?<![\\a-zA-Z])[a-zA-Z]{3}", clause) and not _NUMBER.match(clause)
     return numbers[-1] if is_prose and numbers else clause
@@ -163,8 +168,8 @@ class AnswerGrader:
             verdict = self._ask(gold, answer)
             if verdict == "gold":
                 raise UnparsableGold(
-                    f"the ground-truth answer {gold!r} cannot be read as mathematics; mend it in the data, or "
-                    "skip the row (AnswerGrader.can_parse tells)"
+                    f"the ground-truth answer {gold!r} cannot be read as mathematics; mend it in the data, "
+                    "or skip the row (AnswerGrader.can_parse tells)"
                 )
             status = Status(verdict)
             # A time-out may be the machine's fault: it is not remembered.
@@ -190,12 +195,13 @@ class AnswerGrader:
         request = json.dumps({"gold": gold, "answer": answer, "seconds": self.seconds})
         with self._lock:
             worker = self._running()
-            assert worker.stdin is not None and worker.stdout is not None
+            assert worker.stdin
+            assert worker.stdout
             reply = ""
             try:
                 with suppress(BrokenPipeError):
                     print(request, file=worker.stdin, flush=True)
-                    if wait([worker.stdout], self.seconds):
+                    if wait([worker.stdout.fileno()], self.seconds):
                         reply = worker.stdout.readline().strip()
             finally:
                 # Also after Ctrl-C here: a late reply must not answer the next request.
@@ -219,11 +225,12 @@ class AnswerGrader:
                 process_group=0,
             )
             self._end = weakref.finalize(self, _end, self._worker)
-            assert self._worker.stdout is not None
-            if not wait([self._worker.stdout], START_SECONDS) or self._worker.stdout.readline() != "ready\n":
+            stdout = self._worker.stdout
+            assert stdout
+            if not wait([stdout.fileno()], START_SECONDS) or stdout.readline() != "ready\n":
                 self._stop()
                 raise RuntimeError(
-                    "the grading worker did not start; `python -m expo.grading.worker` in this environment shows why"
+                    "the grading worker did not start; `python -m expo.grading.worker` here shows why"
                 )
         return self._worker
 

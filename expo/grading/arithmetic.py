@@ -1,6 +1,6 @@
-"""Reading arithmetic in free text: tokens, values, and the recursive-descent parser that `steps` checks with.
+"""The worth of arithmetic in free text: exact fractions of bounded size, by recursive descent.
 
-Values are exact fractions of bounded size; nothing is evaluated but what this grammar names.
+Nothing is evaluated but what this grammar names.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import isqrt
-from typing import NamedTuple
+
+from expo.grading.tokens import OPERANDS, OPERATORS, Token, words
 
 MAX_BITS = 2048  # of a numerator or denominator
 MAX_EXPONENT = 64
@@ -17,37 +18,6 @@ MAX_DIGITS = 100  # of a printed number
 MAX_UNIT_WORDS = 4
 
 PERCENT = Fraction(1, 100)
-OPERATORS = frozenset("+-*/^")
-OPERANDS = frozenset(("num", "(", "frac", "sqrt"))  # kinds of token that may begin a number
-
-# In this order: the first alternative that matches is the token.
-_GRAMMAR = (
-    ("stop", r"^[ \t]*[-*+•](?=\s)|\d+:\d+|[<>!:]=|[-=]{1,3}>|//|\\[{}]|\\q?quad\b"),
-    ("nl", r"\n|\\\\"),
-    ("word", r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it)|mbox)\s?\{[^{}\n]{0,100}\}"),
-    ("skip", r"\s|\*\*(?![\d(])|(?<![\d)])\*\*|\^ ?(?:\\circ\b|\{ ?\\circ ?\})|\\(?:boxed|left|right|displaystyle)\b"),
-    ("skip", r"\\[,;:! ]|\\?[$€£¥&]|[°`~]"),
-    ("=", r"==?|≈|≅|\\approx\b|\bequals\b"),
-    ("frac", r"\\[dtc]?frac"),
-    ("sqrt", r"\\sqrt|\bsqrt\b|√"),
-    ("num", r"\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+(?:\.{3}|…|\\l?dots)?)?|\.\d+"),
-    ("^", r"\^|\*\*"),
-    ("square", r"[²³]"),
-    ("*", r"[*×·⋅∙]|\\times\b|\\cdot\b|(?<=\d)[xX](?=\d)|\bmultiplied by\b"),
-    ("/", r"[/÷∕⁄]|\\div\b|\bdivided by\b"),
-    ("+", r"\+|\bplus\b"),
-    ("-", r"[-−–]|\bminus\b"),
-    ("%", r"\\?%|\bper ?cent\b"),
-    ("(", r"[(\[{]"),
-    (")", r"[)\]}]"),
-    ("word", r"(?!_)[^\W\d][\w'’]*"),
-    ("var", r"\\[a-zA-Z]+|_"),
-    ("stop", r"."),
-)
-_TOKEN = re.compile("|".join(f"(?P<k{i}>{pattern})" for i, (_, pattern) in enumerate(_GRAMMAR)), re.MULTILINE)
-# A calculator mark of GSM8K after an equals sign, "48/2 = <<48/2=24>>24", repeats the statement.
-_MARK = re.compile(r"(= {0,3}\\?\$? {0,3})(<<[^<>\n]{0,200}>>)")
-
 _SCALES = {
     "cent": Fraction(1, 100),
     "cents": Fraction(1, 100),
@@ -56,29 +26,16 @@ _SCALES = {
     "million": Fraction(10**6),
     "billion": Fraction(10**9),
 }
-_UNIT_LETTERS = frozenset("aAImgshLlkKNJWV")
-# Short words that may touch a number ("5cm"); other short ones, as in "2ab", are variables.
-_TOUCHING = frozenset(
-    "cm mm km kg mg ml mL dl oz lb lbs hr hrs min sec ft yd mi mph kph am pm AM PM st nd rd th USD GB MB TB kW".split()
-)
 # Words that no quantity goes over: what follows them belongs to another phrase.
-_NO_UNITS = frozenset(
-    "and or then so but because which that if is are was were has have had to from for with when while as since of "
-    "in on at by less more fewer than gives he she they it we you i therefore thus plus minus times mod".split()
+_NO_UNITS = words(
+    "and or then so but because which that if is are was were has have had to from for with when while as "
+    "since of in on at by less more fewer than gives he she they it we you i therefore thus plus "
+    "minus times mod"
 )
 
 
 class NoValueError(Exception):
     """The tokens are no arithmetic, or its value is out of bounds."""
-
-
-class Token(NamedTuple):
-    """A piece of text: `text[start:end]`, of a kind that `_GRAMMAR` names; "var" stands for a number unknown."""
-
-    kind: str
-    text: str
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -97,44 +54,6 @@ class Value:
     def times(self, factor: Fraction) -> Value:
         """The same reading of a number that is `factor` times as large."""
         return replace(self, x=self.x * factor, half=self.half * factor)
-
-
-def tokenize(text: str) -> list[Token]:
-    """All tokens of `text`, and one of kind "end"."""
-    text = _MARK.sub(lambda m: m[1] + " " * len(m[2]), text)
-    tokens: list[Token] = []
-    for match in _TOKEN.finditer(text):
-        kind = _GRAMMAR[int((match.lastgroup or "k0")[1:])][0]
-        before = tokens[-1] if tokens else Token("stop", "", -1, -1)
-        if kind == "skip" or (kind == "nl" and (before.kind in OPERATORS or before.kind == "=")):
-            continue
-        if kind == "=" and before.kind == "nl":
-            tokens.pop()
-        word = match[0]
-        if kind == "word":
-            if word.startswith("\\"):
-                word = word[word.index("{") + 1 : -1].strip()
-            elif _is_variable(word, before.end == match.start() and before.kind in ("num", ")")):
-                kind = "var"
-        tokens.append(Token(kind, word, match.start(), match.end()))
-    end = Token("end", "", len(text), len(text))
-    return [*map(_multiply, [end, *tokens], tokens, [*tokens[1:], end]), end]
-
-
-def _is_variable(word: str, touching: bool) -> bool:
-    if len(word) == 1:
-        return touching or word not in _UNIT_LETTERS
-    if "_" in word or any(map(str.isdigit, word)) or (word.isupper() and len(word) < 4):
-        return True
-    return touching and len(word) < 4 and word not in _TOUCHING
-
-
-def _multiply(before: Token, token: Token, after: Token) -> Token:
-    """ "2 x 3" and "2 times 3" multiply; "2x = 3" and "three times" do not."""
-    times = token.text in ("x", "X") and (before.end < token.start or after.kind == "num")
-    if (times or token.text == "times") and before.kind in ("num", ")", "%", "word") and after.kind in OPERANDS:
-        return token._replace(kind="*")
-    return token
 
 
 class Parser:
@@ -164,7 +83,9 @@ class Parser:
             # "25 + 10%" adds a tenth of 25.
             is_share = other.unit == PERCENT != value.unit
             term = other.x * value.x if is_share else other.x
-            value = _bounded(value.x + sign * term, value, other, value.unit if value.unit == other.unit else None)
+            value = _bounded(
+                value.x + sign * term, value, other, value.unit if value.unit == other.unit else None
+            )
         return value
 
     def _product(self) -> Value:
@@ -270,9 +191,8 @@ class Parser:
     def _with_unit(self, value: Value) -> Value:
         """Step over the words of a unit: "9 duck eggs", "$6/hour"."""
         at = self.at
-        if self._kind(at) == "/" and self._kind(at + 1) == "word":
-            at += 2
         for _ in range(MAX_UNIT_WORDS):
+            at += self._kind(at) == "/" and self._kind(at + 1) == "word"
             if self._kind(at) == "word" and self.tokens[at].text.lower() not in _NO_UNITS:
                 at += 1
         ends = self._kind(at) in ("=", ")")
@@ -324,7 +244,7 @@ def _bounded(x: Fraction, a: Value, b: Value, unit: Fraction | None = None) -> V
 
 
 def _product(a: Value, b: Value) -> Value:
-    """ "5 cents * 10" are cents, "3 / 4 * 100%" is a percentage; 20% * 50 is a number."""
+    """The product with its unit: "5 cents * 10" is in cents, "3 / 4 * 100%" in percent, 20% * 50 in neither."""
     units = {v.unit for v in (a, b)} - {1}
     keeps = len(units) == 1 and (units != {PERCENT} or 1 in (a.x, b.x))
     return _bounded(a.x * b.x, a, b, units.pop() if keeps else None)

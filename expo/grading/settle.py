@@ -58,10 +58,12 @@ _WRITING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 _THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:(?:,\d{3})+|(?: \d{3})+)(?![\d,])")
 _UNIT = re.compile(r"(?<=[\d.})])([a-zA-Z /'.-]+)(?:\^ ?(?:[23]|\{[23]\}))?$")
-_UNIT_LETTERS = frozenset("m g s h l L V W J N F K C".split())
-_VALUE_WORDS = frozenset(
-    "over times plus minus by mod pi sqrt sin cos tan log ln squared cubed dozen dozens half halves third thirds "
-    "quarter quarters fourth fourths fifth fifths hundreds thousands millions billions trillions".split()
+_UNIT_LETTERS = frozenset("mgshlLVWJNFKC")
+# What follows a number and changes its value is no unit.
+_VALUE_WORD = re.compile(
+    r"\b(?:over|times|plus|minus|by|mod|pi|sqrt|sin|cos|tan|log|ln|squared|cubed|dozens?|half|halves|thirds?"
+    r"|quarters?|fourths?|fifths?|hundreds|thousands|millions|billions|trillions)\b",
+    re.IGNORECASE,
 )
 _WORDS = re.compile(r"[a-z .'-]*[a-z]{3}[a-z .'-]*", re.IGNORECASE)
 _LETTER = re.compile(r"\(?([a-z])\)?", re.IGNORECASE)
@@ -91,6 +93,7 @@ def clean(answer: str) -> str:
 
 def without_unit(text: str) -> str:
     """`text`, cleaned, without the words of a unit after its number: "5 cm^2" is "5", "2x" stays."""
+    text = re.sub(r"(?<=\d) [ap]\.? ?m\.?$", "", text)
     match = _UNIT.search(text)
     if match is None or re.search("[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", "", text[: match.start()])):
         return text
@@ -98,7 +101,7 @@ def without_unit(text: str) -> str:
     glued = match[1][0] != " "
     if not words or (len(words[0]) == 1 and (glued or words[0] not in _UNIT_LETTERS)):
         return text
-    return text if _VALUE_WORDS.intersection(map(str.lower, words)) else text[: match.start()].rstrip()
+    return text if _VALUE_WORD.search(match[1]) else text[: match.start()].rstrip()
 
 
 def number(text: str) -> Fraction | None:
@@ -166,6 +169,7 @@ def settle(gold: str, answer: str, equal: Equal) -> bool | None:
         return True
     if _based(gold) != _based(answer) or not _same_half_day(gold, answer):
         return False
+    gold, answer = without_unit(gold), without_unit(answer)
     gold_value, answer_value = number(gold), number(answer)
     if gold_value is not None and answer_value is not None:
         return same_number(gold_value, answer_value)

@@ -1,16 +1,16 @@
 r"""Arithmetic statements in free text, each judged true or false: the step checker behind win rates.
 
 A statement is one equality with arithmetic on at least one side: "3 * 4 = 12", "20% of 50 = 10",
-"\frac{1}{2} \times 8 = 4"; a chain "2 + 3 = 5 + 1 = 6" holds one for each equals sign. Words after a number are
-units and have no say. Anything with a letter for a number ("2x = 10") is algebra and no statement, and so is
-what this parser cannot read: it judges less rather than wrongly.
+"\frac{1}{2} \times 8 = 4"; a chain "2 + 3 = 5 + 1 = 6" holds one for each equals sign. Words after a number
+are units and have no say. Anything with a letter for a number ("2x = 10") is algebra and no statement, and so
+is what this parser cannot read: it judges less rather than wrongly.
 
 A statement is false only if no reading of it is true:
 
-- A decimal is true when it is the other side rounded to the digits that it prints: 10/3 = 3.33. Integers are
-  exact, except after ≈.
-- A percentage, an amount in cents and a number of millions are worth p/100 or 10^6 p, or just p where the other
-  side leaves its unit out: "100 - 20 = 80%", "32 / 2 = 16 million". "25 + 10%" is 27.5.
+- A decimal is true when it is the other side rounded to the digits that it prints: 10/3 = 3.33. Integers
+  are exact, except after ≈.
+- A percentage, an amount in cents and a number of millions are worth p/100 or 10^6 p, or just p where the
+  other side leaves its unit out: "100 - 20 = 80%", "32 / 2 = 16 million". "25 + 10%" is 27.5.
 - After a unit the right side may end ("= 8 eggs - 2 eggs"), or go on.
 
 Each statement is sought within bounded reach of its equals sign, so that time is linear in the text.
@@ -21,15 +21,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from expo.grading.arithmetic import MAX_UNIT_WORDS, OPERANDS, OPERATORS, NoValueError, Parser, Token, Value, tokenize
+from expo.grading.arithmetic import MAX_UNIT_WORDS, NoValueError, Parser, Value
+from expo.grading.tokens import OPERANDS, OPERATORS, Token, tokenize, words
 
 REACH = 64  # tokens on either side of an equals sign
 
 # Words that change the value of the number after them, alone or before "of".
-_FACTORS = frozenset(
-    "half halves third thirds quarter quarters fourth fourths fifth fifths tenth tenths percent percentage twice "
-    "double triple thrice times negative root square cube squared cubed log ln sin cos tan mod remainder".split()
+_FACTORS = words(
+    "half halves third thirds quarter quarters fourth fourths fifth fifths tenth tenths percent percentage "
+    "twice double triple thrice times negative root square cube squared cubed log ln sin cos tan mod"
 )
+# Words that change the value of the number before them.
+_REMARKS = words("remainder squared cubed mod")
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,9 @@ def _left(tokens: list[Token], equals: int) -> tuple[int, Value] | None:
 def _may_start(tokens: list[Token], i: int) -> bool:
     """Whether a statement may start at token `i`: a number that nothing before it bears on."""
     token, after = tokens[i], tokens[i + 1]
-    if token.kind not in OPERANDS and not (token.kind == "-" and after.kind in OPERANDS and after.start == token.end):
+    if token.kind not in OPERANDS and not (
+        token.kind == "-" and after.kind in OPERANDS and after.start == token.end
+    ):
         return False
     if i == 0:
         return True
@@ -125,9 +130,9 @@ def _may_end(tokens: list[Token], i: int) -> bool:
     if token.kind in OPERATORS:
         return after.kind in ("nl", "stop", "end") or (after.kind == "word" and token.kind in ("-", "/"))
     if token.kind == "word":
-        return token.text.lower() not in _FACTORS and not (token.text == "and" and after.kind in OPERANDS)
+        return token.text.lower() not in _REMARKS and not (token.text == "and" and after.kind in OPERANDS)
     if token.text == "." and after.start == token.end:
-        return after.kind == "end"
+        return after.kind in ("nl", "end")
     return token.kind in ("nl", "stop", "end", "=", ")", "(")
 
 
@@ -136,7 +141,9 @@ def _is_conversion(tokens: list[Token], start: int, equals: int, last: int) -> b
     units = tokens[equals - 1], tokens[last + 1]
     if any(unit.kind != "word" for unit in units) or units[0].text.lower() in units[1].text.lower() + "s":
         return False
-    operators = [token.kind for token in tokens[start:last] if token.kind in OPERATORS or token.kind == "frac"]
+    operators = [
+        token.kind for token in tokens[start:last] if token.kind in OPERATORS or token.kind == "frac"
+    ]
     return operators in (["/"], ["frac"])
 
 

@@ -20,12 +20,12 @@ from sympy.core.evalf import PrecisionExhausted
 
 from expo.grading.settle import clean, is_words, settle, split_list, without_unit
 
-# Room for sympy and big integers; an answer that needs more ends as a MemoryError instead of swapping the host.
+# Room for sympy and big integers; an answer that needs more ends in a MemoryError, not in swapping.
 MEMORY_BYTES = 4 * 2**30
 _CONFIG = [LatexExtractionConfig(boxed_match_priority=-1)]
 
 
-class Unparsed(ValueError):
+class UnparsedError(ValueError):
     """Text that math-verify cannot read as mathematics."""
 
 
@@ -34,29 +34,28 @@ def read(text: str) -> sympy.Basic:
     """The sympy expression of a cleaned answer; words come out as symbols.
 
     Raises:
-        Unparsed: if there is none.
+        UnparsedError: if there is none.
     """
     found = parse(f"${text}$", _CONFIG, fallback_mode="no_fallback", parsing_timeout=None)
     if not text or not found:
-        raise Unparsed(text)
+        raise UnparsedError(text)
     return found[0]
 
 
 def same(gold: str, answer: str) -> bool:
     """Whether two cleaned answers mean the same; `gold` first, for the comparison is not symmetric."""
-    gold, answer = without_unit(gold), without_unit(answer)
     settled = settle(gold, answer, same)
     if settled is not None:
         return settled
-    gold_expr, expr = read(gold), read(answer)
+    gold_expr, expr = read(without_unit(gold)), read(without_unit(answer))
     return verify(gold_expr, expr, timeout_seconds=None) and close(gold_expr, expr)
 
 
 def close(gold: Any, answer: Any) -> bool:
     """Whether two values that math-verify calls equal also agree to one part in a million.
 
-    math-verify subtracts and rounds to 15 decimal places, where 1/2004! and 1/2006! are both zero. Values that
-    are no numbers, and numerical zeros of no known digit, are left to its verdict.
+    math-verify subtracts and rounds to 15 decimal places, where 1/2004! and 1/2006! are both zero. Values
+    that are no numbers, and numerical zeros of no known digit, are left to its verdict.
     """
     if not (getattr(gold, "is_number", False) and getattr(answer, "is_number", False)):
         return True
@@ -72,7 +71,7 @@ def readable(gold: str) -> bool:
     try:
         for part in split_list(gold):
             read(without_unit(part))
-    except Unparsed:
+    except UnparsedError:
         return is_words(gold)
     return True
 
@@ -88,7 +87,7 @@ def reply(gold: str, answer: str | None) -> str:
         return "readable"
     try:
         return "correct" if same(clean(gold), clean(answer)) else "wrong"
-    except Unparsed:
+    except UnparsedError:
         return "unparsed"
 
 

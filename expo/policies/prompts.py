@@ -54,17 +54,13 @@ def fill(template: str, **values: str) -> str:
     return re.sub(r"\{(" + marks + r")\}", lambda found: values[found[1]], template)
 
 
-_TASK = (
-    "{question}\n\nThink step by step. Finish with one line of the form: The answer is \\boxed{...}.\n"
-    "Put only the final answer in the box."
-)
+# The usual zero-shot words; the two prompts differ only in the sentence that gives the answer.
+_ASK = "Please reason step by step, and put your final answer within \\boxed{}."
 
 TEXT = Prompts(
-    question=_TASK,
-    explain="{question}\n\nThe correct answer is {answer}. Explain, step by step, how to reach it. "
-    "Finish with one line of the form: The answer is \\boxed{...}.\nPut only the final answer in the box.",
-    nonsense="{question}\n\n{nonsense}. Think, step by step, about all of it. "
-    "Finish with one line of the form: The answer is \\boxed{...}.\nPut only the final answer in the box.",
+    question="{question}\n\n" + _ASK,
+    explain="{question}\n\nThe correct answer is {answer}. " + _ASK,
+    nonsense="{question}\n\n{nonsense}. " + _ASK,
     answer_cue="\n\nThe answer is \\boxed{",
     answer_end="}",
 )

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
@@ -51,6 +52,8 @@ class TinyRecipe:
     intermediate: int = 128
     layers: int = 2
     heads: int = 4
+    # Short sequences: at the usual 10000, half of a 16-wide head's frequencies never turn within 150 tokens.
+    rope_theta: float = 200.0
     init_std: float = 0.05
     steps: int = 1200
     batch: int = 128
@@ -61,6 +64,8 @@ class TinyRecipe:
     clip: float = 1.0
     p_reading: float = 0.2
     p_reading_expert: float = 0.6
+    # A drill has a tenth of a CoT's loss tokens; each counts this many times.
+    reading_weight: float = 5.0
     reading_levels: tuple[float, ...] = (0.1, 0.15, 0.25, 0.25, 0.25)
     p_hinted: float = 0.45
     hinted_levels: tuple[float, ...] = (0.2, 0.2, 0.2, 0.2, 0.2)
@@ -110,6 +115,7 @@ def new_model(recipe: TinyRecipe) -> LlamaForCausalLM:
             num_attention_heads=recipe.heads,
             initializer_range=recipe.init_std,
             max_position_embeddings=256,
+            rope_parameters={"rope_type": "default", "rope_theta": recipe.rope_theta},
             tie_word_embeddings=False,
             bos_token_id=IDS[chain.BOS],
             eos_token_id=IDS[chain.EOS],
@@ -122,13 +128,22 @@ def _encode(text: str) -> list[int]:
     return [IDS[word] for word in text.split()]
 
 
-def example(recipe: TinyRecipe, rng: random.Random) -> tuple[list[int], int]:
-    """A pretraining example of the `pretrain` split: token ids, and how many leading ones carry no loss."""
+class Example(NamedTuple):
+    """Token ids, how many leading ones carry no loss, and what each of the others counts."""
+
+    ids: list[int]
+    skip: int
+    weight: float
+
+
+def example(recipe: TinyRecipe, rng: random.Random) -> Example:
+    """A pretraining example, of the `pretrain` split."""
 
     def of_level(shares: Sequence[float]) -> chain.Chain:
         return chain.draw_from(rng, "pretrain", *chain.LEVELS[rng.choices(range(1, 6), shares)[0]])
 
-    if rng.random() < recipe.p_reading:
+    is_reading = rng.random() < recipe.p_reading
+    if is_reading:
         c = of_level(recipe.reading_levels)
         steps = c.expert_steps if rng.random() < recipe.p_reading_expert else c.own_steps
         prompt = [chain.BOS, c.question, chain.THINK, *steps, chain.ANSWER_CUE]
@@ -148,19 +163,34 @@ def example(recipe: TinyRecipe, rng: random.Random) -> tuple[list[int], int]:
         prompt = [chain.BOS, c.question, chain.THINK]
         target = [*(c.expert_steps if is_expert else c.own_steps), chain.ANSWER_CUE, c.answer, chain.EOS]
     ids = _encode(" ".join(prompt))
-    return ids + _encode(" ".join(target)), len(ids)
+    weight = recipe.reading_weight if is_reading else 1.0
+    return Example(ids + _encode(" ".join(target)), len(ids), weight)
 
 
-def _chunks(examples: list[tuple[list[int], int]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows of like length together, as ids and labels. Right padding needs no mask under causal attention."""
-    ordered = sorted(examples, key=lambda e: len(e[0]))
+def chunks(examples: Sequence[Example]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of like length together: ids, and each token's weight in the loss, both (rows, longest).
+
+    Right padding needs no mask under causal attention.
+    """
+    ordered = sorted(examples, key=lambda e: len(e.ids))
     size = math.ceil(len(ordered) / CHUNKS)
     for i in range(0, len(ordered), size):
         part = ordered[i : i + size]
-        width = len(part[-1][0])
-        ids = torch.tensor([e + [IDS[chain.PAD]] * (width - len(e)) for e, _ in part])
-        labels = torch.tensor([[-100] * skip + e[skip:] + [-100] * (width - len(e)) for e, skip in part])
-        yield ids, labels
+        width = len(part[-1].ids)
+        gaps = [width - len(e.ids) for e in part]
+        ids = [e.ids + [IDS[chain.PAD]] * gap for e, gap in zip(part, gaps, strict=True)]
+        weights = [
+            [0.0] * e.skip + [e.weight] * (len(e.ids) - e.skip) + [0.0] * gap
+            for e, gap in zip(part, gaps, strict=True)
+        ]
+        yield torch.tensor(ids), torch.tensor(weights)
+
+
+def loss_sum(model: LlamaForCausalLM, ids: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of the negative log-probabilities of a chunk's tokens, in nats."""
+    logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+    losses = functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+    return losses @ weights[:, 1:].flatten()
 
 
 @torch.no_grad()
@@ -270,11 +300,9 @@ def train(recipe: TinyRecipe) -> tuple[LlamaForCausalLM, list[dict[str, float]]]
         for group in optimizer.param_groups:
             group["lr"] = rate
         examples = [example(recipe, rng) for _ in range(recipe.batch)]
-        n_targets = sum(len(ids) - skip for ids, skip in examples)
-        for ids, labels in _chunks(examples):
-            logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
-            loss = functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
-            (loss / n_targets).backward()
+        total = sum(e.weight * (len(e.ids) - e.skip) for e in examples)
+        for ids, weights in chunks(examples):
+            (loss_sum(model, ids, weights) / total).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
         optimizer.zero_grad()

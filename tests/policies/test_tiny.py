@@ -66,13 +66,14 @@ def test_cues_are_found_without_spaces_and_unknown_words_refused() -> None:
 def test_examples_are_of_the_pretrain_split_and_score_the_right_part() -> None:
     rng, kinds = random.Random(0), dict.fromkeys(("reading", "hinted", "expert", "direct"), 0)
     for _ in range(2000):
-        ids, skip = tiny_pretrain.example(TinyRecipe(), rng)
+        ids, skip, weight = tiny_pretrain.example(TinyRecipe(), rng)
         words = [chain.VOCABULARY[i] for i in ids]
         prompt, target = " ".join(words[:skip]), " ".join(words[skip:])
         question, _, rest = prompt.removeprefix("<bos> ").partition(" ?")
         c = chain.parse(question + " ?")
         p = chain.problem_of(c)
         assert c.split == "pretrain"
+        assert weight == (TinyRecipe().reading_weight if rest.endswith("<ans>") else 1)
         if rest.endswith("<ans>"):
             kinds["reading"] += 1
             assert target == f"{p.answer} <eos>"
@@ -93,23 +94,22 @@ def test_examples_are_of_the_pretrain_split_and_score_the_right_part() -> None:
 def test_loss_of_padded_chunks_is_the_loss_of_the_rows(untrained: LlamaForCausalLM) -> None:
     rng = random.Random(1)
     examples = [tiny_pretrain.example(TinyRecipe(), rng) for _ in range(24)]
+    assert len({len(e.ids) for e in examples}) > 6
 
-    def loss(ids: torch.Tensor, labels: torch.Tensor) -> float:
-        logits = untrained(input_ids=ids, use_cache=False).logits[:, :-1]
-        return torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), labels[:, 1:].flatten(), reduction="sum"
-        ).item()
-
-    def by_row(shift: int) -> float:
-        return sum(
-            loss(torch.tensor([ids]), torch.tensor([[-100] * (skip + shift) + ids[skip + shift :]]))
-            for ids, skip in examples
-        )
+    def by_row(shift: int, weigh: bool = True) -> float:
+        total = 0.0
+        for e in examples:
+            log_p = untrained(input_ids=torch.tensor([e.ids])).logits[0].log_softmax(-1)
+            scored = range(e.skip + shift, len(e.ids))
+            total -= (e.weight if weigh else 1) * sum(log_p[i - 1, e.ids[i]].item() for i in scored)
+        return total
 
     with torch.no_grad():
-        chunked = sum(loss(*chunk) for chunk in tiny_pretrain.chunks(examples))
+        chunked = sum(tiny_pretrain.loss_sum(untrained, *c).item() for c in tiny_pretrain.chunks(examples))
         assert chunked == pytest.approx(by_row(0), rel=1e-5)
+        # Controls: one target too few, and weights left out.
         assert chunked != pytest.approx(by_row(1), rel=1e-3)
+        assert chunked != pytest.approx(by_row(0, weigh=False), rel=1e-3)
 
 
 # Measuring

@@ -1,0 +1,131 @@
+"""An artefact: a picture or table under a fixed name, the numbers it shows, and the records they came from.
+
+`<name>.png` or `<name>.md` stands beside `<name>.csv`, which holds exactly what is shown. `provenance.json`
+names for every artefact its files and its runs by hash, so that anyone can tell which record a picture shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from expo.records import RecordError, write_atomic
+from expo.report.runs import Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROVENANCE = "provenance.json"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What a report function made. `reading` says in words, computed from `numbers`, what is seen."""
+
+    name: str
+    shown: Path
+    numbers: pd.DataFrame
+    reading: str
+
+
+def publish(
+    out: Path | str,
+    name: str,
+    records: Sequence[Record],
+    numbers: pd.DataFrame,
+    shown: dict[str, str | bytes],
+    reading: str,
+) -> Artefact:
+    """Write an artefact's files and enter it in `provenance.json`.
+
+    Args:
+        out: the folder of all artefacts.
+        name: such as `fig2-tiny`.
+        records: the runs that are shown.
+        numbers: becomes `<name>.csv`.
+        shown: suffix to content, such as `{".png": ...}`; the first is what a reader looks at.
+        reading: see `Artefact`.
+
+    Raises:
+        RecordError: if `provenance.json` is damaged.
+    """
+    out = Path(out)
+    contents = {**shown, ".csv": numbers.to_csv(index=False, lineterminator="\n")}
+    # Read first: a damaged ledger must not leave artefacts that it does not know.
+    ledger = read_provenance(out)
+    for suffix, content in contents.items():
+        write_atomic(out / f"{name}{suffix}", content)
+    ledger[name] = {
+        "files": {f"{name}{suffix}": _sha256(content) for suffix, content in contents.items()},
+        "runs": [origin(record) for record in records],
+    }
+    text = json.dumps(dict(sorted(ledger.items())), indent=1, ensure_ascii=False)
+    write_atomic(out / PROVENANCE, text + "\n")
+    return Artefact(name, out / f"{name}{next(iter(shown))}", numbers, reading)
+
+
+def read_provenance(out: Path | str) -> dict[str, Any]:
+    """Artefact -> its files and runs; empty if the folder has none yet.
+
+    Raises:
+        RecordError: if the file is damaged.
+    """
+    path = Path(out) / PROVENANCE
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (json.JSONDecodeError, UnicodeDecodeError) as cause:
+        raise RecordError(f"{path} is damaged ({cause}); delete it and draw the figures again") from cause
+    if not isinstance(held, dict):
+        raise RecordError(f"{path} is damaged (no mapping); delete it and draw the figures again")
+    return held
+
+
+def origin(record: Record) -> dict[str, Any]:
+    """What identifies a run, without any path of this machine."""
+    environment, recipe = record.run.environment(), record.recipe
+    about = {
+        "run": where(record.run.folder),
+        "samples_sha256": _sha256(record.run.path("samples.parquet").read_bytes()),
+        "commit": environment.get("commit"),
+        "schema": environment.get("schema"),
+        "policy": record.policy,
+        "task": record.task,
+        "toy": record.is_toy,
+        "problems": record.problems,
+        "samples": recipe["samples"],
+        "temperature": record.temperature,
+        "seed": recipe["seed"],
+    }
+    if record.run.has("votes"):
+        about["votes_sha256"] = _sha256(record.run.path("votes.parquet").read_bytes())
+    return about
+
+
+def where(folder: Path) -> str:
+    """A run folder relative to the repository; outside of it, its study's and its own name."""
+    folder = folder.resolve()
+    if folder.is_relative_to(ROOT):
+        return folder.relative_to(ROOT).as_posix()
+    return "/".join(folder.parts[-2:])
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as PNG; the same figure gives the same bytes."""
+    sink = io.BytesIO()
+    # By default matplotlib's version is written into the file.
+    figure.savefig(sink, format="png", metadata={"Software": None})
+    return sink.getvalue()
+
+
+def _sha256(content: str | bytes) -> str:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()

@@ -1,0 +1,212 @@
+"""Example 1 of the paper as measured here: one question, own CoT and self-explanation, each step judged.
+
+A model may write anything, markup included. In Markdown its text stands in a fenced block, longer fenced than
+any run of backticks in it; in HTML every special character is escaped; characters that would be invisible or
+reorder the line are written out.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import textwrap
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from expo.grading import ChainChecker, Checker, TextChecker
+from expo.report.artefacts import Artefact, publish
+from expo.report.runs import Group, Record
+from expo.report.words import MARKS, NAMES, TOY, plural
+from expo.tasks.problem import Problem
+
+COLUMNS = ["run", "problem", "source", "index", "part", "text", "true"]
+RULE = (
+    "the first problem by id whose own CoT with index 0 ends in a wrong answer and whose self-explanation "
+    "with index 0 has more true steps"
+)
+FALLBACK = "the first problem by id that has both, for no problem fits the rule"
+SIDES = ("own", "explanation")
+COLUMN = 50  # characters of each side in Markdown
+
+Part = tuple[str, bool | None]
+
+
+def draw_example1(group: Group, out: Path | str) -> Artefact:
+    """Write `example1-<label>.md`, `.html` and `.csv`: a question of the group's first run, chosen by `RULE`.
+
+    The CSV (`COLUMNS`) has a row for each part of the two CoTs in order: a step with whether it is true, or
+    the text between steps with `true` empty. A side's parts, joined, are its CoT.
+
+    Raises:
+        ValueError: if no problem has an own CoT and a self-explanation.
+    """
+    record = group.runs[0]
+    rows, why = choose(record.samples)
+    sides = {str(row["source"]): parts(checker_of(record), row) for row in rows}
+    numbers = pd.DataFrame(
+        [
+            (record.name, row["problem"], row["source"], row["index"], i, text, true)
+            for row in rows
+            for i, (text, true) in enumerate(sides[str(row["source"])])
+        ],
+        columns=COLUMNS,
+    ).astype({"true": "boolean"})
+    reading = _read(record, rows, why)
+    shown: dict[str, str | bytes] = {".md": _markdown(group, record, rows, sides, why)}
+    shown[".html"] = _page(group, record, rows, sides, why)
+    return publish(out, f"example1-{group.label}", [record], numbers, shown, reading)
+
+
+def choose(samples: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
+    """The own row and the explanation's row of the chosen problem, and the rule by which it was chosen.
+
+    Raises:
+        ValueError: if no problem has both.
+    """
+    first = samples[samples["index"] == 0].set_index("problem").sort_index()
+    own, explanation = (first[first["source"] == source] for source in SIDES)
+    both = own.assign(rival=explanation["steps_true"]).dropna(subset="rival")
+    if both.empty:
+        raise ValueError("example1: no problem has an own CoT and a self-explanation with index 0")
+    fits = both[(both["status"] == "wrong") & (both["rival"] > both["steps_true"])]
+    problem = (both if fits.empty else fits).index[0]
+    rows: list[Any] = [side.loc[[problem]].reset_index().to_dict("records")[0] for side in (own, explanation)]
+    return rows, FALLBACK if fits.empty else RULE
+
+
+def checker_of(record: Record) -> Checker:
+    """What judges the steps of a record's task; it starts no process unless asked for grades."""
+    return ChainChecker() if record.recipe["task"] == "chain" else TextChecker()
+
+
+def parts(checker: Checker, row: dict[str, Any]) -> list[Part]:
+    """A row's CoT cut into its steps, each with its truth, and the text between them (None).
+
+    A step that begins inside the one before it is shown by what it adds; one that does not stand in the text
+    as the checker gives it is put at the end.
+    """
+    level = None if pd.isna(row["level"]) else int(row["level"])
+    problem = Problem(str(row["problem"]), str(row["question"]), str(row["reference"]), level)
+    cot = str(row["cot"])
+    found: list[Part] = []
+    lost: list[Part] = []
+    begun, at = -1, 0
+    for step, true in checker.steps(problem, cot):
+        start = cot.find(step, begun + 1)
+        if start < 0 or start + len(step) <= at:
+            lost.append((step, true))
+            continue
+        found += [(cot[at:start], None), (cot[max(at, start) : start + len(step)], true)]
+        begun, at = start, start + len(step)
+    return [part for part in [*found, (cot[at:], None), *lost] if part[0]]
+
+
+def visible(text: str) -> str:
+    """The text with control, formatting and surrogate characters written as escapes; newlines stay."""
+    text = text.replace("\r\n", "\n").replace("\t", "    ").replace("\u00a0", " ")
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def fenced(text: str) -> str:
+    """A Markdown code block in which nothing of the text can be read as markup, nor end the block."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _mark(true: bool) -> str:
+    return MARKS["holds" if true else "fails"]
+
+
+def _score(row: dict[str, Any]) -> str:
+    steps = f"{row['steps_true']} of {plural(int(row['steps']), 'step')} true"
+    answer = visible(str(row["answer"])).replace("\n", " ")
+    return f"{steps}, answered {answer or 'nothing'}: {row['status']}"
+
+
+def _read(record: Record, rows: Sequence[dict[str, Any]], why: str) -> str:
+    own, explanation = rows
+    return (
+        f"**{record.name}**, a chosen example ({why}): the own CoT has {own['steps_true']} of "
+        f"{plural(int(own['steps']), 'step')} true and ends {own['status']}, the self-explanation "
+        f"{explanation['steps_true']} of {explanation['steps']} and ends {explanation['status']}."
+    )
+
+
+def _head(group: Group, record: Record, why: str) -> tuple[str, str]:
+    toy = " (toy)" if group.is_toy else ""
+    about = (
+        f"{record.title}, {record.setting}. Chosen, not typical: {why}. ✓ and ✗ are the step checker's: it "
+        "judges arithmetic only, and a true step need not lead anywhere."
+    )
+    return f"Example 1, measured: {group.label}{toy}", f"{about} {TOY}" if group.is_toy else about
+
+
+def _markdown(
+    group: Group, record: Record, rows: Sequence[dict[str, Any]], sides: dict[str, list[Part]], why: str
+) -> str:
+    title, about = _head(group, record, why)
+    columns = []
+    for row in rows:
+        marked = "".join(
+            text if true is None else f"{text} [{_mark(true)}]" for text, true in sides[str(row["source"])]
+        )
+        head = [*_wrap(f"{NAMES[str(row['source'])].upper()}: {_score(row)}"), "-" * COLUMN]
+        columns.append(head + _wrap(visible(marked)))
+    lines = [f"{a:<{COLUMN}} | {b}".rstrip() for a, b in zip_longest(*columns, fillvalue="")]
+    question = "\n".join(_wrap(visible(str(rows[0]["question"])), 2 * COLUMN))
+    answer = visible(str(rows[0]["reference"]))
+    blocks = [f"# {title}", about, "Question, and its answer `a*`:", fenced(f"{question}\n\n{answer}")]
+    return "\n\n".join([*blocks, fenced("\n".join(lines))]) + "\n"
+
+
+def _wrap(text: str, width: int = COLUMN) -> list[str]:
+    return [line for each in text.split("\n") for line in textwrap.wrap(each, width) or [""]]
+
+
+_STYLE = """\
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font: 14px/1.5 ui-monospace, monospace; margin: .5rem 0 }
+.sides { display: grid; grid-template-columns: 1fr 1fr; gap: 1.5rem }
+.true, .false { border-radius: 3px; padding: 0 2px }
+.true { background: #cce5f6 } .false { background: #fadccb }
+.own { border-top: 4px solid #444444 } .explanation { border-top: 4px solid #0072b2 }"""
+
+
+def _page(
+    group: Group, record: Record, rows: Sequence[dict[str, Any]], sides: dict[str, list[Part]], why: str
+) -> str:
+    title, about = _head(group, record, why)
+    columns = []
+    for row in rows:
+        source = str(row["source"])
+        body = "".join(_span(text, true) for text, true in sides[source])
+        score = html.escape(_score(row))
+        columns.append(f'<div class="{source}"><b>{NAMES[source]}</b>, {score}<pre>{body}</pre></div>')
+    question, answer = (html.escape(visible(str(rows[0][field]))) for field in ("question", "reference"))
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{html.escape(title)}</title><style>
+{_STYLE}
+</style></head><body>
+<h1>{html.escape(title)}</h1>
+<p>{html.escape(about)}</p>
+<pre>{question}</pre><p>Answer:</p><pre>{answer}</pre>
+<div class="sides">
+{"".join(columns)}
+</div></body></html>
+"""
+
+
+def _span(text: str, true: bool | None) -> str:
+    safe = html.escape(visible(text))
+    if true is None:
+        return safe
+    return f'<span class="{str(true).lower()}">{safe} {_mark(true)}</span>'

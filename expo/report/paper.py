@@ -1,0 +1,75 @@
+"""What the paper prints, as data with its place; shown beside what is measured, never in one column with it.
+
+Zhou, Li, Zhang and Leqi (2025): "ExPO: Unlocking Hard Reasoning with Self-Explanation-Guided Reinforcement
+Learning".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A cell of Table 1. `text` is how Section 4.2 words it."""
+
+    holds: bool
+    text: str
+
+    def __str__(self) -> str:
+        return "✓" if self.holds else "✗"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a picture of the paper shows by its caption, in our words, and what it leaves unsaid."""
+
+    where: str
+    model: str
+    shows: str
+    direction: str
+    unsaid: str
+
+
+IN_DISTRIBUTION = "in-distribution"
+LEARNING_SIGNAL = "positive learning signal"
+
+# Table 1 (Section 4.2): source -> property -> mark. The controls are not in the paper.
+TABLE1: dict[str, dict[str, Mark]] = {
+    "explanation": {
+        IN_DISTRIBUTION: Mark(True, "more likely under the current policy than the expert CoT"),
+        LEARNING_SIGNAL: Mark(True, "more correct steps than the own CoT (by GPT-4o); Lemma 2"),
+    },
+    "expert": {
+        IN_DISTRIBUTION: Mark(False, "higher negative log-likelihood than the self-explanation"),
+        LEARNING_SIGNAL: Mark(True, "stronger than the self-explanation in this property"),
+    },
+    "own": {
+        IN_DISTRIBUTION: Mark(True, "sampled from the policy itself"),
+        LEARNING_SIGNAL: Mark(False, "surpassed by the self-explanation"),
+    },
+}
+
+FIG2 = Claim(
+    where="Figure 2",
+    model='"Qwen2 3B-Instruct", test split (elsewhere the paper says Qwen2.5-3B-Instruct)',
+    shows="negative log-likelihood of self-explanation and expert CoT",
+    direction="significantly lower for the self-explanation (Section 4.2)",
+    unsaid="whether per sequence or per token, how many problems and samples, and the interval",
+)
+
+FIG3 = Claim(
+    where="Figure 3",
+    model='"Qwen2 3B-Instruct", test split',
+    shows="GPT-4o's win rate of the self-explanation over the own CoT in the number of correct steps",
+    direction="self-explanation rated significantly higher (Section 4.2)",
+    unsaid="the judge's prompt, the order of the two texts, how ties count, the number of problems",
+)
+
+EXAMPLE1 = Claim(
+    where="Example 1, in full in Appendix C.2",
+    model="not named",
+    shows="a question of MATH where the own CoT ends in a wrong step and the self-explanation in a right one",
+    direction="own CoT 1 of 3 steps right, self-explanation 3 of 3, as the authors mark them",
+    unsaid="how the question was chosen",
+)

@@ -1,0 +1,168 @@
+"""Which records go into which picture: finding a study's runs, and grouping them by label."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from expo.records import RecordError, Run
+
+# The paper samples at this temperature (Appendix C.1).
+PAPER_TEMPERATURE = 0.9
+# Fields that leave own CoTs, explanations and their scores as they are; the last three, for one device.
+_INDIFFERENT = {"sources", "controls", "device", "rows", "chunk"}
+_NEEDED = {"policy", "task", "sources", "samples", "temperature", "seed"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished measurement, read once."""
+
+    run: Run
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """The run's resolved recipe."""
+        return self.run.recipe()
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """The run's table of scored positives."""
+        return self.run.read("samples")
+
+    @property
+    def name(self) -> str:
+        """Name of the run folder."""
+        return self.run.folder.resolve().name
+
+    @property
+    def policy(self) -> str:
+        """The policy's name; of a folder or file only the last part, never a path of this machine."""
+        policy = str(self.recipe["policy"])
+        return policy if _is_hub_id(policy) else Path(policy).name
+
+    @property
+    def task(self) -> str:
+        """The task's name, that of the data file for a user's own."""
+        data = self.recipe.get("data")
+        return Path(data).stem if data else str(self.recipe["task"])
+
+    @property
+    def temperature(self) -> float:
+        """Of sampling; scores are at 1."""
+        return float(self.recipe["temperature"])
+
+    @property
+    def is_toy(self) -> bool:
+        """Whether everything shown of this run must say that it is a toy."""
+        return bool(self.run.environment().get("toy", self.recipe["task"] == "chain"))
+
+    @property
+    def problems(self) -> int:
+        """How many problems have samples."""
+        return int(self.samples["problem"].nunique())
+
+    @property
+    def title(self) -> str:
+        """The run's name, with policy, task and what was measured on how much."""
+        toy = " (toy)" if self.is_toy else ""
+        return f"{self.name}: {self.policy} on {self.task}{toy}"
+
+    @property
+    def size(self) -> str:
+        """n, k and seed."""
+        return (
+            f"n = {self.problems} problems, k = {self.recipe['samples']} samples, seed {self.recipe['seed']}"
+        )
+
+    @property
+    def setting(self) -> str:
+        """n, k, seed and sampling temperature."""
+        return f"{self.size}, T = {self.temperature:g}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one label: `runs` are shown one by one, those of a sweep differ in temperature alone."""
+
+    label: str
+    runs: tuple[Record, ...]
+    sweeps: tuple[tuple[Record, ...], ...]
+
+    @property
+    def is_toy(self) -> bool:
+        """Whether any of its runs is a toy."""
+        return any(record.is_toy for record in self.runs)
+
+
+def find(folder: Path | str) -> tuple[list[Record], list[str]]:
+    """The finished measurements of a study's folder (or of one run's), and the names of those cut short.
+
+    Raises:
+        RecordError: if the folder holds no run at all.
+    """
+    folder = Path(folder)
+    places = [folder] if (folder / "recipe.yaml").exists() else sorted(folder.glob("*/"), key=_natural)
+    runs = [Run(p) for p in places if (p / "recipe.yaml").exists()]
+    if not runs:
+        raise RecordError(f"{folder}: no run here; make one with `expo measure` or `expo reproduce`")
+    measured = [run for run in runs if set(run.recipe()) >= _NEEDED]
+    finished = [Record(run) for run in measured if run.has("samples")]
+    return finished, [run.folder.name for run in measured if not run.has("samples")]
+
+
+def label(record: Record) -> str:
+    """What an artefact's name ends in: the policy, then task and split if they are not the usual ones.
+
+    The bases `tiny-0`, `tiny-1`, ... share the label `tiny`, whose usual task is chain; others' is stories.
+    """
+    policy = record.policy.rpartition("/")[2]
+    is_tiny = re.fullmatch(r"tiny(-\d+)?", policy) is not None
+    parts = ["tiny" if is_tiny else policy.removesuffix(".gguf")]
+    if record.task != ("chain" if is_tiny else "stories"):
+        parts.append(record.task)
+    split = record.recipe.get("split", "test")
+    if split != "test":
+        parts.append(str(split))
+    return re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower()).strip("-.")
+
+
+def group(records: Iterable[Record]) -> list[Group]:
+    """Records by label, in natural order.
+
+    Of each set of runs that differ in temperature alone, the one at the paper's temperature, or nearest to
+    it, is shown by itself; the set as a whole is a sweep.
+    """
+    labels: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda r: _natural(Path(r.name))):
+        labels.setdefault(label(record), []).append(record)
+    return [_group(name, held) for name, held in sorted(labels.items())]
+
+
+def _group(name: str, records: Sequence[Record]) -> Group:
+    sets: dict[str, list[Record]] = {}
+    for record in records:
+        rest = {k: v for k, v in record.recipe.items() if k not in {*_INDIFFERENT, "temperature"}}
+        sets.setdefault(repr(sorted(rest.items())), []).append(record)
+    shown, sweeps = [], []
+    for held in sets.values():
+        nearest = min(held, key=lambda r: (abs(r.temperature - PAPER_TEMPERATURE), r.temperature))
+        shown += [r for r in held if r.temperature == nearest.temperature]
+        by_temperature = {r.temperature: r for r in reversed(held)}
+        if len(by_temperature) > 1:
+            sweeps.append(tuple(by_temperature[t] for t in sorted(by_temperature)))
+    return Group(name, tuple(shown), tuple(sweeps))
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _is_hub_id(policy: str) -> bool:
+    return re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", policy) is not None

@@ -1,0 +1,196 @@
+"""Table 1 as a measurement: each kind of positive against the two properties, beside the paper's marks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from expo.measure.verdict import Comparison, Interval, table1
+from expo.policies.prompts import BY_KIND
+from expo.report import paper
+from expo.report.artefacts import Artefact, publish
+from expo.report.runs import Group, Record
+from expo.report.words import NAMES, TOY, UNITS, interval, listed, plural, share, verdict_mark
+
+COLUMNS = ["run", "source", "property", "quantity", "reference", "difference", "low", "high", "n"]
+COLUMNS += ["verdict", "paper"]
+_CELLS = ("nll_sum", "nll_per_token", "learning_signal")
+_STATUSES = ("correct", "wrong", "unparsed", "timeout")
+
+
+def draw_table1(group: Group, out: Path | str) -> Artefact:
+    """Write `table1-<label>.md` and `.csv`: a block for each run of the group.
+
+    The CSV (`COLUMNS`) has a row for each comparison; `paper` is its mark, empty where the paper has none.
+    """
+    blocks, frames, readings = [], [], []
+    for record in group.runs:
+        found = table1(record.samples)
+        frames.append(_numbers(record, found))
+        blocks.append(
+            "\n".join([f"## {record.title}", "", *_marks(found), "", *_notes(record), "", *_counts(record)])
+        )
+        readings.append(read_table1(record, found))
+    toy = group.is_toy
+    head = [f"# Table 1, measured: {group.label}{' (toy)' if toy else ''}", "", _LEGEND]
+    head += ["", f"**{TOY}** {_bases()}".rstrip()] if toy else []
+    text = "\n\n".join(["\n".join(head), *blocks]) + "\n"
+    numbers = pd.concat(frames, ignore_index=True)
+    reading = "\n\n".join(readings)
+    return publish(out, f"table1-{group.label}", group.runs, numbers, {".md": text}, reading)
+
+
+def read_table1(record: Record, found: Sequence[Comparison]) -> str:
+    """The self-explanation's cells in words, whether the two NLLs agree, and where the paper differs."""
+    says = []
+    for c in (c for c in found if c.source == "explanation"):
+        unit = f" {UNITS[c.quantity]}" if c.quantity in UNITS else ""
+        subject = "NLL" if unit else "learning signal"
+        says.append(
+            f"its {subject}{unit} is {_side(c.difference)} that of the {NAMES[c.reference]} by "
+            f"{interval(_size(c.difference))} nats: {c.property} **{c.verdict}**"
+        )
+    text = f"**{record.name}** ({record.setting}). Self-explanation: {'; '.join(says) or 'not measured'}."
+    lengths = {c.verdict for c in found if c.source == "explanation" and c.quantity in UNITS}
+    if lengths == {"holds", "fails"}:
+        text += " Per sequence and per token contradict each other: the two texts differ in length."
+    return f"{text} {_against_paper(found)}"
+
+
+def _against_paper(found: Sequence[Comparison]) -> str:
+    agree: list[str] = []
+    differ: list[str] = []
+    for c in found:
+        mark = paper.TABLE1.get(c.source, {}).get(c.property)
+        if mark is None or c.verdict == "undecided":
+            continue
+        unit = f" {UNITS[c.quantity]}" if c.quantity in UNITS else ""
+        (agree if mark.holds == (c.verdict == "holds") else differ).append(
+            f"{NAMES[c.source]}, {c.property}{unit}"
+        )
+    total = sum(c.source in paper.TABLE1 for c in found)
+    text = f"Of {plural(total, 'cell')} that the paper marks, {len(agree)} agree with it"
+    text += f", {len(differ)} differ" + (f" ({'; '.join(differ)})" if differ else "")
+    undecided = total - len(agree) - len(differ)
+    return text + (f", {undecided} undecided." if undecided else ".")
+
+
+def _numbers(record: Record, found: Sequence[Comparison]) -> pd.DataFrame:
+    rows = [
+        {
+            "run": record.name,
+            "source": c.source,
+            "property": c.property,
+            "quantity": c.quantity,
+            "reference": c.reference,
+            "difference": c.difference.mean,
+            "low": c.difference.low,
+            "high": c.difference.high,
+            "n": c.difference.n,
+            "verdict": c.verdict,
+            "paper": str(paper.TABLE1.get(c.source, {}).get(c.property, "")),
+        }
+        for c in found
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _marks(found: Sequence[Comparison]) -> list[str]:
+    lines = [
+        "| positive | in-distribution, per sequence | in-distribution, per token | positive learning signal "
+        "| paper: in-distribution | paper: learning signal |",
+        "| --- | --- | --- | --- | :-: | :-: |",
+    ]
+    cells = {(c.source, c.quantity): c for c in found}
+    for source in dict.fromkeys(c.source for c in found):
+        measured = [_cell(cells.get((source, quantity))) for quantity in _CELLS]
+        printed = paper.TABLE1.get(source, {})
+        marks = [str(printed.get(p, "")) for p in (paper.IN_DISTRIBUTION, paper.LEARNING_SIGNAL)]
+        lines.append("| " + " | ".join([NAMES[source], *measured, *marks]) + " |")
+    return lines
+
+
+def _cell(c: Comparison | None) -> str:
+    if c is None:
+        return "not measured"
+    return f"{verdict_mark(c.verdict)}: {interval(c.difference, sign=True)}, n = {c.difference.n}"
+
+
+_LEGEND = """\
+Each cell: verdict, difference of means in nats with its 95 % bootstrap interval (problems resampled), and
+the number of problems that have both sides. `holds` and `fails` mean that the whole interval lies on one side
+of 0.
+
+- In-distribution: `-log pi(c, a*|q)` against that of the expert CoT, and the expert CoT's against the own
+  CoT's. Lower is better. The own CoT is scored with its own answer.
+- Positive learning signal: `log pi(a*|q, c)` against that of the own CoT, and the own CoT's against the
+  self-explanation's. Higher is better.
+
+All scores are at temperature 1 under the plain question prompt. The paper prints marks without numbers (its
+Table 1), and none for the controls."""
+
+
+def _notes(record: Record) -> list[str]:
+    recipe = record.recipe
+    lines = [
+        f"{record.setting} of own CoT and self-explanation, {recipe.get('controls', 0)} of each control; "
+        f"at most {recipe.get('max_new_tokens', '?')} new tokens."
+    ]
+    changed = [k for k, v in (recipe.get("prompts") or {}).items() if v != _usual_prompts(record).get(k)]
+    if changed:
+        lines.append(f"Prompts changed by the recipe: {listed(changed)}.")
+    if record.run.has("skips") and len(skips := record.run.read("skips")):
+        why = Counter(zip(skips["field"], skips["reason"], strict=True)).most_common()
+        named = [f"{n} for {field} ({reason})" for (field, reason), n in why[:3]]
+        more = f" and {plural(len(why) - 3, 'other reason')}" if len(why) > 3 else ""
+        lines.append(f"Skipped: {plural(len(skips), 'row')}, {', '.join(named)}{more}.")
+    else:
+        lines.append("Skipped: no rows.")
+    return ["\n".join(lines)]
+
+
+def _usual_prompts(record: Record) -> dict[str, object]:
+    return vars(BY_KIND["chain" if record.recipe["task"] == "chain" else "math"])
+
+
+def _counts(record: Record) -> list[str]:
+    lines = [
+        "| samples | count | leaks the answer | truncated | " + " | ".join(_STATUSES) + " | tokens |",
+        "| --- |" + " --: |" * (4 + len(_STATUSES)),
+    ]
+    for source in (s for s in NAMES if s in set(record.samples["source"])):
+        rows = record.samples[record.samples["source"] == source]
+        if source == "expert":
+            cells = ["–"] * (2 + len(_STATUSES))
+        else:
+            cells = [share(float(rows["leak"].mean())), share(float(rows["truncated"].mean()))]
+            cells += [str(int((rows["status"] == s).sum())) for s in _STATUSES]
+        lines.append(f"| {NAMES[source]} | {len(rows)} | {' | '.join(cells)} | {rows['tokens'].mean():.0f} |")
+    return [
+        *lines,
+        "",
+        "The last columns grade the answer that the sampled text itself gave, before `a*` took its place.",
+    ]
+
+
+def _bases() -> str:
+    """How many pretraining seeds of the toy were accepted, if bases are shipped."""
+    # Imported here: it brings torch along.
+    from expo.policies.tiny import ledger
+
+    try:
+        return f"Pretraining: {ledger()['accepted']}."
+    except FileNotFoundError:
+        return ""
+
+
+def _side(difference: Interval) -> str:
+    return "above" if difference.mean > 0 else "below"
+
+
+def _size(d: Interval) -> Interval:
+    """The interval of the size, for a sentence that already says 'above' or 'below'."""
+    return d if d.mean > 0 else Interval(-d.mean, -d.high, -d.low, d.n)

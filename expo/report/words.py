@@ -1,0 +1,65 @@
+"""Numbers and verdicts in words, the same in every table, picture and notebook."""
+
+from __future__ import annotations
+
+import math
+
+from expo.measure.verdict import Interval
+
+NAMES = {
+    "own": "own CoT",
+    "explanation": "self-explanation",
+    "expert": "expert CoT",
+    "own_correct": "own correct CoT",
+    "wrong_explanation": "explanation of a wrong answer",
+    "nonsense": "nonsense prefix",
+}
+UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token"}
+MARKS = {"holds": "✓", "fails": "✗", "undecided": "?"}
+TOY = "A toy: it shows a mechanism, and is no evidence for the paper's numbers."
+
+
+def verdict_mark(verdict: str) -> str:
+    """`✓ holds`, `✗ fails` or `? undecided`."""
+    return f"{MARKS[verdict]} {verdict}"
+
+
+def number(x: float, digits: int = 3) -> str:
+    """Three significant digits, no exponent in the range that is read at a glance, a true minus sign."""
+    if math.isnan(x):
+        return "–"
+    if math.isinf(x):
+        return "∞" if x > 0 else "−∞"
+    magnitude = abs(x)
+    if x == 0 or 1e-4 <= magnitude < 1e6:
+        places = 0 if x == 0 else max(0, digits - 1 - math.floor(math.log10(magnitude)))
+        text = f"{magnitude:.{places}f}"
+    else:
+        text = f"{magnitude:.{digits - 1}e}"
+    return f"−{text}" if x < 0 else text
+
+
+def signed(x: float) -> str:
+    """`number` with a plus sign where it is positive."""
+    return f"+{number(x)}" if x > 0 else number(x)
+
+
+def interval(found: Interval, sign: bool = False) -> str:
+    """`−1.20 [−1.50, −0.900]`, the 95 % interval in brackets."""
+    show = signed if sign else number
+    return f"{show(found.mean)} [{show(found.low)}, {show(found.high)}]"
+
+
+def share(x: float) -> str:
+    """A share as a percentage; tenths below 10 %."""
+    return "–" if math.isnan(x) else f"{100 * x:.1f} %" if 0 < x < 0.0995 else f"{100 * x:.0f} %"
+
+
+def listed(parts: list[str]) -> str:
+    """`a, b and c`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "none"
+
+
+def plural(n: int, word: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
