@@ -57,7 +57,9 @@ def generate(policy: Policy, prompts: list[list[int]], new_tokens: int) -> int:
     tokens = 0
     for i in range(0, len(prompts), ROWS):
         ids, mask = left_padded(prompts[i : i + ROWS], policy.tokenizer.pad_token_id, policy.device)
-        out = policy.model.generate(input_ids=ids, attention_mask=mask.long(), generation_config=config)[:, ids.shape[1] :]
+        out = policy.model.generate(input_ids=ids, attention_mask=mask.long(), generation_config=config)[
+            :, ids.shape[1] :
+        ]
         ended = torch.isin(out, torch.tensor(sorted(policy.eos_ids), device=out.device))
         before = (ended.long().cumsum(-1) - ended.long()) == 0
         tokens += int(before.sum())

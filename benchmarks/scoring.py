@@ -60,5 +60,3 @@ def _naive(policy: Policy, s: Sample) -> tuple[float, float]:
 
     nll = -log_prob(s.prompt, s.completion)
     return nll, log_prob(s.prompt + s.completion[: s.cot] + s.cue, s.answer)
-
-

@@ -142,9 +142,10 @@ def sample_job(argv: list[str]) -> int:
 def judge_job(argv: list[str]) -> int:
     """`expo judge`."""
     (arguments,) = _parse("judge", [JudgeArguments], argv, "Compare explanations with own CoTs by a model's votes.")
-    from expo.measure.show import judge
+    from expo.measure.judging import judge
+    from expo.records import Run
 
-    print(judge(Path(arguments.run), arguments.model, arguments.base_url, arguments.problems))
+    print(judge(Run(arguments.run), arguments.model, arguments.base_url, arguments.problems))
     return 0
 
 

@@ -71,11 +71,15 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         "say that they were given the answer": int(frame["leak"].sum()),
         "met the token limit": int(frame["truncated"].sum()),
     }
-    toy = "\n**A toy.** These rows show a mechanism; they are no evidence for effects on real tasks.\n" if facts.get("toy") else ""
+    toy = (
+        "\n**A toy.** These rows show a mechanism; they are no evidence for effects on real tasks.\n"
+        if facts.get("toy")
+        else ""
+    )
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# Self-explanations of {recipe['policy']} on {recipe['task']}\n{toy}",
-        "A self-explanation is what a model writes when it is shown a question with its answer (ExPO, Zhou et al. 2025).",
+        "A self-explanation is what a model writes when it is shown a question with its answer (ExPO, Zhou et al.).",
         f"\nQuestions: {facts['task']}. Weights: {facts.get('weights', recipe['policy'])}. Licence of the questions: "
         f"{licence}{' (state that of your own data)' if licence == 'other' else ''}; "
         "the model's licence applies to what it wrote.",

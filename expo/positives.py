@@ -36,13 +36,15 @@ LEAK_RULE = (
     "else); on the chain task: it contains the word 'key'"
 )
 _REASONS_FROM = re.compile(
-    r"\b(given|since|because|knowing|know|told|assum\w+)\b[^.\n]{0,30}\b(correct |right |final |true )?answer (is|was|of|equals)\b"
+    r"\b(given|since|because|knowing|know|told|assum\w+)\b[^.\n]{0,30}"
+    r"\b(correct |right |final |true )?answer (is|was|of|equals)\b"
     r"|\b(provided|given|stated|known) (correct |right |final )?answer\b"
     r"|\banswer (is|was) (already )?(given|provided|known|stated)\b",
     re.IGNORECASE,
 )
 _OPENS_WITH = re.compile(
-    r"\W*(so |yes,? |well,? )?(the )?(correct|right|final) answer\b[^.\n]{0,40}\b(is|=)[^\n]{1,40}?[.\n]\s*\S", re.IGNORECASE
+    r"\W*(so |yes,? |well,? )?(the )?(correct|right|final) answer\b[^.\n]{0,40}\b(is|=)[^\n]{1,40}?[.\n]\s*\S",
+    re.IGNORECASE,
 )
 
 
@@ -79,11 +81,13 @@ def wrong_answer(problem: Problem, others: Sequence[Problem], seed: int) -> str:
         return " ".join(w if i % 2 == 0 else str((int(w) + rng.randint(1, 22)) % 23) for i, w in enumerate(words))
     pool = sorted({p.answer for p in others} - {problem.answer})
     if not pool:
-        raise ValueError(f"{problem.where or problem.id}: no other answer to serve as a wrong one; drop wrong_explanation")
+        raise ValueError(
+            f"{problem.where or problem.id}: no other answer to serve as a wrong one; drop wrong_explanation"
+        )
     return rng.choice(pool)
 
 
-_NONSENSE = "ribbon quarry lantern mumble teapot oblong gravel whistle biscuit anvil meadow thimble walrus parcel".split()
+_NONSENSE = ("ribbon", "quarry", "lantern", "mumble", "teapot", "oblong", "gravel", "whistle", "anvil", "walrus")
 
 
 def nonsense_hint(problem: Problem, seed: int) -> str:
@@ -96,7 +100,12 @@ def nonsense_hint(problem: Problem, seed: int) -> str:
 
 
 def requests(
-    policy: Policy, problem: Problem, others: Sequence[Problem], counts: dict[str, int], max_new_tokens: int, seed: int
+    policy: Policy,
+    problem: Problem,
+    others: Sequence[Problem],
+    counts: dict[str, int],
+    max_new_tokens: int,
+    seed: int,
 ) -> list[tuple[str, str, Request]]:
     """What to sample for a problem: (source, hint, request) for each source with a count above 0."""
     prompts = policy.prompts
@@ -119,7 +128,13 @@ def requests(
 
 
 def from_sample(
-    policy: Policy, problem: Problem, source: str, index: int, hint: str, completion: Completion, checker: Checker
+    policy: Policy,
+    problem: Problem,
+    source: str,
+    index: int,
+    hint: str,
+    completion: Completion,
+    checker: Checker,
 ) -> Positive:
     """The positive of a sampled completion: cut at its final-answer statement, closed with `a*` unless it is `own`."""
     text = policy.decode(completion.ids)

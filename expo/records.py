@@ -57,10 +57,14 @@ TABLES: dict[str, dict[str, str]] = {
     "metrics": {"step": "Int64", "name": "string", "value": "Float64"},
     "votes": {
         "problem": "string",
-        "order": "string",
-        "vote": "string",
+        "order": "string",  # AB: the self-explanation was shown as A
+        "vote": "string",  # first (the self-explanation), second, tie, unparsed, failed
         "reply": "string",
+        "truncated": "boolean",
+        "error": "string",
         "judge": "string",
+        "served_model": "string",
+        "request_sha": "string",
     },
 }
 
@@ -148,9 +152,7 @@ class Run:
         except (FileNotFoundError, NotADirectoryError):
             raise RecordError(f"{self.folder} is no run: it has no {name}") from None
         except (error, UnicodeDecodeError) as cause:
-            raise RecordError(
-                f"{path} is damaged ({cause}); delete the run folder and run it again"
-            ) from cause
+            raise RecordError(f"{path} is damaged ({cause}); delete the run folder and run it again") from cause
         if not isinstance(held, dict):
             raise RecordError(f"{path} is damaged (no mapping); delete the run folder and run it again")
         return held
@@ -168,9 +170,7 @@ class Run:
         columns = TABLES[table]
         if set(frame.columns) != set(columns):
             missing, unknown = set(columns) - set(frame.columns), set(frame.columns) - set(columns)
-            raise RecordError(
-                f"{table}: missing columns {sorted(missing)}, unknown columns {sorted(unknown)}"
-            )
+            raise RecordError(f"{table}: missing columns {sorted(missing)}, unknown columns {sorted(unknown)}")
         try:
             frame = frame[list(columns)].astype(columns)
         except (TypeError, ValueError) as cause:
@@ -266,14 +266,10 @@ def _commit() -> str | None:
     here = Path(__file__).parent
     git = ["git", "-C", str(here)]
     try:
-        top = subprocess.run(
-            [*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True
-        )
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
         if Path(top.stdout.strip()) != here.parent:
             return None
-        head = subprocess.run(
-            [*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-        )
+        head = subprocess.run([*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return head.stdout.strip()

@@ -47,7 +47,9 @@ def load_study(name: str) -> Study:
         raise StudyError(f"{path}: {cause}") from cause
     if not isinstance(held, dict) or not isinstance(held.get("runs"), dict):
         raise StudyError(f"{path}: needs a mapping `runs` of run names to recipe fields")
-    runs = {run: _recipe(path, run, {**(held.get("defaults") or {}), **(own or {})}) for run, own in held["runs"].items()}
+    runs = {
+        run: _recipe(path, run, {**(held.get("defaults") or {}), **(own or {})}) for run, own in held["runs"].items()
+    }
     return Study(path.stem, str(held.get("description", "")), runs, tuple(held.get("notebooks", ())))
 
 

@@ -1,4 +1,4 @@
-"""Tiny real models, built on the spot: random weights, a byte-level tokenizer trained on a few lines, a chat template."""
+"""Tiny real models, built on the spot: random weights, a byte-level tokenizer, a chat template."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-LINES = ["The answer is \\boxed{12}. Think step by step.", "3 * 4 = 12 apples, so there are 12.", "Q: how many?\n\n"]
+LINES = [
+    "The answer is \\boxed{12}. Think step by step.",
+    "3 * 4 = 12 apples, so there are 12.",
+    "Q: how many?\n\n",
+]
 SHAPES = {
     "llama": {"tie_word_embeddings": False},
     "llama-tied": {"tie_word_embeddings": True},
@@ -32,7 +36,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        LINES, trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        LINES,
+        trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
     made = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     made.chat_template = TEMPLATE

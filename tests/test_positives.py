@@ -35,7 +35,10 @@ def checker() -> TextChecker:
         ("\\boxed{7}", ""),
         ("", ""),
         ("Größe: 3 × 4 → 12 🍎. The answer is \\boxed{12}.", "Größe: 3 × 4 → 12 🍎."),
-        ("The answer is 7. " + "We add one more. " * 4, "The answer is 7. " + "We add one more. " * 3 + "We add one more."),
+        (
+            "The answer is 7. " + "We add one more. " * 4,
+            "The answer is 7. " + "We add one more. " * 3 + "We add one more.",
+        ),
         ("Broken off in the answer: \\boxed{1", "Broken off in the answer: \\boxed{1"),
     ],
 )

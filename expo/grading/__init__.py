@@ -11,7 +11,6 @@ from expo.grading.steps import check_steps
 from expo.tasks import chain
 from expo.tasks.problem import Problem, Task
 
-
 # "The final answer is:", a line with the box, and one closing remark.
 MAX_BREAKS = 3
 _BREAK = re.compile(r"[.!?][ \t]+(?=\S)|\s*\n\s*(?=\S)")

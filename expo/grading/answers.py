@@ -37,9 +37,7 @@ _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _LEAD_IN = re.compile(r"answers?\b[^.\n]{0,60}$", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"\n|[.!?](?=\s|$)|[,;](?=\s+[a-zA-Z]{2})")
 # A dollar sign opens maths unless an amount and then words follow: "$18 a day, not $20".
-_MATHS = re.compile(
-    r"\$\$?(?!\d[\d,.]*\s+[a-zA-Z])([^$]{1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.S
-)
+_MATHS = re.compile(r"\$\$?(?!\d[\d,.]*\s+[a-zA-Z])([^$]{1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.S)
 _CHOICE = re.compile(r"\(([A-Z])\)|([A-Z])(?=[.):]|$)")
 _NUMBER = re.compile(
     r"(?<![\w.])[-−]?\\?\$?(?:\\[dt]?frac\{\d+\}\{\d+\}|\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?|\.\d+)(?:\s?\\?%)?"
@@ -229,9 +227,7 @@ class AnswerGrader:
             assert stdout
             if not wait([stdout.fileno()], START_SECONDS) or stdout.readline() != "ready\n":
                 self._stop()
-                raise RuntimeError(
-                    "the grading worker did not start; `python -m expo.grading.worker` here shows why"
-                )
+                raise RuntimeError("the grading worker did not start; `python -m expo.grading.worker` here shows why")
         return self._worker
 
     def _stop(self) -> None:

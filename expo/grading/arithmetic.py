@@ -83,9 +83,7 @@ class Parser:
             # "25 + 10%" adds a tenth of 25.
             is_share = other.unit == PERCENT != value.unit
             term = other.x * value.x if is_share else other.x
-            value = _bounded(
-                value.x + sign * term, value, other, value.unit if value.unit == other.unit else None
-            )
+            value = _bounded(value.x + sign * term, value, other, value.unit if value.unit == other.unit else None)
         return value
 
     def _product(self) -> Value:

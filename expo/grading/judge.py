@@ -288,9 +288,7 @@ def _ask_all(
     answered = False
     pool = ThreadPoolExecutor(concurrency)
     try:
-        futures = {
-            pool.submit(_ask, client, model, max_tokens, key, text): key for key, text in pending.items()
-        }
+        futures = {pool.submit(_ask, client, model, max_tokens, key, text): key for key, text in pending.items()}
         for future in tqdm(as_completed(futures), total=len(futures), desc="judge", disable=not progress):
             try:
                 answer = future.result()
@@ -304,9 +302,7 @@ def _ask_all(
     finally:
         pool.shutdown(cancel_futures=True)
     if not answered:
-        raise JudgeError(
-            f"{client.base_url}: model {model!r} answered no request; the last: {answer['error']}"
-        )
+        raise JudgeError(f"{client.base_url}: model {model!r} answered no request; the last: {answer['error']}")
     return answers
 
 

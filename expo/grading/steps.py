@@ -99,9 +99,7 @@ def _left(tokens: list[Token], equals: int) -> tuple[int, Value] | None:
 def _may_start(tokens: list[Token], i: int) -> bool:
     """Whether a statement may start at token `i`: a number that nothing before it bears on."""
     token, after = tokens[i], tokens[i + 1]
-    if token.kind not in OPERANDS and not (
-        token.kind == "-" and after.kind in OPERANDS and after.start == token.end
-    ):
+    if token.kind not in OPERANDS and not (token.kind == "-" and after.kind in OPERANDS and after.start == token.end):
         return False
     if i == 0:
         return True
@@ -141,9 +139,7 @@ def _is_conversion(tokens: list[Token], start: int, equals: int, last: int) -> b
     units = tokens[equals - 1], tokens[last + 1]
     if any(unit.kind != "word" for unit in units) or units[0].text.lower() in units[1].text.lower() + "s":
         return False
-    operators = [
-        token.kind for token in tokens[start:last] if token.kind in OPERATORS or token.kind == "frac"
-    ]
+    operators = [token.kind for token in tokens[start:last] if token.kind in OPERATORS or token.kind == "frac"]
     return operators in (["/"], ["frac"])
 
 

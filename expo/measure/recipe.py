@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from expo.policies.prompts import BY_KIND, Prompts
 from expo.records import SOURCES
+from expo.tasks import TASKS
+
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping of names"}
+
+
+def check_types(held: Any) -> None:
+    """Check a dataclass against its annotations: YAML brings whatever it likes.
+
+    Raises:
+        ValueError: for the first value of another type, naming its field.
+    """
+    for name, hint in get_type_hints(type(held)).items():
+        if not _fits(getattr(held, name), hint):
+            raise ValueError(f"{name} must be {_in_words(hint)}, got {getattr(held, name)!r}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if get_origin(hint) is UnionType:
+        return any(_fits(value, part) for part in get_args(hint))
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_fits(v, get_args(hint)[0]) for v in value)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else get_origin(hint) or hint)
+
+
+def _in_words(hint: Any) -> str:
+    if get_origin(hint) is UnionType:
+        return " or ".join(_in_words(part) for part in get_args(hint) if part is not type(None))
+    if get_origin(hint) is list:
+        return f"a list, each {_in_words(get_args(hint)[0])}"
+    return _WORDS[get_origin(hint) or hint]
 
 
 @dataclass
@@ -19,13 +54,15 @@ class MeasureRecipe:
     problems: int | None = field(default=None, metadata={"help": "how many problems, chosen by seed; default all"})
     levels: list[int] | None = field(default=None, metadata={"help": "only these levels"})
     policy: str = field(
-        default="smollm2-135m", metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"}
+        default="smollm2-135m",
+        metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"},
     )
     device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"})
     dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, ...; auto: float32 on CPU, else bfloat16"})
     trust_remote_code: bool = field(default=False, metadata={"help": "run code that the hub id brings along"})
     sources: list[str] = field(
-        default_factory=lambda: list(SOURCES), metadata={"help": f"kinds of positives, of: {' '.join(SOURCES)}"}
+        default_factory=lambda: list(SOURCES),
+        metadata={"help": f"kinds of positives, of: {' '.join(SOURCES)}"},
     )
     samples: int = field(default=2, metadata={"help": "own CoTs and self-explanations per problem"})
     controls: int = field(default=1, metadata={"help": "wrong-answer and nonsense samples per problem"})
@@ -34,21 +71,29 @@ class MeasureRecipe:
     seed: int = field(default=0, metadata={"help": "of the choice of problems, hints and samples"})
     rows: int = field(default=64, metadata={"help": "samples decoded at a time"})
     chunk: int = field(default=25, metadata={"help": "problems between two saves; a killed run loses one chunk"})
-    prompts: dict[str, str] | None = field(
-        default=None, metadata={"help": "in YAML: fields of the task's prompts to replace"}
+    prompts: dict[str, str | bool] | str | None = field(
+        default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
     )
 
     def __post_init__(self) -> None:
+        check_types(self)
+        # 1 and 1.0 are one recipe, and name one folder.
+        self.temperature = float(self.temperature)
+        if self.task not in TASKS:
+            raise ValueError(f"task: no task {self.task!r}; the tasks are {', '.join(TASKS)}")
+        if not self.sources or len(set(self.sources)) < len(self.sources):
+            raise ValueError(f"sources: name at least one kind, and each once; got {self.sources}")
         if unknown := sorted(set(self.sources) - set(SOURCES)):
             raise ValueError(f"sources: no kind {unknown}; the kinds are {', '.join(SOURCES)}")
         if "own_correct" in self.sources and "own" not in self.sources:
             raise ValueError("sources: own_correct is chosen from own; ask for own too")
-        lowest = {"samples": 1, "controls": 0, "max_new_tokens": 1, "rows": 1, "chunk": 1, "temperature": 0}
-        if self.problems is not None:
-            lowest["problems"] = 1
-        for name, low in lowest.items():
-            if not getattr(self, name) >= low:
-                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        for name, low in _LOWEST.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < math.inf:
+                raise ValueError(f"{name} must be at least {low}, got {value}")
+        if self.levels == []:
+            raise ValueError("levels: name at least one, or leave it out for all")
+        self.resolved_prompts()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -59,8 +104,28 @@ class MeasureRecipe:
 
     def resolved_prompts(self) -> Prompts:
         """The task's prompts with the recipe's changes."""
-        return BY_KIND["chain" if self.task == "chain" else "math"].override(dict(self.prompts or {}))
+        changes = self.prompts
+        if isinstance(changes, str):
+            try:
+                changes = json.loads(changes)
+            except json.JSONDecodeError as cause:
+                raise ValueError(f'prompts: not JSON ({cause}); write {{"question": "..."}}') from cause
+        if not isinstance(changes, dict | None):
+            raise ValueError(f"prompts must be a mapping of names, got {changes!r}")
+        return BY_KIND["chain" if self.task == "chain" else "math"].override(changes)
 
     def resolved(self) -> dict[str, Any]:
         """Every field, the prompts written out: what `recipe.yaml` holds."""
         return {**asdict(self), "prompts": asdict(self.resolved_prompts())}
+
+
+_LOWEST = {
+    "problems": 1,
+    "samples": 1,
+    "controls": 0,
+    "temperature": 0,
+    "max_new_tokens": 1,
+    "seed": 0,
+    "rows": 1,
+    "chunk": 1,
+}

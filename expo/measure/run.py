@@ -10,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from expo.grading import ChainChecker, Checker, TextChecker
-from expo.grading.answers import Status
+from expo.grading.answers import Grade, Status
 from expo.measure.recipe import MeasureRecipe
 from expo.measure.verdict import summary
 from expo.policies.policy import Policy, PolicyError, load_policy
@@ -78,8 +78,8 @@ def load(recipe: MeasureRecipe) -> Policy:
     )
     if policy.is_toy != (recipe.task == "chain"):
         raise PolicyError(
-            f"policy {recipe.policy!r} and task {recipe.task!r} do not go together: tiny knows the words of chain only, "
-            "and chain's problems are written in them"
+            f"policy {recipe.policy!r} and task {recipe.task!r} do not fit: tiny knows the words of chain only, "
+            "and chain is written in them"
         )
     return policy
 
@@ -143,20 +143,19 @@ def _chunk(
         for k, completion in enumerate(group)
     ]
     grades = checker.grade([(p.problem, p.text) for p in positives])
-    rows = list(zip(positives, grades, strict=True))
+    rows: list[tuple[Positive, Grade | None]] = list(zip(positives, grades, strict=True))
     if "own_correct" in recipe.sources:
         rows += [
-            (_as_own_correct(policy, p, checker), g) for p, g in rows if p.source == "own" and g.status == Status.CORRECT
+            (_as_own_correct(policy, p, checker), g)
+            for p, g in zip(positives, grades, strict=True)
+            if p.source == "own" and g.status == Status.CORRECT
         ]
     if "expert" in recipe.sources:
         experts, skipped = _experts(policy, kept)
         rows += [(p, None) for p in experts]
         skips += skipped
     scores = score(policy, [p.scored for p, _ in rows], on_scored=lambda _: on_step())
-    table = [
-        _row(policy, checker, p, s, g.status.value if g else "", (g.extracted if g else None) or "")
-        for (p, g), s in zip(rows, scores, strict=True)
-    ]
+    table = [_row(policy, checker, p, g, s) for (p, g), s in zip(rows, scores, strict=True)]
     return {"samples": pd.DataFrame(table, columns=list(TABLES["samples"])), "skips": _skip_frame(skips)}
 
 
@@ -180,7 +179,7 @@ def _experts(policy: Policy, problems: Sequence[Problem]) -> tuple[list[Positive
     return kept, skips
 
 
-def _row(policy: Policy, checker: Checker, p: Positive, s: Score, status: str, answer: str) -> dict[str, object]:
+def _row(policy: Policy, checker: Checker, p: Positive, grade: Grade | None, s: Score) -> dict[str, object]:
     steps = checker.steps(p.problem, p.cot_text)
     return {
         "problem": p.problem.id,
@@ -192,7 +191,7 @@ def _row(policy: Policy, checker: Checker, p: Positive, s: Score, status: str, a
         "hint": p.hint,
         "text": policy.decode(p.scored.completion),
         "cot": p.cot_text,
-        "answer": answer,
+        "answer": grade.extracted if grade else None,
         "tokens": len(p.scored.completion),
         "cot_tokens": p.scored.cot,
         "answer_tokens": len(p.scored.answer),
@@ -200,8 +199,8 @@ def _row(policy: Policy, checker: Checker, p: Positive, s: Score, status: str, a
         "nll_per_token": s.nll_per_token,
         "nll_cot": float(-s.completion[: p.scored.cot].sum()),
         "learning_signal": s.learning_signal,
-        "status": status,
-        "correct": status == Status.CORRECT if status else None,
+        "status": grade.status.value if grade else "",
+        "correct": grade.status == Status.CORRECT if grade else None,
         "truncated": p.sampled.truncated if p.sampled else False,
         "leak": is_leak(p.text) if p.sampled else False,
         "steps": len(steps),

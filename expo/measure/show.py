@@ -1,8 +1,6 @@
-"""A record in the terminal: Table 1's verdicts, counts, and the judge's votes."""
+"""A record in the terminal: Table 1's verdicts, counts."""
 
 from __future__ import annotations
-
-import pandas as pd
 
 from expo.measure.verdict import bootstrap, by_problem, table1
 from expo.records import Run
@@ -60,11 +58,3 @@ def _skipped(run: Run) -> list[str]:
     if len(skips) > 5:
         lines.append(f"  ... all of them in {run.path('skips.parquet')}")
     return lines
-
-
-def pairs(samples: pd.DataFrame) -> pd.DataFrame:
-    """The first own CoT and the first self-explanation of each problem that has both, by problem."""
-    first = samples[samples["index"] == 0].set_index("problem")
-    own = first[first["source"] == "own"][["question", "reference", "text"]]
-    explanation = first[first["source"] == "explanation"]["text"].rename("explanation")
-    return own.join(explanation, how="inner").reset_index()

@@ -10,7 +10,16 @@ import pandas as pd
 RESAMPLES = 10_000
 # Below this a percentile bootstrap is too narrow to decide anything.
 MIN_PROBLEMS = 10
-MEASUREMENTS = ("nll_sum", "nll_per_token", "nll_cot", "learning_signal", "tokens", "truncated", "leak", "correct")
+MEASUREMENTS = (
+    "nll_sum",
+    "nll_per_token",
+    "nll_cot",
+    "learning_signal",
+    "tokens",
+    "truncated",
+    "leak",
+    "correct",
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,9 @@ def by_problem(samples: pd.DataFrame, source: str, quantity: str) -> pd.Series:
 def compare(samples: pd.DataFrame, source: str, reference: str, quantity: str) -> Interval:
     """Difference source minus reference, paired by problem."""
     paired = pd.concat(
-        [by_problem(samples, source, quantity), by_problem(samples, reference, quantity)], axis=1, join="inner"
+        [by_problem(samples, source, quantity), by_problem(samples, reference, quantity)],
+        axis=1,
+        join="inner",
     )
     return bootstrap((paired.iloc[:, 0] - paired.iloc[:, 1]).dropna().to_numpy())
 

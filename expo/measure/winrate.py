@@ -52,9 +52,7 @@ def pair_scores(samples: pd.DataFrame, first: str = "explanation", second: str =
     keys = ["problem", "index"]
     columns = [*keys, "steps", "steps_true"]
     one, other = (samples[samples["source"] == source] for source in (first, second))
-    pairs = one[["level", *columns]].merge(
-        other[columns], on=keys, suffixes=("", "_other"), validate="one_to_one"
-    )
+    pairs = one[["level", *columns]].merge(other[columns], on=keys, suffixes=("", "_other"), validate="one_to_one")
     number = {name: pairs[name].astype(float) for name in pairs.columns if name.startswith("steps")}
     with np.errstate(invalid="ignore"):
         share = number["steps_true"] / number["steps"]

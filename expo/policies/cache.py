@@ -22,7 +22,9 @@ class _Layer(DynamicLayer):
         self.buffers: tuple[Tensor, Tensor] | None = None
         self.columns = 0
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Append columns; returns views of everything held."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -93,9 +95,7 @@ class RowCache(Cache):
         mask = mask & self.mask
         order = mask.long().argsort(dim=1, stable=True)
         index = order[:, None, :, None]
-        return self._with(
-            mask.gather(1, order), lambda x: x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3]))
-        )
+        return self._with(mask.gather(1, order), lambda x: x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3])))
 
     def _with(self, mask: Tensor, change: Callable[[Tensor], Tensor]) -> RowCache:
         out = RowCache.__new__(RowCache)
@@ -115,8 +115,10 @@ class RowCache(Cache):
         self.mask = torch.cat([_pad_left(c.mask, columns, 1) for c in (self, other)])
         for mine, theirs in zip(self.layers, other.layers, strict=True):
             mine.replace(
-                *(torch.cat([_pad_left(a, columns, 2), _pad_left(b, columns, 2)])
-                  for a, b in ((mine.keys, theirs.keys), (mine.values, theirs.values)))
+                *(
+                    torch.cat([_pad_left(a, columns, 2), _pad_left(b, columns, 2)])
+                    for a, b in ((mine.keys, theirs.keys), (mine.values, theirs.values))
+                )
             )
 
 
@@ -144,7 +146,7 @@ def right_padded(rows: list[list[int]], pad: int, device: torch.device) -> tuple
 
 
 def forward(model: PreTrainedModel, ids: Tensor, mask: Tensor, cache: RowCache, logits_to_keep: int = 0) -> Tensor:
-    """Run new columns through the model on top of `cache`; logits of the last columns, shape (rows, kept, vocabulary)."""
+    """Run new columns through the model on top of `cache`; their logits, shape (rows, kept, vocabulary)."""
     attention, positions = cache.extend(mask)
     out = model(
         input_ids=ids,

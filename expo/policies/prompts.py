@@ -1,13 +1,21 @@
 """Every prompt the toolkit uses, in one place. A recipe may override any field; each run saves them all.
 
 `{question}`, `{answer}` and `{nonsense}` are filled in as text, nothing else is interpreted: braces in a
-question or answer are safe.
+question or answer, or elsewhere in a template, are safe.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
+
+_MARKS = {
+    "question": {"question"},
+    "explain": {"question", "answer"},
+    "nonsense": {"question", "nonsense"},
+    "answer_cue": set(),
+    "answer_end": set(),
+}
 
 
 @dataclass(frozen=True)
@@ -30,10 +38,18 @@ class Prompts:
     chat: bool = True
 
     def __post_init__(self) -> None:
-        for name, needed in (("question", ["{question}"]), ("explain", ["{question}", "{answer}"])):
-            for mark in needed:
-                if mark not in getattr(self, name):
-                    raise ValueError(f"prompts.{name} must contain {mark}: {getattr(self, name)!r}")
+        for name, kind in (("chat", bool), *((f.name, str) for f in fields(self) if f.name != "chat")):
+            if not isinstance(value := getattr(self, name), kind):
+                wanted = "true or false" if kind is bool else "text"
+                raise ValueError(f"prompts.{name} must be {wanted}, got {value!r}")
+        for name, marks in _MARKS.items():
+            held = set(re.findall(r"\{(question|answer|nonsense)\}", getattr(self, name)))
+            if lacking := sorted(marks - held):
+                raise ValueError(f"prompts.{name} must contain {{{lacking[0]}}}: {getattr(self, name)!r}")
+            if unfilled := sorted(held - marks):
+                raise ValueError(f"prompts.{name} cannot contain {{{unfilled[0]}}}, which is not filled in there")
+        if not self.answer_end:
+            raise ValueError("prompts.answer_end must close the answer: 1 would be credited as the start of 18")
 
     def override(self, changes: dict[str, str | bool] | None) -> Prompts:
         """These prompts with some fields replaced.
@@ -50,8 +66,7 @@ class Prompts:
 
 def fill(template: str, **values: str) -> str:
     """Put values into `{name}` marks in one pass, so that a value's own braces are never read as marks."""
-    marks = "|".join(map(re.escape, values))
-    return re.sub(r"\{(" + marks + r")\}", lambda found: values[found[1]], template)
+    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)
 
 
 # The usual zero-shot words; the two prompts differ only in the sentence that gives the answer.

@@ -132,13 +132,20 @@ def _take(waiting: Iterator[tuple[int, int]], n: int, requests: Sequence[Request
 
 
 def _join(
-    policy: Policy, requests: Sequence[Request], fresh: list[_Row], cache: RowCache | None, logits: Tensor | None
+    policy: Policy,
+    requests: Sequence[Request],
+    fresh: list[_Row],
+    cache: RowCache | None,
+    logits: Tensor | None,
 ) -> tuple[RowCache, Tensor]:
     """Run the prompts of new rows, each once, and put the rows below those that are running."""
     prompts = sorted({row.request for row in fresh}, key=[row.request for row in fresh].index)
     while prompts:
         width = len(requests[prompts[0]].prompt_ids)
-        part, prompts = prompts[: max(1, MAX_PREFILL_TOKENS // width)], prompts[max(1, MAX_PREFILL_TOKENS // width) :]
+        part, prompts = (
+            prompts[: max(1, MAX_PREFILL_TOKENS // width)],
+            prompts[max(1, MAX_PREFILL_TOKENS // width) :],
+        )
         new = RowCache(policy.model)
         ids, mask = left_padded([list(requests[i].prompt_ids) for i in part], 0, policy.device)
         first = forward(policy.model, ids, mask, new, 1)[:, -1]

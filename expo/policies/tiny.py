@@ -71,9 +71,7 @@ def build(recipe: TinyRecipe, folder: Path | None = None) -> TinyResult:
     if _holds(folder, recipe):
         return _read(folder)
     if folder.exists():
-        raise FileExistsError(
-            f"{folder}: holds no base of recipe {recipe_hash(recipe)}; remove it or name another"
-        )
+        raise FileExistsError(f"{folder}: holds no base of recipe {recipe_hash(recipe)}; remove it or name another")
     with one_thread():
         model, checks = train(recipe)
     last = {name: checks[-1][name] for name in STOP_RULE}
@@ -96,7 +94,13 @@ def build(recipe: TinyRecipe, folder: Path | None = None) -> TinyResult:
     model.save_pretrained(draft)
     tokenizer().save_pretrained(draft)
     (draft / "tiny.json").write_text(json.dumps(about, indent=1) + "\n")
-    draft.rename(folder)
+    try:
+        draft.rename(folder)
+    except OSError:
+        # Another process may have built the same base meanwhile.
+        shutil.rmtree(draft)
+        if not _holds(folder, recipe):
+            raise
     return _read(folder)
 
 
@@ -129,9 +133,7 @@ def path(seed_index: int = 0) -> Path:
     """
     seeds = [entry["seed"] for entry in ledger()["seeds"] if entry["base"] is not None]
     if not 0 <= seed_index < len(seeds):
-        raise ValueError(
-            f"tiny-{seed_index}: no such base; the accepted ones are tiny-0 to tiny-{len(seeds) - 1}"
-        )
+        raise ValueError(f"tiny-{seed_index}: no such base; the accepted ones are tiny-0 to tiny-{len(seeds) - 1}")
     recipe = TinyRecipe(seed=seeds[seed_index])
     shipped = BASES / f"tiny-{seed_index}"
     result = build(recipe, shipped if _holds(shipped, recipe) else None)
@@ -206,9 +208,7 @@ def _row(values: dict[str, float]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train bases from several seeds, apply the stop rule, and write the accepted ones with their ledger."""
     parser = argparse.ArgumentParser(prog="python -m expo.policies.tiny", description=main.__doc__)
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", required=True, help="pretraining seeds; all are counted"
-    )
+    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="pretraining seeds; all are counted")
     parser.add_argument("--out", type=Path, default=BASES, help="folder for tiny-<k>/ and ledger.json")
     args = parser.parse_args(argv)
     print(rebuild(args.seeds, args.out)["accepted"])

@@ -154,11 +154,7 @@ def example(recipe: TinyRecipe, rng: random.Random) -> Example:
         target = [*c.own_steps, chain.ANSWER_CUE, c.answer, chain.EOS]
     else:
         is_drill = rng.random() < recipe.p_drill
-        c = (
-            chain.draw_from(rng, "pretrain", rng.randint(1, 6), 2, 8)
-            if is_drill
-            else of_level(recipe.direct_levels)
-        )
+        c = chain.draw_from(rng, "pretrain", rng.randint(1, 6), 2, 8) if is_drill else of_level(recipe.direct_levels)
         is_expert = len(c.steps) <= 3 and rng.random() < recipe.p_expert
         prompt = [chain.BOS, c.question, chain.THINK]
         target = [*(c.expert_steps if is_expert else c.own_steps), chain.ANSWER_CUE, c.answer, chain.EOS]
@@ -180,8 +176,7 @@ def chunks(examples: Sequence[Example]) -> Iterator[tuple[Tensor, Tensor]]:
         gaps = [width - len(e.ids) for e in part]
         ids = [e.ids + [IDS[chain.PAD]] * gap for e, gap in zip(part, gaps, strict=True)]
         weights = [
-            [0.0] * e.skip + [e.weight] * (len(e.ids) - e.skip) + [0.0] * gap
-            for e, gap in zip(part, gaps, strict=True)
+            [0.0] * e.skip + [e.weight] * (len(e.ids) - e.skip) + [0.0] * gap for e, gap in zip(part, gaps, strict=True)
         ]
         yield torch.tensor(ids), torch.tensor(weights)
 
@@ -230,9 +225,7 @@ def solve(
     """Accuracy and share of steps right of one completion per problem; the problems are of one level."""
     prompt = chain.hinted_prompt if hinted else chain.question_prompt
     generator = torch.Generator().manual_seed(seed)
-    texts = sample(
-        model, [prompt(p) for p in problems], chain.token_limit(problems[0]), temperature, generator
-    )
+    texts = sample(model, [prompt(p) for p in problems], chain.token_limit(problems[0]), temperature, generator)
     pairs = list(zip(problems, texts, strict=True))
     accuracy = sum(chain.check_answer(p, text) for p, text in pairs) / len(pairs)
     return accuracy, sum(chain.share_right(p, text) for p, text in pairs) / len(pairs)

@@ -108,9 +108,7 @@ def parts(checker: Checker, row: dict[str, Any]) -> list[Part]:
 def visible(text: str) -> str:
     """The text with control, formatting and surrogate characters written as escapes; newlines stay."""
     text = text.replace("\r\n", "\n").replace("\t", "    ").replace("\u00a0", " ")
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text
-    )
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def fenced(text: str) -> str:
@@ -171,17 +169,16 @@ def _wrap(text: str, width: int = COLUMN) -> list[str]:
 
 
 _STYLE = """\
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; font: 14px/1.5 ui-monospace, monospace; margin: .5rem 0 }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto }
+pre { font: 14px/1.5 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere }
 .sides { display: grid; grid-template-columns: 1fr 1fr; gap: 1.5rem }
-.true, .false { border-radius: 3px; padding: 0 2px }
-.true { background: #cce5f6 } .false { background: #fadccb }
-.own { border-top: 4px solid #444444 } .explanation { border-top: 4px solid #0072b2 }"""
+.own { border-top: 4px solid #444444 }
+.explanation { border-top: 4px solid #0072b2 }
+.true { background: #cce5f6 }
+.false { background: #fadccb }"""
 
 
-def _page(
-    group: Group, record: Record, rows: Sequence[dict[str, Any]], sides: dict[str, list[Part]], why: str
-) -> str:
+def _page(group: Group, record: Record, rows: Sequence[dict[str, Any]], sides: dict[str, list[Part]], why: str) -> str:
     title, about = _head(group, record, why)
     columns = []
     for row in rows:

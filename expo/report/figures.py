@@ -46,9 +46,7 @@ def draw_fig2(group: Group, out: Path | str) -> Artefact:
     """
     numbers = pd.concat([_nll(record) for record in group.runs], ignore_index=True)
     heading = f"Negative log-likelihood of positives: {group.label}"
-    notes = notes_of(
-        group.runs, f"Shares of samples in {BINS} bins. Dashed lines and numbers: means over problems."
-    )
+    notes = notes_of(group.runs, f"Shares of samples in {BINS} bins. Dashed lines and numbers: means over problems.")
     with look():
         image = png(fig2(numbers, heading, notes, group.is_toy))
     reading = "\n\n".join(_read_fig2(record) for record in group.runs)

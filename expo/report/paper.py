@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mark:
-    """A cell of Table 1. `text` is how Section 4.2 words it."""
+    """A cell of Table 1, and on what the paper rests it (Section 4.2)."""
 
     holds: bool
-    text: str
+    basis: str
 
     def __str__(self) -> str:
         return "✓" if self.holds else "✗"
@@ -29,6 +29,9 @@ class Claim:
     shows: str
     direction: str
     unsaid: str
+
+    def __str__(self) -> str:
+        return f"The paper's {self.where} ({self.model}): {self.shows}; {self.direction}. Not said: {self.unsaid}."
 
 
 IN_DISTRIBUTION = "in-distribution"

@@ -64,6 +64,11 @@ class Record:
         return bool(self.run.environment().get("toy", self.recipe["task"] == "chain"))
 
     @property
+    def has_pairs(self) -> bool:
+        """Whether there are own CoTs and self-explanations to compare."""
+        return {"own", "explanation"} <= set(self.samples["source"])
+
+    @property
     def problems(self) -> int:
         """How many problems have samples."""
         return int(self.samples["problem"].nunique())
@@ -77,9 +82,7 @@ class Record:
     @property
     def size(self) -> str:
         """n, k and seed."""
-        return (
-            f"n = {self.problems} problems, k = {self.recipe['samples']} samples, seed {self.recipe['seed']}"
-        )
+        return f"n = {self.problems} problems, k = {self.recipe['samples']} samples, seed {self.recipe['seed']}"
 
     @property
     def setting(self) -> str:

@@ -72,9 +72,7 @@ def sheet(
     figure.text(0.012, 0.1 / total, notes, fontsize=8, color=GREY, va="bottom", linespacing=1.35)
     if toy:
         badge = {"boxstyle": "round,pad=0.35", "facecolor": "#F0E442", "edgecolor": "none"}
-        figure.text(
-            0.985, 1 - 0.2 / total, "toy", fontsize=10, fontweight="bold", ha="right", va="top", bbox=badge
-        )
+        figure.text(0.985, 1 - 0.2 / total, "toy", fontsize=10, fontweight="bold", ha="right", va="top", bbox=badge)
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 

@@ -30,9 +30,7 @@ def draw_table1(group: Group, out: Path | str) -> Artefact:
     for record in group.runs:
         found = table1(record.samples)
         frames.append(_numbers(record, found))
-        blocks.append(
-            "\n".join([f"## {record.title}", "", *_marks(found), "", *_notes(record), "", *_counts(record)])
-        )
+        blocks.append("\n".join([f"## {record.title}", "", *_marks(found), "", *_notes(record), "", *_counts(record)]))
         readings.append(read_table1(record, found))
     toy = group.is_toy
     head = [f"# Table 1, measured: {group.label}{' (toy)' if toy else ''}", "", _LEGEND]
@@ -68,9 +66,7 @@ def _against_paper(found: Sequence[Comparison]) -> str:
         if mark is None or c.verdict == "undecided":
             continue
         unit = f" {UNITS[c.quantity]}" if c.quantity in UNITS else ""
-        (agree if mark.holds == (c.verdict == "holds") else differ).append(
-            f"{NAMES[c.source]}, {c.property}{unit}"
-        )
+        (agree if mark.holds == (c.verdict == "holds") else differ).append(f"{NAMES[c.source]}, {c.property}{unit}")
     total = sum(c.source in paper.TABLE1 for c in found)
     text = f"Of {plural(total, 'cell')} that the paper marks, {len(agree)} agree with it"
     text += f", {len(differ)} differ" + (f" ({'; '.join(differ)})" if differ else "")

@@ -30,9 +30,7 @@ def draw_temperature(group: Group, out: Path | str) -> Artefact:
         ValueError: if no two runs of the group differ in temperature alone.
     """
     if not group.sweeps:
-        raise ValueError(
-            f"{group.label}: no two runs differ in temperature alone; measure at another --temperature"
-        )
+        raise ValueError(f"{group.label}: no two runs differ in temperature alone; measure at another --temperature")
     records = [record for sweep in group.sweeps for record in sweep]
     numbers = pd.concat([_sweep(sweep) for sweep in group.sweeps], ignore_index=True)
     heading = f"Property 1 against sampling temperature: {group.label}"
@@ -100,9 +98,7 @@ def _differences(axes: Axes, rows: pd.DataFrame) -> None:
 def _read(name: str, numbers: pd.DataFrame) -> str:
     says = []
     for quantity in QUANTITIES:
-        held = (
-            (numbers["sweep"] == name) & (numbers["quantity"] == quantity) & (numbers["what"] == DIFFERENCE)
-        )
+        held = (numbers["sweep"] == name) & (numbers["quantity"] == quantity) & (numbers["what"] == DIFFERENCE)
         parts = []
         for row in numbers[held].to_dict("records"):
             found = Interval(row["mean"], row["low"], row["high"], row["n"])

@@ -7,9 +7,9 @@ A problem gives one value and n unknowns, `x_i = (x_{i-1} + b_i) * c_i mod 23`, 
     own dialect     4 + 8 = 12 * 16 get a 8 ; 8 + 8 = 16 * 12 get g 8 ;
     expert dialect  since 4 plus 8 gives 12 , by 16 we get a 8 . since 8 plus 8 gives 16 , by 12 we get g 8 .
 
-Every word is one token. The name stands directly before its value, in both dialects and in the answer, so
-that giving the answer is copying; the marker before a named result (`get`) occurs nowhere else. Names
-are random letters: with fixed names, rare letters would make long chains hard for the wrong reason.
+Every word is one token. Giving the answer is copying: a name stands directly before its value in both
+dialects and in the answer, and `get` stands before a named result and nowhere else. Names are random letters:
+with fixed names, rare letters would make long chains hard for the wrong reason.
 
 A split is a property of the problem, not of a draw: the hash of a problem's name-free form decides it, so
 splits share no form whatever is drawn from them. Level 1 has only 414 forms; its problems repeat forms under
@@ -95,9 +95,7 @@ class Chain:
     @property
     def answer(self) -> str:
         """Every unknown with its value: `a 8 g 8`."""
-        return " ".join(
-            f"{name} {value}" for name, value in zip(self.names[1:], self.values[1:], strict=True)
-        )
+        return " ".join(f"{name} {value}" for name, value in zip(self.names[1:], self.values[1:], strict=True))
 
     @property
     def own_steps(self) -> list[str]:
@@ -107,10 +105,7 @@ class Chain:
     @property
     def expert_steps(self) -> list[str]:
         """The steps in the expert dialect, 14 tokens each."""
-        return [
-            f"since {x} plus {b} gives {s} , by {c} we get {name} {y} ."
-            for x, b, s, c, name, y in self._worked()
-        ]
+        return [f"since {x} plus {b} gives {s} , by {c} we get {name} {y} ." for x, b, s, c, name, y in self._worked()]
 
     def _worked(self) -> Iterable[tuple[int, int, int, int, str, int]]:
         for x, y, (b, c), name in zip(self.values, self.values[1:], self.steps, self.names[1:], strict=False):
@@ -248,11 +243,7 @@ def check_steps(problem: Problem, text: str) -> list[tuple[str, bool]]:
     expert = words[:1] == ["since"]
     gold = chain.expert_steps if expert else chain.own_steps
     steps = re.findall(r"[^.]+\.?" if expert else r"[^;]+;?", " ".join(words))
-    return [
-        (step.strip(), i < len(gold) and step.strip() == gold[i])
-        for i, step in enumerate(steps)
-        if step.strip()
-    ]
+    return [(step.strip(), i < len(gold) and step.strip() == gold[i]) for i, step in enumerate(steps) if step.strip()]
 
 
 def share_right(problem: Problem, text: str) -> float:

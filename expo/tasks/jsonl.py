@@ -40,18 +40,14 @@ def load(path: str | Path, can_parse: Callable[[str], bool] | None = None) -> Ta
     try:
         return collect("jsonl", str(path), read_lines(path), lambda row: _problem(row, can_parse))
     except DataError as error:
-        raise DataError(
-            f"{error}\n  Each line holds a problem (question and answer are needed): {FORMAT}"
-        ) from None
+        raise DataError(f"{error}\n  Each line holds a problem (question and answer are needed): {FORMAT}") from None
 
 
 def _problem(row: Row, can_parse: Callable[[str], bool] | None) -> Problem:
     question = row.text("question")
     answer = _text_or_number(row, "answer")
     if can_parse is not None and not can_parse(answer):
-        raise RowError(
-            "answer", f"no number or expression can be read in {_short(answer)}, so nothing can be graded"
-        )
+        raise RowError("answer", f"no number or expression can be read in {_short(answer)}, so nothing can be graded")
     return Problem(
         id=f"q-{digest(question)}" if row.fields.get("id") is None else _text_or_number(row, "id"),
         question=question,
@@ -78,9 +74,7 @@ def _text_or_number(row: Row, name: str) -> str:
 def _level(value: object) -> int | None:
     if value is None:
         return None
-    if isinstance(value, str) and (
-        found := re.fullmatch(r"\s*(?:level\s*)?(\d{1,9})(?:\.0*)?\s*", value, re.I)
-    ):
+    if isinstance(value, str) and (found := re.fullmatch(r"\s*(?:level\s*)?(\d{1,9})(?:\.0*)?\s*", value, re.I)):
         return int(found[1])
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == value // 1:
         return int(value)

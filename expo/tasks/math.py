@@ -86,9 +86,7 @@ def _problem(row: Row, split: str) -> Problem:
         raise RowError("solution", "the last \\boxed is empty")
     if len({_bare(box.content) for box in boxes}) > 1:
         values = ", ".join(box.content for box in boxes)
-        raise RowError(
-            "solution", f"boxes different answers ({values}), so the last one is not the whole answer"
-        )
+        raise RowError("solution", f"boxes different answers ({values}), so the last one is not the whole answer")
     return Problem(
         id=f"math-{split}-{digest(question)}",
         question=question,

@@ -283,9 +283,7 @@ def test_one_failed_request_does_not_stop_the_rest_and_is_asked_again(tmp_path: 
         assert ask("http://127.0.0.1:9/v1", done=resumed).equals(resumed)  # nothing to ask: no server needed
 
 
-@pytest.mark.parametrize(
-    "change", [{"model": "other"}, {"max_tokens": 9}, {"prompt": "Which?\n" + JUDGE_PROMPT}]
-)
+@pytest.mark.parametrize("change", [{"model": "other"}, {"max_tokens": 9}, {"prompt": "Which?\n" + JUDGE_PROMPT}])
 def test_votes_on_another_question_are_not_taken_over(change: dict[str, Any]) -> None:
     with serve(longer) as server:
         votes = ask(server.url)
@@ -464,9 +462,7 @@ def test_models_behind_transformers_serve(tmp_path: Path) -> None:
     with transformers_serve(tmp_path / "serve.log") as url:
         votes = ask(url, model=str(random), max_tokens=16)
         biased = ask(url, model=str(always_a), max_tokens=16)
-        with pytest.raises(
-            JudgeError, match=re.escape(f"{url}/: model 'no-such-folder' answered no request")
-        ):
+        with pytest.raises(JudgeError, match=re.escape(f"{url}/: model 'no-such-folder' answered no request")):
             ask(url, PAIRS[:1], model="no-such-folder")
         with pytest.raises(JudgeError, match="mostly ends in /v1"):
             ask(url.removesuffix("/v1"), model=str(random))

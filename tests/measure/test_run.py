@@ -19,7 +19,13 @@ from expo.policies.policy import PolicyError
 from expo.records import RecordError, Run
 
 ROWS = [
-    {"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": 2 * i, "level": 1 + i % 2, "expert_cot": f"{i} + {i} = {2 * i}."}
+    {
+        "id": f"q{i}",
+        "question": f"What is {i} + {i}?",
+        "answer": 2 * i,
+        "level": 1 + i % 2,
+        "expert_cot": f"{i} + {i} = {2 * i}.",
+    }
     for i in range(6)
 ]
 
@@ -29,7 +35,13 @@ def recipe(tmp_path: Path, policy_folder: Path) -> MeasureRecipe:
     data = tmp_path / "mine.jsonl"
     data.write_text("\n".join(map(json.dumps, ROWS)) + "\n", encoding="utf-8")
     return MeasureRecipe(
-        task="jsonl", data=str(data), policy=str(policy_folder), device="cpu", max_new_tokens=12, chunk=2, rows=8
+        task="jsonl",
+        data=str(data),
+        policy=str(policy_folder),
+        device="cpu",
+        max_new_tokens=12,
+        chunk=2,
+        rows=8,
     )
 
 
@@ -80,7 +92,9 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(
     assert not other["nll_sum"].equals(whole["nll_sum"])
 
 
-def test_a_finished_run_is_not_run_again(recipe: MeasureRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_is_not_run_again(
+    recipe: MeasureRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     measure(recipe, tmp_path / "run", progress=False)
     monkeypatch.setattr(run_module, "load", lambda recipe: pytest.fail("loaded the policy again"))
     measure(recipe, tmp_path / "run", progress=False)
@@ -137,6 +151,6 @@ def test_a_nan_stops_the_run_with_the_sample_named(recipe: MeasureRecipe, tmp_pa
 
 
 def test_a_text_policy_cannot_read_the_toy(recipe: MeasureRecipe, tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="do not go together"):
+    with pytest.raises(PolicyError, match="do not fit"):
         measure(replace(recipe, task="chain", data=None), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

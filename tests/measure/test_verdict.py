@@ -16,15 +16,30 @@ MEANS = {
 }
 
 
-def record(means: dict[str, tuple[float, float, float]] = MEANS, n: int = 40, k: int = 2, noise: float = 0.1) -> pd.DataFrame:
+def record(
+    means: dict[str, tuple[float, float, float]] = MEANS, n: int = 40, k: int = 2, noise: float = 0.1
+) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = []
     for source, values in means.items():
         for problem in range(n):
             for index in range(1 if source == "expert" else k):
                 a, b, c = (v * (1 + noise * rng.standard_normal()) for v in values)
-                rows.append({"problem": f"p{problem}", "source": source, "index": index, "nll_sum": a, "nll_per_token": b,
-                             "nll_cot": a, "learning_signal": c, "tokens": 100, "truncated": False, "leak": False, "correct": None})
+                rows.append(
+                    {
+                        "problem": f"p{problem}",
+                        "source": source,
+                        "index": index,
+                        "nll_sum": a,
+                        "nll_per_token": b,
+                        "nll_cot": a,
+                        "learning_signal": c,
+                        "tokens": 100,
+                        "truncated": False,
+                        "leak": False,
+                        "correct": None,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
@@ -80,7 +95,7 @@ def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
     for i in range(300):
         got = bootstrap(rng.standard_normal(60) + 5.0, seed=i)
         inside += got.low <= 5.0 <= got.high
-    # A 95 % interval; the percentile bootstrap at n = 60 covers about 93-95 %, and 300 trials have a deviation of 1.4 %.
+    # The percentile bootstrap at n = 60 covers 93 to 95 %; over 300 trials that deviates by 1.4 %.
     assert 0.89 < inside / 300 < 0.985
 
 

@@ -78,7 +78,9 @@ def test_the_models_generation_config_is_not_obeyed(policy: Policy) -> None:
 def test_temperature_0_is_greedy(policy: Policy) -> None:
     (greedy,) = sample(policy, [Request("x", PROMPTS[2], 1, 30)], temperature=0, seed=0)
     ids = torch.tensor([PROMPTS[2]])
-    truth = policy.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=30, pad_token_id=0)
+    truth = policy.model.generate(
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=30, pad_token_id=0
+    )
     assert list(greedy[0].ids) == truth[0, ids.shape[1] :].tolist()
 
 

@@ -82,7 +82,9 @@ def test_an_order_of_samples_is_kept(policy: Policy) -> None:
 
 def test_a_nan_stops_with_the_sample_named(policy: Policy) -> None:
     chosen = samples(policy, 3)
-    poisoned = next(t for t in chosen[1].completion if all(t not in s.prompt + s.completion for s in (chosen[0], chosen[2])))
+    poisoned = next(
+        t for t in chosen[1].completion if all(t not in s.prompt + s.completion for s in (chosen[0], chosen[2]))
+    )
     with torch.no_grad():
         policy.model.get_input_embeddings().weight[poisoned] = float("nan")
     with pytest.raises(FloatingPointError, match="s1: a log-probability is NaN or infinite"):

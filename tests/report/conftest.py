@@ -29,9 +29,7 @@ def samples(
         own_steps, expert_steps = chain.parse(p.question).own_steps, chain.parse(p.question).expert_steps
         for source in ("own", "explanation", "expert", "own_correct", "wrong_explanation", "nonsense"):
             for index in range(k if source in ("own", "explanation") else 1):
-                good = (source in ("explanation", "expert", "own_correct")) != (
-                    reverse and source != "expert"
-                )
+                good = (source in ("explanation", "expert", "own_correct")) != (reverse and source != "expert")
                 likely = (source != "expert") != reverse
                 steps = expert_steps if source == "expert" else own_steps
                 cot = " ".join(steps if good else [steps[0].replace(" get ", " get wrong "), *steps[1:]])
@@ -88,9 +86,7 @@ def make(tmp_path: Path) -> Make:
         fields = set(MeasureRecipe.__dataclass_fields__)
         asked = {key: how.pop(key) for key in list(how) if key in fields}
         recipe = MeasureRecipe(**{"task": "chain", "policy": name, "samples": k, "problems": n, **asked})
-        run = Run.start(
-            tmp_path / "runs" / name, recipe.resolved(), toy=recipe.task == "chain", seed=recipe.seed
-        )
+        run = Run.start(tmp_path / "runs" / name, recipe.resolved(), toy=recipe.task == "chain", seed=recipe.seed)
         table = samples(n, k, seed=recipe.seed, **how)
         run.write("skips", pd.DataFrame([{"where": "f:1", "field": "expert_cot", "reason": "none"}]))
         if judged is not None:

@@ -65,7 +65,7 @@ def test_nothing_to_compare_is_an_error(make: Make):
 def test_example_shows_every_step_with_the_checkers_mark(make: Make, tmp_path: Path):
     record = rewrite(make("tiny-0"), wrong)
     made = draw_example1(*group([record]), tmp_path)
-    held = pd.read_csv(tmp_path / "example1-tiny.csv", keep_default_na=False)
+    held = pd.read_csv(tmp_path / "example1-tiny.csv", keep_default_na=False, dtype=str)
     rows, _ = choose(record.samples)
     for row in rows:
         side = held[held["source"] == row["source"]]

@@ -53,9 +53,7 @@ def test_the_documented_problem() -> None:
     p = chain.problem_of(chain.parse("Q h = 4 ; a = h + 8 * 16 ; g = a + 8 * 12 ; ?"))
     assert p.answer == "a 8 g 8"
     assert chain.own_cot(p) == "4 + 8 = 12 * 16 get a 8 ; 8 + 8 = 16 * 12 get g 8 ;"
-    assert p.expert_cot == (
-        "since 4 plus 8 gives 12 , by 16 we get a 8 . since 8 plus 8 gives 16 , by 12 we get g 8 ."
-    )
+    assert p.expert_cot == ("since 4 plus 8 gives 12 , by 16 we get a 8 . since 8 plus 8 gives 16 , by 12 we get g 8 .")
     assert chain.question_prompt(p) == f"<bos> {p.question} <think>"
     assert chain.hinted_prompt(p) == f"<bos> {p.question} key a 8 g 8 <think>"
     assert chain.hinted_prompt(p, "a 1 g 2") == f"<bos> {p.question} key a 1 g 2 <think>"

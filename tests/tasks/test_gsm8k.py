@@ -36,9 +36,7 @@ def test_row_becomes_a_problem(data: Path) -> None:
     assert (task.name, task.kind, task.source) == ("gsm8k", "math", str(data))
 
 
-@pytest.mark.parametrize(
-    ("final", "answer"), [("#### 1,080", "1080"), ("#### -7", "-7"), ("####2.50 ", "2.50")]
-)
+@pytest.mark.parametrize(("final", "answer"), [("#### 1,080", "1080"), ("#### -7", "-7"), ("####2.50 ", "2.50")])
 def test_answer_after_the_mark(data: Path, final: str, answer: str) -> None:
     data.write_text(row(final=final))
     assert gsm8k.load().problems[0].answer == answer
@@ -76,9 +74,7 @@ def test_bad_row_is_named_and_ids_still_count_rows(data: Path, line: str, field:
 
 def test_missing_split_is_never_replaced(data: Path) -> None:
     data.write_text(row())
-    with pytest.raises(
-        DataError, match=r"gsm8k/train\.jsonl: no such file \(splits of gsm8k in EXPO_DATA: test\)"
-    ):
+    with pytest.raises(DataError, match=r"gsm8k/train\.jsonl: no such file \(splits of gsm8k in EXPO_DATA: test\)"):
         gsm8k.load("train")
 
 
@@ -88,9 +84,7 @@ def test_missing_folder_says_how_to_mend_it(tmp_path: Path, monkeypatch: pytest.
         gsm8k.load()
 
 
-@pytest.mark.skipif(
-    not REAL, reason="EXPO_DATA is not set: no folder with the real gsm8k/train.jsonl, test.jsonl"
-)
+@pytest.mark.skipif(not REAL, reason="EXPO_DATA is not set: no folder with the real gsm8k/train.jsonl, test.jsonl")
 @pytest.mark.parametrize(("split", "rows"), [("train", 7473), ("test", 1319)])
 def test_real_rows_are_all_read(split: str, rows: int) -> None:
     task = gsm8k.load(split)
@@ -133,9 +127,7 @@ for split, config in (("train", "main"), ("test", "none"), ("test", "torn")):
 """
     environment = {k: v for k, v in os.environ.items() if k not in ("EXPO_DATA", "HF_DATASETS_OFFLINE")}
     environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     out = done.stdout
     for repo_id, name in ((gsm8k.HUB.repo, "gsm8k"), ("DigitalLearningGmbH/MATH-lighteval", "math")):

@@ -119,9 +119,7 @@ def test_level_in_any_usual_form(load, level) -> None:
 
 def test_first_of_two_rows_with_one_id_is_kept(load, tmp_path: Path) -> None:
     task = load(row(id="a"), row(id="a", question="Another?"), row(id="b"))
-    assert [p.id for p in task.problems] == ["a", "b"], (
-        "the same question under its own id is another problem"
-    )
+    assert [p.id for p in task.problems] == ["a", "b"], "the same question under its own id is another problem"
     (skip,) = task.skipped
     assert skip.field == "id"
     assert skip.reason == f"'a' is taken by {tmp_path / 'own.jsonl'}:1; the first is kept"

@@ -90,9 +90,7 @@ def test_missing_type_is_no_fault(data: Path) -> None:
 
 def test_test_rows_never_stand_in_for_train(data: Path) -> None:
     data.write_text(row())
-    with pytest.raises(
-        DataError, match=r"math/train\.jsonl: no such file \(splits of math in EXPO_DATA: test\)"
-    ):
+    with pytest.raises(DataError, match=r"math/train\.jsonl: no such file \(splits of math in EXPO_DATA: test\)"):
         math.load("train")
 
 
@@ -155,9 +153,7 @@ def test_expert_cot(solution: str, cot: str) -> None:
 def leaves_nothing_open(text: str) -> bool:
     """Whether no formula, environment or drawing of the text is cut in two."""
     pairs = ((r"\begin{", r"\end{"), ("[asy]", "[/asy]"))
-    return text.replace(r"\$", "").count("$") % 2 == 0 and all(
-        text.count(a) == text.count(b) for a, b in pairs
-    )
+    return text.replace(r"\$", "").count("$") % 2 == 0 and all(text.count(a) == text.count(b) for a, b in pairs)
 
 
 def test_a_cut_formula_is_seen() -> None:

@@ -1,0 +1,51 @@
+"""A model judge over a finished run: votes are saved as they come, beside the samples that they are about."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from expo.grading.judge import JUDGE_PROMPT, Pair, judge_pairs, summarize_votes
+from expo.records import TABLES, Run, write_atomic
+
+# Pairs between two saves.
+SLICE = 20
+
+
+def pairs(samples: pd.DataFrame) -> list[Pair]:
+    """The first self-explanation against the first own CoT of each problem that has both."""
+    first = samples[samples["index"] == 0].set_index("problem")
+    own = first[first["source"] == "own"][["question", "reference", "cot"]]
+    explanation = first[first["source"] == "explanation"]["cot"].rename("explanation")
+    both = own.join(explanation, how="inner").sort_index()
+    columns = [both[c].astype(str) for c in ("question", "reference", "explanation", "cot")]
+    return [Pair(*texts) for texts in zip(both.index.astype(str), *columns, strict=True)]
+
+
+def judge(run: Run, model: str, base_url: str | None, problems: int | None, *, progress: bool = True) -> str:
+    """Ask for the votes that the run does not hold yet; returns the win rate in words.
+
+    Raises:
+        JudgeError, RecordError: as their modules say.
+    """
+    held = run.read("votes") if run.has("votes") else pd.DataFrame(columns=list(TABLES["votes"]))
+    mine, others = held[held["judge"] == model], held[held["judge"] != model]
+    asked = pairs(run.read("samples"))[:problems]
+    about = {
+        "prompt": JUDGE_PROMPT,
+        "temperature": 0,
+        "compares": "c~ (first) with c (second), CoTs only, sample 0 of each",
+    }
+    write_atomic(run.path("judge.json"), json.dumps(about, indent=2) + "\n")
+    for i in range(0, len(asked), SLICE):
+        votes = judge_pairs(asked[: i + SLICE], model=model, base_url=base_url, done=mine, progress=progress)
+        mine = votes
+        run.write("votes", pd.concat([others, votes], ignore_index=True))
+    s = summarize_votes(mine)
+    return (
+        f"{model}: self-explanation wins {s.win_rate.rate:.2f} [{s.win_rate.low:.2f}, {s.win_rate.high:.2f}] "
+        f"over {s.win_rate.problems} problems (wins {s.win_rate.wins}, ties or disagreement {s.win_rate.ties}, "
+        f"losses {s.win_rate.losses}); the order changed the vote in {s.disagreement:.2f}; "
+        f"{s.unparsed} of {s.votes} votes unparsed, {s.failed} failed\nvotes: {run.path('votes.parquet')}"
+    )

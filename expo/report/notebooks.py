@@ -1,0 +1,107 @@
+"""Notebooks on records: show an artefact in one, and execute one in a fresh kernel of this interpreter."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from expo.records import write_atomic
+from expo.report.artefacts import ROOT, Artefact
+
+if TYPE_CHECKING:
+    from jupyter_client.manager import AsyncKernelManager
+
+CELL_SECONDS = 600
+
+
+class NotebookError(RuntimeError):
+    """A cell that failed; names the notebook and the cell, and holds the cell's own error."""
+
+
+def execute(notebook: Path | str, runs: Path | str, figures: Path | str, out: Path | str) -> None:
+    """Run a notebook from top to bottom on the records in `runs` and save the executed copy to `out`.
+
+    The kernel is this interpreter, and finds this copy of the toolkit. The notebook reads `EXPO_RUNS` and
+    writes its artefacts into `EXPO_FIGURES`. Nothing is saved to `out` when a cell fails.
+
+    Raises:
+        NotebookError: if a cell fails, dies or takes longer than `CELL_SECONDS`.
+        FileNotFoundError: if there is no such notebook.
+        ImportError: if nbclient, nbformat or ipykernel is missing.
+    """
+    try:
+        import ipykernel  # noqa: F401
+        import nbformat
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    except ImportError as error:
+        raise ImportError(
+            f"notebooks need {error.name}: pip install 'expo-toolkit[notebooks]'", name=error.name
+        ) from error
+    notebook, out = Path(notebook).resolve(), Path(out)
+    if not notebook.is_file():
+        raise FileNotFoundError(f"{notebook}: no such notebook")
+    held = nbformat.read(notebook, as_version=4)
+    client = NotebookClient(
+        held,
+        km=_kernel(),
+        timeout=CELL_SECONDS,
+        record_timing=False,  # The same records give the same copy.
+        resources={"metadata": {"path": str(notebook.parent)}},
+    )
+    try:
+        # A manager that we made is ours to clean up, unless told so.
+        client.execute(cleanup_kc=True, env=_environment(Path(runs).resolve(), Path(figures).resolve()))
+    except CellExecutionError as error:
+        raise NotebookError(f"{notebook.name}: {_failed_cell(held)}\n{_plain(str(error))}") from error
+    except (CellTimeoutError, DeadKernelError) as error:
+        raise NotebookError(f"{notebook.name}: {_plain(str(error))}") from error
+    write_atomic(out, nbformat.writes(held))
+
+
+def show(artefact: Artefact) -> None:
+    """Display an artefact in a notebook, and beneath it what is seen in words."""
+    from IPython.display import Image, Markdown, display
+
+    if artefact.shown.suffix == ".png":
+        display(Image(filename=str(artefact.shown)))
+    else:
+        display(Markdown(artefact.shown.read_text(encoding="utf-8")))
+    display(Markdown(artefact.reading))
+
+
+def _kernel() -> AsyncKernelManager:
+    """A manager whose only kernel is this interpreter: a `python3` installed elsewhere cannot take its place."""
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    class OnlyThis(KernelSpecManager):
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            module = ["-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            return KernelSpec(argv=[sys.executable, *module], display_name=kernel_name, language="python")
+
+    return AsyncKernelManager(kernel_spec_manager=OnlyThis())
+
+
+def _environment(runs: Path, figures: Path) -> dict[str, str]:
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {
+        "EXPO_RUNS": str(runs),
+        "EXPO_FIGURES": str(figures),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
+
+
+def _failed_cell(held: Any) -> str:
+    for number, cell in enumerate(held.cells, 1):
+        for output in cell.get("outputs", ()):
+            if output.output_type == "error":
+                return f"cell {number} failed with {output.ename}: {output.evalue}"
+    return "a cell failed"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

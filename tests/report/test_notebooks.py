@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from expo.report.artefacts import PROVENANCE, ROOT
+from expo.report.notebooks import NotebookError, execute
+
+from .conftest import Make
+
+NOTEBOOK = ROOT / "notebooks" / "2_positives.ipynb"
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    nbformat.write(made, path)
+    return path
+
+
+def test_the_notebook_shows_every_artefact(make: Make, tmp_path: Path):
+    make("tiny-0", n=10, judged=0.8)
+    make("tiny-0-t0.5", n=10, policy="tiny-0", temperature=0.5)
+    make("smollm2-135m", n=5, task="stories", reverse=True)
+    figures, out = tmp_path / "figures", tmp_path / "out" / "2_positives.ipynb"
+    execute(NOTEBOOK, tmp_path / "runs", figures, out)
+    names = [f"{name}-{label}" for name in ("table1", "fig2", "fig3", "example1") for label in ("tiny", "smollm2-135m")]
+    names.append("property1-temperature-tiny")
+    assert sorted(json.loads((figures / PROVENANCE).read_text())) == sorted(names)
+    for name in names:
+        assert (figures / f"{name}.csv").is_file()
+    executed = nbformat.read(out, as_version=4)
+    text = str(executed)
+    assert "in-distribution **holds**" in text
+    # The reversed record is read in reversed words.
+    assert "in-distribution **fails**" in text
+    assert str(tmp_path) not in text
+    pictures = [o for c in executed.cells for o in c.get("outputs", ()) if "image/png" in o.get("data", {})]
+    assert len(pictures) == 5
+
+
+def test_it_is_committed_without_outputs():
+    held = nbformat.read(NOTEBOOK, as_version=4)
+    assert all(not c.get("outputs") and c.get("execution_count") is None for c in held.cells)
+
+
+def test_a_failing_cell_is_shown_and_nothing_saved(tmp_path: Path):
+    path = notebook(tmp_path / "bad.ipynb", "x = 1", "raise ValueError('no such thing')")
+    with pytest.raises(NotebookError, match=r"bad\.ipynb: cell 2 failed with ValueError: no such thing"):
+        execute(path, tmp_path, tmp_path, tmp_path / "out.ipynb")
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_the_kernel_is_this_interpreter_whatever_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    foreign = tmp_path / "jupyter" / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    (foreign / "kernel.json").write_text(json.dumps({"argv": ["false"], "display_name": "x", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    checks = "import os, sys, expo\nprint(sys.executable, os.environ['EXPO_RUNS'], expo.__file__)"
+    path = notebook(tmp_path / "ok.ipynb", checks)
+    execute(path, tmp_path / "r", tmp_path / "f", tmp_path / "out.ipynb")
+    (cell,) = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+    import sys
+
+    assert cell.outputs[0].text.split() == [sys.executable, str(tmp_path / "r"), str(ROOT / "expo" / "__init__.py")]
+
+
+def test_a_missing_notebook_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="no such notebook"):
+        execute(tmp_path / "none.ipynb", tmp_path, tmp_path, tmp_path / "out.ipynb")
