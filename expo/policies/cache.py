@@ -1,17 +1,18 @@
 """A key-value cache whose rows come and go: the common ground of sampling and scoring.
 
 All rows share their columns; a row that began later has padding on its left. Keys and values live in a buffer
-that grows by half, so that a decoding step writes one column and does not copy the rest.
+that grows by `SPARE` columns, so that a decoding step writes one column and does not copy the rest.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
+
+
+SPARE = 64
 
 
 class _Layer(DynamicLayer):
@@ -30,8 +31,8 @@ class _Layer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         end = self.columns + key_states.shape[-2]
         if self.buffers is None or end > self.buffers[0].shape[-2]:
-            # Prompts are written once (exact size); decoding then grows by half.
-            self._set(key_states, value_states, capacity=end if self.buffers is None else end + end // 2)
+            # What is written first is a prompt or a whole sample, and mostly not added to.
+            self._set(key_states, value_states, capacity=end if self.buffers is None else end + SPARE)
         assert self.buffers is not None
         for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
             buffer[:, :, self.columns : end] = new
@@ -52,17 +53,18 @@ class _Layer(DynamicLayer):
         self.columns = columns
         self.keys, self.values = (b[:, :, :columns] for b in self.buffers)
 
-    def replace(self, keys: Tensor, values: Tensor) -> None:
-        """Hold these tensors instead."""
+    def replace(self, keys: Tensor, values: Tensor, columns: int) -> None:
+        """Hold these tensors instead; columns past the first `columns` are spare."""
         self.buffers = (keys, values)
-        self._show(keys.shape[-2])
+        self._show(columns)
 
 
 class RowCache(Cache):
-    """A cache for `model` with `take` and `append` on rows, and the mask of its columns."""
+    """A cache for `model` whose rows can be selected and added, and the mask of its columns."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__(layers=[_Layer() for _ in range(model.config.num_hidden_layers)])
+        self.model = model
         self.mask = torch.empty(0, 0, dtype=torch.bool, device=model.device)
 
     @property
@@ -82,44 +84,44 @@ class RowCache(Cache):
         return self.mask.long(), positions.clamp_min(0)
 
     def take(self, rows: Tensor) -> RowCache:
-        """A cache of these rows (some may be repeated); columns that all of them pad on the left are dropped."""
+        """A cache of these rows, some may be repeated; this one stays as it is."""
+        out = RowCache(self.model)
+        for mine, theirs in zip(self.layers, out.layers, strict=True):
+            theirs.lazy_initialization(mine.keys, mine.values)
+            theirs.replace(mine.keys, mine.values, mine.columns)
+        out.mask = self.mask
+        out.select(rows)
+        return out
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows only; columns that all of them pad on the left are dropped."""
         mask = self.mask[rows]
         first = int(mask.any(0).long().argmax())
-        return self._with(mask[:, first:], lambda x: x[rows, :, first:])
+        self.mask = mask[:, first:]
+        # Layer by layer: two whole caches are never held at once.
+        for layer in self.layers:
+            layer.replace(*(b[rows, :, first:] for b in layer.buffers), self.mask.shape[1])
 
-    def keep(self, mask: Tensor) -> RowCache:
-        """A cache without the tokens that `mask` (rows, columns) leaves out.
+    def keep(self, mask: Tensor) -> None:
+        """Drop the tokens that `mask` (rows, columns) leaves out.
 
         What is left is moved together at the right end: a hole would count as distance in a sliding window.
         """
         mask = mask & self.mask
         order = mask.long().argsort(dim=1, stable=True)
-        index = order[:, None, :, None]
-        return self._with(mask.gather(1, order), lambda x: x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3])))
-
-    def _with(self, mask: Tensor, change: Callable[[Tensor], Tensor]) -> RowCache:
-        out = RowCache.__new__(RowCache)
-        layers = []
+        self.mask = mask.gather(1, order)
         for layer in self.layers:
-            copy = _Layer()
-            copy.lazy_initialization(layer.keys, layer.values)
-            copy.replace(change(layer.keys), change(layer.values))
-            layers.append(copy)
-        Cache.__init__(out, layers=layers)
-        out.mask = mask
-        return out
+            index = order[:, None, :, None].expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
+            layer.replace(layer.keys.gather(2, index), layer.values.gather(2, index), layer.columns)
 
     def append(self, other: RowCache) -> None:
         """Add another cache's rows below; the one with fewer columns is padded on the left."""
         columns = max(self.mask.shape[1], other.mask.shape[1])
         self.mask = torch.cat([_pad_left(c.mask, columns, 1) for c in (self, other)])
         for mine, theirs in zip(self.layers, other.layers, strict=True):
-            mine.replace(
-                *(
-                    torch.cat([_pad_left(a, columns, 2), _pad_left(b, columns, 2)])
-                    for a, b in ((mine.keys, theirs.keys), (mine.values, theirs.values))
-                )
-            )
+            pairs = ((mine.keys, theirs.keys), (mine.values, theirs.values))
+            joined = [torch.cat([_pad_left(a, columns, 2), _pad_left(b, columns, 2)]) for a, b in pairs]
+            mine.replace(joined[0], joined[1], columns)
 
 
 def _pad_left(x: Tensor, columns: int, dim: int) -> Tensor:

@@ -48,6 +48,7 @@ class _Row:
     index: int
     uniforms: np.ndarray
     ids: list[int] = field(default_factory=list)
+    ended: bool = False
 
 
 @torch.inference_mode()
@@ -84,40 +85,38 @@ def sample(
     waiting = iter([(i, k) for i in order for k in range(requests[i].n)])
     live: list[_Row] = []
     cache: RowCache | None = None
-    logits: Tensor | None = None
-    exhausted = False
+    logits = torch.empty(0)
     while True:
-        # Refilling copies the cache once, so it waits until half the rows are free.
-        if not exhausted and len(live) <= rows // 2:
-            fresh = _take(waiting, rows - len(live), requests, seed)
-            exhausted = len(fresh) < rows - len(live)
-            if fresh:
-                cache, logits = _join(policy, requests, fresh, cache, logits)
-                live += fresh
-        if not live:
+        # Leaving and joining copy the cache, so they wait until an eighth of the rows, or half, can change at once.
+        ended = sum(row.ended for row in live)
+        if cache is not None and (ended > len(live) // 8 or ended == len(live)):
+            alive = torch.tensor([i for i, r in enumerate(live) if not r.ended], dtype=torch.long, device=policy.device)
+            live, logits = [row for row in live if not row.ended], logits[alive]
+            if live:
+                cache.select(alive)
+            else:
+                cache = None
+        if len(live) <= rows // 2 and (fresh := _take(waiting, rows - len(live), requests, seed)):
+            cache, first = _join(policy, requests, fresh, cache)
+            logits = torch.cat([logits.to(first), first])
+            live += fresh
+        if cache is None:
             break
-        assert cache is not None
-        assert logits is not None
-        ids = _draw(logits, live, temperature, requests)
-        alive = []
-        for i, (row, token) in enumerate(zip(live, ids, strict=True)):
-            row.ids.append(token)
-            ended = token in policy.eos_ids
-            if not ended and len(row.ids) < requests[row.request].max_new_tokens:
-                alive.append(i)
+        for row, token in zip(live, _draw(logits, live, temperature, requests), strict=True):
+            if row.ended:
                 continue
-            done = Completion(tuple(row.ids), truncated=not ended)
+            row.ids.append(token)
+            truncated = token not in policy.eos_ids
+            if truncated and len(row.ids) < requests[row.request].max_new_tokens:
+                continue
+            row.ended = True
+            done = Completion(tuple(row.ids), truncated)
             out[row.request][row.index] = done
             if on_finished:
                 on_finished(done)
-        if len(alive) < len(live):
-            live = [live[i] for i in alive]
-            if not live:
-                cache = logits = None
-                continue
-            cache = cache.take(torch.tensor(alive, device=policy.device))
-        last = torch.tensor([[row.ids[-1]] for row in live], device=policy.device)
-        logits = forward(policy.model, last, torch.ones_like(last, dtype=torch.bool), cache, 1)[:, -1]
+        if not all(row.ended for row in live):
+            last = torch.tensor([[row.ids[-1]] for row in live], device=policy.device)
+            logits = forward(policy.model, last, torch.ones_like(last, dtype=torch.bool), cache, 1)[:, -1]
     return [[c for c in cs if c is not None] for cs in out]
 
 
@@ -132,33 +131,26 @@ def _take(waiting: Iterator[tuple[int, int]], n: int, requests: Sequence[Request
 
 
 def _join(
-    policy: Policy,
-    requests: Sequence[Request],
-    fresh: list[_Row],
-    cache: RowCache | None,
-    logits: Tensor | None,
+    policy: Policy, requests: Sequence[Request], fresh: list[_Row], cache: RowCache | None
 ) -> tuple[RowCache, Tensor]:
-    """Run the prompts of new rows, each once, and put the rows below those that are running."""
-    prompts = sorted({row.request for row in fresh}, key=[row.request for row in fresh].index)
+    """Run the prompts of new rows, each once; put the rows below those that run; their first logits."""
+    prompts = list(dict.fromkeys(row.request for row in fresh))
+    logits = []
     while prompts:
-        width = len(requests[prompts[0]].prompt_ids)
-        part, prompts = (
-            prompts[: max(1, MAX_PREFILL_TOKENS // width)],
-            prompts[max(1, MAX_PREFILL_TOKENS // width) :],
-        )
+        n = max(1, MAX_PREFILL_TOKENS // len(requests[prompts[0]].prompt_ids))
+        part, prompts = prompts[:n], prompts[n:]
         new = RowCache(policy.model)
         ids, mask = left_padded([list(requests[i].prompt_ids) for i in part], 0, policy.device)
         first = forward(policy.model, ids, mask, new, 1)[:, -1]
         owner = torch.tensor([part.index(r.request) for r in fresh if r.request in part], device=policy.device)
-        new = new.take(owner)
-        if cache is None or logits is None:
-            cache, logits = new, first[owner]
+        new.select(owner)
+        logits.append(first[owner])
+        if cache is None:
+            cache = new
         else:
             cache.append(new)
-            logits = torch.cat([logits, first[owner]])
     assert cache is not None
-    assert logits is not None
-    return cache, logits
+    return cache, torch.cat(logits)
 
 
 def _draw(logits: Tensor, live: list[_Row], temperature: float, requests: Sequence[Request]) -> list[int]:
@@ -170,7 +162,7 @@ def _draw(logits: Tensor, live: list[_Row], temperature: float, requests: Sequen
     if temperature == 0:
         return logits.argmax(-1).tolist()
     cumulative = torch.softmax(logits / temperature, -1).double().cumsum(-1)
-    u = torch.tensor([row.uniforms[len(row.ids)] for row in live], dtype=torch.float64, device=logits.device)
+    u = torch.tensor([0.0 if row.ended else row.uniforms[len(row.ids)] for row in live], dtype=torch.float64, device=logits.device)
     # A token of probability 0 has an empty interval; `right` then steps over it.
     at = torch.searchsorted(cumulative, u[:, None] * cumulative[:, -1:], right=True)
     return at.squeeze(-1).clamp_max(logits.shape[-1] - 1).tolist()

@@ -141,11 +141,12 @@ def _score_batch(policy: Policy, samples: list[Sample], cache: RowCache) -> list
         context = torch.ones_like(cache.mask)
         for i, s in enumerate(samples):
             context[i, before + s.cot :] = False
-        branch = cache.keep(context).take(torch.tensor(branched, device=policy.device))
+        cache.keep(context)
+        cache.select(torch.tensor(branched, device=policy.device))
         tails = [samples[i].cue + samples[i].answer for i in branched]
         last = [(samples[i].prompt + samples[i].completion[: samples[i].cot])[-1] for i in branched]
         inputs = [[first, *tail[:-1]] for first, tail in zip(last, tails, strict=True)]
-        for i, log_probs in zip(branched, _log_probs(policy, inputs, tails, branch), strict=True):
+        for i, log_probs in zip(branched, _log_probs(policy, inputs, tails, cache), strict=True):
             answer[i] = log_probs[len(samples[i].cue) :]
     return [_finished(s, c, a) for s, c, a in zip(samples, completion, answer, strict=True)]
 
