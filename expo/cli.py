@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,7 +51,9 @@ class Where:
 class DatasetArguments:
     """Where the dataset goes."""
 
-    dataset: str = field(default="self-explanations", metadata={"help": "the dataset folder to write"})
+    dataset: str | None = field(
+        default=None, metadata={"help": "the dataset folder; default self-explanations/<name of the run folder>"}
+    )
     push_to_hub: str | None = field(
         default=None, metadata={"help": "also push to this hub dataset id (private; needs a login: hf auth login)"}
     )
@@ -79,7 +81,11 @@ class StudyArguments:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a job; an error that its message explains is printed without a traceback."""
+    """Run a job; an error that its message explains is printed without a traceback.
+
+    Returns:
+        0 if the job was done, 1 if it failed, 2 if it was not understood, 130 if it was stopped by Ctrl-C.
+    """
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
         print(HELP)
@@ -94,7 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nexpo: stopped; give the same command again to go on", file=sys.stderr)
         return 130
-    except (ValueError, FloatingPointError, FileNotFoundError, ImportError, RuntimeError) as error:
+    except BrokenPipeError:
+        # The reader, as `head`, has what it wanted; nothing is left to flush to at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, ArithmeticError, OSError, ImportError, RuntimeError) as error:
         if os.environ.get("EXPO_TRACEBACK"):
             raise
         print(f"expo {args[0]}: {error}", file=sys.stderr)
@@ -125,13 +135,15 @@ def sample_job(argv: list[str]) -> int:
         argv,
         "Sample self-explanations and write them as a dataset folder with a card.",
     )
-    recipe.sources = ["explanation"]
+    if recipe.sources not in (MeasureRecipe().sources, ["explanation"]):
+        raise ValueError("sources: sample takes self-explanations alone; for other kinds there is expo measure")
+    recipe = replace(recipe, sources=["explanation"])
     folder = Path(where.output) if where.output else default_folder(recipe)
     from expo.dataset import push, write_dataset
     from expo.measure.run import measure
 
     run = measure(recipe, folder)
-    out = write_dataset(run, Path(dataset.dataset))
+    out = write_dataset(run, Path(dataset.dataset or Path("self-explanations", folder.name)))
     print(f"{out}: load it with datasets.load_dataset({str(out)!r})")
     if dataset.push_to_hub:
         push(out, dataset.push_to_hub)
@@ -183,17 +195,39 @@ JOBS: dict[str, Callable[[list[str]], int]] = {
 def default_folder(recipe: MeasureRecipe) -> Path:
     """A folder of its own for each recipe: the same command finds its run again, another never meets it."""
     digest = hashlib.sha256(json.dumps(recipe.resolved(), sort_keys=True).encode()).hexdigest()[:8]
-    policy = Path(recipe.policy).name
+    policy = Path(recipe.policy).resolve().name
     return Path("runs") / "measure" / f"{recipe.task}-{policy}-{digest}"
 
 
-def _parse(job: str, types: list[type], argv: list[str], description: str) -> tuple[Any, ...]:
+def _parse(job: str, types: list[type], argv: list[str], description: str) -> list[Any]:
+    """The dataclasses of a job, filled from its YAML file, then its flags. What cannot be read exits with 2."""
+    import yaml
     from trl import TrlParser
 
-    parser = TrlParser(types, prog=f"expo {job}", description=description)
-    if "--config" in argv and argv.index("--config") + 1 >= len(argv):
-        raise ValueError("--config needs the path of a YAML file")
-    return parser.parse_args_and_config(argv)
+    from expo.measure.recipe import check_types
+
+    usage = f"expo {job}" + (" [--flag value ...] [--config recipe.yaml]" if types else "")
+    parser = TrlParser(types, prog=f"expo {job}", usage=usage, description=description, allow_abbrev=False)
+    argv = [part for a in argv for part in (a.split("=", 1) if a.startswith("--config=") else [a])]
+    file = "".join(argv[argv.index("--config") + 1 :][:1]) if "--config" in argv else None
+    if file == "":
+        parser.error("--config needs the path of a YAML file")
+    try:
+        *held, of_file, of_flags = parser.parse_args_and_config(
+            argv, return_remaining_strings=True, separate_remaining_strings=True
+        )
+        for one in held:
+            check_types(one)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        parser.error(f"{file} cannot be read: {error}")
+    except ValueError as error:
+        parser.error(str(error))
+    if of_file:
+        unknown = ", ".join(name.removeprefix("--") for name in of_file[::2])
+        parser.error(f"{file}: no field {unknown}; expo {job} --help lists the fields as flags")
+    if of_flags:
+        parser.error(f"no flag {of_flags[0]}; expo {job} --help lists the flags")
+    return held
 
 
 if __name__ == "__main__":

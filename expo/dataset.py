@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 from expo.positives import LEAK_RULE
-from expo.records import RecordError, Run, write_atomic
+from expo.records import DRAFT, RecordError, Run, to_yaml, write_atomic
 
 COLUMNS = {
     "problem": "id of the problem in its task",
@@ -17,10 +18,10 @@ COLUMNS = {
     "answer": "its ground-truth answer a*",
     "level": "difficulty level, where the task has one",
     "explanation": "the self-explanation c~, sampled from the question with a*, without its final-answer statement",
-    "completion": "(c~, a*) as scored: c~, the answer cue, a*, the end token",
+    "completion": "(c~, a*) as scored: c~, the answer cue, a* and its closing mark, without the end token",
     "sampled_answer": "the answer that the sampled text itself gave",
     "correct": "whether that answer is a*",
-    "tokens": "tokens of the completion",
+    "tokens": "tokens of the completion, the end token included",
     "nll_sum": "-log pi(c~, a*|q), nats per sequence, under the plain question prompt, temperature 1",
     "nll_per_token": "the same divided by the number of tokens",
     "learning_signal": "log pi(a*|q, c~), nats",
@@ -36,7 +37,7 @@ def write_dataset(run: Run, folder: Path) -> Path:
     """Write the run's self-explanations to `folder` (README.md and data/train-00000-of-00001.parquet).
 
     Raises:
-        RecordError: if the run has no self-explanations, or the folder holds anything but a dataset of this run.
+        RecordError: if the run has no self-explanations, or the folder holds anything but this dataset.
     """
     samples = run.read("samples")
     rows = samples[samples["source"] == "explanation"]
@@ -44,18 +45,35 @@ def write_dataset(run: Run, folder: Path) -> Path:
         raise RecordError(f"{run.folder} has no self-explanations; measure it with explanation among its sources")
     renamed = {"reference": "answer", "cot": "explanation", "text": "completion", "answer": "sampled_answer"}
     frame = rows.rename(columns=renamed)[list(COLUMNS)]
+    parquet, readme = folder / "data" / "train-00000-of-00001.parquet", folder / "README.md"
+    if not _is_free(folder, parquet, readme, frame):
+        raise RecordError(f"{folder} holds something else; choose another --dataset")
     sink = io.BytesIO()
     frame.to_parquet(sink, index=False)
-    parquet = folder / "data" / "train-00000-of-00001.parquet"
-    if folder.exists() and any(folder.iterdir()) and not _same(parquet, sink.getvalue()):
-        raise RecordError(f"{folder} is not empty and holds something else; choose another --dataset")
     write_atomic(parquet, sink.getvalue())
-    write_atomic(folder / "README.md", card(run, frame))
+    # A card that is there may have been written on by hand.
+    if not readme.exists():
+        write_atomic(readme, card(run, frame))
     return folder
 
 
-def _same(parquet: Path, data: bytes) -> bool:
-    return parquet.is_file() and parquet.read_bytes() == data
+def _is_free(folder: Path, parquet: Path, readme: Path, frame: pd.DataFrame) -> bool:
+    """Whether the folder holds nothing, or as much of this dataset as a killed call left."""
+    if not folder.exists():
+        return True
+    if not folder.is_dir() or any(
+        p.is_file() and p not in (parquet, readme) and not p.name.endswith(DRAFT) for p in folder.rglob("*")
+    ):
+        return False
+    return _holds(parquet, frame) if parquet.exists() else not readme.exists()
+
+
+def _holds(parquet: Path, frame: pd.DataFrame) -> bool:
+    """Whether a file holds these rows; by value, for other versions of pandas write other bytes."""
+    try:
+        return pd.read_parquet(parquet).equals(frame.reset_index(drop=True))
+    except (OSError, ValueError):
+        return False
 
 
 def card(run: Run, frame: pd.DataFrame) -> str:
@@ -76,6 +94,9 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         if facts.get("toy")
         else ""
     )
+    held = to_yaml(recipe)
+    # A prompt may hold a fence of its own.
+    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", held))])
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# Self-explanations of {recipe['policy']} on {recipe['task']}\n{toy}",
@@ -88,8 +109,7 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         "\n## Columns\n",
         *(f"- `{name}`: {text}" for name, text in COLUMNS.items()),
         f"\nA leak is counted if {LEAK_RULE}.",
-        "\n## Recipe\n\n```yaml",
-        yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True) + "```\n",
+        f"\n## Recipe\n\n{fence}yaml\n{held}{fence}\n",
     ]
     return "\n".join(lines)
 

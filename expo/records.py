@@ -24,7 +24,7 @@ SCHEMA = 1
 # Kinds of positives, as `positives` tells them.
 SOURCES = ("own", "explanation", "expert", "own_correct", "wrong_explanation", "nonsense")
 _VERSION_KEY = b"expo.schema"
-_DRAFT = ".tmp"
+DRAFT = ".tmp"  # ends the name of a file that is being written
 
 # Column -> pandas dtype. Log-probabilities are in nats under the policy itself: temperature 1, plain prompt.
 TABLES: dict[str, dict[str, str]] = {
@@ -76,7 +76,7 @@ class RecordError(ValueError):
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Put a whole file in place at once: readers, also after a kill, see the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}{DRAFT}")
     try:
         with draft.open("wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
@@ -86,6 +86,13 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def to_yaml(recipe: dict[str, Any]) -> str:
+    """A recipe as YAML that reads back as it was."""
+    readable: str = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+    # PyYAML reads some of Unicode's line ends back as spaces, unless they are escaped.
+    return readable if yaml.safe_load(readable) == recipe else yaml.safe_dump(recipe, sort_keys=False)
 
 
 class Run:
@@ -114,7 +121,7 @@ class Run:
             raise RecordError(f"{run.folder} is not empty and holds no run; choose another --output")
         write_atomic(run.path("environment.json"), json.dumps(environment(**facts), indent=2) + "\n")
         # Last, so that a folder with a recipe always has the rest.
-        write_atomic(run.path("recipe.yaml"), yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+        write_atomic(run.path("recipe.yaml"), to_yaml(recipe))
         return run
 
     def _must_match(self, recipe: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -202,6 +209,8 @@ class Run:
                 raise RecordError(f"{path} lacks the columns {missing}; delete it and run the command again")
             return content.to_pandas().astype(TABLES[table])
         except (FileNotFoundError, NotADirectoryError):
+            if not self.path("recipe.yaml").exists():
+                raise RecordError(f"{self.folder} is no run: it has no recipe.yaml") from None
             hint = "; the run is not finished: run its command again" if self.path("parts").exists() else ""
             raise RecordError(f"{path}: no such table{hint}") from None
         except (PermissionError, RecordError):
@@ -232,7 +241,7 @@ def _differences(held: dict[str, Any], asked: dict[str, Any], prefix: str = "") 
 
 def _left_by_a_start(path: Path) -> bool:
     """Whether a start that was killed before it wrote the recipe may have left this file."""
-    return path.name == "environment.json" or path.name.endswith(_DRAFT)
+    return path.name == "environment.json" or path.name.endswith(DRAFT)
 
 
 def environment(**facts: Any) -> dict[str, Any]:

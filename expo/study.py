@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from expo.measure.recipe import MeasureRecipe
 
 STUDIES = Path(__file__).parent / "recipes" / "studies"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+_FIELDS = ("description", "notebooks", "defaults", "runs")
 
 
 class StudyError(ValueError):
@@ -35,7 +37,7 @@ def load_study(name: str) -> Study:
     `defaults` holds fields for all runs, each entry of `runs` its own.
 
     Raises:
-        StudyError: for an unknown study or a field that no recipe has.
+        StudyError: for an unknown study, or a field that it or its recipes do not have or cannot take.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{name}.yaml"
     try:
@@ -43,24 +45,41 @@ def load_study(name: str) -> Study:
     except FileNotFoundError:
         shipped = ", ".join(sorted(p.stem for p in STUDIES.glob("*.yaml")))
         raise StudyError(f"no study {name!r}; shipped are {shipped}, or give the path of a .yaml file") from None
-    except yaml.YAMLError as cause:
-        raise StudyError(f"{path}: {cause}") from cause
-    if not isinstance(held, dict) or not isinstance(held.get("runs"), dict):
-        raise StudyError(f"{path}: needs a mapping `runs` of run names to recipe fields")
-    runs = {
-        run: _recipe(path, run, {**(held.get("defaults") or {}), **(own or {})}) for run, own in held["runs"].items()
-    }
-    return Study(path.stem, str(held.get("description", "")), runs, tuple(held.get("notebooks", ())))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as cause:
+        raise StudyError(f"{path}: cannot be read: {cause}") from cause
+    held = _mapping(path, "the file", held)
+    if unknown := sorted(str(key) for key in set(held) - set(_FIELDS)):
+        raise StudyError(f"{path}: no field {', '.join(unknown)}; the fields are {', '.join(_FIELDS)}")
+    if not (runs := _mapping(path, "runs", held.get("runs"))):
+        raise StudyError(f"{path}: runs: name at least one run, with its recipe's fields")
+    notebooks = held.get("notebooks", [])
+    if not isinstance(notebooks, list):
+        raise StudyError(f"{path}: notebooks must be a list of names, got {notebooks!r}")
+    defaults = _mapping(path, "defaults", held.get("defaults"))
+    return Study(
+        name=path.stem,
+        description=str(held.get("description", "")),
+        runs={str(run): _recipe(path, str(run), {**defaults, **_mapping(path, run, own)}) for run, own in runs.items()},
+        notebooks=tuple(map(str, notebooks)),
+    )
+
+
+def _mapping(path: Path, what: object, held: object) -> dict[Any, Any]:
+    if not isinstance(held, dict | None):
+        raise StudyError(f"{path}: {what} must be a mapping of names, got {held!r}")
+    return held or {}
 
 
 def _recipe(path: Path, run: str, values: dict[str, Any]) -> MeasureRecipe:
+    if not re.fullmatch(r"[\w-][\w.-]*", run):
+        raise StudyError(f"{path}: run {run!r}: it names a folder, so letters, digits and . _ - only")
     known = {f.name for f in fields(MeasureRecipe)}
-    if unknown := sorted(set(values) - known):
-        raise StudyError(f"{path}: runs.{run}: no field {unknown}; the fields are {', '.join(sorted(known))}")
+    if unknown := sorted(str(key) for key in set(values) - known):
+        raise StudyError(f"{path}: run {run}: no field {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
     try:
         return MeasureRecipe(**values)
-    except (TypeError, ValueError) as cause:
-        raise StudyError(f"{path}: runs.{run}: {cause}") from cause
+    except ValueError as cause:
+        raise StudyError(f"{path}: run {run}: {cause}") from cause
 
 
 def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True) -> list[Path]:
@@ -68,7 +87,13 @@ def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True)
 
     Returns:
         The executed notebooks.
+
+    Raises:
+        StudyError: if a notebook is missing; before any run is done.
     """
+    # Said at once, not after an hour of runs.
+    if missing := [n for n in study.notebooks if not (NOTEBOOKS / f"{n}.ipynb").is_file()]:
+        raise StudyError(f"no notebook {', '.join(missing)} in {NOTEBOOKS}; run from a checkout, pip install -e .")
     from expo.measure.run import measure
     from expo.report.notebooks import execute
 

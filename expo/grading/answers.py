@@ -37,7 +37,9 @@ _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _LEAD_IN = re.compile(r"answers?\b[^.\n]{0,60}$", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"\n|[.!?](?=\s|$)|[,;](?=\s+[a-zA-Z]{2})")
 # A dollar sign opens maths unless an amount and then words follow: "$18 a day, not $20".
-_MATHS = re.compile(r"\$\$?(?!\d[\d,.]*\s+[a-zA-Z])([^$]{1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.S)
+_MATHS = re.compile(
+    r"\$\$?(?!\d[\d,.]*\s+[a-zA-Z])((?:\\.|[^$\\]){1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.DOTALL
+)
 _CHOICE = re.compile(r"\(([A-Z])\)|([A-Z])(?=[.):]|$)")
 _NUMBER = re.compile(
     r"(?<![\w.])[-−]?\\?\$?(?:\\[dt]?frac\{\d+\}\{\d+\}|\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?|\.\d+)(?:\s?\\?%)?"
@@ -115,7 +117,7 @@ def _stated(rest: str) -> str:
     if choice := _CHOICE.match(clause):
         return choice[0]
     numbers = _NUMBER.findall(clause)
-    is_prose = re.search(r"(?<![\\a-zA-Z])[a-zA-Z]{3}", clause) and not _NUMBER.match(clause)
+    is_prose = re.search(r"(?<![\\a-zA-Z{])[a-zA-Z]{3}", clause) and not _NUMBER.match(clause)
     return numbers[-1] if is_prose and numbers else clause
 
 

@@ -7,7 +7,7 @@ before a symbolic engine sees anything:
 - Writing is free: TeX spacing, `$`, `\text{}`, currency signs, thousands separators, a trailing full stop.
 - Units are free: "18 dollars", "5 cm^2", `45^\circ` are 18, 5 and 45. Words of value are not: "5 million".
 - A percent sign that only one side has is a unit or a hundredth: 50% is right for 50 and for 0.5.
-- Decimals must agree to six decimal places and to one part in a million: 0.333 is not 1/3.
+- Decimals are exact unless six places are printed, and then right to that: 0.333 is not 1/3, 0.333333 is.
 - `(a,b)`, `[a,b]`, `[a,b)`, `(a,b]` and `{a,b}` are five different things. A list without brackets is a set;
   it also passes for a tuple that has the same order.
 - A based numeral equals only the same digits in the same base; base 10 may go unsaid.
@@ -69,7 +69,8 @@ _WORDS = re.compile(r"[a-z .'-]*[a-z]{3}[a-z .'-]*", re.IGNORECASE)
 _LETTER = re.compile(r"\(?([a-z])\)?", re.IGNORECASE)
 _BASED = re.compile(r"\b([0-9A-F]+)_(?:\{ ?\(?([^{}()]*)\)? ?\}|(\w))")
 _HALF_DAY = re.compile(r"\b([ap])\.? ?m\b", re.IGNORECASE)
-_NAME = re.compile(r"[a-zA-Z](?:_\w|_\{\w+\})?(?: ?\([a-zA-Z, ]+\))?|\([a-zA-Z, ]+\)")
+# The left side of an equation that says what a thing is called: x, f(2), (x, y), \angle ABC.
+_NAME = re.compile(r"(?!\d)(?:(?!\\(?:frac|sqrt|cdot|times))[^-+*/^<>])+")
 _EQUALS = re.compile(r"(?<![<>!:=])=(?!=)")
 _NUMBER = re.compile(r"([+-]?) ?(?:(\d+\.?\d*|\.\d+)|(\d+) ?/ ?(\d+)|\\frac ?\{ ?(\d+) ?\} ?\{ ?(\d+) ?\})")
 
@@ -104,8 +105,8 @@ def without_unit(text: str) -> str:
     return text if _VALUE_WORD.search(match[1]) else text[: match.start()].rstrip()
 
 
-def number(text: str) -> Fraction | None:
-    r"""The value of an integer, a decimal, `a/b` or `\frac{a}{b}`; None for anything else."""
+def number(text: str) -> tuple[Fraction, int] | None:
+    r"""The value of an integer, a decimal, `a/b` or `\frac{a}{b}`, and how many decimals it prints; else None."""
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
@@ -114,13 +115,14 @@ def number(text: str) -> Fraction | None:
         value = Fraction(plain) if plain else Fraction(int(a or c), int(b or d))
     except ZeroDivisionError:
         return None
-    return -value if sign == "-" else value
+    return -value if sign == "-" else value, len((plain or "").partition(".")[2])
 
 
-def same_number(gold: Fraction, answer: Fraction) -> bool:
-    """Equal to six decimal places and to one part in a million; exact where both are integers."""
-    gap = abs(gold - answer)
-    return gap <= Fraction(1, 2_000_000) and gap * 1_000_000 <= abs(gold)
+def same_number(gold: tuple[Fraction, int], answer: tuple[Fraction, int]) -> bool:
+    """Equal, or as near as a decimal with six or more places comes: to 5e-7 and to one part in a million."""
+    gap = abs(gold[0] - answer[0])
+    places = min(filter(None, (gold[1], answer[1])), default=0)
+    return gap == 0 or (places >= 6 and gap <= Fraction(1, 2_000_000) and gap * 1_000_000 <= abs(gold[0]))
 
 
 def is_words(text: str) -> bool:
@@ -230,6 +232,7 @@ def _settle_equation(gold: str, answer: str, equal: Equal) -> bool | None:
     gold_sides, sides = _EQUALS.split(gold), _EQUALS.split(answer)
     if len(gold_sides) == 1 and len(sides) > 1:
         return equal(gold, sides[-1].strip())
-    if len(gold_sides) > 1 and len(sides) == 1 and _NAME.fullmatch(gold_sides[0].strip()):
-        return equal(gold_sides[-1].strip(), answer)
+    if len(gold_sides) > 1 and len(sides) == 1:
+        named = _NAME.fullmatch(gold_sides[0].strip()) is not None
+        return named and equal(gold_sides[-1].strip(), answer)
     return None

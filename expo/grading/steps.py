@@ -73,7 +73,7 @@ def _statement(text: str, tokens: list[Token], equals: int) -> Step | None:
         if _may_end(tokens, parser.at) and left_value.operations + right_value.operations > 0:
             ends.append(parser.last)
             true = true or _equal(left_value, right_value, about)
-    if not ends or (not true and _is_conversion(tokens, start, equals, ends[-1])):
+    if not ends or (not true and _is_conversion(tokens, start, equals, ends[-1], left_value)):
         return None
     begin, end = tokens[start].start, tokens[ends[0]].end
     return Step(begin, end, text[begin:end], true)
@@ -134,13 +134,15 @@ def _may_end(tokens: list[Token], i: int) -> bool:
     return token.kind in ("nl", "stop", "end", "=", ")", "(")
 
 
-def _is_conversion(tokens: list[Token], start: int, equals: int, last: int) -> bool:
-    """Whether this is "1/2 hour = 30 minutes": one fraction, and other units."""
+def _is_conversion(tokens: list[Token], start: int, equals: int, last: int, left: Value) -> bool:
+    """Whether this is "1/2 hour = 30 minutes": one fraction, no integer, and other units on the other side."""
     units = tokens[equals - 1], tokens[last + 1]
     if any(unit.kind != "word" for unit in units) or units[0].text.lower() in units[1].text.lower() + "s":
         return False
-    operators = [token.kind for token in tokens[start:last] if token.kind in OPERATORS or token.kind == "frac"]
-    return operators in (["/"], ["frac"])
+    kinds = [token.kind for token in tokens[start:last] if token.kind in OPERATORS or token.kind in ("frac", "word")]
+    return (
+        left.x.denominator != 1 and kinds[:2] in (["/", "word"], ["frac", "word"]) and OPERATORS.isdisjoint(kinds[2:])
+    )
 
 
 def _equal(left: Value, right: Value, about: bool) -> bool:

@@ -13,6 +13,16 @@ from expo.records import SOURCES
 from expo.tasks import TASKS
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping of names"}
+_LOWEST = {
+    "problems": 1,
+    "samples": 1,
+    "controls": 0,
+    "temperature": 0,
+    "max_new_tokens": 1,
+    "seed": 0,
+    "rows": 1,
+    "chunk": 1,
+}
 
 
 def check_types(held: Any) -> None:
@@ -90,7 +100,8 @@ class MeasureRecipe:
         for name, low in _LOWEST.items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
-                raise ValueError(f"{name} must be at least {low}, got {value}")
+                finite = " and finite" if isinstance(value, float) else ""
+                raise ValueError(f"{name} must be at least {low}{finite}, got {value}")
         if self.levels == []:
             raise ValueError("levels: name at least one, or leave it out for all")
         self.resolved_prompts()
@@ -117,15 +128,3 @@ class MeasureRecipe:
     def resolved(self) -> dict[str, Any]:
         """Every field, the prompts written out: what `recipe.yaml` holds."""
         return {**asdict(self), "prompts": asdict(self.resolved_prompts())}
-
-
-_LOWEST = {
-    "problems": 1,
-    "samples": 1,
-    "controls": 0,
-    "temperature": 0,
-    "max_new_tokens": 1,
-    "seed": 0,
-    "rows": 1,
-    "chunk": 1,
-}

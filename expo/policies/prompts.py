@@ -59,8 +59,8 @@ class Prompts:
         """
         changes = changes or {}
         known = {f.name for f in fields(self)}
-        if unknown := sorted(set(changes) - known):
-            raise ValueError(f"prompts: no field {unknown}; the fields are {sorted(known)}")
+        if unknown := sorted(str(name) for name in set(changes) - known):
+            raise ValueError(f"prompts: no field {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
         return replace(self, **changes)  # type: ignore[arg-type]
 
 

@@ -80,7 +80,7 @@ def build(recipe: TinyRecipe, folder: Path | None = None) -> TinyResult:
         "recipe": asdict(recipe),
         "step": checks[-1]["step"],
         "missed": missed(last),
-        "criteria": {k: {"value": v, "least": STOP_RULE[k], "n": recipe.check_n} for k, v in last.items()},
+        "criteria": {k: {"value": v, "limits": STOP_RULE[k], "n": recipe.check_n} for k, v in last.items()},
         "checks": checks,
         "versions": {
             "python": platform.python_version(),

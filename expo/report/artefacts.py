@@ -99,6 +99,7 @@ def origin(record: Record) -> dict[str, Any]:
         "commit": environment.get("commit"),
         "schema": environment.get("schema"),
         "policy": record.policy,
+        "weights": environment.get("weights"),
         "task": record.task,
         "toy": record.is_toy,
         "problems": record.problems,

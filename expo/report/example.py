@@ -105,6 +105,11 @@ def parts(checker: Checker, row: dict[str, Any]) -> list[Part]:
     return [part for part in [*found, (cot[at:], None), *lost] if part[0]]
 
 
+def _shown(parts: Sequence[Part]) -> list[Part]:
+    """The parts as they are displayed: steps that only space keeps apart stand on lines of their own."""
+    return [("\n" if true is None and text.isspace() else visible(text), true) for text, true in parts]
+
+
 def visible(text: str) -> str:
     """The text with control, formatting and surrogate characters written as escapes; newlines stay."""
     text = text.replace("\r\n", "\n").replace("\t", "    ").replace("\u00a0", " ")
@@ -131,7 +136,7 @@ def _score(row: dict[str, Any]) -> str:
 def _read(record: Record, rows: Sequence[dict[str, Any]], why: str) -> str:
     own, explanation = rows
     return (
-        f"**{record.name}**, a chosen example ({why}): the own CoT has {own['steps_true']} of "
+        f"{record.called}, a chosen example ({why}): the own CoT has {own['steps_true']} of "
         f"{plural(int(own['steps']), 'step')} true and ends {own['status']}, the self-explanation "
         f"{explanation['steps_true']} of {explanation['steps']} and ends {explanation['status']}."
     )
@@ -153,10 +158,10 @@ def _markdown(
     columns = []
     for row in rows:
         marked = "".join(
-            text if true is None else f"{text} [{_mark(true)}]" for text, true in sides[str(row["source"])]
+            text if true is None else f"{text} [{_mark(true)}]" for text, true in _shown(sides[str(row["source"])])
         )
         head = [*_wrap(f"{NAMES[str(row['source'])].upper()}: {_score(row)}"), "-" * COLUMN]
-        columns.append(head + _wrap(visible(marked)))
+        columns.append(head + _wrap(marked))
     lines = [f"{a:<{COLUMN}} | {b}".rstrip() for a, b in zip_longest(*columns, fillvalue="")]
     question = "\n".join(_wrap(visible(str(rows[0]["question"])), 2 * COLUMN))
     answer = visible(str(rows[0]["reference"]))
@@ -183,7 +188,7 @@ def _page(group: Group, record: Record, rows: Sequence[dict[str, Any]], sides: d
     columns = []
     for row in rows:
         source = str(row["source"])
-        body = "".join(_span(text, true) for text, true in sides[source])
+        body = "".join(_span(text, true) for text, true in _shown(sides[source]))
         score = html.escape(_score(row))
         columns.append(f'<div class="{source}"><b>{NAMES[source]}</b>, {score}<pre>{body}</pre></div>')
     question, answer = (html.escape(visible(str(rows[0][field]))) for field in ("question", "reference"))
@@ -203,7 +208,7 @@ def _page(group: Group, record: Record, rows: Sequence[dict[str, Any]], sides: d
 
 
 def _span(text: str, true: bool | None) -> str:
-    safe = html.escape(visible(text))
+    safe = html.escape(text)
     if true is None:
         return safe
     return f'<span class="{str(true).lower()}">{safe} {_mark(true)}</span>'

@@ -81,7 +81,7 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
     )
     with look():
         image = png(fig3(numbers, heading, notes_of(group.runs, about), group.is_toy))
-    reading = "\n\n".join(_read_fig3(record.name, numbers) for record in group.runs)
+    reading = "\n\n".join(_read_fig3(record, numbers) for record in group.runs)
     return publish(out, f"fig3-{group.label}", group.runs, numbers, {".png": image}, reading)
 
 
@@ -144,10 +144,9 @@ def _read_fig2(record: Record) -> str:
             f"{interval(found, sign=True)}: in-distribution **{verdict(found, -1)}**"
         )
     if not n:
-        return f"**{record.name}**: no problem has both a self-explanation and an expert CoT."
+        return f"{record.called}: no problem has both a self-explanation and an expert CoT."
     return (
-        f"**{record.name}**: mean NLL of self-explanation and expert CoT over {plural(n, 'problem')}: "
-        f"{'; '.join(says)}."
+        f"{record.called}: mean NLL of self-explanation and expert CoT over {plural(n, 'problem')}: {'; '.join(says)}."
     )
 
 
@@ -213,9 +212,9 @@ def _by_level(axes: Axes, rows: pd.DataFrame) -> None:
     axes.legend(loc="lower right", fontsize=8)
 
 
-def _read_fig3(name: str, numbers: pd.DataFrame) -> str:
+def _read_fig3(record: Record, numbers: pd.DataFrame) -> str:
     says = []
-    for row in numbers[(numbers["run"] == name) & numbers["level"].isna()].to_dict("records"):
+    for row in numbers[(numbers["run"] == record.name) & numbers["level"].isna()].to_dict("records"):
         if not row["n"]:
             says.append(f"{row['judge']}: no pair that it could judge")
             continue
@@ -229,4 +228,4 @@ def _read_fig3(name: str, numbers: pd.DataFrame) -> str:
             text += f", its two orders disagree on {share(row['disagreement'])}"
             text += f", {row['unparsed']} votes unparsed, {row['failed']} failed"
         says.append(text)
-    return f"**{name}**: win rate of the self-explanation; {'; '.join(says)}."
+    return f"{record.called}: win rate of the self-explanation; {'; '.join(says)}."

@@ -77,7 +77,13 @@ class Record:
     def title(self) -> str:
         """The run's name, with policy, task and what was measured on how much."""
         toy = " (toy)" if self.is_toy else ""
-        return f"{self.name}: {self.policy} on {self.task}{toy}"
+        name = "" if self.name == self.policy else f"{self.name}: "
+        return f"{name}{self.policy} on {self.task}{toy}"
+
+    @property
+    def called(self) -> str:
+        """The run's name as a sentence about its numbers begins: a toy is called one."""
+        return f"**{self.name}** (toy)" if self.is_toy else f"**{self.name}**"
 
     @property
     def size(self) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 
 import pandas as pd
 
-from expo.measure.verdict import Comparison, Interval, table1
+from expo.measure.verdict import MIN_PROBLEMS, Comparison, Interval, table1
 from expo.policies.prompts import BY_KIND
 from expo.report import paper
 from expo.report.artefacts import Artefact, publish
@@ -51,7 +53,7 @@ def read_table1(record: Record, found: Sequence[Comparison]) -> str:
             f"its {subject}{unit} is {_side(c.difference)} that of the {NAMES[c.reference]} by "
             f"{interval(_size(c.difference))} nats: {c.property} **{c.verdict}**"
         )
-    text = f"**{record.name}** ({record.setting}). Self-explanation: {'; '.join(says) or 'not measured'}."
+    text = f"{record.called}, {record.setting}. Self-explanation: {'; '.join(says) or 'not measured'}."
     lengths = {c.verdict for c in found if c.source == "explanation" and c.quantity in UNITS}
     if lengths == {"holds", "fails"}:
         text += " Per sequence and per token contradict each other: the two texts differ in length."
@@ -115,10 +117,10 @@ def _cell(c: Comparison | None) -> str:
     return f"{verdict_mark(c.verdict)}: {interval(c.difference, sign=True)}, n = {c.difference.n}"
 
 
-_LEGEND = """\
+_LEGEND = f"""\
 Each cell: verdict, difference of means in nats with its 95 % bootstrap interval (problems resampled), and
 the number of problems that have both sides. `holds` and `fails` mean that the whole interval lies on one side
-of 0.
+of 0; `undecided` that it does not, or that there are fewer than {MIN_PROBLEMS} problems.
 
 - In-distribution: `-log pi(c, a*|q)` against that of the expert CoT, and the expert CoT's against the own
   CoT's. Lower is better. The own CoT is scored with its own answer.
@@ -174,13 +176,11 @@ def _counts(record: Record) -> list[str]:
 
 def _bases() -> str:
     """How many pretraining seeds of the toy were accepted, if bases are shipped."""
-    # Imported here: it brings torch along.
-    from expo.policies.tiny import ledger
-
-    try:
-        return f"Pretraining: {ledger()['accepted']}."
-    except FileNotFoundError:
+    # `expo.policies.tiny.ledger` reads the same file, but brings torch along: seconds for a line of text.
+    shipped = resources.files("expo") / "policies" / "bases" / "ledger.json"
+    if not shipped.is_file():
         return ""
+    return f"Pretraining of its bases: {json.loads(shipped.read_text(encoding='utf-8'))['accepted']}."
 
 
 def _side(difference: Interval) -> str:

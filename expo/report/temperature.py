@@ -12,7 +12,7 @@ from expo.measure.verdict import Interval, bootstrap, by_problem, compare, verdi
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.runs import Group, Record
 from expo.report.style import COLOURS, INK, Axes, Figure, look, notes_of, sheet
-from expo.report.words import MARKS, NAMES, UNITS, interval, listed
+from expo.report.words import MARKS, NAMES, TOY, UNITS, interval, listed
 
 QUANTITIES = ("nll_sum", "nll_per_token")
 COLUMNS = ["sweep", "quantity", "temperature", "what", "mean", "low", "high", "n", "verdict"]
@@ -41,6 +41,7 @@ def draw_temperature(group: Group, out: Path | str) -> Artefact:
     with look():
         image = png(temperature(numbers, heading, notes_of(records, about, swept=True), group.is_toy))
     reading = "\n\n".join(_read(name, numbers) for name in dict.fromkeys(numbers["sweep"]))
+    reading += f"\n\n{TOY}" if group.is_toy else ""
     return publish(out, f"property1-temperature-{group.label}", records, numbers, {".png": image}, reading)
 
 

@@ -30,12 +30,12 @@ def number(x: float, digits: int = 3) -> str:
         return "–"
     if math.isinf(x):
         return "∞" if x > 0 else "−∞"
-    magnitude = abs(x)
-    if x == 0 or 1e-4 <= magnitude < 1e6:
-        places = 0 if x == 0 else max(0, digits - 1 - math.floor(math.log10(magnitude)))
-        text = f"{magnitude:.{places}f}"
-    else:
-        text = f"{magnitude:.{digits - 1}e}"
+    if x == 0:
+        return "0"
+    text = f"{abs(x):.{digits - 1}e}"
+    exponent = int(text.partition("e")[2])
+    if -4 <= exponent < 6:
+        text = f"{abs(x):.{max(0, digits - 1 - exponent)}f}"
     return f"−{text}" if x < 0 else text
 
 

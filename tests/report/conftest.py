@@ -19,7 +19,7 @@ Make = Callable[..., Record]
 
 
 def samples(
-    n: int, k: int, *, reverse: bool = False, levels: bool = True, shift: float = 0.0, seed: int = 0
+    n: int, k: int, *, reverse: bool = False, leveled: bool = True, shift: float = 0.0, seed: int = 0
 ) -> pd.DataFrame:
     """Rows in which explanations are likely, lead to the answer and have true steps; `reverse` swaps all."""
     rng = np.random.default_rng(seed)
@@ -38,7 +38,7 @@ def samples(
                 rows.append(
                     {
                         "problem": p.id,
-                        "level": p.level if levels else None,
+                        "level": p.level if leveled else None,
                         "source": source,
                         "index": index,
                         "question": p.question,
@@ -75,18 +75,18 @@ def votes(problems: list[str], *, wins: float, seed: int = 0, unparsed: int = 0)
             given = "unparsed" if i < unparsed and order == "BA" else vote
             rows.append({"problem": p, "order": order, "vote": given, "reply": "", "judge": "judge-1"})
     frame = pd.DataFrame(rows)
-    return frame.reindex(columns=list(TABLES["votes"])).fillna("")
+    unused = {name: False if kind == "boolean" else "" for name, kind in TABLES["votes"].items()}
+    return frame.assign(**{name: value for name, value in unused.items() if name not in frame})
 
 
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    """Write a run under `runs/`: `make("tiny-0", n=12, reverse=True, temperature=0.5)`."""
+def writer(folder: Path) -> Make:
+    """What writes a run under `folder/runs`: `make("tiny-0", n=12, reverse=True, temperature=0.5)`."""
 
     def write(name: str, *, n: int = 12, k: int = 2, judged: float | None = None, **how: Any) -> Record:
         fields = set(MeasureRecipe.__dataclass_fields__)
         asked = {key: how.pop(key) for key in list(how) if key in fields}
         recipe = MeasureRecipe(**{"task": "chain", "policy": name, "samples": k, "problems": n, **asked})
-        run = Run.start(tmp_path / "runs" / name, recipe.resolved(), toy=recipe.task == "chain", seed=recipe.seed)
+        run = Run.start(folder / "runs" / name, recipe.resolved(), toy=recipe.task == "chain", seed=recipe.seed)
         table = samples(n, k, seed=recipe.seed, **how)
         run.write("skips", pd.DataFrame([{"where": "f:1", "field": "expert_cot", "reason": "none"}]))
         if judged is not None:
@@ -95,3 +95,8 @@ def make(tmp_path: Path) -> Make:
         return Record(run)
 
     return write
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    return writer(tmp_path)

@@ -23,7 +23,7 @@ def notebook(path: Path, *cells: str) -> Path:
 def test_the_notebook_shows_every_artefact(make: Make, tmp_path: Path):
     make("tiny-0", n=10, judged=0.8)
     make("tiny-0-t0.5", n=10, policy="tiny-0", temperature=0.5)
-    make("smollm2-135m", n=5, task="stories", reverse=True)
+    make("smollm2-135m", n=10, task="stories", reverse=True)
     figures, out = tmp_path / "figures", tmp_path / "out" / "2_positives.ipynb"
     execute(NOTEBOOK, tmp_path / "runs", figures, out)
     names = [f"{name}-{label}" for name in ("table1", "fig2", "fig3", "example1") for label in ("tiny", "smollm2-135m")]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import pandas as pd
@@ -64,8 +65,8 @@ def test_one_problem_decides_nothing(make: Make, tmp_path: Path):
 def test_several_bases_stand_in_blocks(make: Make, tmp_path: Path):
     made = draw_table1(*group([make("tiny-0"), make("tiny-1", seed=1)]), tmp_path)
     assert [line for line in made.shown.read_text().splitlines() if line.startswith("## ")] == [
-        "## tiny-0: tiny-0 on chain (toy)",
-        "## tiny-1: tiny-1 on chain (toy)",
+        "## tiny-0 on chain (toy)",
+        "## tiny-1 on chain (toy)",
     ]
     assert set(made.numbers["run"]) == {"tiny-0", "tiny-1"}
 
@@ -110,3 +111,12 @@ def test_a_run_inside_the_repository_is_named_from_its_root():
     root = Path(__file__).parents[2]
     assert where(root / "runs" / "tiny" / "tiny-0") == "runs/tiny/tiny-0"
     assert where(Path("/elsewhere/far/study/run")) == "study/run"
+
+
+def test_a_toys_table_says_how_many_seeds_were_accepted(make: Make, tmp_path: Path):
+    text = draw_table1(*group([make("tiny-0", n=2)]), tmp_path).shown.read_text()
+    ledger = resources.files("expo") / "policies" / "bases" / "ledger.json"
+    if ledger.is_file():
+        assert json.loads(ledger.read_text(encoding="utf-8"))["accepted"] in text
+    else:
+        assert "seeds" not in text

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from expo.measure.verdict import Interval
+from expo.report.words import interval, listed, number, plural, share, signed
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (66.84, "66.8"),
+        (-66.84, "−66.8"),
+        (1.2949, "1.29"),
+        (0.99951, "1.00"),
+        (0.0804, "0.0804"),
+        (12345.6, "12346"),
+        (2.55e-5, "2.55e-05"),
+        (3e7, "3.00e+07"),
+        (float("inf"), "∞"),
+        (float("-inf"), "−∞"),
+        (float("nan"), "–"),
+    ],
+)
+def test_number(value: float, text: str):
+    assert number(value) == text
+
+
+def test_signs_and_intervals():
+    assert (signed(1.0), signed(-1.0), signed(0.0)) == ("+1.00", "−1.00", "0")
+    assert interval(Interval(-1.0, -2.0, 0.5, 3), sign=True) == "−1.00 [−2.00, +0.500]"
+    assert interval(Interval(1.0, float("-inf"), float("inf"), 1)) == "1.00 [−∞, ∞]"
+
+
+def test_shares_and_lists():
+    assert [share(x) for x in (0.0, 0.004, 0.5, 1.0, float("nan"))] == ["0 %", "0.4 %", "50 %", "100 %", "–"]
+    assert (listed([]), listed(["a"]), listed(["a", "b", "c"])) == ("none", "a", "a, b and c")
+    assert (plural(1, "run"), plural(0, "run")) == ("1 run", "0 runs")

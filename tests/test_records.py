@@ -1,0 +1,358 @@
+"""The run folder: whole files or none, one recipe, one schema, and an error that says what to do for the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from expo import records
+from expo.records import SCHEMA, TABLES, RecordError, Run, environment, to_yaml, version_of, write_atomic
+
+ROOT = Path(__file__).parent.parent
+RECIPE = {"task": "chain", "samples": 2, "temperature": 0.9, "prompts": {"question": "{question}", "chat": True}}
+FACTS = {"weights": "folder a", "problems": 6}
+
+
+def metrics(rows: int = 3, value: float = 1.5) -> pd.DataFrame:
+    return pd.DataFrame({"step": range(rows), "name": "own/nll_sum", "value": value})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    run = Run.start(tmp_path / "run", RECIPE, **FACTS)
+    run.write("metrics", metrics())
+    return run
+
+
+def child(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """A Python process that runs `code` with `arguments` in sys.argv[1:]."""
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True)
+
+
+# ---- tables
+
+
+def test_a_table_comes_back_and_plain_pandas_reads_it(run: Run) -> None:
+    frame = run.read("metrics")
+    assert {name: str(kind) for name, kind in frame.dtypes.items()} == TABLES["metrics"]
+    pd.testing.assert_frame_equal(frame, metrics(), check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(run.path("metrics.parquet")), frame)
+    with pytest.raises(AssertionError):
+        pd.testing.assert_frame_equal(frame, metrics(value=1.25), check_dtype=False)
+    assert run.has("metrics")
+    assert not run.has("samples")
+
+
+def test_the_schema_version_is_in_the_file(run: Run) -> None:
+    assert pq.read_schema(run.path("metrics.parquet")).metadata[b"expo.schema"] == str(SCHEMA).encode()
+    metrics().to_parquet(run.path("metrics.parquet"))
+    with pytest.raises(RecordError, match="schema version none"):
+        run.read("metrics")
+
+
+def test_missing_values_stay_missing(run: Run) -> None:
+    frame = pd.DataFrame({c: [None] for c in TABLES["samples"]}).assign(index=2**60 + 1)
+    run.write("samples", frame)
+    back = run.read("samples")
+    assert back.drop(columns="index").isna().all(axis=None)
+    assert back["index"][0] == 2**60 + 1  # no detour by a float
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (metrics().drop(columns="value"), r"missing columns \['value'\]"),
+        (metrics().assign(more=1), r"unknown columns \['more'\]"),
+        (metrics().assign(value="high"), "metrics: "),
+        (metrics().assign(step=0.5), "metrics: "),
+    ],
+)
+def test_a_frame_that_does_not_fit_is_refused(run: Run, frame: pd.DataFrame, message: str) -> None:
+    before = run.path("metrics.parquet").read_bytes()
+    with pytest.raises(RecordError, match=message):
+        run.write("metrics", frame)
+    assert run.path("metrics.parquet").read_bytes() == before
+
+
+def rewritten(path: Path, version: int = SCHEMA, **changes: Any) -> None:
+    """The table with columns changed (None: dropped), under a version of choice."""
+    frame = pd.read_parquet(path)
+    for name, value in changes.items():
+        frame = frame.drop(columns=name) if value is None else frame.assign(**{name: value})
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    held = {**table.schema.metadata, b"expo.schema": str(version).encode()}
+    pq.write_table(table.replace_schema_metadata(held), path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": SCHEMA - 1}, f"schema version {SCHEMA - 1}, this toolkit reads {SCHEMA}; take the version that"),
+        ({"version": SCHEMA + 1}, f"schema version {SCHEMA + 1}, this toolkit reads {SCHEMA}; take the version that"),
+        ({"value": None}, r"lacks the columns \['value'\]; delete it and run the command again"),
+        ({"value": "high"}, "is damaged .*; delete it and run the command again"),
+    ],
+)
+def test_another_version_or_missing_columns(run: Run, change: dict[str, Any], message: str) -> None:
+    path = run.path("metrics.parquet")
+    rewritten(path)
+    run.read("metrics")  # what the helper writes unchanged is read
+    rewritten(path, **change)
+    with pytest.raises(RecordError, match=message):
+        run.read("metrics")
+    pd.read_parquet(path)
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
+def test_a_truncated_table_is_named(run: Run, share: float) -> None:
+    path = run.path("metrics.parquet")
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(RecordError, match=r"metrics\.parquet is damaged .*delete it and run the command again"):
+        run.read("metrics")
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_no_damage_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    run = Run(tmp_path_factory.getbasetemp() / "damaged")
+    run.write("metrics", metrics())
+    content = bytearray(run.path("metrics.parquet").read_bytes())
+    for at in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+        content[at] = data.draw(st.integers(0, 255))
+    run.path("metrics.parquet").write_bytes(content)
+    with suppress(RecordError):
+        run.read("metrics")
+
+
+def test_what_is_missing_is_told_apart(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"samples\.parquet: no such table$"):
+        run.read("samples")
+    run.write("metrics", metrics(), "0000")
+    with pytest.raises(RecordError, match="not finished: run its command again"):
+        run.read("samples")
+    (tmp_path / "file").write_text("")
+    for foreign in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
+        for ask in (Run(foreign).recipe, Run(foreign).environment, lambda f=foreign: Run(f).read("samples")):
+            with pytest.raises(RecordError, match="is no run: it has no "):
+                ask()
+
+
+def test_parts_are_named_and_do_not_make_a_table(run: Run) -> None:
+    run.write("votes", pd.DataFrame(columns=list(TABLES["votes"])), "0003")
+    write_atomic(run.path("parts", "votes", ".0004.parquet.77.tmp"), "half")  # as a kill leaves it
+    assert run.parts("votes") == {"0003"}
+    assert not run.has("votes")
+    assert run.read("votes", "0003").empty
+    assert run.parts("samples") == set()
+
+
+# ---- whole files or none
+
+KILLED_BY_THE_KERNEL = """
+    import resource, signal, sys
+    from pathlib import Path
+    from expo.records import write_atomic
+    path, how, end = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    write = write_atomic if how == "atomic" else Path.write_bytes
+    # A write beyond the limit ends the process in the middle of it, or fails, as on a full disk.
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL if end == "kill" else signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    write(path, b"new" * (1 << 20))
+"""
+
+
+@pytest.mark.parametrize("end", ["kill", "full"])
+def test_a_write_that_ends_in_the_middle_leaves_the_old_file(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "table"
+    path.write_bytes(b"old")
+    ended = child(KILLED_BY_THE_KERNEL, path, "atomic", end)
+    error = ended.communicate()[1]
+    assert ended.returncode == (-signal.SIGXFSZ if end == "kill" else 1), error
+    assert path.read_bytes() == b"old"
+    drafts = [p.stat().st_size for p in tmp_path.iterdir() if p != path]
+    assert drafts == ([1 << 20] if end == "kill" else [])  # a kill leaves a hidden draft, which no one reads
+
+    planted = child(KILLED_BY_THE_KERNEL, path, "in place", end)
+    planted.communicate()
+    assert path.stat().st_size == 1 << 20  # half a file, as the test can tell
+
+
+WRITER = """
+    import sys
+    import pandas as pd
+    from pathlib import Path
+    from expo import records
+    def in_place(path, data):
+        path.write_bytes(data[: len(data) // 2])
+        path.write_bytes(data)
+    if sys.argv[2] == "in place":
+        records.write_atomic = in_place
+    run, value = records.Run(sys.argv[1]), 0
+    while True:
+        value += 1
+        run.write("metrics", pd.DataFrame({"step": range(2000), "name": str(value), "value": float(value)}))
+"""
+
+
+def read_beside(folder: Path, how: str) -> int:
+    """Damaged or mixed tables met by a reader beside a writer that is then killed; the last one counts too."""
+    folder.mkdir()
+    run, bad, seen = Run(folder), 0, set()
+    writer = child(WRITER, folder, how)
+    try:
+        while not run.has("metrics"):
+            assert writer.poll() is None
+        while len(seen) < 40 and not (bad and how == "in place"):
+            try:
+                frame = run.read("metrics")
+            except RecordError:
+                bad += 1
+                continue
+            bad += len(frame) != 2000 or frame["value"].nunique() != 1
+            seen.add(frame["value"][0])
+    finally:
+        writer.kill()
+        writer.communicate()
+    assert writer.returncode == -signal.SIGKILL
+    if how == "atomic":
+        assert run.read("metrics")["value"].nunique() == 1
+    return bad
+
+
+def test_a_reader_beside_a_writer_that_is_killed_sees_whole_tables(tmp_path: Path) -> None:
+    assert read_beside(tmp_path / "atomic", "atomic") == 0
+    assert read_beside(tmp_path / "planted", "in place") > 0
+
+
+# ---- one recipe a folder
+
+
+def test_a_run_goes_on_with_the_same_recipe(run: Run) -> None:
+    again = Run.start(run.folder, RECIPE, **FACTS)
+    assert again.recipe() == RECIPE
+    assert again.environment()["problems"] == 6
+    assert again.has("metrics")
+
+
+def test_another_recipe_is_refused_and_its_fields_named(run: Run) -> None:
+    other = RECIPE | {"samples": 4, "prompts": {"question": "Q: {question}", "chat": True}, "seed": 1}
+    with pytest.raises(RecordError, match="another recipe") as error:
+        Run.start(run.folder, other, **FACTS)
+    assert "samples: 2 -> 4; seed: None -> 1" in str(error.value)
+    assert "prompts.question: '{question}' -> 'Q: {question}'" in str(error.value)
+    assert "temperature" not in str(error.value)
+    assert "chat" not in str(error.value)
+    assert "--output" in str(error.value)
+    assert run.recipe() == RECIPE
+
+
+@pytest.mark.parametrize("changed", [{"weights": "folder b"}, {"problems": 7}])
+def test_an_unfinished_run_does_not_go_on_from_something_else(tmp_path: Path, changed: dict[str, Any]) -> None:
+    run = Run.start(tmp_path / "run", RECIPE, **FACTS)
+    Run.start(run.folder, RECIPE, **FACTS | {"weights": None})  # not known is not different
+    with pytest.raises(RecordError, match=f"unfinished run of something else .*{next(iter(changed))}: .* -> "):
+        Run.start(run.folder, RECIPE, **FACTS | changed)
+    run.write("metrics", metrics())
+    Run.start(run.folder, RECIPE, **FACTS | changed)  # what is finished is only read
+
+
+def test_an_unfinished_run_of_another_schema_does_not_go_on(tmp_path: Path) -> None:
+    run = Run.start(tmp_path / "run", RECIPE, **FACTS)
+    run.path("environment.json").write_text(json.dumps(run.environment() | {"schema": SCHEMA + 1}))
+    with pytest.raises(RecordError, match=f"schema: {SCHEMA + 1} -> {SCHEMA}"):
+        Run.start(run.folder, RECIPE, **FACTS)
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(RecordError, match="is not empty and holds no run; choose another --output"):
+        Run.start(tmp_path, RECIPE)
+    with pytest.raises(RecordError, match="is a file"):
+        Run.start(tmp_path / "thesis.tex", RECIPE)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert Run.start(empty, RECIPE).recipe() == RECIPE
+
+
+def test_a_start_that_was_killed_can_be_given_again(tmp_path: Path) -> None:
+    (tmp_path / "environment.json").write_text("{}")
+    (tmp_path / ".recipe.yaml.77.tmp").write_text("task: ch")
+    run = Run.start(tmp_path, RECIPE, **FACTS)
+    assert run.recipe() == RECIPE
+    assert run.environment()["problems"] == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("recipe.yaml", b"task: [chain\n"),
+        ("recipe.yaml", b"- chain\n"),
+        ("recipe.yaml", b"\xff\xfe\x00"),
+        ("environment.json", b'{"schema": '),
+        ("environment.json", b"[]"),
+    ],
+)
+def test_a_damaged_head_is_named(run: Run, name: str, content: bytes) -> None:
+    run.path(name).write_bytes(content)
+    with pytest.raises(RecordError, match=f"(?s){name} is damaged .*; delete the run folder and run it again"):
+        (run.recipe if name == "recipe.yaml" else run.environment)()
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@settings(deadline=None)
+@given(st.dictionaries(texts, texts | st.floats(allow_nan=False) | st.booleans() | st.none() | st.lists(texts)))
+@example({"prompt": "\x85\u2028"})
+def test_a_recipe_comes_back_as_it_was(recipe: dict[str, Any]) -> None:
+    # Were it to change on the way to the file and back, its run could never be gone on with.
+    assert yaml.safe_load(to_yaml(recipe).encode().decode()) == recipe
+
+
+def test_a_recipe_is_written_to_be_read() -> None:
+    assert to_yaml({"prompt": "Löse: {question}"}) == "prompt: 'Löse: {question}'\n"
+    planted = yaml.safe_dump({"prompt": "\x85"}, allow_unicode=True)
+    assert yaml.safe_load(planted) != {"prompt": "\x85"}
+
+
+# ---- what it ran on
+
+
+def test_environment_says_what_it_ran_on() -> None:
+    held = environment(seed=3)
+    assert held["schema"] == SCHEMA
+    assert held["seed"] == 3
+    assert held["packages"]["torch"] == version_of("torch")
+    assert json.loads(json.dumps(held)) == held
+    assert version_of("no-such-package") is None
+
+
+def test_the_commit_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    assert environment()["commit"] == (git.stdout.strip() if git.returncode == 0 else None)
+
+    installed = tmp_path / "site-packages" / "expo"
+    installed.mkdir(parents=True)
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    monkeypatch.setattr(records, "__file__", str(installed / "records.py"))
+    assert environment()["commit"] is None  # the commit of a project around the installation is not ours
