@@ -15,7 +15,7 @@ test: $(VENV)/.installed  ## style, types, theory, toolkit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 bench: $(VENV)/.installed  ## timings against peers, never part of the tests
 	$(BIN)/python -m benchmarks

@@ -32,9 +32,9 @@ MAX_CHARS = 2_000
 
 # Repetitions that could be retried are bounded, so that each search is linear in the text.
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
-_CUE = re.compile(r"answers?\b(?:[^.:=\n]{0,60}?\b(?:is|are)\b\s?:?|\**\s?[:=])[\s*]*", re.IGNORECASE)
-_HASHES = re.compile(r"####[ \t]*([^\n]*)")
-_LEAD_IN = re.compile(r"answers?\b[^.\n]{0,60}$", re.IGNORECASE)
+_CUE = re.compile(r"####([^\n]*)|answers?\b(?:[^.:=\n]{0,60}?\b(?:is|are)\b\s?:?|\**\s?[:=])[\s*]*", re.IGNORECASE)
+_LEAD_IN = re.compile(r"answers?\b(?:[^.\n]{0,60}(?:\bis|\bare|[:=]))?\**$", re.IGNORECASE)
+_OPENING = re.compile(r"(?:(?<!\S)(?:\$\$?|\\[\[(]|\*\*)|\s)*$")
 _CLAUSE_END = re.compile(r"\n|[.!?](?=\s|$)|[,;](?=\s+[a-zA-Z]{2})")
 # A dollar sign opens maths unless an amount and then words follow: "$18 a day, not $20".
 _MATHS = re.compile(
@@ -54,7 +54,7 @@ class Status(StrEnum):
     UNPARSED = "unparsed"
     """No answer was found, or what stands in its place cannot be read."""
     TIMEOUT = "timeout"
-    """The comparison ran out of time or memory."""
+    """The comparison took too long, or ended its process."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def extract(text: str) -> tuple[str, int] | None:
     r"""The final answer of a completion, and the index at which the statement of it begins.
 
     1. The last `\boxed{...}`; if its brace never closes, the text broke off in its answer and has none.
-    2. Else the last "answer is X", "answer: X" or "answer = X". X is the first maths in `$` or `\(`, if any;
-       the letter of a choice; in prose that does not begin with its number, the last number; else the clause.
-    3. Else the rest of the line after the last `####`.
-    4. Else the last number of the text. Nothing states it, so the index is `len(text)`: all is CoT.
+    2. Else the last "#### X" or "answer is X", "answer: X", "answer = X". After the hashes X is the rest of the
+       line. After "answer" it is the first maths in `$` or `\(`, if any; the letter of a choice; in prose that
+       does not begin with its number, the last number; else the clause.
+    3. Else the last number of the text. Nothing states it, so the index is `len(text)`: all is CoT.
 
     The index is that of the sentence or line that holds the statement, with the "the answer is:" that may
     stand on a line of its own before it. `text[:index]` is the CoT.
@@ -84,12 +84,11 @@ def extract(text: str) -> tuple[str, int] | None:
     boxes = list(_BOX.finditer(text))
     if boxes:
         answer = _boxed(text, boxes[-1].end())
-        return None if answer is None else (answer, _statement_start(text, boxes[-1].start()))
+        return None if answer is None else (answer, _box_statement(text, boxes[-1].start()))
     for cue in reversed(list(_CUE.finditer(text))):
-        if answer := _stated(text[cue.end() : cue.end() + MAX_CHARS]):
-            return answer, _statement_start(text, cue.start())
-    if hashes := list(_HASHES.finditer(text)):
-        return hashes[-1][1].strip(), _statement_start(text, hashes[-1].start())
+        line = cue[1]
+        if answer := line.strip() if line is not None else _stated(text[cue.end() : cue.end() + MAX_CHARS]):
+            return answer, _sentence(text, cue.start())
     numbers = _NUMBER.findall(text)
     return (numbers[-1], len(text)) if numbers else None
 
@@ -121,11 +120,16 @@ def _stated(rest: str) -> str:
     return numbers[-1] if is_prose and numbers else clause
 
 
-def _statement_start(text: str, at: int) -> int:
-    head = text[:at].rstrip(" \t\n$*([\\")
-    lead_in = _LEAD_IN.search(head, max(0, len(head) - 80))
-    cut = lead_in.start() if lead_in else min(len(head) + 1, at)
-    ends = [(text.rfind(mark, 0, cut), mark) for mark in ("\n", ". ", "! ", "? ")]
+def _box_statement(text: str, box: int) -> int:
+    """Start of the statement that ends in a box: before `$$` or `\\[` and before "The answer is:" on its own line."""
+    opening = _OPENING.search(text, max(0, box - 40), box)
+    start = opening.start() if opening else box
+    lead_in = _LEAD_IN.search(text, max(0, start - 80), start)
+    return _sentence(text, lead_in.start() if lead_in else box - len(text[start:box].lstrip()))
+
+
+def _sentence(text: str, at: int) -> int:
+    ends = [(text.rfind(mark, 0, at), mark) for mark in ("\n", ". ", "! ", "? ")]
     start = max((i + len(mark) for i, mark in ends if i >= 0), default=0)
     return at - len(text[start:at].lstrip())
 

@@ -14,7 +14,7 @@ whether a step moves towards the answer: a true but idle step counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -78,11 +78,12 @@ def _score(one: pd.Series, other: pd.Series) -> pd.Series:
 
 def _wins(pairs: pd.DataFrame, rule: str, level: int | None) -> StepWins:
     scores = pairs[rule].dropna()
-    by_problem = scores.groupby(pairs["problem"]).mean()
+    found = bootstrap(scores.groupby(pairs["problem"]).mean().to_numpy(dtype=float))
     return StepWins(
         rule=rule,
         level=level,
-        rate=bootstrap(by_problem.to_numpy(dtype=float)),
+        # One problem gives no interval; as a rate it still lies within 0 and 1.
+        rate=replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0)) if found.n else found,
         wins=int((scores == 1).sum()),
         ties=int((scores == 0.5).sum()),
         losses=int((scores == 0).sum()),

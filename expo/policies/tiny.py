@@ -5,7 +5,10 @@ answer that it is given with right steps, and reads a CoT of either dialect (the
 A stop rule on the `stop` split takes the first checkpoint where all of that holds; a seed that never gets
 there is rejected and counted. `bases/` ships the accepted ones; `bases/ledger.json` names every seed tried.
 
-    python -m expo.policies.tiny --seeds 0 1 2      # train, apply the stop rule, print the table
+    python -m expo.policies.tiny --seeds 0 1 2      # train, apply the stop rule, write bases and ledger
+
+About 10 minutes a seed on one core. Seeds that miss the rule mostly stay short of level 4 while the learning
+rate decays, or never learn to copy at one place of a long chain: places are learnt one by one.
 """
 
 from __future__ import annotations
@@ -171,7 +174,7 @@ def measure(model: LlamaForCausalLM, n: int = 256, n_pass: int = 64, k: int = 12
 def rebuild(seeds: Sequence[int], out: Path) -> dict[str, Any]:
     """Decide every seed on the `stop` split, then measure the accepted ones on `test` once. The ledger.
 
-    Writes `out/tiny-<k>` for the k-th accepted seed and `out/ledger.json`.
+    Replaces the bases in `out`: `out/tiny-<k>` is the k-th accepted seed, `out/ledger.json` tells of all.
     """
     entries: list[dict[str, Any]] = []
     accepted: list[Path] = []
@@ -185,6 +188,8 @@ def rebuild(seeds: Sequence[int], out: Path) -> dict[str, Any]:
             accepted.append(out / f"tiny-{len(accepted)}")
             shutil.rmtree(accepted[-1], ignore_errors=True)
             shutil.copytree(result.folder, accepted[-1])
+    for stale in set(out.glob("tiny-*")) - set(accepted):
+        shutil.rmtree(stale)
     for entry in entries:
         if entry["base"] is not None:
             with one_thread():
@@ -208,10 +213,11 @@ def _row(values: dict[str, float]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train bases from several seeds, apply the stop rule, and write the accepted ones with their ledger."""
     parser = argparse.ArgumentParser(prog="python -m expo.policies.tiny", description=main.__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", required=True, help="pretraining seeds; all are counted")
+    parser.add_argument("--seeds", type=int, nargs="+", help="pretraining seeds, all counted (those of the ledger)")
     parser.add_argument("--out", type=Path, default=BASES, help="folder for tiny-<k>/ and ledger.json")
     args = parser.parse_args(argv)
-    print(rebuild(args.seeds, args.out)["accepted"])
+    seeds = args.seeds or [entry["seed"] for entry in ledger()["seeds"]]
+    print(rebuild(seeds, args.out)["accepted"])
 
 
 if __name__ == "__main__":

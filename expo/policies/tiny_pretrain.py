@@ -35,7 +35,7 @@ STOP_RULE: dict[str, tuple[float, float]] = {
     # A base that already solves level 5 leaves nothing to show.
     "direct_l5": (0.0, 0.1),
 }
-# Lengths vary by four within a batch; a chunk is padded to its longest row only.
+# Lengths in a batch differ by a factor of four; a chunk of it is padded to its own longest row only.
 CHUNKS = 4
 IDS = {word: i for i, word in enumerate(chain.VOCABULARY)}
 
@@ -63,8 +63,8 @@ class TinyRecipe:
     weight_decay: float = 0.01
     warmup: int = 50
     clip: float = 1.0
-    # What is there to be copied (a drill's answer, a named result under a hint) is a small part of the tokens;
-    # each counts this many times. Otherwise copying at some one place of long chains comes last, or never.
+    # Tokens that are there to be copied (a drill's answer, a named result under a hint) are few, and each place
+    # in a chain is learnt by itself; unweighted, some one place of a long chain comes last or never.
     copy_weight: float = 5.0
     p_reading: float = 0.2
     p_reading_expert: float = 0.6

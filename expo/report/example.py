@@ -128,7 +128,7 @@ def _mark(true: bool) -> str:
 
 
 def _score(row: dict[str, Any]) -> str:
-    steps = f"{row['steps_true']} of {plural(int(row['steps']), 'step')} true"
+    steps = f"{row['steps_true']} of {plural(int(row['steps']), 'step')} true" if row["steps"] else "no step found"
     answer = visible(str(row["answer"])).replace("\n", " ")
     return f"{steps}, answered {answer or 'nothing'}: {row['status']}"
 
@@ -160,9 +160,11 @@ def _markdown(
         marked = "".join(
             text if true is None else f"{text} [{_mark(true)}]" for text, true in _shown(sides[str(row["source"])])
         )
-        head = [*_wrap(f"{NAMES[str(row['source'])].upper()}: {_score(row)}"), "-" * COLUMN]
-        columns.append(head + _wrap(marked))
-    lines = [f"{a:<{COLUMN}} | {b}".rstrip() for a, b in zip_longest(*columns, fillvalue="")]
+        columns.append((_wrap(f"{NAMES[str(row['source'])].upper()}: {_score(row)}"), _wrap(marked)))
+    heads, bodies = zip(*columns, strict=True)
+    rule = ["-" * COLUMN] * 2
+    pairs = [*zip_longest(*heads, fillvalue=""), rule, *zip_longest(*bodies, fillvalue="")]
+    lines = [f"{a:<{COLUMN}} | {b}".rstrip() for a, b in pairs]
     question = "\n".join(_wrap(visible(str(rows[0]["question"])), 2 * COLUMN))
     answer = visible(str(rows[0]["reference"]))
     blocks = [f"# {title}", about, "Question, and its answer `a*`:", fenced(f"{question}\n\n{answer}")]

@@ -20,7 +20,8 @@ from expo.report.style import COLOURS, INK, Axes, Figure, look, notes_of, sheet
 from expo.report.words import NAMES, UNITS, interval, number, plural, share
 
 QUANTITIES = ("nll_sum", "nll_per_token")
-BINS = 40
+BINS = 30
+TITLE_PAD = 20
 FIG2_COLUMNS = ["run", "quantity", "source", "kind", "left", "right", "samples", "value"]
 FIG3_COUNTS = ["wins", "ties", "losses", "left_out"]
 FIG3_COLUMNS = ["run", "judge", "level", "rate", "low", "high", "n", *FIG3_COUNTS]
@@ -60,7 +61,7 @@ def fig2(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
     for name, row in zip(names, grid, strict=True):
         for quantity, axes in zip(QUANTITIES, row, strict=True):
             _histogram(axes, numbers[(numbers["run"] == name) & (numbers["quantity"] == quantity)])
-            axes.set_title(f"{name}, {UNITS[quantity]}", pad=20)
+            axes.set_title(f"{name}, {UNITS[quantity]}", pad=TITLE_PAD)
             axes.set_xlabel(f"NLL {UNITS[quantity]}, nats")
         row[0].set_ylabel("share of samples")
     return figure
@@ -93,10 +94,10 @@ def fig3(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
     for name, row in zip(names, grid, strict=True):
         rows = numbers[numbers["run"] == name]
         _bars(row[0], rows[rows["level"].isna()])
-        row[0].set_title(f"{name}, all problems")
+        row[0].set_title(f"{name}, all problems", pad=TITLE_PAD)
         if has_levels:
             _by_level(row[1], rows[rows["level"].notna()])
-            row[1].set_title(f"{name}, by level")
+            row[1].set_title(f"{name}, by level", pad=TITLE_PAD)
     return figure
 
 
@@ -128,8 +129,13 @@ def _histogram(axes: Axes, rows: pd.DataFrame) -> None:
         label = f"{NAMES[source]} {number(mean)}"
         axes.axvline(mean, color=colour, ls="--", lw=1.3 if thick else 0.8, label=label)
     axes.set_xlim(left=0)
+    _legend(axes)
+
+
+def _legend(axes: Axes) -> None:
+    """Names between title and panel, where no data can be hidden; `TITLE_PAD` keeps the room."""
     legend = axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), **_LEGEND)
-    # Else a long name would make its panel narrower; the title's pad keeps the room.
+    # Else a long name would make its panel narrower.
     legend.set_in_layout(False)
 
 
@@ -209,7 +215,7 @@ def _by_level(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_ylim(-0.04, 1.04)
     axes.set_xticks(sorted(rows["level"].unique()))
     axes.set_xlabel("level")
-    axes.legend(loc="lower right", fontsize=8)
+    _legend(axes)
 
 
 def _read_fig3(record: Record, numbers: pd.DataFrame) -> str:

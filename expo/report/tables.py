@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from expo.measure.verdict import MIN_PROBLEMS, Comparison, Interval, table1
+from expo.measure.verdict import MIN_PROBLEMS, Comparison, Interval, compare, table1, verdict
 from expo.policies.prompts import BY_KIND
 from expo.report import paper
 from expo.report.artefacts import Artefact, publish
 from expo.report.runs import Group, Record
-from expo.report.words import NAMES, TOY, UNITS, interval, listed, plural, share, verdict_mark
+from expo.report.words import MARKS, NAMES, TOY, UNITS, interval, listed, plural, share, verdict_mark
 
 COLUMNS = ["run", "source", "property", "quantity", "reference", "difference", "low", "high", "n"]
 COLUMNS += ["verdict", "paper"]
@@ -26,18 +26,20 @@ _STATUSES = ("correct", "wrong", "unparsed", "timeout")
 def draw_table1(group: Group, out: Path | str) -> Artefact:
     """Write `table1-<label>.md` and `.csv`: a block for each run of the group.
 
-    The CSV (`COLUMNS`) has a row for each comparison; `paper` is its mark, empty where the paper has none.
+    The CSV (`COLUMNS`) has a row for each comparison; `paper` is Table 1's mark, empty where it has none. The
+    last rows are those of `section_4_2`.
     """
     blocks, frames, readings = [], [], []
     for record in group.runs:
-        found = table1(record.samples)
-        frames.append(_numbers(record, found))
-        blocks.append("\n".join([f"## {record.title}", "", *_marks(found), "", *_notes(record), "", *_counts(record)]))
+        found, also = table1(record.samples), section_4_2(record.samples)
+        frames.append(_numbers(record, [*found, *also]))
+        parts = [[f"## {record.title}"], _marks(found, record.recipe["sources"]), _claims(also), _notes(record)]
+        blocks += ["\n".join(lines) for lines in (*parts, _counts(record)) if lines]
         readings.append(read_table1(record, found))
-    toy = group.is_toy
-    head = [f"# Table 1, measured: {group.label}{' (toy)' if toy else ''}", "", _LEGEND]
-    head += ["", f"**{TOY}** {_bases()}".rstrip()] if toy else []
-    text = "\n\n".join(["\n".join(head), *blocks]) + "\n"
+    head = [f"# Table 1, measured: {group.label}{' (toy)' if group.is_toy else ''}", _LEGEND]
+    if group.is_toy:
+        head.append(f"**{TOY}** {_bases()}".rstrip())
+    text = "\n\n".join([*head, *blocks]) + "\n"
     numbers = pd.concat(frames, ignore_index=True)
     reading = "\n\n".join(readings)
     return publish(out, f"table1-{group.label}", group.runs, numbers, {".md": text}, reading)
@@ -57,6 +59,11 @@ def read_table1(record: Record, found: Sequence[Comparison]) -> str:
     lengths = {c.verdict for c in found if c.source == "explanation" and c.quantity in UNITS}
     if lengths == {"holds", "fails"}:
         text += " Per sequence and per token contradict each other: the two texts differ in length."
+    cut = {
+        s: float(rows["truncated"].mean()) for s, rows in record.samples.groupby("source") if rows["truncated"].any()
+    }
+    if said := [f"{share(cut[s])} of {NAMES[s]}s" for s in ("own", "explanation") if s in cut]:
+        text += f" Cut at the limit of tokens: {listed(said)}; a cut text's NLL per sequence is that of its beginning."
     return f"{text} {_against_paper(found)}"
 
 
@@ -68,7 +75,7 @@ def _against_paper(found: Sequence[Comparison]) -> str:
         if mark is None or c.verdict == "undecided":
             continue
         unit = f" {UNITS[c.quantity]}" if c.quantity in UNITS else ""
-        (agree if mark.holds == (c.verdict == "holds") else differ).append(f"{NAMES[c.source]}, {c.property}{unit}")
+        (agree if mark == (c.verdict == "holds") else differ).append(f"{NAMES[c.source]}, {c.property}{unit}")
     total = sum(c.source in paper.TABLE1 for c in found)
     text = f"Of {plural(total, 'cell')} that the paper marks, {len(agree)} agree with it"
     text += f", {len(differ)} differ" + (f" ({'; '.join(differ)})" if differ else "")
@@ -89,24 +96,50 @@ def _numbers(record: Record, found: Sequence[Comparison]) -> pd.DataFrame:
             "high": c.difference.high,
             "n": c.difference.n,
             "verdict": c.verdict,
-            "paper": str(paper.TABLE1.get(c.source, {}).get(c.property, "")),
+            "paper": _printed(c.source, c.property),
         }
         for c in found
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _marks(found: Sequence[Comparison]) -> list[str]:
+def section_4_2(samples: pd.DataFrame) -> list[Comparison]:
+    """What the paper's Section 4.2 claims of the self-explanation beyond Table 1, as far as it was measured."""
+    present = set(samples["source"])
+    found = []
+    for claim, quantity, reference, sign in paper.SECTION_4_2:
+        if {"explanation", reference} <= present:
+            gap = compare(samples, "explanation", reference, quantity)
+            found.append(Comparison(claim, quantity, "explanation", reference, gap, verdict(gap, sign)))
+    return found
+
+
+def _printed(source: str, property: str) -> str:
+    mark = paper.TABLE1.get(source, {}).get(property)
+    return "" if mark is None else MARKS["holds" if mark else "fails"]
+
+
+def _claims(found: Sequence[Comparison]) -> list[str]:
+    if not found:
+        return []
+    lines = ["Section 4.2 of the paper also claims of the self-explanation:", ""]
+    for c in found:
+        unit = f" {UNITS[c.quantity]}" if c.quantity in UNITS else ""
+        lines.append(f"- {c.property} than the {NAMES[c.reference]}{unit}: {_cell(c)}")
+    return lines
+
+
+def _marks(found: Sequence[Comparison], asked: Sequence[str]) -> list[str]:
+    """Rows for every source that was asked for, also for those of which there is no sample."""
     lines = [
         "| positive | in-distribution, per sequence | in-distribution, per token | positive learning signal "
         "| paper: in-distribution | paper: learning signal |",
         "| --- | --- | --- | --- | :-: | :-: |",
     ]
     cells = {(c.source, c.quantity): c for c in found}
-    for source in dict.fromkeys(c.source for c in found):
+    for source in (s for s in NAMES if s in asked):
         measured = [_cell(cells.get((source, quantity))) for quantity in _CELLS]
-        printed = paper.TABLE1.get(source, {})
-        marks = [str(printed.get(p, "")) for p in (paper.IN_DISTRIBUTION, paper.LEARNING_SIGNAL)]
+        marks = [_printed(source, p) for p in (paper.IN_DISTRIBUTION, paper.LEARNING_SIGNAL)]
         lines.append("| " + " | ".join([NAMES[source], *measured, *marks]) + " |")
     return lines
 
@@ -147,7 +180,7 @@ def _notes(record: Record) -> list[str]:
         lines.append(f"Skipped: {plural(len(skips), 'row')}, {', '.join(named)}{more}.")
     else:
         lines.append("Skipped: no rows.")
-    return ["\n".join(lines)]
+    return lines
 
 
 def _usual_prompts(record: Record) -> dict[str, object]:

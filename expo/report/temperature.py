@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from expo.measure.verdict import Interval, bootstrap, by_problem, compare, verdict
@@ -91,7 +92,7 @@ def _differences(axes: Axes, rows: pd.DataFrame) -> None:
     axes.vlines(rows["temperature"], rows["low"], rows["high"], color=COLOURS["explanation"], lw=1.8)
     axes.plot(rows["temperature"], rows["mean"], "o", color=COLOURS["explanation"], ms=4.5)
     axes.margins(x=0.08, y=0.35)
-    for row in rows.to_dict("records"):
+    for row in rows[np.isfinite(rows["high"])].to_dict("records"):
         at, mark = (row["temperature"], row["high"]), MARKS[row["verdict"]]
         axes.annotate(mark, at, (0, 4), textcoords="offset points", ha="center", fontsize=9)
 

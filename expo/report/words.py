@@ -7,9 +7,9 @@ import math
 from expo.measure.verdict import Interval
 
 NAMES = {
-    "own": "own CoT",
     "explanation": "self-explanation",
     "expert": "expert CoT",
+    "own": "own CoT",
     "own_correct": "own correct CoT",
     "wrong_explanation": "explanation of a wrong answer",
     "nonsense": "nonsense prefix",

@@ -63,6 +63,11 @@ def test_a_cot_without_steps_has_no_share_and_is_counted():
     assert (share.wins, share.losses, share.left_out, share.rate.n) == (1, 0, 1, 1)
 
 
+def test_one_problem_gives_the_widest_interval_of_a_rate():
+    count, _ = step_wins(frame(("a", None, "explanation", 0, 3, 3), ("a", None, "own", 0, 3, 0)))
+    assert (count.rate.mean, count.rate.low, count.rate.high, count.rate.n) == (1, 0, 1, 1)
+
+
 def test_samples_without_a_partner_are_no_pair():
     samples = frame(("a", 1, "explanation", 1, 3, 3), ("a", 1, "own", 0, 3, 0), ("b", 1, "own", 0, 1, 1))
     assert pair_scores(samples).empty

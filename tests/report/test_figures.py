@@ -192,3 +192,10 @@ def test_unequal_lengths_can_reverse_the_two_nlls(make: Make, tmp_path: Path):
     made = draw_fig2(*group([Record(Run(record.run.folder))]), tmp_path)
     assert "**fails**" in made.reading
     assert "**holds**" in made.reading
+
+
+def test_one_problem_can_be_drawn(make: Make, tmp_path: Path):
+    (held,) = group([make("a", policy="tiny-0", n=1), make("b", policy="tiny-0", n=1, temperature=0.5)])
+    assert "undecided" in draw_fig2(held, tmp_path).reading
+    assert "undecided" in draw_fig3(held, tmp_path).reading
+    assert "undecided" in draw_temperature(held, tmp_path).reading

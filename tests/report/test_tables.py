@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from expo.measure.verdict import table1
-from expo.records import RecordError
+from expo.records import RecordError, Run
 from expo.report.artefacts import PROVENANCE, read_provenance, where
-from expo.report.runs import group
-from expo.report.tables import draw_table1
+from expo.report.runs import Record, group
+from expo.report.tables import draw_table1, section_4_2
 
 from .conftest import Make
 
@@ -20,9 +20,11 @@ def test_table1_shows_what_the_verdicts_say(make: Make, tmp_path: Path):
     record = make("tiny-0")
     made = draw_table1(*group([record]), tmp_path / "figures")
     held = pd.read_csv(tmp_path / "figures" / "table1-tiny.csv", keep_default_na=False)
-    assert held["difference"].tolist() == [c.difference.mean for c in table1(record.samples)]
-    assert held["verdict"].tolist() == [c.verdict for c in table1(record.samples)]
-    cells = held.set_index(["source", "quantity"])["verdict"]
+    expected = [*table1(record.samples), *section_4_2(record.samples)]
+    assert held["difference"].tolist() == [c.difference.mean for c in expected]
+    assert held["verdict"].tolist() == [c.verdict for c in expected]
+    assert len(held) == 6 * 3 + 3
+    cells = held[: 6 * 3].set_index(["source", "quantity"])["verdict"]
     assert cells["explanation", "nll_sum"] == "holds"
     assert cells["explanation", "learning_signal"] == "holds"
     assert cells["expert", "nll_sum"] == "fails"
@@ -34,6 +36,7 @@ def test_table1_shows_what_the_verdicts_say(make: Make, tmp_path: Path):
     # The paper's marks stand in columns of their own, and the controls have none.
     control = next(line for line in text.splitlines() if line.startswith("| nonsense prefix | "))
     assert [c.strip() for c in control.split("|")][-3:-1] == ["", ""]
+    assert "- weaker learning signal than the expert CoT: ? undecided: " in text
     assert "toy" in text.splitlines()[0]
     assert "Skipped: 1 row, 1 for expert_cot (none)." in text
     assert "| self-explanation | 24 | 50 % | 0 % | 24 | 0 | 0 | 0 |" in text
@@ -45,7 +48,7 @@ def test_table1_shows_what_the_verdicts_say(make: Make, tmp_path: Path):
 
 def test_a_reversed_record_reverses_the_table(make: Make, tmp_path: Path):
     made = draw_table1(*group([make("tiny-0", reverse=True)]), tmp_path)
-    cells = made.numbers.set_index(["source", "quantity"])
+    cells = made.numbers[: 6 * 3].set_index(["source", "quantity"])
     assert cells.loc[("explanation", "nll_sum"), "verdict"] == "fails"
     assert cells.loc[("explanation", "learning_signal"), "verdict"] == "fails"
     assert cells.loc[("explanation", "nll_sum"), "difference"] > 0
@@ -120,3 +123,28 @@ def test_a_toys_table_says_how_many_seeds_were_accepted(make: Make, tmp_path: Pa
         assert json.loads(ledger.read_text(encoding="utf-8"))["accepted"] in text
     else:
         assert "seeds" not in text
+
+
+def test_a_source_without_samples_keeps_its_row_and_cuts_are_said(make: Make, tmp_path: Path):
+    record = make("tiny-0")
+    table = record.run.read("samples")
+    table = table[table["source"] != "own_correct"]
+    table["truncated"] = table["source"] == "own"
+    record.run.write("samples", table)
+    made = draw_table1(*group([Record(Run(record.run.folder))]), tmp_path)
+    assert "| own correct CoT | not measured | not measured | not measured |  |  |" in made.shown.read_text()
+    assert "Cut at the limit of tokens: 100 % of own CoTs;" in made.reading
+
+
+def test_section_4_2_is_held_against_the_record_too(make: Make):
+    record = make("tiny-0")
+    table = record.samples.copy()
+    chosen = table["source"] == "explanation"
+    for shift, expected in ((-1.0, "holds"), (1.0, "fails")):
+        moved = table.assign(learning_signal=table["learning_signal"] + shift * chosen)
+        found = {(c.property, c.reference, c.quantity): c.verdict for c in section_4_2(moved)}
+        assert found["weaker learning signal", "expert", "learning_signal"] == expected
+    unlikely = table.assign(nll_sum=table["nll_sum"] + 50.0 * chosen)
+    found = {(c.property, c.quantity): c.verdict for c in section_4_2(unlikely)}
+    assert found["less in-distribution", "nll_sum"] == "holds"
+    assert [c.property for c in section_4_2(table[table["source"] != "expert"])] == ["less in-distribution"] * 2

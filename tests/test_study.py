@@ -1,0 +1,136 @@
+"""A study: every shipped one loads, a wrong one is named by file, run and field, and a done run is not done again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from expo import study as study_module
+from expo.measure.recipe import MeasureRecipe
+from expo.policies.prompts import TEXT
+from expo.records import Run
+from expo.study import STUDIES, StudyError, default_figures, load_study, reproduce
+
+
+def written(folder: Path, text: str, name: str = "mine.yaml") -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in STUDIES.glob("*.yaml")))
+def test_a_shipped_study_loads(name: str) -> None:
+    study = load_study(name)
+    assert study.name == name
+    assert study.description
+    assert study.runs
+    assert len({json.dumps(r.resolved(), sort_keys=True) for r in study.runs.values()}) == len(study.runs)
+
+
+def test_defaults_are_for_all_runs_and_each_run_may_differ(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+        description: two temperatures
+        notebooks: [2_positives]
+        defaults: {task: gsm8k, problems: 10, temperature: 0.7, prompts: {question: "Q: {question}"}}
+        runs:
+          warm:
+          cold: &cold {temperature: 0}
+          other: {<<: *cold, task: math}
+        """,
+    )
+    study = load_study(path)
+    assert (study.name, study.description, study.notebooks) == ("mine", "two temperatures", ("2_positives",))
+    assert list(study.runs) == ["warm", "cold", "other"]
+    shared = {"problems": 10, "prompts": {"question": "Q: {question}"}}
+    assert study.runs["warm"] == MeasureRecipe(task="gsm8k", temperature=0.7, **shared)
+    assert study.runs["cold"] == MeasureRecipe(task="gsm8k", temperature=0, **shared)
+    assert study.runs["other"] == MeasureRecipe(task="math", temperature=0, **shared)
+    assert study.runs["warm"].resolved_prompts() == TEXT.override({"question": "Q: {question}"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "runs: name at least one run"),
+        ("runs: {}", "runs: name at least one run"),
+        ("description: none", "runs: name at least one run"),
+        ("- runs", r"the file must be a mapping of names, got \['runs'\]"),
+        ("runs: [a, b]", r"runs must be a mapping of names, got \['a', 'b'\]"),
+        ("runs: {a: 3}", "a must be a mapping of names, got 3"),
+        ("runs: {a: {}}\ndefaults: gsm8k", "defaults must be a mapping of names, got 'gsm8k'"),
+        ("runs: {a: {}}\ndefault: {task: math}", "no field default; the fields are description, notebooks, defaults"),
+        ("runs: {a: {}}\nnotebooks: 2_positives", "notebooks must be a list of names, got '2_positives'"),
+        ("runs: {a: {sampels: 2}}", "run a: no field sampels; the fields are chunk, controls, .*samples"),
+        ("runs: {a: {}}\ndefaults: {sampels: 2}", "run a: no field sampels"),
+        ("runs: {a: {1: 2}}", "run a: no field 1"),
+        ("runs: {a: {samples: 0}}", "run a: samples must be at least 1, got 0"),
+        ("runs: {a: {samples: '2'}}", "run a: samples must be a whole number, got '2'"),
+        ("runs: {a: {task: gms8k}}", "run a: task: no task 'gms8k'; the tasks are"),
+        ("runs: {a: {prompts: {question: Solve.}}}", r"run a: prompts\.question must contain"),
+        ("runs: {../a: {}}", r"run '\.\./a': it names a folder"),
+        ("runs: {..: {}}", r"run '\.\.': it names a folder"),
+        ("runs: {a/b: {}}", "run 'a/b': it names a folder"),
+        ("runs: {a: [}", r"cannot be read: (?s:.*)line 1"),
+        ("runs: \x00", "cannot be read"),
+    ],
+)
+def test_a_wrong_study_is_named(tmp_path: Path, text: str, message: str) -> None:
+    load_study(written(tmp_path, "runs: {a: {}}"))
+    with pytest.raises(StudyError, match=rf"mine\.yaml: {message}"):
+        load_study(written(tmp_path, text))
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "folder.yaml").mkdir()
+    for name in ("mine.yaml", "folder.yaml"):
+        with pytest.raises(StudyError, match=f"{name}: cannot be read: "):
+            load_study(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["tyni", "nowhere.yaml", ""])
+def test_an_unknown_study_names_those_that_are_shipped(name: str) -> None:
+    with pytest.raises(StudyError, match=f"no study '{name}'; shipped are gsm8k, .*tiny.*the path of a .yaml file"):
+        load_study(name)
+
+
+def test_figures_go_to_the_project_for_its_own_study_alone() -> None:
+    assert default_figures(load_study("tiny"), Path("runs")) == Path("figures")
+    assert default_figures(load_study("smoke"), Path("runs")) == Path("runs/smoke/figures")
+
+
+@pytest.fixture
+def mine(tmp_path: Path, policy_folder: Path) -> str:
+    (tmp_path / "d.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n{"question": "1 + 2?", "answer": "3"}\n')
+    defaults = {"task": "jsonl", "data": str(tmp_path / "d.jsonl"), "policy": str(policy_folder), "device": "cpu"}
+    defaults |= {"max_new_tokens": 4, "sources": ["own", "explanation"]}
+    runs = {"first": {}, "second": {"temperature": 0.5}}
+    return written(tmp_path, json.dumps({"defaults": defaults, "runs": runs}))
+
+
+def test_reproduce_does_each_run_once(mine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = load_study(mine)
+    assert reproduce(study, tmp_path / "runs", tmp_path / "figures", progress=False) == []
+    assert "[2/2] second: " in capsys.readouterr().out
+    runs = [Run(tmp_path / "runs" / "mine" / name) for name in study.runs]
+    assert [run.recipe()["temperature"] for run in runs] == [0.9, 0.5]
+    before = [run.path("samples.parquet").stat().st_mtime_ns for run in runs]
+    runs[1].path("samples.parquet").unlink()
+    reproduce(study, tmp_path / "runs", tmp_path / "figures", progress=False)
+    after = [run.path("samples.parquet").stat().st_mtime_ns for run in runs]
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+
+def test_a_missing_notebook_is_said_before_any_run(mine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = Path(mine).read_text()
+    study = load_study(written(tmp_path, json.dumps(json.loads(text) | {"notebooks": ["9_nothing"]})))
+    with pytest.raises(StudyError, match=r"no notebook 9_nothing in .*notebooks; run from a checkout"):
+        reproduce(study, tmp_path / "runs", tmp_path / "figures", progress=False)
+    assert not (tmp_path / "runs").exists()
+    monkeypatch.setattr(study_module, "NOTEBOOKS", tmp_path / "site-packages" / "notebooks")
+    with pytest.raises(StudyError, match="no notebook 2_positives in"):
+        reproduce(load_study("smoke"), tmp_path / "runs", tmp_path / "figures", progress=False)
