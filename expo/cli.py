@@ -76,7 +76,8 @@ class StudyArguments:
     study: str = field(default="tiny", metadata={"help": "smoke, tiny, gsm8k, or the path of a study's YAML file"})
     runs: str = field(default="runs", metadata={"help": "the folder of all studies' runs"})
     figures: str | None = field(
-        default=None, metadata={"help": "where figures go; default figures/ for tiny, else runs/<study>/figures"}
+        default=None,
+        metadata={"help": "where figures go; default figures/ for tiny and gsm8k, else runs/<study>/figures"},
     )
 
 

@@ -12,6 +12,8 @@ import yaml
 
 from expo.measure.recipe import MeasureRecipe
 
+# Studies whose figures the project shows; their artefacts have labels of their own.
+SHOWN = ("tiny", "gsm8k")
 STUDIES = Path(__file__).parent / "recipes" / "studies"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 _FIELDS = ("description", "notebooks", "defaults", "runs")
@@ -111,5 +113,5 @@ def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True)
 
 
 def default_figures(study: Study, runs: Path) -> Path:
-    """Where a study's figures go: the project's own study to `figures/`, any other beside its runs."""
-    return Path("figures") if study.name == "tiny" else Path(os.fspath(runs)) / study.name / "figures"
+    """Where a study's figures go: those that the project shows to `figures/`, any other's beside its runs."""
+    return Path("figures") if study.name in SHOWN else Path(os.fspath(runs)) / study.name / "figures"

@@ -150,8 +150,7 @@ def outcome(arguments: list[str]) -> int:
     try:
         return main(arguments)
     except SystemExit as stop:
-        assert isinstance(stop.code, int)
-        return stop.code
+        return int(stop.code or 0)
 
 
 @pytest.mark.parametrize(("arguments", "code", "message"), MISTAKES)
@@ -199,7 +198,7 @@ def test_a_wrong_recipe_file_is_named(
 ) -> None:
     (work / "r.yaml").write_bytes(text)
     before = files(work)
-    assert outcome(["measure", *FEW, "--config", "r.yaml"][:1] + ["--config=r.yaml"]) == 2
+    assert outcome(["measure", "--config=r.yaml"]) == 2
     assert message in capsys.readouterr().err
     assert files(work) == before
 

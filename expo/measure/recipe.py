@@ -74,7 +74,7 @@ class MeasureRecipe:
         default_factory=lambda: list(SOURCES),
         metadata={"help": f"kinds of positives, of: {' '.join(SOURCES)}"},
     )
-    samples: int = field(default=2, metadata={"help": "own CoTs and self-explanations per problem"})
+    samples: int = field(default=1, metadata={"help": "own CoTs and self-explanations per problem"})
     controls: int = field(default=1, metadata={"help": "wrong-answer and nonsense samples per problem"})
     temperature: float = field(default=0.9, metadata={"help": "of sampling (the paper's: 0.9); scores are at 1"})
     max_new_tokens: int = field(default=256, metadata={"help": "token limit of a sampled completion"})

@@ -90,7 +90,7 @@ def sample(
         # Leaving and joining copy the cache, so they wait until an eighth of the rows, or half, can change at once.
         ended = sum(row.ended for row in live)
         if cache is not None and (ended > len(live) // 8 or ended == len(live)):
-            alive = torch.tensor([i for i, r in enumerate(live) if not r.ended], dtype=torch.long, device=policy.device)
+            alive = torch.tensor([i for i, r in enumerate(live) if not r.ended], dtype=torch.long, device=logits.device)
             live, logits = [row for row in live if not row.ended], logits[alive]
             if live:
                 cache.select(alive)
@@ -162,7 +162,9 @@ def _draw(logits: Tensor, live: list[_Row], temperature: float, requests: Sequen
     if temperature == 0:
         return logits.argmax(-1).tolist()
     cumulative = torch.softmax(logits / temperature, -1).double().cumsum(-1)
-    u = torch.tensor([0.0 if row.ended else row.uniforms[len(row.ids)] for row in live], dtype=torch.float64, device=logits.device)
+    u = torch.tensor(
+        [0.0 if row.ended else row.uniforms[len(row.ids)] for row in live], dtype=torch.float64, device=logits.device
+    )
     # A token of probability 0 has an empty interval; `right` then steps over it.
     at = torch.searchsorted(cumulative, u[:, None] * cumulative[:, -1:], right=True)
     return at.squeeze(-1).clamp_max(logits.shape[-1] - 1).tolist()

@@ -7,7 +7,7 @@ there is rejected and counted. `bases/` ships the accepted ones; `bases/ledger.j
 
     python -m expo.policies.tiny --seeds 0 1 2      # train, apply the stop rule, write bases and ledger
 
-About 10 minutes a seed on one core. Seeds that miss the rule mostly stay short of level 4 while the learning
+Minutes a seed on one core. Seeds that miss the rule mostly stay short of level 4 while the learning
 rate decays, or never learn to copy at one place of a long chain: places are learnt one by one.
 """
 

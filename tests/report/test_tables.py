@@ -139,7 +139,7 @@ def test_a_source_without_samples_keeps_its_row_and_cuts_are_said(make: Make, tm
 def test_section_4_2_is_held_against_the_record_too(make: Make):
     record = make("tiny-0")
     table = record.samples.copy()
-    chosen = table["source"] == "explanation"
+    chosen = (table["source"] == "explanation").astype("Float64")
     for shift, expected in ((-1.0, "holds"), (1.0, "fails")):
         moved = table.assign(learning_signal=table["learning_signal"] + shift * chosen)
         found = {(c.property, c.reference, c.quantity): c.verdict for c in section_4_2(moved)}
