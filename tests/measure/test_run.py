@@ -39,6 +39,7 @@ def recipe(tmp_path: Path, policy_folder: Path) -> MeasureRecipe:
         data=str(data),
         policy=str(policy_folder),
         device="cpu",
+        samples=2,
         max_new_tokens=12,
         chunk=2,
         rows=8,
