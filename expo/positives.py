@@ -163,7 +163,7 @@ def _sample(policy: Policy, problem: Problem, key: str, cot: tuple[int, ...]) ->
     cue = tuple(policy.encode(prompts.answer_cue))
     # Encoded apart from the cue, so that the boundary is a token boundary for every arm.
     answer = tuple(policy.encode(problem.answer)) + tuple(policy.encode(prompts.answer_end))
-    end = () if answer[-1] in policy.eos_ids else (policy.tokenizer.eos_token_id,)
+    end = policy.end if answer[-1] not in policy.eos_ids else ()
     prompt = tuple(policy.prompt_ids(fill(prompts.question, question=problem.question)))
     return Sample(key, prompt, cot + cue + answer + end, len(cot), cue, answer)
 

@@ -142,3 +142,13 @@ def test_expert_cots_close_like_the_rest(policy: Policy) -> None:
     got = from_expert(policy, PROBLEM)
     text = policy.decode(got.scored.completion)
     assert re.fullmatch(r"There are 3 \* 4 = 12 apples\.\n\nThe answer is \\boxed\{12\}", text)
+
+
+def test_a_positive_closes_with_the_end_token_that_there_is(policy: Policy) -> None:
+    own = policy.tokenizer.eos_token_id
+    assert from_expert(policy, PROBLEM).scored.completion[-1] == own
+    policy.tokenizer.eos_token = None
+    policy.model.generation_config.eos_token_id = [9, 7]
+    assert from_expert(policy, PROBLEM).scored.completion[-1] == 7
+    policy.model.generation_config.eos_token_id = None
+    assert policy.decode(from_expert(policy, PROBLEM).scored.completion).endswith("12}")

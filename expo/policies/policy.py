@@ -74,6 +74,12 @@ class Policy:
         return frozenset([*ids, *([] if own is None else [own])])
 
     @property
+    def end(self) -> tuple[int, ...]:
+        """The token that closes a turn: the tokenizer's end token, else the generation config's; empty if neither."""
+        own = self.tokenizer.eos_token_id
+        return (own,) if own is not None else tuple(sorted(self.eos_ids))[:1]
+
+    @property
     def context(self) -> int:
         """The longest sequence in tokens that the model was built for."""
         return int(getattr(self.model.config, "max_position_embeddings", 1 << 30))
