@@ -115,9 +115,19 @@ def card(run: Run, frame: pd.DataFrame) -> str:
 
 
 def push(folder: Path, repo: str) -> None:
-    """Push a dataset folder to the hub, private until its owner says otherwise."""
+    """Push a dataset folder to the hub, private until its owner says otherwise.
+
+    Raises:
+        ConnectionError: if the hub is not reached or refuses.
+    """
+    import httpx2  # what huggingface_hub speaks through, and lets through when there is no network
     from huggingface_hub import HfApi
 
     api = HfApi()
-    api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
-    api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset")
+    try:
+        api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
+        api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset")
+    except (OSError, ValueError, httpx2.HTTPError) as error:
+        raise ConnectionError(
+            f"{folder} is not pushed to {repo}: {error}; mend that and give the same command"
+        ) from error

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub
 import pandas as pd
 import pytest
 import yaml
 
-from expo.dataset import COLUMNS, write_dataset
+from expo.dataset import COLUMNS, push, write_dataset
 from expo.measure.recipe import MeasureRecipe
 from expo.records import TABLES, RecordError, Run
 
@@ -203,3 +204,14 @@ def test_an_unfinished_run_gives_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="not finished"):
         write_dataset(run, tmp_path / "out")
     assert json.loads((tmp_path / "run" / "environment.json").read_text())["schema"] == 1
+
+
+@pytest.mark.parametrize(("repo", "message"), [("me/mine", "refused|Connect"), ("a/b/c", "Repo id must")])
+def test_a_push_that_fails_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repo: str, message: str
+) -> None:
+    folder = write_dataset(run, tmp_path / "out")
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(ConnectionError, match=f"out is not pushed to {repo}: .*({message}).*give the same command"):
+        push(folder, repo)

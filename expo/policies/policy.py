@@ -9,7 +9,6 @@ import struct
 import tempfile
 import textwrap
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -267,7 +266,10 @@ def _from_gguf(file: Path) -> str:
             raise PolicyError(f"policy {str(file)!r}: cannot be read as GGUF: {_shown(error)}") from error
         tokenizer.save_pretrained(draft)
         model.save_pretrained(draft)
-        # Another process may have been faster; its folder holds the same.
-        with suppress(OSError):
+        try:
             draft.rename(folder)
+        except OSError:
+            # Another process may have been faster; its folder holds the same.
+            if not folder.is_dir():
+                raise
     return str(folder)

@@ -192,8 +192,9 @@ def _bars(axes: Axes, rows: pd.DataFrame) -> None:
     for place, row in enumerate(rows.to_dict("records")):
         axes.barh(place, row["rate"], height=0.42, color=_JUDGE_COLOURS.get(row["judge"], _MODEL_COLOUR))
         axes.plot([row["low"], row["high"]], [place, place], color=INK, lw=1.4, solid_capstyle="butt")
-        rate = Interval(row["rate"], row["low"], row["high"], row["n"])
-        axes.text(0.995, place - 0.35, f"{interval(rate)}, n = {rate.n}", fontsize=8, ha="right", va="center")
+        # Two decimals leave the text to the right of the line at 0.5.
+        rate = f"{row['rate']:.2f} [{row['low']:.2f}, {row['high']:.2f}], n = {row['n']}"
+        axes.text(0.995, place - 0.35, rate, fontsize=8, ha="right", va="center")
         judge = row["judge"].rpartition("/")[2]
         labels.append(f"{judge}\n{row['wins']} won, {row['ties']} tied, {row['losses']} lost")
     axes.set_yticks(range(len(rows)), labels, fontsize=8)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import nbformat
@@ -62,8 +63,6 @@ def test_the_kernel_is_this_interpreter_whatever_is_installed(tmp_path: Path, mo
     path = notebook(tmp_path / "ok.ipynb", checks)
     execute(path, tmp_path / "r", tmp_path / "f", tmp_path / "out.ipynb")
     (cell,) = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
-    import sys
-
     assert cell.outputs[0].text.split() == [sys.executable, str(tmp_path / "r"), str(ROOT / "expo" / "__init__.py")]
 
 
