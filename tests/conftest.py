@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from expo.policies.policy import Policy
 from expo.policies.prompts import TEXT
+
+# A shell starts background jobs with Ctrl-C ignored, and what they start inherits it: tests that press it need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
