@@ -153,9 +153,17 @@ def from_expert(policy: Policy, problem: Problem) -> Positive:
     return Positive(problem, "expert", 0, "", None, problem.expert_cot, problem.expert_cot, scored)
 
 
-def is_leak(text: str) -> bool:
+def is_leak(text: str, *, on_chain: bool = False) -> bool:
     """Whether a sampled text says that it was given the answer, by `LEAK_RULE`."""
-    return bool(_REASONS_FROM.search(text) or _OPENS_WITH.match(text)) or "key" in text.split()
+    if on_chain:
+        return "key" in text.split()
+    return bool(_REASONS_FROM.search(text) or _OPENS_WITH.match(text))
+
+
+def longest(policy: Policy, problem: Problem, max_new_tokens: int) -> int:
+    """Tokens that the longest positive of a problem can have: all of a sample is CoT, and is closed with `a*`."""
+    closed = _sample(policy, problem, problem.id, ())
+    return len(closed.prompt) + max_new_tokens + len(closed.completion)
 
 
 def _sample(policy: Policy, problem: Problem, key: str, cot: tuple[int, ...]) -> Sample:

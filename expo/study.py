@@ -31,6 +31,7 @@ class Study:
     description: str
     runs: dict[str, MeasureRecipe]
     notebooks: tuple[str, ...]
+    shown: bool = False
 
 
 def load_study(name: str) -> Study:
@@ -63,6 +64,7 @@ def load_study(name: str) -> Study:
         description=str(held.get("description", "")),
         runs={str(run): _recipe(path, str(run), {**defaults, **_mapping(path, run, own)}) for run, own in runs.items()},
         notebooks=tuple(map(str, notebooks)),
+        shown=path.parent == STUDIES and path.stem in SHOWN,
     )
 
 
@@ -114,4 +116,4 @@ def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True)
 
 def default_figures(study: Study, runs: Path) -> Path:
     """Where a study's figures go: those that the project shows to `figures/`, any other's beside its runs."""
-    return Path("figures") if study.name in SHOWN else Path(os.fspath(runs)) / study.name / "figures"
+    return Path("figures") if study.shown else Path(os.fspath(runs)) / study.name / "figures"

@@ -294,7 +294,7 @@ def test_sample_writes_a_dataset(work: Path, capsys: pytest.CaptureFixture[str])
     folder = Path("self-explanations") / run.name
     assert str(folder) in capsys.readouterr().out
     rows = datasets.load_dataset(str(folder), split="train", cache_dir=str(work / "cache"))
-    assert len(rows) == 2
+    assert len(rows) == 4
     assert (pd.read_parquet(run / "samples.parquet")["cot"] == rows["explanation"][:]).all()
     assert main(["sample", *MEASURE, "--problems", "2"]) == 0
     # Another recipe has another folder by default, and is kept out of this one.

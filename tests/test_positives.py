@@ -125,6 +125,7 @@ def test_a_chain_keeps_its_names_and_moves_every_value() -> None:
         ("9 + 9 = 18. The answer is \\boxed{18}.", False),
         ("9 + 9 = 18, so the correct answer is 18. Done.", False),
         ("The correct answer is 18.", False),
+        ("The key step is to add 2 and 3.", False),
         ("She is given 4 apples. 4 + 4 = 8.", False),
         ("We want to know how many. Add 3 and 4. So the answer is 7.", False),
     ],
@@ -134,8 +135,8 @@ def test_leaks(text: str, leak: bool) -> None:
 
 
 def test_a_leak_on_the_chain_is_the_hint_word() -> None:
-    assert is_leak("4 + 8 = 12 key a 8 <ans> a 8")
-    assert not is_leak("4 + 8 = 12 * 16 -> a 8 ; <ans> a 8")
+    assert is_leak("4 + 8 = 12 key a 8 <ans> a 8", on_chain=True)
+    assert not is_leak("4 + 8 = 12 * 16 get a 8 ; <ans> a 8", on_chain=True)
 
 
 def test_expert_cots_close_like_the_rest(policy: Policy) -> None:

@@ -7,7 +7,7 @@ import json
 import pandas as pd
 
 from expo.grading.judge import JUDGE_PROMPT, Pair, judge_pairs, summarize_votes
-from expo.records import TABLES, Run, write_atomic
+from expo.records import TABLES, RecordError, Run, write_atomic
 
 # Pairs between two saves.
 SLICE = 20
@@ -27,11 +27,16 @@ def judge(run: Run, model: str, base_url: str | None, problems: int | None, *, p
     """Ask for the votes that the run does not hold yet; returns the win rate in words.
 
     Raises:
-        JudgeError, RecordError: as their modules say.
+        JudgeError, RecordError: as their modules say; RecordError also for a run without pairs.
+        ValueError: if `problems` is below 1.
     """
     held = run.read("votes") if run.has("votes") else pd.DataFrame(columns=list(TABLES["votes"]))
     mine, others = held[held["judge"] == model], held[held["judge"] != model]
+    if problems is not None and problems < 1:
+        raise ValueError(f"problems must be at least 1, got {problems}")
     asked = pairs(run.read("samples"))[:problems]
+    if not asked:
+        raise RecordError(f"{run.folder} has no problem with both own and explanation; measure those sources")
     about = {
         "prompt": JUDGE_PROMPT,
         "temperature": 0,
@@ -39,10 +44,11 @@ def judge(run: Run, model: str, base_url: str | None, problems: int | None, *, p
     }
     write_atomic(run.path("judge.json"), json.dumps(about, indent=2) + "\n")
     for i in range(0, len(asked), SLICE):
-        votes = judge_pairs(asked[: i + SLICE], model=model, base_url=base_url, done=mine, progress=progress)
-        mine = votes
-        run.write("votes", pd.concat([others, votes], ignore_index=True))
-    s = summarize_votes(mine)
+        votes = judge_pairs(asked[i : i + SLICE], model=model, base_url=base_url, done=mine, progress=progress)
+        # Votes on other problems, and those of an earlier prompt on the same ones until they are asked again, stay.
+        mine = pd.concat([mine, votes], ignore_index=True).drop_duplicates(["problem", "order"], keep="last")
+        run.write("votes", pd.concat([others, mine], ignore_index=True))
+    s = summarize_votes(mine[mine["problem"].isin([p.problem for p in asked])])
     return (
         f"{model}: self-explanation wins {s.win_rate.rate:.2f} [{s.win_rate.low:.2f}, {s.win_rate.high:.2f}] "
         f"over {s.win_rate.problems} problems (wins {s.win_rate.wins}, ties or disagreement {s.win_rate.ties}, "

@@ -16,7 +16,7 @@ from expo.measure.verdict import summary
 from expo.policies.policy import Policy, PolicyError, load_policy
 from expo.policies.sampling import sample
 from expo.policies.scoring import Score, score
-from expo.positives import Positive, from_expert, from_sample, is_leak, requests
+from expo.positives import Positive, from_expert, from_sample, is_leak, longest, requests
 from expo.records import TABLES, Run
 from expo.tasks import Task, load_task
 from expo.tasks.problem import Problem, Skip
@@ -123,9 +123,10 @@ def _chunk(
     kept, wanted = [], []
     for p in problems:
         asked = requests(policy, p, others, recipe.counts, recipe.max_new_tokens, recipe.seed)
-        longest = max((len(r.prompt_ids) + r.max_new_tokens for _, _, r in asked), default=0)
-        if longest > policy.context:
-            skips.append(Skip(p.where or p.id, "question", f"{longest} tokens exceed the context of {policy.context}"))
+        needed = max(len(r.prompt_ids) + r.max_new_tokens for _, _, r in asked) if asked else 0
+        needed = max(needed, longest(policy, p, recipe.max_new_tokens) if asked else 0)
+        if needed > policy.context:
+            skips.append(Skip(p.where or p.id, "question", f"{needed} tokens exceed the context of {policy.context}"))
             continue
         kept.append(p)
         wanted += [(p, *a) for a in asked]
@@ -202,7 +203,7 @@ def _row(policy: Policy, checker: Checker, p: Positive, grade: Grade | None, s: 
         "status": grade.status.value if grade else "",
         "correct": grade.status == Status.CORRECT if grade else None,
         "truncated": p.sampled.truncated if p.sampled else False,
-        "leak": is_leak(p.text) if p.sampled else False,
+        "leak": is_leak(p.text, on_chain=policy.is_toy) if p.sampled else False,
         "steps": len(steps),
         "steps_true": sum(true for _, true in steps),
     }

@@ -71,8 +71,9 @@ def sample(
         ContextError: if a prompt with its `max_new_tokens` does not fit the policy's context.
         FloatingPointError: if a logit is NaN or infinite; the request's key is named.
     """
-    if not temperature >= 0 or temperature == float("inf"):
-        raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
+    # Below this a logit divided by the temperature can overflow; 0 is greedy.
+    if temperature != 0 and not 1e-3 <= temperature < float("inf"):
+        raise ValueError(f"temperature must be finite and at least 0.001, or 0 for greedy, got {temperature}")
     for r in requests:
         if len(r.prompt_ids) + r.max_new_tokens > policy.context:
             raise ContextError(
@@ -83,6 +84,7 @@ def sample(
     # Long prompts first: rows that run together then have prompts of like length, and little padding.
     order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prompt_ids), i))
     waiting = iter([(i, k) for i in order for k in range(requests[i].n)])
+    eos = policy.eos_ids
     live: list[_Row] = []
     cache: RowCache | None = None
     logits = torch.empty(0)
@@ -106,7 +108,7 @@ def sample(
             if row.ended:
                 continue
             row.ids.append(token)
-            truncated = token not in policy.eos_ids
+            truncated = token not in eos
             if truncated and len(row.ids) < requests[row.request].max_new_tokens:
                 continue
             row.ended = True

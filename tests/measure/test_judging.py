@@ -1,0 +1,81 @@
+"""Judging a finished run: votes are never asked for twice, and never lost."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from expo.measure.judging import SLICE, judge
+from expo.records import TABLES, RecordError, Run
+
+asked: list[str] = []
+
+
+class FirstIsBetter(BaseHTTPRequestHandler):
+    """An endpoint that answers A, and counts."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        asked.append(self.path)
+        message = {"role": "assistant", "content": "Verdict: A"}
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        reply = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": choices}
+        body = json.dumps(reply).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), FirstIsBetter) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+def record(folder: Path, problems: int, sources: tuple[str, ...] = ("own", "explanation")) -> Run:
+    run = Run.start(folder, {"task": "stories"})
+    rows = [
+        dict.fromkeys(TABLES["samples"], None)
+        | {"problem": f"p{i:02d}", "source": s, "index": 0, "question": "q", "reference": "1", "cot": f"{s} {i}"}
+        for i in range(problems)
+        for s in sources
+    ]
+    run.write("samples", pd.DataFrame(rows))
+    return run
+
+
+def test_no_vote_is_asked_for_twice_or_lost(url: str, tmp_path: Path) -> None:
+    run = record(tmp_path / "run", SLICE + 5)
+    said = judge(run, "m", url, None, progress=False)
+    assert len(asked) == 2 * (SLICE + 5)
+    assert f"over {SLICE + 5} problems" in said
+    votes = run.read("votes")
+    assert len(votes) == 2 * (SLICE + 5)
+    assert judge(run, "m", url, None, progress=False) == said
+    assert "over 3 problems" in judge(run, "m", url, 3, progress=False)
+    assert len(asked) == 2 * (SLICE + 5)
+    assert len(run.read("votes")) == len(votes)
+    judge(run, "other", url, 3, progress=False)
+    assert run.read("votes")["judge"].value_counts().to_dict() == {"m": len(votes), "other": 6}
+
+
+def test_a_run_without_pairs_is_named(url: str, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="no problem with both own and explanation"):
+        judge(record(tmp_path / "run", 3, ("own",)), "m", url, None, progress=False)
+    with pytest.raises(ValueError, match="problems must be at least 1"):
+        judge(record(tmp_path / "two", 3), "m", url, -1, progress=False)
+    assert not asked
