@@ -130,10 +130,15 @@ class Run:
                 f"{self.folder} holds a run of another recipe ({'; '.join(changed)}). "
                 "Choose another --output, or delete that folder if it is no longer needed."
             )
+        began = self.environment()
         if any(self.has(table) for table in TABLES):
+            if began.get("data_sha256") not in (None, facts.get("data_sha256")):
+                raise RecordError(
+                    f"{self.folder} holds a finished run on other problems: the data has changed since. "
+                    "Choose another --output, or delete that folder to measure again."
+                )
             return
         asked = {"schema": SCHEMA, **{k: v for k, v in facts.items() if v is not None}}
-        began = self.environment()
         if changed := _differences({k: began.get(k) for k in asked}, json.loads(json.dumps(asked))):
             raise RecordError(
                 f"{self.folder} holds an unfinished run of something else ({'; '.join(changed)}). "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -104,10 +105,17 @@ def _facts(recipe: MeasureRecipe, task: Task, policy: Policy | None) -> dict[str
         "task": task.source or task.name,
         "toy": task.is_toy,
         "problems": len(task.problems),
+        "data_sha256": _digest(task),
         "weights": policy.source if policy else None,
         "device": str(policy.device) if policy else None,
         "dtype": str(policy.model.dtype).removeprefix("torch.") if policy else None,
     }
+
+
+def _digest(task: Task) -> str:
+    """Of what is asked and answered, wherever it was read from."""
+    content = [(p.id, p.question, p.answer, p.level, p.expert_cot) for p in task.problems]
+    return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def _chunk(

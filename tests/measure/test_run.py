@@ -103,6 +103,15 @@ def test_a_finished_run_is_not_run_again(
         measure(replace(recipe, temperature=0.5), tmp_path / "run", progress=False)
 
 
+def test_data_that_changed_is_not_passed_off_as_measured(recipe: MeasureRecipe, tmp_path: Path) -> None:
+    measure(recipe, tmp_path / "run", progress=False)
+    assert recipe.data is not None
+    data = Path(recipe.data)
+    data.write_text(data.read_text(encoding="utf-8").replace("What is 3 + 3?", "What is 4 + 2?"), encoding="utf-8")
+    with pytest.raises(RecordError, match="finished run on other problems: the data has changed"):
+        measure(recipe, tmp_path / "run", progress=False)
+
+
 def test_what_cannot_be_measured_is_skipped_by_name_and_the_rest_kept(recipe: MeasureRecipe, tmp_path: Path) -> None:
     assert recipe.data is not None
     data = Path(recipe.data)
