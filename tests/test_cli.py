@@ -109,7 +109,7 @@ def files(folder: Path) -> set[str]:
 
 MISTAKES: list[tuple[list[str], int, str]] = [
     (["mesure"], 2, "expo: no job 'mesure'; the jobs are doctor, measure, sample, judge, reproduce"),
-    (["measure", "--sample", "3"], 2, "no flag --sample; expo measure --help lists the flags"),
+    (["measure", *FEW, "--sample", "3"], 2, "no flag --sample; expo measure --help lists the flags"),
     (["measure", "--bogus=3"], 2, "no flag --bogus=3"),
     (["measure", "stories"], 2, "no flag stories"),
     (["measure", "--problems", "ten"], 2, "argument --problems: invalid int value: 'ten'"),
@@ -117,6 +117,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", "--problems"], 2, "argument --problems: expected one argument"),
     (["measure", "--temperature", "nan"], 2, "temperature must be at least 0 and finite, got nan"),
     (["measure", "--temperature", "inf"], 2, "temperature must be at least 0 and finite, got inf"),
+    (["measure", "--temperature", "1e-4"], 2, "temperature must be 0, which is greedy, or at least 0.001, got 0.0001"),
     (["measure", "--seed", "-1"], 2, "seed must be at least 0, got -1"),
     (["measure", "--sources", "own", "expart"], 2, "sources: no kind ['expart']; the kinds are own, explanation"),
     (["measure", "--sources", "own", "own"], 2, "sources: name at least one kind, and each once"),

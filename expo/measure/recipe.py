@@ -102,6 +102,8 @@ class MeasureRecipe:
             if value is not None and not low <= value < math.inf:
                 finite = " and finite" if isinstance(value, float) else ""
                 raise ValueError(f"{name} must be at least {low}{finite}, got {value}")
+        if 0 < self.temperature < 1e-3:  # as sampling says, but before the policy is loaded
+            raise ValueError(f"temperature must be 0, which is greedy, or at least 0.001, got {self.temperature}")
         if self.levels == []:
             raise ValueError("levels: name at least one, or leave it out for all")
         self.resolved_prompts()
