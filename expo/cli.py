@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from expo.measure.recipe import MeasureRecipe
@@ -34,8 +34,6 @@ first steps
 
 `expo JOB --help` lists a job's flags. A job that is stopped goes on when the same command is given again.
 """
-
-T = TypeVar("T")
 
 
 @dataclass

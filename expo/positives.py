@@ -26,8 +26,11 @@ from expo.policies.policy import Policy
 from expo.policies.prompts import fill
 from expo.policies.sampling import Completion, Request
 from expo.policies.scoring import Sample
+from expo.tasks import chain
 from expo.tasks.problem import Problem
 
+# An answer of the toy: names with their values.
+_CHAIN = re.compile(rf"([{chain.NAMES}] \d+ ?)+")
 SAMPLED = ("own", "explanation", "wrong_explanation", "nonsense")
 
 LEAK_RULE = (
@@ -76,9 +79,11 @@ def wrong_answer(problem: Problem, others: Sequence[Problem], seed: int) -> str:
         value, shift = int(problem.answer), rng.randint(1, 9)
         down = rng.random() < 0.5 and (value < 0 or value - shift > 0)
         return str(value - shift if down else value + shift)
-    if re.fullmatch(r"([a-l] \d+ ?)+", problem.answer):
+    if _CHAIN.fullmatch(problem.answer):
         words = problem.answer.split()
-        return " ".join(w if i % 2 == 0 else str((int(w) + rng.randint(1, 22)) % 23) for i, w in enumerate(words))
+        return " ".join(
+            w if i % 2 == 0 else str((int(w) + rng.randint(1, chain.MOD - 1)) % chain.MOD) for i, w in enumerate(words)
+        )
     pool = sorted({p.answer for p in others} - {problem.answer})
     if not pool:
         raise ValueError(
@@ -93,9 +98,11 @@ _NONSENSE = ("ribbon", "quarry", "lantern", "mumble", "teapot", "oblong", "grave
 def nonsense_hint(problem: Problem, seed: int) -> str:
     """A hint of the right length that says nothing: random words, or for a chain names and values of no unknown."""
     rng = random.Random(f"nonsense:{seed}:{problem.id}")
-    if re.fullmatch(r"([a-l] \d+ ?)+", problem.answer):
-        free = [c for c in "abcdefghijkl" if c not in problem.question.split()]
-        return " ".join(f"{rng.choice(free)} {rng.randrange(23)}" for _ in range(len(problem.answer.split()) // 2))
+    if _CHAIN.fullmatch(problem.answer):
+        free = [c for c in chain.NAMES if c not in problem.question.split()]
+        return " ".join(
+            f"{rng.choice(free)} {rng.randrange(chain.MOD)}" for _ in range(len(problem.answer.split()) // 2)
+        )
     return "The " + " ".join(rng.choices(_NONSENSE, k=5))
 
 

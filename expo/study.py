@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -32,6 +31,11 @@ class Study:
     runs: dict[str, MeasureRecipe]
     notebooks: tuple[str, ...]
     shown: bool = False
+
+    @property
+    def missing_notebooks(self) -> list[str]:
+        """Those that this installation lacks: notebooks come with a checkout, not with a wheel."""
+        return [name for name in self.notebooks if not (NOTEBOOKS / f"{name}.ipynb").is_file()]
 
 
 def load_study(name: str) -> Study:
@@ -96,7 +100,7 @@ def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True)
         StudyError: if a notebook is missing; before any run is done.
     """
     # Said at once, not after an hour of runs.
-    if missing := [n for n in study.notebooks if not (NOTEBOOKS / f"{n}.ipynb").is_file()]:
+    if missing := study.missing_notebooks:
         raise StudyError(f"no notebook {', '.join(missing)} in {NOTEBOOKS}; run from a checkout, pip install -e .")
     from expo.measure.run import measure
     from expo.report.notebooks import execute
@@ -116,4 +120,4 @@ def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True)
 
 def default_figures(study: Study, runs: Path) -> Path:
     """Where a study's figures go: those that the project shows to `figures/`, any other's beside its runs."""
-    return Path("figures") if study.shown else Path(os.fspath(runs)) / study.name / "figures"
+    return Path("figures") if study.shown else runs / study.name / "figures"

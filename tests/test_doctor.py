@@ -12,7 +12,7 @@ import huggingface_hub
 import pytest
 import torch
 
-from expo import doctor
+from expo import doctor, study
 from expo.study import STUDIES, load_study
 
 
@@ -96,7 +96,7 @@ def test_a_policy_in_the_hub_s_cache_is_ready(tmp_path: Path, monkeypatch: pytes
 
 def test_bases_and_notebooks_that_are_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "BASES", tmp_path / "bases")
-    monkeypatch.setattr(doctor, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(study, "NOTEBOOKS", tmp_path / "notebooks")
     part = study_of(doctor.report(), "smoke")
     assert "missing  tiny-0:" in part
     assert "policy tiny-0: its weights are not in this installation; `make tiny` trains them" in part

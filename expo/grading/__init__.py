@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from expo.grading.answers import AnswerGrader, Grade, Status, extract
 from expo.grading.steps import check_steps
 from expo.tasks import chain
-from expo.tasks.problem import Problem, Task
+from expo.tasks.problem import Problem
 
 # "The final answer is:", a line with the box, and one closing remark.
 MAX_BREAKS = 3
@@ -22,7 +22,7 @@ class Checker(Protocol):
     def cot_end(self, text: str) -> int:
         """Index of the character where the final-answer statement begins; `len(text)` if there is none."""
 
-    def grade(self, pairs: Sequence[tuple[Problem, str]], on_graded: Callable[[], object] | None = None) -> list[Grade]:
+    def grade(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Whether each completion's final answer is the problem's."""
 
     def steps(self, problem: Problem, cot: str) -> list[tuple[str, bool]]:
@@ -49,14 +49,9 @@ class TextChecker:
             return len(text)
         return found[1]
 
-    def grade(self, pairs: Sequence[tuple[Problem, str]], on_graded: Callable[[], object] | None = None) -> list[Grade]:
+    def grade(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """See `Checker`."""
-        out = []
-        for problem, text in pairs:
-            out.append(self._grader.grade(problem.answer, text))
-            if on_graded:
-                on_graded()
-        return out
+        return self._grader.grade_many((problem.answer, text) for problem, text in pairs)
 
     def steps(self, problem: Problem, cot: str) -> list[tuple[str, bool]]:
         """See `Checker`; the problem is not needed to judge arithmetic."""
@@ -75,7 +70,7 @@ class ChainChecker:
         at = text.rfind(chain.ANSWER_CUE)
         return len(text) if at < 0 else at
 
-    def grade(self, pairs: Sequence[tuple[Problem, str]], on_graded: Callable[[], object] | None = None) -> list[Grade]:
+    def grade(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """See `Checker`."""
         out = []
         for problem, text in pairs:
@@ -85,8 +80,6 @@ class ChainChecker:
             else:
                 right = chain.check_answer(problem, f"{text} {chain.EOS}")
                 out.append(Grade(Status.CORRECT if right else Status.WRONG, answer.strip()))
-            if on_graded:
-                on_graded()
         return out
 
     def steps(self, problem: Problem, cot: str) -> list[tuple[str, bool]]:
@@ -97,6 +90,6 @@ class ChainChecker:
         """See `Checker`; nothing to end."""
 
 
-def checker_for(task: Task) -> Checker:
-    """The checker of a task's kind."""
-    return ChainChecker() if task.kind == "chain" else TextChecker()
+def checker_for(task: str) -> Checker:
+    """The checker of a task, by its name; it starts no process until it is asked for grades."""
+    return ChainChecker() if task == "chain" else TextChecker()

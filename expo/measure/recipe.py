@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from expo.policies.prompts import BY_KIND, Prompts
+from expo.policies.prompts import Prompts, prompts_for
 from expo.records import SOURCES
 from expo.tasks import TASKS
 
@@ -125,7 +125,7 @@ class MeasureRecipe:
                 raise ValueError(f'prompts: not JSON ({cause}); write {{"question": "..."}}') from cause
         if not isinstance(changes, dict | None):
             raise ValueError(f"prompts must be a mapping of names, got {changes!r}")
-        return BY_KIND["chain" if self.task == "chain" else "math"].override(changes)
+        return prompts_for(self.task).override(changes)
 
     def resolved(self) -> dict[str, Any]:
         """Every field, the prompts written out: what `recipe.yaml` holds."""

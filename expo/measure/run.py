@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from expo.grading import ChainChecker, Checker, TextChecker
+from expo.grading import Checker, TextChecker, checker_for
 from expo.grading.answers import Grade, Status
 from expo.measure.recipe import MeasureRecipe
 from expo.measure.verdict import summary
@@ -34,7 +34,7 @@ def measure(recipe: MeasureRecipe, folder: Path | str, *, progress: bool = True)
     Raises:
         DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
     """
-    checker: Checker = ChainChecker() if recipe.task == "chain" else TextChecker()
+    checker = checker_for(recipe.task)
     with closing(checker):
         task = _load(recipe, checker)
         chunks = [task.problems[i : i + recipe.chunk] for i in range(0, len(task.problems), recipe.chunk)]
@@ -131,8 +131,8 @@ def _chunk(
     kept, wanted = [], []
     for p in problems:
         asked = requests(policy, p, others, recipe.counts, recipe.max_new_tokens, recipe.seed)
-        needed = max(len(r.prompt_ids) + r.max_new_tokens for _, _, r in asked) if asked else 0
-        needed = max(needed, longest(policy, p, recipe.max_new_tokens) if asked else 0)
+        lengths = [len(r.prompt_ids) + r.max_new_tokens for _, _, r in asked]
+        needed = max([*lengths, longest(policy, p, recipe.max_new_tokens)]) if asked else 0
         if needed > policy.context:
             skips.append(Skip(p.where or p.id, "question", f"{needed} tokens exceed the context of {policy.context}"))
             continue

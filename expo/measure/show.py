@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expo.measure.verdict import bootstrap, by_problem, table1
+from expo.measure.verdict import by_problem, table1
 from expo.records import Run
 
 NAMES = {
@@ -13,6 +13,7 @@ NAMES = {
     "wrong_explanation": "explanation of a wrong answer",
     "nonsense": "nonsense prefix",
 }
+_COLUMNS = ("tokens", "nll_sum", "nll_per_token", "learning_signal")
 MARKS = {"holds": "✓ holds", "fails": "✗ fails", "undecided": "? undecided"}
 
 
@@ -28,7 +29,7 @@ def show(run: Run) -> str:
         f"{'positive':<31}{'n':>5}{'tokens':>8}{'NLL/seq':>9}{'NLL/tok':>9}{'signal':>9}{'right':>7}{'cut':>6}{'leak':>6}",
     ]
     for source, rows in samples.groupby("source", sort=False):
-        means = {q: bootstrap(by_problem(samples, str(source), q).dropna().to_numpy()).mean for q in _COLUMNS}
+        means = {q: float(by_problem(samples, str(source), q).mean()) for q in _COLUMNS}
         right = "-" if rows["correct"].isna().all() else f"{rows['correct'].mean():.2f}"
         lines.append(
             f"{NAMES[str(source)]:<31}{len(rows):>5}{means['tokens']:>8.0f}{means['nll_sum']:>9.1f}"
@@ -44,9 +45,6 @@ def show(run: Run) -> str:
         )
     lines += ["", *_skipped(run), f"record: {run.folder}"]
     return "\n".join(lines)
-
-
-_COLUMNS = ("tokens", "nll_sum", "nll_per_token", "learning_signal")
 
 
 def _skipped(run: Run) -> list[str]:

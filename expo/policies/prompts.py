@@ -89,4 +89,7 @@ CHAIN = Prompts(
     chat=False,
 )
 
-BY_KIND = {"math": TEXT, "chain": CHAIN}
+
+def prompts_for(task: str) -> Prompts:
+    """The usual prompts of a task, by its name."""
+    return CHAIN if task == "chain" else TEXT

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from expo.grading import ChainChecker, Checker, TextChecker
+from expo.grading import Checker, checker_for
 from expo.report.artefacts import Artefact, publish
 from expo.report.runs import Group, Record
 from expo.report.words import MARKS, NAMES, TOY, plural
@@ -46,7 +46,8 @@ def draw_example1(group: Group, out: Path | str) -> Artefact:
     """
     record = group.runs[0]
     rows, why = choose(record.samples)
-    sides = {str(row["source"]): parts(checker_of(record), row) for row in rows}
+    checker = checker_for(record.recipe["task"])
+    sides = {str(row["source"]): parts(checker, row) for row in rows}
     numbers = pd.DataFrame(
         [
             (record.name, row["problem"], row["source"], row["index"], i, text, true)
@@ -76,11 +77,6 @@ def choose(samples: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
     problem = (both if fits.empty else fits).index[0]
     rows: list[Any] = [side.loc[[problem]].reset_index().to_dict("records")[0] for side in (own, explanation)]
     return rows, FALLBACK if fits.empty else RULE
-
-
-def checker_of(record: Record) -> Checker:
-    """What judges the steps of a record's task; it starts no process unless asked for grades."""
-    return ChainChecker() if record.recipe["task"] == "chain" else TextChecker()
 
 
 def parts(checker: Checker, row: dict[str, Any]) -> list[Part]:

