@@ -15,14 +15,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--policy", default="smollm2-135m")
     parser.add_argument("--problems", type=int, default=16)
-    parser.add_argument("--samples", type=int, default=4)
-    parser.add_argument("--new-tokens", type=int, default=200)
+    # TRL's GRPOConfig: num_generations 8, max_completion_length 256.
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--new-tokens", type=int, default=256)
     arguments = parser.parse_args()
     policy = load_policy(arguments.policy, TEXT)
     problems = load_task("stories", problems=arguments.problems).problems
     for result in (
         sampling.run(policy, problems, arguments.samples, arguments.new_tokens),
-        scoring.run(policy, problems, arguments.samples, arguments.new_tokens),
+        scoring.run(policy, problems, 4, 100),
     ):
         print(result, flush=True)
 

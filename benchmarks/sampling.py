@@ -27,6 +27,7 @@ def run(policy: Policy, problems: Sequence[Problem], k: int, new_tokens: int) ->
     ours = sample(policy, requests, temperature=TEMPERATURE, seed=0, rows=ROWS)
     ours_s = time.perf_counter() - start
     ours_tokens = sum(len(c.ids) for group in ours for c in group)
+    generate(policy, prompts[:1] * 2, 3)
     start = time.perf_counter()
     theirs_tokens = generate(policy, [ids for ids in prompts for _ in range(k)], new_tokens)
     theirs_s = time.perf_counter() - start
@@ -44,19 +45,20 @@ def run(policy: Policy, problems: Sequence[Problem], k: int, new_tokens: int) ->
 def generate(policy: Policy, prompts: list[list[int]], new_tokens: int) -> int:
     """TRL's regular generation path; returns the tokens up to each row's first end token."""
     torch.manual_seed(0)
+    pad = policy.tokenizer.pad_token_id if policy.tokenizer.pad_token_id is not None else policy.end[0]
     config = GenerationConfig(
         max_new_tokens=new_tokens,
         do_sample=True,
         temperature=TEMPERATURE,
         top_p=1.0,
         top_k=0,
-        pad_token_id=policy.tokenizer.pad_token_id,
+        pad_token_id=pad,
         eos_token_id=sorted(policy.eos_ids),
         disable_compile=True,
     )
     tokens = 0
     for i in range(0, len(prompts), ROWS):
-        ids, mask = left_padded(prompts[i : i + ROWS], policy.tokenizer.pad_token_id, policy.device)
+        ids, mask = left_padded(prompts[i : i + ROWS], pad, policy.device)
         out = policy.model.generate(input_ids=ids, attention_mask=mask.long(), generation_config=config)[
             :, ids.shape[1] :
         ]

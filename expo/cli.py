@@ -106,7 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, ArithmeticError, OSError, ImportError, RuntimeError) as error:
         if os.environ.get("EXPO_TRACEBACK"):
             raise
-        print(f"expo {args[0]}: {error}", file=sys.stderr)
+        full = "allocate memory" in str(error) or "out of memory" in str(error)
+        hint = "; lower --rows (samples decoded at a time), or use fewer --max-new-tokens" if full else ""
+        print(f"expo {args[0]}: {error}{hint}", file=sys.stderr)
         return 1
 
 

@@ -79,6 +79,7 @@ def _holds(parquet: Path, frame: pd.DataFrame) -> bool:
 def card(run: Run, frame: pd.DataFrame) -> str:
     """The dataset card: what the rows are, how they were made, their counts and licence."""
     recipe, facts = run.recipe(), run.environment()
+    policy = _public(recipe["policy"])
     licence = _LICENCES.get(recipe["task"], "other")
     head = {"license": licence, "task_categories": ["text-generation"], "tags": ["self-explanation", "expo"]}
     counts = {
@@ -94,14 +95,14 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         if facts.get("toy")
         else ""
     )
-    held = to_yaml(recipe)
+    held = to_yaml({**recipe, "data": recipe["data"] and _public(recipe["data"]), "policy": policy})
     # A prompt may hold a fence of its own.
     fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", held))])
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
-        f"# Self-explanations of {recipe['policy']} on {recipe['task']}\n{toy}",
+        f"# Self-explanations of {policy} on {recipe['task']}\n{toy}",
         "A self-explanation is what a model writes when it is shown a question with its answer (ExPO, Zhou et al.).",
-        f"\nQuestions: {facts['task']}. Weights: {facts.get('weights', recipe['policy'])}. Licence of the questions: "
+        f"\nQuestions: {_public(facts['task'])}. Weights: {facts.get('weights') or policy}. Licence of the questions: "
         f"{licence}{' (state that of your own data)' if licence == 'other' else ''}; "
         "the model's licence applies to what it wrote.",
         "\n## Counts\n",
@@ -112,6 +113,11 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         f"\n## Recipe\n\n{fence}yaml\n{held}{fence}\n",
     ]
     return "\n".join(lines)
+
+
+def _public(name: str) -> str:
+    """A file or folder of this machine by its name alone; a hub id or a task as it is."""
+    return Path(name).name if Path(name).exists() or name.startswith(("/", ".", "~")) else name
 
 
 def push(folder: Path, repo: str) -> None:

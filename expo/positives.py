@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from expo.grading import Checker
+from expo.grading.settle import clean, number
 from expo.policies.policy import Policy
 from expo.policies.prompts import fill
 from expo.policies.sampling import Completion, Request
@@ -65,14 +66,12 @@ class Positive:
     scored: Sample
 
 
-def wrong_answer(problem: Problem, others: Sequence[Problem], seed: int) -> str:
-    """A wrong answer of the same form as the right one, fixed by seed and problem.
+def wrong_answer(problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
+    """A wrong answer of the same form as the right one, fixed by seed and problem; None if there is none.
 
     A whole number is moved by 1 to 9 up or down (kept positive if it was); in a chain's list of names and values each
-    value is moved by 1 to 22 modulo 23; any other answer is replaced by that of another problem.
-
-    Raises:
-        ValueError: if the answer is no number and no other problem has a different one.
+    value is moved by 1 to 22 modulo 23; any other answer is replaced by that of another problem, which must differ in
+    writing and, if it is a number, in value.
     """
     rng = random.Random(f"{seed}:{problem.id}")
     if re.fullmatch(r"-?\d+", problem.answer):
@@ -84,12 +83,15 @@ def wrong_answer(problem: Problem, others: Sequence[Problem], seed: int) -> str:
         return " ".join(
             w if i % 2 == 0 else str((int(w) + rng.randint(1, chain.MOD - 1)) % chain.MOD) for i, w in enumerate(words)
         )
-    pool = sorted({p.answer for p in others} - {problem.answer})
-    if not pool:
-        raise ValueError(
-            f"{problem.where or problem.id}: no other answer to serve as a wrong one; drop wrong_explanation"
-        )
-    return rng.choice(pool)
+    right = _meaning(problem.answer)
+    pool = sorted({p.answer for p in others if _meaning(p.answer) != right})
+    return rng.choice(pool) if pool else None
+
+
+def _meaning(answer: str) -> object:
+    text = clean(answer)
+    value = number(text)
+    return value[0] if value else "".join(text.split()).casefold()
 
 
 _NONSENSE = ("ribbon", "quarry", "lantern", "mumble", "teapot", "oblong", "gravel", "whistle", "anvil", "walrus")
@@ -114,7 +116,10 @@ def requests(
     max_new_tokens: int,
     seed: int,
 ) -> list[tuple[str, str, Request]]:
-    """What to sample for a problem: (source, hint, request) for each source with a count above 0."""
+    """What to sample for a problem: (source, hint, request) for each source with a count above 0.
+
+    A problem that has no wrong answer is left without `wrong_explanation`.
+    """
     prompts = policy.prompts
     out = []
     for source in SAMPLED:
@@ -127,7 +132,10 @@ def requests(
             hint = nonsense_hint(problem, seed)
             text = fill(prompts.nonsense, question=problem.question, nonsense=hint)
         else:
-            hint = problem.answer if source == "explanation" else wrong_answer(problem, others, seed)
+            shown = problem.answer if source == "explanation" else wrong_answer(problem, others, seed)
+            if shown is None:
+                continue
+            hint = shown
             text = fill(prompts.explain, question=problem.question, answer=hint)
         key = f"{problem.id}/{source}"
         out.append((source, hint, Request(key, policy.prompt_ids(text), counts[source], max_new_tokens)))
@@ -175,9 +183,9 @@ def longest(policy: Policy, problem: Problem, max_new_tokens: int) -> int:
 
 def _sample(policy: Policy, problem: Problem, key: str, cot: tuple[int, ...]) -> Sample:
     prompts = policy.prompts
-    cue = tuple(policy.encode(prompts.answer_cue))
+    cue = tuple(policy.encode_on(prompts.answer_cue))
     # Encoded apart from the cue, so that the boundary is a token boundary for every arm.
-    answer = tuple(policy.encode(problem.answer)) + tuple(policy.encode(prompts.answer_end))
+    answer = tuple(policy.encode_on(problem.answer)) + tuple(policy.encode_on(prompts.answer_end))
     end = policy.end if answer[-1] not in policy.eos_ids else ()
     prompt = tuple(policy.prompt_ids(fill(prompts.question, question=problem.question)))
     return Sample(key, prompt, cot + cue + answer + end, len(cot), cue, answer)

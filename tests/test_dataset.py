@@ -143,6 +143,17 @@ def test_the_card_of_a_toy_and_of_a_user_s_own_data_say_so(tmp_path: Path) -> No
     assert "state that of your own data" in body
 
 
+def test_the_card_names_no_folder_of_this_machine(tmp_path: Path) -> None:
+    policy, data = tmp_path / "secret" / "my-model", tmp_path / "secret" / "mine.jsonl"
+    recipe = MeasureRecipe(task="jsonl", data=str(data), policy=str(policy)).resolved()
+    own = Run.start(tmp_path / "own", recipe, task=str(data), toy=False)
+    own.write("samples", samples())
+    _, body = head_and_body(write_dataset(own, tmp_path / "b"))
+    assert "secret" not in body
+    assert "Self-explanations of my-model on jsonl" in body
+    assert "Questions: mine.jsonl." in body
+
+
 def test_a_prompt_cannot_break_the_card(tmp_path: Path) -> None:
     prompt = "---\n```\n````\n# {question}\n<b>"
     run = record(tmp_path / "run", prompts={"question": prompt})

@@ -100,8 +100,12 @@ def test_a_wrong_number_is_wrong_near_and_fixed(answer: str) -> None:
 def test_another_answer_stands_in_for_what_is_no_number() -> None:
     others = [Problem(f"o{i}", "q", a) for i, a in enumerate(["\\frac{1}{2}", "x+1", "Monday"])]
     assert {wrong_answer(others[0], others, s) for s in range(20)} == {"x+1", "Monday"}
-    with pytest.raises(ValueError, match="no other answer"):
-        wrong_answer(others[0], others[:1], 0)
+    assert wrong_answer(others[0], others[:1], 0) is None
+
+
+def test_another_writing_of_the_right_answer_is_not_wrong() -> None:
+    others = [Problem(f"o{i}", "q", a) for i, a in enumerate(["\\frac{1}{2}", "0.5", "1/2", "\\dfrac12", "Monday"])]
+    assert {wrong_answer(others[0], others, s) for s in range(20)} == {"Monday"}
 
 
 def test_a_chain_keeps_its_names_and_moves_every_value() -> None:
@@ -145,11 +149,5 @@ def test_expert_cots_close_like_the_rest(policy: Policy) -> None:
     assert re.fullmatch(r"There are 3 \* 4 = 12 apples\.\n\nThe answer is \\boxed\{12\}", text)
 
 
-def test_a_positive_closes_with_the_end_token_that_there_is(policy: Policy) -> None:
-    own = policy.tokenizer.eos_token_id
-    assert from_expert(policy, PROBLEM).scored.completion[-1] == own
-    policy.tokenizer.eos_token = None
-    policy.model.generation_config.eos_token_id = [9, 7]
-    assert from_expert(policy, PROBLEM).scored.completion[-1] == 7
-    policy.model.generation_config.eos_token_id = None
-    assert policy.decode(from_expert(policy, PROBLEM).scored.completion).endswith("12}")
+def test_a_positive_closes_with_the_end_of_the_turn(policy: Policy) -> None:
+    assert from_expert(policy, PROBLEM).scored.completion[-1:] == policy.end

@@ -1,7 +1,7 @@
 r"""Final answers: find one in a completion, and grade it against the ground truth.
 
 `extract` is string work in this process. `AnswerGrader` compares with math-verify in a process of its own,
-which it kills when a comparison takes too long. What counts as the same answer is told in `settle`.
+which ends when a comparison takes too long. What counts as the same answer is told in `settle`.
 
     with AnswerGrader() as grader:
         grader.grade("18", r"9 * 2 = 18. The answer is \boxed{18}.").status  # Status.CORRECT
@@ -27,6 +27,9 @@ from tqdm import tqdm
 
 # Importing sympy takes about a second; a crowded machine needs many.
 START_SECONDS = 120.0
+# A comparison is limited in CPU time, so that a verdict does not depend on what else the machine does. This many
+# times as long on the clock is the machine's failure, not the answer's.
+PATIENCE = 24
 # No answer is this long; the time to parse one grows faster than its length.
 MAX_CHARS = 2_000
 
@@ -54,7 +57,7 @@ class Status(StrEnum):
     UNPARSED = "unparsed"
     """No answer was found, or what stands in its place cannot be read."""
     TIMEOUT = "timeout"
-    """The comparison took too long, or ended its process."""
+    """The comparison took too much CPU time, or ended its process."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class AnswerGrader:
     """Grades answers in one worker process, from any thread, one at a time.
 
     Args:
-        seconds: wall-clock limit of one comparison. A worker that exceeds it is killed, and the next
+        seconds: CPU time that one comparison may take. The kernel ends a worker that exceeds it, and the next
             comparison starts a new one (about a second).
     """
 
@@ -162,6 +165,7 @@ class AnswerGrader:
 
         Raises:
             UnparsableGold: if `gold` cannot be read.
+            TimeoutError: if the worker was given too little CPU time to answer within two minutes.
         """
         found = extract(text)
         if found is None or len(found[0]) > MAX_CHARS:
@@ -175,10 +179,7 @@ class AnswerGrader:
                     f"the ground-truth answer {gold!r} cannot be read as mathematics; mend it in the data, "
                     "or skip the row (AnswerGrader.can_parse tells)"
                 )
-            status = Status(verdict)
-            # A time-out may be the machine's fault: it is not remembered.
-            if status is not Status.TIMEOUT:
-                self._known[gold, answer] = status
+            status = self._known[gold, answer] = Status(verdict)
         return Grade(status, answer)
 
     def grade_many(self, pairs: Iterable[tuple[str, str]], progress: bool = False) -> list[Grade]:
@@ -205,8 +206,12 @@ class AnswerGrader:
             try:
                 with suppress(BrokenPipeError):
                     print(request, file=worker.stdin, flush=True)
-                    if wait([worker.stdout.fileno()], self.seconds):
-                        reply = worker.stdout.readline().strip()
+                    if not wait([worker.stdout.fileno()], PATIENCE * self.seconds):
+                        raise TimeoutError(
+                            f"the grading worker had less than {self.seconds:g} s of CPU time in "
+                            f"{PATIENCE * self.seconds:g} s; give the same command again on a less crowded machine"
+                        )
+                    reply = worker.stdout.readline().strip()
             finally:
                 # Also after Ctrl-C here: a late reply must not answer the next request.
                 if not reply:

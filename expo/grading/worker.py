@@ -2,6 +2,8 @@
 
 One request per line on stdin, one reply per line on stdout, until stdin closes. sympy can hang inside one C
 call (10^10^10 is one big power), which no exception and no thread interrupts; only the end of a process does.
+Each request has a limit of CPU time, kept by the kernel: SIGPROF's default action works inside a C call, needs no
+parent to watch, and does not count the time that other processes take.
 """
 
 from __future__ import annotations
@@ -102,11 +104,9 @@ def main() -> None:
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        # A worker that hangs after its parent died unnoticed is ended by the kernel: SIGALRM's default action
-        # works inside a C call, where a thread that watches the parent would never get its turn.
-        signal.setitimer(signal.ITIMER_REAL, request["seconds"] + 1)
+        signal.setitimer(signal.ITIMER_PROF, request["seconds"])
         print(reply(request["gold"], request["answer"]), file=replies, flush=True)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _limit_memory() -> None:

@@ -136,6 +136,12 @@ def _chunk(
         if needed > policy.context:
             skips.append(Skip(p.where or p.id, "question", f"{needed} tokens exceed the context of {policy.context}"))
             continue
+        if "wrong_explanation" in recipe.counts.keys() - {source for source, *_ in asked}:
+            skips.append(
+                Skip(
+                    p.where or p.id, "answer", "no other answer to serve as a wrong one; measured without that control"
+                )
+            )
         kept.append(p)
         wanted += [(p, *a) for a in asked]
     completions = sample(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pandas as pd
+
 from expo.measure.verdict import by_problem, table1
 from expo.records import Run
 
@@ -25,6 +29,7 @@ def show(run: Run) -> str:
         "",
         f"{recipe['policy']} on {recipe['task']}{toy}: {samples['problem'].nunique()} problems, "
         f"k = {recipe['samples']}, temperature {recipe['temperature']}, seed {recipe['seed']}",
+        *_fewer(recipe, samples),
         "",
         f"{'positive':<31}{'n':>5}{'tokens':>8}{'NLL/seq':>9}{'NLL/tok':>9}{'signal':>9}{'right':>7}{'cut':>6}{'leak':>6}",
     ]
@@ -45,6 +50,11 @@ def show(run: Run) -> str:
         )
     lines += ["", *_skipped(run), f"record: {run.folder}"]
     return "\n".join(lines)
+
+
+def _fewer(recipe: dict[str, Any], samples: pd.DataFrame) -> list[str]:
+    asked, held = recipe["problems"], samples["problem"].nunique()
+    return [f"({asked} problems were asked for; {held} could be had)"] if asked and held < asked else []
 
 
 def _skipped(run: Run) -> list[str]:

@@ -62,7 +62,7 @@ class RowCache(Cache):
     """A cache for `model` whose rows can be selected and added, and the mask of its columns."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__(layers=[_Layer() for _ in range(model.config.num_hidden_layers)])
+        super().__init__(layers=[_Layer() for _ in range(model.config.get_text_config().num_hidden_layers)])
         self.model = model
         self.mask = torch.empty(0, 0, dtype=torch.bool, device=model.device)
 

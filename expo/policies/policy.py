@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import os
 import re
@@ -10,9 +11,11 @@ import tempfile
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
+import jinja2
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
@@ -35,13 +38,16 @@ DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float1
 # Of a hub repository only this: no pickles, no second copy of the weights in a folder or as `consolidated`.
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
 _HUB_EXTRAS = ["*/*", "consolidated*"]
-# Llama 3.2's chat template writes today's date into every prompt, unless it is told another: this is its own
+# Some chat templates write today's date into every prompt, unless they are told another: this is Llama 3.2's own
 # default where there is no clock. A record must not depend on the day.
-_TEMPLATE_DATE = "26 Jul 2024"
+_TEMPLATE_DATE = datetime.datetime(2024, 7, 26)
 _GIVE = (
     "Give tiny, smollm2-135m, a folder with config.json, a tokenizer and model.safetensors (pickled weights "
     "are not read: they can run code), a .gguf file, or a hub id."
 )
+
+# How SentencePiece writes a space.
+_SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 
 
 class PolicyError(ValueError):
@@ -64,24 +70,30 @@ class Policy:
         """Where the model's inputs go."""
         return self.model.device
 
-    @property
+    @cached_property
     def eos_ids(self) -> frozenset[int]:
-        """Tokens that end a completion: those of the generation config and the tokenizer's own."""
+        """Tokens that end a completion: those of the generation config, the tokenizer's own, and `end`."""
         ids = self.model.generation_config.eos_token_id
         ids = [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
-        own = self.tokenizer.eos_token_id
-        return frozenset([*ids, *([] if own is None else [own])])
+        return frozenset([*ids, self.tokenizer.eos_token_id, *self.end])
 
-    @property
+    @cached_property
     def end(self) -> tuple[int, ...]:
-        """The token that closes a turn: the tokenizer's end token, else the generation config's; empty if neither."""
-        own = self.tokenizer.eos_token_id
-        return (own,) if own is not None else tuple(sorted(self.eos_ids))[:1]
+        """The token that closes the model's turn: what the chat template writes after it, else the tokenizer's end.
+
+        The two differ where a template ends turns by a token of its own (Gemma's <end_of_turn>, Phi-3's <|end|>).
+        """
+        if self.uses_chat_template:
+            turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "ANSWER"}]
+            written = self.encode(self._render(turns, add_generation_prompt=False).rpartition("ANSWER")[2].strip())
+            if written[:1] and written[0] in self.tokenizer.added_tokens_decoder:
+                return (written[0],)
+        return (self.tokenizer.eos_token_id,)
 
     @property
     def context(self) -> int:
         """The longest sequence in tokens that the model was built for."""
-        return int(getattr(self.model.config, "max_position_embeddings", 1 << 30))
+        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 1 << 30))
 
     @property
     def uses_chat_template(self) -> bool:
@@ -92,21 +104,50 @@ class Policy:
         """Tokens of a piece of text, no special tokens added."""
         return self.tokenizer.encode(text, add_special_tokens=False)
 
+    def encode_on(self, text: str) -> list[int]:
+        """Tokens of a piece of text that goes on after other text.
+
+        SentencePiece tokenizers write a space before whatever they encode; it is the anchor's here, and cut off.
+        """
+        alone = self.encode(text)
+        if not alone or not str(self.tokenizer.convert_ids_to_tokens(alone[0])).startswith(_SPACE):
+            return alone
+        anchor, ids = self.encode("\n"), self.encode("\n" + text)
+        return ids[len(anchor) :] if ids[: len(anchor)] == anchor else alone
+
     def prompt_ids(self, text: str) -> list[int]:
         """Tokens of a user's turn, ready for the model to answer.
 
         A chat template writes the begin token itself, so its output gets no second one. Without a template the
-        text is the prompt, after the begin token if the tokenizer adds one.
+        text is the prompt, after the begin token if the tokenizer adds one. Models that can think in a hidden part
+        are asked not to: a CoT is what they show.
+
+        Raises:
+            PolicyError: if the chat template refuses the turn.
         """
         words = self.tokenizer
         if self.uses_chat_template:
-            turn = [{"role": "user", "content": text}]
-            return self.encode(
-                words.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, date_string=_TEMPLATE_DATE)
-            )
+            return self.encode(self._render([{"role": "user", "content": text}], add_generation_prompt=True))
         # Not `encode` with special tokens, for some tokenizers add an end token too.
         begins = self.prompts.chat and words.bos_token_id is not None and words.encode("")[:1] == [words.bos_token_id]
         return [words.bos_token_id] * begins + self.encode(text)
+
+    def _render(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+        try:
+            written: str = self.tokenizer.apply_chat_template(
+                turns,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                date_string=f"{_TEMPLATE_DATE:%d %b %Y}",
+                strftime_now=_TEMPLATE_DATE.strftime,
+                enable_thinking=False,
+            )
+        except jinja2.TemplateError as error:
+            raise PolicyError(
+                f"policy {self.name!r}: its chat template fails: {_shown(error)}; mend tokenizer_config.json or "
+                "chat_template.jinja, or go without it: --prompts '{\"chat\": false}'"
+            ) from error
+        return written
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of a completion, its end token left off."""
@@ -173,7 +214,7 @@ def _check(policy: Policy, missing: Iterable[str]) -> None:
             f"policy {policy.name!r}: its files lack, or hold in another shape, the weights "
             f"{', '.join(missing[:3])}{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}"
         )
-    if unknown := set(getattr(policy.model.config, "layer_types", None) or ()) - SUPPORTED_LAYERS:
+    if unknown := set(getattr(policy.model.config.get_text_config(), "layer_types", None) or ()) - SUPPORTED_LAYERS:
         raise PolicyError(
             f"policy {policy.name!r}: layers of kind {', '.join(sorted(unknown))} cannot share a prompt; "
             f"supported kinds are {', '.join(sorted(SUPPORTED_LAYERS))}"

@@ -17,8 +17,9 @@ from torch import Tensor
 from expo.policies.cache import RowCache, forward, left_padded, right_padded
 from expo.policies.policy import Policy
 
-# Logits take tokens x vocabulary x 4 bytes: 2,048 tokens of a 49k vocabulary are 0.4 GB.
-MAX_TOKENS = 2048
+# Logits take tokens x vocabulary x 4 bytes: 1,024 tokens of a 49k vocabulary are 0.2 GB. On a CPU larger batches
+# are slower too: they leave the cache.
+MAX_TOKENS = 1024
 # Keys and values of prompts, held while their samples are scored: about 0.05 MB a token at 135M parameters.
 MAX_PROMPT_TOKENS = 8192
 

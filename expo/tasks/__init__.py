@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from expo.tasks import chain, gsm8k, jsonl, math, stories
 from expo.tasks.problem import DataError, Problem, Skip, Task
@@ -40,8 +41,19 @@ def load_task(
     if data is not None:
         raise DataError(f"--data belongs to the task jsonl, not to {name}")
     if name == "stories":
-        return stories.load().choose(problems, seed, levels)
+        return _readable(stories.load().choose(problems, seed, levels), can_parse)
     if name in ("gsm8k", "math"):
         module = gsm8k if name == "gsm8k" else math
-        return module.load(split).choose(problems, seed, levels)
+        return _readable(module.load(split).choose(problems, seed, levels), can_parse)
     raise DataError(f"no task named {name!r}; the tasks are {', '.join(TASKS)}")
+
+
+def _readable(task: Task, can_parse: Callable[[str], bool] | None) -> Task:
+    """The task without the chosen problems whose answer cannot be read; each is a named skip."""
+    if can_parse is None:
+        return task
+    bad = [p for p in task.problems if not can_parse(p.answer)]
+    skips = [Skip(p.where or p.id, "answer", f"{p.answer!r} cannot be read, so nothing can be graded") for p in bad]
+    return replace(
+        task, problems=tuple(p for p in task.problems if p not in bad), skipped=(*task.skipped, *skips)
+    ).choose(None)

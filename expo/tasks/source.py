@@ -122,7 +122,8 @@ def benchmark(name: str, split: str, hub: Hub) -> tuple[str, Iterator[Row | Skip
                 f"{path}: no such file (splits of {name} in EXPO_DATA: {found}); "
                 f"put it there, choose another split, or unset EXPO_DATA to read {hub.repo} from the hub"
             )
-        return str(path), read_lines(path)
+        # Where the folder lies is this machine's affair; records and dataset cards are passed on.
+        return f"EXPO_DATA/{name}/{split}.jsonl", read_lines(path)
     return f"{hub.repo} ({hub.config}, {split})", _read_hub(name, split, hub)
 
 

@@ -147,6 +147,17 @@ def test_what_cannot_be_measured_is_skipped_by_name_and_the_rest_kept(recipe: Me
     assert "skipped: " in show(run)
 
 
+def test_a_problem_without_a_wrong_answer_is_measured_without_that_control(
+    recipe: MeasureRecipe, tmp_path: Path
+) -> None:
+    data = tmp_path / "words.jsonl"
+    data.write_text('{"question": "Even or odd: 4?", "answer": "even", "id": "e"}\n')
+    run = measure(replace(recipe, data=str(data), problems=None), tmp_path / "run", progress=False)
+    assert "wrong_explanation" not in set(run.read("samples")["source"])
+    assert {"own", "explanation", "nonsense"} <= set(run.read("samples")["source"])
+    assert "no other answer" in run.read("skips")["reason"].str.cat()
+
+
 def test_a_nan_stops_the_run_with_the_sample_named(recipe: MeasureRecipe, tmp_path: Path, policy_folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(policy_folder)
     with torch.no_grad():

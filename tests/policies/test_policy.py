@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,8 +23,12 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType, quants
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.decoders import Metaspace as MetaspaceDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import Metaspace
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from expo.policies import tiny_pretrain
 from expo.policies.policy import SMOLLM2_WHEEL, Policy, PolicyError, load_policy
@@ -113,7 +118,45 @@ def test_end_tokens_are_those_of_model_and_tokenizer(policy: Policy) -> None:
     own = policy.tokenizer.eos_token_id
     for held, want in ((None, {own}), (7, {own, 7}), ([7, 8], {own, 7, 8})):
         policy.model.generation_config.eos_token_id = held
-        assert policy.eos_ids == want
+        assert replace(policy).eos_ids == want
+
+
+def test_a_template_with_an_end_of_turn_of_its_own_ends_turns_by_it() -> None:
+    """As Gemma and Phi-3 do: the tokenizer's end token would close a turn as the model never does."""
+    policy = begun(TEMPLATE.replace(EOS, "<turn>"))
+    assert policy.end == (policy.tokenizer.eos_token_id,), "a word that is no token closes nothing"
+    policy.tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    policy = replace(policy)
+    turn = policy.tokenizer.convert_tokens_to_ids("<turn>")
+    assert policy.end == (turn,) != (policy.tokenizer.eos_token_id,)
+    assert policy.eos_ids >= {turn, policy.tokenizer.eos_token_id}
+    assert policy.decode([*policy.encode("a"), turn]) == "a"
+    assert replace(policy, prompts=TEXT.override({"chat": False})).end == (policy.tokenizer.eos_token_id,)
+
+
+def test_a_template_that_fails_says_so() -> None:
+    policy = begun("{{ raise_exception('no system turn') }}" + TEMPLATE)
+    with pytest.raises(PolicyError, match=r"chat template fails: no system turn; .*\"chat\": false"):
+        policy.prompt_ids("Hi")
+
+
+def test_models_that_think_are_asked_not_to() -> None:
+    policy = begun("{% if enable_thinking is not defined or enable_thinking %}THINK{% endif %}" + TEMPLATE)
+    assert "THINK" not in policy.tokenizer.decode(policy.prompt_ids("Hi"))
+
+
+def test_sentencepiece_puts_no_space_into_what_goes_on() -> None:
+    vocab = {c: i for i, c in enumerate(["<unk>", "</s>", "\N{LOWER ONE EIGHTH BLOCK}", "\n", *"boxed{}0123456789 "])}
+    words = Tokenizer(BPE(vocab, [], unk_token="<unk>"))
+    words.pre_tokenizer = Metaspace(prepend_scheme="first", split=False)
+    words.decoder = MetaspaceDecoder(prepend_scheme="first")
+    policy = begun(TEMPLATE)
+    policy.tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", unk_token="<unk>")
+    space = vocab["\N{LOWER ONE EIGHTH BLOCK}"]
+    for text in ("18", "boxed{", "}", "\n\nboxed{", " 18"):
+        expected = [vocab[c] if c != " " else space for c in text]
+        assert policy.encode_on(text) == expected
+        assert policy.encode(text)[0] == space, "which must not be there unless the text begins with one"
 
 
 # ---- folders

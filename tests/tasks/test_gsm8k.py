@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from expo.tasks import gsm8k
+from expo.tasks import gsm8k, load_task
 from expo.tasks.problem import DataError
 
 REAL = os.environ.get("EXPO_DATA")
@@ -33,7 +33,16 @@ def test_row_becomes_a_problem(data: Path) -> None:
     assert (problem.id, problem.answer) == ("gsm8k-test-0", "6")
     assert problem.expert_cot == "2 pens cost 3*2=6 euros."
     assert (problem.level, problem.where) == (None, f"{data}:1")
-    assert (task.name, task.kind, task.source) == ("gsm8k", "math", str(data))
+    assert (task.name, task.kind, task.source) == ("gsm8k", "math", "EXPO_DATA/gsm8k/test.jsonl")
+
+
+def test_an_answer_that_cannot_be_graded_is_skipped_by_name(data: Path) -> None:
+    lines = [row(), row().replace("#### 6", "#### 66").replace("pens", "pins")]
+    data.write_text("\n".join(lines))
+    task = load_task("gsm8k", can_parse=lambda answer: answer != "66")
+    assert [p.answer for p in task.problems] == ["6"]
+    assert [(s.where, s.field) for s in task.skipped] == [(f"{data}:2", "answer")]
+    assert len(load_task("gsm8k").problems) == 2
 
 
 @pytest.mark.parametrize(("final", "answer"), [("#### 1,080", "1080"), ("#### -7", "-7"), ("####2.50 ", "2.50")])
