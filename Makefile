@@ -3,7 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: reproduce smoke test bench tiny clean
+.PHONY: install reproduce smoke test bench tiny clean
+
+install: $(VENV)/.installed  ## into .venv, as the others do by themselves
 
 reproduce: $(VENV)/.installed  ## all runs of the study `tiny`, then figures/
 	$(BIN)/expo reproduce --study tiny
@@ -11,7 +13,7 @@ reproduce: $(VENV)/.installed  ## all runs of the study `tiny`, then figures/
 smoke: $(VENV)/.installed  ## the same path on a few problems
 	$(BIN)/expo reproduce --study smoke
 
-test: $(VENV)/.installed  ## style, types, theory, toolkit
+test: $(VENV)/.installed  ## style, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

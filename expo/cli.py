@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("EXPO_TRACEBACK"):
             raise
         full = "allocate memory" in str(error) or "out of memory" in str(error)
-        hint = "; lower --rows (samples decoded at a time), or use fewer --max-new-tokens" if full else ""
+        hint = "; give the same command with a lower --rows (samples decoded at a time) to go on" if full else ""
         print(f"expo {args[0]}: {error}{hint}", file=sys.stderr)
         return 1
 
@@ -195,7 +195,8 @@ JOBS: dict[str, Callable[[list[str]], int]] = {
 
 def default_folder(recipe: MeasureRecipe) -> Path:
     """A folder of its own for each recipe: the same command finds its run again, another never meets it."""
-    digest = hashlib.sha256(json.dumps(recipe.resolved(), sort_keys=True).encode()).hexdigest()[:8]
+    named = {k: v for k, v in recipe.resolved().items() if k != "rows"}
+    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
     policy = Path(recipe.policy).resolve().name
     return Path("runs") / "measure" / f"{recipe.task}-{policy}-{digest}"
 

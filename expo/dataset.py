@@ -81,7 +81,9 @@ def card(run: Run, frame: pd.DataFrame) -> str:
     recipe, facts = run.recipe(), run.environment()
     policy = _public(recipe["policy"])
     licence = _LICENCES.get(recipe["task"], "other")
-    head = {"license": licence, "task_categories": ["text-generation"], "tags": ["self-explanation", "expo"]}
+    # What a model of unknown licence wrote is not ours to call free.
+    whole = licence if policy.startswith(("tiny", "smollm2-135m")) else "other"
+    head = {"license": whole, "task_categories": ["text-generation"], "tags": ["self-explanation", "expo"]}
     counts = {
         "rows": len(frame),
         "problems": frame["problem"].nunique(),

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from expo.grading import Checker
-from expo.grading.settle import clean, number
+from expo.grading.answers import Status
 from expo.policies.policy import Policy
 from expo.policies.prompts import fill
 from expo.policies.sampling import Completion, Request
@@ -66,12 +66,12 @@ class Positive:
     scored: Sample
 
 
-def wrong_answer(problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
+def wrong_answer(problem: Problem, others: Sequence[Problem], seed: int, checker: Checker) -> str | None:
     """A wrong answer of the same form as the right one, fixed by seed and problem; None if there is none.
 
     A whole number is moved by 1 to 9 up or down (kept positive if it was); in a chain's list of names and values each
-    value is moved by 1 to 22 modulo 23; any other answer is replaced by that of another problem, which must differ in
-    writing and, if it is a number, in value.
+    value is moved by 1 to 22 modulo 23; any other answer is replaced by that of another problem which the checker
+    grades as wrong.
     """
     rng = random.Random(f"{seed}:{problem.id}")
     if re.fullmatch(r"-?\d+", problem.answer):
@@ -83,15 +83,13 @@ def wrong_answer(problem: Problem, others: Sequence[Problem], seed: int) -> str 
         return " ".join(
             w if i % 2 == 0 else str((int(w) + rng.randint(1, chain.MOD - 1)) % chain.MOD) for i, w in enumerate(words)
         )
-    right = _meaning(problem.answer)
-    pool = sorted({p.answer for p in others if _meaning(p.answer) != right})
-    return rng.choice(pool) if pool else None
-
-
-def _meaning(answer: str) -> object:
-    text = clean(answer)
-    value = number(text)
-    return value[0] if value else "".join(text.split()).casefold()
+    pool = sorted({p.answer for p in others})
+    rng.shuffle(pool)
+    for answer in pool:
+        (grade,) = checker.grade([(problem, rf"\boxed{{{answer}}}")])
+        if grade.status is Status.WRONG:
+            return answer
+    return None
 
 
 _NONSENSE = ("ribbon", "quarry", "lantern", "mumble", "teapot", "oblong", "gravel", "whistle", "anvil", "walrus")
@@ -115,6 +113,7 @@ def requests(
     counts: dict[str, int],
     max_new_tokens: int,
     seed: int,
+    checker: Checker,
 ) -> list[tuple[str, str, Request]]:
     """What to sample for a problem: (source, hint, request) for each source with a count above 0.
 
@@ -132,7 +131,7 @@ def requests(
             hint = nonsense_hint(problem, seed)
             text = fill(prompts.nonsense, question=problem.question, nonsense=hint)
         else:
-            shown = problem.answer if source == "explanation" else wrong_answer(problem, others, seed)
+            shown = problem.answer if source == "explanation" else wrong_answer(problem, others, seed, checker)
             if shown is None:
                 continue
             hint = shown
@@ -153,19 +152,25 @@ def from_sample(
 ) -> Positive:
     """The positive of a sampled completion: cut at its final-answer statement, closed with `a*` unless it is `own`."""
     text = policy.decode(completion.ids)
-    cot = _cut(policy, completion.ids, text, checker.cot_end(text))
-    scored = _sample(policy, problem, f"{problem.id}/{source}/{index}", completion.ids[:cot])
+    cot = completion.ids[: _cut(policy, completion.ids, text, checker.cot_end(text))]
+    scored = _sample(policy, problem, f"{problem.id}/{source}/{index}", cot)
     if source == "own":
-        scored = Sample(scored.key, scored.prompt, completion.ids, cot, scored.cue, scored.answer)
-    return Positive(problem, source, index, hint, completion, text, policy.decode(completion.ids[:cot]), scored)
+        scored = Sample(scored.key, scored.prompt, completion.ids, scored.cot, scored.cue, scored.answer)
+    return Positive(problem, source, index, hint, completion, text, policy.decode(cot).rstrip(), scored)
 
 
-def from_expert(policy: Policy, problem: Problem) -> Positive:
-    """The data's worked solution as a positive."""
+def from_expert(policy: Policy, problem: Problem, checker: Checker) -> Positive:
+    """The data's worked solution as a positive, cut at its final-answer statement as a sample is.
+
+    Without a chat template nothing stands between prompt and CoT; samples begin with a separator of their own, the
+    expert CoT is given a line break.
+    """
     assert problem.expert_cot is not None
-    cot = tuple(policy.encode(problem.expert_cot))
+    text = problem.expert_cot[: checker.cot_end(problem.expert_cot)].rstrip() or problem.expert_cot
+    separator = "" if policy.is_toy or policy.uses_chat_template else "\n"
+    cot = tuple(policy.encode(separator + text))
     scored = _sample(policy, problem, f"{problem.id}/expert/0", cot)
-    return Positive(problem, "expert", 0, "", None, problem.expert_cot, problem.expert_cot, scored)
+    return Positive(problem, "expert", 0, "", None, problem.expert_cot, text, scored)
 
 
 def is_leak(text: str, *, on_chain: bool = False) -> bool:
@@ -183,12 +188,30 @@ def longest(policy: Policy, problem: Problem, max_new_tokens: int) -> int:
 
 def _sample(policy: Policy, problem: Problem, key: str, cot: tuple[int, ...]) -> Sample:
     prompts = policy.prompts
-    cue = tuple(policy.encode_on(prompts.answer_cue))
+    cot, cue = _join(policy, cot)
     # Encoded apart from the cue, so that the boundary is a token boundary for every arm.
     answer = tuple(policy.encode_on(problem.answer)) + tuple(policy.encode_on(prompts.answer_end))
     end = policy.end if answer[-1] not in policy.eos_ids else ()
     prompt = tuple(policy.prompt_ids(fill(prompts.question, question=problem.question)))
     return Sample(key, prompt, cot + cue + answer + end, len(cot), cue, answer)
+
+
+def _join(policy: Policy, cot: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A CoT and the answer cue after it, in the tokens that their text has when it is written in one go.
+
+    Where the tokenizer has one token for the end of a sentence and the line breaks that follow, as Qwen's and Llama 3's
+    do, the sentence's last token is a part of the cue.
+    """
+    cue = policy.prompts.answer_cue
+    apart = tuple(policy.encode_on(cue))
+    last = policy.decode(cot[-1:])
+    # A toy's words never merge; half a character cannot be encoded again.
+    if not cot or policy.is_toy or "\N{REPLACEMENT CHARACTER}" in last:
+        return cot, apart
+    alone, together = (tuple(policy.encode_on(last.rstrip() + more)) for more in ("", cue))
+    if last == last.rstrip() and together == alone + apart:
+        return cot, apart
+    return cot[:-1], together
 
 
 def _cut(policy: Policy, ids: Sequence[int], text: str, end: int) -> int:

@@ -125,7 +125,9 @@ class Run:
         return run
 
     def _must_match(self, recipe: dict[str, Any], facts: dict[str, Any]) -> None:
-        if changed := _differences(self.recipe(), recipe):
+        # How many rows are decoded at a time changes no number beyond rounding: a run that ran out of memory goes on.
+        held, recipe = ({k: v for k, v in r.items() if k != "rows"} for r in (self.recipe(), recipe))
+        if changed := _differences(held, recipe):
             raise RecordError(
                 f"{self.folder} holds a run of another recipe ({'; '.join(changed)}). "
                 "Choose another --output, or delete that folder if it is no longer needed."
@@ -138,7 +140,8 @@ class Run:
                     "Choose another --output, or delete that folder to measure again."
                 )
             return
-        asked = {"schema": SCHEMA, **{k: v for k, v in facts.items() if v is not None}}
+        now = environment(**facts)
+        asked = {k: now[k] for k in ("schema", "expo", "packages", *facts) if now[k] is not None and k != "task"}
         if changed := _differences({k: began.get(k) for k in asked}, json.loads(json.dumps(asked))):
             raise RecordError(
                 f"{self.folder} holds an unfinished run of something else ({'; '.join(changed)}). "

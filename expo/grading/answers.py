@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -151,6 +152,7 @@ class AnswerGrader:
         self._worker: subprocess.Popen[str] | None = None
         self._end: weakref.finalize | None = None
         self._closed = False
+        self._out_of_time = False
         # Samples of one problem share few answers.
         self._known: dict[tuple[str, str], Status] = {}
 
@@ -179,7 +181,10 @@ class AnswerGrader:
                     f"the ground-truth answer {gold!r} cannot be read as mathematics; mend it in the data, "
                     "or skip the row (AnswerGrader.can_parse tells)"
                 )
-            status = self._known[gold, answer] = Status(verdict)
+            status = Status(verdict)
+            # A worker may have died of the machine's failure: that is not remembered.
+            if status is not Status.TIMEOUT or self._out_of_time:
+                self._known[gold, answer] = status
         return Grade(status, answer)
 
     def grade_many(self, pairs: Iterable[tuple[str, str]], progress: bool = False) -> list[Grade]:
@@ -212,6 +217,7 @@ class AnswerGrader:
                             f"{PATIENCE * self.seconds:g} s; give the same command again on a less crowded machine"
                         )
                     reply = worker.stdout.readline().strip()
+                    self._out_of_time = not reply and worker.wait(PATIENCE) == -signal.SIGPROF
             finally:
                 # Also after Ctrl-C here: a late reply must not answer the next request.
                 if not reply:

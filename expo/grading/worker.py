@@ -101,6 +101,8 @@ def main() -> None:
     os.dup2(2, 1)
     # It warns that its own alarm is off, which is the point here.
     logging.getLogger("math_verify").setLevel(logging.ERROR)
+    # A parent may have left it ignored.
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         request = json.loads(line)

@@ -130,7 +130,7 @@ def _chunk(
     skips: list[Skip] = []
     kept, wanted = [], []
     for p in problems:
-        asked = requests(policy, p, others, recipe.counts, recipe.max_new_tokens, recipe.seed)
+        asked = requests(policy, p, others, recipe.counts, recipe.max_new_tokens, recipe.seed, checker)
         lengths = [len(r.prompt_ids) + r.max_new_tokens for _, _, r in asked]
         needed = max([*lengths, longest(policy, p, recipe.max_new_tokens)]) if asked else 0
         if needed > policy.context:
@@ -166,7 +166,7 @@ def _chunk(
             if p.source == "own" and g.status == Status.CORRECT
         ]
     if "expert" in recipe.sources:
-        experts, skipped = _experts(policy, kept)
+        experts, skipped = _experts(policy, kept, checker)
         rows += [(p, None) for p in experts]
         skips += skipped
     scores = score(policy, [p.scored for p, _ in rows], on_scored=lambda _: on_step())
@@ -179,13 +179,13 @@ def _as_own_correct(policy: Policy, p: Positive, checker: Checker) -> Positive:
     return from_sample(policy, p.problem, "own_correct", p.index, "", p.sampled, checker)
 
 
-def _experts(policy: Policy, problems: Sequence[Problem]) -> tuple[list[Positive], list[Skip]]:
+def _experts(policy: Policy, problems: Sequence[Problem], checker: Checker) -> tuple[list[Positive], list[Skip]]:
     kept, skips = [], []
     for p in problems:
         if p.expert_cot is None:
             skips.append(Skip(p.where or p.id, "expert_cot", "none; the problem is measured without it"))
             continue
-        positive = from_expert(policy, p)
+        positive = from_expert(policy, p, checker)
         tokens = len(positive.scored.prompt) + len(positive.scored.completion)
         if tokens > policy.context:
             skips.append(Skip(p.where or p.id, "expert_cot", f"{tokens} tokens exceed the context of {policy.context}"))

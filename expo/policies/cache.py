@@ -110,8 +110,12 @@ class RowCache(Cache):
         order = mask.long().argsort(dim=1, stable=True)
         self.mask = mask.gather(1, order)
         for layer in self.layers:
-            index = order[:, None, :, None].expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
-            layer.replace(layer.keys.gather(2, index), layer.values.gather(2, index), layer.columns)
+            # Keys and values may differ in heads and size.
+            moved = [
+                held.gather(2, order[:, None, :, None].expand(-1, held.shape[1], -1, held.shape[3]))
+                for held in (layer.keys, layer.values)
+            ]
+            layer.replace(moved[0], moved[1], layer.columns)
 
     def append(self, other: RowCache) -> None:
         """Add another cache's rows below; the one with fewer columns is padded on the left."""

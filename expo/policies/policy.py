@@ -123,13 +123,19 @@ class Policy:
         are asked not to: a CoT is what they show.
 
         Raises:
-            PolicyError: if the chat template refuses the turn.
+            PolicyError: if the chat template refuses the turn, or begins a hidden part nevertheless.
         """
         words = self.tokenizer
         if self.uses_chat_template:
-            return self.encode(self._render([{"role": "user", "content": text}], add_generation_prompt=True))
-        # Not `encode` with special tokens, for some tokenizers add an end token too.
-        begins = self.prompts.chat and words.bos_token_id is not None and words.encode("")[:1] == [words.bos_token_id]
+            written = self._render([{"role": "user", "content": text}], add_generation_prompt=True)
+            if written.rstrip().endswith("<think>"):
+                raise PolicyError(
+                    f"policy {self.name!r}: its chat template begins every answer with hidden thinking (<think>), in "
+                    "which a CoT would be scored as a thought; take a policy or a template that answers in the open"
+                )
+            return self.encode(written)
+        # Not `encode` with special tokens, for some tokenizers add an end token too. The toy writes its own.
+        begins = not self.is_toy and words.bos_token_id is not None and words.encode("")[:1] == [words.bos_token_id]
         return [words.bos_token_id] * begins + self.encode(text)
 
     def _render(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
@@ -140,7 +146,8 @@ class Policy:
                 add_generation_prompt=add_generation_prompt,
                 date_string=f"{_TEMPLATE_DATE:%d %b %Y}",
                 strftime_now=_TEMPLATE_DATE.strftime,
-                enable_thinking=False,
+                enable_thinking=False,  # Qwen3
+                thinking=False,  # Granite, DeepSeek-V3.1
             )
         except jinja2.TemplateError as error:
             raise PolicyError(
@@ -218,6 +225,10 @@ def _check(policy: Policy, missing: Iterable[str]) -> None:
         raise PolicyError(
             f"policy {policy.name!r}: layers of kind {', '.join(sorted(unknown))} cannot share a prompt; "
             f"supported kinds are {', '.join(sorted(SUPPORTED_LAYERS))}"
+        )
+    if getattr(policy.model.config.get_text_config(), "num_kv_shared_layers", 0):
+        raise PolicyError(
+            f"policy {policy.name!r}: its layers share keys and values, which batches of shared prompts cannot"
         )
     if policy.tokenizer.eos_token_id is None:
         raise PolicyError(f"policy {policy.name!r}: its tokenizer names no end token (eos_token)")

@@ -89,7 +89,7 @@ def test_prompts_may_do_without_the_template() -> None:
     assert policy.uses_chat_template
     policy.prompts = TEXT.override({"chat": False})
     assert not policy.uses_chat_template
-    assert policy.tokenizer.decode(policy.prompt_ids("How many?")) == "How many?"
+    assert policy.tokenizer.decode(policy.prompt_ids("How many?")) == f"{BOS}How many?"
 
 
 def test_a_prompt_does_not_depend_on_the_day() -> None:
@@ -137,6 +137,12 @@ def test_a_template_with_an_end_of_turn_of_its_own_ends_turns_by_it() -> None:
 def test_a_template_that_fails_says_so() -> None:
     policy = begun("{{ raise_exception('no system turn') }}" + TEMPLATE)
     with pytest.raises(PolicyError, match=r"chat template fails: no system turn; .*\"chat\": false"):
+        policy.prompt_ids("Hi")
+
+
+def test_a_template_that_always_thinks_is_refused() -> None:
+    policy = begun(TEMPLATE + "{% if add_generation_prompt %}<think>\n{% endif %}")
+    with pytest.raises(PolicyError, match="hidden thinking"):
         policy.prompt_ids("Hi")
 
 
