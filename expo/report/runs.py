@@ -15,8 +15,8 @@ from expo.records import RecordError, Run
 
 # The paper samples at this temperature (Appendix C.1).
 PAPER_TEMPERATURE = 0.9
-# Fields that leave own CoTs, explanations and their scores as they are; the last three, for one device.
-_INDIFFERENT = {"sources", "controls", "device", "rows", "chunk"}
+# Fields that leave means over problems where they are in expectation: of a sweep, one run may have more samples.
+_INDIFFERENT = {"sources", "samples", "controls", "device", "rows", "chunk"}
 _NEEDED = {"policy", "task", "sources", "samples", "temperature", "seed"}
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from expo import records
 from expo.measure import run as run_module
 from expo.measure.recipe import MeasureRecipe
 from expo.measure.run import measure
@@ -91,6 +92,25 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
     other = measure(replace(recipe, seed=1), tmp_path / "other", progress=False).read("samples")
     assert not other["nll_sum"].equals(whole["nll_sum"])
+
+
+def test_a_run_that_ran_out_of_memory_goes_on_with_fewer_rows_but_not_with_other_versions(
+    recipe: MeasureRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> object:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "_chunk", full)
+        with pytest.raises(RuntimeError):
+            measure(recipe, tmp_path / "run", progress=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "version_of", lambda package: "0.0.1")
+        with pytest.raises(RecordError, match=r"unfinished run of something else \(.*packages\.transformers: "):
+            measure(recipe, tmp_path / "run", progress=False)
+    fewer = measure(replace(recipe, rows=3), tmp_path / "run", progress=False).read("samples")
+    whole = measure(recipe, tmp_path / "whole", progress=False).read("samples")
+    pd.testing.assert_frame_equal(fewer, whole, check_exact=False, rtol=1e-5)
 
 
 def test_a_finished_run_is_not_run_again(

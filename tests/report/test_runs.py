@@ -53,7 +53,7 @@ def test_groups_hold_bases_and_sweeps(make: Make):
         make("tiny-1", n=2),
         make("tiny-0", n=2),
         make("tiny-0-t0.5", n=2, policy="tiny-0", temperature=0.5, sources=["own", "explanation", "expert"]),
-        make("tiny-0-t1.2", n=2, policy="tiny-0", temperature=1.2),
+        make("tiny-0-t1.2", n=2, policy="tiny-0", temperature=1.2, k=1),
         make("smollm2-135m", n=2, task="stories"),
     ]
     one, two = group(records)
@@ -66,14 +66,12 @@ def test_groups_hold_bases_and_sweeps(make: Make):
 def test_runs_that_differ_in_more_than_temperature_are_no_sweep(make: Make):
     for field, value in (
         ("seed", 1),
-        ("samples", 3),
         ("max_new_tokens", 9),
         ("policy", "tiny-1"),
         ("problems", 3),
     ):
         fields = {"policy": "tiny-0", field: value}
-        other = make(f"other-{field}", temperature=0.5, **fields) if field != "samples" else None
-        other = other or make("other-samples", temperature=0.5, policy="tiny-0", k=3)
+        other = make(f"other-{field}", temperature=0.5, **fields)
         (held,) = group([make("tiny-0"), other])
         assert held.sweeps == ()
         # Not hidden either: it is shown by itself.
