@@ -195,8 +195,9 @@ JOBS: dict[str, Callable[[list[str]], int]] = {
 
 def default_folder(recipe: MeasureRecipe) -> Path:
     """A folder of its own for each recipe: the same command finds its run again, another never meets it."""
-    named = {k: v for k, v in recipe.resolved().items() if k != "rows"}
-    digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:8]
+    from expo.records import identity
+
+    digest = hashlib.sha256(json.dumps(identity(recipe.resolved()), sort_keys=True).encode()).hexdigest()[:8]
     policy = Path(recipe.policy).resolve().name
     return Path("runs") / "measure" / f"{recipe.task}-{policy}-{digest}"
 

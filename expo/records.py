@@ -95,6 +95,14 @@ def to_yaml(recipe: dict[str, Any]) -> str:
     return readable if yaml.safe_load(readable) == recipe else yaml.safe_dump(recipe, sort_keys=False)
 
 
+def identity(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What makes a resolved recipe another run's: all of it but `rows`.
+
+    How many rows are decoded at a time changes no number beyond rounding: one that ran out of memory goes on with less.
+    """
+    return {name: value for name, value in recipe.items() if name != "rows"}
+
+
 class Run:
     """One run folder."""
 
@@ -125,9 +133,7 @@ class Run:
         return run
 
     def _must_match(self, recipe: dict[str, Any], facts: dict[str, Any]) -> None:
-        # How many rows are decoded at a time changes no number beyond rounding: a run that ran out of memory goes on.
-        held, recipe = ({k: v for k, v in r.items() if k != "rows"} for r in (self.recipe(), recipe))
-        if changed := _differences(held, recipe):
+        if changed := _differences(identity(self.recipe()), identity(recipe)):
             raise RecordError(
                 f"{self.folder} holds a run of another recipe ({'; '.join(changed)}). "
                 "Choose another --output, or delete that folder if it is no longer needed."

@@ -31,6 +31,7 @@ START_SECONDS = 120.0
 # A comparison is limited in CPU time, so that a verdict does not depend on what else the machine does. This many
 # times as long on the clock is the machine's failure, not the answer's.
 PATIENCE = 24
+_DIED = "died"
 # No answer is this long; the time to parse one grows faster than its length.
 MAX_CHARS = 2_000
 
@@ -152,7 +153,6 @@ class AnswerGrader:
         self._worker: subprocess.Popen[str] | None = None
         self._end: weakref.finalize | None = None
         self._closed = False
-        self._out_of_time = False
         # Samples of one problem share few answers.
         self._known: dict[tuple[str, str], Status] = {}
 
@@ -181,10 +181,10 @@ class AnswerGrader:
                     f"the ground-truth answer {gold!r} cannot be read as mathematics; mend it in the data, "
                     "or skip the row (AnswerGrader.can_parse tells)"
                 )
-            status = Status(verdict)
-            # A worker may have died of the machine's failure: that is not remembered.
-            if status is not Status.TIMEOUT or self._out_of_time:
-                self._known[gold, answer] = status
+            # Of what, is not known; it may have been the machine's failure, and is not remembered.
+            if verdict == _DIED:
+                return Grade(Status.TIMEOUT, answer)
+            status = self._known[gold, answer] = Status(verdict)
         return Grade(status, answer)
 
     def grade_many(self, pairs: Iterable[tuple[str, str]], progress: bool = False) -> list[Grade]:
@@ -217,12 +217,12 @@ class AnswerGrader:
                             f"{PATIENCE * self.seconds:g} s; give the same command again on a less crowded machine"
                         )
                     reply = worker.stdout.readline().strip()
-                    self._out_of_time = not reply and worker.wait(PATIENCE) == -signal.SIGPROF
+                    reply = reply or (Status.TIMEOUT if worker.wait() == -signal.SIGPROF else _DIED)
             finally:
                 # Also after Ctrl-C here: a late reply must not answer the next request.
                 if not reply:
                     self._stop()
-        return reply or Status.TIMEOUT
+        return reply or _DIED
 
     def _running(self) -> subprocess.Popen[str]:
         if self._closed:

@@ -221,12 +221,13 @@ def _check(policy: Policy, missing: Iterable[str]) -> None:
             f"policy {policy.name!r}: its files lack, or hold in another shape, the weights "
             f"{', '.join(missing[:3])}{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}"
         )
-    if unknown := set(getattr(policy.model.config.get_text_config(), "layer_types", None) or ()) - SUPPORTED_LAYERS:
+    config = policy.model.config.get_text_config()
+    if unknown := set(getattr(config, "layer_types", None) or ()) - SUPPORTED_LAYERS:
         raise PolicyError(
             f"policy {policy.name!r}: layers of kind {', '.join(sorted(unknown))} cannot share a prompt; "
             f"supported kinds are {', '.join(sorted(SUPPORTED_LAYERS))}"
         )
-    if getattr(policy.model.config.get_text_config(), "num_kv_shared_layers", 0):
+    if getattr(config, "num_kv_shared_layers", 0):
         raise PolicyError(
             f"policy {policy.name!r}: its layers share keys and values, which batches of shared prompts cannot"
         )
