@@ -80,7 +80,7 @@ class MeasureRecipe:
     max_new_tokens: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
     seed: int = field(default=0, metadata={"help": "of the choice of problems, hints and samples"})
     rows: int = field(default=64, metadata={"help": "samples decoded at a time"})
-    chunk: int = field(default=25, metadata={"help": "problems between two saves; a killed run loses one chunk"})
+    chunk: int = field(default=50, metadata={"help": "problems between two saves; a killed run loses one chunk"})
     prompts: dict[str, str | bool] | str | None = field(
         default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
     )
