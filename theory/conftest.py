@@ -1,0 +1,80 @@
+"""Ties what the checkers note to the tests that ran, judges the claims at the end, fails the run if one is not green."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from theory import evidence, ledger
+
+
+class _Recorder:
+    """Collects the outcomes of one test run and judges the claims by them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.outcomes: dict[str, ledger.Outcome] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        file, _, test = report.nodeid.partition("::")
+        if Path(file).parent.name not in ("theory", ""):
+            return
+        name = f"{Path(file).name}::{test.partition('[')[0]}"
+        before = self.outcomes.get(name, ledger.Outcome(True))
+        # The last phase's report has the notes, under xdist too.
+        notes: list[Any] = [v for k, v in report.user_properties if k == "evidence" and report.when == "teardown"]
+        self.outcomes[name] = ledger.Outcome(before.passed and report.passed, (*before.notes, *notes))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if not self._is_whole():
+            return
+        entries = ledger.judge(ledger.load(), self.outcomes)
+        if path := self.config.getoption("--ledger"):
+            ledger.write(entries, Path(path))
+        if session.exitstatus == 0 and not all(e.green for e in entries.values()):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if not self._is_whole():
+            return
+        entries = ledger.judge(ledger.load(), self.outcomes)
+        terminalreporter.section("claims of the paper")
+        counts = Counter(e.verdict for e in entries.values())
+        terminalreporter.write_line(", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+        for name, e in entries.items():
+            for problem in e.problems:
+                terminalreporter.write_line(f"{name} is not green: {problem}")
+
+    def _is_whole(self) -> bool:
+        """Whether this run was asked for all tests of the theory: only then is a test that did not run a fault."""
+        o = self.config.option
+        if o.collectonly or o.keyword or o.markexpr or o.deselect or getattr(o, "lf", False) or getattr(o, "ff", False):
+            return False
+        asked = (Path(self.config.invocation_params.dir, a) for a in self.config.args)
+        return any(p.is_dir() and ledger.HERE.is_relative_to(p.resolve()) for p in asked)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("theory")
+    group.addoption("--ledger", metavar="FILE", help="write the ledger of the paper's claims to this JSON file")
+    group.addoption("--thorough", action="store_true", help="100 times the instances of every claim")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    evidence.scale = 100 if config.getoption("--thorough") else 1
+    # Under xdist the workers' reports come to the controller.
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Recorder(config))
+
+
+@pytest.fixture(autouse=True)
+def _noted(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    evidence.notes.clear()
+    yield
+    for n in evidence.notes:
+        record_property("evidence", n)

@@ -1,0 +1,207 @@
+"""Checkers: what a test of a claim calls, and what it leaves on record.
+
+A statement is a predicate over one instance: True (it holds there), False (it does not), None (its guard is not met).
+A domain draws an instance from `pick(low, high)`, whole numbers from low to high, so that the same domain serves seeded
+random instances (`for_all`) and hypothesis' search for a smallest counterexample (`counterexample`).
+
+Every checker notes its strength and size; `theory/conftest.py` ties the notes to the test that ran. Only here is it
+said that something was proved, exact or sampled: a claim's file cannot.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import sympy
+import z3
+
+Pick = Callable[[int, int], int]
+Domain = Callable[[Pick], Any]
+Statement = Callable[[Any], bool | None]
+
+# Filled by the checkers of the running test, emptied by theory/conftest.py before each one.
+notes: list[dict[str, Any]] = []
+# Set by --thorough.
+scale = 1
+
+
+class Refuted(AssertionError):
+    """A statement that fails on an instance, which is shown."""
+
+
+class Vacuous(AssertionError):
+    """A statement whose guard was met too seldom for its test to mean anything."""
+
+
+def note(strength: str, size: str) -> None:
+    """Put on record how strong the running test is: proved, exact, sampled, or table (sums over printed numbers)."""
+    notes.append({"strength": strength, "size": size})
+
+
+def for_all(statement: Statement, domain: Domain, n: int = 1000, tries: int = 30) -> None:
+    """Check a statement on `n` random instances that meet its guard, exactly and from a fixed seed.
+
+    Raises:
+        Refuted: with the first instance on which it fails.
+        Vacuous: if `tries` times as many draws do not bring `n` instances that meet the guard.
+    """
+    n *= scale
+    rng = random.Random(getattr(statement, "__qualname__", "statement"))
+    met = 0
+    for _ in range(tries * n):
+        instance = domain(rng.randint)
+        truth = statement(instance)
+        if truth is None:
+            continue
+        if not truth:
+            raise Refuted(f"{_name(statement)} fails on {show(instance)} (instance {met + 1})")
+        met += 1
+        if met == n:
+            note("exact", f"{n:,} instances")
+            return
+    raise Vacuous(f"{_name(statement)}: the guard was met {met} times in {tries * n} draws, {n} were wanted")
+
+
+def twin(statement: Statement, domain: Domain, n: int = 1000) -> None:
+    """A false twin of a claim: `for_all`, the same checker, must refute it."""
+    try:
+        for_all(statement, domain, n)
+    except Refuted as refuted:
+        note("exact", f"refuted: {refuted}")
+        return
+    raise AssertionError(f"{_name(statement)} is a false twin, and was not refuted")
+
+
+def counterexample(statement: Statement, domain: Domain, pinned: Any, size: Callable[[Any], Any] | None = None) -> None:
+    """A literal claim is false: the pinned instance refutes it, and hypothesis finds no smaller one.
+
+    `size` orders instances; by default the largest denominator in them.
+    """
+    size = size or denominator
+    assert statement(pinned) is False, f"{_name(statement)} does not fail on the pinned {show(pinned)}"
+    found = find(lambda x: statement(x) is False, domain)
+    assert size(found) >= size(pinned), f"smaller than the pinned {show(pinned)}: {show(found)}"
+    note("exact", f"counterexample {show(pinned)}")
+
+
+def find(condition: Callable[[Any], bool], domain: Domain, examples: int = 2000) -> Any:
+    """The smallest instance that hypothesis finds to meet a condition; raises if it finds none."""
+
+    @st.composite
+    def instances(draw: st.DrawFn) -> Any:
+        return domain(lambda low, high: draw(st.integers(low, high)))
+
+    settings = hypothesis.settings(
+        max_examples=examples * scale,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    return hypothesis.find(instances(), condition, settings=settings)
+
+
+def sweep(error: Any, tolerance: Any, why: str) -> None:
+    """At least 100,000 float instances: each entry of `error` is at most `tolerance`, derived as `why` says.
+
+    Raises:
+        Refuted: naming the worst instance.
+        Vacuous: for fewer than 100,000 instances.
+    """
+    error, tolerance = np.broadcast_arrays(np.asarray(error, dtype=float), np.asarray(tolerance, dtype=float))
+    if error.size < 100_000:
+        raise Vacuous(f"a sweep needs 100,000 instances, got {error.size}")
+    # Not `error > tolerance`: a NaN must fail.
+    bad = ~(error <= tolerance)
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise Refuted(f"instance {at}: error {error.flat[at]:.3g} beyond {tolerance.flat[at]:.3g}; {bad.sum()} fail")
+    note("sampled", f"{error.size:,} instances, tolerance {tolerance.max():.1e}: {why}")
+
+
+def refuted_by_sweep(error: Any, tolerance: Any) -> None:
+    """A false twin of a sweep: `sweep`, the same checker, must refute it."""
+    try:
+        sweep(error, tolerance, "")
+    except Refuted as refuted:
+        note("exact", f"refuted: {refuted}")
+        return
+    raise AssertionError("a false twin was not refuted by the sweep")
+
+
+def proved(*negation: Any, size: str) -> None:
+    """z3 finds no counterexample: the constraints, which state the claim's negation, cannot be met.
+
+    Raises:
+        Refuted: with a model that meets them.
+    """
+    result, model = _solve(negation)
+    if result == z3.sat:
+        raise Refuted(f"counterexample: {model}")
+    assert result == z3.unsat, f"z3 gave no verdict: {result}"
+    note("proved", f"z3, {size}")
+
+
+def satisfiable(*constraints: Any) -> None:
+    """A false twin in z3: the twin's negation has a model."""
+    result, model = _solve(constraints)
+    assert result == z3.sat, f"a false twin was not refuted: {result}"
+    note("exact", f"refuted: {model}")
+
+
+def _solve(constraints: tuple[Any, ...]) -> tuple[Any, Any]:
+    solver = z3.Solver()
+    solver.set("timeout", 60_000)
+    solver.add(*constraints)
+    result = solver.check()
+    return result, solver.model() if result == z3.sat else None
+
+
+def identity(difference: Any, size: str) -> None:
+    """sympy simplifies every given expression to 0."""
+    expressions = difference if isinstance(difference, list | tuple) else [difference]
+    for expression in expressions:
+        left = sympy.simplify(expression)
+        if left != 0:
+            raise Refuted(f"not identically 0: {left}")
+    note("proved", f"sympy, {size}")
+
+
+def no_identity(difference: Any) -> None:
+    """A false twin of an identity: sympy leaves something that is not 0 at some point."""
+    left = sympy.simplify(difference)
+    symbols = sorted(left.free_symbols, key=str)
+    point = {s: sympy.Rational(1, i + 3) for i, s in enumerate(symbols)}
+    assert sympy.simplify(left.subs(point)) != 0, "a false twin is identically 0"
+    note("exact", f"refuted: {left} is not 0")
+
+
+def table(what: str) -> None:
+    """Put on record that the test is arithmetic on numbers that the paper prints."""
+    note("table", what)
+
+
+def denominator(instance: Any) -> int:
+    """The largest denominator in an instance: how large a counterexample is."""
+    if isinstance(instance, Fraction):
+        return instance.denominator
+    if isinstance(instance, list | tuple | np.ndarray):
+        return max((denominator(x) for x in instance), default=1)
+    return 1
+
+
+def show(instance: Any) -> str:
+    """An instance in short: Fractions as 1/3."""
+    if isinstance(instance, tuple | list | np.ndarray):
+        return "(" + ", ".join(show(x) for x in instance) + ")"
+    return str(instance)
+
+
+def _name(statement: Statement) -> str:
+    return getattr(statement, "__name__", "statement")

@@ -1,0 +1,168 @@
+"""What every function of this package asks of its arguments; each refusal names the argument.
+
+Exact arrays have dtype object and hold Fractions, float arrays have dtype float64; the two are never mixed in one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+# Rounding of a float sum of L probabilities is below L * 2**-53; this leaves room for ten million of them.
+SUM_TOLERANCE = 1e-9
+
+Array = np.ndarray
+Numbers = Sequence[Any] | np.ndarray
+
+
+def array(values: Numbers, name: str = "values") -> Array:
+    """Values as an exact array (Fractions) or a float64 one; whole numbers alone are exact.
+
+    Raises:
+        ValueError: for Fractions beside floats, for NaN or infinity, for anything that is no real number.
+    """
+    raw = np.asarray(values)
+    if raw.dtype.kind == "f":
+        out = raw.astype(np.float64)
+    elif raw.dtype.kind in "iub":
+        return _fractions(raw)
+    elif raw.dtype == object:
+        kinds = {_kind(x, name) for x in raw.flat}
+        if kinds == {"exact", "float"}:
+            raise ValueError(f"{name} mixes Fractions and floats: give all of one kind")
+        if kinds <= {"exact", "whole"}:
+            return _fractions(raw)
+        out = raw.astype(np.float64)
+    else:
+        raise ValueError(f"{name} must hold real numbers, got dtype {raw.dtype}")
+    if not np.isfinite(out).all():
+        raise ValueError(f"{name} holds NaN or infinity")
+    return out
+
+
+def _kind(x: object, name: str) -> str:
+    if isinstance(x, Fraction):
+        return "exact"
+    if isinstance(x, int | np.integer | np.bool_):
+        return "whole"
+    if isinstance(x, float | np.floating):
+        return "float"
+    raise ValueError(f"{name} must hold real numbers, got {x!r}")
+
+
+def _fractions(raw: Array) -> Array:
+    out = np.empty(raw.size, dtype=object)
+    out[:] = [x if isinstance(x, Fraction) else Fraction(int(x)) for x in raw.flat]
+    return out.reshape(raw.shape)
+
+
+def is_exact(x: Array) -> bool:
+    """Whether an array holds Fractions."""
+    return x.dtype == object
+
+
+def together(**arrays: Array) -> None:
+    """Refuse exact arrays beside float ones; arrays of zeros and ones go with either (use `like`).
+
+    Raises:
+        ValueError: naming the arguments.
+    """
+    exact = {name: is_exact(a) for name, a in arrays.items()}
+    if len(set(exact.values())) > 1:
+        names = " and ".join(sorted(exact))
+        raise ValueError(f"{names} mix exact and float: give all of one kind")
+
+
+def like(values: Numbers, reference: Array, name: str) -> Array:
+    """`values` in the kind of `reference`; whole numbers go with either kind.
+
+    Raises:
+        ValueError: for Fractions beside a float reference, or floats beside an exact one.
+    """
+    held = array(values, name)
+    if is_exact(held) and not is_exact(reference):
+        raw = np.asarray(values)
+        if raw.dtype.kind not in "iub" and any(isinstance(x, Fraction) for x in raw.flat):
+            raise ValueError(f"{name} is exact beside float probabilities: give all of one kind")
+        return held.astype(np.float64)
+    if is_exact(reference) and not is_exact(held):
+        raise ValueError(f"{name} is float beside exact probabilities: give all of one kind")
+    return held
+
+
+def simplex(values: Numbers, name: str = "pi", *, low: int = 2) -> Array:
+    """Probabilities on the last axis: at least `low` of them, none negative, their sum 1.
+
+    Exact sums must be 1; float sums may miss it by `SUM_TOLERANCE`.
+
+    Raises:
+        ValueError: naming the argument and what is wrong with it.
+    """
+    out = array(values, name)
+    if out.ndim == 0 or out.shape[-1] < low:
+        size = 0 if out.ndim == 0 else out.shape[-1]
+        raise ValueError(f"{name} needs at least {low} probabilities on its last axis, got {size}")
+    if (out < 0).any():
+        raise ValueError(f"{name} holds a negative probability")
+    total = out.sum(-1)
+    wrong = total != 1 if is_exact(out) else np.abs(total - 1) > SUM_TOLERANCE
+    if np.any(wrong):
+        first = np.atleast_1d(total)[np.atleast_1d(wrong)][0]
+        raise ValueError(f"{name} must sum to 1, got {first}")
+    return out
+
+
+def rewards(values: Numbers, pi: Array, name: str = "r") -> Array:
+    """One reward in [0, 1] a trajectory, in the kind of `pi`; 1 is a right answer, 0 a wrong one.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    out = like(values, pi, name)
+    if out.shape[-1:] != pi.shape[-1:]:
+        raise ValueError(f"{name} needs one reward for each of the {pi.shape[-1]} trajectories, got {out.shape[-1:]}")
+    if ((out < 0) | (out > 1)).any():
+        raise ValueError(f"{name} must lie in [0, 1]")
+    return out
+
+
+def unit(values: Numbers, pi: Array, name: str) -> Array:
+    """Numbers in [0, 1], one for each entry of `pi`'s last axis: as `rewards`, for probabilities of answers."""
+    return rewards(values, pi, name)
+
+
+def index(j: int, pi: Array, name: str = "j") -> int:
+    """A place on the last axis of `pi`, counted from 0.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if isinstance(j, bool) or not isinstance(j, int | np.integer) or not 0 <= j < pi.shape[-1]:
+        raise ValueError(f"{name} must be a whole number from 0 to {pi.shape[-1] - 1}, got {j!r}")
+    return int(j)
+
+
+def pair(j: int, k: int, pi: Array, names: tuple[str, str] = ("j", "k")) -> tuple[int, int]:
+    """Two different places on the last axis of `pi`.
+
+    Raises:
+        ValueError: if one is none, or both are the same.
+    """
+    a, b = index(j, pi, names[0]), index(k, pi, names[1])
+    if a == b:
+        raise ValueError(f"{names[0]} and {names[1]} must differ, both are {a}")
+    return a, b
+
+
+def above(x: Any, low: float, name: str) -> Any:
+    """A number greater than `low`.
+
+    Raises:
+        ValueError: otherwise, and for NaN.
+    """
+    if not x > low:
+        raise ValueError(f"{name} must be greater than {low}, got {x}")
+    return x
