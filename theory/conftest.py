@@ -1,4 +1,4 @@
-"""Ties what the checkers note to the tests that ran, judges the claims at the end, fails the run if one is not green."""
+"""Ties what the checkers note to the tests that ran, judges the claims at the end, fails a run with one not green."""
 
 from __future__ import annotations
 
