@@ -70,7 +70,7 @@ class Grade:
     extracted: str | None
 
 
-class UnparsableGold(ValueError):  # noqa: N818 - a name of the interface
+class UnparsableGold(ValueError):
     """A ground-truth answer that cannot be read as mathematics: no completion can be graded against it."""
 
 
