@@ -123,10 +123,11 @@ def _public(name: str) -> str:
 
 
 def push(folder: Path, repo: str) -> None:
-    """Push a dataset folder to the hub, private until its owner says otherwise.
+    """Push a dataset folder to a new or empty repository of the hub; a new one is private.
 
     Raises:
         ConnectionError: if the hub is not reached or refuses.
+        RecordError: if the repository holds files already; they stay as they are.
     """
     import httpx2  # what huggingface_hub speaks through, and lets through when there is no network
     from huggingface_hub import HfApi
@@ -134,8 +135,15 @@ def push(folder: Path, repo: str) -> None:
     api = HfApi()
     try:
         api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
-        api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset")
+        held = set(api.list_repo_files(repo, repo_type="dataset")) - {".gitattributes"}
+        if not held:
+            api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset")
     except (OSError, ValueError, httpx2.HTTPError) as error:
         raise ConnectionError(
             f"{folder} is not pushed to {repo}: {error}; mend that and give the same command"
         ) from error
+    if held:
+        raise RecordError(
+            f"{folder} is not pushed to {repo}, which holds {', '.join(sorted(held)[:3])} already; name another "
+            "repository, or delete what is there"
+        )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 import huggingface_hub
@@ -226,3 +228,43 @@ def test_a_push_that_fails_says_so(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     with pytest.raises(ConnectionError, match=f"out is not pushed to {repo}: .*({message}).*give the same command"):
         push(folder, repo)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of a hub as answers that a repository exists and holds a README."""
+
+    asked: ClassVar[list[str]] = []
+
+    def _answer(self, content: object) -> None:
+        self.asked.append(f"{self.command} {self.path}")
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self._answer({"url": f"http://127.0.0.1:{self.server.server_port}/datasets/me/mine"})
+
+    def do_GET(self) -> None:
+        self._answer([{"type": "file", "path": "README.md", "size": 1, "oid": "0"}])
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_a_push_leaves_a_filled_repository_alone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_dataset(run, tmp_path / "out")
+    with HTTPServer(("127.0.0.1", 0), Hub) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{hub.server_port}")
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        with pytest.raises(RecordError, match=r"out is not pushed to me/mine, which holds README\.md already"):
+            push(folder, "me/mine")
+        hub.shutdown()
+    assert [request.split("?")[0] for request in Hub.asked] == [
+        "POST /api/repos/create",
+        "GET /api/datasets/me/mine/tree/main",
+    ]

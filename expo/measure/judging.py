@@ -52,6 +52,7 @@ def judge(run: Run, model: str, base_url: str | None, problems: int | None, *, p
     return (
         f"{model}: self-explanation wins {s.win_rate.rate:.2f} [{s.win_rate.low:.2f}, {s.win_rate.high:.2f}] "
         f"over {s.win_rate.problems} problems (wins {s.win_rate.wins}, ties or disagreement {s.win_rate.ties}, "
-        f"losses {s.win_rate.losses}); the order changed the vote in {s.disagreement:.2f}; "
+        f"losses {s.win_rate.losses}); the order changed the vote in {s.disagreement:.2f}, "
+        f"{s.a_share:.2f} of the decided votes went to the text shown first; "
         f"{s.unparsed} of {s.votes} votes unparsed, {s.failed} failed\nvotes: {run.path('votes.parquet')}"
     )

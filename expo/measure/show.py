@@ -13,7 +13,7 @@ NAMES = {
     "own": "own CoT c",
     "explanation": "self-explanation c~",
     "expert": "expert CoT c_E",
-    "own_correct": "own correct rollout",
+    "own_correct": "own correct CoT",
     "wrong_explanation": "explanation of a wrong answer",
     "nonsense": "nonsense prefix",
 }

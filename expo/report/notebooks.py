@@ -81,9 +81,15 @@ def _kernel() -> AsyncKernelManager:
     class OnlyThis(KernelSpecManager):
         def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
             module = ["-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-            return KernelSpec(argv=[sys.executable, *module], display_name=kernel_name, language="python")
+            return KernelSpec(
+                argv=[sys.executable, *module],
+                display_name=kernel_name,
+                language="python",
+                metadata={"supported_encryption": ["curve"]},
+            )
 
-    return AsyncKernelManager(kernel_spec_manager=OnlyThis())
+    # What a notebook shows passes over a local port, which others on the machine could listen at.
+    return AsyncKernelManager(kernel_spec_manager=OnlyThis(), transport_encryption="auto")
 
 
 def _environment(runs: Path, figures: Path) -> dict[str, str]:
