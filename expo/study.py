@@ -12,7 +12,7 @@ import yaml
 from expo.measure.recipe import MeasureRecipe
 
 # Studies whose figures the project shows; their artefacts have labels of their own.
-SHOWN = ("tiny", "gsm8k")
+SHOWN = ("tiny", "gsm8k", "theory")
 STUDIES = Path(__file__).parent / "recipes" / "studies"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 _FIELDS = ("description", "notebooks", "defaults", "runs")
@@ -57,11 +57,11 @@ def load_study(name: str) -> Study:
     held = _mapping(path, "the file", held)
     if unknown := sorted(str(key) for key in set(held) - set(_FIELDS)):
         raise StudyError(f"{path}: no field {', '.join(unknown)}; the fields are {', '.join(_FIELDS)}")
-    if not (runs := _mapping(path, "runs", held.get("runs"))):
-        raise StudyError(f"{path}: runs: name at least one run, with its recipe's fields")
-    notebooks = held.get("notebooks", [])
+    runs, notebooks = _mapping(path, "runs", held.get("runs")), held.get("notebooks", [])
     if not isinstance(notebooks, list):
         raise StudyError(f"{path}: notebooks must be a list of names, got {notebooks!r}")
+    if not runs and not notebooks:
+        raise StudyError(f"{path}: runs: name at least one run, with its recipe's fields, or a notebook")
     defaults = _mapping(path, "defaults", held.get("defaults"))
     return Study(
         name=path.stem,

@@ -46,13 +46,17 @@ class ClaimError(ValueError):
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim. `where` is a place in the paper, or 'beyond the paper'; `tests` maps a role to names file::test."""
+    """One claim. `where` is a place in the paper, or 'beyond the paper'; `tests` maps a role to names file::test.
+
+    `area` is the claim's file, without the number that orders the files.
+    """
 
     id: str
     where: str
     statement: str
     expected: str
     tests: Mapping[str, tuple[str, ...]]
+    area: str = ""
     reading: str = ""
     assumes: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
@@ -107,7 +111,7 @@ def load(folder: Path = CLAIMS) -> dict[str, Claim]:
         except yaml.YAMLError as error:
             raise ClaimError(f"{path.name}: not YAML: {error}") from error
         for entry in held if isinstance(held, list) else [held]:
-            claim = _claim(path.name, entry)
+            claim = _claim(path, entry)
             if claim.id in claims:
                 raise ClaimError(f"{path.name}: {claim.id} stands twice")
             claims[claim.id] = claim
@@ -118,10 +122,11 @@ def load(folder: Path = CLAIMS) -> dict[str, Claim]:
     return claims
 
 
-def _claim(file: str, held: Any) -> Claim:
+def _claim(path: Path, held: Any) -> Claim:
+    file = path.name
     if not isinstance(held, dict):
         raise ClaimError(f"{file}: each claim must be a mapping, got {held!r}")
-    known = set(Claim.__dataclass_fields__)
+    known = set(Claim.__dataclass_fields__) - {"area"}
     name = f"{file}: {held.get('id', '?')}"
     if unknown := sorted(set(held) - known):
         raise ClaimError(f"{name}: no field {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
@@ -144,7 +149,8 @@ def _claim(file: str, held: Any) -> Claim:
     if tests.get("refutes") and not held.get("counterexample"):
         raise ClaimError(f"{name}: is refuted without its counterexample in words")
     lists = {k: tuple(map(str, held[k])) for k in ("assumes", "uses") if k in held}
-    return Claim(**{**held, **lists, "id": str(held["id"]), "tests": tests})
+    area = path.stem.lstrip("0123456789_").replace("_", " ")
+    return Claim(**{**held, **lists, "id": str(held["id"]), "tests": tests, "area": area})
 
 
 def _ordered(claims: Mapping[str, Claim]) -> list[str]:
@@ -192,19 +198,17 @@ def _verdict(claim: Claim, outcomes: Mapping[str, Outcome]) -> tuple[str, tuple[
     twins = len(claim.tests.get("twins", ()))
     evidence = (*dict.fromkeys(shown), *([f"{twins} false twin{'s' * (twins > 1)} refuted"] if twins else []))
     holds, refutes, amended = (bool(claim.tests.get(role)) for role in ("holds", "refutes", "amended"))
-    if refutes and any(n["strength"] == "table" for n in notes("refutes")) and not amended:
-        return "contradicted by the paper's own table", evidence
-    if refutes and amended:
+    if amended:
         return AMENDMENTS[claim.amendment], evidence
+    if refutes and any(n["strength"] == "table" for n in notes("refutes")):
+        return "contradicted by the paper's own table", evidence
     if holds and refutes:
         return "ambiguous by reading", evidence
     if refutes:
         return "refuted", evidence
-    # The weakest of its tests bounds a claim that rests on several sampled parts only where nothing stronger was shown.
-    found = {n["strength"] for n in notes("holds") + notes("amended")}
+    found = {n["strength"] for n in notes("holds")}
     strongest = next((s for s in STRENGTHS if s in found), "undecided")
-    if amended:
-        return AMENDMENTS[claim.amendment], evidence
+    # Sums over printed numbers are exact.
     return ("exact" if strongest == "table" else strongest), evidence
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import pandas as pd
@@ -38,7 +36,7 @@ def draw_table1(group: Group, out: Path | str) -> Artefact:
         readings.append(read_table1(record, found))
     head = [f"# Table 1, measured: {group.label}{' (toy)' if group.is_toy else ''}", _LEGEND]
     if group.is_toy:
-        head.append(f"**{TOY}** {_bases()}".rstrip())
+        head.append(f"**{TOY}**")
     text = "\n\n".join([*head, *blocks]) + "\n"
     numbers = pd.concat(frames, ignore_index=True)
     reading = "\n\n".join(readings)
@@ -203,15 +201,6 @@ def _counts(record: Record) -> list[str]:
         "",
         "The last columns grade the answer that the sampled text itself gave, before `a*` took its place.",
     ]
-
-
-def _bases() -> str:
-    """How many pretraining seeds of the toy were accepted, if bases are shipped."""
-    # `expo.policies.tiny.ledger` reads the same file, but brings torch along: seconds for a line of text.
-    shipped = resources.files("expo") / "policies" / "bases" / "ledger.json"
-    if not shipped.is_file():
-        return ""
-    return f"Pretraining of its bases: {json.loads(shipped.read_text(encoding='utf-8'))['accepted']}."
 
 
 def _unit(c: Comparison) -> str:
