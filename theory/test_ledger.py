@@ -1,0 +1,168 @@
+"""The ledger: what is no claim is refused, and no verdict is better than its tests."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from theory import ledger
+from theory.ledger import Claim, ClaimError, Outcome, judge, load
+
+EXACT, PROVED, TABLE = ({"strength": s, "size": "1"} for s in ("exact", "proved", "table"))
+PASSED = Outcome(True, (EXACT,))
+
+HOLDS = """
+- id: A
+  where: line 1
+  statement: one
+  expected: exact
+  tests: {holds: ["t.py::a"], twins: ["t.py::b"]}
+"""
+
+
+def claim(**changes: object) -> Claim:
+    base = Claim("A", "line 1", "one", "exact", {"holds": ("t.py::a",), "twins": ("t.py::b",)})
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def verdict(of: Claim, **outcomes: Outcome) -> tuple[str, tuple[str, ...]]:
+    entry = judge({of.id: of}, {f"t.py::{name}": o for name, o in outcomes.items()})[of.id]
+    return entry.verdict, entry.problems
+
+
+def test_every_named_test_exists_and_every_test_of_a_claim_is_named_once() -> None:
+    here = {p.name: p for p in ledger.HERE.glob("test_*.py")}
+    for c in load().values():
+        assert len(set(c.all_tests)) == len(c.all_tests), c.id
+        for name in c.all_tests:
+            file, _, function = name.partition("::")
+            assert file in here, f"{c.id}: {name}"
+            names = {n.name for n in ast.parse(here[file].read_text()).body if isinstance(n, ast.FunctionDef)}
+            assert function in names, f"{c.id}: {name}"
+
+
+def test_a_claim_is_as_strong_as_its_tests() -> None:
+    assert verdict(claim(), a=PASSED, b=PASSED) == ("exact", ())
+    assert verdict(claim(expected="proved"), a=Outcome(True, (EXACT, PROVED)), b=PASSED) == ("proved", ())
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "problem"),
+    [
+        ({"a": PASSED}, "t.py::b did not run"),
+        ({"a": PASSED, "b": Outcome(False, (EXACT,))}, "t.py::b failed"),
+        ({"a": Outcome(True), "b": PASSED}, "t.py::a left no evidence"),
+        ({"a": Outcome(True, (PROVED,)), "b": PASSED}, "expected 'exact', the tests show 'proved'"),
+    ],
+)
+def test_a_fault_makes_a_claim_undecided(outcomes: dict[str, Outcome], problem: str) -> None:
+    assert verdict(claim(), **outcomes) == ("undecided", (problem,))
+
+
+def test_what_rests_on_a_fault_is_not_green() -> None:
+    claims = {"A": claim(), "B": claim(id="B", uses=("A",)), "C": claim(id="C", uses=("B",))}
+    sound = judge(claims, {"t.py::a": PASSED, "t.py::b": PASSED})
+    assert all(e.green for e in sound.values())
+    broken = judge({**claims, "A": claim(expected="proved")}, {"t.py::a": PASSED, "t.py::b": PASSED})
+    assert [e.green for e in broken.values()] == [False, False, False]
+    assert broken["C"].problems == ("uses B, which is not green",)
+
+
+@pytest.mark.parametrize(
+    ("roles", "amendment", "note", "expected"),
+    [
+        (("refutes",), "", EXACT, "refuted"),
+        (("refutes",), "", TABLE, "contradicted by the paper's own table"),
+        (("holds", "refutes"), "", EXACT, "ambiguous by reading"),
+        (("refutes", "amended"), "reading", EXACT, "ambiguous by reading"),
+        (("refutes", "amended"), "first order", EXACT, "first order only"),
+        (("refutes", "amended"), "assumption", EXACT, "holds under an added assumption"),
+        (("refutes", "amended"), "correction", EXACT, "refuted"),
+        (("holds",), "", TABLE, "exact"),
+    ],
+)
+def test_roles_decide_the_verdict(roles: tuple[str, ...], amendment: str, note: dict[str, str], expected: str) -> None:
+    held = claim(tests={role: (f"t.py::{role}",) for role in roles}, amendment=amendment, expected=expected)
+    assert verdict(held, **{role: Outcome(True, (note,)) for role in roles}) == (expected, ())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("statement: one", "statment: one", "no field statment"),
+        ("  statement: one\n", "", "field statement is missing"),
+        ("expected: exact", "expected: true", "expected must be one of"),
+        ('{holds: ["t.py::a"], twins: ["t.py::b"]}', "{}", "names no test"),
+        (', twins: ["t.py::b"]', "", "no false twin"),
+        ("holds:", "proves:", "no role proves"),
+        ("holds:", "refutes:", "without its counterexample"),
+        ("holds:", "amended:", "come together"),
+        ("expected: exact", "expected: exact\n  uses: [Z]", "uses Z, which no file states"),
+        ("expected: exact", "expected: exact\n  uses: [A]", "A uses A: a circle"),
+        ("- id: A", "- id: [", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_claim_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in HOLDS
+    (tmp_path / "a.yaml").write_text(HOLDS.replace(old, new, 1))
+    with pytest.raises(ClaimError, match=message):
+        load(tmp_path)
+
+
+def test_a_claim_stands_once(tmp_path: Path) -> None:
+    (tmp_path / "1_first_area.yaml").write_text(HOLDS)
+    assert load(tmp_path)["A"].area == "first area"
+    (tmp_path / "2.yaml").write_text(HOLDS)
+    with pytest.raises(ClaimError, match="A stands twice"):
+        load(tmp_path)
+
+
+def test_a_ledger_is_read_as_it_was_written(tmp_path: Path) -> None:
+    claims = load()
+    entries = judge(claims, {name: PASSED for c in claims.values() for name in c.all_tests})
+    ledger.write(entries, tmp_path / "ledger.json")
+    assert ledger.read(tmp_path / "ledger.json") == entries
+
+
+RUN = """
+def test_a() -> None:
+    from theory import evidence
+    evidence.for_all(lambda x: {truth}, lambda pick: pick(0, 1), 10)
+"""
+
+
+@pytest.mark.parametrize(("truth", "code"), [("True", 0), ("x == 0", 1)])
+def test_a_run_fails_with_a_claim_that_is_not_green(tmp_path: Path, truth: str, code: int) -> None:
+    # The claim is refuted by no test: only what the checkers note can turn it green.
+    folder = tmp_path / "theory"
+    (folder / "claims").mkdir(parents=True)
+    for name in ("__init__.py", "conftest.py", "ledger.py", "evidence.py"):
+        (folder / name).write_text((ledger.HERE / name).read_text())
+    (folder / "test_t.py").write_text(RUN.format(truth=truth))
+    (folder / "claims" / "a.yaml").write_text(re.sub(r"t\.py::[ab]", "test_t.py::test_a", HOLDS))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "theory", "--ledger=ledger.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout
+    assert ("A is not green: test_t.py::test_a failed" in done.stdout) == bool(code)
+    assert (tmp_path / "ledger.json").exists()
+
+
+def test_importing_the_theory_brings_no_torch_no_toolkit_and_no_test_tools() -> None:
+    program = "import sys, theory, theory.inputs, theory.policies, theory.improvement; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ledger.HERE.parent, capture_output=True, text=True, check=True
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "numpy" in loaded
+    assert not loaded & {"torch", "expo", "pytest", "hypothesis", "sympy", "z3", "scipy", "yaml"}
