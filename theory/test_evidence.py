@@ -24,7 +24,12 @@ def below_two(x: Any) -> bool:
 
 def test_for_all_counts_and_notes_its_instances() -> None:
     seen = []
-    evidence.for_all(lambda x: seen.append(x) is None, halves, 50)
+
+    def statement(x: Any) -> bool:
+        seen.append(x)
+        return True
+
+    evidence.for_all(statement, halves, 50)
     assert len(seen) == 50
     assert evidence.notes == [{"strength": "exact", "size": "50 instances"}]
 

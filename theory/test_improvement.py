@@ -1,28 +1,94 @@
-"""Section 3.2: Eqs 1 to 6."""
+"""Section 3.2: the objective (Eq 1), its gradient (Eqs 3 and 4), its two terms (Eq 6), and what the gain ranks."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import sympy
 
 from theory import improvement
-from theory.domains import bits, gradients, point
-from theory.evidence import Pick, for_all, identity, no_identity, twin
-from theory.policies import softmax
+from theory.domains import bits, gradients, point, twelfths
+from theory.evidence import Pick, Statement, for_all, identity, no_identity, twin
+from theory.policies import factorised, softmax
 
 
 def sample(pick: Pick) -> Any:
     """(pi, r, j): a policy, rewards, a sample."""
-    pi = point(pick, 2, 6)
+    pi = point(pick, 2, 5)
     return pi, bits(pick, len(pi)), pick(0, len(pi) - 1)
+
+
+def graded_sample(pick: Pick) -> Any:
+    """As `sample`, with rewards between 0 and 1."""
+    pi = point(pick, 2, 5)
+    return pi, twelfths(pick, len(pi)), pick(0, len(pi) - 1)
 
 
 def sample_of_any_softmax(pick: Pick) -> Any:
     """(pi, logit gradients, r, j): the logits may depend on the parameters in any way."""
     pi, r, j = sample(pick)
     return pi, gradients(pick, len(pi)), r, j
+
+
+def two_samples(pick: Pick) -> Any:
+    """(pi, r, j, k), j and k different."""
+    pi, r, j = sample(pick)
+    return pi, r, j, (j + pick(1, len(pi) - 1)) % len(pi)
+
+
+# Eq 1
+
+
+def asked(pick: Pick) -> Any:
+    """(P(q, a*), chance of each answer to each question): every question has one right answer."""
+    questions = point(pick, 1, 3)
+    right = [pick(0, 2) for _ in questions]
+    law = tuple(tuple(p if a == k else Fraction(0) for a in range(3)) for p, k in zip(questions, right, strict=True))
+    return law, tuple(point(pick, 3, 3) for _ in questions)
+
+
+def asked_with_two_answers(pick: Pick) -> Any:
+    """As `asked`, with two right answers to the first question."""
+    law, chance = asked(pick)
+    half = sum(law[0], Fraction(0)) / 2
+    return ((half, half, Fraction(0)), *law[1:]), chance
+
+
+def answer_may_be_dropped(instance: Any) -> bool:
+    """The mean over pairs (q, a*) is the mean over questions, each with the first answer that counts as right."""
+    law, chance = instance
+    pairs = sum(x * y for row, c in zip(law, chance, strict=True) for x, y in zip(row, c, strict=True))
+    right = [next(a for a, x in enumerate(row) if x) for row in law]
+    return bool(pairs == sum(sum(row) * c[a] for row, c, a in zip(law, chance, right, strict=True)))
+
+
+def value_by_cot(instance: Any) -> bool:
+    """J summed over pairs (CoT, answer) is J summed over CoTs."""
+    policy = factorised(*instance)
+    return bool(policy.joint.value(policy.joint_rewards) == policy.value)
+
+
+def cots(pick: Pick) -> Any:
+    """(prior, answers): 2 or 3 CoTs, 3 answers each."""
+    prior = point(pick, 2, 3)
+    return prior, tuple(point(pick, 3, 3) for _ in prior)
+
+
+def test_eq1_answer_dropped() -> None:
+    for_all(answer_may_be_dropped, asked)
+
+
+def test_eq1_by_cot() -> None:
+    for_all(value_by_cot, cots)
+
+
+def test_eq1_twin_two_answers() -> None:
+    twin(answer_may_be_dropped, asked_with_two_answers)
+
+
+# Eqs 3 and 4
 
 
 def eq3_error(sign: int) -> list[sympy.Expr]:
@@ -42,37 +108,258 @@ def test_eq3_twin_other_sign() -> None:
     no_identity(eq3_error(-1)[0])
 
 
+def questions(pick: Pick) -> Any:
+    """(P(q), one (pi, logit gradients, r) a question, a direction g): both questions share the parameters."""
+    chance = point(pick, 2, 2)
+    return chance, [sample_of_any_softmax(pick)[:3] for _ in chance], tuple(pick(-3, 3) for _ in range(3))
+
+
+def slope(pi: Any, z: Any, r: Any, g: Any) -> Fraction:
+    """dJ/dt for parameters theta + t g, from pi_l (1 + t <grad z_l, g>) over its sum, to first order in t."""
+    u = [sum(a * b for a, b in zip(row, g, strict=True)) for row in z]
+    mean = sum(p * x for p, x in zip(pi, u, strict=True))
+    return sum((p * x * (y - mean) for p, x, y in zip(pi, r, u, strict=True)), Fraction(0))
+
+
+def eq4(chance_counts: bool) -> Statement:
+    """The slope of J along g is the sum over all q, c, a of P(q) pi r <g, s>."""
+
+    def statement(instance: Any) -> bool:
+        chance, held, g = instance
+        left = sum(p * slope(pi, z, r, g) for p, (pi, z, r) in zip(chance, held, strict=True))
+        right = Fraction(0)
+        for p, (pi, z, r) in zip(chance, held, strict=True):
+            inner = (softmax(pi, z).scores * np.array(g, dtype=object)).sum(-1)
+            right += (p if chance_counts else 1) * sum(a * b * c for a, b, c in zip(pi, r, inner, strict=True))
+        return left == right
+
+    return statement
+
+
+def test_eq4_sum() -> None:
+    for_all(eq4(chance_counts=True), questions)
+
+
+def test_eq4_twin_without_the_chance_of_a_question() -> None:
+    twin(eq4(chance_counts=False), questions)
+
+
+# Eq 6
+
+
 def splits(instance: Any) -> bool:
     """Eq 6: T1 + T2 is the gain, for any logit gradients."""
     pi, z, r, j = instance
     policy = softmax(pi, z)
-    return improvement.t1(policy, r, j) + improvement.t2(policy, r, j) == policy.gain(r, j)
+    return bool(improvement.t1(policy, r, j) + improvement.t2(policy, r, j) == policy.gain(r, j))
 
 
 def splits_without_reward(instance: Any) -> bool:
     """Eq 6 with T1's reward left out."""
     pi, z, r, j = instance
-    return splits((pi, z, r, j)) and improvement.t1(softmax(pi, z), np.ones(len(pi), int), j) == (
-        improvement.t1(softmax(pi, z), r, j)
+    policy = softmax(pi, z)
+    return bool(improvement.t1(policy, (1,) * len(pi), j) + improvement.t2(policy, r, j) == policy.gain(r, j))
+
+
+def closed_form(instance: Any) -> bool:
+    """The closed forms of T1, T2 and the gain agree with sums over trajectories, tabular, rewards in [0, 1]."""
+    pi, r, j = instance
+    policy = softmax(pi)
+    return bool(
+        improvement.tabular_t1(pi, r, j) == improvement.t1(policy, r, j)
+        and improvement.tabular_t2(pi, r, j) == improvement.t2(policy, r, j)
+        and improvement.tabular_gain(pi, r, j) == policy.gain(r, j)
     )
+
+
+def closed_form_of_sums(instance: Any) -> bool:
+    """T1 and T2 from p, S2_S and S2_F alone agree with sums over trajectories."""
+    pi, r, j = instance
+    p = sum(x * y for x, y in zip(pi, r, strict=True))
+    right = sum(x * x * y for x, y in zip(pi, r, strict=True))
+    wrong = sum(x * x * (1 - y) for x, y in zip(pi, r, strict=True))
+    first, second = improvement.from_sums(pi[j], r[j], p, right, wrong)
+    policy = softmax(pi)
+    return bool(first == improvement.t1(policy, r, j) and second == improvement.t2(policy, r, j))
+
+
+def crosses(shared: bool) -> Statement:
+    """Scores of two questions have inner product 0; each question has a table of its own unless `shared`."""
+
+    def statement(instance: Any) -> bool:
+        pi, other = instance
+        n, m = len(pi), len(other)
+        table = np.eye(n + m, dtype=int)
+        first = softmax(pi, np.array([[Fraction(int(x)) for x in row] for row in table[:n]], dtype=object))
+        rows = table[:m] if shared else table[n:]
+        second = softmax(other, np.array([[Fraction(int(x)) for x in row] for row in rows], dtype=object))
+        return bool((first.scores @ second.scores.T == 0).all())
+
+    return statement
+
+
+def two_policies(pick: Pick) -> Any:
+    """Two questions' policies."""
+    return point(pick, 2, 3), point(pick, 2, 3)
 
 
 def test_eq6_splits_the_gain() -> None:
     for_all(splits, sample_of_any_softmax)
 
 
+def test_eq6_closed_forms() -> None:
+    for_all(closed_form, graded_sample)
+
+
+def test_eq6_closed_forms_of_sums() -> None:
+    for_all(closed_form_of_sums, sample)
+
+
+def test_eq6_nothing_across_questions() -> None:
+    for_all(crosses(shared=False), two_policies)
+
+
 def test_eq6_twin_without_reward() -> None:
     twin(splits_without_reward, sample_of_any_softmax)
 
 
-def closed_form(instance: Any) -> bool:
-    """The closed forms of T1 and of the gain agree with sums over trajectories, tabular."""
-    pi, r, j = instance
-    policy = softmax(pi)
-    return improvement.tabular_t1(pi, r, j) == improvement.t1(policy, r, j) and (
-        improvement.tabular_gain(pi, r, j) == policy.gain(r, j)
-    )
+def test_eq6_twin_shared_table() -> None:
+    twin(crosses(shared=True), two_policies)
 
 
-def test_eq6_closed_forms() -> None:
-    for_all(closed_form, sample)
+# What a gain's sign and order are worth
+
+
+def positive_iff(factor: int) -> Statement:
+    """A right sample's gain is positive if and only if pi_j > S2_S - `factor` p / (1 - p) S2_F."""
+
+    def statement(instance: Any) -> bool | None:
+        pi, r, j = instance
+        if not r[j] or all(r):
+            return None
+        p = sum(x for x, y in zip(pi, r, strict=True) if y)
+        right = sum(x * x for x, y in zip(pi, r, strict=True) if y)
+        wrong = sum(x * x for x, y in zip(pi, r, strict=True) if not y)
+        return bool((improvement.tabular_gain(pi, r, j) > 0) == (pi[j] > right - factor * p / (1 - p) * wrong))
+
+    return statement
+
+
+def test_sign_of_the_gain() -> None:
+    for_all(positive_iff(1), sample)
+
+
+def test_sign_twin_without_the_wrong_samples() -> None:
+    twin(positive_iff(0), sample)
+
+
+def average(squared: bool) -> Statement:
+    """The mean gain of right samples drawn from the policy is |grad J|^2 / p, for any logit gradients."""
+
+    def statement(instance: Any) -> bool | None:
+        pi, z, r, _ = instance
+        p = sum(x for x, y in zip(pi, r, strict=True) if y)
+        if not p:
+            return None
+        policy = softmax(pi, z)
+        mean = sum(pi[j] / p * policy.gain(r, j) for j in range(len(pi)) if r[j])
+        g = policy.gradient(r)
+        return bool(mean == (g * g).sum() / (p if squared else 1))
+
+    return statement
+
+
+def test_average_gain_on_policy() -> None:
+    for_all(average(squared=True), sample_of_any_softmax)
+
+
+def test_average_gain_twin_without_p() -> None:
+    twin(average(squared=False), sample_of_any_softmax)
+
+
+def relative(sign: int) -> Statement:
+    """Of two samples with the same reward r the gains differ by (r - p)(pi_j - pi_k)."""
+
+    def statement(instance: Any) -> bool | None:
+        pi, r, j, k = instance
+        if r[j] != r[k]:
+            return None
+        p = sum(x for x, y in zip(pi, r, strict=True) if y)
+        difference = improvement.tabular_gain(pi, r, j) - improvement.tabular_gain(pi, r, k)
+        return bool(difference == sign * (r[j] - p) * (pi[j] - pi[k]))
+
+    return statement
+
+
+def contrastive(sign: int) -> Statement:
+    """Weight 1 on a right sample j and -1 on a wrong one k gain (1 - p) pi_j + p pi_k, which is positive."""
+
+    def statement(instance: Any) -> bool | None:
+        pi, r, j, k = instance
+        if not r[j] > r[k]:
+            return None
+        p = sum(x for x, y in zip(pi, r, strict=True) if y)
+        gain = improvement.tabular_gain(pi, r, j) + sign * improvement.tabular_gain(pi, r, k)
+        return bool(gain == (1 - p) * pi[j] + p * pi[k] and gain > 0)
+
+    return statement
+
+
+def contrastive_step(instance: Any) -> bool | None:
+    """Odds of a right sample times `factor` > 1, of a wrong one divided by it: J rises, whatever the factor."""
+    (pi, r, j, k), factor = instance
+    if not r[j] > r[k]:
+        return None
+    scale = [factor if i == j else 1 / factor if i == k else 1 for i in range(len(pi))]
+    moved = [p * s for p, s in zip(pi, scale, strict=True)]
+    new = sum(m for m, y in zip(moved, r, strict=True) if y) / sum(moved)
+    return bool(new > sum(p for p, y in zip(pi, r, strict=True) if y))
+
+
+def weighted_batch(pick: Pick) -> Any:
+    """(pi, r, w): any whole weights on all trajectories."""
+    pi, r, _ = sample(pick)
+    return pi, r, tuple(pick(-3, 3) for _ in pi)
+
+
+def zero_sum(instance: Any) -> bool:
+    """Weights that sum to 0 gain sum_i w_i pi_i (r_i - p), at least 0 if w_i (r_i - p) >= 0 for all."""
+    pi, r, w = instance
+    p = sum(x for x, y in zip(pi, r, strict=True) if y)
+    gain = sum(x * improvement.tabular_gain(pi, r, j) for j, x in enumerate(w))
+    signed = all(x * (y - p) >= 0 for x, y in zip(w, r, strict=True))
+    return bool(gain == sum(x * a * (y - p) for x, a, y in zip(w, pi, r, strict=True)) and (gain >= 0 or not signed))
+
+
+def zero_sum_batch(pick: Pick) -> Any:
+    """As `weighted_batch`, the last weight so that they sum to 0."""
+    pi, r, w = weighted_batch(pick)
+    return pi, r, (*w[:-1], -sum(w[:-1]))
+
+
+def test_relative_gain() -> None:
+    for_all(relative(1), two_samples)
+
+
+def test_contrastive_gain() -> None:
+    for_all(contrastive(-1), two_samples)
+
+
+def test_contrastive_step_of_any_size() -> None:
+    for_all(contrastive_step, lambda pick: (two_samples(pick), 1 + Fraction(pick(1, 400), 20)))
+
+
+def test_zero_sum_gain() -> None:
+    for_all(zero_sum, zero_sum_batch)
+
+
+def test_relative_twin_other_sign() -> None:
+    twin(relative(-1), two_samples)
+
+
+def test_contrastive_twin_both_up() -> None:
+    twin(contrastive(1), two_samples)
+
+
+def test_zero_sum_twin_any_weights() -> None:
+    twin(zero_sum, weighted_batch)

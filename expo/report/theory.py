@@ -211,7 +211,7 @@ def draw_arrows(out: Path | str) -> Artefact:
         )
         figure, (row,) = sheet(1, 2, 3.4, "Appendix B: pushing one logit is not a gradient step", notes, False)
         for axes, (kind, change) in zip(row, (("logit push", push), ("gradient step", step)), strict=True):
-            _arrows(axes, grid, change, (change[:, 1:] > 1e-12).any(-1))
+            _arrows(axes, grid, change, np.any(change[:, 1:] > 1e-12, axis=-1))
             axes.set_title(kind)
     reading = (
         "A push of one logit lowers every other probability. The gradient step that training takes does not: in "

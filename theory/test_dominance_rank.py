@@ -1,0 +1,148 @@
+"""Lines 116 to 124: does the gain follow pi_j?"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import sympy
+
+from theory import improvement
+from theory.domains import bits, point
+from theory.evidence import Pick, Statement, counterexample, for_all, identity, no_identity, twin
+from theory.test_dominance import skewed
+
+
+def minimal(instance: Any) -> bool:
+    """Literal: the gain scales with pi_j: at most 2 pi_j, since |s_j|^2 <= 2."""
+    pi, r, j = instance
+    return bool(abs(improvement.tabular_gain(pi, r, j)) <= 2 * pi[j])
+
+
+def vanishes(instance: Any) -> bool:
+    """Literal: the gain of a right sample tends to 0 with pi_j (others in fixed proportion)."""
+    pi, r = instance
+    return bool(improvement.tabular_gain((Fraction(0), *pi), (1, *r), 0) == 0)
+
+
+def others(pick: Pick) -> Any:
+    """(pi, r) of the other trajectories."""
+    pi = point(pick, 2, 4, 6)
+    return pi, bits(pick, len(pi))
+
+
+def tends_to(factor: int) -> Statement:
+    """That limit is p (1 - p) [(1 - p) m_F - factor p m_S], m_F and m_S the odds that two wrong (right) ones agree."""
+
+    def statement(instance: Any) -> bool | None:
+        pi, r = instance
+        p = sum(x for x, y in zip(pi, r, strict=True) if y)
+        if p in (0, 1):
+            return None
+        right = sum((x / p) ** 2 for x, y in zip(pi, r, strict=True) if y)
+        wrong = sum((x / (1 - p)) ** 2 for x, y in zip(pi, r, strict=True) if not y)
+        gain = improvement.tabular_gain((Fraction(0), *pi), (1, *r), 0)
+        return bool(gain == p * (1 - p) * ((1 - p) * wrong - factor * p * right))
+
+    return statement
+
+
+def test_unlikely_sample_gains_more() -> None:
+    pi = (Fraction(1, 11), Fraction(1, 11), Fraction(9, 11))
+    counterexample(minimal, skewed, (pi, (1, 1, 0), 0))
+
+
+def test_gain_does_not_vanish() -> None:
+    third = Fraction(1, 3)
+    counterexample(vanishes, others, ((third, 2 * third), (1, 0)))
+    assert improvement.tabular_gain((0, third, 2 * third), (1, 1, 0), 0) == Fraction(2, 27)
+
+
+def test_limit_of_the_gain() -> None:
+    for_all(tends_to(1), others)
+
+
+def test_limit_twin_without_the_right_samples() -> None:
+    twin(tends_to(0), others)
+
+
+def t1_ranks(instance: Any) -> bool | None:
+    """Literal: of two right samples in one policy the one with the larger T1 gains more."""
+    pi, r, j, k = instance
+    if not (r[j] and r[k]) or all(r):
+        return None
+    first = improvement.tabular_t1(pi, r, j) - improvement.tabular_t1(pi, r, k)
+    return bool((first > 0) == (improvement.tabular_gain(pi, r, j) > improvement.tabular_gain(pi, r, k)))
+
+
+def small_pair(pick: Pick) -> Any:
+    """(pi, r, 0, 1): three or four trajectories."""
+    pi = point(pick, 3, 4, 8)
+    return pi, bits(pick, len(pi)), 0, 1
+
+
+def test_t1_ranks_the_other_way() -> None:
+    pi = (Fraction(1, 4), Fraction(1, 2), Fraction(1, 4))
+    counterexample(t1_ranks, small_pair, (pi, (1, 1, 0), 0, 1))
+
+
+def monotone(instance: Any) -> bool | None:
+    """Literal: likelier gains more. Two trajectories, the first right, at probabilities x < y."""
+    x, y = instance
+    if not x < y:
+        return None
+    return bool(improvement.tabular_gain((x, 1 - x), (1, 0), 0) < improvement.tabular_gain((y, 1 - y), (1, 0), 0))
+
+
+def up_to(limit: Fraction) -> Statement:
+    """T1 grows along a path on which z_j alone moves, up to pi_j = `limit`, and falls beyond."""
+
+    def statement(instance: Any) -> bool | None:
+        q, x, y = instance
+        if not x < y or x < limit < y:
+            return None
+        first, second = (
+            improvement.tabular_t1((t, *((1 - t) * a for a in q)), (1, *(0 for _ in q)), 0) for t in (x, y)
+        )
+        return bool(first < second if y <= limit else first > second)
+
+    return statement
+
+
+def path(pick: Pick) -> Any:
+    """(law of the others, x, y): two values of pi_j on the path."""
+    return point(pick, 1, 4), Fraction(pick(1, 59), 60), Fraction(pick(1, 59), 60)
+
+
+def peak_errors(at: sympy.Rational) -> list[sympy.Expr]:
+    """T1 = (1 + m) x (1 - x)^2 on the path, m = sum q_l^2: its slope at `at`, its value there minus 4/27 (1 + m)."""
+    x, q = sympy.symbols("x", positive=True), sympy.symbols("q:3", positive=True)
+    rest = [*q[:2], 1 - q[0] - q[1]]
+    m = sum(a * a for a in rest)
+    first = x * (1 - 2 * x + x * x + sum(((1 - x) * a) ** 2 for a in rest))
+    shape = sympy.expand(first - (1 + m) * x * (1 - x) ** 2)
+    return [shape, sympy.diff(first, x).subs(x, at), first.subs(x, at) - sympy.Rational(4, 27) * (1 + m)]
+
+
+def test_likelier_can_gain_less() -> None:
+    counterexample(
+        monotone,
+        lambda pick: (Fraction(pick(1, 11), 12), Fraction(pick(1, 11), 12)),
+        (Fraction(1, 3), Fraction(2, 3)),
+    )
+
+
+def test_peak_at_a_third() -> None:
+    identity(peak_errors(sympy.Rational(1, 3)), "three others in any proportion")
+
+
+def test_peak_exact() -> None:
+    for_all(up_to(Fraction(1, 3)), path)
+
+
+def test_peak_twin_at_a_half() -> None:
+    no_identity(peak_errors(sympy.Rational(1, 2))[1])
+
+
+def test_peak_twin_exact() -> None:
+    twin(up_to(Fraction(1, 2)), path)

@@ -1,0 +1,361 @@
+"""Lines 116 to 118 at the size of a language model: T1 and T2, high dimension, policies that write token by token.
+
+Probabilities are powers of 2, so that every number is exact; 2**-144 has log-probability -99.8.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import numpy as np
+import sympy
+import z3
+
+from theory import improvement
+from theory.domains import gradients, point, twelfths
+from theory.evidence import (
+    Pick,
+    Statement,
+    counterexample,
+    for_all,
+    identity,
+    no_identity,
+    note,
+    proved,
+    satisfiable,
+    twin,
+)
+from theory.policies import softmax, tree
+
+RARE = Fraction(1, 2**144)
+PARAMETERS = 3_090_000_000
+
+
+def ratio(mass: Fraction, p: Fraction, right: Fraction, wrong: Fraction) -> Fraction:
+    """T2 / T1 of a right sample."""
+    first, second = improvement.from_sums(mass, 1, p, right, wrong)
+    return second / first
+
+
+def magnitude(x: Fraction) -> int:
+    """The power of ten just below |x|, for |x| >= 1."""
+    return len(str(int(abs(x)))) - 1
+
+
+# All trajectories alike
+
+
+def even_ratio(sign: int) -> Statement:
+    """M trajectories of the same probability, K of them right: T2 / T1 = -(K - 1) / (M - 1)."""
+
+    def statement(instance: Any) -> bool:
+        M, K = instance
+        pi, r = (Fraction(1, M),) * M, (1,) * K + (0,) * (M - K)
+        policy = softmax(pi)
+        first, second = improvement.t1(policy, r, 0), improvement.t2(policy, r, 0)
+        p = Fraction(K, M)
+        same = ratio(Fraction(1, M), p, p / M, (1 - p) / M) == second / first
+        return bool(second * (M - 1) == sign * -(K - 1) * first and same)
+
+    return statement
+
+
+def alike(pick: Pick) -> Any:
+    M = pick(2, 9)
+    return M, pick(1, M)
+
+
+def test_even_policy() -> None:
+    for_all(even_ratio(1), alike)
+
+
+def test_even_policy_at_scale() -> None:
+    M = 2**144
+    for p in (Fraction(1, 128), Fraction(1, 2), Fraction(127, 128)):
+        assert ratio(RARE, p, p / M, (1 - p) / M) == -(p * M - 1) / (M - 1)
+    note("exact", "M = 2**144 trajectories, p = 1/128, 1/2, 127/128")
+
+
+def test_even_policy_twin_other_sign() -> None:
+    twin(even_ratio(-1), alike)
+
+
+# One other trajectory of weight
+
+
+def one_other_right(instance: Any) -> bool:
+    """Literal: T1 dominates. Sample at 2**-144, one other right trajectory at 2**-b, the rest wrong and diffuse."""
+    (b,) = instance
+    x, y = RARE, Fraction(1, 2**b)
+    return abs(ratio(x, x + y, x * x + y * y, Fraction(0))) <= 1
+
+
+def test_one_other_right_trajectory() -> None:
+    counterexample(one_other_right, lambda pick: (144 - pick(1, 143),), (72,), lambda instance: -instance[0])
+
+
+def test_size_of_the_ratio() -> None:
+    x = RARE
+    for b, power in ((72, 0), (29, 25), (2, 41)):
+        y = Fraction(1, 2**b)
+        found = ratio(x, x + y, x * x + y * y, Fraction(0))
+        assert (found < -1, magnitude(found)) == (True, power)
+    for b, power in ((58, 5), (14, 31), (2, 39)):
+        y, p = Fraction(1, 2**b), Fraction(1, 1024)
+        found = ratio(x, p, x * x, y * y)
+        assert (found > 1, magnitude(found)) == (True, power)
+    note("exact", "T2/T1 beside one right trajectory at 2**-72, 2**-29, 1/4 and one wrong at 2**-58, 2**-14, 1/4")
+
+
+def beside_right(lost: bool, bound: Any) -> list[Any]:
+    """Negation: samples x, y right, the rest wrong and diffuse (its squares count for nothing).
+
+    With y^2 (1 - y) <= bound x (1 - x)^2, |T2| <= T1; and, `lost`, with y^2 (1 - y) > bound x, |T2| > T1. T2 < 0.
+    """
+    x, y = z3.Reals("x y")
+    square = y * y * (1 - y)
+    first, second = x * (1 - 2 * x + x * x + y * y), y * (x * x + y * y - x - y)
+    simplex = [x > 0, y > 0, x + y < 1]
+    if lost:
+        return [*simplex, square > bound * x, -second <= first]
+    return [*simplex, square <= bound * x * (1 - x) ** 2, z3.Or(-second > first, second > first)]
+
+
+def beside_wrong(factor: int) -> list[Any]:
+    """Negation: sample x, right ones of mass p - x diffuse, one wrong y, p > 2x. T2 > T1 iff y^2 is above the square
+    root rule's x (1 - x)(factor + p - 2x) / (p - 2x)."""
+    x, y, p = z3.Reals("x y p")
+    first, second = x * (1 - 2 * x + x * x + y * y), (p - x) * (x * x + y * y - x)
+    rule = y * y * (p - 2 * x) > x * (1 - x) * (factor + p - 2 * x)
+    return [x > 0, p > 2 * x, y > 0, p + y <= 1, (second > first) != rule]
+
+
+def test_square_root_rule_right() -> None:
+    proved(*beside_right(False, z3.Q(3, 4)), size="two right trajectories, diffuse rest")
+    proved(*beside_right(True, 1), size="two right trajectories, diffuse rest")
+
+
+def test_square_root_rule_wrong() -> None:
+    proved(*beside_wrong(1), size="one wrong trajectory, diffuse rest")
+
+
+def test_square_root_rule_twins() -> None:
+    satisfiable(*beside_right(False, 1))
+    satisfiable(*beside_right(True, z3.Q(3, 4)))
+    satisfiable(*beside_wrong(2))
+
+
+# Independent tokens
+
+
+def typical(T: int) -> Fraction:
+    """T2 / T1 of a typical sequence of T tokens from (1/2, 1/4, 1/8, 1/8), right half of the time, failures diffuse."""
+    p = Fraction(1, 2)
+    x = Fraction(1, 2 ** (T // 2 + 2 * T // 4 + 3 * T // 4))
+    return ratio(p * x, p, p * p * Fraction(11, 32) ** T, Fraction(0))
+
+
+def test_independent_tokens() -> None:
+    found = {T: typical(T) for T in (8, 80, 504)}
+    assert all(x < 0 for x in found.values())
+    assert [magnitude(found[T]) for T in (80, 504)] == [4, 31]
+    assert abs(found[8]) < abs(found[80]) < abs(found[504])
+    note("exact", "T = 80 and 504 tokens: T2/T1 near -3e4 and -1e31")
+
+
+# High dimension
+
+
+def gram_error(factor: Fraction) -> Statement:
+    """Logit gradients whose inner products miss C I by at most e: scores miss theirs by 4 e (1 - pi_j)(1 - pi_k)."""
+
+    def statement(instance: Any) -> bool:
+        pi, z, C = instance
+        n = len(pi)
+        held = np.array(z, dtype=object)
+        error = max(abs(sum(held[a] * held[b]) - (C if a == b else 0)) for a, b in product(range(n), repeat=2))
+        difference = softmax(pi, z).gram - C * softmax(pi).gram
+        return all(
+            abs(difference[a, b]) <= factor * error * (1 - pi[a]) * (1 - pi[b]) for a, b in product(range(n), repeat=2)
+        )
+
+    return statement
+
+
+def gram(pick: Pick) -> Any:
+    pi = point(pick, 2, 3)
+    return pi, gradients(pick, len(pi)), Fraction(pick(1, 20))
+
+
+def test_gram_error() -> None:
+    for_all(gram_error(Fraction(4)), gram)
+
+
+def test_gram_error_twin_smaller() -> None:
+    twin(gram_error(Fraction(2)), gram)
+
+
+def random_signs(instance: Any) -> bool:
+    """Literal: 2**b right trajectories of the same small probability; cross terms of random sign and size 1 / sqrt(d).
+
+    Their root mean square in T2, sqrt(S2_S / d), is at most T1's size pi_j; both squared.
+    """
+    (b,) = instance
+    x = Fraction(1, 2 ** (b + 1))
+    return 2**b * x * x / PARAMETERS <= x * x
+
+
+def test_random_signs() -> None:
+    counterexample(random_signs, lambda pick: (pick(1, 144),), (32,), lambda instance: instance[0])
+
+
+def cosine_errors(shift: int) -> list[sympy.Expr]:
+    """Limits of the cosine of two scores as both probabilities, x and t x, fall to 0: m / (1 + m), m = sum q_l^2.
+
+    q is the law of the others, here two of them.
+    """
+    x, t, q = sympy.symbols("x t q", positive=True)
+    left = 1 - x - t * x
+    square = x**2 + (t * x) ** 2 + (left * q) ** 2 + (left * (1 - q)) ** 2
+    m = q**2 + (1 - q) ** 2
+    cosine = (square - x - t * x) / sympy.sqrt((1 - 2 * x + square) * (1 - 2 * t * x + square))
+    return [cosine.subs(x, 0) - m / (shift + m)]
+
+
+def unlikely_pair(pick: Pick) -> Any:
+    """The law of the others."""
+    return point(pick, 1, 3, 8)
+
+
+def orthogonal(q: Any) -> bool:
+    """Literal: the scores of two ever less likely samples become orthogonal; here both have probability 0."""
+    inner = softmax((Fraction(0), Fraction(0), *q)).gram
+    return bool(inner[0, 1] == 0)
+
+
+def cosine(shift: int) -> Statement:
+    """The cosine is m / (1 + m), m = sum q_l^2, at most 1/2."""
+
+    def statement(q: Any) -> bool:
+        inner = softmax((Fraction(0), Fraction(0), *q)).gram
+        m = sum(x * x for x in q)
+        return bool(inner[0, 0] == inner[1, 1] and inner[0, 1] / inner[0, 0] == m / (shift + m) <= Fraction(1, 2))
+
+    return statement
+
+
+def test_unlikely_scores_are_not_orthogonal() -> None:
+    counterexample(orthogonal, unlikely_pair, (Fraction(1),))
+
+
+def test_cosine_of_unlikely_scores() -> None:
+    identity(cosine_errors(1), "two others")
+    for_all(cosine(1), unlikely_pair)
+
+
+def test_cosine_twin() -> None:
+    no_identity(cosine_errors(2)[0])
+
+
+# Token by token
+
+
+def written(pick: Pick) -> Any:
+    """(tables, rewards, two sequences): 2 or 3 binary tokens, or 2 of three kinds."""
+    v, depth = ((2, 2), (2, 2), (2, 2), (2, 3), (3, 2))[pick(0, 4)]
+    tables: list[Any] = []
+    for t in range(depth):
+        rows = [point(pick, v, v, 9) for _ in range(v**t)]
+        tables.append(np.array(rows, dtype=object).reshape((v,) * (t + 1)))
+    return tables, twelfths(pick, v**depth), pick(0, v**depth - 1), pick(0, v**depth - 1)
+
+
+def digits(at: int, v: int, depth: int) -> tuple[int, ...]:
+    """The tokens of the sequence at a place in lexicographic order."""
+    return tuple(at // v ** (depth - 1 - t) % v for t in range(depth))
+
+
+def along(tables: Any, r: Any, tokens: tuple[int, ...]) -> tuple[Any, Any]:
+    """Next-token probabilities and expected rewards along a sequence, by sums over all that may follow."""
+    v, depth = tables[0].shape[-1], len(tables)
+    q = [np.array(r, dtype=object).reshape((v,) * depth)]
+    for table in reversed(tables[1:]):
+        q.insert(0, (table * q[0]).sum(-1))
+    return [t[tokens[:i]] for i, t in enumerate(tables)], [x[tokens[:i]] for i, x in enumerate(q)]
+
+
+def token_sums(advantage: bool) -> Statement:
+    """Gain and inner product, token by token, agree with sums over sequences; `advantage`: of q over V, not of q."""
+
+    def statement(instance: Any) -> bool:
+        tables, r, a, b = instance
+        v, depth = tables[0].shape[-1], len(tables)
+        policy = tree(tables)
+        one, other = digits(a, v, depth), digits(b, v, depth)
+        probs, q = along(tables, r, one)
+        inner = improvement.tree_inner(probs, one, other) == (policy.scores[a] * policy.scores[b]).sum()
+        if advantage:
+            return bool(inner and improvement.tree_gain(probs, q, one) == policy.gain(r, a))
+        own = [[x if i == t else Fraction(0) for i, x in enumerate(row)] for row, t in zip(q, one, strict=True)]
+        return bool(inner and improvement.tree_gain(probs, own, one) == policy.gain(r, a))
+
+    return statement
+
+
+def test_token_by_token() -> None:
+    for_all(token_sums(advantage=True), written)
+
+
+def test_token_twin_own_value_only() -> None:
+    twin(token_sums(advantage=False), written)
+
+
+def coin_gain(T: int) -> tuple[Any, Any]:
+    """(gain, T1) of a sequence of T fair bits that is right because its first bit is 1."""
+    half = Fraction(1, 2)
+    probs = [[half, half]] * T
+    q = [[Fraction(0), Fraction(1)]] + [[Fraction(1), Fraction(1)]] * (T - 1)
+    tokens = (1,) * T
+    return improvement.tree_gain(probs, q, tokens), improvement.tree_inner(probs, tokens, tokens) / 2**T
+
+
+def coin(T: int) -> bool:
+    """The same from sums over all 2**T sequences."""
+    half = Fraction(1, 2)
+    tables = [np.full((2,) * (t + 1), half, dtype=object) for t in range(T)]
+    r = tuple(int(at >= 2 ** (T - 1)) for at in range(2**T))
+    policy = tree(tables)
+    return bool(coin_gain(T) == (policy.gain(r, 2**T - 1), improvement.t1(policy, r, 2**T - 1)))
+
+
+def test_coin_does_not_shrink() -> None:
+    assert all(coin(T) for T in range(1, 6))
+    assert all(coin_gain(T) == (Fraction(1, 4), Fraction(T, 2 ** (T + 1))) for T in (*range(1, 21), 144))
+    gain, first = coin_gain(144)
+    assert magnitude(gain / first) == 40
+    note("exact", "brute force to T = 5; gain 1/4 for T = 1 to 20 and 144, T1 = T 2**-(T+1)")
+
+
+def scales_with_probability(instance: Any) -> bool:
+    """Literal: a sequence half as likely gains less. T fair bits, then one more."""
+    (T,) = instance
+    return coin_gain(T + 1)[0] < coin_gain(T)[0]
+
+
+def test_longer_is_not_less() -> None:
+    counterexample(scales_with_probability, lambda pick: (pick(1, 9),), (1,), lambda instance: instance[0])
+
+
+def prefixes(instance: Any) -> bool | None:
+    """Literal: scores of different sequences are orthogonal, as Lemma 1 asks of logits."""
+    tables, _, a, b = instance
+    return None if a == b else bool(tree(tables).gram[a, b] == 0)
+
+
+def test_shared_prefixes_are_not_orthogonal() -> None:
+    half = Fraction(1, 2)
+    tables = [np.full((2,) * (t + 1), half, dtype=object) for t in range(2)]
+    assert tree(tables).gram.tolist()[0] == [1, 0, Fraction(-1, 2), Fraction(-1, 2)]
+    counterexample(prefixes, written, (tables, (0, 0, 0, 0), 0, 2))

@@ -1,0 +1,212 @@
+"""Eq 2: what the first-order expansion of Delta J leaves out."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import z3
+
+from theory import improvement
+from theory.domains import bits, point, points, twelfths
+from theory.evidence import (
+    Pick,
+    Statement,
+    counterexample,
+    for_all,
+    proved,
+    refuted_by_sweep,
+    satisfiable,
+    sweep,
+    twin,
+)
+from theory.inputs import Array
+
+
+def step(pick: Pick) -> Any:
+    """(pi, r, v): a policy, rewards in [0, 1], whole logit steps."""
+    pi = point(pick, 2, 5)
+    return pi, twelfths(pick, len(pi)), tuple(Fraction(pick(-5, 5)) for _ in pi)
+
+
+def binary_step(pick: Pick) -> Any:
+    """(pi, r, v): three trajectories, rewards 0 or 1, small whole logit steps in units of log 2."""
+    pi = point(pick, 3, 3, 4)
+    return pi, bits(pick, 3), tuple(pick(-3, 3) for _ in pi)
+
+
+def series(pi: Any, r: Any, v: Any) -> tuple[Fraction, Fraction]:
+    """First and second derivative of J at t = 0 for logits z + t v, from power series cut after t^2."""
+    w = [[p, p * x, p * x * x / 2] for p, x in zip(pi, v, strict=True)]
+    n = [sum(row[i] * y for row, y in zip(w, r, strict=True)) for i in range(3)]
+    d = [sum(row[i] for row in w) for i in range(3)]
+    # Coefficients c of n / d, from n = c d.
+    c0 = n[0] / d[0]
+    c1 = (n[1] - c0 * d[1]) / d[0]
+    c2 = (n[2] - c0 * d[2] - c1 * d[1]) / d[0]
+    return c1, 2 * c2
+
+
+def aligned(pi: Any, r: Any, v: Any) -> Any:
+    """grad J . v = sum_l pi_l (r_l - p) v_l."""
+    p = sum(x * y for x, y in zip(pi, r, strict=True))
+    return sum(x * (y - p) * s for x, y, s in zip(pi, r, v, strict=True))
+
+
+def first_order_sign(instance: Any) -> bool | None:
+    """Literal: a positive first-order term means that J rises on the step log 2 * v."""
+    pi, r, v = instance
+    if not aligned(pi, r, v) > 0:
+        return None
+    moved = [p * Fraction(2) ** x for p, x in zip(pi, v, strict=True)]
+    return bool(
+        sum(m * y for m, y in zip(moved, r, strict=True)) / sum(moved) > sum(x * y for x, y in zip(pi, r, strict=True))
+    )
+
+
+def test_eq2_sign_fails() -> None:
+    third = Fraction(1, 3)
+    pinned = ((third, third, third), (1, 0, 0), (0, -2, 1))
+    counterexample(first_order_sign, binary_step, pinned)
+
+
+def first_derivative(sign: int) -> Statement:
+    """The slope of J along v is grad J . v."""
+
+    def statement(instance: Any) -> bool:
+        return bool(series(*instance)[0] == sign * aligned(*instance))
+
+    return statement
+
+
+def test_eq2_first_order() -> None:
+    for_all(first_derivative(1), step)
+
+
+def test_eq2_twin_descent() -> None:
+    twin(first_derivative(-1), step)
+
+
+def second_derivative(instance: Any) -> bool:
+    """The closed form agrees with the power series."""
+    return bool(improvement.second_derivative(*instance) == series(*instance)[1])
+
+
+def bounded(limit: int) -> Statement:
+    """|d^2 J / dt^2| <= R^2 / sqrt(limit), squared so that it stays rational; and R^2 <= 2 |v|^2."""
+
+    def statement(instance: Any) -> bool:
+        pi, r, v = instance
+        spread = (max(v) - min(v)) ** 2
+        return bool(
+            limit * improvement.second_derivative(pi, r, v) ** 2 <= spread**2 and spread <= 2 * sum(x * x for x in v)
+        )
+
+    return statement
+
+
+def splits_in_groups(instance: Any) -> bool | None:
+    """For rewards 0 or 1 it is p (1 - p) [(1 - 2p) D^2 + s_S^2 - s_F^2]: D the difference of means, s^2 variances."""
+    pi, r, v = instance
+    r = tuple(int(x > Fraction(1, 2)) for x in r)
+    p = sum(x for x, y in zip(pi, r, strict=True) if y)
+    if p in (0, 1):
+        return None
+
+    def moments(reward: int, mass: Fraction) -> tuple[Fraction, Fraction]:
+        held = [(x / mass, s) for x, y, s in zip(pi, r, v, strict=True) if y == reward]
+        mean = sum((x * s for x, s in held), Fraction(0))
+        return mean, sum((x * (s - mean) ** 2 for x, s in held), Fraction(0))
+
+    (a, s), (b, t) = moments(1, p), moments(0, 1 - p)
+    return bool(improvement.second_derivative(pi, r, v) == p * (1 - p) * ((1 - 2 * p) * (a - b) ** 2 + s - t))
+
+
+def curvature_beyond(limit: int) -> list[Any]:
+    """Negation of the bound for R = 1 (v in [0, 1]), through means a, b and variances s, t inside S and F, any L.
+
+    A variance on [0, 1] with mean a is at most a (1 - a); s only adds and t only takes away, so s = a (1 - a) and t = 0
+    are the worst. Only the upper side: swapping S and F turns the sign.
+    """
+    x, a, b, k = z3.Reals("x a b k")
+    unit = [x >= 0, x <= 1, a >= 0, a <= 1, b >= 0, b <= 1]
+    return [*unit, k > 0, limit * k * k == 1, x * (1 - x) * ((1 - 2 * x) * (a - b) ** 2 + a * (1 - a)) > k]
+
+
+def test_second_derivative() -> None:
+    for_all(second_derivative, step)
+
+
+def test_second_derivative_in_groups() -> None:
+    for_all(splits_in_groups, step)
+
+
+def test_second_derivative_bound() -> None:
+    proved(*curvature_beyond(108), size="any L, rewards 0 or 1")
+
+
+def test_second_derivative_bound_exact() -> None:
+    for_all(bounded(108), step)
+
+
+def test_second_derivative_twin_smaller() -> None:
+    satisfiable(*curvature_beyond(110))
+
+
+def test_second_derivative_twin_exact() -> None:
+    twin(bounded(400), step)
+
+
+def remainders(pi: Array, r: Array, v: Array) -> Array:
+    """|Delta J - grad J . v| of logit steps v, batches on the first axis."""
+    moved = pi * np.exp(v)
+    p = (pi * r).sum(-1)
+    new = (moved * r).sum(-1) / moved.sum(-1)
+    return np.abs(new - p - (pi * (r - p[:, None]) * v).sum(-1))
+
+
+def steps(n: int) -> tuple[Array, Array, Array]:
+    """Policies over 4 trajectories, rewards in [0, 1] (half of them 0 or 1), steps of up to a few logits."""
+    rng = np.random.default_rng(2)
+    r = rng.random((n, 4))
+    r[: n // 2] = r[: n // 2].round()
+    return points(n, 4, 1, 1.5), r, rng.normal(0, 1, (n, 4)) * rng.choice([0.01, 0.3, 2.0], (n, 1))
+
+
+def two_arms(n: int) -> tuple[Array, Array, Array]:
+    """Where the bound is sharp: two trajectories, the right one at (3 - sqrt 3)/6, small steps."""
+    x = np.full(n, (3 - np.sqrt(3)) / 6)
+    v = np.stack([np.linspace(1e-3, 1e-2, n), np.zeros(n)], -1)
+    return np.stack([x, 1 - x], -1), np.tile([1.0, 0.0], (n, 1)), v
+
+
+def rounding(v: Array) -> Array:
+    """Fewer than 64 roundings of numbers up to 1 + max |v|."""
+    return 64 * 2.0**-53 * (1 + np.abs(v).max(-1))
+
+
+def test_remainder_bound() -> None:
+    pi, r, v = steps(200_000)
+    sweep(remainders(pi, r, v), improvement.remainder_bound(v) + rounding(v), "R^2/(12 sqrt 3) and 64 roundings")
+
+
+def test_remainder_twin_smaller() -> None:
+    pi, r, v = two_arms(100_000)
+    refuted_by_sweep(remainders(pi, r, v), 0.99 * improvement.remainder_bound(v) + rounding(v))
+
+
+def test_remainder_twin_no_second_order() -> None:
+    pi, r, v = steps(100_000)
+    refuted_by_sweep(remainders(pi, r, v), rounding(v))
+
+
+def test_batches() -> None:
+    pi, r, v = np.array([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]]), np.array([[1, 0, 1], [0, 0, 1]]), np.array([0, 3, -3])
+    exact = [[Fraction(x) for x in row] for row in pi]
+    held = [float(series(p, y, [Fraction(int(x)) for x in v])[1]) for p, y in zip(exact, r.tolist(), strict=True)]
+    assert improvement.second_derivative(pi, r, v).tolist() == held
+
+
+def test_remainder_bound_pinned() -> None:
+    assert improvement.remainder_bound([[0, 3, -3], [1, 1, 1]]).tolist() == [36 / (12 * np.sqrt(3)), 0]

@@ -1,0 +1,103 @@
+"""What theory.improvement refuses."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from theory import improvement
+from theory.policies import softmax
+
+HALF = Fraction(1, 2)
+PI = (HALF, HALF)
+
+
+@pytest.mark.parametrize("f", [improvement.tabular_t1, improvement.tabular_t2, improvement.tabular_gain])
+@pytest.mark.parametrize(
+    ("pi", "r", "j", "what"),
+    [
+        ((1,), (1,), 0, "pi needs at least 2"),
+        ((HALF, 2 * HALF), (1, 0), 0, "pi must sum to 1"),
+        ((3 * HALF, -HALF), (1, 0), 0, "pi holds a negative"),
+        ((0.5, float("nan")), (1, 0), 0, "pi holds NaN"),
+        ((HALF, 0.5), (1, 0), 0, "pi mixes"),
+        (PI, (1, 0, 0), 0, "r needs one reward"),
+        (PI, (2, 0), 0, "r must lie in"),
+        (PI, (0.5, 0.5), 0, "r is float"),
+        (PI, (1, 0), 2, "j must be"),
+        (PI, (1, 0), -1, "j must be"),
+    ],
+)
+def test_tabular(f: Any, pi: Any, r: Any, j: int, what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        f(pi, r, j)
+
+
+@pytest.mark.parametrize("f", [improvement.t1, improvement.t2])
+def test_terms(f: Any) -> None:
+    with pytest.raises(ValueError, match="j must be"):
+        f(softmax(PI), (1, 0), 2)
+    with pytest.raises(ValueError, match="r must lie in"):
+        f(softmax(PI), (1, -1), 0)
+
+
+@pytest.mark.parametrize(
+    ("mass", "reward", "p", "right", "wrong", "what"),
+    [
+        (0.5, 1, HALF, HALF**2, HALF**2, "mass must be exact"),
+        (HALF, 1, HALF, HALF**2, 0.25, "wrong must be exact"),
+        (HALF, 2, HALF, HALF**2, HALF**2, "reward must be 0 or 1"),
+        (HALF, 1, HALF / 2, HALF**2, HALF**2, "mass must lie"),
+        (-HALF, 1, HALF, HALF**2, HALF**2, "mass must lie"),
+        (HALF, 1, 3 * HALF, HALF**2, HALF**2, "mass must lie"),
+        (HALF, 0, 3 * HALF / 2, HALF**2, HALF**2, "mass must lie"),
+        (HALF, 1, HALF, HALF**3, HALF**2, "right and wrong"),
+        (HALF, 1, HALF, HALF, HALF**2, "right and wrong"),
+        (HALF, 1, HALF, HALF**2, HALF, "right and wrong"),
+        (HALF, 1, HALF, HALF**2, -HALF, "right and wrong"),
+    ],
+)
+def test_sums(mass: Any, reward: int, p: Any, right: Any, wrong: Any, what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        improvement.from_sums(mass, reward, p, right, wrong)
+
+
+def test_sums_at_the_ends() -> None:
+    assert improvement.from_sums(Fraction(0), 1, HALF, HALF**2, HALF**2) == (0, 0)
+    assert improvement.from_sums(Fraction(0), 0, HALF, HALF**2, HALF**2 / 2) == (0, -(HALF**4))
+    assert improvement.from_sums(HALF, 1, Fraction(1), HALF, Fraction(0)) == (HALF**2, -(HALF**2))
+
+
+def test_second_derivative() -> None:
+    with pytest.raises(ValueError, match="v needs one number"):
+        improvement.second_derivative(PI, (1, 0), (1, 0, 0))
+    with pytest.raises(ValueError, match="v is float"):
+        improvement.second_derivative(PI, (1, 0), (0.5, 0.5))
+    with pytest.raises(ValueError, match="v holds NaN"):
+        improvement.remainder_bound((1.0, float("inf")))
+
+
+@pytest.mark.parametrize(
+    ("probs", "q", "tokens", "what"),
+    [
+        ([PI], [(1, 0)], (0, 1), "probs needs one row"),
+        ([PI], [(1, 0, 0)], (0,), "q needs one"),
+        ([PI], [(2, 0)], (0,), "q must lie in"),
+        ([PI], [(1, 0)], (2,), "tokens must be"),
+        ([(HALF, 0)], [(1, 0)], (0,), "probs must sum to 1"),
+    ],
+)
+def test_tree_gain(probs: Any, q: Any, tokens: Any, what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        improvement.tree_gain(probs, q, tokens)
+
+
+def test_tree_inner() -> None:
+    with pytest.raises(ValueError, match="other needs as many"):
+        improvement.tree_inner([PI], (0,), (0, 1))
+    with pytest.raises(ValueError, match="other must be"):
+        improvement.tree_inner([PI], (0,), (2,))
+    with pytest.raises(ValueError, match="probs needs one row"):
+        improvement.tree_inner(PI, (0, 1), (0, 1))

@@ -1,0 +1,233 @@
+"""Lemma 1 (line 120): its domain, its assumptions, its closed form, and its derivative along any direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import sympy
+import z3
+
+from theory import lemma1
+from theory.domains import gradients, point
+from theory.evidence import (
+    Pick,
+    Statement,
+    counterexample,
+    for_all,
+    identity,
+    no_identity,
+    proved,
+    twin,
+)
+from theory.policies import softmax
+
+HALF = Fraction(1, 2)
+
+
+def pairs(pick: Pick) -> Any:
+    """(pi, j, k): 2 to 6 trajectories, two of them."""
+    pi = point(pick, 2, 5)
+    j = pick(0, len(pi) - 1)
+    return pi, j, (j + pick(1, len(pi) - 1)) % len(pi)
+
+
+def small(pick: Pick) -> Any:
+    """(pi, 0, 1), small: where counterexamples are looked for."""
+    return point(pick, 2, 4, 9), 0, 1
+
+
+def with_donors(pick: Pick) -> Any:
+    """(pi, j, k, donors): any distribution over the others, some of them 0."""
+    pi, j, k = pairs(pick)
+    w = [0 if i == j else pick(0, 9) for i in range(len(pi))]
+    w[k] += not any(w)
+    return pi, j, k, tuple(Fraction(x, sum(w)) for x in w)
+
+
+# The domain and the assumptions
+
+
+def sums_to_one(instance: Any) -> bool:
+    """The probabilities pi(c_j, a_j | q_j) over the set are those of a softmax over it: their sum is 1."""
+    return bool(sum(sum(pi) for pi in instance) == 1)
+
+
+def test_one_question() -> None:
+    for_all(sums_to_one, lambda pick: (point(pick, 2, 6),))
+
+
+def test_two_questions() -> None:
+    one = (Fraction(1),)
+    counterexample(sums_to_one, lambda pick: (point(pick, 1, 3), point(pick, 1, 3)), (one, one))
+
+
+def test_domain_twin_any_number_of_questions() -> None:
+    twin(sums_to_one, lambda pick: [point(pick, 2, 3) for _ in range(pick(1, 2))])
+
+
+def orthonormal(pick: Pick) -> Any:
+    """L <= d logit gradients: c times unit vectors of d parameters, permuted, signs any."""
+    length = pick(2, 5)
+    d = length + pick(0, 2)
+    c, places = Fraction(pick(1, 5)), list(range(d))
+    rows = []
+    for _ in range(length):
+        at = places.pop(pick(0, len(places) - 1))
+        rows.append(tuple(c * (2 * pick(0, 1) - 1) if i == at else Fraction(0) for i in range(d)))
+    return tuple(rows)
+
+
+def crowded(pick: Pick) -> Any:
+    """L = d + 1 logit gradients, none 0."""
+    d = pick(1, 3)
+    rows = [tuple(Fraction(pick(-3, 3)) for _ in range(d - 1)) for _ in range(d + 1)]
+    return tuple((*row, Fraction(pick(1, 3))) for row in rows)
+
+
+def meets_assumptions(z: Any) -> bool:
+    """(1) orthogonal, (2) all with the same norm, above 0."""
+    held = np.array(z, dtype=object)
+    inner = held @ held.T
+    norms = np.diag(inner)
+    off = inner - np.diag(norms)
+    return bool((norms == norms[0]).all() and norms[0] > 0 and (off == 0).all())
+
+
+def assumptions_in(d: int) -> list[Any]:
+    """d + 1 vectors of d real numbers that meet both assumptions."""
+    z = [[z3.Real(f"z{i}_{a}") for a in range(d)] for i in range(d + 1)]
+    inner = {(i, k): sum(x * y for x, y in zip(z[i], z[k], strict=True)) for i in range(d + 1) for k in range(i + 1)}
+    C = z3.Real("C")
+    return [C > 0, *[x == (C if i == k else 0) for (i, k), x in inner.items()]]
+
+
+def test_assumptions_met() -> None:
+    for_all(meets_assumptions, orthonormal)
+
+
+def test_assumptions_cannot_be_met() -> None:
+    proved(*assumptions_in(1), size="2 trajectories, 1 parameter")
+    proved(*assumptions_in(2), size="3 trajectories, 2 parameters")
+    # Qwen2.5-3B: the answers of two tokens alone outnumber the parameters.
+    assert 151_936**2 == 23_084_548_096 > 3_090_000_000
+
+
+def test_assumptions_twin_one_trajectory_more() -> None:
+    twin(meets_assumptions, crowded)
+
+
+# The closed form, lines 370 to 381
+
+
+def closed_form(instance: Any) -> bool:
+    """<s_j, s_k> summed from scores is C F."""
+    z, w = instance
+    pi = tuple(Fraction(x, sum(w)) for x in w)
+    C = sum(x * x for x in z[0])
+    inner = softmax(pi, z).gram
+    return all(inner[j, k] == C * lemma1.cross_term(pi, j, k) for j, k in combinations(range(len(pi)), 2))
+
+
+def weighted(pick: Pick, z: Any) -> Any:
+    return z, tuple(pick(1, 60) for _ in z)
+
+
+def expands(instance: Any) -> bool:
+    """Lines 371 and 378, any logit gradients: s_j = grad z_j - mean, and <s_j, s_k> term by term."""
+    pi, z = instance
+    g = np.array(z, dtype=object) @ np.array(z, dtype=object).T
+    p = np.array(pi, dtype=object)
+    terms = g - (g @ p)[:, None] - (g @ p)[None, :] + p @ g @ p
+    return bool((softmax(pi, z).gram == terms).all())
+
+
+def log_softmax_errors(sign: int) -> list[sympy.Expr]:
+    """d log pi_0 / dz_l minus (1[l = 0] - sign pi_l), 4 symbolic logits."""
+    z = sympy.symbols("z:4", real=True)
+    total = sum(map(sympy.exp, z))
+    return [
+        sympy.diff(z[0] - sympy.log(total), z[i]) - (int(i == 0) - sign * sympy.exp(z[i]) / total) for i in range(4)
+    ]
+
+
+def test_score_of_a_softmax() -> None:
+    identity(log_softmax_errors(1), "L = 4")
+
+
+def test_expansion() -> None:
+    def domain(pick: Pick) -> Any:
+        pi = point(pick, 2, 5)
+        return pi, gradients(pick, len(pi))
+
+    for_all(expands, domain)
+
+
+def test_closed_form() -> None:
+    for_all(closed_form, lambda pick: weighted(pick, orthonormal(pick)))
+
+
+def test_score_twin_other_sign() -> None:
+    no_identity(log_softmax_errors(-1)[0])
+
+
+def test_closed_form_twin_any_gradients() -> None:
+    twin(closed_form, lambda pick: weighted(pick, gradients(pick, 3)))
+
+
+# The derivative, line 384
+
+
+def moved(pi: Any, j: int, d: Any, t: Fraction) -> tuple[Fraction, ...]:
+    """pi with t more on j, taken from the others as `d` says."""
+    return tuple(p + (t if i == j else -t * x) for i, (p, x) in enumerate(zip(pi, d, strict=True)))
+
+
+def quotient(f: Callable[[Fraction], Any]) -> Fraction:
+    """The derivative at 0 of a polynomial of degree 2: its central difference, exactly."""
+    h = Fraction(1, 1000)
+    return Fraction((f(h) - f(-h)) / (2 * h))
+
+
+def inner(pi: Any, j: int, k: int) -> Fraction:
+    """<s_j, s_k> from scores."""
+    s = softmax(pi).scores
+    return Fraction((s[j] * s[k]).sum())
+
+
+def master(factor: int) -> Statement:
+    """The closed form of dF/dpi_j agrees with difference quotients of inner products of scores."""
+
+    def statement(instance: Any) -> bool:
+        pi, j, k, d = instance
+        found = quotient(lambda t: inner(moved(pi, j, d, t), j, k))
+        return bool(lemma1.derivative(pi, j, k, d) + (factor - 1) * d[k] == found)
+
+    return statement
+
+
+def test_derivative() -> None:
+    for_all(master(1), with_donors)
+
+
+def test_derivative_twin_donor_counts_twice() -> None:
+    twin(master(2), with_donors)
+
+
+def as_printed(instance: Any) -> bool:
+    """Literal (line 384): the derivative is 2 pi_j - 1, whoever gives."""
+    pi, j, k, d = instance
+    return bool(lemma1.derivative(pi, j, k, d) == 2 * pi[j] - 1)
+
+
+def test_printed_derivative_fails() -> None:
+    def domain(pick: Pick) -> Any:
+        pi, j, k = small(pick)
+        return pi, j, k, tuple(lemma1.donors_single(pi, j, pick(1, len(pi) - 1)))
+
+    third = Fraction(1, 3)
+    counterexample(as_printed, domain, ((third, 2 * third), 0, 1, (Fraction(0), Fraction(1))))
+    assert lemma1.derivative((third, 2 * third), 0, 1, (0, 1)) == -2 * third

@@ -1,0 +1,374 @@
+"""Lemma 1 where only the logit z_j moves: the threshold, its band, the size of the cross term and its limit."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import sympy
+import z3
+
+from theory import lemma1
+from theory.domains import point, points
+from theory.evidence import (
+    Pick,
+    Statement,
+    counterexample,
+    for_all,
+    identity,
+    no_identity,
+    proved,
+    refuted_by_sweep,
+    satisfiable,
+    sweep,
+    twin,
+)
+from theory.inputs import Array
+from theory.policies import softmax
+
+HALF = Fraction(1, 2)
+
+
+def on_path(q: Any, x: Fraction) -> tuple[Fraction, ...]:
+    """The policy with pi_j = x and the others in proportion q; j stands first, k second."""
+    return (x, *((1 - x) * a for a in q))
+
+
+def value(q: Any, x: Fraction) -> Fraction:
+    """F on the path, from scores."""
+    s = softmax(on_path(q, x)).scores
+    return Fraction((s[0] * s[1]).sum())
+
+
+def size(q: Any, x: Fraction) -> Any:
+    """|F| on the path, from the closed form."""
+    return abs(lemma1.cross_term(on_path(q, x), 0, 1))
+
+
+def place(pick: Pick) -> Any:
+    """(q, x): the law of the others, pi_j."""
+    return point(pick, 1, 4, 30), Fraction(pick(1, 59), 60)
+
+
+def small(pick: Pick) -> Any:
+    """(pi, 0, 1), small: where counterexamples are looked for."""
+    return point(pick, 2, 4, 9), 0, 1
+
+
+def two_places(pick: Pick) -> Any:
+    """(q, x, y), x < y two values of pi_j."""
+    y = pick(2, 59)
+    return point(pick, 1, 4, 30), Fraction(pick(1, y - 1), 60), Fraction(y, 60)
+
+
+# The threshold
+
+
+def slope(pi: Any, j: int, k: int) -> Any:
+    return lemma1.derivative(pi, j, k, lemma1.donors_proportional(pi, j))
+
+
+def falls_below_half(instance: Any) -> bool:
+    """Lemma 1 as printed: F falls with pi_j if and only if pi_j < 1/2."""
+    return bool((slope(*instance) < 0) == (instance[0][instance[1]] < HALF))
+
+
+def falls_if_below_half(instance: Any) -> bool | None:
+    """Its 'if' alone."""
+    return bool(slope(*instance) < 0) if instance[0][instance[1]] < HALF else None
+
+
+def falls_only_below_half(instance: Any) -> bool | None:
+    """Its 'only if', strictly above 1/2."""
+    return bool(slope(*instance) >= 0) if instance[0][instance[1]] > HALF else None
+
+
+def threshold(factor: int) -> Statement:
+    """F falls if and only if pi_j < tau; its slope is (1 + q') - 2 (1 - pi_j)(1 + m), from differences on the path."""
+
+    def statement(instance: Any) -> bool:
+        q, x = instance
+        pi, h, m = on_path(q, x), Fraction(1, 100), sum(a * a for a in q)
+        found = (value(q, x + h) - value(q, x - h)) / (2 * h)
+        row = (1 + q[0]) - 2 * (1 - x) * (1 + factor * m)
+        return bool(
+            slope(pi, 0, 1) == found == row
+            and (found < 0) == (x < lemma1.threshold(pi, 0, 1))
+            and lemma1.threshold(pi, 0, 1) == (1 + 2 * m - q[0]) / (2 * (1 + m))
+        )
+
+    return statement
+
+
+def logit_errors(factor: int) -> list[sympy.Expr]:
+    """(dF / dz_0) / (dpi_0 / dz_0) for a softmax over three logits, minus the slope above."""
+    w = sympy.symbols("w:3", positive=True)
+    total = sum(w)
+    pi = [x / total for x in w]
+    F = sum(p * p for p in pi) - pi[0] - pi[1]
+    # d/dz = w d/dw for w = exp(z).
+    left = sympy.diff(F, w[0]) / sympy.diff(pi[0], w[0])
+    q = [w[1] / (w[1] + w[2]), w[2] / (w[1] + w[2])]
+    return [left - ((1 + q[0]) - 2 * (1 - pi[0]) * (1 + factor * (q[0] ** 2 + q[1] ** 2)))]
+
+
+def test_logit_path_fails() -> None:
+    sixth = Fraction(1, 6)
+    counterexample(falls_below_half, small, ((HALF, sixth, 2 * sixth), 0, 1))
+    assert slope((HALF, sixth, 2 * sixth), 0, 1) == Fraction(-2, 9)
+
+
+def test_logit_path_rises_below_half() -> None:
+    ninth = Fraction(1, 9)
+    counterexample(falls_if_below_half, small, ((4 * ninth, 3 * ninth, ninth, ninth), 0, 1))
+    assert slope((Fraction(7, 15), Fraction(6, 15), Fraction(2, 15)), 0, 1) == Fraction(1, 60)
+
+
+def test_logit_path_falls_above_half() -> None:
+    ninth = Fraction(1, 9)
+    counterexample(falls_only_below_half, small, ((5 * ninth, ninth, 3 * ninth), 0, 1))
+    assert slope((5 * ninth, ninth, 3 * ninth), 0, 1) == Fraction(-7, 36)
+
+
+def test_logit_slope() -> None:
+    identity(logit_errors(1), "L = 3, any logits")
+
+
+def test_threshold() -> None:
+    for_all(threshold(1), place)
+
+
+def test_logit_slope_twin() -> None:
+    no_identity(logit_errors(2)[0])
+
+
+def test_threshold_twin() -> None:
+    twin(threshold(2), place)
+
+
+# Its band
+
+
+TAU, ROOT2, ROOT3 = z3.Reals("tau root2 root3")
+ROOTS = (ROOT2 > 0, ROOT2 * ROOT2 == 2, ROOT3 > 0, ROOT3 * ROOT3 == 3)
+
+
+def beyond(*guard: Any, length: int = 0) -> list[Any]:
+    """A law of the others with q' and m, and `guard`, which may use tau and the root of 2 or of 3.
+
+    m >= q'^2, and at most q'^2 + (1 - q')^2: the rest of the mass on one. For `length` 3 it is just that.
+    """
+    q, m = z3.Reals("q m")
+    most = q * q + (1 - q) * (1 - q)
+    square = m == most if length == 3 else z3.And(m >= q * q, m <= most)
+    return [q > 0, q < 1, square, TAU * 2 * (1 + m) == 1 + 2 * m - q, *ROOTS, *guard]
+
+
+def test_band() -> None:
+    proved(*beyond(4 * TAU < 3 - ROOT2), size="any L: tau >= (3 - sqrt 2)/4")
+    proved(*beyond(4 * TAU >= 3), size="any L: tau < 3/4")
+    proved(*beyond(12 * TAU < 9 - 2 * ROOT3, length=3), size="L = 3: tau >= (9 - 2 sqrt 3)/12")
+
+
+def test_band_is_approached() -> None:
+    satisfiable(*beyond(z3.Q(39645, 100_000) > TAU))
+    satisfiable(*beyond(z3.Q(7499, 10_000) < TAU))
+    satisfiable(*beyond(z3.Q(4614, 10_000) > TAU, length=3))
+
+
+def within(low: Fraction, high: Fraction) -> Statement:
+    """F falls at every pi_j <= low and rises at every pi_j >= high."""
+
+    def statement(instance: Any) -> bool | None:
+        q, x = instance
+        if low < x < high:
+            return None
+        return bool((slope(on_path(q, x), 0, 1) < 0) == (x <= low))
+
+    return statement
+
+
+def cornered(pick: Pick) -> Any:
+    """(q, x) with laws near both ends of the band: k at about 2/5 of the rest, or nearly nothing beside one other."""
+    if pick(0, 1):
+        n = pick(1, 12)
+        return (Fraction(2, 5), *(Fraction(3, 5 * n) for _ in range(n))), Fraction(pick(1, 99), 100)
+    return (Fraction(1, 200), Fraction(199, 200)), Fraction(pick(1, 99), 100)
+
+
+def test_band_exact() -> None:
+    for_all(within(Fraction(396, 1000), Fraction(3, 4)), cornered)
+
+
+def test_band_twin_below_half() -> None:
+    twin(within(HALF, HALF), cornered)
+
+
+def test_threshold_of_two_and_of_an_even_rest() -> None:
+    for_all(lambda n: lemma1.threshold(on_path((Fraction(1, n),) * n, HALF), 0, 1) == HALF, lambda pick: pick(1, 9))
+
+
+def at_threshold(shift: float) -> Array:
+    """|slope| at tau + shift, 200,000 policies over 4 trajectories."""
+    pi = points(200_000, 4, 3, 1.5)
+    tau = lemma1.threshold(pi, 0, 1) + shift
+    moved = np.concatenate([tau[:, None], pi[:, 1:] * ((1 - tau) / (1 - pi[:, 0]))[:, None]], -1)
+    return np.abs(lemma1.derivative(moved, 0, 1, lemma1.donors_proportional(moved, 0)))
+
+
+def allowed() -> Array:
+    """40 roundings of numbers up to 4, larger by 1 / (1 - pi_j) where the others are scaled up."""
+    return 160 * 2.0**-53 / (1 - points(200_000, 4, 3, 1.5)[:, 0])
+
+
+def test_slope_is_0_at_the_threshold() -> None:
+    sweep(at_threshold(0), allowed(), "40 roundings of numbers up to 4 over 1 - pi_j")
+
+
+def test_threshold_twin_beside_it() -> None:
+    refuted_by_sweep(at_threshold(1e-6), allowed())
+
+
+# Line 118: "the inner products decrease as the sample becomes less likely"
+
+
+def decreases(instance: Any) -> bool | None:
+    """Literal, by value: F is smaller at the smaller pi_j, below 1/2."""
+    q, x, y = instance
+    return value(q, x) < value(q, y) if x < y <= HALF else None
+
+
+def shrinks(instance: Any) -> bool | None:
+    """Literal, by size: |F| is smaller at the smaller pi_j, below 1/2."""
+    q, x, y = instance
+    return bool(size(q, x) < size(q, y)) if x < y <= HALF else None
+
+
+def shrinks_where(likely: bool) -> Statement:
+    """|F| shrinks with pi_j up to tau if m <= q'; if m > q' it grows as pi_j falls below (m - q')/(1 + m).
+
+    Not `likely`: the first without m <= q'.
+    """
+
+    def statement(instance: Any) -> bool | None:
+        q, x, y = instance
+        m = sum(a * a for a in q)
+        if (m <= q[0] or not likely) and y <= lemma1.threshold(on_path(q, HALF), 0, 1):
+            return bool(size(q, x) < size(q, y))
+        return bool(size(q, x) > size(q, y)) if y < (m - q[0]) / (1 + m) else None
+
+    return statement
+
+
+def size_on_path(*guard: str) -> list[Any]:
+    """Negations for any L: F = s^2 (1 + m) - s (1 + q') at s = 1 - x and 1 - y."""
+    q, m, x, y = z3.Reals("q m x y")
+    at = {t: (1 - t) * (1 - t) * (1 + m) - (1 - t) * (1 + q) for t in (x, y)}
+    known = {
+        "m <= q": m <= q,
+        "y <= tau": y * 2 * (1 + m) <= 1 + 2 * m - q,
+        "y below the zero": y * (1 + m) < m - q,
+        "|F| does not shrink": at[x] * at[x] >= at[y] * at[y],
+        "|F| does not grow": at[x] * at[x] <= at[y] * at[y],
+    }
+    return [q > 0, q <= 1, m >= q * q, m <= 1, x > 0, x < y, y < 1, *(known[g] for g in guard)]
+
+
+def places(pick: Pick) -> Any:
+    """(q, x, y), small."""
+    return point(pick, 1, 3, 4), Fraction(pick(1, 5), pick(2, 10)), Fraction(1, pick(2, 5))
+
+
+def test_value_does_not_decrease() -> None:
+    counterexample(decreases, places, ((Fraction(1),), Fraction(1, 3), HALF))
+
+
+def test_size_does_not_decrease() -> None:
+    quarter = Fraction(1, 4)
+    counterexample(shrinks, places, ((quarter, 3 * quarter), Fraction(1, 5), quarter))
+    tail = (Fraction(1, 10), Fraction(9, 10))
+    assert [value(tail, Fraction(1, n)) for n in (4, 10, 100)] == [
+        Fraction(159, 800),
+        Fraction(2421, 5000),
+        Fraction(347391, 500000),
+    ]
+
+
+def test_size_shrinks_beside_a_likely_one() -> None:
+    proved(*size_on_path("m <= q", "y <= tau", "|F| does not shrink"), size="any L")
+    proved(*size_on_path("y below the zero", "|F| does not grow"), size="any L")
+
+
+def test_size_exact() -> None:
+    for_all(shrinks_where(likely=True), two_places)
+
+
+def test_size_twins() -> None:
+    satisfiable(*size_on_path("y <= tau", "|F| does not shrink"))
+    satisfiable(*size_on_path("m <= q", "|F| does not shrink"))
+
+
+def test_size_twin_beside_any() -> None:
+    twin(shrinks_where(likely=False), two_places)
+
+
+# Line 122: "the cross-term contributions become negligible"
+
+
+def negligible(q: Any) -> bool:
+    """Literal: F tends to 0 with pi_j."""
+    return bool(value(q, Fraction(0)) == 0)
+
+
+def law(pick: Pick) -> Any:
+    return point(pick, 1, 4, 30)
+
+
+def tends_to(factor: int) -> Statement:
+    """F at pi_j = 0, the limit of a polynomial, is m - q', above -1/4 and below 1; L = 3: at least -1/8."""
+
+    def statement(q: Any) -> bool:
+        limit = value(q, Fraction(0))
+        low = Fraction(-1, 8) if len(q) == 2 else Fraction(-1, 4)
+        return bool(limit == sum(a * a for a in q) - factor * q[0] and low <= limit < 1)
+
+    return statement
+
+
+def library(q: Any) -> bool:
+    """`limit` is the same wherever on the path it is asked."""
+    x = Fraction(len(q), 2 * len(q) + 1)
+    return bool(lemma1.limit(on_path(q, x), 0, 1) == value(q, Fraction(0)))
+
+
+def limit_beyond(low: Any, high: Any) -> list[Any]:
+    """A law of the others with a limit m - q' outside."""
+    q, m = z3.Reals("q m")
+    limit = m - q
+    return [q > 0, q < 1, m > q * q, m <= q * q + (1 - q) * (1 - q), z3.Or(limit <= low, limit >= high)]
+
+
+def test_limit_is_not_0() -> None:
+    third = Fraction(1, 3)
+    counterexample(negligible, lambda pick: point(pick, 1, 4, 6), (third, 2 * third))
+    assert value((third, 2 * third), Fraction(0)) == Fraction(2, 9)
+    assert value((Fraction(1, 999), Fraction(998, 999)), Fraction(1, 1000)) == Fraction(497003, 500000)
+
+
+def test_limit() -> None:
+    for_all(tends_to(1), law)
+    for_all(library, law)
+
+
+def test_limit_range() -> None:
+    proved(*limit_beyond(z3.Q(-1, 4), 1), size="any L >= 3: -1/4 < limit < 1")
+
+
+def test_limit_twin() -> None:
+    twin(tends_to(2), law)
+
+
+def test_limit_range_twin() -> None:
+    satisfiable(*limit_beyond(z3.Q(-6, 25), 1))
+    satisfiable(*limit_beyond(z3.Q(-1, 4), z3.Q(24, 25)))

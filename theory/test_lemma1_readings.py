@@ -1,0 +1,315 @@
+"""Lemma 1 (line 120): what each reading of "in pi_j" makes of it, and what holds in every direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import sympy
+import z3
+
+from theory import lemma1
+from theory.domains import point
+from theory.evidence import (
+    Pick,
+    Statement,
+    counterexample,
+    for_all,
+    identity,
+    no_identity,
+    note,
+    proved,
+    satisfiable,
+    twin,
+)
+from theory.inputs import Array
+from theory.test_lemma1 import inner, pairs, quotient, small, with_donors
+
+HALF = Fraction(1, 2)
+
+
+# Readings: where the mass comes from
+
+Donors = Callable[[Any, int, int], Array]
+
+
+def below_half(donors: Donors) -> Statement:
+    """Lemma 1 as printed: F falls with pi_j if and only if pi_j < 1/2."""
+
+    def statement(instance: Any) -> bool:
+        pi, j, k = instance
+        return bool((lemma1.derivative(pi, j, k, donors(pi, j, k)) < 0) == (pi[j] < HALF))
+
+    return statement
+
+
+def row(donors: Donors, slope: Callable[[Any, int, int], Any]) -> Statement:
+    """A reading's own closed form of dF/dpi_j."""
+
+    def statement(instance: Any) -> bool:
+        pi, j, k = instance
+        return bool(lemma1.derivative(pi, j, k, donors(pi, j, k)) == slope(pi, j, k))
+
+    return statement
+
+
+def equal(pi: Any, j: int, _: int) -> Array:
+    return lemma1.donors_equal(pi, j)
+
+
+def from_k(pi: Any, j: int, k: int) -> Array:
+    return lemma1.donors_single(pi, j, k)
+
+
+def third_place(pi: Any, j: int, k: int) -> int:
+    return next(i for i in range(len(pi)) if i not in (j, k))
+
+
+def from_a_third(pi: Any, j: int, k: int) -> Array:
+    return lemma1.donors_single(pi, j, third_place(pi, j, k))
+
+
+def three(pick: Pick) -> Any:
+    """As `pairs`, at least 3 trajectories."""
+    pi = point(pick, 3, 5)
+    j = pick(0, len(pi) - 1)
+    return pi, j, (j + pick(1, len(pi) - 1)) % len(pi)
+
+
+# (a) all others stay as they are
+
+
+def partial_errors(half: int) -> list[sympy.Expr]:
+    """The formal partial of F in pi_0, four free symbols, minus (2 pi_0 - `half`)."""
+    p = sympy.symbols("p:4")
+    return [sympy.diff(sum(x * x for x in p) - p[0] - p[1], p[0]) - (2 * p[0] - half)]
+
+
+def any_writing(instance: Any) -> bool:
+    """Literal: the partial is below 0 if and only if pi_j < 1/2, however the same function on the simplex is written.
+
+    Writing 0 is S2 - pi_j - pi_k; writing 1 puts the sum of the others minus 1 for -pi_j - pi_k.
+    """
+    pi, j, k, writing = instance
+
+    def f(t: Fraction) -> Fraction:
+        x = [p + t * (i == j) for i, p in enumerate(pi)]
+        square = sum(a * a for a in x)
+        return square + sum(x) - x[j] - x[k] - 1 if writing else square - x[j] - x[k]
+
+    assert f(Fraction(0)) == lemma1.cross_term(pi, j, k)
+    return (quotient(f) < 0) == (pi[j] < HALF)
+
+
+def test_formal_partial() -> None:
+    identity(partial_errors(1), "L = 4, all other probabilities fixed")
+
+
+def test_formal_partial_depends_on_writing() -> None:
+    pinned = ((Fraction(1, 3), Fraction(2, 3)), 0, 1, 1)
+    counterexample(any_writing, lambda pick: (*small(pick), pick(0, 1)), pinned)
+
+
+def test_formal_partial_twin() -> None:
+    no_identity(partial_errors(2)[0])
+
+
+# (c) from k alone, and from another one alone
+
+
+def test_from_k_fails() -> None:
+    third = Fraction(1, 3)
+    counterexample(below_half(from_k), small, ((third, third, third), 0, 1))
+
+
+def test_from_k() -> None:
+    for_all(row(from_k, lambda pi, j, k: 2 * (pi[j] - pi[k])), pairs)
+
+
+def exchange(instance: Any) -> bool | None:
+    """Where F falls, pi_j < 1/2."""
+    pi, j, k = instance
+    return bool(pi[j] < HALF) if lemma1.derivative(pi, j, k, from_k(pi, j, k)) < 0 else None
+
+
+def test_from_k_only_below_half() -> None:
+    for_all(exchange, pairs)
+
+
+def test_from_k_twin() -> None:
+    twin(row(from_k, lambda pi, j, _k: 2 * pi[j] - 1), pairs)
+
+
+def test_from_a_third_fails() -> None:
+    quarter = Fraction(1, 4)
+
+    def domain(pick: Pick) -> Any:
+        return point(pick, 3, 4, 6), 0, 1
+
+    counterexample(below_half(from_a_third), domain, ((HALF, quarter, quarter), 0, 1))
+    assert lemma1.derivative((HALF, quarter, quarter), 0, 1, (0, 0, 1)) == -HALF
+
+
+def test_from_a_third() -> None:
+    for_all(row(from_a_third, lambda pi, j, k: 2 * (pi[j] - pi[third_place(pi, j, k)]) - 1), three)
+
+
+def test_from_a_third_twin() -> None:
+    twin(row(from_a_third, lambda pi, j, _k: 2 * pi[j] - 1), three)
+
+
+# (e) the same amount from all
+
+
+def scaled(factor: int) -> Callable[[Any, int, int], Any]:
+    return lambda pi, j, _: Fraction(len(pi), len(pi) - 1) * (2 * pi[j] - factor)
+
+
+def test_equal_amounts() -> None:
+    for_all(below_half(equal), pairs)
+    for_all(row(equal, scaled(1)), pairs)
+
+
+def test_equal_amounts_twin_from_k() -> None:
+    twin(below_half(from_k), pairs)
+
+
+# (d) gradient ascent on log pi_j
+
+
+def ascent(instance: Any) -> bool:
+    """The closed form of dF/deta agrees with difference quotients along d pi / d eta; pi_j grows."""
+    pi, j, k = instance
+    v = [Fraction(i == j) - p for i, p in enumerate(pi)]
+    mean = sum(p * x for p, x in zip(pi, v, strict=True))
+    change = [p * (x - mean) for p, x in zip(pi, v, strict=True)]
+
+    def f(t: Fraction) -> Fraction:
+        x = [p + t * c for p, c in zip(pi, change, strict=True)]
+        return sum(a * a for a in x) - x[j] - x[k]
+
+    return bool(lemma1.sft_derivative(pi, j, k) == quotient(f) and change[j] > 0)
+
+
+def below_half_by_ascent(instance: Any) -> bool:
+    """Lemma 1 as printed, pi_j raised by gradient ascent on log pi_j."""
+    pi, j, k = instance
+    return bool((lemma1.sft_derivative(pi, j, k) < 0) == (pi[j] < HALF))
+
+
+def test_ascent_fails() -> None:
+    sixth = Fraction(1, 6)
+    counterexample(below_half_by_ascent, small, ((HALF, sixth, 2 * sixth), 0, 1))
+    assert lemma1.sft_derivative((HALF, sixth, 2 * sixth), 0, 1) == Fraction(-11, 162)
+
+
+def test_ascent_has_no_threshold() -> None:
+    s = Fraction(1, 7)
+    assert lemma1.sft_derivative((3 * s, 2 * s, s, s), 0, 1) == Fraction(2, 2401)
+    assert lemma1.sft_derivative((3 * s, s, 3 * s), 0, 1) < 0
+    assert lemma1.sft_derivative((4 * s, s, 2 * s), 0, 1) == Fraction(-6, 343)
+    assert lemma1.sft_derivative((4 * s, 3 * s), 0, 1) > 0
+    note("exact", "either sign at pi_j = 3/7 and at pi_j = 4/7")
+
+
+def test_ascent_closed_form() -> None:
+    for_all(ascent, pairs)
+
+
+def test_ascent_twin_below_half() -> None:
+    twin(below_half_by_ascent, pairs)
+
+
+# What holds in every direction
+
+
+def universal(low: Callable[[Any, int, int], Fraction]) -> Statement:
+    """F falls if pi_j < `low`, and if nothing is taken from k and pi_j <= 1/2; it rises if pi_j > `high`."""
+
+    def statement(instance: Any) -> bool | None:
+        pi, j, k, d = instance
+        slope = lemma1.derivative(pi, j, k, d)
+        if pi[j] < low(pi, j, k) or (d[k] == 0 and pi[j] <= HALF):
+            return bool(slope < 0)
+        return bool(slope > 0) if pi[j] > high(pi, j, k) else None
+
+    return statement
+
+
+def high(pi: Any, j: int, k: int) -> Fraction:
+    """The larger of pi_k and 1/2 + the largest of the rest (if there is a rest)."""
+    return max([pi[k], *(HALF + p for i, p in enumerate(pi) if i not in (j, k))])
+
+
+def tight(instance: Any) -> bool:
+    """In every direction F falls if and only if pi_j < pi_k, and rises if and only if pi_j > `high`.
+
+    The derivative is linear in the donors, so single donors decide.
+    """
+    pi, j, k = instance
+    slopes = [lemma1.derivative(pi, j, k, lemma1.donors_single(pi, j, i)) for i in range(len(pi)) if i != j]
+    return all(x < 0 for x in slopes) == (pi[j] < pi[k]) and all(x > 0 for x in slopes) == (pi[j] > high(pi, j, k))
+
+
+def four(*guard: str) -> list[Any]:
+    """Policies over a, b, c, e (j is the first, k the second) with any donors d1, d2, d3, where the guards are met."""
+    a, b, c, e = (z3.Real(x) for x in "abce")
+    d1, d2, d3 = (z3.Real(f"d{i}") for i in (1, 2, 3))
+    slope = 2 * a - 1 - 2 * (d1 * b + d2 * c + d3 * e) + d1
+    known = {
+        "a <= 1/2": 2 * a <= 1,
+        "a < b": a < b,
+        "nothing from b": d1 == 0,
+        "a > b": a > b,
+        "a > 1/2 + c, e": z3.And(2 * a > 1 + 2 * c, 2 * a > 1 + 2 * e),
+        "does not fall": slope >= 0,
+        "does not rise": slope <= 0,
+    }
+    positive = [x > 0 for x in (a, b, c, e)] + [d >= 0 for d in (d1, d2, d3)]
+    return [*positive, a + b + c + e == 1, d1 + d2 + d3 == 1, *(known[g] for g in guard)]
+
+
+def test_every_direction() -> None:
+    proved(*four("a < b", "does not fall"), size="L = 4: falls below pi_k")
+    proved(*four("a <= 1/2", "nothing from b", "does not fall"), size="L = 4: falls up to 1/2, nothing from k")
+    proved(*four("a > b", "a > 1/2 + c, e", "does not rise"), size="L = 4: rises")
+
+
+def test_every_direction_exact() -> None:
+    for_all(universal(lambda pi, _j, k: pi[k]), with_donors)
+
+
+def test_every_direction_tight() -> None:
+    for_all(tight, pairs)
+
+
+def test_every_direction_twins() -> None:
+    satisfiable(*four("a <= 1/2", "does not fall"))
+    satisfiable(*four("a > b", "does not rise"))
+
+
+def test_every_direction_twin_half() -> None:
+    twin(universal(lambda _pi, _j, _k: HALF), with_donors)
+
+
+# Across the samples of one policy
+
+
+def across(sign: int) -> Statement:
+    """F_ik - F_jk = -(pi_i - pi_j): the less likely sample has the larger cross term, at any probability."""
+
+    def statement(instance: Any) -> bool:
+        pi, j, k = instance
+        i = third_place(pi, j, k)
+        return bool(inner(pi, i, k) - inner(pi, j, k) == sign * (pi[i] - pi[j]))
+
+    return statement
+
+
+def test_across_samples() -> None:
+    for_all(across(-1), three)
+
+
+def test_across_samples_twin_other_sign() -> None:
+    twin(across(1), three)
