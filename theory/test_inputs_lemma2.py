@@ -1,0 +1,81 @@
+"""What lemma2, properties and shifts refuse: each message names the argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from theory import lemma2, properties, shifts
+
+HALF = Fraction(1, 2)
+EVEN = [HALF, HALF]
+THREE = [Fraction(1, 4), HALF, Fraction(1, 4)]
+ONE, TWO = Fraction(1), Fraction(2)
+
+# A call, and what its message must say.
+REFUSED: list[tuple[Callable[[], Any], str]] = [
+    (lambda: lemma2.posterior([Fraction(3, 2), -HALF], EVEN), "prior holds a negative"),
+    (lambda: lemma2.posterior([HALF, Fraction(1, 3)], EVEN), "prior must sum to 1, got 5/6"),
+    (lambda: lemma2.posterior([ONE], [ONE]), "prior needs at least 2"),
+    (lambda: lemma2.posterior([0.5, np.nan], [0.5, 0.5]), "prior holds NaN"),
+    (lambda: lemma2.posterior(EVEN, [0.5, 0.5]), "x is float beside exact"),
+    (lambda: lemma2.posterior(EVEN, [HALF]), "x needs one reward for each of the 2"),
+    (lambda: lemma2.posterior(EVEN, [HALF, TWO]), r"x must lie in \[0, 1\]"),
+    (lambda: lemma2.posterior(EVEN, [0, 0]), "x must be positive for some CoT .* J = 0"),
+    (lambda: lemma2.gap([1, 0], [0, 1]), "J = 0"),
+    (lambda: lemma2.gini(EVEN, [0, 0]), "J = 0"),
+    (lambda: lemma2.iterated(EVEN, [1, HALF], -1), "times must be a whole number from 0, got -1"),
+    (lambda: lemma2.iterated(EVEN, [1, HALF], True), "times must be"),
+    (lambda: lemma2.iterated(EVEN, [1, HALF], 0.5), "times must be"),  # type: ignore[arg-type]
+    (lambda: lemma2.tempered(EVEN, 0), "tau must be greater than 0"),
+    (lambda: lemma2.tempered([0.5, 0.5], float("nan")), "tau must be greater than 0"),
+    (lambda: lemma2.tempered(EVEN, TWO), "tau must be a Fraction 1/k"),
+    (lambda: lemma2.tempered(EVEN, 0.5), "tau must be a Fraction 1/k"),
+    (lambda: lemma2.tempered([HALF, ONE], HALF), "p must sum to 1"),
+    (lambda: lemma2.prompted(EVEN, [1, 0], [0.5, 0.5]), "mu and the other distribution mix exact and float"),
+    (lambda: lemma2.prompted(EVEN, [1, 0], THREE), "mu needs one probability for each of the 2"),
+    (lambda: lemma2.tv(EVEN, THREE), "q needs one probability for each of the 2"),
+    (lambda: lemma2.kl(EVEN, EVEN), "p and q must be float"),
+    (lambda: lemma2.kl([0.5, 0.5], [1.0, 0.0]), "q is 0 where p is not"),
+    (lambda: lemma2.tv_radius(EVEN, EVEN), "x must not be the same for all"),
+    (lambda: lemma2.critical_tv(EVEN, EVEN), "x must not be the same for all"),
+    (lambda: lemma2.critical_kl(EVEN, [1, HALF]), "prior and x must be float"),
+    (lambda: lemma2.critical_kl([0.5, 0.5], [1.0, 0.0]), "prior and x must be positive"),
+    (lambda: lemma2.critical_kl([1.0, 0.0], [1.0, 0.5]), "prior and x must be positive"),
+    (lambda: shifts.stepped(EVEN, [ONE]), "factors needs one for each of the 2"),
+    (lambda: shifts.stepped(EVEN, [ONE, 0]), "factors must be greater than 0"),
+    (lambda: shifts.push(EVEN, 0, TWO, 0, HALF), "i and j must differ, both are 0"),
+    (lambda: shifts.push(EVEN, 0, TWO, 2, HALF), "j must be a whole number from 0 to 1"),
+    (lambda: shifts.push(EVEN, 0, HALF, 1, HALF), "alpha must be at least 1"),
+    (lambda: shifts.push(EVEN, 0, 2.5, 1, HALF), "alpha is float beside exact"),
+    (lambda: shifts.push(EVEN, 0, TWO, 1, TWO), r"beta must lie in \(0, 1\]"),
+    (lambda: shifts.ratio(EVEN, 0, TWO, 1, 0), r"beta must lie in \(0, 1\]"),
+    (lambda: shifts.gradient_step(EVEN, -1), "i must be a whole number from 0 to 1"),
+    (lambda: shifts.first_order(EVEN, [1.0, 2.0]), "pi and v mix exact and float"),
+    (lambda: shifts.second_order(EVEN, [ONE]), "v needs one entry for each of the 2"),
+    (lambda: shifts.remainder_bound([np.inf, 0.0]), "v holds NaN or infinity"),
+    (lambda: properties.transfer(EVEN, 0, 1, ONE), "amount must lie between 0 and"),
+    (lambda: properties.transfer(EVEN, 0, 1, -HALF), "amount must lie between 0 and"),
+    (lambda: properties.transfer(EVEN, 1, 1, HALF), "i and j must differ"),
+    (lambda: properties.uneven(EVEN, 0, HALF, 1, HALF), "prior needs at least 3"),
+    (lambda: properties.uneven(THREE, 0, -HALF, 1, HALF), "up must not be negative"),
+    (lambda: properties.uneven(THREE, 0, HALF, 1, ONE), "down must lie between 0 and"),
+    (lambda: properties.uneven(THREE, 0, HALF, 1, -HALF), "down must lie between 0 and"),
+    (lambda: properties.uneven(THREE, 0, ONE, 1, HALF), "up - down must not exceed"),
+    (lambda: properties.uneven([HALF, HALF, 0], 0, HALF, 1, HALF), "up - down must not exceed"),
+    (lambda: properties.logit_gain(EVEN, EVEN, 0, TWO, 0, HALF), "i and j must differ"),
+    (lambda: properties.pair_rate(EVEN, EVEN, 0, 3), "j must be a whole number from 0 to 1"),
+    (lambda: properties.pair_rate(EVEN, [HALF, TWO], 0, 1), r"x must lie in \[0, 1\]"),
+    (lambda: properties.sample_rates(EVEN, EVEN, 2, 0), "c must be a whole number from 0 to 1"),
+    (lambda: properties.sample_rates(EVEN, EVEN, 0, 2), "a must be a whole number from 0 to 1"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED, ids=[f"{i}" for i in range(len(REFUSED))])
+def test_refused(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

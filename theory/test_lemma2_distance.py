@@ -1,0 +1,105 @@
+"""How far the Bayes posterior of self-explanations is from the policy's own CoTs (Eq 7, Section 4.2)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from theory import lemma2
+from theory.domains import point, points
+from theory.evidence import Pick, counterexample, for_all, refuted_by_sweep, sweep, twin
+from theory.test_lemma2 import HALF, mean, model
+
+N = 100_000
+# Above it |log X| is under 7, by which the rounding of logarithms is measured.
+LOWEST_X = 1e-3
+
+
+def near_when_easy(instance: Any, least: Fraction = HALF) -> bool | None:
+    """The total variation of posterior and prior is at most 1/2 where J >= `least`."""
+    prior, x = instance
+    value = mean(prior, x)
+    if value == 0 or value < least:
+        return None
+    return bool(lemma2.tv(lemma2.posterior(prior, x), prior) <= HALF)
+
+
+def near_always(instance: Any) -> bool | None:
+    """The same for every question."""
+    return near_when_easy(instance, Fraction(0))
+
+
+def distance_formula(instance: Any) -> bool | None:
+    """E|X - J| / (2 J) <= 1 - J, with equality where X is 0 or 1; the gap is at most the distance times the range."""
+    prior, x = instance
+    value = mean(prior, x)
+    if value == 0:
+        return None
+    distance = lemma2.tv(lemma2.posterior(prior, x), prior)
+    formula = mean(prior, [abs(a - value) for a in x]) / (2 * value)
+    sure = distance == 1 - value or not set(x) <= {0, 1}
+    return distance == formula <= 1 - value and sure and lemma2.gap(prior, x) <= distance * (max(x) - min(x))
+
+
+def half_the_distance(instance: Any) -> bool | None:
+    """A false bound, (1 - J) / 2."""
+    prior, x = instance
+    if not any(x):
+        return None
+    return bool(lemma2.tv(lemma2.posterior(prior, x), prior) <= (1 - mean(prior, x)) / 2)
+
+
+def test_posterior_near_when_easy() -> None:
+    for_all(near_when_easy, model)
+
+
+def test_posterior_near_twin_any_question() -> None:
+    twin(near_always, model)
+
+
+def sure_or_not(pick: Pick) -> Any:
+    """(prior, X) with small denominators, X may be 0."""
+    prior = point(pick, 2, 3, weight=6)
+    return prior, tuple(Fraction(pick(0, 2), 2) for _ in prior)
+
+
+def test_posterior_far_counterexample() -> None:
+    pinned = ((Fraction(1, 3), Fraction(2, 3)), (Fraction(1), Fraction(0)))
+    assert lemma2.tv(lemma2.posterior(*pinned), pinned[0]) == Fraction(2, 3)
+    counterexample(near_always, sure_or_not, pinned)
+
+
+def test_distance_formula() -> None:
+    for_all(distance_formula, model)
+
+
+def test_distance_twin_half() -> None:
+    twin(half_the_distance, model)
+
+
+def divergences(seed: int) -> tuple[Any, Any]:
+    """KL(posterior || prior) and log(1/J) of float models with 4 CoTs."""
+    prior = points(N, 4, seed)
+    x = np.random.default_rng(seed).uniform(LOWEST_X, 1, (N, 4)) ** 3
+    x = np.maximum(x, LOWEST_X)
+    return lemma2.kl(lemma2.posterior(prior, x), prior), -np.log((prior * x).sum(-1))
+
+
+# Four terms, each of a product, a quotient, a logarithm: at most 10 roundings of a number below |log X| + |log J| < 14.
+KL_ROUNDING = 4 * 10 * 14 * 2.0**-53
+
+
+def test_divergence_bound() -> None:
+    divergence, bound = divergences(1)
+    sweep(divergence - bound, KL_ROUNDING, "4 terms of 10 roundings of numbers below 14")
+
+
+def test_divergence_twin_half() -> None:
+    divergence, bound = divergences(1)
+    refuted_by_sweep(divergence - bound / 2, KL_ROUNDING)
+
+
+def test_divergence_of_a_sure_answer() -> None:
+    assert lemma2.kl([1.0, 0.0], [0.25, 0.75]) == np.log(4)

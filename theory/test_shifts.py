@@ -1,0 +1,348 @@
+"""Appendix B: pushes on logits and gradient steps, and what they do to the other probabilities."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import sympy
+import z3
+
+from theory import shifts
+from theory.domains import point
+from theory.evidence import (
+    Pick,
+    counterexample,
+    for_all,
+    identity,
+    no_identity,
+    proved,
+    satisfiable,
+    twin,
+)
+from theory.policies import softmax
+
+HALF = Fraction(1, 2)
+
+
+def pushed(pick: Pick, low: int = 2) -> Any:
+    """(e^z, i, alpha, j, beta): whole weights e^z, a push up on i and one down on j; `low` to 4 samples."""
+    w = tuple(Fraction(pick(1, 60)) for _ in range(pick(low, 4)))
+    i = pick(0, len(w) - 1)
+    j = (i + pick(1, len(w) - 1)) % len(w)
+    return w, i, 1 + Fraction(pick(1, 30), 10), j, Fraction(pick(1, 19), 20)
+
+
+def small(pick: Pick) -> Any:
+    """(pi, i, k, alpha) with small denominators, i and k different."""
+    pi = point(pick, 2, 4, weight=6)
+    i = pick(0, len(pi) - 1)
+    return pi, i, (i + pick(1, len(pi) - 1)) % len(pi), Fraction(pick(2, 4))
+
+
+def shares(w: Any) -> tuple[Fraction, ...]:
+    return tuple(x / sum(w) for x in w)
+
+
+def moved(w: Any, factors: dict[int, Fraction]) -> list[Fraction]:
+    """Changes of the softmax of weights e^z, by sums over the weights before and after."""
+    after = [x * factors.get(k, Fraction(1)) for k, x in enumerate(w)]
+    return [a / sum(after) - b / sum(w) for a, b in zip(after, w, strict=True)]
+
+
+def single(pi: Any, k: int, alpha: Fraction) -> list[Fraction]:
+    """Changes of all probabilities as z_k alone rises by log alpha."""
+    return list(shifts.push(pi, k, alpha, (k + 1) % len(pi), Fraction(1)))
+
+
+# B0 to B2: the formulas, signs, proportions
+
+
+def printed_formulas(instance: Any) -> bool:
+    """The printed changes e^z (alpha/Z' - 1/Z) and so on, and the library's, against the softmax before and after."""
+    w, i, alpha, j, beta = instance
+    z = sum(w)
+    z_after = alpha * w[i] + beta * w[j] + sum(x for k, x in enumerate(w) if k not in (i, j))
+    printed = [x * ({i: alpha, j: beta}.get(k, 1) / z_after - 1 / z) for k, x in enumerate(w)]
+    factors = [{i: alpha, j: beta}.get(k, 1) for k in range(len(w))]
+    change = moved(w, {i: alpha, j: beta})
+    return (
+        printed == change == list(shifts.push(shares(w), i, alpha, j, beta))
+        and shifts.ratio(shares(w), i, alpha, j, beta) == z_after / z
+        and list(shifts.stepped(shares(w), factors) - np.array(shares(w))) == change
+    )
+
+
+def formulas_without_down(instance: Any) -> bool:
+    """The formulas with Z' that leaves out the push down."""
+    w, i, alpha, j, beta = instance
+    z_after = sum(w) + (alpha - 1) * w[i]
+    return moved(w, {i: alpha, j: beta})[i] == w[i] * (alpha / z_after - 1 / sum(w))
+
+
+def test_printed_formulas() -> None:
+    for_all(printed_formulas, pushed)
+
+
+def test_formulas_twin_without_down() -> None:
+    twin(formulas_without_down, pushed)
+
+
+def test_push_of_floats_in_batches() -> None:
+    alpha, beta = np.array([1.0, 2.0, 4.0]), np.array([1.0, 0.5, 0.25])
+    change = shifts.push([0.2, 0.4, 0.4], 0, alpha, 1, beta)
+    want = [shifts.push([0.2, 0.4, 0.4], 0, a, 1, b) for a, b in zip(alpha, beta, strict=True)]
+    assert np.array_equal(change, want)
+    assert np.abs(change[1] - [0.2, -0.2, 0.0]).max() < 1e-15
+
+
+def weights() -> tuple[Any, ...]:
+    """z3: weights e^z of i and j, the weight of all others together, alpha, beta; nothing said of the factors."""
+    a, b, rest, alpha, beta = z3.Reals("a b rest alpha beta")
+    return a, b, rest, alpha, beta, [a > 0, b > 0, rest >= 0]
+
+
+def wrong_sign(z_factor: Any, total: Any, total_after: Any, sign: int) -> Any:
+    """The change of a weight times factor has not the given sign (both totals are positive)."""
+    change = z_factor * total - total_after
+    return change <= 0 if sign > 0 else change >= 0
+
+
+def test_signs() -> None:
+    a, b, rest, alpha, beta, positive = weights()
+    before, after = a + b + rest, alpha * a + beta * b + rest
+    either = z3.Or(wrong_sign(alpha, before, after, 1), wrong_sign(beta, before, after, -1))
+    proved(*positive, alpha > 1, beta > 0, beta < 1, either, size="any number of others, by their total weight")
+
+
+def test_signs_twin_any_factors() -> None:
+    a, b, rest, alpha, beta, positive = weights()
+    before, after = a + b + rest, alpha * a + beta * b + rest
+    satisfiable(*positive, alpha > 0, beta > 0, beta < 1, wrong_sign(alpha, before, after, 1))
+
+
+def proportional(instance: Any, others_only: bool = True) -> bool | None:
+    """The others all change by the same factor, so in proportion to e^z."""
+    w, i, alpha, j, beta = instance
+    change = shifts.push(shares(w), i, alpha, j, beta)
+    k = [m for m in range(len(w)) if m not in (i, j) or not others_only]
+    return len({change[m] / w[m] for m in k}) == 1 if len(k) > 1 else None
+
+
+def all_proportional(instance: Any) -> bool | None:
+    return proportional(instance, others_only=False)
+
+
+def pushed_with_two_others(pick: Pick) -> Any:
+    return pushed(pick, 4)
+
+
+def test_others_proportional() -> None:
+    for_all(proportional, pushed_with_two_others)
+
+
+def test_proportional_twin_all() -> None:
+    twin(all_proportional, pushed)
+
+
+# The gradient step
+
+
+def gradient_form(instance: Any, own: int = 1) -> bool:
+    """d pi_k = pi_k <s_k, s_i>, sums over the parameters of a tabular softmax; it is `first_order` along the score."""
+    pi, i = instance
+    policy = softmax(pi)
+    direct = [p * own * s for p, s in zip(pi, policy.gram[i], strict=True)]
+    change = list(shifts.gradient_step(pi, i))
+    return change == direct == list(shifts.first_order(pi, policy.scores[i])) and sum(change) == 0
+
+
+def gradient_form_other_sign(instance: Any) -> bool:
+    return gradient_form(instance, -1)
+
+
+def chosen(pick: Pick) -> Any:
+    """(pi, i)."""
+    pi = point(pick, 2, 4)
+    return pi, pick(0, len(pi) - 1)
+
+
+def test_gradient_step_closed_form() -> None:
+    for_all(gradient_form, chosen)
+
+
+def test_gradient_step_twin_other_sign() -> None:
+    twin(gradient_form_other_sign, chosen)
+
+
+# B-take1: does a push on an unlikely sample leave the others alone?
+
+
+def rare_limit(k: int) -> tuple[sympy.Expr, sympy.Expr]:
+    """(limit, q_k (Q2 - q_k)): the gradient step's change of sample k of 3 others, as the pushed one's x -> 0.
+
+    The others have the shares q of what is left, Q2 = sum q^2.
+    """
+    x, *head = sympy.symbols("x q:2", positive=True)
+    q = (*head, 1 - sum(head))
+    pi = [x, *((1 - x) * share for share in q)]
+    change = pi[k + 1] * (sum(p**2 for p in pi) - pi[k + 1] - x)
+    return sympy.limit(sympy.expand(change), x, 0), q[k] * (sum(share**2 for share in q) - q[k])
+
+
+def test_gradient_step_on_rare_sample() -> None:
+    identity([limit - formula for limit, formula in map(rare_limit, range(3))], "3 others with any shares")
+
+
+def test_rare_twin_nothing_left() -> None:
+    no_identity(rare_limit(0)[0])
+
+
+def moves_others(instance: Any) -> bool | None:
+    """A push by alpha = 2 on a sample below 1/2 changes the others by a tenth in total, however unlikely it is."""
+    pi, i, _, _ = instance
+    if pi[i] > HALF:
+        return None
+    return sum(abs(d) for m, d in enumerate(single(pi, i, Fraction(2))) if m != i) >= Fraction(1, 10)
+
+
+def some_rare(pick: Pick) -> Any:
+    """(pi, i, k, alpha) with two samples, as unlikely as 1/13."""
+    pi = point(pick, 2, 2, weight=12)
+    return pi, 0, 1, Fraction(2)
+
+
+def test_push_of_rare_sample_counterexample() -> None:
+    pinned = ((Fraction(1, 8), Fraction(7, 8)), 0, 1, Fraction(2))
+    assert single(*pinned[:2], Fraction(2)) == [Fraction(7, 72), Fraction(-7, 72)]
+    counterexample(moves_others, some_rare, pinned)
+
+
+def vanishes_with_probability(instance: Any, power: int = 1) -> bool:
+    """A push changes the others by at most (alpha - 1) pi_i in total."""
+    pi, i, _, alpha = instance
+    return sum(abs(d) for m, d in enumerate(single(pi, i, alpha)) if m != i) <= (alpha - 1) * pi[i] ** power
+
+
+def vanishes_with_square(instance: Any) -> bool:
+    return vanishes_with_probability(instance, 2)
+
+
+def test_push_vanishes_with_probability() -> None:
+    for_all(vanishes_with_probability, small)
+
+
+def test_vanishing_twin_square() -> None:
+    twin(vanishes_with_square, small)
+
+
+# B-take2: equal amounts up and down
+
+
+def equal_amounts(pick: Pick) -> Any:
+    """(pi, i, j, alpha) with three samples at least, some of them alpha times as likely as others."""
+    pi = point(pick, 3, 4, weight=6)
+    return pi, 0, 1, Fraction(pick(2, 4))
+
+
+def others_move(instance: Any) -> bool:
+    """z_i up and z_j down by the same amount changes the other probabilities."""
+    pi, i, j, alpha = instance
+    return any(shifts.push(pi, i, alpha, j, 1 / alpha)[2:])
+
+
+def others_move_unless_swapped(instance: Any) -> bool:
+    """They stay if and only if pi_j = alpha pi_i, where the push swaps the two; they fall if pi_i is larger."""
+    pi, i, j, alpha = instance
+    change = shifts.push(pi, i, alpha, j, 1 / alpha)
+    swapped = list(change[:2]) == [pi[j] - pi[i], pi[i] - pi[j]]
+    side = alpha * pi[i] - pi[j]
+    return all((d < 0) == (side > 0) and (d == 0) == (side == 0) for d in change[2:]) and swapped == (side == 0)
+
+
+def others_stay_if_equal(instance: Any) -> bool:
+    """The false condition pi_i = pi_j."""
+    pi, i, j, alpha = instance
+    return (shifts.push(pi, i, alpha, j, 1 / alpha)[2] == 0) == (pi[i] == pi[j])
+
+
+def gradient_pair_moves_others(instance: Any) -> bool:
+    """Steps of weights +1 on log pi_i and -1 on log pi_j change other k by -pi_k (pi_i - pi_j)."""
+    pi, i, j, _ = instance
+    change = shifts.gradient_step(pi, i) - shifts.gradient_step(pi, j)
+    return list(change[2:]) == [-p * (pi[i] - pi[j]) for p in pi[2:]]
+
+
+def test_equal_amounts_counterexample() -> None:
+    quarter = Fraction(1, 4)
+    pinned = ((quarter, HALF, quarter), 0, 1, Fraction(2))
+    assert list(shifts.push(pinned[0], 0, Fraction(2), 1, HALF)) == [quarter, -quarter, 0]
+    counterexample(others_move, equal_amounts, pinned)
+
+
+def test_equal_amounts_unless_swapped() -> None:
+    for_all(others_move_unless_swapped, equal_amounts)
+
+
+def test_gradient_pair() -> None:
+    for_all(gradient_pair_moves_others, equal_amounts)
+
+
+def test_equal_amounts_twin_other_condition() -> None:
+    twin(others_stay_if_equal, equal_amounts)
+
+
+# B3 and B4: one logit up or down
+
+
+def one_logit(up: bool, condition: Any) -> Any:
+    """z3: with a factor on weight a that meets the condition, pi_a goes the wrong way or some other b does."""
+    a, b, rest, factor, _, positive = weights()
+    before, after = a + b + rest, factor * a + b + rest
+    sign = 1 if up else -1
+    wrong = z3.Or(wrong_sign(factor, before, after, sign), wrong_sign(1, before, after, -sign))
+    return [*positive, condition(factor), wrong]
+
+
+def test_push_up_one() -> None:
+    proved(*one_logit(True, lambda f: f > 1), size="any number of others, by their total weight")
+
+
+def test_push_up_twin_any_factor() -> None:
+    satisfiable(*one_logit(True, lambda f: f > 0))
+
+
+def test_push_down_one() -> None:
+    proved(*one_logit(False, lambda f: z3.And(f > 0, f < 1)), size="any number of others, by their total weight")
+
+
+def test_push_down_twin_any_factor() -> None:
+    satisfiable(*one_logit(False, lambda f: f > 0))
+
+
+def ascent_lowers_others(instance: Any) -> bool:
+    """A gradient step up on log pi_i raises pi_i and lowers every other one."""
+    pi, i = instance[:2]
+    return all((d > 0) == (m == i) and d != 0 for m, d in enumerate(shifts.gradient_step(pi, i)))
+
+
+def descent_raises_others(instance: Any) -> bool:
+    """A gradient step down on log pi_i lowers pi_i and raises every other one."""
+    pi, i = instance[:2]
+    return all((d < 0) == (m == i) and d != 0 for m, d in enumerate(-shifts.gradient_step(pi, i)))
+
+
+FIFTHS = ((Fraction(1, 5), Fraction(1, 5), Fraction(3, 5)), 0, 1, Fraction(2))
+
+
+def test_ascent_counterexample() -> None:
+    assert list(shifts.gradient_step(*FIFTHS[:2])) == [Fraction(26, 125), Fraction(1, 125), Fraction(-27, 125)]
+    counterexample(ascent_lowers_others, small, FIFTHS)
+
+
+def test_descent_counterexample() -> None:
+    # The first sample wrong, the second the only right one: J falls by 23/500 a unit of learning rate.
+    wrong = shifts.gradient_step((Fraction(1, 10), Fraction(1, 10), Fraction(4, 5)), 0)
+    assert list(wrong) == [Fraction(73, 500), Fraction(23, 500), Fraction(-24, 125)]
+    counterexample(descent_raises_others, small, FIFTHS)

@@ -1,0 +1,186 @@
+"""Appendix B to first and second order, and sharp bounds on what the expansions miss.
+
+Along a direction v of the logits, f(t) = pi_m; R = max v - min v. Since pi stays a distribution on the whole way, a
+bound on f'' at every distribution bounds the rest of the first-order expansion by half of it, and one on f''' that of
+the second-order expansion by a sixth.
+"""
+
+from __future__ import annotations
+
+import functools
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import sympy
+import z3
+
+from theory import shifts
+from theory.domains import point, points
+from theory.evidence import Pick, for_all, identity, no_identity, proved, refuted_by_sweep, satisfiable, sweep, twin
+
+N = 100_000
+# exp, product, sum of 4, quotient, difference: at most 16 roundings of numbers up to 3, the largest R.
+ROUNDING = 16 * 3 * 2.0**-53
+WHY = "at most 16 roundings of numbers up to 3"
+
+
+def derivative_error(order: int, form: int) -> sympy.Expr:
+    """Derivative of one of 3 probabilities along a direction v, by sympy, less the closed form of order `form`."""
+    t, *v = sympy.symbols("t v:3", real=True)
+    w = sympy.symbols("w:3", positive=True)
+    pi = [x / sum(w) for x in w]
+    c = [a - sum(p * b for p, b in zip(pi, v, strict=True)) for a in v]
+    variance, third = (sum(p * a**n for p, a in zip(pi, c, strict=True)) for n in (2, 3))
+    forms = {1: c[0], 2: c[0] ** 2 - variance, 3: c[0] ** 3 - 3 * c[0] * variance - third}
+    after = [x * sympy.exp(t * a) for x, a in zip(w, v, strict=True)]
+    return sympy.factor(sympy.diff(after[0] / sum(after), t, order).subs(t, 0) - pi[0] * forms[form])
+
+
+def test_derivatives() -> None:
+    identity([derivative_error(n, n) for n in (1, 2, 3)], "L = 3, first to third derivative")
+
+
+def test_derivatives_twin_first_for_second() -> None:
+    no_identity(derivative_error(2, 1))
+
+
+def direction(pick: Pick) -> Any:
+    """(pi, v): a policy and a direction of whole numbers."""
+    pi = point(pick, 2, 4)
+    return pi, tuple(Fraction(pick(-6, 6)) for _ in pi)
+
+
+def second_bounded(instance: Any, numerator: int = 108) -> bool:
+    """The closed forms against sums, and 108 f''^2 <= R^4 for every probability: |f''| <= R^2 / (6 sqrt 3)."""
+    pi, v = instance
+    mean = sum(p * a for p, a in zip(pi, v, strict=True))
+    variance = sum(p * (a - mean) ** 2 for p, a in zip(pi, v, strict=True))
+    second = [p * ((a - mean) ** 2 - variance) for p, a in zip(pi, v, strict=True)]
+    reach = max(v) - min(v)
+    return (
+        list(shifts.first_order(pi, v)) == [p * (a - mean) for p, a in zip(pi, v, strict=True)]
+        and list(shifts.second_order(pi, v)) == second
+        and all(numerator * s**2 <= reach**4 for s in second)
+    )
+
+
+def second_bounded_closer(instance: Any) -> bool:
+    """A tenth more than is true: 131 f''^2 <= R^4."""
+    return second_bounded(instance, 131)
+
+
+def test_second_derivative_bounded() -> None:
+    for_all(second_bounded, direction)
+
+
+def test_second_twin_closer() -> None:
+    twin(second_bounded_closer, direction)
+
+
+def merged() -> sympy.Expr:
+    """f'' of one of 3 samples, less x(1-x)((1-2x) mu^2 - var): pi_m = x with v_m = 0, mean mu and var of the others."""
+    x, share, *v = sympy.symbols("x q v:2", real=True)
+    pi, v = (x, (1 - x) * share, (1 - x) * (1 - share)), (0, *v)
+    mean = sum(p * a for p, a in zip(pi, v, strict=True))
+    variance = sum(p * (a - mean) ** 2 for p, a in zip(pi, v, strict=True))
+    mu = share * v[1] + (1 - share) * v[2]
+    others = share * (v[1] - mu) ** 2 + (1 - share) * (v[2] - mu) ** 2
+    return sympy.expand(x * (mean**2 - variance) - x * (1 - x) * ((1 - 2 * x) * mu**2 - others))
+
+
+def beyond_bound(least_root: int) -> list[Any]:
+    """z3: |f''| > R^2 / (6 root) with R = 1, root^2 = `least_root`.
+
+    The others lie in [-b, 1-b] with mean u - b and a variance of at most u(1-u), the most in an interval of length 1.
+    """
+    x, u, b, variance, root = z3.Reals("x u b variance root")
+    second = x * (1 - x) * ((1 - 2 * x) * (u - b) ** 2 - variance)
+    inside = [z3.And(a >= 0, a <= 1) for a in (x, u, b)]
+    most = [variance >= 0, variance <= u * (1 - u), root > 0, root * root == least_root]
+    return [*inside, *most, z3.Or(6 * root * second > 1, 6 * root * second < -1)]
+
+
+def test_second_derivative_bound() -> None:
+    identity(merged(), "f'' by the mean and variance of the others, of which L - 1 = 2")
+    proved(*beyond_bound(3), size="any number of samples, by the mean and variance of the others")
+
+
+def test_second_derivative_twin_closer() -> None:
+    satisfiable(*beyond_bound(4))
+
+
+def one_against(reach: Any, share: Any) -> sympy.Expr:
+    """f'' of the pushed one of two samples, x(1-x)(1-2x) R^2, less share * R^2 / (6 sqrt 3), at x = (3 - sqrt 3)/6."""
+    x = (3 - sympy.sqrt(3)) / 6
+    return x * (1 - x) * (1 - 2 * x) * reach**2 - share * reach**2 / (6 * sympy.sqrt(3))
+
+
+def test_second_derivative_bound_is_sharp() -> None:
+    identity(one_against(sympy.Symbol("R", positive=True), 1), "two samples, pi_i = (3 - sqrt 3)/6")
+    assert shifts.remainder_bound([Fraction(0), Fraction(2)]) == 4 / (12 * np.sqrt(3))
+
+
+def test_sharp_twin_half() -> None:
+    no_identity(one_against(sympy.Symbol("R", positive=True), sympy.Rational(1, 2)))
+
+
+@functools.cache
+def steps() -> tuple[Any, Any, Any]:
+    """(pi, v, change) of N finite logit steps on 4 samples; a half push one sample alone, R up to 3."""
+    rng = np.random.default_rng(7)
+    pi, v = points(N, 4, 7, spread=1.0), rng.uniform(-1.5, 1.5, (N, 4))
+    v[: N // 2] = 0
+    v[: N // 2, 0] = rng.uniform(0.1, 3, N // 2)
+    return pi, v, shifts.stepped(pi, np.exp(v)) - pi
+
+
+def first_error() -> Any:
+    """What the first-order change of the worst probability misses, less nothing; shape (N,)."""
+    pi, v, change = steps()
+    return np.abs(change - shifts.first_order(pi, v)).max(-1)
+
+
+def test_first_order_remainder() -> None:
+    sweep(first_error() - shifts.remainder_bound(steps()[1]), ROUNDING, WHY)
+
+
+def test_first_order_twin_tenth_closer() -> None:
+    refuted_by_sweep(first_error() - 0.9 * shifts.remainder_bound(steps()[1]), ROUNDING)
+
+
+def third(x: Any) -> Any:
+    """f''' of the pushed sample of a single push with R = 1."""
+    return x * (1 - x) * (1 - 6 * x + 6 * x * x)
+
+
+def test_third_derivative_of_one_push() -> None:
+    x = z3.Real("x")
+    beyond = z3.Or(third(x) > z3.Q(1, 8), third(x) < -z3.Q(1, 8))
+    proved(x >= 0, x <= 1, beyond, size="any pi_k of a single push")
+    assert third(Fraction(1, 2)) == -Fraction(1, 8)
+
+
+def test_third_twin_ninth() -> None:
+    x = z3.Real("x")
+    satisfiable(x >= 0, x <= 1, third(x) < -z3.Q(1, 9))
+
+
+def second_error() -> Any:
+    """What the second-order change of the worst probability misses; shape (N,)."""
+    pi, v, change = steps()
+    return np.abs(change - shifts.first_order(pi, v) - shifts.second_order(pi, v) / 2).max(-1)
+
+
+def reach() -> Any:
+    v = steps()[1]
+    return v.max(-1) - v.min(-1)
+
+
+def test_second_order_remainder() -> None:
+    # Its terms go up to R^2.
+    sweep(second_error() - reach() ** 3 / 48, 3 * ROUNDING, "at most 16 roundings of numbers up to 9")
+
+
+def test_second_order_twin_tenth_closer() -> None:
+    refuted_by_sweep(second_error() - 0.9 * reach() ** 3 / 48, 3 * ROUNDING)

@@ -1,0 +1,228 @@
+"""Appendix B: which samples move the others most, and pushes up and down together against one alone."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import sympy
+import z3
+
+from theory import shifts
+from theory.domains import point
+from theory.evidence import Pick, counterexample, for_all, identity, no_identity, proved, satisfiable, twin
+from theory.test_shifts import HALF, pushed, shares, single, small
+
+# B5: the product of the probabilities
+
+
+def first_derivative(i: int, k: int, constant: int) -> sympy.Expr:
+    """d pi_i / d z_k plus `constant` times pi_i pi_k, 4 symbolic logits."""
+    z = sympy.symbols("z:4", real=True)
+    pi = [sympy.exp(x) / sum(map(sympy.exp, z)) for x in z]
+    return sympy.diff(pi[i], z[k]) + constant * pi[i] * pi[k]
+
+
+def test_product_first_order() -> None:
+    identity([first_derivative(0, 1, 1), first_derivative(2, 0, 1)], "L = 4")
+
+
+def test_product_twin_doubled() -> None:
+    no_identity(first_derivative(0, 1, 2))
+
+
+def symmetric(instance: Any) -> bool:
+    """Pushing k changes pi_i as much as pushing i changes pi_k: both have the product pi_i pi_k."""
+    pi, i, k, alpha = instance
+    return single(pi, k, alpha)[i] == single(pi, i, alpha)[k]
+
+
+THIRDS = ((Fraction(1, 3), Fraction(2, 3)), 0, 1, Fraction(2))
+
+
+def test_product_counterexample() -> None:
+    assert single(*THIRDS[:2], Fraction(2)) == [Fraction(1, 6), Fraction(-1, 6)]
+    assert single(THIRDS[0], 1, Fraction(2)) == [Fraction(-2, 15), Fraction(2, 15)]
+    counterexample(symmetric, small, THIRDS)
+
+
+def finite_form(instance: Any) -> bool:
+    """Of a push on k: pi_k (1 - pi_k) c for itself, -pi_i pi_k c for the others, c = (a - 1)/(1 + (a - 1) pi_k)."""
+    pi, _, k, alpha = instance
+    c = (alpha - 1) / (1 + (alpha - 1) * pi[k])
+    return single(pi, k, alpha) == [pi[k] * (1 - p) * c if m == k else -p * pi[k] * c for m, p in enumerate(pi)]
+
+
+def test_finite_form() -> None:
+    for_all(finite_form, small)
+
+
+def likelier_moves_more(instance: Any) -> bool | None:
+    """A push on the likelier of two samples changes all probabilities together by more."""
+    pi, i, k, alpha = instance
+    if pi[i] >= pi[k]:
+        return None
+    return single(pi, k, alpha)[k] > single(pi, i, alpha)[i]
+
+
+def likelier_moves_third_more(instance: Any) -> bool | None:
+    """It changes every given third sample by more."""
+    pi, i, k, alpha = instance
+    if pi[i] >= pi[k]:
+        return None
+    by_k, by_i = single(pi, k, alpha), single(pi, i, alpha)
+    return all(abs(by_k[m]) > abs(by_i[m]) for m in range(len(pi)) if m not in (i, k))
+
+
+def test_likelier_counterexample() -> None:
+    counterexample(likelier_moves_more, small, THIRDS)
+
+
+def with_third(pick: Pick) -> Any:
+    """(pi, i, k, alpha) with three or four samples."""
+    return point(pick, 3, 4, weight=20), 0, 1, Fraction(pick(2, 4))
+
+
+def test_likelier_moves_third_more() -> None:
+    for_all(likelier_moves_third_more, with_third)
+
+
+def test_likelier_twin_in_total() -> None:
+    twin(likelier_moves_more, small)
+
+
+def above_peak(root: Any, x: Any, peak: Any) -> Any:
+    """z3: the own change x(1-x)(s^2-1)/(1+(s^2-1)x) of a push by alpha = s^2 exceeds `peak` (a pair num, den)."""
+    top, bottom = x * (1 - x) * (root * root - 1), 1 + (root * root - 1) * x
+    return top * peak[1] > peak[0] * bottom
+
+
+def test_peak_of_own_change() -> None:
+    s, x = z3.Reals("s x")
+    peak = (s - 1, s + 1)
+    proved(s > 1, x >= 0, x <= 1, above_peak(s, x, peak), size="any alpha = s^2 > 1 and any pi_k")
+    for root in (Fraction(3, 2), Fraction(2), Fraction(3)):
+        at = 1 / (1 + root)
+        assert single((at, 1 - at), 0, root**2)[0] == (root - 1) / (root + 1)
+    assert single((Fraction(9, 10), Fraction(1, 10)), 0, Fraction(4))[0] == Fraction(27, 370)
+
+
+def test_peak_twin_lower() -> None:
+    s, x = z3.Reals("s x")
+    satisfiable(s > 1, x >= 0, x <= 1, above_peak(s, x, (s - 1, s + 2)))
+
+
+# B6 to B8: both pushes against one
+
+
+def not_sum_of_singles(alpha_free: bool) -> list[Any]:
+    """z3: a push up and one down together change another sample as the two alone do in sum."""
+    p, q, alpha, beta = z3.Reals("p q alpha beta")
+    u, v = 1 + (alpha - 1) * p, 1 - (1 - beta) * q
+    same = u * v + (u + v - 1) * u * v == (u + v) * (u + v - 1)
+    up = alpha >= 1 if alpha_free else alpha > 1
+    return [p > 0, q > 0, p + q < 1, up, beta > 0, beta < 1, same]
+
+
+def test_joint_push_is_no_sum() -> None:
+    proved(*not_sum_of_singles(False), size="any other sample's change over its probability")
+
+
+def test_joint_twin_one_push_alone() -> None:
+    satisfiable(*not_sum_of_singles(True))
+
+
+def mixed_derivative(constant: int) -> sympy.Expr:
+    """d2 pi_k / dz_i dz_j less `constant` pi_i pi_j pi_k, 4 symbolic logits."""
+    z = sympy.symbols("z:4", real=True)
+    pi = [sympy.exp(x) / sum(map(sympy.exp, z)) for x in z]
+    return sympy.diff(pi[2], z[0], z[1]) - constant * pi[0] * pi[1] * pi[2]
+
+
+def test_joint_push_second_order() -> None:
+    identity(mixed_derivative(2), "L = 4")
+
+
+def test_joint_twin_no_second_order() -> None:
+    no_identity(mixed_derivative(0))
+
+
+def no_more_than_larger(instance: Any, share: Fraction = Fraction(1)) -> bool:
+    """Under both pushes another sample changes by no more than under the one that changes it more."""
+    w, i, alpha, j, beta = instance
+    pi, one = shares(w), Fraction(1)
+    both, up, down = (shifts.push(pi, i, a, j, b) for a, b in ((alpha, beta), (alpha, one), (one, beta)))
+    return all(abs(both[k]) <= share * max(abs(up[k]), abs(down[k])) for k in range(len(pi)) if k not in (i, j))
+
+
+def no_more_than_half_the_larger(instance: Any) -> bool:
+    return no_more_than_larger(instance, HALF)
+
+
+def pushed_with_others(pick: Pick) -> Any:
+    return pushed(pick, 3)
+
+
+def test_joint_push_moves_others_less() -> None:
+    for_all(no_more_than_larger, pushed_with_others)
+
+
+def test_joint_twin_half() -> None:
+    twin(no_more_than_half_the_larger, pushed_with_others)
+
+
+def suppressed(pick: Pick) -> Any:
+    """(pi, beta): sample 0 is the right one, sample 1 a wrong one that is pushed down by beta."""
+    return point(pick, 2, 3, weight=12), Fraction(1, pick(2, 4))
+
+
+def negative_only_barely_helps(instance: Any) -> bool | None:
+    """With J at most a tenth, a push down of a wrong sample at most doubles J."""
+    pi, beta = instance
+    if pi[0] > Fraction(1, 10):
+        return None
+    return shifts.push(pi, 0, Fraction(1), 1, beta)[0] <= pi[0]
+
+
+def test_negative_only_counterexample() -> None:
+    pinned = ((Fraction(1, 10), Fraction(9, 10)), Fraction(1, 3))
+    assert shifts.push(pinned[0], 0, Fraction(1), 1, pinned[1])[0] == Fraction(3, 20)
+    counterexample(negative_only_barely_helps, suppressed, pinned)
+
+
+def negative_only_gain(instance: Any, factor: int = 1) -> bool:
+    """J' = J / (1 - (1 - beta) pi_j), so J grows by a factor that J does not enter; by less than J pi_j/(1 - pi_j)."""
+    pi, beta = instance
+    after = factor * pi[0] / (1 - (1 - beta) * pi[1])
+    change = shifts.push(pi, 0, Fraction(1), 1, beta)[0]
+    return change == after - pi[0] and 0 < change < pi[0] * pi[1] / (1 - pi[1])
+
+
+def negative_only_gain_doubled(instance: Any) -> bool:
+    return negative_only_gain(instance, 2)
+
+
+def test_negative_only_gain() -> None:
+    for_all(negative_only_gain, suppressed)
+    # J = 1/100 beside one wrong sample of 98/100.
+    pi = (Fraction(1, 100), Fraction(98, 100), Fraction(1, 100))
+    assert pi[0] + shifts.push(pi, 0, Fraction(1), 1, Fraction(1, 100))[0] == Fraction(50, 149)
+
+
+def test_negative_only_twin_doubled() -> None:
+    twin(negative_only_gain_doubled, suppressed)
+
+
+def positive_only(condition: Any) -> list[Any]:
+    """z3: a push up alone leaves another sample no less than the same push with one down on j does."""
+    p, q, alpha, beta = z3.Reals("p q alpha beta")
+    alone, both = 1 + (alpha - 1) * p, 1 + (alpha - 1) * p - (1 - beta) * q
+    return [p > 0, q > 0, p + q < 1, alpha > 1, beta > 0, condition(beta), both >= alone]
+
+
+def test_positive_only_takes_more() -> None:
+    proved(*positive_only(lambda beta: beta < 1), size="any other sample's change over its probability")
+
+
+def test_positive_only_twin_no_push_down() -> None:
+    satisfiable(*positive_only(lambda beta: beta <= 1))
