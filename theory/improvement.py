@@ -97,9 +97,9 @@ def second_derivative(pi: Numbers, r: Numbers, v: Numbers) -> Array:
 
 
 def remainder_bound(v: Numbers) -> Array:
-    """What |Delta J - grad J . v| cannot pass on a logit step v: R^2 / (12 sqrt 3), R = max v - min v, float64 (...).
+    """What the first-order change of J cannot miss on a logit step v: R^2 / (12 sqrt 3), R = max v - min v, float64.
 
-    Claim E2-rem.
+    The same holds for every single probability. Shape (...). Claims E2-rem, B-expansion.
     """
     x = array(v, "v").astype(np.float64)
     return (x.max(-1) - x.min(-1)) ** 2 / (12 * np.sqrt(3))

@@ -16,6 +16,8 @@ SUM_TOLERANCE = 1e-9
 
 Array = np.ndarray
 Numbers = Sequence[Any] | np.ndarray
+# One number, or one for each instance of a batch.
+Scalars = Fraction | float | np.ndarray
 
 
 def array(values: Numbers, name: str = "values") -> Array:
@@ -121,17 +123,21 @@ def rewards(values: Numbers, pi: Array, name: str = "r") -> Array:
     Raises:
         ValueError: naming the argument.
     """
-    out = like(values, pi, name)
-    if out.shape[-1:] != pi.shape[-1:]:
-        raise ValueError(f"{name} needs one reward for each of the {pi.shape[-1]} trajectories, got {out.shape[-1:]}")
-    if ((out < 0) | (out > 1)).any():
-        raise ValueError(f"{name} must lie in [0, 1]")
-    return out
+    return unit(values, pi, name)
 
 
 def unit(values: Numbers, pi: Array, name: str) -> Array:
-    """Numbers in [0, 1], one for each entry of `pi`'s last axis: as `rewards`, for probabilities of answers."""
-    return rewards(values, pi, name)
+    """Numbers in [0, 1], one for each entry of `pi`'s last axis, in the kind of `pi`.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    out = like(values, pi, name)
+    if out.shape[-1:] != pi.shape[-1:]:
+        raise ValueError(f"{name} needs {pi.shape[-1]} numbers on its last axis, as many as there are probabilities")
+    if ((out < 0) | (out > 1)).any():
+        raise ValueError(f"{name} must lie in [0, 1]")
+    return out
 
 
 def index(j: int, pi: Array, name: str = "j") -> int:
@@ -166,3 +172,8 @@ def above(x: Any, low: float, name: str) -> Any:
     if not x > low:
         raise ValueError(f"{name} must be greater than {low}, got {x}")
     return x
+
+
+def column(x: Any) -> Array:
+    """One number for each instance, shape (...), with an axis added for the probabilities, (..., 1)."""
+    return np.asarray(x)[..., None]

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.inputs import Array, Numbers, above, is_exact, simplex, together, unit
-from theory.shifts import column
+from theory.inputs import Array, Numbers, above, column, is_exact, simplex, together, unit
 
 # Halvings of an interval until its ends are neighbouring floats: 53 bits, and some for the interval's own size.
 HALVINGS = 60

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from theory.inputs import Array, Numbers, array, index, like, pair, simplex, unit
+from theory.inputs import Array, Numbers, Scalars, array, column, index, like, pair, simplex, unit
 from theory.policies import eye, factorised
-from theory.shifts import Scalars, column, ratio
+from theory.shifts import ratio
 
 
 def transfer(prior: Numbers, i: int, j: int, amount: Scalars) -> Array:

@@ -7,21 +7,10 @@ S2 = sum_l pi_l^2; along a direction v of the logits, c_l = v_l - sum_m pi_m v_m
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import Any
-
 import numpy as np
 
-from theory.inputs import Array, Numbers, array, index, is_exact, like, pair, simplex, together
+from theory.inputs import Array, Numbers, Scalars, array, column, index, like, pair, simplex, together
 from theory.policies import eye
-
-# One number for each instance: alone, or an array of shape (...).
-Scalars = Fraction | float | Array
-
-
-def column(x: Any) -> Array:
-    """One number for each instance, shape (...), with an axis added for the probabilities, (..., 1)."""
-    return np.asarray(x)[..., None]
 
 
 def stepped(pi: Numbers, factors: Numbers) -> Array:
@@ -97,15 +86,3 @@ def _centred(pi: Numbers, v: Numbers) -> tuple[Array, Array, Array]:
         raise ValueError(f"v needs one entry for each of the {pi.shape[-1]} probabilities, got {v.shape[-1:]}")
     c = v - column((pi * v).sum(-1))
     return pi, column((pi * c * c).sum(-1)), c
-
-
-def remainder_bound(v: Numbers) -> Array:
-    """Most that the first-order change of any probability misses, R^2 / (12 sqrt 3), R = max v - min v; float64.
-
-    Shape (...). Claim B-expansion.
-    """
-    v = array(v, "v")
-    if is_exact(v):
-        v = v.astype(np.float64)
-    reach = v.max(-1) - v.min(-1)
-    return reach**2 / (12 * np.sqrt(3))

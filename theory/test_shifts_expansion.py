@@ -15,7 +15,7 @@ import numpy as np
 import sympy
 import z3
 
-from theory import shifts
+from theory import improvement, shifts
 from theory.domains import point, points
 from theory.evidence import Pick, for_all, identity, no_identity, proved, refuted_by_sweep, satisfiable, sweep, twin
 
@@ -118,7 +118,7 @@ def one_against(reach: Any, share: Any) -> sympy.Expr:
 
 def test_second_derivative_bound_is_sharp() -> None:
     identity(one_against(sympy.Symbol("R", positive=True), 1), "two samples, pi_i = (3 - sqrt 3)/6")
-    assert shifts.remainder_bound([Fraction(0), Fraction(2)]) == 4 / (12 * np.sqrt(3))
+    assert improvement.remainder_bound([Fraction(0), Fraction(2)]) == 4 / (12 * np.sqrt(3))
 
 
 def test_sharp_twin_half() -> None:
@@ -142,11 +142,11 @@ def first_error() -> Any:
 
 
 def test_first_order_remainder() -> None:
-    sweep(first_error() - shifts.remainder_bound(steps()[1]), ROUNDING, WHY)
+    sweep(first_error() - improvement.remainder_bound(steps()[1]), ROUNDING, WHY)
 
 
 def test_first_order_twin_tenth_closer() -> None:
-    refuted_by_sweep(first_error() - 0.9 * shifts.remainder_bound(steps()[1]), ROUNDING)
+    refuted_by_sweep(first_error() - 0.9 * improvement.remainder_bound(steps()[1]), ROUNDING)
 
 
 def third(x: Any) -> Any:
