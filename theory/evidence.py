@@ -84,10 +84,15 @@ def counterexample(statement: Statement, domain: Domain, pinned: Any, size: Call
     `size` orders instances; by default the largest denominator in them.
     """
     size = size or denominator
-    assert statement(pinned) is False, f"{_name(statement)} does not fail on the pinned {show(pinned)}"
-    found = find(lambda x: statement(x) is False, domain)
+    assert _fails(statement, pinned), f"{_name(statement)} does not fail on the pinned {show(pinned)}"
+    found = find(lambda x: _fails(statement, x), domain)
     assert size(found) >= size(pinned), f"smaller than the pinned {show(pinned)}: {show(found)}"
     note("exact", f"counterexample {show(pinned)}")
+
+
+def _fails(statement: Statement, instance: Any) -> bool:
+    truth = statement(instance)
+    return truth is not None and not truth
 
 
 def find(condition: Callable[[Any], bool], domain: Domain, examples: int = 2000) -> Any:

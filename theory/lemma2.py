@@ -87,12 +87,13 @@ def tv(p: Numbers, q: Numbers) -> Array:
 
 
 def kl(p: Numbers, q: Numbers) -> Array:
-    """Kullback-Leibler divergence sum_c p_c log(p_c / q_c) in nats, shape (...); float64 alone. Claim E7."""
+    """KL(p || q) = sum_c p_c log(p_c / q_c) in nats, float64, shape (...). Claims E7, KLstay.
+
+    Raises:
+        ValueError: where q is 0 and p is not.
+    """
     p = simplex(p, "p")
-    q = _beside(q, p, "q")
-    if is_exact(p):
-        raise ValueError("p and q must be float: a logarithm is not rational")
-    p, q = np.broadcast_arrays(p, q)
+    p, q = np.broadcast_arrays(p.astype(np.float64), _beside(q, p, "q").astype(np.float64))
     if np.any((q == 0) & (p > 0)):
         raise ValueError("q is 0 where p is not: the divergence is infinite")
     there = p > 0

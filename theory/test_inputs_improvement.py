@@ -23,7 +23,7 @@ PI = (HALF, HALF)
         ((3 * HALF, -HALF), (1, 0), 0, "pi holds a negative"),
         ((0.5, float("nan")), (1, 0), 0, "pi holds NaN"),
         ((HALF, 0.5), (1, 0), 0, "pi mixes"),
-        (PI, (1, 0, 0), 0, "r needs one reward"),
+        (PI, (1, 0, 0), 0, "r needs 2 numbers"),
         (PI, (2, 0), 0, "r must lie in"),
         (PI, (0.5, 0.5), 0, "r is float"),
         (PI, (1, 0), 2, "j must be"),
@@ -83,7 +83,7 @@ def test_second_derivative() -> None:
     ("probs", "q", "tokens", "what"),
     [
         ([PI], [(1, 0)], (0, 1), "probs needs one row"),
-        ([PI], [(1, 0, 0)], (0,), "q needs one"),
+        ([PI], [(1, 0, 0)], (0,), "q needs 2 numbers"),
         ([PI], [(2, 0)], (0,), "q must lie in"),
         ([PI], [(1, 0)], (2,), "tokens must be"),
         ([(HALF, 0)], [(1, 0)], (0,), "probs must sum to 1"),

@@ -39,7 +39,6 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: lemma2.prompted(EVEN, [1, 0], [0.5, 0.5]), "mu and the other distribution mix exact and float"),
     (lambda: lemma2.prompted(EVEN, [1, 0], THREE), "mu needs one probability for each of the 2"),
     (lambda: lemma2.tv(EVEN, THREE), "q needs one probability for each of the 2"),
-    (lambda: lemma2.kl(EVEN, EVEN), "p and q must be float"),
     (lambda: lemma2.kl([0.5, 0.5], [1.0, 0.0]), "q is 0 where p is not"),
     (lambda: lemma2.tv_radius(EVEN, EVEN), "x must not be the same for all"),
     (lambda: lemma2.critical_tv(EVEN, EVEN), "x must not be the same for all"),

@@ -1,0 +1,272 @@
+"""Section 5.2: advantages, groups without a signal, the weight of a question."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import product
+from math import comb
+from typing import Any
+
+import numpy as np
+import sympy
+
+from theory import grpo
+from theory.domains import bits, gradients, point
+from theory.evidence import Pick, for_all, identity, no_identity, refuted_by_sweep, sweep, twin
+from theory.inputs import Array, array
+from theory.policies import softmax
+
+N = 100_000
+
+
+def groups(pick: Pick) -> Any:
+    """(logit gradients of 3 trajectories, sampled trajectories, rewards of the samples, eps)."""
+    G = pick(2, 8)
+    return gradients(pick, 3), [pick(0, 2) for _ in range(G)], bits(pick, G), 10.0 ** -pick(1, 9)
+
+
+def equal_groups(pick: Pick) -> Any:
+    """As `groups`, all rewards equal."""
+    z, drawn, r, eps = groups(pick)
+    return z, drawn, (r[0],) * len(r), eps
+
+
+def no_gradient(instance: Any) -> bool:
+    """The advantages are all 0, and so is the gradient sum_i A_i s_i / G."""
+    z, drawn, r, eps = instance
+    A = grpo.advantages(r, eps)
+    s = softmax([0.5, 0.25, 0.25], np.array(z, dtype=float)).scores[drawn]
+    return not A.any() and not (A @ s / len(r)).any()
+
+
+def test_equal_rewards_give_no_gradient() -> None:
+    for_all(no_gradient, equal_groups)
+
+
+def test_no_gradient_twin_any_rewards() -> None:
+    twin(no_gradient, groups)
+
+
+def standard_errors(ddof: int, wrong: float) -> tuple[Array, Array]:
+    """Advantages in groups of 16 against sqrt((1-k)/k) and -sqrt(k/(1-k)), times sqrt(15/16) for ddof = 1."""
+    r = np.random.default_rng(ddof).integers(0, 2, (N, 16)).astype(float)
+    r[:, :2] = [0, 1]
+    k = r.mean(-1, keepdims=True)
+    expected = np.where(r == 1, np.sqrt((1 - k) / k), -np.sqrt(k / (1 - k))) * np.sqrt(15 / 16 if ddof else 1)
+    A = grpo.advantages(r, ddof=ddof)
+    # For 16 bits the mean, all deviations and the sum of their squares are exact; roots, quotients and factors are not.
+    return np.abs(A - wrong * expected).max(-1), 8 * 2.0**-53 * np.sqrt(15)
+
+
+def test_advantages_in_closed_form() -> None:
+    for ddof in (0, 1):
+        sweep(*standard_errors(ddof, 1), why="8 roundings of numbers up to sqrt(15)")
+    assert np.allclose(grpo.advantages([1, 0, 0, 0]), [3**0.5, *[-(3**-0.5)] * 3], rtol=1e-15)
+    assert np.allclose(grpo.advantages([1, 0], 0.5), [0.5, -0.5], rtol=1e-15)
+    assert np.allclose(grpo.advantages([1, 0], ddof=1), [0.5**0.5, -(0.5**0.5)], rtol=1e-15)
+
+
+def test_advantages_twin_signs() -> None:
+    refuted_by_sweep(*standard_errors(0, -1))
+
+
+def mean_size(wrong: float) -> tuple[Array, Array]:
+    """mean |A| less `wrong` * 2 sqrt(k (1-k)), and mean |A| less 1, where positive."""
+    r = np.random.default_rng(2).integers(0, 2, (N, 16)).astype(float)
+    r[:, :2] = [0, 1]
+    k, size = r.mean(-1), np.abs(grpo.advantages(r)).mean(-1)
+    error = np.maximum(np.abs(size - wrong * 2 * np.sqrt(k * (1 - k))), size - 1)
+    return error, 32 * 2.0**-53 * np.sqrt(15)
+
+
+def test_mean_advantage_is_at_most_one() -> None:
+    sweep(*mean_size(1), why="32 roundings of numbers up to sqrt(15)")
+
+
+def test_mean_advantage_twin_half() -> None:
+    refuted_by_sweep(*mean_size(0.5))
+
+
+def questions(pick: Pick) -> Any:
+    """(p, G): a question solved with probability p, a group."""
+    return Fraction(pick(0, 60), 60), pick(2, 6)
+
+
+def equal_by_counting(instance: Any) -> bool:
+    """P(no signal) is the sum over all groups of rewards that are equal."""
+    p, G = instance
+    chance = [(1 - p, p)] * G
+    equal = [g for g in product((0, 1), repeat=G) if len(set(g)) == 1]
+    total = sum(np.prod([c[x] for c, x in zip(chance, g, strict=True)]) for g in equal)
+    return bool(grpo.no_signal(p, G) == total >= Fraction(2, 2**G))
+
+
+def equal_at_most_half(instance: Any) -> bool:
+    """P(no signal) is at most 1/2."""
+    return bool(grpo.no_signal(*instance) <= Fraction(1, 2))
+
+
+def test_no_signal_by_counting() -> None:
+    for_all(equal_by_counting, questions)
+    assert grpo.no_signal(Fraction(1, 100), 8) == Fraction(4613723472139601, 5 * 10**15)
+    assert np.isclose(grpo.no_signal(0.001, 8), 0.992027944, rtol=1e-9)
+
+
+def test_no_signal_twin_at_most_half() -> None:
+    twin(equal_at_most_half, questions)
+
+
+def mixtures(pick: Pick) -> Any:
+    """(p of several questions, their shares, G)."""
+    shares = point(pick, 2, 4)
+    return [Fraction(pick(0, 30), 30) for _ in shares], shares, pick(2, 12)
+
+
+def mixing_adds(instance: Any) -> bool:
+    """The mean over questions is at least the value at their mean p."""
+    p, shares, G = array(instance[0]), array(instance[1]), instance[2]
+    return shares @ grpo.no_signal(p, G) >= grpo.no_signal(shares @ p, G)
+
+
+def mixing_adds_nothing(instance: Any) -> bool:
+    """The mean over questions is the value at their mean p."""
+    p, shares, G = array(instance[0]), array(instance[1]), instance[2]
+    return shares @ grpo.no_signal(p, G) == grpo.no_signal(shares @ p, G)
+
+
+def test_mixing_questions_adds() -> None:
+    for_all(mixing_adds, mixtures)
+
+
+def test_mixing_twin_equal() -> None:
+    twin(mixing_adds_nothing, mixtures)
+
+
+def curvature_error(power: int) -> list[sympy.Expr]:
+    """p^G + (1-p)^G: second derivative less G (G-power) (p^(G-2) + (1-p)^(G-2)), slope and value at 1/2."""
+    p, G = sympy.symbols("p G", positive=True)
+    q = sympy.symbols("q", positive=True)
+    # q stands for 1 - p: d/dp of (1-p)^G is minus d/dq of q^G.
+    second = sympy.diff(p**G, p, 2) + sympy.diff(q**G, q, 2)
+    half = sympy.Rational(1, 2)
+    slope = (sympy.diff(p**G, p) - sympy.diff(q**G, q)).subs({p: half, q: half})
+    return [second - G * (G - power) * (p ** (G - 2) + q ** (G - 2)), slope, 2 * half**G - 2 ** (1 - G)]
+
+
+def test_no_signal_is_convex() -> None:
+    identity(curvature_error(1), "any G")
+
+
+def test_convex_twin() -> None:
+    no_identity(curvature_error(0)[0])
+
+
+def policies(pick: Pick) -> Any:
+    """(pi, logit gradients, r, G) with a right and a wrong trajectory."""
+    pi = point(pick, 2, 3)
+    return pi, gradients(pick, len(pi), 2), (1, 0, *bits(pick, len(pi) - 2)), pick(2, 4)
+
+
+def by_counting(instance: Any) -> list[Array]:
+    """Per K: the sum over all groups with K right samples of probability times gradient over sqrt(K (G-K)).
+
+    A right sample's advantage is sqrt(K (G-K)) / K, a wrong one's -sqrt(K (G-K)) / (G-K).
+    """
+    pi, z, r, G = instance
+    s = softmax(pi, z).scores
+    out = [s[0] * 0 for _ in range(G - 1)]
+    for drawn in product(range(len(pi)), repeat=G):
+        K = sum(r[i] for i in drawn)
+        if 0 < K < G:
+            gradient = sum(s[i] * (Fraction(1, K) if r[i] else -Fraction(1, G - K)) for i in drawn) / G
+            out[K - 1] = out[K - 1] + np.prod([pi[i] for i in drawn]) * gradient
+    return out
+
+
+def weighs_the_gradient(instance: Any) -> bool:
+    """The mean GRPO gradient is, K by K, the weight's term times grad J, any parametrisation."""
+    pi, z, r, G = instance
+    policy = softmax(pi, z)
+    terms = grpo.weight_terms(policy.value(r), G)
+    return all((t * policy.gradient(r) == g).all() for t, g in zip(terms, by_counting(instance), strict=True))
+
+
+def weighs_by_chance_alone(instance: Any) -> bool:
+    """The same with P(K) / G for the term: without the division by p (1-p)."""
+    pi, z, r, G = instance
+    policy = softmax(pi, z)
+    p = policy.value(r)
+    terms = grpo.weight_terms(p, G) * p * (1 - p)
+    return all((t * policy.gradient(r) == g).all() for t, g in zip(terms, by_counting(instance), strict=True))
+
+
+def test_weight_by_counting() -> None:
+    for_all(weighs_the_gradient, policies)
+
+
+def test_weight_twin_chance() -> None:
+    twin(weighs_by_chance_alone, policies)
+
+
+def test_weight_in_numbers() -> None:
+    assert np.isclose(grpo.weight(Fraction(1, 6), 4), 5 / 12 + 13 * 3**0.5 / 18, rtol=1e-15)
+    p = np.linspace(0, 1, 9)
+    assert np.allclose(grpo.weight(p, 2), 1, rtol=1e-15)
+    assert np.allclose(grpo.weight(p, 3), 2**0.5, rtol=1e-15)
+    # The limits at p = 0 and 1, and 1 / sqrt(p (1-p)) for a large group.
+    assert np.allclose(grpo.weight([0.0, 1.0], 8), 7**0.5, rtol=1e-15)
+    assert np.isclose(grpo.weight(0.25, 900), (3 / 16) ** -0.5, rtol=1e-2)
+
+
+def terms_add_up(instance: Any) -> bool:
+    """The terms times K (G-K) add up to G - 1, 2 K (G-K) / G <= sqrt(K (G-K)) <= K (G-K) / sqrt(G-1): w_G's bounds.
+
+    At p = 0 only K = 1 is left, with term 1: the limit of w_G, a polynomial in p.
+    """
+    p, G = instance
+    squares = [K * (G - K) for K in range(1, G)]
+    terms = grpo.weight_terms(p, G)
+    ordered = all(Fraction(4 * x * x, G * G) <= x <= Fraction(x * x, G - 1) for x in squares)
+    at_zero = list(grpo.weight_terms(0, G)) == [1] + [0] * (G - 2)
+    return ordered and at_zero and bool(terms @ np.array(squares) == G - 1) and bool((terms >= 0).all())
+
+
+def any_group(pick: Pick) -> Any:
+    """(p, G) for larger groups."""
+    return Fraction(pick(0, 60), 60), pick(2, 40)
+
+
+def bounds_error(G: int, slack: float) -> tuple[Array, Array]:
+    """By how much w_G(p) leaves [2 (G-1) / G, min(sqrt((G-1) / (G p (1-p))), sqrt(G-1))], the upper end times slack."""
+    p = np.random.default_rng(G).uniform(0.001, 0.999, N)
+    w, low = grpo.weight(p, G), 2 * (G - 1) / G
+    high = slack * np.minimum(np.sqrt((G - 1) / (G * p * (1 - p))), np.sqrt(G - 1))
+    # G terms, all positive, with up to 2 G roundings each (powers), then their sum.
+    return np.maximum(np.maximum(low - w, w - high), 0), 4 * G * 2.0**-53 * np.sqrt(G - 1)
+
+
+def test_weight_bounds() -> None:
+    for_all(terms_add_up, any_group)
+    for G in (2, 3, 8, 16):
+        sweep(*bounds_error(G, 1), why="4 G roundings of a sum of positive terms up to sqrt(G-1)")
+
+
+def test_bounds_twin_tighter() -> None:
+    refuted_by_sweep(*bounds_error(8, 0.99))
+
+
+def direct_error(G: int, power: int) -> tuple[Array, Array]:
+    """w_G(p) against the sum over K of P(K) sqrt(k (1-k)) / (p (1-p))^power."""
+    p = np.random.default_rng(G).uniform(0.01, 0.99, N)
+    K = np.arange(G + 1)
+    chance = np.array([comb(G, x) for x in K]) * p[:, None] ** K * (1 - p[:, None]) ** (G - K)
+    direct = (chance * np.sqrt(K / G * (1 - K / G))).sum(-1) / (p * (1 - p)) ** power
+    return np.abs(grpo.weight(p, G) - direct), 8 * G * 2.0**-53 * np.sqrt(G - 1)
+
+
+def test_weight_is_the_mean_deviation() -> None:
+    sweep(*direct_error(8, 1), why="8 G roundings of sums of positive terms up to sqrt(G-1)")
+
+
+def test_deviation_twin_no_quotient() -> None:
+    refuted_by_sweep(*direct_error(8, 0))

@@ -1,0 +1,140 @@
+"""What objectives, grpo, passk and printed refuse, and that batches and floats give what single exact calls give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+
+from theory import grpo, lemma2, objectives, passk, printed
+from theory.policies import softmax
+
+F = Fraction
+PI = (F(1, 2), F(1, 3), F(1, 6))
+R = (1, 0, 1)
+FLOATS = np.array([[0.5, 0.25, 0.25], [0.125, 0.5, 0.375]])
+EXACT = [[F(x) for x in row] for row in FLOATS.tolist()]
+
+Call = Callable[[], Any]
+
+REFUSED: dict[str, tuple[Call, str]] = {
+    "loss of NaN": (lambda: objectives.dpo_loss(float("nan"), 1), "margin holds NaN"),
+    "beta 0": (lambda: objectives.dpo_loss(0, 0), "beta must be greater than 0"),
+    "loss 0": (lambda: objectives.relative_gain(0, 1), "loss must be greater than 0"),
+    "beta below 0": (lambda: objectives.relative_gain(1, -1), "beta must be greater than 0"),
+    "a reference of another kind": (lambda: objectives.odds_gain(PI, [0.5, 0.25, 0.25], 0, 1), "pi and ref mix"),
+    "a winner that is the loser": (lambda: objectives.odds_gain(PI, PI, 1, 1), "plus and minus must differ"),
+    "a winner without a reference": (lambda: objectives.odds_gain(PI, (0, F(1, 2), F(1, 2)), 0, 1), "ref must be pos"),
+    "a loser that cannot be": (lambda: objectives.odds_gain((F(1, 2), 0, F(1, 2)), PI, 0, 1), "pi at minus"),
+    "a pair of one": (lambda: objectives.margin_speed(softmax(PI), 2, 2), "plus and minus must differ"),
+    "no place of that number": (lambda: objectives.margin_speed(softmax(PI), 0, 3), "minus must be a whole number"),
+    "no right trajectory": (lambda: lemma2.posterior(PI, (0, 0, 0)), "J = 0"),
+    "rewards of another length": (lambda: lemma2.posterior(PI, (1, 0)), "x needs 3 numbers"),
+    "one trajectory": (lambda: lemma2.posterior((1,), (1,)), "at least 2 probabilities"),
+    "no first step at J = 0": (
+        lambda: objectives.dpo_first_step(softmax(PI), (0, 0, 0), 1, wrong_only=False),
+        "r needs a right trajectory",
+    ),
+    "no wrong loser": (
+        lambda: objectives.dpo_first_step(softmax(PI), (1, 1, 1), 1, wrong_only=True),
+        "a wrong one where losers are wrong only",
+    ),
+    "a first step at beta 0": (
+        lambda: objectives.dpo_first_step(softmax(PI), R, 0, wrong_only=True),
+        "beta must be greater than 0",
+    ),
+    "a sampler that is none": (lambda: objectives.tabular_sft_gain(PI, R, (1, 1, 0)), "mu must sum to 1"),
+    "a sampler of another kind": (lambda: objectives.tabular_sft_gain(PI, R, [0.5, 0.5, 0.0]), "mu and pi mix"),
+    "t above 1": (lambda: objectives.em_step(PI, R, 2), r"t must lie in \[0, 1\]"),
+    "t below 0": (lambda: objectives.em_step(PI, R, -1), r"t must lie in \[0, 1\]"),
+    "t of another kind": (lambda: objectives.em_step(PI, R, 0.5), "t is float beside exact"),
+    "beta beyond all bounds": (lambda: objectives.kl_optimum(PI, R, 1), "odds = e.* must be greater than 1"),
+    "partial rewards": (lambda: objectives.kl_optimum(PI, (1, 0, F(1, 2)), 2), "r must be 0 or 1"),
+    "a KL that is infinite": (lambda: lemma2.kl([0.5, 0.5], [0.0, 1.0]), "q is 0 where p is not"),
+    "a p below 0": (lambda: lemma2.kl([1.5, -0.5], [0.5, 0.5]), "p holds a negative probability"),
+    "a group of one": (lambda: grpo.advantages([1]), "at least 2"),
+    "one reward": (lambda: grpo.advantages(np.array(1.0)), "at least 2"),
+    "0/0": (lambda: grpo.advantages([[1, 0], [1, 1]]), "eps must be positive"),
+    "eps below 0": (lambda: grpo.advantages([1, 0], -1), "eps must not be negative"),
+    "eps of NaN": (lambda: grpo.advantages([1, 0], float("nan")), "eps must not be negative"),
+    "ddof 2": (lambda: grpo.advantages([1, 0], ddof=2), "ddof must be 0 or 1"),
+    "p above 1": (lambda: grpo.no_signal(F(3, 2), 2), r"p must lie in \[0, 1\]"),
+    "p below 0": (lambda: grpo.weight([0.5, -0.5], 2), r"p must lie in \[0, 1\]"),
+    "G of 1": (lambda: grpo.weight(F(1, 2), 1), "G must be a whole number from 2 on"),
+    "G of 2.5": (lambda: grpo.no_signal(F(1, 2), 2.5), "G must be a whole number"),  # type: ignore[arg-type]
+    "G true": (lambda: grpo.weight_terms(F(1, 2), True), "G must be a whole number"),
+    "ratio 0": (lambda: grpo.surrogate(0, 1, F(1, 5)), "ratio must be greater than 0"),
+    "clip at 0": (lambda: grpo.slope(1, 1, 0), "eps must lie between 0 and 1"),
+    "clip at 1": (lambda: grpo.slope(1, 1, 1), "eps must lie between 0 and 1"),
+    "a ratio of another kind": (lambda: grpo.slope(F(1), 0.5, F(1, 5)), "advantage is float beside exact"),
+    "k above n": (lambda: passk.pass_at_k(4, 1, 5), "k must be from 1 to n = 4"),
+    "k of 0": (lambda: passk.variance(4, F(1, 2), 0), "k must be from 1 to n = 4"),
+    "c above n": (lambda: passk.plug_in(4, 5, 2), "c must be from 0 to n = 4"),
+    "c below 0": (lambda: passk.pass_at_k(4, -1, 2), "c must be from 0 to n = 4"),
+    "c of 0.5": (lambda: passk.pass_at_k(4, 0.5, 2), "c must be a whole number"),  # type: ignore[arg-type]
+    "n true": (lambda: passk.pass_at_k(True, 1, 1), "n must be a whole number"),
+    "a p that is none": (lambda: passk.variance(4, 1.5, 2), r"p must lie in \[0, 1\]"),
+    "shares of another kind": (lambda: passk.mixture([0.5], [F(1)], 1), "p and weights mix"),
+    "shares of another length": (lambda: passk.mixture([F(1, 2)], [F(1, 2)] * 2, 1), "p needs 2 numbers"),
+    "half a try": (lambda: passk.mixture([F(1, 2)], [F(1)], 0.5), "k must be a whole number"),  # type: ignore[arg-type]
+    "no try": (lambda: passk.mixture([F(1, 2)], [F(1)], 0), "k must be at least 1"),
+    "a level that is none": (lambda: printed.spread(0), "level must be from 1 to 5"),
+    "another level that is none": (lambda: printed.rate("GRPO pass@4", 6), "level must be from 1 to 5"),
+    "levels that are none": (lambda: printed.share((5, 6)), "level must be from 1 to 5"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    call, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+BATCHED: dict[str, Callable[[Any], Any]] = {
+    "odds_gain": lambda pi: objectives.odds_gain(pi, np.asarray(pi)[..., ::-1], 0, 1),
+    "margin_speed": lambda pi: objectives.margin_speed(softmax(pi), 0, 2),
+    "posterior": lambda pi: lemma2.posterior(pi, R),
+    "dpo_first_step": lambda pi: objectives.dpo_first_step(softmax(pi), R, 2, wrong_only=True),
+    "tabular_sft_gain": lambda pi: objectives.tabular_sft_gain(pi, R, np.asarray(pi)[..., ::-1]),
+    "em_step": lambda pi: objectives.em_step(pi, R, np.asarray(pi)[..., 0]),
+    "kl_optimum": lambda pi: objectives.kl_optimum(pi, R, 3),
+    "no_signal": lambda pi: grpo.no_signal(pi, 5),
+    "weight_terms": lambda pi: grpo.weight_terms(pi, 5),
+    "variance": lambda pi: passk.variance(6, pi, 4),
+    "mixture": lambda pi: passk.mixture(pi, np.asarray(pi)[..., ::-1], 3),
+}
+
+
+@pytest.mark.parametrize("name", BATCHED)
+def test_batches_and_floats(name: str) -> None:
+    call = BATCHED[name]
+    single = [call(row) for row in EXACT]
+    assert np.array_equal(call(EXACT), np.array(single))
+    assert all(isinstance(x, Fraction) for x in np.array(single, dtype=object).flat)
+    batch = call(FLOATS)
+    assert batch.dtype == np.float64
+    assert np.allclose(batch, np.array(single, dtype=float), rtol=1e-14)
+
+
+def test_equal_rewards_that_round() -> None:
+    # Their mean is 0.1 and a rounding.
+    assert not grpo.advantages([0.1, 0.1, 0.1], 1e-9).any()
+
+
+def test_clipping_in_batches() -> None:
+    ratios, advantages = np.array([0.5, 1.0, 1.5]), np.array([[1.0], [-1.0]])
+    assert np.array_equal(grpo.surrogate(ratios, advantages, 0.25), [[0.5, 1, 1.25], [-0.75, -1, -1.5]])
+    assert np.array_equal(grpo.slope(ratios, advantages, 0.25), [[1, 1, 0], [0, -1, -1]])
+
+
+def test_logarithms_in_batches() -> None:
+    margins = objectives.relative_gain([0.5, np.log(2), 2], [[1], [0.5]])
+    assert np.allclose(margins[0], [-np.log(np.expm1(0.5)), 0, -np.log(np.expm1(2))], atol=1e-15)
+    assert np.allclose(margins[1], 2 * margins[0], atol=1e-15)
+    assert np.allclose(objectives.dpo_loss(margins, [[1], [0.5]]), [[0.5, np.log(2), 2]] * 2, rtol=1e-14)
+    assert np.allclose(lemma2.kl([[0.5, 0.5], [1, 0]], [0.25, 0.75]), [np.log(4 / 3) / 2, np.log(4)], rtol=1e-14)
+    assert np.isclose(lemma2.kl([F(1, 2), F(1, 2)], [F(1, 4), F(3, 4)]), np.log(4 / 3) / 2, rtol=1e-14)

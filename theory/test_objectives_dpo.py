@@ -1,0 +1,320 @@
+"""Section 5.1: DPO's loss and its margin, Observations 1 and 2, the first step of ExP-DPO."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import numpy as np
+import sympy
+
+from theory import objectives
+from theory.domains import bits, gradients, point
+from theory.evidence import Pick, counterexample, for_all, identity, no_identity, refuted_by_sweep, sweep, twin
+from theory.inputs import Array
+from theory.policies import Policy, softmax, tree
+
+HALF = Fraction(1, 2)
+
+
+def deceptions(pick: Pick) -> Any:
+    """(k, M, ref, pi), trajectories (winner, loser, rest): the winner halves, the loser falls 2k times."""
+    k, M = pick(1, 10**6), pick(1, 10**6)
+    winner, loser = HALF / (k * M), HALF
+    ref = (winner, loser, 1 - winner - loser)
+    pi = (winner / 2, loser / (2 * k), 1 - winner / 2 - loser / (2 * k))
+    return k, M, ref, pi
+
+
+def deceives(instance: Any) -> bool:
+    """The loss at beta = 1 is log(1 + 1/k), yet pi_+ <= pi_- / M and pi_+, the right trajectory, fell."""
+    k, M, ref, pi = instance
+    return objectives.odds_gain(pi, ref, 0, 1) == k and pi[0] * M <= pi[1] and pi[0] < ref[0]
+
+
+def deceives_without_relative_gain(instance: Any) -> bool:
+    """As `deceives`, and pi_+ / pi_- grew less than k times."""
+    k, _, ref, pi = instance
+    return deceives(instance) and pi[0] / pi[1] < k * ref[0] / ref[1]
+
+
+def test_low_loss_at_any_ratio() -> None:
+    for_all(deceives, deceptions)
+
+
+def test_low_loss_twin_without_relative_gain() -> None:
+    twin(deceives_without_relative_gain, deceptions)
+
+
+def test_odds_gain() -> None:
+    pi, ref = [[Fraction(x, 12) for x in row] for row in ((6, 4, 2), (3, 3, 6))]
+    assert objectives.odds_gain(pi, ref, 0, 1) == Fraction(3, 2)
+    assert objectives.odds_gain(pi, ref, 2, 1) == Fraction(1, 4)
+
+
+def test_low_loss_in_nats() -> None:
+    # Winner from -200 to -150, loser from -50 to -60: a margin of 60 nats, and the winner 90 nats below the loser.
+    assert np.isclose(objectives.dpo_loss(60, 0.1), 0.00247568513773, rtol=1e-11)
+    assert np.isclose(objectives.dpo_loss(0, 0.1), np.log(2), rtol=1e-15)
+    assert np.isclose(objectives.relative_gain(0.01, 0.1), 46.0016601932, rtol=1e-11)
+    assert np.isclose(objectives.relative_gain(2000.0, 2.0), -1000, rtol=1e-15)
+
+
+def losses(pick: Pick) -> Any:
+    """(loss, beta): losses up to 1/100, beta from 1/10 to 1."""
+    return Fraction(1, pick(100, 10_000)), Fraction(1, pick(1, 10))
+
+
+def minor_increase_suffices(instance: Any) -> bool:
+    """At most one nat of relative gain brings the loss down to this."""
+    return bool(objectives.relative_gain(*instance) <= 1)
+
+
+def test_minor_increase_does_not_suffice() -> None:
+    counterexample(minor_increase_suffices, losses, (Fraction(1, 100), Fraction(1)))
+
+
+def round_trip(power: int) -> sympy.Expr:
+    """The loss at the gain -log(e^loss - 1) / beta^power, less the loss; right for power 1."""
+    loss, beta = sympy.symbols("loss beta", positive=True)
+    gain = -sympy.log(sympy.exp(loss) - 1) / beta**power
+    return sympy.log(1 + sympy.exp(-beta * gain)) - loss
+
+
+def test_loss_and_gain_determine_each_other() -> None:
+    identity(round_trip(1), "any loss > 0, any beta > 0")
+
+
+def test_loss_twin_beta_squared() -> None:
+    no_identity(round_trip(2))
+
+
+def round_trip_error(betas: Array, wrong: float) -> tuple[Array, Array]:
+    """|loss(gain(loss)) - loss| for 200,000 losses from 1e-6 to 100, with a gain `wrong` times too large; tolerance."""
+    loss = 10 ** np.random.default_rng(0).uniform(-6, 2, betas.size)
+    gain = objectives.relative_gain(loss, betas) * wrong
+    # The loss moves less than beta * gain does, which has 6 roundings; 2 more are relative to the loss.
+    tolerance = 2.0**-53 * (8 * np.abs(betas * gain) + 8 * loss)
+    return np.abs(objectives.dpo_loss(gain, betas) - loss), tolerance
+
+
+def test_loss_and_gain_in_floats() -> None:
+    betas = np.random.default_rng(1).uniform(0.01, 2, 200_000)
+    sweep(*round_trip_error(betas, 1), why="8 roundings of the margin and of the loss")
+    refuted_by_sweep(*round_trip_error(betas, 1 + 1e-9))
+
+
+def slope_error(at_zero: sympy.Rational) -> sympy.Expr:
+    """d loss / d margin at margin 0, less `at_zero` * beta."""
+    m, beta = sympy.symbols("m beta", positive=True)
+    return sympy.diff(sympy.log(1 + sympy.exp(-beta * m)), m).subs(m, 0) - at_zero * beta
+
+
+def two_policies(pick: Pick) -> Any:
+    """(pi, pi'): two distributions over two trajectories, the winner first."""
+    return point(pick, 2, 2, 5), point(pick, 2, 2, 5)
+
+
+def less_likely_is_faster(instance: Any) -> bool | None:
+    """Where the winner is less likely, the margin grows faster, tabular."""
+    pi, other = instance
+    if not pi[0] < other[0]:
+        return None
+    return bool(objectives.margin_speed(softmax(pi), 0, 1) > objectives.margin_speed(softmax(other), 0, 1))
+
+
+def test_less_likely_winner_is_no_faster() -> None:
+    counterexample(
+        less_likely_is_faster, two_policies, ((Fraction(1, 3), Fraction(2, 3)), (Fraction(1, 2), Fraction(1, 2)))
+    )
+
+
+def any_pair(pick: Pick) -> Any:
+    """(pi, plus, minus)."""
+    pi = point(pick)
+    plus = pick(0, len(pi) - 1)
+    return pi, plus, (plus + pick(1, len(pi) - 1)) % len(pi)
+
+
+def speed_is_two(instance: Any) -> bool:
+    """Tabular, the margin's speed is 2, whatever the policy."""
+    pi, plus, minus = instance
+    return objectives.margin_speed(softmax(pi), plus, minus) == 2
+
+
+def any_pair_of_any_softmax(pick: Pick) -> Any:
+    """(pi, plus, minus, logit gradients)."""
+    pi, plus, minus = any_pair(pick)
+    return pi, plus, minus, gradients(pick, len(pi))
+
+
+def speed_is_two_of_any_softmax(instance: Any) -> bool:
+    """The same for logits that depend on the parameters in any way."""
+    pi, plus, minus, z = instance
+    return objectives.margin_speed(softmax(pi, z), plus, minus) == 2
+
+
+def test_tabular_speed() -> None:
+    for_all(speed_is_two, any_pair)
+
+
+def test_speed_twin_any_softmax() -> None:
+    twin(speed_is_two_of_any_softmax, any_pair_of_any_softmax)
+
+
+def letters(pick: Pick) -> Any:
+    """(T, winner's token probabilities, by how much the other policy's are larger, the loser's)."""
+    T = pick(2, 3)
+    a = [Fraction(pick(1, 8), 20) for _ in range(T)]
+    more = [Fraction(pick(0, 11), 20) for _ in range(T)]
+    return T, a, more, [Fraction(pick(1, 19), 20) for _ in range(T)]
+
+
+def two_letters(first: Fraction, winner: list[Fraction], loser: list[Fraction]) -> Policy:
+    """A tree policy over two letters: the winner writes only 0, the loser only 1, a fork at the first token.
+
+    `first` is the winner's first token, `winner` and `loser` the later ones.
+    """
+    tables = [np.array([first, 1 - first])]
+    for t, (a, b) in enumerate(zip(winner, loser, strict=True), start=1):
+        table = np.full((2,) * (t + 1), HALF, dtype=object)
+        table[(0,) * t] = [a, 1 - a]
+        table[(1,) * t] = [1 - b, b]
+        tables.append(table)
+    return tree(tables)
+
+
+def less_likely_tokens_are_faster(instance: Any) -> bool | None:
+    """Token by token less likely after the fork: the margin grows faster, at 2 (1 + sum (1-a)^2 + sum (1-b)^2)."""
+    _, a, more, b = instance
+    if not any(more[1:]):
+        return None
+    low = two_letters(a[0], a[1:], b[1:])
+    high = two_letters(a[0], [x + y for x, y in zip(a[1:], more[1:], strict=True)], b[1:])
+    last = len(low.probs) - 1
+    slow, fast = objectives.margin_speed(high, 0, last), objectives.margin_speed(low, 0, last)
+    return bool(fast > slow) and fast == 2 * (1 + sum((1 - x) ** 2 for x in (*a[1:], *b[1:])))
+
+
+def less_likely_first_token_is_faster(instance: Any) -> bool | None:
+    """The same with only the first token less likely, the one at which winner and loser part."""
+    _, a, more, b = instance
+    if not more[0]:
+        return None
+    low, high = (two_letters(first, a[1:], b[1:]) for first in (a[0], a[0] + more[0]))
+    last = len(low.probs) - 1
+    return bool(objectives.margin_speed(low, 0, last) > objectives.margin_speed(high, 0, last))
+
+
+def test_less_likely_tokens_are_faster() -> None:
+    for_all(less_likely_tokens_are_faster, letters)
+
+
+def test_token_twin_at_the_fork() -> None:
+    twin(less_likely_first_token_is_faster, letters)
+
+
+def winner_drifts(instance: Any) -> bool:
+    """A DPO step on the pair lowers log pi_+, tabular."""
+    return winner_rate(instance) < 0
+
+
+def winner_rate(instance: Any) -> Fraction:
+    """<s_+, s_+ - s_->: the rate of log pi_+ on the pair's step at weight 1, tabular."""
+    pi, plus, minus = instance
+    gram = softmax(pi).gram
+    return gram[plus, plus] - gram[plus, minus]
+
+
+def winner_rises(instance: Any) -> bool:
+    """The rate of log pi_+ is 1 - pi_+ + pi_-, above 0."""
+    pi, plus, minus = instance
+    return winner_rate(instance) == 1 - pi[plus] + pi[minus] > 0
+
+
+def loser_rises_too(instance: Any) -> bool:
+    """The same rate with the signs of the two probabilities swapped."""
+    pi, plus, minus = instance
+    return winner_rate(instance) == 1 + pi[plus] - pi[minus]
+
+
+def test_winner_does_not_drift() -> None:
+    counterexample(winner_drifts, any_pair, ((HALF, HALF), 0, 1))
+
+
+def test_winner_rises() -> None:
+    for_all(winner_rises, any_pair)
+    # Two pairs, weights 1 and 9: the first winner falls.
+    pi = [Fraction(x, 100) for x in (1, 25, 70, 4)]
+    assert softmax(pi).gram[0] @ np.array([1, -1, 9, -9]) == Fraction(-47, 10)
+    # Logits that share parameters: even one pair's winner may fall.
+    s = softmax([Fraction(1, 10), Fraction(1, 10), Fraction(4, 5)], [[1], [2], [0]]).gram
+    assert s[0, 0] - s[0, 1] == Fraction(-7, 10)
+
+
+def test_winner_twin_signs_swapped() -> None:
+    twin(loser_rises_too, any_pair)
+
+
+def steps(pick: Pick) -> Any:
+    """(pi, logit gradients, r, beta, wrong_only) with a right and a wrong trajectory."""
+    pi = point(pick, 2, 4)
+    r = (1, 0, *bits(pick, len(pi) - 2))
+    return pi, gradients(pick, len(pi), 2), r, Fraction(pick(1, 20), 10), bool(pick(0, 1))
+
+
+def mean_first_step(instance: Any) -> Array:
+    """Sum over all (winner, loser) of their probability times beta / 2 (s_+ - s_-)."""
+    pi, z, r, beta, wrong_only = instance
+    s = softmax(pi, z).scores
+    losers = [p * (1 - x) if wrong_only else p for p, x in zip(pi, r, strict=True)]
+    J = sum(p for p, x in zip(pi, r, strict=True) if x)
+    pairs = product(range(len(pi)), repeat=2)
+    return sum(pi[a] * r[a] / J * losers[b] / sum(losers) * beta / 2 * (s[a] - s[b]) for a, b in pairs)
+
+
+def first_step(instance: Any) -> bool:
+    """The first step is the closed form: along grad J, any parametrisation."""
+    pi, z, r, beta, wrong_only = instance
+    closed = objectives.dpo_first_step(softmax(pi, z), r, beta, wrong_only=wrong_only)
+    return bool((mean_first_step(instance) == closed).all())
+
+
+def first_step_is_always_as_printed(instance: Any) -> bool:
+    """The closed form of losers drawn from pi for wrong losers too."""
+    pi, z, r, beta, _ = instance
+    closed = objectives.dpo_first_step(softmax(pi, z), r, beta, wrong_only=False)
+    return bool((mean_first_step(instance) == closed).all())
+
+
+def test_first_step() -> None:
+    for_all(first_step, steps)
+
+
+def test_weight_of_the_first_step() -> None:
+    identity(slope_error(sympy.Rational(-1, 2)), "any beta")
+
+
+def test_weight_twin() -> None:
+    no_identity(slope_error(sympy.Integer(-1)))
+
+
+def test_first_step_twin_wrong_losers() -> None:
+    twin(first_step_is_always_as_printed, steps)
+
+
+def losing_responses(pick: Pick) -> Any:
+    """(pi, r) with a right trajectory."""
+    pi = point(pick, 2, 4, 8)
+    return pi, (1, *bits(pick, len(pi) - 1))
+
+
+def loser_is_worse(instance: Any) -> bool:
+    """No losing response drawn from pi is right."""
+    pi, r = instance
+    return softmax(pi).value(r) == 0
+
+
+def test_loser_may_be_right() -> None:
+    counterexample(loser_is_worse, losing_responses, ((HALF, HALF), (1, 0)))
