@@ -71,11 +71,13 @@ class JudgeArguments:
 class StudyArguments:
     """Which study, and where its runs and figures go."""
 
-    study: str = field(default="tiny", metadata={"help": "smoke, tiny, gsm8k, or the path of a study's YAML file"})
+    study: str = field(
+        default="tiny", metadata={"help": "smoke, tiny, gsm8k, theory, or the path of a study's YAML file"}
+    )
     runs: str = field(default="runs", metadata={"help": "the folder of all studies' runs"})
     figures: str | None = field(
         default=None,
-        metadata={"help": "where figures go; default figures/ for tiny and gsm8k, else runs/<study>/figures"},
+        metadata={"help": "where figures go; default figures/ for tiny, gsm8k and theory, else runs/<study>/figures"},
     )
 
 

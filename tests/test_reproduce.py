@@ -1,4 +1,4 @@
-"""The study `smoke` end to end: runs, records, notebook, figures; and that a second call only draws."""
+"""The studies `smoke` and `theory` end to end: runs, records, notebooks, figures; a second call only draws."""
 
 from __future__ import annotations
 
@@ -41,3 +41,14 @@ def _shows_the_record(run: Path, csv: Path) -> None:
     shown = pd.read_csv(csv)
     bins = shown[(shown["source"] == "explanation") & (shown["quantity"] == "nll_sum") & (shown["kind"] == "bin")]
     assert bins["samples"].sum() == (samples["source"] == "explanation").sum()
+
+
+def test_the_theory_study_ends_in_a_green_ledger(tmp_path: Path) -> None:
+    reproduce(load_study("theory"), tmp_path / "runs", tmp_path / "figures", progress=False)
+    ledger = pd.read_csv(tmp_path / "figures" / "ledger.csv", index_col="claim")
+    assert len(ledger) > 100
+    assert "undecided" not in set(ledger["verdict"])
+    assert ledger.loc["L2", "verdict"] == "proved"
+    assert ledger.loc["L1-b", "verdict"] == "refuted"
+    assert ledger.loc["T2", "verdict"] == "contradicted by the paper's own table"
+    assert (tmp_path / "figures" / "ledger-graph.png").exists()

@@ -127,7 +127,8 @@ def sweep(error: Any, tolerance: Any, why: str) -> None:
     if bad.any():
         at = int(np.argmax(bad))
         raise Refuted(f"instance {at}: error {error.flat[at]:.3g} beyond {tolerance.flat[at]:.3g}; {bad.sum()} fail")
-    note("sampled", f"{error.size:,} instances, tolerance {tolerance.max():.1e}: {why}")
+    one = tolerance.max() == tolerance.min()
+    note("sampled", f"{error.size:,} instances, {f'tolerance {tolerance.max():.1e}' if one else 'each within'} {why}")
 
 
 def refuted_by_sweep(error: Any, tolerance: Any) -> None:

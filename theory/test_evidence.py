@@ -77,7 +77,7 @@ def test_a_counterexample_must_fail_and_be_smallest() -> None:
 def test_a_sweep_bounds_every_instance_and_lets_no_nan_pass() -> None:
     error = np.zeros(100_000)
     evidence.sweep(error, 1e-12, "why")
-    assert evidence.notes == [{"strength": "sampled", "size": "100,000 instances, tolerance 1.0e-12: why"}]
+    assert evidence.notes == [{"strength": "sampled", "size": "100,000 instances, tolerance 1.0e-12 why"}]
     for bad in (1.0, np.nan):
         error[7] = bad
         with pytest.raises(Refuted, match="instance 7"):

@@ -131,7 +131,7 @@ def _page(entries: Mapping[str, Entry], reading: str) -> str:
 
 
 def draw_graph(entries: Mapping[str, Entry], out: Path | str) -> Artefact:
-    """Write `ledger-graph`: an arrow from each claim to those that use it, coloured by verdict."""
+    """Write `ledger-graph`: a line from each claim, on the left, to those that use it, coloured by verdict."""
     place = _places(entries)
     edges = [(u, name) for name, e in entries.items() for u in e.claim.uses]
     numbers = pd.DataFrame(edges, columns=["claim", "used_by"])
@@ -143,12 +143,7 @@ def draw_graph(entries: Mapping[str, Entry], out: Path | str) -> Artefact:
         )
         figure, ((axes,),) = sheet(1, 1, max(3.0, 0.24 * tallest), "What rests on what", notes, False)
         for a, b in edges:
-            axes.annotate(
-                "",
-                place[b],
-                place[a],
-                arrowprops={"arrowstyle": "->", "color": GREY, "lw": 0.7, "shrinkA": 14, "shrinkB": 14},
-            )
+            axes.plot(*zip(place[a], place[b], strict=True), color=GREY, lw=0.6, zorder=0)
         for name, (x, y) in place.items():
             box = {"boxstyle": "round,pad=0.25", "facecolor": COLOURS[entries[name].verdict], "edgecolor": "none"}
             axes.text(x, y, name, ha="center", va="center", fontsize=7.5, color=INK, bbox=box)
@@ -175,11 +170,13 @@ def _places(entries: Mapping[str, Entry]) -> dict[str, tuple[int, int]]:
     def depth(name: str) -> int:
         return 1 + max(map(depth, entries[name].claim.uses), default=-1)
 
-    rows: Counter[int] = Counter()
-    places = {}
+    columns: dict[int, list[str]] = {}
     for name, e in entries.items():
         if e.claim.uses or name in used:
-            x = depth(name)
-            places[name] = (x, rows[x])
-            rows[x] += 1
+            columns.setdefault(depth(name), []).append(name)
+    places: dict[str, tuple[int, int]] = {}
+    for x, names in sorted(columns.items()):
+        # Near what they use, so that few lines cross.
+        names.sort(key=lambda n: sum(places[u][1] for u in entries[n].claim.uses) / max(1, len(entries[n].claim.uses)))
+        places |= {name: (x, y) for y, name in enumerate(names)}
     return places
