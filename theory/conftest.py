@@ -32,6 +32,8 @@ class _Recorder:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if not self._is_whole():
+            if self.config.getoption("--ledger"):
+                raise pytest.UsageError("--ledger needs all tests of the theory: pytest theory/ --ledger=FILE")
             return
         entries = ledger.judge(ledger.load(), self.outcomes)
         if path := self.config.getoption("--ledger"):
@@ -53,7 +55,7 @@ class _Recorder:
     def _is_whole(self) -> bool:
         """Whether this run was asked for all tests of the theory: only then is a test that did not run a fault."""
         o = self.config.option
-        if o.collectonly or o.keyword or o.markexpr or o.deselect or getattr(o, "lf", False) or getattr(o, "ff", False):
+        if any(getattr(o, x, False) for x in ("collectonly", "keyword", "markexpr", "deselect", "lf", "stepwise")):
             return False
         asked = (Path(self.config.invocation_params.dir, a) for a in self.config.args)
         return any(p.is_dir() and ledger.HERE.is_relative_to(p.resolve()) for p in asked)

@@ -39,9 +39,13 @@ class Vacuous(AssertionError):
     """A statement whose guard was met too seldom for its test to mean anything."""
 
 
-def note(strength: str, size: str) -> None:
-    """Put on record how strong the running test is: proved, exact, sampled, or table (sums over printed numbers)."""
-    notes.append({"strength": strength, "size": size})
+def note(strength: str, size: str, *, refutes: bool = False) -> None:
+    """Put on record what the running test showed, and how strongly.
+
+    `strength` is proved, exact, sampled, or table (sums over printed numbers); `refutes` tells a counterexample from
+    what was found to hold.
+    """
+    notes.append({"strength": strength, "size": size, "refutes": refutes})
 
 
 def for_all(statement: Statement, domain: Domain, n: int = 1000, tries: int = 30) -> None:
@@ -73,7 +77,7 @@ def twin(statement: Statement, domain: Domain, n: int = 1000) -> None:
     try:
         for_all(statement, domain, n)
     except Refuted as refuted:
-        note("exact", f"refuted: {refuted}")
+        note("exact", f"refuted: {refuted}", refutes=True)
         return
     raise AssertionError(f"{_name(statement)} is a false twin, and was not refuted")
 
@@ -87,7 +91,7 @@ def counterexample(statement: Statement, domain: Domain, pinned: Any, size: Call
     assert _fails(statement, pinned), f"{_name(statement)} does not fail on the pinned {show(pinned)}"
     found = find(lambda x: _fails(statement, x), domain)
     assert size(found) >= size(pinned), f"smaller than the pinned {show(pinned)}: {show(found)}"
-    note("exact", f"counterexample {show(pinned)}")
+    note("exact", f"counterexample {show(pinned)}", refutes=True)
 
 
 def _fails(statement: Statement, instance: Any) -> bool:
@@ -117,11 +121,11 @@ def sweep(error: Any, tolerance: Any, why: str) -> None:
 
     Raises:
         Refuted: naming the worst instance.
-        Vacuous: for fewer than 100,000 instances.
+        Vacuous: for fewer than 100,000 instances, or a tolerance that is not finite.
     """
     error, tolerance = np.broadcast_arrays(np.asarray(error, dtype=float), np.asarray(tolerance, dtype=float))
-    if error.size < 100_000:
-        raise Vacuous(f"a sweep needs 100,000 instances, got {error.size}")
+    if error.size < 100_000 or not np.isfinite(tolerance).all():
+        raise Vacuous(f"a sweep needs 100,000 instances and a finite tolerance, got {error.size} instances")
     # Not `error > tolerance`: a NaN must fail.
     bad = ~(error <= tolerance)
     if bad.any():
@@ -132,11 +136,12 @@ def sweep(error: Any, tolerance: Any, why: str) -> None:
 
 
 def refuted_by_sweep(error: Any, tolerance: Any) -> None:
-    """A false twin of a sweep: `sweep`, the same checker, must refute it."""
+    """A false twin of a sweep: `sweep`, the same checker, must refute it by errors that are numbers."""
+    assert np.isfinite(error).all(), "an error that is no number refutes nothing"
     try:
         sweep(error, tolerance, "")
     except Refuted as refuted:
-        note("exact", f"refuted: {refuted}")
+        note("exact", f"refuted: {refuted}", refutes=True)
         return
     raise AssertionError("a false twin was not refuted by the sweep")
 
@@ -144,13 +149,18 @@ def refuted_by_sweep(error: Any, tolerance: Any) -> None:
 def proved(*negation: Any, size: str) -> None:
     """z3 finds no counterexample: the constraints, which state the claim's negation, cannot be met.
 
+    The last one is the negated conclusion; those before it, the assumptions, can be met.
+
     Raises:
         Refuted: with a model that meets them.
+        Vacuous: if the assumptions contradict each other.
     """
     result, model = _solve(negation)
     if result == z3.sat:
         raise Refuted(f"counterexample: {model}")
     assert result == z3.unsat, f"z3 gave no verdict: {result}"
+    if _solve(negation[:-1])[0] == z3.unsat:
+        raise Vacuous("the assumptions contradict each other")
     note("proved", f"z3, {size}")
 
 
@@ -158,7 +168,7 @@ def satisfiable(*constraints: Any) -> None:
     """A false twin in z3: the twin's negation has a model."""
     result, model = _solve(constraints)
     assert result == z3.sat, f"a false twin was not refuted: {result}"
-    note("exact", f"refuted: {model}")
+    note("exact", f"refuted: {model}", refutes=True)
 
 
 def _solve(constraints: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -180,17 +190,18 @@ def identity(difference: Any, size: str) -> None:
 
 
 def no_identity(difference: Any) -> None:
-    """A false twin of an identity: sympy leaves something that is not 0 at some point."""
+    """A false twin of an identity: what sympy leaves is a number other than 0 at some point."""
     left = sympy.simplify(difference)
     symbols = sorted(left.free_symbols, key=str)
-    point = {s: sympy.Rational(1, i + 3) for i, s in enumerate(symbols)}
-    assert sympy.simplify(left.subs(point)) != 0, "a false twin is identically 0"
-    note("exact", f"refuted: {left} is not 0")
+    value = sympy.simplify(left.subs({s: sympy.Rational(1, i + 3) for i, s in enumerate(symbols)}))
+    assert value.is_finite, f"a false twin is not refuted: {value}"
+    assert value != 0, f"a false twin is not refuted: {value}"
+    note("exact", f"refuted: {left} is not 0", refutes=True)
 
 
-def table(what: str) -> None:
+def table(what: str, *, refutes: bool = False) -> None:
     """Put on record that the test is arithmetic on numbers that the paper prints."""
-    note("table", what)
+    note("table", what, refutes=refutes)
 
 
 def denominator(instance: Any) -> int:

@@ -41,7 +41,7 @@ def weight_terms(p: Numbers | Scalars, G: int) -> Array:
     """C(G, K) p^(K-1) (1-p)^(G-K-1) / G for K = 1..G-1, shape (..., G-1): rational part of `weight`. Claim G-weight.
 
     Given K right samples in a group, and times how likely that is, the mean GRPO gradient is sqrt(K (G-K)) times this
-    times grad J. In float64 for G up to 1000: binomials overflow beyond.
+    times grad J / |o|. In float64 for G up to 1000: binomials overflow beyond.
     """
     p, G = _probability(p), _group(G)
     # A whole number beyond 64 bits has no product with a float array.
@@ -50,9 +50,10 @@ def weight_terms(p: Numbers | Scalars, G: int) -> Array:
 
 
 def weight(p: Numbers | Scalars, G: int) -> Array:
-    """w_G(p), float64: the mean GRPO gradient at theta_old is w_G(p) grad J, for eps = 0, ddof = 0. Claim G-weight.
+    """w_G(p), float64: the mean GRPO gradient at theta_old is w_G(p) / |o| times grad J. Claim G-weight.
 
-    E sqrt(k (1-k)) / (p (1-p)) for k = K / G, K ~ Bin(G, p); its limit sqrt(G-1) at p = 0 and p = 1.
+    For samples of one length |o|, eps = 0 and ddof = 0. E sqrt(k (1-k)) / (p (1-p)) for k = K / G, K ~ Bin(G, p); its
+    limit is sqrt(G-1) at p = 0 and p = 1.
     """
     K = np.arange(1, _group(G))
     return (weight_terms(p, G).astype(np.float64) * np.sqrt(K * (G - K))).sum(-1)

@@ -102,6 +102,8 @@ def remainder_bound(v: Numbers) -> Array:
     The same holds for every single probability. Shape (...). Claims E2-rem, B-expansion.
     """
     x = array(v, "v").astype(np.float64)
+    if x.ndim == 0:
+        raise ValueError("v needs one number for each trajectory")
     return (x.max(-1) - x.min(-1)) ** 2 / (12 * np.sqrt(3))
 
 

@@ -163,17 +163,6 @@ def pair(j: int, k: int, pi: Array, names: tuple[str, str] = ("j", "k")) -> tupl
     return a, b
 
 
-def above(x: Any, low: float, name: str) -> Any:
-    """A number greater than `low`.
-
-    Raises:
-        ValueError: otherwise, and for NaN.
-    """
-    if not x > low:
-        raise ValueError(f"{name} must be greater than {low}, got {x}")
-    return x
-
-
 def column(x: Any) -> Array:
     """One number for each instance, shape (...), with an axis added for the probabilities, (..., 1)."""
     return np.asarray(x)[..., None]

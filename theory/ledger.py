@@ -2,8 +2,9 @@
 
 A claim is one YAML file in `theory/claims/`. Its tests have roles: `holds` (the claim as printed), `refutes` (a
 counterexample to it), `amended` (a corrected statement), `twins` (false variants that the same checker must refute).
-What was shown is worked out from these and from what the checkers put on record; a claim's file says only what is
-expected, and a test run fails where the two differ.
+What was shown is worked out from these and from what the checkers put on record; a claim's file says what is expected,
+and a test run fails where the two differ. One thing is a reader's judgement and stands in the file: how a corrected
+statement differs from the printed one (`amendment`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 CLAIMS = HERE / "claims"
 ROLES = ("holds", "refutes", "amended", "twins")
 # How a corrected statement differs from the printed one, and the verdict that follows when it holds and the printed
@@ -27,7 +28,9 @@ AMENDMENTS = {
     "reading": "ambiguous by reading",
     "correction": "refuted",
 }
-STRENGTHS = ("proved", "exact", "sampled", "table")
+REFUTING = ("refutes", "twins")
+# The strength of what a checker found to hold, as a place in VERDICTS. Sums over printed numbers are exact.
+STRENGTHS = {"proved": 0, "exact": 1, "table": 1, "sampled": 2}
 VERDICTS = (
     "proved",
     "exact",
@@ -38,6 +41,9 @@ VERDICTS = (
     "refuted",
     "contradicted by the paper's own table",
 )
+
+
+Note = Mapping[str, str | bool]
 
 
 class ClaimError(ValueError):
@@ -76,7 +82,7 @@ class Outcome:
     """How a test ended, and what its checkers put on record."""
 
     passed: bool
-    notes: tuple[Mapping[str, str], ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,9 @@ def load(folder: Path = CLAIMS) -> dict[str, Claim]:
     import yaml
 
     claims: dict[str, Claim] = {}
-    for path in sorted(folder.glob("*.yaml")):
+    if not (paths := sorted(folder.glob("*.yaml"))):
+        raise ClaimError(f"{folder}: no claims there; run from a checkout, pip install -e .")
+    for path in paths:
         try:
             held = yaml.safe_load(path.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
@@ -139,13 +147,17 @@ def _claim(path: Path, held: Any) -> Claim:
     tests = held["tests"] or {}
     if unknown := sorted(set(tests) - set(ROLES)):
         raise ClaimError(f"{name}: no role {', '.join(unknown)}; the roles are {', '.join(ROLES)}")
+    for name_of, value in [*held.items(), *tests.items()]:
+        if name_of in ("assumes", "uses", *ROLES) and not isinstance(value, list):
+            raise ClaimError(f"{name}: {name_of} must be a list, got {value!r}")
     tests = {role: tuple(names) for role, names in tests.items()}
     if not any(tests.get(role) for role in ("holds", "refutes", "amended")):
         raise ClaimError(f"{name}: names no test")
     if (tests.get("holds") or tests.get("amended")) and not tests.get("twins"):
         raise ClaimError(f"{name}: something is said to hold, but no false twin shows that its checker can refute")
-    if bool(tests.get("amended")) != bool(held.get("amendment")) or (tests.get("amended") and not held["corrected"]):
-        raise ClaimError(f"{name}: `amended` tests, `amendment` and `corrected` come together")
+    amended = [bool(tests.get("amended")), bool(held.get("amendment")), bool(held.get("corrected"))]
+    if any(amended) and not (all(amended) and tests.get("refutes")):
+        raise ClaimError(f"{name}: `amended` and `refutes` tests, `amendment` and `corrected` come together")
     if tests.get("refutes") and not held.get("counterexample"):
         raise ClaimError(f"{name}: is refuted without its counterexample in words")
     lists = {k: tuple(map(str, held[k])) for k in ("assumes", "uses") if k in held}
@@ -181,7 +193,12 @@ def judge(claims: Mapping[str, Claim], outcomes: Mapping[str, Outcome]) -> dict[
         claim = claims[name]
         problems = [f"{t} did not run" for t in claim.all_tests if t not in outcomes]
         problems += [f"{t} failed" for t in claim.all_tests if t in outcomes and not outcomes[t].passed]
-        problems += [f"{t} left no evidence" for t in claim.all_tests if t in outcomes and not outcomes[t].notes]
+        problems += [
+            f"{t} left no {'counterexample' if role in REFUTING else 'evidence'}"
+            for role in ROLES
+            for t in claim.tests.get(role, ())
+            if t in outcomes and not _left(outcomes[t], role)
+        ]
         problems += [f"uses {used}, which is not green" for used in claim.uses if not entries[used].green]
         verdict, evidence = _verdict(claim, outcomes)
         if not problems and verdict != claim.expected:
@@ -190,26 +207,27 @@ def judge(claims: Mapping[str, Claim], outcomes: Mapping[str, Outcome]) -> dict[
     return {name: entries[name] for name in claims}
 
 
-def _verdict(claim: Claim, outcomes: Mapping[str, Outcome]) -> tuple[str, tuple[str, ...]]:
-    def notes(role: str) -> list[Mapping[str, str]]:
-        return [n for t in claim.tests.get(role, ()) if t in outcomes for n in outcomes[t].notes]
+def _left(outcome: Outcome, role: str) -> list[Note]:
+    """The notes of a test that speak for its role."""
+    return [n for n in outcome.notes if bool(n["refutes"]) == (role in REFUTING)]
 
-    shown = [f"{role}: {n['strength']}, {n['size']}" for role in ROLES[:3] for n in notes(role)]
+
+def _verdict(claim: Claim, outcomes: Mapping[str, Outcome]) -> tuple[str, tuple[str, ...]]:
+    notes = {role: [_left(outcomes[t], role) for t in claim.tests.get(role, ()) if t in outcomes] for role in ROLES}
+    shown = [f"{role}: {n['strength']}, {n['size']}" for role in ROLES[:3] for test in notes[role] for n in test]
     twins = len(claim.tests.get("twins", ()))
     evidence = (*dict.fromkeys(shown), *([f"{twins} false twin{'s' * (twins > 1)} refuted"] if twins else []))
-    holds, refutes, amended = (bool(claim.tests.get(role)) for role in ("holds", "refutes", "amended"))
-    if amended:
+    if claim.tests.get("amended"):
         return AMENDMENTS[claim.amendment], evidence
-    if refutes and any(n["strength"] == "table" for n in notes("refutes")):
-        return "contradicted by the paper's own table", evidence
-    if holds and refutes:
+    if claim.tests.get("holds") and claim.tests.get("refutes"):
         return "ambiguous by reading", evidence
-    if refutes:
-        return "refuted", evidence
-    found = {n["strength"] for n in notes("holds")}
-    strongest = next((s for s in STRENGTHS if s in found), "undecided")
-    # Sums over printed numbers are exact.
-    return ("exact" if strongest == "table" else strongest), evidence
+    if claim.tests.get("refutes"):
+        by_table = any(n["strength"] == "table" for test in notes["refutes"] for n in test)
+        return "contradicted by the paper's own table" if by_table else "refuted", evidence
+    # Each test shows a part of the claim, by its strongest means; the claim is as strong as its weakest part.
+    parts = [min((STRENGTHS[str(n["strength"])] for n in test), default=len(VERDICTS)) for test in notes["holds"]]
+    weakest = max(parts, default=len(VERDICTS))
+    return VERDICTS[weakest] if weakest < len(VERDICTS) else "undecided", evidence
 
 
 def run(*arguments: str) -> dict[str, Entry]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from theory.inputs import Array, Numbers, above, column, is_exact, simplex, together, unit
+from theory.inputs import Array, Numbers, column, is_exact, simplex, together, unit
 
 # Halvings of an interval until its ends are neighbouring floats: 53 bits, and some for the interval's own size.
 HALVINGS = 60
@@ -31,7 +31,8 @@ def iterated(prior: Numbers, x: Numbers, times: int) -> Array:
     if isinstance(times, bool) or not isinstance(times, int) or times < 0:
         raise ValueError(f"times must be a whole number from 0, got {times!r}")
     pi, x, _ = _model(prior, x)
-    weights = pi * x**times
+    # Dividing by the largest first keeps many powers from taking all of them to 0.
+    weights = pi * (x / column(x.max(-1))) ** times
     return weights / column(weights.sum(-1))
 
 
@@ -58,12 +59,12 @@ def tempered(p: Numbers, tau: Any) -> Array:
     Exact for exact p, where tau must be 1/k for a whole k.
     """
     p = simplex(p, "p")
-    tau = above(tau, 0, "tau")
+    if not isinstance(tau, int | float | Fraction) or not 0 < tau < float("inf"):
+        raise ValueError(f"tau must be one finite number greater than 0, got {tau!r}")
     if is_exact(p):
-        power = 1 / Fraction(tau) if isinstance(tau, int | Fraction) else Fraction(1, 2)
-        if power.denominator != 1:
+        if isinstance(tau, float) or (1 / Fraction(tau)).denominator != 1:
             raise ValueError(f"tau must be a Fraction 1/k beside exact probabilities, got {tau!r}")
-        weights = p ** int(power)
+        weights = p ** int(1 / Fraction(tau))
     else:
         # Dividing by the largest first keeps small temperatures from taking all of them to 0.
         weights = (p / column(p.max(-1))) ** (1 / tau)

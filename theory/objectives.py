@@ -74,8 +74,14 @@ def tabular_sft_gain(pi: Numbers, r: Numbers, mu: Numbers) -> Array:
 
 
 def em_step(pi: Numbers, r: Numbers, t: Numbers | Scalars) -> Array:
-    """(1 - t) pi + t posterior, shape (..., L): a damped EM step, for which J' = (1 - t) J + t. Claim SFT-em."""
+    """(1 - t) pi + t posterior, shape (..., L): a damped EM step, for which J' = (1 - t) J + t. Claim SFT-em.
+
+    Raises:
+        ValueError: for a reward other than 0 and 1, or J = 0.
+    """
     pi = simplex(pi)
+    if not np.isin(rewards(r, pi), (0, 1)).all():
+        raise ValueError("r must be 0 or 1")
     t = like(np.asarray(t), pi, "t")
     if ((t < 0) | (t > 1)).any():
         raise ValueError("t must lie in [0, 1]")

@@ -54,7 +54,7 @@ def softmax(pi: Numbers, logit_gradients: Numbers | None = None) -> Policy:
     probs = simplex(pi)
     z = eye(probs.shape[-1], probs) if logit_gradients is None else array(logit_gradients, "logit_gradients")
     together(pi=probs, logit_gradients=z)
-    if z.shape[-2] != probs.shape[-1]:
+    if z.ndim < 2 or z.shape[-2] != probs.shape[-1]:
         raise ValueError(f"logit_gradients needs one row for each of the {probs.shape[-1]} trajectories")
     mean = (probs[..., None] * z).sum(-2)
     return Policy(probs, z - mean[..., None, :])
@@ -105,7 +105,9 @@ class Factorised:
 
 
 def factorised(prior: Numbers, answers: Numbers) -> Factorised:
-    """A CoT -> answer policy; answer 0 is right. `answers` may be X_c alone, shape (..., n): then two answers each.
+    """A CoT -> answer policy; answer 0 is right.
+
+    `answers` with as many axes as `prior` is X_c alone, shape (..., n), and each CoT then has two answers.
 
     Raises:
         ValueError: naming the argument that is no distribution.
@@ -128,6 +130,8 @@ def tree(tables: Sequence[Numbers]) -> Policy:
     V**T token sequences in lexicographic order; the parameters are the tabular logits of every table, so scores of two
     sequences share the blocks of their common prefixes.
     """
+    if not tables:
+        raise ValueError("tables needs at least one level")
     levels = [simplex(t, f"tables[{i}]") for i, t in enumerate(tables)]
     together(**{f"tables[{i}]": t for i, t in enumerate(levels)})
     v, depth = levels[0].shape[-1], len(levels)

@@ -91,6 +91,8 @@ def share(levels: tuple[int, ...], over: str = "GRPO pass@4", slack: Fraction = 
     """
     for level in levels:
         _level(level)
+    if not -1 <= slack <= 1:
+        raise ValueError(f"slack must lie in [-1, 1], got {slack}")
     gains: dict[bool, Fraction] = {True: Fraction(0), False: Fraction(0)}
     for level, (n, a, b) in enumerate(zip(LEVEL_SIZES, TABLE3["ExP-GRPO pass@4"], TABLE3[over], strict=True), start=1):
         chosen = level in levels

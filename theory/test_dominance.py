@@ -152,17 +152,12 @@ def near_mode_fails(factor: int) -> list[Any]:
 
 def test_near_mode() -> None:
     proved(*near_mode_fails(1), size="any L")
-
-
-def test_near_mode_exact() -> None:
+    # The same of trajectories one by one.
     for_all(near_mode(Fraction(1)), right_sample)
 
 
 def test_near_mode_twin_wider() -> None:
     satisfiable(*near_mode_fails(2))
-
-
-def test_near_mode_twin_exact() -> None:
     twin(near_mode(Fraction(8)), right_sample)
 
 

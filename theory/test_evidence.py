@@ -31,7 +31,7 @@ def test_for_all_counts_and_notes_its_instances() -> None:
 
     evidence.for_all(statement, halves, 50)
     assert len(seen) == 50
-    assert evidence.notes == [{"strength": "exact", "size": "50 instances"}]
+    assert evidence.notes == [{"strength": "exact", "size": "50 instances", "refutes": False}]
 
 
 def test_for_all_is_the_same_twice() -> None:
@@ -77,14 +77,21 @@ def test_a_counterexample_must_fail_and_be_smallest() -> None:
 def test_a_sweep_bounds_every_instance_and_lets_no_nan_pass() -> None:
     error = np.zeros(100_000)
     evidence.sweep(error, 1e-12, "why")
-    assert evidence.notes == [{"strength": "sampled", "size": "100,000 instances, tolerance 1.0e-12 why"}]
+    assert evidence.notes == [
+        {"strength": "sampled", "size": "100,000 instances, tolerance 1.0e-12 why", "refutes": False}
+    ]
     for bad in (1.0, np.nan):
         error[7] = bad
         with pytest.raises(Refuted, match="instance 7"):
             evidence.sweep(error, 1e-12, "why")
+    with pytest.raises(AssertionError, match="no number refutes nothing"):
         evidence.refuted_by_sweep(error, 1e-12)
-    with pytest.raises(Vacuous, match="needs 100,000"):
-        evidence.sweep(error[:10] * 0, 1e-12, "why")
+    error[7] = 1
+    evidence.refuted_by_sweep(error, 1e-12)
+    assert [n["refutes"] for n in evidence.notes] == [False, True]
+    for few, tolerance in ((error[:10] * 0, 1e-12), (error, np.inf)):
+        with pytest.raises(Vacuous, match="needs 100,000 instances and a finite tolerance"):
+            evidence.sweep(few, tolerance, "why")
     with pytest.raises(AssertionError, match="was not refuted"):
         evidence.refuted_by_sweep(np.zeros(100_000), 1e-12)
 
@@ -94,6 +101,8 @@ def test_z3_proves_refutes_and_does_not_guess() -> None:
     evidence.proved(x * x < 0, size="any x")
     with pytest.raises(Refuted, match="counterexample"):
         evidence.proved(x * x < 1, size="any x")
+    with pytest.raises(Vacuous, match="contradict"):
+        evidence.proved(x > 1, x < 0, x == 5, size="nothing")
     evidence.satisfiable(x * x < 1)
     with pytest.raises(AssertionError, match="was not refuted: unsat"):
         evidence.satisfiable(x * x < 0)
@@ -105,8 +114,9 @@ def test_sympy_tells_an_identity_from_none() -> None:
     with pytest.raises(Refuted, match="not identically 0"):
         evidence.identity(a - b, "any a, b")
     evidence.no_identity(a - b)
-    with pytest.raises(AssertionError, match="is identically 0"):
-        evidence.no_identity(a - a)
+    for none in (a - a, 1 / (a - sympy.Rational(1, 3)), sympy.nan * a):
+        with pytest.raises(AssertionError, match="is not refuted"):
+            evidence.no_identity(none)
 
 
 def test_sizes_and_names_of_instances() -> None:

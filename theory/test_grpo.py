@@ -12,7 +12,17 @@ import sympy
 
 from theory import grpo
 from theory.domains import bits, gradients, point
-from theory.evidence import Pick, for_all, identity, no_identity, refuted_by_sweep, sweep, twin
+from theory.evidence import (
+    Pick,
+    counterexample,
+    denominator,
+    for_all,
+    identity,
+    no_identity,
+    refuted_by_sweep,
+    sweep,
+    twin,
+)
 from theory.inputs import Array, array
 from theory.policies import softmax
 
@@ -32,11 +42,12 @@ def equal_groups(pick: Pick) -> Any:
 
 
 def no_gradient(instance: Any) -> bool:
-    """The advantages are all 0, and so is the gradient sum_i A_i s_i / G."""
+    """The advantages are all 0, and so is sum_i (r_i - mean) s_i, the gradient but for a positive factor."""
     z, drawn, r, eps = instance
-    A = grpo.advantages(r, eps)
-    s = softmax([0.5, 0.25, 0.25], np.array(z, dtype=float)).scores[drawn]
-    return not A.any() and not (A @ s / len(r)).any()
+    s = softmax([Fraction(1, 2), Fraction(1, 4), Fraction(1, 4)], z).scores[drawn]
+    centred = array(r) - Fraction(sum(r), len(r))
+    # A float that is exactly 0 is no rounding.
+    return not grpo.advantages(r, eps).any() and not (centred @ s).any()
 
 
 def test_equal_rewards_give_no_gradient() -> None:
@@ -162,18 +173,19 @@ def test_convex_twin() -> None:
 
 
 def policies(pick: Pick) -> Any:
-    """(pi, logit gradients, r, G) with a right and a wrong trajectory."""
+    """(pi, logit gradients, r, G, lengths) with a right and a wrong trajectory, all of one length."""
     pi = point(pick, 2, 3)
-    return pi, gradients(pick, len(pi), 2), (1, 0, *bits(pick, len(pi) - 2)), pick(2, 4)
+    return pi, gradients(pick, len(pi), 2), (1, 0, *bits(pick, len(pi) - 2)), pick(2, 4), (pick(1, 9),) * len(pi)
 
 
 def by_counting(instance: Any) -> list[Array]:
     """Per K: the sum over all groups with K right samples of probability times gradient over sqrt(K (G-K)).
 
-    A right sample's advantage is sqrt(K (G-K)) / K, a wrong one's -sqrt(K (G-K)) / (G-K).
+    A right sample's advantage is sqrt(K (G-K)) / K, a wrong one's -sqrt(K (G-K)) / (G-K). As printed, a sample's sum
+    over its tokens, advantage times score, is divided by its length.
     """
-    pi, z, r, G = instance
-    s = softmax(pi, z).scores
+    pi, z, r, G, lengths = instance
+    s = [x / n for x, n in zip(softmax(pi, z).scores, lengths, strict=True)]
     out = [s[0] * 0 for _ in range(G - 1)]
     for drawn in product(range(len(pi)), repeat=G):
         K = sum(r[i] for i in drawn)
@@ -184,20 +196,20 @@ def by_counting(instance: Any) -> list[Array]:
 
 
 def weighs_the_gradient(instance: Any) -> bool:
-    """The mean GRPO gradient is, K by K, the weight's term times grad J, any parametrisation."""
-    pi, z, r, G = instance
+    """The mean GRPO gradient is, K by K, the weight's term times grad J over the length, any parametrisation."""
+    pi, z, r, G, (length, *_) = instance
     policy = softmax(pi, z)
     terms = grpo.weight_terms(policy.value(r), G)
-    return all((t * policy.gradient(r) == g).all() for t, g in zip(terms, by_counting(instance), strict=True))
+    return all((t * policy.gradient(r) / length == g).all() for t, g in zip(terms, by_counting(instance), strict=True))
 
 
 def weighs_by_chance_alone(instance: Any) -> bool:
     """The same with P(K) / G for the term: without the division by p (1-p)."""
-    pi, z, r, G = instance
+    pi, z, r, G, (length, *_) = instance
     policy = softmax(pi, z)
     p = policy.value(r)
     terms = grpo.weight_terms(p, G) * p * (1 - p)
-    return all((t * policy.gradient(r) == g).all() for t, g in zip(terms, by_counting(instance), strict=True))
+    return all((t * policy.gradient(r) / length == g).all() for t, g in zip(terms, by_counting(instance), strict=True))
 
 
 def test_weight_by_counting() -> None:
@@ -206,6 +218,28 @@ def test_weight_by_counting() -> None:
 
 def test_weight_twin_chance() -> None:
     twin(weighs_by_chance_alone, policies)
+
+
+def lengths_matter(pick: Pick) -> Any:
+    """(pi, r, lengths): trajectories of one or two tokens, the first right and the last wrong."""
+    pi = point(pick, 2, 3, 4)
+    return pi, (1, *bits(pick, len(pi) - 2), 0), tuple(pick(1, 2) for _ in pi)
+
+
+def along_the_gradient(instance: Any) -> bool:
+    """Literal: the mean gradient of groups of 2 is a multiple of grad J, tabular."""
+    pi, r, lengths = instance
+    (mean,), gradient = by_counting((pi, None, r, 2, lengths)), softmax(pi).gradient(r)
+    return bool((np.outer(mean, gradient) == np.outer(gradient, mean)).all())
+
+
+def test_lengths_turn_the_gradient() -> None:
+    third = Fraction(1, 3)
+    pinned = ((third, third, third), (1, 1, 0), (1, 2, 1))
+    (mean,) = by_counting((pinned[0], None, pinned[1], 2, pinned[2]))
+    assert list(mean) == [Fraction(x, 54) for x in (7, 4, -11)]
+    assert list(softmax(pinned[0]).gradient(pinned[1])) == [Fraction(x, 9) for x in (1, 1, -2)]
+    counterexample(along_the_gradient, lengths_matter, pinned, size=lambda x: (denominator(x[0]), sum(x[2])))
 
 
 def test_weight_in_numbers() -> None:
@@ -218,15 +252,15 @@ def test_weight_in_numbers() -> None:
     assert np.isclose(grpo.weight(0.25, 900), (3 / 16) ** -0.5, rtol=1e-2)
 
 
-def terms_add_up(instance: Any) -> bool:
+def terms_add_up(instance: Any, low: int = 2) -> bool:
     """The terms times K (G-K) add up to G - 1, 2 K (G-K) / G <= sqrt(K (G-K)) <= K (G-K) / sqrt(G-1): w_G's bounds.
 
-    At p = 0 only K = 1 is left, with term 1: the limit of w_G, a polynomial in p.
+    At p = 0 only K = 1 is left, with term 1: the limit of w_G, a polynomial in p. `low` stands for the first 2.
     """
     p, G = instance
     squares = [K * (G - K) for K in range(1, G)]
     terms = grpo.weight_terms(p, G)
-    ordered = all(Fraction(4 * x * x, G * G) <= x <= Fraction(x * x, G - 1) for x in squares)
+    ordered = all(Fraction(low**2 * x * x, G * G) <= x <= Fraction(x * x, G - 1) for x in squares)
     at_zero = list(grpo.weight_terms(0, G)) == [1] + [0] * (G - 2)
     return ordered and at_zero and bool(terms @ np.array(squares) == G - 1) and bool((terms >= 0).all())
 
@@ -249,6 +283,15 @@ def test_weight_bounds() -> None:
     for_all(terms_add_up, any_group)
     for G in (2, 3, 8, 16):
         sweep(*bounds_error(G, 1), why="4 G roundings of a sum of positive terms up to sqrt(G-1)")
+
+
+def terms_add_up_to_more(instance: Any) -> bool:
+    """The same with 3 for 2 in the lower bound."""
+    return terms_add_up(instance, 3)
+
+
+def test_terms_twin_three() -> None:
+    twin(terms_add_up_to_more, any_group)
 
 
 def test_bounds_twin_tighter() -> None:

@@ -14,7 +14,7 @@ import sympy
 import z3
 
 from theory import improvement
-from theory.domains import gradients, point, twelfths
+from theory.domains import bits, gradients, point, twelfths
 from theory.evidence import (
     Pick,
     Statement,
@@ -22,7 +22,6 @@ from theory.evidence import (
     for_all,
     identity,
     no_identity,
-    note,
     proved,
     satisfiable,
     twin,
@@ -37,11 +36,6 @@ def ratio(mass: Fraction, p: Fraction, right: Fraction, wrong: Fraction) -> Frac
     """T2 / T1 of a right sample."""
     first, second = improvement.from_sums(mass, 1, p, right, wrong)
     return second / first
-
-
-def magnitude(x: Fraction) -> int:
-    """The power of ten just below |x|, for |x| >= 1."""
-    return len(str(int(abs(x)))) - 1
 
 
 # All trajectories alike
@@ -71,11 +65,14 @@ def test_even_policy() -> None:
     for_all(even_ratio(1), alike)
 
 
-def test_even_policy_at_scale() -> None:
+def even_at_scale(p: Fraction) -> bool:
+    """The same for M = 2**144 trajectories, pM of them right."""
     M = 2**144
-    for p in (Fraction(1, 128), Fraction(1, 2), Fraction(127, 128)):
-        assert ratio(RARE, p, p / M, (1 - p) / M) == -(p * M - 1) / (M - 1)
-    note("exact", "M = 2**144 trajectories, p = 1/128, 1/2, 127/128")
+    return ratio(RARE, p, p / M, (1 - p) / M) == -(p * M - 1) / (M - 1)
+
+
+def test_even_policy_at_scale() -> None:
+    for_all(even_at_scale, lambda pick: Fraction(pick(1, 4095), 4096))
 
 
 def test_even_policy_twin_other_sign() -> None:
@@ -87,26 +84,43 @@ def test_even_policy_twin_other_sign() -> None:
 
 def one_other_right(instance: Any) -> bool:
     """Literal: T1 dominates. Sample at 2**-144, one other right trajectory at 2**-b, the rest wrong and diffuse."""
-    (b,) = instance
-    x, y = RARE, Fraction(1, 2**b)
-    return abs(ratio(x, x + y, x * x + y * y, Fraction(0))) <= 1
+    return abs(beside_one_right(*instance)) <= 1
+
+
+def one_other_wrong(instance: Any) -> bool:
+    """The same with one wrong trajectory at 2**-b; the other right ones, p = 1/1024 in all, diffuse."""
+    return abs(beside_one_wrong(*instance)) <= 1
+
+
+def beside_one_right(b: int) -> Fraction:
+    """T2 / T1 beside one right trajectory at 2**-b, the rest wrong and diffuse."""
+    y = Fraction(1, 2**b)
+    return ratio(RARE, RARE + y, RARE**2 + y * y, Fraction(0))
+
+
+def beside_one_wrong(b: int) -> Fraction:
+    """T2 / T1 beside one wrong trajectory at 2**-b, p = 1/1024 right and diffuse."""
+    return ratio(RARE, Fraction(1, 1024), RARE**2, Fraction(1, 4**b))
+
+
+def farthest(pick: Pick) -> Any:
+    """b from 1 to 143, from above: the search shrinks towards an unlikely other trajectory."""
+    return (144 - pick(1, 143),)
+
+
+def near(x: Fraction, power: int) -> str:
+    """x / 10**power, to one digit."""
+    return f"{float(x / Fraction(10) ** power):.0f}"
 
 
 def test_one_other_right_trajectory() -> None:
-    counterexample(one_other_right, lambda pick: (144 - pick(1, 143),), (72,), lambda instance: -instance[0])
+    counterexample(one_other_right, farthest, (72,), lambda instance: -instance[0])
+    assert [near(beside_one_right(b), power) for b, power in ((29, 25), (2, 42))] == ["-8", "-1"]
 
 
-def test_size_of_the_ratio() -> None:
-    x = RARE
-    for b, power in ((72, 0), (29, 25), (2, 41)):
-        y = Fraction(1, 2**b)
-        found = ratio(x, x + y, x * x + y * y, Fraction(0))
-        assert (found < -1, magnitude(found)) == (True, power)
-    for b, power in ((58, 5), (14, 31), (2, 39)):
-        y, p = Fraction(1, 2**b), Fraction(1, 1024)
-        found = ratio(x, p, x * x, y * y)
-        assert (found > 1, magnitude(found)) == (True, power)
-    note("exact", "T2/T1 beside one right trajectory at 2**-72, 2**-29, 1/4 and one wrong at 2**-58, 2**-14, 1/4")
+def test_one_other_wrong_trajectory() -> None:
+    counterexample(one_other_wrong, farthest, (66,), lambda instance: -instance[0])
+    assert [near(beside_one_wrong(b), power) for b, power in ((66, 0), (58, 5), (14, 31), (2, 39))] == list("4381")
 
 
 def beside_right(lost: bool, bound: Any) -> list[Any]:
@@ -157,12 +171,15 @@ def typical(T: int) -> Fraction:
     return ratio(p * x, p, p * p * Fraction(11, 32) ** T, Fraction(0))
 
 
+def typical_sequence(instance: Any) -> bool:
+    """Literal: T1 dominates. A typical sequence of T tokens, T a multiple of 4."""
+    return abs(typical(*instance)) <= 1
+
+
 def test_independent_tokens() -> None:
-    found = {T: typical(T) for T in (8, 80, 504)}
-    assert all(x < 0 for x in found.values())
-    assert [magnitude(found[T]) for T in (80, 504)] == [4, 31]
-    assert abs(found[8]) < abs(found[80]) < abs(found[504])
-    note("exact", "T = 80 and 504 tokens: T2/T1 near -3e4 and -1e31")
+    counterexample(typical_sequence, lambda pick: (4 * pick(1, 20),), (8,), lambda instance: instance[0])
+    assert [near(typical(T), power) for T, power in ((8, 0), (80, 4), (504, 31))] == ["-1", "-3", "-1"]
+    assert typical(8) < -1
 
 
 # High dimension
@@ -197,17 +214,24 @@ def test_gram_error_twin_smaller() -> None:
     twin(gram_error(Fraction(2)), gram)
 
 
-def random_signs(instance: Any) -> bool:
-    """Literal: 2**b right trajectories of the same small probability; cross terms of random sign and size 1 / sqrt(d).
+def mean_square(n: int, d: int) -> Fraction:
+    """Mean of (T2 / T1)^2 over all signs: n right trajectories alike, scores of norm 1, cross terms 1 / sqrt(d)."""
+    sums = [sum(signs) for signs in product((-1, 1), repeat=n - 1)]
+    return Fraction(sum(x * x for x in sums), len(sums) * d)
 
-    Their root mean square in T2, sqrt(S2_S / d), is at most T1's size pi_j; both squared.
+
+def random_signs(instance: Any) -> bool:
+    """Literal: beside 2**b right trajectories alike, cross terms of random sign and size 1 / sqrt(d) do not count.
+
+    The root mean square of T2 / T1, sqrt((2**b - 1) / d), is at most 1. The probability cancels, since all are alike:
+    what counts is how many trajectories there are.
     """
     (b,) = instance
-    x = Fraction(1, 2 ** (b + 1))
-    return 2**b * x * x / PARAMETERS <= x * x
+    return Fraction(2**b - 1, PARAMETERS) <= 1
 
 
 def test_random_signs() -> None:
+    assert all(mean_square(n, d) == Fraction(n - 1, d) for n in range(2, 10) for d in (1, 7))
     counterexample(random_signs, lambda pick: (pick(1, 144),), (32,), lambda instance: instance[0])
 
 
@@ -330,12 +354,18 @@ def coin(T: int) -> bool:
     return bool(coin_gain(T) == (policy.gain(r, 2**T - 1), improvement.t1(policy, r, 2**T - 1)))
 
 
+def within_twice(instance: Any) -> bool:
+    """Literal: the gain is at most twice T1, as it is where T1 dominates. T fair bits."""
+    gain, first = coin_gain(*instance)
+    return gain <= 2 * first
+
+
 def test_coin_does_not_shrink() -> None:
     assert all(coin(T) for T in range(1, 6))
     assert all(coin_gain(T) == (Fraction(1, 4), Fraction(T, 2 ** (T + 1))) for T in (*range(1, 21), 144))
+    counterexample(within_twice, lambda pick: (pick(1, 20),), (5,), lambda instance: instance[0])
     gain, first = coin_gain(144)
-    assert magnitude(gain / first) == 40
-    note("exact", "brute force to T = 5; gain 1/4 for T = 1 to 20 and 144, T1 = T 2**-(T+1)")
+    assert near(gain / first, 40) == "8"
 
 
 def scales_with_probability(instance: Any) -> bool:
@@ -349,9 +379,10 @@ def test_longer_is_not_less() -> None:
 
 
 def prefixes(instance: Any) -> bool | None:
-    """Literal: scores of different sequences are orthogonal, as Lemma 1 asks of logits."""
+    """Literal: scores of sequences that part at the first token are exactly orthogonal, as Lemma 1 asks of logits."""
     tables, _, a, b = instance
-    return None if a == b else bool(tree(tables).gram[a, b] == 0)
+    v, depth = tables[0].shape[-1], len(tables)
+    return None if digits(a, v, depth)[0] == digits(b, v, depth)[0] else bool(tree(tables).gram[a, b] == 0)
 
 
 def test_shared_prefixes_are_not_orthogonal() -> None:
@@ -359,3 +390,31 @@ def test_shared_prefixes_are_not_orthogonal() -> None:
     tables = [np.full((2,) * (t + 1), half, dtype=object) for t in range(2)]
     assert tree(tables).gram.tolist()[0] == [1, 0, Fraction(-1, 2), Fraction(-1, 2)]
     counterexample(prefixes, written, (tables, (0, 0, 0, 0), 0, 2))
+
+
+def cosine_of_coins(shared: int) -> Statement:
+    """Sequences of T fair bits that part at the first have the cosine -1 / T; or, false, at the second."""
+
+    def statement(instance: Any) -> bool:
+        (one, other), half = instance, Fraction(1, 2)
+        T = len(one)
+        one, other = ((1,) * shared + x[shared:] for x in (one, (1 - one[0], *other[1:])))
+        probs = [[half, half]] * T
+        square, same = (improvement.tree_inner(probs, x, x) for x in (one, other))
+        return bool(square == same and improvement.tree_inner(probs, one, other) / square == Fraction(-1, T))
+
+    return statement
+
+
+def bits_of_length(pick: Pick) -> Any:
+    """Two sequences of 2 to 12 bits."""
+    T = pick(2, 12)
+    return bits(pick, T), bits(pick, T)
+
+
+def test_cosine_falls_with_length() -> None:
+    for_all(cosine_of_coins(0), bits_of_length)
+
+
+def test_cosine_twin_shared_token() -> None:
+    twin(cosine_of_coins(1), bits_of_length)

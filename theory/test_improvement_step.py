@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import sympy
 import z3
 
 from theory import improvement
@@ -15,6 +16,8 @@ from theory.evidence import (
     Statement,
     counterexample,
     for_all,
+    identity,
+    no_identity,
     proved,
     refuted_by_sweep,
     satisfiable,
@@ -88,6 +91,31 @@ def test_eq2_twin_descent() -> None:
     twin(first_derivative(-1), step)
 
 
+def second_derivative_error(power: int) -> sympy.Expr:
+    """d^2 J / dt^2 by sympy less Cov(r, (v - mean v)^2), the mean to this power; any L, by moments.
+
+    J = A(t) / N(t), sums of w r e^(tv) and of w e^(tv): A^(n) / N is the mean of r v^n, N^(n) / N that of v^n.
+    """
+    t, r, rv, rvv, v, vv = sympy.symbols("t r rv rvv v vv", real=True)
+    A, N = (sympy.Function(name)(t) for name in "AN")
+    found = sympy.diff(A / N, t, 2)
+    for n, (a, b) in ((2, (rvv, vv)), (1, (rv, v))):
+        found = found.subs({sympy.Derivative(A, (t, n)): a * N, sympy.Derivative(N, (t, n)): b * N})
+    covariance = rvv - 2 * v**power * rv + v**2 * r - r * (vv - v**2)
+    return sympy.expand(found.subs(A, r * N) - covariance)
+
+
+def groups_error(sign: int) -> sympy.Expr:
+    """Cov(r, (v - mean v)^2) less p (1 - p) [(1 - 2p) D^2 + s_S^2 + `sign` s_F^2]; any L, rewards 0 or 1.
+
+    S has the mass p, the mean a and the variance s, F the mean b and the variance f.
+    """
+    p, a, b, s, f = sympy.symbols("p a b s f", real=True)
+    mean = p * a + (1 - p) * b
+    right, wrong = p * (s + (a - mean) ** 2), (1 - p) * (f + (b - mean) ** 2)
+    return sympy.expand(right - p * (right + wrong) - p * (1 - p) * ((1 - 2 * p) * (a - b) ** 2 + s + sign * f))
+
+
 def second_derivative(instance: Any) -> bool:
     """The closed form agrees with the power series."""
     return bool(improvement.second_derivative(*instance) == series(*instance)[1])
@@ -135,26 +163,33 @@ def curvature_beyond(limit: int) -> list[Any]:
 
 
 def test_second_derivative() -> None:
+    identity(second_derivative_error(1), "any L, any rewards, by moments of r and v")
     for_all(second_derivative, step)
 
 
+def test_second_derivative_twin_first_power() -> None:
+    no_identity(second_derivative_error(2))
+
+
 def test_second_derivative_in_groups() -> None:
+    identity(groups_error(-1), "any L, by means and variances in S and F")
     for_all(splits_in_groups, step)
+
+
+def test_groups_twin_other_sign() -> None:
+    no_identity(groups_error(1))
 
 
 def test_second_derivative_bound() -> None:
     proved(*curvature_beyond(108), size="any L, rewards 0 or 1")
-
-
-def test_second_derivative_bound_exact() -> None:
+    most, least, square = z3.Reals("most least square")
+    proved(square >= most**2 + least**2, (most - least) ** 2 > 2 * square, size="R^2 <= 2 |v|^2")
+    # The same of steps one by one, rewards in [0, 1].
     for_all(bounded(108), step)
 
 
 def test_second_derivative_twin_smaller() -> None:
     satisfiable(*curvature_beyond(110))
-
-
-def test_second_derivative_twin_exact() -> None:
     twin(bounded(400), step)
 
 

@@ -31,8 +31,8 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: lemma2.iterated(EVEN, [1, HALF], -1), "times must be a whole number from 0, got -1"),
     (lambda: lemma2.iterated(EVEN, [1, HALF], True), "times must be"),
     (lambda: lemma2.iterated(EVEN, [1, HALF], 0.5), "times must be"),  # type: ignore[arg-type]
-    (lambda: lemma2.tempered(EVEN, 0), "tau must be greater than 0"),
-    (lambda: lemma2.tempered([0.5, 0.5], float("nan")), "tau must be greater than 0"),
+    (lambda: lemma2.tempered(EVEN, 0), "tau must be one finite number greater than 0"),
+    (lambda: lemma2.tempered([0.5, 0.5], float("nan")), "tau must be one finite number greater than 0"),
     (lambda: lemma2.tempered(EVEN, TWO), "tau must be a Fraction 1/k"),
     (lambda: lemma2.tempered(EVEN, 0.5), "tau must be a Fraction 1/k"),
     (lambda: lemma2.tempered([HALF, ONE], HALF), "p must sum to 1"),

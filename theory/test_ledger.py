@@ -14,8 +14,11 @@ import pytest
 from theory import ledger
 from theory.ledger import Claim, ClaimError, Outcome, judge, load
 
-EXACT, PROVED, TABLE = ({"strength": s, "size": "1"} for s in ("exact", "proved", "table"))
-PASSED = Outcome(True, (EXACT,))
+EXACT, PROVED, SAMPLED, TABLE = (
+    {"strength": s, "size": "1", "refutes": False} for s in ("exact", "proved", "sampled", "table")
+)
+REFUTED, BY_TABLE = ({**n, "refutes": True} for n in (EXACT, TABLE))
+PASSED, TWIN = Outcome(True, (EXACT,)), Outcome(True, (REFUTED,))
 
 HOLDS = """
 - id: A
@@ -48,17 +51,22 @@ def test_every_named_test_exists_and_every_test_of_a_claim_is_named_once() -> No
 
 
 def test_a_claim_is_as_strong_as_its_tests() -> None:
-    assert verdict(claim(), a=PASSED, b=PASSED) == ("exact", ())
-    assert verdict(claim(expected="proved"), a=Outcome(True, (EXACT, PROVED)), b=PASSED) == ("proved", ())
+    assert verdict(claim(), a=PASSED, b=TWIN) == ("exact", ())
+    assert verdict(claim(expected="proved"), a=Outcome(True, (EXACT, PROVED)), b=TWIN) == ("proved", ())
+    parts = claim(tests={"holds": ("t.py::a", "t.py::c"), "twins": ("t.py::b",)}, expected="sampled")
+    two = {"a": Outcome(True, (PROVED,)), "b": TWIN, "c": Outcome(True, (SAMPLED, REFUTED))}
+    assert verdict(parts, **two) == ("sampled", ())
 
 
 @pytest.mark.parametrize(
     ("outcomes", "problem"),
     [
         ({"a": PASSED}, "t.py::b did not run"),
-        ({"a": PASSED, "b": Outcome(False, (EXACT,))}, "t.py::b failed"),
-        ({"a": Outcome(True), "b": PASSED}, "t.py::a left no evidence"),
-        ({"a": Outcome(True, (PROVED,)), "b": PASSED}, "expected 'exact', the tests show 'proved'"),
+        ({"a": PASSED, "b": Outcome(False, (REFUTED,))}, "t.py::b failed"),
+        ({"a": Outcome(True), "b": TWIN}, "t.py::a left no evidence"),
+        ({"a": TWIN, "b": TWIN}, "t.py::a left no evidence"),
+        ({"a": PASSED, "b": PASSED}, "t.py::b left no counterexample"),
+        ({"a": Outcome(True, (PROVED,)), "b": TWIN}, "expected 'exact', the tests show 'proved'"),
     ],
 )
 def test_a_fault_makes_a_claim_undecided(outcomes: dict[str, Outcome], problem: str) -> None:
@@ -67,9 +75,9 @@ def test_a_fault_makes_a_claim_undecided(outcomes: dict[str, Outcome], problem: 
 
 def test_what_rests_on_a_fault_is_not_green() -> None:
     claims = {"A": claim(), "B": claim(id="B", uses=("A",)), "C": claim(id="C", uses=("B",))}
-    sound = judge(claims, {"t.py::a": PASSED, "t.py::b": PASSED})
+    sound = judge(claims, {"t.py::a": PASSED, "t.py::b": TWIN})
     assert all(e.green for e in sound.values())
-    broken = judge({**claims, "A": claim(expected="proved")}, {"t.py::a": PASSED, "t.py::b": PASSED})
+    broken = judge({**claims, "A": claim(expected="proved")}, {"t.py::a": PASSED, "t.py::b": TWIN})
     assert [e.green for e in broken.values()] == [False, False, False]
     assert broken["C"].problems == ("uses B, which is not green",)
 
@@ -77,8 +85,8 @@ def test_what_rests_on_a_fault_is_not_green() -> None:
 @pytest.mark.parametrize(
     ("roles", "amendment", "note", "expected"),
     [
-        (("refutes",), "", EXACT, "refuted"),
-        (("refutes",), "", TABLE, "contradicted by the paper's own table"),
+        (("refutes",), "", REFUTED, "refuted"),
+        (("refutes",), "", BY_TABLE, "contradicted by the paper's own table"),
         (("holds", "refutes"), "", EXACT, "ambiguous by reading"),
         (("refutes", "amended"), "reading", EXACT, "ambiguous by reading"),
         (("refutes", "amended"), "first order", EXACT, "first order only"),
@@ -87,9 +95,12 @@ def test_what_rests_on_a_fault_is_not_green() -> None:
         (("holds",), "", TABLE, "exact"),
     ],
 )
-def test_roles_decide_the_verdict(roles: tuple[str, ...], amendment: str, note: dict[str, str], expected: str) -> None:
+def test_roles_decide_the_verdict(
+    roles: tuple[str, ...], amendment: str, note: dict[str, str | bool], expected: str
+) -> None:
     held = claim(tests={role: (f"t.py::{role}",) for role in roles}, amendment=amendment, expected=expected)
-    assert verdict(held, **{role: Outcome(True, (note,)) for role in roles}) == (expected, ())
+    outcomes = {role: Outcome(True, ({**note, "refutes": role == "refutes"},)) for role in roles}
+    assert verdict(held, **outcomes) == (expected, ())
 
 
 @pytest.mark.parametrize(
@@ -105,6 +116,9 @@ def test_roles_decide_the_verdict(roles: tuple[str, ...], amendment: str, note: 
         ("holds:", "amended:", "come together"),
         ("expected: exact", "expected: exact\n  uses: [Z]", "uses Z, which no file states"),
         ("expected: exact", "expected: exact\n  uses: [A]", "A uses A: a circle"),
+        ("expected: exact", "expected: exact\n  uses:", "uses must be a list"),
+        ("expected: exact", "expected: exact\n  assumes: J > 0", "assumes must be a list"),
+        ('["t.py::a"]', "t.py::a", "holds must be a list"),
         ("- id: A", "- id: [", "not YAML"),
     ],
 )
@@ -112,6 +126,11 @@ def test_a_file_that_is_no_claim_is_refused(tmp_path: Path, old: str, new: str, 
     assert old in HOLDS
     (tmp_path / "a.yaml").write_text(HOLDS.replace(old, new, 1))
     with pytest.raises(ClaimError, match=message):
+        load(tmp_path)
+
+
+def test_no_claims_are_no_green_ledger(tmp_path: Path) -> None:
+    with pytest.raises(ClaimError, match="no claims there"):
         load(tmp_path)
 
 
@@ -125,27 +144,31 @@ def test_a_claim_stands_once(tmp_path: Path) -> None:
 
 def test_a_ledger_is_read_as_it_was_written(tmp_path: Path) -> None:
     claims = load()
-    entries = judge(claims, {name: PASSED for c in claims.values() for name in c.all_tests})
+    both = Outcome(True, (EXACT, REFUTED))
+    entries = judge(claims, {name: both for c in claims.values() for name in c.all_tests})
     ledger.write(entries, tmp_path / "ledger.json")
     assert ledger.read(tmp_path / "ledger.json") == entries
 
 
 RUN = """
+from theory import evidence
+
 def test_a() -> None:
-    from theory import evidence
     evidence.for_all(lambda x: {truth}, lambda pick: pick(0, 1), 10)
+
+def test_b() -> None:
+    evidence.twin(lambda x: x == 0, lambda pick: pick(0, 1), 10)
 """
 
 
 @pytest.mark.parametrize(("truth", "code"), [("True", 0), ("x == 0", 1)])
 def test_a_run_fails_with_a_claim_that_is_not_green(tmp_path: Path, truth: str, code: int) -> None:
-    # The claim is refuted by no test: only what the checkers note can turn it green.
     folder = tmp_path / "theory"
     (folder / "claims").mkdir(parents=True)
     for name in ("__init__.py", "conftest.py", "ledger.py", "evidence.py"):
         (folder / name).write_text((ledger.HERE / name).read_text())
     (folder / "test_t.py").write_text(RUN.format(truth=truth))
-    (folder / "claims" / "a.yaml").write_text(re.sub(r"t\.py::[ab]", "test_t.py::test_a", HOLDS))
+    (folder / "claims" / "a.yaml").write_text(re.sub(r"t\.py::", "test_t.py::test_", HOLDS))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "theory", "--ledger=ledger.json"],
         cwd=tmp_path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -20,7 +21,6 @@ from theory.evidence import (
     for_all,
     identity,
     no_identity,
-    proved,
     twin,
 )
 from theory.policies import softmax
@@ -51,22 +51,37 @@ def with_donors(pick: Pick) -> Any:
 # The domain and the assumptions
 
 
-def sums_to_one(instance: Any) -> bool:
-    """The probabilities pi(c_j, a_j | q_j) over the set are those of a softmax over it: their sum is 1."""
-    return bool(sum(sum(pi) for pi in instance) == 1)
+def asked(pick: Pick, questions: int) -> Any:
+    """(prior over CoTs, answers after each) of every question."""
+    priors = [point(pick, 2, 3, 9) for _ in range(questions)]
+    return tuple((prior, tuple(point(pick, 2, 3, 9) for _ in prior)) for prior in priors)
+
+
+def sums_to_one(instance: Any, left_out: int = 0) -> bool:
+    """The probabilities pi(c_j, a_j | q_j) over the set are those of a softmax over it: their sum is 1.
+
+    The set has every CoT and answer of every question but the first `left_out`.
+    """
+    chances = [p * x for prior, rows in instance for p, row in zip(prior, rows, strict=True) for x in row]
+    return bool(sum(chances[left_out:]) == 1)
 
 
 def test_one_question() -> None:
-    for_all(sums_to_one, lambda pick: (point(pick, 2, 6),))
+    for_all(sums_to_one, lambda pick: asked(pick, 1))
 
 
 def test_two_questions() -> None:
-    one = (Fraction(1),)
-    counterexample(sums_to_one, lambda pick: (point(pick, 1, 3), point(pick, 1, 3)), (one, one))
+    half = (HALF, HALF)
+    pinned = ((half, (half, half)), (half, (half, half)))
+    counterexample(sums_to_one, lambda pick: asked(pick, 2), pinned)
 
 
 def test_domain_twin_any_number_of_questions() -> None:
-    twin(sums_to_one, lambda pick: [point(pick, 2, 3) for _ in range(pick(1, 2))])
+    twin(sums_to_one, lambda pick: asked(pick, pick(1, 2)))
+
+
+def test_domain_twin_part_of_the_answers() -> None:
+    twin(lambda instance: sums_to_one(instance, 1), lambda pick: asked(pick, 1))
 
 
 def orthonormal(pick: Pick) -> Any:
@@ -97,12 +112,19 @@ def meets_assumptions(z: Any) -> bool:
     return bool((norms == norms[0]).all() and norms[0] > 0 and (off == 0).all())
 
 
-def assumptions_in(d: int) -> list[Any]:
-    """d + 1 vectors of d real numbers that meet both assumptions."""
-    z = [[z3.Real(f"z{i}_{a}") for a in range(d)] for i in range(d + 1)]
-    inner = {(i, k): sum(x * y for x, y in zip(z[i], z[k], strict=True)) for i in range(d + 1) for k in range(i + 1)}
-    C = z3.Real("C")
-    return [C > 0, *[x == (C if i == k else 0) for (i, k), x in inner.items()]]
+@cache
+def can_be_met(instance: tuple[int, int]) -> bool:
+    """Literal: L vectors of d real numbers can meet both assumptions; z3 looks for them."""
+    length, d = instance
+    z = [[z3.Real(f"z{i}_{a}") for a in range(d)] for i in range(length)]
+    C, solver = z3.Real("C"), z3.Solver()
+    solver.add(C > 0)
+    for i in range(length):
+        for k in range(i + 1):
+            solver.add(sum(x * y for x, y in zip(z[i], z[k], strict=True)) == (C if i == k else 0))
+    found = solver.check()
+    assert found != z3.unknown
+    return bool(found == z3.sat)
 
 
 def test_assumptions_met() -> None:
@@ -110,8 +132,8 @@ def test_assumptions_met() -> None:
 
 
 def test_assumptions_cannot_be_met() -> None:
-    proved(*assumptions_in(1), size="2 trajectories, 1 parameter")
-    proved(*assumptions_in(2), size="3 trajectories, 2 parameters")
+    counterexample(can_be_met, lambda pick: (pick(1, 3), pick(1, 2)), (2, 1), size=sum)
+    assert [can_be_met(x) for x in ((1, 1), (2, 2), (3, 2))] == [True, True, False]
     # Qwen2.5-3B: the answers of two tokens alone outnumber the parameters.
     assert 151_936**2 == 23_084_548_096 > 3_090_000_000
 

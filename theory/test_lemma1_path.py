@@ -157,18 +157,20 @@ ROOTS = (ROOT2 > 0, ROOT2 * ROOT2 == 2, ROOT3 > 0, ROOT3 * ROOT3 == 3)
 def beyond(*guard: Any, length: int = 0) -> list[Any]:
     """A law of the others with q' and m, and `guard`, which may use tau and the root of 2 or of 3.
 
-    m >= q'^2, and at most q'^2 + (1 - q')^2: the rest of the mass on one. For `length` 3 it is just that.
+    m > q'^2, and at most q'^2 + (1 - q')^2: the rest of the mass on one. For `length` 3 it is just that.
     """
     q, m = z3.Reals("q m")
     most = q * q + (1 - q) * (1 - q)
-    square = m == most if length == 3 else z3.And(m >= q * q, m <= most)
+    square = m == most if length == 3 else z3.And(m > q * q, m <= most)
     return [q > 0, q < 1, square, TAU * 2 * (1 + m) == 1 + 2 * m - q, *ROOTS, *guard]
 
 
 def test_band() -> None:
-    proved(*beyond(4 * TAU < 3 - ROOT2), size="any L: tau >= (3 - sqrt 2)/4")
-    proved(*beyond(4 * TAU >= 3), size="any L: tau < 3/4")
+    proved(*beyond(4 * TAU <= 3 - ROOT2), size="any L >= 3: tau > (3 - sqrt 2)/4")
+    proved(*beyond(4 * TAU >= 3), size="any L >= 3: tau < 3/4")
     proved(*beyond(12 * TAU < 9 - 2 * ROOT3, length=3), size="L = 3: tau >= (9 - 2 sqrt 3)/12")
+    # The same of policies one by one.
+    for_all(within(Fraction(396, 1000), Fraction(3, 4)), cornered)
 
 
 def test_band_is_approached() -> None:
@@ -197,15 +199,22 @@ def cornered(pick: Pick) -> Any:
     return (Fraction(1, 200), Fraction(199, 200)), Fraction(pick(1, 99), 100)
 
 
-def test_band_exact() -> None:
-    for_all(within(Fraction(396, 1000), Fraction(3, 4)), cornered)
-
-
 def test_band_twin_below_half() -> None:
     twin(within(HALF, HALF), cornered)
 
 
+def even_rest(beside: Any) -> list[Any]:
+    """n >= 1 others alike, q' = m = 1/n, with tau not 1/2; `beside` more on k."""
+    n, q, m = z3.Reals("n q m")
+    return [n >= 1, n * m == 1, q == m + beside, q <= 1, TAU * 2 * (1 + m) == 1 + 2 * m - q, 2 * TAU != 1]
+
+
+def test_threshold_twin_uneven_rest() -> None:
+    satisfiable(*even_rest(z3.Q(1, 10)))
+
+
 def test_threshold_of_two_and_of_an_even_rest() -> None:
+    proved(*even_rest(0), size="any number of others alike")
     for_all(lambda n: lemma1.threshold(on_path((Fraction(1, n),) * n, HALF), 0, 1) == HALF, lambda pick: pick(1, 9))
 
 

@@ -18,7 +18,6 @@ from theory.evidence import (
     for_all,
     identity,
     no_identity,
-    note,
     proved,
     satisfiable,
     twin,
@@ -204,13 +203,24 @@ def test_ascent_fails() -> None:
     assert lemma1.sft_derivative((HALF, sixth, 2 * sixth), 0, 1) == Fraction(-11, 162)
 
 
+def ascent_falls_below_half(instance: Any) -> bool | None:
+    """Its 'if' alone."""
+    return bool(lemma1.sft_derivative(*instance) < 0) if instance[0][0] < HALF else None
+
+
+def ascent_falls_only_below_half(instance: Any) -> bool | None:
+    """Its 'only if', strictly above 1/2."""
+    return bool(lemma1.sft_derivative(*instance) >= 0) if instance[0][0] > HALF else None
+
+
 def test_ascent_has_no_threshold() -> None:
     s = Fraction(1, 7)
+    counterexample(ascent_falls_below_half, small, ((3 * s, 2 * s, s, s), 0, 1))
+    counterexample(ascent_falls_only_below_half, small, ((4 * s, s, 2 * s), 0, 1))
     assert lemma1.sft_derivative((3 * s, 2 * s, s, s), 0, 1) == Fraction(2, 2401)
-    assert lemma1.sft_derivative((3 * s, s, 3 * s), 0, 1) < 0
     assert lemma1.sft_derivative((4 * s, s, 2 * s), 0, 1) == Fraction(-6, 343)
-    assert lemma1.sft_derivative((4 * s, 3 * s), 0, 1) > 0
-    note("exact", "either sign at pi_j = 3/7 and at pi_j = 4/7")
+    # The other sign at the same pi_j.
+    assert lemma1.sft_derivative((3 * s, s, 3 * s), 0, 1) < 0 < lemma1.sft_derivative((4 * s, 3 * s), 0, 1)
 
 
 def test_ascent_closed_form() -> None:
@@ -252,44 +262,52 @@ def tight(instance: Any) -> bool:
     return all(x < 0 for x in slopes) == (pi[j] < pi[k]) and all(x > 0 for x in slopes) == (pi[j] > high(pi, j, k))
 
 
-def four(*guard: str) -> list[Any]:
-    """Policies over a, b, c, e (j is the first, k the second) with any donors d1, d2, d3, where the guards are met."""
-    a, b, c, e = (z3.Real(x) for x in "abce")
-    d1, d2, d3 = (z3.Real(f"d{i}") for i in (1, 2, 3))
-    slope = 2 * a - 1 - 2 * (d1 * b + d2 * c + d3 * e) + d1
+def any_rest(*guard: str) -> list[Any]:
+    """Policies over any L with any donors, where the guards are met: a = pi_j, b = pi_k, M the largest of the rest.
+
+    k gives the share d; the rest gives 1 - d, and s is their part of <d, pi>, above 0 and at most (1 - d) M.
+    """
+    a, b, most, d, s = z3.Reals("a b M d s")
+    slope = 2 * a - 1 - 2 * (d * b + s) + d
     known = {
         "a <= 1/2": 2 * a <= 1,
         "a < b": a < b,
-        "nothing from b": d1 == 0,
+        "a >= b": a >= b,
         "a > b": a > b,
-        "a > 1/2 + c, e": z3.And(2 * a > 1 + 2 * c, 2 * a > 1 + 2 * e),
+        "a <= b": a <= b,
+        "a > 1/2 + M": 2 * a > 1 + 2 * most,
+        "a <= 1/2 + M": 2 * a <= 1 + 2 * most,
+        "nothing from k": d == 0,
+        "all from k": d == 1,
+        "all from the largest": z3.And(d == 0, s == most),
+        "falls": slope < 0,
+        "rises": slope > 0,
         "does not fall": slope >= 0,
         "does not rise": slope <= 0,
     }
-    positive = [x > 0 for x in (a, b, c, e)] + [d >= 0 for d in (d1, d2, d3)]
-    return [*positive, a + b + c + e == 1, d1 + d2 + d3 == 1, *(known[g] for g in guard)]
+    policy = [a > 0, b > 0, most >= 0, a + b + most <= 1, z3.Implies(most == 0, a + b == 1)]
+    donors = [d >= 0, d <= 1, s >= 0, s <= (1 - d) * most, z3.Implies(d < 1, s > 0)]
+    return [*policy, *donors, *(known[g] for g in guard)]
 
 
 def test_every_direction() -> None:
-    proved(*four("a < b", "does not fall"), size="L = 4: falls below pi_k")
-    proved(*four("a <= 1/2", "nothing from b", "does not fall"), size="L = 4: falls up to 1/2, nothing from k")
-    proved(*four("a > b", "a > 1/2 + c, e", "does not rise"), size="L = 4: rises")
-
-
-def test_every_direction_exact() -> None:
+    proved(*any_rest("a < b", "does not fall"), size="any L: falls below pi_k")
+    proved(*any_rest("a <= 1/2", "nothing from k", "does not fall"), size="any L: falls up to 1/2, nothing from k")
+    proved(*any_rest("a > b", "a > 1/2 + M", "does not rise"), size="any L: rises above both")
+    # The same of policies one by one.
     for_all(universal(lambda pi, _j, k: pi[k]), with_donors)
 
 
 def test_every_direction_tight() -> None:
+    proved(*any_rest("all from k", "a >= b", "falls"), size="any L: falls in every direction below pi_k alone")
+    proved(*any_rest("all from k", "a <= b", "rises"), size="any L: rises in every direction above pi_k alone")
+    proved(*any_rest("all from the largest", "a <= 1/2 + M", "rises"), size="any L: and above 1/2 + M alone")
     for_all(tight, pairs)
 
 
 def test_every_direction_twins() -> None:
-    satisfiable(*four("a <= 1/2", "does not fall"))
-    satisfiable(*four("a > b", "does not rise"))
-
-
-def test_every_direction_twin_half() -> None:
+    satisfiable(*any_rest("a <= 1/2", "does not fall"))
+    satisfiable(*any_rest("a > b", "does not rise"))
     twin(universal(lambda _pi, _j, _k: HALF), with_donors)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import sympy
+import z3
 
 from theory import lemma2
 from theory.domains import Point, point, twelfths
-from theory.evidence import Pick, counterexample, for_all, identity, no_identity, twin
+from theory.evidence import Pick, counterexample, for_all, identity, no_identity, proved, satisfiable, twin
 
 HALF = Fraction(1, 2)
 
@@ -50,12 +51,25 @@ def pairs_form(square: int) -> sympy.Expr:
     return sympy.expand(left - sum(pi[c] * pi[k] * (x[c] - x[k]) ** square for c, k in pairs))
 
 
+def one_cot_more(x_counts_in: bool) -> list[Any]:
+    """z3: sum pi X^2 sum pi >= (sum pi X)^2 holds for n CoTs, but not with one more, of weight p and with X = x.
+
+    For one CoT both sides are equal. Not `x_counts_in`: with x left out of sum pi X^2.
+    """
+    weight, first, second, p, x = z3.Reals("weight first second p x")
+    more = p * x * x if x_counts_in else 0
+    known = [weight > 0, first >= 0, second >= 0, p >= 0, x >= 0, second * weight >= first * first]
+    return [*known, (second + more) * (weight + p) < (first + p * x) * (first + p * x)]
+
+
 def test_gap_is_a_sum_of_squares() -> None:
     identity(pairs_form(2), "4 CoTs: J (E_post X - J) is a sum of pi pi' (X - X')^2, so not negative")
+    proved(*one_cot_more(True), size="from n CoTs to n + 1: E X^2 >= (E X)^2 for any number")
 
 
 def test_gap_twin_other_power() -> None:
     no_identity(pairs_form(4))
+    satisfiable(*one_cot_more(False))
 
 
 def gap_error(instance: Any, power: int) -> bool | None:
@@ -193,30 +207,30 @@ def test_single_pair_counterexample() -> None:
     counterexample(never_worse, small_model, (prior, x))
 
 
-def iteration_ascends(instance: Any, strictly: bool = False) -> bool | None:
-    """Each iterate is the posterior of the one before, and E_mu X never falls."""
+def iteration_ascends(instance: Any, right: bool = True) -> bool | None:
+    """Each iterate is the posterior of the one before, given a right (or a wrong) answer; E_mu X never falls."""
     prior, x = instance
-    if not any(x):
+    chance = [a if right else 1 - a for a in x]
+    if not any(chance):
         return None
     chain = [tuple(prior)]
     for n in range(4):
-        chain.append(bayes(chain[-1], x))
-        if tuple(lemma2.iterated(prior, x, n)) != chain[n]:
+        chain.append(bayes(chain[-1], chance))
+        if tuple(lemma2.iterated(prior, chance, n)) != chain[n]:
             return False
-    values = [mean(mu, x) for mu in chain]
-    return all(a < b if strictly else a <= b for a, b in itertools.pairwise(values))
+    return all(a <= b for a, b in itertools.pairwise(mean(mu, x) for mu in chain))
 
 
-def iteration_ascends_strictly(instance: Any) -> bool | None:
-    return iteration_ascends(instance, strictly=True)
+def iteration_ascends_on_wrong_answers(instance: Any) -> bool | None:
+    return iteration_ascends(instance, right=False)
 
 
 def test_iteration_ascends() -> None:
     for_all(iteration_ascends, model)
 
 
-def test_iteration_twin_strictly() -> None:
-    twin(iteration_ascends_strictly, model)
+def test_iteration_twin_wrong_answers() -> None:
+    twin(iteration_ascends_on_wrong_answers, model)
 
 
 # J = 0
@@ -244,21 +258,23 @@ def test_unsolved_counterexample() -> None:
 
 
 def unsolved_prompted(instance: Any) -> bool:
-    """Lemma 2 for a prompted sampler, with the right side 0."""
+    """Lemma 2 for a prompted sampler, which nothing ties to the policy."""
     prior, x, mu = instance
-    return lemma2.prompted(prior, x, mu) == mean(mu, x) >= 0 == mean(prior, x)
+    return bool(lemma2.prompted(prior, x, mu) == mean(mu, x) - mean(prior, x) >= 0)
 
 
-def unsolved_prompted_strictly(instance: Any) -> bool:
-    return unsolved_prompted(instance) and bool(lemma2.prompted(*instance) > 0)
+def solved(pick: Pick) -> Any:
+    """(prior, X, mu), J > 0."""
+    prior, x = small_model(pick)
+    return prior, x, point(pick, len(prior), len(prior), weight=6)
 
 
 def test_unsolved_prompted() -> None:
     for_all(unsolved_prompted, unsolved)
 
 
-def test_unsolved_twin_strictly() -> None:
-    twin(unsolved_prompted_strictly, unsolved)
+def test_unsolved_twin_solved() -> None:
+    twin(unsolved_prompted, solved)
 
 
 # Sampling at another temperature
@@ -282,10 +298,28 @@ def at_temperature(answers: Any, k: int) -> Point:
 
 
 def tempered_sampler_measured_at_one(instance: Any) -> bool | None:
-    """The posterior of the policy at temperature 1/k against J at temperature 1."""
+    """Answers alone at temperature 1/k, CoTs at 1: their posterior against J at temperature 1."""
     prior, answers, k = instance
     x = [a[0] for a in answers]
     return mean(lemma2.posterior(prior, at_temperature(answers, k)), x) >= mean(prior, x) if any(x) else None
+
+
+def every_token_tempered(instance: Any, own_too: bool = False) -> bool | None:
+    """CoTs (of one token) and answers at temperature 1/k: their posterior against J at temperature 1.
+
+    `own_too`: against the policy's own CoTs at temperature 1/k. X is that at temperature 1.
+    """
+    prior, answers, k = instance
+    x = [a[0] for a in answers]
+    if not any(x):
+        return None
+    cots = lemma2.tempered(prior, Fraction(1, k))
+    drawn = lemma2.posterior(cots, at_temperature(answers, k))
+    return bool(mean(drawn, x) >= mean(cots if own_too else prior, x))
+
+
+def own_tempered_too(instance: Any) -> bool | None:
+    return every_token_tempered(instance, own_too=True)
 
 
 def tempered_throughout(instance: Any) -> bool:
@@ -300,12 +334,37 @@ def test_temperature_two_answers() -> None:
     for_all(tempered_sampler_measured_at_one, two_answers)
 
 
+def test_temperature_of_own_cots_too() -> None:
+    for_all(own_tempered_too, two_answers)
+
+
+def test_temperature_twin_of_explanations_alone() -> None:
+    twin(every_token_tempered, two_answers)
+
+
+def small_two_answers(pick: Pick) -> Any:
+    """As `two_answers`, with small denominators."""
+    prior, x = small_model(pick)
+    return prior, tuple((a, 1 - a) for a in x), pick(2, 4)
+
+
+def test_temperature_of_every_token_counterexample() -> None:
+    third = Fraction(1, 3)
+    pinned = ((third, 2 * third), ((2 * third, third), (HALF, HALF)), 2)
+    cots, x = lemma2.tempered(pinned[0], HALF), [2 * third, HALF]
+    assert list(cots) == [Fraction(1, 5), Fraction(4, 5)]
+    assert mean(lemma2.posterior(cots, at_temperature(pinned[1], 2)), x) == Fraction(23, 42)
+    assert mean(pinned[0], x) == Fraction(5, 9)
+    counterexample(every_token_tempered, small_two_answers, pinned)
+
+
 def test_temperature_throughout() -> None:
     for_all(tempered_throughout, many_answers)
 
 
 def test_temperature_twin_many_answers() -> None:
     twin(tempered_sampler_measured_at_one, many_answers)
+    twin(own_tempered_too, many_answers)
 
 
 def test_temperature_counterexample() -> None:

@@ -28,9 +28,14 @@ def deceptions(pick: Pick) -> Any:
 
 
 def deceives(instance: Any) -> bool:
-    """The loss at beta = 1 is log(1 + 1/k), yet pi_+ <= pi_- / M and pi_+, the right trajectory, fell."""
+    """The loss at beta = 1 is at most 1/k, yet pi_+ <= pi_- / M and pi_+, the right trajectory, fell.
+
+    The loss is log(1 + 1/k), by 1/(2k) of itself below 1/k: far more than a float's rounding for k up to 10^6.
+    """
     k, M, ref, pi = instance
-    return objectives.odds_gain(pi, ref, 0, 1) == k and pi[0] * M <= pi[1] and pi[0] < ref[0]
+    gain = objectives.odds_gain(pi, ref, 0, 1)
+    low = bool(objectives.dpo_loss(np.log(float(gain)), 1.0) <= 1 / k)
+    return low and gain == k and pi[0] * M <= pi[1] and pi[0] < ref[0]
 
 
 def deceives_without_relative_gain(instance: Any) -> bool:

@@ -141,8 +141,8 @@ def samplers(pick: Pick) -> Any:
     return pi, r, tuple(Fraction(w, sum(weights)) for w in weights)
 
 
-def overlap_decides(instance: Any) -> bool:
-    """Closed form against the sum; with <mu, pi> >= sum of pi_l^2 over right l, the step does not lower J."""
+def overlap_decides(instance: Any, share: Fraction = Fraction(1)) -> bool:
+    """Closed form against the sum; with <mu, pi> >= `share` * sum of pi_l^2 over right l the step does not lower J."""
     pi, r, mu = instance
     policy = softmax(pi)
     p = policy.value(r)
@@ -150,14 +150,12 @@ def overlap_decides(instance: Any) -> bool:
     overlap, right, wrong = mu @ array(pi), array(pi) ** 2 @ array(r), array(pi) ** 2 @ (1 - array(r))
     return (
         gain == sum(m * policy.gain(r, j) for j, m in enumerate(mu)) == (1 - p) * (overlap - right) + p * wrong
-    ) and not (overlap >= right and gain < 0)
+    ) and not (overlap >= share * right and gain < 0)
 
 
 def half_the_overlap_decides(instance: Any) -> bool:
     """Half of that overlap is enough."""
-    pi, r, mu = instance
-    enough = 2 * (mu @ array(pi)) >= array(pi) ** 2 @ array(r)
-    return not (enough and objectives.tabular_sft_gain(pi, r, mu) < 0)
+    return overlap_decides(instance, HALF)
 
 
 def test_overlap() -> None:

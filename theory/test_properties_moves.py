@@ -24,10 +24,10 @@ def transferred(pick: Pick) -> Any:
     return prior, x, Fraction(pick(1, 12), 12)
 
 
-def transfer_gain(instance: Any, ordered: bool = True) -> bool | None:
-    """J changes by amount (X_1 - X_2): it grows where X_1 > X_2 (the printed condition; else where X_1 >= X_2)."""
+def transfer_gain(instance: Any, by_pair: bool = True) -> bool | None:
+    """J changes by amount (X_1 - X_2): it grows where X_1 > X_2 (the printed condition; else where X_1 > J)."""
     prior, x, share = instance
-    if x[0] < x[1] or (ordered and x[0] == x[1]):
+    if x[0] <= (x[1] if by_pair else mean(prior, x)):
         return None
     amount = share * prior[1]
     after = properties.transfer(prior, 0, 1, amount)
@@ -35,16 +35,16 @@ def transfer_gain(instance: Any, ordered: bool = True) -> bool | None:
     return tuple(after) == moved and mean(after, x) - mean(prior, x) == amount * (x[0] - x[1]) > 0
 
 
-def transfer_gain_at_ties(instance: Any) -> bool | None:
-    return transfer_gain(instance, ordered=False)
+def transfer_gain_by_baseline(instance: Any) -> bool | None:
+    return transfer_gain(instance, by_pair=False)
 
 
 def test_transfer_gain() -> None:
     for_all(transfer_gain, transferred)
 
 
-def test_transfer_twin_ties() -> None:
-    twin(transfer_gain_at_ties, transferred)
+def test_transfer_twin_above_j() -> None:
+    twin(transfer_gain_by_baseline, transferred)
 
 
 def unequal(pick: Pick) -> Any:
@@ -78,10 +78,10 @@ def unequal_general(pick: Pick) -> Any:
     return prior, x, up, down
 
 
-def unequal_formula(instance: Any) -> bool | None:
+def unequal_formula(instance: Any, by_pair: bool = False) -> bool | None:
     """J changes by up (X_1 - X_o) + down (X_o - X_2), X_o the others' mean: never less if X_1 >= X_o >= X_2.
 
-    And if X_o lies outside, there are amounts that lower J.
+    And if X_o lies outside, there are amounts that lower J. `by_pair`: with the false condition X_1 >= X_2.
     """
     prior, x, up, down = instance
     rest = 1 - prior[0] - prior[1]
@@ -91,16 +91,14 @@ def unequal_formula(instance: Any) -> bool | None:
     gain = up * (x[0] - others) + down * (others - x[1])
     if list(after) != [prior[0] + up, prior[1] - down, *shared] or mean(after, x) - mean(prior, x) != gain:
         return False
-    if x[0] >= others >= x[1]:
+    if x[0] >= x[1] if by_pair else x[0] >= others >= x[1]:
         return gain >= 0
     worst = properties.uneven(prior, 0, rest, 1, 0) if x[0] < others else properties.uneven(prior, 0, 0, 1, prior[1])
     return mean(worst, x) < mean(prior, x)
 
 
 def unequal_formula_by_pair(instance: Any) -> bool | None:
-    """The false condition X_1 >= X_2."""
-    prior, x, up, down = instance
-    return mean(properties.uneven(prior, 0, up, 1, down), x) >= mean(prior, x) if x[0] >= x[1] else None
+    return unequal_formula(instance, by_pair=True)
 
 
 def test_unequal_formula() -> None:
@@ -137,37 +135,39 @@ def both_below(pick: Pick) -> Any:
     return prior, (1 - x[1], 1 - x[0], ONE), Fraction(pick(2, 4)), HALF
 
 
-def logit_push_raises(instance: Any, side: int = 0) -> bool | None:
-    """X_1 > X_2: the push raises J. `side` 1 asks for both X above J, -1 for both below."""
+def logit_push_keeps(instance: Any, side: int = 0) -> bool | None:
+    """X_1 > X_2: the push does not lower J. `side` 1 asks for both X above J, -1 for both below."""
     prior, x, alpha, beta = instance
     value = mean(prior, x)
     if x[0] <= x[1] or (side > 0 and x[1] <= value) or (side < 0 and x[0] >= value):
         return None
-    return bool(properties.logit_gain(prior, x, 0, alpha, 1, beta) > 0)
+    return bool(properties.logit_gain(prior, x, 0, alpha, 1, beta) >= 0)
 
 
-def both_above_raises(instance: Any) -> bool | None:
-    return logit_push_raises(instance, 1)
+def both_above_keeps(instance: Any) -> bool | None:
+    return logit_push_keeps(instance, 1)
 
 
-def both_below_raises(instance: Any) -> bool | None:
-    return logit_push_raises(instance, -1)
+def both_below_keeps(instance: Any) -> bool | None:
+    return logit_push_keeps(instance, -1)
 
 
 def test_both_above_counterexample() -> None:
     prior, x = (Fraction(1, 5), Fraction(2, 5), Fraction(2, 5)), (Fraction(3, 4), Fraction(2, 3), ZERO)
-    pinned = (prior, x, Fraction(2), Fraction(1, 3))
-    counterexample(both_above_raises, both_above, pinned)
+    pinned = (prior, x, Fraction(2), Fraction(1, 4))
+    assert properties.logit_gain(prior, x, 0, pinned[2], 1, pinned[3]) == Fraction(-1, 108)
+    counterexample(both_above_keeps, both_above, pinned)
 
 
 def test_both_below_counterexample() -> None:
     third = Fraction(1, 3)
-    pinned = ((third, third, third), (third, ZERO, ONE), Fraction(3), HALF)
-    counterexample(both_below_raises, both_below, pinned)
+    pinned = ((third, third, third), (third, ZERO, ONE), Fraction(4), HALF)
+    assert properties.logit_gain(*pinned[:2], 0, pinned[2], 1, pinned[3]) == Fraction(-2, 99)
+    counterexample(both_below_keeps, both_below, pinned)
 
 
-def logit_formula(instance: Any) -> bool | None:
-    """The closed form of the change of J against sums; not negative if X_1 >= J >= X_2."""
+def logit_formula(instance: Any, by_pair: bool = False) -> bool | None:
+    """The closed form of the change of J against sums; not negative if X_1 >= J >= X_2 (`by_pair`: X_1 >= X_2)."""
     prior, x, alpha, beta = instance
     value = mean(prior, x)
     gain = properties.logit_gain(prior, x, 0, alpha, 1, beta)
@@ -175,13 +175,12 @@ def logit_formula(instance: Any) -> bool | None:
     weights = [p * f for p, f in zip(prior, factors, strict=True)]
     direct = mean(weights, x) / sum(weights) - value
     found = gain == direct == mean(shifts.push(prior, 0, alpha, 1, beta), x)
-    return bool(found) and bool(gain >= 0 or not x[0] >= value >= x[1])
+    known = x[0] >= x[1] if by_pair else x[0] >= value >= x[1]
+    return bool(found and (gain >= 0 or not known))
 
 
 def logit_formula_by_pair(instance: Any) -> bool | None:
-    """The false condition X_1 >= X_2."""
-    prior, x, alpha, beta = instance
-    return bool(properties.logit_gain(prior, x, 0, alpha, 1, beta) >= 0) if x[0] >= x[1] else None
+    return logit_formula(instance, by_pair=True)
 
 
 def test_logit_formula() -> None:
@@ -192,37 +191,39 @@ def test_logit_twin_by_pair() -> None:
     twin(logit_formula_by_pair, logit_push)
 
 
-def two_cots(ordered: bool) -> list[Any]:
-    """z3: two CoTs, the push does not raise J; up to the positive factor Z/Z'."""
-    p, x, y, alpha, beta = z3.Reals("p x y alpha beta")
-    value = p * x + (1 - p) * y
-    gain = (alpha - 1) * p * (x - value) + (1 - beta) * (1 - p) * (value - y)
-    order = x > y if ordered else x >= y
-    return [p > 0, p < 1, x <= 1, y >= 0, order, alpha > 1, beta > 0, beta < 1, gain <= 0]
+def two_cots(rest: Any) -> list[Any]:
+    """z3: two CoTs, and others of mass `rest` with X = t; the push does not raise J; up to the positive factor Z/Z'."""
+    p, q, x, y, t, alpha, beta = z3.Reals("p q x y t alpha beta")
+    value = p * x + q * y + rest * t
+    gain = (alpha - 1) * p * (x - value) + (1 - beta) * q * (value - y)
+    model = [p > 0, q > 0, p + q + rest == 1, x <= 1, y >= 0, x > y, t >= 0, t <= 1]
+    return [*model, alpha > 1, beta > 0, beta < 1, gain <= 0]
 
 
 def test_two_cots() -> None:
-    proved(*two_cots(True), size="two CoTs, any X_1 > X_2 and any amounts")
+    proved(*two_cots(0), size="two CoTs, any X_1 > X_2 and any amounts")
 
 
-def test_two_cots_twin_ties() -> None:
-    satisfiable(*two_cots(False))
+def test_two_cots_twin_others() -> None:
+    satisfiable(*two_cots(z3.Q(1, 3)))
 
 
-def pair_gradient(instance: Any) -> bool | None:
-    """The rate of a step +1 on log pi_1 and -1 on log pi_2 against sums; not negative if X_1 >= J >= X_2."""
+def pair_gradient(instance: Any, by_pair: bool = False) -> bool | None:
+    """The rate of a step +1 on log pi_1 and -1 on log pi_2 against sums; not negative if X_1 >= J >= X_2.
+
+    `by_pair`: with the false condition X_1 >= X_2.
+    """
     prior, x = instance
     value = mean(prior, x)
     rate = properties.pair_rate(prior, x, 0, 1)
     scores = softmax(prior).scores
     change = [p * (s @ (scores[0] - scores[1])) for p, s in zip(prior, scores, strict=True)]
-    return bool(rate == mean(change, x)) and bool(rate >= 0 or not x[0] >= value >= x[1])
+    known = x[0] >= x[1] if by_pair else x[0] >= value >= x[1]
+    return bool(rate == mean(change, x) and (rate >= 0 or not known))
 
 
 def pair_gradient_by_pair(instance: Any) -> bool | None:
-    """The false condition X_1 >= X_2."""
-    prior, x = instance
-    return bool(properties.pair_rate(prior, x, 0, 1) >= 0) if x[0] >= x[1] else None
+    return pair_gradient(instance, by_pair=True)
 
 
 def pair_gradient_raises(instance: Any) -> bool | None:

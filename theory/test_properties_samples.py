@@ -56,16 +56,17 @@ def rate_of_pair(prior: Any, x: Any, a_1: int, a_2: int) -> Any:
     return sum(up) - sum(down)
 
 
-def both_wrong_raises(instance: Any) -> bool | None:
-    """X_1 > X_2, both sampled answers wrong: weights +1 and -1 raise J."""
+def both_wrong_keeps(instance: Any) -> bool | None:
+    """X_1 > X_2, both sampled answers wrong: weights +1 and -1 do not lower J."""
     prior, x = instance
-    return rate_of_pair(prior, x, 1, 1) > 0 if x[0] > x[1] else None
+    return rate_of_pair(prior, x, 1, 1) >= 0 if x[0] > x[1] else None
 
 
 def test_both_wrong_counterexample() -> None:
-    pinned = ((Fraction(2, 3), Fraction(1, 3)), (Fraction(2, 3), Fraction(1, 3)))
+    pinned = ((Fraction(2, 3), Fraction(1, 3)), (Fraction(1, 2), Fraction(1, 3)))
+    assert rate_of_pair(*pinned, 1, 1) == Fraction(-7, 162)
     assert rate_of_pair((Fraction(3, 4), Fraction(1, 4)), (Fraction(1, 2), Fraction(1, 4)), 1, 1) == Fraction(-9, 128)
-    counterexample(both_wrong_raises, pair_of_samples, pinned)
+    counterexample(both_wrong_keeps, pair_of_samples, pinned)
 
 
 def cot_parts_raise(instance: Any) -> bool | None:
@@ -106,7 +107,10 @@ def labelled(pick: Pick) -> Any:
 
 
 def right_up_wrong_down(instance: Any, constant: int = 1) -> bool:
-    """A logit a trajectory: the rate of +1 on a right one, -1 on a wrong one is (1-p) pi_1 + p pi_2 > 0."""
+    """A logit a trajectory: the rate of +1 on a right one, -1 on a wrong one is (1-p) pi_1 + p pi_2 > 0.
+
+    `constant` stands before the first part.
+    """
     pi, r = instance
     model = softmax(pi)
     p = mean(pi, r)

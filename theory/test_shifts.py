@@ -193,6 +193,8 @@ def rare_limit(k: int) -> tuple[sympy.Expr, sympy.Expr]:
 
 def test_gradient_step_on_rare_sample() -> None:
     identity([limit - formula for limit, formula in map(rare_limit, range(3))], "3 others with any shares")
+    even = dict.fromkeys(sympy.symbols("q:2", positive=True), sympy.Rational(1, 3))
+    assert [formula.subs(even) for _, formula in map(rare_limit, range(3))] == [0, 0, 0]
 
 
 def test_rare_twin_nothing_left() -> None:
@@ -200,7 +202,10 @@ def test_rare_twin_nothing_left() -> None:
 
 
 def moves_others(instance: Any) -> bool | None:
-    """A push by alpha = 2 on a sample below 1/2 changes the others by a tenth in total, however unlikely it is."""
+    """A push by alpha = 2 on a sample up to 1/2 changes the others by a tenth in total, however unlikely it is.
+
+    A tenth stands for any amount: `vanishes_with_probability` gives a sample for each.
+    """
     pi, i, _, _ = instance
     if pi[i] > HALF:
         return None

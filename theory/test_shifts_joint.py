@@ -46,15 +46,26 @@ def test_product_counterexample() -> None:
     counterexample(symmetric, small, THIRDS)
 
 
-def finite_form(instance: Any) -> bool:
-    """Of a push on k: pi_k (1 - pi_k) c for itself, -pi_i pi_k c for the others, c = (a - 1)/(1 + (a - 1) pi_k)."""
+def finite_form(instance: Any, finite: bool = True) -> bool:
+    """Of a push on k: pi_k (1 - pi_k) c for itself, -pi_i pi_k c for the others, c = (a - 1)/(1 + (a - 1) pi_k).
+
+    Not `finite`: c = a - 1, the slope in the factor at 1.
+    """
     pi, _, k, alpha = instance
-    c = (alpha - 1) / (1 + (alpha - 1) * pi[k])
+    c = (alpha - 1) / (1 + (alpha - 1) * pi[k] * finite)
     return single(pi, k, alpha) == [pi[k] * (1 - p) * c if m == k else -p * pi[k] * c for m, p in enumerate(pi)]
 
 
 def test_finite_form() -> None:
     for_all(finite_form, small)
+
+
+def linear_form(instance: Any) -> bool:
+    return finite_form(instance, finite=False)
+
+
+def test_finite_twin_linear() -> None:
+    twin(linear_form, small)
 
 
 def likelier_moves_more(instance: Any) -> bool | None:
@@ -115,21 +126,23 @@ def test_peak_twin_lower() -> None:
 # B6 to B8: both pushes against one
 
 
-def not_sum_of_singles(alpha_free: bool) -> list[Any]:
-    """z3: a push up and one down together change another sample as the two alone do in sum."""
+def not_below_sum(beta_range: Any) -> list[Any]:
+    """z3: two pushes together change another sample by no less than the two alone do in sum.
+
+    Its change over its probability is 1/w - 1 of both, 1/u - 1 and 1/v - 1 of each, w = u + v - 1; times w u v.
+    """
     p, q, alpha, beta = z3.Reals("p q alpha beta")
     u, v = 1 + (alpha - 1) * p, 1 - (1 - beta) * q
-    same = u * v + (u + v - 1) * u * v == (u + v) * (u + v - 1)
-    up = alpha >= 1 if alpha_free else alpha > 1
-    return [p > 0, q > 0, p + q < 1, up, beta > 0, beta < 1, same]
+    w = u + v - 1
+    return [p > 0, q > 0, p + q < 1, alpha > 1, beta_range(beta), u * v + w * u * v >= (u + v) * w]
 
 
 def test_joint_push_is_no_sum() -> None:
-    proved(*not_sum_of_singles(False), size="any other sample's change over its probability")
+    proved(*not_below_sum(lambda beta: z3.And(beta > 0, beta < 1)), size="any other sample's change")
 
 
-def test_joint_twin_one_push_alone() -> None:
-    satisfiable(*not_sum_of_singles(True))
+def test_joint_twin_both_up() -> None:
+    satisfiable(*not_below_sum(lambda beta: beta > 1))
 
 
 def mixed_derivative(constant: int) -> sympy.Expr:
@@ -177,7 +190,7 @@ def suppressed(pick: Pick) -> Any:
 
 
 def negative_only_barely_helps(instance: Any) -> bool | None:
-    """With J at most a tenth, a push down of a wrong sample at most doubles J."""
+    """By the factor: with J at most a tenth, a push down of a wrong sample at most doubles J."""
     pi, beta = instance
     if pi[0] > Fraction(1, 10):
         return None
@@ -190,16 +203,19 @@ def test_negative_only_counterexample() -> None:
     counterexample(negative_only_barely_helps, suppressed, pinned)
 
 
-def negative_only_gain(instance: Any, factor: int = 1) -> bool:
-    """J' = J / (1 - (1 - beta) pi_j), so J grows by a factor that J does not enter; by less than J pi_j/(1 - pi_j)."""
+def negative_only_gain(instance: Any, by: int = 1) -> bool:
+    """J' = J / (1 - (1 - beta) pi_j), so J grows by a factor that J does not enter; by less than J pi_j/(1 - pi_j).
+
+    `by` 0 puts J in place of pi_j.
+    """
     pi, beta = instance
-    after = factor * pi[0] / (1 - (1 - beta) * pi[1])
+    after = pi[0] / (1 - (1 - beta) * pi[by])
     change = shifts.push(pi, 0, Fraction(1), 1, beta)[0]
     return change == after - pi[0] and 0 < change < pi[0] * pi[1] / (1 - pi[1])
 
 
-def negative_only_gain_doubled(instance: Any) -> bool:
-    return negative_only_gain(instance, 2)
+def negative_only_gain_by_j(instance: Any) -> bool:
+    return negative_only_gain(instance, 0)
 
 
 def test_negative_only_gain() -> None:
@@ -209,12 +225,12 @@ def test_negative_only_gain() -> None:
     assert pi[0] + shifts.push(pi, 0, Fraction(1), 1, Fraction(1, 100))[0] == Fraction(50, 149)
 
 
-def test_negative_only_twin_doubled() -> None:
-    twin(negative_only_gain_doubled, suppressed)
+def test_negative_only_twin_by_j() -> None:
+    twin(negative_only_gain_by_j, suppressed)
 
 
 def positive_only(condition: Any) -> list[Any]:
-    """z3: a push up alone leaves another sample no less than the same push with one down on j does."""
+    """z3: a push up alone takes no more from another sample than the same push together with one on j does."""
     p, q, alpha, beta = z3.Reals("p q alpha beta")
     alone, both = 1 + (alpha - 1) * p, 1 + (alpha - 1) * p - (1 - beta) * q
     return [p > 0, q > 0, p + q < 1, alpha > 1, beta > 0, condition(beta), both >= alone]
@@ -224,5 +240,5 @@ def test_positive_only_takes_more() -> None:
     proved(*positive_only(lambda beta: beta < 1), size="any other sample's change over its probability")
 
 
-def test_positive_only_twin_no_push_down() -> None:
-    satisfiable(*positive_only(lambda beta: beta <= 1))
+def test_positive_only_twin_both_up() -> None:
+    satisfiable(*positive_only(lambda beta: beta > 1))

@@ -29,10 +29,12 @@ COLOURS = {
     "undecided": "#CCCCCC",
 }
 _LEGEND = (
-    "Every verdict is computed from the tests that ran. *Proved*: by z3 or sympy for the size given. *Exact*: in "
-    "rational arithmetic on all instances given. *Sampled*: in floating point within a derived tolerance. Where a "
-    "printed claim fails and a corrected one holds, the verdict says how they differ. Each claim that is said to hold "
-    "has a false twin, which the same checker refuted. A claim is green only if all that it rests on is."
+    "Verdicts are computed from the tests that ran. *Proved*: by z3 or sympy for the size given, from the claims that "
+    "it uses. *Exact*: in rational arithmetic on all instances given. *Sampled*: in floating point within a derived "
+    "tolerance. A claim of several parts is as strong as its weakest. Where a printed claim fails and a corrected one "
+    "holds, the verdict says how they differ, which is a reader's judgement. Each claim that is said to hold has a "
+    "false twin, which a checker of the same kind refuted. A claim is green only if all that it uses is. Claims "
+    "'beyond the paper' are ours."
 )
 
 

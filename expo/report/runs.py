@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from expo.records import RecordError, Run
+from expo.report.words import plural
 
 # The paper samples at this temperature (Appendix C.1).
 PAPER_TEMPERATURE = 0.9
@@ -88,7 +89,8 @@ class Record:
     @property
     def size(self) -> str:
         """n, k and seed."""
-        return f"n = {self.problems} problems, k = {self.recipe['samples']} samples, seed {self.recipe['seed']}"
+        k = plural(int(self.recipe["samples"]), "sample")
+        return f"n = {plural(self.problems, 'problem')}, k = {k}, seed {self.recipe['seed']}"
 
     @property
     def setting(self) -> str:

@@ -104,7 +104,7 @@ def draw_leaving(out: Path | str) -> Artefact:
             f"T2 all others' (Eq 6).\nThe paper takes T1 to dominate: the grey half-plane. {_NOTE}"
         )
         figure, ((left, right_axes),) = sheet(
-            1, 2, 3.1, "T1 does not dominate where the sample is unlikely", notes, False
+            1, 2, 3.1, "T1 need not dominate where the sample is unlikely", notes, False
         )
         for name, (colour, *_) in _BESIDE.items():
             part = numbers[numbers["case"] == name]
@@ -187,8 +187,8 @@ def draw_radius(out: Path | str) -> Artefact:
         axes.legend(fontsize=8, loc="upper right")
     assert not below[distance < exact].any()
     reading = (
-        f"Of these samplers {100 * below.mean():.0f} % are worse than own CoTs, and none within the exact radius "
-        f"{exact:.3f}. Lemma 2 says nothing of a prompt unless it keeps that near to Bayes' rule."
+        f"Of these random samplers {100 * below.mean():.0f} % are worse than own CoTs, and none within the exact "
+        f"radius {exact:.3f}. Only that near to Bayes' rule is Lemma 2 guaranteed for a prompt."
     )
     return _save(out, "prompt-radius", figure, numbers, reading)
 
@@ -248,7 +248,7 @@ def draw_weight(out: Path | str) -> Artefact:
     with look():
         notes = (
             "p: probability that one sample is right. Advantages with the group's standard deviation, no clipping, "
-            f"theta = theta_old.\nDotted: the limit sqrt(G − 1) as p goes to 0. {_NOTE}"
+            f"theta = theta_old, samples of one length.\nDotted: the limit sqrt(G − 1) as p goes to 0. {_NOTE}"
         )
         figure, ((left, right),) = sheet(
             1, 2, 3.1, "GRPO on hard questions: no signal, or a weighted one", notes, False
@@ -262,11 +262,12 @@ def draw_weight(out: Path | str) -> Artefact:
         left.set(xscale="log", ylim=(0, 1), xlabel="p", ylabel="probability of a group without signal")
         left.set_title("all G samples wrong, or all right")
         right.set(xscale="log", xlabel="p", ylim=(0, 9.5), ylabel="w_G(p)")
-        right.set_title("mean gradient = w_G(p) · grad J")
+        right.set_title("mean gradient: w_G(p) times grad J")
         right.legend(fontsize=8, ncols=3, loc="upper right")
     reading = (
         f"At p = 1 % and G = 8, {100 * at:.0f} % of groups give no gradient. Those that do weigh a rare success by up "
-        "to sqrt(G − 1): the mean gradient is that of J times w_G(p), which stays bounded where ExP-SFT's 1/J does not."
+        "to sqrt(G − 1): where all samples have one length, the mean gradient is that of J times w_G(p), which stays "
+        "bounded where ExP-SFT's 1/J does not."
     )
     return _save(out, "grpo-weight", figure, numbers, reading)
 
