@@ -35,7 +35,7 @@ def report() -> str:
         ]
         for name, recipe in study.runs.items():
             missing = [m for m in (_task(recipe.task, recipe.split), _policy(recipe.policy)) if m]
-            size = f"{recipe.problems or 'all'} problems, {sum(recipe.counts.values())} samples each"
+            size = f"{recipe.problems or 'all'} problems, k = {recipe.samples}, kinds {', '.join(recipe.sources)}"
             lines.append(f"  {'missing' if missing else 'ready  '}  {name}: {recipe.policy} on {recipe.task}, {size}")
             lines += [f"           {m}" for m in missing]
     return "\n".join(lines)

@@ -61,7 +61,7 @@ def _skipped(run: Run) -> list[str]:
     skips = run.read("skips")
     if skips.empty:
         return []
-    lines = [f"skipped: {len(skips)}"]
+    lines = [f"skipped: {len(skips)} rows or fields"]
     lines += [f"  {s.where}: {s.field}: {s.reason}" for s in skips.head(5).itertuples()]
     if len(skips) > 5:
         lines.append(f"  ... all of them in {run.path('skips.parquet')}")

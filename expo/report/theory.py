@@ -13,7 +13,7 @@ from expo.report.artefacts import Artefact, png, publish
 from expo.report.style import COLOURS, GREY, INK, Axes, Figure, look, sheet
 from theory import grpo, improvement, lemma1, lemma2, shifts
 
-BLUE, RED, GREEN = COLOURS["explanation"], COLOURS["expert"], COLOURS["own_correct"]
+BLUE, ORANGE, GREEN = COLOURS["explanation"], COLOURS["expert"], COLOURS["own_correct"]
 _NOTE = "Closed forms of toy policies; no model was run."
 # Corners of the simplex of three trajectories: 1 on the left, 2 on the right, 3 on top.
 _CORNERS = np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])
@@ -37,18 +37,18 @@ def draw_band(out: Path | str) -> Artefact:
     low, high = (3 - np.sqrt(2)) / 4, 0.75
     with look():
         notes = (
-            "Only the logit z_j moves. Grey: the printed threshold 1/2. Red: where 'if and only if π_j < 1/2' is "
+            "Only the logit z_j moves. Grey: the printed threshold 1/2. Orange: where 'if and only if π_j < 1/2' is "
             f"wrong.\nRight: the range of the true threshold over all laws of the others. {_NOTE}"
         )
         figure, ((left, right),) = sheet(1, 2, 3.1, "Lemma 1: when does the cross term fall with π_j?", notes, False)
         left.plot(share, three, color=BLUE, lw=2)
-        left.fill_between(share, three, 0.5, color=RED, alpha=0.35, lw=0)
+        left.fill_between(share, three, 0.5, color=ORANGE, alpha=0.35, lw=0)
         left.text(0.5, 0.2, "falls", ha="center")
         left.text(0.5, 0.85, "rises", ha="center")
         left.set(xlim=(0, 1), ylim=(0, 1), xlabel="share of j' among the other two, q'", ylabel="probability π_j")
         left.set_title("three trajectories: true threshold in blue")
         band = numbers[numbers["panel"] == "all L"]
-        right.vlines(band["x"], band["low"], band["high"], color=RED, lw=5, alpha=0.5)
+        right.vlines(band["x"], band["low"], band["high"], color=ORANGE, lw=5, alpha=0.5)
         right.plot(band["x"], band["low"], "o", color=BLUE, ms=4)
         right.plot(band["x"], band["high"], "o", color=BLUE, ms=4)
         for y, text in ((low, "(3 − √2)/4"), (high, "3/4")):
@@ -79,7 +79,7 @@ def _rest(share: np.ndarray, L: int, *, spread: bool) -> np.ndarray:
 _BESIDE = {
     "one other right of 10 %, one wrong of 90 %": (GREEN, Fraction(1, 10), 1, Fraction(9, 10)),
     "one other right of e⁻²⁰, failures diffuse": (BLUE, Fraction(1, 485165195), 1, Fraction(0)),
-    "others right 10 % in all, everything diffuse": (RED, Fraction(1, 10), 0, Fraction(0)),
+    "others right 10 % in all, everything diffuse": (ORANGE, Fraction(1, 10), 0, Fraction(0)),
 }
 
 
@@ -179,7 +179,7 @@ def draw_radius(out: Path | str) -> Artefact:
         )
         below = gap < 0
         axes.scatter(distance[~below], gap[~below], s=7, lw=0, color=BLUE, label="self-explanations are better")
-        axes.scatter(distance[below], gap[below], s=7, lw=0, color=RED, label="worse than own CoTs")
+        axes.scatter(distance[below], gap[below], s=7, lw=0, color=ORANGE, label="worse than own CoTs")
         axes.axhline(0, color=INK, lw=0.8)
         axes.axvline(safe, color=GREY, ls=":", lw=1.5, label=f"simple radius Var(X) / (J R) = {safe:.3f}")
         axes.axvline(exact, color=GREY, lw=1.5, label=f"exact radius = {exact:.3f}")
@@ -206,8 +206,8 @@ def draw_arrows(out: Path | str) -> Artefact:
     rises = (step[:, 1:] > 1e-12).any(-1)
     with look():
         notes = (
-            "Trajectory 1 is pushed up. Arrows: direction of change, length to the power 1/2. Red: another trajectory "
-            f"rises too, which App. B excludes.\nEach corner has all mass on one of three trajectories. {_NOTE}"
+            "Trajectory 1 is pushed up. Arrows: direction of change, length to the power 1/2. Orange: another trajectory "
+            f"rises too,\nwhich App. B excludes. Each corner has all mass on one of three trajectories. {_NOTE}"
         )
         figure, (row,) = sheet(1, 2, 3.4, "Appendix B: pushing one logit is not a gradient step", notes, False)
         for axes, (kind, change) in zip(row, (("logit push", push), ("gradient step", step)), strict=True):
@@ -224,7 +224,7 @@ def _arrows(axes: Axes, grid: np.ndarray, change: np.ndarray, red: np.ndarray) -
     at, move = grid @ _CORNERS, change @ _CORNERS
     length = np.linalg.norm(move, axis=1, keepdims=True)
     move = move / np.sqrt(np.maximum(length, 1e-12))
-    colours = np.where(red, RED, BLUE)
+    colours = np.where(red, ORANGE, BLUE)
     axes.quiver(*at.T, *move.T, color=colours, angles="xy", scale=7, width=0.004)
     axes.plot(*np.vstack([_CORNERS, _CORNERS[:1]]).T, color=GREY, lw=1)
     for (x, y), text in zip(_CORNERS, ("1", "2", "3"), strict=True):

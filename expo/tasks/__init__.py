@@ -34,6 +34,8 @@ def load_task(
     if name == "chain":
         chosen = sorted(set(levels)) if levels else sorted(chain.LEVELS)
         return chain.load(split, problems or CHAIN_PROBLEMS, seed=seed, levels=chosen)
+    if name in ("jsonl", "stories") and split != "test":
+        raise DataError(f"{name} has no splits; leave --split {split} out")
     if name == "jsonl":
         if data is None:
             raise DataError("task jsonl needs --data FILE.jsonl, one object a line with question and answer")

@@ -5,8 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from expo.tasks import stories
-from expo.tasks.problem import Problem
+from expo.tasks import load_task, stories
+from expo.tasks.problem import DataError, Problem
 
 TASK = stories.load()
 NUMBER = r"\d+(?:\.\d+)?(?:/\d+)?"
@@ -92,3 +92,8 @@ def test_voice_is_a_schoolbook_and_no_answer_mark_is_left() -> None:
         for mark in ("####", "boxed", "<<", "Step ", "Let's", "let's", "**", "\n", "answer is", "!"):
             assert mark not in (problem.expert_cot or ""), problem.id
         assert problem.question.endswith("?")
+
+
+def test_stories_have_no_splits() -> None:
+    with pytest.raises(DataError, match="stories has no splits; leave --split train out"):
+        load_task("stories", split="train")
