@@ -206,7 +206,7 @@ def draw_arrows(out: Path | str) -> Artefact:
     rises = (step[:, 1:] > 1e-12).any(-1)
     with look():
         notes = (
-            "Trajectory 1 is pushed up. Arrows: direction of change, length to the power 1/2. Orange: another one rises "
+            "Trajectory 1 is pushed up. Arrows: direction of change, length to the power 1/2. Orange: another rises "
             f"too,\nwhich App. B excludes. Each corner has all mass on one of three trajectories. {_NOTE}"
         )
         figure, (row,) = sheet(1, 2, 3.4, "Appendix B: pushing one logit is not a gradient step", notes, False)
