@@ -18,6 +18,7 @@ class _Recorder:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.outcomes: dict[str, ledger.Outcome] = {}
+        self.entries: dict[str, ledger.Entry] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         file, _, test = report.nodeid.partition("::")
@@ -35,16 +36,15 @@ class _Recorder:
             if self.config.getoption("--ledger"):
                 raise pytest.UsageError("--ledger needs all tests of the theory: pytest theory/ --ledger=FILE")
             return
-        entries = ledger.judge(ledger.load(), self.outcomes)
+        entries = self.entries = ledger.judge(ledger.load(), self.outcomes)
         if path := self.config.getoption("--ledger"):
             ledger.write(entries, Path(path))
         if session.exitstatus == 0 and not all(e.green for e in entries.values()):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        if not self._is_whole():
+        if not (entries := self.entries):
             return
-        entries = ledger.judge(ledger.load(), self.outcomes)
         terminalreporter.section("claims of the paper")
         counts = Counter(e.verdict for e in entries.values())
         terminalreporter.write_line(", ".join(f"{n} {verdict}" for verdict, n in counts.items()))

@@ -7,7 +7,7 @@ from math import comb
 
 import numpy as np
 
-from theory.inputs import Array, Numbers, Scalars, array, is_exact, like, unit
+from theory.inputs import Array, Numbers, Scalars, array, is_exact, like, probability
 
 
 def advantages(rewards: Numbers, eps: float = 0.0, ddof: int = 0) -> Array:
@@ -33,7 +33,7 @@ def advantages(rewards: Numbers, eps: float = 0.0, ddof: int = 0) -> Array:
 
 def no_signal(p: Numbers | Scalars, G: int) -> Array:
     """p^G + (1-p)^G: how likely G samples, each right with probability p, have equal rewards. Claim G-signal."""
-    p, G = _probability(p), _group(G)
+    p, G = probability(p), _group(G)
     return p**G + (1 - p) ** G
 
 
@@ -43,7 +43,7 @@ def weight_terms(p: Numbers | Scalars, G: int) -> Array:
     Given K right samples in a group, and times how likely that is, the mean GRPO gradient is sqrt(K (G-K)) times this
     times grad J / |o|. In float64 for G up to 1000: binomials overflow beyond.
     """
-    p, G = _probability(p), _group(G)
+    p, G = probability(p), _group(G)
     # A whole number beyond 64 bits has no product with a float array.
     groups = [Fraction(comb(G, K), G) if is_exact(p) else comb(G, K) / G for K in range(1, G)]
     return np.stack([n * p ** (K - 1) * (1 - p) ** (G - K - 1) for K, n in enumerate(groups, start=1)], axis=-1)
@@ -83,10 +83,6 @@ def _clipping(ratio: Numbers | Scalars, advantage: Numbers | Scalars, eps: Scala
     if ((e <= 0) | (e >= 1)).any():
         raise ValueError("eps must lie between 0 and 1")
     return x, A, e
-
-
-def _probability(p: Numbers | Scalars) -> Array:
-    return unit(np.asarray(p), array(np.asarray(p), "p"), "p")
 
 
 def _group(G: int) -> int:

@@ -140,6 +140,16 @@ def unit(values: Numbers, pi: Array, name: str) -> Array:
     return out
 
 
+def probability(p: Numbers | Scalars, name: str = "p") -> Array:
+    """One number in [0, 1], or an array of them, in kind.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    held = array(np.asarray(p), name)
+    return unit(held, held, name)
+
+
 def index(j: int, pi: Array, name: str = "j") -> int:
     """A place on the last axis of `pi`, counted from 0.
 

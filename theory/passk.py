@@ -7,7 +7,7 @@ from math import comb
 
 import numpy as np
 
-from theory.inputs import Array, Numbers, Scalars, array, is_exact, simplex, together, unit
+from theory.inputs import Array, Numbers, Scalars, array, is_exact, probability, simplex, together, unit
 
 
 def pass_at_k(n: int, c: int, k: int) -> Fraction:
@@ -29,7 +29,7 @@ def variance(n: int, p: Numbers | Scalars, k: int) -> Array:
     the n share c of them with that probability, and both fail with probability q^(2k-c).
     """
     n, _, k = _counts(n, 0, k)
-    p = unit(np.asarray(p), array(np.asarray(p), "p"), "p")
+    p = probability(p)
     shared = [Fraction(comb(k, c) * comb(n - k, k - c), comb(n, k)) for c in range(1, k + 1)]
     terms = [
         (w if is_exact(p) else float(w)) * ((1 - p) ** (2 * k - c) - (1 - p) ** (2 * k))
