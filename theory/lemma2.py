@@ -67,7 +67,7 @@ def tempered(p: Numbers, tau: Any) -> Array:
         weights = p ** int(1 / Fraction(tau))
     else:
         # Dividing by the largest first keeps small temperatures from taking all of them to 0.
-        weights = (p / column(p.max(-1))) ** (1 / tau)
+        weights = (p / column(p.max(-1))) ** (1 / float(tau))
     return weights / column(weights.sum(-1))
 
 

@@ -105,21 +105,17 @@ class Factorised:
 
 
 def factorised(prior: Numbers, answers: Numbers) -> Factorised:
-    """A CoT -> answer policy; answer 0 is right.
-
-    `answers` with as many axes as `prior` is X_c alone, shape (..., n), and each CoT then has two answers.
+    """A CoT -> answer policy, `prior` (..., n) and `answers` (..., n, m); answer 0 is right.
 
     Raises:
         ValueError: naming the argument that is no distribution.
     """
-    pi = simplex(prior, "prior")
-    a = array(answers, "answers")
-    if a.ndim == pi.ndim:
-        a = np.stack([a, 1 - a], axis=-1)
-    a = simplex(a, "answers")
+    pi, a = simplex(prior, "prior"), simplex(answers, "answers")
     together(prior=pi, answers=a)
-    if a.shape[-2] != pi.shape[-1]:
-        raise ValueError(f"answers needs one row for each of the {pi.shape[-1]} CoTs")
+    if a.ndim < 2 or a.shape[-2] != pi.shape[-1]:
+        raise ValueError(f"answers needs one row for each of the {pi.shape[-1]} CoTs, got shape {a.shape}")
+    pi = np.broadcast_to(pi, np.broadcast_shapes(pi.shape, a.shape[:-1]))
+    a = np.broadcast_to(a, (*pi.shape, a.shape[-1]))
     return Factorised(pi, a)
 
 

@@ -1,4 +1,4 @@
-"""Lines 116 to 118 at the size of a language model: T1 and T2, high dimension, policies that write token by token.
+"""Lines 116 to 118 at the size of a language model: T1 and T2, high dimension.
 
 Probabilities are powers of 2, so that every number is exact; 2**-144 has log-probability -99.8.
 """
@@ -14,7 +14,7 @@ import sympy
 import z3
 
 from theory import improvement
-from theory.domains import bits, gradients, point, twelfths
+from theory.domains import gradients, point
 from theory.evidence import (
     Pick,
     Statement,
@@ -26,7 +26,7 @@ from theory.evidence import (
     satisfiable,
     twin,
 )
-from theory.policies import softmax, tree
+from theory.policies import softmax
 
 RARE = Fraction(1, 2**144)
 PARAMETERS = 3_090_000_000
@@ -281,140 +281,3 @@ def test_cosine_of_unlikely_scores() -> None:
 
 def test_cosine_twin() -> None:
     no_identity(cosine_errors(2)[0])
-
-
-# Token by token
-
-
-def written(pick: Pick) -> Any:
-    """(tables, rewards, two sequences): 2 or 3 binary tokens, or 2 of three kinds."""
-    v, depth = ((2, 2), (2, 2), (2, 2), (2, 3), (3, 2))[pick(0, 4)]
-    tables: list[Any] = []
-    for t in range(depth):
-        rows = [point(pick, v, v, 9) for _ in range(v**t)]
-        tables.append(np.array(rows, dtype=object).reshape((v,) * (t + 1)))
-    return tables, twelfths(pick, v**depth), pick(0, v**depth - 1), pick(0, v**depth - 1)
-
-
-def digits(at: int, v: int, depth: int) -> tuple[int, ...]:
-    """The tokens of the sequence at a place in lexicographic order."""
-    return tuple(at // v ** (depth - 1 - t) % v for t in range(depth))
-
-
-def along(tables: Any, r: Any, tokens: tuple[int, ...]) -> tuple[Any, Any]:
-    """Next-token probabilities and expected rewards along a sequence, by sums over all that may follow."""
-    v, depth = tables[0].shape[-1], len(tables)
-    q = [np.array(r, dtype=object).reshape((v,) * depth)]
-    for table in reversed(tables[1:]):
-        q.insert(0, (table * q[0]).sum(-1))
-    return [t[tokens[:i]] for i, t in enumerate(tables)], [x[tokens[:i]] for i, x in enumerate(q)]
-
-
-def token_sums(advantage: bool) -> Statement:
-    """Gain and inner product, token by token, agree with sums over sequences; `advantage`: of q over V, not of q."""
-
-    def statement(instance: Any) -> bool:
-        tables, r, a, b = instance
-        v, depth = tables[0].shape[-1], len(tables)
-        policy = tree(tables)
-        one, other = digits(a, v, depth), digits(b, v, depth)
-        probs, q = along(tables, r, one)
-        inner = improvement.tree_inner(probs, one, other) == (policy.scores[a] * policy.scores[b]).sum()
-        if advantage:
-            return bool(inner and improvement.tree_gain(probs, q, one) == policy.gain(r, a))
-        own = [[x if i == t else Fraction(0) for i, x in enumerate(row)] for row, t in zip(q, one, strict=True)]
-        return bool(inner and improvement.tree_gain(probs, own, one) == policy.gain(r, a))
-
-    return statement
-
-
-def test_token_by_token() -> None:
-    for_all(token_sums(advantage=True), written)
-
-
-def test_token_twin_own_value_only() -> None:
-    twin(token_sums(advantage=False), written)
-
-
-def coin_gain(T: int) -> tuple[Any, Any]:
-    """(gain, T1) of a sequence of T fair bits that is right because its first bit is 1."""
-    half = Fraction(1, 2)
-    probs = [[half, half]] * T
-    q = [[Fraction(0), Fraction(1)]] + [[Fraction(1), Fraction(1)]] * (T - 1)
-    tokens = (1,) * T
-    return improvement.tree_gain(probs, q, tokens), improvement.tree_inner(probs, tokens, tokens) / 2**T
-
-
-def coin(T: int) -> bool:
-    """The same from sums over all 2**T sequences."""
-    half = Fraction(1, 2)
-    tables = [np.full((2,) * (t + 1), half, dtype=object) for t in range(T)]
-    r = tuple(int(at >= 2 ** (T - 1)) for at in range(2**T))
-    policy = tree(tables)
-    return bool(coin_gain(T) == (policy.gain(r, 2**T - 1), improvement.t1(policy, r, 2**T - 1)))
-
-
-def within_twice(instance: Any) -> bool:
-    """Literal: the gain is at most twice T1, as it is where T1 dominates. T fair bits."""
-    gain, first = coin_gain(*instance)
-    return gain <= 2 * first
-
-
-def test_coin_does_not_shrink() -> None:
-    assert all(coin(T) for T in range(1, 6))
-    assert all(coin_gain(T) == (Fraction(1, 4), Fraction(T, 2 ** (T + 1))) for T in (*range(1, 21), 144))
-    counterexample(within_twice, lambda pick: (pick(1, 20),), (5,), lambda instance: instance[0])
-    gain, first = coin_gain(144)
-    assert near(gain / first, 40) == "8"
-
-
-def scales_with_probability(instance: Any) -> bool:
-    """Literal: a sequence half as likely gains less. T fair bits, then one more."""
-    (T,) = instance
-    return coin_gain(T + 1)[0] < coin_gain(T)[0]
-
-
-def test_longer_is_not_less() -> None:
-    counterexample(scales_with_probability, lambda pick: (pick(1, 9),), (1,), lambda instance: instance[0])
-
-
-def prefixes(instance: Any) -> bool | None:
-    """Literal: scores of sequences that part at the first token are exactly orthogonal, as Lemma 1 asks of logits."""
-    tables, _, a, b = instance
-    v, depth = tables[0].shape[-1], len(tables)
-    return None if digits(a, v, depth)[0] == digits(b, v, depth)[0] else bool(tree(tables).gram[a, b] == 0)
-
-
-def test_shared_prefixes_are_not_orthogonal() -> None:
-    half = Fraction(1, 2)
-    tables = [np.full((2,) * (t + 1), half, dtype=object) for t in range(2)]
-    assert tree(tables).gram.tolist()[0] == [1, 0, Fraction(-1, 2), Fraction(-1, 2)]
-    counterexample(prefixes, written, (tables, (0, 0, 0, 0), 0, 2))
-
-
-def cosine_of_coins(shared: int) -> Statement:
-    """Sequences of T fair bits that part at the first have the cosine -1 / T; or, false, at the second."""
-
-    def statement(instance: Any) -> bool:
-        (one, other), half = instance, Fraction(1, 2)
-        T = len(one)
-        one, other = ((1,) * shared + x[shared:] for x in (one, (1 - one[0], *other[1:])))
-        probs = [[half, half]] * T
-        square, same = (improvement.tree_inner(probs, x, x) for x in (one, other))
-        return bool(square == same and improvement.tree_inner(probs, one, other) / square == Fraction(-1, T))
-
-    return statement
-
-
-def bits_of_length(pick: Pick) -> Any:
-    """Two sequences of 2 to 12 bits."""
-    T = pick(2, 12)
-    return bits(pick, T), bits(pick, T)
-
-
-def test_cosine_falls_with_length() -> None:
-    for_all(cosine_of_coins(0), bits_of_length)
-
-
-def test_cosine_twin_shared_token() -> None:
-    twin(cosine_of_coins(1), bits_of_length)

@@ -16,6 +16,7 @@ EVEN = [HALF, HALF]
 THREE = [Fraction(1, 4), HALF, Fraction(1, 4)]
 ONE, TWO = Fraction(1), Fraction(2)
 
+OTHERS = "up - down must not exceed the probability of the other CoTs, which must be positive"
 # A call, and what its message must say.
 REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: lemma2.posterior([Fraction(3, 2), -HALF], EVEN), "prior holds a negative"),
@@ -26,8 +27,8 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: lemma2.posterior(EVEN, [HALF]), "x needs 2 numbers on its last axis"),
     (lambda: lemma2.posterior(EVEN, [HALF, TWO]), r"x must lie in \[0, 1\]"),
     (lambda: lemma2.posterior(EVEN, [0, 0]), "x must be positive for some CoT .* J = 0"),
-    (lambda: lemma2.gap([1, 0], [0, 1]), "J = 0"),
-    (lambda: lemma2.gini(EVEN, [0, 0]), "J = 0"),
+    (lambda: lemma2.gap([1, 0], [0, 1]), "x must be positive for some CoT of the prior: with J = 0"),
+    (lambda: lemma2.gini(EVEN, [0, 0]), "x must be positive for some CoT of the prior: with J = 0"),
     (lambda: lemma2.iterated(EVEN, [1, HALF], -1), "times must be a whole number from 0, got -1"),
     (lambda: lemma2.iterated(EVEN, [1, HALF], True), "times must be"),
     (lambda: lemma2.iterated(EVEN, [1, HALF], 0.5), "times must be"),  # type: ignore[arg-type]
@@ -56,24 +57,29 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: shifts.gradient_step(EVEN, -1), "i must be a whole number from 0 to 1"),
     (lambda: shifts.first_order(EVEN, [1.0, 2.0]), "pi and v mix exact and float"),
     (lambda: shifts.second_order(EVEN, [ONE]), "v needs one entry for each of the 2"),
-    (lambda: properties.transfer(EVEN, 0, 1, ONE), "amount must lie between 0 and"),
-    (lambda: properties.transfer(EVEN, 0, 1, -HALF), "amount must lie between 0 and"),
+    (lambda: properties.transfer(EVEN, 0, 1, ONE), "amount must lie between 0 and the probability of CoT j"),
+    (lambda: properties.transfer(EVEN, 0, 1, -HALF), "amount must lie between 0 and the probability of CoT j"),
     (lambda: properties.transfer(EVEN, 1, 1, HALF), "i and j must differ"),
     (lambda: properties.uneven(EVEN, 0, HALF, 1, HALF), "prior needs at least 3"),
     (lambda: properties.uneven(THREE, 0, -HALF, 1, HALF), "up must not be negative"),
-    (lambda: properties.uneven(THREE, 0, HALF, 1, ONE), "down must lie between 0 and"),
-    (lambda: properties.uneven(THREE, 0, HALF, 1, -HALF), "down must lie between 0 and"),
-    (lambda: properties.uneven(THREE, 0, ONE, 1, HALF), "up - down must not exceed"),
-    (lambda: properties.uneven([HALF, HALF, 0], 0, HALF, 1, HALF), "up - down must not exceed"),
+    (lambda: properties.uneven(THREE, 0, HALF, 1, ONE), "down must lie between 0 and the probability of CoT j"),
+    (lambda: properties.uneven(THREE, 0, HALF, 1, -HALF), "down must lie between 0 and the probability of CoT j"),
+    (lambda: properties.uneven(THREE, 0, ONE, 1, HALF), OTHERS),
+    (
+        lambda: properties.uneven([HALF, HALF, 0], 0, HALF, 1, HALF),
+        OTHERS,
+    ),
     (lambda: properties.logit_gain(EVEN, EVEN, 0, TWO, 0, HALF), "i and j must differ"),
     (lambda: properties.pair_rate(EVEN, EVEN, 0, 3), "j must be a whole number from 0 to 1"),
     (lambda: properties.pair_rate(EVEN, [HALF, TWO], 0, 1), r"x must lie in \[0, 1\]"),
-    (lambda: properties.sample_rates(EVEN, EVEN, 2, 0), "c must be a whole number from 0 to 1"),
-    (lambda: properties.sample_rates(EVEN, EVEN, 0, 2), "a must be a whole number from 0 to 1"),
+    (lambda: properties.sample_rates(EVEN, [EVEN, EVEN], 2, 0), "c must be a whole number from 0 to 1"),
+    (lambda: properties.sample_rates(EVEN, [EVEN, EVEN], 0, 2), "a must be a whole number from 0 to 1"),
+    (lambda: properties.sample_rates(EVEN, EVEN, 0, 0), "answers needs one row for each of the 2 CoTs"),
+    (lambda: properties.sample_rates(EVEN, [EVEN] * 3, 0, 0), "answers needs one row for each of the 2 CoTs"),
 ]
 
 
 @pytest.mark.parametrize(("call", "message"), REFUSED, ids=[f"{i}" for i in range(len(REFUSED))])
 def test_refused(call: Callable[[], Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         call()

@@ -1,4 +1,4 @@
-"""What objectives, grpo, passk and printed refuse, and that batches and floats give what single exact calls give."""
+"""What objectives, grpo, passk and printed refuse, and a few numbers known beforehand."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from theory.policies import softmax
 F = Fraction
 PI = (F(1, 2), F(1, 3), F(1, 6))
 R = (1, 0, 1)
-FLOATS = np.array([[0.5, 0.25, 0.25], [0.125, 0.5, 0.375]])
-EXACT = [[F(x) for x in row] for row in FLOATS.tolist()]
 
 Call = Callable[[], Any]
 
@@ -28,19 +26,22 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "a reference of another kind": (lambda: objectives.odds_gain(PI, [0.5, 0.25, 0.25], 0, 1), "pi and ref mix"),
     "a winner that is the loser": (lambda: objectives.odds_gain(PI, PI, 1, 1), "plus and minus must differ"),
     "a winner without a reference": (lambda: objectives.odds_gain(PI, (0, F(1, 2), F(1, 2)), 0, 1), "ref must be pos"),
-    "a loser that cannot be": (lambda: objectives.odds_gain((F(1, 2), 0, F(1, 2)), PI, 0, 1), "pi at minus"),
+    "a loser that cannot be": (
+        lambda: objectives.odds_gain((F(1, 2), 0, F(1, 2)), PI, 0, 1),
+        "ref must be positive at plus and pi at minus",
+    ),
     "a pair of one": (lambda: objectives.margin_speed(softmax(PI), 2, 2), "plus and minus must differ"),
     "no place of that number": (lambda: objectives.margin_speed(softmax(PI), 0, 3), "minus must be a whole number"),
-    "no right trajectory": (lambda: lemma2.posterior(PI, (0, 0, 0)), "J = 0"),
+    "no right trajectory": (lambda: lemma2.posterior(PI, (0, 0, 0)), "x must be positive for some CoT"),
     "rewards of another length": (lambda: lemma2.posterior(PI, (1, 0)), "x needs 3 numbers"),
-    "one trajectory": (lambda: lemma2.posterior((1,), (1,)), "at least 2 probabilities"),
+    "one trajectory": (lambda: lemma2.posterior((1,), (1,)), "prior needs at least 2 probabilities"),
     "no first step at J = 0": (
         lambda: objectives.dpo_first_step(softmax(PI), (0, 0, 0), 1, wrong_only=False),
         "r needs a right trajectory",
     ),
     "no wrong loser": (
         lambda: objectives.dpo_first_step(softmax(PI), (1, 1, 1), 1, wrong_only=True),
-        "a wrong one where losers are wrong only",
+        "r needs a right trajectory, and a wrong one where losers are wrong only",
     ),
     "a first step at beta 0": (
         lambda: objectives.dpo_first_step(softmax(PI), R, 0, wrong_only=True),
@@ -55,8 +56,8 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "partial rewards": (lambda: objectives.kl_optimum(PI, (1, 0, F(1, 2)), 2), "r must be 0 or 1"),
     "a KL that is infinite": (lambda: lemma2.kl([0.5, 0.5], [0.0, 1.0]), "q is 0 where p is not"),
     "a p below 0": (lambda: lemma2.kl([1.5, -0.5], [0.5, 0.5]), "p holds a negative probability"),
-    "a group of one": (lambda: grpo.advantages([1]), "at least 2"),
-    "one reward": (lambda: grpo.advantages(np.array(1.0)), "at least 2"),
+    "a group of one": (lambda: grpo.advantages([1]), "rewards needs a group of at least 2"),
+    "one reward": (lambda: grpo.advantages(np.array(1.0)), "rewards needs a group of at least 2"),
     "0/0": (lambda: grpo.advantages([[1, 0], [1, 1]]), "eps must be positive"),
     "eps below 0": (lambda: grpo.advantages([1, 0], -1), "eps must not be negative"),
     "eps of NaN": (lambda: grpo.advantages([1, 0], float("nan")), "eps must not be negative"),
@@ -90,34 +91,8 @@ REFUSED: dict[str, tuple[Call, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(name: str) -> None:
     call, message = REFUSED[name]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{message}"):
         call()
-
-
-BATCHED: dict[str, Callable[[Any], Any]] = {
-    "odds_gain": lambda pi: objectives.odds_gain(pi, np.asarray(pi)[..., ::-1], 0, 1),
-    "margin_speed": lambda pi: objectives.margin_speed(softmax(pi), 0, 2),
-    "posterior": lambda pi: lemma2.posterior(pi, R),
-    "dpo_first_step": lambda pi: objectives.dpo_first_step(softmax(pi), R, 2, wrong_only=True),
-    "tabular_sft_gain": lambda pi: objectives.tabular_sft_gain(pi, R, np.asarray(pi)[..., ::-1]),
-    "em_step": lambda pi: objectives.em_step(pi, R, np.asarray(pi)[..., 0]),
-    "kl_optimum": lambda pi: objectives.kl_optimum(pi, R, 3),
-    "no_signal": lambda pi: grpo.no_signal(pi, 5),
-    "weight_terms": lambda pi: grpo.weight_terms(pi, 5),
-    "variance": lambda pi: passk.variance(6, pi, 4),
-    "mixture": lambda pi: passk.mixture(pi, np.asarray(pi)[..., ::-1], 3),
-}
-
-
-@pytest.mark.parametrize("name", BATCHED)
-def test_batches_and_floats(name: str) -> None:
-    call = BATCHED[name]
-    single = [call(row) for row in EXACT]
-    assert np.array_equal(call(EXACT), np.array(single))
-    assert all(isinstance(x, Fraction) for x in np.array(single, dtype=object).flat)
-    batch = call(FLOATS)
-    assert batch.dtype == np.float64
-    assert np.allclose(batch, np.array(single, dtype=float), rtol=1e-14)
 
 
 def test_equal_rewards_that_round() -> None:

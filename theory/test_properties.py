@@ -9,7 +9,7 @@ import z3
 
 from theory.domains import Point, point, twelfths
 from theory.evidence import Pick, counterexample, for_all, proved, satisfiable, twin
-from theory.policies import factorised
+from theory.policies import Factorised, factorised
 
 HALF = Fraction(1, 2)
 ONE, ZERO = Fraction(1), Fraction(0)
@@ -79,10 +79,15 @@ def test_length_twin_any() -> None:
     twin(ranks_as_tokens_do, sequences)
 
 
+def two_answers(instance: Any) -> Factorised:
+    """The policy that after CoT c writes the right answer with probability X_c, else the one wrong answer."""
+    prior, x = instance
+    return factorised(prior, [(right, 1 - right) for right in x])
+
+
 def capped(instance: Any, share: Fraction = ONE) -> bool:
     """No sample with the right answer is likelier than J."""
-    prior, x = instance
-    policy = factorised(prior, x)
+    policy = two_answers(instance)
     right = [p for p, r in zip(policy.joint.probs, policy.joint_rewards, strict=True) if r]
     return max(right) <= share * policy.value
 
@@ -107,7 +112,7 @@ def hard(pick: Pick) -> Any:
 
 def right_sample_near_maximum(instance: Any) -> bool:
     """Some sample with the right answer has half the probability of the likeliest one at least."""
-    policy = factorised(*instance)
+    policy = two_answers(instance)
     right = [p for p, r in zip(policy.joint.probs, policy.joint_rewards, strict=True) if r]
     return max(right) >= max(policy.joint.probs) / 2
 
