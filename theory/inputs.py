@@ -24,9 +24,12 @@ def array(values: Numbers, name: str = "values") -> Array:
     """Values as an exact array (Fractions) or a float64 one; whole numbers alone are exact.
 
     Raises:
-        ValueError: for Fractions beside floats, for NaN or infinity, for anything that is no real number.
+        ValueError: for Fractions beside floats, NaN or infinity, rows of different lengths, anything but real numbers.
     """
-    raw = np.asarray(values)
+    try:
+        raw = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} is ragged: all its rows need one length") from error
     if raw.dtype.kind == "f":
         out = raw.astype(np.float64)
     elif raw.dtype.kind in "iub":

@@ -1,14 +1,15 @@
-"""What theory.improvement refuses."""
+"""What theory.improvement and theory.policies refuse."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 
 from theory import improvement
-from theory.policies import softmax
+from theory.policies import softmax, tree
 
 HALF = Fraction(1, 2)
 PI = (HALF, HALF)
@@ -28,6 +29,7 @@ PI = (HALF, HALF)
         (PI, (0.5, 0.5), 0, "r is float"),
         (PI, (1, 0), 2, "j must be"),
         (PI, (1, 0), -1, "j must be"),
+        (PI, (1, 0), True, "j must be"),
     ],
 )
 def test_tabular(f: Any, pi: Any, r: Any, j: int, what: str) -> None:
@@ -47,6 +49,8 @@ def test_terms(f: Any) -> None:
     ("mass", "reward", "p", "right", "wrong", "what"),
     [
         (0.5, 1, HALF, HALF**2, HALF**2, "mass must be exact"),
+        (HALF, 1, 0.5, HALF**2, HALF**2, "p must be exact"),
+        (HALF, 1, HALF, 0.25, HALF**2, "right must be exact"),
         (HALF, 1, HALF, HALF**2, 0.25, "wrong must be exact"),
         (HALF, 2, HALF, HALF**2, HALF**2, "reward must be 0 or 1"),
         (HALF, 1, HALF / 2, HALF**2, HALF**2, "mass must lie"),
@@ -55,6 +59,7 @@ def test_terms(f: Any) -> None:
         (HALF, 0, 3 * HALF / 2, HALF**2, HALF**2, "mass must lie"),
         (HALF, 1, HALF, HALF**3, HALF**2, "right and wrong"),
         (HALF, 1, HALF, HALF, HALF**2, "right and wrong"),
+        (HALF**2, 1, HALF, 3 * HALF**4, HALF**2, "right and wrong"),
         (HALF, 1, HALF, HALF**2, HALF, "right and wrong"),
         (HALF, 1, HALF, HALF**2, -HALF, "right and wrong"),
     ],
@@ -77,6 +82,8 @@ def test_second_derivative() -> None:
         improvement.second_derivative(PI, (1, 0), (0.5, 0.5))
     with pytest.raises(ValueError, match=r"^v holds NaN"):
         improvement.remainder_bound((1.0, float("inf")))
+    with pytest.raises(ValueError, match=r"^v needs one number for each trajectory"):
+        improvement.remainder_bound(1.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -101,3 +108,38 @@ def test_tree_inner() -> None:
         improvement.tree_inner([PI], (0,), (2,))
     with pytest.raises(ValueError, match=r"^probs needs one row"):
         improvement.tree_inner(PI, (0, 1), (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("gradients", "what"),
+    [
+        ([(1, 0)], "logit_gradients needs one row for each of the 2 trajectories"),
+        ((1, 0), "logit_gradients needs one row for each of the 2 trajectories"),
+        ([(0.5, 0.5), (1.0, 0.0)], "logit_gradients and pi mix exact and float"),
+    ],
+)
+def test_softmax(gradients: Any, what: str) -> None:
+    with pytest.raises(ValueError, match=f"^{what}"):
+        softmax(PI, gradients)
+
+
+@pytest.mark.parametrize(
+    ("tables", "what"),
+    [
+        ([], "tables needs at least one level"),
+        ([PI, PI], r"tables\[1\] must have shape \(2, 2\), got \(2,\)"),
+        ([PI, [PI, (HALF, HALF, 0)]], r"tables\[1\] is ragged"),
+        ([PI, [PI, (HALF, 0)]], r"tables\[1\] must sum to 1"),
+        ([PI, [(0.5, 0.5)] * 2], r"tables\[0\] and tables\[1\] mix exact and float"),
+    ],
+)
+def test_tree(tables: Any, what: str) -> None:
+    with pytest.raises(ValueError, match=f"^{what}"):
+        tree(tables)
+
+
+def test_tree_of_floats() -> None:
+    exact, floats = tree([PI, [PI, PI]]), tree([(0.5, 0.5), [(0.5, 0.5)] * 2])
+    assert {type(x) for x in (*exact.probs.flat, *exact.scores.flat)} == {Fraction}
+    assert floats.probs.dtype == floats.scores.dtype == np.float64
+    assert np.array_equal(floats.scores, exact.scores.astype(float))

@@ -33,6 +33,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: lemma2.iterated(EVEN, [1, HALF], True), "times must be"),
     (lambda: lemma2.iterated(EVEN, [1, HALF], 0.5), "times must be"),  # type: ignore[arg-type]
     (lambda: lemma2.tempered(EVEN, 0), "tau must be one finite number greater than 0"),
+    (lambda: lemma2.tempered([0.5, 0.5], float("inf")), "tau must be one finite number greater than 0"),
     (lambda: lemma2.tempered([0.5, 0.5], float("nan")), "tau must be one finite number greater than 0"),
     (lambda: lemma2.tempered(EVEN, TWO), "tau must be a Fraction 1/k"),
     (lambda: lemma2.tempered(EVEN, 0.5), "tau must be a Fraction 1/k"),
@@ -44,6 +45,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: lemma2.tv_radius(EVEN, EVEN), "x must not be the same for all"),
     (lambda: lemma2.critical_tv(EVEN, EVEN), "x must not be the same for all"),
     (lambda: lemma2.critical_kl(EVEN, [1, HALF]), "prior and x must be float"),
+    (lambda: lemma2.critical_kl([0.5, 0.5], [0.5, 0.5]), "x must not be the same for all"),
     (lambda: lemma2.critical_kl([0.5, 0.5], [1.0, 0.0]), "prior and x must be positive"),
     (lambda: lemma2.critical_kl([1.0, 0.0], [1.0, 0.5]), "prior and x must be positive"),
     (lambda: shifts.stepped(EVEN, [ONE]), "factors needs one for each of the 2"),

@@ -52,6 +52,7 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "t above 1": (lambda: objectives.em_step(PI, R, 2), r"t must lie in \[0, 1\]"),
     "t below 0": (lambda: objectives.em_step(PI, R, -1), r"t must lie in \[0, 1\]"),
     "t of another kind": (lambda: objectives.em_step(PI, R, 0.5), "t is float beside exact"),
+    "partial rewards for a step": (lambda: objectives.em_step(PI, (1, 0, F(1, 2)), 1), "r must be 0 or 1"),
     "beta beyond all bounds": (lambda: objectives.kl_optimum(PI, R, 1), "odds = e.* must be greater than 1"),
     "partial rewards": (lambda: objectives.kl_optimum(PI, (1, 0, F(1, 2)), 2), "r must be 0 or 1"),
     "a KL that is infinite": (lambda: lemma2.kl([0.5, 0.5], [0.0, 1.0]), "q is 0 where p is not"),
@@ -84,6 +85,8 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "no try": (lambda: passk.mixture([F(1, 2)], [F(1)], 0), "k must be at least 1"),
     "a level that is none": (lambda: printed.spread(0), "level must be from 1 to 5"),
     "another level that is none": (lambda: printed.rate("GRPO pass@4", 6), "level must be from 1 to 5"),
+    "more than a rounding": (lambda: printed.share((5,), slack=F(3, 2)), r"slack must lie in \[-1, 1\], got 3/2"),
+    "less than a rounding": (lambda: printed.share((5,), slack=F(-3, 2)), r"slack must lie in \[-1, 1\], got -3/2"),
     "levels that are none": (lambda: printed.share((5, 6)), "level must be from 1 to 5"),
 }
 

@@ -310,6 +310,7 @@ def test_self_explanation_has_wrong_steps() -> None:
     assert [step[0] for step in printed.SELF_EXPLANATION if not is_true(step)] == wrong
     refuted(is_true, printed.SELF_EXPLANATION, "every step ticked as correct")
     assert printed.box()["P(red)"] == Fraction(5, 12)
+    assert printed.box()["cards red on both sides"] == 2
 
 
 def test_standard_cot_has_wrong_steps() -> None:

@@ -6,6 +6,8 @@ that grows by `SPARE` columns, so that a decoding step writes one column and doe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -148,6 +150,33 @@ def right_padded(rows: list[list[int]], pad: int, device: torch.device) -> tuple
     ids = torch.tensor([r + [pad] * (width - len(r)) for r in rows], device=device)
     mask = torch.tensor([[True] * len(r) + [False] * (width - len(r)) for r in rows], device=device)
     return ids, mask
+
+
+def common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two sequences have in common from the left."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def prefill(model: PreTrainedModel, families: Sequence[Sequence[Sequence[int]]]) -> RowCache:
+    """Run prompts without their last tokens, one row each in the order given.
+
+    What the prompts of a family have in common at their beginning is run once.
+    """
+    bodies = [[list(prompt[:-1]) for prompt in family] for family in families]
+    stems = [family[0][: min(common(family[0], body) for body in family)] for family in bodies]
+    cache = RowCache(model)
+    ids, mask = left_padded([stem or [0] for stem in stems], 0, model.device)
+    mask &= torch.tensor([[bool(stem)] for stem in stems], device=model.device)
+    forward(model, ids, mask, cache, 1)
+    rests = [body[len(stem) :] for family, stem in zip(bodies, stems, strict=True) for body in family]
+    if len(rests) > len(stems):
+        cache.select(torch.tensor([i for i, family in enumerate(bodies) for _ in family], device=model.device))
+    if any(rests):
+        # Right after the stem: a hole would count as distance in a sliding window.
+        ids, mask = right_padded(rests, 0, model.device)
+        forward(model, ids, mask, cache, 1)
+        cache.keep(cache.mask)
+    return cache
 
 
 def forward(model: PreTrainedModel, ids: Tensor, mask: Tensor, cache: RowCache, logits_to_keep: int = 0) -> Tensor:

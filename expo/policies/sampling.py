@@ -1,4 +1,4 @@
-"""Batched sampling: prompts are run once for all their samples, and a finished row makes room for a new one.
+"""Batched sampling: what samples or prompts share is run once, and a finished row makes room for a new one.
 
 Each sample draws its uniforms from its own stream, named by (seed, request key, sample index): what is sampled
 does not depend on which requests are sampled beside it, up to rounding in the logits.
@@ -10,12 +10,13 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from expo.policies.cache import RowCache, forward, left_padded
+from expo.policies.cache import RowCache, common, forward, prefill
 from expo.policies.policy import Policy
 
 MAX_PREFILL_TOKENS = 4096
@@ -82,29 +83,30 @@ def sample(
                 f"context of {policy.name} ({policy.context}); lower --max-new-tokens or drop the problem"
             )
     out: list[list[Completion | None]] = [[None] * r.n for r in requests]
-    # Long prompts first: rows that run together then have prompts of like length, and little padding.
-    order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prompt_ids), i))
-    waiting = iter([(i, k) for i in order for k in range(requests[i].n)])
+    families = _families([r.prompt_ids for r in requests])
+    family_of = {i: f for f, family in enumerate(families) for i in family}
+    waiting = iter([(i, k) for family in families for i in family for k in range(requests[i].n)])
     eos = policy.eos_ids
     live: list[_Row] = []
     cache: RowCache | None = None
-    logits = torch.empty(0)
     while True:
         # Leaving and joining copy the cache, so they wait until an eighth of the rows, or half, can change at once.
         ended = sum(row.ended for row in live)
         if cache is not None and (ended > len(live) // 8 or ended == len(live)):
-            alive = torch.tensor([i for i, r in enumerate(live) if not r.ended], dtype=torch.long, device=logits.device)
-            live, logits = [row for row in live if not row.ended], logits[alive]
+            alive = [i for i, row in enumerate(live) if not row.ended]
+            live = [live[i] for i in alive]
             if live:
-                cache.select(alive)
+                cache.select(torch.tensor(alive, device=policy.device))
             else:
                 cache = None
         if len(live) <= rows // 2 and (fresh := _take(waiting, rows - len(live), requests, seed)):
-            cache, first = _join(policy, requests, fresh, cache)
-            logits = torch.cat([logits.to(first), first])
+            cache = _join(policy, requests, family_of, fresh, cache)
             live += fresh
         if cache is None:
             break
+        last = [[(row.ids or requests[row.request].prompt_ids)[-1]] for row in live]
+        ids = torch.tensor(last, device=policy.device)
+        logits = forward(policy.model, ids, torch.ones_like(ids, dtype=torch.bool), cache, 1)[:, -1]
         for row, token in zip(live, _draw(logits, live, temperature, requests), strict=True):
             if row.ended:
                 continue
@@ -117,9 +119,6 @@ def sample(
             out[row.request][row.index] = done
             if on_finished:
                 on_finished(done)
-        if not all(row.ended for row in live):
-            last = torch.tensor([[row.ids[-1]] for row in live], device=policy.device)
-            logits = forward(policy.model, last, torch.ones_like(last, dtype=torch.bool), cache, 1)[:, -1]
     return [[c for c in cs if c is not None] for cs in out]
 
 
@@ -133,27 +132,39 @@ def _take(waiting: Iterator[tuple[int, int]], n: int, requests: Sequence[Request
     return rows
 
 
+def _families(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Places of prompts that share half of their tokens or more from the left, the longest first.
+
+    Rows that run together then have prompts of like length, and little padding.
+    """
+    families: list[list[int]] = []
+    for i in sorted(range(len(prompts)), key=lambda i: tuple(prompts[i])):
+        if not families or 2 * common(prompts[families[-1][0]], prompts[i]) < len(prompts[i]):
+            families.append([])
+        families[-1].append(i)
+    return sorted(families, key=lambda family: -max(len(prompts[i]) for i in family))
+
+
 def _join(
-    policy: Policy, requests: Sequence[Request], fresh: list[_Row], cache: RowCache | None
-) -> tuple[RowCache, Tensor]:
-    """Run the prompts of new rows, each once; put the rows below those that run; their first logits."""
-    prompts = list(dict.fromkeys(row.request for row in fresh))
-    logits = []
-    while prompts:
-        n = max(1, MAX_PREFILL_TOKENS // len(requests[prompts[0]].prompt_ids))
-        part, prompts = prompts[:n], prompts[n:]
-        new = RowCache(policy.model)
-        ids, mask = left_padded([list(requests[i].prompt_ids) for i in part], 0, policy.device)
-        first = forward(policy.model, ids, mask, new, 1)[:, -1]
-        owner = torch.tensor([part.index(r.request) for r in fresh if r.request in part], device=policy.device)
-        new.select(owner)
-        logits.append(first[owner])
+    policy: Policy, requests: Sequence[Request], family_of: dict[int, int], fresh: list[_Row], cache: RowCache | None
+) -> RowCache:
+    """Run the prompts of new rows but for their last tokens; put the rows below those that run."""
+    places = list(dict.fromkeys(row.request for row in fresh))
+    families = [list(group) for _, group in groupby(places, family_of.__getitem__)]
+    while families:
+        longest = max(len(requests[i].prompt_ids) for i in families[0])
+        part = [families.pop(0)]
+        while families and (sum(map(len, part)) + len(families[0])) * longest <= MAX_PREFILL_TOKENS:
+            part.append(families.pop(0))
+        new = prefill(policy.model, [[requests[i].prompt_ids for i in family] for family in part])
+        row_of = {i: k for k, i in enumerate(i for family in part for i in family)}
+        new.select(torch.tensor([row_of[r.request] for r in fresh if r.request in row_of], device=policy.device))
         if cache is None:
             cache = new
         else:
             cache.append(new)
     assert cache is not None
-    return cache, torch.cat(logits)
+    return cache
 
 
 def _draw(logits: Tensor, live: list[_Row], temperature: float, requests: Sequence[Request]) -> list[int]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from expo.policies.cache import RowCache, forward, left_padded, right_padded
+from expo.policies.cache import RowCache, forward, prefill, right_padded
 from expo.policies.policy import Policy
 
 # Logits take tokens x vocabulary x 4 bytes: 1,024 tokens of a 49k vocabulary are 0.2 GB. On a CPU larger batches
@@ -83,10 +83,7 @@ def score(
         _check(policy, s)
     out: dict[int, Score] = {}
     for prompts, indices in _groups(samples):
-        ids, mask = left_padded([list(p[:-1]) or [0] for p in prompts], 0, policy.device)
-        mask &= torch.tensor([[len(p) > 1] for p in prompts], device=policy.device)
-        shared = RowCache(policy.model)
-        forward(policy.model, ids, mask, shared, 1)
+        shared = prefill(policy.model, [[p] for p in prompts])
         row_of = {p: i for i, p in enumerate(prompts)}
         for batch in _batches(samples, indices):
             chosen = [samples[i] for i in batch]

@@ -11,7 +11,10 @@ import torch
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, ContextError, Request, sample
 
-PROMPTS = [(5, 9, 30), (7,), tuple(range(40, 61)), (11, 12), tuple(range(80, 95))]
+STEM = tuple(range(40, 60))
+PROMPTS = [(5, 9, 30), (7,), (*STEM, 60), (11, 12), tuple(range(80, 95))]
+# Prompts that begin alike; one of them is the beginning of another, two are the same.
+PROMPTS += [(*STEM, 5, 9, 30), STEM[:15], (*STEM, 60), (*STEM[:12], 7)]
 
 
 def requests(n: int = 3, new: int = 24) -> list[Request]:
@@ -44,6 +47,19 @@ def test_rows_and_company_do_not_matter(any_policy: Policy, rows: int) -> None:
     asked = requests(4, 40)
     together = sample(any_policy, asked, temperature=1.0, seed=3, rows=rows)
     assert together == [sample(any_policy, [r], temperature=1.0, seed=3)[0] for r in asked]
+
+
+def test_what_prompts_share_is_run_once(policy: Policy) -> None:
+    run: list[int] = []
+    policy.model.register_forward_pre_hook(
+        lambda _, args, kwargs: run.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    alike = [Request(f"{i}", (*STEM, i, 2), 2, 1) for i in range(5, 9)]
+    apart = [Request(f"{i}", (i, *STEM, 2), 2, 1) for i in range(5, 9)]
+    for asked, prompts in ((alike, len(STEM) + 4), (apart, 4 * (len(STEM) + 1))):
+        run.clear()
+        sample(policy, asked, temperature=1.0, seed=0)
+        assert sum(run) == prompts + 8  # the last token of a prompt is run for each sample
 
 
 def test_seeds_and_keys_name_the_streams(policy: Policy) -> None:
