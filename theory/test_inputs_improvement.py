@@ -76,8 +76,9 @@ def test_sums_at_the_ends() -> None:
 
 
 def test_second_derivative() -> None:
-    with pytest.raises(ValueError, match=r"^v needs one number"):
-        improvement.second_derivative(PI, (1, 0), (1, 0, 0))
+    for v in ((1, 0, 0), ((1, 0, 0), (0, 1, 0))):
+        with pytest.raises(ValueError, match=r"^v needs one number for each of the 2 trajectories, got \(3,\)"):
+            improvement.second_derivative(PI, (1, 0), v)
     with pytest.raises(ValueError, match=r"^v is float"):
         improvement.second_derivative(PI, (1, 0), (0.5, 0.5))
     with pytest.raises(ValueError, match=r"^v holds NaN"):

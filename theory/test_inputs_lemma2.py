@@ -21,7 +21,8 @@ OTHERS = "up - down must not exceed the probability of the other CoTs, which mus
 REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: lemma2.posterior([Fraction(3, 2), -HALF], EVEN), "prior holds a negative"),
     (lambda: lemma2.posterior([HALF, Fraction(1, 3)], EVEN), "prior must sum to 1, got 5/6"),
-    (lambda: lemma2.posterior([ONE], [ONE]), "prior needs at least 2"),
+    (lambda: lemma2.posterior([ONE], [ONE]), "prior needs at least 2 probabilities on its last axis, got 1"),
+    (lambda: lemma2.posterior(ONE, ONE), "prior needs at least 2 probabilities on its last axis, got 0"),  # type: ignore[arg-type]
     (lambda: lemma2.posterior([0.5, np.nan], [0.5, 0.5]), "prior holds NaN"),
     (lambda: lemma2.posterior(EVEN, [0.5, 0.5]), "x is float beside exact"),
     (lambda: lemma2.posterior(EVEN, [HALF]), "x needs 2 numbers on its last axis"),
@@ -42,13 +43,15 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: lemma2.prompted(EVEN, [1, 0], THREE), "mu needs one probability for each of the 2"),
     (lambda: lemma2.tv(EVEN, THREE), "q needs one probability for each of the 2"),
     (lambda: lemma2.kl([0.5, 0.5], [1.0, 0.0]), "q is 0 where p is not"),
-    (lambda: lemma2.tv_radius(EVEN, EVEN), "x must not be the same for all"),
+    (lambda: lemma2.tv_radius(EVEN, EVEN), "x must not be the same for all CoTs"),
+    (lambda: lemma2.tv_radius([EVEN, EVEN], [EVEN, [0, 1]]), "x must not be the same for all CoTs"),
     (lambda: lemma2.critical_tv(EVEN, EVEN), "x must not be the same for all"),
     (lambda: lemma2.critical_kl(EVEN, [1, HALF]), "prior and x must be float"),
     (lambda: lemma2.critical_kl([0.5, 0.5], [0.5, 0.5]), "x must not be the same for all"),
     (lambda: lemma2.critical_kl([0.5, 0.5], [1.0, 0.0]), "prior and x must be positive"),
     (lambda: lemma2.critical_kl([1.0, 0.0], [1.0, 0.5]), "prior and x must be positive"),
-    (lambda: shifts.stepped(EVEN, [ONE]), "factors needs one for each of the 2"),
+    (lambda: shifts.stepped(EVEN, [ONE]), r"factors needs one for each of the 2 probabilities, got \(1,\)"),
+    (lambda: shifts.stepped(EVEN, [[ONE], [ONE]]), r"factors needs one for each of the 2 probabilities, got \(1,\)"),
     (lambda: shifts.stepped(EVEN, [ONE, 0]), "factors must be greater than 0"),
     (lambda: shifts.push(EVEN, 0, TWO, 0, HALF), "i and j must differ, both are 0"),
     (lambda: shifts.push(EVEN, 0, TWO, 2, HALF), "j must be a whole number from 0 to 1"),
@@ -58,7 +61,11 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: shifts.ratio(EVEN, 0, TWO, 1, 0), r"beta must lie in \(0, 1\]"),
     (lambda: shifts.gradient_step(EVEN, -1), "i must be a whole number from 0 to 1"),
     (lambda: shifts.first_order(EVEN, [1.0, 2.0]), "pi and v mix exact and float"),
-    (lambda: shifts.second_order(EVEN, [ONE]), "v needs one entry for each of the 2"),
+    (lambda: shifts.second_order(EVEN, [ONE]), r"v needs one entry for each of the 2 probabilities, got \(1,\)"),
+    (
+        lambda: shifts.first_order(EVEN, [[ONE], [ONE]]),
+        r"v needs one entry for each of the 2 probabilities, got \(1,\)",
+    ),
     (lambda: properties.transfer(EVEN, 0, 1, ONE), "amount must lie between 0 and the probability of CoT j"),
     (lambda: properties.transfer(EVEN, 0, 1, -HALF), "amount must lie between 0 and the probability of CoT j"),
     (lambda: properties.transfer(EVEN, 1, 1, HALF), "i and j must differ"),
@@ -85,3 +92,25 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
 def test_refused(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         call()
+
+
+def test_nothing_is_lost_where_nothing_is() -> None:
+    assert lemma2.kl([1.0, 0.0], [1.0, 0.0]) == 0
+
+
+def test_a_small_temperature_keeps_every_row() -> None:
+    # (1/4)^1000 is 0 in float64: each row is divided by its own largest.
+    cold = lemma2.tempered([[1.0, 0.0, 0.0, 0.0], [0.25] * 4], 1e-3)
+    assert np.array_equal(cold, [[1.0, 0.0, 0.0, 0.0], [0.25] * 4])
+
+
+def test_many_times_keep_every_row() -> None:
+    # The square of 1e-200 is 0 in float64.
+    twice = lemma2.iterated([0.5, 0.5], [[1.0, 0.5], [1e-200, 5e-201]], 2)
+    assert np.allclose(twice, [[0.8, 0.2], [0.8, 0.2]], rtol=1e-15)
+
+
+def test_whole_numbers_go_with_either_kind() -> None:
+    whole = np.array([1, 0], dtype=object)
+    assert lemma2.gap([0.5, 0.5], whole) == 0.5
+    assert lemma2.gap(EVEN, whole) == HALF
