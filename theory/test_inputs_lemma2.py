@@ -21,6 +21,12 @@ OTHERS = "up - down must not exceed the probability of the other CoTs, which mus
 REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: lemma2.posterior([Fraction(3, 2), -HALF], EVEN), "prior holds a negative"),
     (lambda: lemma2.posterior([HALF, Fraction(1, 3)], EVEN), "prior must sum to 1, got 5/6"),
+    (
+        lambda: lemma2.posterior([HALF, HALF + Fraction(1, 10**12)], EVEN),
+        "prior must sum to 1, got 1000000000001/10000",
+    ),
+    (lambda: lemma2.posterior([HALF, "a"], EVEN), "prior must hold real numbers, got 'a'"),
+    (lambda: lemma2.posterior([HALF, HALF], ["a", HALF]), "x must hold real numbers, got 'a'"),
     (lambda: lemma2.posterior([ONE], [ONE]), "prior needs at least 2 probabilities on its last axis, got 1"),
     (lambda: lemma2.posterior(ONE, ONE), "prior needs at least 2 probabilities on its last axis, got 0"),  # type: ignore[arg-type]
     (lambda: lemma2.posterior([0.5, np.nan], [0.5, 0.5]), "prior holds NaN"),
@@ -114,3 +120,9 @@ def test_whole_numbers_go_with_either_kind() -> None:
     whole = np.array([1, 0], dtype=object)
     assert lemma2.gap([0.5, 0.5], whole) == 0.5
     assert lemma2.gap(EVEN, whole) == HALF
+
+
+def test_floats_held_as_objects_are_floats() -> None:
+    held = lemma2.posterior(np.array([0.5, 0.5], dtype=object), np.array([1, 0.5], dtype=object))
+    assert held.dtype == np.float64
+    assert np.allclose(held, [2 / 3, 1 / 3])

@@ -1,4 +1,6 @@
-"""Batched sampling: what samples or prompts share is run once, and a finished row makes room for a new one.
+"""Batched sampling: what like prompts share is run once, a prompt once for its samples; a finished row makes room.
+
+A prompt's last token alone is run for each sample.
 
 Each sample draws its uniforms from its own stream, named by (seed, request key, sample index): what is sampled
 does not depend on which requests are sampled beside it, up to rounding in the logits.
@@ -69,7 +71,7 @@ def sample(
     config is not consulted, except for its end tokens.
 
     Raises:
-        ValueError: for a negative temperature.
+        ValueError: for a temperature below 0.001 that is not 0, or an empty prompt.
         ContextError: if a prompt with its `max_new_tokens` does not fit the policy's context.
         FloatingPointError: if a logit is NaN or infinite; the request's key is named.
     """
@@ -77,6 +79,8 @@ def sample(
     if temperature != 0 and not 1e-3 <= temperature < float("inf"):
         raise ValueError(f"temperature must be finite and at least 0.001, or 0 for greedy, got {temperature}")
     for r in requests:
+        if not r.prompt_ids:
+            raise ValueError(f"{r.key}: the prompt is empty")
         if len(r.prompt_ids) + r.max_new_tokens > policy.context:
             raise ContextError(
                 f"{r.key}: prompt of {len(r.prompt_ids)} tokens and {r.max_new_tokens} new ones exceed the "
@@ -133,29 +137,43 @@ def _take(waiting: Iterator[tuple[int, int]], n: int, requests: Sequence[Request
 
 
 def _families(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Places of prompts that share half of their tokens or more from the left, the longest first.
+    """Places of prompts of which each shares half of its tokens or more with the first, from the left; longest first.
 
     Rows that run together then have prompts of like length, and little padding.
     """
     families: list[list[int]] = []
     for i in sorted(range(len(prompts)), key=lambda i: tuple(prompts[i])):
-        if not families or 2 * common(prompts[families[-1][0]], prompts[i]) < len(prompts[i]):
+        head = prompts[families[-1][0]] if families else ()
+        if not families or 2 * common(head, prompts[i]) < max(len(head), len(prompts[i])):
             families.append([])
         families[-1].append(i)
     return sorted(families, key=lambda family: -max(len(prompts[i]) for i in family))
+
+
+def _parts(families: list[list[int]], lengths: list[int]) -> list[list[list[int]]]:
+    """Families, cut where they are large, that are run together: at most `MAX_PREFILL_TOKENS`, or one prompt.
+
+    Prompts that share nothing stand apart: they would be padded through the second pass of those that do.
+    """
+    parts: list[list[list[int]]] = []
+    for family in families:
+        most = max(1, MAX_PREFILL_TOKENS // max(lengths[i] for i in family))
+        for piece in (family[at : at + most] for at in range(0, len(family), most)):
+            held = parts[-1] if parts else []
+            tokens = (sum(map(len, held)) + len(piece)) * max(lengths[i] for f in (*held, piece) for i in f)
+            if not held or (len(piece) == 1) != (len(held[0]) == 1) or tokens > MAX_PREFILL_TOKENS:
+                parts.append(held := [])
+            held.append(piece)
+    return parts
 
 
 def _join(
     policy: Policy, requests: Sequence[Request], family_of: dict[int, int], fresh: list[_Row], cache: RowCache | None
 ) -> RowCache:
     """Run the prompts of new rows but for their last tokens; put the rows below those that run."""
-    places = list(dict.fromkeys(row.request for row in fresh))
+    places = dict.fromkeys(row.request for row in fresh)
     families = [list(group) for _, group in groupby(places, family_of.__getitem__)]
-    while families:
-        longest = max(len(requests[i].prompt_ids) for i in families[0])
-        part = [families.pop(0)]
-        while families and (sum(map(len, part)) + len(families[0])) * longest <= MAX_PREFILL_TOKENS:
-            part.append(families.pop(0))
+    for part in _parts(families, [len(r.prompt_ids) for r in requests]):
         new = prefill(policy.model, [[requests[i].prompt_ids for i in family] for family in part])
         row_of = {i: k for k, i in enumerate(i for family in part for i in family)}
         new.select(torch.tensor([row_of[r.request] for r in fresh if r.request in row_of], device=policy.device))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from expo.policies import sampling
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, ContextError, Request, sample
 
@@ -49,17 +50,43 @@ def test_rows_and_company_do_not_matter(any_policy: Policy, rows: int) -> None:
     assert together == [sample(any_policy, [r], temperature=1.0, seed=3)[0] for r in asked]
 
 
-def test_what_prompts_share_is_run_once(policy: Policy) -> None:
+def passes(policy: Policy, prompts: list[tuple[int, ...]]) -> list[int]:
+    """Tokens of each forward pass but the last, which draws one token for each prompt."""
     run: list[int] = []
-    policy.model.register_forward_pre_hook(
+    hook = policy.model.register_forward_pre_hook(
         lambda _, args, kwargs: run.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
-    alike = [Request(f"{i}", (*STEM, i, 2), 2, 1) for i in range(5, 9)]
-    apart = [Request(f"{i}", (i, *STEM, 2), 2, 1) for i in range(5, 9)]
-    for asked, prompts in ((alike, len(STEM) + 4), (apart, 4 * (len(STEM) + 1))):
-        run.clear()
-        sample(policy, asked, temperature=1.0, seed=0)
-        assert sum(run) == prompts + 8  # the last token of a prompt is run for each sample
+    asked = [Request(f"{i}", p, 1, 1) for i, p in enumerate(prompts)]
+    sample(policy, asked, temperature=1.0, seed=0, rows=len(prompts))
+    hook.remove()
+    assert run[-1] == len(prompts)
+    return run[:-1]
+
+
+def test_what_prompts_share_is_run_once(policy: Policy) -> None:
+    assert passes(policy, [(*STEM, i, 2) for i in range(5, 9)]) == [len(STEM), 4]
+    # A third of a prompt is too little: those in the family would be as different in length as in words.
+    assert passes(policy, [(*STEM[:7], *[i] * 13, 2) for i in range(5, 9)]) == [4 * 20]
+
+
+@pytest.mark.parametrize("last", [3, 250])
+def test_a_short_prompt_does_not_spoil_the_sharing(policy: Policy, last: int) -> None:
+    alike = [(*STEM, i, 2) for i in range(5, 25)]
+    assert sum(passes(policy, [*alike, (STEM[0], last)])) == len(STEM) + 20 + 1
+
+
+def test_prompts_alone_are_not_padded_beside_those_that_share(policy: Policy) -> None:
+    alone = [(i, *STEM) for i in range(5, 15)]
+    assert sum(passes(policy, [*alone, (*STEM, 5), (*STEM[:12], *[7] * 9)])) == 10 * 20 + 12 + 2 * 8
+
+
+def test_a_large_family_is_cut(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [(*STEM, i, 2) for i in range(5, 69)]
+    assert max(passes(policy, prompts)) == 64
+    monkeypatch.setattr(sampling, "MAX_PREFILL_TOKENS", 10 * len(prompts[0]))
+    assert passes(policy, prompts) == [len(STEM), 10] * 6 + [len(STEM), 4]
+    monkeypatch.setattr(sampling, "MAX_PREFILL_TOKENS", 1)
+    assert passes(policy, prompts) == [len(STEM) + 1] * 64
 
 
 def test_seeds_and_keys_name_the_streams(policy: Policy) -> None:
@@ -127,6 +154,11 @@ def test_a_bad_temperature_is_refused(policy: Policy, temperature: float) -> Non
 def test_a_prompt_without_room_is_named(policy: Policy) -> None:
     with pytest.raises(ContextError, match=r"long: prompt of 500 tokens and 20 new ones exceed the context"):
         sample(policy, [Request("long", (5,) * 500, 1, 20)], temperature=1.0, seed=0)
+
+
+def test_an_empty_prompt_is_named(policy: Policy) -> None:
+    with pytest.raises(ValueError, match="nothing: the prompt is empty"):
+        sample(policy, [Request("nothing", (), 1, 20)], temperature=1.0, seed=0)
 
 
 def test_a_nan_stops_with_the_request_named(policy: Policy) -> None:
