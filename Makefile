@@ -22,7 +22,7 @@ test: $(VENV)/.installed  ## style, types, tests
 bench: $(VENV)/.installed  ## timings against peers, never part of the tests
 	$(BIN)/python -m benchmarks
 
-mutants: $(VENV)/.installed  ## change the theory's library line by line; its tests must notice (half an hour)
+mutants: $(VENV)/.installed  ## list the changes to the theory's library that its tests do not notice (40 minutes)
 	$(BIN)/pip install --quiet --constraint constraints.txt mutmut
 	$(BIN)/mutmut run --max-children 2
 	$(BIN)/mutmut results

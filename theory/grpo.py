@@ -76,8 +76,8 @@ def slope(ratio: Numbers | Scalars, advantage: Numbers | Scalars, eps: Scalars) 
 
 
 def _clipping(ratio: Numbers | Scalars, advantage: Numbers | Scalars, eps: Scalars) -> tuple[Array, Array, Array]:
-    x = array(np.asarray(ratio), "ratio")
-    A, e = like(np.asarray(advantage), x, "advantage"), like(np.asarray(eps), x, "eps")
+    x = array(ratio, "ratio")
+    A, e = like(advantage, x, "advantage"), like(eps, x, "eps")
     if (x <= 0).any():
         raise ValueError("ratio must be greater than 0")
     if ((e <= 0) | (e >= 1)).any():

@@ -20,7 +20,7 @@ Numbers = Sequence[Any] | np.ndarray
 Scalars = Fraction | float | np.ndarray
 
 
-def array(values: Numbers, name: str = "values") -> Array:
+def array(values: Numbers | Scalars, name: str = "values") -> Array:
     """Values as an exact array (Fractions) or a float64 one; whole numbers alone are exact.
 
     Raises:
@@ -81,7 +81,7 @@ def together(**arrays: Array) -> None:
         raise ValueError(f"{names} mix exact and float: give all of one kind")
 
 
-def like(values: Numbers, reference: Array, name: str) -> Array:
+def like(values: Numbers | Scalars, reference: Array, name: str) -> Array:
     """`values` in the kind of `reference`; whole numbers go with either kind.
 
     Raises:
@@ -149,8 +149,21 @@ def probability(p: Numbers | Scalars, name: str = "p") -> Array:
     Raises:
         ValueError: naming the argument.
     """
-    held = array(np.asarray(p), name)
+    held = array(p, name)
     return unit(held, held, name)
+
+
+def beside(values: Numbers, pi: Array, name: str) -> Array:
+    """Another distribution over the trajectories of `pi`, in its kind.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    p = simplex(values, name)
+    together(**{"the other distribution": pi, name: p})
+    if p.shape[-1] != pi.shape[-1]:
+        raise ValueError(f"{name} needs {pi.shape[-1]} probabilities, as many as the other distribution has")
+    return p
 
 
 def index(j: int, pi: Array, name: str = "j") -> int:

@@ -7,11 +7,12 @@ be the Bayes posterior pi_c X_c / J; the method puts a* into the prompt, which g
 from __future__ import annotations
 
 from fractions import Fraction
+from numbers import Rational, Real
 from typing import Any
 
 import numpy as np
 
-from theory.inputs import Array, Numbers, column, is_exact, simplex, together, unit
+from theory.inputs import Array, Numbers, beside, column, is_exact, simplex, unit
 
 # Halvings of an interval until its ends are neighbouring floats: 53 bits, and some for the interval's own size.
 HALVINGS = 60
@@ -59,15 +60,15 @@ def tempered(p: Numbers, tau: Any) -> Array:
     Exact for exact p, where tau must be 1/k for a whole k.
     """
     p = simplex(p, "p")
-    if not isinstance(tau, int | float | Fraction) or not 0 < tau < float("inf"):
+    if isinstance(tau, bool) or not isinstance(tau, Real) or not 0 < _float(tau) < float("inf"):
         raise ValueError(f"tau must be one finite number greater than 0, got {tau!r}")
     if is_exact(p):
-        if isinstance(tau, float) or (1 / Fraction(tau)).denominator != 1:
+        if not isinstance(tau, Rational) or (1 / Fraction(tau)).denominator != 1:
             raise ValueError(f"tau must be a Fraction 1/k beside exact probabilities, got {tau!r}")
         weights = p ** int(1 / Fraction(tau))
     else:
         # Dividing by the largest first keeps small temperatures from taking all of them to 0.
-        weights = (p / column(p.max(-1))) ** (1 / float(tau))
+        weights = (p / column(p.max(-1))) ** (1 / _float(tau))
     return weights / column(weights.sum(-1))
 
 
@@ -77,14 +78,14 @@ def prompted(prior: Numbers, x: Numbers, mu: Numbers) -> Array:
     Where mu is 0 wherever the prior is, this is the covariance of mu/pi and X under the prior.
     """
     pi = simplex(prior, "prior")
-    mu, x = _beside(mu, pi, "mu"), unit(x, pi, "x")
+    mu, x = beside(mu, pi, "mu"), unit(x, pi, "x")
     return ((mu - pi) * x).sum(-1)
 
 
 def tv(p: Numbers, q: Numbers) -> Array:
     """Total variation, sum_c |p_c - q_c| / 2, shape (...). Claim E7."""
     p = simplex(p, "p")
-    return np.abs(p - _beside(q, p, "q")).sum(-1) / 2
+    return np.abs(p - beside(q, p, "q")).sum(-1) / 2
 
 
 def kl(p: Numbers, q: Numbers) -> Array:
@@ -94,7 +95,7 @@ def kl(p: Numbers, q: Numbers) -> Array:
         ValueError: where q is 0 and p is not.
     """
     p = simplex(p, "p")
-    p, q = np.broadcast_arrays(p.astype(np.float64), _beside(q, p, "q").astype(np.float64))
+    p, q = np.broadcast_arrays(p.astype(np.float64), beside(q, p, "q").astype(np.float64))
     if np.any((q == 0) & (p > 0)):
         raise ValueError("q is 0 where p is not: the divergence is infinite")
     there = p > 0
@@ -187,9 +188,8 @@ def _model(prior: Numbers, x: Numbers, *, varied: bool = False) -> tuple[Array, 
     return pi, x, value
 
 
-def _beside(values: Numbers, pi: Array, name: str) -> Array:
-    p = simplex(values, name)
-    together(**{"the other distribution": pi, name: p})
-    if p.shape[-1] != pi.shape[-1]:
-        raise ValueError(f"{name} needs one probability for each of the {pi.shape[-1]} CoTs, got {p.shape[-1]}")
-    return p
+def _float(x: Real) -> float:
+    try:
+        return float(x)
+    except OverflowError:
+        return float("inf")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from theory import lemma2
-from theory.inputs import Array, Numbers, Scalars, array, column, like, pair, rewards, simplex, together
+from theory.inputs import Array, Numbers, Scalars, array, beside, column, like, pair, rewards, simplex
 from theory.policies import Policy
 
 
@@ -33,8 +33,8 @@ def relative_gain(loss: Numbers | Scalars, beta: Numbers | Scalars) -> Array:
 
 def odds_gain(pi: Numbers, ref: Numbers, plus: int, minus: int) -> Array:
     """e^margin of a pair, (pi_+ / ref_+) / (pi_- / ref_-), shape (...). Claim O1."""
-    pi, ref = simplex(pi), simplex(ref, "ref")
-    together(pi=pi, ref=ref)
+    pi = simplex(pi)
+    ref = beside(ref, pi, "ref")
     plus, minus = pair(plus, minus, pi, ("plus", "minus"))
     if ((ref[..., plus] <= 0) | (pi[..., minus] <= 0)).any():
         raise ValueError("ref must be positive at plus and pi at minus")
@@ -53,7 +53,7 @@ def dpo_first_step(policy: Policy, r: Numbers, beta: Numbers | Scalars, *, wrong
 
     (beta / 2) grad J / J with losers drawn from pi, as printed; (beta / 2) grad J / (J (1 - J)) with wrong losers only.
     """
-    J, beta = column(policy.value(r)), column(like(np.asarray(beta), policy.probs, "beta"))
+    J, beta = column(policy.value(r)), column(like(beta, policy.probs, "beta"))
     if (beta <= 0).any():
         raise ValueError("beta must be greater than 0")
     if ((J <= 0) | ((J >= 1) & wrong_only)).any():
@@ -66,8 +66,8 @@ def tabular_sft_gain(pi: Numbers, r: Numbers, mu: Numbers) -> Array:
 
     sum_j mu_j pi_j (r_j - J) - sum_l pi_l^2 (r_l - J), shape (...), for rewards in [0, 1] and any mu.
     """
-    pi, mu = simplex(pi), simplex(mu, "mu")
-    together(pi=pi, mu=mu)
+    pi = simplex(pi)
+    mu = beside(mu, pi, "mu")
     r = rewards(r, pi)
     J = (pi * r).sum(-1, keepdims=True)
     return ((mu - pi) * pi * (r - J)).sum(-1)
@@ -82,7 +82,7 @@ def em_step(pi: Numbers, r: Numbers, t: Numbers | Scalars) -> Array:
     pi = simplex(pi)
     if not np.isin(rewards(r, pi), (0, 1)).all():
         raise ValueError("r must be 0 or 1")
-    t = like(np.asarray(t), pi, "t")
+    t = like(t, pi, "t")
     if ((t < 0) | (t > 1)).any():
         raise ValueError("t must lie in [0, 1]")
     return (1 - column(t)) * pi + column(t) * lemma2.posterior(pi, r)
@@ -94,7 +94,7 @@ def kl_optimum(pi: Numbers, r: Numbers, odds: Numbers | Scalars) -> Array:
     pi_l odds^r_l, normalised; rewards 0 or 1. odds = e^(1 / beta) in place of beta keeps it exact.
     """
     pi = simplex(pi)
-    r, odds = rewards(r, pi), like(np.asarray(odds), pi, "odds")
+    r, odds = rewards(r, pi), like(odds, pi, "odds")
     if (r * (1 - r) != 0).any():
         raise ValueError("r must be 0 or 1")
     if (odds <= 1).any():
@@ -104,7 +104,7 @@ def kl_optimum(pi: Numbers, r: Numbers, odds: Numbers | Scalars) -> Array:
 
 
 def _floats(values: Numbers | Scalars, name: str) -> Array:
-    return array(np.asarray(values), name).astype(np.float64)
+    return array(values, name).astype(np.float64)
 
 
 def _positive(values: Numbers | Scalars, name: str) -> Array:

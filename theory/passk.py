@@ -51,6 +51,8 @@ def mixture(p: Numbers, weights: Numbers, k: int) -> Array:
 
 def _counts(n: int, c: int, k: int) -> tuple[int, int, int]:
     n, c, k = _whole(n, "n"), _whole(c, "c"), _whole(k, "k")
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
     if not 1 <= k <= n:
         raise ValueError(f"k must be from 1 to n = {n}, got {k}")
     if not 0 <= c <= n:

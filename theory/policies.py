@@ -114,8 +114,8 @@ def factorised(prior: Numbers, answers: Numbers) -> Factorised:
     together(prior=pi, answers=a)
     if a.ndim < 2 or a.shape[-2] != pi.shape[-1]:
         raise ValueError(f"answers needs one row for each of the {pi.shape[-1]} CoTs, got shape {a.shape}")
-    pi = np.broadcast_to(pi, np.broadcast_shapes(pi.shape, a.shape[:-1]))
-    a = np.broadcast_to(a, (*pi.shape, a.shape[-1]))
+    pi = np.array(np.broadcast_to(pi, np.broadcast_shapes(pi.shape, a.shape[:-1])))
+    a = np.array(np.broadcast_to(a, (*pi.shape, a.shape[-1])))
     return Factorised(pi, a)
 
 

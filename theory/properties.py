@@ -20,7 +20,7 @@ def transfer(prior: Numbers, i: int, j: int, amount: Scalars) -> Array:
     """
     pi = simplex(prior, "prior")
     i, j = pair(i, j, pi, ("i", "j"))
-    delta = like(np.asarray(amount), pi, "amount")
+    delta = like(amount, pi, "amount")
     if np.any(delta < 0) or np.any(delta > pi[..., j]):
         raise ValueError("amount must lie between 0 and the probability of CoT j")
     rows = eye(pi.shape[-1], pi)
@@ -34,7 +34,7 @@ def uneven(prior: Numbers, i: int, up: Scalars, j: int, down: Scalars) -> Array:
     """
     pi = simplex(prior, "prior", low=3)
     i, j = pair(i, j, pi, ("i", "j"))
-    gained, lost = like(np.asarray(up), pi, "up"), like(np.asarray(down), pi, "down")
+    gained, lost = like(up, pi, "up"), like(down, pi, "down")
     rows = eye(pi.shape[-1], pi)
     others = pi * (1 - rows[i] - rows[j])
     mass = others.sum(-1)
@@ -57,7 +57,7 @@ def logit_gain(prior: Numbers, x: Numbers, i: int, alpha: Scalars, j: int, beta:
     x, i, j = unit(x, pi, "x"), index(i, pi, "i"), index(j, pi, "j")
     value = (pi * x).sum(-1)
     total = ratio(pi, i, alpha, j, beta)
-    up, down = like(np.asarray(alpha), pi, "alpha") - 1, 1 - like(np.asarray(beta), pi, "beta")
+    up, down = like(alpha, pi, "alpha") - 1, 1 - like(beta, pi, "beta")
     return (up * pi[..., i] * (x[..., i] - value) + down * pi[..., j] * (value - x[..., j])) / total
 
 

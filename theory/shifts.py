@@ -45,7 +45,7 @@ def push(pi: Numbers, i: int, alpha: Scalars, j: int, beta: Scalars) -> Array:
 def _pushed(pi: Numbers, i: int, alpha: Scalars, j: int, beta: Scalars) -> tuple[Array, int, int, Array, Array]:
     pi = simplex(pi)
     i, j = pair(i, j, pi, ("i", "j"))
-    up, down = like(np.asarray(alpha), pi, "alpha"), like(np.asarray(beta), pi, "beta")
+    up, down = like(alpha, pi, "alpha"), like(beta, pi, "beta")
     if np.any(up < 1):
         raise ValueError("alpha must be at least 1: it pushes up")
     if np.any(down <= 0) or np.any(down > 1):

@@ -23,7 +23,15 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "beta 0": (lambda: objectives.dpo_loss(0, 0), "beta must be greater than 0"),
     "loss 0": (lambda: objectives.relative_gain(0, 1), "loss must be greater than 0"),
     "beta below 0": (lambda: objectives.relative_gain(1, -1), "beta must be greater than 0"),
-    "a reference of another kind": (lambda: objectives.odds_gain(PI, [0.5, 0.25, 0.25], 0, 1), "pi and ref mix"),
+    "a reference of another kind": (
+        lambda: objectives.odds_gain(PI, [0.5, 0.25, 0.25], 0, 1),
+        "ref and the other distribution mix",
+    ),
+    "a reference over fewer": (lambda: objectives.odds_gain(PI, (F(1, 2), F(1, 2)), 0, 1), "ref needs 3 probabilities"),
+    "a sampler over fewer": (
+        lambda: objectives.tabular_sft_gain(PI, R, (F(1, 2), F(1, 2))),
+        "mu needs 3 probabilities",
+    ),
     "a winner that is the loser": (lambda: objectives.odds_gain(PI, PI, 1, 1), "plus and minus must differ"),
     "a winner without a reference": (lambda: objectives.odds_gain(PI, (0, F(1, 2), F(1, 2)), 0, 1), "ref must be pos"),
     "a loser that cannot be": (
@@ -48,7 +56,10 @@ REFUSED: dict[str, tuple[Call, str]] = {
         "beta must be greater than 0",
     ),
     "a sampler that is none": (lambda: objectives.tabular_sft_gain(PI, R, (1, 1, 0)), "mu must sum to 1"),
-    "a sampler of another kind": (lambda: objectives.tabular_sft_gain(PI, R, [0.5, 0.5, 0.0]), "mu and pi mix"),
+    "a sampler of another kind": (
+        lambda: objectives.tabular_sft_gain(PI, R, [0.5, 0.5, 0.0]),
+        "mu and the other distribution mix",
+    ),
     "t above 1": (lambda: objectives.em_step(PI, R, 2), r"t must lie in \[0, 1\]"),
     "t below 0": (lambda: objectives.em_step(PI, R, -1), r"t must lie in \[0, 1\]"),
     "t of another kind": (lambda: objectives.em_step(PI, R, 0.5), "t is float beside exact"),
@@ -77,6 +88,7 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "c above n": (lambda: passk.plug_in(4, 5, 2), "c must be from 0 to n = 4"),
     "c below 0": (lambda: passk.pass_at_k(4, -1, 2), "c must be from 0 to n = 4"),
     "c of 0.5": (lambda: passk.pass_at_k(4, 0.5, 2), "c must be a whole number"),  # type: ignore[arg-type]
+    "n of 0": (lambda: passk.pass_at_k(0, 0, 1), "n must be at least 1, got 0"),
     "n true": (lambda: passk.pass_at_k(True, 1, 1), "n must be a whole number"),
     "a p that is none": (lambda: passk.variance(4, 1.5, 2), r"p must lie in \[0, 1\]"),
     "shares of another kind": (lambda: passk.mixture([0.5], [F(1)], 1), "p and weights mix"),
