@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import comb
+from numbers import Real
 
 import numpy as np
 
@@ -19,8 +20,8 @@ def advantages(rewards: Numbers, eps: float = 0.0, ddof: int = 0) -> Array:
     r = array(rewards, "rewards").astype(np.float64)
     if r.ndim == 0 or r.shape[-1] < 2:
         raise ValueError("rewards needs a group of at least 2 on its last axis")
-    if not eps >= 0:
-        raise ValueError(f"eps must not be negative, got {eps}")
+    if not isinstance(eps, Real) or not 0 <= eps < float("inf"):
+        raise ValueError(f"eps must be one finite number from 0 on, got {eps!r}")
     if ddof not in (0, 1):
         raise ValueError(f"ddof must be 0 or 1, got {ddof}")
     same = (r == r[..., :1]).all(-1)
@@ -44,6 +45,8 @@ def weight_terms(p: Numbers | Scalars, G: int) -> Array:
     times grad J / |o|. In float64 for G up to 1000: binomials overflow beyond.
     """
     p, G = probability(p), _group(G)
+    if G > 1000 and not is_exact(p):
+        raise ValueError(f"G must be at most 1000 beside float p, got {G}: its binomials overflow")
     # A whole number beyond 64 bits has no product with a float array.
     groups = [Fraction(comb(G, K), G) if is_exact(p) else comb(G, K) / G for K in range(1, G)]
     return np.stack([n * p ** (K - 1) * (1 - p) ** (G - K - 1) for K, n in enumerate(groups, start=1)], axis=-1)

@@ -82,6 +82,8 @@ def em_step(pi: Numbers, r: Numbers, t: Numbers | Scalars) -> Array:
     pi = simplex(pi)
     if not np.isin(rewards(r, pi), (0, 1)).all():
         raise ValueError("r must be 0 or 1")
+    if np.any((rewards(r, pi) * pi).sum(-1) == 0):
+        raise ValueError("r needs a right trajectory: with J = 0 the posterior is 0/0")
     t = like(t, pi, "t")
     if ((t < 0) | (t > 1)).any():
         raise ValueError("t must lie in [0, 1]")

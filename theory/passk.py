@@ -7,7 +7,7 @@ from math import comb
 
 import numpy as np
 
-from theory.inputs import Array, Numbers, Scalars, array, is_exact, probability, simplex, together, unit
+from theory.inputs import Array, Numbers, Scalars, is_exact, probability, simplex, unit
 
 
 def pass_at_k(n: int, c: int, k: int) -> Fraction:
@@ -41,8 +41,6 @@ def variance(n: int, p: Numbers | Scalars, k: int) -> Array:
 def mixture(p: Numbers, weights: Numbers, k: int) -> Array:
     """pass@k over questions solved with probabilities p: 1 - sum_q w_q (1 - p_q)^k, shape (...). Claim PASSK-mix."""
     weights = simplex(weights, "weights", low=1)
-    p = array(p, "p")
-    together(p=p, weights=weights)
     p = unit(p, weights, "p")
     if _whole(k, "k") < 1:
         raise ValueError(f"k must be at least 1, got {k}")

@@ -121,6 +121,10 @@ def test_many_times_keep_every_row() -> None:
     assert np.allclose(twice, [[0.8, 0.2], [0.8, 0.2]], rtol=1e-15)
 
 
+def test_what_is_never_drawn_does_not_scale_the_rest() -> None:
+    assert lemma2.iterated([0.5, 0.5, 0.0], [1e-3, 1e-4, 1.0], 200) == pytest.approx([1, 1e-200, 0], rel=1e-12)
+
+
 def test_whole_numbers_go_with_either_kind() -> None:
     whole = np.array([1, 0], dtype=object)
     assert lemma2.gap([0.5, 0.5], whole) == 0.5

@@ -71,8 +71,12 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "a group of one": (lambda: grpo.advantages([1]), "rewards needs a group of at least 2"),
     "one reward": (lambda: grpo.advantages(np.array(1.0)), "rewards needs a group of at least 2"),
     "0/0": (lambda: grpo.advantages([[1, 0], [1, 1]]), "eps must be positive"),
-    "eps below 0": (lambda: grpo.advantages([1, 0], -1), "eps must not be negative"),
-    "eps of NaN": (lambda: grpo.advantages([1, 0], float("nan")), "eps must not be negative"),
+    "eps below 0": (lambda: grpo.advantages([1, 0], -1), "eps must be one finite number from 0 on"),
+    "eps of NaN": (lambda: grpo.advantages([1, 0], float("nan")), "eps must be one finite number from 0 on"),
+    "eps without end": (lambda: grpo.advantages([1, 0], float("inf")), "eps must be one finite number from 0 on"),
+    "eps that is none": (lambda: grpo.advantages([1, 0], "a"), "eps must be one finite number"),  # type: ignore[arg-type]
+    "no right trajectory for a step": (lambda: objectives.em_step(PI, (0, 0, 0), 1), "r needs a right trajectory"),
+    "G beyond float64": (lambda: grpo.weight(0.1, 1001), "G must be at most 1000 beside float p"),
     "ddof 2": (lambda: grpo.advantages([1, 0], ddof=2), "ddof must be 0 or 1"),
     "p above 1": (lambda: grpo.no_signal(F(3, 2), 2), r"p must lie in \[0, 1\]"),
     "p below 0": (lambda: grpo.weight([0.5, -0.5], 2), r"p must lie in \[0, 1\]"),
@@ -91,7 +95,7 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "n of 0": (lambda: passk.pass_at_k(0, 0, 1), "n must be at least 1, got 0"),
     "n true": (lambda: passk.pass_at_k(True, 1, 1), "n must be a whole number"),
     "a p that is none": (lambda: passk.variance(4, 1.5, 2), r"p must lie in \[0, 1\]"),
-    "shares of another kind": (lambda: passk.mixture([0.5], [F(1)], 1), "p and weights mix"),
+    "shares of another kind": (lambda: passk.mixture([0.5], [F(1)], 1), "p is float beside exact"),
     "shares of another length": (lambda: passk.mixture([F(1, 2)], [F(1, 2)] * 2, 1), "p needs 2 numbers"),
     "half a try": (lambda: passk.mixture([F(1, 2)], [F(1)], 0.5), "k must be a whole number"),  # type: ignore[arg-type]
     "no try": (lambda: passk.mixture([F(1, 2)], [F(1)], 0), "k must be at least 1"),
