@@ -14,6 +14,19 @@ from theory import evidence
 from theory.evidence import Pick, Refuted, Vacuous
 
 
+@pytest.fixture(autouse=True)
+def _counts_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here counts are what is tested; --thorough would multiply them."""
+    monkeypatch.setattr(evidence, "scale", 1)
+
+
+def test_thorough_draws_100_times_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "scale", 100)
+    seen: list[Any] = []
+    evidence.for_all(lambda x: seen.append(x) is None, halves, 2)
+    assert len(seen) == 200
+
+
 def halves(pick: Pick) -> Any:
     return Fraction(pick(0, 40), pick(1, 20))
 
