@@ -23,7 +23,12 @@ def _counts_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_thorough_draws_100_times_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "scale", 100)
     seen: list[Any] = []
-    evidence.for_all(lambda x: seen.append(x) is None, halves, 2)
+
+    def statement(x: Any) -> bool:
+        seen.append(x)
+        return True
+
+    evidence.for_all(statement, halves, 2)
     assert len(seen) == 200
 
 
