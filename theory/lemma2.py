@@ -32,9 +32,9 @@ def iterated(prior: Numbers, x: Numbers, times: int) -> Array:
     if isinstance(times, bool) or not isinstance(times, int) or times < 0:
         raise ValueError(f"times must be a whole number from 0, got {times!r}")
     pi, x, _ = _model(prior, x)
+    drawable = np.where(pi > 0, x, 0 * x)
     # Dividing by the largest that can be drawn keeps many powers from taking all of them to 0.
-    largest = np.where(pi > 0, x, 0 * x).max(-1)
-    weights = pi * (np.where(pi > 0, x, 0 * x) / column(largest)) ** times
+    weights = pi * (drawable / column(drawable.max(-1))) ** times
     return weights / column(weights.sum(-1))
 
 

@@ -80,9 +80,10 @@ def em_step(pi: Numbers, r: Numbers, t: Numbers | Scalars) -> Array:
         ValueError: for a reward other than 0 and 1, or J = 0.
     """
     pi = simplex(pi)
-    if not np.isin(rewards(r, pi), (0, 1)).all():
+    r = rewards(r, pi)
+    if not np.isin(r, (0, 1)).all():
         raise ValueError("r must be 0 or 1")
-    if np.any((rewards(r, pi) * pi).sum(-1) == 0):
+    if np.any((pi * r).sum(-1) == 0):
         raise ValueError("r needs a right trajectory: with J = 0 the posterior is 0/0")
     t = like(t, pi, "t")
     if ((t < 0) | (t > 1)).any():

@@ -139,7 +139,7 @@ def row(value: Any, i: int) -> Any:
     return value[i] if isinstance(value, np.ndarray) else value
 
 
-def held(c: Case) -> list[str]:
+def batched(c: Case) -> list[str]:
     """The arguments with an axis for instances."""
     return [k for k, v in c.args.items() if isinstance(v, np.ndarray | Policy)]
 
@@ -182,7 +182,7 @@ def test_a_batch_is_its_rows(c: Case) -> None:
 @every
 def test_one_argument_for_all_rows(c: Case) -> None:
     """An argument without the batch axis goes with every row of the others."""
-    for name in held(c) if len(held(c)) > 1 else ():
+    for name in batched(c) if len(batched(c)) > 1 else ():
         first = row(c.args[name], 0)
         got = parts(c.f(**{**c.args, name: first}))
         rows = [parts(c.f(**{k: first if k == name else row(v, i) for k, v in c.args.items()})) for i in (0, 1)]
@@ -227,12 +227,12 @@ def test_a_refusal_names_the_argument(c: Case) -> None:
 
 
 # Logarithms answer in float64 whatever they are given.
-SEVERAL = [c for c in CASES if len(held(c)) > 1 and c.f not in (objectives.dpo_loss, objectives.relative_gain)]
+SEVERAL = [c for c in CASES if len(batched(c)) > 1 and c.f not in (objectives.dpo_loss, objectives.relative_gain)]
 
 
 @pytest.mark.parametrize("c", [c for c in SEVERAL if c.args is not APART], ids=lambda c: c.name)
 def test_kinds_are_not_mixed(c: Case) -> None:
-    for name in held(c):
+    for name in batched(c):
         with pytest.raises(ValueError, match="float"):
             c.f(**{**c.args, name: floats(c.args[name])})
         exact = c.args[name]
