@@ -7,12 +7,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from expo.measure.recipe import MeasureRecipe
+from typing import Any
 
 HELP = """\
 usage: expo JOB [--flag value ...] [--config recipe.yaml]
@@ -23,6 +20,8 @@ jobs, in the order you would use them
   doctor      what is installed and found here, and what each study needs
   measure     sample own CoTs and self-explanations, score them beside the expert CoT, print Table 1's verdicts
   sample      the same for self-explanations alone, written as a dataset folder that datasets.load_dataset reads
+  train       train with ExP-GRPO, GRPO, or GRPO on another kind of positive; evaluate by level as it goes
+  evaluate    accuracy of a policy by level, from any number of samples a problem
   judge       let a model behind an OpenAI-compatible endpoint compare explanations with own CoTs
   reproduce   do all runs of a study and draw its figures
 
@@ -31,6 +30,7 @@ first steps
   expo measure --task stories --policy smollm2-135m --problems 5
   expo measure --task jsonl --data mine.jsonl --policy smollm2-135m
   expo measure --config recipe.yaml --temperature 0.5      flags override the recipe
+  expo train --task chain --policy tiny-0 --levels 5 --max_steps 20 --learning_rate 3e-4
 
 `expo JOB --help` lists a job's flags. A job that is stopped goes on when the same command is given again.
 """
@@ -43,6 +43,17 @@ class Where:
     output: str | None = field(
         default=None, metadata={"help": "the run folder; default runs/measure/<task>-<policy>-<hash of the recipe>"}
     )
+
+
+@dataclass
+class TrainArguments:
+    """Where the record goes, and the recipe comes from."""
+
+    output: str | None = field(
+        default=None, metadata={"help": "the run folder; default runs/train/<task>-<policy>-<hash of the recipe>"}
+    )
+    config: str | None = field(default=None, metadata={"help": "a YAML file with any of the fields below"})
+    dry_run: bool = field(default=False, metadata={"help": "print the recipe, the steps and the memory; train nothing"})
 
 
 @dataclass
@@ -79,6 +90,17 @@ class StudyArguments:
         default=None,
         metadata={"help": "where figures go; default figures/ for tiny, gsm8k and theory, else runs/<study>/figures"},
     )
+
+
+_WHERE = tuple(f.name for f in fields(TrainArguments))
+_USUAL = (
+    "learning_rate",
+    "max_steps",
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "num_generations",
+    "temperature",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,7 +141,7 @@ def measure_job(argv: list[str]) -> int:
     from expo.measure.recipe import MeasureRecipe
 
     recipe, where = _parse("measure", [MeasureRecipe, Where], argv, "Measure positives and print Table 1's verdicts.")
-    folder = Path(where.output) if where.output else default_folder(recipe)
+    folder = Path(where.output) if where.output else default_folder("measure", recipe)
     from expo.measure.run import measure
     from expo.measure.show import show
 
@@ -141,7 +163,7 @@ def sample_job(argv: list[str]) -> int:
     if recipe.sources not in (MeasureRecipe().sources, ["explanation"]):
         raise ValueError("sources: sample takes self-explanations alone; for other kinds there is expo measure")
     recipe = replace(recipe, sources=["explanation"])
-    folder = Path(where.output) if where.output else default_folder(recipe)
+    folder = Path(where.output) if where.output else default_folder("measure", recipe)
     from expo.dataset import push, write_dataset
     from expo.measure.run import measure
 
@@ -151,6 +173,35 @@ def sample_job(argv: list[str]) -> int:
     if dataset.push_to_hub:
         push(out, dataset.push_to_hub)
         print(f"pushed to https://huggingface.co/datasets/{dataset.push_to_hub}")
+    return 0
+
+
+def train_job(argv: list[str]) -> int:
+    """`expo train`."""
+    recipe, where = _parse_train(argv)
+    from expo.train.plan import describe
+
+    print(describe(recipe))
+    if where.dry_run:
+        return 0
+    from expo.train.run import train
+    from expo.train.show import show
+
+    folder = Path(where.output) if where.output else default_folder("train", recipe)
+    print(f"record: {folder}/", flush=True)
+    print(show(train(recipe, folder)))
+    return 0
+
+
+def evaluate_job(argv: list[str]) -> int:
+    """`expo evaluate`."""
+    from expo.evaluate import evaluate_run
+    from expo.measure.recipe import EvaluateRecipe
+    from expo.train.show import show
+
+    recipe, where = _parse("evaluate", [EvaluateRecipe, Where], argv, "Accuracy of a policy by level, and pass@k.")
+    folder = Path(where.output) if where.output else default_folder("evaluate", recipe)
+    print(show(evaluate_run(recipe, folder)))
     return 0
 
 
@@ -190,18 +241,64 @@ JOBS: dict[str, Callable[[list[str]], int]] = {
     "doctor": doctor_job,
     "measure": measure_job,
     "sample": sample_job,
+    "train": train_job,
+    "evaluate": evaluate_job,
     "judge": judge_job,
     "reproduce": reproduce_job,
 }
 
 
-def default_folder(recipe: MeasureRecipe) -> Path:
+def default_folder(job: str, recipe: Any) -> Path:
     """A folder of its own for each recipe: the same command finds its run again, another never meets it."""
     from expo.records import identity
 
     digest = hashlib.sha256(json.dumps(identity(recipe.resolved()), sort_keys=True).encode()).hexdigest()[:8]
-    policy = Path(recipe.policy).resolve().name
-    return Path("runs") / "measure" / f"{recipe.task}-{policy}-{digest}"
+    return Path("runs") / job / f"{recipe.task}-{Path(recipe.policy).resolve().name}-{digest}"
+
+
+def _parse_train(argv: list[str]) -> tuple[Any, TrainArguments]:
+    """The recipe that a YAML file and then the flags set, and where it goes. What cannot be read exits with 2."""
+    import argparse
+
+    import yaml
+    from transformers import HfArgumentParser
+    from trl import GRPOConfig
+
+    from expo.train.exp_grpo import ExPGRPOConfig
+    from expo.train.recipe import TrainRecipe, read_recipe, unknown_field
+
+    parser = HfArgumentParser(
+        [TrainArguments, TrainRecipe, ExPGRPOConfig],
+        prog="expo train",
+        usage="expo train [--flag value ...] [--config recipe.yaml]",
+        description="Train with ExP-GRPO, with GRPO (--positive none), or with GRPO and another positive.",
+        epilog=f"Besides these, every field of trl.GRPOConfig: {' '.join(_USUAL)}, ...",
+        allow_abbrev=False,
+    )
+    own = {f.name for f in (*fields(TrainArguments), *fields(TrainRecipe), *fields(ExPGRPOConfig))}
+    own -= {f.name for f in fields(GRPOConfig)} | {"grpo"}
+    for action in parser._actions:
+        if action.dest not in own | {"help"}:
+            action.help = argparse.SUPPRESS
+    flags, rest = parser.parse_known_args(argv)
+    if rest:
+        parser.error(unknown_field(rest[0].removeprefix("--"), [action.dest for action in parser._actions]))
+    set_by_flag = {a.split("=")[0].removeprefix("--").replace("-", "_") for a in argv if a.startswith("--")}
+    where = TrainArguments(flags.output, flags.config, flags.dry_run)
+    values: dict[str, Any] = {}
+    if where.config:
+        try:
+            values = yaml.safe_load(Path(where.config).read_text(encoding="utf-8")) or {}
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            parser.error(f"{where.config} cannot be read: {error}")
+        if not isinstance(values, dict):
+            parser.error(f"{where.config}: must be a mapping of fields, got {values!r}")
+    values |= {name: value for name, value in vars(flags).items() if name in set_by_flag - set(_WHERE)}
+    try:
+        recipe = read_recipe(values)
+    except ValueError as error:
+        parser.error(f"{where.config}: {error}" if where.config else str(error))
+    return recipe, where
 
 
 def _parse(job: str, types: list[type], argv: list[str], description: str) -> list[Any]:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
+from expo.measure.recipe import EvaluateRecipe
 from expo.policies.policy import SMOLLM2_HUB, SMOLLM2_WHEEL, cache_dir
 from expo.policies.tiny import BASES
 from expo.records import version_of
-from expo.study import NOTEBOOKS, STUDIES, load_study
+from expo.study import NOTEBOOKS, STUDIES, Recipe, load_study
+from expo.train.recipe import TrainRecipe
 
 PACKAGES = ("expo-toolkit", "torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "pandas")
 EXTRAS = {"matplotlib": "notebooks", "nbclient": "notebooks", "openai": "judge"}
@@ -35,10 +37,18 @@ def report() -> str:
         ]
         for name, recipe in study.runs.items():
             missing = [m for m in (_task(recipe.task, recipe.split), _policy(recipe.policy)) if m]
-            size = f"{recipe.problems or 'all'} problems, k = {recipe.samples}, kinds {', '.join(recipe.sources)}"
+            size = f"{recipe.problems or 'all'} problems, {_what(recipe)}"
             lines.append(f"  {'missing' if missing else 'ready  '}  {name}: {recipe.policy} on {recipe.task}, {size}")
             lines += [f"           {m}" for m in missing]
     return "\n".join(lines)
+
+
+def _what(recipe: Recipe) -> str:
+    if isinstance(recipe, TrainRecipe):
+        return f"trained with {recipe.positive} as positives"
+    if isinstance(recipe, EvaluateRecipe):
+        return f"evaluated with {recipe.samples} samples each"
+    return f"k = {recipe.samples}, kinds {', '.join(recipe.sources)}"
 
 
 def _device() -> list[str]:

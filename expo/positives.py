@@ -173,6 +173,16 @@ def from_expert(policy: Policy, problem: Problem, checker: Checker) -> Positive:
     return Positive(problem, "expert", 0, "", None, problem.expert_cot, text, scored)
 
 
+def from_ids(policy: Policy, problem: Problem, source: str, ids: Sequence[int], cot: int) -> Positive:
+    """A positive that was closed before, from its tokens, of which the first `cot` are CoT."""
+    closed = _sample(policy, problem, f"{problem.id}/{source}/0", ())
+    after = tuple(ids[cot:])
+    cue = after[: len(after) - len(closed.completion) + len(closed.cue)]
+    scored = Sample(closed.key, closed.prompt, tuple(ids), cot, cue, closed.answer)
+    text = policy.decode(ids[:cot]).rstrip()
+    return Positive(problem, source, 0, "", None, text, text, scored)
+
+
 def is_leak(text: str, *, on_chain: bool = False) -> bool:
     """Whether a sampled text says that it was given the answer, by `LEAK_RULE`."""
     if on_chain:

@@ -55,6 +55,48 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "skips": {"where": "string", "field": "string", "reason": "string"},
     "metrics": {"step": "Int64", "name": "string", "value": "Float64"},
+    # Of a training: what the machine took, apart from what the recipe decides.
+    "timing": {"step": "Int64", "name": "string", "value": "Float64"},
+    # Of a training: what was learnt beside the policy's own samples; `step` is when it was sampled.
+    "positives": {
+        "step": "Int64",
+        "problem": "string",
+        "level": "Int64",
+        "source": "string",
+        "hint": "string",
+        "text": "string",  # (c, a*) as it is trained on
+        "ids": "object",  # its tokens
+        "cot_tokens": "Int64",  # how many of them are c
+        "status": "string",  # of the sampled text's own answer
+        "leak": "boolean",
+        "steps": "Int64",
+        "steps_true": "Int64",
+    },
+    # Of a training: the policy's own samples, one row a group.
+    "groups": {
+        "step": "Int64",
+        "problem": "string",
+        "level": "Int64",
+        "n": "Int64",
+        "correct": "Int64",
+        "truncated": "Int64",
+        "unparsed": "Int64",
+        "tokens": "Int64",  # of all n
+    },
+    # How many of a problem's n samples were right, after `step` steps of training (0: none).
+    "evaluation": {
+        "step": "Int64",
+        "problem": "string",
+        "level": "Int64",
+        "n": "Int64",
+        "correct": "Int64",
+        "unparsed": "Int64",  # no answer found, or none that can be read
+        "timeout": "Int64",
+        "truncated": "Int64",  # met the token limit; graded all the same
+        "tokens": "Int64",
+        "steps": "Int64",
+        "steps_true": "Int64",
+    },
     "votes": {
         "problem": "string",
         "order": "string",  # AB: the self-explanation was shown as A
@@ -67,6 +109,9 @@ TABLES: dict[str, dict[str, str]] = {
         "request_sha": "string",
     },
 }
+
+# Of a training: problems of the training set watched while it runs, scored under the policy of the time.
+TABLES["probes"] = {"step": "Int64", **TABLES["samples"]}
 
 
 class RecordError(ValueError):

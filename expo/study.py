@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
+from tqdm import tqdm
 
-from expo.measure.recipe import MeasureRecipe
+from expo.measure.recipe import EvaluateRecipe, MeasureRecipe
+from expo.train.recipe import TrainRecipe, read_recipe
 
+Recipe = MeasureRecipe | EvaluateRecipe | TrainRecipe
+# What a run is, by the word `job` of its entry.
+JOBS: dict[str, type] = {"measure": MeasureRecipe, "evaluate": EvaluateRecipe, "train": TrainRecipe}
 # Studies whose figures the project shows; their artefacts have labels of their own.
 SHOWN = ("tiny", "gsm8k", "theory")
 STUDIES = Path(__file__).parent / "recipes" / "studies"
@@ -28,7 +34,7 @@ class Study:
 
     name: str
     description: str
-    runs: dict[str, MeasureRecipe]
+    runs: dict[str, Recipe]
     notebooks: tuple[str, ...]
     shown: bool = False
 
@@ -78,14 +84,22 @@ def _mapping(path: Path, what: object, held: object) -> dict[Any, Any]:
     return held or {}
 
 
-def _recipe(path: Path, run: str, values: dict[str, Any]) -> MeasureRecipe:
+def _recipe(path: Path, run: str, values: dict[str, Any]) -> Recipe:
     if not re.fullmatch(r"[\w-][\w.-]*", run):
         raise StudyError(f"{path}: run {run!r}: it names a folder, so letters, digits and . _ - only")
-    known = {f.name for f in fields(MeasureRecipe)}
+    job = values.pop("job", "measure")
+    if job not in JOBS:
+        raise StudyError(f"{path}: run {run}: no job {job!r}; the jobs are {', '.join(JOBS)}")
+    known = {f.name for f in fields(JOBS[job])}
+    if job == "train":
+        # The rest is for TRL's configuration, which is read when the runs begin.
+        rest = {name: values.pop(name) for name in set(values) - known}
+        values["grpo"] = rest
     if unknown := sorted(str(key) for key in set(values) - known):
         raise StudyError(f"{path}: run {run}: no field {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
     try:
-        return MeasureRecipe(**values)
+        recipe: Recipe = JOBS[job](**values)
+        return recipe
     except ValueError as cause:
         raise StudyError(f"{path}: run {run}: {cause}") from cause
 
@@ -102,13 +116,10 @@ def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True)
     # Said at once, not after an hour of runs.
     if missing := study.missing_notebooks:
         raise StudyError(f"no notebook {', '.join(missing)} in {NOTEBOOKS}; run from a checkout, pip install -e .")
-    from expo.measure.run import measure
     from expo.report.notebooks import execute
 
     folder = runs / study.name
-    for i, (name, recipe) in enumerate(study.runs.items(), 1):
-        print(f"[{i}/{len(study.runs)}] {name}: {recipe.policy} on {recipe.task}", flush=True)
-        measure(recipe, folder / name, progress=progress)
+    _do(study, folder, progress)
     done = []
     for name in study.notebooks:
         print(f"notebook {name}", flush=True)
@@ -116,6 +127,53 @@ def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True)
         execute(NOTEBOOKS / f"{name}.ipynb", runs=folder, figures=figures, out=out)
         done.append(out)
     return done
+
+
+def _do(study: Study, folder: Path, progress: bool) -> None:
+    """All runs, on a CPU as many at a time as there are threads, each with one: small models gain by it."""
+    import torch
+
+    from expo.workers import spread
+
+    for name, recipe in study.runs.items():
+        if isinstance(recipe, TrainRecipe):
+            try:
+                read_recipe({k: v for k, v in recipe.resolved().items() if k != "prompts"})
+            except ValueError as error:
+                raise StudyError(f"study {study.name}: run {name}: {error}") from error
+    jobs = [(folder / name, recipe) for name, recipe in study.runs.items()]
+    processes = 1 if torch.cuda.is_available() else min(torch.get_num_threads(), len(jobs))
+    with tqdm(total=len(jobs), desc=study.name, unit="run", disable=not progress or processes == 1) as bar:
+        steps, done = 0, 0
+
+        def on_step() -> None:
+            nonlocal steps
+            steps += 1
+            bar.set_postfix_str(f"{steps} samples and steps", refresh=steps % 50 == 0)
+
+        def on_done(job: tuple[Path, Recipe]) -> None:
+            nonlocal done
+            done += 1
+            bar.update()
+            bar.write(f"[{done}/{len(jobs)}] {job[0].name}: {job[1].policy} on {job[1].task}, done")
+
+        spread(_do_one, jobs, processes, on_step, on_done)
+
+
+def _do_one(job: tuple[Path, Recipe], on_step: Callable[[], object], processes: int) -> None:
+    folder, recipe = job
+    if isinstance(recipe, MeasureRecipe):
+        from expo.measure.run import measure
+
+        measure(recipe, folder, progress=processes == 1, on_step=on_step)
+    elif isinstance(recipe, EvaluateRecipe):
+        from expo.evaluate import evaluate_run
+
+        evaluate_run(recipe, folder, progress=processes == 1, on_step=on_step)
+    else:
+        from expo.train.run import train
+
+        train(recipe, folder, progress=processes == 1, on_step=on_step)
 
 
 def default_figures(study: Study, runs: Path) -> Path:

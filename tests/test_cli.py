@@ -108,7 +108,7 @@ def files(folder: Path) -> set[str]:
 
 
 MISTAKES: list[tuple[list[str], int, str]] = [
-    (["mesure"], 2, "expo: no job 'mesure'; the jobs are doctor, measure, sample, judge, reproduce"),
+    (["mesure"], 2, "expo: no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, judge, reproduce"),
     (["measure", *FEW, "--sample", "3"], 2, "no flag --sample; expo measure --help lists the flags"),
     (["measure", "--bogus=3"], 2, "no flag --bogus=3"),
     (["measure", "stories"], 2, "no flag stories"),
@@ -280,13 +280,15 @@ def test_prompts_are_a_flag_in_json() -> None:
 
 def test_each_recipe_has_a_folder_of_its_own() -> None:
     base = MeasureRecipe(policy="me/small", temperature=1)
-    assert default_folder(base) == default_folder(MeasureRecipe(policy="me/small", temperature=1.0))
-    assert default_folder(base).name.startswith("stories-small-")
+    assert default_folder("measure", base) == default_folder(
+        "measure", MeasureRecipe(policy="me/small", temperature=1.0)
+    )
+    assert default_folder("measure", base).name.startswith("stories-small-")
     others = [{"temperature": 0.9}, {"seed": 1}, {"prompts": {"question": "Q: {question}"}}, {"policy": "you/small"}]
-    folders = {default_folder(MeasureRecipe(**{"policy": "me/small", "temperature": 1} | o)) for o in others}
-    assert len(folders | {default_folder(base)}) == 5
-    assert default_folder(MeasureRecipe(policy=".")).parent == Path("runs/measure")
-    assert default_folder(MeasureRecipe(policy="..")).name.count(".") == 0
+    folders = {default_folder("measure", MeasureRecipe(**{"policy": "me/small", "temperature": 1} | o)) for o in others}
+    assert len(folders | {default_folder("measure", base)}) == 5
+    assert default_folder("measure", MeasureRecipe(policy=".")).parent == Path("runs/measure")
+    assert default_folder("measure", MeasureRecipe(policy="..")).name.count(".") == 0
 
 
 def test_sample_writes_a_dataset(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

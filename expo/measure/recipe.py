@@ -1,10 +1,10 @@
-"""The recipe of a measurement: what is asked by flag or YAML, and saved resolved with the run."""
+"""The recipes of a measurement and of an evaluation: what is asked by flag or YAML, and saved with the run."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -52,6 +52,22 @@ def _in_words(hint: Any) -> str:
     if get_origin(hint) is list:
         return f"a list, each {_in_words(get_args(hint)[0])}"
     return _WORDS[get_origin(hint) or hint]
+
+
+def read_prompts(task: str, changes: dict[str, str | bool] | str | None) -> Prompts:
+    """A task's prompts with a recipe's changes: a mapping, or one as JSON.
+
+    Raises:
+        ValueError: for what is no mapping of prompts' fields.
+    """
+    if isinstance(changes, str):
+        try:
+            changes = json.loads(changes)
+        except json.JSONDecodeError as cause:
+            raise ValueError(f'prompts: not JSON ({cause}); write {{"question": "..."}}') from cause
+    if not isinstance(changes, dict | None):
+        raise ValueError(f"prompts must be a mapping of names, got {changes!r}")
+    return prompts_for(task).override(changes)
 
 
 @dataclass
@@ -117,16 +133,48 @@ class MeasureRecipe:
 
     def resolved_prompts(self) -> Prompts:
         """The task's prompts with the recipe's changes."""
-        changes = self.prompts
-        if isinstance(changes, str):
-            try:
-                changes = json.loads(changes)
-            except json.JSONDecodeError as cause:
-                raise ValueError(f'prompts: not JSON ({cause}); write {{"question": "..."}}') from cause
-        if not isinstance(changes, dict | None):
-            raise ValueError(f"prompts must be a mapping of names, got {changes!r}")
-        return prompts_for(self.task).override(changes)
+        return read_prompts(self.task, self.prompts)
 
     def resolved(self) -> dict[str, Any]:
         """Every field, the prompts written out: what `recipe.yaml` holds."""
         return {**asdict(self), "prompts": asdict(self.resolved_prompts())}
+
+
+@dataclass
+class EvaluateRecipe:
+    """Sample a task's plain questions from a policy and grade the answers."""
+
+    task: str = field(default="stories", metadata={"help": "stories, gsm8k, math, jsonl, or chain (toy)"})
+    data: str | None = field(default=None, metadata={"help": "the file of a jsonl task"})
+    split: str = field(default="test", metadata={"help": "the task's split"})
+    problems: int | None = field(default=None, metadata={"help": "how many problems, chosen by seed; default all"})
+    levels: list[int] | None = field(default=None, metadata={"help": "only these levels"})
+    policy: str = field(
+        default="smollm2-135m", metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"}
+    )
+    device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"})
+    dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, ...; auto: float32 on CPU, else bfloat16"})
+    trust_remote_code: bool = field(default=False, metadata={"help": "run code that the hub id brings along"})
+    samples: int = field(default=4, metadata={"help": "samples a problem; pass@k can be had for any k up to it"})
+    temperature: float = field(default=0.7, metadata={"help": "of sampling (the paper's: 0.7); 0 is greedy"})
+    max_new_tokens: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
+    seed: int = field(default=0, metadata={"help": "of the choice of problems and of samples"})
+    rows: int = field(default=64, metadata={"help": "samples decoded at a time"})
+    chunk: int = field(default=50, metadata={"help": "problems between two saves; a killed run loses one chunk"})
+    prompts: dict[str, str | bool] | str | None = field(
+        default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
+    )
+
+    def __post_init__(self) -> None:
+        # A measurement without positives: the same checks, and the same ways to load.
+        self.temperature = float(self.temperature)
+        self.measuring()
+
+    def measuring(self) -> MeasureRecipe:
+        """The measurement whose own CoTs these samples would be."""
+        shared = {f.name for f in fields(MeasureRecipe)}
+        return MeasureRecipe(**{k: v for k, v in vars(self).items() if k in shared}, sources=["own"])
+
+    def resolved(self) -> dict[str, Any]:
+        """Every field, the prompts written out: what `recipe.yaml` holds."""
+        return {**asdict(self), "prompts": asdict(self.measuring().resolved_prompts())}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from expo.grading import Checker, TextChecker, checker_for
@@ -21,11 +23,22 @@ from expo.positives import Positive, from_expert, from_sample, is_leak, longest,
 from expo.records import TABLES, Run
 from expo.tasks import Task, load_task
 from expo.tasks.problem import Problem, Skip
+from expo.workers import spread
+
+# A model of more weights than this keeps two threads busy; and each process holds them.
+MAX_BYTES = 2 << 30
+MIN_ROWS = 32
 
 Frames = dict[str, pd.DataFrame]
 
 
-def measure(recipe: MeasureRecipe, folder: Path | str, *, progress: bool = True) -> Run:
+def measure(
+    recipe: MeasureRecipe,
+    folder: Path | str,
+    *,
+    progress: bool = True,
+    on_step: Callable[[], object] = lambda: None,
+) -> Run:
     """Sample, build, grade and score positives; write the record; go on where an earlier call stopped.
 
     Each chunk of problems is a fixed function of the recipe, so a resumed run holds the numbers of one that was
@@ -36,15 +49,16 @@ def measure(recipe: MeasureRecipe, folder: Path | str, *, progress: bool = True)
     """
     checker = checker_for(recipe.task)
     with closing(checker):
-        task = _load(recipe, checker)
+        task = load_problems(recipe, checker)
         chunks = [task.problems[i : i + recipe.chunk] for i in range(0, len(task.problems), recipe.chunk)]
         names = [f"{i:04d}" for i in range(len(chunks))]
         run = Run(folder)
         # A finished run is returned as it is, without loading the policy; `start` checks that it is this recipe's.
         policy = None if run.has("samples") else load(recipe)
-        run = Run.start(folder, recipe.resolved(), **_facts(recipe, task, policy))
+        run = Run.start(folder, recipe.resolved(), **facts(recipe, task, policy))
         if policy is None:
             return run
+        work = ChunkWork(recipe, run, task.problems, policy, checker)
         done = run.parts("samples")
         per_problem = 2 * sum(recipe.counts.values()) + ("expert" in recipe.sources)
         with tqdm(
@@ -54,14 +68,46 @@ def measure(recipe: MeasureRecipe, folder: Path | str, *, progress: bool = True)
             unit="step",
             disable=not progress,
         ) as bar:
-            for name, problems in zip(names, chunks, strict=True):
-                if name not in done:
-                    frames = _chunk(recipe, policy, checker, problems, task.problems, bar.update)
-                    # The table that says a part is done comes last.
-                    run.write("skips", frames["skips"], name)
-                    run.write("samples", frames["samples"], name)
+            todo = [job for job in zip(names, chunks, strict=True) if job[0] not in done]
+            spread(work, todo, processes_for(policy, recipe.rows, len(chunks)), lambda: (bar.update(), on_step()))
         _merge(run, names, task.skipped)
         return run
+
+
+def processes_for(policy: Policy, rows: int, jobs: int) -> int:
+    """How many processes share the work: on a CPU, for a small model, one for 32 rows or more and each thread.
+
+    It depends on nothing that changes from call to call: a run that goes on must compute with as many threads.
+    """
+    small = sum(p.numel() * p.element_size() for p in policy.model.parameters()) < MAX_BYTES
+    if policy.device.type != "cpu" or policy.is_toy or not small:
+        return 1
+    return max(1, min(torch.get_num_threads(), rows // MIN_ROWS, jobs))
+
+
+@dataclass
+class ChunkWork:
+    """Everything about one chunk of problems, as a job of any process: each opens policy and checker for itself."""
+
+    recipe: MeasureRecipe
+    run: Run
+    others: Sequence[Problem]
+    policy: Policy | None = None
+    checker: Checker | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "policy": None, "checker": None}
+
+    def __call__(self, job: tuple[str, Sequence[Problem]], on_step: Callable[[], object], processes: int) -> None:
+        """Measure the problems of `job` and write them as the part of its name."""
+        self.policy = self.policy or load(self.recipe)
+        self.checker = self.checker or checker_for(self.recipe.task)
+        name, problems = job
+        recipe = replace(self.recipe, rows=self.recipe.rows // processes)
+        frames = _chunk(recipe, self.policy, self.checker, problems, self.others, on_step)
+        # The table that says a part is done comes last.
+        self.run.write("skips", frames["skips"], name)
+        self.run.write("samples", frames["samples"], name)
 
 
 def load(recipe: MeasureRecipe) -> Policy:
@@ -85,7 +131,8 @@ def load(recipe: MeasureRecipe) -> Policy:
     return policy
 
 
-def _load(recipe: MeasureRecipe, checker: Checker) -> Task:
+def load_problems(recipe: MeasureRecipe, checker: Checker) -> Task:
+    """The recipe's problems, those left out whose answer nothing can parse."""
     can_parse = checker.can_parse if isinstance(checker, TextChecker) else None
     return load_task(
         recipe.task,
@@ -98,21 +145,21 @@ def _load(recipe: MeasureRecipe, checker: Checker) -> Task:
     )
 
 
-def _facts(recipe: MeasureRecipe, task: Task, policy: Policy | None) -> dict[str, object]:
+def facts(recipe: MeasureRecipe, task: Task, policy: Policy | None) -> dict[str, object]:
     """What `environment.json` says of the inputs; device and dtype as they turned out."""
     return {
         "seed": recipe.seed,
         "task": task.source or task.name,
         "toy": task.is_toy,
         "problems": len(task.problems),
-        "data_sha256": _digest(task),
+        "data_sha256": digest(task),
         "weights": policy.source if policy else None,
         "device": str(policy.device) if policy else None,
         "dtype": str(policy.model.dtype).removeprefix("torch.") if policy else None,
     }
 
 
-def _digest(task: Task) -> str:
+def digest(task: Task) -> str:
     """Of what is asked and answered, wherever it was read from."""
     content = [(p.id, p.question, p.answer, p.level, p.expert_cot) for p in task.problems]
     return hashlib.sha256(repr(content).encode()).hexdigest()
@@ -170,7 +217,7 @@ def _chunk(
         rows += [(p, None) for p in experts]
         skips += skipped
     scores = score(policy, [p.scored for p, _ in rows], on_scored=lambda _: on_step())
-    table = [_row(policy, checker, p, g, s) for (p, g), s in zip(rows, scores, strict=True)]
+    table = [row(policy, checker, p, g, s) for (p, g), s in zip(rows, scores, strict=True)]
     return {"samples": pd.DataFrame(table, columns=list(TABLES["samples"])), "skips": _skip_frame(skips)}
 
 
@@ -194,7 +241,8 @@ def _experts(policy: Policy, problems: Sequence[Problem], checker: Checker) -> t
     return kept, skips
 
 
-def _row(policy: Policy, checker: Checker, p: Positive, grade: Grade | None, s: Score) -> dict[str, object]:
+def row(policy: Policy, checker: Checker, p: Positive, grade: Grade | None, s: Score) -> dict[str, object]:
+    """One row of `samples.parquet`."""
     steps = checker.steps(p.problem, p.cot_text)
     return {
         "problem": p.problem.id,

@@ -264,6 +264,12 @@ def _resolve(name: str) -> tuple[str, str]:
     return _from_hub(name)
 
 
+def where_is(name: str) -> str:
+    """A folder or hub id from which a policy's configuration can be read, without its weights being fetched."""
+    is_hub_id = name != "smollm2-135m" and not name.endswith(".gguf") and not Path(name).expanduser().is_dir()
+    return name if is_hub_id and not re.fullmatch(r"tiny(-\d+)?", name) else _resolve(name)[0]
+
+
 def _from_hub(repo: str) -> tuple[str, str]:
     """Download once to the hub's own cache; with no network, what lies there."""
     try:

@@ -195,3 +195,30 @@ def test_a_text_policy_cannot_read_the_toy(recipe: MeasureRecipe, tmp_path: Path
     with pytest.raises(PolicyError, match="do not fit"):
         measure(replace(recipe, task="chain", data=None), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_measure_what_one_does(recipe: MeasureRecipe, tmp_path: Path) -> None:
+    one = measure(recipe, tmp_path / "one", progress=False).read("samples")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    steps: list[int] = []
+    try:
+        # The same 8 rows a process.
+        wide = replace(recipe, rows=16)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run_module, "MIN_ROWS", 8)
+            two = measure(wide, tmp_path / "two", progress=False, on_step=lambda: steps.append(1)).read("samples")
+    finally:
+        torch.set_num_threads(threads)
+    assert len(steps) > len(ROWS)
+    pd.testing.assert_frame_equal(one, two, rtol=1e-4)
+
+
+def test_only_a_small_model_on_a_cpu_is_spread(policy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = run_module.load(MeasureRecipe(policy=str(policy_folder), device="cpu"))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert run_module.processes_for(policy, 64, 7) == 2
+    assert run_module.processes_for(policy, 256, 3) == 3
+    assert run_module.processes_for(policy, 16, 7) == 1
+    monkeypatch.setattr(run_module, "MAX_BYTES", 1)
+    assert run_module.processes_for(policy, 64, 7) == 1

@@ -1,0 +1,332 @@
+"""ExP-GRPO on TRL: `GRPOTrainer` with the paper's added term, log pi(c~, a*|q) (Section 5.2).
+
+    trainer = ExPGRPOTrainer(model, reward_funcs=reward, args=ExPGRPOConfig("out"), train_dataset=dataset)
+
+The dataset is GRPO's with one more column, `positive`: what the policy is to learn for that prompt, (c~, a*), as text
+or as token ids. Where it is None or empty the term is zero. With `beta_sft=0` this is `GRPOTrainer`, bit for bit.
+
+The loss of an optimizer step over P problems, each with G samples, is
+
+    GRPO's loss  -  beta_sft / P * sum over problems of log pi(positive | prompt)
+
+or, with `sft_normalization="token"`, of that over the number of the positive's tokens. Each problem's term is computed
+once for its G samples. It is taken at temperature 1, the policy of the paper's formula, though TRL's own
+log-probabilities are at the temperature of sampling. TRL averages its policy term over samples for `loss_type` grpo,
+and over tokens for others; the added term is the same for all.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import math
+import random
+import types
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from trl import GRPOConfig, GRPOTrainer
+from trl.trainer import add_fused_lm_head
+
+Tokens = tuple[int, ...]
+SCHEDULES = ("constant", "linear", "cosine")
+NORMALIZATIONS = ("sequence", "token")
+# The second fused head is asked for by this instead of True.
+_AT_ONE = "temperature 1"
+
+
+@dataclass
+class ExPGRPOConfig(GRPOConfig):
+    """`GRPOConfig` and what the added term needs."""
+
+    beta_sft: float = field(default=1.0, metadata={"help": "weight of log pi(c~, a*|q); 1 is the paper's, 0 is GRPO"})
+    beta_sft_schedule: str = field(
+        default="constant", metadata={"help": "constant, or annealed to 0 over the training: linear, cosine"}
+    )
+    sft_normalization: str = field(
+        default="sequence", metadata={"help": "sequence: the sum over tokens, as printed; token: their mean"}
+    )
+    sft_failed_groups_only: bool = field(
+        default=False, metadata={"help": "add the term only where no sample of the group had a reward above 0"}
+    )
+    sft_grad_norm_steps: int = field(
+        default=0, metadata={"help": "every so many steps, log the gradient norms of both terms; 0: never"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beta_sft_schedule not in SCHEDULES:
+            raise ValueError(f"beta_sft_schedule must be {', '.join(SCHEDULES)}; got {self.beta_sft_schedule!r}")
+        if self.sft_normalization not in NORMALIZATIONS:
+            raise ValueError(f"sft_normalization must be {', '.join(NORMALIZATIONS)}; got {self.sft_normalization!r}")
+        if not 0 <= self.beta_sft < math.inf:
+            raise ValueError(f"beta_sft must be at least 0 and finite, got {self.beta_sft}")
+        if self.sft_grad_norm_steps < 0:
+            raise ValueError(f"sft_grad_norm_steps must be at least 0, got {self.sft_grad_norm_steps}")
+
+
+class ExPGRPOTrainer(GRPOTrainer):
+    """GRPO with the ExP-SFT term. Takes what `GRPOTrainer` takes.
+
+    Logged apart: `exp_sft/loss` (what the term adds to the loss), `exp_sft/nll` and `exp_sft/nll_per_token` (nats, of
+    the positives scored, at temperature 1), `exp_sft/scored` (positives a step), `exp_sft/beta`; on request
+    `exp_sft/grad_norm` and `exp_sft/policy_grad_norm` (each of one micro-batch, mean over those of a step).
+
+    Raises:
+        ValueError: without positives where `beta_sft` is above 0, or if a process's share of a generation batch is no
+            whole number of groups.
+        RuntimeError: if a reward function raises; the sample is named.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: Any = None,
+        args: ExPGRPOConfig | None = None,
+        train_dataset: Dataset | None = None,
+        **kwargs: Any,
+    ) -> None:
+        args = args or ExPGRPOConfig("ExP-GRPO")
+        rewards = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
+        super().__init__(
+            model, [self._watched(r, i == 0) for i, r in enumerate(rewards)], args, train_dataset, **kwargs
+        )
+        self.positives: dict[Tokens, Tokens] = {}
+        self._prompt_ids: dict[str, Tokens] = {}
+        self._solved: set[Tokens] = set()
+        self._seen: dict[Tokens, tuple[int, int]] = {}
+        self._pending: list[dict[str, float]] = []
+        if args.beta_sft == 0:
+            return
+        local = args.per_device_train_batch_size * args.steps_per_generation
+        if local % args.num_generations:
+            raise ValueError(
+                f"num_generations ({args.num_generations}) must divide per_device_train_batch_size x "
+                f"steps_per_generation ({args.per_device_train_batch_size} x {args.steps_per_generation} = {local}): "
+                "a problem's samples must be on one process, or its explanation would be counted more than once"
+            )
+        if not isinstance(train_dataset, Dataset) or "positive" not in train_dataset.column_names:
+            raise ValueError(
+                "train_dataset needs a column `positive`, the text or the token ids of (c~, a*) for each prompt "
+                "(`expo sample` writes explanations), or beta_sft=0 for plain GRPO"
+            )
+        self.set_positives(train_dataset["prompt"], train_dataset["positive"])
+        if not self.positives:
+            raise ValueError(
+                f"none of the {len(train_dataset)} prompts has a positive: all were left out. "
+                "Look at why, or take beta_sft=0"
+            )
+        base = self.accelerator.unwrap_model(self.model)
+        _add_head_at_one(base.get_base_model() if hasattr(base, "get_base_model") else base, args.cast_lm_head_to_fp32)
+
+    def set_positives(self, prompts: Iterable[Any], positives: Iterable[str | Sequence[int] | None]) -> None:
+        """Put the positives of these prompts in place of those held; None or empty takes them away.
+
+        A text is tokenised as it stands and closed with the end token, ids are taken as they are.
+        """
+        for prompt, positive in zip(prompts, positives, strict=True):
+            name = _name(prompt)
+            if name not in self._prompt_ids:
+                self._prompt_ids[name] = self._tokens(prompt)
+            if isinstance(positive, str):
+                ids = self.processing_class(text=positive, add_special_tokens=False)["input_ids"]
+                positive = [*ids, self.processing_class.eos_token_id] if ids else ids
+            if positive:
+                self.positives[self._prompt_ids[name]] = tuple(positive)
+            else:
+                self.positives.pop(self._prompt_ids[name], None)
+
+    def _tokens(self, prompt: Any) -> Tokens:
+        """A prompt's ids as TRL makes them; `compute_loss` holds them against the batch's."""
+        if isinstance(prompt, str):
+            return tuple(self.processing_class(text=[prompt])["input_ids"][0])
+        rendered = self.processing_class.apply_chat_template(
+            conversation=[prompt],
+            tools=self.tools or None,
+            chat_template=self.chat_template,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            **self.chat_template_kwargs,
+        )
+        return tuple(rendered["input_ids"][0])
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """GRPO's loss of a micro-batch, and the term of the problems that fall to it."""
+        loss: Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        beta = self.beta_sft()
+        if beta == 0 or not self.model.training:
+            return loss
+        pairs = self._due(inputs)
+        weight = self.args.num_generations / (len(inputs["prompt_ids"]) * self.current_gradient_accumulation_steps)
+        if not self._scores(pairs):
+            self._pending.append({"step": self.state.global_step, "beta": beta})
+            return loss
+        log_probs, tokens = self._score(model, pairs or [_stand_in(inputs)])
+        used = log_probs / tokens if self.args.sft_normalization == "token" else log_probs
+        # A stand-in keeps the processes in step and weighs nothing.
+        term = -beta * weight * used.sum() * bool(pairs)
+        entry = {"step": self.state.global_step, "beta": beta, "loss": term.item()}
+        if pairs:
+            entry |= {"scored": len(pairs), "nll": -log_probs.sum().item(), "tokens": tokens.sum().item()}
+        self._pending.append(entry | self._grad_norms(model, loss, term))
+        return loss + term
+
+    def beta_sft(self) -> float:
+        """The term's weight at the current step."""
+        done = self.state.global_step / max(self.state.max_steps, 1)
+        shape = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
+        return self.args.beta_sft * max(shape[self.args.beta_sft_schedule], 0.0)
+
+    def _due(self, inputs: dict[str, Tensor]) -> list[tuple[Tokens, Tokens]]:
+        """Prompts whose term this micro-batch computes, with their positives.
+
+        The G samples of a group come shuffled over the micro-batches of a generation; one of them, chosen by seed,
+        step and prompt, brings the term along.
+        """
+        due = []
+        for ids, mask in zip(inputs["prompt_ids"], inputs["prompt_mask"], strict=True):
+            prompt = tuple(ids[mask.bool()].tolist())
+            count, step = self._seen.pop(prompt, (0, self.state.global_step))
+            chosen = random.Random(f"{self.args.seed}:{step}:{prompt}").randrange(self.args.num_generations)
+            if count == chosen and prompt in self.positives and prompt not in self._solved:
+                due.append((prompt, self.positives[prompt]))
+            if count + 1 < self.args.num_generations:
+                self._seen[prompt] = (count + 1, step)
+        return due
+
+    def _scores(self, pairs: list[Any]) -> bool:
+        """Whether this micro-batch has a second pass: on every process, if on any, for they must go in step."""
+        if self.accelerator.num_processes == 1:
+            return bool(pairs)
+        flag = torch.tensor(float(bool(pairs)), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum").item())
+
+    def _score(self, model: Any, pairs: Sequence[tuple[Tokens, Tokens]]) -> tuple[Tensor, Tensor]:
+        """log pi(positive | prompt) in nats per sequence, and the number of its tokens, each of shape (pairs,)."""
+        width = max(len(p) + len(c) for p, c in pairs)
+        ids = torch.zeros(len(pairs), width, dtype=torch.long)
+        labels = torch.full_like(ids, -100)
+        mask = torch.zeros_like(ids)
+        for i, (prompt, positive) in enumerate(pairs):
+            end = len(prompt) + len(positive)
+            ids[i, :end] = torch.tensor(prompt + positive)
+            labels[i, len(prompt) : end] = torch.tensor(positive)
+            mask[i, :end] = 1
+        device = self.accelerator.device
+        with self.accelerator.autocast():
+            outputs = model(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                labels=labels.to(device),
+                fused_lm_head=_AT_ONE,
+            )
+        return outputs.log_probs.sum(-1), (labels != -100).sum(-1).to(device)
+
+    def _grad_norms(self, model: Any, loss: Tensor, term: Tensor) -> dict[str, float]:
+        every = self.args.sft_grad_norm_steps
+        if not every or self.state.global_step % every:
+            return {}
+        weights = [p for p in model.parameters() if p.requires_grad]
+        norms = {}
+        for name, value in (("policy_grad_norm", loss), ("grad_norm", term)):
+            grads = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
+            norms[name] = float(torch.stack([g.norm() for g in grads if g is not None]).norm())
+        return norms
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As TRL's, with the term's metrics."""
+        if self._pending and self.model.training:
+            logs = {**logs, **self._drain()}
+        super().log(logs, start_time)
+
+    def _drain(self) -> dict[str, float]:
+        """Metrics of the micro-batches since the last log, over all processes."""
+        pending, self._pending = self._pending, []
+        steps = len({p["step"] for p in pending})
+        sums = torch.tensor(
+            [sum(p.get(name, 0.0) for p in pending) for name in ("loss", "scored", "nll", "tokens")],
+            dtype=torch.float64,
+            device=self.accelerator.device,
+        )
+        processes = self.accelerator.num_processes
+        loss, scored, nll, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
+        out = {
+            "exp_sft/loss": loss / steps / processes,
+            "exp_sft/scored": scored / steps,
+            "exp_sft/beta": pending[-1]["beta"],
+        }
+        if scored:
+            out |= {"exp_sft/nll": nll / scored, "exp_sft/nll_per_token": nll / tokens}
+        for name in ("grad_norm", "policy_grad_norm"):
+            if held := [p[name] for p in pending if name in p]:
+                out[f"exp_sft/{name}"] = sum(held) / len(held)
+        return out
+
+    def _watched(self, reward: Any, is_first: bool) -> Any:
+        """A reward function whose failure names its sample, and whose rewards say which groups have no need."""
+        if not hasattr(reward, "__name__") or inspect.iscoroutinefunction(reward):
+            return reward
+
+        @functools.wraps(reward)
+        def watched(prompts: list[Any], completions: list[Any], **kwargs: Any) -> list[float | None]:
+            try:
+                rewards: list[float | None] = reward(prompts=prompts, completions=completions, **kwargs)
+            except Exception as error:
+                raise RuntimeError(_which(reward, prompts, completions, kwargs, error)) from error
+            if is_first and self.args.sft_failed_groups_only and self.model.training:
+                known = [self._prompt_ids[_name(p)] for p in prompts]
+                self._solved -= set(known)
+                self._solved |= {ids for ids, r in zip(known, rewards, strict=True) if r is not None and r > 0}
+            return rewards
+
+        return watched
+
+
+def _name(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True)
+
+
+def _stand_in(inputs: dict[str, Tensor]) -> tuple[Tokens, Tokens]:
+    """Some prompt and token of the micro-batch, for a pass that weighs nothing."""
+    prompt = inputs["prompt_ids"][0][inputs["prompt_mask"][0].bool()]
+    return tuple(prompt.tolist()), (int(inputs["completion_ids"][0, 0]),)
+
+
+def _which(
+    reward: Callable[..., Any], prompts: list[Any], completions: list[Any], kwargs: dict[str, Any], error: Exception
+) -> str:
+    """The sample on which a reward function raises, found by asking for one at a time."""
+    for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        one = {k: [v[i]] if isinstance(v, list) and len(v) == len(prompts) else v for k, v in kwargs.items()}
+        try:
+            reward(prompts=[prompt], completions=[completion], **one)
+        except Exception as alone:
+            return (
+                f"reward function {reward.__name__} raised {type(alone).__name__}: {alone}\n"
+                f"prompt {_name(prompt)[-300:]!r}\ncompletion {_name(completion)[:300]!r}"
+            )
+    return f"reward function {reward.__name__} raised {type(error).__name__}: {error}, on no sample alone"
+
+
+def _add_head_at_one(model: Any, cast_to_fp32: bool) -> None:
+    """A second fused head, at temperature 1, beside TRL's, whose temperature is that of sampling."""
+    sampling = model.forward
+    add_fused_lm_head(model, temperature=1.0, cast_lm_head_to_fp32=cast_to_fp32)
+    at_one = model.forward
+
+    # With the signature of the class, which `generate` checks its arguments against.
+    @functools.wraps(type(model).forward)
+    def forward(_: Any, *args: Any, fused_lm_head: bool | str = False, **kwargs: Any) -> Any:
+        if fused_lm_head == _AT_ONE:
+            return at_one(*args, fused_lm_head=True, **kwargs)
+        return sampling(*args, fused_lm_head=fused_lm_head, **kwargs)
+
+    model.forward = types.MethodType(forward, model)

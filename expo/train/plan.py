@@ -1,0 +1,72 @@
+"""What a training will take, said before it begins: the resolved recipe, its steps, its memory."""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from expo.grading import checker_for
+from expo.policies.policy import PolicyError, where_is
+from expo.records import to_yaml
+from expo.train.exp_grpo import ExPGRPOConfig
+from expo.train.recipe import TrainRecipe, configuration
+from expo.train.run import needed, tasks
+
+_GIB = 2**30
+# Of a transformer layer's activations in bfloat16, in hidden sizes a token, when they are computed again for the
+# backward pass: attention and a gated feed-forward of about 3 hidden sizes, without the attention matrix.
+_HIDDEN_SIZES = 34
+
+
+def describe(recipe: TrainRecipe) -> str:
+    """The resolved recipe and what it takes, as text.
+
+    Raises:
+        DataError: if the task's data are not found.
+    """
+    args = configuration(recipe.grpo, "unused")
+    lines = [to_yaml(recipe.resolved()).rstrip(), ""]
+    with closing(checker_for(recipe.task)) as checker:
+        task, held_out = tasks(recipe, checker)
+    prompts = needed(len(task.problems), args)
+    generations = prompts // (args.generation_batch_size // args.num_generations)
+    steps = generations * args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps
+    batch = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+    lines += [
+        f"trained on    {len(task.problems)} problems ({len(task.skipped)} left out)",
+        f"evaluated on  {len(held_out.problems)} problems ({len(held_out.skipped)} left out)",
+        f"steps         {math.floor(steps)} of {batch} samples, {args.num_generations} a question, "
+        f"on {args.world_size} process{'es' * (args.world_size > 1)}",
+        *_memory(recipe, args),
+    ]
+    return "\n".join(lines)
+
+
+def _memory(recipe: TrainRecipe, args: ExPGRPOConfig) -> list[str]:
+    try:
+        config = AutoConfig.from_pretrained(where_is(recipe.policy), trust_remote_code=args.trust_remote_code)
+    except (PolicyError, OSError, ValueError) as error:
+        return [f"memory        not known: the policy's config.json cannot be read ({str(error).splitlines()[0]})"]
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code)
+    text = config.get_text_config()
+    weights = sum(p.numel() for p in model.parameters())
+    # float32 weights, gradients and AdamW's two moments; and the copy that bfloat16 computes with.
+    state = weights * (16 + 2 * args.bf16)
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    bytes_each = 2 if args.bf16 else 4
+    rows = args.per_device_train_batch_size
+    # Prompts are taken to be as long as an eighth of the completions.
+    tokens = int(args.max_completion_length * 1.125)
+    layers = 1 if args.gradient_checkpointing else text.num_hidden_layers
+    activations = rows * tokens * text.hidden_size * (_HIDDEN_SIZES * layers * bytes_each + 2 * text.num_hidden_layers)
+    cached = rows * args.steps_per_generation * tokens * text.num_hidden_layers * text.num_key_value_heads * head * 2
+    return [
+        f"memory        {weights / 1e6:,.0f}M weights: {state / _GIB:.1f} GiB with gradients and AdamW's moments "
+        "(over all processes, if they share them as ZeRO-3 does)",
+        f"              about {activations / _GIB:.1f} GiB of activations, and {cached * bytes_each / _GIB:.1f} GiB "
+        "of keys and values while sampling, on each process",
+    ]

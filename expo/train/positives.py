@@ -1,0 +1,149 @@
+"""The positives that a training learns beside the policy's own samples, made from some state of the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from expo.grading import Checker
+from expo.grading.answers import Grade, Status
+from expo.policies.policy import Policy
+from expo.policies.prompts import fill
+from expo.policies.sampling import Completion, sample
+from expo.positives import Positive, from_expert, from_sample, is_leak, longest, requests
+from expo.records import TABLES
+from expo.tasks.problem import Problem, Skip
+
+
+def as_prompt(policy: Policy, problem: Problem) -> Any:
+    """A problem's plain question as TRL takes prompts: a user's turn, or text where there is no chat template."""
+    text = fill(policy.prompts.question, question=problem.question)
+    return [{"role": "user", "content": text}] if policy.uses_chat_template else text
+
+
+def make(
+    policy: Policy,
+    checker: Checker,
+    problems: Sequence[Problem],
+    others: Sequence[Problem],
+    kind: str,
+    *,
+    tries: int,
+    temperature: float,
+    max_new_tokens: int,
+    seed: int,
+    step: int = 0,
+    rows: int = 64,
+    on_finished: Callable[[Completion], object] | None = None,
+) -> tuple[pd.DataFrame, list[Skip]]:
+    """One positive a problem, (c, a*) as `expo.positives` closes it: rows of `positives.parquet`, and what is missing.
+
+    Of `tries` samples the first that ended by itself is taken; of own CoTs the first whose answer was right. A text cut
+    by the token limit is none: closed with a*, it would teach to break off in mid-sentence.
+
+    Raises:
+        ContextError: for a problem that does not fit the policy's context.
+    """
+    if kind == "none":
+        return pd.DataFrame(columns=list(TABLES["positives"])), []
+    rooms = {p.id: longest(policy, p, max_new_tokens if kind != "expert" else 0) for p in problems}
+    fitting = [p for p in problems if rooms[p.id] <= policy.context]
+    skips = [
+        Skip(p.where or p.id, "question", f"{rooms[p.id]} tokens exceed the context of {policy.context}: no positive")
+        for p in problems
+        if rooms[p.id] > policy.context
+    ]
+    if kind == "expert":
+        chosen, missing = _experts(policy, checker, fitting)
+    else:
+        source = "own" if kind == "own_correct" else kind
+        wanted = [
+            (p, *asked)
+            for p in fitting
+            for asked in requests(policy, p, others, {source: tries}, max_new_tokens, seed, checker)
+        ]
+        done = sample(
+            policy,
+            [r for *_, r in wanted],
+            temperature=temperature,
+            seed=seed + step,
+            rows=rows,
+            on_finished=on_finished,
+        )
+        chosen, missing = _first_fit(policy, checker, kind, [(p, h) for p, _, h, _ in wanted], done)
+        missing += [
+            Skip(p.where or p.id, "answer", "no other answer to serve as a wrong one: no positive")
+            for p in fitting
+            if p.id not in {q.id for q, *_ in wanted}
+        ]
+    table = [_row(policy, checker, kind, step, p, g) for p, g in chosen]
+    return pd.DataFrame(table, columns=list(TABLES["positives"])), skips + missing
+
+
+def _experts(
+    policy: Policy, checker: Checker, problems: Sequence[Problem]
+) -> tuple[list[tuple[Positive, Grade | None]], list[Skip]]:
+    chosen: list[tuple[Positive, Grade | None]] = []
+    missing = []
+    for p in problems:
+        if p.expert_cot is None:
+            missing.append(Skip(p.where or p.id, "expert_cot", "none: no positive"))
+            continue
+        positive = from_expert(policy, p, checker)
+        tokens = len(positive.scored.prompt) + len(positive.scored.completion)
+        if tokens > policy.context:
+            why = f"{tokens} tokens exceed the context of {policy.context}: no positive"
+            missing.append(Skip(p.where or p.id, "expert_cot", why))
+        else:
+            chosen.append((positive, None))
+    return chosen, missing
+
+
+def _first_fit(
+    policy: Policy,
+    checker: Checker,
+    kind: str,
+    asked: Sequence[tuple[Problem, str]],
+    done: Sequence[Sequence[Completion]],
+) -> tuple[list[tuple[Positive, Grade | None]], list[Skip]]:
+    built = [
+        [from_sample(policy, p, kind, k, hint, c, checker) for k, c in enumerate(group)]
+        for (p, hint), group in zip(asked, done, strict=True)
+    ]
+    grades = iter(checker.grade([(p.problem, p.text) for group in built for p in group]))
+    chosen: list[tuple[Positive, Grade | None]] = []
+    missing = []
+    for group in built:
+        graded = [(p, next(grades)) for p in group]
+        fit = [
+            (p, g)
+            for p, g in graded
+            if p.sampled and not p.sampled.truncated and (kind != "own_correct" or g.status is Status.CORRECT)
+        ]
+        if fit:
+            chosen.append(fit[0])
+            continue
+        problem = group[0].problem
+        why = "was right" if kind == "own_correct" else "ended before the token limit"
+        missing.append(Skip(problem.where or problem.id, kind, f"none of {len(group)} samples {why}: no positive"))
+    return chosen, missing
+
+
+def _row(policy: Policy, checker: Checker, kind: str, step: int, p: Positive, grade: Grade | None) -> dict[str, object]:
+    steps = checker.steps(p.problem, p.cot_text)
+    return {
+        "step": step,
+        "problem": p.problem.id,
+        "level": p.problem.level,
+        "source": kind,
+        "hint": p.hint,
+        "text": policy.decode(p.scored.completion),
+        "ids": list(p.scored.completion),
+        "cot_tokens": p.scored.cot,
+        "status": grade.status.value if grade else "",
+        "leak": is_leak(p.text, on_chain=policy.is_toy) if p.sampled else False,
+        "steps": len(steps),
+        "steps_true": sum(true for _, true in steps),
+    }

@@ -1,0 +1,141 @@
+"""The recipe of a training: what is trained on what, beside every field of TRL's configuration."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from expo.measure.recipe import check_types, read_prompts
+from expo.policies.prompts import Prompts
+from expo.tasks import TASKS
+
+if TYPE_CHECKING:
+    from expo.train.exp_grpo import ExPGRPOConfig
+
+# What the added term makes likelier; none is plain GRPO.
+POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "none")
+# Fields of TRL's configuration that the run folder decides.
+_OURS = {"output_dir": "the run folder is given by --output", "resume_from_checkpoint": "a run goes on by itself"}
+
+
+@dataclass
+class TrainRecipe:
+    """Train a policy with GRPO on a task's questions, and on positives of one kind beside its own samples."""
+
+    task: str = field(default="stories", metadata={"help": "stories, gsm8k, math, jsonl, or chain (toy)"})
+    data: str | None = field(default=None, metadata={"help": "the file of a jsonl task"})
+    split: str = field(default="train", metadata={"help": "questions trained on; stories and jsonl have no splits"})
+    problems: int | None = field(default=None, metadata={"help": "how many of them, chosen by seed; default all"})
+    levels: list[int] | None = field(default=None, metadata={"help": "only these levels"})
+    policy: str = field(
+        default="smollm2-135m", metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"}
+    )
+    dtype: str = field(default="float32", metadata={"help": "of the weights; bf16: true computes in bfloat16"})
+    prompts: dict[str, str | bool] | str | None = field(
+        default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
+    )
+    positive: str = field(
+        default="explanation", metadata={"help": f"what the added term learns: {', '.join(POSITIVES)}"}
+    )
+    positive_tries: int = field(
+        default=1, metadata={"help": "samples a problem from which its positive is taken: the first that will do"}
+    )
+    refresh_steps: int = field(
+        default=0, metadata={"help": "sample positives anew every so many steps; 0: from the initial policy only"}
+    )
+    eval_data: str | None = field(default=None, metadata={"help": "of a jsonl task: the file evaluated on"})
+    eval_split: str = field(default="test", metadata={"help": "questions evaluated on"})
+    eval_problems: int | None = field(default=None, metadata={"help": "how many of them; default all"})
+    eval_levels: list[int] | None = field(default=None, metadata={"help": "only these levels"})
+    eval_samples: int = field(default=4, metadata={"help": "samples a problem, in training and at its end"})
+    eval_temperature: float = field(default=0.7, metadata={"help": "of these samples (the paper's: 0.7); 0 is greedy"})
+    probe_problems: int = field(default=16, metadata={"help": "training problems whose samples are scored as it runs"})
+    rows: int = field(default=64, metadata={"help": "samples decoded at a time, but for TRL's own"})
+    grpo: dict[str, Any] = field(default_factory=dict, metadata={"help": "fields of ExPGRPOConfig; flat in a recipe"})
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        self.eval_temperature = float(self.eval_temperature)
+        if self.task not in TASKS:
+            raise ValueError(f"task: no task {self.task!r}; the tasks are {', '.join(TASKS)}")
+        if self.positive not in POSITIVES:
+            raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
+        lowest = {"problems": 1, "positive_tries": 1, "refresh_steps": 0, "eval_problems": 1, "eval_samples": 1}
+        for name, low in {**lowest, "probe_problems": 0, "rows": 1, "eval_temperature": 0}.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < math.inf:
+                raise ValueError(f"{name} must be at least {low}, got {value}")
+        if self.refresh_steps and self.positive in ("expert", "none"):
+            raise ValueError(f"refresh_steps: positives of kind {self.positive} are not sampled")
+        if self.task in ("stories", "jsonl"):
+            self.split = "test"
+        self.resolved_prompts()
+
+    def resolved_prompts(self) -> Prompts:
+        """The task's prompts with the recipe's changes."""
+        return read_prompts(self.task, self.prompts)
+
+    @property
+    def seed(self) -> int:
+        """TRL's: of the choice and order of problems, and of samples."""
+        return int(self.grpo.get("seed", 42))
+
+    def resolved(self) -> dict[str, Any]:
+        """What `recipe.yaml` holds: every field of ours, and those of TRL's configuration that were given."""
+        ours = {k: v for k, v in asdict(self).items() if k != "grpo"}
+        return {**ours, "prompts": asdict(self.resolved_prompts()), **self.grpo}
+
+
+def read_recipe(values: dict[str, Any]) -> TrainRecipe:
+    """The recipe in a flat mapping of our fields and of TRL's configuration's.
+
+    Raises:
+        ValueError: for a field that neither has, with the nearest name there is; or a value that does not fit.
+    """
+    from expo.train.exp_grpo import ExPGRPOConfig
+
+    ours = {f.name for f in fields(TrainRecipe)} - {"grpo"}
+    trl = {f.name: f for f in fields(ExPGRPOConfig)}
+    for name in map(str, values):
+        if name in _OURS:
+            raise ValueError(f"{name}: {_OURS[name]}")
+        if name not in ours and name not in trl:
+            raise ValueError(unknown_field(name, [*ours, *trl]))
+    given = {k: _number(k, v, trl[k].default) for k, v in values.items() if k in trl}
+    configuration(given, "unused")
+    return TrainRecipe(**{k: v for k, v in values.items() if k in ours}, grpo=given)
+
+
+def unknown_field(name: str, known: Iterable[str]) -> str:
+    """That there is no such field, with the nearest name there is."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"no field {name!r}" + (f"; did you mean {near[0]}?" if near else "; `expo train --help` lists them")
+
+
+def _number(name: str, value: Any, default: Any) -> Any:
+    """YAML reads 3e-6 as text."""
+    if not isinstance(value, str) or not isinstance(default, float):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a number, got {value!r}") from None
+
+
+def configuration(given: dict[str, Any], output_dir: str, **more: Any) -> ExPGRPOConfig:
+    """TRL's configuration from the fields given, with what a recipe may leave open filled in for this machine.
+
+    Without a GPU it runs on the CPU in float32. Every step is logged, since a record keeps them all.
+    """
+    import torch
+
+    from expo.train.exp_grpo import ExPGRPOConfig
+
+    defaults = {"logging_steps": 1, "report_to": "none", "save_total_limit": 2}
+    if not torch.cuda.is_available():
+        defaults |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False}
+        more = {**more, "use_cpu": True, "bf16": False}
+    return ExPGRPOConfig(output_dir=output_dir, **{**defaults, **given, **more})

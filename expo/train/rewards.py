@@ -1,0 +1,54 @@
+"""The reward of a training: 1 for a right final answer, 0 for any other; every group is noted for the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from accelerate.utils import gather_object
+
+from expo.grading import Checker
+from expo.grading.answers import Status
+from expo.policies.policy import Policy
+from expo.tasks.problem import Problem
+
+
+class AnswerReward:
+    """A reward function as TRL calls it; needs the dataset's column `problem`.
+
+    `groups` holds what has been graded since it was last emptied, over all processes: the rows of `groups.parquet`.
+    """
+
+    __name__ = "answer"
+
+    def __init__(self, policy: Policy, checker: Checker, problems: Mapping[str, Problem], group: int) -> None:
+        self.policy = policy
+        self.checker = checker
+        self.problems = problems
+        self.group = group
+        self.groups: list[dict[str, Any]] = []
+
+    def __call__(
+        self, *, completion_ids: list[list[int]], problem: list[str], trainer_state: Any, **_: Any
+    ) -> list[float]:
+        """1.0 or 0.0 for each completion; those of a group stand together."""
+        asked = [self.problems[name] for name in problem]
+        texts = [self.policy.decode(ids) for ids in completion_ids]
+        grades = self.checker.grade(list(zip(asked, texts, strict=True)))
+        local = []
+        for at in range(0, len(asked), self.group):
+            ids, statuses = completion_ids[at : at + self.group], [g.status for g in grades[at : at + self.group]]
+            local.append(
+                {
+                    "step": trainer_state.global_step,
+                    "problem": asked[at].id,
+                    "level": asked[at].level,
+                    "n": len(ids),
+                    "correct": statuses.count(Status.CORRECT),
+                    "truncated": sum(self.policy.eos_ids.isdisjoint(i[-1:]) for i in ids),
+                    "unparsed": statuses.count(Status.UNPARSED),
+                    "tokens": sum(map(len, ids)),
+                }
+            )
+        self.groups += gather_object(local)
+        return [float(g.status is Status.CORRECT) for g in grades]

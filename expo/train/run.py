@@ -1,0 +1,186 @@
+"""`train`: a recipe in, a record and a trained policy out; goes on from its last whole checkpoint."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import PrinterCallback
+from transformers.integrations import is_deepspeed_zero3_enabled
+
+from expo.grading import Checker, TextChecker, checker_for
+from expo.measure.run import digest
+from expo.policies.policy import Policy, PolicyError, load_policy
+from expo.records import Run
+from expo.tasks import Task, load_task
+from expo.train.callbacks import BUFFERED, Recorder, last_checkpoint
+from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
+from expo.train.positives import as_prompt
+from expo.train.recipe import TrainRecipe, configuration
+from expo.train.rewards import AnswerReward
+from expo.train.watch import Watch, on_main
+
+# What `Policy.prompt_ids` tells a chat template, for TRL to tell it too.
+TEMPLATE = {"enable_thinking": False, "thinking": False, "date_string": "26 Jul 2024"}
+
+
+def train(
+    recipe: TrainRecipe,
+    folder: Path | str,
+    *,
+    progress: bool = True,
+    on_step: Callable[[], object] = lambda: None,
+) -> Run:
+    """Sample positives from the initial policy, train with `ExPGRPOTrainer`, evaluate; write the record.
+
+    A finished run is returned as it is; a stopped one goes on from its last whole checkpoint and holds the numbers of
+    one that was not stopped. Under `accelerate launch` every process calls this.
+
+    Raises:
+        DataError, PolicyError, RecordError: as their modules say.
+        ValueError: for a recipe that TRL refuses, or if no problem has a positive.
+    """
+    with closing(checker_for(recipe.task)) as checker:
+        task, held_out = tasks(recipe, checker)
+        run = Run(folder)
+        policy = None if run.has("evaluation") else load(recipe)
+        facts = _facts(recipe, task, held_out, policy)
+        with PartialState().main_process_first():
+            run = Run.start(folder, recipe.resolved(), **facts)
+        if policy is None:
+            return run
+        args = configuration(recipe.grpo, str(run.path("checkpoints")), **_fixed(recipe))
+        checkpoint = on_main(lambda: last_checkpoint(run))
+        begun = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+        watch = Watch(run, recipe, args, policy, checker, task, held_out, progress, on_step)
+        positives = watch.positives(0) if begun == 0 else watch.positives_in_force(begun)
+        if is_deepspeed_zero3_enabled():
+            # Loaded once more, now that each process is to hold its part of the weights alone.
+            watch.policy = load(recipe)
+        trainer = _trainer(watch, positives)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.save_model(str(run.path("model")))
+        if trainer.is_world_process_zero():
+            _merge(run)
+        trainer.accelerator.wait_for_everyone()
+        return run
+
+
+def tasks(recipe: TrainRecipe, checker: Checker) -> tuple[Task, Task]:
+    """The problems trained on, and those evaluated on: the same where the task has no splits."""
+    can_parse = checker.can_parse if isinstance(checker, TextChecker) else None
+
+    def some(data: str | None, split: str, problems: int | None, levels: list[int] | None) -> Task:
+        return load_task(
+            recipe.task,
+            data=data,
+            split=split,
+            problems=problems,
+            levels=levels,
+            seed=recipe.seed,
+            can_parse=can_parse,
+        )
+
+    return (
+        some(recipe.data, recipe.split, recipe.problems, recipe.levels),
+        some(recipe.eval_data or recipe.data, recipe.eval_split, recipe.eval_problems, recipe.eval_levels),
+    )
+
+
+def load(recipe: TrainRecipe) -> Policy:
+    """The policy to train, on this process's device.
+
+    Raises:
+        PolicyError: if it does not fit the task, or TRL would see other prompts than this toolkit.
+    """
+    policy = load_policy(
+        recipe.policy,
+        recipe.resolved_prompts(),
+        device="auto" if PartialState().num_processes == 1 else str(PartialState().device),
+        dtype=recipe.dtype,
+        trust_remote_code=recipe.grpo.get("trust_remote_code", False),
+    )
+    if policy.is_toy != (recipe.task == "chain"):
+        raise PolicyError(
+            f"policy {recipe.policy!r} and task {recipe.task!r} do not fit: tiny knows the words of chain only"
+        )
+    if policy.tokenizer.pad_token_id is None:
+        policy.tokenizer.pad_token = policy.tokenizer.eos_token
+    return policy
+
+
+def _facts(recipe: TrainRecipe, task: Task, held_out: Task, policy: Policy | None) -> dict[str, Any]:
+    return {
+        "seed": recipe.seed,
+        "task": task.source or task.name,
+        "toy": task.is_toy,
+        "problems": len(task.problems),
+        "eval_problems": len(held_out.problems),
+        "data_sha256": digest(task) + digest(held_out),
+        "weights": policy.source if policy else None,
+        "device": str(policy.device.type) if policy else None,
+        "processes": PartialState().num_processes if policy else None,
+    }
+
+
+def _fixed(recipe: TrainRecipe) -> dict[str, Any]:
+    """What this run decides of TRL's configuration, whatever the recipe says."""
+    return {
+        "shuffle_dataset": False,
+        "chat_template_kwargs": {**TEMPLATE, **(recipe.grpo.get("chat_template_kwargs") or {})},
+    }
+
+
+def _trainer(watch: Watch, positives: pd.DataFrame) -> ExPGRPOTrainer:
+    policy, args, task = watch.policy, watch.args, watch.task
+    if watch.recipe.positive == "none":
+        args.beta_sft = 0.0
+    prompts = dataset(policy, task, positives, args)
+    # All epochs are in the dataset: TRL's own shuffling begins anew when a run goes on, and would give another order.
+    args.num_train_epochs = 1
+    reward = AnswerReward(policy, watch.checker, {p.id: p for p in task.problems}, args.num_generations)
+    trainer = ExPGRPOTrainer(policy.model, [reward], args, prompts, processing_class=policy.tokenizer)
+    trainer.remove_callback(PrinterCallback)
+    watch.trainer = trainer
+    trainer.add_callback(Recorder(watch.run, reward, watch))
+    return trainer
+
+
+def dataset(policy: Policy, task: Task, positives: pd.DataFrame, args: ExPGRPOConfig) -> Dataset:
+    """Prompts with their positives in the order of training, each epoch shuffled by seed."""
+    ids = dict(zip(positives["problem"], positives["ids"], strict=True))
+    rows = []
+    for p in task.problems:
+        positive = [int(i) for i in ids[p.id]] if p.id in ids else None
+        rows.append({"prompt": as_prompt(policy, p), "problem": p.id, "positive": positive})
+    wanted = needed(len(rows), args)
+    order: list[int] = []
+    for epoch in range(-(-wanted // len(rows))):
+        indices = list(range(len(rows)))
+        random.Random(f"{args.seed}:{epoch}").shuffle(indices)
+        order += indices
+    return Dataset.from_list([rows[i] for i in order[:wanted]])
+
+
+def needed(problems: int, args: ExPGRPOConfig) -> int:
+    """Prompts that the training takes: those of its epochs, or of `max_steps`."""
+    if args.max_steps <= 0:
+        return int(problems * args.num_train_epochs)
+    per_generation = args.generation_batch_size // args.num_generations
+    steps = args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps
+    return per_generation * math.ceil(args.max_steps / steps)
+
+
+def _merge(run: Run) -> None:
+    """The parts of each table as one; the one that says the run is done comes last."""
+    for table in (*BUFFERED, "skips", "positives", "probes", "evaluation"):
+        parts = [run.read(table, name) for name in sorted(run.parts(table))]
+        if parts:
+            run.write(table, pd.concat(parts, ignore_index=True))

@@ -1,0 +1,180 @@
+"""Measuring the policy while it is trained: accuracy on held-out problems, scores of some it is trained on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
+from tqdm import tqdm
+from trl.models.utils import unwrap_model_for_generation
+
+from expo.evaluate import evaluate
+from expo.grading import Checker
+from expo.grading.answers import Grade
+from expo.measure.run import row
+from expo.policies.policy import Policy
+from expo.policies.prompts import fill
+from expo.policies.sampling import Request, sample
+from expo.policies.scoring import score
+from expo.positives import Positive, from_ids, from_sample
+from expo.records import TABLES, Run
+from expo.tasks import Task
+from expo.tasks.problem import Problem
+from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
+from expo.train.positives import as_prompt, make
+from expo.train.recipe import TrainRecipe
+
+
+@dataclass
+class Watch:
+    """What is done with the policy between its steps; each process takes its share of the problems.
+
+    Where several processes hold parts of the weights, each gathers them all for as long as it samples and scores.
+    """
+
+    run: Run
+    recipe: TrainRecipe
+    args: ExPGRPOConfig
+    policy: Policy
+    checker: Checker
+    task: Task
+    held_out: Task
+    progress: bool
+    on_step: Callable[[], object]
+    trainer: ExPGRPOTrainer | None = None
+
+    def measure(self, step: int) -> None:
+        """Write the step's parts of `probes` and `evaluation`, unless they are there."""
+        part = f"{step:06d}"
+        if on_main(lambda: part in self.run.parts("evaluation")):
+            return
+        with self._at_rest():
+            probes, evaluation = self._probes(step), self._evaluation(step)
+        self._write("probes", probes, part)
+        self._write("evaluation", evaluation, part)
+
+    def refresh(self, step: int) -> None:
+        """Positives from the policy as it is now, in place of those held."""
+        held = dict(zip(*(self.positives(step)[name] for name in ("problem", "ids")), strict=True))
+        assert self.trainer is not None
+        self.trainer.set_positives(
+            (as_prompt(self.policy, p) for p in self.task.problems),
+            ([int(i) for i in held[p.id]] if p.id in held else None for p in self.task.problems),
+        )
+
+    def positives(self, step: int) -> pd.DataFrame:
+        """The step's part of `positives`, made now unless it is there."""
+        part = f"{step:06d}"
+        if not on_main(lambda: part in self.run.parts("positives")):
+            problems = self._share(self.task.problems)
+            with (
+                self._at_rest(),
+                self._bar(f"positives, step {step}", len(problems) * self.recipe.positive_tries) as bar,
+            ):
+                frame, skips = make(
+                    self.policy,
+                    self.checker,
+                    problems,
+                    self.task.problems,
+                    self.recipe.positive,
+                    tries=self.recipe.positive_tries,
+                    temperature=self.args.temperature,
+                    max_new_tokens=self.args.max_completion_length,
+                    seed=self.args.seed,
+                    step=step,
+                    rows=self.recipe.rows,
+                    on_finished=lambda _: bar.update(),
+                )
+            self._write("skips", pd.DataFrame([vars(s) for s in skips], columns=list(TABLES["skips"])), part)
+            self._write("positives", frame, part)
+        return self.run.read("positives", part)
+
+    def positives_in_force(self, step: int) -> pd.DataFrame:
+        """Those that the step after `step` of a run that goes on begins with: of the last refresh before it."""
+        return self.run.read("positives", max(p for p in self.run.parts("positives") if int(p) < max(step, 1)))
+
+    @contextmanager
+    def _at_rest(self) -> Iterator[None]:
+        """The policy whole and in evaluation mode."""
+        if self.trainer is None:
+            yield
+            return
+        with unwrap_model_for_generation(self.trainer.model_wrapped, self.trainer.accelerator) as model:
+            was_training = model.training
+            self.policy.model = model.eval()
+            yield
+            model.train(was_training)
+
+    def _write(self, table: str, frame: pd.DataFrame, part: str) -> None:
+        rows = gather_object(frame.to_dict("records"))
+        if PartialState().is_main_process:
+            self.run.write(table, pd.DataFrame(rows, columns=list(TABLES[table])), part)
+        PartialState().wait_for_everyone()
+
+    def _bar(self, what: str, total: int) -> tqdm:
+        return tqdm(desc=what, total=total, unit="sample", disable=not self.progress, leave=False)
+
+    def _share(self, problems: Sequence[Problem]) -> Sequence[Problem]:
+        state = PartialState()
+        return problems[state.process_index :: state.num_processes]
+
+    def _evaluation(self, step: int) -> pd.DataFrame:
+        problems = self._share(self.held_out.problems)
+        with self._bar(f"evaluation, step {step}", len(problems) * self.recipe.eval_samples) as bar:
+            return evaluate(
+                self.policy,
+                self.checker,
+                problems,
+                samples=self.recipe.eval_samples,
+                temperature=self.recipe.eval_temperature,
+                max_new_tokens=self.args.max_completion_length,
+                seed=self.args.seed,
+                step=step,
+                rows=self.recipe.rows,
+                on_finished=lambda _: bar.update(),
+            )
+
+    def _probes(self, step: int) -> pd.DataFrame:
+        """An own sample of some training problems, and their positives, scored under the policy as it is now."""
+        count = min(len(self.task.problems), self.recipe.probe_problems)
+        probed = self._share(random.Random(f"probes:{self.args.seed}").sample(self.task.problems, count))
+        requests = [
+            Request(
+                f"{p.id}/probe",
+                self.policy.prompt_ids(fill(self.policy.prompts.question, question=p.question)),
+                1,
+                self.args.max_completion_length,
+            )
+            for p in probed
+        ]
+        done = sample(self.policy, requests, temperature=self.args.temperature, seed=self.args.seed + step)
+        own = [from_sample(self.policy, p, "own", 0, "", c, self.checker) for p, (c,) in zip(probed, done, strict=True)]
+        grades: list[Grade | None] = list(self.checker.grade([(p.problem, p.text) for p in own]))
+        learnt = self._learnt(probed, step)
+        scores = score(self.policy, [p.scored for p in own + learnt])
+        table = [
+            {"step": step, **row(self.policy, self.checker, p, g, s)}
+            for p, g, s in zip(own + learnt, grades + [None] * len(learnt), scores, strict=True)
+        ]
+        return pd.DataFrame(table, columns=list(TABLES["probes"]))
+
+    def _learnt(self, problems: Sequence[Problem], step: int) -> list[Positive]:
+        """The positives of the problems as they are at this step."""
+        held = self.positives_in_force(step).set_index("problem")
+        rows = [(p, held.loc[p.id].to_dict()) for p in problems if p.id in held.index]
+        return [
+            from_ids(self.policy, p, str(r["source"]), [int(i) for i in r["ids"]], int(r["cot_tokens"]))
+            for p, r in rows
+        ]
+
+
+def on_main(ask: Callable[[], Any]) -> Any:
+    """What the main process finds, told to all: the others may read the disk at another moment."""
+    answer = [ask() if PartialState().is_main_process else None]
+    return broadcast_object_list(answer)[0]

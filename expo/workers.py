@@ -1,0 +1,104 @@
+"""Work on a CPU by several processes of few threads each.
+
+A small model leaves the second thread of a process waiting: SmolLM2-135M is sampled and scored 1.2 times as fast by two
+processes of one thread as by one of two, at the same number of rows in all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from queue import Empty
+from typing import Any
+
+import torch
+from torch import multiprocessing
+
+# A job, what to call each time that a part of it is done, and the number of processes.
+Work = Callable[[Any, Callable[[], object], int], object]
+
+
+def spread(
+    work: Work,
+    jobs: Sequence[Any],
+    processes: int,
+    on_tick: Callable[[], object],
+    on_done: Callable[[Any], object] = lambda _: None,
+) -> None:
+    """Do all jobs in `processes` processes that share this one's threads; with one, here.
+
+    `work` and the jobs are pickled. What they give back is theirs to write.
+
+    Raises:
+        Exception: what a job raised, with its traceback as a note; the other jobs are stopped.
+        RuntimeError: if a process died, as where memory ran out.
+    """
+    if processes == 1:
+        for job in jobs:
+            work(job, on_tick, 1)
+            on_done(job)
+        return
+    context = multiprocessing.get_context("spawn")
+    todo, reports = context.SimpleQueue(), context.Queue()
+    threads = max(1, torch.get_num_threads() // processes)
+    workers = [
+        context.Process(target=_worker, args=(work, todo, reports, threads, processes), daemon=True)
+        for _ in range(min(processes, len(jobs)))
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+        for job in [*enumerate(jobs), *[None] * len(workers)]:
+            todo.put(job)
+        left = len(jobs)
+        while left:
+            report = _next(reports, workers)
+            if isinstance(report, Exception):
+                raise report
+            if report == "tick":
+                on_tick()
+            else:
+                left -= 1
+                on_done(jobs[report])
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+
+
+def _next(reports: Any, workers: list[Any]) -> Any:
+    while True:
+        # Asked before the queue: what a worker reported before it ended is in there.
+        ended = [w for w in workers if w.exitcode not in (None, 0)]
+        with suppress(Empty):
+            return reports.get(timeout=1.0)
+        if ended:
+            raise RuntimeError(
+                f"a working process ended with {ended[0].exitcode}, perhaps for want of memory; "
+                "give the same command with a lower --rows to go on, or OMP_NUM_THREADS=1 for a single process"
+            )
+
+
+def _worker(work: Work, todo: Any, reports: Any, threads: int, processes: int) -> None:
+    torch.set_num_threads(threads)
+    parent = os.getppid()
+
+    def tick() -> None:
+        if os.getppid() != parent:  # killed: nobody waits for what would be written from now on
+            sys.exit(1)
+        reports.put("tick")
+
+    while (taken := todo.get()) is not None:
+        index, job = taken
+        try:
+            work(job, tick, processes)
+        except KeyboardInterrupt:
+            return
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            reports.put(error)
+            return
+        reports.put(index)

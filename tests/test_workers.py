@@ -1,0 +1,56 @@
+"""Work spread over processes: every job once, what one raises is raised here, and a dead process is named."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from expo.workers import spread
+
+
+def write_it(job: tuple[Path, str], tick: Callable[[], object], processes: int) -> None:
+    folder, name = job
+    tick()
+    (folder / name).write_text(f"{os.getpid()} {torch.get_num_threads()} {processes}")
+
+
+def fail_at_b(job: tuple[Path, str], tick: Callable[[], object], processes: int) -> None:
+    if job[1] == "b":
+        raise LookupError("b is not to be had")
+
+
+def die_at_b(job: tuple[Path, str], tick: Callable[[], object], processes: int) -> None:
+    if job[1] == "b":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_each_job_is_done_once(tmp_path: Path, processes: int) -> None:
+    jobs, ticks, done = [(tmp_path, name) for name in "abcd"], [], []
+    spread(write_it, jobs, processes, lambda: ticks.append(1), done.append)
+    assert sorted(p.name for p in tmp_path.iterdir()) == list("abcd")
+    assert (len(ticks), sorted(done)) == (4, jobs)
+    pids = {p.read_text().split()[0] for p in tmp_path.iterdir()}
+    assert (str(os.getpid()) in pids) == (processes == 1)
+
+
+def test_processes_share_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    spread(write_it, [(tmp_path, "a"), (tmp_path, "b")], 3, lambda: None)
+    assert {p.read_text().split()[1] for p in tmp_path.iterdir()} == {"2"}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_a_job_raises_is_raised_here(tmp_path: Path, processes: int) -> None:
+    with pytest.raises(LookupError, match="b is not to be had"):
+        spread(fail_at_b, [(tmp_path, name) for name in "abc"], processes, lambda: None)
+
+
+def test_a_process_that_dies_is_named() -> None:
+    with pytest.raises(RuntimeError, match="ended with -9"):
+        spread(die_at_b, [(Path(), name) for name in "abc"], 2, lambda: None)
