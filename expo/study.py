@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ class Study:
 def load_study(name: str) -> Study:
     """A shipped study by name, or any by the path of its YAML file.
 
-    `defaults` holds fields for all runs, each entry of `runs` its own.
+    `defaults` holds fields for all runs, each entry of `runs` its own, and `job` (measure, evaluate, train). An entry
+    with `each: {field: [values]}` is a run for each combination of the values.
 
     Raises:
         StudyError: for an unknown study, or a field that it or its recipes do not have or cannot take.
@@ -72,10 +74,25 @@ def load_study(name: str) -> Study:
     return Study(
         name=path.stem,
         description=str(held.get("description", "")),
-        runs={str(run): _recipe(path, str(run), {**defaults, **_mapping(path, run, own)}) for run, own in runs.items()},
+        runs={
+            name: _recipe(path, name, values)
+            for run, own in runs.items()
+            for name, values in _each(path, str(run), {**defaults, **_mapping(path, run, own)}).items()
+        },
         notebooks=tuple(map(str, notebooks)),
         shown=path.parent == STUDIES and path.stem in SHOWN,
     )
+
+
+def _each(path: Path, run: str, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """An entry's runs: one, or one for each combination of the values in `each`, which its name then ends in."""
+    each = _mapping(path, f"run {run}: each", values.pop("each", None))
+    if not all(isinstance(held, list) and held for held in each.values()):
+        raise StudyError(f"{path}: run {run}: each: give a list of values for each field, got {each!r}")
+    return {
+        "-".join([run, *map(str, chosen)]): {**values, **dict(zip(each, chosen, strict=True))}
+        for chosen in product(*each.values())
+    }
 
 
 def _mapping(path: Path, what: object, held: object) -> dict[Any, Any]:

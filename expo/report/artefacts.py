@@ -6,24 +6,29 @@ names for every artefact its files and its runs by hash, so that anyone can tell
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
 from expo.records import RecordError, write_atomic
-from expo.report.runs import Record
+from expo.report.runs import sha256
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PROVENANCE = "provenance.json"
+
+
+class Shown(Protocol):
+    """A run that a picture shows."""
+
+    def origin(self) -> dict[str, Any]:
+        """What identifies it, without any path of this machine."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Artefact:
 def publish(
     out: Path | str,
     name: str,
-    records: Sequence[Record],
+    records: Sequence[Shown],
     numbers: pd.DataFrame,
     shown: dict[str, str | bytes],
     reading: str,
@@ -64,8 +69,8 @@ def publish(
     for suffix, content in contents.items():
         write_atomic(out / f"{name}{suffix}", content)
     ledger[name] = {
-        "files": {f"{name}{suffix}": _sha256(content) for suffix, content in contents.items()},
-        "runs": [origin(record) for record in records],
+        "files": {f"{name}{suffix}": sha256(content) for suffix, content in contents.items()},
+        "runs": [record.origin() for record in records],
     }
     text = json.dumps(dict(sorted(ledger.items())), indent=1, ensure_ascii=False)
     write_atomic(out / PROVENANCE, text + "\n")
@@ -90,43 +95,9 @@ def read_provenance(out: Path | str) -> dict[str, Any]:
     return held
 
 
-def origin(record: Record) -> dict[str, Any]:
-    """What identifies a run, without any path of this machine."""
-    environment, recipe = record.run.environment(), record.recipe
-    about = {
-        "run": where(record.run.folder),
-        "samples_sha256": _sha256(record.run.path("samples.parquet").read_bytes()),
-        "commit": environment.get("commit"),
-        "schema": environment.get("schema"),
-        "policy": record.policy,
-        "weights": environment.get("weights"),
-        "task": record.task,
-        "toy": record.is_toy,
-        "problems": record.problems,
-        "samples": recipe["samples"],
-        "temperature": record.temperature,
-        "seed": recipe["seed"],
-    }
-    if record.run.has("votes"):
-        about["votes_sha256"] = _sha256(record.run.path("votes.parquet").read_bytes())
-    return about
-
-
-def where(folder: Path) -> str:
-    """A run folder relative to the repository; outside of it, its study's and its own name."""
-    folder = folder.resolve()
-    if folder.is_relative_to(ROOT):
-        return folder.relative_to(ROOT).as_posix()
-    return "/".join(folder.parts[-2:])
-
-
 def png(figure: Figure) -> bytes:
     """A figure as PNG; the same figure gives the same bytes."""
     sink = io.BytesIO()
     # By default matplotlib's version is written into the file.
     figure.savefig(sink, format="png", metadata={"Software": None})
     return sink.getvalue()
-
-
-def _sha256(content: str | bytes) -> str:
-    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()

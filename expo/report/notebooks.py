@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expo.records import write_atomic
-from expo.report.artefacts import ROOT, Artefact
+from expo.report.artefacts import Artefact
+from expo.report.runs import ROOT
 
 if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager

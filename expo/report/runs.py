@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pandas as pd
 from expo.records import RecordError, Run
 from expo.report.words import plural
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 # The paper samples at this temperature (Appendix C.1).
 PAPER_TEMPERATURE = 0.9
 # Fields that leave means over problems where they are in expectation: of a sweep, one run may have more samples.
@@ -97,6 +99,22 @@ class Record:
         """n, k, seed and sampling temperature."""
         return f"{self.size}, T = {self.temperature:g}"
 
+    def origin(self) -> dict[str, Any]:
+        """What identifies the run, without any path of this machine."""
+        about = {
+            **origin_of(self.run, "samples"),
+            "policy": self.policy,
+            "task": self.task,
+            "toy": self.is_toy,
+            "problems": self.problems,
+            "samples": self.recipe["samples"],
+            "temperature": self.temperature,
+            "seed": self.recipe["seed"],
+        }
+        if self.run.has("votes"):
+            about["votes_sha256"] = sha256(self.run.path("votes.parquet").read_bytes())
+        return about
+
 
 @dataclass(frozen=True)
 class Group:
@@ -119,13 +137,38 @@ def find(folder: Path | str) -> tuple[list[Record], list[str]]:
         RecordError: if the folder holds no run at all.
     """
     folder = Path(folder)
-    places = [folder] if (folder / "recipe.yaml").exists() else sorted(folder.glob("*/"), key=_natural)
+    places = [folder] if (folder / "recipe.yaml").exists() else sorted(folder.glob("*/"), key=natural)
     runs = [Run(p) for p in places if (p / "recipe.yaml").exists()]
     if not runs:
         raise RecordError(f"{folder}: no run here; make one with `expo measure` or `expo reproduce`")
     measured = [run for run in runs if set(run.recipe()) >= _NEEDED]
     finished = [Record(run) for run in measured if run.has("samples")]
     return finished, [run.folder.name for run in measured if not run.has("samples")]
+
+
+def origin_of(run: Run, table: str) -> dict[str, Any]:
+    """What identifies any run: its place, the hash of the table that is shown, code and weights."""
+    environment = run.environment()
+    return {
+        "run": where(run.folder),
+        f"{table}_sha256": sha256(run.path(f"{table}.parquet").read_bytes()),
+        "commit": environment.get("commit"),
+        "schema": environment.get("schema"),
+        "weights": environment.get("weights"),
+    }
+
+
+def where(folder: Path) -> str:
+    """A run folder relative to the repository; outside of it, its study's and its own name."""
+    folder = folder.resolve()
+    if folder.is_relative_to(ROOT):
+        return folder.relative_to(ROOT).as_posix()
+    return "/".join(folder.parts[-2:])
+
+
+def sha256(content: str | bytes) -> str:
+    """Of a file's content."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
 def label(record: Record) -> str:
@@ -151,7 +194,7 @@ def group(records: Iterable[Record]) -> list[Group]:
     it, is shown by itself; the set as a whole is a sweep.
     """
     labels: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda r: _natural(Path(r.name))):
+    for record in sorted(records, key=lambda r: natural(Path(r.name))):
         labels.setdefault(label(record), []).append(record)
     return [_group(name, held) for name, held in sorted(labels.items())]
 
@@ -171,7 +214,8 @@ def _group(name: str, records: Sequence[Record]) -> Group:
     return Group(name, tuple(shown), tuple(sweeps))
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
+def natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts tiny-2 before tiny-10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 

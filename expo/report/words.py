@@ -16,6 +16,15 @@ NAMES = {
     "wrong_explanation": "explanation of a wrong answer",
     "nonsense": "nonsense prefix",
 }
+# Trainings by the kind of their positives, in the order of the paper's tables; the last three are controls.
+METHODS = {
+    "explanation": "ExP-GRPO",
+    "expert": "GRPO SFT-GT-CoT",
+    "none": "GRPO",
+    "own_correct": "GRPO + own correct CoT",
+    "wrong_explanation": "GRPO + explanation of a wrong answer",
+    "nonsense": "GRPO + nonsense prefix",
+}
 UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token"}
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?"}
 

@@ -68,6 +68,8 @@ def train(
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save_model(str(run.path("model")))
         if trainer.is_world_process_zero():
+            # A pickle of settings that recipe.yaml holds in the open.
+            run.path("model", "training_args.bin").unlink(missing_ok=True)
             _merge(run)
         trainer.accelerator.wait_for_everyone()
         return run

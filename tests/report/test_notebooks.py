@@ -7,8 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from expo.report.artefacts import PROVENANCE, ROOT
+from expo.report.artefacts import PROVENANCE
 from expo.report.notebooks import NotebookError, execute
+from expo.report.runs import ROOT
 
 from .conftest import Make
 

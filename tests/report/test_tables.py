@@ -9,8 +9,8 @@ import pytest
 
 from expo.measure.verdict import table1
 from expo.records import RecordError, Run
-from expo.report.artefacts import PROVENANCE, read_provenance, where
-from expo.report.runs import Record, group
+from expo.report.artefacts import PROVENANCE, read_provenance
+from expo.report.runs import Record, group, where
 from expo.report.tables import draw_table1, section_4_2
 
 from .conftest import Make

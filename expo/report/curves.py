@@ -1,0 +1,285 @@
+"""Figures 1, 4, 5 and 9 and Table 3 of the paper as measured here: what training with each positive does, by level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from expo.report import paper
+from expo.report.artefacts import Artefact, png, publish
+from expo.report.style import GREY, METHOD_COLOURS, Figure, look, sheet
+from expo.report.training import LEVELS, Evaluated, by_method, label, over_bases, spread
+from expo.report.words import METHODS, TOY, listed, number, share
+
+CURVE_COLUMNS = ["method", "step", "mean", "std", "lowest", "highest", "bases", "problems", "samples"]
+BAR_COLUMNS = ["panel", "method", "level", "kind", "mean", "low", "high", "lowest", "highest", "bases", "n"]
+TABLE3_COLUMNS = ["method", "k", "level", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
+NAMES = {**METHODS, "base": "base"}
+
+
+def draw_curves(name: str, runs: Sequence[Evaluated], levels: Sequence[int], heading: str, out: Path | str) -> Artefact:
+    """Write `<name>-<label>.png` and `.csv`: accuracy on these levels over steps, a line for each method.
+
+    The line is the mean over bases, the band one standard deviation over them (the paper's band is over seeds).
+    """
+    rows = []
+    for method, held in by_method(runs).items():
+        for step in sorted(held[0].evaluation["step"].unique()):
+            of_bases = spread(held, int(step), levels)
+            rows.append(
+                {
+                    "method": method,
+                    "step": int(step),
+                    "mean": float(np.mean(of_bases)),
+                    "std": float(np.std(of_bases, ddof=1)) if len(of_bases) > 1 else float("nan"),
+                    "lowest": min(of_bases),
+                    "highest": max(of_bases),
+                    "bases": len(of_bases),
+                    "problems": len(held[0].accuracies(int(step), levels)),
+                    "samples": int(held[0].evaluation["n"].iloc[0]),
+                }
+            )
+    numbers = pd.DataFrame(rows, columns=CURVE_COLUMNS)
+    toy = runs[0].is_toy
+    with look():
+        image = png(_curves(numbers, heading, _notes(runs, numbers), toy))
+    return publish(out, f"{name}-{label(runs)}", runs, numbers, {".png": image}, _read_curves(numbers, toy))
+
+
+def _curves(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
+    figure, ((axes,),) = sheet(1, 1, 3.2, heading, notes, toy)
+    for method, line in numbers.groupby("method", sort=False):
+        colour = METHOD_COLOURS[str(method)]
+        axes.plot(line["step"], line["mean"], color=colour, label=NAMES[str(method)], marker=".", markersize=4)
+        axes.fill_between(
+            line["step"], line["mean"] - line["std"], line["mean"] + line["std"], color=colour, alpha=0.15, linewidth=0
+        )
+    axes.set_xlabel("step")
+    axes.set_ylabel("accuracy")
+    axes.set_ylim(bottom=0)
+    axes.legend(ncols=3, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
+
+
+def _notes(runs: Sequence[Evaluated], numbers: pd.DataFrame) -> str:
+    recipe = runs[0].recipe
+    rates = sorted({run.rate for run in runs})
+    lines = [
+        f"Mean over {numbers['bases'].max()} bases; band: one standard deviation over them. "
+        f"n = {numbers['problems'].iloc[0]} test problems, k = {numbers['samples'].iloc[0]} samples each at "
+        f"T = {recipe['eval_temperature']:g}, seed {recipe.get('seed', 42)}.",
+        f"Trained on {runs[0].levels}, learning rate {listed([f'{r:g}' for r in rates])}, G = "
+        f"{recipe.get('num_generations', 8)}, weight of the added term {listed(_betas(runs))}.",
+    ]
+    return "\n".join([*lines, TOY] if runs[0].is_toy else lines)
+
+
+def _betas(runs: Sequence[Evaluated]) -> list[str]:
+    return [f"{beta:g}" for beta in sorted({run.beta for run in runs if run.beta})]
+
+
+def _read_curves(numbers: pd.DataFrame, toy: bool) -> str:
+    ends = numbers[numbers["step"] == numbers["step"].max()].set_index("method")
+    start = numbers[numbers["step"] == 0]["mean"].mean()
+    says = [
+        f"{NAMES[str(m)]} {number(row['mean'])} (bases {number(row['lowest'])} to {number(row['highest'])})"
+        for m, row in ends.iterrows()
+    ]
+    text = f"Accuracy before training {number(start)}; after step {numbers['step'].max()}: {listed(says)}."
+    if {"explanation", "none"} <= set(ends.index):
+        text += " " + _above(numbers)
+    return f"{text} Toy." if toy else text
+
+
+def _above(numbers: pd.DataFrame) -> str:
+    """Whether the bands of ExP-GRPO and GRPO are apart at the end."""
+    ends = numbers[numbers["step"] == numbers["step"].max()].set_index("method")
+    a, b = ends.loc["explanation"], ends.loc["none"]
+    if a["lowest"] > b["highest"]:
+        return "ExP-GRPO ends above GRPO on every base."
+    if a["highest"] < b["lowest"]:
+        return "ExP-GRPO ends below GRPO on every base."
+    return "ExP-GRPO and GRPO overlap between bases: no order is shown."
+
+
+def draw_table3(runs: Sequence[Evaluated], bases: Sequence[Evaluated], out: Path | str) -> Artefact:
+    """Write `table3-<label>.md` and `.csv`: pass@k by level in the paper's layout, the paper's numbers beneath."""
+    rows: list[dict[str, Any]] = []
+    for method, held in by_method(runs).items():
+        rows += [_cell(method, held, 4, level) for level in LEVELS]
+    for k in (64, 128):
+        able = [run for run in bases if int(run.evaluation["n"].min()) >= k]
+        if able:
+            rows += [_cell("base", able, k, level) for level in LEVELS]
+    numbers = pd.DataFrame(rows, columns=TABLE3_COLUMNS)
+    toy = runs[0].is_toy
+    title = f"# Table 3, measured: {label(runs)}{' (toy)' if toy else ''}"
+    text = "\n\n".join([title, *([f"**{TOY}**"] if toy else []), _LEGEND, _table3(numbers), _paper3(runs[0])]) + "\n"
+    reading = _read_table3(numbers)
+    return publish(out, f"table3-{label(runs)}", [*runs, *bases], numbers, {".md": text}, reading)
+
+
+_LEGEND = (
+    "pass@k by level of the test problems, unbiased from n samples a problem: the mean over bases, in brackets the "
+    "95 % bootstrap interval (problems resampled, each with its mean over bases), and the lowest and highest base."
+)
+
+
+def _cell(method: str, runs: Sequence[Evaluated], k: int, level: int) -> dict[str, Any]:
+    found, of_bases = over_bases(runs, levels=[level], k=k), spread(runs, levels=[level], k=k)
+    return {
+        "method": method,
+        "k": k,
+        "level": level,
+        "mean": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "lowest": min(of_bases),
+        "highest": max(of_bases),
+        "bases": len(of_bases),
+        "problems": found.n,
+        "n": int(runs[0].evaluation["n"].min()),
+    }
+
+
+def _table3(numbers: pd.DataFrame) -> str:
+    lines = [f"| | {' | '.join(f'level {level}' for level in LEVELS)} |", "| --- |" + " --- |" * len(LEVELS)]
+    for (method, k), row in numbers.groupby(["method", "k"], sort=False):
+        cells = [
+            f"{share(c['mean'])} [{share(c['low'])}, {share(c['high'])}], {share(c['lowest'])} to {share(c['highest'])}"
+            for _, c in row.iterrows()
+        ]
+        first = row.iloc[0]
+        head = f"{NAMES[str(method)]} pass@{k} (n = {first['n']}, {first['bases']} bases)"
+        lines.append(f"| {head} | {' | '.join(cells)} |")
+    counts = numbers.drop_duplicates("level").sort_values("level")["problems"]
+    lines.insert(2, f"| test problems | {' | '.join(map(str, counts))} |")
+    return "\n".join(lines)
+
+
+def _paper3(run: Evaluated) -> str:
+    about = "another model on another task; never to be compared with the toy's" if run.is_toy else "as printed"
+    lines = [
+        f"## The paper's Table 3 ({about}): Qwen2.5-3B-Instruct on MATH",
+        "",
+        f"| | {' | '.join(f'level {level}' for level in LEVELS)} |",
+        "| --- |" + " --- |" * len(LEVELS),
+        f"| test problems | {' | '.join(map(str, paper.TABLE3_PROBLEMS))} |",
+    ]
+    for (method, k), values in paper.TABLE3.items():
+        lines.append(f"| {NAMES[method]} pass@{k} | {' | '.join(f'{v} %' for v in values)} |")
+    return "\n".join(lines)
+
+
+def _read_table3(numbers: pd.DataFrame) -> str:
+    hardest = numbers[numbers["level"] == max(LEVELS)]
+    says = [
+        f"{NAMES[c['method']]} pass@{c['k']} {share(c['mean'])} [{share(c['low'])}, {share(c['high'])}]"
+        for _, c in hardest.iterrows()
+    ]
+    return f"At level {max(LEVELS)}: {listed(says)}."
+
+
+def draw_fig1(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
+    """Write `fig1-<label>.png` and `.csv`: accuracy by level, and the right and wrong samples of a group at levels 4, 5."""
+    rows = []
+    held = by_method(runs)
+    every = [run for some in held.values() for run in some]
+    firsts = list({run.base: run for run in every}.values())
+    for method, some, step in [("base", firsts, 0), *((m, r, None) for m, r in held.items())]:
+        for level in LEVELS:
+            found, of_bases = over_bases(some, step, [level]), spread(some, step, [level])
+            rows.append(
+                _bar("accuracy", method, level, "accuracy", found.mean, found.low, found.high, of_bases, found.n)
+            )
+    for method, some in held.items():
+        for level in (4, 5):
+            for kind, values in _per_group(some, level).items():
+                rows.append(_bar("samples", method, level, kind, float(np.mean(values)), *_nan2(), values, len(values)))
+    numbers = pd.DataFrame(rows, columns=BAR_COLUMNS)
+    toy = runs[0].is_toy
+    about = (
+        "Left: bars are means over bases at the last step, lines the lowest and highest base. Right: mean number of right\n"
+        "(filled) and wrong (pale) samples in a group of G while training, and the positive that a method adds (hatched)."
+    )
+    notes = "\n".join([about, *_notes(runs, _sizes(runs)).split("\n")])
+    with look():
+        image = png(_fig1(numbers, f"Accuracy and samples by level: {label(runs)}", notes, toy))
+    return publish(out, f"fig1-{label(runs)}", runs, numbers, {".png": image}, _read_fig1(numbers))
+
+
+def _nan2() -> tuple[float, float]:
+    return float("nan"), float("nan")
+
+
+def _sizes(runs: Sequence[Evaluated]) -> pd.DataFrame:
+    evaluation = runs[0].evaluation
+    bases = len({run.base for run in runs})
+    problems = evaluation["problem"].nunique()
+    return pd.DataFrame({"bases": [bases], "problems": [problems], "samples": [evaluation["n"].iloc[0]]})
+
+
+def _bar(
+    panel: str, method: str, level: int, kind: str, mean: float, low: float, high: float, bases: list[float], n: int
+) -> dict[str, Any]:
+    values = [panel, method, level, kind, mean, low, high, min(bases), max(bases), len(bases), n]
+    return dict(zip(BAR_COLUMNS, values, strict=True))
+
+
+def _per_group(runs: Sequence[Evaluated], level: int) -> dict[str, list[float]]:
+    """Right, wrong and added positives of a mean group of the level, one number a run."""
+    out: dict[str, list[float]] = {"right": [], "wrong": [], "added": []}
+    for run in runs:
+        groups = run.run.read("groups")
+        groups = groups[groups["level"] == level]
+        out["right"].append(float(groups["correct"].mean()))
+        out["wrong"].append(float((groups["n"] - groups["correct"]).mean()))
+        has = set(run.run.read("positives")["problem"]) if run.method != "none" else set()
+        out["added"].append(float(groups["problem"].isin(has).mean()))
+    return out
+
+
+def _fig1(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
+    figure, ((left, right),) = sheet(1, 2, 3.0, heading, notes, toy)
+    bars = numbers[numbers["panel"] == "accuracy"]
+    methods = list(dict.fromkeys(bars["method"]))
+    width = 0.8 / len(methods)
+    for i, method in enumerate(methods):
+        rows = bars[bars["method"] == method]
+        at = rows["level"] + (i - (len(methods) - 1) / 2) * width
+        left.bar(at, rows["mean"], width, color=METHOD_COLOURS[method], label=NAMES[method])
+        left.vlines(at, rows["lowest"], rows["highest"], color=GREY, linewidth=1)
+    left.set_xticks(LEVELS)
+    left.set_xlabel("level")
+    left.set_ylabel("accuracy")
+    left.legend(ncols=2, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
+    samples = numbers[numbers["panel"] == "samples"]
+    ticks = []
+    for j, level in enumerate((4, 5)):
+        for i, method in enumerate(m for m in methods if m != "base"):
+            at = j * (len(methods) + 0.5) + i
+            held = samples[(samples["level"] == level) & (samples["method"] == method)].set_index("kind")["mean"]
+            colour = METHOD_COLOURS[method]
+            right.bar(at, held["right"], 0.8, color=colour)
+            right.bar(at, held["added"], 0.8, bottom=held["right"], color="white", edgecolor=colour, hatch="////")
+            right.bar(at, -held["wrong"], 0.8, color=colour, alpha=0.25)
+            ticks.append((at, f"{NAMES[method].replace(' ', chr(10), 1)}\nlevel {level}"))
+    right.axhline(0, color=GREY, linewidth=0.8)
+    right.set_xticks([at for at, _ in ticks], [text for _, text in ticks], fontsize=7)
+    right.set_ylabel("samples in a group")
+    return figure
+
+
+def _read_fig1(numbers: pd.DataFrame) -> str:
+    bars = numbers[(numbers["panel"] == "accuracy") & (numbers["level"] == max(LEVELS))]
+    says = [
+        f"{NAMES[r['method']]} {number(r['mean'])} [{number(r['low'])}, {number(r['high'])}]"
+        for _, r in bars.iterrows()
+    ]
+    kinds = numbers[(numbers["panel"] == "samples") & (numbers["level"] == max(LEVELS)) & (numbers["kind"] == "right")]
+    right = [f"{NAMES[r['method']]} {number(r['mean'])}" for _, r in kinds.iterrows()]
+    return f"Accuracy at level {max(LEVELS)}: {listed(says)}. Right samples in a group there, while training: {listed(right)}."

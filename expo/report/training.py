@@ -1,0 +1,147 @@
+"""Trainings as a report sees them: which method, from which base, on which levels, and how accurate at each step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from expo.evaluate import pass_at_k
+from expo.measure.verdict import Interval, bootstrap
+from expo.records import RecordError, Run
+from expo.report.runs import natural, origin_of
+from expo.report.words import METHODS
+
+LEVELS = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A finished run that has an evaluation: of a policy alone, or of one while it is trained. Read once."""
+
+    run: Run
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """The run's resolved recipe."""
+        return self.run.recipe()
+
+    @cached_property
+    def evaluation(self) -> pd.DataFrame:
+        """How many of each problem's samples were right, by step."""
+        return self.run.read("evaluation")
+
+    @property
+    def name(self) -> str:
+        """Name of the run folder."""
+        return self.run.folder.resolve().name
+
+    @property
+    def base(self) -> str:
+        """The policy that was trained, or evaluated as it is; never a path of this machine."""
+        return Path(str(self.recipe["policy"])).name
+
+    @property
+    def is_toy(self) -> bool:
+        """Whether everything shown of this run must say that it is a toy."""
+        return bool(self.run.environment().get("toy", self.recipe["task"] == "chain"))
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the policy was trained."""
+        return "positive" in self.recipe
+
+    @property
+    def method(self) -> str:
+        """What it was trained with, as METHODS names it; "base" if with nothing."""
+        if not self.is_training:
+            return "base"
+        return "none" if self.recipe.get("beta_sft", 1.0) == 0 else str(self.recipe["positive"])
+
+    @property
+    def levels(self) -> str:
+        """The levels trained on, in words."""
+        held = self.recipe.get("levels")
+        if not held:
+            return "all levels"
+        return ("level " if len(held) == 1 else "levels ") + ", ".join(map(str, held))
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate."""
+        return float(self.recipe.get("learning_rate", 1e-6))
+
+    @property
+    def beta(self) -> float:
+        """The weight of the added term at the beginning."""
+        return 0.0 if self.method == "none" else float(self.recipe.get("beta_sft", 1.0))
+
+    @property
+    def last_step(self) -> int:
+        """The last step evaluated."""
+        return int(self.evaluation["step"].max())
+
+    def accuracies(self, step: int, levels: Iterable[int] = LEVELS, k: int = 1) -> pd.Series:
+        """pass@k of each problem of these levels at a step, indexed by problem."""
+        held = self.evaluation
+        held = held[(held["step"] == step) & held["level"].isin(list(levels))]
+        values = [pass_at_k(int(n), int(c), k) for n, c in zip(held["n"], held["correct"], strict=True)]
+        return pd.Series(values, index=held["problem"], dtype=float)
+
+    def origin(self) -> dict[str, Any]:
+        """What identifies the run, without any path of this machine."""
+        return {**origin_of(self.run, "evaluation"), "policy": self.base, "toy": self.is_toy}
+
+
+def find_evaluated(folder: Path | str) -> tuple[list[Evaluated], list[str]]:
+    """The finished trainings and evaluations of a study's folder, and the names of those cut short.
+
+    Raises:
+        RecordError: if the folder holds no run at all.
+    """
+    folder = Path(folder)
+    places = [folder] if (folder / "recipe.yaml").exists() else sorted(folder.glob("*/"), key=natural)
+    runs = [Run(p) for p in places if (p / "recipe.yaml").exists()]
+    if not runs:
+        raise RecordError(f"{folder}: no run here; make one with `expo train` or `expo reproduce`")
+    ours = [run for run in runs if "sources" not in run.recipe()]
+    return [Evaluated(r) for r in ours if r.has("evaluation")], [r.folder.name for r in ours if not r.has("evaluation")]
+
+
+def over_bases(
+    runs: Sequence[Evaluated], step: int | None = None, levels: Iterable[int] = LEVELS, k: int = 1
+) -> Interval:
+    """Mean pass@k over bases and problems, with a bootstrap interval over problems, the bases' mean of each.
+
+    The interval says nothing of other bases; `spread` does. `step` is the last one if None.
+    """
+    held = [run.accuracies(run.last_step if step is None else step, levels, k) for run in runs]
+    return bootstrap(pd.concat(held, axis=1).mean(axis=1).to_numpy())
+
+
+def spread(
+    runs: Sequence[Evaluated], step: int | None = None, levels: Iterable[int] = LEVELS, k: int = 1
+) -> list[float]:
+    """Mean pass@k of each base."""
+    return [float(run.accuracies(run.last_step if step is None else step, levels, k).mean()) for run in runs]
+
+
+def by_method(runs: Iterable[Evaluated]) -> dict[str, list[Evaluated]]:
+    """Runs of each method, in the order of METHODS."""
+    held: dict[str, list[Evaluated]] = {}
+    for run in runs:
+        held.setdefault(run.method, []).append(run)
+    return {method: held[method] for method in METHODS if method in held}
+
+
+def label(runs: Sequence[Evaluated]) -> str:
+    """What an artefact's name ends in: the policy, then the task if it is not the toy's."""
+    policy = runs[0].base.rpartition("/")[2]
+    if re.fullmatch(r"tiny(-\d+)?", policy):
+        return "tiny"
+    return re.sub(r"[^a-z0-9.]+", "-", f"{policy.removesuffix('.gguf')}-{runs[0].recipe['task']}".lower()).strip("-.")

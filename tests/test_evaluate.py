@@ -1,0 +1,110 @@
+"""Accuracy and pass@k by level: the estimator against its definition, counts against the samples, and going on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expo import evaluate as evaluate_module
+from expo.evaluate import by_level, evaluate, evaluate_run, pass_at_k
+from expo.grading import ChainChecker
+from expo.measure.recipe import EvaluateRecipe
+from expo.policies.policy import load_policy
+from expo.policies.prompts import CHAIN
+from expo.tasks import chain
+from expo.train.show import show
+from theory import passk
+
+RECIPE = EvaluateRecipe(task="chain", policy="tiny-0", problems=15, samples=3, max_new_tokens=100, chunk=6, seed=3)
+
+
+@given(st.data())
+def test_the_estimator_is_the_theory_s(data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, 300))
+    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    exact = passk.pass_at_k(n, c, k)
+    assert pass_at_k(n, c, k) == pytest.approx(float(exact), abs=1e-12)
+    # The plug-in estimate is another number, unless k is 1 or all samples are alike.
+    if k > 1 and 0 < c < n:
+        assert 1 - (1 - Fraction(c, n)) ** k != exact
+
+
+@pytest.mark.parametrize(
+    ("n", "c", "k", "message"), [(4, 1, 5, "needs at least 5"), (4, 1, 0, "at least 1"), (4, 5, 1, "from 0 to 4")]
+)
+def test_an_impossible_estimate_is_refused(n: int, c: int, k: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pass_at_k(n, c, k)
+
+
+def test_large_counts_do_not_overflow() -> None:
+    assert 0 < pass_at_k(100_000, 3, 50_000) < 1
+    assert math.isclose(pass_at_k(100_000, 3, 50_000), 0.875, rel_tol=1e-4)
+
+
+def test_levels_are_means_over_their_problems() -> None:
+    frame = pd.DataFrame({"level": [1, 1, 5], "n": [4, 4, 4], "correct": [4, 2, 0]})
+    found = by_level(frame)
+    assert {level: i.mean for level, i in found.items()} == {None: 0.5, 1: 0.75, 5: 0.0}
+    assert found[1].n == 2
+    assert by_level(frame, 2)[1].mean == pytest.approx((1 + 1 - 1 / 6) / 2)
+
+
+def test_counts_are_those_of_the_samples() -> None:
+    policy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
+    problems = chain.load("test", 10).problems
+    frame = evaluate(policy, checker, problems, samples=4, temperature=0.7, max_new_tokens=100, seed=0)
+    assert (frame["n"] == 4).all()
+    assert frame.loc[frame["level"] == 1, "correct"].mean() > 3
+    assert frame.loc[frame["level"] == 5, "correct"].mean() < 1
+    assert (frame["steps_true"] <= frame["steps"]).all()
+    # Cut short, nothing is right, and it is said why.
+    cut = evaluate(policy, checker, problems, samples=4, temperature=0.7, max_new_tokens=5, seed=0)
+    assert cut[["correct", "truncated", "unparsed"]].sum().tolist() == [0, 40, 40]
+    # A problem's samples do not depend on its company.
+    alone = evaluate(policy, checker, problems[3:4], samples=4, temperature=0.7, max_new_tokens=100, seed=0)
+    pd.testing.assert_frame_equal(alone, frame.iloc[3:4].reset_index(drop=True))
+
+
+def test_a_stopped_evaluation_goes_on_to_the_same_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluate_run(RECIPE, tmp_path / "whole", progress=False)
+    usual, calls = evaluate_module.evaluate, []
+
+    def stopping(*args: object, **kwargs: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return usual(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate_module, "evaluate", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_run(RECIPE, tmp_path / "stopped", progress=False)
+    again = evaluate_run(RECIPE, tmp_path / "stopped", progress=False)
+    pd.testing.assert_frame_equal(whole.read("evaluation"), again.read("evaluation"))
+    other = evaluate_run(replace(RECIPE, seed=4), tmp_path / "other", progress=False)
+    assert not np.array_equal(whole.read("evaluation")["problem"], other.read("evaluation")["problem"])
+    text = show(whole)
+    assert "toy" in text
+    assert "pass@3" in text
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"samples": 0}, "samples must be at least 1"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"task": "chian"}, "no task 'chian'"),
+    ],
+)
+def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EvaluateRecipe(**more)  # type: ignore[arg-type]

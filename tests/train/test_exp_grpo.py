@@ -1,0 +1,311 @@
+"""The added term: its value, its gradient, and nothing else changed; on the toy, through TRL."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from trl import GRPOTrainer
+from trl.trainer import add_fused_lm_head
+
+from expo.grading import ChainChecker
+from expo.policies.policy import Policy, load_policy
+from expo.policies.prompts import CHAIN
+from expo.policies.scoring import Sample, score
+from expo.positives import from_expert
+from expo.tasks import chain
+from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
+from expo.train.positives import as_prompt
+from tests.conftest import build
+
+G, PROBLEMS = 4, 8
+
+
+@pytest.fixture
+def toy() -> Policy:
+    return load_policy("tiny-0", CHAIN)
+
+
+def rows_of(policy: Policy, kept: int = PROBLEMS) -> Dataset:
+    """Problems with their expert CoTs as positives, but for those past the first `kept`."""
+    problems = chain.load("train", PROBLEMS, levels=[2, 3]).problems
+    ids = [list(from_expert(policy, p, ChainChecker()).scored.completion) for p in problems]
+    return Dataset.from_list(
+        [
+            {"prompt": as_prompt(policy, p), "problem": p.id, "positive": i if n < kept else None}
+            for n, (p, i) in enumerate(zip(problems, ids, strict=True))
+        ]
+    )
+
+
+def config(folder: Path, **more: Any) -> ExPGRPOConfig:
+    usual = {
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "gradient_checkpointing": False,
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "max_steps": 1,
+        "per_device_train_batch_size": PROBLEMS * G,
+        "num_generations": G,
+        "max_completion_length": 24,
+        "temperature": 0.7,
+        "loss_type": "grpo",
+        "shuffle_dataset": False,
+        "dataloader_pin_memory": False,
+        "optim": "sgd",
+        "learning_rate": 0.5,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 0.0,
+        "seed": 0,
+    }
+    return ExPGRPOConfig(output_dir=str(folder), **{**usual, **more})
+
+
+def nothing(completions: list[str], **_: Any) -> list[float]:
+    """No reward: GRPO's own gradient is zero."""
+    return [0.0] * len(completions)
+
+
+def length(completions: list[str], **_: Any) -> list[float]:
+    """A reward that differs within groups."""
+    return [float(len(c) % 7) for c in completions]
+
+
+def trained(policy: Policy, args: ExPGRPOConfig, rows: Dataset, reward: Callable[..., list[float]] = nothing) -> Any:
+    trainer = ExPGRPOTrainer(policy.model, [reward], args, rows, processing_class=policy.tokenizer)
+    trainer.train()
+    return trainer
+
+
+def logged(trainer: Any, name: str) -> list[float]:
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+def weights(policy: Policy) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in policy.model.parameters()])
+
+
+def mean_log_prob(policy: Policy, rows: Dataset, normalization: str = "sequence") -> torch.Tensor:
+    """Mean over all problems of log pi(positive | prompt), the slow way; without a positive it is 0."""
+    total = torch.zeros(())
+    for row in rows:
+        if row["positive"]:
+            prompt = policy.encode(row["prompt"])
+            ids = torch.tensor([prompt + row["positive"]])
+            log_probs = policy.model(ids).logits[0].log_softmax(-1)[len(prompt) - 1 : -1]
+            one = log_probs.gather(-1, torch.tensor(row["positive"])[:, None]).sum()
+            total = total + (one / len(row["positive"]) if normalization == "token" else one)
+    return total / len(rows)
+
+
+def expected_step(policy: Policy, rows: Dataset, rate: float, normalization: str = "sequence") -> torch.Tensor:
+    grads = torch.autograd.grad(mean_log_prob(policy, rows, normalization), list(policy.model.parameters()))
+    return rate * torch.cat([g.flatten() for g in grads])
+
+
+def test_without_the_term_it_is_grpo_to_the_last_bit(tmp_path: Path) -> None:
+    ends = []
+    for cls, beta in ((GRPOTrainer, 0.0), (ExPGRPOTrainer, 0.0), (ExPGRPOTrainer, 1.0)):
+        policy = load_policy("tiny-0", CHAIN)
+        args = config(tmp_path, beta_sft=beta, max_steps=2, learning_rate=1e-2, max_grad_norm=1.0)
+        trainer = cls(policy.model, [length], args, rows_of(policy), processing_class=policy.tokenizer)
+        trainer.train()
+        ends.append(weights(policy))
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
+
+
+@pytest.mark.parametrize("normalization", ["sequence", "token"])
+@pytest.mark.parametrize(("batch", "accumulated"), [(32, 1), (16, 2), (8, 4), (4, 8)])
+def test_one_step_follows_the_gradient_of_the_mean_log_probability(
+    toy: Policy, tmp_path: Path, normalization: str, batch: int, accumulated: int
+) -> None:
+    rows = rows_of(toy, kept=6)
+    rate = 1e-3 if normalization == "sequence" else 0.05
+    wanted = expected_step(toy, rows, rate, normalization)
+    before = weights(toy)
+    args = config(
+        tmp_path,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=accumulated,
+        sft_normalization=normalization,
+        learning_rate=rate,
+    )
+    trainer = trained(toy, args, rows)
+    step = weights(toy) - before
+    torch.testing.assert_close(step, wanted, atol=2e-6, rtol=1e-3)
+    assert logged(trainer, "exp_sft/scored") == [6.0]
+    # A term at the temperature of sampling, or one counted for each sample of a group, would be far off.
+    assert not torch.allclose(step, wanted * G, atol=2e-6, rtol=1e-2)
+
+
+def test_the_logged_nll_is_that_of_scoring_at_temperature_one(toy: Policy, tmp_path: Path) -> None:
+    rows = rows_of(toy)
+    samples = [Sample(r["problem"], tuple(toy.encode(r["prompt"])), tuple(r["positive"]), 0, (), (1,)) for r in rows]
+    scores = score(toy, samples)
+    trainer = trained(toy, config(tmp_path, learning_rate=0.0), rows)
+    nll = sum(s.nll_sum for s in scores) / len(scores)
+    assert logged(trainer, "exp_sft/nll") == pytest.approx([nll], rel=1e-5)
+    assert logged(trainer, "exp_sft/loss") == pytest.approx([nll], rel=1e-5)
+    tokens = sum(len(s.completion) for s in samples)
+    assert logged(trainer, "exp_sft/nll_per_token") == pytest.approx([nll * len(scores) / tokens], rel=1e-5)
+    assert logged(trainer, "loss") == pytest.approx([nll], rel=1e-5)
+
+
+def test_a_batch_without_positives_adds_exactly_nothing(toy: Policy, tmp_path: Path) -> None:
+    # One problem a step; only the first has a positive.
+    args = config(tmp_path, per_device_train_batch_size=G, max_steps=3, learning_rate=0.0)
+    trainer = trained(toy, args, rows_of(toy, kept=1))
+    assert logged(trainer, "exp_sft/scored") == [1.0, 0.0, 0.0]
+    assert logged(trainer, "loss")[1:] == [0.0, 0.0]
+    assert len(logged(trainer, "exp_sft/nll")) == 1
+
+
+def test_each_problem_counts_once_when_a_generation_serves_many_steps(toy: Policy, tmp_path: Path) -> None:
+    args = config(
+        tmp_path,
+        per_device_train_batch_size=8,
+        steps_per_generation=4,
+        num_iterations=2,
+        max_steps=8,
+        learning_rate=0.0,
+    )
+    scored = logged(trained(toy, args, rows_of(toy)), "exp_sft/scored")
+    assert [sum(scored[:4]), sum(scored[4:])] == [PROBLEMS, PROBLEMS]
+    assert max(scored[:4]) < PROBLEMS
+
+
+def test_only_failed_groups_where_asked(toy: Policy, tmp_path: Path) -> None:
+    rows = rows_of(toy)
+    solved = set(rows["problem"][:3])
+
+    def some(completions: list[str], problem: list[str], **_: Any) -> list[float]:
+        return [float(p in solved) for p in problem]
+
+    args = config(tmp_path, sft_failed_groups_only=True, learning_rate=0.0)
+    assert logged(trained(toy, args, rows, some), "exp_sft/scored") == [PROBLEMS - 3.0]
+
+
+def test_the_weight_is_annealed(toy: Policy, tmp_path: Path) -> None:
+    betas = {}
+    for shape in ("constant", "linear", "cosine"):
+        args = config(tmp_path, per_device_train_batch_size=G, max_steps=4, beta_sft=2.0, beta_sft_schedule=shape)
+        args.learning_rate = 0.0
+        betas[shape] = logged(trained(toy, args, rows_of(toy)), "exp_sft/beta")
+    assert betas["constant"] == [2.0] * 4
+    assert betas["linear"] == pytest.approx([2.0, 1.5, 1.0, 0.5])
+    assert betas["cosine"] == pytest.approx([2.0, 1 + 2**-0.5, 1.0, 1 - 2**-0.5])
+
+
+def test_gradient_norms_are_logged_on_request(toy: Policy, tmp_path: Path) -> None:
+    rows = rows_of(toy)
+    norm = float(expected_step(toy, rows, 1.0).norm())
+    args = config(tmp_path, max_steps=3, learning_rate=0.0, sft_grad_norm_steps=2)
+    trainer = trained(toy, args, rows, length)
+    assert logged(trainer, "exp_sft/grad_norm") == pytest.approx([norm, norm], rel=1e-4)
+    assert all(0 < x < norm for x in logged(trainer, "exp_sft/policy_grad_norm"))
+
+
+def test_a_chat_policy_and_positives_as_text(tmp_path: Path) -> None:
+    policy = build(dtype=torch.float32)
+    rows = Dataset.from_list(
+        [
+            {"prompt": [{"role": "user", "content": f"What is {i} + {i}?"}], "positive": f"It is {2 * i}."}
+            for i in range(PROBLEMS)
+        ]
+    )
+    trainer = trained(policy, config(tmp_path, learning_rate=0.0), rows)
+    prompt = tuple(policy.prompt_ids("What is 3 + 3?"))
+    assert trainer.positives[prompt] == (*policy.encode("It is 6."), policy.tokenizer.eos_token_id)
+    assert logged(trainer, "exp_sft/scored") == [PROBLEMS]
+
+
+def test_positives_can_be_replaced(toy: Policy, tmp_path: Path) -> None:
+    rows = rows_of(toy)
+    trainer = ExPGRPOTrainer(toy.model, [nothing], config(tmp_path), rows, processing_class=toy.tokenizer)
+    trainer.set_positives(rows["prompt"][:2], [[5, 6], None])
+    held = [trainer.positives.get(tuple(toy.encode(p))) for p in rows["prompt"]]
+    assert held[0] == (5, 6)
+    assert held[1] is None
+    assert held[2] == tuple(rows["positive"][2])
+
+
+def test_a_reward_that_raises_names_its_sample(toy: Policy, tmp_path: Path) -> None:
+    rows = rows_of(toy)
+    broken = rows["problem"][2]
+
+    def fails(completions: list[str], problem: list[str], **_: Any) -> list[float]:
+        if broken in problem:
+            raise ZeroDivisionError("no such thing")
+        return [0.0] * len(completions)
+
+    with pytest.raises(RuntimeError, match="reward function fails raised ZeroDivisionError: no such thing") as caught:
+        trained(toy, config(tmp_path), rows, fails)
+    assert rows["prompt"][2][-60:] in str(caught.value)
+    assert rows["prompt"][3][-60:] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"beta_sft": -1.0}, "beta_sft must be at least 0 and finite, got -1.0"),
+        ({"beta_sft": float("nan")}, "beta_sft must be at least 0 and finite"),
+        ({"beta_sft_schedule": "step"}, "beta_sft_schedule must be constant, linear, cosine; got 'step'"),
+        ({"sft_normalization": "sum"}, "sft_normalization must be sequence, token; got 'sum'"),
+        ({"sft_grad_norm_steps": -1}, "sft_grad_norm_steps must be at least 0"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, more: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config(tmp_path, **more)
+
+
+def test_no_positive_at_all_stops_clearly(toy: Policy, tmp_path: Path) -> None:
+    rows = rows_of(toy)
+    for dataset, message in (
+        (rows.remove_columns("positive"), "train_dataset needs a column `positive`"),
+        (rows_of(toy, kept=0), "none of the 8 prompts has a positive"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ExPGRPOTrainer(toy.model, [nothing], config(tmp_path), dataset, processing_class=toy.tokenizer)
+        args = config(tmp_path, beta_sft=0.0)
+        ExPGRPOTrainer(load_policy("tiny-0", CHAIN).model, [nothing], args, dataset, processing_class=toy.tokenizer)
+
+
+def test_what_is_relied_on_in_trl(toy: Policy, tmp_path: Path) -> None:
+    """The public points that this trainer hangs on; a new TRL that moves one fails here first."""
+    assert list(inspect.signature(GRPOTrainer.compute_loss).parameters) == [
+        "self",
+        "model",
+        "inputs",
+        "return_outputs",
+        "num_items_in_batch",
+    ]
+    assert list(inspect.signature(GRPOTrainer.log).parameters)[:2] == ["self", "logs"]
+    assert {"temperature", "cast_lm_head_to_fp32"} <= set(inspect.signature(add_fused_lm_head).parameters)
+    seen: list[dict[str, Any]] = []
+
+    class Seeing(ExPGRPOTrainer):
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            seen.append({**inputs, "accumulated": self.current_gradient_accumulation_steps})
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    args = config(tmp_path, per_device_train_batch_size=8, gradient_accumulation_steps=4)
+    rows = rows_of(toy)
+    Seeing(toy.model, [nothing], args, rows, processing_class=toy.tokenizer).train()
+    assert [s["accumulated"] for s in seen] == [4] * 4
+    prompts = [
+        tuple(ids[mask.bool()].tolist())
+        for s in seen
+        for ids, mask in zip(s["prompt_ids"], s["prompt_mask"], strict=True)
+    ]
+    # Each micro-batch holds whole rows, and a generation each prompt G times.
+    assert {p: prompts.count(p) for p in prompts} == {tuple(toy.encode(p)): G for p in rows["prompt"]}

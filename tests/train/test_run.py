@@ -1,0 +1,229 @@
+"""A training end to end: its record, and that a run which was stopped anywhere ends as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+
+from expo.records import TABLES, RecordError, Run
+from expo.train import run as run_module
+from expo.train.callbacks import last_checkpoint
+from expo.train.recipe import TrainRecipe, read_recipe
+from expo.train.run import train
+from expo.train.show import show
+
+VALUES = {
+    "task": "chain",
+    "policy": "tiny-0",
+    "levels": [2, 3],
+    "problems": 24,
+    "eval_problems": 10,
+    "eval_samples": 2,
+    "probe_problems": 3,
+    "refresh_steps": 4,
+    "max_steps": 6,
+    "save_steps": 2,
+    "eval_steps": 3,
+    "per_device_train_batch_size": 16,
+    "gradient_accumulation_steps": 2,
+    "num_generations": 4,
+    "max_completion_length": 60,
+    "learning_rate": 3e-4,
+    "gradient_checkpointing": False,
+    "seed": 1,
+}
+EXACT = sorted(set(TABLES) & {"metrics", "groups", "positives", "probes", "evaluation", "skips"})
+
+
+@pytest.fixture
+def recipe() -> TrainRecipe:
+    return read_recipe(dict(VALUES))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(read_recipe(dict(VALUES)), tmp_path_factory.mktemp("whole") / "run", progress=False)
+
+
+def same(a: Run, b: Run) -> None:
+    """Bit for bit: weights and every table but that of times."""
+    one, two = (load_file(r.path("model", "model.safetensors")) for r in (a, b))
+    assert one.keys() == two.keys()
+    assert all(one[name].equal(two[name]) for name in one)
+    for table in EXACT:
+        pd.testing.assert_frame_equal(a.read(table), b.read(table), check_exact=True)
+
+
+def test_the_record_holds_what_was_done(whole: Run) -> None:
+    groups, positives = whole.read("groups"), whole.read("positives")
+    assert groups.groupby("step").size().to_dict() == dict.fromkeys(range(6), 8)
+    assert set(groups["n"]) == {4}
+    assert set(groups["level"]) == {2, 3}
+    assert sorted(positives["step"].unique()) == [0, 4]
+    assert positives[positives["step"] == 0]["text"].str.contains("<ans>").all()
+    evaluation = whole.read("evaluation")
+    assert evaluation.groupby("step")["problem"].nunique().to_dict() == {0: 10, 3: 10, 6: 10}
+    assert (evaluation["correct"] <= evaluation["n"]).all()
+    probes = whole.read("probes")
+    assert set(probes["source"]) == {"own", "explanation"}
+    assert probes.groupby("step")["problem"].nunique().to_dict() == {0: 3, 3: 3, 6: 3}
+    metrics = whole.read("metrics")
+    assert metrics[metrics["name"] == "exp_sft/loss"]["step"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert {"reward", "frac_reward_zero_std", "exp_sft/nll_per_token", "loss", "grad_norm"} <= set(metrics["name"])
+    assert not metrics["name"].str.contains("time|runtime").any()
+    assert whole.read("timing")["name"].eq("step_time").sum() == 6
+    assert "accuracy" in show(whole)
+    assert {p.name for p in whole.path("model").iterdir()} >= {"model.safetensors", "tokenizer.json", "config.json"}
+    assert not list(whole.path("model").glob("*.bin"))
+
+
+def test_a_finished_run_is_not_run_again(recipe: TrainRecipe, whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "load", lambda recipe: pytest.fail("loaded again"))
+    assert train(recipe, whole.folder, progress=False).has("evaluation")
+
+
+def test_another_recipe_is_refused_with_the_differences(recipe: TrainRecipe, whole: Run) -> None:
+    other = replace(recipe, positive="expert", refresh_steps=0, grpo={**recipe.grpo, "learning_rate": 1e-4})
+    with pytest.raises(RecordError, match=r"learning_rate: 0.0003 -> 0.0001; positive: 'explanation' -> 'expert'"):
+        train(other, whole.folder, progress=False)
+
+
+@pytest.mark.parametrize(
+    "stopped_at", ["first positives", "step 1", "step 3", "evaluation 3", "refresh", "save 4", "end"]
+)
+def test_a_run_stopped_anywhere_ends_the_same(
+    recipe: TrainRecipe, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: str
+) -> None:
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        _stop(patch, stopped_at)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, folder, progress=False)
+    assert not Run(folder).has("evaluation")
+    same(whole, train(recipe, folder, progress=False))
+
+
+def _stop(patch: pytest.MonkeyPatch, where: str) -> None:
+    from expo.train.callbacks import Recorder
+    from expo.train.watch import Watch
+
+    kind, _, number = where.partition(" ")
+    step = int(number) if number.isdigit() else None
+    owner, name = {
+        "first": (Watch, "positives"),
+        "step": (Recorder, "on_step_begin"),
+        "evaluation": (Watch, "measure"),
+        "refresh": (Watch, "refresh"),
+        "save": (Recorder, "on_save"),
+        "end": (run_module, "_merge"),
+    }[kind]
+    usual = getattr(owner, name)
+
+    def stopping(*args: object, **kwargs: object) -> object:
+        at = getattr(args[2], "global_step", None) if len(args) > 2 else args[-1]
+        if step is None or at == step:
+            raise KeyboardInterrupt
+        return usual(*args, **kwargs)
+
+    patch.setattr(owner, name, stopping)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(
+    recipe: TrainRecipe, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import Trainer
+
+    saving = Trainer.save_model
+
+    def full(self: Trainer, output_dir: str, **kwargs: object) -> None:
+        if output_dir.endswith("-4"):
+            Path(output_dir).mkdir(parents=True)
+            raise OSError(28, "No space left on device")
+        saving(self, output_dir, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "save_model", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(recipe, tmp_path / "run", progress=False)
+    assert last_checkpoint(Run(tmp_path / "run")).name == "checkpoint-2"  # type: ignore[union-attr]
+    same(whole, train(recipe, tmp_path / "run", progress=False))
+
+
+def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
+    """SIGKILL at random moments of the real command; EXPO_KILLS sets how many."""
+    file = tmp_path / "recipe.yaml"
+    file.write_text(json.dumps(VALUES), encoding="utf-8")
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "expo.cli", "train", "--config", str(file), "--output", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    rng, kills = random.Random(0), int(os.environ.get("EXPO_KILLS", "2"))
+    while not Run(folder).has("evaluation"):
+        running = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if kills:
+            # Importing takes some seconds, and a kill before the run has begun tells nothing.
+            while not folder.exists() and running.poll() is None:
+                time.sleep(0.05)
+            time.sleep(rng.uniform(0, 8))
+            running.send_signal(signal.SIGKILL)
+            kills -= 1
+        output = running.communicate()[0]
+        assert running.returncode in (0, -signal.SIGKILL), output[-2000:]
+    same(whole, Run(folder))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"learning_rat": 1}, "no field 'learning_rat'; did you mean learning_rate?"),
+        ({"positve": "expert"}, "no field 'positve'; did you mean positive?"),
+        ({"output_dir": "x"}, "output_dir: the run folder is given by --output"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number, got 'fast'"),
+        ({"positive": "expret"}, "positive: no kind 'expret'; the kinds are explanation, expert"),
+        ({"positive": "expert"}, "refresh_steps: positives of kind expert are not sampled"),
+        ({"eval_samples": 0}, "eval_samples must be at least 1, got 0"),
+        ({"task": "chian"}, "task: no task 'chian'"),
+        ({"num_generations": 5}, "divisible|divide"),
+        ({"save_steps": 3, "steps_per_generation": 4}, "save_steps"),
+    ],
+)
+def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_recipe({**VALUES, **more})
+
+
+def test_yaml_numbers_that_are_text_are_numbers() -> None:
+    assert read_recipe({**VALUES, "learning_rate": "3e-6"}).grpo["learning_rate"] == 3e-6
+
+
+def test_missing_positives_are_counted_and_their_term_is_zero(tmp_path: Path) -> None:
+    values = {
+        **VALUES,
+        "positive": "own_correct",
+        "levels": [5],
+        "refresh_steps": 0,
+        "max_steps": 1,
+        "positive_tries": 2,
+    }
+    with pytest.raises(ValueError, match="none of the .* prompts has a positive"):
+        train(read_recipe(values), tmp_path / "none", progress=False)
+    run = train(read_recipe({**values, "levels": [3, 4]}), tmp_path / "some", progress=False)
+    have, skipped = set(run.read("positives")["problem"]), run.read("skips")
+    assert 0 < len(have) < 24
+    assert len(skipped) == 24 - len(have)
+    assert skipped["reason"].str.contains("none of 2 samples was right: no positive").all()
+    metrics = run.read("metrics").set_index("name")["value"]
+    asked = set(run.read("groups")["problem"])
+    assert metrics["exp_sft/scored"] == len(asked & have)

@@ -1,0 +1,48 @@
+"""Run by `accelerate launch`, with 1 or 2 processes: one step of SGD with both terms; writes its loss and weights.
+
+usage: two_processes.py OUT, in the folder of the repository
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from safetensors.torch import save_file
+
+from expo.policies.policy import load_policy
+from expo.policies.prompts import CHAIN
+from expo.train.exp_grpo import ExPGRPOTrainer
+from tests.train.test_exp_grpo import PROBLEMS, G, config, rows_of
+
+out = Path(sys.argv[1])
+state = PartialState(cpu=True)
+torch.set_num_threads(1)
+policy = load_policy("tiny-0", CHAIN)
+# The policy's own samples differ with the number of processes; greedy ones do not, and get rewards by their problem.
+rows = rows_of(policy, kept=5)
+worth = {name: i for i, name in enumerate(rows["problem"])}
+
+
+def by_place(completions: list[str], problem: list[str], **_: Any) -> list[float]:
+    """Rewards that differ within a group: by the place in it."""
+    return [float((worth[p] + i) % 3) for i, p in enumerate(problem)]
+
+
+args = config(
+    out / "checkpoints",
+    per_device_train_batch_size=PROBLEMS * G // state.num_processes // 2,
+    gradient_accumulation_steps=2,
+    learning_rate=1e-3,
+    generation_kwargs={"do_sample": False},
+)
+trainer = ExPGRPOTrainer(policy.model, [by_place], args, rows, processing_class=policy.tokenizer)
+trainer.train()
+if state.is_main_process:
+    save_file({k: v.contiguous() for k, v in policy.model.state_dict().items()}, out / "weights.safetensors")
+    kept = [e for e in trainer.state.log_history if "loss" in e][0]
+    (out / "log.json").write_text(json.dumps({k: v for k, v in kept.items() if "time" not in k}))
