@@ -89,10 +89,10 @@ def _each(path: Path, run: str, values: dict[str, Any]) -> dict[str, dict[str, A
     each = _mapping(path, f"run {run}: each", values.pop("each", None))
     if not all(isinstance(held, list) and held for held in each.values()):
         raise StudyError(f"{path}: run {run}: each: give a list of values for each field, got {each!r}")
-    return {
-        "-".join([run, *map(str, chosen)]): {**values, **dict(zip(each, chosen, strict=True))}
-        for chosen in product(*each.values())
-    }
+    runs = {}
+    for chosen in product(*each.values()):
+        runs["-".join([run, *map(str, chosen)])] = {**values, **dict(zip(each, chosen, strict=True))}
+    return runs
 
 
 def _mapping(path: Path, what: object, held: object) -> dict[Any, Any]:

@@ -185,7 +185,7 @@ def _read_table3(numbers: pd.DataFrame) -> str:
 
 
 def draw_fig1(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
-    """Write `fig1-<label>.png` and `.csv`: accuracy by level, and the right and wrong samples of a group at levels 4, 5."""
+    """Write `fig1-<label>.png` and `.csv`: accuracy by level; right and wrong samples of a group at levels 4 and 5."""
     rows = []
     held = by_method(runs)
     every = [run for some in held.values() for run in some]
@@ -194,26 +194,23 @@ def draw_fig1(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
         for level in LEVELS:
             found, of_bases = over_bases(some, step, [level]), spread(some, step, [level])
             rows.append(
-                _bar("accuracy", method, level, "accuracy", found.mean, found.low, found.high, of_bases, found.n)
+                _bar("accuracy", method, level, "accuracy", (found.mean, found.low, found.high), of_bases, found.n)
             )
     for method, some in held.items():
         for level in (4, 5):
             for kind, values in _per_group(some, level).items():
-                rows.append(_bar("samples", method, level, kind, float(np.mean(values)), *_nan2(), values, len(values)))
+                mean = (float(np.mean(values)), float("nan"), float("nan"))
+                rows.append(_bar("samples", method, level, kind, mean, values, len(values)))
     numbers = pd.DataFrame(rows, columns=BAR_COLUMNS)
     toy = runs[0].is_toy
     about = (
-        "Left: bars are means over bases at the last step, lines the lowest and highest base. Right: mean number of right\n"
-        "(filled) and wrong (pale) samples in a group of G while training, and the positive that a method adds (hatched)."
+        "Left: bars are means over bases at the last step, lines the lowest and highest base. Right: mean number of\n"
+        "right (filled) and wrong (pale) samples in a group of G while training, and the positive added (hatched)."
     )
     notes = "\n".join([about, *_notes(runs, _sizes(runs)).split("\n")])
     with look():
         image = png(_fig1(numbers, f"Accuracy and samples by level: {label(runs)}", notes, toy))
     return publish(out, f"fig1-{label(runs)}", runs, numbers, {".png": image}, _read_fig1(numbers))
-
-
-def _nan2() -> tuple[float, float]:
-    return float("nan"), float("nan")
 
 
 def _sizes(runs: Sequence[Evaluated]) -> pd.DataFrame:
@@ -224,9 +221,9 @@ def _sizes(runs: Sequence[Evaluated]) -> pd.DataFrame:
 
 
 def _bar(
-    panel: str, method: str, level: int, kind: str, mean: float, low: float, high: float, bases: list[float], n: int
+    panel: str, method: str, level: int, kind: str, mean: tuple[float, float, float], bases: list[float], n: int
 ) -> dict[str, Any]:
-    values = [panel, method, level, kind, mean, low, high, min(bases), max(bases), len(bases), n]
+    values = [panel, method, level, kind, *mean, min(bases), max(bases), len(bases), n]
     return dict(zip(BAR_COLUMNS, values, strict=True))
 
 
@@ -282,4 +279,5 @@ def _read_fig1(numbers: pd.DataFrame) -> str:
     ]
     kinds = numbers[(numbers["panel"] == "samples") & (numbers["level"] == max(LEVELS)) & (numbers["kind"] == "right")]
     right = [f"{NAMES[r['method']]} {number(r['mean'])}" for _, r in kinds.iterrows()]
-    return f"Accuracy at level {max(LEVELS)}: {listed(says)}. Right samples in a group there, while training: {listed(right)}."
+    text = f"Accuracy at level {max(LEVELS)}: {listed(says)}. "
+    return f"{text}Right samples in a group there, while training: {listed(right)}."

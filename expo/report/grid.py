@@ -17,7 +17,7 @@ COLUMNS += ["steps_true", "bases", "problems", "n", "split"]
 
 
 def draw_grid(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefact:
-    """Write `<name>-<label>.md` and `.csv`: accuracy by level of every method, learning rate and weight at its last step.
+    """Write `<name>-<label>.md` and `.csv`: accuracy by level of every method, rate and weight at the last step.
 
     `steps_true` is the share of true steps: low accuracy with true steps is a failure to copy, not to reason.
     """
@@ -34,10 +34,10 @@ def draw_grid(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefact
     toy = runs[0].is_toy
     first = runs[0]
     about = (
-        f"Accuracy at the last step on the split `{first.recipe['eval_split']}`: the mean over bases, and the lowest and "
-        f"highest base. {numbers['problems'].iloc[0]} problems a level, {numbers['n'].iloc[0]} samples each at T = "
-        f"{first.recipe['eval_temperature']:g}, seed {first.recipe.get('seed', 42)}; intervals over problems are in the "
-        "CSV. *Steps* is the share of true steps at level 5."
+        f"Accuracy at the last step on the split `{first.recipe['eval_split']}`: the mean over bases, and the lowest "
+        f"and highest base. {numbers['problems'].iloc[0]} problems a level, {numbers['n'].iloc[0]} samples each at T = "
+        f"{first.recipe['eval_temperature']:g}, seed {first.recipe.get('seed', 42)}; intervals over problems are in "
+        "the CSV. *Steps* is the share of true steps at level 5."
     )
     title = f"# Trainings: {name}, {label(runs)}{' (toy)' if toy else ''}"
     text = "\n\n".join([title, *([f"**{TOY}**"] if toy else []), about, _table(numbers)]) + "\n"
@@ -85,10 +85,9 @@ def _read(numbers: pd.DataFrame) -> str:
     says = []
     hardest = numbers[numbers["level"] == max(LEVELS)]
     for on, rows in hardest.groupby("trained_on", sort=False):
+        best = [(m, r.sort_values("mean").iloc[-1]) for m, r in rows.groupby("method", sort=False)]
         tops = [
-            f"{METHODS[str(m)]} {share(float(r['mean'].max()))} (rate {r.loc[r['mean'].idxmax(), 'rate']:g}, weight "
-            f"{number(float(r.loc[r['mean'].idxmax(), 'beta']))})"
-            for m, r in rows.groupby("method", sort=False)
+            f"{METHODS[str(m)]} {share(r['mean'])} (rate {r['rate']:g}, weight {number(r['beta'])})" for m, r in best
         ]
         says.append(f"Trained on {on}, the best of each method at level {max(LEVELS)}: {listed(tops)}.")
     return " ".join(says)

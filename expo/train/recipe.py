@@ -142,8 +142,8 @@ def configuration(given: dict[str, Any], output_dir: str, **more: Any) -> ExPGRP
     generation = args.steps_per_generation * args.num_iterations
     if args.save_strategy != "no" and int(args.save_steps) * args.gradient_accumulation_steps % generation:
         raise ValueError(
-            f"save_steps ({args.save_steps}) must end with a generation, so that a run can go on from there: "
-            f"save_steps x gradient_accumulation_steps a multiple of steps_per_generation x num_iterations ({generation})"
+            f"save_steps ({args.save_steps}) must end with a generation, for a run to go on from there: save_steps x "
+            f"gradient_accumulation_steps must be a multiple of steps_per_generation x num_iterations ({generation})"
         )
     if int(args.save_steps) % int(args.logging_steps):
         raise ValueError(f"logging_steps ({args.logging_steps}) must divide save_steps ({args.save_steps})")

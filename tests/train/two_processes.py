@@ -44,5 +44,5 @@ trainer = ExPGRPOTrainer(policy.model, [by_place], args, rows, processing_class=
 trainer.train()
 if state.is_main_process:
     save_file({k: v.contiguous() for k, v in policy.model.state_dict().items()}, out / "weights.safetensors")
-    kept = [e for e in trainer.state.log_history if "loss" in e][0]
+    kept = next(e for e in trainer.state.log_history if "loss" in e)
     (out / "log.json").write_text(json.dumps({k: v for k, v in kept.items() if "time" not in k}))
