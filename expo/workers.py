@@ -63,9 +63,12 @@ def spread(
             else:
                 left -= 1
                 on_done(jobs[report])
-    finally:
+    except BaseException:
         for worker in workers:
             worker.terminate()
+        raise
+    finally:
+        for worker in workers:
             worker.join()
 
 
