@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import sampling, scoring
+from benchmarks import sampling, scoring, training
 from expo.policies.policy import load_policy
 from expo.policies.prompts import TEXT
-from expo.tasks import load_task
+from expo.tasks import chain, load_task
 
 
 def main() -> None:
@@ -26,6 +26,8 @@ def main() -> None:
         scoring.run(policy, problems, 4, 100),
     ):
         print(result, flush=True)
+    print(training.run("tiny-0", "chain", chain.load("train", 64).problems, 128, 100), flush=True)
+    print(training.run(arguments.policy, "stories", problems[:6], 8, 64, rounds=2), flush=True)
 
 
 if __name__ == "__main__":

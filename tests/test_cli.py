@@ -140,6 +140,12 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", *FEW, "--output", "small"], 1, "small is not empty and holds no run; choose another --output"),
     (["measure", *FEW, "--output", "/proc/nowhere"], 1, "No such file or directory: '/proc/nowhere'"),
     (["sample", *MEASURE, "--sources", "own"], 1, "sample takes self-explanations alone"),
+    (["train", "--learning_rat", "1"], 2, "no field 'learning_rat'; did you mean learning_rate?"),
+    (["train", "--positive", "expret"], 2, "positive: no kind 'expret'; the kinds are explanation, expert"),
+    (["train", "--output_dir", "x"], 2, "output_dir: the run folder is given by --output"),
+    (["train", "--config", "nowhere.yaml"], 2, "nowhere.yaml cannot be read: [Errno 2] No such file"),
+    (["train", "--policy", "tiny", "--dry_run"], 2, "policy 'tiny' and task 'stories' do not fit"),
+    (["evaluate", "--samples", "0"], 2, "samples must be at least 1, got 0"),
     (["judge", "--model", "m"], 2, "the following arguments are required: --run"),
     (["judge", "--run", "small", "--model", "m"], 1, "small is no run: it has no recipe.yaml"),
     (["judge", "--run", "d.jsonl", "--model", "m"], 1, "d.jsonl is no run: it has no recipe.yaml"),
@@ -276,6 +282,26 @@ def test_prompts_are_a_flag_in_json() -> None:
     assert Run("out").recipe()["prompts"]["question"] == "Sum: {question}"
     assert Run("out").recipe()["prompts"]["chat"] is False
     assert Run("out").recipe()["prompts"]["explain"] == TEXT.explain
+
+
+def test_a_dry_run_says_what_a_training_takes(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = {"task": "chain", "policy": "tiny-0", "problems": 20, "num_train_epochs": 2, "learning_rate": "3e-4"}
+    (work / "toy.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    flags = ["--per_device_train_batch_size", "16", "--num_generations", "4", "--learning_rate", "1e-4", "--dry_run"]
+    assert main(["train", "--config", "toy.yaml", *flags]) == 0
+    said = capsys.readouterr().out
+    # 40 questions, 4 a step.
+    assert "steps         10 of 16 samples, 4 a question, on 1 process" in said
+    assert "learning_rate: 0.0001" in said
+    assert "0.09M weights" in said
+    assert not (work / "runs").exists()
+
+
+def test_evaluate_prints_accuracy_by_level(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["evaluate", "--task", "chain", "--policy", "tiny-0", "--problems", "5", "--max_new_tokens", "100"]
+    assert main(asked) == 0
+    assert "level 1" in capsys.readouterr().out
+    assert main(asked) == 0  # the same command finds its record
 
 
 def test_each_recipe_has_a_folder_of_its_own() -> None:

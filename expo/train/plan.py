@@ -65,7 +65,7 @@ def _memory(recipe: TrainRecipe, args: ExPGRPOConfig) -> list[str]:
     activations = rows * tokens * text.hidden_size * (_HIDDEN_SIZES * layers * bytes_each + 2 * text.num_hidden_layers)
     cached = rows * args.steps_per_generation * tokens * text.num_hidden_layers * text.num_key_value_heads * head * 2
     return [
-        f"memory        {weights / 1e6:,.0f}M weights: {state / _GIB:.1f} GiB with gradients and AdamW's moments "
+        f"memory        {weights / 1e6:,.2f}M weights: {state / _GIB:.1f} GiB with gradients and AdamW's moments "
         "(over all processes, if they share them as ZeRO-3 does)",
         f"              about {activations / _GIB:.1f} GiB of activations, and {cached * bytes_each / _GIB:.1f} GiB "
         "of keys and values while sampling, on each process",

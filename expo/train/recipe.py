@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,8 @@ class TrainRecipe:
         self.eval_temperature = float(self.eval_temperature)
         if self.task not in TASKS:
             raise ValueError(f"task: no task {self.task!r}; the tasks are {', '.join(TASKS)}")
+        if re.fullmatch(r"tiny(-\d+)?", self.policy) and self.task != "chain":
+            raise ValueError(f"policy {self.policy!r} and task {self.task!r} do not fit: tiny knows chain only")
         if self.positive not in POSITIVES:
             raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
         lowest = {"problems": 1, "positive_tries": 1, "refresh_steps": 0, "eval_problems": 1, "eval_samples": 1}

@@ -1,0 +1,183 @@
+"""Trainings in pictures and tables: each number against the record it comes from, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from expo.evaluate import pass_at_k
+from expo.records import TABLES, RecordError, Run
+from expo.report import paper
+from expo.report.curves import draw_curves, draw_fig1, draw_table3
+from expo.report.grid import best, draw_grid
+from expo.report.training import by_method, find_evaluated, over_bases, spread
+
+N = 8
+
+
+def write(folder: Path, recipe: dict[str, Any], right: dict[int, dict[int, float]]) -> None:
+    """A run whose problems of a level have a share of right samples, by step and level."""
+    run = Run.start(folder, recipe, seed=0, toy=True, weights="none")
+    rng = np.random.default_rng(zlib.crc32(folder.name.encode()))
+    rows = [
+        {
+            **dict.fromkeys(TABLES["evaluation"], 0),
+            "step": step,
+            "problem": f"p{level}-{i}",
+            "level": level,
+            "n": N if "positive" in recipe else 128,
+            "correct": int(np.clip(round(share * N + rng.integers(-1, 2)), 0, N)),
+            "steps": 10,
+            "steps_true": 7,
+        }
+        for step, shares in right.items()
+        for level, share in shares.items()
+        for i in range(12)
+    ]
+    if "positive" in recipe:
+        groups = [
+            {
+                **dict.fromkeys(TABLES["groups"], 0),
+                "problem": f"p{level}-0",
+                "level": level,
+                "n": 4,
+                "correct": 5 - level,
+            }
+            for level in (4, 5)
+        ]
+        run.write("groups", pd.DataFrame(groups))
+        held = [] if recipe["positive"] == "none" else ["p5-0"]
+        blank = {
+            **dict.fromkeys(TABLES["positives"], 0),
+            "source": "",
+            "hint": "",
+            "text": "",
+            "status": "",
+            "ids": [1],
+        }
+        blank["leak"] = False
+        positives = pd.DataFrame([{**blank, "problem": p} for p in held], columns=list(TABLES["positives"]))
+        run.write("positives", positives)
+    run.write("evaluation", pd.DataFrame(rows))
+
+
+def levels(hard: float) -> dict[int, float]:
+    return {1: 1.0, 2: 0.9, 3: 0.8, 4: 0.4, 5: hard}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for base in ("tiny-0", "tiny-1", "tiny-2"):
+        for positive, end in (("explanation", 0.8), ("none", 0.1), ("expert", 0.3)):
+            recipe = {
+                "task": "chain",
+                "policy": base,
+                "levels": None,
+                "positive": positive,
+                "eval_split": "test",
+                "eval_temperature": 0.7,
+                "learning_rate": 3e-4,
+            }
+            write(tmp_path / f"all-{base}-{positive}", recipe, {0: levels(0.0), 10: levels(end / 2), 20: levels(end)})
+        write(tmp_path / f"base-{base}", {"task": "chain", "policy": base, "samples": 128}, {0: levels(0.02)})
+    return tmp_path
+
+
+def test_runs_are_found_and_sorted_by_method(folder: Path) -> None:
+    Run.start(folder / "cut-short", {"policy": "tiny-0", "task": "chain", "positive": "none"})
+    found, unfinished = find_evaluated(folder)
+    assert (len(found), unfinished) == (12, ["cut-short"])
+    assert list(by_method(found)) == ["explanation", "expert", "none"]
+    assert {run.method for run in found if not run.is_training} == {"base"}
+    with pytest.raises(RecordError, match="no run here"):
+        find_evaluated(folder / "nothing")
+
+
+def test_means_are_over_bases_and_problems(folder: Path) -> None:
+    runs = by_method(find_evaluated(folder)[0])["explanation"]
+    ends = [run.evaluation[(run.evaluation["step"] == 20) & (run.evaluation["level"] == 5)] for run in runs]
+    by_hand = [np.mean([pass_at_k(N, int(c), 1) for c in e["correct"]]) for e in ends]
+    assert spread(runs, levels=[5], k=1) == pytest.approx(by_hand)
+    found = over_bases(runs, levels=[5], k=1)
+    assert found.mean == pytest.approx(np.mean(by_hand))
+    assert found.low < found.mean < found.high
+    assert found.n == 12
+
+
+def test_a_curve_shows_the_mean_and_the_band(folder: Path, tmp_path: Path) -> None:
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    drawn = draw_curves("fig4", runs, [5], "Level 5", tmp_path / "out")
+    assert drawn.name == "fig4-tiny"
+    csv = pd.read_csv(tmp_path / "out" / "fig4-tiny.csv")
+    assert set(csv["step"]) == {0, 10, 20}
+    row = csv[(csv["method"] == "explanation") & (csv["step"] == 20)].iloc[0]
+    of_bases = spread(by_method(runs)["explanation"], 20, [5])
+    assert row["mean"] == pytest.approx(np.mean(of_bases))
+    assert row["std"] == pytest.approx(np.std(of_bases, ddof=1))
+    assert (row["bases"], row["problems"], row["samples"]) == (3, 12, N)
+    assert "ExP-GRPO ends above GRPO on every base" in drawn.reading
+    assert "Toy" in drawn.reading
+    assert drawn.shown.read_bytes()[:4] == b"\x89PNG"
+    runs_shown = json.loads((tmp_path / "out" / "provenance.json").read_text())["fig4-tiny"]["runs"]
+    assert len(runs_shown) == 9
+    assert all(set(r) >= {"evaluation_sha256", "commit", "policy", "toy"} for r in runs_shown)
+
+
+def test_an_order_is_said_only_where_no_base_crosses(folder: Path, tmp_path: Path) -> None:
+    recipe = Run(folder / "all-tiny-0-none").recipe()
+    (folder / "all-tiny-0-none" / "evaluation.parquet").unlink()
+    write(folder / "all-tiny-0-none-better", recipe, {0: levels(0.0), 10: levels(0.5), 20: levels(1.0)})
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    assert "no order is shown" in draw_curves("fig4", runs, [5], "Level 5", tmp_path / "out").reading
+
+
+def test_table3_has_the_paper_s_numbers_apart(folder: Path, tmp_path: Path) -> None:
+    found = find_evaluated(folder)[0]
+    trained, bases = [r for r in found if r.is_training], [r for r in found if not r.is_training]
+    drawn = draw_table3(trained, bases, tmp_path / "out")
+    csv = pd.read_csv(tmp_path / "out" / "table3-tiny.csv")
+    assert set(zip(csv["method"], csv["k"], strict=True)) == set(paper.TABLE3)
+    assert csv[csv["method"] == "base"].groupby("k")["mean"].apply(lambda m: m.is_monotonic_increasing).notna().all()
+    text = drawn.shown.read_text(encoding="utf-8")
+    measured, printed = text.split("## The paper's Table 3")
+    assert "A toy" in measured
+    assert "| 437 | 894 | 1131 | 1214 | 1324 |" in printed
+    assert "76 %" in printed
+    assert "never to be compared" in printed
+    # Ours never hold the paper's numbers.
+    assert "1131" not in measured
+
+
+def test_fig1_counts_the_samples_of_a_group(folder: Path, tmp_path: Path) -> None:
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    drawn = draw_fig1(runs, tmp_path / "out")
+    csv = pd.read_csv(tmp_path / "out" / "fig1-tiny.csv")
+    samples = csv[csv["panel"] == "samples"].set_index(["method", "level", "kind"])["mean"]
+    assert samples["none", 4, "right"] == 1
+    assert samples["none", 4, "wrong"] == 3
+    assert samples["none", 5, "right"] == 0
+    assert samples["explanation", 5, "added"] == 1
+    assert samples["none", 5, "added"] == 0
+    assert set(csv[csv["panel"] == "accuracy"]["method"]) == {"base", "explanation", "expert", "none"}
+    assert "Accuracy at level 5: base" in drawn.reading
+
+
+def test_a_grid_is_shown_whole(folder: Path, tmp_path: Path) -> None:
+    recipe = {**Run(folder / "all-tiny-0-none").recipe(), "learning_rate": 1e-3}
+    write(folder / "all-tiny-0-none-fast", recipe, {0: levels(0.0), 20: levels(0.6)})
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    drawn = draw_grid("rates", runs, tmp_path / "out")
+    csv = pd.read_csv(tmp_path / "out" / "rates-tiny.csv")
+    assert len(csv) == 4 * 5
+    fast = csv[(csv["rate"] == 1e-3) & (csv["level"] == 5)].iloc[0]
+    assert (fast["bases"], fast["method"], fast["beta"]) == (1, "none", 0)
+    assert fast["steps_true"] == pytest.approx(0.7)
+    assert best(runs, 5)["none"][0] == 1e-3
+    assert best(runs, 5)["explanation"][0] == 3e-4
+    assert "GRPO" in drawn.shown.read_text(encoding="utf-8")
