@@ -35,7 +35,8 @@ class Recorder(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure the policy before its first step."""
-        self.watch.measure(state.global_step)
+        if state.global_step == 0:
+            self.watch.measure(0)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -74,9 +74,9 @@ def nothing(completions: list[str], **_: Any) -> list[float]:
     return [0.0] * len(completions)
 
 
-def length(completions: list[str], **_: Any) -> list[float]:
-    """A reward that differs within groups."""
-    return [float(len(c) % 7) for c in completions]
+def by_place(completions: list[str], **_: Any) -> list[float]:
+    """A reward that differs within groups, also where their samples are alike."""
+    return [float(i % 3) for i in range(len(completions))]
 
 
 def trained(policy: Policy, args: ExPGRPOConfig, rows: Dataset, reward: Callable[..., list[float]] = nothing) -> Any:
@@ -116,10 +116,11 @@ def test_without_the_term_it_is_grpo_to_the_last_bit(tmp_path: Path) -> None:
     for cls, beta in ((GRPOTrainer, 0.0), (ExPGRPOTrainer, 0.0), (ExPGRPOTrainer, 1.0)):
         policy = load_policy("tiny-0", CHAIN)
         args = config(tmp_path, beta_sft=beta, max_steps=2, learning_rate=1e-2, max_grad_norm=1.0)
-        trainer = cls(policy.model, [length], args, rows_of(policy), processing_class=policy.tokenizer)
+        trainer = cls(policy.model, [by_place], args, rows_of(policy), processing_class=policy.tokenizer)
         trainer.train()
         ends.append(weights(policy))
     assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], weights(load_policy("tiny-0", CHAIN)))
     assert not torch.equal(ends[0], ends[2])
 
 
@@ -209,7 +210,7 @@ def test_gradient_norms_are_logged_on_request(toy: Policy, tmp_path: Path) -> No
     rows = rows_of(toy)
     norm = float(expected_step(toy, rows, 1.0).norm())
     args = config(tmp_path, max_steps=3, learning_rate=0.0, sft_grad_norm_steps=2)
-    trainer = trained(toy, args, rows, length)
+    trainer = trained(toy, args, rows, by_place)
     assert logged(trainer, "exp_sft/grad_norm") == pytest.approx([norm, norm], rel=1e-4)
     assert all(0 < x < norm for x in logged(trainer, "exp_sft/policy_grad_norm"))
 
