@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from expo.measure.recipe import EvaluateRecipe
+from expo.measure.recipe import EvaluateRecipe, MeasureRecipe
 from expo.policies.policy import SMOLLM2_HUB, SMOLLM2_WHEEL, cache_dir
 from expo.policies.tiny import BASES
 from expo.records import version_of
-from expo.study import NOTEBOOKS, STUDIES, Recipe, load_study
+from expo.study import NOTEBOOKS, STUDIES, load_study
 from expo.train.recipe import TrainRecipe
 
 PACKAGES = ("expo-toolkit", "torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "pandas")
@@ -35,7 +36,14 @@ def report() -> str:
             f"  missing  notebook {m}: not in {NOTEBOOKS}; run from a checkout, pip install -e ."
             for m in study.missing_notebooks
         ]
+        trained = Counter((r.policy, r.task, r.split) for r in study.runs.values() if isinstance(r, TrainRecipe))
+        for (policy, task, split), count in trained.items():
+            missing = [m for m in (_task(task, split), _policy(policy)) if m]
+            lines.append(f"  {'missing' if missing else 'ready  '}  {count} trainings of {policy} on {task}")
+            lines += [f"           {m}" for m in missing]
         for name, recipe in study.runs.items():
+            if isinstance(recipe, TrainRecipe):
+                continue
             missing = [m for m in (_task(recipe.task, recipe.split), _policy(recipe.policy)) if m]
             size = f"{recipe.problems or 'all'} problems, {_what(recipe)}"
             lines.append(f"  {'missing' if missing else 'ready  '}  {name}: {recipe.policy} on {recipe.task}, {size}")
@@ -43,9 +51,7 @@ def report() -> str:
     return "\n".join(lines)
 
 
-def _what(recipe: Recipe) -> str:
-    if isinstance(recipe, TrainRecipe):
-        return f"trained with {recipe.positive} as positives"
+def _what(recipe: MeasureRecipe | EvaluateRecipe) -> str:
     if isinstance(recipe, EvaluateRecipe):
         return f"evaluated with {recipe.samples} samples each"
     return f"k = {recipe.samples}, kinds {', '.join(recipe.sources)}"

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from expo import study as study_module
-from expo.measure.recipe import MeasureRecipe
+from expo.measure.recipe import EvaluateRecipe, MeasureRecipe
 from expo.policies.prompts import TEXT
 from expo.records import Run
 from expo.study import STUDIES, StudyError, default_figures, load_study, reproduce
+from expo.train.recipe import TrainRecipe
 
 
 def written(folder: Path, text: str, name: str = "mine.yaml") -> str:
@@ -134,3 +135,61 @@ def test_a_missing_notebook_is_said_before_any_run(mine: str, tmp_path: Path, mo
     monkeypatch.setattr(study_module, "NOTEBOOKS", tmp_path / "site-packages" / "notebooks")
     with pytest.raises(StudyError, match="no notebook 2_positives in"):
         reproduce(load_study("smoke"), tmp_path / "runs", tmp_path / "figures", progress=False)
+
+
+def test_each_is_a_run_for_every_combination(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+        defaults: {job: train, task: chain, max_steps: 2, learning_rate: 3e-4}
+        runs:
+          hard:
+            levels: [5]
+            each: {policy: [tiny-0, tiny-1], positive: [explanation, none]}
+          base: {job: evaluate, policy: tiny-0}
+        """,
+    )
+    with pytest.raises(StudyError, match="run base: no field learning_rate, max_steps"):
+        load_study(path)
+    study = load_study(
+        written(
+            tmp_path,
+            """
+            runs:
+              hard:
+                {job: train, task: chain, levels: [5], max_steps: 2, learning_rate: 3e-4,
+                 each: {policy: [tiny-0, tiny-1], positive: [explanation, none]}}
+              base: {job: evaluate, task: chain, policy: tiny-0, samples: 8}
+              c: {task: chain, policy: tiny-0}
+            """,
+        )
+    )
+    names = [f"hard-tiny-{i}-{p}" for i in (0, 1) for p in ("explanation", "none")]
+    assert list(study.runs) == [*names, "base", "c"]
+    held = study.runs["hard-tiny-1-none"]
+    assert isinstance(held, TrainRecipe)
+    assert (held.policy, held.positive, held.levels) == ("tiny-1", "none", [5])
+    assert held.grpo == {"max_steps": 2, "learning_rate": "3e-4"}
+    assert isinstance(study.runs["base"], EvaluateRecipe)
+    assert isinstance(study.runs["c"], MeasureRecipe)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("runs: {a: {job: trian}}", "run a: no job 'trian'; the jobs are measure, evaluate, train"),
+        ("runs: {a: {each: {policy: tiny-0}}}", "run a: each: give a list of values for each field"),
+        ("runs: {a: {each: {policy: []}}}", "run a: each: give a list of values for each field"),
+        ("runs: {a: {each: [policy]}}", "run a: each must be a mapping of names"),
+    ],
+)
+def test_a_wrong_job_or_grid_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        load_study(written(tmp_path, text))
+
+
+def test_a_training_s_field_is_checked_before_any_run(tmp_path: Path) -> None:
+    path = written(tmp_path, "runs: {a: {job: train, task: chain, policy: tiny-0, learning_rat: 1}}")
+    with pytest.raises(StudyError, match=r"run a: no field 'learning_rat'; did you mean learning_rate\?"):
+        reproduce(load_study(path), tmp_path / "runs", tmp_path / "figures", progress=False)
+    assert not (tmp_path / "runs").exists()
