@@ -95,7 +95,7 @@ class MeasureRecipe:
     temperature: float = field(default=0.9, metadata={"help": "of sampling (the paper's: 0.9); scores are at 1"})
     max_new_tokens: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
     seed: int = field(default=0, metadata={"help": "of the choice of problems, hints and samples"})
-    rows: int = field(default=64, metadata={"help": "samples decoded at a time"})
+    rows: int = field(default=64, metadata={"help": "samples decoded at a time, over all processes"})
     chunk: int = field(default=50, metadata={"help": "problems between two saves; a killed run loses one chunk"})
     prompts: dict[str, str | bool] | str | None = field(
         default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}

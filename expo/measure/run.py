@@ -58,7 +58,10 @@ def measure(
         run = Run.start(folder, recipe.resolved(), **facts(recipe, task, policy))
         if policy is None:
             return run
+        processes = processes_for(policy, recipe.rows, len(chunks))
         work = ChunkWork(recipe, run, task.problems, policy, checker)
+        if processes > 1:  # each loads its own
+            work.policy = policy = None
         done = run.parts("samples")
         per_problem = 2 * sum(recipe.counts.values()) + ("expert" in recipe.sources)
         with tqdm(
@@ -69,7 +72,7 @@ def measure(
             disable=not progress,
         ) as bar:
             todo = [job for job in zip(names, chunks, strict=True) if job[0] not in done]
-            spread(work, todo, processes_for(policy, recipe.rows, len(chunks)), lambda: (bar.update(), on_step()))
+            spread(work, todo, processes, lambda: (bar.update(), on_step()))
         _merge(run, names, task.skipped)
         return run
 
