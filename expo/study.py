@@ -159,7 +159,7 @@ def _do(study: Study, folder: Path, progress: bool) -> None:
             except ValueError as error:
                 raise StudyError(f"study {study.name}: run {name}: {error}") from error
     jobs = [(folder / name, recipe) for name, recipe in study.runs.items()]
-    processes = 1 if torch.cuda.is_available() else min(torch.get_num_threads(), len(jobs))
+    processes = 1 if torch.cuda.is_available() else max(1, min(torch.get_num_threads(), len(jobs)))
     with tqdm(total=len(jobs), desc=study.name, unit="run", disable=not progress or processes == 1) as bar:
         steps, done = 0, 0
 
