@@ -110,7 +110,7 @@ def _recipe(path: Path, run: str, values: dict[str, Any]) -> Recipe:
     known = {f.name for f in fields(JOBS[job])}
     if job == "train":
         # The rest is for TRL's configuration, which is read when the runs begin.
-        rest = {name: values.pop(name) for name in set(values) - known}
+        rest = {name: values.pop(name) for name in list(values) if name not in known}
         values["grpo"] = rest
     if unknown := sorted(str(key) for key in set(values) - known):
         raise StudyError(f"{path}: run {run}: no field {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
@@ -152,13 +152,7 @@ def _do(study: Study, folder: Path, progress: bool) -> None:
 
     from expo.workers import spread
 
-    for name, recipe in study.runs.items():
-        if isinstance(recipe, TrainRecipe):
-            try:
-                read_recipe({k: v for k, v in recipe.resolved().items() if k != "prompts"})
-            except ValueError as error:
-                raise StudyError(f"study {study.name}: run {name}: {error}") from error
-    jobs = [(folder / name, recipe) for name, recipe in study.runs.items()]
+    jobs = [(folder / name, _checked(study, name, recipe)) for name, recipe in study.runs.items()]
     processes = 1 if torch.cuda.is_available() else max(1, min(torch.get_num_threads(), len(jobs)))
     with tqdm(total=len(jobs), desc=study.name, unit="run", disable=not progress or processes == 1) as bar:
         steps, done = 0, 0
@@ -175,6 +169,17 @@ def _do(study: Study, folder: Path, progress: bool) -> None:
             bar.write(f"[{done}/{len(jobs)}] {job[0].name}: {job[1].policy} on {job[1].task}, done")
 
         spread(_do_one, jobs, processes, on_step, on_done)
+
+
+def _checked(study: Study, name: str, recipe: Recipe) -> Recipe:
+    """A training's recipe as TRL's configuration reads it; the others are checked already."""
+    if not isinstance(recipe, TrainRecipe):
+        return recipe
+    ours = {f.name: getattr(recipe, f.name) for f in fields(TrainRecipe) if f.name != "grpo"}
+    try:
+        return read_recipe({**ours, **recipe.grpo})
+    except ValueError as error:
+        raise StudyError(f"study {study.name}: run {name}: {error}") from error
 
 
 def _do_one(job: tuple[Path, Recipe], on_step: Callable[[], object], processes: int) -> None:

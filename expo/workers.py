@@ -7,6 +7,7 @@ processes of one thread as by one of two, at the same number of rows in all.
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -44,15 +45,16 @@ def spread(
     context = multiprocessing.get_context("spawn")
     todo, reports = context.SimpleQueue(), context.Queue()
     threads = max(1, torch.get_num_threads() // processes)
-    workers = [
-        context.Process(target=_worker, args=(work, todo, reports, threads, processes), daemon=True)
-        for _ in range(min(processes, len(jobs)))
-    ]
+    # The queue holds places alone: a pipe that is full would keep this process from reading what is reported.
+    about = (work, jobs, todo, reports, threads, processes, os.getpid())
+    workers = [context.Process(target=_worker, args=about, daemon=True) for _ in range(min(processes, len(jobs)))]
+    started: list[Any] = []
     try:
         for worker in workers:
             worker.start()
-        for job in [*enumerate(jobs), *[None] * len(workers)]:
-            todo.put(job)
+            started.append(worker)
+        for place in [*range(len(jobs)), *[None] * len(workers)]:
+            todo.put(place)
         left = len(jobs)
         while left:
             report = _next(reports, workers)
@@ -64,44 +66,57 @@ def spread(
                 left -= 1
                 on_done(jobs[report])
     except BaseException:
-        for worker in workers:
+        for worker in started:
             worker.terminate()
         raise
     finally:
-        for worker in workers:
+        for worker in started:
             worker.join()
 
 
 def _next(reports: Any, workers: list[Any]) -> Any:
     while True:
         # Asked before the queue: what a worker reported before it ended is in there.
-        ended = [w for w in workers if w.exitcode not in (None, 0)]
+        failed = [w.exitcode for w in workers if w.exitcode not in (None, 0)]
+        ended = not any(w.is_alive() for w in workers)
         with suppress(Empty):
             return reports.get(timeout=1.0)
-        if ended:
+        if failed or ended:
             raise RuntimeError(
-                f"a working process ended with {ended[0].exitcode}, perhaps for want of memory; "
+                f"a working process ended with {(failed or [0])[0]}, perhaps for want of memory; "
                 "give the same command with a lower --rows to go on, or OMP_NUM_THREADS=1 for a single process"
             )
 
 
-def _worker(work: Work, todo: Any, reports: Any, threads: int, processes: int) -> None:
+def _worker(
+    work: Work, jobs: Sequence[Any], todo: Any, reports: Any, threads: int, processes: int, parent: int
+) -> None:
     torch.set_num_threads(threads)
-    parent = os.getppid()
+
+    def still_wanted() -> None:
+        if os.getppid() != parent:  # killed: another run of the same command may write in the same place
+            sys.exit(1)
 
     def tick() -> None:
-        if os.getppid() != parent:  # killed: nobody waits for what would be written from now on
-            sys.exit(1)
+        still_wanted()
         reports.put("tick")
 
-    while (taken := todo.get()) is not None:
-        index, job = taken
-        try:
-            work(job, tick, processes)
-        except KeyboardInterrupt:
-            return
-        except Exception as error:
-            error.add_note(traceback.format_exc())
-            reports.put(error)
-            return
-        reports.put(index)
+    try:
+        while (place := todo.get()) is not None:
+            still_wanted()
+            work(jobs[place], tick, processes)
+            reports.put(place)
+    except KeyboardInterrupt:
+        return
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        reports.put(_portable(error))
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or its words where it cannot go from one process to another."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -54,3 +54,41 @@ def test_what_a_job_raises_is_raised_here(tmp_path: Path, processes: int) -> Non
 def test_a_process_that_dies_is_named() -> None:
     with pytest.raises(RuntimeError, match="ended with -9"):
         spread(die_at_b, [(Path(), name) for name in "abc"], 2, lambda: None)
+
+
+class Odd(ValueError):
+    """Cannot be built again from its one argument."""
+
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(f"line {line}: {text}")
+
+
+def fail_oddly(job: object, tick: Callable[[], object], processes: int) -> None:
+    raise Odd(3, "no number")
+
+
+def leave(job: object, tick: Callable[[], object], processes: int) -> None:
+    raise KeyboardInterrupt
+
+
+def length(job: tuple[Path, str], tick: Callable[[], object], processes: int) -> None:
+    if len(job[1]) != 100_000:
+        raise ValueError("cut")
+
+
+def test_an_error_that_cannot_be_pickled_is_told_in_words() -> None:
+    with pytest.raises(RuntimeError, match="Odd: line 3: no number"):
+        spread(fail_oddly, [1, 2], 2, lambda: None)
+
+
+def test_workers_that_all_leave_are_not_waited_for() -> None:
+    with pytest.raises(RuntimeError, match="ended with 0"):
+        spread(leave, [1, 2, 3], 2, lambda: None)
+
+
+def test_jobs_may_be_larger_than_a_pipe() -> None:
+    done: list[object] = []
+    spread(length, [(Path(), "x" * 100_000)] * 8, 2, lambda: None, done.append)
+    assert len(done) == 8
+    with pytest.raises(LookupError):
+        spread(fail_at_b, [(Path(), "b" * 1 if i else "b") for i in range(200)], 2, lambda: None)

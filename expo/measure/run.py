@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import multiprocessing
 from tqdm import tqdm
 
 from expo.grading import Checker, TextChecker, checker_for
@@ -80,10 +81,11 @@ def measure(
 def processes_for(policy: Policy, rows: int, jobs: int) -> int:
     """How many processes share the work: on a CPU, for a small model, one for 32 rows or more and each thread.
 
-    It depends on nothing that changes from call to call: a run that goes on must compute with as many threads.
+    A run that goes on with as many threads and rows as before computes as before, to the last bit.
     """
     small = sum(p.numel() * p.element_size() for p in policy.model.parameters()) < MAX_BYTES
-    if policy.device.type != "cpu" or policy.is_toy or not small:
+    # One of several runs that are done side by side has its share of the threads already, and may start no process.
+    if policy.device.type != "cpu" or policy.is_toy or not small or multiprocessing.current_process().daemon:
         return 1
     return max(1, min(torch.get_num_threads(), rows // MIN_ROWS, jobs))
 

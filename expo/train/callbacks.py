@@ -48,6 +48,7 @@ class Recorder(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measure it every so many steps, and after the last one."""
+        self.watch.on_step()
         if state.global_step == state.max_steps or (args.eval_steps and state.global_step % args.eval_steps == 0):
             self.watch.measure(state.global_step)
 
