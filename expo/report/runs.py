@@ -24,8 +24,8 @@ _NEEDED = {"policy", "task", "sources", "samples", "temperature", "seed"}
 
 
 @dataclass(frozen=True)
-class Record:
-    """A finished measurement, read once."""
+class Finished:
+    """A finished run of any job, read once."""
 
     run: Run
 
@@ -34,15 +34,25 @@ class Record:
         """The run's resolved recipe."""
         return self.run.recipe()
 
-    @cached_property
-    def samples(self) -> pd.DataFrame:
-        """The run's table of scored positives."""
-        return self.run.read("samples")
-
     @property
     def name(self) -> str:
         """Name of the run folder."""
         return self.run.folder.resolve().name
+
+    @property
+    def is_toy(self) -> bool:
+        """Whether everything shown of this run must say that it is a toy."""
+        return bool(self.run.environment().get("toy", self.recipe["task"] == "chain"))
+
+
+@dataclass(frozen=True)
+class Record(Finished):
+    """A finished measurement."""
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """The run's table of scored positives."""
+        return self.run.read("samples")
 
     @property
     def policy(self) -> str:
@@ -60,11 +70,6 @@ class Record:
     def temperature(self) -> float:
         """Of sampling; scores are at 1."""
         return float(self.recipe["temperature"])
-
-    @property
-    def is_toy(self) -> bool:
-        """Whether everything shown of this run must say that it is a toy."""
-        return bool(self.run.environment().get("toy", self.recipe["task"] == "chain"))
 
     @property
     def has_pairs(self) -> bool:
@@ -136,14 +141,24 @@ def find(folder: Path | str) -> tuple[list[Record], list[str]]:
     Raises:
         RecordError: if the folder holds no run at all.
     """
-    folder = Path(folder)
-    places = [folder] if (folder / "recipe.yaml").exists() else sorted(folder.glob("*/"), key=natural)
-    runs = [Run(p) for p in places if (p / "recipe.yaml").exists()]
-    if not runs:
-        raise RecordError(f"{folder}: no run here; make one with `expo measure` or `expo reproduce`")
+    runs = runs_in(folder, "measure")
     measured = [run for run in runs if set(run.recipe()) >= _NEEDED]
     finished = [Record(run) for run in measured if run.has("samples")]
     return finished, [run.folder.name for run in measured if not run.has("samples")]
+
+
+def runs_in(folder: Path | str, job: str) -> list[Run]:
+    """The runs of a study's folder in natural order, or the one that the folder is.
+
+    Raises:
+        RecordError: if there is none; the message names the job that makes one.
+    """
+    folder = Path(folder)
+    places = [folder] if (folder / "recipe.yaml").exists() else sorted(folder.glob("*/"), key=_natural)
+    runs = [Run(p) for p in places if (p / "recipe.yaml").exists()]
+    if not runs:
+        raise RecordError(f"{folder}: no run here; make one with `expo {job}` or `expo reproduce`")
+    return runs
 
 
 def origin_of(run: Run, table: str) -> dict[str, Any]:
@@ -194,7 +209,7 @@ def group(records: Iterable[Record]) -> list[Group]:
     it, is shown by itself; the set as a whole is a sweep.
     """
     labels: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda r: natural(Path(r.name))):
+    for record in sorted(records, key=lambda r: _natural(Path(r.name))):
         labels.setdefault(label(record), []).append(record)
     return [_group(name, held) for name, held in sorted(labels.items())]
 
@@ -214,8 +229,7 @@ def _group(name: str, records: Sequence[Record]) -> Group:
     return Group(name, tuple(shown), tuple(sweeps))
 
 
-def natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts tiny-2 before tiny-10."""
+def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 

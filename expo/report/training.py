@@ -13,23 +13,15 @@ import pandas as pd
 
 from expo.evaluate import pass_at_k
 from expo.measure.verdict import Interval, bootstrap
-from expo.records import RecordError, Run
-from expo.report.runs import natural, origin_of
+from expo.report.runs import Finished, origin_of, runs_in
 from expo.report.words import METHODS
 
 LEVELS = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """A finished run that has an evaluation: of a policy alone, or of one while it is trained. Read once."""
-
-    run: Run
-
-    @cached_property
-    def recipe(self) -> dict[str, Any]:
-        """The run's resolved recipe."""
-        return self.run.recipe()
+class Evaluated(Finished):
+    """A finished run that has an evaluation: of a policy alone, or of one while it is trained."""
 
     @cached_property
     def evaluation(self) -> pd.DataFrame:
@@ -37,19 +29,9 @@ class Evaluated:
         return self.run.read("evaluation")
 
     @property
-    def name(self) -> str:
-        """Name of the run folder."""
-        return self.run.folder.resolve().name
-
-    @property
     def base(self) -> str:
         """The policy that was trained, or evaluated as it is; never a path of this machine."""
         return Path(str(self.recipe["policy"])).name
-
-    @property
-    def is_toy(self) -> bool:
-        """Whether everything shown of this run must say that it is a toy."""
-        return bool(self.run.environment().get("toy", self.recipe["task"] == "chain"))
 
     @property
     def is_training(self) -> bool:
@@ -104,11 +86,7 @@ def find_evaluated(folder: Path | str) -> tuple[list[Evaluated], list[str]]:
     Raises:
         RecordError: if the folder holds no run at all.
     """
-    folder = Path(folder)
-    places = [folder] if (folder / "recipe.yaml").exists() else sorted(folder.glob("*/"), key=natural)
-    runs = [Run(p) for p in places if (p / "recipe.yaml").exists()]
-    if not runs:
-        raise RecordError(f"{folder}: no run here; make one with `expo train` or `expo reproduce`")
+    runs = runs_in(folder, "train")
     ours = [run for run in runs if "sources" not in run.recipe()]
     return [Evaluated(r) for r in ours if r.has("evaluation")], [r.folder.name for r in ours if not r.has("evaluation")]
 
