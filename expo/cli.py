@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -41,7 +42,7 @@ class Where:
     """Where the record goes."""
 
     output: str | None = field(
-        default=None, metadata={"help": "the run folder; default runs/measure/<task>-<policy>-<hash of the recipe>"}
+        default=None, metadata={"help": "the run folder; default runs/<job>/<task>-<policy>-<hash of the recipe>"}
     )
 
 
@@ -179,17 +180,21 @@ def sample_job(argv: list[str]) -> int:
 def train_job(argv: list[str]) -> int:
     """`expo train`."""
     recipe, where = _parse_train(argv)
+    from accelerate import PartialState
+
     from expo.train.plan import describe
 
-    print(describe(recipe))
+    # Each process of `accelerate launch` runs all of this.
+    say = functools.partial(print, flush=True) if PartialState().is_main_process else lambda *_: None
+    say(describe(recipe))
     if where.dry_run:
         return 0
     from expo.train.run import train
     from expo.train.show import show
 
     folder = Path(where.output) if where.output else default_folder("train", recipe)
-    print(f"record: {folder}/", flush=True)
-    print(show(train(recipe, folder)))
+    say(f"record: {folder}/")
+    say(show(train(recipe, folder)))
     return 0
 
 
@@ -280,11 +285,13 @@ def _parse_train(argv: list[str]) -> tuple[Any, TrainArguments]:
     for action in parser._actions:
         if action.dest not in own | {"help"}:
             action.help = argparse.SUPPRESS
+        # Only what was given, so that it can be laid over the file.
+        action.default = argparse.SUPPRESS
     flags, rest = parser.parse_known_args(argv)
     if rest:
         parser.error(unknown_field(rest[0].removeprefix("--"), [action.dest for action in parser._actions]))
-    set_by_flag = {a.split("=")[0].removeprefix("--").replace("-", "_") for a in argv if a.startswith("--")}
-    where = TrainArguments(flags.output, flags.config, flags.dry_run)
+    given = vars(flags)
+    where = TrainArguments(**{name: given.pop(name) for name in _WHERE if name in given})
     values: dict[str, Any] = {}
     if where.config:
         try:
@@ -293,7 +300,7 @@ def _parse_train(argv: list[str]) -> tuple[Any, TrainArguments]:
             parser.error(f"{where.config} cannot be read: {error}")
         if not isinstance(values, dict):
             parser.error(f"{where.config}: must be a mapping of fields, got {values!r}")
-    values |= {name: value for name, value in vars(flags).items() if name in set_by_flag - set(_WHERE)}
+    values |= given
     try:
         recipe = read_recipe(values)
     except ValueError as error:

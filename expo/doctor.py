@@ -36,9 +36,11 @@ def report() -> str:
             f"  missing  notebook {m}: not in {NOTEBOOKS}; run from a checkout, pip install -e ."
             for m in study.missing_notebooks
         ]
-        trained = Counter((r.policy, r.task, r.split) for r in study.runs.values() if isinstance(r, TrainRecipe))
-        for (policy, task, split), count in trained.items():
-            missing = [m for m in (_task(task, split), _policy(policy)) if m]
+        trained = Counter(
+            (r.policy, r.task, r.split, r.eval_split) for r in study.runs.values() if isinstance(r, TrainRecipe)
+        )
+        for (policy, task, *splits), count in trained.items():
+            missing = [m for m in (*(_task(task, split) for split in splits), _policy(policy)) if m]
             lines.append(f"  {'missing' if missing else 'ready  '}  {count} trainings of {policy} on {task}")
             lines += [f"           {m}" for m in missing]
         for name, recipe in study.runs.items():

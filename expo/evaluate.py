@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from expo.measure.recipe import EvaluateRecipe
 from expo.measure.run import facts, load, load_problems
 from expo.measure.verdict import Interval, bootstrap
 from expo.policies.policy import Policy
-from expo.policies.prompts import fill
 from expo.policies.sampling import Completion, Request, sample
+from expo.positives import question_ids
 from expo.records import TABLES, Run
-from expo.tasks.problem import Problem
+from expo.tasks import Task
+from expo.tasks.problem import DataError, Problem, Skip
 
 
 def evaluate(
@@ -43,15 +45,7 @@ def evaluate(
     Raises:
         ContextError: for a problem that does not fit the policy's context with its completion.
     """
-    requests = [
-        Request(
-            f"{p.id}/evaluation",
-            policy.prompt_ids(fill(policy.prompts.question, question=p.question)),
-            samples,
-            max_new_tokens,
-        )
-        for p in problems
-    ]
+    requests = [Request(f"{p.id}/evaluation", question_ids(policy, p), samples, max_new_tokens) for p in problems]
     done = sample(policy, requests, temperature=temperature, seed=seed, rows=rows, on_finished=on_finished)
     texts = [[policy.decode(c.ids) for c in group] for group in done]
     grades = iter(checker.grade([(p, t) for p, group in zip(problems, texts, strict=True) for t in group]))
@@ -75,6 +69,25 @@ def evaluate(
             }
         )
     return pd.DataFrame(table, columns=list(TABLES["evaluation"]))
+
+
+def within_context(policy: Policy, task: Task, max_new_tokens: int) -> Task:
+    """The task without the problems that have no room for a completion in the policy's context; these are skips.
+
+    Raises:
+        DataError: if none is left.
+    """
+    kept, skips = [], []
+    for p in task.problems:
+        tokens = len(question_ids(policy, p)) + max_new_tokens
+        if tokens <= policy.context:
+            kept.append(p)
+        else:
+            reason = f"{tokens} tokens with its completion exceed the context of {policy.context}; left out"
+            skips.append(Skip(p.where or p.id, "question", reason))
+    if not kept:
+        raise DataError(f"{task.source or task.name}: no problem fits the policy: {skips[0]}; lower the token limit")
+    return replace(task, problems=tuple(kept), skipped=(*task.skipped, *skips))
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -126,6 +139,7 @@ def evaluate_run(
         run = Run.start(folder, recipe.resolved(), **facts(measuring, task, policy))
         if policy is None:
             return run
+        task = within_context(policy, task, recipe.max_new_tokens)
         chunks = [task.problems[i : i + recipe.chunk] for i in range(0, len(task.problems), recipe.chunk)]
         done = run.parts("evaluation")
         with tqdm(

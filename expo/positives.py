@@ -190,6 +190,11 @@ def is_leak(text: str, *, on_chain: bool = False) -> bool:
     return bool(_REASONS_FROM.search(text) or _OPENS_WITH.match(text))
 
 
+def question_ids(policy: Policy, problem: Problem) -> list[int]:
+    """The tokens of the plain question, under which everything is sampled and scored."""
+    return policy.prompt_ids(fill(policy.prompts.question, question=problem.question))
+
+
 def longest(policy: Policy, problem: Problem, max_new_tokens: int) -> int:
     """Tokens that the longest positive of a problem can have: all of a sample is CoT, and is closed with `a*`."""
     closed = _sample(policy, problem, problem.id, ())
@@ -202,8 +207,7 @@ def _sample(policy: Policy, problem: Problem, key: str, cot: tuple[int, ...]) ->
     # Encoded apart from the cue, so that the boundary is a token boundary for every arm.
     answer = tuple(policy.encode_on(problem.answer)) + tuple(policy.encode_on(prompts.answer_end))
     end = policy.end if answer[-1] not in policy.eos_ids else ()
-    prompt = tuple(policy.prompt_ids(fill(prompts.question, question=problem.question)))
-    return Sample(key, prompt, cot + cue + answer + end, len(cot), cue, answer)
+    return Sample(key, tuple(question_ids(policy, problem)), cot + cue + answer + end, len(cot), cue, answer)
 
 
 def _join(policy: Policy, cot: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

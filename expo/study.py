@@ -71,14 +71,16 @@ def load_study(name: str) -> Study:
     if not runs and not notebooks:
         raise StudyError(f"{path}: runs: name at least one run, with its recipe's fields, or a notebook")
     defaults = _mapping(path, "defaults", held.get("defaults"))
+    recipes: dict[str, Recipe] = {}
+    for run, own in runs.items():
+        for each, values in _each(path, str(run), {**defaults, **_mapping(path, run, own)}).items():
+            if each in recipes:
+                raise StudyError(f"{path}: two runs would be called {each}; rename {run}")
+            recipes[each] = _recipe(path, each, values)
     return Study(
         name=path.stem,
         description=str(held.get("description", "")),
-        runs={
-            name: _recipe(path, name, values)
-            for run, own in runs.items()
-            for name, values in _each(path, str(run), {**defaults, **_mapping(path, run, own)}).items()
-        },
+        runs=recipes,
         notebooks=tuple(map(str, notebooks)),
         shown=path.parent == STUDIES and path.stem in SHOWN,
     )

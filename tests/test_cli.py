@@ -15,6 +15,7 @@ import datasets
 import pandas as pd
 import pytest
 import yaml
+from transformers import GPT2Config
 
 from expo import cli
 from expo.cli import JOBS, default_folder, main
@@ -295,6 +296,26 @@ def test_a_dry_run_says_what_a_training_takes(work: Path, capsys: pytest.Capture
     assert "learning_rate: 0.0001" in said
     assert "0.09M weights" in said
     assert not (work / "runs").exists()
+
+
+def test_a_flag_overrides_the_file_also_where_it_says_no(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = {"task": "chain", "policy": "tiny-0", "problems": 20, "gradient_checkpointing": True, "max_steps": 3}
+    (work / "toy.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    flags = ["--no_gradient_checkpointing", "--num-generations=4", "--dry_run"]
+    assert main(["train", "--config", "toy.yaml", *flags]) == 0
+    said = capsys.readouterr().out
+    assert "gradient_checkpointing: false" in said
+    assert "num_generations: 4" in said
+    assert "steps         3 of" in said
+
+
+def test_a_dry_run_knows_the_shape_of_other_families(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    GPT2Config(n_embd=64, n_layer=2, n_head=4, vocab_size=500).save_pretrained(work / "gpt2")
+    data = work / "mine.jsonl"
+    data.write_text('{"question": "1+1?", "answer": "2"}\n', encoding="utf-8")
+    asked = ["train", "--task", "jsonl", "--data", str(data), "--policy", str(work / "gpt2"), "--dry_run"]
+    assert main(asked) == 0
+    assert "GiB of activations" in capsys.readouterr().out
 
 
 def test_evaluate_prints_accuracy_by_level(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,9 +26,6 @@ from theory import passk
 RECIPE = EvaluateRecipe(task="chain", policy="tiny-0", problems=15, samples=3, max_new_tokens=100, chunk=6, seed=3)
 
 
-WRONG_COUNTS = [(4, 1, 5, "needs at least 5"), (4, 1, 0, "at least 1"), (4, 5, 1, "from 0 to 4")]
-
-
 @given(st.data())
 def test_the_estimator_is_the_theory_s(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 300))

@@ -179,6 +179,10 @@ def test_each_is_a_run_for_every_combination(tmp_path: Path) -> None:
     [
         ("runs: {a: {job: trian}}", "run a: no job 'trian'; the jobs are measure, evaluate, train"),
         ("runs: {a: {each: {policy: tiny-0}}}", "run a: each: give a list of values for each field"),
+        (
+            "runs: {a-tiny-0: {task: chain}, a: {each: {policy: [tiny-0]}, task: chain}}",
+            "two runs would be called a-tiny-0",
+        ),
         ("runs: {a: {each: {policy: []}}}", "run a: each: give a list of values for each field"),
         ("runs: {a: {each: [policy]}}", "run a: each must be a mapping of names"),
     ],

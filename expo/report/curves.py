@@ -96,13 +96,13 @@ def _read_curves(numbers: pd.DataFrame, toy: bool) -> str:
 
 
 def _above(numbers: pd.DataFrame) -> str:
-    """Whether the bands of ExP-GRPO and GRPO are apart at the end."""
+    """Whether every base ends higher with one of ExP-GRPO and GRPO than any does with the other."""
     ends = numbers[numbers["step"] == numbers["step"].max()].set_index("method")
     a, b = ends.loc["explanation"], ends.loc["none"]
     if a["lowest"] > b["highest"]:
-        return "ExP-GRPO ends above GRPO on every base."
+        return "Every base ends higher with ExP-GRPO than any with GRPO."
     if a["highest"] < b["lowest"]:
-        return "ExP-GRPO ends below GRPO on every base."
+        return "Every base ends lower with ExP-GRPO than any with GRPO."
     return "ExP-GRPO and GRPO overlap between bases: no order is shown."
 
 

@@ -64,7 +64,7 @@ def _row(key: tuple[str, str, float, float], runs: Sequence[Evaluated], level: i
     ends = ends[ends["level"] == level]
     values = [*key, level, found.mean, found.low, found.high, min(of_bases), max(of_bases)]
     steps = float(ends["steps_true"].sum() / max(ends["steps"].sum(), 1))
-    values += [steps, len(runs), found.n, int(ends["n"].min()), runs[0].recipe["eval_split"]]
+    values += [steps, len(of_bases), found.n, int(ends["n"].min()), runs[0].recipe["eval_split"]]
     return dict(zip(COLUMNS, values, strict=True))
 
 

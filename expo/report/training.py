@@ -96,24 +96,47 @@ def over_bases(
 ) -> Interval:
     """Mean pass@k over bases and problems, with a bootstrap interval over problems, the bases' mean of each.
 
-    The interval says nothing of other bases; `spread` does. `step` is the last one if None.
+    The interval says nothing of other bases; `spread` does. `step` is the last one if None. Runs from one base, as with
+    several seeds, count as one: their mean.
     """
-    held = [run.accuracies(run.last_step if step is None else step, levels, k) for run in runs]
-    return bootstrap(pd.concat(held, axis=1).mean(axis=1).to_numpy())
+    return bootstrap(pd.concat(_of_bases(runs, step, levels, k), axis=1).mean(axis=1).to_numpy())
 
 
 def spread(
     runs: Sequence[Evaluated], step: int | None = None, levels: Iterable[int] = LEVELS, k: int = 1
 ) -> list[float]:
     """Mean pass@k of each base."""
-    return [float(run.accuracies(run.last_step if step is None else step, levels, k).mean()) for run in runs]
+    return [float(held.mean()) for held in _of_bases(runs, step, levels, k)]
+
+
+def _of_bases(runs: Sequence[Evaluated], step: int | None, levels: Iterable[int], k: int) -> list[pd.Series]:
+    """pass@k of each problem, for each base."""
+    levels = list(levels)
+    held: dict[str, list[pd.Series]] = {}
+    for run in runs:
+        held.setdefault(run.base, []).append(run.accuracies(run.last_step if step is None else step, levels, k))
+    return [pd.concat(some, axis=1).mean(axis=1) for some in held.values()]
+
+
+def is_grid(runs: Iterable[Evaluated]) -> bool:
+    """Whether trainings are to be shown as a table: of several rates or weights of a method, or of controls."""
+    settings = {(run.levels, run.method, run.rate, run.beta) for run in runs}
+    several = len({s[:2] for s in settings}) < len(settings)
+    return several or not {method for _, method, *_ in settings} <= {"explanation", "expert", "none"}
 
 
 def by_method(runs: Iterable[Evaluated]) -> dict[str, list[Evaluated]]:
-    """Runs of each method, in the order of METHODS."""
+    """Runs of each method, in the order of METHODS.
+
+    Raises:
+        ValueError: if a method was trained at several rates or weights; a mean over them would say nothing.
+    """
     held: dict[str, list[Evaluated]] = {}
     for run in runs:
         held.setdefault(run.method, []).append(run)
+    for method, some in held.items():
+        if len(settings := sorted({(run.rate, run.beta) for run in some})) > 1:
+            raise ValueError(f"{METHODS[method]} was trained at several rates and weights, {settings}: draw a grid")
     return {method: held[method] for method in METHODS if method in held}
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 from accelerate import PartialState
+from accelerate.utils import gather_object
+from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from expo.records import TABLES, Run, write_atomic
@@ -20,8 +22,10 @@ from expo.train.watch import Watch
 
 BUFFERED = ("metrics", "timing", "groups")
 _WHOLE = "expo-checkpoint-is-whole"
-# What the machine took, or says twice what the recipe does.
-_TIMING = ("step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "epoch")
+# Tables with a part for each step at which they were written.
+BY_STEP = (*BUFFERED, "skips", "positives", "probes", "evaluation")
+# What the machine took. The share of the epoch says twice what the recipe does.
+_TIMING = ("step_time", "epoch")
 
 
 class Recorder(TrainerCallback):
@@ -30,6 +34,7 @@ class Recorder(TrainerCallback):
     def __init__(self, run: Run, reward: AnswerReward, watch: Watch) -> None:
         self.run, self.reward, self.watch = run, reward, watch
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in BUFFERED}
+        self.bar = tqdm(disable=True)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -37,6 +42,10 @@ class Recorder(TrainerCallback):
         """Measure the policy before its first step."""
         if state.global_step == 0:
             self.watch.measure(0)
+        shown = self.watch.progress and state.is_world_process_zero
+        self.bar = tqdm(
+            desc="training", total=state.max_steps, initial=state.global_step, unit="step", disable=not shown
+        )
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -49,6 +58,9 @@ class Recorder(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measure it every so many steps, and after the last one."""
         self.watch.on_step()
+        self.bar.update()
+        # Else what was gathered since the last log would be lost.
+        control.should_log |= state.global_step == state.max_steps
         if state.global_step == state.max_steps or (args.eval_steps and state.global_step % args.eval_steps == 0):
             self.watch.measure(state.global_step)
 
@@ -61,14 +73,18 @@ class Recorder(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Keep what is logged, and the groups that were sampled since."""
-        for name, value in (logs or {}).items():
+        logs = logs or {}
+        self.bar.set_postfix(
+            {name: f"{logs[name]:.3g}" for name in ("reward", "exp_sft/nll_per_token") if name in logs}
+        )
+        for name, value in logs.items():
             table = "timing" if name in _TIMING else "metrics"
             self.rows[table].append({"step": state.global_step, "name": name, "value": value})
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write what was kept, then mark the checkpoint as whole, when every process has written its part of it."""
         PartialState().wait_for_everyone()
-        self.rows["groups"] += self.reward.groups
+        self.rows["groups"] += sorted(gather_object(self.reward.groups), key=lambda group: group["step"])
         self.reward.groups = []
         if state.is_world_process_zero:
             for name, rows in self.rows.items():
@@ -85,7 +101,7 @@ def last_checkpoint(run: Run) -> Path | None:
     for step, folder in folders.items():
         if step not in whole:
             shutil.rmtree(folder)
-    for table in BUFFERED:
+    for table in BY_STEP:
         for part in run.parts(table):
             if int(part) > last:
                 run.path("parts", table, f"{part}.parquet").unlink()

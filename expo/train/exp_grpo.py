@@ -11,8 +11,8 @@ The loss of an optimizer step over P problems, each with G samples, is
 
 or, with `sft_normalization="token"`, of that over the number of the positive's tokens. Each problem's term is computed
 once for its G samples. It is taken at temperature 1, the policy of the paper's formula, though TRL's own
-log-probabilities are at the temperature of sampling. TRL averages its policy term over samples for `loss_type` grpo,
-and over tokens for others; the added term is the same for all.
+log-probabilities are at the temperature of sampling. `loss_type` changes how TRL sums its policy term over samples and
+tokens; the added term is the mean over problems whichever is chosen.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class ExPGRPOConfig(GRPOConfig):
         default="sequence", metadata={"help": "sequence: the sum over tokens, as printed; token: their mean"}
     )
     sft_failed_groups_only: bool = field(
-        default=False, metadata={"help": "add the term only where no sample of the group had a reward above 0"}
+        default=False,
+        metadata={"help": "add the term only where the first reward function gave no sample of the group above 0"},
     )
     sft_grad_norm_steps: int = field(
         default=0, metadata={"help": "every so many steps, log the gradient norms of both terms; 0: never"}
@@ -78,9 +79,10 @@ class ExPGRPOTrainer(GRPOTrainer):
     `exp_sft/grad_norm` and `exp_sft/policy_grad_norm` (each of one micro-batch, mean over those of a step).
 
     Raises:
-        ValueError: without positives where `beta_sft` is above 0, or if a process's share of a generation batch is no
-            whole number of groups.
-        RuntimeError: if a reward function raises; the sample is named.
+        ValueError: without positives where `beta_sft` is above 0, with two for one prompt, or if a process's share of
+            a generation batch is no whole number of groups.
+        RuntimeError: if a reward function raises, the sample is named; if a batch has a prompt that is not the
+            dataset's as it was tokenised when the training began.
     """
 
     def __init__(
@@ -92,29 +94,26 @@ class ExPGRPOTrainer(GRPOTrainer):
         **kwargs: Any,
     ) -> None:
         args = args or ExPGRPOConfig("ExP-GRPO")
-        rewards = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
-        super().__init__(
-            model, [self._watched(r, i == 0) for i, r in enumerate(rewards)], args, train_dataset, **kwargs
-        )
+        rewards = [] if reward_funcs is None else reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
+        watched = [self._watched(r, i == 0) for i, r in enumerate(rewards)]
+        if args.sft_failed_groups_only and not (rewards and watched[0] is not rewards[0]):
+            raise ValueError("sft_failed_groups_only needs a plain function as the first of reward_funcs")
+        super().__init__(model, watched or None, args, train_dataset, **kwargs)
         self.positives: dict[Tokens, Tokens] = {}
         self._prompt_ids: dict[str, Tokens] = {}
+        self._known: set[Tokens] = set()
         self._solved: set[Tokens] = set()
         self._seen: dict[Tokens, tuple[int, int]] = {}
         self._pending: list[dict[str, float]] = []
         if args.beta_sft == 0:
             return
-        local = args.per_device_train_batch_size * args.steps_per_generation
-        if local % args.num_generations:
-            raise ValueError(
-                f"num_generations ({args.num_generations}) must divide per_device_train_batch_size x "
-                f"steps_per_generation ({args.per_device_train_batch_size} x {args.steps_per_generation} = {local}): "
-                "a problem's samples must be on one process, or its explanation would be counted more than once"
-            )
+        check_whole_groups(args)
         if not isinstance(train_dataset, Dataset) or "positive" not in train_dataset.column_names:
             raise ValueError(
                 "train_dataset needs a column `positive`, the text or the token ids of (c~, a*) for each prompt "
                 "(`expo sample` writes explanations), or beta_sft=0 for plain GRPO"
             )
+        _check_one_each(train_dataset)
         self.set_positives(train_dataset["prompt"], train_dataset["positive"])
         if not self.positives:
             raise ValueError(
@@ -132,7 +131,8 @@ class ExPGRPOTrainer(GRPOTrainer):
         for prompt, positive in zip(prompts, positives, strict=True):
             name = _name(prompt)
             if name not in self._prompt_ids:
-                self._prompt_ids[name] = self._tokens(prompt)
+                self._prompt_ids[name] = self.prompt_ids(prompt)
+                self._known.add(self._prompt_ids[name])
             if isinstance(positive, str):
                 ids = self.processing_class(text=positive, add_special_tokens=False)["input_ids"]
                 positive = [*ids, self.processing_class.eos_token_id] if ids else ids
@@ -141,8 +141,8 @@ class ExPGRPOTrainer(GRPOTrainer):
             else:
                 self.positives.pop(self._prompt_ids[name], None)
 
-    def _tokens(self, prompt: Any) -> Tokens:
-        """A prompt's ids as TRL makes them; `compute_loss` holds them against the batch's."""
+    def prompt_ids(self, prompt: Any) -> Tokens:
+        """A prompt's ids as TRL makes them; `compute_loss` stops at a batch that has others."""
         if isinstance(prompt, str):
             return tuple(self.processing_class(text=[prompt])["input_ids"][0])
         rendered = self.processing_class.apply_chat_template(
@@ -194,6 +194,12 @@ class ExPGRPOTrainer(GRPOTrainer):
         due = []
         for ids, mask in zip(inputs["prompt_ids"], inputs["prompt_mask"], strict=True):
             prompt = tuple(ids[mask.bool()].tolist())
+            if prompt not in self._known:
+                raise RuntimeError(
+                    f"a prompt of the batch is none of train_dataset's as they were tokenised at the start, so that "
+                    f"its positive cannot be found: {self.processing_class.decode(prompt)[-300:]!r}. Does the chat "
+                    "template put in the date? Then fix it by chat_template_kwargs"
+                )
             count, step = self._seen.pop(prompt, (0, self.state.global_step))
             chosen = random.Random(f"{self.args.seed}:{step}:{prompt}").randrange(self.args.num_generations)
             if count == chosen and prompt in self.positives and prompt not in self._solved:
@@ -281,13 +287,39 @@ class ExPGRPOTrainer(GRPOTrainer):
                 rewards: list[float | None] = reward(prompts=prompts, completions=completions, **kwargs)
             except Exception as error:
                 raise RuntimeError(_which(reward, prompts, completions, kwargs, error)) from error
-            if is_first and self.args.sft_failed_groups_only and self.model.training:
+            if is_first and self.args.sft_failed_groups_only and self.model.training and self.positives:
                 known = [self._prompt_ids[_name(p)] for p in prompts]
                 self._solved -= set(known)
                 self._solved |= {ids for ids, r in zip(known, rewards, strict=True) if r is not None and r > 0}
             return rewards
 
         return watched
+
+
+def check_whole_groups(args: GRPOConfig) -> None:
+    """That every process has all samples of a problem.
+
+    Raises:
+        ValueError: if not; the settings are named.
+    """
+    local = args.per_device_train_batch_size * args.steps_per_generation
+    if local % args.num_generations:
+        raise ValueError(
+            f"num_generations ({args.num_generations}) must divide per_device_train_batch_size x "
+            f"steps_per_generation ({args.per_device_train_batch_size} x {args.steps_per_generation} = {local}): "
+            "a problem's samples must be on one process, or its explanation would be counted more than once"
+        )
+
+
+def _check_one_each(dataset: Dataset) -> None:
+    held: dict[str, Any] = {}
+    for prompt, positive in zip(dataset["prompt"], dataset["positive"], strict=True):
+        name = _name(prompt)
+        if held.setdefault(name, positive) != positive:
+            raise ValueError(
+                f"train_dataset has two positives for the prompt {name[-300:]!r}; keep one row for each prompt, or "
+                "put another in its place between steps with set_positives"
+            )
 
 
 def _name(prompt: Any) -> str:

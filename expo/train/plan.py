@@ -31,9 +31,10 @@ def describe(recipe: TrainRecipe) -> str:
     lines = [to_yaml(recipe.resolved()).rstrip(), ""]
     with closing(checker_for(recipe.task)) as checker:
         task, held_out = tasks(recipe, checker)
-    prompts = needed(len(task.problems), args)
-    generations = prompts // (args.generation_batch_size // args.num_generations)
+    generations = needed(len(task.problems), args) // (args.generation_batch_size // args.num_generations)
     steps = generations * args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps
+    if args.max_steps > 0:
+        steps = args.max_steps
     batch = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
     lines += [
         f"trained on    {len(task.problems)} problems ({len(task.skipped)} left out)",
@@ -59,11 +60,14 @@ def _memory(recipe: TrainRecipe, args: ExPGRPOConfig) -> list[str]:
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     bytes_each = 2 if args.bf16 else 4
     rows = args.per_device_train_batch_size
+    # The added term holds a positive for each G samples at the same time.
+    held = rows * (1 + 1 / args.num_generations if recipe.positive != "none" and args.beta_sft else 1)
     # Prompts are taken to be as long as an eighth of the completions.
     tokens = int(args.max_completion_length * 1.125)
     layers = 1 if args.gradient_checkpointing else text.num_hidden_layers
-    activations = rows * tokens * text.hidden_size * (_HIDDEN_SIZES * layers * bytes_each + 2 * text.num_hidden_layers)
-    cached = rows * args.steps_per_generation * tokens * text.num_hidden_layers * text.num_key_value_heads * head * 2
+    activations = held * tokens * text.hidden_size * (_HIDDEN_SIZES * layers * bytes_each + 2 * text.num_hidden_layers)
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    cached = rows * args.steps_per_generation * tokens * text.num_hidden_layers * heads * head * 2
     return [
         f"memory        {weights / 1e6:,.2f}M weights: {state / _GIB:.1f} GiB with gradients and AdamW's moments "
         "(over all processes, if they share them as ZeRO-3 does)",

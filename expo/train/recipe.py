@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 
 # What the added term makes likelier; none is plain GRPO.
 POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "none")
-# Fields of TRL's configuration that the run folder decides.
-_OURS = {"output_dir": "the run folder is given by --output", "resume_from_checkpoint": "a run goes on by itself"}
+# Fields of TRL's configuration that a run decides, and why.
+_SAVED = "a run saves all that it needs to go on, every save_steps"
+_OURS = {
+    "output_dir": "the run folder is given by --output",
+    "resume_from_checkpoint": "a run goes on by itself",
+    "save_strategy": _SAVED,
+    "save_only_model": _SAVED,
+    "ignore_data_skip": "a run goes on with the problem that comes next",
+    "shuffle_dataset": "problems are shuffled by seed, anew in each epoch",
+}
 
 
 @dataclass
@@ -135,15 +143,22 @@ def configuration(given: dict[str, Any], output_dir: str, **more: Any) -> ExPGRP
     """
     import torch
 
-    from expo.train.exp_grpo import ExPGRPOConfig
+    from expo.train.exp_grpo import ExPGRPOConfig, check_whole_groups
 
     defaults = {"logging_steps": 1, "report_to": "none", "save_total_limit": 2}
     if not torch.cuda.is_available():
         defaults |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False}
         more = {**more, "use_cpu": True, "bf16": False}
     args = ExPGRPOConfig(output_dir=output_dir, **{**defaults, **given, **more})
+    check_whole_groups(args)
+    for name in ("save_steps", "logging_steps", "eval_steps"):
+        value = getattr(args, name)
+        if value is not None and value != int(value):
+            raise ValueError(f"{name} must be a number of steps, not a share of them, got {value}")
+    if args.save_total_limit is not None and args.save_total_limit < 2:
+        raise ValueError("save_total_limit must be at least 2: the last whole checkpoint, and the one being written")
     generation = args.steps_per_generation * args.num_iterations
-    if args.save_strategy != "no" and int(args.save_steps) * args.gradient_accumulation_steps % generation:
+    if int(args.save_steps) * args.gradient_accumulation_steps % generation:
         raise ValueError(
             f"save_steps ({args.save_steps}) must end with a generation, for a run to go on from there: save_steps x "
             f"gradient_accumulation_steps must be a multiple of steps_per_generation x num_iterations ({generation})"

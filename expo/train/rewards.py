@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from accelerate.utils import gather_object
-
 from expo.grading import Checker
 from expo.grading.answers import Status
 from expo.policies.policy import Policy
@@ -16,7 +14,7 @@ from expo.tasks.problem import Problem
 class AnswerReward:
     """A reward function as TRL calls it; needs the dataset's column `problem`.
 
-    `groups` holds what has been graded since it was last emptied, over all processes: the rows of `groups.parquet`.
+    `groups` holds what this process has graded since it was last emptied: rows of `groups.parquet`.
     """
 
     __name__ = "answer"
@@ -35,10 +33,9 @@ class AnswerReward:
         asked = [self.problems[name] for name in problem]
         texts = [self.policy.decode(ids) for ids in completion_ids]
         grades = self.checker.grade(list(zip(asked, texts, strict=True)))
-        local = []
         for at in range(0, len(asked), self.group):
             ids, statuses = completion_ids[at : at + self.group], [g.status for g in grades[at : at + self.group]]
-            local.append(
+            self.groups.append(
                 {
                     "step": trainer_state.global_step,
                     "problem": asked[at].id,
@@ -50,5 +47,4 @@ class AnswerReward:
                     "tokens": sum(map(len, ids)),
                 }
             )
-        self.groups += gather_object(local)
         return [float(g.status is Status.CORRECT) for g in grades]

@@ -12,15 +12,17 @@ from typing import Any
 import pandas as pd
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import PrinterCallback
+from transformers import PrinterCallback, ProgressCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from expo.evaluate import within_context
 from expo.grading import Checker, TextChecker, checker_for
 from expo.measure.run import digest
 from expo.policies.policy import Policy, PolicyError, load_policy
+from expo.positives import question_ids
 from expo.records import Run
 from expo.tasks import Task, load_task
-from expo.train.callbacks import BUFFERED, Recorder, last_checkpoint
+from expo.train.callbacks import BY_STEP, Recorder, last_checkpoint
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
 from expo.train.positives import as_prompt
 from expo.train.recipe import TrainRecipe, configuration
@@ -41,11 +43,12 @@ def train(
     """Sample positives from the initial policy, train with `ExPGRPOTrainer`, evaluate; write the record.
 
     A finished run is returned as it is; a stopped one goes on from its last whole checkpoint and holds the numbers of
-    one that was not stopped. Under `accelerate launch` every process calls this.
+    one that was not stopped: to the last bit on a CPU with as many threads. Under `accelerate launch` every process
+    calls this.
 
     Raises:
         DataError, PolicyError, RecordError: as their modules say.
-        ValueError: for a recipe that TRL refuses, or if no problem has a positive.
+        ValueError: for a recipe that TRL refuses, or if no problem has a positive, or too few are there for a batch.
     """
     with closing(checker_for(recipe.task)) as checker:
         task, held_out = tasks(recipe, checker)
@@ -57,13 +60,14 @@ def train(
         if policy is None:
             return run
         args = configuration(recipe.grpo, str(run.path("checkpoints")), **_fixed(recipe))
+        task, held_out = (within_context(policy, t, args.max_completion_length) for t in (task, held_out))
         checkpoint = on_main(lambda: last_checkpoint(run))
         begun = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         watch = Watch(run, recipe, args, policy, checker, task, held_out, progress, on_step)
         positives = watch.positives(0) if begun == 0 else watch.positives_in_force(begun)
         if is_deepspeed_zero3_enabled():
             # Loaded once more, now that each process is to hold its part of the weights alone.
-            watch.policy = load(recipe)
+            policy = watch.policy = load(recipe)
         trainer = _trainer(watch, positives)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save_model(str(run.path("model")))
@@ -100,7 +104,7 @@ def load(recipe: TrainRecipe) -> Policy:
     """The policy to train, on this process's device.
 
     Raises:
-        PolicyError: if it does not fit the task, or TRL would see other prompts than this toolkit.
+        PolicyError: if it does not fit the task.
     """
     policy = load_policy(
         recipe.policy,
@@ -149,20 +153,36 @@ def _trainer(watch: Watch, positives: pd.DataFrame) -> ExPGRPOTrainer:
     args.num_train_epochs = 1
     reward = AnswerReward(policy, watch.checker, {p.id: p for p in task.problems}, args.num_generations)
     trainer = ExPGRPOTrainer(policy.model, [reward], args, prompts, processing_class=policy.tokenizer)
-    trainer.remove_callback(PrinterCallback)
+    first = task.problems[0]
+    if trainer.prompt_ids(as_prompt(policy, first)) != tuple(question_ids(policy, first)):
+        raise PolicyError(
+            "TRL's prompts are not those that positives and evaluations are sampled with; take away what "
+            "chat_template_kwargs or chat_template_path of the recipe change"
+        )
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
     watch.trainer = trainer
     trainer.add_callback(Recorder(watch.run, reward, watch))
     return trainer
 
 
 def dataset(policy: Policy, task: Task, positives: pd.DataFrame, args: ExPGRPOConfig) -> Dataset:
-    """Prompts with their positives in the order of training, each epoch shuffled by seed."""
+    """Prompts with their positives in the order of training, each epoch shuffled by seed.
+
+    Raises:
+        ValueError: if they do not fill one batch.
+    """
     ids = dict(zip(positives["problem"], positives["ids"], strict=True))
     rows = []
     for p in task.problems:
         positive = [int(i) for i in ids[p.id]] if p.id in ids else None
         rows.append({"prompt": as_prompt(policy, p), "problem": p.id, "positive": positive})
     wanted = needed(len(rows), args)
+    if wanted < (batch := args.generation_batch_size // args.num_generations):
+        raise ValueError(
+            f"{len(rows)} problems in {args.num_train_epochs:g} epochs are fewer than the {batch} that one generation "
+            "takes; give more problems or epochs, or lower steps_per_generation or the batch"
+        )
     order: list[int] = []
     for epoch in range(-(-wanted // len(rows))):
         indices = list(range(len(rows)))
@@ -182,7 +202,7 @@ def needed(problems: int, args: ExPGRPOConfig) -> int:
 
 def _merge(run: Run) -> None:
     """The parts of each table as one; the one that says the run is done comes last."""
-    for table in (*BUFFERED, "skips", "positives", "probes", "evaluation"):
+    for table in BY_STEP:
         parts = [run.read(table, name) for name in sorted(run.parts(table))]
         if parts:
             run.write(table, pd.concat(parts, ignore_index=True))

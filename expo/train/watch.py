@@ -19,10 +19,9 @@ from expo.grading import Checker
 from expo.grading.answers import Grade
 from expo.measure.run import row
 from expo.policies.policy import Policy
-from expo.policies.prompts import fill
 from expo.policies.sampling import Request, sample
 from expo.policies.scoring import score
-from expo.positives import Positive, from_ids, from_sample
+from expo.positives import Positive, from_ids, from_sample, question_ids
 from expo.records import TABLES, Run
 from expo.tasks import Task
 from expo.tasks.problem import Problem
@@ -91,6 +90,8 @@ class Watch:
                     rows=self.recipe.rows,
                     on_finished=lambda _: bar.update(),
                 )
+            if step == 0 and PartialState().is_main_process:
+                skips = [*self.task.skipped, *self.held_out.skipped, *skips]
             self._write("skips", pd.DataFrame([vars(s) for s in skips], columns=list(TABLES["skips"])), part)
             self._write("positives", frame, part)
         return self.run.read("positives", part)
@@ -144,15 +145,8 @@ class Watch:
         """An own sample of some training problems, and their positives, scored under the policy as it is now."""
         count = min(len(self.task.problems), self.recipe.probe_problems)
         probed = self._share(random.Random(f"probes:{self.args.seed}").sample(self.task.problems, count))
-        requests = [
-            Request(
-                f"{p.id}/probe",
-                self.policy.prompt_ids(fill(self.policy.prompts.question, question=p.question)),
-                1,
-                self.args.max_completion_length,
-            )
-            for p in probed
-        ]
+        limit = self.args.max_completion_length
+        requests = [Request(f"{p.id}/probe", question_ids(self.policy, p), 1, limit) for p in probed]
         done = sample(self.policy, requests, temperature=self.args.temperature, seed=self.args.seed + step)
         own = [from_sample(self.policy, p, "own", 0, "", c, self.checker) for p, (c,) in zip(probed, done, strict=True)]
         grades: list[Grade | None] = list(self.checker.grade([(p.problem, p.text) for p in own]))

@@ -19,7 +19,7 @@ from expo.policies.prompts import CHAIN
 from expo.policies.scoring import Sample, score
 from expo.positives import from_expert
 from expo.tasks import chain
-from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
+from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer, check_whole_groups
 from expo.train.positives import as_prompt
 from tests.conftest import build
 
@@ -252,6 +252,49 @@ def test_a_reward_that_raises_names_its_sample(toy: Policy, tmp_path: Path) -> N
         trained(toy, config(tmp_path), rows, fails)
     assert rows["prompt"][2][-60:] in str(caught.value)
     assert rows["prompt"][3][-60:] not in str(caught.value)
+
+
+def test_a_prompt_that_is_not_the_dataset_s_stops_the_training(toy: Policy, tmp_path: Path) -> None:
+    """As where a chat template puts in the date, and midnight has come."""
+    rows = rows_of(toy)
+    trainer = ExPGRPOTrainer(toy.model, [nothing], config(tmp_path), rows, processing_class=toy.tokenizer)
+    trainer.train_dataset = rows.map(lambda row: {"prompt": f"{row['prompt']} <think>"})
+    with pytest.raises(RuntimeError, match=r"a prompt of the batch is none of train_dataset's.*<think> <think>"):
+        trainer.train()
+
+
+def test_a_group_must_be_on_one_process(tmp_path: Path) -> None:
+    args = config(tmp_path, per_device_train_batch_size=8, num_generations=8)
+    check_whole_groups(args)
+    # As on two processes, where TRL allows it.
+    args.per_device_train_batch_size = 4
+    with pytest.raises(ValueError, match=r"num_generations \(8\) must divide .*\(4 x 1 = 4\)"):
+        check_whole_groups(args)
+
+
+def test_two_positives_for_one_prompt_are_refused(toy: Policy, tmp_path: Path) -> None:
+    rows = rows_of(toy).to_list()
+    twice = Dataset.from_list([*rows, rows[0]])
+    assert len(ExPGRPOTrainer(toy.model, [nothing], config(tmp_path), twice, processing_class=toy.tokenizer).positives)
+    other = Dataset.from_list([*rows, {**rows[0], "positive": [5, 6]}])
+    with pytest.raises(ValueError, match="two positives for the prompt"):
+        ExPGRPOTrainer(toy.model, [nothing], config(tmp_path), other, processing_class=toy.tokenizer)
+
+
+def test_failed_groups_need_a_reward_that_is_seen(toy: Policy, tmp_path: Path) -> None:
+    async def later(completions: list[str], **_: Any) -> list[float]:
+        return [0.0] * len(completions)
+
+    for rewards in ([later], None):
+        with pytest.raises(ValueError, match="needs a plain function as the first of reward_funcs"):
+            ExPGRPOTrainer(
+                toy.model,
+                rewards,
+                config(tmp_path, sft_failed_groups_only=True),
+                rows_of(toy),
+                processing_class=toy.tokenizer,
+            )
+    trained(toy, config(tmp_path, sft_failed_groups_only=True, beta_sft=0.0), rows_of(toy))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ def run(folder: Path, processes: int) -> tuple[dict[str, float], dict[str, objec
         "1",
     ]
     command += ["-m", "tests.train.two_processes", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    environment = {**os.environ, "TRL_EXPERIMENTAL_SILENCE": "1"}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "log.json").read_text()), load_file(folder / "weights.safetensors")
 
@@ -39,5 +41,8 @@ def test_two_processes_make_the_step_of_one(tmp_path: Path) -> None:
     for name in ("exp_sft/loss", "exp_sft/nll", "exp_sft/scored", "exp_sft/nll_per_token"):
         assert log_two[name] == pytest.approx(log_one[name], rel=1e-5)
     assert log_one["exp_sft/scored"] == 5
+    # Neither term is idle.
+    assert log_one["exp_sft/policy_grad_norm"] > 0.1
+    assert log_one["exp_sft/grad_norm"] > 0.1
     for name, weight in one.items():
         assert (weight - two[name]).abs().max() < 1e-7, name

@@ -167,7 +167,12 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "expo.cli", "train", "--config", str(file), "--output", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # How long a training takes, without what it takes to import it all.
+    begun = time.monotonic()
+    train(read_recipe(dict(VALUES)), tmp_path / "timed", progress=False)
+    takes = time.monotonic() - begun
     rng, kills = random.Random(0), int(os.environ.get("EXPO_KILLS", "2"))
+    landed = 0
     while not Run(folder).has("evaluation"):
         running = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -176,12 +181,14 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
             # Importing takes some seconds, and a kill before the run has begun tells nothing.
             while not folder.exists() and running.poll() is None:
                 time.sleep(0.05)
-            time.sleep(rng.uniform(0, 8))
+            time.sleep(rng.uniform(0, takes))
             running.send_signal(signal.SIGKILL)
             kills -= 1
         output = running.communicate()[0]
         assert running.returncode in (0, -signal.SIGKILL), output[-2000:]
+        landed += running.returncode == -signal.SIGKILL
     same(whole, Run(folder))
+    assert landed
 
 
 @pytest.mark.parametrize(
@@ -197,6 +204,10 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"task": "chian"}, "task: no task 'chian'"),
         ({"num_generations": 5}, "divisible|divide"),
         ({"save_steps": 3, "steps_per_generation": 4}, "save_steps"),
+        ({"save_steps": 0.5}, "save_steps must be a number of steps, not a share of them, got 0.5"),
+        ({"save_total_limit": 1}, "save_total_limit must be at least 2"),
+        ({"save_strategy": "epoch"}, "save_strategy: a run saves all that it needs to go on"),
+        ({"shuffle_dataset": True}, "shuffle_dataset: problems are shuffled by seed"),
     ],
 )
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
@@ -226,3 +237,19 @@ def test_missing_positives_are_counted_and_their_term_is_zero(tmp_path: Path) ->
     metrics = run.read("metrics").set_index("name")["value"]
     asked = set(run.read("groups")["problem"])
     assert metrics["exp_sft/scored"] == len(asked & have)
+
+
+def test_problems_too_few_or_too_long_are_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="3 problems in 1 epochs are fewer than the 8 that one generation takes"):
+        train(
+            read_recipe({**VALUES, "problems": 3, "max_steps": -1, "num_train_epochs": 1}),
+            tmp_path / "few",
+            progress=False,
+        )
+    # A context of 256 tokens, and prompts of 18 tokens at level 1 and 48 at level 5.
+    values = {**VALUES, "levels": [1, 5], "max_completion_length": 220, "max_steps": 1, "refresh_steps": 0}
+    run = train(read_recipe({**values, "positive": "none", "eval_problems": 3}), tmp_path / "long", progress=False)
+    skipped = run.read("skips")
+    assert len(skipped) > 3
+    assert skipped["reason"].str.contains("exceed the context of 256; left out").all()
+    assert set(run.read("groups")["level"]) == {1}

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from expo.policies.policy import load_policy
 from expo.policies.prompts import CHAIN
+from expo.policies.sampling import Request, sample
 from expo.train.exp_grpo import ExPGRPOTrainer
 from tests.train.test_exp_grpo import PROBLEMS, G, config, rows_of
 
@@ -23,7 +24,6 @@ out = Path(sys.argv[1])
 state = PartialState(cpu=True)
 torch.set_num_threads(1)
 policy = load_policy("tiny-0", CHAIN)
-# The policy's own samples differ with the number of processes; greedy ones do not, and get rewards by their problem.
 rows = rows_of(policy, kept=5)
 worth = {name: i for i, name in enumerate(rows["problem"])}
 
@@ -33,14 +33,21 @@ def by_place(completions: list[str], problem: list[str], **_: Any) -> list[float
     return [float((worth[p] + i) % 3) for i, p in enumerate(problem)]
 
 
+def rollout(prompts: list[str], _: Any) -> dict[str, Any]:
+    """Samples that depend on their prompt alone: TRL's own differ with the number of processes."""
+    asked = [Request(p, policy.encode(p), G, 24) for p in prompts[::G]]
+    done = [list(c.ids) for group in sample(policy, asked, temperature=1.5, seed=0) for c in group]
+    return {"prompt_ids": [policy.encode(p) for p in prompts], "completion_ids": done, "logprobs": None}
+
+
 args = config(
     out / "checkpoints",
     per_device_train_batch_size=PROBLEMS * G // state.num_processes // 2,
     gradient_accumulation_steps=2,
     learning_rate=1e-3,
-    generation_kwargs={"do_sample": False},
+    sft_grad_norm_steps=1,
 )
-trainer = ExPGRPOTrainer(policy.model, [by_place], args, rows, processing_class=policy.tokenizer)
+trainer = ExPGRPOTrainer(policy.model, [by_place], args, rows, processing_class=policy.tokenizer, rollout_func=rollout)
 trainer.train()
 if state.is_main_process:
     save_file({k: v.contiguous() for k, v in policy.model.state_dict().items()}, out / "weights.safetensors")
