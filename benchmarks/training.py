@@ -64,7 +64,7 @@ def _steps(cls: Any, name: str, task: str, problems: Sequence[Problem], batch: i
             # So that both sample the same at every step.
             "learning_rate": 0.0,
         }
-        args: ExPGRPOConfig = configuration(given, folder)
+        args: ExPGRPOConfig = configuration("grpo", given, folder)
         trainer = cls(policy.model, [_length], args, Dataset.from_list(rows), processing_class=policy.tokenizer)
         trainer.remove_callback(PrinterCallback)
         trainer.train()

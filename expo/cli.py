@@ -99,8 +99,6 @@ _USUAL = (
     "max_steps",
     "num_train_epochs",
     "per_device_train_batch_size",
-    "num_generations",
-    "temperature",
 )
 
 
@@ -265,25 +263,28 @@ def _parse_train(argv: list[str]) -> tuple[Any, TrainArguments]:
     """The recipe that a YAML file and then the flags set, and where it goes. What cannot be read exits with 2."""
     import argparse
 
-    import yaml
     from transformers import HfArgumentParser
-    from trl import GRPOConfig
 
-    from expo.train.exp_grpo import ExPGRPOConfig
-    from expo.train.recipe import TrainRecipe, read_recipe, unknown_field
+    from expo.train.recipe import TrainRecipe, configuration_of, read_recipe, unknown_field
 
+    # What decides which flags there are.
+    first = argparse.ArgumentParser(prog="expo train", add_help=False, allow_abbrev=False)
+    first.add_argument("--config")
+    first.add_argument("--algorithm")
+    chosen, _ = first.parse_known_args(argv)
+    values = _mapping_in(chosen.config, first) if chosen.config else {}
+    configuration = configuration_of(chosen.algorithm or values.get("algorithm", ""))
     parser = HfArgumentParser(
-        [TrainArguments, TrainRecipe, ExPGRPOConfig],
+        [TrainArguments, TrainRecipe, configuration],
         prog="expo train",
         usage="expo train [--flag value ...] [--config recipe.yaml]",
-        description="Train with ExP-GRPO, with GRPO (--positive none), or with GRPO and another positive.",
-        epilog=f"Besides these, every field of trl.GRPOConfig: {' '.join(_USUAL)}, ...",
+        description="Train with ExP-GRPO, with GRPO (--positive none), with GRPO and another positive, or with SFT.",
+        epilog=f"Besides these, every field of trl.{configuration.__mro__[1].__name__}: {' '.join(_USUAL)}, ...",
         allow_abbrev=False,
     )
-    own = {f.name for f in (*fields(TrainArguments), *fields(TrainRecipe), *fields(ExPGRPOConfig))}
-    own -= {f.name for f in fields(GRPOConfig)} | {"grpo"}
+    own = {f.name for f in (*fields(TrainArguments), *fields(TrainRecipe))} | set(configuration.__annotations__)
     for action in parser._actions:
-        if action.dest not in own | {"help"}:
+        if action.dest not in own - {"trl"} | {"help"}:
             action.help = argparse.SUPPRESS
         # Only what was given, so that it can be laid over the file.
         action.default = argparse.SUPPRESS
@@ -292,20 +293,23 @@ def _parse_train(argv: list[str]) -> tuple[Any, TrainArguments]:
         parser.error(unknown_field(rest[0].removeprefix("--"), [action.dest for action in parser._actions]))
     given = vars(flags)
     where = TrainArguments(**{name: given.pop(name) for name in _WHERE if name in given})
-    values: dict[str, Any] = {}
-    if where.config:
-        try:
-            values = yaml.safe_load(Path(where.config).read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            parser.error(f"{where.config} cannot be read: {error}")
-        if not isinstance(values, dict):
-            parser.error(f"{where.config}: must be a mapping of fields, got {values!r}")
-    values |= given
     try:
-        recipe = read_recipe(values)
+        recipe = read_recipe({**values, **given})
     except ValueError as error:
         parser.error(f"{where.config}: {error}" if where.config else str(error))
     return recipe, where
+
+
+def _mapping_in(file: str, parser: Any) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        parser.error(f"{file} cannot be read: {error}")
+    if not isinstance(values, dict):
+        parser.error(f"{file}: must be a mapping of fields, got {values!r}")
+    return values
 
 
 def _parse(job: str, types: list[type], argv: list[str], description: str) -> list[Any]:

@@ -113,7 +113,7 @@ def _recipe(path: Path, run: str, values: dict[str, Any]) -> Recipe:
     if job == "train":
         # The rest is for TRL's configuration, which is read when the runs begin.
         rest = {name: values.pop(name) for name in list(values) if name not in known}
-        values["grpo"] = rest
+        values["trl"] = rest
     if unknown := sorted(str(key) for key in set(values) - known):
         raise StudyError(f"{path}: run {run}: no field {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
     try:
@@ -177,9 +177,9 @@ def _checked(study: Study, name: str, recipe: Recipe) -> Recipe:
     """A training's recipe as TRL's configuration reads it; the others are checked already."""
     if not isinstance(recipe, TrainRecipe):
         return recipe
-    ours = {f.name: getattr(recipe, f.name) for f in fields(TrainRecipe) if f.name != "grpo"}
+    ours = {f.name: getattr(recipe, f.name) for f in fields(TrainRecipe) if f.name != "trl"}
     try:
-        return read_recipe({**ours, **recipe.grpo})
+        return read_recipe({**ours, **recipe.trl})
     except ValueError as error:
         raise StudyError(f"study {study.name}: run {name}: {error}") from error
 

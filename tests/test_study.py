@@ -169,7 +169,7 @@ def test_each_is_a_run_for_every_combination(tmp_path: Path) -> None:
     held = study.runs["hard-tiny-1-none"]
     assert isinstance(held, TrainRecipe)
     assert (held.policy, held.positive, held.levels) == ("tiny-1", "none", [5])
-    assert held.grpo == {"max_steps": 2, "learning_rate": "3e-4"}
+    assert held.trl == {"max_steps": 2, "learning_rate": "3e-4"}
     assert isinstance(study.runs["base"], EvaluateRecipe)
     assert isinstance(study.runs["c"], MeasureRecipe)
 

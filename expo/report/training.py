@@ -43,6 +43,8 @@ class Evaluated(Finished):
         """What it was trained with, as METHODS names it; "base" if with nothing."""
         if not self.is_training:
             return "base"
+        if self.recipe.get("algorithm") == "sft":
+            return f"sft_{self.recipe['positive']}"
         return "none" if self.recipe.get("beta_sft", 1.0) == 0 else str(self.recipe["positive"])
 
     @property

@@ -24,6 +24,11 @@ METHODS = {
     "own_correct": "GRPO + own correct CoT",
     "wrong_explanation": "GRPO + explanation of a wrong answer",
     "nonsense": "GRPO + nonsense prefix",
+    "sft_explanation": "SFT on explanations",
+    "sft_expert": "SFT-GT-CoT",
+    "sft_own_correct": "SFT on own correct CoTs",
+    "sft_wrong_explanation": "SFT on explanations of wrong answers",
+    "sft_nonsense": "SFT on nonsense prefixes",
 }
 UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token"}
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?"}

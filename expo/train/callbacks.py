@@ -24,14 +24,14 @@ BUFFERED = ("metrics", "timing", "groups")
 _WHOLE = "expo-checkpoint-is-whole"
 # Tables with a part for each step at which they were written.
 BY_STEP = (*BUFFERED, "skips", "positives", "probes", "evaluation")
-# What the machine took. The share of the epoch says twice what the recipe does.
-_TIMING = ("step_time", "epoch")
+# What the machine took, and what begins anew where a run goes on. The epoch says twice what the recipe does.
+_TIMING = ("step_time", "epoch", "num_tokens")
 
 
 class Recorder(TrainerCallback):
     """Writes the run's tables; has the policy measured before, every `eval_steps`, and after, and positives renewed."""
 
-    def __init__(self, run: Run, reward: AnswerReward, watch: Watch) -> None:
+    def __init__(self, run: Run, reward: AnswerReward | None, watch: Watch) -> None:
         self.run, self.reward, self.watch = run, reward, watch
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in BUFFERED}
         self.bar = tqdm(disable=True)
@@ -84,8 +84,9 @@ class Recorder(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write what was kept, then mark the checkpoint as whole, when every process has written its part of it."""
         PartialState().wait_for_everyone()
-        self.rows["groups"] += sorted(gather_object(self.reward.groups), key=lambda group: group["step"])
-        self.reward.groups = []
+        if self.reward:
+            self.rows["groups"] += sorted(gather_object(self.reward.groups), key=lambda group: group["step"])
+            self.reward.groups = []
         if state.is_world_process_zero:
             for name, rows in self.rows.items():
                 self.run.write(name, pd.DataFrame(rows, columns=list(TABLES[name])), f"{state.global_step:06d}")

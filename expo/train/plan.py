@@ -14,6 +14,7 @@ from expo.records import to_yaml
 from expo.train.exp_grpo import ExPGRPOConfig
 from expo.train.recipe import TrainRecipe, configuration
 from expo.train.run import needed, tasks
+from expo.train.sft import PositivesSFTConfig
 
 _GIB = 2**30
 # Of a transformer layer's activations in bfloat16, in hidden sizes a token, when they are computed again for the
@@ -27,26 +28,37 @@ def describe(recipe: TrainRecipe) -> str:
     Raises:
         DataError: if the task's data are not found.
     """
-    args = configuration(recipe.grpo, "unused")
+    args = configuration(recipe.algorithm, recipe.trl, "unused")
     lines = [to_yaml(recipe.resolved()).rstrip(), ""]
     with closing(checker_for(recipe.task)) as checker:
         task, held_out = tasks(recipe, checker)
-    generations = needed(len(task.problems), args) // (args.generation_batch_size // args.num_generations)
-    steps = generations * args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps
-    if args.max_steps > 0:
-        steps = args.max_steps
     batch = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
     lines += [
         f"trained on    {len(task.problems)} problems ({len(task.skipped)} left out)",
         f"evaluated on  {len(held_out.problems)} problems ({len(held_out.skipped)} left out)",
-        f"steps         {math.floor(steps)} of {batch} samples, {args.num_generations} a question, "
+        f"steps         {_steps(len(task.problems), args, batch)} of {batch} {_samples(args)}, "
         f"on {args.world_size} process{'es' * (args.world_size > 1)}",
         *_memory(recipe, args),
     ]
     return "\n".join(lines)
 
 
-def _memory(recipe: TrainRecipe, args: ExPGRPOConfig) -> list[str]:
+def _steps(problems: int, args: ExPGRPOConfig | PositivesSFTConfig, batch: int) -> int:
+    if args.max_steps > 0:
+        return args.max_steps
+    if isinstance(args, PositivesSFTConfig):
+        return math.ceil(math.ceil(problems / batch) * args.num_train_epochs)
+    generations = needed(problems, args) // (args.generation_batch_size // args.num_generations)
+    return generations * args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps
+
+
+def _samples(args: ExPGRPOConfig | PositivesSFTConfig) -> str:
+    if isinstance(args, PositivesSFTConfig):
+        return "positives, if every problem has one"
+    return f"samples, {args.num_generations} a question"
+
+
+def _memory(recipe: TrainRecipe, args: ExPGRPOConfig | PositivesSFTConfig) -> list[str]:
     try:
         config = AutoConfig.from_pretrained(where_is(recipe.policy), trust_remote_code=args.trust_remote_code)
     except (PolicyError, OSError, ValueError) as error:
@@ -60,14 +72,17 @@ def _memory(recipe: TrainRecipe, args: ExPGRPOConfig) -> list[str]:
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     bytes_each = 2 if args.bf16 else 4
     rows = args.per_device_train_batch_size
-    # The added term holds a positive for each G samples at the same time.
-    held = rows * (1 + 1 / args.num_generations if recipe.positive != "none" and args.beta_sft else 1)
+    sampled, held = recipe.rows, float(rows)
+    if isinstance(args, ExPGRPOConfig):
+        sampled = rows * args.steps_per_generation
+        # The added term holds a positive for each G samples at the same time.
+        held += rows / args.num_generations * (recipe.positive != "none" and args.beta_sft > 0)
     # Prompts are taken to be as long as an eighth of the completions.
     tokens = int(args.max_completion_length * 1.125)
     layers = 1 if args.gradient_checkpointing else text.num_hidden_layers
     activations = held * tokens * text.hidden_size * (_HIDDEN_SIZES * layers * bytes_each + 2 * text.num_hidden_layers)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    cached = rows * args.steps_per_generation * tokens * text.num_hidden_layers * heads * head * 2
+    cached = sampled * tokens * text.num_hidden_layers * heads * head * 2
     return [
         f"memory        {weights / 1e6:,.2f}M weights: {state / _GIB:.1f} GiB with gradients and AdamW's moments "
         "(over all processes, if they share them as ZeRO-3 does)",

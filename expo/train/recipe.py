@@ -15,7 +15,10 @@ from expo.tasks import TASKS
 
 if TYPE_CHECKING:
     from expo.train.exp_grpo import ExPGRPOConfig
+    from expo.train.sft import PositivesSFTConfig
 
+# Whose trainer of TRL takes the steps.
+ALGORITHMS = ("grpo", "sft")
 # What the added term makes likelier; none is plain GRPO.
 POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "none")
 # Fields of TRL's configuration that a run decides, and why.
@@ -34,6 +37,9 @@ _OURS = {
 class TrainRecipe:
     """Train a policy with GRPO on a task's questions, and on positives of one kind beside its own samples."""
 
+    algorithm: str = field(
+        default="grpo", metadata={"help": "grpo, with the added term; sft: the positives alone, without own samples"}
+    )
     task: str = field(default="stories", metadata={"help": "stories, gsm8k, math, jsonl, or chain (toy)"})
     data: str | None = field(default=None, metadata={"help": "the file of a jsonl task"})
     split: str = field(default="train", metadata={"help": "questions trained on; stories and jsonl have no splits"})
@@ -63,7 +69,9 @@ class TrainRecipe:
     eval_temperature: float = field(default=0.7, metadata={"help": "of these samples (the paper's: 0.7); 0 is greedy"})
     probe_problems: int = field(default=16, metadata={"help": "training problems whose samples are scored as it runs"})
     rows: int = field(default=64, metadata={"help": "samples decoded at a time, but for TRL's own"})
-    grpo: dict[str, Any] = field(default_factory=dict, metadata={"help": "fields of ExPGRPOConfig; flat in a recipe"})
+    trl: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "fields of TRL's configuration; flat in a recipe"}
+    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -72,6 +80,10 @@ class TrainRecipe:
             raise ValueError(f"task: no task {self.task!r}; the tasks are {', '.join(TASKS)}")
         if re.fullmatch(r"tiny(-\d+)?", self.policy) and self.task != "chain":
             raise ValueError(f"policy {self.policy!r} and task {self.task!r} do not fit: tiny knows chain only")
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm: no {self.algorithm!r}; there are {', '.join(ALGORITHMS)}")
+        if self.algorithm == "sft" and (self.positive == "none" or self.refresh_steps):
+            raise ValueError("algorithm: sft learns positives that the initial policy made, and nothing else")
         if self.positive not in POSITIVES:
             raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
         lowest = {"problems": 1, "positive_tries": 1, "refresh_steps": 0, "eval_problems": 1, "eval_samples": 1}
@@ -92,12 +104,12 @@ class TrainRecipe:
     @property
     def seed(self) -> int:
         """TRL's: of the choice and order of problems, and of samples."""
-        return int(self.grpo.get("seed", 42))
+        return int(self.trl.get("seed", 42))
 
     def resolved(self) -> dict[str, Any]:
         """What `recipe.yaml` holds: every field of ours, and those of TRL's configuration that were given."""
-        ours = {k: v for k, v in asdict(self).items() if k != "grpo"}
-        return {**ours, "prompts": asdict(self.resolved_prompts()), **self.grpo}
+        ours = {k: v for k, v in asdict(self).items() if k != "trl"}
+        return {**ours, "prompts": asdict(self.resolved_prompts()), **self.trl}
 
 
 def read_recipe(values: dict[str, Any]) -> TrainRecipe:
@@ -106,18 +118,25 @@ def read_recipe(values: dict[str, Any]) -> TrainRecipe:
     Raises:
         ValueError: for a field that neither has, with the nearest name there is; or a value that does not fit.
     """
-    from expo.train.exp_grpo import ExPGRPOConfig
-
-    ours = {f.name for f in fields(TrainRecipe)} - {"grpo"}
-    trl = {f.name: f for f in fields(ExPGRPOConfig)}
+    algorithm = values.get("algorithm", ALGORITHMS[0])
+    ours = {f.name for f in fields(TrainRecipe)} - {"trl"}
+    trl = {f.name: f for f in fields(configuration_of(algorithm))}
     for name in map(str, values):
         if name in _OURS:
             raise ValueError(f"{name}: {_OURS[name]}")
         if name not in ours and name not in trl:
             raise ValueError(unknown_field(name, [*ours, *trl]))
     given = {k: _number(k, v, trl[k].default) for k, v in values.items() if k in trl}
-    configuration(given, "unused")
-    return TrainRecipe(**{k: v for k, v in values.items() if k in ours}, grpo=given)
+    configuration(algorithm, given, "unused")
+    return TrainRecipe(**{k: v for k, v in values.items() if k in ours}, trl=given)
+
+
+def configuration_of(algorithm: str) -> type[ExPGRPOConfig] | type[PositivesSFTConfig]:
+    """The class of TRL's configuration, with what this toolkit adds."""
+    from expo.train.exp_grpo import ExPGRPOConfig
+    from expo.train.sft import PositivesSFTConfig
+
+    return PositivesSFTConfig if algorithm == "sft" else ExPGRPOConfig
 
 
 def unknown_field(name: str, known: Iterable[str]) -> str:
@@ -136,7 +155,9 @@ def _number(name: str, value: Any, default: Any) -> Any:
         raise ValueError(f"{name} must be a number, got {value!r}") from None
 
 
-def configuration(given: dict[str, Any], output_dir: str, **more: Any) -> ExPGRPOConfig:
+def configuration(
+    algorithm: str, given: dict[str, Any], output_dir: str, **more: Any
+) -> ExPGRPOConfig | PositivesSFTConfig:
     """TRL's configuration from the fields given, with what a recipe may leave open filled in for this machine.
 
     Without a GPU it runs on the CPU in float32. Every step is logged, since a record keeps them all.
@@ -149,20 +170,22 @@ def configuration(given: dict[str, Any], output_dir: str, **more: Any) -> ExPGRP
     if not torch.cuda.is_available():
         defaults |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False}
         more = {**more, "use_cpu": True, "bf16": False}
-    args = ExPGRPOConfig(output_dir=output_dir, **{**defaults, **given, **more})
-    check_whole_groups(args)
+    args = configuration_of(algorithm)(output_dir=output_dir, **{**defaults, **given, **more})
     for name in ("save_steps", "logging_steps", "eval_steps"):
         value = getattr(args, name)
         if value is not None and value != int(value):
             raise ValueError(f"{name} must be a number of steps, not a share of them, got {value}")
     if args.save_total_limit is not None and args.save_total_limit < 2:
         raise ValueError("save_total_limit must be at least 2: the last whole checkpoint, and the one being written")
-    generation = args.steps_per_generation * args.num_iterations
-    if int(args.save_steps) * args.gradient_accumulation_steps % generation:
-        raise ValueError(
-            f"save_steps ({args.save_steps}) must end with a generation, for a run to go on from there: save_steps x "
-            f"gradient_accumulation_steps must be a multiple of steps_per_generation x num_iterations ({generation})"
-        )
     if int(args.save_steps) % int(args.logging_steps):
         raise ValueError(f"logging_steps ({args.logging_steps}) must divide save_steps ({args.save_steps})")
+    if isinstance(args, ExPGRPOConfig):
+        check_whole_groups(args)
+        generation = args.steps_per_generation * args.num_iterations
+        if int(args.save_steps) * args.gradient_accumulation_steps % generation:
+            raise ValueError(
+                f"save_steps ({args.save_steps}) must end with a generation, for a run to go on from there: save_steps "
+                "x gradient_accumulation_steps must be a multiple of steps_per_generation x num_iterations "
+                f"({generation})"
+            )
     return args

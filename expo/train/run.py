@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
+from trl import SFTTrainer
 
 from expo.evaluate import within_context
 from expo.grading import Checker, TextChecker, checker_for
@@ -27,6 +29,7 @@ from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
 from expo.train.positives import as_prompt
 from expo.train.recipe import TrainRecipe, configuration
 from expo.train.rewards import AnswerReward
+from expo.train.sft import PositivesSFTConfig, sft_trainer
 from expo.train.watch import Watch, on_main
 
 # What `Policy.prompt_ids` tells a chat template, for TRL to tell it too.
@@ -40,7 +43,7 @@ def train(
     progress: bool = True,
     on_step: Callable[[], object] = lambda: None,
 ) -> Run:
-    """Sample positives from the initial policy, train with `ExPGRPOTrainer`, evaluate; write the record.
+    """Sample positives from the initial policy, train with TRL, evaluate as it goes; write the record.
 
     A finished run is returned as it is; a stopped one goes on from its last whole checkpoint and holds the numbers of
     one that was not stopped: to the last bit on a CPU with as many threads. Under `accelerate launch` every process
@@ -59,7 +62,7 @@ def train(
             run = Run.start(folder, recipe.resolved(), **facts)
         if policy is None:
             return run
-        args = configuration(recipe.grpo, str(run.path("checkpoints")), **_fixed(recipe))
+        args = configuration(recipe.algorithm, recipe.trl, str(run.path("checkpoints")), **_fixed(recipe))
         task, held_out = (within_context(policy, t, args.max_completion_length) for t in (task, held_out))
         checkpoint = on_main(lambda: last_checkpoint(run))
         begun = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
@@ -111,7 +114,7 @@ def load(recipe: TrainRecipe) -> Policy:
         recipe.resolved_prompts(),
         device="auto" if PartialState().num_processes == 1 else str(PartialState().device),
         dtype=recipe.dtype,
-        trust_remote_code=recipe.grpo.get("trust_remote_code", False),
+        trust_remote_code=recipe.trl.get("trust_remote_code", False),
     )
     if policy.is_toy != (recipe.task == "chain"):
         raise PolicyError(
@@ -138,20 +141,39 @@ def _facts(recipe: TrainRecipe, task: Task, held_out: Task, policy: Policy | Non
 
 def _fixed(recipe: TrainRecipe) -> dict[str, Any]:
     """What this run decides of TRL's configuration, whatever the recipe says."""
+    if recipe.algorithm != "grpo":
+        return {}
     return {
         "shuffle_dataset": False,
-        "chat_template_kwargs": {**TEMPLATE, **(recipe.grpo.get("chat_template_kwargs") or {})},
+        "chat_template_kwargs": {**TEMPLATE, **(recipe.trl.get("chat_template_kwargs") or {})},
     }
 
 
-def _trainer(watch: Watch, positives: pd.DataFrame) -> ExPGRPOTrainer:
+def _trainer(watch: Watch, positives: pd.DataFrame) -> ExPGRPOTrainer | SFTTrainer:
     policy, args, task = watch.policy, watch.args, watch.task
+    trainer: ExPGRPOTrainer | SFTTrainer
+    with warnings.catch_warnings():
+        # Of transformers to TRL; nothing that a user could change.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        if isinstance(args, PositivesSFTConfig):
+            reward, trainer = None, sft_trainer(policy, task.problems, positives, args)
+        else:
+            reward = AnswerReward(policy, watch.checker, {p.id: p for p in task.problems}, args.num_generations)
+            trainer = _grpo_trainer(watch, args, reward, positives)
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    watch.trainer = trainer
+    trainer.add_callback(Recorder(watch.run, reward, watch))
+    return trainer
+
+
+def _grpo_trainer(watch: Watch, args: ExPGRPOConfig, reward: AnswerReward, positives: pd.DataFrame) -> ExPGRPOTrainer:
+    policy, task = watch.policy, watch.task
     if watch.recipe.positive == "none":
         args.beta_sft = 0.0
     prompts = dataset(policy, task, positives, args)
     # All epochs are in the dataset: TRL's own shuffling begins anew when a run goes on, and would give another order.
     args.num_train_epochs = 1
-    reward = AnswerReward(policy, watch.checker, {p.id: p for p in task.problems}, args.num_generations)
     trainer = ExPGRPOTrainer(policy.model, [reward], args, prompts, processing_class=policy.tokenizer)
     first = task.problems[0]
     if trainer.prompt_ids(as_prompt(policy, first)) != tuple(question_ids(policy, first)):
@@ -159,10 +181,6 @@ def _trainer(watch: Watch, positives: pd.DataFrame) -> ExPGRPOTrainer:
             "TRL's prompts are not those that positives and evaluations are sampled with; take away what "
             "chat_template_kwargs or chat_template_path of the recipe change"
         )
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
-    watch.trainer = trainer
-    trainer.add_callback(Recorder(watch.run, reward, watch))
     return trainer
 
 

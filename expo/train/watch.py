@@ -12,6 +12,7 @@ import pandas as pd
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from tqdm import tqdm
+from trl import SFTTrainer
 from trl.models.utils import unwrap_model_for_generation
 
 from expo.evaluate import evaluate
@@ -28,6 +29,7 @@ from expo.tasks.problem import Problem
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
 from expo.train.positives import as_prompt, make
 from expo.train.recipe import TrainRecipe
+from expo.train.sft import PositivesSFTConfig
 
 
 @dataclass
@@ -39,14 +41,14 @@ class Watch:
 
     run: Run
     recipe: TrainRecipe
-    args: ExPGRPOConfig
+    args: ExPGRPOConfig | PositivesSFTConfig
     policy: Policy
     checker: Checker
     task: Task
     held_out: Task
     progress: bool
     on_step: Callable[[], object]
-    trainer: ExPGRPOTrainer | None = None
+    trainer: ExPGRPOTrainer | SFTTrainer | None = None
 
     def measure(self, step: int) -> None:
         """Write the step's parts of `probes` and `evaluation`, unless they are there."""
@@ -61,7 +63,7 @@ class Watch:
     def refresh(self, step: int) -> None:
         """Positives from the policy as it is now, in place of those held."""
         held = dict(zip(*(self.positives(step)[name] for name in ("problem", "ids")), strict=True))
-        assert self.trainer is not None
+        assert isinstance(self.trainer, ExPGRPOTrainer)
         self.trainer.set_positives(
             (as_prompt(self.policy, p) for p in self.task.problems),
             ([int(i) for i in held[p.id]] if p.id in held else None for p in self.task.problems),

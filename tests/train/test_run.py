@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from safetensors.torch import load_file
 
 from expo.records import TABLES, RecordError, Run
+from expo.study import STUDIES
 from expo.train import run as run_module
 from expo.train.callbacks import last_checkpoint
 from expo.train.recipe import TrainRecipe, read_recipe
@@ -43,6 +45,7 @@ VALUES = {
     "gradient_checkpointing": False,
     "seed": 1,
 }
+RECIPES = STUDIES.parent
 EXACT = sorted(set(TABLES) & {"metrics", "groups", "positives", "probes", "evaluation", "skips"})
 
 
@@ -94,7 +97,7 @@ def test_a_finished_run_is_not_run_again(recipe: TrainRecipe, whole: Run, monkey
 
 
 def test_another_recipe_is_refused_with_the_differences(recipe: TrainRecipe, whole: Run) -> None:
-    other = replace(recipe, positive="expert", refresh_steps=0, grpo={**recipe.grpo, "learning_rate": 1e-4})
+    other = replace(recipe, positive="expert", refresh_steps=0, trl={**recipe.trl, "learning_rate": 1e-4})
     with pytest.raises(RecordError, match=r"learning_rate: 0.0003 -> 0.0001; positive: 'explanation' -> 'expert'"):
         train(other, whole.folder, progress=False)
 
@@ -216,7 +219,7 @@ def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
 
 
 def test_yaml_numbers_that_are_text_are_numbers() -> None:
-    assert read_recipe({**VALUES, "learning_rate": "3e-6"}).grpo["learning_rate"] == 3e-6
+    assert read_recipe({**VALUES, "learning_rate": "3e-6"}).trl["learning_rate"] == 3e-6
 
 
 def test_missing_positives_are_counted_and_their_term_is_zero(tmp_path: Path) -> None:
@@ -253,3 +256,48 @@ def test_problems_too_few_or_too_long_are_said(tmp_path: Path) -> None:
     assert len(skipped) > 3
     assert skipped["reason"].str.contains("exceed the context of 256; left out").all()
     assert set(run.read("groups")["level"]) == {1}
+
+
+def test_supervised_training_learns_positives_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SFT, and GRPO that goes on from it: the other reading of GRPO SFT-GT-CoT."""
+    own = ("task", "policy", "levels", "problems", "eval_problems", "eval_samples", "eval_steps", "save_steps", "seed")
+    values = {name: VALUES[name] for name in own}
+    values |= {"algorithm": "sft", "positive": "expert", "probe_problems": 24, "per_device_train_batch_size": 24}
+    recipe = read_recipe({**values, "max_completion_length": 100, "learning_rate": 1e-3, "max_steps": 8})
+    run = train(recipe, tmp_path / "sft", progress=False)
+    probes = run.read("probes").query("source == 'expert'")
+    sums = probes.groupby("step")[["nll_sum", "tokens"]].sum()
+    nll = sums["nll_sum"] / sums["tokens"]
+    # TRL's loss of the first step, before its weights moved, is our score of the same positives.
+    assert run.read("metrics").query("name == 'loss'")["value"].iloc[0] == pytest.approx(nll[0], rel=1e-5)
+    assert nll[8] < nll[0] / 2
+    assert len(run.read("groups")) == 0
+    with monkeypatch.context() as patch:
+        _stop(patch, "step 5")
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "stopped", progress=False)
+    same(run, train(recipe, tmp_path / "stopped", progress=False))
+    after = {**VALUES, "policy": str(run.path("model")), "positive": "none", "refresh_steps": 0, "max_steps": 1}
+    second = train(read_recipe(after), tmp_path / "grpo", progress=False)
+    assert second.environment()["toy"]
+    assert second.read("metrics").query("name == 'reward'")["value"].notna().all()
+
+
+def test_supervised_training_needs_positives(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="sft learns positives"):
+        read_recipe({"algorithm": "sft", "positive": "none"})
+    with pytest.raises(ValueError, match="no 'ppo'; there are grpo, sft"):
+        read_recipe({"algorithm": "ppo"})
+    with pytest.raises(ValueError, match="no field 'num_generations'"):
+        read_recipe({"algorithm": "sft", "num_generations": 8})
+
+
+@pytest.mark.parametrize("file", sorted(RECIPES.glob("*-3b/*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_shipped_recipes_are_read_whole(file: Path) -> None:
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    held = read_recipe(values).resolved()
+    assert {name: held[name] for name in values} == values
+    # As Appendix C.1 says.
+    assert (held["learning_rate"], held["warmup_steps"], held["num_train_epochs"]) == (3e-6, 0.1, 3)
+    # A comment names the file that it stands in.
+    assert f"{file.parent.name}/{file.name}" in file.read_text(encoding="utf-8")

@@ -1,0 +1,43 @@
+"""Supervised training on positives alone, by TRL's `SFTTrainer`: STaR's step, and the first stage of SFT-first GRPO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from expo.policies.policy import Policy
+from expo.positives import question_ids
+from expo.tasks.problem import Problem
+
+
+@dataclass
+class PositivesSFTConfig(SFTConfig):
+    """`SFTConfig`, and how positives and evaluations are sampled."""
+
+    temperature: float = field(default=0.9, metadata={"help": "of sampling positives"})
+    max_completion_length: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
+    # A positive longer than the context is left out; one cut at a limit would never end.
+    max_length: int | None = field(default=None, metadata={"help": "tokens at which TRL cuts a sequence; none"})
+
+
+def sft_trainer(
+    policy: Policy, problems: Sequence[Problem], positives: pd.DataFrame, args: PositivesSFTConfig
+) -> SFTTrainer:
+    """TRL's trainer on log pi(c, a*|q), the mean over a batch's tokens, of the problems that have a positive.
+
+    Raises:
+        ValueError: if none has.
+    """
+    ids = dict(zip(positives["problem"], positives["ids"], strict=True))
+    rows = []
+    for p in problems:
+        if p.id in ids:
+            prompt, positive = question_ids(policy, p), [int(i) for i in ids[p.id]]
+            rows.append({"input_ids": prompt + positive, "labels": [-100] * len(prompt) + positive})
+    if not rows:
+        raise ValueError(f"none of the {len(problems)} problems has a positive: all were left out. Look at why")
+    return SFTTrainer(policy.model, args, train_dataset=Dataset.from_list(rows), processing_class=policy.tokenizer)
