@@ -22,7 +22,7 @@ from expo.grading import Checker, TextChecker, checker_for
 from expo.measure.run import digest
 from expo.policies.policy import Policy, PolicyError, load_policy
 from expo.positives import question_ids
-from expo.records import Run
+from expo.records import TABLES, Run, write_atomic
 from expo.tasks import Task, load_task
 from expo.train.callbacks import BY_STEP, Recorder, last_checkpoint
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
@@ -30,6 +30,7 @@ from expo.train.positives import as_prompt
 from expo.train.recipe import TrainRecipe, configuration
 from expo.train.rewards import AnswerReward
 from expo.train.sft import PositivesSFTConfig, sft_trainer
+from expo.train.show import completions
 from expo.train.watch import Watch, on_main
 
 # What `Policy.prompt_ids` tells a chat template, for TRL to tell it too.
@@ -220,7 +221,14 @@ def needed(problems: int, args: ExPGRPOConfig) -> int:
 
 def _merge(run: Run) -> None:
     """The parts of each table as one; the one that says the run is done comes last."""
-    for table in BY_STEP:
-        parts = [run.read(table, name) for name in sorted(run.parts(table))]
-        if parts:
-            run.write(table, pd.concat(parts, ignore_index=True))
+    *tables, last = BY_STEP
+    for table in tables:
+        run.write(table, _all_parts(run, table))
+    if len(run.read("probes")):
+        write_atomic(run.path("completions.md"), completions(run))
+    run.write(last, _all_parts(run, last))
+
+
+def _all_parts(run: Run, table: str) -> pd.DataFrame:
+    parts = [run.read(table, name) for name in sorted(run.parts(table))]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(TABLES[table]))

@@ -1,6 +1,10 @@
-"""A training or an evaluation in the terminal: accuracy by level, before and after."""
+"""A training or an evaluation in the terminal, and some of its completions to be read."""
 
 from __future__ import annotations
+
+import html
+
+import pandas as pd
 
 from expo.evaluate import by_level
 from expo.records import Run
@@ -17,7 +21,57 @@ def show(run: Run) -> str:
         cut, unread = (held[name].sum() / held["n"].sum() for name in ("truncated", "unparsed"))
         lines.append(f"step {step}: {cut:.0%} of samples met the token limit, {unread:.0%} gave no answer")
         for level, accuracy in by_level(held).items():
-            name = "all levels" if level is None else f"level {level}"
             wide = f"   pass@{n} {by_level(held, n)[level]}" if n > 1 else ""
-            lines.append(f"  {name:<11} {accuracy.n:>5} problems   accuracy {accuracy}{wide}")
+            lines.append(f"  {_level(level):<11} {accuracy.n:>5} problems   accuracy {accuracy}{wide}")
+    if run.has("groups") and len(groups := run.read("groups")):
+        lines += ["", "groups of own samples while training, from which GRPO learns nothing:"]
+        for level, (held, none, full) in without_signal(groups).items():
+            lines.append(
+                f"  {_level(level):<11} {held:>5} groups     {none:.0%} without a right sample, {full:.0%} all right"
+            )
+    if run.path("completions.md").exists():
+        lines += ["", f"some completions to read: {run.path('completions.md')}"]
     return "\n".join([*lines, "", f"record: {run.folder}/"])
+
+
+def _level(level: int | None) -> str:
+    return "all levels" if level is None else f"level {level}"
+
+
+def without_signal(groups: pd.DataFrame) -> dict[int | None, tuple[int, float, float]]:
+    """How many groups, and the shares of them with no right sample and with right samples only, by level; all: None."""
+
+    def of(held: pd.DataFrame) -> tuple[int, float, float]:
+        return len(held), float((held["correct"] == 0).mean()), float((held["correct"] == held["n"]).mean())
+
+    levels = sorted(groups["level"].dropna().unique())
+    return {None: of(groups), **{int(level): of(groups[groups["level"] == level]) for level in levels}}
+
+
+def completions(run: Run, problems: int = 3) -> str:
+    """What some of the watched training problems were answered at each step measured, as Markdown.
+
+    Beside each own sample stand its grade and the NLL (nats per token) of the positive under the policy of the time.
+    """
+    probes = run.read("probes")
+    toy = " (toy)" if run.environment().get("toy") else ""
+    lines = [f"# Completions of training problems{toy}", "", "As sampled while training, whole."]
+    for problem in list(dict.fromkeys(probes["problem"]))[:problems]:
+        held = probes[probes["problem"] == problem]
+        first = held.iloc[0]
+        lines += ["", f"## {html.escape(str(problem))}", "", _quoted(str(first["question"]))]
+        lines += [f"Answer: <code>{html.escape(str(first['reference']))}</code>", ""]
+        for step, at in held.groupby("step"):
+            own, learnt = at[at["source"] == "own"].iloc[0], at[at["source"] != "own"]
+            after = "".join(
+                f"; its positive ({r['source']}): {r['nll_per_token']:.3g} nats per token" for _, r in learnt.iterrows()
+            )
+            lines += [f"**step {step}**: {own['status']}{after}", "", _quoted(str(own["text"]))]
+        for _, r in held[held["source"] != "own"].drop_duplicates("text").iterrows():
+            lines += [f"**positive, from step {r['step']}** ({r['source']})", "", _quoted(str(r["text"]))]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Text of a model or a source: shown as it is, never read as Markdown or HTML."""
+    return f"<pre>\n{html.escape(text)}\n</pre>\n"

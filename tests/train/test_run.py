@@ -23,7 +23,7 @@ from expo.train import run as run_module
 from expo.train.callbacks import last_checkpoint
 from expo.train.recipe import TrainRecipe, read_recipe
 from expo.train.run import train
-from expo.train.show import show
+from expo.train.show import completions, show, without_signal
 
 VALUES = {
     "task": "chain",
@@ -86,7 +86,12 @@ def test_the_record_holds_what_was_done(whole: Run) -> None:
     assert {"reward", "frac_reward_zero_std", "exp_sft/nll_per_token", "loss", "grad_norm"} <= set(metrics["name"])
     assert not metrics["name"].str.contains("time|runtime").any()
     assert whole.read("timing")["name"].eq("step_time").sum() == 6
-    assert "accuracy" in show(whole)
+    said = show(whole)
+    assert "accuracy" in said
+    groups = whole.read("groups")
+    dead = int((groups["correct"] == 0).mean() * 100 + 0.5)
+    assert f"all levels  {len(groups):>5} groups     {dead}% without a right sample" in said
+    assert "completions.md" in said
     assert {p.name for p in whole.path("model").iterdir()} >= {"model.safetensors", "tokenizer.json", "config.json"}
     assert not list(whole.path("model").glob("*.bin"))
 
@@ -301,3 +306,23 @@ def test_shipped_recipes_are_read_whole(file: Path) -> None:
     assert (held["learning_rate"], held["warmup_steps"], held["num_train_epochs"]) == (3e-6, 0.1, 3)
     # A comment names the file that it stands in.
     assert f"{file.parent.name}/{file.name}" in file.read_text(encoding="utf-8")
+
+
+def test_completions_are_shown_and_never_rendered(whole: Run, tmp_path: Path) -> None:
+    text = whole.path("completions.md").read_text(encoding="utf-8")
+    assert text == completions(whole)
+    probes = whole.read("probes")
+    shown = list(dict.fromkeys(probes["problem"]))[:3]
+    assert text.count("**step ") == len(probes[probes["problem"].isin(shown) & (probes["source"] == "own")])
+    assert "its positive (explanation): " in text
+    hostile = Run.start(tmp_path / "run", whole.recipe(), toy=False)
+    hostile.write("probes", probes.assign(text="</pre>\n\n<script>alert(1)</script>", question="# <b>?"))
+    told = completions(hostile)
+    assert "<script>" not in told
+    assert "<b>" not in told
+    assert "&lt;/pre&gt;\n\n&lt;script&gt;" in told
+
+
+def test_groups_without_signal_are_counted_by_level() -> None:
+    groups = pd.DataFrame({"level": [1, 1, 5, 5], "n": 4, "correct": [4, 2, 0, 0]})
+    assert without_signal(groups) == {None: (4, 0.5, 0.25), 1: (2, 0.0, 0.5), 5: (2, 1.0, 0.0)}
