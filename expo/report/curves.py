@@ -67,13 +67,13 @@ def _curves(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
 
 def _notes(runs: Sequence[Evaluated], numbers: pd.DataFrame) -> str:
     recipe = runs[0].recipe
-    rates = sorted({run.rate for run in runs})
+    rates = [f"{NAMES[method]} {held[0].rate:g}" for method, held in by_method(runs).items()]
     lines = [
         f"Mean over {numbers['bases'].max()} bases; band: one standard deviation over them. "
         f"n = {numbers['problems'].iloc[0]} test problems, k = {numbers['samples'].iloc[0]} samples each at "
         f"T = {recipe['eval_temperature']:g}, seed {recipe.get('seed', 42)}.",
-        f"Trained on {runs[0].levels}, learning rate {listed([f'{r:g}' for r in rates])}, G = "
-        f"{recipe.get('num_generations', 8)}, weight of the added term {listed(_betas(runs))}.",
+        f"Trained on {runs[0].levels}; learning rates: {listed(rates)}; {runs[0].batch} samples a step, "
+        f"G = {recipe.get('num_generations', 8)}, weight of the added term {listed(_betas(runs))}.",
     ]
     return "\n".join([*lines, TOY] if runs[0].is_toy else lines)
 

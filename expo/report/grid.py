@@ -21,15 +21,7 @@ def draw_grid(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefact
 
     `steps_true` is the share of true steps: low accuracy with true steps is a failure to copy, not to reason.
     """
-    cells: dict[tuple[str, str, float, float], list[Evaluated]] = {}
-    for run in runs:
-        cells.setdefault((run.levels, run.method, run.rate, run.beta), []).append(run)
-    order = list(METHODS)
-    rows = [
-        _row(key, held, level)
-        for key, held in sorted(cells.items(), key=lambda c: (c[0][0], order.index(c[0][1]), *c[0][2:]))
-        for level in LEVELS
-    ]
+    rows = [_row(key, held, level) for key, held in _cells(runs).items() for level in LEVELS]
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     toy = runs[0].is_toy
     first = runs[0]
@@ -37,25 +29,32 @@ def draw_grid(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefact
         f"Accuracy at the last step on the split `{first.recipe['eval_split']}`: the mean over bases, and the lowest "
         f"and highest base. {numbers['problems'].iloc[0]} problems a level, {numbers['n'].iloc[0]} samples each at T = "
         f"{first.recipe['eval_temperature']:g}, seed {first.recipe.get('seed', 42)}; intervals over problems are in "
-        "the CSV. *Steps* is the share of true steps at level 5."
+        "the CSV. *Steps* is the share of true steps at level 5. In bold: of each method the rate and weight with the "
+        "highest mean accuracy on the levels that it was trained on."
     )
     title = f"# Trainings: {name}, {label(runs)}{' (toy)' if toy else ''}"
-    text = "\n\n".join([title, *([f"**{TOY}**"] if toy else []), about, _table(numbers)]) + "\n"
-    return publish(out, f"{name}-{label(runs)}", runs, numbers, {".md": text}, _read(numbers))
+    text = "\n\n".join([title, *([f"**{TOY}**"] if toy else []), about, _table(numbers, best(runs))]) + "\n"
+    return publish(out, f"{name}-{label(runs)}", runs, numbers, {".md": text}, _read(numbers, best(runs)))
 
 
-def best(runs: Sequence[Evaluated], level: int) -> dict[str, tuple[float, float]]:
-    """Of each method the learning rate with the highest mean accuracy at a level, and that accuracy."""
-    out: dict[str, tuple[float, float]] = {}
-    for method in METHODS:
-        rates = sorted({run.rate for run in runs if run.method == method})
-        means = [
-            (over_bases([r for r in runs if (r.method, r.rate) == (method, x)], levels=[level]).mean, x) for x in rates
-        ]
-        if means:
-            mean, rate = max(means)
-            out[method] = (rate, mean)
-    return out
+def best(runs: Sequence[Evaluated]) -> dict[tuple[str, str], tuple[float, float]]:
+    """The learning rate and weight of each method, by what it was trained on, with the highest mean accuracy there.
+
+    "There" is the levels trained on, at the last step: (levels, method) -> (rate, weight).
+    """
+    found: dict[tuple[str, str], tuple[float, float, float]] = {}
+    for (levels, method, rate, beta), held in _cells(runs).items():
+        mean = over_bases(held, levels=held[0].trained_levels).mean
+        found[levels, method] = max(found.get((levels, method), (-1.0, 0.0, 0.0)), (mean, rate, beta))
+    return {key: (rate, beta) for key, (_, rate, beta) in found.items()}
+
+
+def _cells(runs: Sequence[Evaluated]) -> dict[tuple[str, str, float, float], list[Evaluated]]:
+    cells: dict[tuple[str, str, float, float], list[Evaluated]] = {}
+    for run in runs:
+        cells.setdefault((run.levels, run.method, run.rate, run.beta), []).append(run)
+    order = list(METHODS)
+    return dict(sorted(cells.items(), key=lambda c: (c[0][0], order.index(c[0][1]), *c[0][2:])))
 
 
 def _row(key: tuple[str, str, float, float], runs: Sequence[Evaluated], level: int) -> dict[str, Any]:
@@ -68,26 +67,28 @@ def _row(key: tuple[str, str, float, float], runs: Sequence[Evaluated], level: i
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _table(numbers: pd.DataFrame) -> str:
+def _table(numbers: pd.DataFrame, chosen: dict[tuple[str, str], tuple[float, float]]) -> str:
     head = ["trained on", "method", "rate", "weight", *(f"level {level}" for level in LEVELS), "steps", "bases"]
     lines = [f"| {' | '.join(head)} |", "| --- | --- |" + " --: |" * (len(head) - 2)]
     for (on, method, rate, beta), rows in numbers.groupby(["trained_on", "method", "rate", "beta"], sort=False):
         cells = [f"{share(r['mean'])} ({share(r['lowest'])} to {share(r['highest'])})" for _, r in rows.iterrows()]
         last = rows.iloc[-1]
+        mark = "**" if chosen[str(on), str(method)] == (rate, beta) else ""
         lines.append(
-            f"| {on} | {METHODS[str(method)]} | {rate:g} | {beta:g} | {' | '.join(cells)} | "
+            f"| {on} | {METHODS[str(method)]} | {mark}{rate:g}{mark} | {mark}{beta:g}{mark} | {' | '.join(cells)} | "
             f"{share(last['steps_true'])} | {last['bases']} |"
         )
     return "\n".join(lines)
 
 
-def _read(numbers: pd.DataFrame) -> str:
+def _read(numbers: pd.DataFrame, chosen: dict[tuple[str, str], tuple[float, float]]) -> str:
     says = []
-    hardest = numbers[numbers["level"] == max(LEVELS)]
-    for on, rows in hardest.groupby("trained_on", sort=False):
-        best = [(m, r.sort_values("mean").iloc[-1]) for m, r in rows.groupby("method", sort=False)]
+    hardest = numbers[numbers["level"] == max(LEVELS)].set_index(["trained_on", "method", "rate", "beta"])["mean"]
+    for on in dict.fromkeys(on for on, _ in chosen):
         tops = [
-            f"{METHODS[str(m)]} {share(r['mean'])} (rate {r['rate']:g}, weight {number(r['beta'])})" for m, r in best
+            f"{METHODS[method]} {share(float(hardest[on, method, rate, beta]))} (rate {rate:g}, weight {number(beta)})"
+            for (of, method), (rate, beta) in chosen.items()
+            if of == on
         ]
-        says.append(f"Trained on {on}, the best of each method at level {max(LEVELS)}: {listed(tops)}.")
+        says.append(f"Trained on {on}, level {max(LEVELS)} at the best rate and weight of each: {listed(tops)}.")
     return " ".join(says)

@@ -66,6 +66,19 @@ class Evaluated(Finished):
         return 0.0 if self.method == "none" else float(self.recipe.get("beta_sft", 1.0))
 
     @property
+    def batch(self) -> int:
+        """Samples a step, on one process."""
+        batch, accumulated = (
+            self.recipe.get(k, d) for k, d in (("per_device_train_batch_size", 8), ("gradient_accumulation_steps", 1))
+        )
+        return int(batch * accumulated)
+
+    @property
+    def trained_levels(self) -> tuple[int, ...]:
+        """The levels trained on."""
+        return tuple(self.recipe.get("levels") or LEVELS)
+
+    @property
     def last_step(self) -> int:
         """The last step evaluated."""
         return int(self.evaluation["step"].max())

@@ -17,6 +17,7 @@ from expo.report import paper
 from expo.report.curves import draw_curves, draw_fig1, draw_table3
 from expo.report.grid import best, draw_grid
 from expo.report.training import by_method, find_evaluated, is_grid, over_bases, spread
+from expo.report.words import share
 
 N = 8
 
@@ -202,6 +203,12 @@ def test_a_grid_is_shown_whole(folder: Path, tmp_path: Path) -> None:
     fast = csv[(csv["rate"] == 1e-3) & (csv["level"] == 5)].iloc[0]
     assert (fast["bases"], fast["method"], fast["beta"]) == (1, "none", 0)
     assert fast["steps_true"] == pytest.approx(0.7)
-    assert best(runs, 5)["none"][0] == 1e-3
-    assert best(runs, 5)["explanation"][0] == 3e-4
+    assert best(runs) == {
+        ("all levels", "explanation"): (3e-4, 1.0),
+        ("all levels", "expert"): (3e-4, 1.0),
+        ("all levels", "none"): (1e-3, 0.0),
+    }
+    assert "| all levels | GRPO | **0.001** | **0** |" in drawn.shown.read_text(encoding="utf-8")
+    assert "| all levels | GRPO | 0.0003 | 0 |" in drawn.shown.read_text(encoding="utf-8")
+    assert f"GRPO {share(fast['mean'])} (rate 0.001, weight 0)" in drawn.reading
     assert "GRPO" in drawn.shown.read_text(encoding="utf-8")
