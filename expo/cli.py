@@ -84,12 +84,13 @@ class StudyArguments:
     """Which study, and where its runs and figures go."""
 
     study: str = field(
-        default="tiny", metadata={"help": "smoke, tiny, gsm8k, theory, or the path of a study's YAML file"}
+        default="tiny",
+        metadata={"help": "smoke, tiny, tiny-rates, tiny-controls, gsm8k, theory, or a YAML file's path"},
     )
     runs: str = field(default="runs", metadata={"help": "the folder of all studies' runs"})
     figures: str | None = field(
         default=None,
-        metadata={"help": "where figures go; default figures/ for tiny, gsm8k and theory, else runs/<study>/figures"},
+        metadata={"help": "where figures go; default runs/<study>/figures for smoke and one's own, else figures/"},
     )
 
 

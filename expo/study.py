@@ -18,8 +18,6 @@ from expo.train.recipe import TrainRecipe, read_recipe
 Recipe = MeasureRecipe | EvaluateRecipe | TrainRecipe
 # What a run is, by the word `job` of its entry.
 JOBS: dict[str, type] = {"measure": MeasureRecipe, "evaluate": EvaluateRecipe, "train": TrainRecipe}
-# Studies whose figures the project shows; their artefacts have labels of their own.
-SHOWN = ("tiny", "gsm8k", "theory")
 STUDIES = Path(__file__).parent / "recipes" / "studies"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 _FIELDS = ("description", "notebooks", "defaults", "runs")
@@ -37,6 +35,7 @@ class Study:
     description: str
     runs: dict[str, Recipe]
     notebooks: tuple[str, ...]
+    # Whether the project shows its figures; their artefacts have labels of their own.
     shown: bool = False
 
     @property
@@ -82,7 +81,7 @@ def load_study(name: str) -> Study:
         description=str(held.get("description", "")),
         runs=recipes,
         notebooks=tuple(map(str, notebooks)),
-        shown=path.parent == STUDIES and path.stem in SHOWN,
+        shown=path.parent == STUDIES and path.stem != "smoke",
     )
 
 

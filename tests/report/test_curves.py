@@ -72,20 +72,27 @@ def levels(hard: float) -> dict[int, float]:
     return {1: 1.0, 2: 0.9, 3: 0.8, 4: 0.4, 5: hard}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def write_study(folder: Path, name: str, trained_on: list[int] | None, rate: float = 3e-4) -> None:
+    """Trainings of three bases with three methods."""
     for base in ("tiny-0", "tiny-1", "tiny-2"):
         for positive, end in (("explanation", 0.8), ("none", 0.1), ("expert", 0.3)):
             recipe = {
                 "task": "chain",
                 "policy": base,
-                "levels": None,
+                "levels": trained_on,
                 "positive": positive,
                 "eval_split": "test",
                 "eval_temperature": 0.7,
-                "learning_rate": 3e-4,
+                "learning_rate": rate,
             }
-            write(tmp_path / f"all-{base}-{positive}", recipe, {0: levels(0.0), 10: levels(end / 2), 20: levels(end)})
+            shares = {0: levels(0.0), 10: levels(end / 2), 20: levels(end)}
+            write(folder / f"{name}-{base}-{positive}", recipe, shares)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_study(tmp_path, "all", None)
+    for base in ("tiny-0", "tiny-1", "tiny-2"):
         write(tmp_path / f"base-{base}", {"task": "chain", "policy": base, "samples": 128}, {0: levels(0.02)})
     return tmp_path
 

@@ -12,8 +12,10 @@ from expo.report.notebooks import NotebookError, execute
 from expo.report.runs import ROOT
 
 from .conftest import Make
+from .test_curves import write_study
 
 NOTEBOOK = ROOT / "notebooks" / "2_positives.ipynb"
+TRAININGS = ROOT / "notebooks" / "4_exp-grpo.ipynb"
 
 
 def notebook(path: Path, *cells: str) -> Path:
@@ -43,8 +45,24 @@ def test_the_notebook_shows_every_artefact(make: Make, tmp_path: Path):
     assert len(pictures) == 5
 
 
-def test_it_is_committed_without_outputs():
-    held = nbformat.read(NOTEBOOK, as_version=4)
+def test_the_notebook_of_trainings_shows_curves_or_a_grid(tmp_path: Path):
+    runs, figures = tmp_path / "tiny-rates", tmp_path / "figures"
+    write_study(runs, "all", None)
+    write_study(runs, "level5", [5])
+    execute(TRAININGS, runs, figures, tmp_path / "out.ipynb")
+    curves = ["fig1-tiny", "fig4-tiny", "fig5-tiny", "fig9-tiny", "forgetting-tiny", "table3-tiny"]
+    assert sorted(json.loads((figures / PROVENANCE).read_text())) == curves
+    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    assert "Every base ends higher with ExP-GRPO than any with GRPO" in str(executed)
+    assert len([o for c in executed.cells for o in c.get("outputs", ()) if "image/png" in o.get("data", {})]) == 5
+    write_study(runs, "level5-fast", [5], rate=1e-3)
+    execute(TRAININGS, runs, tmp_path / "grid", tmp_path / "out.ipynb")
+    assert sorted(json.loads((tmp_path / "grid" / PROVENANCE).read_text())) == ["rates-tiny"]
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOK.parent.glob("*.ipynb")), ids=lambda p: p.stem)
+def test_it_is_committed_without_outputs(path: Path):
+    held = nbformat.read(path, as_version=4)
     assert all(not c.get("outputs") and c.get("execution_count") is None for c in held.cells)
 
 
