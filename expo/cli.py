@@ -21,7 +21,7 @@ jobs, in the order you would use them
   doctor      what is installed and found here, and what each study needs
   measure     sample own CoTs and self-explanations, score them beside the expert CoT, print Table 1's verdicts
   sample      the same for self-explanations alone, written as a dataset folder that datasets.load_dataset reads
-  train       train with ExP-GRPO, GRPO, or GRPO on another kind of positive; evaluate by level as it goes
+  train       train with ExP-GRPO, GRPO, another kind of positive, or SFT on positives; evaluate by level as it goes
   evaluate    accuracy of a policy by level, from any number of samples a problem
   judge       let a model behind an OpenAI-compatible endpoint compare explanations with own CoTs
   reproduce   do all runs of a study and draw its figures
@@ -287,6 +287,8 @@ def _parse_train(argv: list[str]) -> tuple[Any, TrainArguments]:
     for action in parser._actions:
         if action.dest not in own - {"trl"} | {"help"}:
             action.help = argparse.SUPPRESS
+        elif action.default not in (None, argparse.SUPPRESS):
+            action.help = f"{action.help} (default: {action.default})"
         # Only what was given, so that it can be laid over the file.
         action.default = argparse.SUPPRESS
     flags, rest = parser.parse_known_args(argv)

@@ -18,7 +18,7 @@ from expo.measure.run import facts, load, load_problems
 from expo.measure.verdict import Interval, bootstrap
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
-from expo.positives import question_ids
+from expo.positives import longest, question_ids
 from expo.records import TABLES, Run
 from expo.tasks import Task
 from expo.tasks.problem import DataError, Problem, Skip
@@ -72,18 +72,20 @@ def evaluate(
 
 
 def within_context(policy: Policy, task: Task, max_new_tokens: int) -> Task:
-    """The task without the problems that have no room for a completion in the policy's context; these are skips.
+    """The task without the problems that have no room in the policy's context; these are skips.
+
+    Room is for the question, a completion of `max_new_tokens`, and the answer that it is closed with to be scored.
 
     Raises:
         DataError: if none is left.
     """
     kept, skips = [], []
     for p in task.problems:
-        tokens = len(question_ids(policy, p)) + max_new_tokens
+        tokens = longest(policy, p, max_new_tokens)
         if tokens <= policy.context:
             kept.append(p)
         else:
-            reason = f"{tokens} tokens with its completion exceed the context of {policy.context}; left out"
+            reason = f"up to {tokens} tokens with its completion exceed the context of {policy.context}; left out"
             skips.append(Skip(p.where or p.id, "question", reason))
     if not kept:
         raise DataError(f"{task.source or task.name}: no problem fits the policy: {skips[0]}; lower the token limit")

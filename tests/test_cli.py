@@ -309,6 +309,20 @@ def test_a_flag_overrides_the_file_also_where_it_says_no(work: Path, capsys: pyt
     assert "steps         3 of" in said
 
 
+def test_sft_has_flags_of_its_own(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--task", "chain", "--policy", "tiny-0", "--algorithm", "sft", "--positive", "expert", "--problems", "20"]
+    assert main(["train", *asked, "--per_device_train_batch_size", "8", "--max_length", "90", "--dry_run"]) == 0
+    said = capsys.readouterr().out
+    assert "max_length: 90" in said
+    # 3 epochs of 20 problems, 8 a step.
+    assert "steps         9 of 8 positives, if every problem has one, on 1 process" in said
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "samples a problem, in training and at its end (default: 4)" in text
+    assert "weight of log pi(c~, a*|q)" in text
+
+
 def test_a_dry_run_knows_the_shape_of_other_families(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     GPT2Config(n_embd=64, n_layer=2, n_head=4, vocab_size=500).save_pretrained(work / "gpt2")
     data = work / "mine.jsonl"

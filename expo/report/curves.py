@@ -12,7 +12,7 @@ import pandas as pd
 from expo.report import paper
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.style import GREY, METHOD_COLOURS, Figure, look, sheet
-from expo.report.training import LEVELS, Evaluated, by_method, label, over_bases, spread
+from expo.report.training import LEVELS, Evaluated, by_method, label, over_bases, per_base, spread
 from expo.report.words import METHODS, TOY, listed, number, share
 
 CURVE_COLUMNS = ["method", "step", "mean", "std", "lowest", "highest", "bases", "problems", "samples"]
@@ -228,16 +228,20 @@ def _bar(
 
 
 def _per_group(runs: Sequence[Evaluated], level: int) -> dict[str, list[float]]:
-    """Right, wrong and added positives of a mean group of the level, one number a run."""
-    out: dict[str, list[float]] = {"right": [], "wrong": [], "added": []}
-    for run in runs:
+    """Right, wrong and added positives of a mean group of the level, one number a base."""
+
+    def of(run: Evaluated) -> tuple[float, float, float]:
         groups = run.run.read("groups")
         groups = groups[groups["level"] == level]
-        out["right"].append(float(groups["correct"].mean()))
-        out["wrong"].append(float((groups["n"] - groups["correct"]).mean()))
         has = set(run.run.read("positives")["problem"]) if run.method != "none" else set()
-        out["added"].append(float(groups["problem"].isin(has).mean()))
-    return out
+        right = float(groups["correct"].mean())
+        return right, float(groups["n"].mean()) - right, float(groups["problem"].isin(has).mean())
+
+    return {
+        "right": per_base(runs, lambda run: of(run)[0]),
+        "wrong": per_base(runs, lambda run: of(run)[1]),
+        "added": per_base(runs, lambda run: of(run)[2]),
+    }
 
 
 def _fig1(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:

@@ -8,7 +8,6 @@ reorder the line are written out.
 from __future__ import annotations
 
 import html
-import re
 import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -22,6 +21,7 @@ from expo.report.artefacts import Artefact, publish
 from expo.report.runs import Group, Record
 from expo.report.words import MARKS, NAMES, TOY, plural
 from expo.tasks.problem import Problem
+from expo.text import fenced, visible
 
 COLUMNS = ["run", "problem", "source", "index", "part", "text", "true"]
 RULE = (
@@ -104,19 +104,6 @@ def parts(checker: Checker, row: dict[str, Any]) -> list[Part]:
 def _shown(parts: Sequence[Part]) -> list[Part]:
     """The parts as they are displayed: steps that only space keeps apart stand on lines of their own."""
     return [("\n" if true is None and text.isspace() else visible(text), true) for text, true in parts]
-
-
-def visible(text: str) -> str:
-    """The text with control, formatting and surrogate characters written as escapes; newlines stay."""
-    text = text.replace("\r\n", "\n").replace("\t", "    ").replace("\u00a0", " ")
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def fenced(text: str) -> str:
-    """A Markdown code block in which nothing of the text can be read as markup, nor end the block."""
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
 
 
 def _mark(true: bool) -> str:

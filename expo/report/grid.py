@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from expo.report.artefacts import Artefact, publish
-from expo.report.training import LEVELS, Evaluated, label, over_bases, spread
+from expo.report.training import LEVELS, Evaluated, label, over_bases, per_base, spread
 from expo.report.words import METHODS, TOY, listed, number, share
 
 COLUMNS = ["trained_on", "method", "rate", "beta", "level", "mean", "low", "high", "lowest", "highest"]
@@ -40,12 +40,14 @@ def draw_grid(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefact
 def best(runs: Sequence[Evaluated]) -> dict[tuple[str, str], tuple[float, float]]:
     """The learning rate and weight of each method, by what it was trained on, with the highest mean accuracy there.
 
-    "There" is the levels trained on, at the last step: (levels, method) -> (rate, weight).
+    "There" is the levels trained on, at the last step: (levels, method) -> (rate, weight). Of equal means the lowest
+    rate and weight; none where these levels were not evaluated.
     """
     found: dict[tuple[str, str], tuple[float, float, float]] = {}
     for (levels, method, rate, beta), held in _cells(runs).items():
         mean = over_bases(held, levels=held[0].trained_levels).mean
-        found[levels, method] = max(found.get((levels, method), (-1.0, 0.0, 0.0)), (mean, rate, beta))
+        if mean > found.get((levels, method), (-1.0, 0.0, 0.0))[0]:
+            found[levels, method] = (mean, rate, beta)
     return {key: (rate, beta) for key, (_, rate, beta) in found.items()}
 
 
@@ -59,12 +61,17 @@ def _cells(runs: Sequence[Evaluated]) -> dict[tuple[str, str, float, float], lis
 
 def _row(key: tuple[str, str, float, float], runs: Sequence[Evaluated], level: int) -> dict[str, Any]:
     found, of_bases = over_bases(runs, levels=[level]), spread(runs, levels=[level])
-    ends = pd.concat([run.evaluation[run.evaluation["step"] == run.last_step] for run in runs])
-    ends = ends[ends["level"] == level]
     values = [*key, level, found.mean, found.low, found.high, min(of_bases), max(of_bases)]
-    steps = float(ends["steps_true"].sum() / max(ends["steps"].sum(), 1))
-    values += [steps, len(of_bases), found.n, int(ends["n"].min()), runs[0].recipe["eval_split"]]
+    steps = per_base(runs, lambda run: _true_steps(run, level))
+    n = min(int(run.evaluation["n"].min()) for run in runs)
+    values += [sum(steps) / len(steps), len(of_bases), found.n, n, runs[0].recipe["eval_split"]]
     return dict(zip(COLUMNS, values, strict=True))
+
+
+def _true_steps(run: Evaluated, level: int) -> float:
+    held = run.evaluation
+    held = held[(held["step"] == run.last_step) & (held["level"] == level)]
+    return float(held["steps_true"].sum() / max(held["steps"].sum(), 1))
 
 
 def _table(numbers: pd.DataFrame, chosen: dict[tuple[str, str], tuple[float, float]]) -> str:
@@ -73,7 +80,7 @@ def _table(numbers: pd.DataFrame, chosen: dict[tuple[str, str], tuple[float, flo
     for (on, method, rate, beta), rows in numbers.groupby(["trained_on", "method", "rate", "beta"], sort=False):
         cells = [f"{share(r['mean'])} ({share(r['lowest'])} to {share(r['highest'])})" for _, r in rows.iterrows()]
         last = rows.iloc[-1]
-        mark = "**" if chosen[str(on), str(method)] == (rate, beta) else ""
+        mark = "**" if chosen.get((str(on), str(method))) == (rate, beta) else ""
         lines.append(
             f"| {on} | {METHODS[str(method)]} | {mark}{rate:g}{mark} | {mark}{beta:g}{mark} | {' | '.join(cells)} | "
             f"{share(last['steps_true'])} | {last['bases']} |"

@@ -25,7 +25,8 @@ COLOURS = {
     "wrong_explanation": "#CC79A7",
     "nonsense": "#56B4E9",
 }
-METHOD_COLOURS = {**COLOURS, "none": "#444444", "base": "#BBBBBB"}
+METHOD_COLOURS = {**COLOURS, "none": "#444444", "base": "#BBBBBB", "again": "#999999"}
+METHOD_COLOURS |= {f"sft_{kind}": colour for kind, colour in COLOURS.items()}
 INK, GREY = "#222222", "#777777"
 WIDTH = 9.0  # inches; about the width of a README's column at 110 dots an inch
 

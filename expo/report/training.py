@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,8 +30,8 @@ class Evaluated(Finished):
 
     @property
     def base(self) -> str:
-        """The policy that was trained, or evaluated as it is; never a path of this machine."""
-        return Path(str(self.recipe["policy"])).name
+        """The policy that was trained, or evaluated as it is, before any training; never a path of this machine."""
+        return Path(str(self.run.environment().get("trained_from") or self.recipe["policy"])).name
 
     @property
     def is_training(self) -> bool:
@@ -39,11 +39,18 @@ class Evaluated(Finished):
         return "positive" in self.recipe
 
     @property
+    def is_sft(self) -> bool:
+        """Whether it was trained on positives alone."""
+        return self.recipe.get("algorithm") == "sft"
+
+    @property
     def method(self) -> str:
         """What it was trained with, as METHODS names it; "base" if with nothing."""
         if not self.is_training:
             return "base"
-        if self.recipe.get("algorithm") == "sft":
+        if self.run.environment().get("trained_from"):
+            return "again"
+        if self.is_sft:
             return f"sft_{self.recipe['positive']}"
         return "none" if self.recipe.get("beta_sft", 1.0) == 0 else str(self.recipe["positive"])
 
@@ -58,20 +65,21 @@ class Evaluated(Finished):
     @property
     def rate(self) -> float:
         """The highest learning rate."""
-        return float(self.recipe.get("learning_rate", 1e-6))
+        # TRL's defaults.
+        return float(self.recipe.get("learning_rate", 2e-5 if self.is_sft else 1e-6))
 
     @property
     def beta(self) -> float:
         """The weight of the added term at the beginning."""
-        return 0.0 if self.method == "none" else float(self.recipe.get("beta_sft", 1.0))
+        return 0.0 if self.is_sft or self.method == "none" else float(self.recipe.get("beta_sft", 1.0))
 
     @property
     def batch(self) -> int:
-        """Samples a step, on one process."""
+        """Samples a step, over all processes."""
         batch, accumulated = (
             self.recipe.get(k, d) for k, d in (("per_device_train_batch_size", 8), ("gradient_accumulation_steps", 1))
         )
-        return int(batch * accumulated)
+        return int(batch * accumulated * (self.run.environment().get("processes") or 1))
 
     @property
     def trained_levels(self) -> tuple[int, ...]:
@@ -122,6 +130,14 @@ def spread(
 ) -> list[float]:
     """Mean pass@k of each base."""
     return [float(held.mean()) for held in _of_bases(runs, step, levels, k)]
+
+
+def per_base(runs: Iterable[Evaluated], value: Callable[[Evaluated], float]) -> list[float]:
+    """A number of each base: the mean over its runs."""
+    held: dict[str, list[float]] = {}
+    for run in runs:
+        held.setdefault(run.base, []).append(value(run))
+    return [sum(some) / len(some) for some in held.values()]
 
 
 def _of_bases(runs: Sequence[Evaluated], step: int | None, levels: Iterable[int], k: int) -> list[pd.Series]:

@@ -16,7 +16,7 @@ NAMES = {
     "wrong_explanation": "explanation of a wrong answer",
     "nonsense": "nonsense prefix",
 }
-# Trainings by the kind of their positives, in the order of the paper's tables; the last three are controls.
+# Trainings in the order of the paper's tables, then controls, then those without own samples.
 METHODS = {
     "explanation": "ExP-GRPO",
     "expert": "GRPO SFT-GT-CoT",
@@ -29,6 +29,7 @@ METHODS = {
     "sft_own_correct": "SFT on own correct CoTs",
     "sft_wrong_explanation": "SFT on explanations of wrong answers",
     "sft_nonsense": "SFT on nonsense prefixes",
+    "again": "from a trained policy",
 }
 UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token"}
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?"}

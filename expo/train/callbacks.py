@@ -21,7 +21,8 @@ from expo.train.rewards import AnswerReward
 from expo.train.watch import Watch
 
 BUFFERED = ("metrics", "timing", "groups")
-_WHOLE = "expo-checkpoint-is-whole"
+# A file in a checkpoint.
+MARK = "expo-checkpoint-is-whole"
 # Tables with a part for each step at which they were written.
 BY_STEP = (*BUFFERED, "skips", "positives", "probes", "evaluation")
 # What the machine took, and what begins anew where a run goes on. The epoch says twice what the recipe does.
@@ -64,6 +65,12 @@ class Recorder(TrainerCallback):
         if state.global_step == state.max_steps or (args.eval_steps and state.global_step % args.eval_steps == 0):
             self.watch.measure(state.global_step)
 
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The bar has nothing more to show."""
+        self.bar.close()
+
     def on_log(
         self,
         args: TrainingArguments,
@@ -90,14 +97,14 @@ class Recorder(TrainerCallback):
         if state.is_world_process_zero:
             for name, rows in self.rows.items():
                 self.run.write(name, pd.DataFrame(rows, columns=list(TABLES[name])), f"{state.global_step:06d}")
-            write_atomic(Path(args.output_dir, f"checkpoint-{state.global_step}", _WHOLE), "")
+            write_atomic(Path(args.output_dir, f"checkpoint-{state.global_step}", MARK), "")
         self.rows = {name: [] for name in BUFFERED}
 
 
 def last_checkpoint(run: Run) -> Path | None:
     """The last whole checkpoint, if any. What a stopped run wrote after it is deleted."""
     folders = {int(p.name.rpartition("-")[2]): p for p in run.path("checkpoints").glob("checkpoint-*")}
-    whole = [step for step, folder in folders.items() if (folder / _WHOLE).exists()]
+    whole = [step for step, folder in folders.items() if (folder / MARK).exists()]
     last = max(whole, default=0)
     for step, folder in folders.items():
         if step not in whole:

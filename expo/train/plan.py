@@ -13,7 +13,7 @@ from expo.policies.policy import PolicyError, where_is
 from expo.records import to_yaml
 from expo.train.exp_grpo import ExPGRPOConfig
 from expo.train.recipe import TrainRecipe, configuration
-from expo.train.run import needed, tasks
+from expo.train.run import generations_in, tasks
 from expo.train.sft import PositivesSFTConfig
 
 _GIB = 2**30
@@ -48,8 +48,8 @@ def _steps(problems: int, args: ExPGRPOConfig | PositivesSFTConfig, batch: int) 
         return args.max_steps
     if isinstance(args, PositivesSFTConfig):
         return math.ceil(math.ceil(problems / batch) * args.num_train_epochs)
-    generations = needed(problems, args) // (args.generation_batch_size // args.num_generations)
-    return generations * args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps
+    generations = generations_in(problems, args)
+    return math.ceil(generations * args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps)
 
 
 def _samples(args: ExPGRPOConfig | PositivesSFTConfig) -> str:
@@ -74,7 +74,7 @@ def _memory(recipe: TrainRecipe, args: ExPGRPOConfig | PositivesSFTConfig) -> li
     rows = args.per_device_train_batch_size
     sampled, held = recipe.rows, float(rows)
     if isinstance(args, ExPGRPOConfig):
-        sampled = rows * args.steps_per_generation
+        sampled = max(sampled, rows * args.steps_per_generation)
         # The added term holds a positive for each G samples at the same time.
         held += rows / args.num_generations * (recipe.positive != "none" and args.beta_sft > 0)
     # Prompts are taken to be as long as an eighth of the completions.

@@ -23,19 +23,23 @@ ALGORITHMS = ("grpo", "sft")
 POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "none")
 # Fields of TRL's configuration that a run decides, and why.
 _SAVED = "a run saves all that it needs to go on, every save_steps"
+_ORDER = "problems are shuffled by seed, anew in each epoch, so that a run can go on in the middle of one"
 _OURS = {
     "output_dir": "the run folder is given by --output",
     "resume_from_checkpoint": "a run goes on by itself",
     "save_strategy": _SAVED,
     "save_only_model": _SAVED,
+    "logging_strategy": "logging_steps says how often; what is logged must not be lost where a run is stopped",
+    "train_sampling_strategy": _ORDER,
+    "accelerator_config": _ORDER,
     "ignore_data_skip": "a run goes on with the problem that comes next",
-    "shuffle_dataset": "problems are shuffled by seed, anew in each epoch",
+    "shuffle_dataset": _ORDER,
 }
 
 
 @dataclass
 class TrainRecipe:
-    """Train a policy with GRPO on a task's questions, and on positives of one kind beside its own samples."""
+    """Train a policy on a task's questions: with GRPO and positives of one kind beside it, or on these alone."""
 
     algorithm: str = field(
         default="grpo", metadata={"help": "grpo, with the added term; sft: the positives alone, without own samples"}
@@ -53,7 +57,7 @@ class TrainRecipe:
         default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
     )
     positive: str = field(
-        default="explanation", metadata={"help": f"what the added term learns: {', '.join(POSITIVES)}"}
+        default="explanation", metadata={"help": f"what is learnt beside own samples: {', '.join(POSITIVES)}"}
     )
     positive_tries: int = field(
         default=1, metadata={"help": "samples a problem from which its positive is taken: the first that will do"}
@@ -82,8 +86,12 @@ class TrainRecipe:
             raise ValueError(f"policy {self.policy!r} and task {self.task!r} do not fit: tiny knows chain only")
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm: no {self.algorithm!r}; there are {', '.join(ALGORITHMS)}")
-        if self.algorithm == "sft" and (self.positive == "none" or self.refresh_steps):
-            raise ValueError("algorithm: sft learns positives that the initial policy made, and nothing else")
+        if self.algorithm == "sft" and self.positive == "none":
+            raise ValueError("positive: sft learns positives alone, so it needs a kind of them, not none")
+        if self.algorithm == "sft" and self.refresh_steps:
+            raise ValueError(
+                "refresh_steps: sft learns the positives that were made before its first step; leave it at 0"
+            )
         if self.positive not in POSITIVES:
             raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
         lowest = {"problems": 1, "positive_tries": 1, "refresh_steps": 0, "eval_problems": 1, "eval_samples": 1}
@@ -119,6 +127,8 @@ def read_recipe(values: dict[str, Any]) -> TrainRecipe:
         ValueError: for a field that neither has, with the nearest name there is; or a value that does not fit.
     """
     algorithm = values.get("algorithm", ALGORITHMS[0])
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm: no {algorithm!r}; there are {', '.join(ALGORITHMS)}")
     ours = {f.name for f in fields(TrainRecipe)} - {"trl"}
     trl = {f.name: f for f in fields(configuration_of(algorithm))}
     for name in map(str, values):
@@ -127,7 +137,9 @@ def read_recipe(values: dict[str, Any]) -> TrainRecipe:
         if name not in ours and name not in trl:
             raise ValueError(unknown_field(name, [*ours, *trl]))
     given = {k: _number(k, v, trl[k].default) for k, v in values.items() if k in trl}
-    configuration(algorithm, given, "unused")
+    read = configuration(algorithm, given, "unused")
+    # TRL reads a mapping from JSON, as a flag gives it.
+    given = {k: getattr(read, k) if isinstance(getattr(read, k), dict) else v for k, v in given.items()}
     return TrainRecipe(**{k: v for k, v in values.items() if k in ours}, trl=given)
 
 

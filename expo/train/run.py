@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
+import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,8 @@ from expo.policies.policy import Policy, PolicyError, load_policy
 from expo.positives import question_ids
 from expo.records import TABLES, Run, write_atomic
 from expo.tasks import Task, load_task
-from expo.train.callbacks import BY_STEP, Recorder, last_checkpoint
+from expo.tasks.problem import Problem, Skip
+from expo.train.callbacks import BY_STEP, MARK, Recorder, last_checkpoint
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
 from expo.train.positives import as_prompt
 from expo.train.recipe import TrainRecipe, configuration
@@ -64,23 +68,60 @@ def train(
         if policy is None:
             return run
         args = configuration(recipe.algorithm, recipe.trl, str(run.path("checkpoints")), **_fixed(recipe))
-        task, held_out = (within_context(policy, t, args.max_completion_length) for t in (task, held_out))
+        task, held_out = (within_context(policy, t, args.max_completion_length) for t in (_distinct(task), held_out))
         checkpoint = on_main(lambda: last_checkpoint(run))
         begun = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         watch = Watch(run, recipe, args, policy, checker, task, held_out, progress, on_step)
-        positives = watch.positives(0) if begun == 0 else watch.positives_in_force(begun)
+        positives = watch.positives(0)
         if is_deepspeed_zero3_enabled():
             # Loaded once more, now that each process is to hold its part of the weights alone.
             policy = watch.policy = load(recipe)
-        trainer = _trainer(watch, positives)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        trainer.save_model(str(run.path("model")))
-        if trainer.is_world_process_zero():
-            # A pickle of settings that recipe.yaml holds in the open.
-            run.path("model", "training_args.bin").unlink(missing_ok=True)
+        if not _is_last(checkpoint):
+            trainer = _trainer(watch, positives)
+            if begun and recipe.refresh_steps:
+                watch.hold(watch.positives_in_force(begun))
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if PartialState().is_main_process:
+            _keep_model(run)
             _merge(run)
-        trainer.accelerator.wait_for_everyone()
+        PartialState().wait_for_everyone()
         return run
+
+
+def _is_last(checkpoint: Path | None) -> bool:
+    """Whether all steps are done; the trainer, asked to go on from there, would take one more."""
+    if checkpoint is None:
+        return False
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return bool(state["global_step"] >= state["max_steps"])
+
+
+def _keep_model(run: Run) -> None:
+    """The policy of the last checkpoint, without what only a training needs, as the run's `model`."""
+    checkpoint = last_checkpoint(run)
+    assert checkpoint is not None
+    shutil.rmtree(run.path("model"), ignore_errors=True)
+    shutil.copytree(checkpoint, run.path("model"), ignore=_for_training_alone)
+
+
+def _for_training_alone(_: str, names: list[str]) -> list[str]:
+    # Optimizer, schedule, random states and settings are pickles; ZeRO keeps its parts in folders of a step.
+    return [
+        n for n in names if n.endswith((".pt", ".bin", ".pth")) or n.startswith(("global_step", "trainer_state", MARK))
+    ]
+
+
+def _distinct(task: Task) -> Task:
+    """The task with each question once: a prompt has one positive."""
+    first: dict[str, Problem] = {}
+    for p in task.problems:
+        first.setdefault(p.question, p)
+    again = [p for p in task.problems if first[p.question] is not p]
+    skips = [
+        Skip(p.where or p.id, "question", f"the same as {first[p.question].where or first[p.question].id}; left out")
+        for p in again
+    ]
+    return replace(task, problems=tuple(first.values()), skipped=(*task.skipped, *skips))
 
 
 def tasks(recipe: TrainRecipe, checker: Checker) -> tuple[Task, Task]:
@@ -137,7 +178,15 @@ def _facts(recipe: TrainRecipe, task: Task, held_out: Task, policy: Policy | Non
         "weights": policy.source if policy else None,
         "device": str(policy.device.type) if policy else None,
         "processes": PartialState().num_processes if policy else None,
+        "trained_from": _before(recipe.policy),
     }
+
+
+def _before(policy: str) -> str | None:
+    """The policy from which the run began whose `model` this one trains on."""
+    run = Run(Path(policy).parent)
+    found = Path(policy).is_dir() and run.path("recipe.yaml").exists()
+    return str(run.recipe().get("policy")) if found else None
 
 
 def _fixed(recipe: TrainRecipe) -> dict[str, Any]:
@@ -186,22 +235,13 @@ def _grpo_trainer(watch: Watch, args: ExPGRPOConfig, reward: AnswerReward, posit
 
 
 def dataset(policy: Policy, task: Task, positives: pd.DataFrame, args: ExPGRPOConfig) -> Dataset:
-    """Prompts with their positives in the order of training, each epoch shuffled by seed.
-
-    Raises:
-        ValueError: if they do not fill one batch.
-    """
+    """Prompts with their positives in the order of training, each epoch shuffled by seed."""
     ids = dict(zip(positives["problem"], positives["ids"], strict=True))
     rows = []
     for p in task.problems:
         positive = [int(i) for i in ids[p.id]] if p.id in ids else None
         rows.append({"prompt": as_prompt(policy, p), "problem": p.id, "positive": positive})
-    wanted = needed(len(rows), args)
-    if wanted < (batch := args.generation_batch_size // args.num_generations):
-        raise ValueError(
-            f"{len(rows)} problems in {args.num_train_epochs:g} epochs are fewer than the {batch} that one generation "
-            "takes; give more problems or epochs, or lower steps_per_generation or the batch"
-        )
+    wanted = generations_in(len(rows), args) * (args.generation_batch_size // args.num_generations)
     order: list[int] = []
     for epoch in range(-(-wanted // len(rows))):
         indices = list(range(len(rows)))
@@ -210,13 +250,22 @@ def dataset(policy: Policy, task: Task, positives: pd.DataFrame, args: ExPGRPOCo
     return Dataset.from_list([rows[i] for i in order[:wanted]])
 
 
-def needed(problems: int, args: ExPGRPOConfig) -> int:
-    """Prompts that the training takes: those of its epochs, or of `max_steps`."""
-    if args.max_steps <= 0:
-        return int(problems * args.num_train_epochs)
-    per_generation = args.generation_batch_size // args.num_generations
-    steps = args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps
-    return per_generation * math.ceil(args.max_steps / steps)
+def generations_in(problems: int, args: ExPGRPOConfig) -> int:
+    """How often the policy is sampled: for the whole batches of the epochs, or for `max_steps`.
+
+    Raises:
+        ValueError: if the problems do not fill one batch.
+    """
+    batch = args.generation_batch_size // args.num_generations
+    if args.max_steps > 0:
+        steps = args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps
+        return math.ceil(args.max_steps / steps)
+    if generations := int(problems * args.num_train_epochs) // batch:
+        return generations
+    raise ValueError(
+        f"{problems} problems in {args.num_train_epochs:g} epochs are fewer than the {batch} that one generation "
+        "takes; give more problems or epochs, or lower steps_per_generation or the batch"
+    )
 
 
 def _merge(run: Run) -> None:

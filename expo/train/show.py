@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import html
-
 import pandas as pd
 
 from expo.evaluate import by_level
 from expo.records import Run
+from expo.text import fenced, visible
 
 
 def show(run: Run) -> str:
@@ -31,6 +30,12 @@ def show(run: Run) -> str:
             )
     if run.path("completions.md").exists():
         lines += ["", f"some completions to read: {run.path('completions.md')}"]
+    if run.has("skips") and len(skips := run.read("skips")):
+        lines += [
+            "",
+            f"{len(skips)} skips, in skips.parquet; the first:",
+            f"  {skips.iloc[0]['where']}: {skips.iloc[0]['reason']}",
+        ]
     return "\n".join([*lines, "", f"record: {run.folder}/"])
 
 
@@ -56,22 +61,26 @@ def completions(run: Run, problems: int = 3) -> str:
     probes = run.read("probes")
     toy = " (toy)" if run.environment().get("toy") else ""
     lines = [f"# Completions of training problems{toy}", "", "As sampled while training, whole."]
-    for problem in list(dict.fromkeys(probes["problem"]))[:problems]:
+    for i, problem in enumerate(list(dict.fromkeys(probes["problem"]))[:problems], 1):
         held = probes[probes["problem"] == problem]
         first = held.iloc[0]
-        lines += ["", f"## {html.escape(str(problem))}", "", _quoted(str(first["question"]))]
-        lines += [f"Answer: <code>{html.escape(str(first['reference']))}</code>", ""]
+        lines += [
+            "",
+            f"## Problem {i}",
+            "",
+            fenced(visible(f"{problem}\n\n{first['question']}\n\n{first['reference']}")),
+        ]
         for step, at in held.groupby("step"):
             own, learnt = at[at["source"] == "own"].iloc[0], at[at["source"] != "own"]
             after = "".join(
                 f"; its positive ({r['source']}): {r['nll_per_token']:.3g} nats per token" for _, r in learnt.iterrows()
             )
-            lines += [f"**step {step}**: {own['status']}{after}", "", _quoted(str(own["text"]))]
+            lines += ["", f"**step {step}**: {own['status']}{after}", "", fenced(visible(str(own["text"])))]
         for _, r in held[held["source"] != "own"].drop_duplicates("text").iterrows():
-            lines += [f"**positive, from step {r['step']}** ({r['source']})", "", _quoted(str(r["text"]))]
+            lines += [
+                "",
+                f"**positive** ({r['source']}), seen at step {r['step']}",
+                "",
+                fenced(visible(str(r["text"]))),
+            ]
     return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    """Text of a model or a source: shown as it is, never read as Markdown or HTML."""
-    return f"<pre>\n{html.escape(text)}\n</pre>\n"

@@ -62,7 +62,11 @@ class Watch:
 
     def refresh(self, step: int) -> None:
         """Positives from the policy as it is now, in place of those held."""
-        held = dict(zip(*(self.positives(step)[name] for name in ("problem", "ids")), strict=True))
+        self.hold(self.positives(step))
+
+    def hold(self, positives: pd.DataFrame) -> None:
+        """Have the trainer learn these; a problem that has none is left without."""
+        held = dict(zip(positives["problem"], positives["ids"], strict=True))
         assert isinstance(self.trainer, ExPGRPOTrainer)
         self.trainer.set_positives(
             (as_prompt(self.policy, p) for p in self.task.problems),
@@ -121,7 +125,8 @@ class Watch:
         PartialState().wait_for_everyone()
 
     def _bar(self, what: str, total: int) -> tqdm:
-        return tqdm(desc=what, total=total, unit="sample", disable=not self.progress, leave=False)
+        shown = self.progress and PartialState().is_main_process
+        return tqdm(desc=what, total=total, unit="sample", disable=not shown, leave=False)
 
     def _share(self, problems: Sequence[Problem]) -> Sequence[Problem]:
         state = PartialState()

@@ -22,9 +22,9 @@ from expo.report.words import share
 N = 8
 
 
-def write(folder: Path, recipe: dict[str, Any], right: dict[int, dict[int, float]]) -> None:
+def write(folder: Path, recipe: dict[str, Any], right: dict[int, dict[int, float]], **facts: Any) -> None:
     """A run whose problems of a level have a share of right samples, by step and level."""
-    run = Run.start(folder, recipe, seed=0, toy=True, weights="none")
+    run = Run.start(folder, recipe, seed=0, toy=True, weights="none", **facts)
     rng = np.random.default_rng(zlib.crc32(folder.name.encode()))
     rows = [
         {
@@ -128,6 +128,30 @@ def test_runs_from_one_base_count_as_one(folder: Path) -> None:
     assert spread(more, levels=[5]) == pytest.approx([(one + two) / 2, *others])
     assert over_bases(more, levels=[5]).mean == pytest.approx(np.mean([(one + two) / 2, *others]))
     assert not is_grid(more)
+
+
+def test_trainings_on_positives_alone_and_from_a_trained_policy_are_kept_apart(folder: Path, tmp_path: Path) -> None:
+    sft = {"task": "chain", "policy": "tiny-0", "levels": None, "positive": "expert", "algorithm": "sft"}
+    sft |= {"eval_split": "test", "eval_temperature": 0.7}
+    write(folder / "sft", sft, {0: levels(0.0), 20: levels(0.2)})
+    after = {**sft, "policy": str(folder / "sft" / "model"), "algorithm": "grpo", "positive": "none"}
+    write(folder / "after", after, {0: levels(0.0), 20: levels(0.2)}, trained_from="tiny-0", processes=2)
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    one, two = (next(r for r in runs if r.name == name) for name in ("sft", "after"))
+    assert (one.method, one.base, one.rate, one.beta, one.batch) == ("sft_expert", "tiny-0", 2e-5, 0.0, 8)
+    assert (two.method, two.base, two.batch) == ("again", "tiny-0", 16)
+    assert is_grid(runs)
+    assert len(by_method(runs)["none"]) == 3
+    text = draw_grid("rates", runs, tmp_path / "out").shown.read_text(encoding="utf-8")
+    assert "| all levels | SFT-GT-CoT | **2e-05** | **0** |" in text
+
+
+def test_of_equal_rates_the_lowest_is_best(folder: Path) -> None:
+    recipe = {**Run(folder / "all-tiny-0-none").recipe(), "policy": "tiny-9"}
+    for rate in (1e-3, 1e-4):
+        write(folder / f"dead-{rate}", {**recipe, "learning_rate": rate}, {20: dict.fromkeys(range(1, 6), -1.0)})
+    dead = [r for r in find_evaluated(folder)[0] if r.base == "tiny-9"]
+    assert best(dead) == {("all levels", "none"): (1e-4, 0.0)}
 
 
 def test_several_rates_are_a_grid_and_no_curve(folder: Path, tmp_path: Path) -> None:

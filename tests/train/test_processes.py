@@ -4,38 +4,44 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from safetensors.torch import load_file
 
+from expo.records import Run
 from expo.report.runs import ROOT
+from expo.train.callbacks import MARK
+
+from .test_run import VALUES, same
+
+ON_CPU = {**os.environ, "ACCELERATE_USE_CPU": "true", "TRL_EXPERIMENTAL_SILENCE": "1"}
+
+
+def launch(processes: int) -> list[str]:
+    # With --cpu it would start one process and say nothing.
+    flags = {"num_processes": str(processes), "num_machines": "1", "mixed_precision": "no", "dynamo_backend": "no"}
+    flags["num_cpu_threads_per_process"] = "1"
+    command = [sys.executable, "-m", "accelerate.commands.launch", *["--multi_gpu"] * (processes > 1)]
+    return command + [part for name, value in flags.items() for part in (f"--{name}", value)]
 
 
 def run(folder: Path, processes: int) -> tuple[dict[str, float], dict[str, object]]:
     folder.mkdir()
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
-    command += [
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--num_cpu_threads_per_process",
-        "1",
-    ]
-    command += ["-m", "tests.train.two_processes", str(folder)]
-    environment = {**os.environ, "TRL_EXPERIMENTAL_SILENCE": "1"}
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    command = [*launch(processes), "-m", "tests.train.two_processes", str(folder)]
+    done = subprocess.run(command, env=ON_CPU, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "log.json").read_text()), load_file(folder / "weights.safetensors")
 
 
 def test_two_processes_make_the_step_of_one(tmp_path: Path) -> None:
     (log_one, one), (log_two, two) = run(tmp_path / "one", 1), run(tmp_path / "two", 2)
+    assert (log_one["processes"], log_two["processes"]) == (1, 2)
     assert log_two["loss"] == pytest.approx(log_one["loss"], rel=1e-5)
     assert log_two["grad_norm"] == pytest.approx(log_one["grad_norm"], rel=1e-5)
     for name in ("exp_sft/loss", "exp_sft/nll", "exp_sft/scored", "exp_sft/nll_per_token"):
@@ -46,3 +52,48 @@ def test_two_processes_make_the_step_of_one(tmp_path: Path) -> None:
     assert log_one["exp_sft/grad_norm"] > 0.1
     for name, weight in one.items():
         assert (weight - two[name]).abs().max() < 1e-7, name
+
+
+def test_two_processes_write_one_record_and_go_on_after_a_kill(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    values = {**VALUES, "per_device_train_batch_size": 8, "max_steps": 4, "refresh_steps": 2}
+    recipe.write_text(json.dumps(values), encoding="utf-8")
+
+    def start(folder: Path) -> subprocess.Popen[str]:
+        command = [*launch(2), "-m", "expo.cli", "train", "--config", str(recipe), "--output", str(folder)]
+        return subprocess.Popen(
+            command,
+            env=ON_CPU,
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    whole = start(tmp_path / "whole")
+    said = whole.communicate(timeout=300)[0]
+    assert whole.returncode == 0, said[-3000:]
+    # Said once, not by each process.
+    assert said.count("record: ") == 2
+    killed = start(tmp_path / "killed")
+    mark = Path(tmp_path, "killed", "checkpoints", "checkpoint-2", MARK)
+    while not mark.exists():
+        assert killed.poll() is None, killed.communicate()[0][-3000:]
+        time.sleep(0.02)
+    launcher = psutil.Process(killed.pid)
+    # Its processes outlive it.
+    for process in (launcher, *launcher.children(recursive=True)):
+        process.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert not Run(tmp_path / "killed").has("evaluation")
+    again = start(tmp_path / "killed")
+    said = again.communicate(timeout=300)[0]
+    assert again.returncode == 0, said[-3000:]
+    record = Run(tmp_path / "whole")
+    assert record.environment()["processes"] == 2
+    same(record, Run(tmp_path / "killed"))
+    groups, evaluation = record.read("groups"), record.read("evaluation")
+    # 2 processes x 8 samples x 2 micro-batches are 8 groups of 4 a step.
+    assert groups.groupby("step").size().tolist() == [8, 8, 8, 8]
+    assert len(evaluation) == len(evaluation.drop_duplicates(["step", "problem"])) == 3 * 10
+    assert len(record.read("positives").drop_duplicates(["step", "problem"])) == len(record.read("positives"))

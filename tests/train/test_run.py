@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +18,11 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from expo.policies.policy import PolicyError
 from expo.records import TABLES, RecordError, Run
 from expo.study import STUDIES
+from expo.tasks import Task
+from expo.tasks.problem import Problem
 from expo.train import run as run_module
 from expo.train.callbacks import last_checkpoint
 from expo.train.recipe import TrainRecipe, read_recipe
@@ -216,6 +220,8 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"save_total_limit": 1}, "save_total_limit must be at least 2"),
         ({"save_strategy": "epoch"}, "save_strategy: a run saves all that it needs to go on"),
         ({"shuffle_dataset": True}, "shuffle_dataset: problems are shuffled by seed"),
+        ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy: problems are shuffled by seed"),
+        ({"logging_strategy": "epoch"}, "logging_strategy: logging_steps says how often"),
     ],
 )
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
@@ -263,12 +269,15 @@ def test_problems_too_few_or_too_long_are_said(tmp_path: Path) -> None:
     assert set(run.read("groups")["level"]) == {1}
 
 
-def test_supervised_training_learns_positives_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def supervised(**more: object) -> TrainRecipe:
+    own = ("task", "policy", "levels", "eval_problems", "eval_samples", "eval_steps", "save_steps", "seed")
+    values = {**{name: VALUES[name] for name in own}, "algorithm": "sft", "positive": "expert", "learning_rate": 1e-3}
+    return read_recipe({**values, "max_completion_length": 100, "max_steps": 8, **more})
+
+
+def test_supervised_training_learns_positives_alone(tmp_path: Path) -> None:
     """SFT, and GRPO that goes on from it: the other reading of GRPO SFT-GT-CoT."""
-    own = ("task", "policy", "levels", "problems", "eval_problems", "eval_samples", "eval_steps", "save_steps", "seed")
-    values = {name: VALUES[name] for name in own}
-    values |= {"algorithm": "sft", "positive": "expert", "probe_problems": 24, "per_device_train_batch_size": 24}
-    recipe = read_recipe({**values, "max_completion_length": 100, "learning_rate": 1e-3, "max_steps": 8})
+    recipe = supervised(problems=24, probe_problems=24, per_device_train_batch_size=24)
     run = train(recipe, tmp_path / "sft", progress=False)
     probes = run.read("probes").query("source == 'expert'")
     sums = probes.groupby("step")[["nll_sum", "tokens"]].sum()
@@ -277,20 +286,95 @@ def test_supervised_training_learns_positives_alone(tmp_path: Path, monkeypatch:
     assert run.read("metrics").query("name == 'loss'")["value"].iloc[0] == pytest.approx(nll[0], rel=1e-5)
     assert nll[8] < nll[0] / 2
     assert len(run.read("groups")) == 0
-    with monkeypatch.context() as patch:
-        _stop(patch, "step 5")
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, tmp_path / "stopped", progress=False)
-    same(run, train(recipe, tmp_path / "stopped", progress=False))
     after = {**VALUES, "policy": str(run.path("model")), "positive": "none", "refresh_steps": 0, "max_steps": 1}
     second = train(read_recipe(after), tmp_path / "grpo", progress=False)
     assert second.environment()["toy"]
+    assert second.environment()["trained_from"] == "tiny-0"
+    assert run.environment()["trained_from"] is None
     assert second.read("metrics").query("name == 'reward'")["value"].notna().all()
 
 
+@pytest.mark.parametrize("stopped_at", ["step 5", "end"])
+def test_a_stopped_supervised_training_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: str
+) -> None:
+    # An epoch is two steps of 8 and one of 4; the last step is in the middle of one.
+    recipe = supervised(problems=20, per_device_train_batch_size=4, gradient_accumulation_steps=2)
+    whole = train(recipe, tmp_path / "whole", progress=False)
+    with monkeypatch.context() as patch:
+        _stop(patch, stopped_at)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "stopped", progress=False)
+    same(whole, train(recipe, tmp_path / "stopped", progress=False))
+
+
+def test_a_run_stopped_after_its_last_step_takes_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The last step is in the middle of a generation.
+    recipe = read_recipe({**VALUES, "steps_per_generation": 4, "max_steps": 3, "refresh_steps": 0})
+    whole = train(recipe, tmp_path / "whole", progress=False)
+    with monkeypatch.context() as patch:
+        _stop(patch, "end")
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "stopped", progress=False)
+    same(whole, train(recipe, tmp_path / "stopped", progress=False))
+    assert whole.read("metrics")["step"].max() == 3
+
+
+def test_a_run_goes_on_without_positives_if_a_refresh_found_none(
+    recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        _stop(patch, "step 5")
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "run", progress=False)
+    run = Run(tmp_path / "run")
+    run.write("positives", run.read("positives", "000004").iloc[:0], "000004")
+    metrics = train(recipe, run.folder, progress=False).read("metrics")
+    scored = metrics[metrics["name"] == "exp_sft/scored"].set_index("step")["value"]
+    assert (scored[:4] > 0).all()
+    assert (scored[5:] == 0).all()
+
+
+def test_what_was_logged_last_is_kept(tmp_path: Path) -> None:
+    recipe = read_recipe({**VALUES, "logging_steps": 3, "save_steps": 3, "max_steps": 4, "refresh_steps": 0})
+    metrics = train(recipe, tmp_path / "run", progress=False).read("metrics")
+    assert metrics[metrics["name"] == "reward"]["step"].tolist() == [3, 4]
+    with pytest.raises(ValueError, match=r"logging_steps \(3\) must divide save_steps \(2\)"):
+        read_recipe({**VALUES, "logging_steps": 3})
+
+
+def test_other_prompts_than_the_positives_are_refused(
+    recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "as_prompt", lambda policy, problem: f"{problem.question} <think> <think>")
+    with pytest.raises(PolicyError, match="TRL's prompts are not those that positives"):
+        train(recipe, tmp_path / "run", progress=False)
+
+
+def test_a_question_is_trained_on_once() -> None:
+    once, again = (Problem(name, "1 + 1?", "2", where=f"mine.jsonl:{name}") for name in ("1", "3"))
+    other = Problem("2", "1 + 2?", "3")
+    task = run_module._distinct(Task("mine", (once, other, again)))
+    assert task.problems == (once, other)
+    assert [str(s) for s in task.skipped] == ["mine.jsonl:3: question: the same as mine.jsonl:1; left out"]
+
+
+def test_a_mapping_may_be_given_as_json() -> None:
+    given = {**VALUES, "chat_template_kwargs": '{"enable_thinking": true}'}
+    assert read_recipe(given).trl["chat_template_kwargs"] == {"enable_thinking": True}
+
+
 def test_supervised_training_needs_positives(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="sft learns positives"):
+    with pytest.raises(ValueError, match="positive: sft learns positives alone"):
         read_recipe({"algorithm": "sft", "positive": "none"})
+    with pytest.raises(ValueError, match="refresh_steps: sft learns"):
+        supervised(positive="explanation", refresh_steps=2)
+    with pytest.raises(ValueError, match="none of the 24 problems has a positive"):
+        train(
+            supervised(policy="tiny-2", positive="own_correct", levels=[5], problems=24),
+            tmp_path / "run",
+            progress=False,
+        )
     with pytest.raises(ValueError, match="no 'ppo'; there are grpo, sft"):
         read_recipe({"algorithm": "ppo"})
     with pytest.raises(ValueError, match="no field 'num_generations'"):
@@ -316,11 +400,15 @@ def test_completions_are_shown_and_never_rendered(whole: Run, tmp_path: Path) ->
     assert text.count("**step ") == len(probes[probes["problem"].isin(shown) & (probes["source"] == "own")])
     assert "its positive (explanation): " in text
     hostile = Run.start(tmp_path / "run", whole.recipe(), toy=False)
-    hostile.write("probes", probes.assign(text="</pre>\n\n<script>alert(1)</script>", question="# <b>?"))
+    bad = "\n```\n# <b>\n![](http://x) \u202e"
+    hostile.write("probes", probes.assign(text=bad, question=bad, reference=bad, problem=probes["problem"] + bad))
     told = completions(hostile)
-    assert "<script>" not in told
-    assert "<b>" not in told
-    assert "&lt;/pre&gt;\n\n&lt;script&gt;" in told
+    assert "\u202e" not in told
+    outside = re.sub(r"(?ms)^(`{3,})text$.*?^\1$", "", told)
+    assert "## Problem 3" in outside
+    for markup in ("# <b>", "![]", "```"):
+        assert markup in told
+        assert markup not in outside
 
 
 def test_groups_without_signal_are_counted_by_level() -> None:

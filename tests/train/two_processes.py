@@ -30,7 +30,7 @@ worth = {name: i for i, name in enumerate(rows["problem"])}
 
 def by_place(completions: list[str], problem: list[str], **_: Any) -> list[float]:
     """Rewards that differ within a group: by the place in it."""
-    return [float((worth[p] + i) % 3) for i, p in enumerate(problem)]
+    return [float((worth[p] + i % G) % 3) for i, p in enumerate(problem)]
 
 
 def rollout(prompts: list[str], _: Any) -> dict[str, Any]:
@@ -52,4 +52,5 @@ trainer.train()
 if state.is_main_process:
     save_file({k: v.contiguous() for k, v in policy.model.state_dict().items()}, out / "weights.safetensors")
     kept = next(e for e in trainer.state.log_history if "loss" in e)
+    kept["processes"] = state.num_processes
     (out / "log.json").write_text(json.dumps({k: v for k, v in kept.items() if "time" not in k}))

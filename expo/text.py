@@ -1,0 +1,18 @@
+"""Text of a model or a source, made safe to show: it may hold anything, markup included."""
+
+from __future__ import annotations
+
+import re
+
+
+def visible(text: str) -> str:
+    """The text with control, formatting and surrogate characters written as escapes; newlines stay."""
+    text = text.replace("\r\n", "\n").replace("\t", "    ").replace("\u00a0", " ")
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def fenced(text: str) -> str:
+    """A Markdown code block in which nothing of the text can be read as markup, nor end the block."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
