@@ -21,14 +21,20 @@ def draw_grid(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefact
 
     `steps_true` is the share of true steps: low accuracy with true steps is a failure to copy, not to reason.
     """
-    rows = [_row(key, held, level) for key, held in _cells(runs).items() for level in LEVELS]
+    cells = _cells(runs)
+    rows = []
+    for on in dict.fromkeys(key[0] for key in cells):
+        before = [run for run in runs if run.levels == on]
+        rows += [_row((on, "base", 0.0, 0.0), before, level, 0) for level in LEVELS]
+        rows += [_row(key, held, level) for key, held in cells.items() if key[0] == on for level in LEVELS]
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     toy = runs[0].is_toy
     first = runs[0]
+    shown, recipe = numbers.iloc[0], first.recipe
     about = (
-        f"Accuracy at the last step on the split `{first.recipe['eval_split']}`: the mean over bases, and the lowest "
-        f"and highest base. {numbers['problems'].iloc[0]} problems a level, {numbers['n'].iloc[0]} samples each at T = "
-        f"{first.recipe['eval_temperature']:g}, seed {first.recipe.get('seed', 42)}; intervals over problems are in "
+        f"Accuracy after {first.last_step} steps of {first.batch} samples, on the split `{recipe['eval_split']}`: the "
+        f"mean over bases, and the lowest and highest base. {shown['problems']} problems a level, {shown['n']} samples "
+        f"each at T = {recipe['eval_temperature']:g}, seed {recipe.get('seed', 42)}; intervals over problems are in "
         "the CSV. *Steps* is the share of true steps at level 5. In bold: of each method the rate and weight with the "
         "highest mean accuracy on the levels that it was trained on."
     )
@@ -59,18 +65,20 @@ def _cells(runs: Sequence[Evaluated]) -> dict[tuple[str, str, float, float], lis
     return dict(sorted(cells.items(), key=lambda c: (c[0][0], order.index(c[0][1]), *c[0][2:])))
 
 
-def _row(key: tuple[str, str, float, float], runs: Sequence[Evaluated], level: int) -> dict[str, Any]:
-    found, of_bases = over_bases(runs, levels=[level]), spread(runs, levels=[level])
+def _row(
+    key: tuple[str, str, float, float], runs: Sequence[Evaluated], level: int, step: int | None = None
+) -> dict[str, Any]:
+    found, of_bases = over_bases(runs, step, [level]), spread(runs, step, [level])
     values = [*key, level, found.mean, found.low, found.high, min(of_bases), max(of_bases)]
-    steps = per_base(runs, lambda run: _true_steps(run, level))
+    steps = per_base(runs, lambda run: _true_steps(run, run.last_step if step is None else step, level))
     n = min(int(run.evaluation["n"].min()) for run in runs)
     values += [sum(steps) / len(steps), len(of_bases), found.n, n, runs[0].recipe["eval_split"]]
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _true_steps(run: Evaluated, level: int) -> float:
+def _true_steps(run: Evaluated, step: int, level: int) -> float:
     held = run.evaluation
-    held = held[(held["step"] == run.last_step) & (held["level"] == level)]
+    held = held[(held["step"] == step) & (held["level"] == level)]
     return float(held["steps_true"].sum() / max(held["steps"].sum(), 1))
 
 
@@ -81,8 +89,9 @@ def _table(numbers: pd.DataFrame, chosen: dict[tuple[str, str], tuple[float, flo
         cells = [f"{share(r['mean'])} ({share(r['lowest'])} to {share(r['highest'])})" for _, r in rows.iterrows()]
         last = rows.iloc[-1]
         mark = "**" if chosen.get((str(on), str(method))) == (rate, beta) else ""
+        name, setting = METHODS.get(str(method)), f"{mark}{rate:g}{mark} | {mark}{beta:g}{mark}"
         lines.append(
-            f"| {on} | {METHODS[str(method)]} | {mark}{rate:g}{mark} | {mark}{beta:g}{mark} | {' | '.join(cells)} | "
+            f"| {on} | {f'{name} | {setting}' if name else 'before training | |'} | {' | '.join(cells)} | "
             f"{share(last['steps_true'])} | {last['bases']} |"
         )
     return "\n".join(lines)

@@ -230,7 +230,10 @@ def test_a_grid_is_shown_whole(folder: Path, tmp_path: Path) -> None:
     runs = [r for r in find_evaluated(folder)[0] if r.is_training]
     drawn = draw_grid("rates", runs, tmp_path / "out")
     csv = pd.read_csv(tmp_path / "out" / "rates-tiny.csv")
-    assert len(csv) == 4 * 5
+    # Three methods, one of them at two rates, and the bases as they were.
+    assert len(csv) == 5 * 5
+    before = csv[(csv["method"] == "base") & (csv["level"] == 4)].iloc[0]
+    assert before["mean"] == pytest.approx(np.mean(spread(runs, 0, [4])))
     fast = csv[(csv["rate"] == 1e-3) & (csv["level"] == 5)].iloc[0]
     assert (fast["bases"], fast["method"], fast["beta"]) == (1, "none", 0)
     assert fast["steps_true"] == pytest.approx(0.7)
@@ -239,6 +242,7 @@ def test_a_grid_is_shown_whole(folder: Path, tmp_path: Path) -> None:
         ("all levels", "expert"): (3e-4, 1.0),
         ("all levels", "none"): (1e-3, 0.0),
     }
+    assert "| all levels | before training | | |" in drawn.shown.read_text(encoding="utf-8")
     assert "| all levels | GRPO | **0.001** | **0** |" in drawn.shown.read_text(encoding="utf-8")
     assert "| all levels | GRPO | 0.0003 | 0 |" in drawn.shown.read_text(encoding="utf-8")
     assert f"GRPO {share(fast['mean'])} (rate 0.001, weight 0)" in drawn.reading
