@@ -85,7 +85,7 @@ class StudyArguments:
 
     study: str = field(
         default="tiny",
-        metadata={"help": "smoke, tiny, tiny-rates, tiny-controls, gsm8k, theory, or a YAML file's path"},
+        metadata={"help": "a shipped study (expo doctor lists them), or the path of a YAML file"},
     )
     runs: str = field(default="runs", metadata={"help": "the folder of all studies' runs"})
     figures: str | None = field(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_the_notebook_shows_every_artefact(make: Make, tmp_path: Path):
 
 
 def test_the_notebook_of_trainings_shows_curves_or_a_grid(tmp_path: Path):
-    runs, figures = tmp_path / "tiny-rates", tmp_path / "figures"
+    runs, figures = tmp_path / "tiny", tmp_path / "figures"
     write_study(runs, "all", None)
     write_study(runs, "level5", [5])
     execute(TRAININGS, runs, figures, tmp_path / "out.ipynb")
@@ -55,6 +56,11 @@ def test_the_notebook_of_trainings_shows_curves_or_a_grid(tmp_path: Path):
     executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
     assert "Every base ends higher with ExP-GRPO than any with GRPO" in str(executed)
     assert len([o for c in executed.cells for o in c.get("outputs", ()) if "image/png" in o.get("data", {})]) == 5
+    # Another study's artefacts have other names.
+    shutil.copytree(runs, tmp_path / "tiny-long")
+    execute(TRAININGS, tmp_path / "tiny-long", tmp_path / "long", tmp_path / "out.ipynb")
+    assert {"fig4-long-tiny", "forgetting-long-tiny"} <= set(json.loads((tmp_path / "long" / PROVENANCE).read_text()))
+    runs = runs.rename(tmp_path / "tiny-rates")
     write_study(runs, "level5-fast", [5], rate=1e-3)
     execute(TRAININGS, runs, tmp_path / "grid", tmp_path / "out.ipynb")
     assert sorted(json.loads((tmp_path / "grid" / PROVENANCE).read_text())) == ["rates-tiny"]
