@@ -68,10 +68,11 @@ def _curves(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
 def _notes(runs: Sequence[Evaluated], numbers: pd.DataFrame) -> str:
     recipe = runs[0].recipe
     rates = [f"{NAMES[method]} {held[0].rate:g}" for method, held in by_method(runs).items()]
+    band = "; band: one standard deviation over them" if "step" in numbers else ""
+    first = numbers.iloc[0]
     lines = [
-        f"Mean over {numbers['bases'].max()} bases; band: one standard deviation over them. "
-        f"n = {numbers['problems'].iloc[0]} test problems, k = {numbers['samples'].iloc[0]} samples each at "
-        f"T = {recipe['eval_temperature']:g}, seed {recipe.get('seed', 42)}.",
+        f"Mean over {numbers['bases'].max()} bases{band}. n = {first['problems']} test problems, "
+        f"k = {first['samples']} samples each at T = {recipe['eval_temperature']:g}, seed {recipe.get('seed', 42)}.",
         f"Trained on {runs[0].levels}; learning rates: {listed(rates)}; {runs[0].batch} samples a step, "
         f"G = {recipe.get('num_generations', 8)}, weight of the added term {listed(_betas(runs))}.",
     ]
@@ -153,11 +154,10 @@ def _table3(numbers: pd.DataFrame) -> str:
             f"{share(c['mean'])} [{share(c['low'])}, {share(c['high'])}], {share(c['lowest'])} to {share(c['highest'])}"
             for _, c in row.iterrows()
         ]
-        first = row.iloc[0]
-        head = f"{NAMES[str(method)]} pass@{k} (n = {first['n']}, {first['bases']} bases)"
+        first, problems = row.iloc[0], sorted({row["problems"].min(), row["problems"].max()})
+        size = f"n = {first['n']}, {' to '.join(map(str, problems))} problems a level, {first['bases']} bases"
+        head = f"{NAMES[str(method)]} pass@{k} ({size})"
         lines.append(f"| {head} | {' | '.join(cells)} |")
-    counts = numbers.drop_duplicates("level").sort_values("level")["problems"]
-    lines.insert(2, f"| test problems | {' | '.join(map(str, counts))} |")
     return "\n".join(lines)
 
 
@@ -259,18 +259,18 @@ def _fig1(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
     left.set_ylabel("accuracy")
     left.legend(ncols=2, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     samples = numbers[numbers["panel"] == "samples"]
-    ticks = []
+    trained = [m for m in methods if m != "base"]
     for j, level in enumerate((4, 5)):
-        for i, method in enumerate(m for m in methods if m != "base"):
+        for i, method in enumerate(trained):
             at = j * (len(methods) + 0.5) + i
             held = samples[(samples["level"] == level) & (samples["method"] == method)].set_index("kind")["mean"]
             colour = METHOD_COLOURS[method]
             right.bar(at, held["right"], 0.8, color=colour)
             right.bar(at, held["added"], 0.8, bottom=held["right"], color="white", edgecolor=colour, hatch="////")
             right.bar(at, -held["wrong"], 0.8, color=colour, alpha=0.25)
-            ticks.append((at, f"{NAMES[method].replace(' ', chr(10), 1)}\nlevel {level}"))
     right.axhline(0, color=GREY, linewidth=0.8)
-    right.set_xticks([at for at, _ in ticks], [text for _, text in ticks], fontsize=7)
+    middle = (len(trained) - 1) / 2
+    right.set_xticks([middle, middle + len(methods) + 0.5], ["level 4", "level 5"])
     right.set_ylabel("samples in a group")
     return figure
 
@@ -285,3 +285,23 @@ def _read_fig1(numbers: pd.DataFrame) -> str:
     right = [f"{NAMES[r['method']]} {number(r['mean'])}" for _, r in kinds.iterrows()]
     text = f"Accuracy at level {max(LEVELS)}: {listed(says)}. "
     return f"{text}Right samples in a group there, while training: {listed(right)}."
+
+
+def what_changed(runs: Sequence[Evaluated]) -> str:
+    """In words: what each method did to the levels trained on and to the others, and on how many bases."""
+    on = runs[0].trained_levels
+    others = [level for level in LEVELS if level not in on]
+    lines = [f"Trained on {runs[0].levels}, first step to last{' (toy)' if runs[0].is_toy else ''}:", ""]
+    for method, held in by_method(runs).items():
+        parts = [f"accuracy there {_change(held, on)}"]
+        if others:
+            parts.append(f"on the other levels {_change(held, others)}")
+        lines.append(f"- {NAMES[method]}: {'; '.join(parts)}.")
+    return "\n".join(lines)
+
+
+def _change(runs: Sequence[Evaluated], levels: Sequence[int]) -> str:
+    before, after = spread(runs, 0, levels), spread(runs, None, levels)
+    rose, fell = (sum(sign * (b - a) > 0 for a, b in zip(before, after, strict=True)) for sign in (1, -1))
+    means = f"from {number(float(np.mean(before)))} to {number(float(np.mean(after)))}"
+    return f"{means} (rose on {rose}, fell on {fell} of {len(before)} bases)"

@@ -14,10 +14,10 @@ import pytest
 from expo.evaluate import pass_at_k
 from expo.records import TABLES, RecordError, Run
 from expo.report import paper
-from expo.report.curves import draw_curves, draw_fig1, draw_table3
+from expo.report.curves import draw_curves, draw_fig1, draw_table3, what_changed
 from expo.report.grid import best, draw_grid
 from expo.report.training import by_method, find_evaluated, is_grid, over_bases, spread
-from expo.report.words import share
+from expo.report.words import number, share
 
 N = 8
 
@@ -203,11 +203,25 @@ def test_table3_has_the_paper_s_numbers_apart(folder: Path, tmp_path: Path) -> N
     text = drawn.shown.read_text(encoding="utf-8")
     measured, printed = text.split("## The paper's Table 3")
     assert "A toy" in measured
+    assert "base pass@128 (n = 128, 12 problems a level, 3 bases)" in measured
     assert "| 437 | 894 | 1131 | 1214 | 1324 |" in printed
     assert "76 %" in printed
     assert "never to be compared" in printed
     # Ours never hold the paper's numbers.
     assert "1131" not in measured
+
+
+def test_what_changed_is_counted_over_bases(folder: Path) -> None:
+    recipe = {**Run(folder / "all-tiny-0-none").recipe(), "levels": [5]}
+    for base, end in (("tiny-0", 0.5), ("tiny-1", 0.6)):
+        ends = {1: 0.2, 2: 0.2, 3: 0.2, 4: 0.2, 5: end}
+        write(folder / f"hard-{base}", {**recipe, "policy": base}, {0: levels(0.0), 20: ends})
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training and r.levels == "level 5"]
+    before, after = np.mean(spread(runs, 0, [5])), np.mean(spread(runs, 20, [5]))
+    told = what_changed(runs)
+    assert told.startswith("Trained on level 5, first step to last (toy):")
+    assert f"accuracy there from {number(before)} to {number(after)} (rose on 2, fell on 0 of 2 bases)" in told
+    assert "(rose on 0, fell on 2 of 2 bases)." in told
 
 
 def test_fig1_counts_the_samples_of_a_group(folder: Path, tmp_path: Path) -> None:
