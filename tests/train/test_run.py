@@ -173,34 +173,39 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
 
 
 def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
-    """SIGKILL at random moments of the real command; EXPO_KILLS sets how many."""
+    """SIGKILL at random moments of the real command, in as many runs as it takes; EXPO_KILLS sets how many."""
     file = tmp_path / "recipe.yaml"
     file.write_text(json.dumps(VALUES), encoding="utf-8")
-    folder = tmp_path / "run"
-    command = [sys.executable, "-m", "expo.cli", "train", "--config", str(file), "--output", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     # How long a training takes, without what it takes to import it all.
     begun = time.monotonic()
     train(read_recipe(dict(VALUES)), tmp_path / "timed", progress=False)
     takes = time.monotonic() - begun
-    rng, kills = random.Random(0), int(os.environ.get("EXPO_KILLS", "2"))
-    landed = 0
-    while not Run(folder).has("evaluation"):
-        running = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        if kills:
-            # Importing takes some seconds, and a kill before the run has begun tells nothing.
-            while not folder.exists() and running.poll() is None:
-                time.sleep(0.05)
-            time.sleep(rng.uniform(0, takes))
-            running.send_signal(signal.SIGKILL)
-            kills -= 1
-        output = running.communicate()[0]
-        assert running.returncode in (0, -signal.SIGKILL), output[-2000:]
-        landed += running.returncode == -signal.SIGKILL
-    same(whole, Run(folder))
-    assert landed
+    rng, wanted, landed = random.Random(0), int(os.environ.get("EXPO_KILLS", "2")), 0
+    for n in range(wanted):
+        folder = tmp_path / f"run{n}"
+        while not Run(folder).has("evaluation"):
+            running = _start(file, folder)
+            if landed < wanted:
+                time.sleep(rng.uniform(0, takes))
+                running.send_signal(signal.SIGKILL)
+            output = running.communicate()[0]
+            assert running.returncode in (0, -signal.SIGKILL), output[-2000:]
+            landed += running.returncode == -signal.SIGKILL
+        same(whole, Run(folder))
+        if landed == wanted:
+            return
+    raise AssertionError(f"{landed} of {wanted} kills hit a run")
+
+
+def _start(file: Path, folder: Path) -> subprocess.Popen[str]:
+    """The command, when it has said that it begins: a kill before that tells nothing."""
+    command = [sys.executable, "-m", "expo.cli", "train", "--config", str(file), "--output", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert running.stdout is not None
+    while (line := running.stdout.readline()) and not line.startswith("record: "):
+        pass
+    return running
 
 
 @pytest.mark.parametrize(
