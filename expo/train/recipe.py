@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -167,6 +169,15 @@ def _number(name: str, value: Any, default: Any) -> Any:
         raise ValueError(f"{name} must be a number, got {value!r}") from None
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what transformers says to TRL of names that change in its next version; nothing that a user can mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
+        yield
+
+
+@quiet()
 def configuration(
     algorithm: str, given: dict[str, Any], output_dir: str, **more: Any
 ) -> ExPGRPOConfig | PositivesSFTConfig:

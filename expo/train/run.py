@@ -6,7 +6,6 @@ import json
 import math
 import random
 import shutil
-import warnings
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -31,7 +30,7 @@ from expo.tasks.problem import Problem, Skip
 from expo.train.callbacks import BY_STEP, MARK, Recorder, last_checkpoint
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
 from expo.train.positives import as_prompt
-from expo.train.recipe import TrainRecipe, configuration
+from expo.train.recipe import TrainRecipe, configuration, quiet
 from expo.train.rewards import AnswerReward
 from expo.train.sft import PositivesSFTConfig, sft_trainer
 from expo.train.show import completions
@@ -41,6 +40,7 @@ from expo.train.watch import Watch, on_main
 TEMPLATE = {"enable_thinking": False, "thinking": False, "date_string": "26 Jul 2024"}
 
 
+@quiet()
 def train(
     recipe: TrainRecipe,
     folder: Path | str,
@@ -202,14 +202,11 @@ def _fixed(recipe: TrainRecipe) -> dict[str, Any]:
 def _trainer(watch: Watch, positives: pd.DataFrame) -> ExPGRPOTrainer | SFTTrainer:
     policy, args, task = watch.policy, watch.args, watch.task
     trainer: ExPGRPOTrainer | SFTTrainer
-    with warnings.catch_warnings():
-        # Of transformers to TRL; nothing that a user could change.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-        if isinstance(args, PositivesSFTConfig):
-            reward, trainer = None, sft_trainer(policy, task.problems, positives, args)
-        else:
-            reward = AnswerReward(policy, watch.checker, {p.id: p for p in task.problems}, args.num_generations)
-            trainer = _grpo_trainer(watch, args, reward, positives)
+    if isinstance(args, PositivesSFTConfig):
+        reward, trainer = None, sft_trainer(policy, task.problems, positives, args)
+    else:
+        reward = AnswerReward(policy, watch.checker, {p.id: p for p in task.problems}, args.num_generations)
+        trainer = _grpo_trainer(watch, args, reward, positives)
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     watch.trainer = trainer
