@@ -48,7 +48,7 @@ def show(run: Run) -> str:
             f"  {NAMES[c.source]:<30} {c.property} {unit}".ljust(66)
             + f"{MARKS[c.verdict]:<12} {c.difference} against {NAMES[c.reference]}, n = {c.difference.n}"
         )
-    lines += ["", *_skipped(run), f"record: {run.folder}"]
+    lines += ["", *skipped(run), f"record: {run.folder}"]
     return "\n".join(lines)
 
 
@@ -57,7 +57,8 @@ def _fewer(recipe: dict[str, Any], samples: pd.DataFrame) -> list[str]:
     return [f"({asked} problems were asked for; {held} could be had)"] if asked and held < asked else []
 
 
-def _skipped(run: Run) -> list[str]:
+def skipped(run: Run) -> list[str]:
+    """How many rows or fields of the data were left out, and the first of them with their reasons."""
     skips = run.read("skips")
     if skips.empty:
         return []

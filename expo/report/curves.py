@@ -237,10 +237,11 @@ def _per_group(runs: Sequence[Evaluated], level: int) -> dict[str, list[float]]:
         right = float(groups["correct"].mean())
         return right, float(groups["n"].mean()) - right, float(groups["problem"].isin(has).mean())
 
+    counted = {run.name: of(run) for run in runs}
     return {
-        "right": per_base(runs, lambda run: of(run)[0]),
-        "wrong": per_base(runs, lambda run: of(run)[1]),
-        "added": per_base(runs, lambda run: of(run)[2]),
+        "right": per_base(runs, lambda run: counted[run.name][0]),
+        "wrong": per_base(runs, lambda run: counted[run.name][1]),
+        "added": per_base(runs, lambda run: counted[run.name][2]),
     }
 
 

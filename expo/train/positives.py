@@ -12,7 +12,7 @@ from expo.grading.answers import Grade, Status
 from expo.policies.policy import Policy
 from expo.policies.prompts import fill
 from expo.policies.sampling import Completion, sample
-from expo.positives import Positive, from_expert, from_sample, is_leak, longest, requests
+from expo.positives import Positive, from_expert, from_sample, is_leak, requests
 from expo.records import TABLES
 from expo.tasks.problem import Problem, Skip
 
@@ -48,20 +48,13 @@ def make(
     """
     if kind == "none":
         return pd.DataFrame(columns=list(TABLES["positives"])), []
-    rooms = {p.id: longest(policy, p, max_new_tokens if kind != "expert" else 0) for p in problems}
-    fitting = [p for p in problems if rooms[p.id] <= policy.context]
-    skips = [
-        Skip(p.where or p.id, "question", f"{rooms[p.id]} tokens exceed the context of {policy.context}: no positive")
-        for p in problems
-        if rooms[p.id] > policy.context
-    ]
     if kind == "expert":
-        chosen, missing = _experts(policy, checker, fitting)
+        chosen, missing = _experts(policy, checker, problems)
     else:
         source = "own" if kind == "own_correct" else kind
         wanted = [
             (p, *asked)
-            for p in fitting
+            for p in problems
             for asked in requests(policy, p, others, {source: tries}, max_new_tokens, seed, checker)
         ]
         done = sample(
@@ -75,11 +68,11 @@ def make(
         chosen, missing = _first_fit(policy, checker, kind, [(p, h) for p, _, h, _ in wanted], done)
         missing += [
             Skip(p.where or p.id, "answer", "no other answer to serve as a wrong one: no positive")
-            for p in fitting
+            for p in problems
             if p.id not in {q.id for q, *_ in wanted}
         ]
     table = [_row(policy, checker, kind, step, p, g) for p, g in chosen]
-    return pd.DataFrame(table, columns=list(TABLES["positives"])), skips + missing
+    return pd.DataFrame(table, columns=list(TABLES["positives"])), missing
 
 
 def _experts(

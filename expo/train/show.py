@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from expo.evaluate import by_level
+from expo.measure.show import skipped
 from expo.records import Run
 from expo.text import fenced, visible
 
@@ -30,13 +31,7 @@ def show(run: Run) -> str:
             )
     if run.path("completions.md").exists():
         lines += ["", f"some completions to read: {run.path('completions.md')}"]
-    if run.has("skips") and len(skips := run.read("skips")):
-        lines += [
-            "",
-            f"{len(skips)} skips, in skips.parquet; the first:",
-            f"  {skips.iloc[0]['where']}: {skips.iloc[0]['reason']}",
-        ]
-    return "\n".join([*lines, "", f"record: {run.folder}/"])
+    return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
 
 
 def _level(level: int | None) -> str:
