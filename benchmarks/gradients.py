@@ -1,0 +1,192 @@
+"""Gram matrix of N gradients by the ghost route, against one batched backward pass, a loop of them, and vmap(grad).
+
+python -m benchmarks.gradients                           # SmolLM2-135M, 64 samples of about 150 tokens
+python -m benchmarks.gradients --shape qwen2.5-3b --tokens 512    # random weights of that shape, on a GPU
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import psutil
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from trl.trainer import add_fused_lm_head
+
+from expo.measure.gradients.ghost import ghost
+from expo.measure.gradients.spans import Span
+from expo.policies.policy import Policy, load_policy
+from expo.policies.prompts import TEXT
+
+SHAPES = {
+    "smollm2-135m": (
+        LlamaForCausalLM,
+        LlamaConfig(
+            vocab_size=49152,
+            hidden_size=576,
+            intermediate_size=1536,
+            num_hidden_layers=30,
+            num_attention_heads=9,
+            num_key_value_heads=3,
+            tie_word_embeddings=True,
+        ),
+    ),
+    "qwen2.5-3b": (
+        Qwen2ForCausalLM,
+        Qwen2Config(
+            vocab_size=151936,
+            hidden_size=2048,
+            intermediate_size=11008,
+            num_hidden_layers=36,
+            num_attention_heads=16,
+            num_key_value_heads=2,
+            tie_word_embeddings=True,
+        ),
+    ),
+}
+
+
+def random_model(shape: str, device: str, dtype: torch.dtype) -> PreTrainedModel:
+    """A model of that shape with random weights."""
+    cls, config = SHAPES[shape]
+    torch.manual_seed(0)
+    with torch.device(device):
+        model: PreTrainedModel = cls._from_config(config, dtype=dtype)
+    return model.eval()
+
+
+def spans(model: PreTrainedModel, n: int, tokens: int) -> list[Span]:
+    """Random tokens: a third prompt, two thirds completion, lengths within a quarter of `tokens`."""
+    rng = random.Random(0)
+    ids = range(10, model.config.vocab_size)
+    made = []
+    for i in range(n):
+        length = rng.randint(tokens * 3 // 4, tokens * 5 // 4)
+        row = tuple(rng.choices(ids, k=length))
+        made.append(Span(str(i), row[: length // 3], row[length // 3 :]))
+    return made
+
+
+def batched(model: PreTrainedModel, given: Sequence[Span]) -> None:
+    """One forward and backward pass over all spans, logits in tiles: gradients of their sum."""
+    width = max(len(s.prompt) + len(s.completion) for s in given)
+    ids = torch.zeros(len(given), width, dtype=torch.long)
+    labels = torch.full_like(ids, -100)
+    mask = torch.zeros_like(ids)
+    for i, s in enumerate(given):
+        end = len(s.prompt) + len(s.completion)
+        ids[i, :end] = torch.tensor(s.prompt + s.completion)
+        labels[i, len(s.prompt) : end] = torch.tensor(s.completion)
+        mask[i, :end] = 1
+    ids, labels, mask = (t.to(model.device) for t in (ids, labels, mask))
+    model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True).log_probs.sum().backward()
+    model.zero_grad()
+
+
+def loop(model: PreTrainedModel, given: Sequence[Span]) -> None:
+    """A backward pass for each span; no gradient is kept, and no Gram matrix made."""
+    for s in given:
+        batched(model, [s])
+
+
+def vmapped(model: PreTrainedModel, given: Sequence[Span], chunk: int = 4) -> None:
+    """`torch.func.vmap(grad)` over spans of one length, `chunk` at a time; gradients are dropped."""
+    width = min(len(s.prompt) + len(s.completion) for s in given)
+    ids = torch.tensor([(s.prompt + s.completion)[:width] for s in given], device=model.device)
+    weights = {k: p.detach() for k, p in model.named_parameters()}
+
+    def log_prob(w: dict[str, Tensor], row: Tensor) -> Tensor:
+        logits = torch.func.functional_call(model, w, (row[None],), {"use_cache": False}).logits[0, :-1]
+        return -torch.nn.functional.cross_entropy(logits.float(), row[1:], reduction="sum")
+
+    for some in ids.split(chunk):
+        torch.func.vmap(torch.func.grad(log_prob), in_dims=(None, 0))(weights, some)
+
+
+def measured(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Seconds, and the most memory in GiB: allocated on a GPU, else resident in this process."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize()
+    process, peak, done = psutil.Process(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            peak[0] = max(peak[0], process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start = time.perf_counter()
+    try:
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    finally:
+        seconds = time.perf_counter() - start
+        done.set()
+        watcher.join()
+    return seconds, (torch.cuda.max_memory_allocated() if device.type == "cuda" else peak[0]) / 2**30
+
+
+def run(model: PreTrainedModel, policy: Policy, n: int, tokens: int, peers: Sequence[str], repeats: int = 1) -> None:
+    """Print seconds and memory of every route on the same spans."""
+    given = spans(model, n, tokens)
+    weights = sum(p.numel() for p in model.parameters())
+    print(
+        f"gradients: {weights / 1e6:,.0f}M weights, {model.dtype}, {model.device}, {n} samples of "
+        f"{sum(len(s.prompt + s.completion) for s in given) / n:.0f} tokens",
+        flush=True,
+    )
+    routes: dict[str, Callable[[], object]] = {
+        "ghost": lambda: ghost(policy, given),
+        "batched backward": lambda: batched(model, given),
+        "loop": lambda: loop(model, given),
+        "vmap(grad)": lambda: vmapped(model, given),
+    }
+    add_fused_lm_head(model)
+    for route in ("ghost", *peers):
+        try:
+            few = spans(model, 2, tokens)
+            ghost(policy, few) if route == "ghost" else batched(model, few)
+            best = min(measured(routes[route], model.device) for _ in range(repeats))
+            print(f"  {route:18} {best[0]:8.2f} s   {best[1]:6.2f} GiB at most", flush=True)
+        except torch.OutOfMemoryError as error:
+            print(f"  {route:18} out of memory: {str(error)[:120]}", flush=True)
+
+
+def main() -> None:
+    """Measure one policy."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="random weights of this shape; else --policy")
+    parser.add_argument("--policy", default="smollm2-135m")
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--tokens", type=int, default=150)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--checkpointing", action="store_true", help="let the peers recompute activations")
+    parser.add_argument("--repeats", type=int, default=1, help="keep the fastest of so many")
+    parser.add_argument("--peers", nargs="*", default=["batched backward", "loop", "vmap(grad)"])
+    a = parser.parse_args()
+    cuda = torch.cuda.is_available()
+    if a.shape:
+        kind = (torch.bfloat16 if cuda else torch.float32) if a.dtype == "auto" else getattr(torch, a.dtype)
+        model = random_model(a.shape, "cuda" if cuda else "cpu", kind)
+        policy = Policy(a.shape, model, None, TEXT, "random weights")  # type: ignore[arg-type]
+    else:
+        policy = load_policy(a.policy, TEXT, dtype=a.dtype)
+        model = policy.model
+    if a.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+    run(model, policy, a.samples, a.tokens, a.peers, a.repeats)
+
+
+if __name__ == "__main__":
+    main()

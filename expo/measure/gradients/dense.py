@@ -1,0 +1,41 @@
+"""The slow truth: one backward pass for each span, every gradient held whole in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from expo.measure.gradients.spans import Gradients, Span, check, evaluating
+from expo.policies.policy import Policy
+
+
+def dense(policy: Policy, spans: Sequence[Span]) -> Gradients:
+    """Gradients by a loop of backward passes: N x P numbers, so for tiny models and tests.
+
+    Raises:
+        ValueError, PolicyError: as `check` says.
+    """
+    check(policy, spans)
+    rows, log_probs = [], []
+    with evaluating(policy) as weights:
+        for span in spans:
+            log_prob = _log_prob(policy, span)
+            grads = torch.autograd.grad(log_prob, list(weights.values()), materialize_grads=True)
+            rows.append(torch.cat([g.flatten().double() for g in grads]))
+            log_probs.append(log_prob.item())
+        parameters = sum(p.numel() for p in weights.values())
+        frozen = sum(p.numel() for p in policy.model.parameters()) - parameters
+    stacked = torch.stack(rows)
+    gram = (stacked @ stacked.T).cpu().numpy()
+    return Gradients(tuple(s.key for s in spans), gram, np.array(log_probs), parameters, frozen)
+
+
+def _log_prob(policy: Policy, span: Span) -> torch.Tensor:
+    ids = torch.tensor([span.prompt + span.completion], device=policy.device)
+    logits = policy.model(ids, use_cache=False).logits[0, len(span.prompt) - 1 : -1]
+    if logits.dtype != torch.float64:
+        logits = logits.float()
+    targets = torch.tensor(span.completion, device=policy.device)
+    return -torch.nn.functional.cross_entropy(logits, targets, reduction="sum")

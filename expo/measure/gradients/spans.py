@@ -1,0 +1,91 @@
+"""What the gradient routes take and give: spans in, the Gram matrix of their gradients out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from torch.nn import Parameter
+
+from expo.policies.policy import Policy, PolicyError
+
+
+@dataclass(frozen=True)
+class Span:
+    """Tokens whose gradient is asked for: of log pi(completion | prompt), nats per sequence.
+
+    With the plain question as prompt and (c, a) as completion it is that of the NLL, with (q, c, answer cue) as prompt
+    and `a*` as completion that of the learning signal.
+    """
+
+    key: str
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Inner products of the gradients g_i of N spans, in the order given.
+
+    Attributes:
+        keys: of the spans.
+        gram: <g_i, g_j>, shape (N, N), float64; nats squared, over the trainable weights at temperature 1.
+        log_probs: log pi(completion | prompt), shape (N,), nats per sequence.
+        parameters: how many weights the gradients are over: all that are trainable.
+        frozen: how many weights of the policy are not.
+    """
+
+    keys: tuple[str, ...]
+    gram: np.ndarray
+    log_probs: np.ndarray
+    parameters: int
+    frozen: int
+
+    @property
+    def norms(self) -> np.ndarray:
+        """||g_i||, shape (N,)."""
+        norms: np.ndarray = np.sqrt(self.gram.diagonal())
+        return norms
+
+    @property
+    def cosines(self) -> np.ndarray:
+        """Cosines of the angles between gradients, shape (N, N); NaN where a gradient is zero."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cosines: np.ndarray = self.gram / np.outer(self.norms, self.norms)
+        return cosines
+
+
+def check(policy: Policy, spans: Sequence[Span]) -> None:
+    """Refuse what has no gradient.
+
+    Raises:
+        ValueError: without spans, for an empty prompt or completion, or a span longer than the policy's context.
+        PolicyError: if no weight is trainable, or the weights are packed.
+    """
+    if not spans:
+        raise ValueError("no spans to take gradients of")
+    for s in spans:
+        if not (s.prompt and s.completion):
+            raise ValueError(f"{s.key}: prompt and completion must each have at least one token")
+        if len(s.prompt) + len(s.completion) > policy.context:
+            raise ValueError(
+                f"{s.key}: {len(s.prompt) + len(s.completion)} tokens exceed the context of {policy.name} "
+                f"({policy.context})"
+            )
+    if not any(p.requires_grad for p in policy.model.parameters()):
+        raise PolicyError(f"policy {policy.name!r}: none of its weights is trainable (requires_grad)")
+
+
+@contextmanager
+def evaluating(policy: Policy) -> Iterator[dict[str, Parameter]]:
+    """The trainable weights by name; dropout, which would make gradients random, is off meanwhile."""
+    model = policy.model
+    training = {m: m.training for m in model.modules()}
+    model.eval()
+    try:
+        yield {name: p for name, p in model.named_parameters() if p.requires_grad}
+    finally:
+        for module, was in training.items():
+            module.training = was

@@ -1,0 +1,272 @@
+"""The ghost route against gradients that are held whole, and what both refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from expo.measure.gradients import ghost as route
+from expo.measure.gradients.dense import dense
+from expo.measure.gradients.ghost import ghost
+from expo.measure.gradients.spans import Gradients, Span
+from expo.policies.policy import Policy, PolicyError
+from expo.policies.prompts import TEXT
+from tests.conftest import SHAPES, build
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+# Of the product of the norms.
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
+VOCABULARY = 260
+
+
+def on_device(policy: Policy) -> Policy:
+    policy.model.to(DEVICE)
+    return policy
+
+
+@pytest.fixture(scope="module")
+def policies() -> dict[tuple[str, torch.dtype], Policy]:
+    return {(shape, dtype): on_device(build(shape, dtype=dtype)) for shape in SHAPES for dtype in TOLERANCES}
+
+
+tokens = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=24).map(tuple)
+some_spans = st.lists(st.tuples(tokens, tokens), min_size=1, max_size=7).map(
+    lambda pairs: [Span(f"span {i}", *pair) for i, pair in enumerate(pairs)]
+)
+
+
+def apart(one: Gradients, other: Gradients) -> float:
+    """The largest difference of inner products, of the product of their norms."""
+    return float((np.abs(one.gram - other.gram) / np.outer(other.norms, other.norms)).max())
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=15, deadline=None)
+@given(some_spans, st.sampled_from([1, 40, 4096]))
+def test_ghost_is_dense_whatever_the_lengths_and_batches(policies, shape, dtype, spans, batch_tokens):
+    policy = policies[shape, dtype]
+    truth, found = dense(policy, spans), ghost(policy, spans, batch_tokens=batch_tokens)
+    assert apart(found, truth) < TOLERANCES[dtype]
+    np.testing.assert_allclose(found.log_probs, truth.log_probs, rtol=1e-5)
+    assert found.keys == truth.keys
+    assert found.parameters == truth.parameters == sum(p.numel() for p in policy.model.parameters())
+
+
+SPANS = [
+    Span("a", (5, 6, 7, 8), (9, 10, 11, 12, 13, 14)),
+    Span("b", (6, 6, 7), (6, 7)),
+    Span("c", (30,), (9, 10, 11, 12, 200, 201, 202)),
+]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_dense_is_what_a_padded_batch_of_transformers_has_on_either_side(policies, side):
+    policy = policies["llama-tied", torch.float64]
+    width = max(len(s.prompt + s.completion) for s in SPANS)
+    ids, mask, labels = (torch.zeros(len(SPANS), width, dtype=torch.long) for _ in range(3))
+    labels -= 100
+    for i, s in enumerate(SPANS):
+        n = len(s.prompt + s.completion)
+        at = slice(width - n, width) if side == "left" else slice(0, n)
+        ids[i, at] = torch.tensor(s.prompt + s.completion)
+        mask[i, at] = 1
+        labels[i, at] = torch.tensor((-100,) * len(s.prompt) + s.completion)
+    ids, mask, labels = (t.to(DEVICE) for t in (ids, mask, labels))
+    position_ids = (mask.cumsum(-1) - 1).clamp(min=0)
+    logits = policy.model(ids, attention_mask=mask, position_ids=position_ids).logits
+    log_probs = -nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="none"
+    ).view(len(SPANS), -1)
+    weights = list(policy.model.parameters())
+    grads = [
+        torch.cat([g.flatten() for g in torch.autograd.grad(row.sum(), weights, retain_graph=True)])
+        for row in log_probs
+    ]
+    gram = torch.stack(grads) @ torch.stack(grads).T
+    np.testing.assert_allclose(ghost(policy, SPANS).gram, gram.cpu().numpy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("over", ["_over_pairs", "_over_gradients"])
+def test_both_ways_through_a_linear_layer_agree(policies, monkeypatch, over):
+    policy = policies["qwen2", torch.float64]
+    truth = dense(policy, SPANS)
+    ways = {"_over_pairs": route._over_pairs, "_over_gradients": route._over_gradients}
+    taken = []
+
+    def pairs(uses):
+        taken.append(over)
+        n = sum(len(a) for a, _ in uses)
+        return (
+            ways[over](uses)
+            if over == "_over_pairs"
+            else ways[over](uses, n, uses[0][1].shape[-1], uses[0][0].shape[-1])
+        )
+
+    monkeypatch.setattr(route, "_over_pairs", pairs)
+    monkeypatch.setattr(route, "_over_gradients", lambda uses, *_: pairs(uses))
+    # Rows are taken a few at a time, as for a policy that is not tiny.
+    monkeypatch.setattr(route, "PART_BYTES", 5000)
+    assert apart(ghost(policy, SPANS), truth) < 1e-10
+    assert len(taken) == 2 * 7
+
+
+def test_tied_weights_without_their_cross_terms_would_be_seen(policies, monkeypatch):
+    policy = policies["llama-tied", torch.float64]
+    rows = route._rows
+
+    def without(net, batches, tokens, *, of_head, of_embedding):
+        return rows(net, batches, tokens, of_head=True, of_embedding=False) + rows(
+            net, batches, tokens, of_head=False, of_embedding=True
+        )
+
+    monkeypatch.setattr(route, "_rows", without)
+    assert apart(ghost(policy, SPANS), dense(policy, SPANS)) > 1e-4
+
+
+def test_bfloat16_is_near():
+    policy = on_device(build("qwen2", dtype=torch.bfloat16))
+    assert 1e-8 < apart(ghost(policy, SPANS), dense(policy, SPANS)) < 0.02
+
+
+def test_identical_spans_have_cosine_one_and_one_span_will_do(policies):
+    policy = policies["llama", torch.float64]
+    found = ghost(policy, [SPANS[0], SPANS[0], SPANS[1]])
+    assert found.cosines[0, 1] == pytest.approx(1, abs=1e-12)
+    assert ghost(policy, SPANS[:1]).norms == pytest.approx(found.norms[:1])
+
+
+def test_frozen_weights_are_left_out_and_counted():
+    policy = on_device(build("llama-tied"))
+    for name, p in policy.model.named_parameters():
+        p.requires_grad_("layers.1" in name and "norm" not in name)
+    truth, found = dense(policy, SPANS), ghost(policy, SPANS)
+    assert apart(found, truth) < 1e-10
+    assert found.parameters == truth.parameters
+    assert found.parameters + found.frozen == sum(p.numel() for p in policy.model.parameters())
+    assert {n.split(".")[2] for n, p in policy.model.named_parameters() if p.requires_grad} == {"1"}
+
+
+SMALL = {
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
+
+
+def test_the_row_of_the_padding_token_is_not_trained():
+    config = AutoConfig.for_model("llama", vocab_size=VOCABULARY, pad_token_id=6, tie_word_embeddings=False, **SMALL)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).to(DEVICE)
+    policy = Policy("padded", model, None, TEXT, "random weights")
+    assert model.get_input_embeddings().padding_idx == 6
+    assert apart(ghost(policy, SPANS), dense(policy, SPANS)) < 1e-10
+
+
+def test_dropout_is_off_and_the_policy_is_left_as_it_was():
+    policy = on_device(build("llama"))
+    for layer in policy.model.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    policy.model.train()
+    assert apart(ghost(policy, SPANS), dense(policy, SPANS)) < 1e-10
+    assert policy.model.training
+    assert all(m.training for m in policy.model.modules())
+    assert all(p.requires_grad for p in policy.model.parameters())
+    assert all(p.grad is None for p in policy.model.parameters())
+
+
+class Odd(nn.Module):
+    """A layer whose weight is no vector, put in place of a norm."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mixing = nn.Parameter(torch.eye(width, dtype=torch.float64))
+
+    def forward(self, x):
+        return x @ self.mixing
+
+
+def test_a_weight_of_an_unknown_kind_is_named():
+    policy = build("llama")
+    policy.model.model.layers[1].input_layernorm = Odd(32)
+    policy.model.to(DEVICE)
+    with pytest.raises(PolicyError, match=r"the gradient of model\.layers\.1\.input_layernorm\.mixing cannot be had"):
+        ghost(policy, SPANS)
+    policy.model.model.layers[1].input_layernorm.requires_grad_(False)
+    assert apart(ghost(policy, SPANS), dense(policy, SPANS)) < 1e-10
+
+
+def test_a_layer_that_is_used_twice_is_named():
+    policy = on_device(build("llama"))
+    mlp = policy.model.model.layers[0].mlp
+    mlp.up_proj = mlp.gate_proj
+    with pytest.raises(PolicyError, match=r"gate_proj\.weight cannot be had: .* used once"):
+        ghost(policy, SPANS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("gpt2", {"n_embd": 16, "n_layer": 1, "n_head": 2}, "is not built as embedding"),
+        ("granite", {**SMALL, "embedding_multiplier": 12.0}, "does more between embedding, blocks"),
+        ("granite", {**SMALL, "logits_scaling": 8.0}, "does more between embedding, blocks"),
+    ],
+)
+def test_a_policy_of_another_build_is_refused(kind, settings, message):
+    config = AutoConfig.for_model(kind, vocab_size=VOCABULARY, bos_token_id=1, eos_token_id=1, **settings)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval().to(DEVICE)
+    policy = Policy(kind, model, None, TEXT, "random weights")
+    with pytest.raises(PolicyError, match=message):
+        ghost(policy, SPANS)
+    assert dense(policy, SPANS).gram.shape == (3, 3)
+
+
+@pytest.mark.parametrize("of", [ghost, dense])
+def test_what_has_no_gradient_is_refused(of):
+    policy = on_device(build("llama", context=12))
+    with pytest.raises(ValueError, match="no spans"):
+        of(policy, [])
+    with pytest.raises(ValueError, match="empty: prompt and completion must each"):
+        of(policy, [*SPANS[:1], Span("empty", (1, 2), ())])
+    with pytest.raises(ValueError, match="long: 15 tokens exceed the context of llama"):
+        of(policy, [Span("long", (1,) * 10, (2,) * 5)])
+    policy.model.requires_grad_(False)
+    with pytest.raises(PolicyError, match="none of its weights is trainable"):
+        of(policy, SPANS)
+
+
+def test_a_nan_gradient_names_span_and_weight(monkeypatch):
+    policy = on_device(build("llama"))
+    with torch.no_grad():
+        policy.model.get_input_embeddings().weight[30] = torch.nan
+    with pytest.raises(FloatingPointError, match="c: its log-probability is NaN"):
+        ghost(policy, SPANS)
+
+    class Root(torch.autograd.Function):
+        """Finite forwards, NaN backwards for the last span of the batch."""
+
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            bad = grad.clone()
+            bad[-1] = torch.nan
+            return bad
+
+    policy = on_device(build("llama"))
+    layer = policy.model.model.layers[1]
+    plain = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda hidden, **kwargs: plain(Root.apply(hidden), **kwargs))
+    # Sorted by length, the shortest span, b, stands last.
+    with pytest.raises(FloatingPointError, match=r"b: its gradient of model\.layers\.0\.\S+ is NaN"):
+        ghost(policy, SPANS)
