@@ -27,7 +27,7 @@ def main() -> None:
     ):
         print(result, flush=True)
     print(training.run("tiny-0", "chain", chain.load("train", 64).problems, 128, 100), flush=True)
-    print(training.run(arguments.policy, "stories", problems[:6], 8, 64, rounds=2), flush=True)
+    print(training.run(arguments.policy, "stories", problems[:12], 8, 64), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from datasets import Dataset
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOTrainer
 
 from expo.grading import checker_for
@@ -22,23 +25,50 @@ from expo.train.recipe import configuration
 G = 8
 
 
-def run(name: str, task: str, problems: Sequence[Problem], batch: int, new_tokens: int, rounds: int = 3) -> str:
-    """Seconds a step of both, generation included, and their ratio: of medians over the steps of all rounds."""
-    times: dict[str, list[float]] = {"GRPOTrainer": [], "ExPGRPOTrainer": []}
-    for _ in range(rounds):
-        for cls in (GRPOTrainer, ExPGRPOTrainer):
-            times[cls.__name__] += _steps(cls, name, task, problems, batch, new_tokens)
-    plain, ours = (sorted(held)[len(held) // 2] for held in times.values())
+def run(name: str, task: str, problems: Sequence[Problem], batch: int, new_tokens: int) -> str:
+    """Seconds a step of both, generation included, and the median ratio of steps on the same prompts."""
+    turns = [threading.Semaphore(1), threading.Semaphore(0)]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        trainers = [
+            _trainer(cls, folder, name, task, problems, batch, new_tokens) for cls in (GRPOTrainer, ExPGRPOTrainer)
+        ]
+        for i, trainer in enumerate(trainers):
+            trainer.add_callback(_Turns(turns[i], turns[1 - i]))
+        list(pool.map(lambda trainer: trainer.train(), trainers))
+    # The first step warms up.
+    times = [[e["step_time"] for e in t.state.log_history if "step_time" in e][1:] for t in trainers]
+    ratios = [ours / plain for plain, ours in zip(*times, strict=True)]
     return (
         f"training: {name}, {batch} samples a step, G = {G}, up to {new_tokens} new tokens, "
-        f"{len(times['GRPOTrainer'])} steps each\n"
-        f"  GRPOTrainer     {plain:7.2f} s a step\n"
-        f"  ExPGRPOTrainer  {ours:7.2f} s a step\n"
-        f"  ratio {ours / plain:.3f} (the added term is one sequence for each {G}: 1.125 if it cost as much as they do)"
+        f"{len(ratios)} steps each\n"
+        f"  GRPOTrainer     {statistics.median(times[0]):7.2f} s a step\n"
+        f"  ExPGRPOTrainer  {statistics.median(times[1]):7.2f} s a step\n"
+        f"  ratio {statistics.median(ratios):.3f}, quartiles {' to '.join(_quartiles(ratios))} "
+        f"(the added term is one sequence for each {G}: 1.125 if it cost as much as they do)"
     )
 
 
-def _steps(cls: Any, name: str, task: str, problems: Sequence[Problem], batch: int, new_tokens: int) -> list[float]:
+def _quartiles(values: list[float]) -> list[str]:
+    low, _, high = statistics.quantiles(values, n=4)
+    return [f"{low:.3f}", f"{high:.3f}"]
+
+
+class _Turns(TrainerCallback):
+    """Step by step: what slows the machine down for a while meets both trainers alike."""
+
+    def __init__(self, mine: threading.Semaphore, others: threading.Semaphore) -> None:
+        self.mine, self.others = mine, others
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.mine.acquire()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.others.release()
+
+
+def _trainer(
+    cls: Any, folder: str, name: str, task: str, problems: Sequence[Problem], batch: int, new_tokens: int
+) -> Any:
     policy = load_policy(name, prompts_for(task))
     checker = checker_for(task)
     rows = [
@@ -48,28 +78,24 @@ def _steps(cls: Any, name: str, task: str, problems: Sequence[Problem], batch: i
     checker.close()
     if policy.tokenizer.pad_token_id is None:
         policy.tokenizer.pad_token = policy.tokenizer.eos_token
-    steps = len(rows) * G // batch
-    with tempfile.TemporaryDirectory() as folder:
-        given = {
-            "per_device_train_batch_size": batch,
-            "num_generations": G,
-            "max_completion_length": new_tokens,
-            "max_steps": steps,
-            "temperature": 0.9,
-            "loss_type": "grpo",
-            "gradient_checkpointing": False,
-            "shuffle_dataset": False,
-            "disable_tqdm": True,
-            "save_strategy": "no",
-            # So that both sample the same at every step.
-            "learning_rate": 0.0,
-        }
-        args: ExPGRPOConfig = configuration("grpo", given, folder)
-        trainer = cls(policy.model, [_length], args, Dataset.from_list(rows), processing_class=policy.tokenizer)
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    # The first step warms up.
-    return [e["step_time"] for e in trainer.state.log_history if "step_time" in e][1:]
+    given = {
+        "per_device_train_batch_size": batch,
+        "num_generations": G,
+        "max_completion_length": new_tokens,
+        "max_steps": len(rows) * G // batch,
+        "temperature": 0.9,
+        "loss_type": "grpo",
+        "gradient_checkpointing": False,
+        "shuffle_dataset": False,
+        "disable_tqdm": True,
+        "save_strategy": "no",
+        # The policies stay alike, and so does the length of what they sample.
+        "learning_rate": 0.0,
+    }
+    args: ExPGRPOConfig = configuration("grpo", given, folder)
+    trainer = cls(policy.model, [_length], args, Dataset.from_list(rows), processing_class=policy.tokenizer)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def _length(completions: list[Any], **_: Any) -> list[float]:

@@ -21,7 +21,7 @@ jobs, in the order you would use them
   doctor      what is installed and found here, and what each study needs
   measure     sample own CoTs and self-explanations, score them beside the expert CoT, print Table 1's verdicts
   sample      the same for self-explanations alone, written as a dataset folder that datasets.load_dataset reads
-  train       train with ExP-GRPO, GRPO, another kind of positive, or SFT on positives; evaluate by level as it goes
+  train       train with ExP-GRPO, GRPO, ExP-DPO, or SFT on positives of any kind; evaluate by level as it goes
   evaluate    accuracy of a policy by level, from any number of samples a problem
   judge       let a model behind an OpenAI-compatible endpoint compare explanations with own CoTs
   reproduce   do all runs of a study and draw its figures
@@ -279,7 +279,7 @@ def _parse_train(argv: list[str]) -> tuple[Any, TrainArguments]:
         [TrainArguments, TrainRecipe, configuration],
         prog="expo train",
         usage="expo train [--flag value ...] [--config recipe.yaml]",
-        description="Train with ExP-GRPO, with GRPO (--positive none), with GRPO and another positive, or with SFT.",
+        description="Train with ExP-GRPO, GRPO (--positive none), other positives, ExP-DPO (--algorithm dpo), or SFT.",
         epilog=f"Besides these, every field of trl.{configuration.__mro__[1].__name__}: {' '.join(_USUAL)}, ...",
         allow_abbrev=False,
     )

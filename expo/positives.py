@@ -12,6 +12,7 @@ its own answer. The cue and the format of the answer are the same for all.
 | own_correct | those of `own` whose answer was right |
 | wrong_explanation | sampled from the question with a wrong answer (`wrong_answer` says how it is made) |
 | nonsense | sampled from the question with a hint that says nothing |
+| answer | none |
 """
 
 from __future__ import annotations
@@ -171,6 +172,12 @@ def from_expert(policy: Policy, problem: Problem, checker: Checker) -> Positive:
     cot = tuple(policy.encode(separator + text))
     scored = _sample(policy, problem, f"{problem.id}/expert/0", cot)
     return Positive(problem, "expert", 0, "", None, problem.expert_cot, text, scored)
+
+
+def from_answer(policy: Policy, problem: Problem) -> Positive:
+    """The ground-truth answer alone, without a CoT: what the paper's Fig 6 calls standard DPO prefers."""
+    scored = _sample(policy, problem, f"{problem.id}/answer/0", ())
+    return Positive(problem, "answer", 0, "", None, "", "", scored)
 
 
 def from_ids(policy: Policy, problem: Problem, source: str, ids: Sequence[int], cot: int) -> Positive:

@@ -22,7 +22,7 @@ import yaml
 
 SCHEMA = 1
 # Kinds of positives, as `positives` tells them.
-SOURCES = ("own", "explanation", "expert", "own_correct", "wrong_explanation", "nonsense")
+SOURCES = ("own", "explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "answer")
 _VERSION_KEY = b"expo.schema"
 DRAFT = ".tmp"  # ends the name of a file that is being written
 
@@ -71,6 +71,38 @@ TABLES: dict[str, dict[str, str]] = {
         "leak": "boolean",
         "steps": "Int64",
         "steps_true": "Int64",
+    },
+    # Of a training by DPO: what was learnt; `step` is when both were sampled. Log-probabilities are sums over tokens.
+    "pairs": {
+        "step": "Int64",
+        "problem": "string",
+        "level": "Int64",
+        "source": "string",  # of the winner
+        "winner": "string",  # (c, a*)
+        "winner_ids": "object",
+        "winner_tokens": "Int64",
+        "loser": "string",  # (c, a) as sampled from the question alone
+        "loser_ids": "object",
+        "loser_tokens": "Int64",
+        "loser_status": "string",
+        "loser_truncated": "boolean",
+        "tries": "Int64",  # samples from which the loser was taken
+        "right": "Int64",  # how many of them were right
+        "ref_winner": "Float64",  # log-probabilities under the reference, the initial policy
+        "ref_loser": "Float64",
+    },
+    # Of a training by DPO: pairs of watched problems under the policy of `step`; `sampled` is the step of the pair.
+    "margins": {
+        "step": "Int64",
+        "sampled": "Int64",
+        "problem": "string",
+        "level": "Int64",
+        "winner": "Float64",  # log-probabilities
+        "loser": "Float64",
+        "winner_tokens": "Int64",
+        "loser_tokens": "Int64",
+        "ref_winner": "Float64",
+        "ref_loser": "Float64",
     },
     # Of a training: the policy's own samples, one row a group.
     "groups": {

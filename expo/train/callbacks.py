@@ -24,7 +24,7 @@ BUFFERED = ("metrics", "timing", "groups")
 # A file in a checkpoint.
 MARK = "expo-checkpoint-is-whole"
 # Tables with a part for each step at which they were written.
-BY_STEP = (*BUFFERED, "skips", "positives", "probes", "evaluation")
+BY_STEP = (*BUFFERED, "skips", "positives", "pairs", "probes", "margins", "evaluation")
 # What the machine took, and what begins anew where a run goes on. The epoch says twice what the recipe does.
 _TIMING = ("step_time", "epoch", "num_tokens")
 
@@ -52,7 +52,9 @@ class Recorder(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Sample positives anew every so many steps."""
-        every = self.watch.recipe.refresh_steps
+        recipe = self.watch.recipe
+        # DPO has new pairs between its rounds.
+        every = recipe.refresh_steps if recipe.algorithm == "grpo" else 0
         if every and state.global_step and state.global_step % every == 0:
             self.watch.refresh(state.global_step)
 
@@ -101,9 +103,14 @@ class Recorder(TrainerCallback):
         self.rows = {name: [] for name in BUFFERED}
 
 
+def step_of(checkpoint: Path | None) -> int:
+    """The steps that were done when it was made; 0 without one."""
+    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+
+
 def last_checkpoint(run: Run) -> Path | None:
     """The last whole checkpoint, if any. What a stopped run wrote after it is deleted."""
-    folders = {int(p.name.rpartition("-")[2]): p for p in run.path("checkpoints").glob("checkpoint-*")}
+    folders = {step_of(p): p for p in run.path("checkpoints").glob("checkpoint-*")}
     whole = [step for step, folder in folders.items() if (folder / MARK).exists()]
     last = max(whole, default=0)
     for step, folder in folders.items():

@@ -11,9 +11,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from expo.grading import checker_for
 from expo.policies.policy import PolicyError, where_is
 from expo.records import to_yaml
+from expo.train.dpo import PairsDPOConfig
 from expo.train.exp_grpo import ExPGRPOConfig
 from expo.train.recipe import TrainRecipe, configuration
-from expo.train.run import generations_in, tasks
+from expo.train.run import generations_in, steps_in_rounds, tasks
 from expo.train.sft import PositivesSFTConfig
 
 _GIB = 2**30
@@ -36,14 +37,18 @@ def describe(recipe: TrainRecipe) -> str:
     lines += [
         f"trained on    {len(task.problems)} problems ({len(task.skipped)} left out)",
         f"evaluated on  {len(held_out.problems)} problems ({len(held_out.skipped)} left out)",
-        f"steps         {_steps(len(task.problems), args, batch)} of {batch} {_samples(args)}, "
+        f"steps         {_steps(recipe, len(task.problems), args, batch)} of {batch} {_samples(args)}, "
         f"on {args.world_size} process{'es' * (args.world_size > 1)}",
         *_memory(recipe, args),
     ]
     return "\n".join(lines)
 
 
-def _steps(problems: int, args: ExPGRPOConfig | PositivesSFTConfig, batch: int) -> int:
+def _steps(
+    recipe: TrainRecipe, problems: int, args: ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig, batch: int
+) -> int:
+    if isinstance(args, PairsDPOConfig):
+        return steps_in_rounds(recipe, args, problems)
     if args.max_steps > 0:
         return args.max_steps
     if isinstance(args, PositivesSFTConfig):
@@ -52,13 +57,15 @@ def _steps(problems: int, args: ExPGRPOConfig | PositivesSFTConfig, batch: int) 
     return math.ceil(generations * args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps)
 
 
-def _samples(args: ExPGRPOConfig | PositivesSFTConfig) -> str:
+def _samples(args: ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig) -> str:
+    if isinstance(args, PairsDPOConfig):
+        return "pairs"
     if isinstance(args, PositivesSFTConfig):
         return "positives, if every problem has one"
     return f"samples, {args.num_generations} a question"
 
 
-def _memory(recipe: TrainRecipe, args: ExPGRPOConfig | PositivesSFTConfig) -> list[str]:
+def _memory(recipe: TrainRecipe, args: ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig) -> list[str]:
     try:
         config = AutoConfig.from_pretrained(where_is(recipe.policy), trust_remote_code=args.trust_remote_code)
     except (PolicyError, OSError, ValueError) as error:
@@ -67,8 +74,9 @@ def _memory(recipe: TrainRecipe, args: ExPGRPOConfig | PositivesSFTConfig) -> li
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code)
     text = config.get_text_config()
     weights = sum(p.numel() for p in model.parameters())
-    # float32 weights, gradients and AdamW's two moments; and the copy that bfloat16 computes with.
-    state = weights * (16 + 2 * args.bf16)
+    # float32 weights, gradients and AdamW's two moments. At its step AdamW has one more copy of the weights on a GPU:
+    # the shape of Qwen2.5-3B, trained on one H100, took 57.6 GiB at most, which is 20 bytes a weight.
+    state, at_step = 16 * weights, 4 * weights
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     bytes_each = 2 if args.bf16 else 4
     rows = args.per_device_train_batch_size
@@ -77,15 +85,18 @@ def _memory(recipe: TrainRecipe, args: ExPGRPOConfig | PositivesSFTConfig) -> li
         sampled = max(sampled, rows * args.steps_per_generation)
         # The added term holds a positive for each G samples at the same time.
         held += rows / args.num_generations * (recipe.positive != "none" and args.beta_sft > 0)
+    if isinstance(args, PairsDPOConfig):
+        held *= 2  # a pair is two sequences
     # Prompts are taken to be as long as an eighth of the completions.
     tokens = int(args.max_completion_length * 1.125)
     layers = 1 if args.gradient_checkpointing else text.num_hidden_layers
     activations = held * tokens * text.hidden_size * (_HIDDEN_SIZES * layers * bytes_each + 2 * text.num_hidden_layers)
+    copy = f", {2 * weights / _GIB:.1f} GiB of weights in bfloat16" if args.bf16 else ""
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     cached = sampled * tokens * text.num_hidden_layers * heads * head * 2
     return [
-        f"memory        {weights / 1e6:,.2f}M weights: {state / _GIB:.1f} GiB with gradients and AdamW's moments "
-        "(over all processes, if they share them as ZeRO-3 does)",
-        f"              about {activations / _GIB:.1f} GiB of activations, and {cached * bytes_each / _GIB:.1f} GiB "
-        "of keys and values while sampling, on each process",
+        f"memory        {weights / 1e6:,.2f}M weights: {state / _GIB:.1f} GiB with gradients and AdamW's moments, and "
+        f"{at_step / _GIB:.1f} GiB more at its step on a GPU (over all processes, if they share them as ZeRO-3 does)",
+        f"              between steps about {activations / _GIB:.1f} GiB of activations{copy}, or "
+        f"{cached * bytes_each / _GIB:.1f} GiB of keys and values while sampling, on each process",
     ]

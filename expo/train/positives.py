@@ -12,7 +12,7 @@ from expo.grading.answers import Grade, Status
 from expo.policies.policy import Policy
 from expo.policies.prompts import fill
 from expo.policies.sampling import Completion, sample
-from expo.positives import Positive, from_expert, from_sample, is_leak, requests
+from expo.positives import Positive, from_answer, from_expert, from_sample, is_leak, requests
 from expo.records import TABLES
 from expo.tasks.problem import Problem, Skip
 
@@ -48,7 +48,11 @@ def make(
     """
     if kind == "none":
         return pd.DataFrame(columns=list(TABLES["positives"])), []
-    if kind == "expert":
+    chosen: list[tuple[Positive, Grade | None]]
+    missing: list[Skip] = []
+    if kind == "answer":
+        chosen = [(from_answer(policy, p), None) for p in problems]
+    elif kind == "expert":
         chosen, missing = _experts(policy, checker, problems)
     else:
         source = "own" if kind == "own_correct" else kind

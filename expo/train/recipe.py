@@ -16,13 +16,14 @@ from expo.policies.prompts import Prompts
 from expo.tasks import TASKS
 
 if TYPE_CHECKING:
+    from expo.train.dpo import PairsDPOConfig
     from expo.train.exp_grpo import ExPGRPOConfig
     from expo.train.sft import PositivesSFTConfig
 
 # Whose trainer of TRL takes the steps.
-ALGORITHMS = ("grpo", "sft")
-# What the added term makes likelier; none is plain GRPO.
-POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "none")
+ALGORITHMS = ("grpo", "dpo", "sft")
+# What the added term makes likelier, or DPO prefers; none is plain GRPO, answer has no CoT.
+POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "answer", "none")
 # Fields of TRL's configuration that a run decides, and why.
 _SAVED = "a run saves all that it needs to go on, every save_steps"
 _ORDER = "problems are shuffled by seed, anew in each epoch, so that a run can go on in the middle of one"
@@ -41,10 +42,13 @@ _OURS = {
 
 @dataclass
 class TrainRecipe:
-    """Train a policy on a task's questions: with GRPO and positives of one kind beside it, or on these alone."""
+    """Train a policy on a task's questions: by GRPO with positives beside it, DPO on pairs, or positives alone."""
 
     algorithm: str = field(
-        default="grpo", metadata={"help": "grpo, with the added term; sft: the positives alone, without own samples"}
+        default="grpo",
+        metadata={
+            "help": "grpo, with the added term; dpo: pairs of a positive and an own sample; sft: positives alone"
+        },
     )
     task: str = field(default="stories", metadata={"help": "stories, gsm8k, math, jsonl, or chain (toy)"})
     data: str | None = field(default=None, metadata={"help": "the file of a jsonl task"})
@@ -59,13 +63,20 @@ class TrainRecipe:
         default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
     )
     positive: str = field(
-        default="explanation", metadata={"help": f"what is learnt beside own samples: {', '.join(POSITIVES)}"}
+        default="explanation", metadata={"help": f"what is learnt, or wins a pair of DPO: {', '.join(POSITIVES)}"}
     )
     positive_tries: int = field(
         default=1, metadata={"help": "samples a problem from which its positive is taken: the first that will do"}
     )
+    right_losers: bool = field(
+        default=True, metadata={"help": "of dpo: whether a loser may happen to be right, as in the paper's objective"}
+    )
+    loser_tries: int = field(
+        default=1, metadata={"help": "of dpo: samples a problem from which its loser is taken: the first that will do"}
+    )
     refresh_steps: int = field(
-        default=0, metadata={"help": "sample positives anew every so many steps; 0: from the initial policy only"}
+        default=0,
+        metadata={"help": "sample positives, and losers, anew every so many steps; 0: from the initial policy"},
     )
     eval_data: str | None = field(default=None, metadata={"help": "of a jsonl task: the file evaluated on"})
     eval_split: str = field(default="test", metadata={"help": "questions evaluated on"})
@@ -88,20 +99,20 @@ class TrainRecipe:
             raise ValueError(f"policy {self.policy!r} and task {self.task!r} do not fit: tiny knows chain only")
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm: no {self.algorithm!r}; there are {', '.join(ALGORITHMS)}")
-        if self.algorithm == "sft" and self.positive == "none":
-            raise ValueError("positive: sft learns positives alone, so it needs a kind of them, not none")
+        if self.algorithm != "grpo" and self.positive == "none":
+            raise ValueError(f"positive: {self.algorithm} learns positives, so it needs a kind of them, not none")
         if self.algorithm == "sft" and self.refresh_steps:
             raise ValueError(
                 "refresh_steps: sft learns the positives that were made before its first step; leave it at 0"
             )
         if self.positive not in POSITIVES:
             raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
-        lowest = {"problems": 1, "positive_tries": 1, "refresh_steps": 0, "eval_problems": 1, "eval_samples": 1}
-        for name, low in {**lowest, "probe_problems": 0, "rows": 1, "eval_temperature": 0}.items():
+        lowest = {"problems": 1, "positive_tries": 1, "loser_tries": 1, "refresh_steps": 0, "eval_problems": 1}
+        for name, low in {**lowest, "eval_samples": 1, "probe_problems": 0, "rows": 1, "eval_temperature": 0}.items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
                 raise ValueError(f"{name} must be at least {low}, got {value}")
-        if self.refresh_steps and self.positive in ("expert", "none"):
+        if self.refresh_steps and self.positive in ("expert", "answer", "none") and self.algorithm != "dpo":
             raise ValueError(f"refresh_steps: positives of kind {self.positive} are not sampled")
         if self.task in ("stories", "jsonl"):
             self.split = "test"
@@ -145,12 +156,14 @@ def read_recipe(values: dict[str, Any]) -> TrainRecipe:
     return TrainRecipe(**{k: v for k, v in values.items() if k in ours}, trl=given)
 
 
-def configuration_of(algorithm: str) -> type[ExPGRPOConfig] | type[PositivesSFTConfig]:
-    """The class of TRL's configuration, with what this toolkit adds."""
+def configuration_of(algorithm: str) -> type[ExPGRPOConfig] | type[PairsDPOConfig] | type[PositivesSFTConfig]:
+    """The class of TRL's configuration, with what this toolkit adds; GRPO's for a name that is refused later."""
+    from expo.train.dpo import PairsDPOConfig
     from expo.train.exp_grpo import ExPGRPOConfig
     from expo.train.sft import PositivesSFTConfig
 
-    return PositivesSFTConfig if algorithm == "sft" else ExPGRPOConfig
+    others: dict[str, Any] = {"dpo": PairsDPOConfig, "sft": PositivesSFTConfig}
+    return others.get(algorithm, ExPGRPOConfig)
 
 
 def unknown_field(name: str, known: Iterable[str]) -> str:
@@ -180,7 +193,7 @@ def quiet() -> Iterator[None]:
 @quiet()
 def configuration(
     algorithm: str, given: dict[str, Any], output_dir: str, **more: Any
-) -> ExPGRPOConfig | PositivesSFTConfig:
+) -> ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig:
     """TRL's configuration from the fields given, with what a recipe may leave open filled in for this machine.
 
     Without a GPU it runs on the CPU in float32. Every step is logged, since a record keeps them all.

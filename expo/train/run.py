@@ -24,14 +24,16 @@ from expo.grading import Checker, TextChecker, checker_for
 from expo.measure.run import digest
 from expo.policies.policy import Policy, PolicyError, load_policy
 from expo.positives import question_ids
-from expo.records import TABLES, Run, write_atomic
+from expo.records import Run, write_atomic
 from expo.tasks import Task, load_task
 from expo.tasks.problem import Problem, Skip
-from expo.train.callbacks import BY_STEP, MARK, Recorder, last_checkpoint
+from expo.train.callbacks import BY_STEP, MARK, Recorder, last_checkpoint, step_of
+from expo.train.dpo import PairsDPOConfig
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
 from expo.train.positives import as_prompt
 from expo.train.recipe import TrainRecipe, configuration, quiet
 from expo.train.rewards import AnswerReward
+from expo.train.rounds import train_rounds
 from expo.train.sft import PositivesSFTConfig, sft_trainer
 from expo.train.show import completions
 from expo.train.watch import Watch, on_main
@@ -70,22 +72,41 @@ def train(
         args = configuration(recipe.algorithm, recipe.trl, str(run.path("checkpoints")), **_fixed(recipe))
         task, held_out = (within_context(policy, t, args.max_completion_length) for t in (_distinct(task), held_out))
         checkpoint = on_main(lambda: last_checkpoint(run))
-        begun = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         watch = Watch(run, recipe, args, policy, checker, task, held_out, progress, on_step)
-        positives = watch.positives(0)
-        if is_deepspeed_zero3_enabled():
-            # Loaded once more, now that each process is to hold its part of the weights alone.
-            policy = watch.policy = load(recipe)
-        if not _is_last(checkpoint):
-            trainer = _trainer(watch, positives)
-            if begun and recipe.refresh_steps:
-                watch.hold(watch.positives_in_force(begun))
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if isinstance(args, PairsDPOConfig):
+            args.max_steps = steps_in_rounds(recipe, args, len(task.problems))
+            train_rounds(watch, lambda folder: load(replace(recipe, policy=str(folder)) if folder else recipe))
+        elif not _is_last(checkpoint):
+            _train(watch, checkpoint)
         if PartialState().is_main_process:
             _keep_model(run)
             _merge(run)
         PartialState().wait_for_everyone()
         return run
+
+
+def _train(watch: Watch, checkpoint: Path | None) -> None:
+    positives = watch.positives(0)
+    if is_deepspeed_zero3_enabled():
+        # Loaded once more, now that each process is to hold its part of the weights alone.
+        watch.policy = load(watch.recipe)
+    trainer = _trainer(watch, positives)
+    if checkpoint and watch.recipe.refresh_steps:
+        watch.hold(watch.positives_in_force(step_of(checkpoint)))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def steps_in_rounds(recipe: TrainRecipe, args: PairsDPOConfig, problems: int) -> int:
+    """The steps of a training by DPO, whose pairs are as many as its batches take.
+
+    Raises:
+        ValueError: if rounds of `refresh_steps` do not make it up.
+    """
+    batch = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(problems * args.num_train_epochs / batch)
+    if recipe.refresh_steps and steps % recipe.refresh_steps:
+        raise ValueError(f"refresh_steps ({recipe.refresh_steps}) must divide the number of steps ({steps})")
+    return steps
 
 
 def _is_last(checkpoint: Path | None) -> bool:
@@ -191,7 +212,9 @@ def _before(policy: str) -> str | None:
 
 def _fixed(recipe: TrainRecipe) -> dict[str, Any]:
     """What this run decides of TRL's configuration, whatever the recipe says."""
-    if recipe.algorithm != "grpo":
+    if recipe.algorithm == "dpo":
+        return {"train_sampling_strategy": "sequential"}
+    if recipe.algorithm == "sft":
         return {}
     return {
         "shuffle_dataset": False,
@@ -269,12 +292,12 @@ def _merge(run: Run) -> None:
     """The parts of each table as one; the one that says the run is done comes last."""
     *tables, last = BY_STEP
     for table in tables:
-        run.write(table, _all_parts(run, table))
-    if len(run.read("probes")):
+        if run.parts(table):
+            run.write(table, _all_parts(run, table))
+    if run.has("probes") and len(run.read("probes")):
         write_atomic(run.path("completions.md"), completions(run))
     run.write(last, _all_parts(run, last))
 
 
 def _all_parts(run: Run, table: str) -> pd.DataFrame:
-    parts = [run.read(table, name) for name in sorted(run.parts(table))]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(TABLES[table]))
+    return pd.concat([run.read(table, name) for name in sorted(run.parts(table))], ignore_index=True)

@@ -12,7 +12,7 @@ import pandas as pd
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from tqdm import tqdm
-from trl import SFTTrainer
+from trl import DPOTrainer, SFTTrainer
 from trl.models.utils import unwrap_model_for_generation
 
 from expo.evaluate import evaluate
@@ -21,12 +21,14 @@ from expo.grading.answers import Grade
 from expo.measure.run import row
 from expo.policies.policy import Policy
 from expo.policies.sampling import Request, sample
-from expo.policies.scoring import score
+from expo.policies.scoring import Sample, score
 from expo.positives import Positive, from_ids, from_sample, question_ids
 from expo.records import TABLES, Run
 from expo.tasks import Task
 from expo.tasks.problem import Problem
+from expo.train.dpo import PairsDPOConfig, score_reference
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
+from expo.train.pairs import make_pairs
 from expo.train.positives import as_prompt, make
 from expo.train.recipe import TrainRecipe
 from expo.train.sft import PositivesSFTConfig
@@ -41,14 +43,14 @@ class Watch:
 
     run: Run
     recipe: TrainRecipe
-    args: ExPGRPOConfig | PositivesSFTConfig
+    args: ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig
     policy: Policy
     checker: Checker
     task: Task
     held_out: Task
     progress: bool
     on_step: Callable[[], object]
-    trainer: ExPGRPOTrainer | SFTTrainer | None = None
+    trainer: ExPGRPOTrainer | DPOTrainer | SFTTrainer | None = None
 
     def measure(self, step: int) -> None:
         """Write the step's parts of `probes` and `evaluation`, unless they are there."""
@@ -57,7 +59,10 @@ class Watch:
             return
         with self._at_rest():
             probes, evaluation = self._probes(step), self._evaluation(step)
+            margins = self._margins(step) if isinstance(self.args, PairsDPOConfig) else None
         self._write("probes", probes, part)
+        if margins is not None:
+            self._write("margins", margins, part)
         self._write("evaluation", evaluation, part)
 
     def refresh(self, step: int) -> None:
@@ -73,11 +78,11 @@ class Watch:
             ([int(i) for i in held[p.id]] if p.id in held else None for p in self.task.problems),
         )
 
-    def positives(self, step: int) -> pd.DataFrame:
-        """The step's part of `positives`, made now unless it is there."""
+    def positives(self, step: int, of: Sequence[Problem] | None = None) -> pd.DataFrame:
+        """The step's part of `positives`, of all problems or of some, made now unless it is there."""
         part = f"{step:06d}"
         if not on_main(lambda: part in self.run.parts("positives")):
-            problems = self._share(self.task.problems)
+            problems = self._share(self.task.problems if of is None else of)
             with (
                 self._at_rest(),
                 self._bar(f"positives, step {step}", len(problems) * self.recipe.positive_tries) as bar,
@@ -101,6 +106,36 @@ class Watch:
             self._write("skips", pd.DataFrame([vars(s) for s in skips], columns=list(TABLES["skips"])), part)
             self._write("positives", frame, part)
         return self.run.read("positives", part)
+
+    def pairs(
+        self, step: int, of: Sequence[Problem], prompts: dict[str, list[int]], reference: Callable[[], Policy]
+    ) -> pd.DataFrame:
+        """The step's part of `pairs` of these problems, made now unless it is there."""
+        part = f"{step:06d}"
+        if not on_main(lambda: part in self.run.parts("pairs")):
+            assert isinstance(self.trainer, DPOTrainer)
+            winners, problems = self.positives(step, of), self._share(of)
+            with self._at_rest(), self._bar(f"losers, step {step}", len(problems) * self.recipe.loser_tries) as bar:
+                frame, skips = make_pairs(
+                    self.policy,
+                    self.checker,
+                    problems,
+                    winners,
+                    right_losers=self.recipe.right_losers,
+                    tries=self.recipe.loser_tries,
+                    temperature=self.args.temperature,
+                    max_new_tokens=self.args.max_completion_length,
+                    seed=self.args.seed,
+                    step=step,
+                    rows=self.recipe.rows,
+                    on_finished=lambda _: bar.update(),
+                )
+            frame = score_reference(self.trainer, reference().model if step else None, prompts, frame)
+            held = self.run.read("skips", part).to_dict("records") if PartialState().is_main_process else []
+            rows = [*held, *(vars(s) for s in skips)]
+            self._write("skips", pd.DataFrame(rows, columns=list(TABLES["skips"])), part)
+            self._write("pairs", frame, part)
+        return self.run.read("pairs", part)
 
     def positives_in_force(self, step: int) -> pd.DataFrame:
         """Those that the step after `step` of a run that goes on begins with: of the last refresh before it."""
@@ -165,6 +200,37 @@ class Watch:
         ]
         return pd.DataFrame(table, columns=list(TABLES["probes"]))
 
+    def _margins(self, step: int) -> pd.DataFrame:
+        """Some pairs of the first round and of the one in force, scored under the policy as it is now."""
+        in_force = max(p for p in self.run.parts("pairs") if int(p) < max(step, 1))
+        chosen: list[dict[Any, Any]] = []
+        for part in sorted({min(self.run.parts("pairs")), in_force}):
+            held = self.run.read("pairs", part).sort_values("problem").to_dict("records")
+            count = min(len(held), self.recipe.probe_problems)
+            picked = random.Random(f"margins:{self.args.seed}").sample(held, count)
+            chosen += picked[PartialState().process_index :: PartialState().num_processes]
+        problems = {p.id: p for p in self.task.problems}
+        scores = score(
+            self.policy,
+            [
+                _as_sample(question_ids(self.policy, problems[r["problem"]]), r[f"{side}_ids"], r["problem"])
+                for r in chosen
+                for side in ("winner", "loser")
+            ],
+        )
+        copied = ("problem", "level", "winner_tokens", "loser_tokens", "ref_winner", "ref_loser")
+        table = [
+            {
+                "step": step,
+                "sampled": r["step"],
+                **{name: r[name] for name in copied},
+                "winner": -scores[2 * i].nll_sum,
+                "loser": -scores[2 * i + 1].nll_sum,
+            }
+            for i, r in enumerate(chosen)
+        ]
+        return pd.DataFrame(table, columns=list(TABLES["margins"]))
+
     def _learnt(self, problems: Sequence[Problem], step: int) -> list[Positive]:
         """The positives of the problems as they are at this step."""
         held = self.positives_in_force(step).set_index("problem")
@@ -173,6 +239,12 @@ class Watch:
             from_ids(self.policy, p, str(r["source"]), [int(i) for i in r["ids"]], int(r["cot_tokens"]))
             for p, r in rows
         ]
+
+
+def _as_sample(prompt: Sequence[int], completion: Sequence[int], key: str) -> Sample:
+    """A completion to be scored for its log-probability alone: its last token stands for an answer."""
+    ids = tuple(int(i) for i in completion)
+    return Sample(key, tuple(prompt), ids, len(ids) - 1, (), ids[-1:])
 
 
 def on_main(ask: Callable[[], Any]) -> Any:

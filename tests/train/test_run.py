@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import random
 import re
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from safetensors.torch import load_file
 
 from expo.policies.policy import PolicyError
-from expo.records import TABLES, RecordError, Run
+from expo.records import RecordError, Run
 from expo.study import STUDIES
 from expo.tasks import Task
 from expo.tasks.problem import Problem
@@ -28,6 +20,7 @@ from expo.train.callbacks import last_checkpoint
 from expo.train.recipe import TrainRecipe, read_recipe
 from expo.train.run import train
 from expo.train.show import completions, show, without_signal
+from tests.train.kills import kill_and_go_on, same
 
 VALUES = {
     "task": "chain",
@@ -50,7 +43,6 @@ VALUES = {
     "seed": 1,
 }
 RECIPES = STUDIES.parent
-EXACT = sorted(set(TABLES) & {"metrics", "groups", "positives", "probes", "evaluation", "skips"})
 
 
 @pytest.fixture
@@ -61,15 +53,6 @@ def recipe() -> TrainRecipe:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(read_recipe(dict(VALUES)), tmp_path_factory.mktemp("whole") / "run", progress=False)
-
-
-def same(a: Run, b: Run) -> None:
-    """Bit for bit: weights and every table but that of times."""
-    one, two = (load_file(r.path("model", "model.safetensors")) for r in (a, b))
-    assert one.keys() == two.keys()
-    assert all(one[name].equal(two[name]) for name in one)
-    for table in EXACT:
-        pd.testing.assert_frame_equal(a.read(table), b.read(table), check_exact=True)
 
 
 def test_the_record_holds_what_was_done(whole: Run) -> None:
@@ -173,39 +156,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
 
 
 def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
-    """SIGKILL at random moments of the real command, in as many runs as it takes; EXPO_KILLS sets how many."""
-    file = tmp_path / "recipe.yaml"
-    file.write_text(json.dumps(VALUES), encoding="utf-8")
-    # How long a training takes, without what it takes to import it all.
-    begun = time.monotonic()
-    train(read_recipe(dict(VALUES)), tmp_path / "timed", progress=False)
-    takes = time.monotonic() - begun
-    rng, wanted, landed = random.Random(0), int(os.environ.get("EXPO_KILLS", "2")), 0
-    for n in range(wanted):
-        folder = tmp_path / f"run{n}"
-        while not Run(folder).has("evaluation"):
-            running = _start(file, folder)
-            if landed < wanted:
-                time.sleep(rng.uniform(0, takes))
-                running.send_signal(signal.SIGKILL)
-            output = running.communicate()[0]
-            assert running.returncode in (0, -signal.SIGKILL), output[-2000:]
-            landed += running.returncode == -signal.SIGKILL
-        same(whole, Run(folder))
-        if landed == wanted:
-            return
-    raise AssertionError(f"{landed} of {wanted} kills hit a run")
-
-
-def _start(file: Path, folder: Path) -> subprocess.Popen[str]:
-    """The command, when it has said that it begins: a kill before that tells nothing."""
-    command = [sys.executable, "-m", "expo.cli", "train", "--config", str(file), "--output", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert running.stdout is not None
-    while (line := running.stdout.readline()) and not line.startswith("record: "):
-        pass
-    return running
+    kill_and_go_on(VALUES, whole, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +321,7 @@ def test_a_mapping_may_be_given_as_json() -> None:
 
 
 def test_supervised_training_needs_positives(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="positive: sft learns positives alone"):
+    with pytest.raises(ValueError, match="positive: sft learns positives, so it needs a kind"):
         read_recipe({"algorithm": "sft", "positive": "none"})
     with pytest.raises(ValueError, match="refresh_steps: sft learns"):
         supervised(positive="explanation", refresh_steps=2)
@@ -380,7 +331,7 @@ def test_supervised_training_needs_positives(tmp_path: Path) -> None:
             tmp_path / "run",
             progress=False,
         )
-    with pytest.raises(ValueError, match="no 'ppo'; there are grpo, sft"):
+    with pytest.raises(ValueError, match="no 'ppo'; there are grpo, dpo, sft"):
         read_recipe({"algorithm": "ppo"})
     with pytest.raises(ValueError, match="no field 'num_generations'"):
         read_recipe({"algorithm": "sft", "num_generations": 8})

@@ -1,0 +1,111 @@
+"""Pairs that DPO learns from: a winner, closed with a*, and a loser sampled from the question alone (Section 5.1)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from expo.grading import Checker
+from expo.grading.answers import Grade, Status
+from expo.policies.policy import Policy
+from expo.policies.sampling import Completion, Request, sample
+from expo.positives import question_ids
+from expo.records import TABLES
+from expo.tasks.problem import Problem, Skip
+
+
+def order(problems: Sequence[Problem], wanted: int, seed: int) -> list[Problem]:
+    """The first `wanted` problems of a training: epoch after epoch, each shuffled by seed."""
+    found: list[Problem] = []
+    for epoch in range(-(-wanted // max(len(problems), 1))):
+        shuffled = list(problems)
+        random.Random(f"{seed}:{epoch}").shuffle(shuffled)
+        found += shuffled
+    return found[:wanted]
+
+
+def make_pairs(
+    policy: Policy,
+    checker: Checker,
+    problems: Sequence[Problem],
+    positives: pd.DataFrame,
+    *,
+    right_losers: bool,
+    tries: int,
+    temperature: float,
+    max_new_tokens: int,
+    seed: int,
+    step: int,
+    rows: int = 64,
+    on_finished: Callable[[Completion], object] | None = None,
+) -> tuple[pd.DataFrame, list[Skip]]:
+    """A pair for each problem that has a positive: rows of `pairs`, reference log-probabilities still missing.
+
+    Of `tries` samples the loser is the first; or the first that is not right, if no loser may be right. A problem
+    without such a sample, or whose winner and loser are the same tokens, is left out and named.
+    """
+    winners = positives.set_index("problem")
+    wanted = [p for p in problems if p.id in winners.index]
+    asked = [Request(f"{p.id}/loser", question_ids(policy, p), tries, max_new_tokens) for p in wanted]
+    done = sample(policy, asked, temperature=temperature, seed=seed + step, rows=rows, on_finished=on_finished)
+    texts = [(p, policy.decode(c.ids)) for p, group in zip(wanted, done, strict=True) for c in group]
+    grades = iter(checker.grade(texts))
+    table, missing = [], []
+    for p, group in zip(wanted, done, strict=True):
+        graded = [(c, next(grades)) for c in group]
+        right = sum(g.status is Status.CORRECT for _, g in graded)
+        fit = [(c, g) for c, g in graded if right_losers or g.status is not Status.CORRECT]
+        winner = winners.loc[p.id].to_dict()
+        if not fit:
+            why = f"all of {len(graded)} samples are right: no loser, no pair"
+            missing.append(Skip(p.where or p.id, "loser", why))
+        elif list(fit[0][0].ids) == [int(i) for i in winner["ids"]]:
+            missing.append(Skip(p.where or p.id, "loser", "winner and loser are the same: no pair"))
+        else:
+            table.append(_row(policy, p, step, winner, *fit[0], tries=len(graded), right=right))
+    return pd.DataFrame(table, columns=list(TABLES["pairs"])), missing
+
+
+def _row(
+    policy: Policy,
+    problem: Problem,
+    step: int,
+    winner: dict[Any, Any],
+    loser: Completion,
+    grade: Grade,
+    *,
+    tries: int,
+    right: int,
+) -> dict[str, object]:
+    ids = [int(i) for i in winner["ids"]]
+    return {
+        "step": step,
+        "problem": problem.id,
+        "level": problem.level,
+        "source": winner["source"],
+        "winner": winner["text"],
+        "winner_ids": ids,
+        "winner_tokens": len(ids),
+        "loser": policy.decode(loser.ids),
+        "loser_ids": list(loser.ids),
+        "loser_tokens": len(loser.ids),
+        "loser_status": grade.status.value,
+        "loser_truncated": loser.truncated,
+        "tries": tries,
+        "right": right,
+        "ref_winner": None,
+        "ref_loser": None,
+    }
+
+
+def in_order(pairs: pd.DataFrame, wanted: Sequence[Problem]) -> pd.DataFrame:
+    """A round's pairs as they are learnt: of the problems `wanted`, in their order.
+
+    Where a problem has no pair the next takes its place, and those of the round go round again to make up the number.
+    """
+    held = pairs.set_index("problem", drop=False)
+    names = [p.id for p in wanted if p.id in held.index]
+    return held.loc[[names[i % len(names)] for i in range(len(wanted))]].reset_index(drop=True)

@@ -1,0 +1,252 @@
+"""ExP-DPO: its pairs, its rounds, and that TRL's own trainer does the rest."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from trl import DPOTrainer
+
+from expo.grading import checker_for
+from expo.policies.policy import Policy, load_policy
+from expo.policies.prompts import prompts_for
+from expo.policies.scoring import Sample, score
+from expo.positives import question_ids
+from expo.records import Run
+from expo.tasks import chain
+from expo.train import rounds as rounds_module
+from expo.train.pairs import in_order, make_pairs, order
+from expo.train.positives import make
+from expo.train.recipe import read_recipe
+from expo.train.run import train
+from tests.train.kills import kill_and_go_on, same
+
+VALUES = {
+    "algorithm": "dpo",
+    "task": "chain",
+    "policy": "tiny-0",
+    "levels": [2, 3],
+    "problems": 24,
+    "eval_problems": 10,
+    "eval_samples": 2,
+    "probe_problems": 3,
+    "refresh_steps": 4,
+    "max_steps": 8,
+    "save_steps": 2,
+    "eval_steps": 4,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 2,
+    "max_completion_length": 60,
+    "learning_rate": 3e-4,
+    "gradient_checkpointing": False,
+    "seed": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(read_recipe(dict(VALUES)), tmp_path_factory.mktemp("whole") / "run", progress=False)
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy("tiny-0", prompts_for("chain"))
+
+
+def log_probs(policy: Policy, run: Run, pairs: pd.DataFrame, side: str) -> np.ndarray:
+    problems = {p.id: p for p in chain.load("train", 24, levels=[2, 3], seed=1).problems}
+    samples = []
+    for p in pairs.to_dict("records"):
+        ids = tuple(int(i) for i in p[f"{side}_ids"])
+        prompt = tuple(question_ids(policy, problems[p["problem"]]))
+        samples.append(Sample(p["problem"], prompt, ids, len(ids) - 1, (), ids[-1:]))
+    return np.array([-s.nll_sum for s in score(policy, samples)])
+
+
+def test_pairs_are_sampled_anew_each_round_and_the_reference_stays(whole: Run, policy: Policy) -> None:
+    pairs = whole.read("pairs")
+    assert sorted(pairs["step"].unique()) == [0, 4]
+    trained = load_policy(str(whole.path("model")), prompts_for("chain"))
+    for side in ("winner", "loser"):
+        for _, held in pairs.groupby("step"):
+            scored = log_probs(policy, whole, held, side)
+            np.testing.assert_allclose(held[f"ref_{side}"].to_numpy(float), scored, atol=1e-3)
+        # Were it the policy of the time, this would not be so.
+        assert np.abs(log_probs(trained, whole, pairs, side) - pairs[f"ref_{side}"].to_numpy(float)).max() > 1
+    winners, first = pairs[pairs["step"] == 4], pairs[pairs["step"] == 0].set_index("problem")
+    again = [p for p in winners.to_dict("records") if p["problem"] in first.index]
+    assert any(p["winner"] != first.loc[p["problem"], "winner"] for p in again)
+    assert (pairs["winner"].str.contains("<ans>")).all()
+
+
+def test_trl_logs_what_the_pairs_say(whole: Run) -> None:
+    metrics = whole.read("metrics").pivot(index="step", columns="name", values="value")
+    assert metrics.loc[1, "loss"] == pytest.approx(math.log(2), abs=1e-5)
+    margins = whole.read("margins")
+    assert set(zip(margins["step"], margins["sampled"], strict=True)) == {(0, 0), (4, 0), (8, 0), (8, 4)}
+    before = margins[margins["step"] == 0]
+    np.testing.assert_allclose(before["winner"].to_numpy(float), before["ref_winner"].to_numpy(float), atol=1e-3)
+    after = margins[margins["step"] == 8]
+    assert np.abs(after["winner"].to_numpy(float) - after["ref_winner"].to_numpy(float)).max() > 0.1
+    assert metrics["learning_rate"].is_monotonic_decreasing
+
+
+def test_one_optimizer_and_schedule_go_through_all_rounds(whole: Run) -> None:
+    held = torch.load(whole.path("checkpoints", "checkpoint-8", "optimizer.pt"), weights_only=True)
+    assert {int(s["step"]) for s in held["state"].values()} == {8}
+
+
+def test_a_pair_is_learnt_by_its_own_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, policy: Policy) -> None:
+    seen = []
+    usual = DPOTrainer.compute_loss
+
+    def seeing(self: DPOTrainer, model: object, inputs: dict[str, torch.Tensor], **kwargs: object) -> object:
+        seen.append(inputs)
+        assert type(self) is DPOTrainer
+        return usual(self, model, inputs, **kwargs)
+
+    monkeypatch.setattr(DPOTrainer, "compute_loss", seeing)
+    values = {**VALUES, "refresh_steps": 0, "max_steps": 3, "save_steps": 3, "gradient_accumulation_steps": 1}
+    run = train(read_recipe(values), tmp_path / "run", progress=False)
+    pairs = run.read("pairs")
+    assert pairs["step"].eq(0).all()
+    problems = chain.load("train", 24, levels=[2, 3], seed=1).problems
+    expected = in_order(pairs, order(problems, 12, 1))
+    at = {p.id: p for p in problems}
+    for step, inputs in enumerate(seen):
+        for side, half in zip(("winner", "loser"), inputs["input_ids"].chunk(2), strict=True):
+            mask = inputs["attention_mask"].chunk(2)[side == "loser"].bool()
+            for row, kept, (_, pair) in zip(half, mask, expected.iloc[4 * step : 4 * step + 4].iterrows(), strict=True):
+                prompt = question_ids(policy, at[pair["problem"]])
+                assert row[kept].tolist() == [*prompt, *map(int, pair[f"{side}_ids"])]
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("stopped_at", ["pairs 0", "step 1", "step 4", "pairs 4", "step 6", "end"])
+def test_a_run_stopped_anywhere_ends_the_same(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: str
+) -> None:
+    from expo.train import run as run_module
+    from expo.train.callbacks import Recorder
+
+    kind, _, number = stopped_at.partition(" ")
+    owner, name = {
+        "pairs": (rounds_module, "in_order"),
+        "step": (Recorder, "on_step_begin"),
+        "end": (run_module, "_merge"),
+    }[kind]
+    usual = getattr(owner, name)
+
+    def stopping(*args: object, **kwargs: object) -> object:
+        at = {
+            "pairs": lambda: str(args[0]["step"].iloc[0]),  # type: ignore[index]
+            "step": lambda: str(args[2].global_step),  # type: ignore[attr-defined]
+            "end": lambda: "",
+        }[kind]()
+        if at == number:
+            raise KeyboardInterrupt
+        return usual(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train(read_recipe(dict(VALUES)), tmp_path / "run", progress=False)
+    assert not Run(tmp_path / "run").has("evaluation")
+    same(whole, train(read_recipe(dict(VALUES)), tmp_path / "run", progress=False))
+
+
+def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
+    kill_and_go_on(VALUES, whole, tmp_path)
+
+
+def winners(policy: Policy, problems: tuple, kind: str) -> pd.DataFrame:
+    with_checker = checker_for("chain")
+    frame, _ = make(policy, with_checker, problems, problems, kind, tries=1, temperature=0.9, max_new_tokens=60, seed=0)
+    return frame
+
+
+def pairs_of(policy: Policy, problems: tuple, positives: pd.DataFrame, **more: object) -> tuple:
+    settings = {"right_losers": True, "tries": 1, "temperature": 0.9, "max_new_tokens": 60, "seed": 0, "step": 0}
+    return make_pairs(policy, checker_for("chain"), problems, positives, **{**settings, **more})  # type: ignore[arg-type]
+
+
+def test_losers_that_are_right_are_kept_or_dropped_and_counted(policy: Policy) -> None:
+    easy = chain.load("train", 12, levels=[1]).problems
+    held = winners(policy, easy, "answer")
+    kept, missing = pairs_of(policy, easy, held)
+    assert len(kept) == 12
+    assert not missing
+    assert (kept["loser_status"] == "correct").sum() == kept["right"].sum() > 6
+    wrong, missing = pairs_of(policy, easy, held, right_losers=False, tries=2)
+    assert len(wrong) + len(missing) == 12
+    assert not (wrong["loser_status"] == "correct").any()
+    assert {s.reason for s in missing} == {"all of 2 samples are right: no loser, no pair"}
+    assert {s.field for s in missing} == {"loser"}
+
+
+def test_a_winner_that_is_its_loser_is_no_pair(policy: Policy) -> None:
+    easy = chain.load("train", 4, levels=[1]).problems
+    held = winners(policy, easy, "answer")
+    losers, _ = pairs_of(policy, easy, held)
+    held["ids"] = losers["loser_ids"].to_numpy()
+    found, missing = pairs_of(policy, easy, held)
+    assert not len(found)
+    assert {s.reason for s in missing} == {"winner and loser are the same: no pair"}
+
+
+def test_the_bare_answer_has_no_cot(policy: Policy) -> None:
+    (p,) = chain.load("train", 1, levels=[2]).problems
+    held = winners(policy, (p,), "answer")
+    assert held["text"].tolist() == [f"<ans> {p.answer}"]
+    assert held["cot_tokens"].tolist() == [0]
+
+
+def test_missing_pairs_are_made_up_by_those_of_the_round() -> None:
+    problems = chain.load("train", 4, levels=[1]).problems
+    pairs = pd.DataFrame({"problem": [p.id for p in problems[:3]], "n": range(3)})
+    assert in_order(pairs, order(problems, 8, 0))["problem"].value_counts().to_dict().keys() <= {
+        p.id for p in problems[:3]
+    }
+    assert len(in_order(pairs, order(problems, 8, 0))) == 8
+
+
+def test_a_round_without_pairs_stops_clearly(tmp_path: Path) -> None:
+    values = {**VALUES, "levels": [5], "positive": "own_correct", "problems": 4, "refresh_steps": 0}
+    with pytest.raises(ValueError, match=r"none of the 4 problems of the round from step 0 on has a pair"):
+        train(read_recipe(values), tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"positive": "none"}, "positive: dpo learns positives, so it needs a kind of them, not none"),
+        ({"loser_tries": 0}, "loser_tries must be at least 1"),
+        ({"precompute_ref_log_probs": False}, "precompute_ref_log_probs: the reference's"),
+    ],
+)
+def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_recipe({**VALUES, **more})
+
+
+def test_rounds_must_make_up_the_steps(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"refresh_steps \(3\) must divide the number of steps \(8\)"):
+        train(read_recipe({**VALUES, "refresh_steps": 3}), tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(("dtype", "moves"), [(torch.float32, 1.0), (torch.bfloat16, 0.0)])
+def test_bfloat16_weights_round_a_step_of_the_papers_rate_away(dtype: torch.dtype, moves: float) -> None:
+    """AdamW moves a weight by about the learning rate; half of bfloat16's spacing at 0.02 is 100 times 5e-7."""
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter((0.02 * torch.randn(10_000)).clamp(-0.06, 0.06).to(dtype))
+    weight.data[weight.abs() < 0.002] = 0.01
+    before = weight.detach().clone()
+    optimizer = torch.optim.AdamW([weight], lr=5e-7)
+    for _ in range(10):
+        weight.grad = torch.randn_like(weight)
+        optimizer.step()
+    assert (weight != before).float().mean() == pytest.approx(moves, abs=0.02)
