@@ -15,24 +15,27 @@ from expo.report.style import GREY, METHOD_COLOURS, Figure, look, sheet
 from expo.report.training import LEVELS, Evaluated, by_method, label, over_bases, per_base, spread
 from expo.report.words import METHODS, TOY, listed, number, share
 
-CURVE_COLUMNS = ["method", "step", "mean", "std", "lowest", "highest", "bases", "problems", "samples"]
+CURVE_COLUMNS = ["method", "k", "step", "mean", "std", "lowest", "highest", "bases", "problems", "samples"]
 BAR_COLUMNS = ["panel", "method", "level", "kind", "mean", "low", "high", "lowest", "highest", "bases", "n"]
 TABLE3_COLUMNS = ["method", "k", "level", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
 NAMES = {**METHODS, "base": "base"}
 
 
-def draw_curves(name: str, runs: Sequence[Evaluated], levels: Sequence[int], heading: str, out: Path | str) -> Artefact:
-    """Write `<name>-<label>.png` and `.csv`: accuracy on these levels over steps, a line for each method.
+def draw_curves(
+    name: str, runs: Sequence[Evaluated], levels: Sequence[int], heading: str, out: Path | str, k: int = 1
+) -> Artefact:
+    """Write `<name>-<label>.png` and `.csv`: pass@k on these levels over steps, a line for each method.
 
     The line is the mean over bases, the band one standard deviation over them (the paper's band is over seeds).
     """
     rows = []
     for method, held in by_method(runs).items():
         for step in sorted(held[0].evaluation["step"].unique()):
-            of_bases = spread(held, int(step), levels)
+            of_bases = spread(held, int(step), levels, k)
             rows.append(
                 {
                     "method": method,
+                    "k": k,
                     "step": int(step),
                     "mean": float(np.mean(of_bases)),
                     "std": float(np.std(of_bases, ddof=1)) if len(of_bases) > 1 else float("nan"),
@@ -54,15 +57,20 @@ def _curves(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
     figure, ((axes,),) = sheet(1, 1, 3.2, heading, notes, toy)
     for method, line in numbers.groupby("method", sort=False):
         colour = METHOD_COLOURS[str(method)]
-        axes.plot(line["step"], line["mean"], color=colour, label=NAMES[str(method)], marker=".", markersize=4)
+        style = "--" if str(method).endswith("_online") else "-"
+        axes.plot(line["step"], line["mean"], style, color=colour, label=NAMES[str(method)], marker=".", markersize=4)
         axes.fill_between(
             line["step"], line["mean"] - line["std"], line["mean"] + line["std"], color=colour, alpha=0.15, linewidth=0
         )
     axes.set_xlabel("step")
-    axes.set_ylabel("accuracy")
+    axes.set_ylabel(_quantity(numbers).lower())
     axes.set_ylim(bottom=0)
     axes.legend(ncols=3, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
+
+
+def _quantity(numbers: pd.DataFrame) -> str:
+    return "Accuracy" if (k := int(numbers["k"].iloc[0])) == 1 else f"Pass@{k}"
 
 
 def _notes(runs: Sequence[Evaluated], numbers: pd.DataFrame) -> str:
@@ -73,10 +81,19 @@ def _notes(runs: Sequence[Evaluated], numbers: pd.DataFrame) -> str:
     lines = [
         f"Mean over {numbers['bases'].max()} bases{band}. n = {first['problems']} test problems, "
         f"k = {first['samples']} samples each at T = {recipe['eval_temperature']:g}, seed {recipe.get('seed', 42)}.",
-        f"Trained on {runs[0].levels}; learning rates: {listed(rates)}; {runs[0].batch} samples a step, "
-        f"G = {recipe.get('num_generations', 8)}, weight of the added term {listed(_betas(runs))}.",
+        f"Trained on {runs[0].levels}; learning rates: {listed(rates)}; {_how(runs)}.",
     ]
     return "\n".join([*lines, TOY] if runs[0].is_toy else lines)
+
+
+def _how(runs: Sequence[Evaluated]) -> str:
+    recipe = runs[0].recipe
+    if runs[0].is_dpo:
+        return f"{runs[0].batch} pairs a step, beta {recipe.get('beta', 0.1):g}"
+    return (
+        f"{runs[0].batch} samples a step, G = {recipe.get('num_generations', 8)}, weight of the added term "
+        f"{listed(_betas(runs))}"
+    )
 
 
 def _betas(runs: Sequence[Evaluated]) -> list[str]:
@@ -90,7 +107,7 @@ def _read_curves(numbers: pd.DataFrame, toy: bool) -> str:
         f"{NAMES[str(m)]} {number(row['mean'])} (bases {number(row['lowest'])} to {number(row['highest'])})"
         for m, row in ends.iterrows()
     ]
-    text = f"Accuracy before training {number(start)}; after step {numbers['step'].max()}: {listed(says)}."
+    text = f"{_quantity(numbers)} before training {number(start)}; after step {numbers['step'].max()}: {listed(says)}."
     if {"explanation", "none"} <= set(ends.index):
         text += " " + _above(numbers)
     return f"{text} Toy." if toy else text

@@ -32,7 +32,8 @@ def draw_grid(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefact
     first = runs[0]
     shown, recipe = numbers.iloc[0], first.recipe
     about = (
-        f"Accuracy after {first.last_step} steps of {first.batch} samples, on the split `{recipe['eval_split']}`: the "
+        f"Accuracy after {first.last_step} steps of {first.batch} {'pairs' if first.is_dpo else 'samples'}, on the "
+        f"split `{recipe['eval_split']}`: the "
         f"mean over bases, and the lowest and highest base. {shown['problems']} problems a level, {shown['n']} samples "
         f"each at T = {recipe['eval_temperature']:g}, seed {recipe.get('seed', 42)}; intervals over problems are in "
         "the CSV. *Steps* is the share of true steps at level 5. In bold: of each method the rate and weight with the "

@@ -24,9 +24,11 @@ COLOURS = {
     "own_correct": "#009E73",
     "wrong_explanation": "#CC79A7",
     "nonsense": "#56B4E9",
+    "answer": "#B8860B",
 }
 METHOD_COLOURS = {**COLOURS, "none": "#444444", "base": "#BBBBBB", "again": "#999999"}
-METHOD_COLOURS |= {f"sft_{kind}": colour for kind, colour in COLOURS.items()}
+METHOD_COLOURS |= {f"{of}_{kind}": colour for of in ("sft", "dpo") for kind, colour in COLOURS.items()}
+METHOD_COLOURS |= {f"dpo_{kind}_online": colour for kind, colour in COLOURS.items()}
 INK, GREY = "#222222", "#777777"
 WIDTH = 9.0  # inches; about the width of a README's column at 110 dots an inch
 

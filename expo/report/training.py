@@ -17,6 +17,9 @@ from expo.report.runs import Finished, origin_of, runs_in
 from expo.report.words import METHODS
 
 LEVELS = (1, 2, 3, 4, 5)
+# Methods of the paper, which have its pictures.
+_DRAWN = {"explanation", "expert", "none"}
+_DRAWN |= {f"dpo_{kind}{when}" for kind in ("explanation", "expert", "answer") for when in ("", "_online")}
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Evaluated(Finished):
         return self.recipe.get("algorithm") == "sft"
 
     @property
+    def is_dpo(self) -> bool:
+        """Whether it was trained on pairs."""
+        return self.recipe.get("algorithm") == "dpo"
+
+    @property
     def method(self) -> str:
         """What it was trained with, as METHODS names it; "base" if with nothing."""
         if not self.is_training:
@@ -52,6 +60,8 @@ class Evaluated(Finished):
             return "again"
         if self.is_sft:
             return f"sft_{self.recipe['positive']}"
+        if self.is_dpo:
+            return f"dpo_{self.recipe['positive']}{'_online' * bool(self.recipe.get('refresh_steps'))}"
         return "none" if self.recipe.get("beta_sft", 1.0) == 0 else str(self.recipe["positive"])
 
     @property
@@ -71,11 +81,11 @@ class Evaluated(Finished):
     @property
     def beta(self) -> float:
         """The weight of the added term at the beginning."""
-        return 0.0 if self.is_sft or self.method == "none" else float(self.recipe.get("beta_sft", 1.0))
+        return 0.0 if self.is_sft or self.is_dpo or self.method == "none" else float(self.recipe.get("beta_sft", 1.0))
 
     @property
     def batch(self) -> int:
-        """Samples a step, over all processes."""
+        """Samples a step, or pairs, over all processes."""
         batch, accumulated = (
             self.recipe.get(k, d) for k, d in (("per_device_train_batch_size", 8), ("gradient_accumulation_steps", 1))
         )
@@ -153,7 +163,7 @@ def is_grid(runs: Iterable[Evaluated]) -> bool:
     """Whether trainings are to be shown as a table: of several rates or weights of a method, or of controls."""
     settings = {(run.levels, run.method, run.rate, run.beta) for run in runs}
     several = len({s[:2] for s in settings}) < len(settings)
-    return several or not {method for _, method, *_ in settings} <= {"explanation", "expert", "none"}
+    return several or not {method for _, method, *_ in settings} <= _DRAWN
 
 
 def by_method(runs: Iterable[Evaluated]) -> dict[str, list[Evaluated]]:

@@ -15,8 +15,9 @@ NAMES = {
     "own_correct": "own correct CoT",
     "wrong_explanation": "explanation of a wrong answer",
     "nonsense": "nonsense prefix",
+    "answer": "bare answer",
 }
-# Trainings in the order of the paper's tables, then controls, then those without own samples.
+# Trainings in the order of the paper's tables, then controls, then those without own samples, then DPO.
 METHODS = {
     "explanation": "ExP-GRPO",
     "expert": "GRPO SFT-GT-CoT",
@@ -24,11 +25,25 @@ METHODS = {
     "own_correct": "GRPO + own correct CoT",
     "wrong_explanation": "GRPO + explanation of a wrong answer",
     "nonsense": "GRPO + nonsense prefix",
+    "answer": "GRPO + bare answer",
     "sft_explanation": "SFT on explanations",
     "sft_expert": "SFT-GT-CoT",
     "sft_own_correct": "SFT on own correct CoTs",
     "sft_wrong_explanation": "SFT on explanations of wrong answers",
     "sft_nonsense": "SFT on nonsense prefixes",
+    "sft_answer": "SFT on bare answers",
+    **{
+        f"dpo_{kind}{when}": f"{name}, {said}"
+        for kind, name in (
+            ("explanation", "ExP-DPO"),
+            ("expert", "DPO with expert CoT"),
+            ("answer", "DPO with bare answer"),
+            ("own_correct", "DPO with own correct CoT"),
+            ("wrong_explanation", "DPO with explanation of a wrong answer"),
+            ("nonsense", "DPO with nonsense prefix"),
+        )
+        for when, said in (("", "offline"), ("_online", "online"))
+    },
     "again": "from a trained policy",
 }
 UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token"}

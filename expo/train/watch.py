@@ -134,7 +134,7 @@ class Watch:
             held = self.run.read("skips", part).to_dict("records") if PartialState().is_main_process else []
             rows = [*held, *(vars(s) for s in skips)]
             self._write("skips", pd.DataFrame(rows, columns=list(TABLES["skips"])), part)
-            self._write("pairs", frame, part)
+            self._write("pairs", frame, part, [p.id for p in of])
         return self.run.read("pairs", part)
 
     def positives_in_force(self, step: int) -> pd.DataFrame:
@@ -153,8 +153,11 @@ class Watch:
             yield
             model.train(was_training)
 
-    def _write(self, table: str, frame: pd.DataFrame, part: str) -> None:
+    def _write(self, table: str, frame: pd.DataFrame, part: str, order: Sequence[str] = ()) -> None:
         rows = gather_object(frame.to_dict("records"))
+        if order:
+            place = {problem: i for i, problem in enumerate(order)}
+            rows = sorted(rows, key=lambda row: place[row["problem"]])
         if PartialState().is_main_process:
             self.run.write(table, pd.DataFrame(rows, columns=list(TABLES[table])), part)
         PartialState().wait_for_everyone()
@@ -205,10 +208,10 @@ class Watch:
         in_force = max(p for p in self.run.parts("pairs") if int(p) < max(step, 1))
         chosen: list[dict[Any, Any]] = []
         for part in sorted({min(self.run.parts("pairs")), in_force}):
-            held = self.run.read("pairs", part).sort_values("problem").to_dict("records")
+            # In the order of training, so that offline and online watch the same problems.
+            held = self.run.read("pairs", part).to_dict("records")
             count = min(len(held), self.recipe.probe_problems)
-            picked = random.Random(f"margins:{self.args.seed}").sample(held, count)
-            chosen += picked[PartialState().process_index :: PartialState().num_processes]
+            chosen += held[:count][PartialState().process_index :: PartialState().num_processes]
         problems = {p.id: p for p in self.task.problems}
         scores = score(
             self.policy,

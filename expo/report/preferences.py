@@ -1,0 +1,356 @@
+"""Tables 2 and 4 and Figures 6 to 8 of the paper as measured here: what DPO does with each kind of winner.
+
+Beside them the diagnostics of Observations 1 and 2: loss against relative gain, winners against losers, and how likely
+the first round's winners stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from expo.report import paper
+from expo.report.artefacts import Artefact, png, publish
+from expo.report.style import GREY, METHOD_COLOURS, Axes, Figure, look, sheet
+from expo.report.training import LEVELS, Evaluated, by_method, label, over_bases, per_base, spread
+from expo.report.words import METHODS, TOY, listed, number, plural, share
+from theory.objectives import dpo_loss
+
+K = 4  # the paper's pass@4
+EASY = (1, 2, 3)
+TABLE_COLUMNS = ["set", "method", "k", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
+CURVE_COLUMNS = ["method", "step", "pass_at_4", "loss", "bases", "problems", "n"]
+DIAGNOSTIC_COLUMNS = ["panel", "method", "step", "x", "y", "lowest", "highest", "bases", "pairs"]
+# Steps over which a batch's loss is averaged before it is drawn or told.
+SMOOTH = 5
+
+
+def draw_table2(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
+    """Write `table2-<label>.md` and `.csv`: pass@4 by winner, offline and online, in the paper's layout."""
+    held = by_method(runs)
+    methods = [f"dpo_{kind}{when}" for when in ("", "_online") for kind in ("explanation", "expert")]
+    sets = {"all levels": LEVELS, "levels 1 to 3": EASY}
+    rows = [_cell(name, m, held[m], levels) for name, levels in sets.items() for m in methods if m in held]
+    numbers = pd.DataFrame(rows, columns=TABLE_COLUMNS)
+    shown = [run for m in methods for run in held.get(m, [])]
+    text = _page(f"Table 2, measured: {label(runs)}", runs, _LEGEND, _table(numbers, methods), _paper2(runs[0]))
+    return publish(out, f"table2-{label(runs)}", shown, numbers, {".md": text}, _read_table2(numbers))
+
+
+def draw_table4(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
+    """Write `table4-<label>.md` and `.csv`: pass@4 by level of every kind of winner, and of SFT on the same."""
+    held = by_method(runs)
+    bases = list({run.base: run for run in runs}.values())
+    rows = [_cell(f"level {level}", "base", bases, [level], 0) for level in LEVELS]
+    rows += [_cell(f"level {level}", m, some, [level]) for m, some in held.items() for level in LEVELS]
+    numbers = pd.DataFrame(rows, columns=TABLE_COLUMNS)
+    note = "The paper's Table 4 prints the numbers of its Table 2 again. Here it has every arm, by level."
+    text = _page(f"Table 4, measured: {label(runs)}", runs, f"{note} {_LEGEND}", _by_level(numbers))
+    says = [
+        f"{_called(m)} {share(r['mean'])}"
+        for m, r in numbers[numbers["set"] == f"level {max(LEVELS)}"].set_index("method").iterrows()
+    ]
+    reading = f"pass@{K} at level {max(LEVELS)}: {listed(says)}."
+    return publish(out, f"table4-{label(runs)}", runs, numbers, {".md": text}, reading)
+
+
+_LEGEND = (
+    f"pass@{K} of the test problems, unbiased from n samples a problem: the mean over bases, in brackets the 95 % "
+    "bootstrap interval (problems resampled, each with its mean over bases), and the lowest and highest base."
+)
+
+
+def _page(title: str, runs: Sequence[Evaluated], *parts: str) -> str:
+    toy = runs[0].is_toy
+    head = [f"# {title}{' (toy)' if toy else ''}", *([f"**{TOY}**"] if toy else []), _setting(runs)]
+    return "\n\n".join([*head, *parts]) + "\n"
+
+
+def _setting(runs: Sequence[Evaluated]) -> str:
+    first = runs[0]
+    rates = [f"{_called(m)} {some[0].rate:g}" for m, some in by_method(runs).items()]
+    return (
+        f"Trained on {first.levels} for {first.last_step} steps of {first.batch} pairs, DPO's beta "
+        f"{first.recipe.get('beta', 0.1):g}, seed {first.recipe.get('seed', 42)}; learning rates: {listed(rates)}. "
+        f"Evaluated on the split `{first.recipe['eval_split']}` at T = {first.recipe['eval_temperature']:g}."
+    )
+
+
+def _called(method: object) -> str:
+    return METHODS.get(str(method), "before training")
+
+
+def _cell(
+    name: str, method: str, runs: Sequence[Evaluated], levels: Sequence[int], step: int | None = None
+) -> dict[str, Any]:
+    found, of_bases = over_bases(runs, step, levels, K), spread(runs, step, levels, K)
+    values = [name, method, K, found.mean, found.low, found.high, min(of_bases), max(of_bases)]
+    return dict(zip(TABLE_COLUMNS, [*values, len(of_bases), found.n, int(runs[0].evaluation["n"].min())], strict=True))
+
+
+def _shown(cell: pd.Series) -> str:
+    return (
+        f"{share(cell['mean'])} [{share(cell['low'])}, {share(cell['high'])}], "
+        f"{share(cell['lowest'])} to {share(cell['highest'])}"
+    )
+
+
+def _table(numbers: pd.DataFrame, methods: Sequence[str]) -> str:
+    there = [m for m in methods if m in set(numbers["method"])]
+    lines = [f"| | {' | '.join(map(_called, there))} |", "| --- |" + " --- |" * len(there)]
+    for name, rows in numbers.groupby("set", sort=False):
+        held, first = rows.set_index("method"), rows.iloc[0]
+        size = f"{first['problems']} problems, n = {first['n']}, {plural(first['bases'], 'base')}"
+        cells = {str(m): _shown(row) for m, row in held.iterrows()}
+        lines.append(f"| {name} ({size}) | {' | '.join(cells[m] for m in there)} |")
+    return "\n".join(lines)
+
+
+def _by_level(numbers: pd.DataFrame) -> str:
+    lines = [f"| | {' | '.join(f'level {level}' for level in LEVELS)} |", "| --- |" + " --- |" * len(LEVELS)]
+    for method, rows in numbers.groupby("method", sort=False):
+        first = rows.iloc[0]
+        size = f"{first['problems']} problems a level, n = {first['n']}, {plural(first['bases'], 'base')}"
+        lines.append(f"| {_called(method)} ({size}) | {' | '.join(_shown(r) for _, r in rows.iterrows())} |")
+    return "\n".join(lines)
+
+
+def _paper2(run: Evaluated) -> str:
+    about = "other models on other tasks; never to be compared with the toy's" if run.is_toy else "as printed"
+    names = {"explanation": "c~", "expert": "c_E"}
+    heads = [f"{model}, {when}, {names[kind]}" for model, when, kind in paper.TABLE2_COLUMNS]
+    lines = [f"## The paper's Table 2 ({about}): pass@4, in per cent", "", f"| | {' | '.join(heads)} |"]
+    lines.append("| --- |" + " --: |" * len(heads))
+    for task, values in paper.TABLE2.items():
+        cells = [f"**{v}** ⚠" if paper.contradicts(task, i) else v for i, v in enumerate(values)]
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    lines += ["", "⚠ contradicts the caption, by which self-explanations (c~) are always above expert CoTs (c_E)."]
+    return "\n".join(lines)
+
+
+def _read_table2(numbers: pd.DataFrame) -> str:
+    held = {(r["set"], r["method"]): r for _, r in numbers.iterrows()}
+    says = []
+    for what, a, b in (
+        ("Self-explanation against expert CoT, offline", "dpo_explanation", "dpo_expert"),
+        ("Self-explanation against expert CoT, online", "dpo_explanation_online", "dpo_expert_online"),
+        ("Online against offline, self-explanation", "dpo_explanation_online", "dpo_explanation"),
+        ("Online against offline, expert CoT", "dpo_expert_online", "dpo_expert"),
+    ):
+        if ("all levels", a) in held and ("all levels", b) in held:
+            says.append(f"- {what}: {_order(held['all levels', a], held['all levels', b])}.")
+    return "On all levels:\n\n" + "\n".join(says)
+
+
+def _order(a: pd.Series, b: pd.Series) -> str:
+    """What two means are, and whether the bases tell them apart."""
+    text = f"{share(a['mean'])} against {share(b['mean'])}"
+    if min(a["bases"], b["bases"]) < 2:
+        return f"{text}; of one base, which shows no order"
+    if a["lowest"] > b["highest"]:
+        return f"{text}; every base of the first is above every base of the second"
+    if a["highest"] < b["lowest"]:
+        return f"{text}; every base of the first is below every base of the second"
+    return f"{text}; the bases overlap, no order is shown"
+
+
+def draw_fig6(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
+    """Write `fig6-<label>.png` and `.csv`: pass@4 (solid) and loss (dashed) over steps, for each kind of winner."""
+    held = {m: some for m, some in by_method(runs).items() if m in ("dpo_explanation", "dpo_expert", "dpo_answer")}
+    rows = []
+    for method, some in held.items():
+        losses = [_metric(run, "loss") for run in some]
+        for step in sorted(some[0].evaluation["step"].unique()):
+            at = [_smooth(loss, int(step)) for loss in losses]
+            of_bases = spread(some, int(step), LEVELS, K)
+            n = int(some[0].evaluation["n"].min())
+            problems = len(some[0].accuracies(int(step)))
+            rows.append([method, int(step), float(np.mean(of_bases)), float(np.mean(at)), len(of_bases), problems, n])
+    numbers = pd.DataFrame(rows, columns=CURVE_COLUMNS)
+    shown = [run for some in held.values() for run in some]
+    about = f"Solid: pass@{K}; dashed: DPO's loss, mean of the last {SMOOTH} batches. Both are means over bases."
+    with look():
+        image = png(_fig6(numbers, f"Loss against accuracy: {label(runs)}", _notes(about, shown), runs[0].is_toy))
+    return publish(out, f"fig6-{label(runs)}", shown, numbers, {".png": image}, _read_fig6(numbers))
+
+
+def _metric(run: Evaluated, name: str) -> pd.Series:
+    held = run.run.read("metrics")
+    return held[held["name"] == name].set_index("step")["value"].astype(float)
+
+
+def _smooth(values: pd.Series, step: int) -> float:
+    """The mean of the last few batches before a step; of the first batch, at step 0."""
+    return float(values[(values.index > step - SMOOTH) & (values.index <= max(step, 1))].mean())
+
+
+def _notes(about: str, runs: Sequence[Evaluated]) -> str:
+    first = runs[0]
+    bases = len({run.base for run in runs})
+    sets = (
+        f"{plural(bases, 'base')}, n = {len(first.accuracies(first.last_step))} test problems, "
+        f"k = {first.evaluation['n'].min()} samples each at T = {first.recipe['eval_temperature']:g}."
+    )
+    trained = (
+        f"Trained on {first.levels}, {first.batch} pairs a step, beta {first.recipe.get('beta', 0.1):g}, "
+        f"seed {first.recipe.get('seed', 42)}; rates as in Table 2."
+    )
+    return "\n".join([about, f"{sets} {trained}", *([TOY] if first.is_toy else [])])
+
+
+def _fig6(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
+    figure, ((axes,),) = sheet(1, 1, 3.2, heading, notes, toy)
+    losses = axes.twinx()
+    losses.grid(False)
+    for method, line in numbers.groupby("method", sort=False):
+        colour = METHOD_COLOURS[str(method)]
+        axes.plot(line["step"], line["pass_at_4"], color=colour, label=_called(method), marker=".", markersize=4)
+        losses.plot(line["step"], line["loss"], color=colour, linestyle="--")
+    axes.set_xlabel("step")
+    axes.set_ylabel(f"pass@{K} (solid)")
+    axes.set_ylim(bottom=0)
+    losses.set_ylabel("loss (dashed)")
+    losses.set_ylim(bottom=0)
+    losses.spines["right"].set_visible(True)
+    axes.legend(ncols=3, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
+
+
+def _read_fig6(numbers: pd.DataFrame) -> str:
+    says = []
+    for method, line in numbers.groupby("method", sort=False):
+        first, last = line.iloc[0], line.iloc[-1]
+        says.append(
+            f"- {_called(method)}: loss from {number(first['loss'])} to {number(last['loss'])}, pass@{K} from "
+            f"{share(first['pass_at_4'])} to {share(last['pass_at_4'])}"
+        )
+    lowest = numbers[numbers["step"] == numbers["step"].max()].sort_values("loss").iloc[0]
+    best = numbers[numbers["step"] == numbers["step"].max()].sort_values("pass_at_4").iloc[-1]
+    verdict = (
+        "The winner with the lowest loss also has the highest accuracy: no deceptively low loss among these."
+        if lowest["method"] == best["method"]
+        else f"The lowest loss is that of {_called(lowest['method'])}, the highest accuracy that of "
+        f"{_called(best['method'])}: a lower loss does not tell the better policy (claim O1 of the ledger)."
+    )
+    return "\n".join(says) + f"\n\n{verdict}"
+
+
+def draw_diagnostics(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
+    """Write `dpo-diagnostics-<label>.png` and `.csv`, four panels on what DPO does to its pairs.
+
+    Loss against relative gain, with the curve that determines one by the other (claim O1-minor); log-probability of
+    winner and loser since the reference; the share of winners that are likelier than their losers; and the NLL of the
+    first round's winners, which are fixed (Observation 2).
+    """
+    held = by_method(runs)
+    rows: list[list[Any]] = []
+    for method, some in held.items():
+        rows += _gains(method, some)
+        rows += _over_steps(method, some)
+    numbers = pd.DataFrame(rows, columns=DIAGNOSTIC_COLUMNS)
+    beta = float(runs[0].recipe.get("beta", 0.1))
+    about = (
+        "Offline solid, online dashed. Top left: a dot a step, mean of its batch; the line is the loss of one pair,\n"
+        "below which no mean can lie. The other panels: watched pairs of the first round, means over bases."
+    )
+    with look():
+        image = png(
+            _four(numbers, beta, f"What DPO does to its pairs: {label(runs)}", _notes(about, runs), runs[0].is_toy)
+        )
+    return publish(out, f"dpo-diagnostics-{label(runs)}", runs, numbers, {".png": image}, _read_diagnostics(numbers))
+
+
+def _gains(method: str, runs: Sequence[Evaluated]) -> list[list[Any]]:
+    """Relative gain in nats and loss of each step's batch."""
+    rows = []
+    for run in runs:
+        gain, loss = _metric(run, "rewards/margins") / float(run.recipe.get("beta", 0.1)), _metric(run, "loss")
+        rows += [["gain", method, int(s), gain[s], loss[s], np.nan, np.nan, 1, run.batch] for s in loss.index]
+    return rows
+
+
+def _over_steps(method: str, runs: Sequence[Evaluated]) -> list[list[Any]]:
+    rows = []
+    watched = {run.name: _first_round(run) for run in runs}
+    for step in sorted(watched[runs[0].name]["step"].unique()):
+        at = {name: held[held["step"] == step] for name, held in watched.items()}
+        panels = {
+            "winner": lambda run, at=at: _mean(at[run.name], "winner") - _mean(at[run.name], "ref_winner"),
+            "loser": lambda run, at=at: _mean(at[run.name], "loser") - _mean(at[run.name], "ref_loser"),
+            "likelier": lambda run, at=at: float((at[run.name]["winner"] > at[run.name]["loser"]).mean()),
+            "nll": lambda run, at=at: float((-at[run.name]["winner"] / at[run.name]["winner_tokens"]).mean()),
+        }
+        pairs = min(len(held) for held in at.values())
+        for panel, value in panels.items():
+            values = per_base(runs, value)
+            mean = sum(values) / len(values)
+            rows.append([panel, method, int(step), int(step), mean, min(values), max(values), len(values), pairs])
+    return rows
+
+
+def _first_round(run: Evaluated) -> pd.DataFrame:
+    held = run.run.read("margins")
+    return held[held["sampled"] == held["sampled"].min()]
+
+
+def _mean(held: pd.DataFrame, column: str) -> float:
+    return float(held[column].mean())
+
+
+def _four(numbers: pd.DataFrame, beta: float, heading: str, notes: str, toy: bool) -> Figure:
+    figure, ((gain, change), (likelier, nll)) = sheet(2, 2, 2.5, heading, notes, toy)
+    dots = numbers[numbers["panel"] == "gain"]
+    for method, some in dots.groupby("method", sort=False):
+        gain.plot(some["x"], some["y"], ".", markersize=3, alpha=0.6, color=METHOD_COLOURS[str(method)])
+    x = np.linspace(min(dots["x"].min(), -1.0), max(dots["x"].max(), 1.0), 200)
+    gain.plot(x, dpo_loss(x, beta), color=GREY, linewidth=1, label="loss of one pair")
+    gain.set_xlabel("relative gain, nats")
+    gain.set_ylabel("loss")
+    _lines(change, numbers, "winner", "since the reference, nats")
+    _lines(change, numbers, "loser", "since the reference, nats", faint=True)
+    change.set_title("log π of winner (strong) and loser (faint)")
+    _lines(likelier, numbers, "likelier", "share of winners")
+    likelier.set_title("winner likelier than its loser")
+    likelier.set_ylim(0, 1)
+    _lines(nll, numbers, "nll", "nats per token")
+    nll.set_title("NLL of the first round's winners")
+    nll.set_ylim(bottom=0)
+    methods = list(dict.fromkeys(dots["method"]))
+    for m in methods:
+        gain.plot([], [], color=METHOD_COLOURS[m], linestyle=_style(m), label=_called(m))
+    gain.legend(fontsize=7, loc="upper right")
+    return figure
+
+
+def _style(method: str) -> str:
+    return "--" if method.endswith("_online") else "-"
+
+
+def _lines(axes: Axes, numbers: pd.DataFrame, panel: str, what: str, *, faint: bool = False) -> None:
+    for method, line in numbers[numbers["panel"] == panel].groupby("method", sort=False):
+        colour, alpha = METHOD_COLOURS[str(method)], 0.35 if faint else 1.0
+        axes.plot(line["x"], line["y"], color=colour, linestyle=_style(str(method)), alpha=alpha)
+    axes.set_xlabel("step")
+    axes.set_ylabel(what)
+
+
+def _read_diagnostics(numbers: pd.DataFrame) -> str:
+    says = []
+    for method in dict.fromkeys(numbers["method"]):
+        held = numbers[numbers["method"] == method]
+        ends = {p: (g.iloc[0]["y"], g.iloc[-1]["y"]) for p, g in held.groupby("panel") if p != "gain"}
+        says.append(
+            f"- {_called(method)}: since the reference, winners {_moved(ends['winner'][1])} and losers "
+            f"{_moved(ends['loser'][1])}; winners likelier than their losers {share(ends['likelier'][0])} → "
+            f"{share(ends['likelier'][1])}; NLL of the fixed winners {number(ends['nll'][0])} → "
+            f"{number(ends['nll'][1])} nats per token"
+        )
+    return "First step to last, pairs of the first round:\n\n" + "\n".join(says)
+
+
+def _moved(nats: float) -> str:
+    return f"{'rose' if nats > 0 else 'fell'} by {number(abs(nats))} nats"

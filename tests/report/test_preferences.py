@@ -1,0 +1,145 @@
+"""What is shown of trainings by DPO, against records of known numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from expo.records import TABLES, Run
+from expo.report import paper
+from expo.report.preferences import draw_diagnostics, draw_fig6, draw_table2, draw_table4
+from expo.report.training import Evaluated, find_evaluated, is_grid
+from expo.report.words import share
+from tests.report.test_curves import levels, write
+from theory import printed
+from theory.objectives import dpo_loss
+
+BETA = 0.1
+# Of each arm: accuracy at level 5 at the end, and the relative gain of its batches at the end, in nats.
+ARMS = {
+    ("explanation", 0): (0.3, 10.0),
+    ("explanation", 10): (0.8, 10.0),
+    ("expert", 0): (0.1, 60.0),
+    ("expert", 10): (0.3, 40.0),
+    ("answer", 0): (0.1, 40.0),
+}
+
+
+def write_arm(folder: Path, base: str, kind: str, refresh: int, end: float, gain: float) -> None:
+    recipe = {
+        "algorithm": "dpo",
+        "task": "chain",
+        "policy": base,
+        "levels": None,
+        "positive": kind,
+        "refresh_steps": refresh,
+        "eval_split": "test",
+        "eval_temperature": 0.7,
+        "learning_rate": 1e-4,
+        "per_device_train_batch_size": 16,
+    }
+    where = folder / f"{base}-{kind}-{refresh}"
+    write(where, recipe, {0: levels(0.0), 10: levels(end / 2), 20: levels(end)})
+    run = Run(where)
+    metrics = []
+    for step in range(1, 21):
+        margin = gain * (step - 1) / 19
+        values = {"rewards/margins": BETA * margin, "loss": float(dpo_loss(margin, BETA)) + 0.01}
+        metrics += [{"step": step, "name": name, "value": value} for name, value in values.items()]
+    run.write("metrics", pd.DataFrame(metrics))
+    rows = [
+        {
+            **dict.fromkeys(TABLES["margins"], 0),
+            "step": step,
+            "sampled": sampled,
+            "problem": f"p{i}",
+            "winner": -20.0 + step / 10,
+            "loser": -15.0 - step,
+            "winner_tokens": 10,
+            "loser_tokens": 10,
+            "ref_winner": -20.0,
+            "ref_loser": -15.0,
+        }
+        for step in (0, 10, 20)
+        for sampled in sorted({0, refresh if step > 10 else 0})
+        for i in range(4)
+    ]
+    run.write("margins", pd.DataFrame(rows))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Evaluated]:
+    for base in ("tiny-0", "tiny-1", "tiny-2"):
+        for (kind, refresh), (end, gain) in ARMS.items():
+            write_arm(tmp_path / "runs", base, kind, refresh, end, gain)
+    return find_evaluated(tmp_path / "runs")[0]
+
+
+def test_table2_has_each_winner_offline_and_online(runs: list[Evaluated], tmp_path: Path) -> None:
+    assert not is_grid(runs)
+    made = draw_table2(runs, tmp_path)
+    assert made.name == "table2-tiny"
+    text = made.shown.read_text(encoding="utf-8")
+    assert (
+        "| | ExP-DPO, offline | DPO with expert CoT, offline | ExP-DPO, online | DPO with expert CoT, online |" in text
+    )
+    held = made.numbers.set_index(["set", "method"])
+    by_hand = [run for run in runs if run.method == "dpo_explanation"]
+    expected = np.mean([run.accuracies(20, k=4).mean() for run in by_hand])
+    assert held.loc[("all levels", "dpo_explanation"), "mean"] == pytest.approx(expected)
+    assert share(float(expected)) in text
+    assert set(made.numbers["bases"]) == {3}
+    assert "every base of the first is above every base of the second" in made.reading
+    assert "Toy" in text or "toy" in text
+
+
+def test_the_papers_table_is_apart_and_its_odd_cell_is_marked(runs: list[Evaluated], tmp_path: Path) -> None:
+    text = draw_table2(runs, tmp_path).shown.read_text(encoding="utf-8")
+    assert text.count("⚠") == 2
+    assert "**53.6** ⚠" in text
+    assert paper.TABLE2 == printed.TABLE2 == printed.TABLE4
+    odd = [(task, i) for task in paper.TABLE2 for i in range(8) if paper.contradicts(task, i)]
+    assert odd == [("MATH", 3)]
+    shown = draw_table2(runs, tmp_path).numbers
+    assert not {45.7, 53.6} & set(shown["mean"])
+
+
+def test_table4_has_every_arm_by_level(runs: list[Evaluated], tmp_path: Path) -> None:
+    numbers = draw_table4(runs, tmp_path).numbers
+    assert len(numbers) == 5 * 6
+    before = numbers[(numbers["method"] == "base") & (numbers["set"] == "level 1")]["mean"].iloc[0]
+    assert before == pytest.approx(np.mean([r.accuracies(0, [1], 4).mean() for r in runs if r.method == "dpo_answer"]))
+
+
+def test_a_low_loss_is_called_deceptive_only_where_it_is(runs: list[Evaluated], tmp_path: Path) -> None:
+    made = draw_fig6(runs, tmp_path)
+    assert (
+        "The lowest loss is that of DPO with expert CoT, offline, the highest accuracy that of ExP-DPO" in made.reading
+    )
+    at_end = made.numbers[(made.numbers["step"] == 20) & (made.numbers["method"] == "dpo_expert")]
+    expected = np.mean([float(dpo_loss(60 * (s - 1) / 19, BETA)) + 0.01 for s in range(16, 21)])
+    assert at_end["loss"].iloc[0] == pytest.approx(expected)
+    for base in ("tiny-0", "tiny-1", "tiny-2"):
+        write_arm(tmp_path / "other", base, "explanation", 0, 0.9, 80.0)
+        write_arm(tmp_path / "other", base, "answer", 0, 0.1, 5.0)
+    other = draw_fig6(find_evaluated(tmp_path / "other")[0], tmp_path / "out")
+    assert "no deceptively low loss among these" in other.reading
+
+
+def test_diagnostics_are_of_the_first_rounds_pairs(runs: list[Evaluated], tmp_path: Path) -> None:
+    made = draw_diagnostics(runs, tmp_path)
+    held = made.numbers[made.numbers["method"] == "dpo_explanation_online"]
+    dots = held[held["panel"] == "gain"]
+    assert (dots["y"].to_numpy() >= dpo_loss(dots["x"].to_numpy(float), BETA) - 1e-9).all()
+    assert dots["x"].max() == pytest.approx(10.0)
+    last = held[held["step"] == 20].set_index("panel")["y"]
+    assert last["winner"].item() == pytest.approx(2.0)
+    assert last["loser"].item() == pytest.approx(-20.0)
+    assert last["likelier"].item() == 1.0
+    assert held[(held["panel"] == "likelier") & (held["step"] == 0)]["y"].item() == 0.0
+    assert last["nll"].item() == pytest.approx(1.8)
+    assert set(held[held["panel"] == "nll"]["pairs"]) == {4}
+    assert "winners rose by 2.00 nats and losers fell by 20.0 nats" in made.reading
