@@ -34,7 +34,7 @@ def run(name: str, task: str, problems: Sequence[Problem], batch: int, new_token
         ]
         for i, trainer in enumerate(trainers):
             trainer.add_callback(_Turns(turns[i], turns[1 - i]))
-        list(pool.map(lambda trainer: trainer.train(), trainers))
+        list(pool.map(_train, trainers, reversed(turns)))
     # The first step warms up.
     times = [[e["step_time"] for e in t.state.log_history if "step_time" in e][1:] for t in trainers]
     ratios = [ours / plain for plain, ours in zip(*times, strict=True)]
@@ -46,6 +46,15 @@ def run(name: str, task: str, problems: Sequence[Problem], batch: int, new_token
         f"  ratio {statistics.median(ratios):.3f}, quartiles {' to '.join(_quartiles(ratios))} "
         f"(the added term is one sequence for each {G}: 1.125 if it cost as much as they do)"
     )
+
+
+def _train(trainer: Any, others: threading.Semaphore) -> None:
+    try:
+        trainer.train()
+    finally:
+        # Or the other would wait for ever for one that failed.
+        for _ in range(trainer.args.max_steps):
+            others.release()
 
 
 def _quartiles(values: list[float]) -> list[str]:

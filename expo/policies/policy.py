@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import os
 import re
@@ -40,7 +39,11 @@ _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
 _HUB_EXTRAS = ["*/*", "consolidated*"]
 # Some chat templates write today's date into every prompt, unless they are told another: this is Llama 3.2's own
 # default where there is no clock. A record must not depend on the day.
-_TEMPLATE_DATE = datetime.datetime(2024, 7, 26)
+TEMPLATE_DATE = "26 Jul 2024"
+# Before a template: what it asks of the clock is answered with that date.
+_NO_CLOCK = "{% macro strftime_now(format) %}" + TEMPLATE_DATE + "{% endmacro %}"
+# Qwen3, and Granite and DeepSeek-V3.1, are asked not to think in a hidden part.
+TEMPLATE_VARIABLES = {"date_string": TEMPLATE_DATE, "enable_thinking": False, "thinking": False}
 _GIVE = (
     "Give tiny, smollm2-135m, a folder with config.json, a tokenizer and model.safetensors (pickled weights "
     "are not read: they can run code), a .gguf file, or a hub id."
@@ -139,15 +142,14 @@ class Policy:
         return [words.bos_token_id] * begins + self.encode(text)
 
     def _render(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+        template = self.tokenizer.chat_template
         try:
             written: str = self.tokenizer.apply_chat_template(
                 turns,
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
-                date_string=f"{_TEMPLATE_DATE:%d %b %Y}",
-                strftime_now=_TEMPLATE_DATE.strftime,
-                enable_thinking=False,  # Qwen3
-                thinking=False,  # Granite, DeepSeek-V3.1
+                chat_template=_NO_CLOCK + template if isinstance(template, str) else None,
+                **TEMPLATE_VARIABLES,
             )
         except jinja2.TemplateError as error:
             raise PolicyError(

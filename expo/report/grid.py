@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from expo.report.artefacts import Artefact, publish
-from expo.report.training import LEVELS, Evaluated, label, over_bases, per_base, spread
+from expo.report.training import LEVELS, Evaluated, check_alike, label, over_bases, per_base, spread
 from expo.report.words import METHODS, TOY, listed, number, share
 
 COLUMNS = ["trained_on", "method", "rate", "beta", "level", "mean", "low", "high", "lowest", "highest"]
@@ -62,6 +62,8 @@ def _cells(runs: Sequence[Evaluated]) -> dict[tuple[str, str, float, float], lis
     cells: dict[tuple[str, str, float, float], list[Evaluated]] = {}
     for run in runs:
         cells.setdefault((run.levels, run.method, run.rate, run.beta), []).append(run)
+    for some in cells.values():
+        check_alike(some)
     order = list(METHODS)
     return dict(sorted(cells.items(), key=lambda c: (c[0][0], order.index(c[0][1]), *c[0][2:])))
 

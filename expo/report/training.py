@@ -80,8 +80,10 @@ class Evaluated(Finished):
 
     @property
     def beta(self) -> float:
-        """The weight of the added term at the beginning."""
-        return 0.0 if self.is_sft or self.is_dpo or self.method == "none" else float(self.recipe.get("beta_sft", 1.0))
+        """The weight of the added term at the beginning; of DPO its beta."""
+        if self.is_dpo:
+            return float(self.recipe.get("beta", 0.1))
+        return 0.0 if self.is_sft or self.method == "none" else float(self.recipe.get("beta_sft", 1.0))
 
     @property
     def batch(self) -> int:
@@ -175,10 +177,24 @@ def by_method(runs: Iterable[Evaluated]) -> dict[str, list[Evaluated]]:
     held: dict[str, list[Evaluated]] = {}
     for run in runs:
         held.setdefault(run.method, []).append(run)
-    for method, some in held.items():
-        if len(settings := sorted({(run.rate, run.beta) for run in some})) > 1:
-            raise ValueError(f"{METHODS[method]} was trained at several rates and weights, {settings}: draw a grid")
+    for some in held.values():
+        check_alike(some)
     return {method: held[method] for method in METHODS if method in held}
+
+
+def check_alike(runs: Sequence[Evaluated]) -> None:
+    """That these runs may be averaged.
+
+    Raises:
+        ValueError: if their recipes differ in more than base and seed; the fields are named.
+    """
+    first = runs[0].recipe
+    fields = {name for run in runs for name in {*first, *run.recipe} if run.recipe.get(name) != first.get(name)}
+    if differ := sorted(fields - {"policy", "seed", "rows"}):
+        raise ValueError(
+            f"{METHODS[runs[0].method]} was trained in several ways, which no mean may join: its runs differ in "
+            f"{', '.join(differ)}. Rates and weights can be drawn as a grid"
+        )
 
 
 def label(runs: Sequence[Evaluated]) -> str:

@@ -7,16 +7,23 @@ optimizer and schedule carried on. With `refresh_steps` 0 there is one round, al
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from safetensors.torch import load_file
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from trl import DPOConfig, DPOTrainer
 from trl.trainer import add_fused_lm_head
 
@@ -30,40 +37,56 @@ class PairsDPOConfig(DPOConfig):
     temperature: float = field(default=0.9, metadata={"help": "of sampling winners and losers"})
     max_completion_length: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
     # A pair longer than the context is left out; one cut at a limit would never end.
-    max_length: int | None = field(default=None, metadata={"help": "tokens at which TRL cuts a sequence; none"})
-    # The reference is needed for new pairs only, and takes no memory while the policy learns.
-    precompute_ref_log_probs: bool = field(
-        default=True, metadata={"help": "score a round's pairs under the reference before the round; always so here"}
-    )
+    max_length: int | None = field(default=None, metadata={"help": "none: TRL is not to cut a sequence"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.precompute_ref_log_probs:
-            raise ValueError("precompute_ref_log_probs: the reference's log-probabilities are always computed first")
+        if self.precompute_ref_log_probs:
+            raise ValueError("precompute_ref_log_probs: a round's pairs are scored before it anyway; leave it out")
+        if self.max_length is not None or self.ld_alpha is not None:
+            raise ValueError("max_length, ld_alpha: a record has log-probabilities of whole sequences; leave them out")
 
 
 def dpo_trainer(policy: Policy, args: PairsDPOConfig) -> DPOTrainer:
-    """TRL's trainer, its dataset still to be given: TRL would tokenise texts again, and pairs are tokens."""
+    """TRL's trainer, its dataset still to be given: TRL would tokenise texts again, and pairs are tokens.
+
+    It reads the reference's log-probabilities from that dataset. The reference is needed for new pairs only, and takes
+    no memory while the policy learns.
+    """
     end = policy.tokenizer.eos_token
-    stand_in = Dataset.from_list([{"prompt": end, "chosen": end, "rejected": end}])
-    with _no_bars():
-        return DPOTrainer(policy.model, args=args, train_dataset=stand_in, processing_class=policy.tokenizer)
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Without the progress bars of what TRL does with the one row of the stand-in."""
-    shown, held = not are_progress_bars_disabled(), os.environ.get("TQDM_DISABLE")
+    row = Dataset.from_list([{"prompt": end, "chosen": end, "rejected": end}])
+    # What an earlier trainer put in place of the policy's own.
+    policy.model.__dict__.pop("forward", None)
+    shown = not are_progress_bars_disabled()
     disable_progress_bars()
-    os.environ["TQDM_DISABLE"] = "1"
     try:
-        yield
+        trainer = DPOTrainer(policy.model, _stand_in(), args, train_dataset=row, processing_class=policy.tokenizer)
     finally:
-        os.environ.pop("TQDM_DISABLE")
-        if held is not None:
-            os.environ["TQDM_DISABLE"] = held
         if shown:
             enable_progress_bars()
+    trainer.ref_model, trainer.precompute_ref_logps = None, True
+    return trainer
+
+
+def _stand_in() -> PreTrainedModel:
+    """A reference to begin with: without one TRL would load the policy a second time."""
+    size = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 8}
+    return LlamaForCausalLM(LlamaConfig(**size))
+
+
+def restore(policy: Policy, checkpoint: Path) -> None:
+    """Give the policy the weights of a checkpoint. It stays the model that it is, settings and all.
+
+    Raises:
+        RuntimeError: if the checkpoint lacks weights of it, or has others.
+    """
+    held: dict[str, torch.Tensor] = {}
+    for file in sorted(checkpoint.glob("*.safetensors")):
+        held |= load_file(file)
+    missing, unknown = policy.model.load_state_dict(held, strict=False)
+    tied = set(getattr(policy.model, "all_tied_weights_keys", None) or ())
+    if unknown or set(missing) - tied:
+        raise RuntimeError(f"{checkpoint}: lacks {sorted(set(missing) - tied)[:3]}, has unknown {list(unknown)[:3]}")
 
 
 def dataset(prompts: dict[str, list[int]], pairs: pd.DataFrame) -> Dataset:
@@ -118,6 +141,6 @@ class EndOfRound(TrainerCallback):
         self.step = step
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Save and stop where the round ends."""
+        """Save and stop where the round ends; what was gathered since the last log would be lost."""
         if state.global_step == self.step:
-            control.should_save = control.should_training_stop = True
+            control.should_log = control.should_save = control.should_training_stop = True

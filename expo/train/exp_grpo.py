@@ -244,7 +244,9 @@ class ExPGRPOTrainer(GRPOTrainer):
         norms = {}
         for name, value in (("policy_grad_norm", loss), ("grad_norm", term)):
             grads = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
-            norms[name] = float(torch.stack([g.norm() for g in grads if g is not None]).norm())
+            # Each loss comes divided by the number of micro-batches.
+            scale = self.current_gradient_accumulation_steps
+            norms[name] = scale * float(torch.stack([g.norm() for g in grads if g is not None]).norm())
         return norms
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

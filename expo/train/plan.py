@@ -13,7 +13,7 @@ from expo.policies.policy import PolicyError, where_is
 from expo.records import to_yaml
 from expo.train.dpo import PairsDPOConfig
 from expo.train.exp_grpo import ExPGRPOConfig
-from expo.train.recipe import TrainRecipe, configuration
+from expo.train.recipe import TrainRecipe, batch_of, configuration
 from expo.train.run import generations_in, steps_in_rounds, tasks
 from expo.train.sft import PositivesSFTConfig
 
@@ -33,7 +33,7 @@ def describe(recipe: TrainRecipe) -> str:
     lines = [to_yaml(recipe.resolved()).rstrip(), ""]
     with closing(checker_for(recipe.task)) as checker:
         task, held_out = tasks(recipe, checker)
-    batch = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
+    batch = batch_of(args)
     lines += [
         f"trained on    {len(task.problems)} problems ({len(task.skipped)} left out)",
         f"evaluated on  {len(held_out.problems)} problems ({len(held_out.skipped)} left out)",

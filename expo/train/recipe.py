@@ -26,6 +26,7 @@ ALGORITHMS = ("grpo", "dpo", "sft")
 POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "answer", "none")
 # Fields of TRL's configuration that a run decides, and why.
 _SAVED = "a run saves all that it needs to go on, every save_steps"
+_EVALUATED = "a run evaluates before its first step, every eval_steps, and after its last"
 _ORDER = "problems are shuffled by seed, anew in each epoch, so that a run can go on in the middle of one"
 _OURS = {
     "output_dir": "the run folder is given by --output",
@@ -37,6 +38,10 @@ _OURS = {
     "accelerator_config": _ORDER,
     "ignore_data_skip": "a run goes on with the problem that comes next",
     "shuffle_dataset": _ORDER,
+    "eval_strategy": _EVALUATED,
+    "eval_on_start": _EVALUATED,
+    "do_eval": _EVALUATED,
+    "load_best_model_at_end": "the policy of the last step is kept, and every evaluation is in the record",
 }
 
 
@@ -149,8 +154,11 @@ def read_recipe(values: dict[str, Any]) -> TrainRecipe:
             raise ValueError(f"{name}: {_OURS[name]}")
         if name not in ours and name not in trl:
             raise ValueError(unknown_field(name, [*ours, *trl]))
-    given = {k: _number(k, v, trl[k].default) for k, v in values.items() if k in trl}
-    read = configuration(algorithm, given, "unused")
+    given = {k: _number(k, v, str(trl[k].type)) for k, v in values.items() if k in trl}
+    try:
+        read = configuration(algorithm, given, "unused")
+    except TypeError as error:
+        raise ValueError(f"TRL cannot read these settings: {error}") from error
     # TRL reads a mapping from JSON, as a flag gives it.
     given = {k: getattr(read, k) if isinstance(getattr(read, k), dict) else v for k, v in given.items()}
     return TrainRecipe(**{k: v for k, v in values.items() if k in ours}, trl=given)
@@ -166,20 +174,31 @@ def configuration_of(algorithm: str) -> type[ExPGRPOConfig] | type[PairsDPOConfi
     return others.get(algorithm, ExPGRPOConfig)
 
 
+def batch_of(args: Any) -> int:
+    """Rows of a step: samples, pairs or positives, over all processes."""
+    return int(args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps)
+
+
 def unknown_field(name: str, known: Iterable[str]) -> str:
     """That there is no such field, with the nearest name there is."""
     near = difflib.get_close_matches(name, list(known), 1)
     return f"no field {name!r}" + (f"; did you mean {near[0]}?" if near else "; `expo train --help` lists them")
 
 
-def _number(name: str, value: Any, default: Any) -> Any:
-    """YAML reads 3e-6 as text."""
-    if not isinstance(value, str) or not isinstance(default, float):
+def _number(name: str, value: Any, kind: str) -> Any:
+    """A value of a number's field as a number: YAML reads 3e-6 as text. `kind` is the field's type, written out."""
+    kinds = set(re.findall(r"\w+", kind))
+    if not kinds & {"int", "float"} or kinds & {"str", "list", "dict"} or (value is None and "None" in kinds):
         return value
     try:
-        return float(value)
-    except ValueError:
-        raise ValueError(f"{name} must be a number, got {value!r}") from None
+        number = float("no" if isinstance(value, bool) else value)
+        if "float" in kinds:
+            return value if isinstance(value, int) else number
+        if number == int(number):
+            return int(number)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{name} must be a {'' if 'float' in kinds else 'whole '}number, got {value!r}")
 
 
 @contextmanager
@@ -204,7 +223,7 @@ def configuration(
 
     defaults = {"logging_steps": 1, "report_to": "none", "save_total_limit": 2}
     if not torch.cuda.is_available():
-        defaults |= {"use_cpu": True, "bf16": False, "dataloader_pin_memory": False}
+        defaults["dataloader_pin_memory"] = False
         more = {**more, "use_cpu": True, "bf16": False}
     args = configuration_of(algorithm)(output_dir=output_dir, **{**defaults, **given, **more})
     for name in ("save_steps", "logging_steps", "eval_steps"):

@@ -22,7 +22,7 @@ from trl import SFTTrainer
 from expo.evaluate import within_context
 from expo.grading import Checker, TextChecker, checker_for
 from expo.measure.run import digest
-from expo.policies.policy import Policy, PolicyError, load_policy
+from expo.policies.policy import TEMPLATE_VARIABLES, Policy, PolicyError, load_policy
 from expo.positives import question_ids
 from expo.records import Run, write_atomic
 from expo.tasks import Task, load_task
@@ -31,15 +31,12 @@ from expo.train.callbacks import BY_STEP, MARK, Recorder, last_checkpoint, step_
 from expo.train.dpo import PairsDPOConfig
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
 from expo.train.positives import as_prompt
-from expo.train.recipe import TrainRecipe, configuration, quiet
+from expo.train.recipe import TrainRecipe, batch_of, configuration, quiet
 from expo.train.rewards import AnswerReward
 from expo.train.rounds import train_rounds
 from expo.train.sft import PositivesSFTConfig, sft_trainer
 from expo.train.show import completions
 from expo.train.watch import Watch, on_main
-
-# What `Policy.prompt_ids` tells a chat template, for TRL to tell it too.
-TEMPLATE = {"enable_thinking": False, "thinking": False, "date_string": "26 Jul 2024"}
 
 
 @quiet()
@@ -75,7 +72,7 @@ def train(
         watch = Watch(run, recipe, args, policy, checker, task, held_out, progress, on_step)
         if isinstance(args, PairsDPOConfig):
             args.max_steps = steps_in_rounds(recipe, args, len(task.problems))
-            train_rounds(watch, lambda folder: load(replace(recipe, policy=str(folder)) if folder else recipe))
+            train_rounds(watch, lambda: load(recipe))
         elif not _is_last(checkpoint):
             _train(watch, checkpoint)
         if PartialState().is_main_process:
@@ -102,8 +99,9 @@ def steps_in_rounds(recipe: TrainRecipe, args: PairsDPOConfig, problems: int) ->
     Raises:
         ValueError: if rounds of `refresh_steps` do not make it up.
     """
-    batch = args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps
-    steps = args.max_steps if args.max_steps > 0 else math.ceil(problems * args.num_train_epochs / batch)
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(problems * args.num_train_epochs / batch_of(args))
+    if steps < 1:
+        raise ValueError(f"{problems} problems in {args.num_train_epochs:g} epochs make no step; give max_steps")
     if recipe.refresh_steps and steps % recipe.refresh_steps:
         raise ValueError(f"refresh_steps ({recipe.refresh_steps}) must divide the number of steps ({steps})")
     return steps
@@ -218,7 +216,7 @@ def _fixed(recipe: TrainRecipe) -> dict[str, Any]:
         return {}
     return {
         "shuffle_dataset": False,
-        "chat_template_kwargs": {**TEMPLATE, **(recipe.trl.get("chat_template_kwargs") or {})},
+        "chat_template_kwargs": {**TEMPLATE_VARIABLES, **(recipe.trl.get("chat_template_kwargs") or {})},
     }
 
 
@@ -248,8 +246,8 @@ def _grpo_trainer(watch: Watch, args: ExPGRPOConfig, reward: AnswerReward, posit
     first = task.problems[0]
     if trainer.prompt_ids(as_prompt(policy, first)) != tuple(question_ids(policy, first)):
         raise PolicyError(
-            "TRL's prompts are not those that positives and evaluations are sampled with; take away what "
-            "chat_template_kwargs or chat_template_path of the recipe change"
+            "TRL's prompts are not those that positives and evaluations are sampled with: take away what "
+            "chat_template_kwargs or chat_template_path of the recipe change, or today's date from the template"
         )
     return trainer
 

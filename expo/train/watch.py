@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from tqdm import tqdm
@@ -132,7 +133,8 @@ class Watch:
                 )
             frame = score_reference(self.trainer, reference().model if step else None, prompts, frame)
             held = self.run.read("skips", part).to_dict("records") if PartialState().is_main_process else []
-            rows = [*held, *(vars(s) for s in skips)]
+            # A run that was killed just here wrote them before.
+            rows = [*(r for r in held if r["field"] != "loser"), *(vars(s) for s in skips)]
             self._write("skips", pd.DataFrame(rows, columns=list(TABLES["skips"])), part)
             self._write("pairs", frame, part, [p.id for p in of])
         return self.run.read("pairs", part)
@@ -143,11 +145,14 @@ class Watch:
 
     @contextmanager
     def _at_rest(self) -> Iterator[None]:
-        """The policy whole and in evaluation mode."""
+        """The policy whole, in evaluation mode, and computing as it does in training."""
+        computing = torch.autocast(self.policy.device.type, torch.bfloat16, enabled=self.args.bf16)
         if self.trainer is None:
-            yield
+            with computing:
+                yield
             return
-        with unwrap_model_for_generation(self.trainer.model_wrapped, self.trainer.accelerator) as model:
+        wrapped, accelerator = self.trainer.model_wrapped, self.trainer.accelerator
+        with computing, unwrap_model_for_generation(wrapped, accelerator) as model:
             was_training = model.training
             self.policy.model = model.eval()
             yield
@@ -188,8 +193,13 @@ class Watch:
 
     def _probes(self, step: int) -> pd.DataFrame:
         """An own sample of some training problems, and their positives, scored under the policy as it is now."""
-        count = min(len(self.task.problems), self.recipe.probe_problems)
-        probed = self._share(random.Random(f"probes:{self.args.seed}").sample(self.task.problems, count))
+        pool = self.task.problems
+        if isinstance(self.args, PairsDPOConfig):
+            # A round has positives of its own problems alone; those of the first are watched.
+            first = set(self.run.read("positives", min(self.run.parts("positives")))["problem"])
+            pool = tuple(p for p in pool if p.id in first)
+        count = min(len(pool), self.recipe.probe_problems)
+        probed = self._share(random.Random(f"probes:{self.args.seed}").sample(pool, count))
         limit = self.args.max_completion_length
         requests = [Request(f"{p.id}/probe", question_ids(self.policy, p), 1, limit) for p in probed]
         done = sample(self.policy, requests, temperature=self.args.temperature, seed=self.args.seed + step)
@@ -235,8 +245,13 @@ class Watch:
         return pd.DataFrame(table, columns=list(TABLES["margins"]))
 
     def _learnt(self, problems: Sequence[Problem], step: int) -> list[Positive]:
-        """The positives of the problems as they are at this step."""
-        held = self.positives_in_force(step).set_index("problem")
+        """The positives of the problems as they are at this step; under DPO the last that a round had of each."""
+        if isinstance(self.args, PairsDPOConfig):
+            parts = sorted(p for p in self.run.parts("positives") if int(p) < max(step, 1))
+            every = pd.concat([self.run.read("positives", p) for p in parts])
+            held = every.drop_duplicates("problem", keep="last").set_index("problem")
+        else:
+            held = self.positives_in_force(step).set_index("problem")
         rows = [(p, held.loc[p.id].to_dict()) for p in problems if p.id in held.index]
         return [
             from_ids(self.policy, p, str(r["source"]), [int(i) for i in r["ids"]], int(r["cot_tokens"]))

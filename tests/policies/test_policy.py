@@ -96,6 +96,8 @@ def test_a_prompt_does_not_depend_on_the_day() -> None:
     dated = "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
     policy = begun(dated + "Today Date: {{ date_string }}\n" + TEMPLATE)
     assert policy.tokenizer.decode(policy.prompt_ids("Hi")).startswith("Today Date: 26 Jul 2024\n")
+    unasked = begun("Today Date: {{ strftime_now('%d %b %Y') }}\n" + TEMPLATE)
+    assert unasked.prompt_ids("Hi") == policy.prompt_ids("Hi")
     planted = policy.tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
     assert str(date.today().year) in planted
 

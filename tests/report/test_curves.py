@@ -159,7 +159,9 @@ def test_several_rates_are_a_grid_and_no_curve(folder: Path, tmp_path: Path) -> 
     write(folder / "all-tiny-0-none-fast", recipe, {0: levels(0.0), 20: levels(0.6)})
     runs = [r for r in find_evaluated(folder)[0] if r.is_training]
     assert is_grid(runs)
-    with pytest.raises(ValueError, match="GRPO was trained at several rates and weights"):
+    with pytest.raises(
+        ValueError, match="GRPO was trained in several ways, which no mean may join: its runs differ in learning_rate"
+    ):
         draw_curves("fig4", runs, [5], "Level 5", tmp_path / "out")
     # Methods may differ in their rates.
     assert not is_grid([r for r in runs if r.method != "none" or r.rate == 1e-3])

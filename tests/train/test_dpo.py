@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from trl import DPOTrainer
 
 from expo.grading import checker_for
-from expo.policies.policy import Policy, load_policy
+from expo.policies.policy import DTYPES, Policy, load_policy
 from expo.policies.prompts import prompts_for
 from expo.policies.scoring import Sample, score
 from expo.positives import question_ids
 from expo.records import Run
+from expo.study import STUDIES
 from expo.tasks import chain
 from expo.train import rounds as rounds_module
+from expo.train import watch as watch_module
+from expo.train.dpo import restore
 from expo.train.pairs import in_order, make_pairs, order
 from expo.train.positives import make
 from expo.train.recipe import read_recipe
 from expo.train.run import train
+from tests.conftest import build
 from tests.train.kills import kill_and_go_on, same
 
 VALUES = {
     "algorithm": "dpo",
     "task": "chain",
     "policy": "tiny-0",
-    "levels": [2, 3],
+    "levels": [4, 5],
     "problems": 24,
     "eval_problems": 10,
     "eval_samples": 2,
@@ -40,7 +46,7 @@ VALUES = {
     "eval_steps": 4,
     "per_device_train_batch_size": 4,
     "gradient_accumulation_steps": 2,
-    "max_completion_length": 60,
+    "max_completion_length": 100,
     "learning_rate": 3e-4,
     "gradient_checkpointing": False,
     "seed": 1,
@@ -58,7 +64,7 @@ def policy() -> Policy:
 
 
 def log_probs(policy: Policy, run: Run, pairs: pd.DataFrame, side: str) -> np.ndarray:
-    problems = {p.id: p for p in chain.load("train", 24, levels=[2, 3], seed=1).problems}
+    problems = {p.id: p for p in chain.load("train", 24, levels=[4, 5], seed=1).problems}
     samples = []
     for p in pairs.to_dict("records"):
         ids = tuple(int(i) for i in p[f"{side}_ids"])
@@ -107,6 +113,7 @@ def test_a_pair_is_learnt_by_its_own_tokens(monkeypatch: pytest.MonkeyPatch, tmp
     def seeing(self: DPOTrainer, model: object, inputs: dict[str, torch.Tensor], **kwargs: object) -> object:
         seen.append(inputs)
         assert type(self) is DPOTrainer
+        assert self.ref_model is None
         return usual(self, model, inputs, **kwargs)
 
     monkeypatch.setattr(DPOTrainer, "compute_loss", seeing)
@@ -114,8 +121,14 @@ def test_a_pair_is_learnt_by_its_own_tokens(monkeypatch: pytest.MonkeyPatch, tmp
     run = train(read_recipe(values), tmp_path / "run", progress=False)
     pairs = run.read("pairs")
     assert pairs["step"].eq(0).all()
-    problems = chain.load("train", 24, levels=[2, 3], seed=1).problems
-    expected = in_order(pairs, order(problems, 12, 1))
+    problems = chain.load("train", 24, levels=[4, 5], seed=1).problems
+    # 24 problems, 12 places: the first half of an epoch, as the seed shuffles it.
+    shuffled = list(problems)
+    random.Random("1:0").shuffle(shuffled)
+    held = pairs.set_index("problem", drop=False)
+    names = [p.id for p in shuffled[:12] if p.id in held.index]
+    assert len(names) > 9
+    expected = held.loc[(names + names)[:12]]
     at = {p.id: p for p in problems}
     for step, inputs in enumerate(seen):
         for side, half in zip(("winner", "loser"), inputs["input_ids"].chunk(2), strict=True):
@@ -207,11 +220,76 @@ def test_the_bare_answer_has_no_cot(policy: Policy) -> None:
 
 def test_missing_pairs_are_made_up_by_those_of_the_round() -> None:
     problems = chain.load("train", 4, levels=[1]).problems
-    pairs = pd.DataFrame({"problem": [p.id for p in problems[:3]], "n": range(3)})
-    assert in_order(pairs, order(problems, 8, 0))["problem"].value_counts().to_dict().keys() <= {
-        p.id for p in problems[:3]
-    }
-    assert len(in_order(pairs, order(problems, 8, 0))) == 8
+    a, b, c, d = problems
+    pairs = pd.DataFrame({"problem": [c.id, a.id, d.id]})
+    # b has none.
+    assert in_order(pairs, [b, a, d, c, a, b])["problem"].tolist() == [a.id, d.id, c.id, a.id, a.id, d.id]
+
+
+def test_the_order_goes_through_all_problems_before_it_repeats_one() -> None:
+    problems = chain.load("train", 4, levels=[1]).problems
+    found = order(problems, 10, 0)
+    assert {p.id for p in found[:4]} == {p.id for p in found[4:8]} == {p.id for p in problems}
+    assert found[:4] != found[4:8]
+    assert found == order(problems, 20, 0)[:10]
+    assert found != order(problems, 10, 1)
+
+
+def test_what_was_logged_in_a_round_is_kept_and_skips_are_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"refresh_steps": 3, "max_steps": 6, "logging_steps": 4, "save_steps": 4, "eval_steps": 6}
+    values = {**VALUES, **more, "levels": [1, 5], "right_losers": False}
+    uninterrupted = train(read_recipe(dict(values)), tmp_path / "whole", progress=False)
+    losses = uninterrupted.read("metrics").query("name == 'loss'")
+    assert losses["step"].tolist() == [3, 4, 6]
+    skips = uninterrupted.read("skips")
+    assert "loser" in set(skips["field"])
+    usual = Run.write
+
+    def stopping(self: Run, table: str, frame: pd.DataFrame, part: str | None = None) -> None:
+        if table == "pairs" and part == "000003":
+            raise KeyboardInterrupt
+        usual(self, table, frame, part)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train(read_recipe(dict(values)), tmp_path / "run", progress=False)
+    again = train(read_recipe(dict(values)), tmp_path / "run", progress=False)
+    same(uninterrupted, again)
+
+
+def test_a_later_round_without_pairs_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = watch_module.make_pairs
+
+    def none_later(*args: object, **kwargs: object) -> object:
+        found, missing = usual(*args, **kwargs)  # type: ignore[arg-type]
+        return (found.iloc[:0], missing) if kwargs["step"] else (found, missing)
+
+    monkeypatch.setattr(watch_module, "make_pairs", none_later)
+    run = train(read_recipe(dict(VALUES)), tmp_path / "run", progress=False)
+    assert run.read("evaluation")["step"].max() == 4
+    assert run.path("model", "model.safetensors").exists()
+
+
+def test_the_end_token_is_trained_on_though_it_pads(tmp_path: Path) -> None:
+    """A policy loaded anew, with a padding token in its settings, would not train that token's row."""
+    held = build("llama-tied", dtype=torch.float32)
+    held.tokenizer.pad_token = held.tokenizer.eos_token
+    assert held.model.get_input_embeddings().padding_idx is None
+    held.model.save_pretrained(tmp_path / "one")
+    for p in held.model.parameters():
+        p.data.add_(1.0)
+    trainer_was = held.model
+    restore(held, tmp_path / "one")
+    assert held.model is trainer_was
+    assert held.model.get_input_embeddings().padding_idx is None
+    again = build("llama-tied", dtype=torch.float32).model.state_dict()
+    assert all(again[name].equal(p) for name, p in held.model.state_dict().items())
+    (tmp_path / "two").mkdir()
+    with pytest.raises(RuntimeError, match=r"lacks \['model.embed_tokens.weight'"):
+        restore(held, tmp_path / "two")
 
 
 def test_a_round_without_pairs_stops_clearly(tmp_path: Path) -> None:
@@ -225,7 +303,10 @@ def test_a_round_without_pairs_stops_clearly(tmp_path: Path) -> None:
     [
         ({"positive": "none"}, "positive: dpo learns positives, so it needs a kind of them, not none"),
         ({"loser_tries": 0}, "loser_tries must be at least 1"),
-        ({"precompute_ref_log_probs": False}, "precompute_ref_log_probs: the reference's"),
+        ({"precompute_ref_log_probs": True}, "precompute_ref_log_probs: a round's pairs are scored before it anyway"),
+        ({"max_length": 30}, "max_length, ld_alpha: a record has log-probabilities of whole sequences"),
+        ({"ld_alpha": 0.5}, "max_length, ld_alpha"),
+        ({"eval_strategy": "steps"}, "eval_strategy: a run evaluates before its first step"),
     ],
 )
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
@@ -234,18 +315,22 @@ def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
 
 
 def test_rounds_must_make_up_the_steps(tmp_path: Path) -> None:
+    none = {**VALUES, "max_steps": -1, "num_train_epochs": 0}
+    with pytest.raises(ValueError, match=r"24 problems in 0 epochs make no step"):
+        train(read_recipe(none), tmp_path / "none", progress=False)
     with pytest.raises(ValueError, match=r"refresh_steps \(3\) must divide the number of steps \(8\)"):
         train(read_recipe({**VALUES, "refresh_steps": 3}), tmp_path / "run", progress=False)
 
 
-@pytest.mark.parametrize(("dtype", "moves"), [(torch.float32, 1.0), (torch.bfloat16, 0.0)])
-def test_bfloat16_weights_round_a_step_of_the_papers_rate_away(dtype: torch.dtype, moves: float) -> None:
+@pytest.mark.parametrize(("dtype", "moves"), [(None, 1.0), ("bfloat16", 0.0)])
+def test_bfloat16_weights_would_round_a_step_of_the_papers_rate_away(dtype: str | None, moves: float) -> None:
     """AdamW moves a weight by about the learning rate; half of bfloat16's spacing at 0.02 is 100 times 5e-7."""
+    recipe = read_recipe(yaml.safe_load((STUDIES.parent / "qwen2.5-3b" / "exp-dpo.yaml").read_text(encoding="utf-8")))
     torch.manual_seed(0)
-    weight = torch.nn.Parameter((0.02 * torch.randn(10_000)).clamp(-0.06, 0.06).to(dtype))
+    weight = torch.nn.Parameter((0.02 * torch.randn(10_000)).clamp(-0.06, 0.06).to(DTYPES[dtype or recipe.dtype]))
     weight.data[weight.abs() < 0.002] = 0.01
     before = weight.detach().clone()
-    optimizer = torch.optim.AdamW([weight], lr=5e-7)
+    optimizer = torch.optim.AdamW([weight], lr=recipe.trl["learning_rate"])
     for _ in range(10):
         weight.grad = torch.randn_like(weight)
         optimizer.step()

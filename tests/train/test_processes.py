@@ -18,7 +18,9 @@ from expo.records import Run
 from expo.report.runs import ROOT
 from expo.train.callbacks import MARK
 
-from .test_run import VALUES, same
+from .kills import same
+from .test_dpo import VALUES as DPO
+from .test_run import VALUES
 
 ON_CPU = {**os.environ, "ACCELERATE_USE_CPU": "true", "TRL_EXPERIMENTAL_SILENCE": "1"}
 
@@ -54,10 +56,11 @@ def test_two_processes_make_the_step_of_one(tmp_path: Path) -> None:
         assert (weight - two[name]).abs().max() < 1e-7, name
 
 
-def test_two_processes_write_one_record_and_go_on_after_a_kill(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", ["grpo", "dpo"])
+def test_two_processes_write_one_record_and_go_on_after_a_kill(algorithm: str, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
-    values = {**VALUES, "per_device_train_batch_size": 8, "max_steps": 4, "refresh_steps": 2}
-    recipe.write_text(json.dumps(values), encoding="utf-8")
+    values = {**VALUES, "per_device_train_batch_size": 8} if algorithm == "grpo" else {**DPO, "eval_steps": 3}
+    recipe.write_text(json.dumps({**values, "max_steps": 4, "refresh_steps": 2}), encoding="utf-8")
 
     def start(folder: Path) -> subprocess.Popen[str]:
         command = [*launch(2), "-m", "expo.cli", "train", "--config", str(recipe), "--output", str(folder)]
@@ -92,8 +95,14 @@ def test_two_processes_write_one_record_and_go_on_after_a_kill(tmp_path: Path) -
     record = Run(tmp_path / "whole")
     assert record.environment()["processes"] == 2
     same(record, Run(tmp_path / "killed"))
-    groups, evaluation = record.read("groups"), record.read("evaluation")
-    # 2 processes x 8 samples x 2 micro-batches are 8 groups of 4 a step.
-    assert groups.groupby("step").size().tolist() == [8, 8, 8, 8]
+    evaluation = record.read("evaluation")
     assert len(evaluation) == len(evaluation.drop_duplicates(["step", "problem"])) == 3 * 10
     assert len(record.read("positives").drop_duplicates(["step", "problem"])) == len(record.read("positives"))
+    if algorithm == "grpo":
+        # 2 processes x 8 samples x 2 micro-batches are 8 groups of 4 a step.
+        assert record.read("groups").groupby("step").size().tolist() == [8, 8, 8, 8]
+    else:
+        # 2 processes x 4 pairs x 2 micro-batches x 2 steps are more than the 24 problems.
+        counts = record.read("pairs").groupby("step")["problem"].agg(["size", "nunique"])
+        assert (counts["size"] == counts["nunique"]).all()
+        assert counts["size"].min() > 18

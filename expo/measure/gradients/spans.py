@@ -62,7 +62,7 @@ def check(policy: Policy, spans: Sequence[Span]) -> None:
 
     Raises:
         ValueError: without spans, for an empty prompt or completion, or a span longer than the policy's context.
-        PolicyError: if no weight is trainable, or the weights are packed.
+        PolicyError: if no weight is trainable.
     """
     if not spans:
         raise ValueError("no spans to take gradients of")
