@@ -29,9 +29,23 @@ def show(run: Run) -> str:
             lines.append(
                 f"  {_level(level):<11} {held:>5} groups     {none:.0%} without a right sample, {full:.0%} all right"
             )
+    if run.has("pairs"):
+        lines += ["", *_pairs(run.read("pairs"))]
     if run.path("completions.md").exists():
         lines += ["", f"some completions to read: {run.path('completions.md')}"]
     return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
+
+
+def _pairs(pairs: pd.DataFrame) -> list[str]:
+    """How many pairs each round had, and how many of their losers were right."""
+    lines = []
+    for step, held in pairs.groupby("step"):
+        right = int((held["loser_status"] == "correct").sum())
+        tried = (
+            f"{int(held['right'].sum())} of {int(held['tries'].sum())} samples from which losers were taken were right"
+        )
+        lines.append(f"pairs sampled at step {step}: {len(held)}; {tried}, {right} of them are losers")
+    return lines
 
 
 def _level(level: int | None) -> str:

@@ -28,6 +28,7 @@ from expo.train.pairs import in_order, make_pairs, order
 from expo.train.positives import make
 from expo.train.recipe import read_recipe
 from expo.train.run import train
+from expo.train.show import show
 from tests.conftest import build
 from tests.train.kills import kill_and_go_on, same
 
@@ -99,6 +100,15 @@ def test_trl_logs_what_the_pairs_say(whole: Run) -> None:
     after = margins[margins["step"] == 8]
     assert np.abs(after["winner"].to_numpy(float) - after["ref_winner"].to_numpy(float)).max() > 0.1
     assert metrics["learning_rate"].is_monotonic_decreasing
+
+
+def test_pairs_and_right_losers_are_counted(whole: Run) -> None:
+    pairs = whole.read("pairs")
+    for step in (0, 4):
+        held = pairs[pairs["step"] == step]
+        right = int((held["loser_status"] == "correct").sum())
+        said = f"pairs sampled at step {step}: {len(held)}; {right} of {len(held)} samples"
+        assert f"{said} from which losers were taken were right, {right} of them are losers" in show(whole)
 
 
 def test_one_optimizer_and_schedule_go_through_all_rounds(whole: Run) -> None:
