@@ -64,7 +64,7 @@ def _curves(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
         )
     axes.set_xlabel("step")
     axes.set_ylabel(_quantity(numbers).lower())
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, min(axes.get_ylim()[1], 1.0))
     axes.legend(ncols=3, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
