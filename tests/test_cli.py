@@ -133,6 +133,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", "--config", "."], 2, ". cannot be read: [Errno 21] Is a directory"),
     (["measure", "--task", "jsonl"], 1, "task jsonl needs --data FILE.jsonl"),
     (["measure", "--task", "stories", "--data", "d.jsonl"], 1, "--data belongs to the task jsonl, not to stories"),
+    (["measure", "--task", "chain", "--policy", "tiny-0", "--data", "d"], 1, "belongs to the task jsonl, not to chain"),
     (["measure", *MEASURE, "--data", "nowhere.jsonl"], 1, "nowhere.jsonl: no such file"),
     (["measure", *MEASURE, "--policy", "./nowhere"], 1, "policy './nowhere': no such folder, and no hub id"),
     (["measure", *MEASURE, "--dtype", "float8"], 1, "dtype 'float8': the dtypes are auto, float32"),

@@ -31,6 +31,8 @@ def load_task(
     Raises:
         DataError: for an unknown task, a missing file or split, or no usable problem.
     """
+    if data is not None and name != "jsonl":
+        raise DataError(f"--data belongs to the task jsonl, not to {name}")
     if name == "chain":
         chosen = sorted(set(levels)) if levels else sorted(chain.LEVELS)
         return chain.load(split, problems or CHAIN_PROBLEMS, seed=seed, levels=chosen)
@@ -40,8 +42,6 @@ def load_task(
         if data is None:
             raise DataError("task jsonl needs --data FILE.jsonl, one object a line with question and answer")
         return jsonl.load(data, can_parse=can_parse).choose(problems, seed, levels)
-    if data is not None:
-        raise DataError(f"--data belongs to the task jsonl, not to {name}")
     if name == "stories":
         return _readable(stories.load().choose(problems, seed, levels), can_parse)
     if name in ("gsm8k", "math"):

@@ -110,6 +110,8 @@ class TrainRecipe:
             raise ValueError(
                 "refresh_steps: sft learns the positives that were made before its first step; leave it at 0"
             )
+        if self.algorithm != "dpo" and (not self.right_losers or self.loser_tries != 1):
+            raise ValueError(f"right_losers, loser_tries: losers are of dpo, not of {self.algorithm}; leave them out")
         if self.positive not in POSITIVES:
             raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
         lowest = {"problems": 1, "positive_tries": 1, "loser_tries": 1, "refresh_steps": 0, "eval_problems": 1}
@@ -226,6 +228,10 @@ def configuration(
         defaults["dataloader_pin_memory"] = False
         more = {**more, "use_cpu": True, "bf16": False}
     args = configuration_of(algorithm)(output_dir=output_dir, **{**defaults, **given, **more})
+    if not args.temperature > 0:
+        raise ValueError(f"temperature must be above 0, for what is learnt is sampled; got {args.temperature}")
+    if not args.learning_rate >= 0:
+        raise ValueError(f"learning_rate must be at least 0, got {args.learning_rate}")
     for name in ("save_steps", "logging_steps", "eval_steps"):
         value = getattr(args, name)
         if value is not None and value != int(value):
