@@ -31,7 +31,7 @@ first steps
   expo measure --task stories --policy smollm2-135m --problems 5
   expo measure --task jsonl --data mine.jsonl --policy smollm2-135m
   expo measure --config recipe.yaml --temperature 0.5      flags override the recipe
-  expo train --task chain --policy tiny-0 --levels 5 --max_steps 20 --learning_rate 3e-4
+  expo train --task chain --policy tiny-0 --levels 5 --max_steps 20 --learning_rate 3e-4 --max_completion_length 100
 
 `expo JOB --help` lists a job's flags. A job that is stopped goes on when the same command is given again.
 """

@@ -22,7 +22,7 @@ import yaml
 
 SCHEMA = 1
 # Kinds of positives, as `positives` tells them.
-SOURCES = ("own", "explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "answer")
+SOURCES = ("own", "explanation", "expert", "own_correct", "wrong_explanation", "nonsense")
 _VERSION_KEY = b"expo.schema"
 DRAFT = ".tmp"  # ends the name of a file that is being written
 

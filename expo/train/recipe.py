@@ -228,6 +228,8 @@ def configuration(
         defaults["dataloader_pin_memory"] = False
         more = {**more, "use_cpu": True, "bf16": False}
     args = configuration_of(algorithm)(output_dir=output_dir, **{**defaults, **given, **more})
+    if args.max_steps < 1 and args.max_steps != -1:
+        raise ValueError(f"max_steps must be at least 1, or -1 for all of num_train_epochs, got {args.max_steps}")
     if not args.temperature > 0:
         raise ValueError(f"temperature must be above 0, for what is learnt is sampled; got {args.temperature}")
     if not args.learning_rate >= 0:

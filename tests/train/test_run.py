@@ -166,6 +166,7 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"positve": "expert"}, "no field 'positve'; did you mean positive?"),
         ({"output_dir": "x"}, "output_dir: the run folder is given by --output"),
         ({"learning_rate": "fast"}, "learning_rate must be a number, got 'fast'"),
+        ({"max_steps": 0}, "max_steps must be at least 1, or -1"),
         ({"temperature": 0}, "temperature must be above 0"),
         ({"learning_rate": -1}, "learning_rate must be at least 0, got -1"),
         ({"loser_tries": 2}, "right_losers, loser_tries: losers are of dpo, not of grpo"),
