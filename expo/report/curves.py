@@ -11,7 +11,7 @@ import pandas as pd
 
 from expo.report import paper
 from expo.report.artefacts import Artefact, png, publish
-from expo.report.style import GREY, METHOD_COLOURS, Figure, look, sheet
+from expo.report.style import GREY, METHOD_COLOURS, Figure, line_style, look, sheet
 from expo.report.training import LEVELS, Evaluated, by_method, label, over_bases, per_base, spread
 from expo.report.words import METHODS, TOY, listed, number, share
 
@@ -57,7 +57,7 @@ def _curves(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
     figure, ((axes,),) = sheet(1, 1, 3.2, heading, notes, toy)
     for method, line in numbers.groupby("method", sort=False):
         colour = METHOD_COLOURS[str(method)]
-        style = "--" if str(method).endswith("_online") else "-"
+        style = line_style(str(method))
         axes.plot(line["step"], line["mean"], style, color=colour, label=NAMES[str(method)], marker=".", markersize=4)
         axes.fill_between(
             line["step"], line["mean"] - line["std"], line["mean"] + line["std"], color=colour, alpha=0.15, linewidth=0
@@ -89,7 +89,7 @@ def _notes(runs: Sequence[Evaluated], numbers: pd.DataFrame) -> str:
 def _how(runs: Sequence[Evaluated]) -> str:
     recipe = runs[0].recipe
     if runs[0].is_dpo:
-        return f"{runs[0].batch} pairs a step, beta {recipe.get('beta', 0.1):g}"
+        return f"{runs[0].batch} pairs a step, beta {runs[0].beta:g}"
     return (
         f"{runs[0].batch} samples a step, G = {recipe.get('num_generations', 8)}, weight of the added term "
         f"{listed(_betas(runs))}"

@@ -15,7 +15,7 @@ import pandas as pd
 
 from expo.report import paper
 from expo.report.artefacts import Artefact, png, publish
-from expo.report.style import GREY, METHOD_COLOURS, Axes, Figure, look, sheet
+from expo.report.style import GREY, METHOD_COLOURS, Axes, Figure, line_style, look, sheet
 from expo.report.training import LEVELS, Evaluated, by_method, label, over_bases, per_base, spread
 from expo.report.words import METHODS, TOY, listed, number, plural, share
 from theory.objectives import dpo_loss
@@ -75,7 +75,7 @@ def _setting(runs: Sequence[Evaluated]) -> str:
     rates = [f"{_called(m)} {some[0].rate:g}" for m, some in by_method(runs).items()]
     return (
         f"Trained on {first.levels} for {first.last_step} steps of {first.batch} pairs, DPO's beta "
-        f"{first.recipe.get('beta', 0.1):g}, seed {first.recipe.get('seed', 42)}; learning rates: {listed(rates)}. "
+        f"{first.beta:g}, seed {first.recipe.get('seed', 42)}; learning rates: {listed(rates)}. "
         f"Evaluated on the split `{first.recipe['eval_split']}` at T = {first.recipe['eval_temperature']:g}."
     )
 
@@ -196,7 +196,7 @@ def _notes(about: str, runs: Sequence[Evaluated]) -> str:
         f"k = {first.evaluation['n'].min()} samples each at T = {first.recipe['eval_temperature']:g}."
     )
     trained = (
-        f"Trained on {first.levels}, {first.batch} pairs a step, beta {first.recipe.get('beta', 0.1):g}, "
+        f"Trained on {first.levels}, {first.batch} pairs a step, beta {first.beta:g}, "
         f"seed {first.recipe.get('seed', 42)}; rates as in Table 2."
     )
     return "\n".join([about, f"{sets} {trained}", *([TOY] if first.is_toy else [])])
@@ -252,7 +252,7 @@ def draw_diagnostics(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
         rows += _gains(method, some)
         rows += _over_steps(method, some)
     numbers = pd.DataFrame(rows, columns=DIAGNOSTIC_COLUMNS)
-    beta = float(runs[0].recipe.get("beta", 0.1))
+    beta = runs[0].beta
     about = (
         "Offline solid, online dashed. Top left: a dot a step, mean of its batch; the line is the loss of one pair,\n"
         "below which no mean can lie. The other panels: watched pairs of the first round, means over bases."
@@ -268,7 +268,7 @@ def _gains(method: str, runs: Sequence[Evaluated]) -> list[list[Any]]:
     """Relative gain in nats and loss of each step's batch."""
     rows = []
     for run in runs:
-        gain, loss = _metric(run, "rewards/margins") / float(run.recipe.get("beta", 0.1)), _metric(run, "loss")
+        gain, loss = _metric(run, "rewards/margins") / run.beta, _metric(run, "loss")
         rows += [["gain", method, int(s), gain[s], loss[s], np.nan, np.nan, 1, run.batch] for s in loss.index]
     return rows
 
@@ -321,19 +321,15 @@ def _four(numbers: pd.DataFrame, beta: float, heading: str, notes: str, toy: boo
     nll.set_ylim(bottom=0)
     methods = list(dict.fromkeys(dots["method"]))
     for m in methods:
-        gain.plot([], [], color=METHOD_COLOURS[m], linestyle=_style(m), label=_called(m))
+        gain.plot([], [], color=METHOD_COLOURS[m], linestyle=line_style(m), label=_called(m))
     gain.legend(fontsize=7, loc="upper right")
     return figure
-
-
-def _style(method: str) -> str:
-    return "--" if method.endswith("_online") else "-"
 
 
 def _lines(axes: Axes, numbers: pd.DataFrame, panel: str, what: str, *, faint: bool = False) -> None:
     for method, line in numbers[numbers["panel"] == panel].groupby("method", sort=False):
         colour, alpha = METHOD_COLOURS[str(method)], 0.35 if faint else 1.0
-        axes.plot(line["x"], line["y"], color=colour, linestyle=_style(str(method)), alpha=alpha)
+        axes.plot(line["x"], line["y"], color=colour, linestyle=line_style(str(method)), alpha=alpha)
     axes.set_xlabel("step")
     axes.set_ylabel(what)
 

@@ -57,6 +57,11 @@ _RC: dict[str, Any] = {
 }
 
 
+def line_style(method: str) -> str:
+    """Dashed where pairs are sampled anew while the policy is trained."""
+    return "--" if method.endswith("_online") else "-"
+
+
 def look() -> AbstractContextManager[None]:
     """The look, while a figure is drawn and saved; a user's own matplotlibrc has no say."""
     defaults: dict[Any, Any] = {k: v for k, v in mpl.rcParamsDefault.items() if k != "backend"}

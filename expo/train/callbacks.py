@@ -14,7 +14,15 @@ import pandas as pd
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from expo.records import TABLES, Run, write_atomic
 from expo.train.rewards import AnswerReward
@@ -101,6 +109,13 @@ class Recorder(TrainerCallback):
                 self.run.write(name, pd.DataFrame(rows, columns=list(TABLES[name])), f"{state.global_step:06d}")
             write_atomic(Path(args.output_dir, f"checkpoint-{state.global_step}", MARK), "")
         self.rows = {name: [] for name in BUFFERED}
+
+
+def attach(trainer: Trainer, recorder: Recorder) -> None:
+    """Have the recorder follow a training, in place of what transformers prints."""
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
+    trainer.add_callback(recorder)
 
 
 def step_of(checkpoint: Path | None) -> int:

@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from accelerate import PartialState
-from transformers import PrinterCallback, ProgressCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from expo.policies.policy import Policy
 from expo.positives import question_ids
 from expo.tasks.problem import Problem
-from expo.train.callbacks import Recorder, last_checkpoint, step_of
+from expo.train.callbacks import Recorder, attach, last_checkpoint, step_of
 from expo.train.dpo import EndOfRound, PairsDPOConfig, dataset, dpo_trainer, restore
 from expo.train.pairs import in_order, order
 from expo.train.recipe import batch_of
@@ -72,9 +71,7 @@ def _round(
             f"left out. Look at why: {watch.run.path('parts', 'skips')}"
         )
     trainer.train_dataset = dataset(prompts, in_order(pairs, wanted))
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
-    trainer.add_callback(Recorder(watch.run, None, watch))
+    attach(trainer, Recorder(watch.run, None, watch))
     trainer.add_callback(EndOfRound(end))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     PartialState().wait_for_everyone()

@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import PrinterCallback, ProgressCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
 from trl import SFTTrainer
 
@@ -27,7 +26,7 @@ from expo.positives import question_ids
 from expo.records import Run, write_atomic
 from expo.tasks import Task, load_task
 from expo.tasks.problem import Problem, Skip
-from expo.train.callbacks import BY_STEP, MARK, Recorder, last_checkpoint, step_of
+from expo.train.callbacks import BY_STEP, MARK, Recorder, attach, last_checkpoint, step_of
 from expo.train.dpo import PairsDPOConfig
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
 from expo.train.positives import as_prompt
@@ -228,10 +227,8 @@ def _trainer(watch: Watch, positives: pd.DataFrame) -> ExPGRPOTrainer | SFTTrain
     else:
         reward = AnswerReward(policy, watch.checker, {p.id: p for p in task.problems}, args.num_generations)
         trainer = _grpo_trainer(watch, args, reward, positives)
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
     watch.trainer = trainer
-    trainer.add_callback(Recorder(watch.run, reward, watch))
+    attach(trainer, Recorder(watch.run, reward, watch))
     return trainer
 
 

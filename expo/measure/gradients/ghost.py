@@ -14,7 +14,7 @@ to it, both uses of a row are added up before any product is taken, which is wha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
+from expo.measure.gradients.batches import Batch, make_batches
 from expo.measure.gradients.spans import Gradients, Span, check, evaluating
 from expo.policies.policy import Policy, PolicyError
 
@@ -30,21 +31,6 @@ BATCH_TOKENS = 4096
 # Tokens whose logits are whole at once, and bytes of the part of N gradients that is.
 HEAD_TOKENS = 512
 PART_BYTES = 1 << 28
-
-
-@dataclass
-class _Batch:
-    """Spans run together, padded on the right, and what the passes leave of them."""
-
-    members: list[int]
-    ids: Tensor  # (n, T)
-    lengths: list[int]
-    at: Tensor  # (n, C): where a completion's token is predicted from
-    targets: Tensor  # (n, C), -1 at padding
-    calls: list[tuple[Tensor, dict[str, Any]]] = field(default_factory=list)  # of each segment: input, other arguments
-    hidden: Tensor = field(default_factory=lambda: torch.empty(0))  # what the output matrix reads, (n, C, d)
-    norm: Tensor = field(default_factory=lambda: torch.empty(0))  # of the softmax, log, (n, C); infinite at padding
-    upstream: Tensor = field(default_factory=lambda: torch.empty(0))  # gradient at the current segment's output
 
 
 class _Gram:
@@ -90,7 +76,7 @@ def ghost(
     with evaluating(policy) as weights, torch.no_grad():
         names: dict[Tensor, str] = {p: name for name, p in weights.items()}
         net = _Net.of(policy)
-        batches = _batches(policy, spans, batch_tokens)
+        batches = make_batches(policy, spans, batch_tokens)
         order = [i for b in batches for i in b.members]
         gram = _Gram([spans[i].key for i in order], policy.device)
         # Gradients of weights for a whole batch are not asked for: autograd would make them.
@@ -154,29 +140,7 @@ class _Net:
         return cls(policy.name, base, embedding, [*blocks, norm], head, model)
 
 
-def _batches(policy: Policy, spans: Sequence[Span], batch_tokens: int) -> list[_Batch]:
-    groups: list[list[int]] = []
-    length = [len(s.prompt) + len(s.completion) for s in spans]
-    for i in sorted(range(len(spans)), key=lambda i: length[i], reverse=True):
-        if not groups or (len(groups[-1]) + 1) * length[groups[-1][0]] > batch_tokens:
-            groups.append([])
-        groups[-1].append(i)
-    return [_batch(policy, [spans[i] for i in g], g) for g in groups]
-
-
-def _batch(policy: Policy, spans: list[Span], members: list[int]) -> _Batch:
-    lengths = [len(s.prompt) + len(s.completion) for s in spans]
-    ids = torch.zeros(len(spans), max(lengths), dtype=torch.long)
-    targets = torch.full((len(spans), max(len(s.completion) for s in spans)), -1)
-    at = torch.zeros_like(targets)
-    for i, s in enumerate(spans):
-        ids[i, : lengths[i]] = torch.tensor(s.prompt + s.completion)
-        targets[i, : len(s.completion)] = torch.tensor(s.completion)
-        at[i, : len(s.completion)] = torch.arange(len(s.prompt) - 1, lengths[i] - 1)
-    return _Batch(members, ids.to(policy.device), lengths, at.to(policy.device), targets.to(policy.device))
-
-
-def _forward(net: _Net, b: _Batch) -> Tensor:
+def _forward(net: _Net, b: Batch) -> Tensor:
     """Run forward keeping what enters each segment, then back through the output matrix; log-probabilities, (n,)."""
     hooks = [
         s.register_forward_pre_hook(lambda _, args, kwargs: b.calls.append((args[0], kwargs)), with_kwargs=True)
@@ -196,7 +160,7 @@ def _forward(net: _Net, b: _Batch) -> Tensor:
     return log_prob.sum(-1)
 
 
-def _refuse_other_builds(net: _Net, b: _Batch, out: Tensor) -> None:
+def _refuse_other_builds(net: _Net, b: Batch, out: Tensor) -> None:
     few = b.ids[:1, : min(8, min(b.lengths))]
     theirs = net.model(input_ids=few, use_cache=False).logits.double()
     ours = net.head(out[:1, : few.shape[1]]).double()
@@ -243,7 +207,7 @@ def _through_head(weight: Tensor, hidden: Tensor, targets: Tensor) -> tuple[Tens
 Use = tuple[Tensor, Tensor]  # a layer's input and the gradient at its output, (n, T, ...)
 
 
-def _segment(net: _Net, i: int, batches: list[_Batch], names: dict[Tensor, str], gram: _Gram) -> None:
+def _segment(net: _Net, i: int, batches: list[Batch], names: dict[Tensor, str], gram: _Gram) -> None:
     """Run a block again with its backward pass, batch after batch, then add the shares of its layers."""
     segment = net.segments[i]
     layers = [m for m in segment.modules() if any(p in names for p in m.parameters(recurse=False))]
@@ -355,7 +319,7 @@ def _vectors(layer: nn.Module, uses: list[Use], own: dict[Tensor, str], gram: _G
             gram.add(own[p], held @ held.T)
 
 
-def _ends(net: _Net, batches: list[_Batch], names: dict[Tensor, str], gram: _Gram) -> None:
+def _ends(net: _Net, batches: list[Batch], names: dict[Tensor, str], gram: _Gram) -> None:
     """Shares of the output matrix and the embedding, as one where they are tied."""
     head, embedding = net.head.weight, net.embedding.weight
     vocabulary = torch.arange(len(embedding), device=embedding.device)
@@ -366,7 +330,7 @@ def _ends(net: _Net, batches: list[_Batch], names: dict[Tensor, str], gram: _Gra
         gram.add(names[embedding], _rows(net, batches, used, of_head=False, of_embedding=True))
 
 
-def _rows(net: _Net, batches: list[_Batch], tokens: Tensor, *, of_head: bool, of_embedding: bool) -> Tensor:
+def _rows(net: _Net, batches: list[Batch], tokens: Tensor, *, of_head: bool, of_embedding: bool) -> Tensor:
     """Products of the N gradients of the rows that belong to `tokens` (sorted), some of them at a time."""
     n = sum(len(b.members) for b in batches)
     weight = net.embedding.weight
@@ -386,7 +350,7 @@ def _rows(net: _Net, batches: list[_Batch], tokens: Tensor, *, of_head: bool, of
     return share
 
 
-def _head_gradient(weight: Tensor, b: _Batch, low: int) -> Tensor:
+def _head_gradient(weight: Tensor, b: Batch, low: int) -> Tensor:
     """Gradient at the logits of some rows of the output matrix, from `low` on: one-hot minus softmax, (n, C, rows)."""
     grad = (b.hidden @ weight.T).to(b.norm.dtype).sub_(b.norm[..., None]).exp_().neg_()
     where = ((b.targets >= low) & (b.targets < low + len(weight))).nonzero(as_tuple=True)
@@ -394,7 +358,7 @@ def _head_gradient(weight: Tensor, b: _Batch, low: int) -> Tensor:
     return grad.to(b.hidden.dtype)
 
 
-def _scatter(b: _Batch, tokens: Tensor, padding: int | None, out: Tensor) -> None:
+def _scatter(b: Batch, tokens: Tensor, padding: int | None, out: Tensor) -> None:
     """Add the gradients at the embedding's outputs to the rows of their tokens; `out` is (n, rows, d)."""
     place = torch.searchsorted(tokens, b.ids).clamp_(max=len(tokens) - 1)
     here = tokens[place] == b.ids

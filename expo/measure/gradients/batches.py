@@ -1,0 +1,51 @@
+"""Spans run together by the ghost route, and what its passes leave of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from expo.measure.gradients.spans import Span
+from expo.policies.policy import Policy
+
+
+@dataclass
+class Batch:
+    """Spans run together, padded on the right, and what the passes leave of them."""
+
+    members: list[int]
+    ids: Tensor  # (n, T)
+    lengths: list[int]
+    at: Tensor  # (n, C): where a completion's token is predicted from
+    targets: Tensor  # (n, C), -1 at padding
+    calls: list[tuple[Tensor, dict[str, Any]]] = field(default_factory=list)  # of each segment: input, other arguments
+    hidden: Tensor = field(default_factory=lambda: torch.empty(0))  # what the output matrix reads, (n, C, d)
+    norm: Tensor = field(default_factory=lambda: torch.empty(0))  # of the softmax, log, (n, C); infinite at padding
+    upstream: Tensor = field(default_factory=lambda: torch.empty(0))  # gradient at the current segment's output
+
+
+def make_batches(policy: Policy, spans: Sequence[Span], batch_tokens: int) -> list[Batch]:
+    """Spans of like length together, at most `batch_tokens` tokens with their padding, longest first."""
+    groups: list[list[int]] = []
+    length = [len(s.prompt) + len(s.completion) for s in spans]
+    for i in sorted(range(len(spans)), key=lambda i: length[i], reverse=True):
+        if not groups or (len(groups[-1]) + 1) * length[groups[-1][0]] > batch_tokens:
+            groups.append([])
+        groups[-1].append(i)
+    return [_batch(policy, [spans[i] for i in g], g) for g in groups]
+
+
+def _batch(policy: Policy, spans: list[Span], members: list[int]) -> Batch:
+    lengths = [len(s.prompt) + len(s.completion) for s in spans]
+    ids = torch.zeros(len(spans), max(lengths), dtype=torch.long)
+    targets = torch.full((len(spans), max(len(s.completion) for s in spans)), -1)
+    at = torch.zeros_like(targets)
+    for i, s in enumerate(spans):
+        ids[i, : lengths[i]] = torch.tensor(s.prompt + s.completion)
+        targets[i, : len(s.completion)] = torch.tensor(s.completion)
+        at[i, : len(s.completion)] = torch.arange(len(s.prompt) - 1, lengths[i] - 1)
+    return Batch(members, ids.to(policy.device), lengths, at.to(policy.device), targets.to(policy.device))
