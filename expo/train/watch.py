@@ -95,11 +95,7 @@ class Watch:
                     self.task.problems,
                     self.recipe.positive,
                     tries=self.recipe.positive_tries,
-                    temperature=self.args.temperature,
-                    max_new_tokens=self.args.max_completion_length,
-                    seed=self.args.seed,
-                    step=step,
-                    rows=self.recipe.rows,
+                    **self._sampling(step),
                     on_finished=lambda _: bar.update(),
                 )
             if step == 0 and PartialState().is_main_process:
@@ -124,11 +120,7 @@ class Watch:
                     winners,
                     right_losers=self.recipe.right_losers,
                     tries=self.recipe.loser_tries,
-                    temperature=self.args.temperature,
-                    max_new_tokens=self.args.max_completion_length,
-                    seed=self.args.seed,
-                    step=step,
-                    rows=self.recipe.rows,
+                    **self._sampling(step),
                     on_finished=lambda _: bar.update(),
                 )
             frame = score_reference(self.trainer, reference().model if step else None, prompts, frame)
@@ -141,7 +133,21 @@ class Watch:
 
     def positives_in_force(self, step: int) -> pd.DataFrame:
         """Those that the step after `step` of a run that goes on begins with: of the last refresh before it."""
-        return self.run.read("positives", max(p for p in self.run.parts("positives") if int(p) < max(step, 1)))
+        return self.run.read("positives", self._up_to(step, "positives")[-1])
+
+    def _up_to(self, step: int, table: str) -> list[str]:
+        """The parts of a table from which the policy of this step has learnt, or which it begins with, oldest first."""
+        return sorted(p for p in self.run.parts(table) if int(p) < max(step, 1))
+
+    def _sampling(self, step: int) -> dict[str, Any]:
+        """How positives and losers are sampled."""
+        return {
+            "temperature": self.args.temperature,
+            "max_new_tokens": self.args.max_completion_length,
+            "seed": self.args.seed,
+            "step": step,
+            "rows": self.recipe.rows,
+        }
 
     @contextmanager
     def _at_rest(self) -> Iterator[None]:
@@ -215,9 +221,9 @@ class Watch:
 
     def _margins(self, step: int) -> pd.DataFrame:
         """Some pairs of the first round and of the one in force, scored under the policy as it is now."""
-        in_force = max(p for p in self.run.parts("pairs") if int(p) < max(step, 1))
+        parts = self._up_to(step, "pairs")
         chosen: list[dict[Any, Any]] = []
-        for part in sorted({min(self.run.parts("pairs")), in_force}):
+        for part in sorted({parts[0], parts[-1]}):
             # In the order of training, so that offline and online watch the same problems.
             held = self.run.read("pairs", part).to_dict("records")
             count = min(len(held), self.recipe.probe_problems)
@@ -247,8 +253,7 @@ class Watch:
     def _learnt(self, problems: Sequence[Problem], step: int) -> list[Positive]:
         """The positives of the problems as they are at this step; under DPO the last that a round had of each."""
         if isinstance(self.args, PairsDPOConfig):
-            parts = sorted(p for p in self.run.parts("positives") if int(p) < max(step, 1))
-            every = pd.concat([self.run.read("positives", p) for p in parts])
+            every = pd.concat([self.run.read("positives", p) for p in self._up_to(step, "positives")])
             held = every.drop_duplicates("problem", keep="last").set_index("problem")
         else:
             held = self.positives_in_force(step).set_index("problem")
