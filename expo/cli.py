@@ -118,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         return JOBS[args[0]](args[1:])
     except KeyboardInterrupt:
@@ -164,11 +165,14 @@ def sample_job(argv: list[str]) -> int:
         raise ValueError("sources: sample takes self-explanations alone; for other kinds there is expo measure")
     recipe = replace(recipe, sources=["explanation"])
     folder = Path(where.output) if where.output else default_folder("measure", recipe)
-    from expo.dataset import push, write_dataset
+    from expo.dataset import check_folder, push, write_dataset
     from expo.measure.run import measure
+    from expo.records import Run
 
-    run = measure(recipe, folder)
-    out = write_dataset(run, Path(dataset.dataset or Path("self-explanations", folder.name)))
+    out = Path(dataset.dataset or Path("self-explanations", folder.name))
+    if not Run(folder).has("samples"):
+        check_folder(out)
+    out = write_dataset(measure(recipe, folder), out)
     print(f"{out}: load it with datasets.load_dataset({str(out)!r})")
     if dataset.push_to_hub:
         push(out, dataset.push_to_hub)
@@ -188,12 +192,18 @@ def train_job(argv: list[str]) -> int:
     say(describe(recipe))
     if where.dry_run:
         return 0
-    from expo.train.run import train
+    from expo.records import Run
+    from expo.train.run import standing, train
     from expo.train.show import show
 
     folder = Path(where.output) if where.output else default_folder("train", recipe)
-    say(f"record: {folder}/")
-    say(show(train(recipe, folder)))
+    say(f"record: {folder}/{standing(Run(folder))}")
+    try:
+        run = train(recipe, folder)
+    except KeyboardInterrupt:
+        say(f"\n{folder}/{standing(Run(folder)) or ': no checkpoint yet, so training begins with its first step'}")
+        raise
+    say(show(run))
     return 0
 
 
@@ -266,7 +276,7 @@ def _parse_train(argv: list[str]) -> tuple[Any, TrainArguments]:
 
     from transformers import HfArgumentParser
 
-    from expo.train.recipe import TrainRecipe, configuration_of, read_recipe, unknown_field
+    from expo.train.recipe import TrainRecipe, configuration_of, no_field, read_recipe
 
     # What decides which flags there are.
     first = argparse.ArgumentParser(prog="expo train", add_help=False, allow_abbrev=False)
@@ -293,7 +303,8 @@ def _parse_train(argv: list[str]) -> tuple[Any, TrainArguments]:
         action.default = argparse.SUPPRESS
     flags, rest = parser.parse_known_args(argv)
     if rest:
-        parser.error(unknown_field(rest[0].removeprefix("--"), [action.dest for action in parser._actions]))
+        name = rest[0].partition("=")[0].removeprefix("--").replace("-", "_")
+        parser.error(no_field(name, [action.dest for action in parser._actions]))
     given = vars(flags)
     where = TrainArguments(**{name: given.pop(name) for name in _WHERE if name in given})
     try:
@@ -320,7 +331,7 @@ def _parse(job: str, types: list[type], argv: list[str], description: str) -> li
     import yaml
     from trl import TrlParser
 
-    from expo.measure.recipe import check_types
+    from expo.measure.recipe import check_types, unknown_field
 
     usage = f"expo {job}" + (" [--flag value ...] [--config recipe.yaml]" if types else "")
     parser = TrlParser(types, prog=f"expo {job}", usage=usage, description=description, allow_abbrev=False)
@@ -338,11 +349,12 @@ def _parse(job: str, types: list[type], argv: list[str], description: str) -> li
         parser.error(f"{file} cannot be read: {error}")
     except ValueError as error:
         parser.error(str(error))
-    if of_file:
-        unknown = ", ".join(name.removeprefix("--") for name in of_file[::2])
-        parser.error(f"{file}: no field {unknown}; expo {job} --help lists the fields as flags")
-    if of_flags:
-        parser.error(f"no flag {of_flags[0]}; expo {job} --help lists the flags")
+    known = [action.dest for action in parser._actions]
+    for unknown in of_file[:1]:
+        parser.error(f"{file}: {unknown_field(unknown.removeprefix('--'), known, job)}")
+    for unknown in of_flags[:1]:
+        name = unknown.partition("=")[0].removeprefix("--").replace("-", "_")
+        parser.error(unknown_field(name, known, job) if unknown.startswith("-") else f"{unknown!r} belongs to no flag")
     return held
 
 

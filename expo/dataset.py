@@ -33,6 +33,16 @@ COLUMNS = {
 _LICENCES = {"gsm8k": "mit", "math": "mit", "stories": "apache-2.0", "chain": "apache-2.0"}
 
 
+def check_folder(folder: Path) -> None:
+    """That a dataset which is yet to be made can be written there.
+
+    Raises:
+        RecordError: if the folder holds any file already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(p.is_file() for p in folder.rglob("*"))):
+        raise RecordError(f"{folder} holds something else; choose another --dataset")
+
+
 def write_dataset(run: Run, folder: Path) -> Path:
     """Write the run's self-explanations to `folder` (README.md and data/train-00000-of-00001.parquet).
 

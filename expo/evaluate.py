@@ -71,13 +71,13 @@ def evaluate(
     return pd.DataFrame(table, columns=list(TABLES["evaluation"]))
 
 
-def within_context(policy: Policy, task: Task, max_new_tokens: int) -> Task:
+def within_context(policy: Policy, task: Task, max_new_tokens: int, name: str = "max_new_tokens") -> Task:
     """The task without the problems that have no room in the policy's context; these are skips.
 
     Room is for the question, a completion of `max_new_tokens`, and the answer that it is closed with to be scored.
 
     Raises:
-        DataError: if none is left.
+        DataError: if none is left; it says what limit, called `name`, would leave room for all.
     """
     kept, skips = [], []
     for p in task.problems:
@@ -88,7 +88,12 @@ def within_context(policy: Policy, task: Task, max_new_tokens: int) -> Task:
             reason = f"up to {tokens} tokens with its completion exceed the context of {policy.context}; left out"
             skips.append(Skip(p.where or p.id, "question", reason))
     if not kept:
-        raise DataError(f"{task.source or task.name}: no problem fits the policy: {skips[0]}; lower the token limit")
+        room = policy.context - max(longest(policy, p, 0) for p in task.problems)
+        mend = f"--{name} {room} fits all" if room > 0 else f"some fit with a lower --{name}, but not all"
+        raise DataError(
+            f"{task.source or task.name}: none of {len(skips)} problems fits the policy's context of {policy.context} "
+            f"tokens with {name} {max_new_tokens}; {mend}"
+        )
     return replace(task, problems=tuple(kept), skipped=(*task.skipped, *skips))
 
 

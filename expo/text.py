@@ -1,4 +1,4 @@
-"""Text of a model or a source, made safe to show: it may hold anything, markup included."""
+"""Text to be shown. That of a model or a source is made safe first: it may hold anything, markup included."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def fenced(text: str) -> str:
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"
+
+
+def plural(n: int, one: str, many: str | None = None) -> str:
+    """`1 run`, `2 runs`; `many` where it is not `one` with an s."""
+    return f"{n} {one if n == 1 else many or one + 's'}"

@@ -35,6 +35,8 @@ def work(tmp_path: Path, policy_folder: Path, monkeypatch: pytest.MonkeyPatch) -
     ]
     (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     (tmp_path / "small").symlink_to(policy_folder)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model").symlink_to(policy_folder)
     monkeypatch.chdir(tmp_path)
     # Which `main` would set for the rest of the tests.
     monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
@@ -110,9 +112,9 @@ def files(folder: Path) -> set[str]:
 
 MISTAKES: list[tuple[list[str], int, str]] = [
     (["mesure"], 2, "expo: no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, judge, reproduce"),
-    (["measure", *FEW, "--sample", "3"], 2, "no flag --sample; expo measure --help lists the flags"),
-    (["measure", "--bogus=3"], 2, "no flag --bogus=3"),
-    (["measure", "stories"], 2, "no flag stories"),
+    (["measure", *FEW, "--sample", "3"], 2, "no field 'sample'; did you mean samples?"),
+    (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help` lists them"),
+    (["measure", "stories"], 2, "'stories' belongs to no flag"),
     (["measure", "--problems", "ten"], 2, "argument --problems: invalid int value: 'ten'"),
     (["measure", "--problems", "0"], 2, "problems must be at least 1, got 0"),
     (["measure", "--problems"], 2, "argument --problems: expected one argument"),
@@ -141,9 +143,14 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", *FEW, "--output", "d.jsonl"], 1, "d.jsonl is a file; --output needs a folder"),
     (["measure", *FEW, "--output", "small"], 1, "small is not empty and holds no run; choose another --output"),
     (["measure", *FEW, "--output", "/proc/nowhere"], 1, "No such file or directory: '/proc/nowhere'"),
+    (["measure", *FEW, "--policy", "run"], 1, "policy 'run': the folder of a run; its policy is 'run/model'"),
     (["sample", *MEASURE, "--sources", "own"], 1, "sample takes self-explanations alone"),
+    (["sample", *MEASURE, "--dataset", "small"], 1, "small holds something else; choose another --dataset"),
     (["train", "--learning_rat", "1"], 2, "no field 'learning_rat'; did you mean learning_rate?"),
     (["train", "--positive", "expret"], 2, "positive: no kind 'expret'; the kinds are explanation, expert"),
+    (["train", "--algorithm", "dpo", "--num-generations=4"], 2, "num_generations is a field of algorithm grpo"),
+    (["train", "--policy", "tiny", "--task", "chain", "--dry_run"], 1, "(512) leaves no room for a question in the"),
+    (["train", "--policy", "run", "--dry_run"], 1, "policy 'run': the folder of a run; its policy is 'run/model'"),
     (["train", "--output_dir", "x"], 2, "output_dir: the run folder is given by --output"),
     (["train", "--config", "nowhere.yaml"], 2, "nowhere.yaml cannot be read: [Errno 2] No such file"),
     (["train", "--policy", "tiny", "--dry_run"], 2, "policy 'tiny' and task 'stories' do not fit"),
@@ -151,8 +158,9 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["judge", "--model", "m"], 2, "the following arguments are required: --run"),
     (["judge", "--run", "small", "--model", "m"], 1, "small is no run: it has no recipe.yaml"),
     (["judge", "--run", "d.jsonl", "--model", "m"], 1, "d.jsonl is no run: it has no recipe.yaml"),
+    (["reproduce", "--stuyd", "tiny"], 2, "no field 'stuyd'; did you mean study?"),
     (["reproduce", "--study", "tyni"], 1, "no study 'tyni'; shipped are gsm8k, "),
-    (["doctor", "now"], 2, "no flag now; expo doctor --help lists the flags"),
+    (["doctor", "now"], 2, "'now' belongs to no flag"),
 ]
 
 
@@ -178,8 +186,8 @@ def test_a_mistake_is_named_and_leaves_nothing(
 
 
 WRONG_YAML: list[tuple[bytes, str]] = [
-    (b"problmes: 2", "r.yaml: no field problmes; expo measure --help lists the fields as flags"),
-    (b"bogus: 2\nproblmes: 2", "r.yaml: no field bogus, problmes"),
+    (b"problmes: 2", "r.yaml: no field 'problmes'; did you mean problems?"),
+    (b"bogus: 2\nproblmes: 2", "r.yaml: no field 'bogus'; `expo measure --help` lists them"),
     (b"problems: 2.5", "problems must be a whole number, got 2.5"),
     (b"problems: [2]", "problems must be a whole number, got [2]"),
     (b"problems: true", "problems must be a whole number, got True"),
@@ -288,6 +296,7 @@ def test_prompts_are_a_flag_in_json() -> None:
 
 def test_a_dry_run_says_what_a_training_takes(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = {"task": "chain", "policy": "tiny-0", "problems": 20, "num_train_epochs": 2, "learning_rate": "3e-4"}
+    recipe["max_completion_length"] = 100
     (work / "toy.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     flags = ["--per_device_train_batch_size", "16", "--num_generations", "4", "--learning_rate", "1e-4", "--dry_run"]
     assert main(["train", "--config", "toy.yaml", *flags]) == 0
@@ -295,12 +304,15 @@ def test_a_dry_run_says_what_a_training_takes(work: Path, capsys: pytest.Capture
     # 40 questions, 4 a step.
     assert "steps         10 of 16 samples, 4 a question, on 1 process" in said
     assert "learning_rate: 0.0001" in said
+    assert "\nloss_type: dapo\n" in said.partition("# not given")[2]
+    assert "TRAINED ON" not in said
     assert "0.09M weights" in said
     assert not (work / "runs").exists()
 
 
 def test_a_flag_overrides_the_file_also_where_it_says_no(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = {"task": "chain", "policy": "tiny-0", "problems": 20, "gradient_checkpointing": True, "max_steps": 3}
+    recipe["max_completion_length"] = 100
     (work / "toy.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     flags = ["--no_gradient_checkpointing", "--num-generations=4", "--dry_run"]
     assert main(["train", "--config", "toy.yaml", *flags]) == 0
@@ -312,6 +324,7 @@ def test_a_flag_overrides_the_file_also_where_it_says_no(work: Path, capsys: pyt
 
 def test_sft_has_flags_of_its_own(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--task", "chain", "--policy", "tiny-0", "--algorithm", "sft", "--positive", "expert", "--problems", "20"]
+    asked += ["--max_completion_length", "100"]
     assert main(["train", *asked, "--per_device_train_batch_size", "8", "--max_length", "90", "--dry_run"]) == 0
     said = capsys.readouterr().out
     assert "max_length: 90" in said
@@ -330,7 +343,32 @@ def test_a_dry_run_knows_the_shape_of_other_families(work: Path, capsys: pytest.
     data.write_text('{"question": "1+1?", "answer": "2"}\n', encoding="utf-8")
     asked = ["train", "--task", "jsonl", "--data", str(data), "--policy", str(work / "gpt2"), "--dry_run"]
     assert main(asked) == 0
-    assert "GiB of activations" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "GiB of activations" in said
+    assert "evaluated on  1 problem, 1 of them TRAINED ON: give --eval_data another file" in said
+
+
+def test_what_is_left_out_is_listed_before_a_training(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = [{"question": "1 + 1?", "answer": 2, "expert_cot": 3}, {"question": "2 + 2?"}]
+    (work / "mine.jsonl").write_text("\n".join(map(json.dumps, data)), encoding="utf-8")
+    asked = ["train", "--task", "jsonl", "--data", "mine.jsonl", "--policy", "small", "--positive", "expert"]
+    assert main([*asked, "--max_completion_length", "8", "--dry_run"]) == 0
+    said = capsys.readouterr().out
+    assert "trained on    1 problem, 0 of them with an expert CoT\n              2 rows or fields left out:" in said
+    assert "mine.jsonl:2: answer: missing" in said
+
+
+def test_a_limit_beyond_the_context_is_said_with_one_that_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["evaluate", "--task", "chain", "--policy", "tiny-0", "--problems", "5"]
+    assert main(asked) == 1
+    said = capsys.readouterr().err
+    assert (
+        "none of 5 problems fits the policy's context of 256 tokens with max_new_tokens 256; --max_new_tokens" in said
+    )
+    fits = said.partition("--max_new_tokens ")[2].split()[0]
+    assert main([*asked, "--samples", "1", "--max_new_tokens", fits]) == 0
+    assert main(["measure", *asked[1:]]) == 1
+    assert "no problem could be measured" in capsys.readouterr().err
 
 
 def test_evaluate_prints_accuracy_by_level(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

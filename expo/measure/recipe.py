@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -52,6 +54,12 @@ def _in_words(hint: Any) -> str:
     if get_origin(hint) is list:
         return f"a list, each {_in_words(get_args(hint)[0])}"
     return _WORDS[get_origin(hint) or hint]
+
+
+def unknown_field(name: str, known: Iterable[str], job: str) -> str:
+    """That there is no such field, with the nearest name there is."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"no field {name!r}" + (f"; did you mean {near[0]}?" if near else f"; `expo {job} --help` lists them")
 
 
 def read_prompts(task: str, changes: dict[str, str | bool] | str | None) -> Prompts:

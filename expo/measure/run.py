@@ -23,7 +23,7 @@ from expo.policies.scoring import Score, score
 from expo.positives import Positive, from_expert, from_sample, is_leak, longest, requests
 from expo.records import TABLES, Run
 from expo.tasks import Task, load_task
-from expo.tasks.problem import Problem, Skip
+from expo.tasks.problem import DataError, Problem, Skip
 from expo.workers import spread
 
 # A model of more weights than this keeps two threads busy; and each process holds them.
@@ -283,6 +283,11 @@ def _skip_frame(skips: Sequence[Skip]) -> pd.DataFrame:
 def _merge(run: Run, names: Sequence[str], skipped: Sequence[Skip]) -> None:
     samples = pd.concat([run.read("samples", n) for n in names], ignore_index=True)
     skips = pd.concat([_skip_frame(skipped), *(run.read("skips", n) for n in names)], ignore_index=True)
+    # Of an expert CoT that cannot be used the data's row has said why.
+    skips = skips.drop_duplicates(["where", "field"], ignore_index=True)
+    if samples.empty:
+        first = "".join(f"\n  {s.where}: {s.field}: {s.reason}" for s in skips.head(3).itertuples())
+        raise DataError(f"no problem could be measured: all are skipped; a lower --max_new_tokens may help:{first}")
     run.write("skips", skips)
     run.write("metrics", summary(samples))
     run.write("samples", samples)

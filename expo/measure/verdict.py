@@ -32,7 +32,7 @@ class Interval:
     n: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        return f"{self.mean:.3g} " + (f"[{self.low:.3g}, {self.high:.3g}]" if self.n != 1 else "[of one problem]")
 
 
 @dataclass(frozen=True)

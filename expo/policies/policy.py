@@ -260,6 +260,8 @@ def _resolve(name: str) -> tuple[str, str]:
             raise PolicyError(f"policy {name!r}: no such file")
         return _from_gguf(path), f"{path.name}, dequantised, sha256 {_digest([path])}"
     if name and path.is_dir():
+        if not (path / "config.json").exists() and (path / "model" / "config.json").exists():
+            raise PolicyError(f"policy {name!r}: the folder of a run; its policy is {str(path / 'model')!r}")
         return str(path), f"folder {path.resolve().name}, sha256 {_digest(sorted(path.glob('*.safetensors')))}"
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
         raise PolicyError(f"policy {name!r}: no such folder, and no hub id\n{_GIVE}")

@@ -19,9 +19,9 @@ import pandas as pd
 from expo.grading import Checker, checker_for
 from expo.report.artefacts import Artefact, publish
 from expo.report.runs import Group, Record
-from expo.report.words import MARKS, NAMES, TOY, plural
+from expo.report.words import MARKS, NAMES, TOY
 from expo.tasks.problem import Problem
-from expo.text import fenced, visible
+from expo.text import fenced, plural, visible
 
 COLUMNS = ["run", "problem", "source", "index", "part", "text", "true"]
 RULE = (

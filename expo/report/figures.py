@@ -17,7 +17,8 @@ from expo.measure.winrate import step_wins
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.runs import Group, Record
 from expo.report.style import COLOURS, INK, Axes, Figure, look, notes_of, sheet
-from expo.report.words import NAMES, UNITS, interval, number, plural, share
+from expo.report.words import NAMES, UNITS, interval, number, share
+from expo.text import plural
 
 QUANTITIES = ("nll_sum", "nll_per_token")
 BINS = 30

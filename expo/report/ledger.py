@@ -11,7 +11,8 @@ import pandas as pd
 
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.style import GREY, INK, look, sheet
-from expo.report.words import listed, plural
+from expo.report.words import listed
+from expo.text import plural
 from theory.ledger import Entry
 
 COLUMNS = ["claim", "area", "where", "statement", "reading", "assumes", "verdict", "evidence", "counterexample"]

@@ -17,7 +17,8 @@ from expo.report import paper
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.style import GREY, METHOD_COLOURS, Axes, Figure, line_style, look, sheet
 from expo.report.training import LEVELS, Evaluated, by_method, label, over_bases, per_base, spread
-from expo.report.words import METHODS, TOY, listed, number, plural, share
+from expo.report.words import METHODS, TOY, listed, number, share
+from expo.text import plural
 from theory.objectives import dpo_loss
 
 K = 4  # the paper's pass@4

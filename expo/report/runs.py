@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from expo.records import RecordError, Run
-from expo.report.words import plural
+from expo.text import plural
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # The paper samples at this temperature (Appendix C.1).

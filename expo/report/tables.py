@@ -13,7 +13,8 @@ from expo.policies.prompts import prompts_for
 from expo.report import paper
 from expo.report.artefacts import Artefact, publish
 from expo.report.runs import Group, Record
-from expo.report.words import MARKS, NAMES, TOY, UNITS, interval, listed, plural, share, verdict_mark
+from expo.report.words import MARKS, NAMES, TOY, UNITS, interval, listed, share, verdict_mark
+from expo.text import plural
 
 COLUMNS = ["run", "source", "property", "quantity", "reference", "difference", "low", "high", "n"]
 COLUMNS += ["verdict", "paper"]

@@ -86,9 +86,9 @@ def signed(x: float) -> str:
 
 
 def interval(found: Interval, sign: bool = False) -> str:
-    """`−1.20 [−1.50, −0.900]`, the 95 % interval in brackets."""
+    """`−1.20 [−1.50, −0.900]`, the 95 % interval in brackets; one problem has none."""
     show = signed if sign else number
-    return f"{show(found.mean)} [{show(found.low)}, {show(found.high)}]"
+    return f"{show(found.mean)} " + (f"[{show(found.low)}, {show(found.high)}]" if found.n != 1 else "[of one problem]")
 
 
 def share(x: float) -> str:
@@ -99,8 +99,3 @@ def share(x: float) -> str:
 def listed(parts: list[str]) -> str:
     """`a, b and c`."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "none"
-
-
-def plural(n: int, word: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"

@@ -167,13 +167,14 @@ def _draw_level(split: str, n: int, seed: int, level: int) -> list[Problem]:
 
 def problem_of(chain: Chain, level: int | None = None, where: str = "") -> Problem:
     """The `Problem` that states a chain; its id is a hash of the question."""
+    name = "chain-" + hashlib.sha256(chain.question.encode()).hexdigest()[:12]
     return Problem(
-        id="chain-" + hashlib.sha256(chain.question.encode()).hexdigest()[:12],
+        id=name,
         question=chain.question,
         answer=chain.answer,
         level=level,
         expert_cot=" ".join(chain.expert_steps),
-        where=where,
+        where=f"{where}:{name}" if where else "",
     )
 
 

@@ -6,6 +6,7 @@ run that goes on from that checkpoint then has each row once.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from expo.records import TABLES, Run, write_atomic
+from expo.records import TABLES, RecordError, Run, write_atomic
 from expo.train.rewards import AnswerReward
 from expo.train.watch import Watch
 
@@ -107,7 +108,8 @@ class Recorder(TrainerCallback):
         if state.is_world_process_zero:
             for name, rows in self.rows.items():
                 self.run.write(name, pd.DataFrame(rows, columns=list(TABLES[name])), f"{state.global_step:06d}")
-            write_atomic(Path(args.output_dir, f"checkpoint-{state.global_step}", MARK), "")
+            folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
+            write_atomic(folder / MARK, json.dumps(_sizes(folder)))
         self.rows = {name: [] for name in BUFFERED}
 
 
@@ -123,16 +125,43 @@ def step_of(checkpoint: Path | None) -> int:
     return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
 
 
+def whole_checkpoints(run: Run) -> dict[int, Path]:
+    """Those that were written to their end, by step, the oldest first."""
+    found = {step_of(p.parent): p.parent for p in run.path("checkpoints").glob(f"checkpoint-*/{MARK}")}
+    return dict(sorted(found.items()))
+
+
 def last_checkpoint(run: Run) -> Path | None:
-    """The last whole checkpoint, if any. What a stopped run wrote after it is deleted."""
-    folders = {step_of(p): p for p in run.path("checkpoints").glob("checkpoint-*")}
-    whole = [step for step, folder in folders.items() if (folder / MARK).exists()]
+    """The last whole checkpoint, if any. What a stopped run wrote after it is deleted.
+
+    Raises:
+        RecordError: if it is not as it was written.
+    """
+    whole = whole_checkpoints(run)
     last = max(whole, default=0)
-    for step, folder in folders.items():
-        if step not in whole:
+    if last and (damaged := _damaged(whole[last])):
+        before = [step for step in whole if step < last]
+        raise RecordError(
+            f"{damaged} is not as it was written. Delete {whole[last]}/ and give the command again: it goes on from "
+            + (f"step {before[-1]}" if before else "the start")
+        )
+    for folder in run.path("checkpoints").glob("checkpoint-*"):
+        if folder not in whole.values():
             shutil.rmtree(folder)
     for table in BY_STEP:
         for part in run.parts(table):
             if int(part) > last:
                 run.path("parts", table, f"{part}.parquet").unlink()
-    return folders[last] if last else None
+    return whole.get(last)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """The bytes of each file of a checkpoint."""
+    return {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def _damaged(checkpoint: Path) -> Path | None:
+    """A file of it that has gone or has another size than when the checkpoint was marked as whole."""
+    held = _sizes(checkpoint)
+    written: dict[str, int] = json.loads((checkpoint / MARK).read_text(encoding="utf-8"))
+    return next((checkpoint / name for name, size in written.items() if held.get(name) != size), None)

@@ -79,8 +79,8 @@ class ExPGRPOTrainer(GRPOTrainer):
     `exp_sft/grad_norm` and `exp_sft/policy_grad_norm` (each of one micro-batch, mean over those of a step).
 
     Raises:
-        ValueError: without positives where `beta_sft` is above 0, with two for one prompt, or if a process's share of
-            a generation batch is no whole number of groups.
+        ValueError: without positives where `beta_sft` is above 0, with two for one prompt, with one that is no tokens
+            or too long, or if a process's share of a generation batch is no whole number of groups.
         RuntimeError: if a reward function raises, the sample is named; if a batch has a prompt that is not the
             dataset's as it was tokenised when the training began.
     """
@@ -111,7 +111,8 @@ class ExPGRPOTrainer(GRPOTrainer):
         if not isinstance(train_dataset, Dataset) or "positive" not in train_dataset.column_names:
             raise ValueError(
                 "train_dataset needs a column `positive`, the text or the token ids of (c~, a*) for each prompt "
-                "(`expo sample` writes explanations), or beta_sft=0 for plain GRPO"
+                "(`expo sample` writes them as `completion`), or beta_sft=0 for plain GRPO; it has "
+                f"{_columns(train_dataset)}"
             )
         _check_one_each(train_dataset)
         self.set_positives(train_dataset["prompt"], train_dataset["positive"])
@@ -137,9 +138,29 @@ class ExPGRPOTrainer(GRPOTrainer):
                 ids = self.processing_class(text=positive, add_special_tokens=False)["input_ids"]
                 positive = [*ids, self.processing_class.eos_token_id] if ids else ids
             if positive:
-                self.positives[self._prompt_ids[name]] = tuple(positive)
+                self.positives[self._prompt_ids[name]] = self._checked(name, positive)
             else:
                 self.positives.pop(self._prompt_ids[name], None)
+
+    def _checked(self, name: str, positive: Any) -> Tokens:
+        """A positive as token ids.
+
+        Raises:
+            ValueError: if it is none, or exceeds the model's context with its prompt; the prompt is named.
+        """
+        words = len(self.processing_class)
+        if not isinstance(positive, Sequence) or not all(isinstance(i, int) and 0 <= i < words for i in positive):
+            raise ValueError(
+                f"a positive must be text, token ids below {words}, or None; got {positive!r:.100} for {name[-300:]!r}"
+            )
+        config = self.accelerator.unwrap_model(self.model).config.get_text_config()
+        context = getattr(config, "max_position_embeddings", math.inf)
+        tokens = len(self._prompt_ids[name]) + len(positive)
+        if tokens > context:
+            raise ValueError(
+                f"a prompt with its positive has {tokens} tokens, the model's context {context}: {name[-300:]!r}"
+            )
+        return tuple(positive)
 
     def prompt_ids(self, prompt: Any) -> Tokens:
         """A prompt's ids as TRL makes them; `compute_loss` stops at a batch that has others."""
@@ -311,6 +332,10 @@ def check_whole_groups(args: GRPOConfig) -> None:
             f"steps_per_generation ({args.per_device_train_batch_size} x {args.steps_per_generation} = {local}): "
             "a problem's samples must be on one process, or its explanation would be counted more than once"
         )
+
+
+def _columns(dataset: Any) -> str:
+    return ", ".join(f"`{name}`" for name in getattr(dataset, "column_names", None) or ()) or "no columns"
 
 
 def _check_one_each(dataset: Dataset) -> None:

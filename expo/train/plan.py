@@ -9,8 +9,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from expo.grading import checker_for
-from expo.policies.policy import PolicyError, where_is
+from expo.policies.policy import where_is
 from expo.records import to_yaml
+from expo.tasks import Task
+from expo.text import plural
 from expo.train.dpo import PairsDPOConfig
 from expo.train.exp_grpo import ExPGRPOConfig
 from expo.train.recipe import TrainRecipe, batch_of, configuration
@@ -21,27 +23,61 @@ _GIB = 2**30
 # Of a transformer layer's activations in bfloat16, in hidden sizes a token, when they are computed again for the
 # backward pass: attention and a gated feed-forward of about 3 hidden sizes, without the attention matrix.
 _HIDDEN_SIZES = 34
+# Of TRL's many fields those that a reader of a recipe looks for.
+_SETTINGS = (
+    *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm"),
+    *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("num_generations", "num_iterations", "beta", "epsilon", "loss_type", "scale_rewards"),
+    *("beta_sft", "beta_sft_schedule", "sft_normalization"),
+    *("temperature", "top_p", "top_k", "max_completion_length"),
+    *("bf16", "gradient_checkpointing", "save_steps", "eval_steps", "seed"),
+)
+# How to evaluate on other problems than those trained on.
+_APART = {"jsonl": "give --eval_data another file", "stories": "stories has no splits"}
+_APART_BY_SPLIT = "give --eval_split another split"
 
 
 def describe(recipe: TrainRecipe) -> str:
     """The resolved recipe and what it takes, as text.
 
     Raises:
-        DataError: if the task's data are not found.
+        DataError, PolicyError: if the task's data or the policy's folder are not found.
+        ValueError: if the policy's context is no longer than the token limit.
     """
     args = configuration(recipe.algorithm, recipe.trl, "unused")
-    lines = [to_yaml(recipe.resolved()).rstrip(), ""]
+    held = args.to_dict()
+    usual = {name: held[name] for name in _SETTINGS if name not in recipe.trl and name in held}
+    lines = [to_yaml(recipe.resolved()).rstrip(), "", "# not given, so TRL's or this machine's:"]
+    lines += [to_yaml(usual).rstrip(), ""]
     with closing(checker_for(recipe.task)) as checker:
         task, held_out = tasks(recipe, checker)
+    same = {p.id for p in task.problems} & {p.id for p in held_out.problems}
     batch = batch_of(args)
     lines += [
-        f"trained on    {len(task.problems)} problems ({len(task.skipped)} left out)",
-        f"evaluated on  {len(held_out.problems)} problems ({len(held_out.skipped)} left out)",
+        f"trained on    {plural(len(task.problems), 'problem')}{_experts(recipe, task)}",
+        *_skips(task),
+        f"evaluated on  {plural(len(held_out.problems), 'problem')}"
+        + (f", {len(same)} of them TRAINED ON: {_APART.get(recipe.task, _APART_BY_SPLIT)}" if same else ""),
+        *(_skips(held_out) if held_out.skipped != task.skipped else []),
         f"steps         {_steps(recipe, len(task.problems), args, batch)} of {batch} {_samples(args)}, "
-        f"on {args.world_size} process{'es' * (args.world_size > 1)}",
+        f"on {plural(args.world_size, 'process', 'es')}",
         *_memory(recipe, args),
     ]
     return "\n".join(lines)
+
+
+def _experts(recipe: TrainRecipe, task: Task) -> str:
+    """How many problems have what a training on expert CoTs learns; any other positive is yet to be sampled."""
+    held = sum(p.expert_cot is not None for p in task.problems)
+    return f", {held} of them with an expert CoT" if recipe.positive == "expert" else ""
+
+
+def _skips(task: Task) -> list[str]:
+    """What of the data is left out: rows, or fields of rows that are kept."""
+    if not task.skipped:
+        return []
+    shown = [f"                {skip}" for skip in task.skipped[:3]]
+    return [f"              {plural(len(task.skipped), 'row or field', 'rows or fields')} left out:", *shown]
 
 
 def _steps(
@@ -66,13 +102,19 @@ def _samples(args: ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig) -> str:
 
 
 def _memory(recipe: TrainRecipe, args: ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig) -> list[str]:
+    where = where_is(recipe.policy)
     try:
-        config = AutoConfig.from_pretrained(where_is(recipe.policy), trust_remote_code=args.trust_remote_code)
-    except (PolicyError, OSError, ValueError) as error:
+        config = AutoConfig.from_pretrained(where, trust_remote_code=args.trust_remote_code)
+    except (OSError, ValueError) as error:
         return [f"memory        not known: the policy's config.json cannot be read ({str(error).splitlines()[0]})"]
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code)
     text = config.get_text_config()
+    if (context := getattr(text, "max_position_embeddings", math.inf)) <= args.max_completion_length:
+        raise ValueError(
+            f"max_completion_length ({args.max_completion_length}) leaves no room for a question in the policy's "
+            f"context of {context} tokens; take {context // 2}, say"
+        )
     weights = sum(p.numel() for p in model.parameters())
     # float32 weights, gradients and AdamW's two moments. At its step AdamW has one more copy of the weights on a GPU:
     # the shape of Qwen2.5-3B, trained on one H100, took 57.6 GiB at most, which is 20 bytes a weight.
@@ -94,9 +136,13 @@ def _memory(recipe: TrainRecipe, args: ExPGRPOConfig | PairsDPOConfig | Positive
     copy = f", {2 * weights / _GIB:.1f} GiB of weights in bfloat16" if args.bf16 else ""
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     cached = sampled * tokens * text.num_hidden_layers * heads * head * 2
+    # Between rounds of DPO the reference is loaded beside the policy, to score new pairs.
+    loaded = isinstance(args, PairsDPOConfig) and recipe.refresh_steps > 0
+    again = f"; {4 * weights / _GIB:.1f} GiB more between rounds, for the reference" if loaded else ""
     return [
         f"memory        {weights / 1e6:,.2f}M weights: {state / _GIB:.1f} GiB with gradients and AdamW's moments, and "
-        f"{at_step / _GIB:.1f} GiB more at its step on a GPU (over all processes, if they share them as ZeRO-3 does)",
+        f"{at_step / _GIB:.1f} GiB more at its step on a GPU (over all processes, if they share them as ZeRO-3 does)"
+        f"{again}",
         f"              between steps about {activations / _GIB:.1f} GiB of activations{copy}, or "
         f"{cached * bytes_each / _GIB:.1f} GiB of keys and values while sampling, on each process",
     ]

@@ -124,7 +124,10 @@ def _first_fit(
             continue
         problem = group[0].problem
         why = "was right" if kind == "own_correct" else "ended before the token limit"
-        missing.append(Skip(problem.where or problem.id, kind, f"none of {len(group)} samples {why}: no positive"))
+        tried = "its one sample never" if len(group) == 1 else f"none of its {len(group)} samples"
+        missing.append(
+            Skip(problem.where or problem.id, kind, f"{tried} {why}: no positive; more positive_tries may find one")
+        )
     return chosen, missing
 
 

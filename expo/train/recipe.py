@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import warnings
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from expo.measure.recipe import check_types, read_prompts
+from expo.measure.recipe import check_types, read_prompts, unknown_field
 from expo.policies.prompts import Prompts
 from expo.tasks import TASKS
 
@@ -42,6 +41,19 @@ _OURS = {
     "eval_on_start": _EVALUATED,
     "do_eval": _EVALUATED,
     "load_best_model_at_end": "the policy of the last step is kept, and every evaluation is in the record",
+}
+
+
+# Floats to TRL, which takes them as shares of the training too.
+_COUNTS = ("save_steps", "logging_steps", "eval_steps")
+# What TRL's trainers know by `loss_type`; they look at it in their first step, when positives are sampled already.
+LOSSES = {
+    "grpo": ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "vespo", "luspo"),
+    "dpo": (
+        *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
+        *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+    ),
+    "sft": ("nll", "dft"),
 }
 
 
@@ -155,7 +167,7 @@ def read_recipe(values: dict[str, Any]) -> TrainRecipe:
         if name in _OURS:
             raise ValueError(f"{name}: {_OURS[name]}")
         if name not in ours and name not in trl:
-            raise ValueError(unknown_field(name, [*ours, *trl]))
+            raise ValueError(no_field(name, [*ours, *trl]))
     given = {k: _number(k, v, str(trl[k].type)) for k, v in values.items() if k in trl}
     try:
         read = configuration(algorithm, given, "unused")
@@ -181,10 +193,10 @@ def batch_of(args: Any) -> int:
     return int(args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps)
 
 
-def unknown_field(name: str, known: Iterable[str]) -> str:
-    """That there is no such field, with the nearest name there is."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"no field {name!r}" + (f"; did you mean {near[0]}?" if near else "; `expo train --help` lists them")
+def no_field(name: str, known: Iterable[str]) -> str:
+    """That there is no such field, with the algorithms that have it or the nearest name there is."""
+    others = [a for a in ALGORITHMS if name in {f.name for f in fields(configuration_of(a))}]
+    return f"{name} is a field of algorithm {' and '.join(others)}" if others else unknown_field(name, known, "train")
 
 
 def _number(name: str, value: Any, kind: str) -> Any:
@@ -194,10 +206,12 @@ def _number(name: str, value: Any, kind: str) -> Any:
         return value
     try:
         number = float("no" if isinstance(value, bool) else value)
-        if "float" in kinds:
+        if "float" in kinds and name not in _COUNTS:
             return value if isinstance(value, int) else number
         if number == int(number):
             return int(number)
+        if "float" in kinds:
+            return number
     except (TypeError, ValueError, OverflowError):
         pass
     raise ValueError(f"{name} must be a {'' if 'float' in kinds else 'whole '}number, got {value!r}")
@@ -220,6 +234,8 @@ def configuration(
     Without a GPU it runs on the CPU in float32. Every step is logged, since a record keeps them all.
     """
     import torch
+    from transformers.integrations import get_available_reporting_integrations
+    from trl.import_utils import is_vllm_available
 
     from expo.train.exp_grpo import ExPGRPOConfig, check_whole_groups
 
@@ -227,7 +243,22 @@ def configuration(
     if not torch.cuda.is_available():
         defaults["dataloader_pin_memory"] = False
         more = {**more, "use_cpu": True, "bf16": False}
-    args = configuration_of(algorithm)(output_dir=output_dir, **{**defaults, **given, **more})
+    try:
+        args = configuration_of(algorithm)(output_dir=output_dir, **{**defaults, **given, **more})
+    except ValueError as error:
+        if "generation_batch_size" not in str(error):
+            raise
+        raise ValueError(
+            f"{error} generation_batch_size is per_device_train_batch_size x steps_per_generation (by default "
+            "gradient_accumulation_steps) x processes"
+        ) from error
+    losses = [args.loss_type] if isinstance(args.loss_type, str) else args.loss_type
+    if unknown := sorted(set(losses) - set(LOSSES[algorithm])):
+        raise ValueError(f"loss_type: TRL's {algorithm} has no {unknown[0]!r}; it has {', '.join(LOSSES[algorithm])}")
+    if missing := sorted(set(args.report_to) - set(get_available_reporting_integrations())):
+        raise ValueError(f"report_to: {missing[0]} is not installed; pip install it, or leave report_to out")
+    if getattr(args, "use_vllm", False) and not is_vllm_available():
+        raise ValueError("use_vllm: vllm is not installed; pip install it, or leave use_vllm out")
     if args.max_steps < 1 and args.max_steps != -1:
         raise ValueError(f"max_steps must be at least 1, or -1 for all of num_train_epochs, got {args.max_steps}")
     if not args.temperature > 0:

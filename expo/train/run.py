@@ -23,10 +23,10 @@ from expo.grading import Checker, TextChecker, checker_for
 from expo.measure.run import digest
 from expo.policies.policy import TEMPLATE_VARIABLES, Policy, PolicyError, load_policy
 from expo.positives import question_ids
-from expo.records import Run, write_atomic
+from expo.records import Run, to_yaml, write_atomic
 from expo.tasks import Task, load_task
 from expo.tasks.problem import Problem, Skip
-from expo.train.callbacks import BY_STEP, MARK, Recorder, attach, last_checkpoint, step_of
+from expo.train.callbacks import BY_STEP, MARK, Recorder, attach, last_checkpoint, step_of, whole_checkpoints
 from expo.train.dpo import PairsDPOConfig
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
 from expo.train.positives import as_prompt
@@ -64,9 +64,16 @@ def train(
         with PartialState().main_process_first():
             run = Run.start(folder, recipe.resolved(), **facts)
         if policy is None:
+            if PartialState().is_main_process and not run.path("model").exists() and whole_checkpoints(run):
+                _keep_model(run)
             return run
         args = configuration(recipe.algorithm, recipe.trl, str(run.path("checkpoints")), **_fixed(recipe))
-        task, held_out = (within_context(policy, t, args.max_completion_length) for t in (_distinct(task), held_out))
+        if PartialState().is_main_process:
+            write_atomic(run.path("trl.yaml"), to_yaml(args.to_dict()))
+        limit = args.max_completion_length
+        task, held_out = (
+            within_context(policy, t, limit, "max_completion_length") for t in (_distinct(task), held_out)
+        )
         checkpoint = on_main(lambda: last_checkpoint(run))
         watch = Watch(run, recipe, args, policy, checker, task, held_out, progress, on_step)
         if isinstance(args, PairsDPOConfig):
@@ -79,6 +86,14 @@ def train(
             _merge(run)
         PartialState().wait_for_everyone()
         return run
+
+
+def standing(run: Run) -> str:
+    """What the same command does with a run folder, to be read after its name; nothing for a new one."""
+    if run.has("evaluation"):
+        return ": finished before; this is its record"
+    steps = list(whole_checkpoints(run))
+    return f": goes on from its checkpoint of step {steps[-1]}" if steps else ""
 
 
 def _train(watch: Watch, checkpoint: Path | None) -> None:

@@ -15,11 +15,14 @@ def show(run: Run) -> str:
     evaluation, recipe, environment = run.read("evaluation"), run.recipe(), run.environment()
     toy = " (a toy: it shows a mechanism, no effect size)" if environment.get("toy") else ""
     n = int(evaluation["n"].min())
-    lines = ["", f"{recipe['policy']} on {recipe['task']}{toy}: {n} samples a problem, seed {environment['seed']}", ""]
+    each = f"{n} sample{'s' * (n > 1)} a problem"
+    lines = ["", f"{recipe['policy']} on {recipe['task']}{toy}: {each}, seed {environment['seed']}", ""]
+    trained = evaluation["step"].max() > 0
     for step in sorted({evaluation["step"].min(), evaluation["step"].max()}):
         held = evaluation[evaluation["step"] == step]
         cut, unread = (held[name].sum() / held["n"].sum() for name in ("truncated", "unparsed"))
-        lines.append(f"step {step}: {cut:.0%} of samples met the token limit, {unread:.0%} gave no answer")
+        when = f"step {step}: " if trained else ""
+        lines.append(f"{when}{cut:.0%} of samples met the token limit, {unread:.0%} gave no answer")
         for level, accuracy in by_level(held).items():
             wide = f"   pass@{n} {by_level(held, n)[level]}" if n > 1 else ""
             lines.append(f"  {_level(level):<11} {accuracy.n:>5} problems   accuracy {accuracy}{wide}")

@@ -315,13 +315,26 @@ def test_a_wrong_setting_is_named(tmp_path: Path, more: dict[str, Any], message:
 def test_no_positive_at_all_stops_clearly(toy: Policy, tmp_path: Path) -> None:
     rows = rows_of(toy)
     for dataset, message in (
-        (rows.remove_columns("positive"), "train_dataset needs a column `positive`"),
+        (rows.rename_column("positive", "positives"), "needs a column `positive`.* it has `prompt`, `problem`, `pos"),
         (rows_of(toy, kept=0), "none of the 8 prompts has a positive"),
     ):
         with pytest.raises(ValueError, match=message):
             ExPGRPOTrainer(toy.model, [nothing], config(tmp_path), dataset, processing_class=toy.tokenizer)
         args = config(tmp_path, beta_sft=0.0)
         ExPGRPOTrainer(load_policy("tiny-0", CHAIN).model, [nothing], args, dataset, processing_class=toy.tokenizer)
+
+
+def test_what_is_no_positive_is_refused_with_its_prompt(toy: Policy, tmp_path: Path) -> None:
+    trainer = ExPGRPOTrainer(toy.model, [nothing], config(tmp_path), rows_of(toy), processing_class=toy.tokenizer)
+    prompt = rows_of(toy)["prompt"][0]
+    context, words = toy.context, len(toy.tokenizer)
+    for wrong in (7, [1, words], [0.5], [[1]]):
+        with pytest.raises(ValueError, match=f"a positive must be text, token ids below {words}, or None; got"):
+            trainer.set_positives([prompt], [wrong])  # type: ignore[list-item]
+    fits = context - len(trainer.prompt_ids(prompt))
+    trainer.set_positives([prompt], [[1] * fits])
+    with pytest.raises(ValueError, match=f"has {context + 1} tokens, the model's context {context}: "):
+        trainer.set_positives([prompt], [[1] * (fits + 1)])
 
 
 def test_what_is_relied_on_in_trl(toy: Policy, tmp_path: Path) -> None:

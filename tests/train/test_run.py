@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 
 from expo.policies.policy import PolicyError
 from expo.records import RecordError, Run
@@ -17,8 +20,8 @@ from expo.tasks import Task
 from expo.tasks.problem import Problem
 from expo.train import run as run_module
 from expo.train.callbacks import last_checkpoint
-from expo.train.recipe import TrainRecipe, read_recipe
-from expo.train.run import train
+from expo.train.recipe import LOSSES, TrainRecipe, read_recipe
+from expo.train.run import standing, train
 from expo.train.show import completions, show, without_signal
 from tests.train.kills import kill_and_go_on, same
 
@@ -86,6 +89,45 @@ def test_the_record_holds_what_was_done(whole: Run) -> None:
 def test_a_finished_run_is_not_run_again(recipe: TrainRecipe, whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "load", lambda recipe: pytest.fail("loaded again"))
     assert train(recipe, whole.folder, progress=False).has("evaluation")
+    assert standing(whole) == ": finished before; this is its record"
+
+
+def test_a_model_that_was_deleted_is_made_again(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole.folder, tmp_path / "run")
+    shutil.rmtree(folder / "model")
+    train(recipe, folder, progress=False)
+    for file in whole.path("model").iterdir():
+        assert (folder / "model" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_a_damaged_checkpoint_is_named_with_what_is_left(
+    recipe: TrainRecipe, whole: Run, tmp_path: Path, name: str
+) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    run.path("evaluation.parquet").unlink()
+    assert standing(run) == ": goes on from its checkpoint of step 6"
+    last = run.path("checkpoints", "checkpoint-6")
+    (last / name).write_bytes((last / name).read_bytes()[:-1])
+    with pytest.raises(RecordError, match=rf"checkpoint-6/{name} is not as it was written. Delete .* from step 4"):
+        train(recipe, run.folder, progress=False)
+    shutil.rmtree(last)
+    same(whole, train(recipe, run.folder, progress=False))
+
+
+def test_settings_of_trl_are_in_the_record(whole: Run) -> None:
+    held = yaml.safe_load(whole.path("trl.yaml").read_text())
+    assert held["learning_rate"] == 3e-4
+    assert held["max_grad_norm"] == 1.0
+    assert held["save_steps"] == 2
+
+
+def test_losses_are_those_that_trl_knows() -> None:
+    for algorithm, trainer in (("grpo", GRPOTrainer), ("dpo", DPOTrainer), ("sft", SFTTrainer)):
+        source = inspect.getsource(inspect.getmodule(trainer))
+        asked = re.findall(r"loss_type(?: ==| in| not in) (\"\w+\"|[\[(][^\])]*)", source)
+        known = {name for names in asked for name in re.findall(r'"(\w+)"', names)}
+        assert known == set(LOSSES[algorithm]), algorithm
 
 
 def test_another_recipe_is_refused_with_the_differences(recipe: TrainRecipe, whole: Run) -> None:
@@ -177,7 +219,11 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"positive": "expert"}, "refresh_steps: positives of kind expert are not sampled"),
         ({"eval_samples": 0}, "eval_samples must be at least 1, got 0"),
         ({"task": "chian"}, "task: no task 'chian'"),
-        ({"num_generations": 5}, "divisible|divide"),
+        ({"num_generations": 5}, r"generation_batch_size is per_device_train_batch_size x steps_per_generation"),
+        ({"loss_type": "gpro"}, "loss_type: TRL's grpo has no 'gpro'; it has grpo, dapo, "),
+        ({"algorithm": "dpo", "right_losers": False}, "is a field of algorithm grpo"),
+        ({"report_to": "wandb"}, "report_to: wandb is not installed; pip install it"),
+        ({"use_vllm": True}, "use_vllm: vllm is not installed; pip install it"),
         ({"save_steps": 3, "steps_per_generation": 4}, "save_steps"),
         ({"save_steps": 0.5}, "save_steps must be a number of steps, not a share of them, got 0.5"),
         ({"save_total_limit": 1}, "save_total_limit must be at least 2"),
@@ -210,7 +256,7 @@ def test_missing_positives_are_counted_and_their_term_is_zero(tmp_path: Path) ->
     have, skipped = set(run.read("positives")["problem"]), run.read("skips")
     assert 0 < len(have) < 24
     assert len(skipped) == 24 - len(have)
-    assert skipped["reason"].str.contains("none of 2 samples was right: no positive").all()
+    assert skipped["reason"].str.contains("none of its 2 samples was right: no positive").all()
     metrics = run.read("metrics").set_index("name")["value"]
     asked = set(run.read("groups")["problem"])
     assert metrics["exp_sft/scored"] == len(asked & have)
@@ -340,7 +386,7 @@ def test_supervised_training_needs_positives(tmp_path: Path) -> None:
         )
     with pytest.raises(ValueError, match="no 'ppo'; there are grpo, dpo, sft"):
         read_recipe({"algorithm": "ppo"})
-    with pytest.raises(ValueError, match="no field 'num_generations'"):
+    with pytest.raises(ValueError, match="num_generations is a field of algorithm grpo"):
         read_recipe({"algorithm": "sft", "num_generations": 8})
 
 
