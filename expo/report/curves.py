@@ -11,7 +11,7 @@ import pandas as pd
 
 from expo.report import paper
 from expo.report.artefacts import Artefact, png, publish
-from expo.report.style import GREY, METHOD_COLOURS, Figure, line_style, look, sheet
+from expo.report.style import GREY, INK, METHOD_COLOURS, Figure, line_style, look, sheet
 from expo.report.training import LEVELS, Evaluated, by_method, label, over_bases, per_base, spread
 from expo.report.words import METHODS, TOY, listed, number, share
 
@@ -26,7 +26,8 @@ def draw_curves(
 ) -> Artefact:
     """Write `<name>-<label>.png` and `.csv`: pass@k on these levels over steps, a line for each method.
 
-    The line is the mean over bases, the band one standard deviation over them (the paper's band is over seeds).
+    The line is the mean over bases, the band one standard deviation over them (the paper's band is over seeds), thin
+    lines are the lowest and highest base of each step.
     """
     rows = []
     for method, held in by_method(runs).items():
@@ -62,6 +63,8 @@ def _curves(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
         axes.fill_between(
             line["step"], line["mean"] - line["std"], line["mean"] + line["std"], color=colour, alpha=0.15, linewidth=0
         )
+        for edge in ("lowest", "highest"):
+            axes.plot(line["step"], line[edge], style, color=colour, linewidth=0.6, alpha=0.7)
     axes.set_xlabel("step")
     axes.set_ylabel(_quantity(numbers).lower())
     axes.set_ylim(0, min(axes.get_ylim()[1], 1.0))
@@ -75,15 +78,18 @@ def _quantity(numbers: pd.DataFrame) -> str:
 
 def _notes(runs: Sequence[Evaluated], numbers: pd.DataFrame) -> str:
     recipe = runs[0].recipe
-    rates = [f"{NAMES[method]} {held[0].rate:g}" for method, held in by_method(runs).items()]
-    band = "; band: one standard deviation over them" if "step" in numbers else ""
+    band = "; band: one standard deviation over them; thin: lowest and highest base" if "step" in numbers else ""
     first = numbers.iloc[0]
     lines = [
         f"Mean over {numbers['bases'].max()} bases{band}. n = {first['problems']} test problems, "
         f"k = {first['samples']} samples each at T = {recipe['eval_temperature']:g}, seed {recipe.get('seed', 42)}.",
-        f"Trained on {runs[0].levels}; learning rates: {listed(rates)}; {_how(runs)}.",
+        f"Trained on {runs[0].levels}; learning rates: {listed(_rates(runs))}; {_how(runs)}.",
     ]
     return "\n".join([*lines, TOY] if runs[0].is_toy else lines)
+
+
+def _rates(runs: Sequence[Evaluated]) -> list[str]:
+    return [f"{NAMES[method]} {held[0].rate:g}" for method, held in by_method(runs).items()]
 
 
 def _how(runs: Sequence[Evaluated]) -> str:
@@ -136,7 +142,14 @@ def draw_table3(runs: Sequence[Evaluated], bases: Sequence[Evaluated], out: Path
     numbers = pd.DataFrame(rows, columns=TABLE3_COLUMNS)
     toy = runs[0].is_toy
     title = f"# Table 3, measured: {label(runs)}{' (toy)' if toy else ''}"
-    text = "\n\n".join([title, *([f"**{TOY}**"] if toy else []), _LEGEND, _table3(numbers), _paper3(runs[0])]) + "\n"
+    recipe = runs[0].recipe
+    setting = (
+        f"Trained for {runs[0].last_step} steps on {runs[0].levels}; learning rates: {listed(_rates(runs))}; "
+        f"{_how(runs)}. Sampled at T = {recipe['eval_temperature']:g}, at most "
+        f"{recipe.get('max_completion_length')} tokens."
+    )
+    toys = [f"**{TOY}**"] if toy else []
+    text = "\n\n".join([title, *toys, _LEGEND, setting, _table3(numbers), _paper3(runs[0])]) + "\n"
     reading = _read_table3(numbers)
     return publish(out, f"table3-{label(runs)}", [*runs, *bases], numbers, {".md": text}, reading)
 
@@ -221,8 +234,9 @@ def draw_fig1(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
     numbers = pd.DataFrame(rows, columns=BAR_COLUMNS)
     toy = runs[0].is_toy
     about = (
-        "Left: bars are means over bases at the last step, lines the lowest and highest base. Right: mean number of\n"
-        "right (filled) and wrong (pale) samples in a group of G while training, and the positive added (hatched)."
+        "Left: bars are means over bases at the last step, lines the lowest and highest base. Right, for the two\n"
+        "levels that the paper shows: mean number of right (filled, upwards) and wrong (pale, downwards) samples\n"
+        "in a group of G while training, and the positive added (hatched)."
     )
     notes = "\n".join([about, *_notes(runs, _sizes(runs)).split("\n")])
     with look():
@@ -271,7 +285,9 @@ def _fig1(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
         rows = bars[bars["method"] == method]
         at = rows["level"] + (i - (len(methods) - 1) / 2) * width
         left.bar(at, rows["mean"], width, color=METHOD_COLOURS[method], label=NAMES[method])
-        left.vlines(at, rows["lowest"], rows["highest"], color=GREY, linewidth=1)
+        # Seen on dark bars and on white.
+        left.vlines(at, rows["lowest"], rows["highest"], color="white", linewidth=2.6)
+        left.vlines(at, rows["lowest"], rows["highest"], color=INK, linewidth=1)
     left.set_xticks(LEVELS)
     left.set_xlabel("level")
     left.set_ylabel("accuracy")
@@ -290,6 +306,7 @@ def _fig1(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
     middle = (len(trained) - 1) / 2
     right.set_xticks([middle, middle + len(methods) + 0.5], ["level 4", "level 5"])
     right.set_ylabel("samples in a group")
+    right.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     return figure
 
 

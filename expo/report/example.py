@@ -113,7 +113,8 @@ def _mark(true: bool) -> str:
 def _score(row: dict[str, Any]) -> str:
     steps = f"{row['steps_true']} of {plural(int(row['steps']), 'step')} true" if row["steps"] else "no step found"
     answer = visible(str(row["answer"])).replace("\n", " ")
-    return f"{steps}, answered {answer or 'nothing'}: {row['status']}"
+    end = ", cut at the limit of tokens" if row["truncated"] else ""
+    return f"{steps}, answered {answer or 'nothing'}: {row['status']}{end}"
 
 
 def _read(record: Record, rows: Sequence[dict[str, Any]], why: str) -> str:
@@ -128,8 +129,9 @@ def _read(record: Record, rows: Sequence[dict[str, Any]], why: str) -> str:
 def _head(group: Group, record: Record, why: str) -> tuple[str, str]:
     toy = " (toy)" if group.is_toy else ""
     about = (
-        f"{record.title}, {record.setting}. Chosen, not typical: {why}. ✓ and ✗ are the step checker's: it "
-        "judges arithmetic only, and a true step need not lead anywhere."
+        f"{record.title}, {record.setting}. Chosen, not typical: {why}. Shown is the CoT, up to where the text states "
+        "its final answer. ✓ and ✗ are the step checker's: it judges arithmetic only, and a true step need not lead "
+        "anywhere."
     )
     return f"Example 1, measured: {group.label}{toy}", f"{about} {TOY}" if group.is_toy else about
 

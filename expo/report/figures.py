@@ -79,7 +79,8 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
     heading = f"Win rate of self-explanation over own CoT: {group.label}"
     about = (
         "Step checker: k-th explanation against k-th own CoT; a tie counts a half. Count: more true steps.\n"
-        "Share: the larger share of true steps. Black lines: 95 % bootstrap intervals, problems resampled."
+        "Share: the larger share of true steps, of pairs where both sides have steps. Black lines: 95 % bootstrap\n"
+        "intervals, problems resampled."
     )
     with look():
         image = png(fig3(numbers, heading, notes_of(group.runs, about), group.is_toy))

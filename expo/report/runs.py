@@ -95,13 +95,13 @@ class Record(Finished):
 
     @property
     def size(self) -> str:
-        """n, k and seed."""
+        """n and the task, k and seed."""
         k = plural(int(self.recipe["samples"]), "sample")
-        return f"n = {plural(self.problems, 'problem')}, k = {k}, seed {self.recipe['seed']}"
+        return f"n = {plural(self.problems, 'problem')} of {self.task}, k = {k}, seed {self.recipe['seed']}"
 
     @property
     def setting(self) -> str:
-        """n, k, seed and sampling temperature."""
+        """n and the task, k, seed and sampling temperature."""
         return f"{self.size}, T = {self.temperature:g}"
 
     def origin(self) -> dict[str, Any]:

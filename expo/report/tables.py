@@ -200,7 +200,8 @@ def _counts(record: Record) -> list[str]:
     return [
         *lines,
         "",
-        "The last columns grade the answer that the sampled text itself gave, before `a*` took its place.",
+        "Correct, wrong, unparsed and timeout grade the answer that the sampled text itself gave, before `a*` took its "
+        "place. Tokens are the mean of what is scored: of a text cut at the limit, with the `a*` that closes it.",
     ]
 
 

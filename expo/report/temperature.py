@@ -94,7 +94,9 @@ def _differences(axes: Axes, rows: pd.DataFrame) -> None:
     axes.margins(x=0.08, y=0.35)
     for row in rows[np.isfinite(rows["high"])].to_dict("records"):
         at, mark = (row["temperature"], row["high"]), MARKS[row["verdict"]]
-        axes.annotate(mark, at, (0, 4), textcoords="offset points", ha="center", fontsize=9)
+        # On white, or the line at zero would strike a mark through.
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        axes.annotate(mark, at, (0, 5), textcoords="offset points", ha="center", fontsize=9, bbox=box)
 
 
 def _read(name: str, numbers: pd.DataFrame) -> str:

@@ -173,7 +173,7 @@ def test_pictures_call_a_toy_a_toy_and_name_their_setting(swept: Group, drawn: d
     notes = notes_of(swept.runs, "About.")
     assert notes.splitlines() == [
         "About.",
-        "tiny-0, tiny-1: n = 12 problems, k = 2 samples, seed 0, T = 0.9.",
+        "tiny-0, tiny-1: n = 12 problems of chain, k = 2 samples, seed 0, T = 0.9.",
         TOY,
     ]
     texts = [t.get_text() for t in fig2(numbers, "heading", notes, True).texts]
