@@ -52,7 +52,7 @@ def draw_table4(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
     note = "The paper's Table 4 prints the numbers of its Table 2 again. Here it has every arm, by level."
     text = _page(f"Table 4, measured: {label(runs)}", runs, f"{note} {_LEGEND}", _by_level(numbers))
     says = [
-        f"{_called(m)} {share(r['mean'])}"
+        f"{called(m)} {share(r['mean'])}"
         for m, r in numbers[numbers["set"] == f"level {max(LEVELS)}"].set_index("method").iterrows()
     ]
     reading = f"pass@{K} at level {max(LEVELS)}: {listed(says)}."
@@ -73,7 +73,7 @@ def _page(title: str, runs: Sequence[Evaluated], *parts: str) -> str:
 
 def _setting(runs: Sequence[Evaluated]) -> str:
     first = runs[0]
-    rates = [f"{_called(m)} {some[0].rate:g}" for m, some in by_method(runs).items()]
+    rates = [f"{called(m)} {some[0].rate:g}" for m, some in by_method(runs).items()]
     return (
         f"Trained on {first.levels} for {first.last_step} steps of {first.batch} pairs, DPO's beta "
         f"{first.beta:g}, seed {first.recipe.get('seed', 42)}; learning rates: {listed(rates)}. "
@@ -81,7 +81,8 @@ def _setting(runs: Sequence[Evaluated]) -> str:
     )
 
 
-def _called(method: object) -> str:
+def called(method: object) -> str:
+    """A method's name; of a base, that it is not trained."""
     return METHODS.get(str(method), "before training")
 
 
@@ -102,7 +103,7 @@ def _shown(cell: pd.Series) -> str:
 
 def _table(numbers: pd.DataFrame, methods: Sequence[str]) -> str:
     there = [m for m in methods if m in set(numbers["method"])]
-    lines = [f"| | {' | '.join(map(_called, there))} |", "| --- |" + " --- |" * len(there)]
+    lines = [f"| | {' | '.join(map(called, there))} |", "| --- |" + " --- |" * len(there)]
     for name, rows in numbers.groupby("set", sort=False):
         held, first = rows.set_index("method"), rows.iloc[0]
         size = f"{first['problems']} problems, n = {first['n']}, {plural(first['bases'], 'base')}"
@@ -116,7 +117,7 @@ def _by_level(numbers: pd.DataFrame) -> str:
     for method, rows in numbers.groupby("method", sort=False):
         first = rows.iloc[0]
         size = f"{first['problems']} problems a level, n = {first['n']}, {plural(first['bases'], 'base')}"
-        lines.append(f"| {_called(method)} ({size}) | {' | '.join(_shown(r) for _, r in rows.iterrows())} |")
+        lines.append(f"| {called(method)} ({size}) | {' | '.join(_shown(r) for _, r in rows.iterrows())} |")
     return "\n".join(lines)
 
 
@@ -164,9 +165,9 @@ def draw_fig6(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
     held = {m: some for m, some in by_method(runs).items() if m in ("dpo_explanation", "dpo_expert", "dpo_answer")}
     rows = []
     for method, some in held.items():
-        losses = [_metric(run, "loss") for run in some]
+        losses = [metric(run, "loss") for run in some]
         for step in sorted(some[0].evaluation["step"].unique()):
-            at = [_smooth(loss, int(step)) for loss in losses]
+            at = [smooth(loss, int(step)) for loss in losses]
             of_bases = spread(some, int(step), LEVELS, K)
             n = int(some[0].evaluation["n"].min())
             problems = len(some[0].accuracies(int(step)))
@@ -179,12 +180,13 @@ def draw_fig6(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
     return publish(out, f"fig6-{label(runs)}", shown, numbers, {".png": image}, _read_fig6(numbers))
 
 
-def _metric(run: Evaluated, name: str) -> pd.Series:
+def metric(run: Evaluated, name: str) -> pd.Series:
+    """A metric of a training, by step."""
     held = run.run.read("metrics")
     return held[held["name"] == name].set_index("step")["value"].astype(float)
 
 
-def _smooth(values: pd.Series, step: int) -> float:
+def smooth(values: pd.Series, step: int) -> float:
     """The mean of the last few batches before a step; of the first batch, at step 0."""
     return float(values[(values.index > step - SMOOTH) & (values.index <= max(step, 1))].mean())
 
@@ -209,7 +211,7 @@ def _fig6(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
     losses.grid(False)
     for method, line in numbers.groupby("method", sort=False):
         colour = METHOD_COLOURS[str(method)]
-        axes.plot(line["step"], line["pass_at_4"], color=colour, label=_called(method), marker=".", markersize=4)
+        axes.plot(line["step"], line["pass_at_4"], color=colour, label=called(method), marker=".", markersize=4)
         losses.plot(line["step"], line["loss"], color=colour, linestyle="--")
     axes.set_xlabel("step")
     axes.set_ylabel(f"pass@{K} (solid)")
@@ -226,7 +228,7 @@ def _read_fig6(numbers: pd.DataFrame) -> str:
     for method, line in numbers.groupby("method", sort=False):
         first, last = line.iloc[0], line.iloc[-1]
         says.append(
-            f"- {_called(method)}: loss from {number(first['loss'])} to {number(last['loss'])}, pass@{K} from "
+            f"- {called(method)}: loss from {number(first['loss'])} to {number(last['loss'])}, pass@{K} from "
             f"{share(first['pass_at_4'])} to {share(last['pass_at_4'])}"
         )
     lowest = numbers[numbers["step"] == numbers["step"].max()].sort_values("loss").iloc[0]
@@ -234,8 +236,8 @@ def _read_fig6(numbers: pd.DataFrame) -> str:
     verdict = (
         "The winner with the lowest loss also has the highest accuracy: no deceptively low loss among these."
         if lowest["method"] == best["method"]
-        else f"The lowest loss is that of {_called(lowest['method'])}, the highest accuracy that of "
-        f"{_called(best['method'])}: a lower loss does not tell the better policy (claim O1 of the ledger)."
+        else f"The lowest loss is that of {called(lowest['method'])}, the highest accuracy that of "
+        f"{called(best['method'])}: a lower loss does not tell the better policy (claim O1 of the ledger)."
     )
     return "\n".join(says) + f"\n\n{verdict}"
 
@@ -269,14 +271,14 @@ def _gains(method: str, runs: Sequence[Evaluated]) -> list[list[Any]]:
     """Relative gain in nats and loss of each step's batch."""
     rows = []
     for run in runs:
-        gain, loss = _metric(run, "rewards/margins") / run.beta, _metric(run, "loss")
+        gain, loss = metric(run, "rewards/margins") / run.beta, metric(run, "loss")
         rows += [["gain", method, int(s), gain[s], loss[s], np.nan, np.nan, 1, run.batch] for s in loss.index]
     return rows
 
 
 def _over_steps(method: str, runs: Sequence[Evaluated]) -> list[list[Any]]:
     rows = []
-    watched = {run.name: _first_round(run) for run in runs}
+    watched = {run.name: first_round(run) for run in runs}
     for step in sorted(watched[runs[0].name]["step"].unique()):
         at = {name: held[held["step"] == step] for name, held in watched.items()}
         panels = {
@@ -293,7 +295,8 @@ def _over_steps(method: str, runs: Sequence[Evaluated]) -> list[list[Any]]:
     return rows
 
 
-def _first_round(run: Evaluated) -> pd.DataFrame:
+def first_round(run: Evaluated) -> pd.DataFrame:
+    """The watched pairs of a training's first round, at each step measured."""
     held = run.run.read("margins")
     return held[held["sampled"] == held["sampled"].min()]
 
@@ -322,7 +325,7 @@ def _four(numbers: pd.DataFrame, beta: float, heading: str, notes: str, toy: boo
     nll.set_ylim(bottom=0)
     methods = list(dict.fromkeys(dots["method"]))
     for m in methods:
-        gain.plot([], [], color=METHOD_COLOURS[m], linestyle=line_style(m), label=_called(m))
+        gain.plot([], [], color=METHOD_COLOURS[m], linestyle=line_style(m), label=called(m))
     gain.legend(fontsize=7, loc="upper right")
     return figure
 
@@ -341,7 +344,7 @@ def _read_diagnostics(numbers: pd.DataFrame) -> str:
         held = numbers[numbers["method"] == method]
         ends = {p: (g.iloc[0]["y"], g.iloc[-1]["y"]) for p, g in held.groupby("panel") if p != "gain"}
         says.append(
-            f"- {_called(method)}: since the reference, winners {_moved(ends['winner'][1])} and losers "
+            f"- {called(method)}: since the reference, winners {_moved(ends['winner'][1])} and losers "
             f"{_moved(ends['loser'][1])}; winners likelier than their losers {share(ends['likelier'][0])} → "
             f"{share(ends['likelier'][1])}; NLL of the fixed winners {number(ends['nll'][0])} → "
             f"{number(ends['nll'][1])} nats per token"

@@ -11,6 +11,7 @@ import pytest
 from expo.records import TABLES, Run
 from expo.report import paper
 from expo.report.preferences import draw_diagnostics, draw_fig6, draw_table2, draw_table4
+from expo.report.rates import draw_rates
 from expo.report.training import Evaluated, find_evaluated, is_grid
 from expo.report.words import share
 from tests.report.test_curves import levels, write
@@ -143,3 +144,26 @@ def test_diagnostics_are_of_the_first_rounds_pairs(runs: list[Evaluated], tmp_pa
     assert last["nll"].item() == pytest.approx(1.8)
     assert set(held[held["panel"] == "nll"]["pairs"]) == {4}
     assert "winners rose by 2.00 nats and losers fell by 20.0 nats" in made.reading
+
+
+def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(runs: list[Evaluated], tmp_path: Path) -> None:
+    made = draw_rates(runs, tmp_path / "out")
+    assert len(made.numbers) == 15
+    assert (
+        "- offline, of 3 comparisons of winners from one base at one rate: the lowest loss has the highest accuracy in 0"
+        in made.reading
+    )
+    assert "(lowest loss: DPO with expert CoT, offline in 3)" in made.reading
+    # Online, explanations end highest, and experts with the lower loss.
+    assert "- online, of 3 comparisons" in made.reading
+    row = made.numbers[(made.numbers["method"] == "dpo_expert") & (made.numbers["base"] == "tiny-0")].iloc[0]
+    assert row["nll_before"] == pytest.approx(2.0)
+    assert row["nll_after"] == pytest.approx(1.8)
+    assert row["loss"] == pytest.approx(
+        np.mean([float(dpo_loss(60 * (s - 1) / 19, BETA)) + 0.01 for s in range(16, 21)])
+    )
+    kept = [run for run in runs if run.method in ("dpo_expert", "dpo_answer")]
+    for base in ("tiny-0", "tiny-1", "tiny-2"):
+        write_arm(tmp_path / "good", base, "explanation", 0, 0.9, 80.0)
+    agree = draw_rates([*kept, *find_evaluated(tmp_path / "good")[0]], tmp_path / "agree")
+    assert "has the highest accuracy in 3, and is worse than no training in 0" in agree.reading
