@@ -18,9 +18,10 @@ from expo.positives import from_expert
 from expo.tasks.problem import Problem
 from expo.train.dpo import PairsDPOConfig, dataset, dpo_trainer, score_reference
 from expo.train.positives import as_prompt
-from expo.train.recipe import configuration
+from expo.train.recipe import configuration, quiet
 
 
+@quiet()
 def run(name: str, task: str, problems: Sequence[Problem], pairs: int, steps: int) -> str:
     """Seconds a step, once with TRL asking its reference at each step, as it does by default, and once beforehand."""
     lines = [f"DPO: {name}, {pairs} pairs a step, expert CoTs against those of other problems"]
