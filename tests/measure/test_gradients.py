@@ -11,8 +11,10 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from expo.measure.gradients import ghost as route
+from expo.measure.gradients import projected as projection
 from expo.measure.gradients.dense import dense
 from expo.measure.gradients.ghost import ghost
+from expo.measure.gradients.projected import projected
 from expo.measure.gradients.spans import Gradients, Span
 from expo.policies.policy import Policy, PolicyError
 from expo.policies.prompts import TEXT
@@ -271,3 +273,50 @@ def test_a_nan_gradient_names_span_and_weight(monkeypatch):
     # Sorted by length, the shortest span, b, stands last.
     with pytest.raises(FloatingPointError, match=r"b: its gradient of model\.layers\.0\.\S+ is NaN"):
         ghost(policy, SPANS)
+
+
+def scores(policy: Policy, truth: Gradients, seeds: int = 24) -> np.ndarray:
+    """How many standard errors the mean over seeds of each inner product lies from the truth."""
+    found = [projected(policy, SPANS, seed=seed, batch_tokens=1 + seed) for seed in range(seeds)]
+    estimates = np.stack([f.gram for f in found])
+    z = (estimates.mean(0) - truth.gram) / (estimates.std(0, ddof=1) / np.sqrt(seeds))
+    spread: np.ndarray = z[np.triu_indices(len(SPANS))]
+    return spread
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_projections_are_right_in_the_mean(policies, shape):
+    policy = policies[shape, torch.float64]
+    assert np.abs(scores(policy, dense(policy, SPANS))).max() < 4
+
+
+def test_a_projection_that_leaves_out_a_use_of_a_tied_matrix_is_noticed(policies, monkeypatch):
+    policy = policies["llama-tied", torch.float64]
+    monkeypatch.setattr(projection, "_embedded", lambda net, b, name, signs: torch.zeros(len(b.ids), 1, 1))
+    assert np.abs(scores(policy, dense(policy, SPANS))).max() > 4
+
+
+def test_a_projection_states_its_error(policies):
+    policy = policies["qwen2", torch.float64]
+    truth, found = dense(policy, SPANS), [projected(policy, SPANS, seed=seed) for seed in range(40)]
+    within = np.mean([np.abs(f.gram - truth.gram) < 2.13 * f.errors for f in found])  # Student's t, 15 degrees
+    assert 0.9 < within < 0.99
+    size = np.mean([f.errors for f in found], 0) / np.outer(truth.norms, truth.norms)
+    assert (size < 2 * (1 + 0.42 * np.eye(len(SPANS))) / 64).all()
+    np.testing.assert_allclose(found[0].log_probs, truth.log_probs, rtol=1e-5)
+
+
+def test_a_projection_is_the_same_whatever_the_batches(policies):
+    policy = policies["llama-tied", torch.float64]
+    one, other = (projected(policy, SPANS, batch_tokens=size) for size in (1, 4096))
+    np.testing.assert_allclose(one.gram, other.gram, rtol=1e-9, atol=1e-12)
+
+
+def test_a_projection_is_over_trainable_weights(policies):
+    policy = build("llama-tied", dtype=torch.float64)
+    for name, p in policy.model.named_parameters():
+        p.requires_grad_("mlp" in name or "norm" in name)
+    truth, found = dense(policy, SPANS), projected(policy, SPANS)
+    assert (found.parameters, found.frozen) == (truth.parameters, truth.frozen)
+    assert found.errors is not None
+    assert (np.abs(found.gram - truth.gram) < 5 * found.errors).all()

@@ -35,6 +35,7 @@ class Gradients:
         log_probs: log pi(completion | prompt), shape (N,), nats per sequence.
         parameters: how many weights the gradients are over: all that are trainable.
         frozen: how many weights of the policy are not.
+        errors: the standard error of `gram`, shape (N, N); None where it is exact up to rounding.
     """
 
     keys: tuple[str, ...]
@@ -42,6 +43,7 @@ class Gradients:
     log_probs: np.ndarray
     parameters: int
     frozen: int
+    errors: np.ndarray | None = None
 
     @property
     def norms(self) -> np.ndarray:

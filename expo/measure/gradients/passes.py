@@ -1,0 +1,175 @@
+"""Forward and backward through a policy, segment by segment, leaving what each layer's gradients are made of.
+
+The policy runs forward once, keeping what enters each block; then block after block, from the last, is run again with
+its backward pass. Memory is that of the blocks' inputs and of one block, not of a whole backward pass. The logits,
+tokens x vocabulary, are never whole either: they are made for some tokens at a time on the way back into the blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from expo.measure.gradients.batches import Batch
+from expo.policies.policy import Policy, PolicyError
+
+# Tokens whose logits are whole at once.
+HEAD_TOKENS = 512
+
+Use = tuple[Tensor, Tensor]  # a layer's input and the gradient at its output, (n, T, ...)
+
+
+def kinds(name: str) -> str:
+    """What is said of a weight of a kind that is not known."""
+    return (
+        f"the gradient of {name} cannot be had: known are linear layers and layers with weights that are vectors, each "
+        "used once with one input, and the embedding; freeze it (requires_grad_(False)) to leave it out"
+    )
+
+
+@dataclass(frozen=True)
+class Net:
+    """A policy as embedding, segments (blocks and last norm) and output matrix."""
+
+    name: str
+    base: nn.Module
+    embedding: nn.Embedding
+    segments: list[nn.Module]
+    head: nn.Linear
+    model: nn.Module
+
+    @classmethod
+    def of(cls, policy: Policy) -> Net:
+        """A policy taken apart.
+
+        Raises:
+            PolicyError: if it is built in another way.
+        """
+        model: Any = policy.model
+        model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        base = model.base_model
+        embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+        blocks, norm = getattr(base, "layers", None), getattr(base, "norm", None)
+        built = isinstance(blocks, nn.ModuleList) and isinstance(norm, nn.Module)
+        if not (built and type(embedding) is nn.Embedding and type(head) is nn.Linear and head.bias is None):
+            raise PolicyError(
+                f"policy {policy.name!r}: {type(model).__name__} is not built as embedding, `layers`, `norm` and an "
+                "output matrix without bias, which the ghost route takes apart; the dense route takes any policy"
+            )
+        return cls(policy.name, base, embedding, [*blocks, norm], head, model)
+
+
+def forward(net: Net, b: Batch) -> Tensor:
+    """Run forward keeping what enters each segment, then back through the output matrix; log-probabilities, (n,)."""
+    hooks = [
+        s.register_forward_pre_hook(lambda _, args, kwargs: b.calls.append((args[0], kwargs)), with_kwargs=True)
+        for s in net.segments
+    ]
+    try:
+        # Without a mask: what stands right of a token does not reach it, so padding there reaches nothing.
+        out = net.base(input_ids=b.ids, use_cache=False).last_hidden_state
+    finally:
+        for hook in hooks:
+            hook.remove()
+    _refuse_other_builds(net, b, out)
+    rows = torch.arange(len(out), device=out.device)[:, None]
+    b.hidden = out[rows, b.at]
+    log_prob, b.norm, back = _through_head(net.head.weight, b.hidden, b.targets)
+    b.upstream = torch.zeros_like(out).index_put_((rows, b.at), back, accumulate=True)
+    return log_prob.sum(-1)
+
+
+def _refuse_other_builds(net: Net, b: Batch, out: Tensor) -> None:
+    few = b.ids[:1, : min(8, min(b.lengths))]
+    theirs = net.model(input_ids=few, use_cache=False).logits.double()
+    ours = net.head(out[:1, : few.shape[1]]).double()
+    entered = len(b.calls) == len(net.segments) and _same(b.calls[0][0], net.embedding(b.ids), 0)
+    if not (entered and _same(ours, theirs, 0.05 * float(theirs.abs().nan_to_num().max()))):
+        raise PolicyError(
+            f"policy {net.name!r}: {type(net.model).__name__} does more between embedding, blocks, norm and output "
+            "matrix (scaled embeddings or logits, for example) than the ghost route knows; the dense route takes it"
+        )
+
+
+def _same(a: Tensor, b: Tensor, within: float) -> bool:
+    return torch.allclose(a, b, rtol=0, atol=within, equal_nan=True)
+
+
+def refuse_bad(keys: Sequence[str], log_probs: Tensor) -> None:
+    """Raise FloatingPointError for a log-probability that is not finite; its span is named."""
+    if not torch.isfinite(log_probs).all():
+        bad = int((~torch.isfinite(log_probs)).nonzero()[0])
+        raise FloatingPointError(f"{keys[bad]}: its log-probability is NaN or infinite")
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """What products are accumulated in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _through_head(weight: Tensor, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities (n, C), the softmax's log normaliser (n, C), and the gradient at `hidden` (n, C, d)."""
+    kind = wide(hidden.dtype)
+    log_prob = torch.zeros(targets.shape, dtype=kind, device=hidden.device)
+    norm = torch.full_like(log_prob, torch.inf)
+    back = torch.zeros_like(hidden)
+    for where in (targets >= 0).nonzero().split(HEAD_TOKENS):
+        i = (where[:, 0], where[:, 1])
+        logits = (hidden[i] @ weight.T).to(kind)
+        norm[i] = logits.logsumexp(-1)
+        target = targets[i][:, None]
+        log_prob[i] = logits.gather(-1, target)[:, 0] - norm[i]
+        grad = logits.sub_(norm[i][:, None]).exp_().neg_()
+        grad.scatter_add_(-1, target, torch.ones_like(grad[:, :1]))
+        back[i] = grad.to(weight.dtype) @ weight
+    return log_prob, norm, back
+
+
+def layer_uses(
+    net: Net, batches: Sequence[Batch], names: dict[Tensor, str]
+) -> Iterator[tuple[nn.Module, dict[Tensor, str], list[Use]]]:
+    """Each layer that has weights of `names`, from the last block on, with these and its use by each batch.
+
+    A layer's uses are let go when the next is asked for. At the end `upstream` of the batches is the gradient at the
+    embedding's output.
+
+    Raises:
+        PolicyError: for a layer that is not used once with one input; its weight is named.
+    """
+    for segment in reversed(net.segments):
+        layers = [m for m in segment.modules() if any(p in names for p in m.parameters(recurse=False))]
+        uses: dict[nn.Module, list[Use]] = {m: [] for m in layers}
+        for b in batches:
+            hidden, others = b.calls.pop()
+            b.upstream = _backward(segment, hidden, others, b.upstream, uses)
+        for layer, held in uses.items():
+            own: dict[Tensor, str] = {p: names[p] for p in layer.parameters(recurse=False) if p in names}
+            whole = len(held) == len(batches)
+            if not whole or any(len(a) != len(b.members) for (a, _), b in zip(held, batches, strict=True)):
+                raise PolicyError(f"policy {net.name!r}: {kinds(next(iter(own.values())))}")
+            yield layer, own, held
+            held.clear()
+
+
+def _backward(
+    segment: nn.Module, hidden: Tensor, others: dict[str, Any], upstream: Tensor, uses: dict[nn.Module, list[Use]]
+) -> Tensor:
+    def hook(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if len(args) == 1 and isinstance(args[0], Tensor) and isinstance(output, Tensor):
+            entered = args[0].detach()
+            output.register_hook(lambda grad: uses[layer].append((entered, grad)))
+
+    hooks = [layer.register_forward_hook(hook) for layer in uses]
+    entered = hidden.detach().requires_grad_()
+    try:
+        with torch.enable_grad():
+            out = segment(entered, **others)
+    finally:
+        for h in hooks:
+            h.remove()
+    (back,) = torch.autograd.grad(out[0] if isinstance(out, tuple) else out, entered, upstream)
+    return back

@@ -1,0 +1,160 @@
+"""Inner products of many gradients from random projections: unbiased, with the standard error that they have.
+
+Each gradient is projected to `GROUPS` independent blocks of SIDE x SIDE numbers; each block alone gives an unbiased
+estimate of every inner product, and the spread of the blocks gives the standard error of their mean. For a linear layer
+the projection is of its two sides, A g Bᵀ with random signs, so that the gradient g is never made; projections of
+layers are added up. A span is done with when its batch is: memory does not grow with N but for N x 4,096 numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from expo.measure.gradients.batches import Batch, make_batches
+from expo.measure.gradients.ghost import vector_gradients
+from expo.measure.gradients.passes import HEAD_TOKENS, Net, Use, forward, kinds, layer_uses, refuse_bad, wide
+from expo.measure.gradients.spans import Gradients, Span, check, evaluating
+from expo.policies.policy import Policy, PolicyError
+
+GROUPS, SIDE = 16, 16
+BATCH_TOKENS = 4096
+
+
+@dataclass
+class _Signs:
+    """Random signs by seed and name, scaled so that projecting both sides keeps inner products in the mean."""
+
+    seed: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def of(self, name: str, size: int, columns: int, scale: float) -> Tensor:
+        """Shape (size, columns), entries +-scale; the same for the same name, whatever the batches."""
+        digest = hashlib.sha256(f"{self.seed}:{name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        bits = torch.randint(0, 2, (size, columns), generator=generator, dtype=torch.int8)
+        return bits.to(self.device, self.dtype).mul_(2 * scale).sub_(scale)
+
+    def side(self, name: str, size: int) -> Tensor:
+        """Of one side of a matrix, for all groups, (size, GROUPS * SIDE)."""
+        return self.of(name, size, GROUPS * SIDE, SIDE**-0.5)
+
+
+def projected(
+    policy: Policy,
+    spans: Sequence[Span],
+    *,
+    seed: int = 0,
+    batch_tokens: int = BATCH_TOKENS,
+    on_batch: Callable[[], object] = lambda: None,
+) -> Gradients:
+    """As `ghost`, for any number of spans, with `errors` beside the Gram matrix.
+
+    The standard error of <g_i, g_j> is about ||g_i|| ||g_j|| / 64 where the two are far from parallel, 1.4 times that of
+    a squared norm, and up to twice for short spans, whose gradients are of low rank; `errors` has what was found.
+
+    Raises:
+        ValueError, PolicyError, FloatingPointError: as `ghost` does.
+    """
+    check(policy, spans)
+    with evaluating(policy) as weights, torch.no_grad():
+        names: dict[Tensor, str] = {p: name for name, p in weights.items()}
+        net = Net.of(policy)
+        signs = _Signs(seed, policy.device, wide(policy.model.dtype))
+        features = torch.zeros(len(spans), GROUPS, SIDE * SIDE, dtype=signs.dtype, device=policy.device)
+        log_probs = torch.zeros(len(spans), dtype=torch.float64)
+        for p in weights.values():
+            p.requires_grad_(False)
+        try:
+            for batch in make_batches(policy, spans, batch_tokens):
+                held = forward(net, batch)
+                keys = [spans[i].key for i in batch.members]
+                refuse_bad(keys, held)
+                log_probs[batch.members] = held.double().cpu()
+                features[batch.members] = _features(net, batch, names, signs, keys)
+                on_batch()
+        finally:
+            for p in weights.values():
+                p.requires_grad_(True)
+        parameters = sum(p.numel() for p in weights.values())
+        frozen = sum(p.numel() for p in policy.model.parameters()) - parameters
+    blocks = features.transpose(0, 1).double()
+    estimates = (blocks @ blocks.mT).cpu().numpy()
+    errors = estimates.std(0, ddof=1) / np.sqrt(GROUPS)
+    all_keys = tuple(s.key for s in spans)
+    return Gradients(all_keys, estimates.mean(0), log_probs.numpy(), parameters, frozen, errors)
+
+
+def _features(net: Net, batch: Batch, names: dict[Tensor, str], signs: _Signs, keys: list[str]) -> Tensor:
+    """The projections of a batch's gradients, (n, GROUPS, SIDE * SIDE)."""
+    total = torch.zeros(len(keys), GROUPS, SIDE * SIDE, dtype=signs.dtype, device=signs.device)
+    seen: set[str] = set()
+
+    def add(name: str, part: Tensor) -> None:
+        bad = ~torch.isfinite(part.flatten(1)).all(1)
+        if bad.any():
+            raise FloatingPointError(f"{keys[int(bad.nonzero()[0])]}: its gradient of {name} is NaN or infinite")
+        total.add_(part)
+        seen.add(name)
+
+    for layer, own, uses in layer_uses(net, [batch], names):
+        for weight, name in own.items():
+            if type(layer) is nn.Linear and weight is layer.weight:
+                add(name, _matrix(uses[0], name, signs))
+            elif type(layer) is nn.Linear:
+                add(name, _vector(uses[0][1].sum(1, dtype=signs.dtype), name, signs))
+            elif weight.dim() == 1:
+                add(name, _vector(vector_gradients(layer, uses[0])[name.rpartition(".")[2]], name, signs))
+            else:
+                raise PolicyError(f"policy {net.name!r}: {kinds(name)}")
+    head, embedding = net.head.weight, net.embedding.weight
+    if head in names:
+        add(names[head], _head(net, batch, names[head], signs))
+    if embedding in names:
+        # Tied, it has the output matrix's name and signs, and the two parts add up.
+        add(names[embedding], _embedded(net, batch, names[embedding], signs))
+    if left := sorted(set(names.values()) - seen):
+        raise PolicyError(f"policy {net.name!r}: {kinds(left[0])}")
+    return total
+
+
+def _matrix(use: Use, name: str, signs: _Signs) -> Tensor:
+    entered, grad = (t.to(signs.dtype) for t in use)
+    return _joined(grad @ signs.side(f"{name}/rows", grad.shape[-1]), entered, name, signs)
+
+
+def _joined(rows: Tensor, entered: Tensor, name: str, signs: _Signs) -> Tensor:
+    """Sum over tokens of (projected gradient at the output) times (projected input), (n, GROUPS, SIDE * SIDE)."""
+    columns = entered.to(signs.dtype) @ signs.side(f"{name}/columns", entered.shape[-1])
+    n, tokens = rows.shape[:2]
+    a, b = (t.view(n, tokens, GROUPS, SIDE).transpose(1, 2) for t in (rows, columns))
+    return (a.mT @ b).flatten(2)
+
+
+def _vector(grad: Tensor, name: str, signs: _Signs) -> Tensor:
+    table = signs.of(name, grad.shape[-1], GROUPS * SIDE * SIDE, 1 / SIDE)
+    return (grad.to(signs.dtype) @ table).view(len(grad), GROUPS, SIDE * SIDE)
+
+
+def _head(net: Net, b: Batch, name: str, signs: _Signs) -> Tensor:
+    table = signs.side(f"{name}/rows", len(net.head.weight))
+    rows = table.new_zeros(*b.targets.shape, table.shape[1])
+    for where in (b.targets >= 0).nonzero().split(HEAD_TOKENS):
+        i = (where[:, 0], where[:, 1])
+        chances = (b.hidden[i] @ net.head.weight.T).to(signs.dtype).sub_(b.norm[i][:, None]).exp_()
+        rows[i] = table[b.targets[i]] - chances @ table
+    return _joined(rows, b.hidden, name, signs)
+
+
+def _embedded(net: Net, b: Batch, name: str, signs: _Signs) -> Tensor:
+    rows = signs.side(f"{name}/rows", len(net.embedding.weight))[b.ids]
+    if net.embedding.padding_idx is not None:
+        # As nn.Embedding does: this row is never trained.
+        rows = rows * (b.ids != net.embedding.padding_idx)[..., None]
+    return _joined(rows, b.upstream, name, signs)
