@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from expo.measure.gradients import ghost as route
 from expo.measure.gradients import projected as projection
 from expo.measure.gradients.dense import dense
+from expo.measure.gradients.direction import derivatives, gradient
 from expo.measure.gradients.ghost import ghost
 from expo.measure.gradients.projected import projected
 from expo.measure.gradients.spans import Gradients, Span
@@ -320,3 +321,46 @@ def test_a_projection_is_over_trainable_weights(policies):
     assert (found.parameters, found.frozen) == (truth.parameters, truth.frozen)
     assert found.errors is not None
     assert (np.abs(found.gram - truth.gram) < 5 * found.errors).all()
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
+@settings(max_examples=8, deadline=None)
+@given(some_spans, st.sampled_from([1, 40, 1024]))
+def test_derivatives_along_a_gradient_are_rows_of_the_gram_matrix(policies, shape, dtype, spans, batch_tokens):
+    policy = policies[shape, dtype]
+    truth = dense(policy, spans)
+    weights = np.linspace(-1, 2, len(spans))
+    along = derivatives(policy, spans, gradient(policy, spans, weights), batch_tokens=batch_tokens)
+    size = truth.norms * np.sqrt(max(weights @ truth.gram @ weights, 1e-30)) + truth.norms.max() ** 2
+    # Llama's norms compute in float32 whatever the weights are, so that two ways of computing differ by that.
+    assert (np.abs(along - truth.gram @ weights) / size).max() < (1e-6 if dtype == torch.float64 else 1e-5)
+
+
+def test_a_derivative_is_what_a_small_step_does(policies):
+    policy = policies["qwen2", torch.float64]
+    direction = gradient(policy, SPANS[:1], [1.0])
+    predicted = derivatives(policy, SPANS, direction)
+    found, size = [], 1e-6
+    for sign in (1, -1):
+        moved = build("qwen2", dtype=torch.float64)
+        moved.model.load_state_dict(policy.model.state_dict())
+        moved.model.to(DEVICE)
+        with torch.no_grad():
+            for name, p in moved.model.named_parameters():
+                p.add_(direction[name], alpha=sign * size)
+        found.append(dense(moved, SPANS).log_probs)
+    np.testing.assert_allclose((found[0] - found[1]) / (2 * size), predicted, rtol=1e-3)
+
+
+def test_a_direction_of_another_policy_is_refused(policies):
+    policy = policies["llama-tied", torch.float64]
+    with pytest.raises(ValueError, match=r"direction: lm_head\.bias is no trainable parameter"):
+        derivatives(policy, SPANS, {"lm_head.bias": torch.zeros(3)})
+    with pytest.raises(ValueError, match=r"direction: model.norm.weight has shape \(3,\), the parameter"):
+        derivatives(policy, SPANS, {"model.norm.weight": torch.zeros(3)})
+    nothing = {"model.norm.weight": torch.zeros_like(policy.model.model.norm.weight)}
+    assert (derivatives(policy, SPANS, nothing) == 0).all()
+    nothing["model.norm.weight"][0] = torch.nan
+    with pytest.raises(FloatingPointError, match="a: its derivative is NaN"):
+        derivatives(policy, SPANS, nothing)

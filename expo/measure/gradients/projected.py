@@ -56,8 +56,8 @@ def projected(
 ) -> Gradients:
     """As `ghost`, for any number of spans, with `errors` beside the Gram matrix.
 
-    The standard error of <g_i, g_j> is about ||g_i|| ||g_j|| / 64 where the two are far from parallel, 1.4 times that of
-    a squared norm, and up to twice for short spans, whose gradients are of low rank; `errors` has what was found.
+    The standard error of <g_i, g_j> is about ||g_i|| ||g_j|| / 64 where the two are far from parallel, 1.4 times that
+    of a squared norm, and up to twice for short spans, whose gradients are of low rank; `errors` has what was found.
 
     Raises:
         ValueError, PolicyError, FloatingPointError: as `ghost` does.
