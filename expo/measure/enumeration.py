@@ -1,0 +1,71 @@
+"""How often a policy is right on a question, exactly: the tree of its completions, cut where it is unlikely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from expo.grading import Checker
+from expo.grading.answers import Status
+from expo.policies.policy import Policy
+from expo.positives import question_ids
+from expo.tasks.problem import Problem
+
+FLOOR = 1e-6
+MOST = 4096
+
+
+@dataclass(frozen=True)
+class Success:
+    """J of one question lies from `right` to `right + lost`: `lost` is the probability of what was cut away."""
+
+    right: float
+    lost: float
+    completions: int  # that were followed to their end
+
+
+@torch.inference_mode()
+def success(
+    policy: Policy,
+    checker: Checker,
+    problem: Problem,
+    *,
+    max_new_tokens: int,
+    floor: float = FLOOR,
+    most: int = MOST,
+) -> Success:
+    """The probability that a completion sampled at temperature 1 is right, as `evaluate` grades it.
+
+    Prefixes less likely than `floor` are cut away, and of those of one length all but the `most` likeliest. For
+    policies that are sure of most of their tokens; what it cannot follow it reports as lost.
+    """
+    prompt = torch.tensor([question_ids(policy, problem)], device=policy.device)
+    cache = DynamicCache()
+    entered, ids, log_probs = prompt, prompt[:, :0], torch.zeros(1, dtype=torch.float64, device=policy.device)
+    ends = torch.tensor(sorted(policy.eos_ids), device=policy.device)
+    done: list[tuple[Tensor, Tensor]] = []
+    for _ in range(max_new_tokens):
+        logits = policy.model(entered, past_key_values=cache, use_cache=True).logits[:, -1]
+        children = log_probs[:, None] + logits.double().log_softmax(-1)
+        parents, tokens = (children > torch.tensor(floor).log()).nonzero(as_tuple=True)
+        likely = children[parents, tokens]
+        if len(likely) > most:
+            likely, kept = likely.topk(most)
+            parents, tokens = parents[kept], tokens[kept]
+        ids = torch.cat([ids[parents], tokens[:, None]], 1)
+        ended = torch.isin(tokens, ends)
+        done.append((ids[ended], likely[ended]))
+        ids, log_probs, tokens, parents = ids[~ended], likely[~ended], tokens[~ended], parents[~ended]
+        if not len(ids):
+            break
+        cache.reorder_cache(parents)
+        entered = tokens[:, None]
+    done.append((ids, log_probs))
+    texts = [(problem, policy.decode(row.tolist())) for some, _ in done for row in some]
+    chances = torch.cat([held for _, held in done]).exp()
+    right = torch.tensor([g.status is Status.CORRECT for g in checker.grade(texts)], device=chances.device)
+    total, found = float(chances.sum()), float(chances[right].sum()) if len(texts) else 0.0
+    return Success(found, max(0.0, 1.0 - total), len(texts))

@@ -1,0 +1,51 @@
+"""Exact success on a question against samples of it, and what is cut away against what is asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from expo.evaluate import evaluate
+from expo.grading import ChainChecker
+from expo.measure.enumeration import success
+from expo.policies.policy import Policy, load_policy
+from expo.policies.prompts import CHAIN
+from expo.tasks import chain
+
+
+@pytest.fixture(scope="module")
+def toy() -> Policy:
+    return load_policy("tiny-0", CHAIN)
+
+
+@pytest.mark.parametrize("level", [2, 4])
+def test_it_is_the_share_of_right_samples(toy: Policy, level: int) -> None:
+    problem = chain.load("test", 3, levels=[level]).problems[0]
+    found = success(toy, ChainChecker(), problem, max_new_tokens=100)
+    assert found.lost < 0.05
+    n = 512
+    rows = evaluate(toy, ChainChecker(), [problem], samples=n, temperature=1.0, max_new_tokens=100, seed=0, rows=256)
+    share = rows["correct"].iloc[0] / n
+    error = 4 * np.sqrt(max(found.right * (1 - found.right), 1 / n) / n)
+    assert found.right - error <= share <= found.right + found.lost + error
+
+
+def test_what_is_cut_away_is_reported(toy: Policy) -> None:
+    problem = chain.load("test", 3, levels=[4]).problems[0]
+    whole = success(toy, ChainChecker(), problem, max_new_tokens=100)
+    for less in (
+        success(toy, ChainChecker(), problem, max_new_tokens=100, floor=1e-2),
+        success(toy, ChainChecker(), problem, max_new_tokens=100, most=2),
+    ):
+        assert less.completions < whole.completions
+        assert less.lost > whole.lost
+        assert less.right <= whole.right + 1e-9
+        assert less.right + less.lost >= whole.right - 1e-9
+
+
+def test_a_completion_that_meets_the_limit_is_graded(toy: Policy) -> None:
+    problem = chain.load("test", 3, levels=[2]).problems[0]
+    cut = success(toy, ChainChecker(), problem, max_new_tokens=3)
+    assert cut.right == 0
+    assert cut.completions > 0
+    assert cut.lost < 1e-3
