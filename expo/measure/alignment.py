@@ -1,0 +1,86 @@
+"""How far a positive's gradient points where J rises: T1 and T2 of the paper's Eq 6, for one question at a time.
+
+For a question q with rollouts (c, a) ~ pi(.|q), rewards r in {0, 1}, and a positive whose gradient is g:
+
+    <grad J, g> = E[r <grad log pi(c, a|q), g>] = T1 + T2,
+
+where T1 = pi(positive|q) ||g||^2 r(positive) is the term of the positive itself, and T2 that of all others. T1 is
+exact. The whole is estimated from rollouts, and T2 is what is left of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+
+from expo.measure.gradients.spans import Gradients
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Of one positive, on its question alone (P(q) = 1, w = 1); J is a probability, gradients are in nats.
+
+    Attributes:
+        log_prob: log pi(positive|q), nats per sequence.
+        norm: ||g||.
+        log10_t1: log10 of T1, which is often far below the smallest float.
+        slope: <grad J, g>, the rise of J per unit of step along g.
+        error: its standard error over rollouts; NaN where all rollouts are right or all are wrong, for then nothing is
+            known but that such rollouts are rare.
+        right, rollouts: how many of the rollouts were right.
+    """
+
+    log_prob: float
+    norm: float
+    log10_t1: float
+    slope: float
+    error: float
+    right: int
+    rollouts: int
+
+    @property
+    def t2(self) -> float:
+        """The slope without T1."""
+        return self.slope - 10**self.log10_t1
+
+
+def align(
+    gradients: Gradients, rollouts: Sequence[int], right: Sequence[bool], positives: Sequence[int]
+) -> list[Alignment]:
+    """The alignment of each positive, from the gradients of positives and rollouts of one question.
+
+    `rollouts` and `positives` are places in `gradients`; `right` has a value for each rollout. Positives end in `a*`,
+    so that their own reward is 1.
+
+    Raises:
+        ValueError: for fewer than three rollouts, of which no error could be said.
+    """
+    if len(rollouts) < 3:
+        raise ValueError(f"an alignment needs at least 3 rollouts of its question, got {len(rollouts)}")
+    rewards = np.array(right, dtype=float)
+    found = []
+    for place in positives:
+        slope, error = covariance(rewards, gradients.gram[list(rollouts), place])
+        log_prob, norm = float(gradients.log_probs[place]), float(gradients.norms[place])
+        log10_t1 = (log_prob + 2 * np.log(norm)) / log(10) if norm else float("-inf")
+        found.append(Alignment(log_prob, norm, float(log10_t1), slope, error, int(rewards.sum()), len(rollouts)))
+    return found
+
+
+def covariance(rewards: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """E[reward * value] for values of mean zero, with its standard error, both over samples; shapes (K,).
+
+    The sample covariance: unbiased, since the score function's mean is zero, and less noisy than the mean of products.
+    The error is the jackknife's; NaN where no reward differs from another.
+    """
+    k = len(rewards)
+    a, b = rewards - rewards.mean(), values - values.mean()
+    found = float(a @ b / (k - 1))
+    if not a.any():
+        return found, float("nan")
+    # Of the others, each left out in turn.
+    without = (a @ b - a * b * k / (k - 1)) / (k - 2)
+    return found, float(np.sqrt((k - 1) / k * ((without - without.mean()) ** 2).sum()))
