@@ -65,6 +65,7 @@ def _picture(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figu
         right.plot(drift.index, drift, line_style(str(method)), color=colour, marker=".", label=called(method))
     left.axhline(0, color=GREY, linewidth=0.8)
     left.axvline(LOG2, color=GREY, linewidth=0.8, linestyle=":")
+    left.set_xscale("log")
     left.set_xlabel("DPO's loss at the end")
     left.set_ylabel("change of accuracy, all levels")
     right.axhline(0, color=GREY, linewidth=0.8)
