@@ -23,6 +23,7 @@ jobs, in the order you would use them
   sample      the same for self-explanations alone, written as a dataset folder that datasets.load_dataset reads
   train       train with ExP-GRPO, GRPO, ExP-DPO, or SFT on positives of any kind; evaluate by level as it goes
   evaluate    accuracy of a policy by level, from any number of samples a problem
+  gradients   gradients of positives, how J rises along them, and what a step does to it
   judge       let a model behind an OpenAI-compatible endpoint compare explanations with own CoTs
   reproduce   do all runs of a study and draw its figures
 
@@ -219,6 +220,20 @@ def evaluate_job(argv: list[str]) -> int:
     return 0
 
 
+def gradients_job(argv: list[str]) -> int:
+    """`expo gradients`."""
+    from expo.measure.recipe import GradientRecipe
+
+    about = "Gradients of positives, how J rises along them, and what a step does to it."
+    recipe, where = _parse("gradients", [GradientRecipe, Where], argv, about)
+    folder = Path(where.output) if where.output else default_folder("gradients", recipe)
+    from expo.measure.gain import measure_gradients
+    from expo.measure.show import show_gradients
+
+    print(show_gradients(measure_gradients(recipe, folder)))
+    return 0
+
+
 def judge_job(argv: list[str]) -> int:
     """`expo judge`."""
     (arguments,) = _parse("judge", [JudgeArguments], argv, "Compare explanations with own CoTs by a model's votes.")
@@ -257,6 +272,7 @@ JOBS: dict[str, Callable[[list[str]], int]] = {
     "sample": sample_job,
     "train": train_job,
     "evaluate": evaluate_job,
+    "gradients": gradients_job,
     "judge": judge_job,
     "reproduce": reproduce_job,
 }
@@ -303,6 +319,8 @@ def _parse_train(argv: list[str]) -> tuple[Any, TrainArguments]:
         action.default = argparse.SUPPRESS
     flags, rest = parser.parse_known_args(argv)
     if rest:
+        if not rest[0].startswith("-"):
+            parser.error(f"{rest[0]!r} belongs to no flag")
         name = rest[0].partition("=")[0].removeprefix("--").replace("-", "_")
         parser.error(no_field(name, [action.dest for action in parser._actions]))
     given = vars(flags)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from expo.measure.recipe import EvaluateRecipe, MeasureRecipe
+from expo.measure.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.policies.policy import SMOLLM2_HUB, SMOLLM2_WHEEL, cache_dir
 from expo.policies.tiny import BASES
 from expo.records import version_of
@@ -53,7 +53,9 @@ def report() -> str:
     return "\n".join(lines)
 
 
-def _what(recipe: MeasureRecipe | EvaluateRecipe) -> str:
+def _what(recipe: MeasureRecipe | EvaluateRecipe | GradientRecipe) -> str:
+    if isinstance(recipe, GradientRecipe):
+        return f"gradients of {', '.join(recipe.sources)}, 2 x {recipe.rollouts} rollouts each"
     if isinstance(recipe, EvaluateRecipe):
         return f"evaluated with {recipe.samples} samples each"
     return f"k = {recipe.samples}, kinds {', '.join(recipe.sources)}"

@@ -129,6 +129,55 @@ TABLES: dict[str, dict[str, str]] = {
         "steps": "Int64",
         "steps_true": "Int64",
     },
+    # Of a question: one positive of each kind, and how J, the chance of a right rollout, rises along its gradient.
+    # Gradients are of log pi(c, a*|q) at temperature 1 over all trainable weights.
+    "alignment": {
+        "step": "Int64",
+        "problem": "string",
+        "level": "Int64",
+        "source": "string",
+        "hint": "string",
+        "text": "string",
+        "ids": "object",
+        "cot_tokens": "Int64",
+        "tokens": "Int64",
+        "truncated": "boolean",
+        "nll_sum": "Float64",
+        "nll_per_token": "Float64",
+        "learning_signal": "Float64",
+        "norm": "Float64",  # of the gradient
+        "log10_t1": "Float64",  # of the term of the positive itself
+        "slope": "Float64",  # <grad J, gradient>, estimated from rollouts; T1 and T2 together
+        "slope_error": "Float64",  # its standard error; missing where rollouts are all right or all wrong
+        "right": "Int64",
+        "rollouts": "Int64",
+    },
+    # What a step of length `size` along a positive's gradient does to J of its question.
+    "gains": {
+        "problem": "string",
+        "level": "Int64",
+        "source": "string",
+        "size": "Float64",
+        "predicted": "Float64",  # size x slope / norm
+        "predicted_error": "Float64",
+        "realised": "Float64",  # from other rollouts, weighted by what the step made of their probability
+        "realised_error": "Float64",
+        "effective": "Float64",  # rollouts that so many weighted ones are worth
+        "exact_before": "Float64",  # J by enumeration; of the toy
+        "exact_after": "Float64",
+        "lost": "Float64",  # probability that the enumeration did not follow, at most
+    },
+    # Inner products of gradients of positives, each pair once, with itself too.
+    "gradients": {
+        "step": "Int64",
+        "problem": "string",
+        "source": "string",
+        "other_problem": "string",
+        "other_source": "string",
+        "product": "Float64",
+        "norm": "Float64",
+        "other_norm": "Float64",
+    },
     "votes": {
         "problem": "string",
         "order": "string",  # AB: the self-explanation was shown as A

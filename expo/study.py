@@ -12,12 +12,17 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from expo.measure.recipe import EvaluateRecipe, MeasureRecipe
+from expo.measure.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.train.recipe import TrainRecipe, read_recipe
 
-Recipe = MeasureRecipe | EvaluateRecipe | TrainRecipe
+Recipe = MeasureRecipe | EvaluateRecipe | GradientRecipe | TrainRecipe
 # What a run is, by the word `job` of its entry.
-JOBS: dict[str, type] = {"measure": MeasureRecipe, "evaluate": EvaluateRecipe, "train": TrainRecipe}
+JOBS: dict[str, type] = {
+    "measure": MeasureRecipe,
+    "evaluate": EvaluateRecipe,
+    "gradients": GradientRecipe,
+    "train": TrainRecipe,
+}
 STUDIES = Path(__file__).parent / "recipes" / "studies"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 _FIELDS = ("description", "notebooks", "defaults", "runs")
@@ -193,6 +198,10 @@ def _do_one(job: tuple[Path, Recipe], on_step: Callable[[], object], processes: 
         from expo.evaluate import evaluate_run
 
         evaluate_run(recipe, folder, progress=processes == 1, on_step=on_step)
+    elif isinstance(recipe, GradientRecipe):
+        from expo.measure.gain import measure_gradients
+
+        measure_gradients(recipe, folder, progress=processes == 1, on_step=on_step)
     else:
         from expo.train.run import train
 

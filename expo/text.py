@@ -1,4 +1,4 @@
-"""Text to be shown. That of a model or a source is made safe first: it may hold anything, markup included."""
+"""Text to be shown: numbers of things in words, and what a model or a source wrote, which may hold anything."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ class Alignment:
         log_prob: log pi(positive|q), nats per sequence.
         norm: ||g||.
         log10_t1: log10 of T1, which is often far below the smallest float.
-        slope: <grad J, g>, the rise of J per unit of step along g.
-        error: its standard error over rollouts; NaN where all rollouts are right or all are wrong, for then nothing is
-            known but that such rollouts are rare.
+        slope: <grad J, g>, the rise of J per unit of step along g; NaN where all rollouts are right or all are wrong,
+            for then nothing is known but that others are rare.
+        error: its standard error over rollouts; NaN likewise.
         right, rollouts: how many of the rollouts were right.
     """
 
@@ -52,12 +52,16 @@ def align(
 ) -> list[Alignment]:
     """The alignment of each positive, from the gradients of positives and rollouts of one question.
 
-    `rollouts` and `positives` are places in `gradients`; `right` has a value for each rollout. Positives end in `a*`,
-    so that their own reward is 1.
+    `rollouts` and `positives` are places in `gradients`; `right` has a value for each rollout. Rollouts are sampled at
+    temperature 1, and no positive is chosen from among them: its own gradient would then be counted in the slope.
+    Positives end in `a*`, so that their own reward is 1.
 
     Raises:
-        ValueError: for fewer than three rollouts, of which no error could be said.
+        ValueError: for fewer than three rollouts, of which no error could be said, or projected gradients, whose error
+            all rollouts share.
     """
+    if gradients.errors is not None:
+        raise ValueError("an alignment needs exact gradients; a projection has an error that all rollouts share")
     if len(rollouts) < 3:
         raise ValueError(f"an alignment needs at least 3 rollouts of its question, got {len(rollouts)}")
     rewards = np.array(right, dtype=float)
@@ -73,14 +77,14 @@ def align(
 def covariance(rewards: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     """E[reward * value] for values of mean zero, with its standard error, both over samples; shapes (K,).
 
-    The sample covariance: unbiased, since the score function's mean is zero, and less noisy than the mean of products.
-    The error is the jackknife's; NaN where no reward differs from another.
+    The sample covariance: unbiased, since the values' mean is zero, and mostly less noisy than the mean of products,
+    which has no baseline. The error is the jackknife's. Both are NaN where no reward differs from another.
     """
     k = len(rewards)
     a, b = rewards - rewards.mean(), values - values.mean()
-    found = float(a @ b / (k - 1))
     if not a.any():
-        return found, float("nan")
+        return float("nan"), float("nan")
+    found = float(a @ b / (k - 1))
     # Of the others, each left out in turn.
     without = (a @ b - a * b * k / (k - 1)) / (k - 2)
     return found, float(np.sqrt((k - 1) / k * ((without - without.mean()) ** 2).sum()))

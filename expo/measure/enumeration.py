@@ -10,7 +10,9 @@ from transformers import DynamicCache
 
 from expo.grading import Checker
 from expo.grading.answers import Status
+from expo.measure.gradients.spans import evaluating
 from expo.policies.policy import Policy
+from expo.policies.sampling import ContextError
 from expo.positives import question_ids
 from expo.tasks.problem import Problem
 
@@ -24,7 +26,7 @@ class Success:
 
     right: float
     lost: float
-    completions: int  # that were followed to their end
+    completions: int  # that were followed to their end, or to the limit
 
 
 @torch.inference_mode()
@@ -40,14 +42,33 @@ def success(
     """The probability that a completion sampled at temperature 1 is right, as `evaluate` grades it.
 
     Prefixes less likely than `floor` are cut away, and of those of one length all but the `most` likeliest. For
-    policies that are sure of most of their tokens; what it cannot follow it reports as lost.
+    small policies that are sure of most of their tokens: as many rows as there are prefixes are run at once. What it
+    cannot follow it reports as lost.
+
+    Raises:
+        ContextError: if question and limit exceed the policy's context.
     """
-    prompt = torch.tensor([question_ids(policy, problem)], device=policy.device)
+    asked = question_ids(policy, problem)
+    if len(asked) + max_new_tokens > policy.context:
+        raise ContextError(
+            f"{problem.id}: {len(asked)} tokens and {max_new_tokens} new ones exceed the context of {policy.context}"
+        )
+    with evaluating(policy):
+        done = _leaves(policy, torch.tensor([asked], device=policy.device), max_new_tokens, floor, most)
+    texts = [(problem, policy.decode(row.tolist())) for some, _ in done for row in some]
+    chances = torch.cat([held for _, held in done]).exp()
+    right = torch.tensor([g.status is Status.CORRECT for g in checker.grade(texts)], device=chances.device)
+    total, found = float(chances.sum()), float(chances[right].sum()) if len(texts) else 0.0
+    return Success(found, max(0.0, 1.0 - total), len(texts))
+
+
+def _leaves(policy: Policy, prompt: Tensor, limit: int, floor: float, most: int) -> list[tuple[Tensor, Tensor]]:
+    """Completions with their log-probabilities, those of one length together."""
     cache = DynamicCache()
     entered, ids, log_probs = prompt, prompt[:, :0], torch.zeros(1, dtype=torch.float64, device=policy.device)
     ends = torch.tensor(sorted(policy.eos_ids), device=policy.device)
     done: list[tuple[Tensor, Tensor]] = []
-    for _ in range(max_new_tokens):
+    for _ in range(limit):
         logits = policy.model(entered, past_key_values=cache, use_cache=True).logits[:, -1]
         children = log_probs[:, None] + logits.double().log_softmax(-1)
         parents, tokens = (children > torch.tensor(floor).log()).nonzero(as_tuple=True)
@@ -63,9 +84,4 @@ def success(
             break
         cache.reorder_cache(parents)
         entered = tokens[:, None]
-    done.append((ids, log_probs))
-    texts = [(problem, policy.decode(row.tolist())) for some, _ in done for row in some]
-    chances = torch.cat([held for _, held in done]).exp()
-    right = torch.tensor([g.status is Status.CORRECT for g in checker.grade(texts)], device=chances.device)
-    total, found = float(chances.sum()), float(chances[right].sum()) if len(texts) else 0.0
-    return Success(found, max(0.0, 1.0 - total), len(texts))
+    return [*done, (ids, log_probs)]

@@ -186,3 +186,57 @@ class EvaluateRecipe:
     def resolved(self) -> dict[str, Any]:
         """Every field, the prompts written out: what `recipe.yaml` holds."""
         return {**asdict(self), "prompts": asdict(self.measuring().resolved_prompts())}
+
+
+@dataclass
+class GradientRecipe:
+    """Gradients of positives, how J rises along them, and what a step does to it."""
+
+    task: str = field(default="stories", metadata={"help": "stories, gsm8k, math, jsonl, or chain (toy)"})
+    data: str | None = field(default=None, metadata={"help": "the file of a jsonl task"})
+    split: str = field(default="test", metadata={"help": "the task's split"})
+    problems: int | None = field(default=8, metadata={"help": "how many problems, chosen by seed"})
+    levels: list[int] | None = field(default=None, metadata={"help": "only these levels"})
+    policy: str = field(
+        default="smollm2-135m", metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"}
+    )
+    device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"})
+    dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, ...; auto: float32 on CPU, else bfloat16"})
+    trust_remote_code: bool = field(default=False, metadata={"help": "run code that the hub id brings along"})
+    sources: list[str] = field(
+        default_factory=lambda: [s for s in SOURCES if s != "own_correct"],
+        metadata={"help": f"kinds of positives, of: {' '.join(s for s in SOURCES if s != 'own_correct')}"},
+    )
+    rollouts: int = field(
+        default=32, metadata={"help": "samples a problem that predict what a step does, and as many that see it"}
+    )
+    sizes: list[float] = field(
+        default_factory=lambda: [0.01, 0.03, 0.1, 0.3], metadata={"help": "lengths of a step along the gradient"}
+    )
+    temperature: float = field(default=0.9, metadata={"help": "of sampling positives; rollouts are sampled at 1"})
+    max_new_tokens: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
+    seed: int = field(default=0, metadata={"help": "of the choice of problems, hints and samples"})
+    rows: int = field(default=64, metadata={"help": "samples decoded at a time"})
+    prompts: dict[str, str | bool] | str | None = field(
+        default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
+    )
+
+    def __post_init__(self) -> None:
+        self.temperature, self.sizes = float(self.temperature), [float(s) for s in self.sizes]
+        check_types(self)
+        self.measuring()
+        if "own_correct" in self.sources:
+            raise ValueError("sources: own_correct is of several own CoTs; here there is one of each kind")
+        if self.rollouts < 3:
+            raise ValueError(f"rollouts must be at least 3, got {self.rollouts}")
+        if not self.sizes or not all(0 < s < math.inf for s in self.sizes):
+            raise ValueError(f"sizes: name lengths above 0 and finite, got {self.sizes}")
+
+    def measuring(self) -> MeasureRecipe:
+        """The measurement that would have these positives."""
+        shared = {f.name for f in fields(MeasureRecipe)}
+        return MeasureRecipe(**{k: v for k, v in vars(self).items() if k in shared})
+
+    def resolved(self) -> dict[str, Any]:
+        """Every field, the prompts written out: what `recipe.yaml` holds."""
+        return {**asdict(self), "prompts": asdict(self.measuring().resolved_prompts())}

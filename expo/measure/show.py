@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from expo.measure.predictors import PREDICTORS, joined, rank_correlations
 from expo.measure.verdict import by_problem, table1
 from expo.records import Run
 
@@ -50,6 +51,36 @@ def show(run: Run) -> str:
         )
     lines += ["", *skipped(run), f"record: {run.folder}"]
     return "\n".join(lines)
+
+
+def show_gradients(run: Run) -> str:
+    """Of each kind of positive how J rises along its gradient, and what tells it best, as text."""
+    alignment, gains, recipe = run.read("alignment"), run.read("gains"), run.recipe()
+    toy = " (a toy: it shows a mechanism, no effect size)" if run.environment().get("toy") else ""
+    lines = [
+        "",
+        f"{recipe['policy']} on {recipe['task']}{toy}: {alignment['problem'].nunique()} problems, 2 x "
+        f"{recipe['rollouts']} rollouts each, seed {recipe['seed']}",
+        "",
+        f"{'positive':<31}{'n':>4}{'NLL/seq':>9}{'signal':>9}{'norm':>9}{'log10 T1':>10}{'slope/norm':>12}{'> 0':>6}",
+    ]
+    for source, held in alignment.groupby("source", sort=False):
+        known = held[held["slope_error"].notna()]
+        unit = (known["slope"] / known["norm"]).astype(float)
+        lines.append(
+            f"{NAMES[str(source)]:<31}{len(held):>4}{held['nll_sum'].mean():>9.1f}{held['learning_signal'].mean():>9.2f}"
+            f"{held['norm'].mean():>9.3g}{held['log10_t1'].mean():>10.1f}{unit.mean():>12.3g}"
+            f"{int((unit > 0).sum()):>3}/{len(unit)}"
+        )
+    dead = int((alignment.drop_duplicates("problem")["slope_error"].isna()).sum())
+    lines += [f"slopes are of problems with right and wrong rollouts; {dead} had only one of them"] if dead else []
+    for size in sorted(gains["size"].unique()):
+        found = rank_correlations(joined(alignment, gains, size)).to_dict("records")
+        lines += ["", f"a step of length {size:g}: rank correlation with the change of J, within questions"]
+        for r in found:
+            name = PREDICTORS[r["predictor"]]
+            lines.append(f"  {name:<38} {r['mean']:>6.2f} [{r['low']:.2f}, {r['high']:.2f}], n = {r['n']}")
+    return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
 
 
 def _fewer(recipe: dict[str, Any], samples: pd.DataFrame) -> list[str]:

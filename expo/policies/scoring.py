@@ -69,6 +69,12 @@ class Score:
         return float(self.answer.sum())
 
 
+def whole(prompt: Sequence[int], completion: Sequence[int], key: str) -> Sample:
+    """A completion to be scored for its log-probability alone: its last token stands for an answer."""
+    ids = tuple(int(i) for i in completion)
+    return Sample(key, tuple(prompt), ids, len(ids) - 1, (), ids[-1:])
+
+
 @torch.inference_mode()
 def score(
     policy: Policy, samples: Sequence[Sample], *, on_scored: Callable[[Sample], object] | None = None

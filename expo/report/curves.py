@@ -238,7 +238,9 @@ def draw_fig1(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
         "levels that the paper shows: mean number of right (filled, upwards) and wrong (pale, downwards) samples\n"
         "in a group of G while training, and the positive added (hatched)."
     )
-    notes = "\n".join([about, *_notes(runs, _sizes(runs)).split("\n")])
+    lines = _notes(runs, _sizes(runs)).split("\n")
+    each = rows[0]["n"]
+    notes = "\n".join([about, lines[0].replace("test problems", f"test problems, {each} a level"), *lines[1:]])
     with look():
         image = png(_fig1(numbers, f"Accuracy and samples by level: {label(runs)}", notes, toy))
     return publish(out, f"fig1-{label(runs)}", runs, numbers, {".png": image}, _read_fig1(numbers))
@@ -288,6 +290,10 @@ def _fig1(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
         # Seen on dark bars and on white.
         left.vlines(at, rows["lowest"], rows["highest"], color="white", linewidth=2.6)
         left.vlines(at, rows["lowest"], rows["highest"], color=INK, linewidth=1)
+        hardest = rows[rows["level"] == max(LEVELS)].iloc[0]
+        place = (max(LEVELS) + (i - (len(methods) - 1) / 2) * width, hardest["highest"] + 0.02)
+        # Bars of a level that is hardly ever solved cannot be read.
+        left.text(*place, f"{hardest['mean']:.3f}".lstrip("0"), fontsize=7, ha="center", rotation=90)
     left.set_xticks(LEVELS)
     left.set_xlabel("level")
     left.set_ylabel("accuracy")

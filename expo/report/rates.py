@@ -9,99 +9,144 @@ from pathlib import Path
 
 import pandas as pd
 
+from expo.measure.verdict import Interval, bootstrap
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.preferences import SMOOTH, called, first_round, metric, smooth
 from expo.report.style import GREY, METHOD_COLOURS, Figure, line_style, look, sheet
-from expo.report.training import LEVELS, Evaluated, label
+from expo.report.training import Evaluated, label
 from expo.report.words import TOY, number
 from expo.text import plural
 
 LOG2 = log(2)
-COLUMNS = ["method", "base", "rate", "loss", "before", "after", "nll_before", "nll_after", "problems", "n", "pairs"]
+COLUMNS = ["method", "base", "rate", "loss", "before", "change", "low", "high", "nll_before", "nll_after"]
+COLUMNS += ["problems", "n", "pairs"]
 
 
-def draw_rates(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
-    """Write `dpo-loss-<label>.png` and `.csv`: of each run of a grid its last loss, its accuracy, and its drift.
+def draw_losses(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
+    """Write `dpo-loss-<label>.png` and `.csv`: of each run of a grid its last loss and its change of accuracy, by rate.
 
-    The CSV (`COLUMNS`) has a row for each run: DPO's loss over its last batches, accuracy on all levels before and
-    after, and the NLL (nats per token) of the watched winners of its first round before and after.
+    The CSV (`COLUMNS`) has a row for each run: DPO's loss over its last batches; accuracy on all levels before, and its
+    change with a 95 % bootstrap interval (problems resampled); the NLL (nats per token) of the watched winners of its
+    first round, before and after.
     """
-    numbers = pd.DataFrame([_row(run) for run in runs], columns=COLUMNS)
-    first = runs[0]
+    numbers = table(runs)
     about = (
-        f"Left: a mark a run, online hollow; loss is the mean of the last {SMOOTH} batches; dotted: log 2, that of a\n"
-        "policy which is the reference. Right: winners of the first round, means over bases, online dashed."
+        f"A mark a base, online hollow; loss is the mean of the last {SMOOTH} batches. Dotted: log 2, the loss of a\n"
+        "policy that is the reference. A deceptively low loss lies low and to the left of others at the same rate."
     )
-    setting = (
-        f"n = {numbers['problems'].iloc[0]} problems of the split `{first.recipe['eval_split']}`, "
-        f"k = {numbers['n'].min()} samples each at T = {first.recipe['eval_temperature']:g}; {first.last_step} steps "
-        f"of {first.batch} pairs, beta {first.beta:g}, seed {first.recipe.get('seed', 42)}; "
-        f"{numbers['base'].nunique()} bases."
-    )
-    notes = "\n".join([about, setting, *([TOY] if first.is_toy else [])])
     with look():
-        image = png(_picture(numbers, f"DPO at several learning rates: {label(runs)}", notes, first.is_toy))
-    return publish(out, f"dpo-loss-{label(runs)}", runs, numbers, {".png": image}, _read(numbers))
+        image = png(
+            _losses(numbers, f"DPO's loss against what it did: {label(runs)}", _notes(runs, about), runs[0].is_toy)
+        )
+    return publish(out, f"dpo-loss-{label(runs)}", runs, numbers, {".png": image}, _read_losses(numbers))
 
 
-def _row(run: Evaluated) -> list[object]:
-    loss = metric(run, "loss")
-    watched = first_round(run)
-    per_token = -watched["winner"] / watched["winner_tokens"]
-    nll = [float(per_token[watched["step"] == step].mean()) for step in (0, run.last_step)]
-    accuracy = [float(run.accuracies(step).mean()) for step in (0, run.last_step)]
-    pairs = int((watched["step"] == 0).sum())
-    size = [len(run.accuracies(0, LEVELS)), int(run.evaluation["n"].min()), pairs]
-    return [run.method, run.base, run.rate, smooth(loss, run.last_step), *accuracy, *nll, *size]
-
-
-def _picture(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
-    figure, ((left, right),) = sheet(1, 2, 3.2, heading, notes, toy)
+def draw_drift(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
+    """Write `dpo-drift-<label>.png` and `.csv` (`COLUMNS`): what becomes of the first round's winners, by rate."""
+    numbers = table(runs)
+    about = (
+        "Change of −log π(winner|q) per token over the training, of winners sampled before it: above 0 they have\n"
+        "become less likely (Observation 2). Lines are means over bases, marks the bases; online dashed and hollow."
+    )
+    with look():
+        image = png(_drift(numbers, f"Drift of fixed winners: {label(runs)}", _notes(runs, about), runs[0].is_toy))
+    says = []
     for method, rows in numbers.groupby("method", sort=False):
-        colour, hollow = METHOD_COLOURS[str(method)], line_style(str(method)) == "--"
-        face = "none" if hollow else colour
-        left.scatter(rows["loss"], rows["after"] - rows["before"], s=18, color=colour, facecolors=face, linewidths=1)
-        drift = (rows["nll_after"] - rows["nll_before"]).groupby(rows["rate"]).mean()
-        right.plot(drift.index, drift, line_style(str(method)), color=colour, marker=".", label=called(method))
-    left.axhline(0, color=GREY, linewidth=0.8)
-    left.axvline(LOG2, color=GREY, linewidth=0.8, linestyle=":")
-    left.set_xscale("log")
-    left.set_xlabel("DPO's loss at the end")
-    left.set_ylabel("change of accuracy, all levels")
-    right.axhline(0, color=GREY, linewidth=0.8)
-    right.set_xscale("log")
-    right.set_yscale("symlog", linthresh=0.1)
-    right.set_xlabel("learning rate")
-    right.set_ylabel("change of NLL of fixed winners,\nnats per token")
-    right.legend(fontsize=7)
+        moved = (rows["nll_after"] - rows["nll_before"]).groupby(rows["rate"]).mean()
+        says.append(f"- {called(method)}: " + ", ".join(f"{number(v)} at {rate:g}" for rate, v in moved.items()))
+    reading = "Change of the NLL of the first round's winners, nats per token, mean over bases:\n\n" + "\n".join(says)
+    return publish(out, f"dpo-drift-{label(runs)}", runs, numbers, {".png": image}, reading)
+
+
+def table(runs: Sequence[Evaluated]) -> pd.DataFrame:
+    """A row (`COLUMNS`) for each run by DPO."""
+    rows = []
+    for run in runs:
+        watched = first_round(run)
+        per_token = -watched["winner"] / watched["winner_tokens"]
+        nll = [float(per_token[watched["step"] == step].mean()) for step in (0, run.last_step)]
+        before, after = run.accuracies(0), run.accuracies(run.last_step)
+        change: Interval = bootstrap((after - before).to_numpy())
+        size = [len(before), int(run.evaluation["n"].min()), int((watched["step"] == 0).sum())]
+        loss = smooth(metric(run, "loss"), run.last_step)
+        moved = [float(before.mean()), change.mean, change.low, change.high]
+        rows.append([run.method, run.base, run.rate, loss, *moved, *nll, *size])
+    return pd.DataFrame(rows, columns=COLUMNS).sort_values(["rate", "method", "base"], ignore_index=True)
+
+
+def _losses(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
+    rates = sorted(numbers["rate"].unique())
+    figure, (row,) = sheet(1, len(rates), 2.8, heading, notes, toy)
+    for axes, rate in zip(row, rates, strict=True):
+        for method, held in numbers[numbers["rate"] == rate].groupby("method", sort=False):
+            colour = METHOD_COLOURS[str(method)]
+            face = "none" if line_style(str(method)) == "--" else colour
+            axes.scatter(
+                held["loss"], held["change"], s=18, color=colour, facecolors=face, linewidths=1, label=called(method)
+            )
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        axes.axvline(LOG2, color=GREY, linewidth=0.8, linestyle=":")
+        axes.set_xscale("log")
+        axes.set_ylim(-0.75, 0.1)
+        axes.set_title(f"rate {rate:g}", pad=36)
+        axes.set_xlabel("loss at the end")
+        axes.tick_params(labelsize=7)
+    row[0].set_ylabel("change of accuracy")
+    legend = row[0].legend(ncols=3, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
+    # Else the first panel would be as wide as its legend.
+    legend.set_in_layout(False)
     return figure
 
 
-def _read(numbers: pd.DataFrame) -> str:
+def _drift(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
+    kinds = list(dict.fromkeys(numbers["method"].str.removesuffix("_online")))
+    figure, (row,) = sheet(1, len(kinds), 2.6, heading, notes, toy)
+    for axes, kind in zip(row, kinds, strict=True):
+        for method in (kind, f"{kind}_online"):
+            held = numbers[numbers["method"] == method]
+            colour, style = METHOD_COLOURS[kind], line_style(method)
+            moved = held["nll_after"] - held["nll_before"]
+            mean = moved.groupby(held["rate"]).mean()
+            when, face = ("online", "none") if style == "--" else ("offline", colour)
+            axes.plot(mean.index, mean, style, color=colour, label=when)
+            axes.scatter(held["rate"], moved, s=12, color=colour, facecolors=face, linewidths=0.8)
+        axes.axhline(0, color=GREY, linewidth=0.8)
+        axes.set_xscale("log")
+        axes.set_title(called(kind).removesuffix(", offline"))
+        axes.set_xlabel("learning rate")
+        axes.legend(fontsize=7)
+    row[0].set_ylabel("change of NLL, nats per token")
+    return figure
+
+
+def _notes(runs: Sequence[Evaluated], about: str) -> str:
+    first = runs[0]
+    setting = (
+        f"n = {len(first.accuracies(0))} problems of the split `{first.recipe['eval_split']}`, "
+        f"k = {first.evaluation['n'].min()} samples each at T = {first.recipe['eval_temperature']:g}; "
+        f"{first.last_step} steps of {first.batch} pairs, beta {first.beta:g}, seed {first.recipe.get('seed', 42)}; "
+        f"{plural(len({run.base for run in runs}), 'base')}."
+    )
+    return "\n".join([about, setting, *([TOY] if first.is_toy else [])])
+
+
+def _read_losses(numbers: pd.DataFrame) -> str:
     """In how many comparisons at one rate, from one base, the lowest loss and the highest accuracy meet."""
     says = []
-    for when, rows in (("offline", _offline(numbers)), ("online", numbers.drop(_offline(numbers).index))):
+    online = numbers["method"].str.endswith("_online")
+    for when, rows in (("offline", numbers[~online]), ("online", numbers[online])):
         cells = [held.sort_values("loss") for _, held in rows.groupby(["rate", "base"]) if len(held) > 1]
         if not cells:
             continue
         lowest = [held.iloc[0] for held in cells]
-        meet = sum(low["after"] == held["after"].max() for low, held in zip(lowest, cells, strict=True))
-        harmed = sum(low["after"] < low["before"] for low in lowest)
+        meet = sum(low["change"] == held["change"].max() for low, held in zip(lowest, cells, strict=True))
+        worse, better = sum(low["high"] < 0 for low in lowest), sum(low["low"] > 0 for low in lowest)
+        ranks = [float(held["loss"].corr(held["change"], "spearman")) for held in cells]
         which = Counter(called(low["method"]) for low in lowest).most_common()
         says.append(
-            f"- {when}, of {plural(len(cells), 'comparison')} of winners from one base at one rate: the lowest loss "
-            f"has the highest accuracy in {meet}, and is worse than no training in {harmed} (lowest loss: "
-            f"{', '.join(f'{name} in {count}' for name, count in which)})"
+            f"- {when}, {plural(len(cells), 'comparison')} of winners from one base at one rate: the lowest loss is "
+            f"that of {', '.join(f'{name} ({count})' for name, count in which)}; it has the highest accuracy in "
+            f"{meet}; accuracy fell with it in {worse} and rose in {better}, the whole 95 % interval on that side; mean rank "
+            f"correlation of loss and change of accuracy {number(sum(ranks) / len(ranks))}"
         )
-    below = numbers[numbers["loss"] < LOG2]
-    worse = int((below["after"] < below["before"]).sum())
-    ranks = float(numbers["loss"].corr(numbers["after"], "spearman"))
-    says.append(
-        f"- of {plural(len(below), 'run')} whose loss ended below log 2, accuracy fell in {worse}; rank correlation of "
-        f"loss and accuracy over all {len(numbers)} runs: {number(ranks)}"
-    )
     return "\n".join(says)
-
-
-def _offline(numbers: pd.DataFrame) -> pd.DataFrame:
-    return numbers[~numbers["method"].str.endswith("_online")]

@@ -25,7 +25,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from expo.records import TABLES, RecordError, Run, write_atomic
+from expo.records import TABLES, RecordError, Run, to_yaml, write_atomic
 from expo.train.rewards import AnswerReward
 from expo.train.watch import Watch
 
@@ -114,7 +114,9 @@ class Recorder(TrainerCallback):
 
 
 def attach(trainer: Trainer, recorder: Recorder) -> None:
-    """Have the recorder follow a training, in place of what transformers prints."""
+    """Have the recorder follow a training, in place of what transformers prints; `trl.yaml` keeps the settings."""
+    if PartialState().is_main_process and not recorder.run.path("trl.yaml").exists():
+        write_atomic(recorder.run.path("trl.yaml"), to_yaml(trainer.args.to_dict()))
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     trainer.add_callback(recorder)
@@ -139,10 +141,10 @@ def last_checkpoint(run: Run) -> Path | None:
     """
     whole = whole_checkpoints(run)
     last = max(whole, default=0)
-    if last and (damaged := _damaged(whole[last])):
+    if last and (bad := damaged(whole[last])):
         before = [step for step in whole if step < last]
         raise RecordError(
-            f"{damaged} is not as it was written. Delete {whole[last]}/ and give the command again: it goes on from "
+            f"{bad} is not as it was written. Delete {whole[last]}/ and give the command again: it goes on from "
             + (f"step {before[-1]}" if before else "the start")
         )
     for folder in run.path("checkpoints").glob("checkpoint-*"):
@@ -160,8 +162,12 @@ def _sizes(folder: Path) -> dict[str, int]:
     return {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def _damaged(checkpoint: Path) -> Path | None:
+def damaged(checkpoint: Path) -> Path | None:
     """A file of it that has gone or has another size than when the checkpoint was marked as whole."""
-    held = _sizes(checkpoint)
-    written: dict[str, int] = json.loads((checkpoint / MARK).read_text(encoding="utf-8"))
+    held, mark = _sizes(checkpoint), checkpoint / MARK
+    try:
+        # An empty mark is of a version that did not note sizes.
+        written: dict[str, int] = json.loads(mark.read_text(encoding="utf-8") or "{}")
+    except ValueError:
+        return mark
     return next((checkpoint / name for name, size in written.items() if held.get(name) != size), None)

@@ -16,7 +16,7 @@ from expo.text import plural
 from expo.train.dpo import PairsDPOConfig
 from expo.train.exp_grpo import ExPGRPOConfig
 from expo.train.recipe import TrainRecipe, batch_of, configuration
-from expo.train.run import generations_in, steps_in_rounds, tasks
+from expo.train.run import fixed, generations_in, steps_in_rounds, tasks
 from expo.train.sft import PositivesSFTConfig
 
 _GIB = 2**30
@@ -44,7 +44,7 @@ def describe(recipe: TrainRecipe) -> str:
         DataError, PolicyError: if the task's data or the policy's folder are not found.
         ValueError: if the policy's context is no longer than the token limit.
     """
-    args = configuration(recipe.algorithm, recipe.trl, "unused")
+    args = configuration(recipe.algorithm, recipe.trl, "unused", **fixed(recipe))
     held = args.to_dict()
     usual = {name: held[name] for name in _SETTINGS if name not in recipe.trl and name in held}
     lines = [to_yaml(recipe.resolved()).rstrip(), "", "# not given, so TRL's or this machine's:"]
@@ -60,7 +60,7 @@ def describe(recipe: TrainRecipe) -> str:
         + (f", {len(same)} of them TRAINED ON: {_APART.get(recipe.task, _APART_BY_SPLIT)}" if same else ""),
         *(_skips(held_out) if held_out.skipped != task.skipped else []),
         f"steps         {_steps(recipe, len(task.problems), args, batch)} of {batch} {_samples(args)}, "
-        f"on {plural(args.world_size, 'process', 'es')}",
+        f"on {plural(args.world_size, 'process', 'processes')}",
         *_memory(recipe, args),
     ]
     return "\n".join(lines)
@@ -77,6 +77,7 @@ def _skips(task: Task) -> list[str]:
     if not task.skipped:
         return []
     shown = [f"                {skip}" for skip in task.skipped[:3]]
+    shown += [f"                and {len(task.skipped) - 3} more"] if len(task.skipped) > 3 else []
     return [f"              {plural(len(task.skipped), 'row or field', 'rows or fields')} left out:", *shown]
 
 

@@ -235,6 +235,7 @@ def configuration(
     """
     import torch
     from transformers.integrations import get_available_reporting_integrations
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
     from trl.import_utils import is_vllm_available
 
     from expo.train.exp_grpo import ExPGRPOConfig, check_whole_groups
@@ -255,8 +256,11 @@ def configuration(
     losses = [args.loss_type] if isinstance(args.loss_type, str) else args.loss_type
     if unknown := sorted(set(losses) - set(LOSSES[algorithm])):
         raise ValueError(f"loss_type: TRL's {algorithm} has no {unknown[0]!r}; it has {', '.join(LOSSES[algorithm])}")
-    if missing := sorted(set(args.report_to) - set(get_available_reporting_integrations())):
-        raise ValueError(f"report_to: {missing[0]} is not installed; pip install it, or leave report_to out")
+    for name in sorted(set(args.report_to) - set(get_available_reporting_integrations())):
+        if name not in INTEGRATION_TO_CALLBACK:
+            near = unknown_field(name, INTEGRATION_TO_CALLBACK, "train").partition("; ")[2]
+            raise ValueError(f"report_to: there is no {name!r}; {near}")
+        raise ValueError(f"report_to: {name} is not installed; pip install it, or leave report_to out")
     if getattr(args, "use_vllm", False) and not is_vllm_available():
         raise ValueError("use_vllm: vllm is not installed; pip install it, or leave use_vllm out")
     if args.max_steps < 1 and args.max_steps != -1:

@@ -23,10 +23,19 @@ from expo.grading import Checker, TextChecker, checker_for
 from expo.measure.run import digest
 from expo.policies.policy import TEMPLATE_VARIABLES, Policy, PolicyError, load_policy
 from expo.positives import question_ids
-from expo.records import Run, to_yaml, write_atomic
+from expo.records import DRAFT, Run, write_atomic
 from expo.tasks import Task, load_task
 from expo.tasks.problem import Problem, Skip
-from expo.train.callbacks import BY_STEP, MARK, Recorder, attach, last_checkpoint, step_of, whole_checkpoints
+from expo.train.callbacks import (
+    BY_STEP,
+    MARK,
+    Recorder,
+    attach,
+    damaged,
+    last_checkpoint,
+    step_of,
+    whole_checkpoints,
+)
 from expo.train.dpo import PairsDPOConfig
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
 from expo.train.positives import as_prompt
@@ -64,12 +73,9 @@ def train(
         with PartialState().main_process_first():
             run = Run.start(folder, recipe.resolved(), **facts)
         if policy is None:
-            if PartialState().is_main_process and not run.path("model").exists() and whole_checkpoints(run):
-                _keep_model(run)
+            on_main(lambda: _keep_model(run, int(run.read("evaluation")["step"].max())))
             return run
-        args = configuration(recipe.algorithm, recipe.trl, str(run.path("checkpoints")), **_fixed(recipe))
-        if PartialState().is_main_process:
-            write_atomic(run.path("trl.yaml"), to_yaml(args.to_dict()))
+        args = configuration(recipe.algorithm, recipe.trl, str(run.path("checkpoints")), **fixed(recipe))
         limit = args.max_completion_length
         task, held_out = (
             within_context(policy, t, limit, "max_completion_length") for t in (_distinct(task), held_out)
@@ -82,7 +88,7 @@ def train(
         elif not _is_last(checkpoint):
             _train(watch, checkpoint)
         if PartialState().is_main_process:
-            _keep_model(run)
+            _keep_model(run, step_of(last_checkpoint(run)))
             _merge(run)
         PartialState().wait_for_everyone()
         return run
@@ -129,12 +135,18 @@ def _is_last(checkpoint: Path | None) -> bool:
     return bool(state["global_step"] >= state["max_steps"])
 
 
-def _keep_model(run: Run) -> None:
-    """The policy of the last checkpoint, without what only a training needs, as the run's `model`."""
-    checkpoint = last_checkpoint(run)
-    assert checkpoint is not None
-    shutil.rmtree(run.path("model"), ignore_errors=True)
-    shutil.copytree(checkpoint, run.path("model"), ignore=_for_training_alone)
+def _keep_model(run: Run, step: int) -> None:
+    """The policy after `step`, without what only a training needs, as the run's `model`, unless it is there.
+
+    A finished run whose model was deleted has it again, if its last checkpoint is still as it was written.
+    """
+    checkpoint, model = whole_checkpoints(run).get(step), run.path("model")
+    if model.exists() or checkpoint is None or damaged(checkpoint):
+        return
+    draft = run.path(f"model{DRAFT}")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(checkpoint, draft, ignore=_for_training_alone)
+    draft.rename(model)
 
 
 def _for_training_alone(_: str, names: list[str]) -> list[str]:
@@ -222,13 +234,14 @@ def _before(policy: str) -> str | None:
     return str(run.recipe().get("policy")) if found else None
 
 
-def _fixed(recipe: TrainRecipe) -> dict[str, Any]:
+def fixed(recipe: TrainRecipe) -> dict[str, Any]:
     """What this run decides of TRL's configuration, whatever the recipe says."""
     if recipe.algorithm == "dpo":
         return {"train_sampling_strategy": "sequential"}
     if recipe.algorithm == "sft":
         return {}
     return {
+        **({"beta_sft": 0.0} if recipe.positive == "none" else {}),
         "shuffle_dataset": False,
         "chat_template_kwargs": {**TEMPLATE_VARIABLES, **(recipe.trl.get("chat_template_kwargs") or {})},
     }
@@ -249,8 +262,6 @@ def _trainer(watch: Watch, positives: pd.DataFrame) -> ExPGRPOTrainer | SFTTrain
 
 def _grpo_trainer(watch: Watch, args: ExPGRPOConfig, reward: AnswerReward, positives: pd.DataFrame) -> ExPGRPOTrainer:
     policy, task = watch.policy, watch.task
-    if watch.recipe.positive == "none":
-        args.beta_sft = 0.0
     prompts = dataset(policy, task, positives, args)
     # All epochs are in the dataset: TRL's own shuffling begins anew when a run goes on, and would give another order.
     args.num_train_epochs = 1

@@ -7,7 +7,7 @@ import pandas as pd
 from expo.evaluate import by_level
 from expo.measure.show import skipped
 from expo.records import Run
-from expo.text import fenced, visible
+from expo.text import fenced, plural, visible
 
 
 def show(run: Run) -> str:
@@ -15,7 +15,7 @@ def show(run: Run) -> str:
     evaluation, recipe, environment = run.read("evaluation"), run.recipe(), run.environment()
     toy = " (a toy: it shows a mechanism, no effect size)" if environment.get("toy") else ""
     n = int(evaluation["n"].min())
-    each = f"{n} sample{'s' * (n > 1)} a problem"
+    each = f"{plural(n, 'sample')} a problem"
     lines = ["", f"{recipe['policy']} on {recipe['task']}{toy}: {each}, seed {environment['seed']}", ""]
     trained = evaluation["step"].max() > 0
     for step in sorted({evaluation["step"].min(), evaluation["step"].max()}):

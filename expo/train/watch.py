@@ -22,7 +22,7 @@ from expo.grading.answers import Grade
 from expo.measure.run import row
 from expo.policies.policy import Policy
 from expo.policies.sampling import Request, sample
-from expo.policies.scoring import Sample, score
+from expo.policies.scoring import score, whole
 from expo.positives import Positive, from_ids, from_sample, question_ids
 from expo.records import TABLES, Run
 from expo.tasks import Task
@@ -232,7 +232,7 @@ class Watch:
         scores = score(
             self.policy,
             [
-                _as_sample(question_ids(self.policy, problems[r["problem"]]), r[f"{side}_ids"], r["problem"])
+                whole(question_ids(self.policy, problems[r["problem"]]), r[f"{side}_ids"], r["problem"])
                 for r in chosen
                 for side in ("winner", "loser")
             ],
@@ -262,12 +262,6 @@ class Watch:
             from_ids(self.policy, p, str(r["source"]), [int(i) for i in r["ids"]], int(r["cot_tokens"]))
             for p, r in rows
         ]
-
-
-def _as_sample(prompt: Sequence[int], completion: Sequence[int], key: str) -> Sample:
-    """A completion to be scored for its log-probability alone: its last token stands for an answer."""
-    ids = tuple(int(i) for i in completion)
-    return Sample(key, tuple(prompt), ids, len(ids) - 1, (), ids[-1:])
 
 
 def on_main(ask: Callable[[], Any]) -> Any:

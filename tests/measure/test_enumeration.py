@@ -8,8 +8,10 @@ import pytest
 from expo.evaluate import evaluate
 from expo.grading import ChainChecker
 from expo.measure.enumeration import success
+from expo.measure.gain import roll
 from expo.policies.policy import Policy, load_policy
 from expo.policies.prompts import CHAIN
+from expo.policies.sampling import ContextError
 from expo.tasks import chain
 
 
@@ -45,7 +47,16 @@ def test_what_is_cut_away_is_reported(toy: Policy) -> None:
 
 def test_a_completion_that_meets_the_limit_is_graded(toy: Policy) -> None:
     problem = chain.load("test", 3, levels=[2]).problems[0]
-    cut = success(toy, ChainChecker(), problem, max_new_tokens=3)
-    assert cut.right == 0
-    assert cut.completions > 0
-    assert cut.lost < 1e-3
+    rows = {limit: success(toy, ChainChecker(), problem, max_new_tokens=limit, floor=1e-4) for limit in range(3, 60)}
+    # The shortest limit at which any is right cuts the end token off, which no grade needs.
+    first = next(limit for limit, found in rows.items() if found.right > 0.1)
+    (completion,), _ = roll(toy, ChainChecker(), problem, 1, 100, 0, 1)
+    assert first == len(completion.ids) - 1
+    assert rows[3].right == 0
+    assert rows[3].lost < 0.01
+
+
+def test_a_limit_beyond_the_context_is_refused(toy: Policy) -> None:
+    problem = chain.load("test", 3, levels=[2]).problems[0]
+    with pytest.raises(ContextError, match="and 250 new ones exceed the context of 256"):
+        success(toy, ChainChecker(), problem, max_new_tokens=250)

@@ -172,6 +172,7 @@ def test_the_row_of_the_padding_token_is_not_trained():
     policy = Policy("padded", model, None, TEXT, "random weights")
     assert model.get_input_embeddings().padding_idx == 6
     assert apart(ghost(policy, SPANS), dense(policy, SPANS)) < 1e-10
+    assert np.abs(scores(policy, dense(policy, SPANS))).max() < 4
 
 
 def test_dropout_is_off_and_the_policy_is_left_as_it_was():
@@ -201,8 +202,9 @@ def test_a_weight_of_an_unknown_kind_is_named():
     policy = build("llama")
     policy.model.model.layers[1].input_layernorm = Odd(32)
     policy.model.to(DEVICE)
-    with pytest.raises(PolicyError, match=r"the gradient of model\.layers\.1\.input_layernorm\.mixing cannot be had"):
-        ghost(policy, SPANS)
+    for of in (ghost, projected):
+        with pytest.raises(PolicyError, match=r"gradient of model\.layers\.1\.input_layernorm\.mixing cannot be had"):
+            of(policy, SPANS)
     policy.model.model.layers[1].input_layernorm.requires_grad_(False)
     assert apart(ghost(policy, SPANS), dense(policy, SPANS)) < 1e-10
 
@@ -211,8 +213,9 @@ def test_a_layer_that_is_used_twice_is_named():
     policy = on_device(build("llama"))
     mlp = policy.model.model.layers[0].mlp
     mlp.up_proj = mlp.gate_proj
-    with pytest.raises(PolicyError, match=r"gate_proj\.weight cannot be had: .* used once"):
-        ghost(policy, SPANS)
+    for of in (ghost, projected):
+        with pytest.raises(PolicyError, match=r"gate_proj\.weight cannot be had: .* used once"):
+            of(policy, SPANS)
 
 
 @pytest.mark.parametrize(
@@ -228,12 +231,13 @@ def test_a_policy_of_another_build_is_refused(kind, settings, message):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval().to(DEVICE)
     policy = Policy(kind, model, None, TEXT, "random weights")
-    with pytest.raises(PolicyError, match=message):
-        ghost(policy, SPANS)
+    for of in (ghost, projected):
+        with pytest.raises(PolicyError, match=message):
+            of(policy, SPANS)
     assert dense(policy, SPANS).gram.shape == (3, 3)
 
 
-@pytest.mark.parametrize("of", [ghost, dense])
+@pytest.mark.parametrize("of", [ghost, dense, projected])
 def test_what_has_no_gradient_is_refused(of):
     policy = on_device(build("llama", context=12))
     with pytest.raises(ValueError, match="no spans"):
@@ -251,8 +255,9 @@ def test_a_nan_gradient_names_span_and_weight(monkeypatch):
     policy = on_device(build("llama"))
     with torch.no_grad():
         policy.model.get_input_embeddings().weight[30] = torch.nan
-    with pytest.raises(FloatingPointError, match="c: its log-probability is NaN"):
-        ghost(policy, SPANS)
+    for of in (ghost, projected):
+        with pytest.raises(FloatingPointError, match="c: its log-probability is NaN"):
+            of(policy, SPANS)
 
     class Root(torch.autograd.Function):
         """Finite forwards, NaN backwards for the last span of the batch."""
@@ -283,6 +288,18 @@ def scores(policy: Policy, truth: Gradients, seeds: int = 24) -> np.ndarray:
     z = (estimates.mean(0) - truth.gram) / (estimates.std(0, ddof=1) / np.sqrt(seeds))
     spread: np.ndarray = z[np.triu_indices(len(SPANS))]
     return spread
+
+
+def test_the_error_of_a_span_of_one_token_is_stated_too():
+    policy = on_device(build("llama-tied", dtype=torch.float64))
+    for name, p in policy.model.named_parameters():
+        p.requires_grad_("down_proj" in name)
+    one = [Span("one", (5, 6, 7, 8), (9,))]
+    truth, found = dense(policy, one).gram[0, 0], [projected(policy, one, seed=seed) for seed in range(60)]
+    z = [(f.gram[0, 0] - truth) / f.errors[0, 0] for f in found]
+    assert np.mean(np.abs(z) < 2.13) > 0.85
+    # As the docstring bounds it.
+    assert np.mean([f.errors[0, 0] for f in found]) < 1.3 * truth / 8
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -359,6 +376,8 @@ def test_a_direction_of_another_policy_is_refused(policies):
         derivatives(policy, SPANS, {"lm_head.bias": torch.zeros(3)})
     with pytest.raises(ValueError, match=r"direction: model.norm.weight has shape \(3,\), the parameter"):
         derivatives(policy, SPANS, {"model.norm.weight": torch.zeros(3)})
+    with pytest.raises(ValueError, match="3 spans need as many weights, got 1"):
+        gradient(policy, SPANS, [1.0])
     nothing = {"model.norm.weight": torch.zeros_like(policy.model.model.norm.weight)}
     assert (derivatives(policy, SPANS, nothing) == 0).all()
     nothing["model.norm.weight"][0] = torch.nan

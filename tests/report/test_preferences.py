@@ -11,7 +11,7 @@ import pytest
 from expo.records import TABLES, Run
 from expo.report import paper
 from expo.report.preferences import draw_diagnostics, draw_fig6, draw_table2, draw_table4
-from expo.report.rates import draw_rates
+from expo.report.rates import draw_drift, draw_losses
 from expo.report.training import Evaluated, find_evaluated, is_grid
 from expo.report.words import share
 from tests.report.test_curves import levels, write
@@ -29,7 +29,7 @@ ARMS = {
 }
 
 
-def write_arm(folder: Path, base: str, kind: str, refresh: int, end: float, gain: float) -> None:
+def write_arm(folder: Path, base: str, kind: str, refresh: int, end: float, gain: float, rate: float = 1e-4) -> None:
     recipe = {
         "algorithm": "dpo",
         "task": "chain",
@@ -39,7 +39,7 @@ def write_arm(folder: Path, base: str, kind: str, refresh: int, end: float, gain
         "refresh_steps": refresh,
         "eval_split": "test",
         "eval_temperature": 0.7,
-        "learning_rate": 1e-4,
+        "learning_rate": rate,
         "per_device_train_batch_size": 16,
     }
     where = folder / f"{base}-{kind}-{refresh}"
@@ -147,21 +147,29 @@ def test_diagnostics_are_of_the_first_rounds_pairs(runs: list[Evaluated], tmp_pa
 
 
 def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(runs: list[Evaluated], tmp_path: Path) -> None:
-    made = draw_rates(runs, tmp_path / "out")
+    made = draw_losses(runs, tmp_path / "out")
     assert len(made.numbers) == 15
-    assert "- offline, of 3 comparisons of winners from one base at one rate: the lowest loss has the" in made.reading
-    assert "the highest accuracy in 0, and is worse" in made.reading
-    assert "(lowest loss: DPO with expert CoT, offline in 3)" in made.reading
-    # Online, explanations end highest, and experts with the lower loss.
-    assert "- online, of 3 comparisons" in made.reading
+    assert made.reading.startswith("- offline, 3 comparisons of winners from one base at one rate: the lowest loss is")
+    assert "of DPO with expert CoT, offline (3); it has the highest accuracy in 0; accuracy fell" in made.reading
     row = made.numbers[(made.numbers["method"] == "dpo_expert") & (made.numbers["base"] == "tiny-0")].iloc[0]
     assert row["nll_before"] == pytest.approx(2.0)
     assert row["nll_after"] == pytest.approx(1.8)
-    assert row["loss"] == pytest.approx(
-        np.mean([float(dpo_loss(60 * (s - 1) / 19, BETA)) + 0.01 for s in range(16, 21)])
-    )
-    kept = [run for run in runs if run.method in ("dpo_expert", "dpo_answer")]
+    losses = [float(dpo_loss(60 * (s - 1) / 19, BETA)) + 0.01 for s in range(16, 21)]
+    assert row["loss"] == pytest.approx(np.mean(losses))
+    run = next(r for r in runs if r.method == "dpo_expert" and r.base == "tiny-0")
+    assert row["change"] == pytest.approx(run.accuracies(20).mean() - run.accuracies(0).mean())
+    assert row["low"] <= row["change"] <= row["high"]
+    # Where the lowest loss is the best policy, that is what is said; rates are compared apart.
     for base in ("tiny-0", "tiny-1", "tiny-2"):
         write_arm(tmp_path / "good", base, "explanation", 0, 0.9, 80.0)
-    agree = draw_rates([*kept, *find_evaluated(tmp_path / "good")[0]], tmp_path / "agree")
-    assert "has the highest accuracy in 3, and is worse than no training in 0" in agree.reading
+        write_arm(tmp_path / "good", base, "answer", 0, 0.1, 5.0)
+        write_arm(tmp_path / "higher", base, "answer", 0, 0.1, 200.0, rate=1e-3)
+    good = [run for name in ("good", "higher") for run in find_evaluated(tmp_path / name)[0]]
+    agree = draw_losses(good, tmp_path / "agree")
+    assert "(3); it has the highest accuracy in 3" in agree.reading
+    assert agree.reading.startswith("- offline, 3 comparisons")
+
+
+def test_drift_is_said_by_rate(runs: list[Evaluated], tmp_path: Path) -> None:
+    made = draw_drift(runs, tmp_path)
+    assert "- ExP-DPO, offline: −0.200 at 0.0001" in made.reading

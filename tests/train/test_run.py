@@ -19,7 +19,7 @@ from expo.study import STUDIES
 from expo.tasks import Task
 from expo.tasks.problem import Problem
 from expo.train import run as run_module
-from expo.train.callbacks import last_checkpoint
+from expo.train.callbacks import MARK, last_checkpoint
 from expo.train.recipe import LOSSES, TrainRecipe, read_recipe
 from expo.train.run import standing, train
 from expo.train.show import completions, show, without_signal
@@ -100,6 +100,29 @@ def test_a_model_that_was_deleted_is_made_again(recipe: TrainRecipe, whole: Run,
         assert (folder / "model" / file.name).read_bytes() == file.read_bytes()
 
 
+def test_a_finished_run_never_has_an_earlier_step_s_model(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    shutil.rmtree(run.path("model"))
+    last = run.path("checkpoints", "checkpoint-6")
+    (last / "model.safetensors").write_bytes(b"")
+    train(recipe, run.folder, progress=False)
+    assert not run.path("model").exists()
+    shutil.rmtree(last)
+    train(recipe, run.folder, progress=False)
+    assert not run.path("model").exists()
+    assert run.parts("evaluation") == whole.parts("evaluation")
+
+
+def test_a_mark_that_was_damaged_is_named_and_one_without_sizes_counts(whole: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    mark = run.path("checkpoints", "checkpoint-6", MARK)
+    mark.write_text("")
+    assert last_checkpoint(run) == mark.parent
+    mark.write_text("{")
+    with pytest.raises(RecordError, match=rf"{MARK} is not as it was written"):
+        last_checkpoint(run)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
 def test_a_damaged_checkpoint_is_named_with_what_is_left(
     recipe: TrainRecipe, whole: Run, tmp_path: Path, name: str
@@ -120,6 +143,7 @@ def test_settings_of_trl_are_in_the_record(whole: Run) -> None:
     assert held["learning_rate"] == 3e-4
     assert held["max_grad_norm"] == 1.0
     assert held["save_steps"] == 2
+    assert held["beta_sft"] == 1.0
 
 
 def test_losses_are_those_that_trl_knows() -> None:
@@ -223,6 +247,7 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"loss_type": "gpro"}, "loss_type: TRL's grpo has no 'gpro'; it has grpo, dapo, "),
         ({"algorithm": "dpo", "right_losers": False}, "is a field of algorithm grpo"),
         ({"report_to": "wandb"}, "report_to: wandb is not installed; pip install it"),
+        ({"report_to": "wanbd"}, "report_to: there is no 'wanbd'; did you mean wandb?"),
         ({"use_vllm": True}, "use_vllm: vllm is not installed; pip install it"),
         ({"save_steps": 3, "steps_per_generation": 4}, "save_steps"),
         ({"save_steps": 0.5}, "save_steps must be a number of steps, not a share of them, got 0.5"),
@@ -272,6 +297,7 @@ def test_problems_too_few_or_too_long_are_said(tmp_path: Path) -> None:
     # A context of 256 tokens, and prompts of 18 tokens at level 1 and 48 at level 5.
     values = {**VALUES, "levels": [1, 5], "max_completion_length": 220, "max_steps": 1, "refresh_steps": 0}
     run = train(read_recipe({**values, "positive": "none", "eval_problems": 3}), tmp_path / "long", progress=False)
+    assert yaml.safe_load(run.path("trl.yaml").read_text())["beta_sft"] == 0
     skipped = run.read("skips")
     assert len(skipped) > 3
     assert skipped["reason"].str.contains("exceed the context of 256; left out").all()

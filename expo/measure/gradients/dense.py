@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from expo.measure.gradients.spans import Gradients, Span, check, evaluating
+from expo.measure.gradients.spans import Gradients, Span, check, counts, evaluating
 from expo.policies.policy import Policy
 
 
@@ -25,8 +25,7 @@ def dense(policy: Policy, spans: Sequence[Span]) -> Gradients:
             grads = torch.autograd.grad(log_prob, list(weights.values()), materialize_grads=True)
             rows.append(torch.cat([g.flatten().double() for g in grads]))
             log_probs.append(log_prob.item())
-        parameters = sum(p.numel() for p in weights.values())
-        frozen = sum(p.numel() for p in policy.model.parameters()) - parameters
+        parameters, frozen = counts(policy, weights)
     stacked = torch.stack(rows)
     gram = (stacked @ stacked.T).cpu().numpy()
     return Gradients(tuple(s.key for s in spans), gram, np.array(log_probs), parameters, frozen)

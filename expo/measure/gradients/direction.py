@@ -26,9 +26,11 @@ def gradient(policy: Policy, spans: Sequence[Span], weights: Sequence[float], ba
     """The sum over spans of weight times grad log pi(completion | prompt), by name of the trainable parameter.
 
     Raises:
-        ValueError, PolicyError: as `spans.check` says.
+        ValueError, PolicyError: as `spans.check` says; ValueError also for another number of weights.
     """
     check(policy, spans)
+    if len(weights) != len(spans):
+        raise ValueError(f"{len(spans)} spans need as many weights, got {len(weights)}")
     factors = torch.tensor(list(weights), dtype=torch.float64)
     with evaluating(policy) as parameters:
         total = {name: torch.zeros_like(p) for name, p in parameters.items()}

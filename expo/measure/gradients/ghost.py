@@ -18,7 +18,7 @@ from torch.func import functional_call, vjp, vmap
 
 from expo.measure.gradients.batches import Batch, make_batches
 from expo.measure.gradients.passes import Net, Use, forward, kinds, layer_uses, refuse_bad, wide
-from expo.measure.gradients.spans import Gradients, Span, check, evaluating
+from expo.measure.gradients.spans import Gradients, Span, check, counts, evaluating, held_still
 from expo.policies.policy import Policy, PolicyError
 
 # Tokens, padding included, of which a block is run at once.
@@ -73,23 +73,16 @@ def ghost(
         batches = make_batches(policy, spans, batch_tokens)
         order = [i for b in batches for i in b.members]
         gram = _Gram([spans[i].key for i in order], policy.device)
-        # Gradients of weights for a whole batch are not asked for: autograd would make them.
-        for p in weights.values():
-            p.requires_grad_(False)
-        try:
+        with held_still(weights):
             log_probs = torch.cat([forward(net, b) for b in batches])
             refuse_bad(gram.keys, log_probs)
             for layer, own, uses in layer_uses(net, batches, names):
                 _layer(net, layer, own, uses, gram)
                 on_layer()
             _ends(net, batches, names, gram)
-        finally:
-            for p in weights.values():
-                p.requires_grad_(True)
         if left := sorted(set(weights) - gram.seen):
             raise PolicyError(f"policy {policy.name!r}: {kinds(left[0])}")
-        parameters = sum(p.numel() for p in weights.values())
-        frozen = sum(p.numel() for p in policy.model.parameters()) - parameters
+        parameters, frozen = counts(policy, weights)
     place = np.argsort(order)
     return Gradients(
         tuple(s.key for s in spans),

@@ -3,14 +3,14 @@
 Each gradient is projected to `GROUPS` independent blocks of SIDE x SIDE numbers; each block alone gives an unbiased
 estimate of every inner product, and the spread of the blocks gives the standard error of their mean. For a linear layer
 the projection is of its two sides, A g Bᵀ with random signs, so that the gradient g is never made; projections of
-layers are added up. A span is done with when its batch is: memory does not grow with N but for N x 4,096 numbers.
+layers are added up. A span is done with when its batch is: of each there stay 4,096 numbers, and its row of the matrix.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from expo.measure.gradients.batches import Batch, make_batches
 from expo.measure.gradients.ghost import vector_gradients
 from expo.measure.gradients.passes import HEAD_TOKENS, Net, Use, forward, kinds, layer_uses, refuse_bad, wide
-from expo.measure.gradients.spans import Gradients, Span, check, evaluating
+from expo.measure.gradients.spans import Gradients, Span, check, counts, evaluating, held_still
 from expo.policies.policy import Policy, PolicyError
 
 GROUPS, SIDE = 16, 16
@@ -33,13 +33,17 @@ class _Signs:
     seed: int
     device: torch.device
     dtype: torch.dtype
+    held: dict[str, Tensor] = field(default_factory=dict)  # as bytes, for all batches
 
     def of(self, name: str, size: int, columns: int, scale: float) -> Tensor:
         """Shape (size, columns), entries +-scale; the same for the same name, whatever the batches."""
-        digest = hashlib.sha256(f"{self.seed}:{name}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        bits = torch.randint(0, 2, (size, columns), generator=generator, dtype=torch.int8)
-        return bits.to(self.device, self.dtype).mul_(2 * scale).sub_(scale)
+        if name not in self.held:
+            digest = hashlib.sha256(f"{self.seed}:{name}".encode()).digest()
+            # Drawn on the CPU, so that a GPU has the same.
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+            bits = torch.randint(0, 2, (size, columns), generator=generator, dtype=torch.int8)
+            self.held[name] = bits.to(self.device)
+        return self.held[name].to(self.dtype).mul_(2 * scale).sub_(scale)
 
     def side(self, name: str, size: int) -> Tensor:
         """Of one side of a matrix, for all groups, (size, GROUPS * SIDE)."""
@@ -57,7 +61,8 @@ def projected(
     """As `ghost`, for any number of spans, with `errors` beside the Gram matrix.
 
     The standard error of <g_i, g_j> is about ||g_i|| ||g_j|| / 64 where the two are far from parallel, 1.4 times that
-    of a squared norm, and up to twice for short spans, whose gradients are of low rank; `errors` has what was found.
+    of a squared norm; more where gradients are of low rank in few layers, up to ||g||^2 / 8 for one token in one layer.
+    `errors` has what was found.
 
     Raises:
         ValueError, PolicyError, FloatingPointError: as `ghost` does.
@@ -69,9 +74,7 @@ def projected(
         signs = _Signs(seed, policy.device, wide(policy.model.dtype))
         features = torch.zeros(len(spans), GROUPS, SIDE * SIDE, dtype=signs.dtype, device=policy.device)
         log_probs = torch.zeros(len(spans), dtype=torch.float64)
-        for p in weights.values():
-            p.requires_grad_(False)
-        try:
+        with held_still(weights):
             for batch in make_batches(policy, spans, batch_tokens):
                 held = forward(net, batch)
                 keys = [spans[i].key for i in batch.members]
@@ -79,16 +82,15 @@ def projected(
                 log_probs[batch.members] = held.double().cpu()
                 features[batch.members] = _features(net, batch, names, signs, keys)
                 on_batch()
-        finally:
-            for p in weights.values():
-                p.requires_grad_(True)
-        parameters = sum(p.numel() for p in weights.values())
-        frozen = sum(p.numel() for p in policy.model.parameters()) - parameters
-    blocks = features.transpose(0, 1).double()
-    estimates = (blocks @ blocks.mT).cpu().numpy()
-    errors = estimates.std(0, ddof=1) / np.sqrt(GROUPS)
-    all_keys = tuple(s.key for s in spans)
-    return Gradients(all_keys, estimates.mean(0), log_probs.numpy(), parameters, frozen, errors)
+        parameters, frozen = counts(policy, weights)
+    mean = np.zeros((len(spans), len(spans)))
+    squares = np.zeros_like(mean)
+    for block in features.double().cpu().transpose(0, 1):
+        estimate = (block @ block.T).numpy()
+        mean += estimate / GROUPS
+        squares += estimate**2 / GROUPS
+    errors = np.sqrt(np.maximum(squares - mean**2, 0) / (GROUPS - 1))
+    return Gradients(tuple(s.key for s in spans), mean, log_probs.numpy(), parameters, frozen, errors)
 
 
 def _features(net: Net, batch: Batch, names: dict[Tensor, str], signs: _Signs, keys: list[str]) -> Tensor:

@@ -80,6 +80,24 @@ def check(policy: Policy, spans: Sequence[Span]) -> None:
         raise PolicyError(f"policy {policy.name!r}: none of its weights is trainable (requires_grad)")
 
 
+def counts(policy: Policy, weights: dict[str, Parameter]) -> tuple[int, int]:
+    """How many weights are trainable, and how many are not."""
+    trainable = sum(p.numel() for p in weights.values())
+    return trainable, sum(p.numel() for p in policy.model.parameters()) - trainable
+
+
+@contextmanager
+def held_still(weights: dict[str, Parameter]) -> Iterator[None]:
+    """Gradients of weights for a whole batch are not asked for meanwhile: autograd would make them."""
+    for p in weights.values():
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in weights.values():
+            p.requires_grad_(True)
+
+
 @contextmanager
 def evaluating(policy: Policy) -> Iterator[dict[str, Parameter]]:
     """The trainable weights by name; dropout, which would make gradients random, is off meanwhile."""

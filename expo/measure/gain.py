@@ -1,0 +1,237 @@
+"""What one step along a positive's gradient does to J, predicted and realised; the measurement of `expo gradients`.
+
+For each question: its positives, rollouts of the policy at temperature 1, the slope of J along each positive's gradient
+from one half of the rollouts, and the change of J after a step of some length, from the other half and, on the toy,
+exactly. Steps are taken from the same weights, which are put back bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from expo.evaluate import within_context
+from expo.grading import Checker, checker_for
+from expo.grading.answers import Status
+from expo.measure.alignment import Alignment, align, covariance
+from expo.measure.enumeration import Success, success
+from expo.measure.gradients.direction import Direction, gradient
+from expo.measure.gradients.ghost import ghost
+from expo.measure.gradients.spans import Span, evaluating
+from expo.measure.recipe import GradientRecipe
+from expo.measure.run import facts, load, load_problems
+from expo.policies.policy import Policy
+from expo.policies.sampling import Completion, Request, sample
+from expo.policies.scoring import score, whole
+from expo.positives import Positive, from_expert, from_sample, question_ids, requests
+from expo.records import TABLES, Run
+from expo.tasks.problem import Problem
+
+# Of the tree by which the toy's J is found.
+FLOOR = 1e-5
+
+
+def measure_gradients(
+    recipe: GradientRecipe,
+    folder: Path | str,
+    *,
+    progress: bool = True,
+    on_step: Callable[[], object] = lambda: None,
+) -> Run:
+    """Write `alignment`, `gains` and `gradients`, question by question; go on where an earlier call stopped.
+
+    Raises:
+        DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
+    """
+    measuring = recipe.measuring()
+    with closing(checker_for(recipe.task)) as checker:
+        task = load_problems(measuring, checker)
+        run = Run(folder)
+        policy = None if run.has("gradients") else load(measuring)
+        run = Run.start(folder, recipe.resolved(), **facts(measuring, task, policy))
+        if policy is None:
+            return run
+        task = within_context(policy, task, recipe.max_new_tokens)
+        with tqdm(desc=f"{recipe.policy} on {task.name}", total=len(task.problems), disable=not progress) as bar:
+            for i, problem in enumerate(task.problems):
+                if f"{i:04d}" not in run.parts("gains"):
+                    aligned, gains = _question(recipe, policy, checker, problem, task.problems, on_step)
+                    # The table that says a part is done comes last.
+                    run.write("alignment", aligned, f"{i:04d}")
+                    run.write("gains", gains, f"{i:04d}")
+                bar.update()
+        for table in ("alignment", "gains"):
+            parts = [run.read(table, f"{i:04d}") for i in range(len(task.problems))]
+            run.write(table, pd.concat(parts, ignore_index=True))
+        run.write("skips", pd.DataFrame([vars(s) for s in task.skipped], columns=list(TABLES["skips"])))
+        run.write("gradients", pairs(policy, run.read("alignment"), {p.id: p for p in task.problems}))
+        return run
+
+
+def pairs(policy: Policy, aligned: pd.DataFrame, problems: dict[str, Problem], step: int = 0) -> pd.DataFrame:
+    """Inner products of the gradients of all positives in `aligned`, each pair once: rows of `gradients`."""
+    rows = aligned.to_dict("records")
+    spans = []
+    for r in rows:
+        prompt = tuple(question_ids(policy, problems[r["problem"]]))
+        spans.append(Span(f"{r['problem']}/{r['source']}", prompt, tuple(map(int, r["ids"]))))
+    found = ghost(policy, spans)
+    table = [
+        {
+            "step": step,
+            "problem": a["problem"],
+            "source": a["source"],
+            "other_problem": b["problem"],
+            "other_source": b["source"],
+            "product": found.gram[i, j],
+            "norm": found.norms[i],
+            "other_norm": found.norms[j],
+        }
+        for i, a in enumerate(rows)
+        for j, b in enumerate(rows[: i + 1])
+    ]
+    return pd.DataFrame(table, columns=list(TABLES["gradients"]))
+
+
+def _question(
+    recipe: GradientRecipe,
+    policy: Policy,
+    checker: Checker,
+    problem: Problem,
+    others: Sequence[Problem],
+    on_step: Callable[[], object],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    positives = _positives(recipe, policy, checker, problem, others)
+    half, limit = recipe.rollouts, recipe.max_new_tokens
+    rollouts, right = roll(policy, checker, problem, 2 * half, limit, recipe.seed, recipe.rows)
+    found = aligned(policy, positives, rollouts[:half], right[:half])
+    rows = [aligned_row(policy, p, a) for p, a in zip(positives, found, strict=True)]
+    prompt = question_ids(policy, problem)
+    held_out = [whole(prompt, c.ids, f"{problem.id}/rollout/{half + i}") for i, c in enumerate(rollouts[half:])]
+    rewards = np.array(right[half:], dtype=float)
+
+    def log_probs() -> np.ndarray:
+        return np.array([-s.nll_sum for s in score(policy, held_out)])
+
+    def exactly() -> Success | None:
+        return success(policy, checker, problem, max_new_tokens=limit, floor=FLOOR) if policy.is_toy else None
+
+    before, exact = log_probs(), exactly()
+    gains = []
+    for p, a in zip(positives, found, strict=True):
+        unit = gradient(policy, [_span(p)], [1 / a.norm])
+        for size in recipe.sizes:
+            with moved(policy, unit, size):
+                after, then = log_probs(), exactly()
+            weights = np.exp(after - before)
+            realised, error = covariance(rewards, weights)
+            gains.append(
+                {
+                    "problem": problem.id,
+                    "level": problem.level,
+                    "source": p.source,
+                    "size": size,
+                    "predicted": a.slope / a.norm * size,
+                    "predicted_error": a.error / a.norm * size,
+                    "realised": realised,
+                    "realised_error": error,
+                    "effective": weights.sum() ** 2 / (weights**2).sum(),
+                    "exact_before": exact.right if exact else None,
+                    "exact_after": then.right if then else None,
+                    "lost": max(exact.lost, then.lost) if exact and then else None,
+                }
+            )
+            on_step()
+    return (
+        pd.DataFrame(rows, columns=list(TABLES["alignment"])),
+        pd.DataFrame(gains, columns=list(TABLES["gains"])),
+    )
+
+
+def aligned(
+    policy: Policy, positives: Sequence[Positive], rollouts: Sequence[Completion], right: Sequence[bool]
+) -> list[Alignment]:
+    """The alignment of one question's positives with its rollouts."""
+    problem = positives[0].problem
+    prompt = tuple(question_ids(policy, problem))
+    spans = [Span(f"{problem.id}/rollout/{i}", prompt, c.ids) for i, c in enumerate(rollouts)]
+    found = ghost(policy, [*spans, *map(_span, positives)])
+    places = range(len(rollouts), len(rollouts) + len(positives))
+    return align(found, range(len(rollouts)), right, places)
+
+
+def roll(
+    policy: Policy, checker: Checker, problem: Problem, n: int, max_new_tokens: int, seed: int, rows: int
+) -> tuple[list[Completion], list[bool]]:
+    """Completions of the plain question at temperature 1, and whether each is right."""
+    request = Request(f"{problem.id}/rollout", question_ids(policy, problem), n, max_new_tokens)
+    (rollouts,) = sample(policy, [request], temperature=1.0, seed=seed, rows=rows)
+    grades = checker.grade([(problem, policy.decode(c.ids)) for c in rollouts])
+    return rollouts, [g.status is Status.CORRECT for g in grades]
+
+
+@contextmanager
+def moved(policy: Policy, direction: Direction, size: float) -> Iterator[None]:
+    """The policy one step of `size` times `direction` away; its weights are put back bit for bit."""
+    with evaluating(policy) as weights, torch.no_grad():
+        held = {name: weights[name].clone() for name in direction}
+        try:
+            for name, part in direction.items():
+                weights[name].add_(part, alpha=size)
+            yield
+        finally:
+            for name, value in held.items():
+                weights[name].copy_(value)
+
+
+def _span(p: Positive) -> Span:
+    return Span(p.scored.key, p.scored.prompt, p.scored.completion)
+
+
+def _positives(
+    recipe: GradientRecipe, policy: Policy, checker: Checker, problem: Problem, others: Sequence[Problem]
+) -> list[Positive]:
+    """One of each kind: sampled as `expo measure` samples them, its first; an expert CoT where there is one."""
+    counts = {source: 1 for source in recipe.sources if source != "expert"}
+    asked = requests(policy, problem, others, counts, recipe.max_new_tokens, recipe.seed, checker)
+    done = sample(policy, [r for *_, r in asked], temperature=recipe.temperature, seed=recipe.seed, rows=recipe.rows)
+    found = [
+        from_sample(policy, problem, source, 0, hint, c, checker)
+        for (source, hint, _), (c,) in zip(asked, done, strict=True)
+    ]
+    if "expert" in recipe.sources and problem.expert_cot is not None:
+        found.append(from_expert(policy, problem, checker))
+    return found
+
+
+def aligned_row(policy: Policy, p: Positive, a: Alignment, step: int = 0) -> dict[str, Any]:
+    """One row of `alignment`."""
+    (s,) = score(policy, [p.scored])
+    return {
+        "step": step,
+        "problem": p.problem.id,
+        "level": p.problem.level,
+        "source": p.source,
+        "hint": p.hint,
+        "text": policy.decode(p.scored.completion),
+        "ids": list(p.scored.completion),
+        "cot_tokens": p.scored.cot,
+        "tokens": len(p.scored.completion),
+        "truncated": p.sampled.truncated if p.sampled else False,
+        "nll_sum": s.nll_sum,
+        "nll_per_token": s.nll_per_token,
+        "learning_signal": s.learning_signal,
+        "norm": a.norm,
+        "log10_t1": a.log10_t1,
+        "slope": a.slope,
+        "slope_error": a.error,
+        "right": a.right,
+        "rollouts": a.rollouts,
+    }
