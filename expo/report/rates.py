@@ -146,7 +146,7 @@ def _read_losses(numbers: pd.DataFrame) -> str:
         says.append(
             f"- {when}, {plural(len(cells), 'comparison')} of winners from one base at one rate: the lowest loss is "
             f"that of {', '.join(f'{name} ({count})' for name, count in which)}; it has the highest accuracy in "
-            f"{meet}; accuracy fell with it in {worse} and rose in {better}, the whole 95 % interval on that side; mean rank "
-            f"correlation of loss and change of accuracy {number(sum(ranks) / len(ranks))}"
+            f"{meet}; accuracy fell with it in {worse} and rose in {better}, the whole 95 % interval on that side; "
+            f"mean rank correlation of loss and change of accuracy {number(sum(ranks) / len(ranks))}"
         )
     return "\n".join(says)

@@ -33,7 +33,7 @@ BUFFERED = ("metrics", "timing", "groups")
 # A file in a checkpoint.
 MARK = "expo-checkpoint-is-whole"
 # Tables with a part for each step at which they were written.
-BY_STEP = (*BUFFERED, "skips", "positives", "pairs", "probes", "margins", "evaluation")
+BY_STEP = (*BUFFERED, "skips", "positives", "pairs", "probes", "margins", "alignment", "gradients", "evaluation")
 # What the machine took, and what begins anew where a run goes on. The epoch says twice what the recipe does.
 _TIMING = ("step_time", "epoch", "num_tokens")
 

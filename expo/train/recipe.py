@@ -102,6 +102,10 @@ class TrainRecipe:
     eval_samples: int = field(default=4, metadata={"help": "samples a problem, in training and at its end"})
     eval_temperature: float = field(default=0.7, metadata={"help": "of these samples (the paper's: 0.7); 0 is greedy"})
     probe_problems: int = field(default=16, metadata={"help": "training problems whose samples are scored as it runs"})
+    gradient_problems: int = field(
+        default=0, metadata={"help": "training problems whose gradients are measured at each evaluation; 0: none"}
+    )
+    gradient_rollouts: int = field(default=8, metadata={"help": "samples of each, from which the slope of J is had"})
     rows: int = field(default=64, metadata={"help": "samples decoded at a time, but for TRL's own"})
     trl: dict[str, Any] = field(
         default_factory=dict, metadata={"help": "fields of TRL's configuration; flat in a recipe"}
@@ -127,6 +131,7 @@ class TrainRecipe:
         if self.positive not in POSITIVES:
             raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
         lowest = {"problems": 1, "positive_tries": 1, "loser_tries": 1, "refresh_steps": 0, "eval_problems": 1}
+        lowest |= {"gradient_problems": 0, "gradient_rollouts": 3}
         for name, low in {**lowest, "eval_samples": 1, "probe_problems": 0, "rows": 1, "eval_temperature": 0}.items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:

@@ -19,6 +19,7 @@ from trl.models.utils import unwrap_model_for_generation
 from expo.evaluate import evaluate
 from expo.grading import Checker
 from expo.grading.answers import Grade
+from expo.measure.gain import aligned, aligned_row, pairs, roll
 from expo.measure.run import row
 from expo.policies.policy import Policy
 from expo.policies.sampling import Request, sample
@@ -61,7 +62,11 @@ class Watch:
         with self._at_rest():
             probes, evaluation = self._probes(step), self._evaluation(step)
             margins = self._margins(step) if isinstance(self.args, PairsDPOConfig) else None
+            measured = self._gradients(step) if self.recipe.gradient_problems else None
         self._write("probes", probes, part)
+        if measured is not None:
+            for table, frame in measured.items():
+                self._write(table, frame, part)
         if margins is not None:
             self._write("margins", margins, part)
         self._write("evaluation", evaluation, part)
@@ -197,15 +202,41 @@ class Watch:
                 on_finished=lambda _: bar.update(),
             )
 
-    def _probes(self, step: int) -> pd.DataFrame:
-        """An own sample of some training problems, and their positives, scored under the policy as it is now."""
+    def _watched(self, count: int) -> Sequence[Problem]:
+        """This process's share of some training problems, the same at each step."""
         pool = self.task.problems
         if isinstance(self.args, PairsDPOConfig):
             # A round has positives of its own problems alone; those of the first are watched.
             first = set(self.run.read("positives", min(self.run.parts("positives")))["problem"])
             pool = tuple(p for p in pool if p.id in first)
-        count = min(len(pool), self.recipe.probe_problems)
-        probed = self._share(random.Random(f"probes:{self.args.seed}").sample(pool, count))
+        return self._share(random.Random(f"probes:{self.args.seed}").sample(pool, min(len(pool), count)))
+
+    def _gradients(self, step: int) -> dict[str, pd.DataFrame]:
+        """Of some training problems a fresh own sample and the positive: their gradients, and J's slope along them."""
+        rows, products = [], []
+        seed, limit = self.args.seed + step, self.args.max_completion_length
+        # Gradients are those of the weights as they are, in their own precision.
+        with torch.autocast(self.policy.device.type, enabled=False):
+            for problem in self._watched(self.recipe.gradient_problems):
+                asked = [Request(f"{problem.id}/gradient", question_ids(self.policy, problem), 1, limit)]
+                ((own,),) = sample(self.policy, asked, temperature=self.args.temperature, seed=seed)
+                positives = [from_sample(self.policy, problem, "own", 0, "", own, self.checker)]
+                positives += self._learnt([problem], step)
+                n = self.recipe.gradient_rollouts
+                rollouts, right = roll(self.policy, self.checker, problem, n, limit, seed, self.recipe.rows)
+                found = aligned(self.policy, positives, rollouts, right)
+                some = [aligned_row(self.policy, p, a, step) for p, a in zip(positives, found, strict=True)]
+                frame = pd.DataFrame(some, columns=list(TABLES["alignment"]))
+                rows.append(frame)
+                products.append(pairs(self.policy, frame, {problem.id: problem}, step))
+        empty = {name: pd.DataFrame(columns=list(TABLES[name])) for name in ("alignment", "gradients")}
+        if not rows:
+            return empty
+        return {"alignment": pd.concat(rows), "gradients": pd.concat(products)}
+
+    def _probes(self, step: int) -> pd.DataFrame:
+        """An own sample of some training problems, and their positives, scored under the policy as it is now."""
+        probed = self._watched(self.recipe.probe_problems)
         limit = self.args.max_completion_length
         requests = [Request(f"{p.id}/probe", question_ids(self.policy, p), 1, limit) for p in probed]
         done = sample(self.policy, requests, temperature=self.args.temperature, seed=self.args.seed + step)

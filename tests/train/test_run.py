@@ -33,6 +33,8 @@ VALUES = {
     "eval_problems": 10,
     "eval_samples": 2,
     "probe_problems": 3,
+    "gradient_problems": 2,
+    "gradient_rollouts": 4,
     "refresh_steps": 4,
     "max_steps": 6,
     "save_steps": 2,
@@ -71,6 +73,12 @@ def test_the_record_holds_what_was_done(whole: Run) -> None:
     probes = whole.read("probes")
     assert set(probes["source"]) == {"own", "explanation"}
     assert probes.groupby("step")["problem"].nunique().to_dict() == {0: 3, 3: 3, 6: 3}
+    alignment, products = whole.read("alignment"), whole.read("gradients")
+    assert alignment.groupby("step")["problem"].nunique().to_dict() == {0: 2, 3: 2, 6: 2}
+    assert set(alignment["source"]) == {"own", "explanation"}
+    assert (alignment["norm"] > 0).all()
+    # Of one question: own with itself, explanation with itself, and the two.
+    assert products.groupby("step").size().to_dict() == {0: 6, 3: 6, 6: 6}
     metrics = whole.read("metrics")
     assert metrics[metrics["name"] == "exp_sft/loss"]["step"].tolist() == [1, 2, 3, 4, 5, 6]
     assert {"reward", "frac_reward_zero_std", "exp_sft/nll_per_token", "loss", "grad_norm"} <= set(metrics["name"])

@@ -1,0 +1,137 @@
+"""One step along a positive's gradient, predicted and realised: the record, and that it goes on where it stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from expo.measure import gain
+from expo.measure.gain import measure_gradients, moved
+from expo.measure.gradients.direction import gradient
+from expo.measure.gradients.spans import Span
+from expo.measure.predictors import joined, rank_correlations, realised
+from expo.measure.recipe import GradientRecipe
+from expo.measure.show import show_gradients
+from expo.policies.policy import load_policy
+from expo.policies.prompts import CHAIN
+from expo.records import Run
+
+SIZES = [0.003, 0.03]
+
+
+def recipe(**more: object) -> GradientRecipe:
+    values = {"task": "chain", "policy": "tiny-0", "levels": [2, 3], "problems": 2, "rollouts": 96, "sizes": SIZES}
+    return GradientRecipe(**{**values, "max_new_tokens": 60, "rows": 192, **more})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return measure_gradients(recipe(), tmp_path_factory.mktemp("gradients") / "run", progress=False)
+
+
+def test_a_record_holds_each_positive_and_step(whole: Run) -> None:
+    alignment, gains, products = (whole.read(t) for t in ("alignment", "gains", "gradients"))
+    kinds = {"own", "explanation", "expert", "wrong_explanation", "nonsense"}
+    assert alignment.groupby("problem")["source"].agg(set).tolist() == [kinds, kinds]
+    assert len(gains) == len(alignment) * len(SIZES)
+    assert len(products) == 10 * 11 // 2
+    itself = (products["problem"] == products["other_problem"]) & (products["source"] == products["other_source"])
+    alone = products[itself]
+    np.testing.assert_allclose(alone["product"], alone["norm"] ** 2, rtol=1e-5)
+    norms = alignment.set_index(["problem", "source"])["norm"]
+    for row in alone.to_dict("records"):
+        assert norms[row["problem"], row["source"]] == pytest.approx(row["norm"], rel=1e-4)
+    text = show_gradients(whole)
+    assert "a step of length 0.003: rank correlation with the change of J, within questions" in text
+    assert "a toy" in text
+
+
+def test_a_small_step_does_what_is_predicted(whole: Run) -> None:
+    gains = whole.read("gains")
+    small = gains[(gains["size"] == SIZES[0]) & gains["predicted_error"].notna()]
+    assert len(small) >= 5
+    exact = small["exact_after"] - small["exact_before"]
+    # J itself is within what enumeration cannot follow; the estimates within their errors.
+    assert (small["lost"] < 0.02).all()
+    curvature = 3e-3
+    assert ((small["predicted"] - exact).abs() < 4 * small["predicted_error"] + curvature).all()
+    assert ((small["realised"] - exact).abs() < 4 * small["realised_error"] + curvature).all()
+    assert (realised(gains) == (gains["exact_after"] - gains["exact_before"])).all()
+    assert (small["effective"] <= 96).all()
+
+
+def test_a_stopped_run_goes_on_to_the_same_record(whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, calls = gain._question, []
+
+    def stopping(*args: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return usual(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gain, "_question", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            measure_gradients(recipe(), tmp_path / "run", progress=False)
+    run = measure_gradients(recipe(), tmp_path / "run", progress=False)
+    for table in ("alignment", "gains", "gradients"):
+        pd.testing.assert_frame_equal(run.read(table), whole.read(table))
+    monkeypatch.setattr(gain, "load", lambda _: pytest.fail("loaded again"))
+    assert measure_gradients(recipe(), tmp_path / "run", progress=False).has("gains")
+
+
+def test_weights_are_put_back_bit_for_bit() -> None:
+    toy = load_policy("tiny-0", CHAIN)
+    before = {k: v.clone() for k, v in toy.model.state_dict().items()}
+    direction = gradient(toy, [Span("a", (3, 4, 5), (6, 7))], [1.0])
+
+    def stopped() -> None:
+        with moved(toy, direction, 0.1):
+            after = toy.model.state_dict()
+            assert any(not torch.equal(after[k], v) for k, v in before.items())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert all(torch.equal(v, before[k]) for k, v in toy.model.state_dict().items())
+
+
+def test_predictors_are_ranked_within_questions() -> None:
+    rows = []
+    for q in range(12):
+        # The questions differ by more than the positives of one do, and in the other direction.
+        for i in range(4):
+            rows.append({"problem": f"q{q}", "source": f"s{i}", "gain": i - 100.0 * q, "nll": 10.0 - i + 50.0 * q})
+    frame = pd.DataFrame(rows)
+    alignment = frame.assign(
+        level=1, nll_sum=frame["nll"], nll_per_token=-frame["nll"], learning_signal=0.0, log10_t1=1.0, norm=frame["nll"]
+    )[["problem", "level", "source", "nll_sum", "nll_per_token", "learning_signal", "log10_t1", "norm"]]
+    gains = frame.assign(size=0.1, level=1, predicted=frame["gain"], realised=frame["gain"])[
+        ["problem", "level", "source", "size", "predicted", "realised"]
+    ].assign(exact_before=pd.NA, exact_after=pd.NA)
+    found = rank_correlations(joined(alignment, gains, 0.1)).set_index("predictor")
+    assert found.loc["predicted", "mean"] == pytest.approx(1)
+    assert found.loc["nll_sum", "mean"] == pytest.approx(1)
+    assert found.loc["nll_per_token", "mean"] == pytest.approx(-1)
+    assert found.loc["norm", "mean"] == pytest.approx(-1)
+    # What is the same for all positives of a question ranks none.
+    assert found.loc["learning_signal", "n"] == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"rollouts": 2}, "rollouts must be at least 3, got 2"),
+        ({"sizes": []}, "sizes: name lengths above 0"),
+        ({"sizes": [0.0]}, "sizes: name lengths above 0"),
+        ({"sources": ["own", "own_correct"]}, "own_correct is of several own CoTs"),
+        ({"task": "chian"}, "no task 'chian'"),
+    ],
+)
+def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipe(**more)
