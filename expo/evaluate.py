@@ -19,7 +19,7 @@ from expo.measure.verdict import Interval, bootstrap
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
 from expo.positives import longest, question_ids
-from expo.records import TABLES, Run
+from expo.records import TABLES, Run, usual
 from expo.tasks import Task
 from expo.tasks.problem import DataError, Problem, Skip
 
@@ -143,7 +143,7 @@ def evaluate_run(
         task = load_problems(measuring, checker)
         run = Run(folder)
         policy = None if run.has("evaluation") else load(measuring)
-        run = Run.start(folder, recipe.resolved(), **facts(measuring, task, policy))
+        run = Run.start(folder, recipe.resolved(), usual(EvaluateRecipe), **facts(measuring, task, policy))
         if policy is None:
             return run
         task = within_context(policy, task, recipe.max_new_tokens)

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import subprocess
+from dataclasses import MISSING, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,11 @@ def identity(recipe: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in recipe.items() if name != "rows"}
 
 
+def usual(recipe: type) -> dict[str, Any]:
+    """The defaults of a recipe's fields that are single values."""
+    return {f.name: f.default for f in fields(recipe) if f.default is not MISSING}
+
+
 class Run:
     """One run folder."""
 
@@ -236,8 +242,10 @@ class Run:
         self.folder = Path(folder)
 
     @classmethod
-    def start(cls, folder: Path | str, recipe: dict[str, Any], **facts: Any) -> Run:
-        """Begin a run, or go on with one of the same recipe.
+    def start(
+        cls, folder: Path | str, recipe: dict[str, Any], usual: dict[str, Any] | None = None, **facts: Any
+    ) -> Run:
+        """Begin a run, or go on with one of the same recipe. `usual` has what a field is that an older record lacks.
 
         A run that is not finished goes on from the same facts only: other data or weights under the same name
         would mix two runs in one record. (A fact of None is not known yet, and not compared.)
@@ -247,7 +255,7 @@ class Run:
         """
         run = cls(folder)
         if run.path("recipe.yaml").exists():
-            run._must_match(recipe, facts)
+            run._must_match(recipe, usual or {}, facts)
             return run
         if run.folder.exists() and not run.folder.is_dir():
             raise RecordError(f"{run.folder} is a file; --output needs a folder")
@@ -258,8 +266,8 @@ class Run:
         write_atomic(run.path("recipe.yaml"), to_yaml(recipe))
         return run
 
-    def _must_match(self, recipe: dict[str, Any], facts: dict[str, Any]) -> None:
-        if changed := _differences(identity(self.recipe()), identity(recipe)):
+    def _must_match(self, recipe: dict[str, Any], usual: dict[str, Any], facts: dict[str, Any]) -> None:
+        if changed := _differences(identity({**usual, **self.recipe()}), identity({**usual, **recipe})):
             raise RecordError(
                 f"{self.folder} holds a run of another recipe ({'; '.join(changed)}). "
                 "Choose another --output, or delete that folder if it is no longer needed."

@@ -111,7 +111,11 @@ def files(folder: Path) -> set[str]:
 
 
 MISTAKES: list[tuple[list[str], int, str]] = [
-    (["mesure"], 2, "expo: no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, judge, reproduce"),
+    (
+        ["mesure"],
+        2,
+        "expo: no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, gradients, judge, reproduce",
+    ),
     (["measure", *FEW, "--sample", "3"], 2, "no field 'sample'; did you mean samples?"),
     (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help` lists them"),
     (["measure", "stories"], 2, "'stories' belongs to no flag"),

@@ -356,3 +356,11 @@ def test_the_commit_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     monkeypatch.setattr(records, "__file__", str(installed / "records.py"))
     assert environment()["commit"] is None  # the commit of a project around the installation is not ours
+
+
+def test_a_field_that_an_older_record_lacks_is_at_its_default(tmp_path: Path) -> None:
+    Run.start(tmp_path / "run", {"task": "chain"}, seed=0)
+    Run.start(tmp_path / "run", {"task": "chain", "later": 0}, {"task": "stories", "later": 0}, seed=0)
+    for changed in ({"task": "chain", "later": 1}, {"task": "stories", "later": 0}):
+        with pytest.raises(RecordError, match="another recipe"):
+            Run.start(tmp_path / "run", changed, {"task": "stories", "later": 0}, seed=0)

@@ -177,7 +177,7 @@ def test_each_is_a_run_for_every_combination(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("runs: {a: {job: trian}}", "run a: no job 'trian'; the jobs are measure, evaluate, train"),
+        ("runs: {a: {job: trian}}", "run a: no job 'trian'; the jobs are measure, evaluate, gradients, train"),
         ("runs: {a: {each: {policy: tiny-0}}}", "run a: each: give a list of values for each field"),
         (
             "runs: {a-tiny-0: {task: chain}, a: {each: {policy: [tiny-0]}, task: chain}}",

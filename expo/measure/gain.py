@@ -31,7 +31,7 @@ from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
 from expo.policies.scoring import score, whole
 from expo.positives import Positive, from_expert, from_sample, question_ids, requests
-from expo.records import TABLES, Run
+from expo.records import TABLES, Run, usual
 from expo.tasks.problem import Problem
 
 # Of the tree by which the toy's J is found.
@@ -55,7 +55,7 @@ def measure_gradients(
         task = load_problems(measuring, checker)
         run = Run(folder)
         policy = None if run.has("gradients") else load(measuring)
-        run = Run.start(folder, recipe.resolved(), **facts(measuring, task, policy))
+        run = Run.start(folder, recipe.resolved(), usual(GradientRecipe), **facts(measuring, task, policy))
         if policy is None:
             return run
         task = within_context(policy, task, recipe.max_new_tokens)

@@ -21,7 +21,7 @@ from expo.policies.policy import Policy, PolicyError, load_policy
 from expo.policies.sampling import sample
 from expo.policies.scoring import Score, score
 from expo.positives import Positive, from_expert, from_sample, is_leak, longest, requests
-from expo.records import TABLES, Run
+from expo.records import TABLES, Run, usual
 from expo.tasks import Task, load_task
 from expo.tasks.problem import DataError, Problem, Skip
 from expo.workers import spread
@@ -56,7 +56,7 @@ def measure(
         run = Run(folder)
         # A finished run is returned as it is, without loading the policy; `start` checks that it is this recipe's.
         policy = None if run.has("samples") else load(recipe)
-        run = Run.start(folder, recipe.resolved(), **facts(recipe, task, policy))
+        run = Run.start(folder, recipe.resolved(), usual(MeasureRecipe), **facts(recipe, task, policy))
         if policy is None:
             return run
         processes = processes_for(policy, recipe.rows, len(chunks))

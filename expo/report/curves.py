@@ -67,7 +67,8 @@ def _curves(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
             axes.plot(line["step"], line[edge], style, color=colour, linewidth=0.6, alpha=0.7)
     axes.set_xlabel("step")
     axes.set_ylabel(_quantity(numbers).lower())
-    axes.set_ylim(0, min(axes.get_ylim()[1], 1.0))
+    lowest = float(numbers["lowest"].min())
+    axes.set_ylim(0 if lowest < 0.4 else lowest - 0.05, min(axes.get_ylim()[1], 1.0))
     axes.legend(ncols=3, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
@@ -83,7 +84,8 @@ def _notes(runs: Sequence[Evaluated], numbers: pd.DataFrame) -> str:
     lines = [
         f"Mean over {numbers['bases'].max()} bases{band}. n = {first['problems']} test problems, "
         f"k = {first['samples']} samples each at T = {recipe['eval_temperature']:g}, seed {recipe.get('seed', 42)}.",
-        f"Trained on {runs[0].levels}; learning rates: {listed(_rates(runs))}; {_how(runs)}.",
+        f"Trained on {runs[0].levels}; {_how(runs)}.",
+        f"Learning rates: {listed(_rates(runs))}.",
     ]
     return "\n".join([*lines, TOY] if runs[0].is_toy else lines)
 

@@ -215,9 +215,9 @@ def _fig6(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
         losses.plot(line["step"], line["loss"], color=colour, linestyle="--")
     axes.set_xlabel("step")
     axes.set_ylabel(f"pass@{K} (solid)")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * float(numbers["pass_at_4"].max()))
     losses.set_ylabel("loss (dashed)")
-    losses.set_ylim(bottom=0)
+    losses.set_ylim(0, 1.1 * float(numbers["loss"].max()))
     losses.spines["right"].set_visible(True)
     axes.legend(ncols=3, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     return figure

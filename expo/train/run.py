@@ -23,7 +23,7 @@ from expo.grading import Checker, TextChecker, checker_for
 from expo.measure.run import digest
 from expo.policies.policy import TEMPLATE_VARIABLES, Policy, PolicyError, load_policy
 from expo.positives import question_ids
-from expo.records import DRAFT, Run, write_atomic
+from expo.records import DRAFT, Run, usual, write_atomic
 from expo.tasks import Task, load_task
 from expo.tasks.problem import Problem, Skip
 from expo.train.callbacks import (
@@ -71,7 +71,7 @@ def train(
         policy = None if run.has("evaluation") else load(recipe)
         facts = _facts(recipe, task, held_out, policy)
         with PartialState().main_process_first():
-            run = Run.start(folder, recipe.resolved(), **facts)
+            run = Run.start(folder, recipe.resolved(), usual(TrainRecipe), **facts)
         if policy is None:
             on_main(lambda: _keep_model(run, int(run.read("evaluation")["step"].max())))
             return run

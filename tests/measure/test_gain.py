@@ -36,7 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_record_holds_each_positive_and_step(whole: Run) -> None:
     alignment, gains, products = (whole.read(t) for t in ("alignment", "gains", "gradients"))
     kinds = {"own", "explanation", "expert", "wrong_explanation", "nonsense"}
-    assert alignment.groupby("problem")["source"].agg(set).tolist() == [kinds, kinds]
+    assert [set(held["source"]) for _, held in alignment.groupby("problem")] == [kinds, kinds]
     assert len(gains) == len(alignment) * len(SIZES)
     assert len(products) == 10 * 11 // 2
     itself = (products["problem"] == products["other_problem"]) & (products["source"] == products["other_source"])
@@ -112,7 +112,7 @@ def test_predictors_are_ranked_within_questions() -> None:
     )[["problem", "level", "source", "nll_sum", "nll_per_token", "learning_signal", "log10_t1", "norm"]]
     gains = frame.assign(size=0.1, level=1, predicted=frame["gain"], realised=frame["gain"])[
         ["problem", "level", "source", "size", "predicted", "realised"]
-    ].assign(exact_before=pd.NA, exact_after=pd.NA)
+    ].assign(exact_before=np.nan, exact_after=np.nan)
     found = rank_correlations(joined(alignment, gains, 0.1)).set_index("predictor")
     assert found.loc["predicted", "mean"] == pytest.approx(1)
     assert found.loc["nll_sum", "mean"] == pytest.approx(1)
