@@ -12,6 +12,10 @@ import pytest
 from expo.measure.recipe import GradientRecipe
 from expo.records import TABLES, Run
 from expo.report.gradients import by_policy, draw_angles, draw_gains, draw_predictors, draw_terms, find_gradients
+from expo.report.slopes import draw_slopes, with_gradients
+from expo.report.training import find_evaluated
+from tests.report.test_curves import levels
+from tests.report.test_curves import write as write_evaluation
 
 SOURCES = ("own", "explanation", "expert")
 
@@ -104,3 +108,53 @@ def test_a_run_that_was_cut_short_is_not_shown(tmp_path: Path) -> None:
     run = write(tmp_path / "runs" / "one")
     run.path("gradients.parquet").unlink()
     assert find_gradients(tmp_path / "runs") == []
+
+
+def trained(folder: Path, base: str, positive: str, slope: float) -> None:
+    recipe = {
+        **{"task": "chain", "policy": base, "positive": positive, "levels": None, "gradient_rollouts": 8},
+        **{"eval_split": "test", "eval_temperature": 0.7},
+    }
+    where = folder / f"{base}-{positive}"
+    write_evaluation(where, recipe, {0: levels(0.1), 10: levels(0.2)})
+    alignment: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
+    for step in (0, 10):
+        for source in ("own", positive):
+            alignment.append(
+                {
+                    **dict.fromkeys(TABLES["alignment"], 0),
+                    **{"step": step, "problem": "q", "source": source, "hint": "", "text": "t", "ids": [1]},
+                    **{"truncated": False, "norm": 2.0 + step, "log10_t1": -3.0, "slope": slope * (2.0 + step)},
+                    **{"slope_error": 0.1, "right": 4, "rollouts": 8},
+                }
+            )
+        for a, b, product in (("own", "own", 4.0), (positive, "own", 1.0), (positive, positive, 4.0)):
+            pairs.append(
+                {
+                    **{"step": step, "problem": "q", "source": a, "other_problem": "q", "other_source": b},
+                    **{"product": product, "norm": 2.0, "other_norm": 2.0},
+                }
+            )
+    Run(where).write("alignment", pd.DataFrame(alignment))
+    Run(where).write("gradients", pd.DataFrame(pairs))
+
+
+def test_gradients_over_training_are_of_the_positive(tmp_path: Path) -> None:
+    for base, slope in (("tiny-0", 1.0), ("tiny-1", 3.0)):
+        trained(tmp_path / "runs", base, "explanation", slope)
+        trained(tmp_path / "runs", base, "expert", -slope)
+    runs = with_gradients(find_evaluated(tmp_path / "runs")[0])
+    assert len(runs) == 4
+    made = draw_slopes("all", runs, tmp_path / "out")
+    assert made.name == "slopes-all-tiny"
+    held = made.numbers.set_index(["method", "step", "panel"])
+    assert held.loc[("explanation", 10, "slope"), "mean"] == pytest.approx(2.0)
+    assert held.loc[("expert", 10, "slope"), "lowest"] == pytest.approx(-3.0)
+    assert held.loc[("explanation", 0, "cosine"), "mean"] == pytest.approx(0.25)
+    assert held.loc[("explanation", 10, "norm"), "mean"] == pytest.approx(12.0)
+    assert "norm of the positive's gradient 2.00 → 12.0" in made.reading
+    # Trainings without these tables have no line.
+    for run in runs[:1]:
+        run.run.path("alignment.parquet").unlink()
+    assert len(with_gradients(runs)) == 3
