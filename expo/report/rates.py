@@ -78,7 +78,8 @@ def _losses(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
     rates = sorted(numbers["rate"].unique())
     figure, (row,) = sheet(1, len(rates), 2.8, heading, notes, toy)
     for axes, rate in zip(row, rates, strict=True):
-        for method, held in numbers[numbers["rate"] == rate].groupby("method", sort=False):
+        held_at = numbers[numbers["rate"] == rate]
+        for method, held in held_at.groupby("method", sort=False):
             colour = METHOD_COLOURS[str(method)]
             face = "none" if line_style(str(method)) == "--" else colour
             axes.scatter(
@@ -86,8 +87,11 @@ def _losses(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
             )
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.axvline(LOG2, color=GREY, linewidth=0.8, linestyle=":")
-        axes.set_xscale("log")
-        axes.set_ylim(-0.75, 0.1)
+        if held_at["loss"].max() > 10 * held_at["loss"].min():
+            axes.set_xscale("log")
+        else:
+            axes.locator_params(axis="x", nbins=3)
+        axes.set_ylim(numbers["change"].min() - 0.05, numbers["change"].max() + 0.05)
         axes.set_title(f"rate {rate:g}", pad=36)
         axes.set_xlabel("loss at the end")
         axes.tick_params(labelsize=7)
