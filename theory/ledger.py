@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +232,7 @@ def _verdict(claim: Claim, outcomes: Mapping[str, Outcome]) -> tuple[str, tuple[
 
 
 def run(*arguments: str) -> dict[str, Entry]:
-    """Run `pytest theory/` in a process of its own and read the ledger that it writes.
+    """Run `pytest theory/` in processes of its own, as many as there are cores, and read the ledger that it writes.
 
     Raises:
         RuntimeError: if the tests did not end in a ledger; shows what they printed last.
@@ -241,6 +242,8 @@ def run(*arguments: str) -> dict[str, Entry]:
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "ledger.json"
         command = [sys.executable, "-m", "pytest", str(HERE), "-p", "no:cacheprovider", f"--ledger={out}", *arguments]
+        if find_spec("xdist"):
+            command += ["-n", "auto"]
         done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
         if not out.exists():
             raise RuntimeError(f"the tests of the theory left no ledger:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
