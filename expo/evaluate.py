@@ -143,10 +143,12 @@ def evaluate_run(
         task = load_problems(measuring, checker)
         run = Run(folder)
         policy = None if run.has("evaluation") else load(measuring)
+        # Before anything is written: what is refused leaves no folder.
+        fitting = within_context(policy, task, recipe.max_new_tokens) if policy else task
         run = Run.start(folder, recipe.resolved(), usual(EvaluateRecipe), **facts(measuring, task, policy))
         if policy is None:
             return run
-        task = within_context(policy, task, recipe.max_new_tokens)
+        task = fitting
         chunks = [task.problems[i : i + recipe.chunk] for i in range(0, len(task.problems), recipe.chunk)]
         done = run.parts("evaluation")
         with tqdm(

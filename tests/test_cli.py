@@ -35,6 +35,7 @@ def work(tmp_path: Path, policy_folder: Path, monkeypatch: pytest.MonkeyPatch) -
     ]
     (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     (tmp_path / "small").symlink_to(policy_folder)
+    (tmp_path / "stopped" / "checkpoints" / "checkpoint-4").mkdir(parents=True)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model").symlink_to(policy_folder)
     monkeypatch.chdir(tmp_path)
@@ -154,6 +155,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["train", "--positive", "expret"], 2, "positive: no kind 'expret'; the kinds are explanation, expert"),
     (["train", "--algorithm", "dpo", "--num-generations=4"], 2, "num_generations is a field of algorithm grpo"),
     (["train", "--policy", "tiny", "--task", "chain", "--dry_run"], 1, "(512) leaves no room for a question in the"),
+    (["train", "--policy", "stopped", "--dry_run"], 1, "not finished; give its command again, or take 'stopped/check"),
     (["train", "--policy", "run", "--dry_run"], 1, "policy 'run': the folder of a run; its policy is 'run/model'"),
     (["train", "--output_dir", "x"], 2, "output_dir: the run folder is given by --output"),
     (["train", "--config", "nowhere.yaml"], 2, "nowhere.yaml cannot be read: [Errno 2] No such file"),
@@ -354,12 +356,16 @@ def test_a_dry_run_knows_the_shape_of_other_families(work: Path, capsys: pytest.
 
 def test_what_is_left_out_is_listed_before_a_training(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = [{"question": "1 + 1?", "answer": 2, "expert_cot": 3}, {"question": "2 + 2?"}]
+    data += [{"question": "3 + 3?", "answer": 6, "expert_cot": "3 + 3 = 6."}]
     (work / "mine.jsonl").write_text("\n".join(map(json.dumps, data)), encoding="utf-8")
     asked = ["train", "--task", "jsonl", "--data", "mine.jsonl", "--policy", "small", "--positive", "expert"]
     assert main([*asked, "--max_completion_length", "8", "--dry_run"]) == 0
     said = capsys.readouterr().out
-    assert "trained on    1 problem, 0 of them with an expert CoT\n              2 rows or fields left out:" in said
+    assert "trained on    2 problems, 1 of them with an expert CoT\n              2 rows or fields left out:" in said
     assert "mine.jsonl:2: answer: missing" in said
+    (work / "mine.jsonl").write_text(json.dumps(data[0]), encoding="utf-8")
+    assert main([*asked, "--max_completion_length", "8", "--dry_run"]) == 1
+    assert "mine.jsonl: no problem has an expert_cot; add it, or take another --positive" in capsys.readouterr().err
 
 
 def test_a_limit_beyond_the_context_is_said_with_one_that_fits(capsys: pytest.CaptureFixture[str]) -> None:
@@ -370,6 +376,7 @@ def test_a_limit_beyond_the_context_is_said_with_one_that_fits(capsys: pytest.Ca
         "none of 5 problems fits the policy's context of 256 tokens with max_new_tokens 256; --max_new_tokens" in said
     )
     fits = said.partition("--max_new_tokens ")[2].split()[0]
+    assert not Path("runs").exists()
     assert main([*asked, "--samples", "1", "--max_new_tokens", fits]) == 0
     assert main(["measure", *asked[1:]]) == 1
     assert "no problem could be measured" in capsys.readouterr().err

@@ -55,10 +55,12 @@ def measure_gradients(
         task = load_problems(measuring, checker)
         run = Run(folder)
         policy = None if run.has("gradients") else load(measuring)
+        # Before anything is written: what is refused leaves no folder.
+        fitting = within_context(policy, task, recipe.max_new_tokens) if policy else task
         run = Run.start(folder, recipe.resolved(), usual(GradientRecipe), **facts(measuring, task, policy))
         if policy is None:
             return run
-        task = within_context(policy, task, recipe.max_new_tokens)
+        task = fitting
         with tqdm(desc=f"{recipe.policy} on {task.name}", total=len(task.problems), disable=not progress) as bar:
             for i, problem in enumerate(task.problems):
                 if f"{i:04d}" not in run.parts("gains"):

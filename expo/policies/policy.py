@@ -262,10 +262,20 @@ def _resolve(name: str) -> tuple[str, str]:
     if name and path.is_dir():
         if not (path / "config.json").exists() and (path / "model" / "config.json").exists():
             raise PolicyError(f"policy {name!r}: the folder of a run; its policy is {str(path / 'model')!r}")
+        if not (path / "config.json").exists() and (last := _last_checkpoint(path)):
+            raise PolicyError(
+                f"policy {name!r}: of a training that has not finished; give its command again, or take {str(last)!r}"
+            )
         return str(path), f"folder {path.resolve().name}, sha256 {_digest(sorted(path.glob('*.safetensors')))}"
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
         raise PolicyError(f"policy {name!r}: no such folder, and no hub id\n{_GIVE}")
     return _from_hub(name)
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """That of a training whose run folder, or `checkpoints` folder, this is."""
+    places = (folder if folder.name == "checkpoints" else folder / "checkpoints").glob("checkpoint-*")
+    return max(places, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
 
 
 def where_is(name: str) -> str:

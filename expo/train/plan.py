@@ -51,6 +51,10 @@ def describe(recipe: TrainRecipe) -> str:
     lines += [to_yaml(usual).rstrip(), ""]
     with closing(checker_for(recipe.task)) as checker:
         task, held_out = tasks(recipe, checker)
+    if recipe.positive == "expert" and not any(p.expert_cot for p in task.problems):
+        raise ValueError(
+            f"{task.source or task.name}: no problem has an expert_cot; add it, or take another --positive"
+        )
     same = {p.id for p in task.problems} & {p.id for p in held_out.problems}
     batch = batch_of(args)
     lines += [

@@ -128,6 +128,8 @@ class TrainRecipe:
             )
         if self.algorithm != "dpo" and (not self.right_losers or self.loser_tries != 1):
             raise ValueError(f"right_losers, loser_tries: losers are of dpo, not of {self.algorithm}; leave them out")
+        if self.positive == "none" and self.trl.get("beta_sft"):
+            raise ValueError("beta_sft: positive none is plain GRPO, which adds nothing; leave one of them out")
         if self.positive not in POSITIVES:
             raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
         lowest = {"problems": 1, "positive_tries": 1, "loser_tries": 1, "refresh_steps": 0, "eval_problems": 1}
@@ -258,6 +260,8 @@ def configuration(
             f"{error} generation_batch_size is per_device_train_batch_size x steps_per_generation (by default "
             "gradient_accumulation_steps) x processes"
         ) from error
+    if algorithm == "dpo" and not args.beta > 0:
+        raise ValueError(f"beta must be above 0, or nothing is learnt from a pair; got {args.beta}")
     losses = [args.loss_type] if isinstance(args.loss_type, str) else args.loss_type
     if unknown := sorted(set(losses) - set(LOSSES[algorithm])):
         raise ValueError(f"loss_type: TRL's {algorithm} has no {unknown[0]!r}; it has {', '.join(LOSSES[algorithm])}")

@@ -70,16 +70,18 @@ def train(
         run = Run(folder)
         policy = None if run.has("evaluation") else load(recipe)
         facts = _facts(recipe, task, held_out, policy)
+        args = configuration(recipe.algorithm, recipe.trl, str(run.path("checkpoints")), **fixed(recipe))
+        if policy:
+            limit = args.max_completion_length
+            # Before anything is written: what is refused leaves no folder.
+            task, held_out = (
+                within_context(policy, t, limit, "max_completion_length") for t in (_distinct(task), held_out)
+            )
         with PartialState().main_process_first():
             run = Run.start(folder, recipe.resolved(), usual(TrainRecipe), **facts)
         if policy is None:
             on_main(lambda: _keep_model(run, int(run.read("evaluation")["step"].max())))
             return run
-        args = configuration(recipe.algorithm, recipe.trl, str(run.path("checkpoints")), **fixed(recipe))
-        limit = args.max_completion_length
-        task, held_out = (
-            within_context(policy, t, limit, "max_completion_length") for t in (_distinct(task), held_out)
-        )
         checkpoint = on_main(lambda: last_checkpoint(run))
         watch = Watch(run, recipe, args, policy, checker, task, held_out, progress, on_step)
         if isinstance(args, PairsDPOConfig):
@@ -98,8 +100,9 @@ def standing(run: Run) -> str:
     """What the same command does with a run folder, to be read after its name; nothing for a new one."""
     if run.has("evaluation"):
         return ": finished before; this is its record"
-    steps = list(whole_checkpoints(run))
-    return f": goes on from its checkpoint of step {steps[-1]}" if steps else ""
+    whole = whole_checkpoints(run)
+    last = max(whole, default=0)
+    return f": goes on from its checkpoint of step {last}" if last and not damaged(whole[last]) else ""
 
 
 def _train(watch: Watch, checkpoint: Path | None) -> None:

@@ -254,6 +254,7 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"num_generations": 5}, r"generation_batch_size is per_device_train_batch_size x steps_per_generation"),
         ({"loss_type": "gpro"}, "loss_type: TRL's grpo has no 'gpro'; it has grpo, dapo, "),
         ({"algorithm": "dpo", "right_losers": False}, "is a field of algorithm grpo"),
+        ({"positive": "none", "refresh_steps": 0, "beta_sft": 2.0}, "beta_sft: positive none is plain GRPO"),
         ({"report_to": "wandb"}, "report_to: wandb is not installed; pip install it"),
         ({"report_to": "wanbd"}, "report_to: there is no 'wanbd'; did you mean wandb?"),
         ({"use_vllm": True}, "use_vllm: vllm is not installed; pip install it"),
