@@ -313,6 +313,7 @@ def test_a_round_without_pairs_stops_clearly(tmp_path: Path) -> None:
     [
         ({"positive": "none"}, "positive: dpo learns positives, so it needs a kind of them, not none"),
         ({"loser_tries": 0}, "loser_tries must be at least 1"),
+        ({"beta": 0}, "beta must be above 0, or nothing is learnt from a pair; got 0"),
         ({"precompute_ref_log_probs": True}, "precompute_ref_log_probs: a round's pairs are scored before it anyway"),
         ({"max_length": 30}, "max_length, ld_alpha: a record has log-probabilities of whole sequences"),
         ({"ld_alpha": 0.5}, "max_length, ld_alpha"),
