@@ -87,6 +87,8 @@ def _notes(runs: Sequence[Evaluated], numbers: pd.DataFrame) -> str:
         f"Trained on {runs[0].levels}; {_how(runs)}.",
         f"Learning rates: {listed(_rates(runs))}.",
     ]
+    if "step" in numbers and float(numbers["mean"].min()) > 0.97:
+        lines.append("Saturated: nearly everything is solved from the beginning, and nothing can be told apart.")
     return "\n".join([*lines, TOY] if runs[0].is_toy else lines)
 
 

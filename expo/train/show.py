@@ -40,14 +40,11 @@ def show(run: Run) -> str:
 
 
 def _pairs(pairs: pd.DataFrame) -> list[str]:
-    """How many pairs each round had, and how many of their losers were right."""
+    """How many pairs each round had, and how many of their losers were right; those without a pair are skips."""
     lines = []
     for step, held in pairs.groupby("step"):
         right = int((held["loser_status"] == "correct").sum())
-        tried = (
-            f"{int(held['right'].sum())} of {int(held['tries'].sum())} samples from which losers were taken were right"
-        )
-        lines.append(f"pairs sampled at step {step}: {len(held)}; {tried}, {right} of them are losers")
+        lines.append(f"pairs sampled at step {step}: {len(held)}, of which {right} have a right loser")
     return lines
 
 

@@ -69,6 +69,13 @@ def write_arm(folder: Path, base: str, kind: str, refresh: int, end: float, gain
         for i in range(4)
     ]
     run.write("margins", pd.DataFrame(rows))
+    blank = dict.fromkeys(TABLES["pairs"], 0) | {"source": kind, "winner": "w", "loser": "l"}
+    blank |= {"winner_ids": [1], "loser_ids": [2], "loser_truncated": False}
+    statuses = ["correct"] * (3 if kind == "expert" else 1) + ["wrong"] * 4
+    pairs = [
+        {**blank, "problem": f"p{i}", "level": 1 + i % 5, "loser_status": status} for i, status in enumerate(statuses)
+    ]
+    run.write("pairs", pd.DataFrame(pairs))
 
 
 @pytest.fixture
@@ -95,6 +102,10 @@ def test_table2_has_each_winner_offline_and_online(runs: list[Evaluated], tmp_pa
     assert set(made.numbers["bases"]) == {3}
     assert "every base of the first is above every base of the second" in made.reading
     assert "Toy" in text or "toy" in text
+    # Winners that were compared on other pairs than each other are said to be.
+    assert "- ExP-DPO, offline: 5 to 5 problems a base for 320 places, 40 % of the pairs of levels 4 and 5" in text
+    assert "- DPO with expert CoT, offline: 7 to 7 problems a base for 320 places, 29 % of the pairs" in text
+    assert "right losers in 43 %" in text
 
 
 def test_the_papers_table_is_apart_and_its_odd_cell_is_marked(runs: list[Evaluated], tmp_path: Path) -> None:
@@ -110,7 +121,10 @@ def test_the_papers_table_is_apart_and_its_odd_cell_is_marked(runs: list[Evaluat
 
 def test_table4_has_every_arm_by_level(runs: list[Evaluated], tmp_path: Path) -> None:
     numbers = draw_table4(runs, tmp_path).numbers
-    assert len(numbers) == 5 * 6
+    assert len(numbers) == 6 * 6
+    first = numbers[(numbers["set"] == "all levels") & (numbers["method"] == "dpo_answer")].iloc[0]
+    assert first["k"] == 1
+    assert first["mean"] == pytest.approx(np.mean([r.accuracies(20).mean() for r in runs if r.method == "dpo_answer"]))
     before = numbers[(numbers["method"] == "base") & (numbers["set"] == "level 1")]["mean"].iloc[0]
     assert before == pytest.approx(np.mean([r.accuracies(0, [1], 4).mean() for r in runs if r.method == "dpo_answer"]))
 
