@@ -165,7 +165,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["judge", "--run", "small", "--model", "m"], 1, "small is no run: it has no recipe.yaml"),
     (["judge", "--run", "d.jsonl", "--model", "m"], 1, "d.jsonl is no run: it has no recipe.yaml"),
     (["reproduce", "--stuyd", "tiny"], 2, "no field 'stuyd'; did you mean study?"),
-    (["reproduce", "--study", "tyni"], 1, "no study 'tyni'; shipped are gsm8k, "),
+    (["reproduce", "--study", "tyni"], 1, "no study 'tyni'; shipped are gradients, "),
     (["doctor", "now"], 2, "'now' belongs to no flag"),
 ]
 

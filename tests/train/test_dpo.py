@@ -107,8 +107,7 @@ def test_pairs_and_right_losers_are_counted(whole: Run) -> None:
     for step in (0, 4):
         held = pairs[pairs["step"] == step]
         right = int((held["loser_status"] == "correct").sum())
-        said = f"pairs sampled at step {step}: {len(held)}; {right} of {len(held)} samples"
-        assert f"{said} from which losers were taken were right, {right} of them are losers" in show(whole)
+        assert f"pairs sampled at step {step}: {len(held)}, of which {right} have a right loser" in show(whole)
 
 
 def test_one_optimizer_and_schedule_go_through_all_rounds(whole: Run) -> None:
