@@ -35,7 +35,7 @@ def work(tmp_path: Path, policy_folder: Path, monkeypatch: pytest.MonkeyPatch) -
     ]
     (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     (tmp_path / "small").symlink_to(policy_folder)
-    (tmp_path / "stopped" / "checkpoints" / "checkpoint-4").mkdir(parents=True)
+    (tmp_path / "halted" / "checkpoints" / "checkpoint-4").mkdir(parents=True)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model").symlink_to(policy_folder)
     monkeypatch.chdir(tmp_path)
@@ -155,7 +155,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["train", "--positive", "expret"], 2, "positive: no kind 'expret'; the kinds are explanation, expert"),
     (["train", "--algorithm", "dpo", "--num-generations=4"], 2, "num_generations is a field of algorithm grpo"),
     (["train", "--policy", "tiny", "--task", "chain", "--dry_run"], 1, "(512) leaves no room for a question in the"),
-    (["train", "--policy", "stopped", "--dry_run"], 1, "not finished; give its command again, or take 'stopped/check"),
+    (["train", "--policy", "halted", "--dry_run"], 1, "not finished; give its command again, or take 'halted/check"),
     (["train", "--policy", "run", "--dry_run"], 1, "policy 'run': the folder of a run; its policy is 'run/model'"),
     (["train", "--output_dir", "x"], 2, "output_dir: the run folder is given by --output"),
     (["train", "--config", "nowhere.yaml"], 2, "nowhere.yaml cannot be read: [Errno 2] No such file"),

@@ -94,7 +94,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["tyni", "nowhere.yaml", ""])
 def test_an_unknown_study_names_those_that_are_shipped(name: str) -> None:
-    with pytest.raises(StudyError, match=f"no study '{name}'; shipped are gsm8k, .*tiny.*the path of a .yaml file"):
+    with pytest.raises(StudyError, match=f"no study '{name}'; shipped are gradients, .*tiny.*the path of a .yaml file"):
         load_study(name)
 
 
