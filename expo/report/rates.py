@@ -22,8 +22,8 @@ COLUMNS = ["method", "base", "rate", "loss", "before", "change", "low", "high", 
 COLUMNS += ["problems", "n", "pairs"]
 
 
-def draw_losses(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
-    """Write `dpo-loss-<label>.png` and `.csv`: of each run of a grid its last loss and its change of accuracy, by rate.
+def draw_losses(runs: Sequence[Evaluated], out: Path | str, name: str = "dpo") -> Artefact:
+    """Write `<name>-loss-<label>.png` and `.csv`: of each run its last loss and its change of accuracy, by rate.
 
     The CSV (`COLUMNS`) has a row for each run: DPO's loss over its last batches; accuracy on all levels before, and its
     change with a 95 % bootstrap interval (problems resampled); the NLL (nats per token) of the watched winners of its
@@ -38,11 +38,11 @@ def draw_losses(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
         image = png(
             _losses(numbers, f"DPO's loss against what it did: {label(runs)}", _notes(runs, about), runs[0].is_toy)
         )
-    return publish(out, f"dpo-loss-{label(runs)}", runs, numbers, {".png": image}, _read_losses(numbers))
+    return publish(out, f"{name}-loss-{label(runs)}", runs, numbers, {".png": image}, _read_losses(numbers))
 
 
-def draw_drift(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
-    """Write `dpo-drift-<label>.png` and `.csv` (`COLUMNS`): what becomes of the first round's winners, by rate."""
+def draw_drift(runs: Sequence[Evaluated], out: Path | str, name: str = "dpo") -> Artefact:
+    """Write `<name>-drift-<label>.png` and `.csv` (`COLUMNS`): what becomes of the first round's winners, by rate."""
     numbers = table(runs)
     about = (
         "Change of −log π(winner|q) per token over the training, of winners sampled before it: above 0 they have\n"
@@ -55,7 +55,7 @@ def draw_drift(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
         moved = (rows["nll_after"] - rows["nll_before"]).groupby(rows["rate"]).mean()
         says.append(f"- {called(method)}: " + ", ".join(f"{number(v)} at {rate:g}" for rate, v in moved.items()))
     reading = "Change of the NLL of the first round's winners, nats per token, mean over bases:\n\n" + "\n".join(says)
-    return publish(out, f"dpo-drift-{label(runs)}", runs, numbers, {".png": image}, reading)
+    return publish(out, f"{name}-drift-{label(runs)}", runs, numbers, {".png": image}, reading)
 
 
 def table(runs: Sequence[Evaluated]) -> pd.DataFrame:
