@@ -217,11 +217,13 @@ class Watch:
         seed, limit = self.args.seed + step, self.args.max_completion_length
         # Gradients are those of the weights as they are, in their own precision.
         with torch.autocast(self.policy.device.type, enabled=False):
-            for problem in self._watched(self.recipe.gradient_problems):
+            watched = self._watched(self.recipe.gradient_problems)
+            learnt = {p.problem.id: p for p in self._learnt(watched, step)}
+            for problem in watched:
                 asked = [Request(f"{problem.id}/gradient", question_ids(self.policy, problem), 1, limit)]
                 ((own,),) = sample(self.policy, asked, temperature=self.args.temperature, seed=seed)
                 positives = [from_sample(self.policy, problem, "own", 0, "", own, self.checker)]
-                positives += self._learnt([problem], step)
+                positives += [learnt[problem.id]] if problem.id in learnt else []
                 n = self.recipe.gradient_rollouts
                 rollouts, right = roll(self.policy, self.checker, problem, n, limit, seed, self.recipe.rows)
                 found = aligned(self.policy, positives, rollouts, right)
@@ -229,10 +231,9 @@ class Watch:
                 frame = pd.DataFrame(some, columns=list(TABLES["alignment"]))
                 rows.append(frame)
                 products.append(pairs(self.policy, frame, {problem.id: problem}, step))
+        # A process may have no share of the problems.
         empty = {name: pd.DataFrame(columns=list(TABLES[name])) for name in ("alignment", "gradients")}
-        if not rows:
-            return empty
-        return {"alignment": pd.concat(rows), "gradients": pd.concat(products)}
+        return {"alignment": pd.concat(rows), "gradients": pd.concat(products)} if rows else empty
 
     def _probes(self, step: int) -> pd.DataFrame:
         """An own sample of some training problems, and their positives, scored under the policy as it is now."""
