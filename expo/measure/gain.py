@@ -24,12 +24,12 @@ from expo.measure.alignment import Alignment, align, covariance
 from expo.measure.enumeration import Success, success
 from expo.measure.gradients.direction import Direction, gradient
 from expo.measure.gradients.ghost import ghost
-from expo.measure.gradients.spans import Span, evaluating
+from expo.measure.gradients.spans import Gradients, Span, evaluating
 from expo.measure.recipe import GradientRecipe
 from expo.measure.run import facts, load, load_problems
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
-from expo.policies.scoring import score, whole
+from expo.policies.scoring import Score, score, whole
 from expo.positives import Positive, from_expert, from_sample, question_ids, requests
 from expo.records import TABLES, Run, usual
 from expo.tasks.problem import Problem
@@ -73,18 +73,19 @@ def measure_gradients(
             parts = [run.read(table, f"{i:04d}") for i in range(len(task.problems))]
             run.write(table, pd.concat(parts, ignore_index=True))
         run.write("skips", pd.DataFrame([vars(s) for s in task.skipped], columns=list(TABLES["skips"])))
-        run.write("gradients", pairs(policy, run.read("alignment"), {p.id: p for p in task.problems}))
+        rows = run.read("alignment").to_dict("records")
+        run.write("gradients", pairs(rows, ghost(policy, _spans(policy, rows, task.problems))))
         return run
 
 
-def pairs(policy: Policy, aligned: pd.DataFrame, problems: dict[str, Problem], step: int = 0) -> pd.DataFrame:
-    """Inner products of the gradients of all positives in `aligned`, each pair once: rows of `gradients`."""
-    rows = aligned.to_dict("records")
-    spans = []
-    for r in rows:
-        prompt = tuple(question_ids(policy, problems[r["problem"]]))
-        spans.append(Span(f"{r['problem']}/{r['source']}", prompt, tuple(map(int, r["ids"]))))
-    found = ghost(policy, spans)
+def _spans(policy: Policy, rows: Sequence[dict[Any, Any]], problems: Sequence[Problem]) -> list[Span]:
+    """Of the positives in rows of `alignment`."""
+    prompts = {p.id: tuple(question_ids(policy, p)) for p in problems}
+    return [Span(f"{r['problem']}/{r['source']}", prompts[r["problem"]], tuple(map(int, r["ids"]))) for r in rows]
+
+
+def pairs(rows: Sequence[dict[Any, Any]], found: Gradients, step: int = 0) -> pd.DataFrame:
+    """Inner products of the gradients of the positives in these rows of `alignment`, each pair once: `gradients`."""
     table = [
         {
             "step": step,
@@ -113,8 +114,8 @@ def _question(
     positives = _positives(recipe, policy, checker, problem, others)
     half, limit = recipe.rollouts, recipe.max_new_tokens
     rollouts, right = roll(policy, checker, problem, 2 * half, limit, recipe.seed, recipe.rows)
-    found = aligned(policy, positives, rollouts[:half], right[:half])
-    rows = [aligned_row(policy, p, a) for p, a in zip(positives, found, strict=True)]
+    found, _ = aligned(policy, positives, rollouts[:half], right[:half])
+    rows = aligned_rows(policy, positives, found)
     prompt = question_ids(policy, problem)
     held_out = [whole(prompt, c.ids, f"{problem.id}/rollout/{half + i}") for i, c in enumerate(rollouts[half:])]
     rewards = np.array(right[half:], dtype=float)
@@ -159,14 +160,14 @@ def _question(
 
 def aligned(
     policy: Policy, positives: Sequence[Positive], rollouts: Sequence[Completion], right: Sequence[bool]
-) -> list[Alignment]:
-    """The alignment of one question's positives with its rollouts."""
+) -> tuple[list[Alignment], Gradients]:
+    """The alignment of one question's positives with its rollouts, and the gradients of these positives."""
     problem = positives[0].problem
     prompt = tuple(question_ids(policy, problem))
     spans = [Span(f"{problem.id}/rollout/{i}", prompt, c.ids) for i, c in enumerate(rollouts)]
     found = ghost(policy, [*spans, *map(_span, positives)])
     places = range(len(rollouts), len(rollouts) + len(positives))
-    return align(found, range(len(rollouts)), right, places)
+    return align(found, range(len(rollouts)), right, places), found.of(places)
 
 
 def roll(
@@ -213,9 +214,15 @@ def _positives(
     return found
 
 
-def aligned_row(policy: Policy, p: Positive, a: Alignment, step: int = 0) -> dict[str, Any]:
-    """One row of `alignment`."""
-    (s,) = score(policy, [p.scored])
+def aligned_rows(
+    policy: Policy, positives: Sequence[Positive], found: Sequence[Alignment], step: int = 0
+) -> list[dict[Any, Any]]:
+    """Rows of `alignment`."""
+    scores = score(policy, [p.scored for p in positives])
+    return [_aligned_row(policy, *of, step) for of in zip(positives, found, scores, strict=True)]
+
+
+def _aligned_row(policy: Policy, p: Positive, a: Alignment, s: Score, step: int) -> dict[Any, Any]:
     return {
         "step": step,
         "problem": p.problem.id,

@@ -19,7 +19,7 @@ from trl.models.utils import unwrap_model_for_generation
 from expo.evaluate import evaluate
 from expo.grading import Checker
 from expo.grading.answers import Grade
-from expo.measure.gain import aligned, aligned_row, pairs, roll
+from expo.measure.gain import aligned, aligned_rows, pairs, roll
 from expo.measure.run import row
 from expo.policies.policy import Policy
 from expo.policies.sampling import Request, sample
@@ -213,7 +213,8 @@ class Watch:
 
     def _gradients(self, step: int) -> dict[str, pd.DataFrame]:
         """Of some training problems a fresh own sample and the positive: their gradients, and J's slope along them."""
-        rows, products = [], []
+        rows: list[dict[Any, Any]] = []
+        products = []
         seed, limit = self.args.seed + step, self.args.max_completion_length
         # Gradients are those of the weights as they are, in their own precision.
         with torch.autocast(self.policy.device.type, enabled=False):
@@ -226,14 +227,14 @@ class Watch:
                 positives += [learnt[problem.id]] if problem.id in learnt else []
                 n = self.recipe.gradient_rollouts
                 rollouts, right = roll(self.policy, self.checker, problem, n, limit, seed, self.recipe.rows)
-                found = aligned(self.policy, positives, rollouts, right)
-                some = [aligned_row(self.policy, p, a, step) for p, a in zip(positives, found, strict=True)]
-                frame = pd.DataFrame(some, columns=list(TABLES["alignment"]))
-                rows.append(frame)
-                products.append(pairs(self.policy, frame, {problem.id: problem}, step))
+                found, gradients = aligned(self.policy, positives, rollouts, right)
+                some = aligned_rows(self.policy, positives, found, step)
+                rows += some
+                products.append(pairs(some, gradients, step))
         # A process may have no share of the problems.
-        empty = {name: pd.DataFrame(columns=list(TABLES[name])) for name in ("alignment", "gradients")}
-        return {"alignment": pd.concat(rows), "gradients": pd.concat(products)} if rows else empty
+        none = pd.DataFrame(columns=list(TABLES["gradients"]))
+        alignment = pd.DataFrame(rows, columns=list(TABLES["alignment"]))
+        return {"alignment": alignment, "gradients": pd.concat(products) if products else none}
 
     def _probes(self, step: int) -> pd.DataFrame:
         """An own sample of some training problems, and their positives, scored under the policy as it is now."""

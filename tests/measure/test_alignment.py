@@ -83,7 +83,7 @@ def test_the_slope_is_what_a_small_step_does_to_success_on_the_toy() -> None:
     others, fit = roll(toy, checker, problem, 16, limit, 1, 16)
     chosen = next(c for c, is_right in zip(others, fit, strict=True) if is_right)
     positive = from_sample(toy, problem, "own_correct", 0, "", chosen, checker)
-    (found,) = aligned_with(toy, [positive], rollouts, right)
+    (found,), held = aligned_with(toy, [positive], rollouts, right)
     span = Span("positive", positive.scored.prompt, positive.scored.completion)
     direction, size = gradient(toy, [span], [1 / found.norm]), 0.01
     values = []
@@ -95,3 +95,5 @@ def test_the_slope_is_what_a_small_step_does_to_success_on_the_toy() -> None:
     # The check can fail: no slope, or one twice as steep, is told apart.
     assert 4 * found.error < abs(slope)
     assert 10**found.log10_t1 == pytest.approx(np.exp(found.log_prob) * found.norm**2)
+    assert held.keys == (positive.scored.key,)
+    np.testing.assert_allclose(held.norms, [found.norm])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch.nn import Parameter
@@ -57,6 +57,13 @@ class Gradients:
         with np.errstate(invalid="ignore", divide="ignore"):
             cosines: np.ndarray = self.gram / np.outer(self.norms, self.norms)
         return cosines
+
+    def of(self, places: Sequence[int]) -> Gradients:
+        """Those at some places alone, in that order."""
+        held, among = list(places), np.ix_(places, places)
+        errors = None if self.errors is None else self.errors[among]
+        keys = tuple(self.keys[i] for i in held)
+        return replace(self, keys=keys, gram=self.gram[among], log_probs=self.log_probs[held], errors=errors)
 
 
 def check(policy: Policy, spans: Sequence[Span]) -> None:
