@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import gc
 import random
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 import psutil
 import torch
+from datasets import Dataset
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from trl.trainer import add_fused_lm_head
@@ -109,6 +111,27 @@ def vmapped(model: PreTrainedModel, given: Sequence[Span], chunk: int = 4) -> No
         torch.func.vmap(torch.func.grad(log_prob), in_dims=(None, 0))(weights, some)
 
 
+def bergson(model: PreTrainedModel, given: Sequence[Span], side: int = 16) -> None:
+    """bergson's collector, the blocks' linear layers alone, each gradient projected to side x side, 8 spans a batch.
+
+    Its gradients whole would be N x P numbers. Needs `pip install bergson`.
+    """
+    # Not among what the project installs.
+    from bergson import CollectorComputer, GradientProcessor, IndexConfig, InMemoryCollector
+
+    rows = [{"input_ids": s.prompt + s.completion, "labels": (-100,) * len(s.prompt) + s.completion} for s in given]
+    data, processor = Dataset.from_list(rows), GradientProcessor(projection_dim=side)
+    order = sorted(range(len(given)), key=lambda i: len(rows[i]["input_ids"]))
+    batches = [order[i : i + 8] for i in range(0, len(order), 8)]
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = IndexConfig(run_path=f"{folder}/run")
+        cfg.partial_run_path.mkdir()
+        collector = InMemoryCollector(model=model.base_model, data=data, cfg=cfg, processor=processor)
+        CollectorComputer(model, data, collector=collector, batches=batches, cfg=cfg).run_with_collector_hooks()
+    held = torch.cat([g.float() for g in collector.gradients.values()], 1)
+    assert bool((held @ held.T).diagonal().all())
+
+
 def measured(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
     """Seconds, and the most memory in GiB: allocated on a GPU, else resident in this process."""
     gc.collect()
@@ -150,6 +173,7 @@ def run(model: PreTrainedModel, policy: Policy, n: int, tokens: int, peers: Sequ
         "batched backward": lambda: batched(model, given),
         "loop": lambda: loop(model, given),
         "vmap(grad)": lambda: vmapped(model, given),
+        "bergson": lambda: bergson(model, given),
     }
     add_fused_lm_head(model)
     for route in ("ghost", *peers):
