@@ -8,6 +8,7 @@ from math import log
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.ticker import LogLocator
 
 from expo.measure.verdict import Interval, bootstrap
 from expo.report.artefacts import Artefact, png, publish
@@ -87,8 +88,11 @@ def _losses(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
             )
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.axvline(LOG2, color=GREY, linewidth=0.8, linestyle=":")
-        if held_at["loss"].max() > 10 * held_at["loss"].min():
+        if (spread := held_at["loss"].max() / held_at["loss"].min()) > 10:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if spread < 100 else (1,), numticks=4))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
         else:
             axes.locator_params(axis="x", nbins=3)
         axes.set_ylim(numbers["change"].min() - 0.05, numbers["change"].max() + 0.05)
@@ -108,6 +112,8 @@ def _drift(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure
     for axes, kind in zip(row, kinds, strict=True):
         for method in (kind, f"{kind}_online"):
             held = numbers[numbers["method"] == method]
+            if held.empty:
+                continue
             colour, style = METHOD_COLOURS[kind], line_style(method)
             moved = held["nll_after"] - held["nll_before"]
             mean = moved.groupby(held["rate"]).mean()
@@ -116,6 +122,9 @@ def _drift(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure
             axes.scatter(held["rate"], moved, s=12, color=colour, facecolors=face, linewidths=0.8)
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_xscale("log")
+        rates = sorted(numbers["rate"].unique())
+        axes.set_xticks(rates, [f"{rate:g}" for rate in rates], fontsize=7)
+        axes.minorticks_off()
         axes.set_title(called(kind).removesuffix(", offline"))
         axes.set_xlabel("learning rate")
         axes.legend(fontsize=7)
@@ -128,7 +137,9 @@ def _notes(runs: Sequence[Evaluated], about: str) -> str:
     setting = (
         f"n = {len(first.accuracies(0))} problems of the split `{first.recipe['eval_split']}`, "
         f"k = {first.evaluation['n'].min()} samples each at T = {first.recipe['eval_temperature']:g}; "
-        f"{first.last_step} steps of {first.batch} pairs, beta {first.beta:g}, seed {first.recipe.get('seed', 42)}; "
+        f"{first.last_step} steps of {first.batch} pairs, beta {first.beta:g}, "
+        f"{'losers right or wrong' if first.recipe['right_losers'] else 'wrong losers only'}, "
+        f"seed {first.recipe.get('seed', 42)}; "
         f"{plural(len({run.base for run in runs}), 'base')}."
     )
     return "\n".join([about, setting, *([TOY] if first.is_toy else [])])
