@@ -26,6 +26,7 @@ from expo.measure.gradients.spans import Span
 from expo.policies.policy import Policy, load_policy
 from expo.policies.prompts import TEXT
 
+PEERS = ("batched backward", "loop", "vmap(grad)")
 SHAPES = {
     "smollm2-135m": (
         LlamaForCausalLM,
@@ -75,8 +76,17 @@ def spans(model: PreTrainedModel, n: int, tokens: int) -> list[Span]:
     return made
 
 
-def batched(model: PreTrainedModel, given: Sequence[Span]) -> None:
-    """One forward and backward pass over all spans, logits in tiles: gradients of their sum."""
+def batched(model: PreTrainedModel, given: Sequence[Span], at_once: int = 32) -> None:
+    """A forward and backward pass over all spans, 32 at once, logits in tiles: gradients of their sum.
+
+    64 at once would take over 24 GiB for SmolLM2-135M.
+    """
+    for i in range(0, len(given), at_once):
+        _backward(model, given[i : i + at_once])
+    model.zero_grad()
+
+
+def _backward(model: PreTrainedModel, given: Sequence[Span]) -> None:
     width = max(len(s.prompt) + len(s.completion) for s in given)
     ids = torch.zeros(len(given), width, dtype=torch.long)
     labels = torch.full_like(ids, -100)
@@ -88,7 +98,6 @@ def batched(model: PreTrainedModel, given: Sequence[Span]) -> None:
         mask[i, :end] = 1
     ids, labels, mask = (t.to(model.device) for t in (ids, labels, mask))
     model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True).log_probs.sum().backward()
-    model.zero_grad()
 
 
 def loop(model: PreTrainedModel, given: Sequence[Span]) -> None:
@@ -163,6 +172,7 @@ def run(model: PreTrainedModel, policy: Policy, n: int, tokens: int, peers: Sequ
     """Print seconds and memory of every route on the same spans."""
     given = spans(model, n, tokens)
     weights = sum(p.numel() for p in model.parameters())
+    add_fused_lm_head(model)
     print(
         f"gradients: {weights / 1e6:,.0f}M weights, {model.dtype}, {model.device}, {n} samples of "
         f"{sum(len(s.prompt + s.completion) for s in given) / n:.0f} tokens",
@@ -175,7 +185,6 @@ def run(model: PreTrainedModel, policy: Policy, n: int, tokens: int, peers: Sequ
         "vmap(grad)": lambda: vmapped(model, given),
         "bergson": lambda: bergson(model, given),
     }
-    add_fused_lm_head(model)
     for route in ("ghost", *peers):
         try:
             few = spans(model, 2, tokens)
@@ -196,7 +205,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--checkpointing", action="store_true", help="let the peers recompute activations")
     parser.add_argument("--repeats", type=int, default=1, help="keep the fastest of so many")
-    parser.add_argument("--peers", nargs="*", default=["batched backward", "loop", "vmap(grad)"])
+    parser.add_argument("--peers", nargs="*", default=PEERS, help="and bergson, where it is installed")
     a = parser.parse_args()
     cuda = torch.cuda.is_available()
     if a.shape:
