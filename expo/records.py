@@ -147,9 +147,11 @@ TABLES: dict[str, dict[str, str]] = {
         "nll_per_token": "Float64",
         "learning_signal": "Float64",
         "norm": "Float64",  # of the gradient
-        "log10_t1": "Float64",  # of the term of the positive itself
+        "reward": "boolean",  # whether it would be right as a rollout: graded, within the token limit
+        "log10_t1": "Float64",  # of the term of the positive itself; -inf where that is 0
         "slope": "Float64",  # <grad J, gradient>, estimated from rollouts; T1 and T2 together
         "slope_error": "Float64",  # its standard error; missing where rollouts are all right or all wrong
+        "repeats": "Float64",  # share of pairs of rollouts that are the same: the sum of squared probabilities
         "right": "Int64",
         "rollouts": "Int64",
     },

@@ -7,6 +7,7 @@ exactly. Steps are taken from the same weights, which are put back bit for bit.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,13 +27,14 @@ from expo.measure.gradients.direction import Direction, gradient
 from expo.measure.gradients.ghost import ghost
 from expo.measure.gradients.spans import Gradients, Span, evaluating
 from expo.measure.recipe import GradientRecipe
-from expo.measure.run import facts, load, load_problems
+from expo.measure.run import experts, facts, fitting, load, load_problems
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
 from expo.policies.scoring import Score, score, whole
-from expo.positives import Positive, from_expert, from_sample, question_ids, requests
+from expo.positives import Positive, from_sample, question_ids
 from expo.records import TABLES, Run, usual
-from expo.tasks.problem import Problem
+from expo.tasks import Task
+from expo.tasks.problem import DataError, Problem, Skip
 
 # Of the tree by which the toy's J is found.
 FLOOR = 1e-5
@@ -56,26 +58,42 @@ def measure_gradients(
         run = Run(folder)
         policy = None if run.has("gradients") else load(measuring)
         # Before anything is written: what is refused leaves no folder.
-        fitting = within_context(policy, task, recipe.max_new_tokens) if policy else task
-        run = Run.start(folder, recipe.resolved(), usual(GradientRecipe), **facts(measuring, task, policy))
+        sized = within_context(policy, task, recipe.max_new_tokens) if policy else task
+        weights = [p.requires_grad * p.numel() for p in policy.model.parameters()] if policy else []
+        about = {**facts(measuring, task, policy), "weights_measured": sum(weights) or None}
+        run = Run.start(folder, recipe.resolved(), usual(GradientRecipe), **about)
         if policy is None:
             return run
-        task = fitting
+        task = sized
         with tqdm(desc=f"{recipe.policy} on {task.name}", total=len(task.problems), disable=not progress) as bar:
             for i, problem in enumerate(task.problems):
                 if f"{i:04d}" not in run.parts("gains"):
-                    aligned, gains = _question(recipe, policy, checker, problem, task.problems, on_step)
-                    # The table that says a part is done comes last.
-                    run.write("alignment", aligned, f"{i:04d}")
-                    run.write("gains", gains, f"{i:04d}")
+                    found = _question(recipe, policy, checker, problem, task.problems, on_step)
+                    for table, frame in found.items():
+                        run.write(table, frame, f"{i:04d}")
                 bar.update()
-        for table in ("alignment", "gains"):
-            parts = [run.read(table, f"{i:04d}") for i in range(len(task.problems))]
-            run.write(table, pd.concat(parts, ignore_index=True))
-        run.write("skips", pd.DataFrame([vars(s) for s in task.skipped], columns=list(TABLES["skips"])))
+        _merge(run, task)
         rows = run.read("alignment").to_dict("records")
         run.write("gradients", pairs(rows, ghost(policy, _spans(policy, rows, task.problems))))
         return run
+
+
+def _merge(run: Run, task: Task) -> None:
+    """The parts of each table as one."""
+    for table in ("skips", "alignment", "gains"):
+        first = [_frame("skips", [vars(s) for s in task.skipped])] if table == "skips" else []
+        parts = [run.read(table, f"{i:04d}") for i in range(len(task.problems))]
+        whole = pd.concat([*first, *parts], ignore_index=True)
+        # Of an expert CoT that cannot be used the data's row has said why.
+        whole = whole.drop_duplicates(["where", "field"], ignore_index=True) if table == "skips" else whole
+        if table == "alignment" and whole.empty:
+            said = "".join(f"\n  {s.where}: {s.field}: {s.reason}" for s in run.read("skips").head(3).itertuples())
+            raise DataError(f"no question could be measured:{said}")
+        run.write(table, whole)
+
+
+def _frame(table: str, rows: Sequence[dict[Any, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(TABLES[table]))
 
 
 def _spans(policy: Policy, rows: Sequence[dict[Any, Any]], problems: Sequence[Problem]) -> list[Span]:
@@ -100,7 +118,7 @@ def pairs(rows: Sequence[dict[Any, Any]], found: Gradients, step: int = 0) -> pd
         for i, a in enumerate(rows)
         for j, b in enumerate(rows[: i + 1])
     ]
-    return pd.DataFrame(table, columns=list(TABLES["gradients"]))
+    return _frame("gradients", table)
 
 
 def _question(
@@ -110,12 +128,15 @@ def _question(
     problem: Problem,
     others: Sequence[Problem],
     on_step: Callable[[], object],
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    positives = _positives(recipe, policy, checker, problem, others)
+) -> dict[str, pd.DataFrame]:
+    """Its part of each table; `gains`, which says that the part is done, comes last."""
+    positives, skips = _positives(recipe, policy, checker, problem, others)
+    if not positives:
+        return {"skips": _frame("skips", skips), "alignment": _frame("alignment", []), "gains": _frame("gains", [])}
     half, limit = recipe.rollouts, recipe.max_new_tokens
     rollouts, right = roll(policy, checker, problem, 2 * half, limit, recipe.seed, recipe.rows)
-    found, _ = aligned(policy, positives, rollouts[:half], right[:half])
-    rows = aligned_rows(policy, positives, found)
+    found, _ = aligned(policy, positives, rollouts[:half], right[:half], fit(policy, checker, positives, limit))
+    rows = aligned_rows(policy, positives, found, rollouts[:half])
     prompt = question_ids(policy, problem)
     held_out = [whole(prompt, c.ids, f"{problem.id}/rollout/{half + i}") for i, c in enumerate(rollouts[half:])]
     rewards = np.array(right[half:], dtype=float)
@@ -129,12 +150,16 @@ def _question(
     before, exact = log_probs(), exactly()
     gains = []
     for p, a in zip(positives, found, strict=True):
+        if not a.norm:
+            skips.append(vars(Skip(problem.where or problem.id, p.source, "its gradient is 0; no step is taken")))
+            continue
         unit = gradient(policy, [_span(p)], [1 / a.norm])
         for size in recipe.sizes:
             with moved(policy, unit, size):
                 after, then = log_probs(), exactly()
             weights = np.exp(after - before)
-            realised, error = covariance(rewards, weights)
+            # E[reward (weight - 1)]: the weights' mean is 1.
+            realised, error = covariance(rewards, weights - 1)
             gains.append(
                 {
                     "problem": problem.id,
@@ -152,14 +177,22 @@ def _question(
                 }
             )
             on_step()
-    return (
-        pd.DataFrame(rows, columns=list(TABLES["alignment"])),
-        pd.DataFrame(gains, columns=list(TABLES["gains"])),
-    )
+    return {"skips": _frame("skips", skips), "alignment": _frame("alignment", rows), "gains": _frame("gains", gains)}
+
+
+def fit(policy: Policy, checker: Checker, positives: Sequence[Positive], max_new_tokens: int) -> list[bool]:
+    """Whether each would be right as a rollout: graded like one, and within the token limit."""
+    grades = checker.grade([(p.problem, policy.decode(p.scored.completion)) for p in positives])
+    short = [len(p.scored.completion) <= max_new_tokens for p in positives]
+    return [g.status is Status.CORRECT and is_short for g, is_short in zip(grades, short, strict=True)]
 
 
 def aligned(
-    policy: Policy, positives: Sequence[Positive], rollouts: Sequence[Completion], right: Sequence[bool]
+    policy: Policy,
+    positives: Sequence[Positive],
+    rollouts: Sequence[Completion],
+    right: Sequence[bool],
+    rewards: Sequence[bool],
 ) -> tuple[list[Alignment], Gradients]:
     """The alignment of one question's positives with its rollouts, and the gradients of these positives."""
     problem = positives[0].problem
@@ -167,7 +200,7 @@ def aligned(
     spans = [Span(f"{problem.id}/rollout/{i}", prompt, c.ids) for i, c in enumerate(rollouts)]
     found = ghost(policy, [*spans, *map(_span, positives)])
     places = range(len(rollouts), len(rollouts) + len(positives))
-    return align(found, range(len(rollouts)), right, places), found.of(places)
+    return align(found, range(len(rollouts)), right, places, rewards), found.of(places)
 
 
 def roll(
@@ -200,26 +233,37 @@ def _span(p: Positive) -> Span:
 
 def _positives(
     recipe: GradientRecipe, policy: Policy, checker: Checker, problem: Problem, others: Sequence[Problem]
-) -> list[Positive]:
-    """One of each kind: sampled as `expo measure` samples them, its first; an expert CoT where there is one."""
-    counts = {source: 1 for source in recipe.sources if source != "expert"}
-    asked = requests(policy, problem, others, counts, recipe.max_new_tokens, recipe.seed, checker)
+) -> tuple[list[Positive], list[dict[Any, Any]]]:
+    """One of each kind: sampled as `expo measure` samples them, its first; an expert CoT where there is one.
+
+    Also rows of `skips`: what is left out.
+    """
+    asked, skips = fitting(recipe.measuring(), policy, checker, problem, others)
+    if asked is None:
+        return [], list(map(vars, skips))
     done = sample(policy, [r for *_, r in asked], temperature=recipe.temperature, seed=recipe.seed, rows=recipe.rows)
     found = [
         from_sample(policy, problem, source, 0, hint, c, checker)
         for (source, hint, _), (c,) in zip(asked, done, strict=True)
     ]
-    if "expert" in recipe.sources and problem.expert_cot is not None:
-        found.append(from_expert(policy, problem, checker))
-    return found
+    if "expert" in recipe.sources:
+        expert, skipped = experts(policy, [problem], checker)
+        found, skips = found + expert, skips + skipped
+    return found, list(map(vars, skips))
 
 
 def aligned_rows(
-    policy: Policy, positives: Sequence[Positive], found: Sequence[Alignment], step: int = 0
+    policy: Policy,
+    positives: Sequence[Positive],
+    found: Sequence[Alignment],
+    rollouts: Sequence[Completion],
+    step: int = 0,
 ) -> list[dict[Any, Any]]:
     """Rows of `alignment`."""
-    scores = score(policy, [p.scored for p in positives])
-    return [_aligned_row(policy, *of, step) for of in zip(positives, found, scores, strict=True)]
+    scores, k = score(policy, [p.scored for p in positives]), len(rollouts)
+    same = sum(n * (n - 1) for n in Counter(c.ids for c in rollouts).values()) / (k * (k - 1))
+    rows = [_aligned_row(policy, *of, step) for of in zip(positives, found, scores, strict=True)]
+    return [{**row, "repeats": same} for row in rows]
 
 
 def _aligned_row(policy: Policy, p: Positive, a: Alignment, s: Score, step: int) -> dict[Any, Any]:
@@ -238,6 +282,7 @@ def _aligned_row(policy: Policy, p: Positive, a: Alignment, s: Score, step: int)
         "nll_per_token": s.nll_per_token,
         "learning_signal": s.learning_signal,
         "norm": a.norm,
+        "reward": a.reward,
         "log10_t1": a.log10_t1,
         "slope": a.slope,
         "slope_error": a.error,

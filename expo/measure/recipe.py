@@ -201,7 +201,7 @@ class GradientRecipe:
         default="smollm2-135m", metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"}
     )
     device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"})
-    dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, ...; auto: float32 on CPU, else bfloat16"})
+    dtype: str = field(default="auto", metadata={"help": "float32 or float64; auto: float32"})
     trust_remote_code: bool = field(default=False, metadata={"help": "run code that the hub id brings along"})
     sources: list[str] = field(
         default_factory=lambda: [s for s in SOURCES if s != "own_correct"],
@@ -222,15 +222,20 @@ class GradientRecipe:
     )
 
     def __post_init__(self) -> None:
-        self.temperature, self.sizes = float(self.temperature), [float(s) for s in self.sizes]
         check_types(self)
+        self.temperature, self.sizes = float(self.temperature), [float(s) for s in self.sizes]
+        self.dtype = "float32" if self.dtype == "auto" else self.dtype
         self.measuring()
+        if self.dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype: a step is lost to rounding in weights of {self.dtype}; float32 or float64")
         if "own_correct" in self.sources:
             raise ValueError("sources: own_correct is of several own CoTs; here there is one of each kind")
         if self.rollouts < 3:
             raise ValueError(f"rollouts must be at least 3, got {self.rollouts}")
         if not self.sizes or not all(0 < s < math.inf for s in self.sizes):
             raise ValueError(f"sizes: name lengths above 0 and finite, got {self.sizes}")
+        if len(set(self.sizes)) < len(self.sizes):
+            raise ValueError(f"sizes: name each length once, got {self.sizes}")
 
     def measuring(self) -> MeasureRecipe:
         """The measurement that would have these positives."""

@@ -18,7 +18,7 @@ from expo.grading.answers import Grade, Status
 from expo.measure.recipe import MeasureRecipe
 from expo.measure.verdict import summary
 from expo.policies.policy import Policy, PolicyError, load_policy
-from expo.policies.sampling import sample
+from expo.policies.sampling import Request, sample
 from expo.policies.scoring import Score, score
 from expo.positives import Positive, from_expert, from_sample, is_leak, longest, requests
 from expo.records import TABLES, Run, usual
@@ -182,20 +182,11 @@ def _chunk(
     skips: list[Skip] = []
     kept, wanted = [], []
     for p in problems:
-        asked = requests(policy, p, others, recipe.counts, recipe.max_new_tokens, recipe.seed, checker)
-        lengths = [len(r.prompt_ids) + r.max_new_tokens for _, _, r in asked]
-        needed = max([*lengths, longest(policy, p, recipe.max_new_tokens)]) if asked else 0
-        if needed > policy.context:
-            skips.append(Skip(p.where or p.id, "question", f"{needed} tokens exceed the context of {policy.context}"))
-            continue
-        if "wrong_explanation" in recipe.counts.keys() - {source for source, *_ in asked}:
-            skips.append(
-                Skip(
-                    p.where or p.id, "answer", "no other answer to serve as a wrong one; measured without that control"
-                )
-            )
-        kept.append(p)
-        wanted += [(p, *a) for a in asked]
+        asked, left_out = fitting(recipe, policy, checker, p, others)
+        skips += left_out
+        if asked is not None:
+            kept.append(p)
+            wanted += [(p, *a) for a in asked]
     completions = sample(
         policy,
         [request for *_, request in wanted],
@@ -218,12 +209,27 @@ def _chunk(
             if p.source == "own" and g.status == Status.CORRECT
         ]
     if "expert" in recipe.sources:
-        experts, skipped = _experts(policy, kept, checker)
-        rows += [(p, None) for p in experts]
+        found, skipped = experts(policy, kept, checker)
+        rows += [(p, None) for p in found]
         skips += skipped
     scores = score(policy, [p.scored for p, _ in rows], on_scored=lambda _: on_step())
     table = [row(policy, checker, p, g, s) for (p, g), s in zip(rows, scores, strict=True)]
     return {"samples": pd.DataFrame(table, columns=list(TABLES["samples"])), "skips": _skip_frame(skips)}
+
+
+def fitting(
+    recipe: MeasureRecipe, policy: Policy, checker: Checker, problem: Problem, others: Sequence[Problem]
+) -> tuple[list[tuple[str, str, Request]] | None, list[Skip]]:
+    """The requests of a problem, None where they or its positives exceed the context, and what is left out."""
+    where = problem.where or problem.id
+    asked = requests(policy, problem, others, recipe.counts, recipe.max_new_tokens, recipe.seed, checker)
+    lengths = [len(r.prompt_ids) + r.max_new_tokens for _, _, r in asked]
+    needed = max([*lengths, longest(policy, problem, recipe.max_new_tokens)]) if asked else 0
+    if needed > policy.context:
+        return None, [Skip(where, "question", f"{needed} tokens exceed the context of {policy.context}")]
+    if "wrong_explanation" in recipe.counts.keys() - {source for source, *_ in asked}:
+        return asked, [Skip(where, "answer", "no other answer to serve as a wrong one; measured without that control")]
+    return asked, []
 
 
 def _as_own_correct(policy: Policy, p: Positive, checker: Checker) -> Positive:
@@ -231,7 +237,8 @@ def _as_own_correct(policy: Policy, p: Positive, checker: Checker) -> Positive:
     return from_sample(policy, p.problem, "own_correct", p.index, "", p.sampled, checker)
 
 
-def _experts(policy: Policy, problems: Sequence[Problem], checker: Checker) -> tuple[list[Positive], list[Skip]]:
+def experts(policy: Policy, problems: Sequence[Problem], checker: Checker) -> tuple[list[Positive], list[Skip]]:
+    """The expert CoTs of problems as positives, and which have none that fits."""
     kept, skips = [], []
     for p in problems:
         if p.expert_cot is None:

@@ -19,7 +19,7 @@ from trl.models.utils import unwrap_model_for_generation
 from expo.evaluate import evaluate
 from expo.grading import Checker
 from expo.grading.answers import Grade
-from expo.measure.gain import aligned, aligned_rows, pairs, roll
+from expo.measure.gain import aligned, aligned_rows, fit, pairs, roll
 from expo.measure.run import row
 from expo.policies.policy import Policy
 from expo.policies.sampling import Request, sample
@@ -220,15 +220,16 @@ class Watch:
         with torch.autocast(self.policy.device.type, enabled=False):
             watched = self._watched(self.recipe.gradient_problems)
             learnt = {p.problem.id: p for p in self._learnt(watched, step)}
-            for problem in watched:
-                asked = [Request(f"{problem.id}/gradient", question_ids(self.policy, problem), 1, limit)]
-                ((own,),) = sample(self.policy, asked, temperature=self.args.temperature, seed=seed)
+            asked = [Request(f"{p.id}/gradient", question_ids(self.policy, p), 1, limit) for p in watched]
+            sampled = sample(self.policy, asked, temperature=self.args.temperature, seed=seed)
+            for problem, (own,) in zip(watched, sampled, strict=True):
                 positives = [from_sample(self.policy, problem, "own", 0, "", own, self.checker)]
                 positives += [learnt[problem.id]] if problem.id in learnt else []
                 n = self.recipe.gradient_rollouts
                 rollouts, right = roll(self.policy, self.checker, problem, n, limit, seed, self.recipe.rows)
-                found, gradients = aligned(self.policy, positives, rollouts, right)
-                some = aligned_rows(self.policy, positives, found, step)
+                rewards = fit(self.policy, self.checker, positives, limit)
+                found, gradients = aligned(self.policy, positives, rollouts, right, rewards)
+                some = aligned_rows(self.policy, positives, found, rollouts, step)
                 rows += some
                 products.append(pairs(some, gradients, step))
         # A process may have no share of the problems.

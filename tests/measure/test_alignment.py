@@ -11,7 +11,7 @@ from expo.grading import ChainChecker
 from expo.measure.alignment import align, covariance
 from expo.measure.enumeration import success
 from expo.measure.gain import aligned as aligned_with
-from expo.measure.gain import moved, roll
+from expo.measure.gain import fit, moved, roll
 from expo.measure.gradients.direction import gradient
 from expo.measure.gradients.spans import Gradients, Span
 from expo.policies.policy import load_policy
@@ -33,10 +33,11 @@ def tabular(drawn: np.ndarray, positive: int) -> Gradients:
 
 def aligned(drawn: np.ndarray, positive: int):
     n = len(drawn)
-    return align(tabular(drawn, positive), range(n), RIGHT[drawn].tolist(), [n])[0]
+    return align(tabular(drawn, positive), range(n), RIGHT[drawn].tolist(), [n], [bool(RIGHT[positive])])[0]
 
 
-@pytest.mark.parametrize("positive", [0, 1])
+# The third is wrong: its T1 is 0, and its slope is T2.
+@pytest.mark.parametrize("positive", [0, 1, 2])
 def test_a_tabular_policy_has_the_closed_forms(positive: int) -> None:
     found = aligned(np.random.default_rng(positive).choice(4, 4000, p=PI), positive)
     r = RIGHT.astype(int)
@@ -44,7 +45,7 @@ def test_a_tabular_policy_has_the_closed_forms(positive: int) -> None:
     assert abs(found.slope - float(tabular_gain(PI, r, positive))) < 4 * found.error
     assert abs(found.t2 - float(tabular_t2(PI, r, positive))) < 4 * found.error
     # The check can fail: the other sample's slope is told apart.
-    assert abs(found.slope - float(tabular_gain(PI, r, 1 - positive))) > 4 * found.error
+    assert abs(found.slope - float(tabular_gain(PI, r, (positive + 1) % 3))) > 4 * found.error
 
 
 def test_the_error_is_that_of_the_estimate() -> None:
@@ -65,13 +66,38 @@ def test_the_jackknife_leaves_each_out() -> None:
 
 def test_without_a_right_rollout_nothing_is_claimed() -> None:
     found = aligned(np.array([2, 3, 3]), 0)
-    assert np.isnan([found.slope, found.error, found.t2]).all()
+    assert found.slope == 0
+    assert np.isnan(found.error)
     assert np.isfinite(found.log10_t1)
     with pytest.raises(ValueError, match="needs at least 3 rollouts"):
         aligned(np.array([2, 3]), 0)
     projection = replace(tabular(np.array([0, 2, 3]), 0), errors=np.zeros((4, 4)))
     with pytest.raises(ValueError, match="needs exact gradients"):
-        align(projection, range(3), [True, False, False], [3])
+        align(projection, range(3), [True, False, False], [3], [True])
+
+
+def test_the_mean_of_slopes_over_few_rollouts_is_the_slope() -> None:
+    rng = np.random.default_rng(2)
+    found = [aligned(rng.choice(4, 4, p=PI), 0) for _ in range(4000)]
+    slopes, dead = np.array([f.slope for f in found]), np.isnan([f.error for f in found])
+    error = slopes.std() / np.sqrt(len(slopes))
+    assert abs(slopes.mean() - float(tabular_gain(PI, RIGHT.astype(int), 0))) < 4 * error
+    # Without the questions that show nothing it is too steep.
+    assert slopes[~dead].mean() > slopes.mean() + 4 * error
+
+
+def test_rewards_are_what_a_rollout_of_that_text_would_have() -> None:
+    toy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
+    problem = chain.load("test", 3, levels=[3]).problems[0]
+    rollouts, right = roll(toy, checker, problem, 16, 100, 1, 16)
+    own = [from_sample(toy, problem, "own", i, "", c, checker) for i, c in enumerate(rollouts)]
+    assert set(right) == {True, False}
+    assert fit(toy, checker, own, 100) == right
+    # Closed with a*, within the limit and beyond it.
+    wrong = rollouts[right.index(False)]
+    closed = [from_sample(toy, problem, "nonsense", 0, "", wrong, checker)]
+    assert fit(toy, checker, closed, 100) == [True]
+    assert fit(toy, checker, closed, len(closed[0].scored.completion) - 1) == [False]
 
 
 def test_the_slope_is_what_a_small_step_does_to_success_on_the_toy() -> None:
@@ -80,10 +106,10 @@ def test_the_slope_is_what_a_small_step_does_to_success_on_the_toy() -> None:
     k, limit = 512, 100
     rollouts, right = roll(toy, checker, problem, k, limit, 0, 256)
     # Of another seed: a positive is not chosen from among the rollouts.
-    others, fit = roll(toy, checker, problem, 16, limit, 1, 16)
-    chosen = next(c for c, is_right in zip(others, fit, strict=True) if is_right)
+    others, good = roll(toy, checker, problem, 16, limit, 1, 16)
+    chosen = next(c for c, is_right in zip(others, good, strict=True) if is_right)
     positive = from_sample(toy, problem, "own_correct", 0, "", chosen, checker)
-    (found,), held = aligned_with(toy, [positive], rollouts, right)
+    (found,), held = aligned_with(toy, [positive], rollouts, right, [True])
     span = Span("positive", positive.scored.prompt, positive.scored.completion)
     direction, size = gradient(toy, [span], [1 / found.norm]), 0.01
     values = []

@@ -58,8 +58,14 @@ def test_a_small_step_does_what_is_predicted(whole: Run) -> None:
     # J itself is within what enumeration cannot follow; the estimates within their errors.
     assert (small["lost"] < 0.02).all()
     curvature = 3e-3
-    assert ((small["predicted"] - exact).abs() < 4 * small["predicted_error"] + curvature).all()
-    assert ((small["realised"] - exact).abs() < 4 * small["realised_error"] + curvature).all()
+    predicted = 4 * small["predicted_error"] + curvature
+    assert ((small["predicted"] - exact).abs() < predicted).all()
+    # The check can fail: the other way some are outside it.
+    assert ((-small["predicted"] - exact).abs() > predicted).any()
+    # The rollouts that are weighted see what enumeration finds.
+    seen = 4 * small["realised_error"] + 1e-3
+    assert ((small["realised"] - exact).abs() < seen).all()
+    assert ((-small["realised"] - exact).abs() > seen).any()
     assert (realised(gains) == (gains["exact_after"] - gains["exact_before"])).all()
     assert (small["effective"] <= 96).all()
 
@@ -128,6 +134,10 @@ def test_predictors_are_ranked_within_questions() -> None:
         ({"rollouts": 2}, "rollouts must be at least 3, got 2"),
         ({"sizes": []}, "sizes: name lengths above 0"),
         ({"sizes": [0.0]}, "sizes: name lengths above 0"),
+        ({"sizes": 0.01}, "sizes must be a list, each"),
+        ({"sizes": [0.1, 0.1]}, "sizes: name each length once"),
+        ({"temperature": "hot"}, "temperature must be"),
+        ({"dtype": "bfloat16"}, "a step is lost to rounding in weights of bfloat16"),
         ({"sources": ["own", "own_correct"]}, "own_correct is of several own CoTs"),
         ({"task": "chian"}, "no task 'chian'"),
     ],

@@ -156,6 +156,46 @@ def test_frozen_weights_are_left_out_and_counted():
     assert {n.split(".")[2] for n, p in policy.model.named_parameters() if p.requires_grad} == {"1"}
 
 
+class LowRank(nn.Module):
+    """A frozen linear layer with a trainable one of low rank beside it, as LoRA has it."""
+
+    def __init__(self, base: nn.Linear) -> None:
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        like = {"dtype": base.weight.dtype, "device": base.weight.device, "bias": False}
+        self.down, self.up = nn.Linear(base.in_features, 2, **like), nn.Linear(2, base.out_features, **like)
+
+    def forward(self, x):
+        return self.base(x) + self.up(self.down(x))
+
+
+def test_weights_of_low_rank_beside_frozen_ones_are_those_measured():
+    policy = on_device(build("llama"))
+    policy.model.requires_grad_(False)
+    torch.manual_seed(0)
+    for layer in policy.model.model.layers:
+        layer.self_attn.q_proj, layer.mlp.down_proj = LowRank(layer.self_attn.q_proj), LowRank(layer.mlp.down_proj)
+    truth, found = dense(policy, SPANS), ghost(policy, SPANS)
+    assert apart(found, truth) < 1e-10
+    assert found.parameters == sum(p.numel() for n, p in policy.model.named_parameters() if ".up." in n or ".down." in n)
+    assert found.frozen > found.parameters
+
+
+# The eager kind has its softmax in float32, whatever the weights are.
+@pytest.mark.parametrize(("attention", "within"), [("eager", 1e-6), ("sdpa", 1e-10)])
+def test_checkpointing_and_the_kind_of_attention_change_nothing(policies, attention, within):
+    truth = dense(policies["llama", torch.float64], SPANS)
+    policy = on_device(build("llama"))
+    policy.model.set_attn_implementation(attention)
+    policy.model.gradient_checkpointing_enable({"use_reentrant": False})
+    policy.model.train()
+    for of in (ghost, dense):
+        for batch in ([*SPANS], SPANS[::-1]):
+            held = of(policy, batch).of([[s.key for s in batch].index(key) for key in truth.keys])
+            assert held.keys == truth.keys
+            assert apart(held, truth) < within
+
+
 SMALL = {
     "hidden_size": 16,
     "intermediate_size": 24,
@@ -279,6 +319,11 @@ def test_a_nan_gradient_names_span_and_weight(monkeypatch):
     # Sorted by length, the shortest span, b, stands last.
     with pytest.raises(FloatingPointError, match=r"b: its gradient of model\.layers\.0\.\S+ is NaN"):
         ghost(policy, SPANS)
+    for of in (dense, lambda *given: gradient(*given, [1.0] * len(SPANS))):
+        with pytest.raises(FloatingPointError, match=r"a.*: its gradient of model\.\S+ is NaN"):
+            of(policy, SPANS)
+    with pytest.raises(FloatingPointError, match="b: "):
+        projected(policy, SPANS)
 
 
 def scores(policy: Policy, truth: Gradients, seeds: int = 24) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from expo.measure.gradients.spans import Gradients, Span, check, counts, evaluating
+from expo.measure.gradients.spans import Gradients, Span, check, check_finite, counts, evaluating
 from expo.policies.policy import Policy
 
 
@@ -16,6 +16,7 @@ def dense(policy: Policy, spans: Sequence[Span]) -> Gradients:
 
     Raises:
         ValueError, PolicyError: as `check` says.
+        FloatingPointError: for a NaN or infinite gradient; span and weight are named.
     """
     check(policy, spans)
     rows, log_probs = [], []
@@ -23,6 +24,7 @@ def dense(policy: Policy, spans: Sequence[Span]) -> Gradients:
         for span in spans:
             log_prob = _log_prob(policy, span)
             grads = torch.autograd.grad(log_prob, list(weights.values()), materialize_grads=True)
+            check_finite(span.key, dict(zip(weights, grads, strict=True)))
             rows.append(torch.cat([g.flatten().double() for g in grads]))
             log_probs.append(log_prob.item())
         parameters, frozen = counts(policy, weights)

@@ -13,7 +13,7 @@ from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from expo.measure.gradients.batches import Batch, make_batches
-from expo.measure.gradients.spans import Span, check, evaluating
+from expo.measure.gradients.spans import Span, check, check_finite, evaluating
 from expo.policies.policy import Policy, PolicyError
 
 # Fewer than the other routes run at once: here the logits of a batch are whole.
@@ -27,6 +27,7 @@ def gradient(policy: Policy, spans: Sequence[Span], weights: Sequence[float], ba
 
     Raises:
         ValueError, PolicyError: as `spans.check` says; ValueError also for another number of weights.
+        FloatingPointError: for a NaN or infinite gradient; the spans run together and the weight are named.
     """
     check(policy, spans)
     if len(weights) != len(spans):
@@ -37,6 +38,8 @@ def gradient(policy: Policy, spans: Sequence[Span], weights: Sequence[float], ba
         for batch in make_batches(policy, spans, batch_tokens):
             scaled = _log_probs(policy, dict(parameters), batch) * factors[batch.members].to(policy.device)
             found = torch.autograd.grad(scaled.sum(), list(parameters.values()), materialize_grads=True)
+            keys = ", ".join(spans[i].key for i in batch.members)
+            check_finite(keys, dict(zip(parameters, found, strict=True)))
             for sum_of, part in zip(total.values(), found, strict=True):
                 sum_of.add_(part)
     return total

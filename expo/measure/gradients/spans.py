@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.nn import Parameter
 
 from expo.policies.policy import Policy, PolicyError
@@ -85,6 +87,13 @@ def check(policy: Policy, spans: Sequence[Span]) -> None:
             )
     if not any(p.requires_grad for p in policy.model.parameters()):
         raise PolicyError(f"policy {policy.name!r}: none of its weights is trainable (requires_grad)")
+
+
+def check_finite(key: str, gradients: Mapping[str, Tensor]) -> None:
+    """Raise FloatingPointError for a gradient that is not finite; what it is of and its weight are named."""
+    for name, value in gradients.items():
+        if not torch.isfinite(value).all():
+            raise FloatingPointError(f"{key}: its gradient of {name} is NaN or infinite")
 
 
 def counts(policy: Policy, weights: dict[str, Parameter]) -> tuple[int, int]:
