@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import pandas as pd
 
 from expo.measure.verdict import Interval, bootstrap
@@ -17,34 +18,66 @@ PREDICTORS = {
     "norm": "norm of the gradient",
 }
 _LOWER = ("nll_sum", "nll_per_token")
-
-
-def realised(gains: pd.DataFrame) -> pd.Series:
-    """The change of J: by enumeration where there is one, else from rollouts."""
-    exact = (gains["exact_after"] - gains["exact_before"]).astype(float)
-    return exact.where(exact.notna(), gains["realised"].astype(float))
+COLUMNS = ["predictor", "mean", "low", "high", "n", "more", "more_low", "more_high", "more_n"]
 
 
 def joined(alignment: pd.DataFrame, gains: pd.DataFrame, size: float) -> pd.DataFrame:
-    """A row for each positive: its numbers, and what a step of this length does, as `realised_change`."""
-    held = gains[gains["size"] == size].assign(realised_change=realised)
-    return held.merge(alignment.drop(columns="level"), on=["problem", "source"], validate="one_to_one")
+    """A row for each positive of a run: its numbers, and what a step of this length does to J.
+
+    That is `change`, by enumeration where there is one (`change_error` is then 0), else from rollouts. Of positives of
+    one question that are the same text the first is kept: what is said of one holds for all.
+    """
+    rows = gains[gains["size"] == size].merge(
+        distinct(alignment).drop(columns="level"), on=["problem", "source"], validate="one_to_one"
+    )
+    exact = (rows["exact_after"] - rows["exact_before"]).astype(float)
+    error = rows["realised_error"].astype(float)
+    return rows.assign(
+        change=exact.where(exact.notna(), rows["realised"].astype(float)), change_error=error.where(exact.isna(), 0.0)
+    )
+
+
+def distinct(alignment: pd.DataFrame) -> pd.DataFrame:
+    """The positives of a run, those left out that have the same text as one before them of their question."""
+    text = alignment["ids"].map(tuple)
+    return alignment[~alignment.assign(ids=text).duplicated(["step", "problem", "ids"])]
+
+
+def over_questions(values: pd.Series) -> Interval:
+    """Mean with its bootstrap interval, questions resampled; indexed by question, of which several policies may be."""
+    return bootstrap(values.astype(float).dropna().groupby(level=0).mean().to_numpy())
 
 
 def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's correlation of each predictor with the realised change, of the positives of a question; the mean.
+    """Spearman's correlation of each predictor with the change of J, over the positives of a question; their mean.
 
-    Columns: predictor, mean, low, high (95 % bootstrap, questions resampled), n (questions in which both vary, of at
-    least three positives).
+    `rows` are those of `joined`, of several runs where they have a column `run`; of questions with a slope and a
+    change, of at least three different positives. Columns (`COLUMNS`): the mean with its 95 % bootstrap interval,
+    questions resampled, over n questions in which both vary; and `more`, by how much it is above that of the
+    log-probability per sequence, in the questions that have both.
     """
-    table = []
-    for column in PREDICTORS:
-        sign = -1 if column in _LOWER else 1
-        each = [
-            (sign * held[column].astype(float)).corr(held["realised_change"], "spearman")
-            for _, held in rows.groupby("problem")
-            if len(held) >= 3 and held[column].nunique() > 1 and held["realised_change"].nunique() > 1
-        ]
-        found: Interval = bootstrap(np.array(each, dtype=float))
-        table.append({"predictor": column, "mean": found.mean, "low": found.low, "high": found.high, "n": found.n})
-    return pd.DataFrame(table)
+    told = rows[rows["predicted_error"].notna() & rows["change_error"].notna()]
+    keys = [k for k in ("run", "problem") if k in told]
+    found = {column: _within(told.groupby(keys), column) for column in PREDICTORS}
+    table: list[list[object]] = []
+    for column, mine in found.items():
+        nll = found["nll_sum"]
+        mean, more = _mean(mine), _mean({key: mine[key] - nll[key] for key in mine if key in nll})
+        table.append([column, mean.mean, mean.low, mean.high, mean.n, more.mean, more.low, more.high, more.n])
+    return pd.DataFrame(table, columns=COLUMNS)
+
+
+def _within(questions: Any, column: str) -> dict[tuple[str, ...], float]:
+    """The correlation in each question in which both vary."""
+    sign = -1 if column in _LOWER else 1
+    found = {}
+    for key, held in questions:
+        # T1 may be minus infinity, which has a rank.
+        predictor, change = (sign * held[column].astype(float)).rank(), held["change"].rank()
+        if len(held) >= 3 and predictor.nunique() > 1 and change.nunique() > 1:
+            found[key] = float(predictor.corr(change))
+    return found
+
+
+def _mean(values: dict[tuple[str, ...], float]) -> Interval:
+    return over_questions(pd.Series(list(values.values()), [key[-1] for key in values], dtype=float))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from expo.measure.predictors import PREDICTORS, joined, rank_correlations
-from expo.measure.verdict import by_problem, table1
+from expo.measure.predictors import PREDICTORS, joined, over_questions, rank_correlations
+from expo.measure.verdict import Interval, by_problem, table1
 from expo.records import Run
 
 NAMES = {
@@ -62,24 +62,26 @@ def show_gradients(run: Run) -> str:
         f"{recipe['policy']} on {recipe['task']}{toy}: {alignment['problem'].nunique()} problems, 2 x "
         f"{recipe['rollouts']} rollouts each, seed {recipe['seed']}",
         "",
-        f"{'positive':<31}{'n':>4}{'NLL/seq':>9}{'signal':>9}{'norm':>9}{'log10 T1':>10}{'slope/norm':>12}{'> 0':>6}",
+        f"{'positive':<31}{'n':>4}{'NLL/seq':>9}{'signal':>9}{'norm':>9}{'right':>7}  {'slope/norm':<27}{'clear':>6}",
     ]
     for source, held in alignment.groupby("source", sort=False):
-        known = held[held["slope_error"].notna()]
-        unit = (known["slope"] / known["norm"]).astype(float)
+        held = held.set_index("problem")
+        unit = (held["slope"] / held["norm"]).astype(float)
+        clear = int((unit.abs() > 2 * held["slope_error"] / held["norm"]).sum())
         lines.append(
             f"{NAMES[str(source)]:<31}{len(held):>4}{held['nll_sum'].mean():>9.1f}{held['learning_signal'].mean():>9.2f}"
-            f"{held['norm'].mean():>9.3g}{held['log10_t1'].mean():>10.1f}{unit.mean():>12.3g}"
-            f"{int((unit > 0).sum()):>3}/{len(unit)}"
+            f"{held['norm'].mean():>9.3g}{int(held['reward'].sum()):>7}  {over_questions(unit)!s:<27}{clear:>6}"
         )
+    lines += ["slope/norm: mean with 95 % bootstrap interval by problem; clear: beyond twice its standard error"]
     dead = int((alignment.drop_duplicates("problem")["slope_error"].isna()).sum())
-    lines += [f"slopes are of problems with right and wrong rollouts; {dead} had only one of them"] if dead else []
+    lines += [f"{dead} problems had only right or only wrong rollouts: their slopes count as 0"] if dead else []
     for size in sorted(gains["size"].unique()):
         found = rank_correlations(joined(alignment, gains, size)).to_dict("records")
         lines += ["", f"a step of length {size:g}: rank correlation with the change of J, within questions"]
         for r in found:
             name = PREDICTORS[r["predictor"]]
-            lines.append(f"  {name:<38} {r['mean']:>6.2f} [{r['low']:.2f}, {r['high']:.2f}], n = {r['n']}")
+            of = Interval(r["mean"], r["low"], r["high"], r["n"])
+            lines.append(f"  {name:<38} {of}, n = {of.n}" if of.n else f"  {name:<38} of no problem")
     return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
 
 

@@ -1,4 +1,4 @@
-"""Gradients of positives as measured: their angles, T1 against T2, and what a step was predicted to do and did."""
+"""Gradients of positives as measured: their angles, and T1 against T2."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.predictors import PREDICTORS, joined, rank_correlations
-from expo.measure.verdict import Interval
+from expo.measure.predictors import distinct, over_questions
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.runs import Finished, origin_of, runs_in
-from expo.report.style import COLOURS, GREY, INK, Figure, look, sheet
+from expo.report.style import COLOURS, GREY, Figure, look, sheet
 from expo.report.words import NAMES, TOY, interval, number
 from expo.text import plural
 
 ANGLE_COLUMNS = ["panel", "source", "other_source", "mean", "pairs"]
-TERM_COLUMNS = ["run", "problem", "level", "source", "log10_t1", "t2", "t2_error", "right", "rollouts"]
-GAIN_COLUMNS = ["run", "problem", "level", "source", "size", "predicted", "predicted_error", "change", "exact"]
-RANK_COLUMNS = ["size", "predictor", "mean", "low", "high", "n"]
+TERM_COLUMNS = ["run", "problem", "level", "source", "log10_t1", "t2", "t2_error", "larger", "right", "rollouts"]
+# What may differ between runs of one picture.
+_OWN = {"policy", "seed", "rows", "device"}
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,18 @@ class Gradients(Finished):
 
     @cached_property
     def alignment(self) -> pd.DataFrame:
-        """A row for each positive; `run` tells runs apart."""
-        return self.run.read("alignment").assign(run=self.name)
+        """A row for each positive."""
+        return self.run.read("alignment")
 
     @cached_property
     def gains(self) -> pd.DataFrame:
         """A row for each positive and step."""
-        return self.run.read("gains").assign(run=self.name)
+        return self.run.read("gains")
+
+    @property
+    def task(self) -> str:
+        """What its questions are of."""
+        return str(self.recipe["task"])
 
     def origin(self) -> dict[str, Any]:
         """What identifies the run, without any path of this machine."""
@@ -54,51 +58,89 @@ def find_gradients(folder: Path | str) -> list[Gradients]:
 
 
 def by_policy(runs: Sequence[Gradients]) -> dict[str, list[Gradients]]:
-    """Runs by what their artefacts' names end in; the toy's bases go together."""
+    """Runs by what their artefacts' names end in; the toy's bases go together.
+
+    Raises:
+        ValueError: if runs that would be shown together differ in more than the policy; the fields are named.
+    """
     held: dict[str, list[Gradients]] = {}
     for run in runs:
-        held.setdefault("tiny" if run.is_toy else Path(str(run.recipe["policy"])).name, []).append(run)
+        name = "tiny" if run.is_toy else f"{Path(str(run.recipe['policy'])).name}-{run.task}"
+        held.setdefault(name, []).append(run)
+    for name, some in held.items():
+        first = some[0].recipe
+        differ = sorted({f for run in some for f in first if run.recipe.get(f) != first[f]} - _OWN)
+        if differ:
+            raise ValueError(f"gradients of {name}: its runs differ in {', '.join(differ)}; draw them apart")
     return held
 
 
 def draw_angles(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefact:
     """Write `gradients-<name>.png` and `.csv`: mean cosines of gradients by kind, of one question and of two.
 
-    Lemma 1 assumes trajectories whose gradients are orthogonal and of one norm; this is how far they are from it.
+    Beside what Lemma 1's assumptions would have them be: with logit gradients that are orthogonal and of one norm, by
+    L1-alg <s_j, s_k> = C (S2 - pi_j - pi_k) and |s_j|^2 = C (S2 + 1 - 2 pi_j), S2 the sum of squared probabilities.
     """
-    pairs = pd.concat([run.run.read("gradients") for run in runs], ignore_index=True)
-    apart = pairs[(pairs["problem"] != pairs["other_problem"]) | (pairs["source"] != pairs["other_source"])]
-    cosine = (apart["product"] / (apart["norm"] * apart["other_norm"])).astype(float)
-    same = apart["problem"] == apart["other_problem"]
+    pairs = pd.concat([_pairs(run) for run in runs], ignore_index=True)
+    same = pairs["problem"] == pairs["other_problem"]
     rows: list[list[Any]] = []
-    for panel, held in (("of one question", same), ("of two questions", ~same)):
-        kinds = [s for s in COLOURS if s in set(apart["source"])]
+    for panel, held in (("of one question", pairs[same]), ("of two questions", pairs[~same])):
+        kinds = [s for s in COLOURS if s in {*pairs["source"], *pairs["other_source"]}]
         for a in kinds:
             for b in kinds:
-                there = held & (
-                    ((apart["source"] == a) & (apart["other_source"] == b))
-                    | ((apart["source"] == b) & (apart["other_source"] == a))
-                )
-                if there.any():
-                    rows.append([panel, a, b, float(cosine[there].mean()), int(there.sum())])
+                either = {(a, b), (b, a)}
+                there = [p in either for p in zip(held["source"], held["other_source"], strict=True)]
+                if any(there):
+                    rows.append([panel, a, b, float(held["cosine"][there].mean()), sum(there)])
     numbers = pd.DataFrame(rows, columns=ANGLE_COLUMNS)
-    norms = pd.concat([run.alignment for run in runs])["norm"].astype(float)
-    with look():
-        image = png(_angles(numbers, f"Cosines of gradients: {name}", _notes(runs, _ABOUT_ANGLES), runs[0].is_toy))
-    reading = (
-        f"Lemma 1 assumes gradients that are orthogonal and of one norm. Mean absolute cosine: "
-        f"{number(float(cosine[same].abs().mean()))} of one question ({plural(int(same.sum()), 'pair')}), "
-        f"{number(float(cosine[~same].abs().mean()))} of two ({plural(int((~same).sum()), 'pair')}). Norms differ by a "
-        f"factor of {number(float(norms.quantile(0.9) / norms.quantile(0.1)))} between their 10th and 90th percentile."
+    about = (
+        "Mean cosine of grad log π(positive|q) of two positives of different text, over all trainable weights, at\n"
+        "temperature 1. Lemma 1 has assumptions on the logits' gradients of one question (claims L1-ass, L1-alg)."
     )
-    return publish(out, f"gradients-{name}", runs, numbers, {".png": image}, reading)
+    with look():
+        image = png(_angles(numbers, f"Cosines of gradients: {name}", notes(runs, about), runs[0].is_toy))
+    return publish(out, f"gradients-{name}", runs, numbers, {".png": image}, _read_angles(pairs[same], pairs[~same]))
 
 
-_ABOUT_ANGLES = "Mean cosine of grad log pi(c, a|q) of two positives, over all trainable weights, at temperature 1."
+def _pairs(run: Gradients) -> pd.DataFrame:
+    """Pairs of positives of different text, with their cosine, and that and the ratio of norms under Lemma 1."""
+    kept = run.alignment.assign(ids=run.alignment["ids"].map(tuple)).set_index(["problem", "source"])
+    pairs = run.run.read("gradients")
+    one, other = (
+        kept.loc[list(zip(pairs[f"{side}problem"], pairs[f"{side}source"], strict=True))].reset_index(drop=True)
+        for side in ("", "other_")
+    )
+    pi, other_pi = (np.exp(-held["nll_sum"].astype(float)) for held in (one, other))
+    squares = np.maximum(one["repeats"].astype(float), pi**2 + other_pi**2)
+    norm, other_norm = squares + 1 - 2 * pi, squares + 1 - 2 * other_pi
+    pairs = pairs.assign(
+        cosine=(pairs["product"] / (pairs["norm"] * pairs["other_norm"])).astype(float),
+        lemma=(squares - pi - other_pi) / np.sqrt(norm * other_norm),
+        ratio=_over_smaller(pairs["norm"].astype(float), pairs["other_norm"].astype(float)),
+        lemma_ratio=_over_smaller(np.sqrt(norm), np.sqrt(other_norm)),
+    )
+    return pairs[one["ids"] != other["ids"]]
 
 
-def _angles(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
-    figure, (row,) = sheet(1, 2, 3.4, heading, notes, toy)
+def _over_smaller(one: pd.Series, other: pd.Series) -> pd.Series:
+    return (one / other).where(one > other, other / one)
+
+
+def _read_angles(same: pd.DataFrame, two: pd.DataFrame) -> str:
+    one, lemma = (over_questions(same.set_index("problem")[c]) for c in ("cosine", "lemma"))
+    ratio, lemma_ratio = (float(same[c].median()) for c in ("ratio", "lemma_ratio"))
+    return (
+        f"Of one question ({plural(len(same), 'pair')} of different text, {plural(one.n, 'question')}) the mean cosine "
+        f"is {interval(one)}; under Lemma 1's assumptions, logit gradients that are orthogonal and of one norm, it "
+        f"would be {interval(lemma)}. The larger norm of a pair is {number(ratio)} times the smaller in the median; it "
+        f"would be {number(lemma_ratio)} times. Of two questions, of which the lemma says nothing, the mean cosine is "
+        f"{number(float(two['cosine'].mean()))} and the mean absolute one {number(float(two['cosine'].abs().mean()))} "
+        f"({plural(len(two), 'pair')})."
+    )
+
+
+def _angles(numbers: pd.DataFrame, heading: str, about: str, toy: bool) -> Figure:
+    figure, (row,) = sheet(1, 2, 3.4, heading, about, toy)
     for axes, (panel, held) in zip(row, numbers.groupby("panel", sort=False), strict=False):
         table = held.pivot(index="source", columns="other_source", values="mean")
         order = [s for s in COLOURS if s in table.index]
@@ -117,34 +159,38 @@ def _angles(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
 
 
 def draw_terms(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefact:
-    """Write `t1-t2-<name>.png` and `.csv`: |T2| against T1 of each positive, of questions with a right rollout."""
-    rows = pd.concat([run.alignment for run in runs], ignore_index=True)
-    rows = rows[rows["slope_error"].notna()]
+    """Write `t1-t2-<name>.png` and `.csv`: |T2| against T1 of right positives, where some rollouts are right."""
+    rows = pd.concat([distinct(run.alignment).assign(run=run.name) for run in runs], ignore_index=True)
+    rows = rows[rows["slope_error"].notna() & rows["reward"]]
     t1 = 10.0 ** rows["log10_t1"].astype(float)
-    numbers = rows.assign(t2=rows["slope"].astype(float) - t1, t2_error=rows["slope_error"])[TERM_COLUMNS]
+    t2, error = rows["slope"].astype(float) - t1, rows["slope_error"].astype(float)
+    larger = np.select([t2.abs() - 2 * error > t1, t2.abs() + 2 * error < t1], ["T2", "T1"], "undecided")
+    numbers = rows.assign(t2=t2, t2_error=error, larger=larger)[TERM_COLUMNS]
     about = (
-        "A mark a positive; hollow: T2 is negative; faint: |T2| is below twice its standard error over rollouts.\n"
-        "On the line they are equal; the paper's Section 3.2 says that T1 dominates (claim E6-dom of the ledger)."
+        "A mark a right positive; hollow: T2 is negative; faint: twice T2's standard error over rollouts leaves open\n"
+        "which is larger. On the line they are equal. Claim E6-dom of the ledger, that T1 dominates, is refuted there."
     )
     with look():
-        image = png(_terms(numbers, f"T2 against T1: {name}", _notes(runs, about), runs[0].is_toy))
-    clear = numbers[numbers["t2"].abs() > 2 * numbers["t2_error"]]
-    over = int((np.log10(clear["t2"].abs().astype(float)) > clear["log10_t1"]).sum())
-    negative = int((clear["t2"] < 0).sum())
+        image = png(_terms(numbers, f"T2 against T1: {name}", notes(runs, about), runs[0].is_toy))
+    count = numbers["larger"].value_counts()
+    negative = int((t2 < -2 * error).sum())
+    questions = plural(len(rows.groupby(["run", "problem"])), "question")
+    median = number(float(numbers["log10_t1"].astype(float).median()))
     reading = (
-        f"Of {plural(len(numbers), 'positive')} of questions with right and wrong rollouts, {len(clear)} have a T2 "
-        f"that is told from 0 (twice its standard error); in {over} of these |T2| exceeds T1, and in {negative} T2 is "
-        f"negative. Median log10 T1: {number(float(numbers['log10_t1'].median()))}."
+        f"Of {plural(len(numbers), 'right positive')} (of {questions} with right and wrong rollouts, which those of "
+        f"one question share) |T2| is larger in {count.get('T2', 0)}, T1 in {count.get('T1', 0)}, by more than twice "
+        f"T2's standard error; {count.get('undecided', 0)} are undecided. T2 is as clearly below 0 in {negative}. "
+        f"Median log10 T1: {median}."
     )
     return publish(out, f"t1-t2-{name}", runs, numbers, {".png": image}, reading)
 
 
-def _terms(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
-    figure, ((axes,),) = sheet(1, 1, 3.4, heading, notes, toy)
+def _terms(numbers: pd.DataFrame, heading: str, about: str, toy: bool) -> Figure:
+    figure, ((axes,),) = sheet(1, 1, 3.4, heading, about, toy)
     for source, held in numbers.groupby("source", sort=False):
         colour = COLOURS[str(source)]
         size = np.log10(held["t2"].abs().to_numpy(float))
-        clear = (held["t2"].abs() > 2 * held["t2_error"]).to_numpy(bool)
+        clear = (held["larger"] != "undecided").to_numpy(bool)
         faces = np.where(held["t2"] < 0, "white", colour)
         for shown, alpha in ((clear, 1.0), (~clear, 0.3)):
             x, y = held["log10_t1"].to_numpy(float)[shown], size[shown]
@@ -158,101 +204,13 @@ def _terms(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure
     return figure
 
 
-def draw_gains(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefact:
-    """Write `predicted-<name>.png` and `.csv`: the change of J after one step against its prediction, by length."""
-    rows = pd.concat([joined(r.alignment.drop(columns="run"), r.gains, s) for r in runs for s in r.recipe["sizes"]])
-    rows = rows[rows["predicted_error"].notna()]
-    numbers = rows.rename(columns={"realised_change": "change"}).assign(exact=rows["exact_after"].notna())[GAIN_COLUMNS]
-    how = "by enumeration" if numbers["exact"].all() else "estimated from other rollouts than the prediction"
-    about = f"Change of J {how}, against length x slope; lines: one standard error of the prediction, over rollouts."
-    with look():
-        image = png(_gains(numbers, f"One step, predicted and realised: {name}", _notes(runs, about), runs[0].is_toy))
-    says = []
-    for size, held in numbers.groupby("size"):
-        told = held[held["predicted"].abs() > 2 * held["predicted_error"]]
-        right = int((np.sign(told["predicted"]) == np.sign(told["change"])).sum())
-        rank = float(held["predicted"].astype(float).corr(held["change"].astype(float), "spearman"))
-        says.append(
-            f"- length {size:g}: rank correlation {number(rank)} over {plural(len(held), 'positive')}; the sign is "
-            f"right in {right} of {len(told)} whose prediction is told from 0"
-        )
-    return publish(out, f"predicted-{name}", runs, numbers, {".png": image}, "\n".join(says))
-
-
-def _gains(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
-    sizes = sorted(numbers["size"].unique())
-    figure, (row,) = sheet(1, len(sizes), 2.6, heading, notes, toy)
-    for axes, size in zip(row, sizes, strict=True):
-        at = numbers[numbers["size"] == size]
-        for source, held in at.groupby("source", sort=False):
-            colour = COLOURS[str(source)]
-            x, y = held["predicted"].astype(float), held["change"].astype(float)
-            axes.hlines(y, x - held["predicted_error"], x + held["predicted_error"], color=colour, linewidth=0.6)
-            axes.plot(x, y, "o", color=colour, markersize=3.5, label=NAMES[str(source)])
-        most = float(at["change"].abs().max()) or 1.0
-        axes.plot([-most, most], [-most, most], color=GREY, linewidth=0.8)
-        axes.set_xlim(-2.5 * most, 2.5 * most)
-        axes.set_ylim(-1.15 * most, 1.15 * most)
-        axes.set_title(f"length {size:g}", pad=20)
-        axes.set_xlabel("predicted")
-        axes.tick_params(labelsize=7)
-    row[0].set_ylabel("realised change of J")
-    handles, names = row[0].get_legend_handles_labels()
-    legend = row[0].legend(handles, names, ncols=5, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
-    legend.set_in_layout(False)
-    return figure
-
-
-def draw_predictors(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefact:
-    """Write `predictors-<name>.png` and `.csv`: which number of a positive ranks the gains of a question's own."""
-    tables = []
-    for size in sorted({s for run in runs for s in run.recipe["sizes"]}):
-        rows = pd.concat([joined(run.alignment.drop(columns="run"), run.gains, size) for run in runs])
-        # A question of one base is not that of another.
-        tables.append(rank_correlations(rows.assign(problem=rows["run"] + "/" + rows["problem"])).assign(size=size))
-    numbers = pd.concat(tables, ignore_index=True)[RANK_COLUMNS]
-    about = (
-        "Spearman's rank correlation with the realised change of J over the positives of a question, mean over\n"
-        "questions; lines: 95 % bootstrap intervals, questions resampled. 1: it ranks them as their gains do."
-    )
-    with look():
-        image = png(_predictors(numbers, f"What tells a step's gain: {name}", _notes(runs, about), runs[0].is_toy))
-    says = []
-    for size in numbers["size"].unique():
-        held = numbers[numbers["size"] == size].sort_values("mean", ascending=False).to_dict("records")
-        told = [
-            f"{PREDICTORS[str(r['predictor'])]} {interval(Interval(r['mean'], r['low'], r['high'], r['n']))}"
-            for r in held
-        ]
-        says.append(f"- length {size:g}, n = {held[0]['n']} questions: {'; '.join(told)}.")
-    return publish(out, f"predictors-{name}", runs, numbers, {".png": image}, "\n".join(says))
-
-
-def _predictors(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
-    figure, ((axes,),) = sheet(1, 1, 3.0, heading, notes, toy)
-    sizes = sorted(numbers["size"].unique())
-    shades = np.linspace(0.25, 1.0, len(sizes))
-    for i, size in enumerate(sizes):
-        held = numbers[numbers["size"] == size].set_index("predictor").loc[list(PREDICTORS)]
-        at = np.arange(len(held)) + 0.15 * (i - (len(sizes) - 1) / 2)
-        style: dict[str, Any] = {"color": COLOURS["explanation"], "alpha": shades[i]}
-        axes.hlines(at, held["low"], held["high"], linewidth=1.2, **style)
-        axes.plot(held["mean"], at, "o", markersize=4, label=f"length {size:g}", **style)
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(PREDICTORS)), list(PREDICTORS.values()), fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xlim(-1, 1)
-    axes.set_xlabel("rank correlation with the gain")
-    axes.legend(ncols=4, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
-    return figure
-
-
-def _notes(runs: Sequence[Gradients], about: str) -> str:
+def notes(runs: Sequence[Gradients], about: str) -> str:
+    """The lines beneath a picture: what is drawn, the runs' setting, and that a toy is a toy."""
     recipe = runs[0].recipe
-    problems = sum(run.alignment["problem"].nunique() for run in runs)
+    questions = {p for run in runs for p in run.alignment["problem"]}
+    each = f", each of {plural(len(runs), 'policy', 'policies')}" if len(runs) > 1 else ""
     setting = (
-        f"{plural(problems, 'question')} of {recipe['task']}, {plural(len(runs), 'policy', 'policies')}, "
-        f"2 x {recipe['rollouts']} rollouts each at T = 1, positives at T = {recipe['temperature']:g}, "
-        f"seed {recipe['seed']}."
+        f"{plural(len(questions), 'question')} of {recipe['task']}{each}, 2 x {recipe['rollouts']} rollouts at T = 1, "
+        f"positives at T = {recipe['temperature']:g}, seed {recipe['seed']}."
     )
     return "\n".join([about, setting, *([TOY] if runs[0].is_toy else [])])

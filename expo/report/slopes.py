@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from expo.measure.predictors import distinct, over_questions
+from expo.measure.verdict import Interval
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.style import GREY, METHOD_COLOURS, Axes, Figure, line_style, look, sheet
 from expo.report.training import Evaluated, by_method, label, per_base
-from expo.report.words import METHODS, TOY, number
+from expo.report.words import METHODS, TOY, interval
 from expo.text import plural
 
-COLUMNS = ["panel", "method", "step", "mean", "lowest", "highest", "bases", "questions"]
+COLUMNS = ["panel", "method", "step", "mean", "lowest", "highest", "bases", "low", "high", "questions"]
+COLUMNS += ["positives", "live"]
 PANELS = {
     "norm": "norm of the positive's gradient",
     "cosine": "cosine with an own sample's",
-    "t1": "log10 T1 of the positive",
-    "slope": "slope of J per unit of length",
+    "t1": "log10 of T1 / norm",
+    "slope": "slope of J: (T1 + T2) / norm",
 }
 
 
@@ -31,22 +34,12 @@ def with_gradients(runs: Sequence[Evaluated]) -> list[Evaluated]:
 
 def draw_slopes(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefact:
     """Write `slopes-<name>-<label>.png` and `.csv`: four panels over steps, a line for each method, mean over bases."""
-    rows: list[list[Any]] = []
-    for method, held in by_method(runs).items():
-        measured = {run.name: _by_step(run) for run in held}
-        for step in sorted(measured[held[0].name]):
-            for panel in PANELS:
-                at = {run.name: measured[run.name][step][panel] for run in held}
-                known = [run for run in held if not np.isnan(at[run.name])]
-                if known:
-                    values = per_base(known, lambda run, at=at: at[run.name])  # type: ignore[misc]
-                    mean, questions = sum(values) / len(values), int(measured[held[0].name][step]["questions"])
-                    rows.append([panel, method, step, mean, min(values), max(values), len(values), questions])
-    numbers = pd.DataFrame(rows, columns=COLUMNS)
+    numbers = _table(runs)
     first = runs[0]
     about = (
-        "Of some questions trained on; means over bases, thin lines the lowest and highest. Slopes are of questions\n"
-        f"with right and wrong rollouts among {first.recipe['gradient_rollouts']}; gradients of log π(c, a|q) at T = 1."
+        "Of some questions trained on; means over bases, thin lines the lowest and highest. Slopes are from\n"
+        f"{first.recipe['gradient_rollouts']} rollouts each, 0 where all are right or all wrong. T1 of right "
+        "positives; claims E6-dom, E6-mono."
     )
     setting = f"Trained on {first.levels}; {plural(len({run.base for run in runs}), 'base')}."
     notes = "\n".join([about, setting, *([TOY] if first.is_toy else [])])
@@ -55,21 +48,42 @@ def draw_slopes(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefa
     return publish(out, f"slopes-{name}-{label(runs)}", runs, numbers, {".png": image}, _read(numbers))
 
 
-def _by_step(run: Evaluated) -> dict[int, dict[str, float]]:
+def _table(runs: Sequence[Evaluated]) -> pd.DataFrame:
+    """`COLUMNS`: the mean over bases, the lowest and highest base, and a 95 % bootstrap interval by question.
+
+    `positives` are those of all bases, `live` those of them whose question has right and wrong rollouts.
+    """
+    rows: list[list[Any]] = []
+    for method, held in by_method(runs).items():
+        measured = pd.concat([_values(run).assign(run=run.name) for run in held], ignore_index=True)
+        for (step, panel), at in measured.dropna(subset="value").groupby(["step", "panel"]):
+            means = at.groupby("run")["value"].mean().to_dict()
+            bases = per_base([run for run in held if run.name in means], lambda run, of=means: of[run.name])  # type: ignore[misc]
+            found = over_questions(at.set_index("problem")["value"])
+            spread = [sum(bases) / len(bases), min(bases), max(bases), len(bases)]
+            rows.append([panel, method, step, *spread, found.low, found.high, found.n, len(at), int(at["live"].sum())])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _values(run: Evaluated) -> pd.DataFrame:
+    """A row for each step, question and panel, of its positive; NaN where there is none."""
     alignment, pairs = run.run.read("alignment"), run.run.read("gradients")
-    pairs = pairs[(pairs["problem"] == pairs["other_problem"]) & (pairs["source"] != pairs["other_source"])]
-    positives = alignment[alignment["source"] != "own"]
-    out = {}
-    for step in map(int, sorted(positives["step"].unique())):
-        held, there = positives[positives["step"] == step], pairs[pairs["step"] == step]
-        out[step] = {
-            "norm": float(held["norm"].mean()),
-            "cosine": float((there["product"] / (there["norm"] * there["other_norm"])).mean()),
-            "t1": float(held["log10_t1"].mean()),
-            "slope": float((held["slope"] / held["norm"]).astype(float).mean()),
-            "questions": float(held["problem"].nunique()),
-        }
-    return out
+    pairs = pairs[pairs["source"] != pairs["other_source"]]
+    cosine = (pairs["product"] / (pairs["norm"] * pairs["other_norm"])).astype(float)
+    positives = alignment[alignment["source"] != "own"].merge(
+        pairs[["step", "problem"]].assign(cosine=cosine), on=["step", "problem"], how="left"
+    )
+    # The own sample comes first; a positive of the same text has the same gradient.
+    other = positives.merge(distinct(alignment)[["step", "problem", "source"]], how="left", indicator=True)["_merge"]
+    norm, t1 = positives["norm"].astype(float), positives["log10_t1"].astype(float)
+    found = positives[["step", "problem"]].assign(
+        norm=norm,
+        cosine=positives["cosine"].where((other == "both").to_numpy()),
+        t1=(t1 - np.log10(norm)).where(np.isfinite(t1)),
+        slope=positives["slope"].astype(float) / norm,
+        live=positives["slope_error"].notna(),
+    )
+    return found.melt(["step", "problem", "live"], list(PANELS), "panel")
 
 
 def _picture(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
@@ -97,9 +111,15 @@ def _line(axes: Axes, line: pd.DataFrame, method: str) -> None:
 def _read(numbers: pd.DataFrame) -> str:
     says = []
     for method, held in numbers.groupby("method", sort=False):
-        ends = {
-            panel: f"{number(rows['mean'].iloc[0])} → {number(rows['mean'].iloc[-1])}"
-            for panel, rows in held.groupby("panel")
-        }
+        ends = {panel: f"{_told(rows.iloc[0])} → {_told(rows.iloc[-1])}" for panel, rows in held.groupby("panel")}
         says.append(f"- {METHODS[str(method)]}: " + "; ".join(f"{PANELS[p]} {ends[p]}" for p in PANELS if p in ends))
-    return "First step to last:\n\n" + "\n".join(says)
+    slopes = numbers[numbers["panel"] == "slope"]
+    some = f"{slopes['live'].min()} to {slopes['live'].max()} of {slopes['positives'].max()} positives"
+    return (
+        f"First step to last, with 95 % intervals by question; at a step {some} are of a question with right and wrong "
+        "rollouts:\n\n" + "\n".join(says)
+    )
+
+
+def _told(row: pd.Series) -> str:
+    return interval(Interval(row["mean"], row["low"], row["high"], row["questions"]))

@@ -11,7 +11,8 @@ import pytest
 
 from expo.measure.recipe import GradientRecipe
 from expo.records import TABLES, Run
-from expo.report.gradients import by_policy, draw_angles, draw_gains, draw_predictors, draw_terms, find_gradients
+from expo.report.gains import draw_gains, draw_predictors
+from expo.report.gradients import by_policy, draw_angles, draw_terms, find_gradients
 from expo.report.slopes import draw_slopes, with_gradients
 from expo.report.training import find_evaluated
 from tests.report.test_curves import levels
@@ -20,38 +21,47 @@ from tests.report.test_curves import write as write_evaluation
 SOURCES = ("own", "explanation", "expert")
 
 
-def write(folder: Path, *, sign: int = 1) -> Run:
-    """A run in which the slope is what a step does (times `sign`), and own CoTs gain most."""
-    recipe = GradientRecipe(task="chain", policy="tiny-0", sources=list(SOURCES), sizes=[0.1], rollouts=8)
-    run = Run.start(folder, recipe.resolved(), toy=True, seed=0)
+def write(folder: Path, *, sign: int = 1, exact: bool = True, **more: Any) -> Run:
+    """A run in which the slope is what a step does (times `sign`), and own CoTs gain most.
+
+    T1 is 1e-20, 1e9 or about T2; of q0 nothing is known; a wrong explanation repeats the expert's text.
+    """
+    recipe = {"task": "chain", "policy": "tiny-0", "sources": list(SOURCES), "sizes": [0.1], "rollouts": 8, **more}
+    run = Run.start(folder, GradientRecipe(**recipe).resolved(), toy=True, seed=0)
     alignment, gains = [], []
     for q in range(10):
-        for i, source in enumerate(SOURCES):
-            slope = 3.0 - i + 0.1 * q
+        for i, source in enumerate((*SOURCES, "wrong_explanation")):
+            i = min(i, 2)
+            slope, t1 = 3.0 - i + 0.1 * q, (-20.0, 9.0, 0.0)[i]
             alignment.append(
                 {
                     **dict.fromkeys(TABLES["alignment"], 0),
-                    **{"problem": f"q{q}", "level": 2, "source": source, "hint": "", "text": "t", "ids": [1]},
-                    **{"truncated": False, "nll_sum": 10.0 * (i + 1), "norm": 2.0, "log10_t1": -20.0, "slope": slope},
-                    **{"slope_error": 0.1 if q else None, "right": 4, "rollouts": 8},
+                    **{"problem": f"q{q}", "level": 2, "source": source, "hint": "", "text": "t", "ids": [q, i]},
+                    **{"truncated": False, "nll_sum": 10.0 * (i + 1), "norm": 2.0 + i, "log10_t1": t1, "slope": slope},
+                    **{"slope_error": 0.6 if q else None, "right": 4, "rollouts": 8, "repeats": 0.25},
+                    # Of q1 the own CoT is wrong.
+                    "reward": (q, source) != (1, "own"),
                 }
             )
+            change = sign * slope * 0.05
             gains.append(
                 {
                     **{"problem": f"q{q}", "level": 2, "source": source, "size": 0.1, "predicted": slope * 0.05},
-                    **{"predicted_error": 0.005 if q else None, "realised": 9.0, "realised_error": 1.0, "effective": 8},
-                    **{"exact_before": 0.2, "exact_after": 0.2 + sign * slope * 0.05, "lost": 0.0},
+                    **{"predicted_error": 0.005 if q else None, "realised": 9.0 if exact else change},
+                    # Of q2 a few rollouts weigh all, and more is lost than changes; of q3 all are right.
+                    **{"realised_error": None if q == 3 else 0.01, "effective": 2.0 if q == 2 else 20.0},
+                    **{"exact_before": 0.2 if exact else None, "exact_after": 0.2 + change if exact else None},
+                    "lost": (0.9 if q == 2 else 0.0) if exact else None,
                 }
             )
     run.write("alignment", pd.DataFrame(alignment))
     run.write("gains", pd.DataFrame(gains))
-    rows = alignment[:6]
+    rows = alignment[:8]
     pairs: list[dict[str, Any]] = [
         {
             **{"step": 0, "problem": a["problem"], "source": a["source"]},
             **{"other_problem": b["problem"], "other_source": b["source"]},
-            **{"product": 4.0 if a is b else 2.0 if a["problem"] == b["problem"] else -1.0, "norm": 2.0},
-            "other_norm": 2.0,
+            **{"product": 3.0 if a["problem"] == b["problem"] else -1.0, "norm": a["norm"], "other_norm": b["norm"]},
         }
         for i, a in enumerate(rows)
         for b in rows[: i + 1]
@@ -68,40 +78,66 @@ def runs(tmp_path: Path) -> list[Any]:
 
 def test_angles_are_of_one_question_and_of_two(runs: list[Any], tmp_path: Path) -> None:
     made = draw_angles("tiny", runs, tmp_path)
-    one = made.numbers[made.numbers["panel"] == "of one question"]
-    two = made.numbers[made.numbers["panel"] == "of two questions"]
-    # A positive with itself is no pair.
-    assert set(one["mean"]) == {0.5}
-    assert set(two["mean"]) == {-0.25}
-    assert "Mean absolute cosine: 0.500 of one question (6 pairs), 0.250 of two (9 pairs)" in made.reading
+    held = made.numbers.set_index(["panel", "source", "other_source"])["mean"]
+    assert held["of one question", "own", "explanation"] == pytest.approx(3 / 6)
+    assert held["of two questions", "own", "own"] == pytest.approx(-1 / 4)
+    # A positive with itself, or with another of its text, is no pair.
+    assert ("of one question", "own", "own") not in held.index
+    assert ("of one question", "expert", "wrong_explanation") not in held.index
+    # S2 = 1/4, probabilities about 0: (1/4) / (5/4).
+    assert "mean cosine is 0.350 [0.350, 0.350]" in made.reading
+    assert "it would be 0.200 [0.200, 0.200]" in made.reading
+    assert "(10 pairs of different text, 2 questions)" in made.reading
+    assert "norm of a pair is 1.50 times the smaller in the median; it would be 1.00 times" in made.reading
 
 
-def test_terms_are_of_questions_that_tell_something(runs: list[Any], tmp_path: Path) -> None:
+def test_t2_and_t1_are_told_apart_where_their_error_allows(runs: list[Any], tmp_path: Path) -> None:
     made = draw_terms("tiny", runs, tmp_path)
-    assert len(made.numbers) == 27
-    assert "27 have a T2 that is told from 0 (twice its standard error); in 27 of these |T2| exceeds T1" in made.reading
-    np.testing.assert_allclose(made.numbers["t2"].iloc[0], 3.1)
+    # Of nine questions three positives; the wrong own CoT of q1 has no T1.
+    assert made.numbers.groupby(["source", "larger"]).size().to_dict() == {
+        **{("expert", "undecided"): 9, ("explanation", "T1"): 9, ("own", "T2"): 8},
+    }
+    assert "Of 26 right positives (of 9 questions with right and wrong rollouts" in made.reading
+    assert "|T2| is larger in 8, T1 in 9, by more than twice T2's standard error; 9 are undecided" in made.reading
+    assert "T2 is as clearly below 0 in 9" in made.reading
+    own = made.numbers[made.numbers["source"] == "own"]
+    np.testing.assert_allclose(own["t2"].iloc[0], 3.2)
 
 
-def test_a_prediction_that_fails_is_told_from_one_that_does_not(runs: list[Any], tmp_path: Path) -> None:
-    made = draw_gains("tiny", runs, tmp_path)
-    assert made.reading == (
-        "- length 0.1: rank correlation 1.00 over 27 positives; the sign is right in 27 of 27 whose prediction is told "
-        "from 0"
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_prediction_that_fails_is_told_from_one_that_does_not(exact: bool, tmp_path: Path) -> None:
+    read = {}
+    for sign in (1, -1):
+        write(tmp_path / f"{sign}" / "one", sign=sign, exact=exact)
+        made = draw_gains("tiny", find_gradients(tmp_path / f"{sign}"), tmp_path / "out")
+        np.testing.assert_allclose(made.numbers["change"], sign * made.numbers["predicted"])
+        read[sign] = made.reading
+    # Rollouts of q3 say nothing of their own change.
+    n, sure = (27, 24) if exact else (24, 21)
+    assert read[1] == (
+        f"- length 0.1: {n} positives, 3 doubtful; of the others, {sure} have a prediction told from 0 (twice its "
+        f"standard error), and the sign is right in {sure} of these. Change for each unit predicted: 1.00 [1.00, 1.00] "
+        "(1: as predicted; an error of the prediction lowers it)"
     )
-    np.testing.assert_allclose(made.numbers["change"], made.numbers["predicted"])
-    write(tmp_path / "bad" / "one", sign=-1)
-    bad = draw_gains("tiny", find_gradients(tmp_path / "bad"), tmp_path / "out")
-    assert "rank correlation −1.00 over 27 positives; the sign is right in 0 of 27" in bad.reading
+    assert "the sign is right in 0 of these. Change for each unit predicted: −1.00 [−1.00, −1.00]" in read[-1]
 
 
 def test_predictors_are_ranked(runs: list[Any], tmp_path: Path) -> None:
     made = draw_predictors("tiny", runs, tmp_path)
-    held = made.numbers.set_index("predictor")["mean"]
-    assert held["predicted"] == pytest.approx(1)
-    assert held["nll_sum"] == pytest.approx(1)
-    assert np.isnan(held["norm"])
-    assert "toy" in Path(made.shown).name or runs[0].is_toy
+    held = made.numbers.set_index("predictor")
+    assert held.loc["predicted", ["mean", "n"]].tolist() == pytest.approx([1, 9])
+    assert held.loc["nll_sum", ["mean", "low", "high"]].tolist() == pytest.approx([1, 1, 1])
+    assert held.loc["norm", ["mean", "more"]].tolist() == pytest.approx([-1, -2])
+    assert held.loc["learning_signal", "n"] == 0
+    assert "norm of the gradient −1.00 [−1.00, −1.00], n = 9 (against log-probability −2.00" in made.reading
+    assert "Fewer than 10 questions decide nothing" in made.reading
+
+
+def test_runs_of_different_settings_are_not_joined(tmp_path: Path) -> None:
+    write(tmp_path / "runs" / "one")
+    write(tmp_path / "runs" / "two", max_new_tokens=40)
+    with pytest.raises(ValueError, match="gradients of tiny: its runs differ in max_new_tokens"):
+        by_policy(find_gradients(tmp_path / "runs"))
 
 
 def test_a_run_that_was_cut_short_is_not_shown(tmp_path: Path) -> None:
@@ -124,8 +160,21 @@ def trained(folder: Path, base: str, positive: str, slope: float) -> None:
             alignment.append(
                 {
                     **dict.fromkeys(TABLES["alignment"], 0),
-                    **{"step": step, "problem": "q", "source": source, "hint": "", "text": "t", "ids": [1]},
-                    **{"truncated": False, "norm": 2.0 + step, "log10_t1": -3.0, "slope": slope * (2.0 + step)},
+                    **{
+                        "step": step,
+                        "problem": "q",
+                        "source": source,
+                        "hint": "",
+                        "text": "t",
+                        "ids": [ord(source[0])],
+                    },
+                    **{
+                        "truncated": False,
+                        "reward": True,
+                        "norm": 2.0 + step,
+                        "log10_t1": -3.0,
+                        "slope": slope * (2.0 + step),
+                    },
                     **{"slope_error": 0.1, "right": 4, "rollouts": 8},
                 }
             )
@@ -153,7 +202,16 @@ def test_gradients_over_training_are_of_the_positive(tmp_path: Path) -> None:
     assert held.loc[("expert", 10, "slope"), "lowest"] == pytest.approx(-3.0)
     assert held.loc[("explanation", 0, "cosine"), "mean"] == pytest.approx(0.25)
     assert held.loc[("explanation", 10, "norm"), "mean"] == pytest.approx(12.0)
-    assert "norm of the positive's gradient 2.00 → 12.0" in made.reading
+    assert "norm of the positive's gradient 2.00 [of one problem] → 12.0 [of one problem]" in made.reading
+    assert "at a step 2 to 2 of 2 positives are of a question with right and wrong rollouts" in made.reading
+    assert held.loc[("explanation", 0, "t1"), "mean"] == pytest.approx(-3 - np.log10(2))
+    assert held.loc[("expert", 10, "slope"), ["bases", "questions", "positives", "live"]].tolist() == [2, 1, 2, 2]
+    # Of the own sample's text: no angle, but a slope.
+    table = runs[0].run.read("alignment").assign(ids=[[1]] * 4)
+    runs[0].run.write("alignment", table)
+    again = draw_slopes("all", runs, tmp_path / "out").numbers.set_index(["method", "step", "panel"])
+    where = (runs[0].method, 0)
+    assert (again.loc[(*where, "cosine"), "bases"], again.loc[(*where, "slope"), "bases"]) == (1, 2)
     # Trainings without these tables have no line.
     for run in runs[:1]:
         run.run.path("alignment.parquet").unlink()

@@ -1,0 +1,155 @@
+"""One step along a positive's gradient: what it was predicted to do to J, what it did, and what tells that best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from expo.measure.predictors import PREDICTORS, joined, rank_correlations
+from expo.measure.verdict import MIN_PROBLEMS, Interval
+from expo.report.artefacts import Artefact, png, publish
+from expo.report.gradients import Gradients, notes
+from expo.report.style import COLOURS, GREY, INK, Figure, look, sheet
+from expo.report.words import NAMES, interval
+from expo.text import plural
+
+GAIN_COLUMNS = ["run", "problem", "level", "source", "size", "predicted", "predicted_error", "change", "change_error"]
+GAIN_COLUMNS += ["effective", "lost", "doubtful"]
+RANK_COLUMNS = ["size", "predictor", "mean", "low", "high", "n", "more", "more_low", "more_high", "more_n"]
+# Below so many rollouts' worth an estimate rests on a few of them.
+MIN_EFFECTIVE = 10
+
+
+def draw_gains(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefact:
+    """Write `predicted-<name>.png` and `.csv`: the change of J after one step against its prediction, by length.
+
+    Doubtful is a change by enumeration that is less than twice what the enumeration did not follow, and an estimate
+    from rollouts worth fewer than `MIN_EFFECTIVE`.
+    """
+    numbers = pd.concat([_joined(runs, size) for size in _sizes(runs)], ignore_index=True)
+    numbers = numbers[numbers["predicted_error"].notna() & numbers["change_error"].notna()]
+    exact = numbers["lost"].notna()
+    lost, effective = numbers["lost"].astype(float), numbers["effective"].astype(float)
+    doubtful = (2 * lost > numbers["change"].abs()).where(exact, effective < MIN_EFFECTIVE)
+    numbers = numbers.assign(doubtful=doubtful)[GAIN_COLUMNS]
+    how = "by enumeration" if exact.all() else "estimated from other rollouts than the prediction"
+    about = (
+        f"Change of J {how}, against length x slope; lines: one standard error, over rollouts. Faint: the change is\n"
+        "doubtful. On the grey line the step did what its first order says (claim E2 of the ledger)."
+    )
+    with look():
+        image = png(_gains(numbers, f"One step, predicted and realised: {name}", notes(runs, about), runs[0].is_toy))
+    says = [_read_gains(size, numbers[numbers["size"] == size]) for size in _sizes(runs)]
+    return publish(out, f"predicted-{name}", runs, numbers, {".png": image}, "\n".join(says))
+
+
+def _sizes(runs: Sequence[Gradients]) -> list[float]:
+    return sorted({float(size) for run in runs for size in run.recipe["sizes"]})
+
+
+def _joined(runs: Sequence[Gradients], size: float) -> pd.DataFrame:
+    return pd.concat([joined(run.alignment, run.gains, size).assign(run=run.name) for run in runs], ignore_index=True)
+
+
+def _read_gains(size: float, held: pd.DataFrame) -> str:
+    sure = held[~held["doubtful"].astype(bool)]
+    told = sure[sure["predicted"].abs() > 2 * sure["predicted_error"]]
+    right = int((np.sign(told["predicted"]) == np.sign(told["change"])).sum())
+    return (
+        f"- length {size:g}: {plural(len(held), 'positive')}, {len(held) - len(sure)} doubtful; of the others, "
+        f"{len(told)} have a prediction told from 0 (twice its standard error), and the sign is right in {right} of "
+        f"these. Change for each unit predicted: {interval(per_unit(sure))} (1: as predicted; an error of the "
+        "prediction lowers it)"
+    )
+
+
+def per_unit(rows: pd.DataFrame, resamples: int = 2000) -> Interval:
+    """Sum of change times prediction over the sum of squared predictions; 95 % bootstrap interval by question."""
+    x, y = rows["predicted"].astype(float), rows["change"].astype(float)
+    sums = pd.DataFrame({"over": x * y, "under": x * x}).groupby(rows["problem"]).sum().to_numpy()
+    n = len(sums)
+    if n < 2:
+        return Interval(float(sums[0, 0] / sums[0, 1]) if n else float("nan"), -np.inf, np.inf, n)
+    drawn = sums[np.random.default_rng(0).integers(0, n, (resamples, n))].sum(1)
+    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
+    return Interval(float(sums[:, 0].sum() / sums[:, 1].sum()), float(low), float(high), n)
+
+
+def _gains(numbers: pd.DataFrame, heading: str, about: str, toy: bool) -> Figure:
+    sizes = sorted(numbers["size"].unique())
+    figure, (row,) = sheet(1, max(1, len(sizes)), 2.6, heading, about, toy)
+    for axes, size in zip(row, sizes, strict=False):
+        at = numbers[numbers["size"] == size]
+        for source, of in at.groupby("source", sort=False):
+            colour = COLOURS[str(source)]
+            axes.plot([], [], "o", color=colour, markersize=3.5, label=NAMES[str(source)])
+            for doubtful, held in of.groupby("doubtful"):
+                x, y = held["predicted"].astype(float), held["change"].astype(float)
+                style: dict[str, Any] = {"color": colour, "alpha": 0.25 if doubtful else 1.0, "linewidth": 0.6}
+                errors = {"xerr": held["predicted_error"].astype(float), "yerr": held["change_error"].astype(float)}
+                axes.errorbar(x, y, **errors, fmt="o", markersize=3.5, elinewidth=0.6, **style)
+        line = np.array(axes.get_xlim())
+        axes.plot(line, line, color=GREY, linewidth=0.8, scalex=False, scaley=False)
+        axes.set_title(f"length {size:g}", pad=20)
+        axes.set_xlabel("predicted")
+        axes.tick_params(labelsize=7)
+    row[0].set_ylabel("realised change of J")
+    legend = row[0].legend(ncols=5, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
+    legend.set_in_layout(False)
+    return figure
+
+
+def draw_predictors(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefact:
+    """Write `predictors-<name>.png` and `.csv`: which number of a positive ranks the gains of a question's own."""
+    tables = [rank_correlations(_joined(runs, size)).assign(size=size) for size in _sizes(runs)]
+    numbers = pd.concat(tables, ignore_index=True)[RANK_COLUMNS]
+    about = (
+        "Spearman's rank correlation with the realised change of J over the positives of a question, mean over\n"
+        "questions with a slope; lines: 95 % bootstrap intervals, questions resampled. 1: ranked as their gains are.\n"
+        "T1 and probability: claims E6-rank, P1* of the ledger, on right samples of a tabular policy."
+    )
+    with look():
+        image = png(_predictors(numbers, f"What tells a step's gain: {name}", notes(runs, about), runs[0].is_toy))
+    return publish(out, f"predictors-{name}", runs, numbers, {".png": image}, _read_predictors(numbers))
+
+
+def _read_predictors(numbers: pd.DataFrame) -> str:
+    says = []
+    for size, held in numbers.groupby("size"):
+        told = []
+        for r in held.sort_values("mean", ascending=False).to_dict("records"):
+            text = f"{PREDICTORS[str(r['predictor'])]} {_found(r, '')}, n = {r['n']}"
+            if r["predictor"] != "nll_sum":
+                text += f" (against log-probability {_found(r, 'more_')})"
+            told.append(text)
+        few = f". Fewer than {MIN_PROBLEMS} questions decide nothing" if held["n"].max() < MIN_PROBLEMS else ""
+        says.append(f"- length {size:g}: {'; '.join(told)}{few}.")
+    return "\n".join(says)
+
+
+def _found(r: dict[Any, Any], of: str) -> str:
+    mean = r["more"] if of else r["mean"]
+    return interval(Interval(mean, r[f"{of}low"], r[f"{of}high"], r[f"{of}n"]), sign=bool(of))
+
+
+def _predictors(numbers: pd.DataFrame, heading: str, about: str, toy: bool) -> Figure:
+    figure, ((axes,),) = sheet(1, 1, 3.0, heading, about, toy)
+    sizes = sorted(numbers["size"].unique())
+    shades = np.linspace(0.25, 1.0, len(sizes))
+    for i, size in enumerate(sizes):
+        held = numbers[numbers["size"] == size].set_index("predictor").loc[list(PREDICTORS)]
+        at = np.arange(len(held)) + 0.15 * (i - (len(sizes) - 1) / 2)
+        style: dict[str, Any] = {"color": COLOURS["explanation"], "alpha": shades[i]}
+        axes.hlines(at, held["low"], held["high"], linewidth=1.2, **style)
+        axes.plot(held["mean"], at, "o", markersize=4, label=f"length {size:g}", **style)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(PREDICTORS)), list(PREDICTORS.values()), fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(-1, 1)
+    axes.set_xlabel("rank correlation with the gain")
+    axes.legend(ncols=4, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
+    return figure
