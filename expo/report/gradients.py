@@ -150,7 +150,7 @@ def _angles(numbers: pd.DataFrame, heading: str, about: str, toy: bool) -> Figur
         for i in range(len(order)):
             for j in range(len(order)):
                 if not np.isnan(value := float(table.to_numpy(float)[i, j])):
-                    axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7.5)
+                    axes.text(j, i, f"{value:.2f}".replace("-", "−"), ha="center", va="center", fontsize=7.5)
         names = [NAMES[s] for s in order]
         axes.set_xticks(range(len(order)), names, rotation=30, ha="right", fontsize=8)
         axes.set_yticks(range(len(order)), names if axes is row[0] else [""] * len(order), fontsize=8)
