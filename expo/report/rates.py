@@ -138,7 +138,7 @@ def _notes(runs: Sequence[Evaluated], about: str) -> str:
         f"n = {len(first.accuracies(0))} problems of the split `{first.recipe['eval_split']}`, "
         f"k = {first.evaluation['n'].min()} samples each at T = {first.recipe['eval_temperature']:g}; "
         f"{first.last_step} steps of {first.batch} pairs, beta {first.beta:g}, "
-        f"{'losers right or wrong' if first.recipe['right_losers'] else 'wrong losers only'}, "
+        f"{'losers right or wrong' if first.recipe.get('right_losers', True) else 'wrong losers only'}, "
         f"seed {first.recipe.get('seed', 42)}; "
         f"{plural(len({run.base for run in runs}), 'base')}."
     )
