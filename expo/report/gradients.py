@@ -174,10 +174,10 @@ def draw_terms(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefac
         image = png(_terms(numbers, f"T2 against T1: {name}", notes(runs, about), runs[0].is_toy))
     count = numbers["larger"].value_counts()
     negative = int((t2 < -2 * error).sum())
-    questions = plural(len(rows.groupby(["run", "problem"])), "question")
+    shared = plural(len(rows.groupby(["run", "problem"])), "set")
     median = number(float(numbers["log10_t1"].astype(float).median()))
     reading = (
-        f"Of {plural(len(numbers), 'right positive')} (of {questions} with right and wrong rollouts, which those of "
+        f"Of {plural(len(numbers), 'right positive')} (with {shared} of rollouts, right and wrong ones, that those of "
         f"one question share) |T2| is larger in {count.get('T2', 0)}, T1 in {count.get('T1', 0)}, by more than twice "
         f"T2's standard error; {count.get('undecided', 0)} are undecided. T2 is as clearly below 0 in {negative}. "
         f"Median log10 T1: {median}."

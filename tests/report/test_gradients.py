@@ -97,7 +97,7 @@ def test_t2_and_t1_are_told_apart_where_their_error_allows(runs: list[Any], tmp_
     assert made.numbers.groupby(["source", "larger"]).size().to_dict() == {
         **{("expert", "undecided"): 9, ("explanation", "T1"): 9, ("own", "T2"): 8},
     }
-    assert "Of 26 right positives (of 9 questions with right and wrong rollouts" in made.reading
+    assert "Of 26 right positives (with 9 sets of rollouts, right and wrong ones," in made.reading
     assert "|T2| is larger in 8, T1 in 9, by more than twice T2's standard error; 9 are undecided" in made.reading
     assert "T2 is as clearly below 0 in 9" in made.reading
     own = made.numbers[made.numbers["source"] == "own"]
