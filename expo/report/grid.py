@@ -16,6 +16,10 @@ COLUMNS = ["trained_on", "method", "rate", "beta", "level", "mean", "low", "high
 COLUMNS += ["steps_true", "bases", "problems", "n", "split"]
 
 
+# Of `level`: all of them together.
+ALL = "all"
+
+
 def draw_grid(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefact:
     """Write `<name>-<label>.md` and `.csv`: accuracy by level of every method, rate and weight at the last step.
 
@@ -25,8 +29,8 @@ def draw_grid(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefact
     rows = []
     for on in dict.fromkeys(key[0] for key in cells):
         before = [run for run in runs if run.levels == on]
-        rows += [_row((on, "base", 0.0, 0.0), before, level, 0) for level in LEVELS]
-        rows += [_row(key, held, level) for key, held in cells.items() if key[0] == on for level in LEVELS]
+        rows += [_row((on, "base", 0.0, 0.0), before, level, 0) for level in (*LEVELS, ALL)]
+        rows += [_row(key, held, level) for key, held in cells.items() if key[0] == on for level in (*LEVELS, ALL)]
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     toy = runs[0].is_toy
     first = runs[0]
@@ -69,28 +73,29 @@ def _cells(runs: Sequence[Evaluated]) -> dict[tuple[str, str, float, float], lis
 
 
 def _row(
-    key: tuple[str, str, float, float], runs: Sequence[Evaluated], level: int, step: int | None = None
+    key: tuple[str, str, float, float], runs: Sequence[Evaluated], level: int | str, step: int | None = None
 ) -> dict[str, Any]:
-    found, of_bases = over_bases(runs, step, [level]), spread(runs, step, [level])
+    levels = [held for held in LEVELS if level in (held, ALL)]
+    found, of_bases = over_bases(runs, step, levels), spread(runs, step, levels)
     values = [*key, level, found.mean, found.low, found.high, min(of_bases), max(of_bases)]
-    steps = per_base(runs, lambda run: _true_steps(run, run.last_step if step is None else step, level))
+    steps = per_base(runs, lambda run: _true_steps(run, run.last_step if step is None else step, levels))
     n = min(int(run.evaluation["n"].min()) for run in runs)
     values += [sum(steps) / len(steps), len(of_bases), found.n, n, runs[0].recipe["eval_split"]]
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _true_steps(run: Evaluated, step: int, level: int) -> float:
+def _true_steps(run: Evaluated, step: int, levels: list[int]) -> float:
     held = run.evaluation
-    held = held[(held["step"] == step) & (held["level"] == level)]
+    held = held[(held["step"] == step) & held["level"].isin(levels)]
     return float(held["steps_true"].sum() / max(held["steps"].sum(), 1))
 
 
 def _table(numbers: pd.DataFrame, chosen: dict[tuple[str, str], tuple[float, float]]) -> str:
-    head = ["trained on", "method", "rate", "weight", *(f"level {level}" for level in LEVELS), "steps", "bases"]
+    head = ["trained on", "method", "rate", "weight", *(f"level {level}" for level in LEVELS), "all", "steps", "bases"]
     lines = [f"| {' | '.join(head)} |", "| --- | --- |" + " --: |" * (len(head) - 2)]
     for (on, method, rate, beta), rows in numbers.groupby(["trained_on", "method", "rate", "beta"], sort=False):
         cells = [f"{share(r['mean'])} ({share(r['lowest'])} to {share(r['highest'])})" for _, r in rows.iterrows()]
-        last = rows.iloc[-1]
+        last = rows[rows["level"] == max(LEVELS)].iloc[0]
         mark = "**" if chosen.get((str(on), str(method))) == (rate, beta) else ""
         name, setting = METHODS.get(str(method)), f"{mark}{rate:g}{mark} | {mark}{beta:g}{mark}"
         lines.append(

@@ -247,7 +247,10 @@ def test_a_grid_is_shown_whole(folder: Path, tmp_path: Path) -> None:
     drawn = draw_grid("rates", runs, tmp_path / "out")
     csv = pd.read_csv(tmp_path / "out" / "rates-tiny.csv")
     # Three methods, one of them at two rates, and the bases as they were.
-    assert len(csv) == 5 * 5
+    assert len(csv) == 5 * 6
+    csv["level"] = csv["level"].replace("all", 0).astype(int)
+    whole = csv[(csv["rate"] == 1e-3) & (csv["level"] == 0)].iloc[0]
+    assert whole["mean"] == pytest.approx(csv[(csv["rate"] == 1e-3) & (csv["level"] > 0)]["mean"].mean())
     before = csv[(csv["method"] == "base") & (csv["level"] == 4)].iloc[0]
     assert before["mean"] == pytest.approx(np.mean(spread(runs, 0, [4])))
     fast = csv[(csv["rate"] == 1e-3) & (csv["level"] == 5)].iloc[0]
