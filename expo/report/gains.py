@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.predictors import PREDICTORS, joined, rank_correlations
+from expo.measure.predictors import COLUMNS, PREDICTORS, joined, rank_correlations
 from expo.measure.verdict import MIN_PROBLEMS, Interval
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.gradients import Gradients, notes
-from expo.report.style import COLOURS, GREY, INK, Figure, look, sheet
+from expo.report.style import COLOURS, GREY, INK, Figure, legend_above, look, sheet
 from expo.report.words import NAMES, interval
 from expo.text import plural
 
 GAIN_COLUMNS = ["run", "problem", "level", "source", "size", "predicted", "predicted_error", "change", "change_error"]
 GAIN_COLUMNS += ["effective", "lost", "doubtful"]
-RANK_COLUMNS = ["size", "predictor", "mean", "low", "high", "n", "more", "more_low", "more_high", "more_n"]
+RANK_COLUMNS = ["size", *COLUMNS]
 # Below so many rollouts' worth an estimate rests on a few of them.
 MIN_EFFECTIVE = 10
 
@@ -98,8 +98,7 @@ def _gains(numbers: pd.DataFrame, heading: str, about: str, toy: bool) -> Figure
         axes.set_xlabel("predicted")
         axes.tick_params(labelsize=7)
     row[0].set_ylabel("realised change of J")
-    legend = row[0].legend(ncols=5, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
-    legend.set_in_layout(False)
+    legend_above(row[0], 5)
     return figure
 
 

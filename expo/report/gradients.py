@@ -13,7 +13,7 @@ import pandas as pd
 
 from expo.measure.predictors import distinct, over_questions
 from expo.report.artefacts import Artefact, png, publish
-from expo.report.runs import Finished, origin_of, runs_in
+from expo.report.runs import Finished, differing, origin_of, runs_in
 from expo.report.style import COLOURS, GREY, Figure, look, sheet
 from expo.report.words import NAMES, TOY, interval, number
 from expo.text import plural
@@ -68,9 +68,7 @@ def by_policy(runs: Sequence[Gradients]) -> dict[str, list[Gradients]]:
         name = "tiny" if run.is_toy else f"{Path(str(run.recipe['policy'])).name}-{run.task}"
         held.setdefault(name, []).append(run)
     for name, some in held.items():
-        first = some[0].recipe
-        differ = sorted({f for run in some for f in first if run.recipe.get(f) != first[f]} - _OWN)
-        if differ:
+        if differ := sorted(differing(some) - _OWN):
             raise ValueError(f"gradients of {name}: its runs differ in {', '.join(differ)}; draw them apart")
     return held
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator
 from expo.measure.verdict import Interval, bootstrap
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.preferences import SMOOTH, called, first_round, metric, smooth
-from expo.report.style import GREY, METHOD_COLOURS, Figure, line_style, look, sheet
+from expo.report.style import GREY, METHOD_COLOURS, Figure, legend_above, line_style, look, sheet
 from expo.report.training import Evaluated, label
 from expo.report.words import TOY, number
 from expo.text import plural
@@ -100,9 +100,7 @@ def _losses(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
         axes.set_xlabel("loss at the end")
         axes.tick_params(labelsize=7)
     row[0].set_ylabel("change of accuracy")
-    legend = row[0].legend(ncols=3, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
-    # Else the first panel would be as wide as its legend.
-    legend.set_in_layout(False)
+    legend_above(row[0], 3)
     return figure
 
 

@@ -161,6 +161,12 @@ def runs_in(folder: Path | str, job: str) -> list[Run]:
     return runs
 
 
+def differing(runs: Sequence[Finished]) -> set[str]:
+    """The fields in which the recipes of these runs differ."""
+    first = runs[0].recipe
+    return {name for run in runs for name in {*first, *run.recipe} if run.recipe.get(name) != first.get(name)}
+
+
 def origin_of(run: Run, table: str) -> dict[str, Any]:
     """What identifies any run: its place, the hash of the table that is shown, code and weights."""
     environment = run.environment()

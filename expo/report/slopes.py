@@ -12,7 +12,7 @@ import pandas as pd
 from expo.measure.predictors import distinct, over_questions
 from expo.measure.verdict import Interval
 from expo.report.artefacts import Artefact, png, publish
-from expo.report.style import GREY, METHOD_COLOURS, Axes, Figure, line_style, look, sheet
+from expo.report.style import GREY, METHOD_COLOURS, Axes, Figure, legend_above, line_style, look, sheet
 from expo.report.training import Evaluated, by_method, label, per_base
 from expo.report.words import METHODS, TOY, interval
 from expo.text import plural
@@ -96,8 +96,7 @@ def _picture(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figu
         axes.set_title(what, pad=20 if panel == "norm" else None)
         axes.set_xlabel("step")
     axes_of["slope"].axhline(0, color=GREY, linewidth=0.8)
-    legend = axes_of["norm"].legend(ncols=3, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
-    legend.set_in_layout(False)
+    legend_above(axes_of["norm"], 3)
     return figure
 
 

@@ -85,6 +85,12 @@ def sheet(
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 
+def legend_above(axes: Axes, columns: int) -> None:
+    """A legend over the left of a row of axes, outside the layout: else the first of them would be as wide as it."""
+    legend = axes.legend(ncols=columns, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
+    legend.set_in_layout(False)
+
+
 def notes_of(records: Sequence[Record], about: str, *, swept: bool = False) -> str:
     """The lines beneath a picture: what is drawn, each run's setting, and that a toy is a toy.
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from expo.evaluate import pass_at_k
 from expo.measure.verdict import Interval, bootstrap
-from expo.report.runs import Finished, origin_of, runs_in
+from expo.report.runs import Finished, differing, origin_of, runs_in
 from expo.report.words import METHODS
 
 LEVELS = (1, 2, 3, 4, 5)
@@ -188,9 +188,7 @@ def check_alike(runs: Sequence[Evaluated]) -> None:
     Raises:
         ValueError: if their recipes differ in more than base and seed; the fields are named.
     """
-    first = runs[0].recipe
-    fields = {name for run in runs for name in {*first, *run.recipe} if run.recipe.get(name) != first.get(name)}
-    if differ := sorted(fields - {"policy", "seed", "rows"}):
+    if differ := sorted(differing(runs) - {"policy", "seed", "rows"}):
         raise ValueError(
             f"{METHODS[runs[0].method]} was trained in several ways, which no mean may join: its runs differ in "
             f"{', '.join(differ)}. Rates and weights can be drawn as a grid"
