@@ -189,10 +189,17 @@ def train_job(argv: list[str]) -> int:
     from expo.train.plan import describe
 
     # Each process of `accelerate launch` runs all of this.
-    say = functools.partial(print, flush=True) if PartialState().is_main_process else lambda *_: None
+    state = PartialState()
+    say = functools.partial(print, flush=True) if state.is_main_process else lambda *_: None
     say(describe(recipe))
-    if where.dry_run:
-        return 0
+    if not where.dry_run:
+        _train(recipe, where, say)
+    # A process that exits with its group open may abort there.
+    state.destroy_process_group()
+    return 0
+
+
+def _train(recipe: Any, where: TrainArguments, say: Callable[..., None]) -> None:
     from expo.records import Run
     from expo.train.run import standing, train
     from expo.train.show import show
@@ -205,7 +212,6 @@ def train_job(argv: list[str]) -> int:
         say(f"\n{folder}/{standing(Run(folder)) or ': no checkpoint yet, so training begins with its first step'}")
         raise
     say(show(run))
-    return 0
 
 
 def evaluate_job(argv: list[str]) -> int:

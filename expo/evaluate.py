@@ -19,7 +19,8 @@ from expo.measure.verdict import Interval, bootstrap
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
 from expo.positives import longest, question_ids
-from expo.records import TABLES, Run, usual
+from expo.records import Run, usual
+from expo.tables import as_frame
 from expo.tasks import Task
 from expo.tasks.problem import DataError, Problem, Skip
 
@@ -68,7 +69,7 @@ def evaluate(
                 "steps_true": sum(true for of_one in steps for _, true in of_one),
             }
         )
-    return pd.DataFrame(table, columns=list(TABLES["evaluation"]))
+    return as_frame("evaluation", table)
 
 
 def within_context(policy: Policy, task: Task, max_new_tokens: int, name: str = "max_new_tokens") -> Task:
@@ -174,6 +175,6 @@ def evaluate_run(
                 )
                 run.write("evaluation", frame, f"{i:04d}")
         parts = [run.read("evaluation", f"{i:04d}") for i in range(len(chunks))]
-        run.write("skips", pd.DataFrame([vars(s) for s in task.skipped], columns=list(TABLES["skips"])))
+        run.write("skips", as_frame("skips", map(vars, task.skipped)))
         run.write("evaluation", pd.concat(parts, ignore_index=True))
         return run

@@ -17,7 +17,8 @@ import yaml
 
 from expo.dataset import COLUMNS, push, write_dataset
 from expo.measure.recipe import MeasureRecipe
-from expo.records import TABLES, RecordError, Run
+from expo.records import RecordError, Run
+from expo.tables import TABLES
 
 TEXTS = [
     "We add: 3 + 4 = 7.",

@@ -21,7 +21,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from expo import records
-from expo.records import SCHEMA, TABLES, RecordError, Run, environment, to_yaml, version_of, write_atomic
+from expo.records import SCHEMA, RecordError, Run, environment, to_yaml, version_of, write_atomic
+from expo.tables import TABLES, as_frame
 
 ROOT = Path(__file__).parent.parent
 RECIPE = {"task": "chain", "samples": 2, "temperature": 0.9, "prompts": {"question": "{question}", "chat": True}}
@@ -154,7 +155,7 @@ def test_what_is_missing_is_told_apart(run: Run, tmp_path: Path) -> None:
 
 
 def test_parts_are_named_and_do_not_make_a_table(run: Run) -> None:
-    run.write("votes", pd.DataFrame(columns=list(TABLES["votes"])), "0003")
+    run.write("votes", as_frame("votes"), "0003")
     write_atomic(run.path("parts", "votes", ".0004.parquet.77.tmp"), "half")  # as a kill leaves it
     assert run.parts("votes") == {"0003"}
     assert not run.has("votes")

@@ -27,14 +27,14 @@ from expo.measure.gradients.direction import Direction, gradient
 from expo.measure.gradients.ghost import ghost
 from expo.measure.gradients.spans import Gradients, Span, evaluating
 from expo.measure.recipe import GradientRecipe
-from expo.measure.run import experts, facts, fitting, load, load_problems
+from expo.measure.run import experts, facts, fitting, load, load_problems, merged
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
 from expo.policies.scoring import Score, score, whole
 from expo.positives import Positive, from_sample, question_ids
-from expo.records import TABLES, Run, usual
-from expo.tasks import Task
-from expo.tasks.problem import DataError, Problem, Skip
+from expo.records import Run, usual
+from expo.tables import as_frame
+from expo.tasks.problem import Problem, Skip
 
 # Of the tree by which the toy's J is found.
 FLOOR = 1e-5
@@ -72,28 +72,12 @@ def measure_gradients(
                     for table, frame in found.items():
                         run.write(table, frame, f"{i:04d}")
                 bar.update()
-        _merge(run, task)
+        names = [f"{i:04d}" for i in range(len(task.problems))]
+        for table, frame in merged(run, ["alignment", "gains"], names, task.skipped).items():
+            run.write(table, frame)
         rows = run.read("alignment").to_dict("records")
         run.write("gradients", pairs(rows, ghost(policy, _spans(policy, rows, task.problems))))
         return run
-
-
-def _merge(run: Run, task: Task) -> None:
-    """The parts of each table as one."""
-    for table in ("skips", "alignment", "gains"):
-        first = [_frame("skips", [vars(s) for s in task.skipped])] if table == "skips" else []
-        parts = [run.read(table, f"{i:04d}") for i in range(len(task.problems))]
-        whole = pd.concat([*first, *parts], ignore_index=True)
-        # Of an expert CoT that cannot be used the data's row has said why.
-        whole = whole.drop_duplicates(["where", "field"], ignore_index=True) if table == "skips" else whole
-        if table == "alignment" and whole.empty:
-            said = "".join(f"\n  {s.where}: {s.field}: {s.reason}" for s in run.read("skips").head(3).itertuples())
-            raise DataError(f"no question could be measured:{said}")
-        run.write(table, whole)
-
-
-def _frame(table: str, rows: Sequence[dict[Any, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(TABLES[table]))
 
 
 def _spans(policy: Policy, rows: Sequence[dict[Any, Any]], problems: Sequence[Problem]) -> list[Span]:
@@ -118,7 +102,7 @@ def pairs(rows: Sequence[dict[Any, Any]], found: Gradients, step: int = 0) -> pd
         for i, a in enumerate(rows)
         for j, b in enumerate(rows[: i + 1])
     ]
-    return _frame("gradients", table)
+    return as_frame("gradients", table)
 
 
 def _question(
@@ -132,7 +116,7 @@ def _question(
     """Its part of each table; `gains`, which says that the part is done, comes last."""
     positives, skips = _positives(recipe, policy, checker, problem, others)
     if not positives:
-        return {"skips": _frame("skips", skips), "alignment": _frame("alignment", []), "gains": _frame("gains", [])}
+        return {"skips": as_frame("skips", skips), "alignment": as_frame("alignment"), "gains": as_frame("gains")}
     half, limit = recipe.rollouts, recipe.max_new_tokens
     rollouts, right = roll(policy, checker, problem, 2 * half, limit, recipe.seed, recipe.rows)
     found, _ = aligned(policy, positives, rollouts[:half], right[:half], fit(policy, checker, positives, limit))
@@ -177,7 +161,11 @@ def _question(
                 }
             )
             on_step()
-    return {"skips": _frame("skips", skips), "alignment": _frame("alignment", rows), "gains": _frame("gains", gains)}
+    return {
+        "skips": as_frame("skips", skips),
+        "alignment": as_frame("alignment", rows),
+        "gains": as_frame("gains", gains),
+    }
 
 
 def fit(policy: Policy, checker: Checker, positives: Sequence[Positive], max_new_tokens: int) -> list[bool]:

@@ -7,7 +7,8 @@ import json
 import pandas as pd
 
 from expo.grading.judge import JUDGE_PROMPT, Pair, judge_pairs, summarize_votes
-from expo.records import TABLES, RecordError, Run, write_atomic
+from expo.records import RecordError, Run, write_atomic
+from expo.tables import as_frame
 
 # Pairs between two saves.
 SLICE = 20
@@ -30,7 +31,7 @@ def judge(run: Run, model: str, base_url: str | None, problems: int | None, *, p
         JudgeError, RecordError: as their modules say; RecordError also for a run without pairs.
         ValueError: if `problems` is below 1.
     """
-    held = run.read("votes") if run.has("votes") else pd.DataFrame(columns=list(TABLES["votes"]))
+    held = run.read("votes") if run.has("votes") else as_frame("votes")
     mine, others = held[held["judge"] == model], held[held["judge"] != model]
     if problems is not None and problems < 1:
         raise ValueError(f"problems must be at least 1, got {problems}")

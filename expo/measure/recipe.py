@@ -11,7 +11,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from expo.policies.prompts import Prompts, prompts_for
-from expo.records import SOURCES
+from expo.tables import SOURCES
 from expo.tasks import TASKS
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping of names"}

@@ -21,7 +21,8 @@ from expo.policies.policy import Policy, PolicyError, load_policy
 from expo.policies.sampling import Request, sample
 from expo.policies.scoring import Score, score
 from expo.positives import Positive, from_expert, from_sample, is_leak, longest, requests
-from expo.records import TABLES, Run, usual
+from expo.records import Run, usual
+from expo.tables import as_frame
 from expo.tasks import Task, load_task
 from expo.tasks.problem import DataError, Problem, Skip
 from expo.workers import spread
@@ -74,7 +75,10 @@ def measure(
         ) as bar:
             todo = [job for job in zip(names, chunks, strict=True) if job[0] not in done]
             spread(work, todo, processes, lambda: (bar.update(), on_step()))
-        _merge(run, names, task.skipped)
+        found = merged(run, ["samples"], names, task.skipped)
+        # `samples`, which says that the run is finished, comes last.
+        for table, frame in {"metrics": summary(found["samples"]), **found}.items():
+            run.write(table, frame)
         return run
 
 
@@ -214,7 +218,7 @@ def _chunk(
         skips += skipped
     scores = score(policy, [p.scored for p, _ in rows], on_scored=lambda _: on_step())
     table = [row(policy, checker, p, g, s) for (p, g), s in zip(rows, scores, strict=True)]
-    return {"samples": pd.DataFrame(table, columns=list(TABLES["samples"])), "skips": _skip_frame(skips)}
+    return {"samples": as_frame("samples", table), "skips": as_frame("skips", map(vars, skips))}
 
 
 def fitting(
@@ -283,18 +287,17 @@ def row(policy: Policy, checker: Checker, p: Positive, grade: Grade | None, s: S
     }
 
 
-def _skip_frame(skips: Sequence[Skip]) -> pd.DataFrame:
-    return pd.DataFrame([vars(s) for s in skips], columns=list(TABLES["skips"]))
+def merged(run: Run, tables: Sequence[str], names: Sequence[str], skipped: Sequence[Skip]) -> dict[str, pd.DataFrame]:
+    """The parts of these tables as one each, and `skips`, which has what the data lacks too.
 
-
-def _merge(run: Run, names: Sequence[str], skipped: Sequence[Skip]) -> None:
-    samples = pd.concat([run.read("samples", n) for n in names], ignore_index=True)
-    skips = pd.concat([_skip_frame(skipped), *(run.read("skips", n) for n in names)], ignore_index=True)
+    Raises:
+        DataError: if no part of the first table has a row.
+    """
+    found = {t: pd.concat([run.read(t, n) for n in names], ignore_index=True) for t in tables}
+    skips = pd.concat([as_frame("skips", map(vars, skipped)), *(run.read("skips", n) for n in names)])
     # Of an expert CoT that cannot be used the data's row has said why.
     skips = skips.drop_duplicates(["where", "field"], ignore_index=True)
-    if samples.empty:
+    if found[tables[0]].empty:
         first = "".join(f"\n  {s.where}: {s.field}: {s.reason}" for s in skips.head(3).itertuples())
         raise DataError(f"no problem could be measured: all are skipped; a lower --max_new_tokens may help:{first}")
-    run.write("skips", skips)
-    run.write("metrics", summary(samples))
-    run.write("samples", samples)
+    return {"skips": skips, **found}

@@ -11,7 +11,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
@@ -25,7 +24,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from expo.records import TABLES, RecordError, Run, to_yaml, write_atomic
+from expo.records import RecordError, Run, to_yaml, write_atomic
+from expo.tables import as_frame
 from expo.train.rewards import AnswerReward
 from expo.train.watch import Watch
 
@@ -107,7 +107,7 @@ class Recorder(TrainerCallback):
             self.reward.groups = []
         if state.is_world_process_zero:
             for name, rows in self.rows.items():
-                self.run.write(name, pd.DataFrame(rows, columns=list(TABLES[name])), f"{state.global_step:06d}")
+                self.run.write(name, as_frame(name, rows), f"{state.global_step:06d}")
             folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
             write_atomic(folder / MARK, json.dumps(_sizes(folder)))
         self.rows = {name: [] for name in BUFFERED}

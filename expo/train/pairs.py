@@ -13,7 +13,7 @@ from expo.grading.answers import Grade, Status
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
 from expo.positives import question_ids
-from expo.records import TABLES
+from expo.tables import as_frame
 from expo.tasks.problem import Problem, Skip
 
 
@@ -66,7 +66,7 @@ def make_pairs(
             missing.append(Skip(p.where or p.id, "loser", "winner and loser are the same: no pair"))
         else:
             table.append(_row(policy, p, step, winner, *fit[0], tries=len(graded), right=right))
-    return pd.DataFrame(table, columns=list(TABLES["pairs"])), missing
+    return as_frame("pairs", table), missing
 
 
 def _row(

@@ -13,7 +13,7 @@ from expo.policies.policy import Policy
 from expo.policies.prompts import fill
 from expo.policies.sampling import Completion, sample
 from expo.positives import Positive, from_answer, from_expert, from_sample, is_leak, requests
-from expo.records import TABLES
+from expo.tables import as_frame
 from expo.tasks.problem import Problem, Skip
 
 
@@ -47,7 +47,7 @@ def make(
         ContextError: for a problem that does not fit the policy's context.
     """
     if kind == "none":
-        return pd.DataFrame(columns=list(TABLES["positives"])), []
+        return as_frame("positives"), []
     chosen: list[tuple[Positive, Grade | None]]
     missing: list[Skip] = []
     if kind == "answer":
@@ -76,7 +76,7 @@ def make(
             if p.id not in {q.id for q, *_ in wanted}
         ]
     table = [_row(policy, checker, kind, step, p, g) for p, g in chosen]
-    return pd.DataFrame(table, columns=list(TABLES["positives"])), missing
+    return as_frame("positives", table), missing
 
 
 def _experts(

@@ -25,7 +25,8 @@ from expo.policies.policy import Policy
 from expo.policies.sampling import Request, sample
 from expo.policies.scoring import score, whole
 from expo.positives import Positive, from_ids, from_sample, question_ids
-from expo.records import TABLES, Run
+from expo.records import Run
+from expo.tables import as_frame
 from expo.tasks import Task
 from expo.tasks.problem import Problem
 from expo.train.dpo import PairsDPOConfig, score_reference
@@ -105,7 +106,7 @@ class Watch:
                 )
             if step == 0 and PartialState().is_main_process:
                 skips = [*self.task.skipped, *self.held_out.skipped, *skips]
-            self._write("skips", pd.DataFrame([vars(s) for s in skips], columns=list(TABLES["skips"])), part)
+            self._write("skips", as_frame("skips", map(vars, skips)), part)
             self._write("positives", frame, part)
         return self.run.read("positives", part)
 
@@ -131,8 +132,8 @@ class Watch:
             frame = score_reference(self.trainer, reference().model if step else None, prompts, frame)
             held = self.run.read("skips", part).to_dict("records") if PartialState().is_main_process else []
             # A run that was killed just here wrote them before.
-            rows = [*(r for r in held if r["field"] != "loser"), *(vars(s) for s in skips)]
-            self._write("skips", pd.DataFrame(rows, columns=list(TABLES["skips"])), part)
+            rows: list[dict[Any, Any]] = [*(r for r in held if r["field"] != "loser"), *map(vars, skips)]
+            self._write("skips", as_frame("skips", rows), part)
             self._write("pairs", frame, part, [p.id for p in of])
         return self.run.read("pairs", part)
 
@@ -175,7 +176,7 @@ class Watch:
             place = {problem: i for i, problem in enumerate(order)}
             rows = sorted(rows, key=lambda row: place[row["problem"]])
         if PartialState().is_main_process:
-            self.run.write(table, pd.DataFrame(rows, columns=list(TABLES[table])), part)
+            self.run.write(table, as_frame(table, rows), part)
         PartialState().wait_for_everyone()
 
     def _bar(self, what: str, total: int) -> tqdm:
@@ -233,8 +234,8 @@ class Watch:
                 rows += some
                 products.append(pairs(some, gradients, step))
         # A process may have no share of the problems.
-        none = pd.DataFrame(columns=list(TABLES["gradients"]))
-        alignment = pd.DataFrame(rows, columns=list(TABLES["alignment"]))
+        none = as_frame("gradients")
+        alignment = as_frame("alignment", rows)
         return {"alignment": alignment, "gradients": pd.concat(products) if products else none}
 
     def _probes(self, step: int) -> pd.DataFrame:
@@ -251,7 +252,7 @@ class Watch:
             {"step": step, **row(self.policy, self.checker, p, g, s)}
             for p, g, s in zip(own + learnt, grades + [None] * len(learnt), scores, strict=True)
         ]
-        return pd.DataFrame(table, columns=list(TABLES["probes"]))
+        return as_frame("probes", table)
 
     def _margins(self, step: int) -> pd.DataFrame:
         """Some pairs of the first round and of the one in force, scored under the policy as it is now."""
@@ -282,7 +283,7 @@ class Watch:
             }
             for i, r in enumerate(chosen)
         ]
-        return pd.DataFrame(table, columns=list(TABLES["margins"]))
+        return as_frame("margins", table)
 
     def _learnt(self, problems: Sequence[Problem], step: int) -> list[Positive]:
         """The positives of the problems as they are at this step; under DPO the last that a round had of each."""

@@ -99,7 +99,9 @@ def test_what_does_not_fit_the_context_is_left_out_and_said(tmp_path: Path, monk
     with monkeypatch.context() as patch:
         # As where the prompt with the answer is longer than all that the toy has.
         patch.setattr(run_module, "longest", lambda *_: 300)
-        with pytest.raises(DataError, match=r"no question could be measured:\n.* 300 tokens exceed the context of 256"):
+        with pytest.raises(
+            DataError, match=r"no problem could be measured: .*\n.* 300 tokens exceed the context of 256"
+        ):
             measure_gradients(recipe(), tmp_path / "run", progress=False)
     # Without an expert CoT there is no positive, which is no end of the run.
     bare = replace(problems[0], expert_cot=None)

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from expo.measure.judging import SLICE, judge
-from expo.records import TABLES, RecordError, Run
+from expo.records import RecordError, Run
+from expo.tables import TABLES
 
 asked: list[str] = []
 

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from expo.measure.recipe import MeasureRecipe
-from expo.records import TABLES, Run
+from expo.records import Run
 from expo.report.runs import Record
+from expo.tables import TABLES, as_frame
 from expo.tasks import chain
 
 Make = Callable[..., Record]
@@ -62,7 +63,7 @@ def samples(
                         "steps_true": len(steps) - (not good),
                     }
                 )
-    return pd.DataFrame(rows, columns=list(TABLES["samples"]))
+    return as_frame("samples", rows)
 
 
 def votes(problems: list[str], *, wins: float, seed: int = 0, unparsed: int = 0) -> pd.DataFrame:

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 
 from expo.evaluate import pass_at_k
-from expo.records import TABLES, RecordError, Run
+from expo.records import RecordError, Run
 from expo.report import paper
 from expo.report.curves import draw_curves, draw_fig1, draw_table3, what_changed
 from expo.report.grid import best, draw_grid
 from expo.report.training import by_method, find_evaluated, is_grid, over_bases, spread
 from expo.report.words import number, share
+from expo.tables import TABLES, as_frame
 
 N = 8
 
@@ -63,7 +64,7 @@ def write(folder: Path, recipe: dict[str, Any], right: dict[int, dict[int, float
             "ids": [1],
         }
         blank["leak"] = False
-        positives = pd.DataFrame([{**blank, "problem": p} for p in held], columns=list(TABLES["positives"]))
+        positives = as_frame("positives", [{**blank, "problem": p} for p in held])
         run.write("positives", positives)
     run.write("evaluation", pd.DataFrame(rows))
 

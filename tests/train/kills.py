@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 from safetensors.torch import load_file
 
-from expo.records import TABLES, Run
+from expo.records import Run
+from expo.tables import TABLES
 from expo.train.callbacks import BY_STEP
 from expo.train.recipe import read_recipe
 from expo.train.run import train

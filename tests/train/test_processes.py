@@ -28,7 +28,8 @@ ON_CPU = {**os.environ, "ACCELERATE_USE_CPU": "true", "TRL_EXPERIMENTAL_SILENCE"
 def launch(processes: int) -> list[str]:
     # With --cpu it would start one process and say nothing.
     flags = {"num_processes": str(processes), "num_machines": "1", "mixed_precision": "no", "dynamo_backend": "no"}
-    flags["num_cpu_threads_per_process"] = "1"
+    # Port 0 is a free one: with the usual 29500 two launches of one machine fall over each other.
+    flags |= {"num_cpu_threads_per_process": "1", "main_process_port": "0"}
     command = [sys.executable, "-m", "accelerate.commands.launch", *["--multi_gpu"] * (processes > 1)]
     return command + [part for name, value in flags.items() for part in (f"--{name}", value)]
 

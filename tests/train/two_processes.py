@@ -54,3 +54,4 @@ if state.is_main_process:
     kept = next(e for e in trainer.state.log_history if "loss" in e)
     kept["processes"] = state.num_processes
     (out / "log.json").write_text(json.dumps({k: v for k, v in kept.items() if "time" not in k}))
+state.destroy_process_group()
