@@ -30,7 +30,7 @@ def main() -> None:
     print(training.run(arguments.policy, "stories", problems[:12], 8, 64), flush=True)
     print(preferences.run("tiny-0", "chain", chain.load("train", 64).problems, 16, 80), flush=True)
     print(preferences.run(arguments.policy, "stories", problems, 2, 8), flush=True)
-    gradients.run(policy.model, policy, 64, 150, gradients.PEERS)
+    gradients.main(["--policy", arguments.policy])
 
 
 if __name__ == "__main__":

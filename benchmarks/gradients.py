@@ -1,4 +1,5 @@
-"""Gram matrix of N gradients by the ghost route, against one batched backward pass, a loop of them, and vmap(grad).
+"""Gram matrix of N gradients by the ghost route, against backward passes: batched, in a loop, in a loop that makes the
+matrix too, and by vmap(grad). Each route has a process of its own, so that its memory is its own.
 
 python -m benchmarks.gradients                           # SmolLM2-135M, 64 samples of about 150 tokens
 python -m benchmarks.gradients --shape qwen2.5-3b --tokens 512    # random weights of that shape, on a GPU
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import multiprocessing
 import random
 import tempfile
 import threading
@@ -26,7 +28,7 @@ from expo.measure.gradients.spans import Span
 from expo.policies.policy import Policy, load_policy
 from expo.policies.prompts import TEXT
 
-PEERS = ("batched backward", "loop", "vmap(grad)")
+PEERS = ("batched backward", "loop", "vmap(grad)", "Gram by a loop")
 SHAPES = {
     "smollm2-135m": (
         LlamaForCausalLM,
@@ -106,6 +108,27 @@ def loop(model: PreTrainedModel, given: Sequence[Span]) -> None:
         batched(model, [s])
 
 
+def gram_by_loop(model: PreTrainedModel, given: Sequence[Span], at_once: int = 16) -> Tensor:
+    """The Gram matrix by a loop, 16 gradients held: those of all spans after these are made once more for each 16."""
+
+    def one(span: Span) -> Tensor:
+        model.zero_grad()
+        _backward(model, [span])
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    gram = torch.zeros(len(given), len(given), device=model.device)
+    held = torch.empty(at_once, sum(p.numel() for p in model.parameters()), dtype=model.dtype, device=model.device)
+    for low in range(0, len(given), at_once):
+        block = held[: len(given[low : low + at_once])]
+        for row, span in zip(block, given[low:], strict=False):
+            row.copy_(one(span))
+        gram[low : low + len(block), low : low + len(block)] = block @ block.T
+        for j in range(low + len(block), len(given)):
+            gram[low : low + len(block), j] = gram[j, low : low + len(block)] = block @ one(given[j])
+    model.zero_grad()
+    return gram
+
+
 def vmapped(model: PreTrainedModel, given: Sequence[Span], chunk: int = 4) -> None:
     """`torch.func.vmap(grad)` over spans of one length, `chunk` at a time; gradients are dropped."""
     width = min(len(s.prompt) + len(s.completion) for s in given)
@@ -168,34 +191,49 @@ def measured(work: Callable[[], object], device: torch.device) -> tuple[float, f
     return seconds, (torch.cuda.max_memory_allocated() if device.type == "cuda" else peak[0]) / 2**30
 
 
-def run(model: PreTrainedModel, policy: Policy, n: int, tokens: int, peers: Sequence[str], repeats: int = 1) -> None:
-    """Print seconds and memory of every route on the same spans."""
-    given = spans(model, n, tokens)
-    weights = sum(p.numel() for p in model.parameters())
+def run(a: argparse.Namespace, route: str) -> None:
+    """Print seconds and memory of one route; all have the same spans."""
+    policy = _policy(a)
+    model = policy.model
+    given = spans(model, a.samples, a.tokens)
     add_fused_lm_head(model)
-    print(
-        f"gradients: {weights / 1e6:,.0f}M weights, {model.dtype}, {model.device}, {n} samples of "
-        f"{sum(len(s.prompt + s.completion) for s in given) / n:.0f} tokens",
-        flush=True,
-    )
     routes: dict[str, Callable[[], object]] = {
         "ghost": lambda: ghost(policy, given),
         "batched backward": lambda: batched(model, given),
         "loop": lambda: loop(model, given),
         "vmap(grad)": lambda: vmapped(model, given),
+        "Gram by a loop": lambda: gram_by_loop(model, given),
         "bergson": lambda: bergson(model, given),
     }
-    for route in ("ghost", *peers):
-        try:
-            few = spans(model, 2, tokens)
-            ghost(policy, few) if route == "ghost" else batched(model, few)
-            best = min(measured(routes[route], model.device) for _ in range(repeats))
-            print(f"  {route:18} {best[0]:8.2f} s   {best[1]:6.2f} GiB at most", flush=True)
-        except torch.OutOfMemoryError as error:
-            print(f"  {route:18} out of memory: {str(error)[:120]}", flush=True)
+    if route == "ghost":
+        weights = sum(p.numel() for p in model.parameters()) / 1e6
+        tokens = sum(len(s.prompt + s.completion) for s in given) / len(given)
+        about = f"{weights:,.0f}M weights, {model.dtype}, {model.device}"
+        print(f"gradients: {about}, {len(given)} samples of {tokens:.0f} tokens", flush=True)
+    try:
+        few = spans(model, 2, a.tokens)
+        ghost(policy, few) if route == "ghost" else batched(model, few)
+        best = min(measured(routes[route], model.device) for _ in range(a.repeats))
+        print(f"  {route:18} {best[0]:8.2f} s   {best[1]:6.2f} GiB at most", flush=True)
+    except torch.OutOfMemoryError as error:
+        print(f"  {route:18} out of memory: {str(error)[:120]}", flush=True)
 
 
-def main() -> None:
+def _policy(a: argparse.Namespace) -> Policy:
+    cuda = torch.cuda.is_available()
+    if a.shape:
+        kind = (torch.bfloat16 if cuda else torch.float32) if a.dtype == "auto" else getattr(torch, a.dtype)
+        model = random_model(a.shape, "cuda" if cuda else "cpu", kind)
+        policy = Policy(a.shape, model, None, TEXT, "random weights")  # type: ignore[arg-type]
+    else:
+        policy = load_policy(a.policy, TEXT, dtype=a.dtype)
+    if a.checkpointing:
+        policy.model.gradient_checkpointing_enable({"use_reentrant": False})
+        policy.model.train()
+    return policy
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure one policy."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", choices=sorted(SHAPES), help="random weights of this shape; else --policy")
@@ -206,19 +244,13 @@ def main() -> None:
     parser.add_argument("--checkpointing", action="store_true", help="let the peers recompute activations")
     parser.add_argument("--repeats", type=int, default=1, help="keep the fastest of so many")
     parser.add_argument("--peers", nargs="*", default=PEERS, help="and bergson, where it is installed")
-    a = parser.parse_args()
-    cuda = torch.cuda.is_available()
-    if a.shape:
-        kind = (torch.bfloat16 if cuda else torch.float32) if a.dtype == "auto" else getattr(torch, a.dtype)
-        model = random_model(a.shape, "cuda" if cuda else "cpu", kind)
-        policy = Policy(a.shape, model, None, TEXT, "random weights")  # type: ignore[arg-type]
-    else:
-        policy = load_policy(a.policy, TEXT, dtype=a.dtype)
-        model = policy.model
-    if a.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.train()
-    run(model, policy, a.samples, a.tokens, a.peers, a.repeats)
+    a = parser.parse_args(argv)
+    for route in ("ghost", *a.peers):
+        process = multiprocessing.get_context("spawn").Process(target=run, args=(a, route))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise SystemExit(process.exitcode)
 
 
 if __name__ == "__main__":
