@@ -79,8 +79,8 @@ def read_prompts(task: str, changes: dict[str, str | bool] | str | None) -> Prom
 
 
 @dataclass
-class MeasureRecipe:
-    """Sample positives of a task from a policy and score them all under the plain question prompt."""
+class _Asked:
+    """What every recipe here asks: which questions, of which policy, sampled how."""
 
     task: str = field(default="stories", metadata={"help": "stories, gsm8k, math, jsonl, or chain (toy)"})
     data: str | None = field(default=None, metadata={"help": "the file of a jsonl task"})
@@ -94,20 +94,34 @@ class MeasureRecipe:
     device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"})
     dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, ...; auto: float32 on CPU, else bfloat16"})
     trust_remote_code: bool = field(default=False, metadata={"help": "run code that the hub id brings along"})
+    temperature: float = field(default=0.9, metadata={"help": "of sampling (the paper's: 0.9); scores are at 1"})
+    max_new_tokens: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
+    seed: int = field(default=0, metadata={"help": "of the choice of problems, hints and samples"})
+    rows: int = field(default=64, metadata={"help": "samples decoded at a time, over all processes"})
+    prompts: dict[str, str | bool] | str | None = field(
+        default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
+    )
+
+    def resolved_prompts(self) -> Prompts:
+        """The task's prompts with the recipe's changes."""
+        return read_prompts(self.task, self.prompts)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every field, the prompts written out: what `recipe.yaml` holds."""
+        return {**asdict(self), "prompts": asdict(self.resolved_prompts())}
+
+
+@dataclass
+class MeasureRecipe(_Asked):
+    """Sample positives of a task from a policy and score them all under the plain question prompt."""
+
     sources: list[str] = field(
         default_factory=lambda: list(SOURCES),
         metadata={"help": f"kinds of positives, of: {' '.join(SOURCES)}"},
     )
     samples: int = field(default=1, metadata={"help": "own CoTs and self-explanations per problem"})
     controls: int = field(default=1, metadata={"help": "wrong-answer and nonsense samples per problem"})
-    temperature: float = field(default=0.9, metadata={"help": "of sampling (the paper's: 0.9); scores are at 1"})
-    max_new_tokens: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
-    seed: int = field(default=0, metadata={"help": "of the choice of problems, hints and samples"})
-    rows: int = field(default=64, metadata={"help": "samples decoded at a time, over all processes"})
     chunk: int = field(default=50, metadata={"help": "problems between two saves; a killed run loses one chunk"})
-    prompts: dict[str, str | bool] | str | None = field(
-        default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
-    )
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -139,39 +153,14 @@ class MeasureRecipe:
         per |= {"wrong_explanation": self.controls, "nonsense": self.controls}
         return {s: n for s, n in per.items() if s in self.sources and n}
 
-    def resolved_prompts(self) -> Prompts:
-        """The task's prompts with the recipe's changes."""
-        return read_prompts(self.task, self.prompts)
-
-    def resolved(self) -> dict[str, Any]:
-        """Every field, the prompts written out: what `recipe.yaml` holds."""
-        return {**asdict(self), "prompts": asdict(self.resolved_prompts())}
-
 
 @dataclass
-class EvaluateRecipe:
+class EvaluateRecipe(_Asked):
     """Sample a task's plain questions from a policy and grade the answers."""
 
-    task: str = field(default="stories", metadata={"help": "stories, gsm8k, math, jsonl, or chain (toy)"})
-    data: str | None = field(default=None, metadata={"help": "the file of a jsonl task"})
-    split: str = field(default="test", metadata={"help": "the task's split"})
-    problems: int | None = field(default=None, metadata={"help": "how many problems, chosen by seed; default all"})
-    levels: list[int] | None = field(default=None, metadata={"help": "only these levels"})
-    policy: str = field(
-        default="smollm2-135m", metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"}
-    )
-    device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"})
-    dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, ...; auto: float32 on CPU, else bfloat16"})
-    trust_remote_code: bool = field(default=False, metadata={"help": "run code that the hub id brings along"})
-    samples: int = field(default=4, metadata={"help": "samples a problem; pass@k can be had for any k up to it"})
     temperature: float = field(default=0.7, metadata={"help": "of sampling (the paper's: 0.7); 0 is greedy"})
-    max_new_tokens: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
-    seed: int = field(default=0, metadata={"help": "of the choice of problems and of samples"})
-    rows: int = field(default=64, metadata={"help": "samples decoded at a time"})
+    samples: int = field(default=4, metadata={"help": "samples a problem; pass@k can be had for any k up to it"})
     chunk: int = field(default=50, metadata={"help": "problems between two saves; a killed run loses one chunk"})
-    prompts: dict[str, str | bool] | str | None = field(
-        default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
-    )
 
     def __post_init__(self) -> None:
         # A measurement without positives: the same checks, and the same ways to load.
@@ -183,26 +172,14 @@ class EvaluateRecipe:
         shared = {f.name for f in fields(MeasureRecipe)}
         return MeasureRecipe(**{k: v for k, v in vars(self).items() if k in shared}, sources=["own"])
 
-    def resolved(self) -> dict[str, Any]:
-        """Every field, the prompts written out: what `recipe.yaml` holds."""
-        return {**asdict(self), "prompts": asdict(self.measuring().resolved_prompts())}
-
 
 @dataclass
-class GradientRecipe:
+class GradientRecipe(_Asked):
     """Gradients of positives, how J rises along them, and what a step does to it."""
 
-    task: str = field(default="stories", metadata={"help": "stories, gsm8k, math, jsonl, or chain (toy)"})
-    data: str | None = field(default=None, metadata={"help": "the file of a jsonl task"})
-    split: str = field(default="test", metadata={"help": "the task's split"})
     problems: int | None = field(default=8, metadata={"help": "how many problems, chosen by seed"})
-    levels: list[int] | None = field(default=None, metadata={"help": "only these levels"})
-    policy: str = field(
-        default="smollm2-135m", metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"}
-    )
-    device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"})
     dtype: str = field(default="auto", metadata={"help": "float32 or float64; auto: float32"})
-    trust_remote_code: bool = field(default=False, metadata={"help": "run code that the hub id brings along"})
+    temperature: float = field(default=0.9, metadata={"help": "of sampling positives; rollouts are sampled at 1"})
     sources: list[str] = field(
         default_factory=lambda: [s for s in SOURCES if s != "own_correct"],
         metadata={"help": f"kinds of positives, of: {' '.join(s for s in SOURCES if s != 'own_correct')}"},
@@ -212,13 +189,6 @@ class GradientRecipe:
     )
     sizes: list[float] = field(
         default_factory=lambda: [0.01, 0.03, 0.1, 0.3], metadata={"help": "lengths of a step along the gradient"}
-    )
-    temperature: float = field(default=0.9, metadata={"help": "of sampling positives; rollouts are sampled at 1"})
-    max_new_tokens: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
-    seed: int = field(default=0, metadata={"help": "of the choice of problems, hints and samples"})
-    rows: int = field(default=64, metadata={"help": "samples decoded at a time"})
-    prompts: dict[str, str | bool] | str | None = field(
-        default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
     )
 
     def __post_init__(self) -> None:
@@ -241,7 +211,3 @@ class GradientRecipe:
         """The measurement that would have these positives."""
         shared = {f.name for f in fields(MeasureRecipe)}
         return MeasureRecipe(**{k: v for k, v in vars(self).items() if k in shared})
-
-    def resolved(self) -> dict[str, Any]:
-        """Every field, the prompts written out: what `recipe.yaml` holds."""
-        return {**asdict(self), "prompts": asdict(self.measuring().resolved_prompts())}
