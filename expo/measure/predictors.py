@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from expo.measure.verdict import Interval, bootstrap
@@ -46,6 +47,24 @@ def distinct(alignment: pd.DataFrame) -> pd.DataFrame:
 def over_questions(values: pd.Series) -> Interval:
     """Mean with its bootstrap interval, questions resampled; indexed by question, of which several policies may be."""
     return bootstrap(values.astype(float).dropna().groupby(level=0).mean().to_numpy())
+
+
+def over_pairs(values: pd.Series, one: pd.Series, other: pd.Series, resamples: int = 2000) -> Interval:
+    """Mean over pairs of positives with its bootstrap interval, questions resampled.
+
+    `one` and `other` are the questions of a pair: it counts as often as both are drawn together.
+    """
+    codes, questions = pd.factorize(pd.concat([one, other], ignore_index=True))
+    first, second = codes[: len(one)], codes[len(one) :]
+    n, held = len(questions), values.to_numpy(float)
+    if n < 2:
+        return Interval(float(held.mean()), float("-inf"), float("inf"), n)
+    drawn = np.random.default_rng(0).multinomial(n, [1 / n] * n, resamples)
+    weights = drawn[:, first] * np.where(first == second, 1, drawn[:, second])
+    sums = weights.sum(1)
+    # Where no pair is drawn there is no mean.
+    low, high = np.percentile((weights @ held)[sums > 0] / sums[sums > 0], [2.5, 97.5])
+    return Interval(float(held.mean()), float(low), float(high), n)
 
 
 def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.predictors import distinct, over_questions
+from expo.measure.predictors import distinct, over_pairs
+from expo.measure.verdict import Interval
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.runs import Finished, differing, origin_of, runs_in
 from expo.report.style import COLOURS, GREY, Figure, look, sheet
 from expo.report.words import NAMES, TOY, interval, number
 from expo.text import plural
 
-ANGLE_COLUMNS = ["panel", "source", "other_source", "mean", "pairs"]
+ANGLE_COLUMNS = ["panel", "source", "other_source", "mean", "low", "high", "questions", "pairs"]
 TERM_COLUMNS = ["run", "problem", "level", "source", "log10_t1", "t2", "t2_error", "larger", "right", "rollouts"]
 # What may differ between runs of one picture.
 _OWN = {"policy", "seed", "rows", "device"}
@@ -87,13 +88,15 @@ def draw_angles(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefa
         for a in kinds:
             for b in kinds:
                 either = {(a, b), (b, a)}
-                there = [p in either for p in zip(held["source"], held["other_source"], strict=True)]
-                if any(there):
-                    rows.append([panel, a, b, float(held["cosine"][there].mean()), sum(there)])
+                there = held[[p in either for p in zip(held["source"], held["other_source"], strict=True)]]
+                if len(there):
+                    found = _over_pairs(there, "cosine")
+                    rows.append([panel, a, b, found.mean, found.low, found.high, found.n, len(there)])
     numbers = pd.DataFrame(rows, columns=ANGLE_COLUMNS)
     about = (
         "Mean cosine of grad log π(positive|q) of two positives of different text, over all trainable weights, at\n"
-        "temperature 1. Lemma 1 has assumptions on the logits' gradients of one question (claims L1-ass, L1-alg)."
+        "temperature 1; below it the 95 % bootstrap interval, questions resampled. Lemma 1 has assumptions on the\n"
+        "logits' gradients of one question (claims L1-ass, L1-alg)."
     )
     with look():
         image = png(_angles(numbers, f"Cosines of gradients: {name}", notes(runs, about), runs[0].is_toy))
@@ -101,7 +104,7 @@ def draw_angles(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefa
 
 
 def _pairs(run: Gradients) -> pd.DataFrame:
-    """Pairs of positives of different text, with their cosine, and that and the ratio of norms under Lemma 1."""
+    """Pairs of positives of different text: cosine, log of the larger norm over the smaller, and both under Lemma 1."""
     kept = run.alignment.assign(ids=run.alignment["ids"].map(tuple)).set_index(["problem", "source"])
     pairs = run.run.read("gradients")
     one, other = (
@@ -114,41 +117,45 @@ def _pairs(run: Gradients) -> pd.DataFrame:
     pairs = pairs.assign(
         cosine=(pairs["product"] / (pairs["norm"] * pairs["other_norm"])).astype(float),
         lemma=(squares - pi - other_pi) / np.sqrt(norm * other_norm),
-        ratio=_over_smaller(pairs["norm"].astype(float), pairs["other_norm"].astype(float)),
-        lemma_ratio=_over_smaller(np.sqrt(norm), np.sqrt(other_norm)),
+        ratio=np.abs(np.log(pairs["norm"].astype(float) / pairs["other_norm"].astype(float))),
+        lemma_ratio=np.abs(np.log(norm / other_norm)) / 2,
     )
     return pairs[one["ids"] != other["ids"]]
 
 
-def _over_smaller(one: pd.Series, other: pd.Series) -> pd.Series:
-    return (one / other).where(one > other, other / one)
-
-
 def _read_angles(same: pd.DataFrame, two: pd.DataFrame) -> str:
-    one, lemma = (over_questions(same.set_index("problem")[c]) for c in ("cosine", "lemma"))
-    ratio, lemma_ratio = (float(same[c].median()) for c in ("ratio", "lemma_ratio"))
+    one, lemma = (_over_pairs(same, c) for c in ("cosine", "lemma"))
+    ratio, lemma_ratio = (_over_pairs(same, c) for c in ("ratio", "lemma_ratio"))
     return (
         f"Of one question ({plural(len(same), 'pair')} of different text, {plural(one.n, 'question')}) the mean cosine "
         f"is {interval(one)}; under Lemma 1's assumptions, logit gradients that are orthogonal and of one norm, it "
-        f"would be {interval(lemma)}. The larger norm of a pair is {number(ratio)} times the smaller in the median; it "
-        f"would be {number(lemma_ratio)} times. Of two questions, of which the lemma says nothing, the mean cosine is "
-        f"{number(float(two['cosine'].mean()))} and the mean absolute one {number(float(two['cosine'].abs().mean()))} "
-        f"({plural(len(two), 'pair')})."
+        f"would be {interval(lemma)}. The larger norm of a pair is {_times(ratio)} times the smaller in geometric "
+        f"mean; it would be {_times(lemma_ratio)} times. Of two questions, of which the lemma says nothing, the mean "
+        f"cosine is {interval(_over_pairs(two, 'cosine'))} and the mean absolute one "
+        f"{interval(_over_pairs(two.assign(cosine=two['cosine'].abs()), 'cosine'))} ({plural(len(two), 'pair')})."
     )
+
+
+def _over_pairs(pairs: pd.DataFrame, column: str) -> Interval:
+    return over_pairs(pairs[column], pairs["problem"], pairs["other_problem"])
+
+
+def _times(log: Interval) -> str:
+    mean, low, high = (float(np.exp(x)) for x in (log.mean, log.low, log.high))
+    return interval(Interval(mean, low, high, log.n))
 
 
 def _angles(numbers: pd.DataFrame, heading: str, about: str, toy: bool) -> Figure:
     figure, (row,) = sheet(1, 2, 3.4, heading, about, toy)
     for axes, (panel, held) in zip(row, numbers.groupby("panel", sort=False), strict=False):
-        table = held.pivot(index="source", columns="other_source", values="mean")
-        order = [s for s in COLOURS if s in table.index]
-        table = table.reindex(index=order, columns=order)
-        axes.imshow(table.to_numpy(float), cmap="RdBu_r", vmin=-1, vmax=1)
+        order = [s for s in COLOURS if s in {*held["source"]}]
+        table = held.pivot(index="source", columns="other_source", values="mean").reindex(index=order, columns=order)
+        axes.imshow(table.to_numpy(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
         axes.grid(False)
-        for i in range(len(order)):
-            for j in range(len(order)):
-                if not np.isnan(value := float(table.to_numpy(float)[i, j])):
-                    axes.text(j, i, f"{value:.2f}".replace("-", "−"), ha="center", va="center", fontsize=7.5)
+        for r in held.to_dict("records"):
+            text = f"{r['mean']:.2f}" + (f"\n[{r['low']:.2f}, {r['high']:.2f}]" if r["questions"] > 1 else "")
+            place = order.index(r["other_source"]), order.index(r["source"])
+            axes.text(*place, text.replace("-", "−"), ha="center", va="center", fontsize=6)
         names = [NAMES[s] for s in order]
         axes.set_xticks(range(len(order)), names, rotation=30, ha="right", fontsize=8)
         axes.set_yticks(range(len(order)), names if axes is row[0] else [""] * len(order), fontsize=8)

@@ -16,7 +16,6 @@ from expo.measure import run as run_module
 from expo.measure.gain import measure_gradients, moved
 from expo.measure.gradients.direction import gradient
 from expo.measure.gradients.spans import Span
-from expo.measure.predictors import joined, rank_correlations
 from expo.measure.recipe import GradientRecipe
 from expo.measure.run import load_problems
 from expo.measure.show import show_gradients
@@ -124,61 +123,6 @@ def test_weights_are_put_back_bit_for_bit() -> None:
     with pytest.raises(KeyboardInterrupt):
         stopped()
     assert all(torch.equal(v, before[k]) for k, v in toy.model.state_dict().items())
-
-
-def test_predictors_are_ranked_within_questions() -> None:
-    rows = []
-    for q in range(12):
-        # The questions differ by more than the positives of one do, and in the other direction.
-        for i in range(4):
-            rows.append({"problem": f"q{q}", "source": f"s{i}", "gain": i - 100.0 * q, "nll": 10.0 - i + 50.0 * q})
-    frame = pd.DataFrame(rows)
-    alignment = frame.assign(
-        step=0,
-        ids=[[i] for i in range(len(frame))],
-        level=1,
-        nll_sum=frame["nll"],
-        nll_per_token=-frame["nll"],
-        learning_signal=0.0,
-        log10_t1=1.0,
-        norm=frame["nll"],
-    )[["step", "ids", "problem", "level", "source", "nll_sum", "nll_per_token", "learning_signal", "log10_t1", "norm"]]
-    gains = frame.assign(size=0.1, level=1, predicted=frame["gain"], realised=frame["gain"])[
-        ["problem", "level", "source", "size", "predicted", "realised"]
-    ].assign(exact_before=np.nan, exact_after=np.nan, predicted_error=0.1, realised_error=0.1)
-    table = joined(alignment, gains, 0.1)
-    found = rank_correlations(table).set_index("predictor")
-    assert found.loc["predicted", "mean"] == pytest.approx(1)
-    assert found.loc["nll_sum", "mean"] == pytest.approx(1)
-    assert found.loc["nll_per_token", "mean"] == pytest.approx(-1)
-    assert found.loc["norm", "mean"] == pytest.approx(-1)
-    assert found.loc["nll_per_token", "more"] == pytest.approx(-2)
-    assert found.loc["norm", ["low", "high", "n", "more_n"]].tolist() == pytest.approx([-1, -1, 12, 12])
-    # What is the same for all positives of a question ranks none.
-    assert found.loc["learning_signal", "n"] == 0
-    # A question counts once, whatever the number of policies.
-    twice = pd.concat([table.assign(run=run) for run in ("a", "b")])
-    assert rank_correlations(twice).set_index("predictor").loc["predicted", "n"] == 12
-    # Questions that show no slope are left out for all predictors alike.
-    some = table.assign(predicted_error=table["predicted_error"].where(table["problem"] != "q0"))
-    assert set(rank_correlations(some)["n"]) == {0, 11}
-    # Positives of one text are one: here two are left, too few for a rank.
-    alike = alignment.assign(ids=[[min(i % 4, 1)] for i in range(len(frame))])
-    assert len(joined(alike, gains, 0.1)) == 24
-    assert set(rank_correlations(joined(alike, gains, 0.1))["n"]) == {0}
-
-
-def test_t1_of_a_wrong_positive_ranks_lowest() -> None:
-    rows = pd.DataFrame(
-        {
-            **{name: [1.0, 2.0, 3.0] for name in ("predicted", "nll_sum", "nll_per_token", "learning_signal", "norm")},
-            **{"problem": "q", "log10_t1": [-np.inf, -5.0, -2.0], "change": [1.0, 2.0, 3.0]},
-            **{"predicted_error": 0.1, "change_error": 0.1},
-        }
-    )
-    found = rank_correlations(rows).set_index("predictor")
-    assert found.loc["log10_t1", "mean"] == pytest.approx(1)
-    assert found.loc["nll_sum", "mean"] == pytest.approx(-1)
 
 
 @pytest.mark.parametrize(

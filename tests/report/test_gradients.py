@@ -82,6 +82,7 @@ def test_angles_are_of_one_question_and_of_two(runs: list[Any], tmp_path: Path) 
     held = made.numbers.set_index(["panel", "source", "other_source"])["mean"]
     assert held["of one question", "own", "explanation"] == pytest.approx(3 / 6)
     assert held["of two questions", "own", "own"] == pytest.approx(-1 / 4)
+    assert (made.numbers["questions"] == 2).all()
     # A positive with itself, or with another of its text, is no pair.
     assert ("of one question", "own", "own") not in held.index
     assert ("of one question", "expert", "wrong_explanation") not in held.index
@@ -89,7 +90,10 @@ def test_angles_are_of_one_question_and_of_two(runs: list[Any], tmp_path: Path) 
     assert "mean cosine is 0.350 [0.350, 0.350]" in made.reading
     assert "it would be 0.200 [0.200, 0.200]" in made.reading
     assert "(10 pairs of different text, 2 questions)" in made.reading
-    assert "norm of a pair is 1.50 times the smaller in the median; it would be 1.00 times" in made.reading
+    assert (
+        "norm of a pair is 1.61 [1.61, 1.61] times the smaller in geometric mean; it would be 1.00 [1.00, 1.00]"
+        in made.reading
+    )
 
 
 def test_t2_and_t1_are_told_apart_where_their_error_allows(runs: list[Any], tmp_path: Path) -> None:
