@@ -10,13 +10,25 @@ exact, and 0 for a positive that is wrong. The whole is estimated from rollouts,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from expo.measure.gradients.spans import Gradients
+from expo.grading import Checker
+from expo.grading.answers import Status
+from expo.measure.gradients.ghost import ghost
+from expo.measure.gradients.spans import Gradients, Span
+from expo.policies.policy import Policy
+from expo.policies.sampling import Completion, Request, sample
+from expo.policies.scoring import Score, score
+from expo.positives import Positive, question_ids
+from expo.tables import as_frame
+from expo.tasks.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -42,11 +54,6 @@ class Alignment:
     error: float
     right: int
     rollouts: int
-
-    @property
-    def t2(self) -> float:
-        """The slope without T1."""
-        return self.slope - 10**self.log10_t1
 
 
 def align(
@@ -95,3 +102,99 @@ def covariance(rewards: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     # Of the others, each left out in turn.
     without = (a @ b - a * b * k / (k - 1)) / (k - 2)
     return found, float(np.sqrt((k - 1) / k * ((without - without.mean()) ** 2).sum()))
+
+
+def roll(
+    policy: Policy, checker: Checker, problem: Problem, n: int, max_new_tokens: int, seed: int, rows: int
+) -> tuple[list[Completion], list[bool]]:
+    """Completions of the plain question at temperature 1, and whether each is right."""
+    request = Request(f"{problem.id}/rollout", question_ids(policy, problem), n, max_new_tokens)
+    (rollouts,) = sample(policy, [request], temperature=1.0, seed=seed, rows=rows)
+    grades = checker.grade([(problem, policy.decode(c.ids)) for c in rollouts])
+    return rollouts, [g.status is Status.CORRECT for g in grades]
+
+
+def rewards_of(policy: Policy, checker: Checker, positives: Sequence[Positive], max_new_tokens: int) -> list[bool]:
+    """Whether each would be right as a rollout: graded like one, and within the token limit."""
+    grades = checker.grade([(p.problem, policy.decode(p.scored.completion)) for p in positives])
+    short = [len(p.scored.completion) <= max_new_tokens for p in positives]
+    return [g.status is Status.CORRECT and is_short for g, is_short in zip(grades, short, strict=True)]
+
+
+def align_positives(
+    policy: Policy,
+    positives: Sequence[Positive],
+    rollouts: Sequence[Completion],
+    right: Sequence[bool],
+    rewards: Sequence[bool],
+) -> tuple[list[Alignment], Gradients]:
+    """The alignment of one question's positives with its rollouts, and the gradients of these positives."""
+    problem = positives[0].problem
+    prompt = tuple(question_ids(policy, problem))
+    spans = [Span(f"{problem.id}/rollout/{i}", prompt, c.ids) for i, c in enumerate(rollouts)]
+    found = ghost(policy, [*spans, *map(span_of, positives)])
+    places = range(len(rollouts), len(rollouts) + len(positives))
+    return align(found, range(len(rollouts)), right, places, rewards), found.of(places)
+
+
+def alignment_rows(
+    policy: Policy,
+    positives: Sequence[Positive],
+    found: Sequence[Alignment],
+    rollouts: Sequence[Completion],
+    step: int = 0,
+) -> list[dict[Any, Any]]:
+    """Rows of `alignment`."""
+    scores, k = score(policy, [p.scored for p in positives]), len(rollouts)
+    same = sum(n * (n - 1) for n in Counter(c.ids for c in rollouts).values()) / (k * (k - 1))
+    rows = [_alignment_row(policy, *of, step) for of in zip(positives, found, scores, strict=True)]
+    return [{**row, "repeats": same} for row in rows]
+
+
+def _alignment_row(policy: Policy, p: Positive, a: Alignment, s: Score, step: int) -> dict[Any, Any]:
+    return {
+        "step": step,
+        "problem": p.problem.id,
+        "level": p.problem.level,
+        "source": p.source,
+        "hint": p.hint,
+        "text": policy.decode(p.scored.completion),
+        "ids": list(p.scored.completion),
+        "cot_tokens": p.scored.cot,
+        "tokens": len(p.scored.completion),
+        "truncated": p.sampled.truncated if p.sampled else False,
+        "nll_sum": s.nll_sum,
+        "nll_per_token": s.nll_per_token,
+        "learning_signal": s.learning_signal,
+        "norm": a.norm,
+        "reward": a.reward,
+        "log10_t1": a.log10_t1,
+        "slope": a.slope,
+        "slope_error": a.error,
+        "right": a.right,
+        "rollouts": a.rollouts,
+    }
+
+
+def product_rows(rows: Sequence[dict[Any, Any]], found: Gradients, step: int = 0) -> pd.DataFrame:
+    """Inner products of the gradients of the positives in these rows of `alignment`, each pair once: `gradients`."""
+    table = [
+        {
+            "step": step,
+            "problem": a["problem"],
+            "source": a["source"],
+            "other_problem": b["problem"],
+            "other_source": b["source"],
+            "product": found.gram[i, j],
+            "norm": found.norms[i],
+            "other_norm": found.norms[j],
+        }
+        for i, a in enumerate(rows)
+        for j, b in enumerate(rows[: i + 1])
+    ]
+    return as_frame("gradients", table)
+
+
+def span_of(p: Positive) -> Span:
+    """What its gradient is of: its completion after the plain question."""
+    return Span(p.scored.key, p.scored.prompt, p.scored.completion)

@@ -26,7 +26,6 @@ class Success:
 
     right: float
     lost: float
-    completions: int  # that were followed to their end, or to the limit
 
 
 @torch.inference_mode()
@@ -59,7 +58,7 @@ def success(
     chances = torch.cat([held for _, held in done]).exp()
     right = torch.tensor([g.status is Status.CORRECT for g in checker.grade(texts)], device=chances.device)
     total, found = float(chances.sum()), float(chances[right].sum()) if len(texts) else 0.0
-    return Success(found, max(0.0, 1.0 - total), len(texts))
+    return Success(found, max(0.0, 1.0 - total))
 
 
 def _leaves(policy: Policy, prompt: Tensor, limit: int, floor: float, most: int) -> list[tuple[Tensor, Tensor]]:

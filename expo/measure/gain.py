@@ -7,7 +7,6 @@ exactly. Steps are taken from the same weights, which are put back bit for bit.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,17 +19,24 @@ from tqdm import tqdm
 
 from expo.evaluate import within_context
 from expo.grading import Checker, checker_for
-from expo.grading.answers import Status
-from expo.measure.alignment import Alignment, align, covariance
+from expo.measure.alignment import (
+    align_positives,
+    alignment_rows,
+    covariance,
+    product_rows,
+    rewards_of,
+    roll,
+    span_of,
+)
 from expo.measure.enumeration import Success, success
 from expo.measure.gradients.direction import Direction, gradient
 from expo.measure.gradients.ghost import ghost
-from expo.measure.gradients.spans import Gradients, Span, evaluating
+from expo.measure.gradients.spans import Span, evaluating
 from expo.measure.recipe import GradientRecipe
 from expo.measure.run import experts, facts, fitting, load, load_problems, merged
 from expo.policies.policy import Policy
-from expo.policies.sampling import Completion, Request, sample
-from expo.policies.scoring import Score, score, whole
+from expo.policies.sampling import sample
+from expo.policies.scoring import score, whole
 from expo.positives import Positive, from_sample, question_ids
 from expo.records import Run, usual
 from expo.tables import as_frame
@@ -73,10 +79,12 @@ def measure_gradients(
                         run.write(table, frame, f"{i:04d}")
                 bar.update()
         names = [f"{i:04d}" for i in range(len(task.problems))]
-        for table, frame in merged(run, ["alignment", "gains"], names, task.skipped).items():
+        held = merged(run, ["alignment", "gains"], names, task.skipped)
+        rows = held["alignment"].to_dict("records")
+        held["gradients"] = product_rows(rows, ghost(policy, _spans(policy, rows, task.problems)))
+        # All at once: a run with one of its tables is taken for finished, and goes on with no other policy.
+        for table, frame in held.items():
             run.write(table, frame)
-        rows = run.read("alignment").to_dict("records")
-        run.write("gradients", pairs(rows, ghost(policy, _spans(policy, rows, task.problems))))
         return run
 
 
@@ -84,25 +92,6 @@ def _spans(policy: Policy, rows: Sequence[dict[Any, Any]], problems: Sequence[Pr
     """Of the positives in rows of `alignment`."""
     prompts = {p.id: tuple(question_ids(policy, p)) for p in problems}
     return [Span(f"{r['problem']}/{r['source']}", prompts[r["problem"]], tuple(map(int, r["ids"]))) for r in rows]
-
-
-def pairs(rows: Sequence[dict[Any, Any]], found: Gradients, step: int = 0) -> pd.DataFrame:
-    """Inner products of the gradients of the positives in these rows of `alignment`, each pair once: `gradients`."""
-    table = [
-        {
-            "step": step,
-            "problem": a["problem"],
-            "source": a["source"],
-            "other_problem": b["problem"],
-            "other_source": b["source"],
-            "product": found.gram[i, j],
-            "norm": found.norms[i],
-            "other_norm": found.norms[j],
-        }
-        for i, a in enumerate(rows)
-        for j, b in enumerate(rows[: i + 1])
-    ]
-    return as_frame("gradients", table)
 
 
 def _question(
@@ -119,8 +108,9 @@ def _question(
         return {"skips": as_frame("skips", skips), "alignment": as_frame("alignment"), "gains": as_frame("gains")}
     half, limit = recipe.rollouts, recipe.max_new_tokens
     rollouts, right = roll(policy, checker, problem, 2 * half, limit, recipe.seed, recipe.rows)
-    found, _ = aligned(policy, positives, rollouts[:half], right[:half], fit(policy, checker, positives, limit))
-    rows = aligned_rows(policy, positives, found, rollouts[:half])
+    fit = rewards_of(policy, checker, positives, limit)
+    found, _ = align_positives(policy, positives, rollouts[:half], right[:half], fit)
+    rows = alignment_rows(policy, positives, found, rollouts[:half])
     prompt = question_ids(policy, problem)
     held_out = [whole(prompt, c.ids, f"{problem.id}/rollout/{half + i}") for i, c in enumerate(rollouts[half:])]
     rewards = np.array(right[half:], dtype=float)
@@ -137,7 +127,7 @@ def _question(
         if not a.norm:
             skips.append(vars(Skip(problem.where or problem.id, p.source, "its gradient is 0; no step is taken")))
             continue
-        unit = gradient(policy, [_span(p)], [1 / a.norm])
+        unit = gradient(policy, [span_of(p)], [1 / a.norm])
         for size in recipe.sizes:
             with moved(policy, unit, size):
                 after, then = log_probs(), exactly()
@@ -168,39 +158,6 @@ def _question(
     }
 
 
-def fit(policy: Policy, checker: Checker, positives: Sequence[Positive], max_new_tokens: int) -> list[bool]:
-    """Whether each would be right as a rollout: graded like one, and within the token limit."""
-    grades = checker.grade([(p.problem, policy.decode(p.scored.completion)) for p in positives])
-    short = [len(p.scored.completion) <= max_new_tokens for p in positives]
-    return [g.status is Status.CORRECT and is_short for g, is_short in zip(grades, short, strict=True)]
-
-
-def aligned(
-    policy: Policy,
-    positives: Sequence[Positive],
-    rollouts: Sequence[Completion],
-    right: Sequence[bool],
-    rewards: Sequence[bool],
-) -> tuple[list[Alignment], Gradients]:
-    """The alignment of one question's positives with its rollouts, and the gradients of these positives."""
-    problem = positives[0].problem
-    prompt = tuple(question_ids(policy, problem))
-    spans = [Span(f"{problem.id}/rollout/{i}", prompt, c.ids) for i, c in enumerate(rollouts)]
-    found = ghost(policy, [*spans, *map(_span, positives)])
-    places = range(len(rollouts), len(rollouts) + len(positives))
-    return align(found, range(len(rollouts)), right, places, rewards), found.of(places)
-
-
-def roll(
-    policy: Policy, checker: Checker, problem: Problem, n: int, max_new_tokens: int, seed: int, rows: int
-) -> tuple[list[Completion], list[bool]]:
-    """Completions of the plain question at temperature 1, and whether each is right."""
-    request = Request(f"{problem.id}/rollout", question_ids(policy, problem), n, max_new_tokens)
-    (rollouts,) = sample(policy, [request], temperature=1.0, seed=seed, rows=rows)
-    grades = checker.grade([(problem, policy.decode(c.ids)) for c in rollouts])
-    return rollouts, [g.status is Status.CORRECT for g in grades]
-
-
 @contextmanager
 def moved(policy: Policy, direction: Direction, size: float) -> Iterator[None]:
     """The policy one step of `size` times `direction` away; its weights are put back bit for bit."""
@@ -213,10 +170,6 @@ def moved(policy: Policy, direction: Direction, size: float) -> Iterator[None]:
         finally:
             for name, value in held.items():
                 weights[name].copy_(value)
-
-
-def _span(p: Positive) -> Span:
-    return Span(p.scored.key, p.scored.prompt, p.scored.completion)
 
 
 def _positives(
@@ -238,42 +191,3 @@ def _positives(
         expert, skipped = experts(policy, [problem], checker)
         found, skips = found + expert, skips + skipped
     return found, list(map(vars, skips))
-
-
-def aligned_rows(
-    policy: Policy,
-    positives: Sequence[Positive],
-    found: Sequence[Alignment],
-    rollouts: Sequence[Completion],
-    step: int = 0,
-) -> list[dict[Any, Any]]:
-    """Rows of `alignment`."""
-    scores, k = score(policy, [p.scored for p in positives]), len(rollouts)
-    same = sum(n * (n - 1) for n in Counter(c.ids for c in rollouts).values()) / (k * (k - 1))
-    rows = [_aligned_row(policy, *of, step) for of in zip(positives, found, scores, strict=True)]
-    return [{**row, "repeats": same} for row in rows]
-
-
-def _aligned_row(policy: Policy, p: Positive, a: Alignment, s: Score, step: int) -> dict[Any, Any]:
-    return {
-        "step": step,
-        "problem": p.problem.id,
-        "level": p.problem.level,
-        "source": p.source,
-        "hint": p.hint,
-        "text": policy.decode(p.scored.completion),
-        "ids": list(p.scored.completion),
-        "cot_tokens": p.scored.cot,
-        "tokens": len(p.scored.completion),
-        "truncated": p.sampled.truncated if p.sampled else False,
-        "nll_sum": s.nll_sum,
-        "nll_per_token": s.nll_per_token,
-        "learning_signal": s.learning_signal,
-        "norm": a.norm,
-        "reward": a.reward,
-        "log10_t1": a.log10_t1,
-        "slope": a.slope,
-        "slope_error": a.error,
-        "right": a.right,
-        "rollouts": a.rollouts,
-    }

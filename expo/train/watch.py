@@ -19,7 +19,7 @@ from trl.models.utils import unwrap_model_for_generation
 from expo.evaluate import evaluate
 from expo.grading import Checker
 from expo.grading.answers import Grade
-from expo.measure.gain import aligned, aligned_rows, fit, pairs, roll
+from expo.measure.alignment import align_positives, alignment_rows, product_rows, rewards_of, roll
 from expo.measure.run import row
 from expo.policies.policy import Policy
 from expo.policies.sampling import Request, sample
@@ -228,11 +228,11 @@ class Watch:
                 positives += [learnt[problem.id]] if problem.id in learnt else []
                 n = self.recipe.gradient_rollouts
                 rollouts, right = roll(self.policy, self.checker, problem, n, limit, seed, self.recipe.rows)
-                rewards = fit(self.policy, self.checker, positives, limit)
-                found, gradients = aligned(self.policy, positives, rollouts, right, rewards)
-                some = aligned_rows(self.policy, positives, found, rollouts, step)
+                rewards = rewards_of(self.policy, self.checker, positives, limit)
+                found, gradients = align_positives(self.policy, positives, rollouts, right, rewards)
+                some = alignment_rows(self.policy, positives, found, rollouts, step)
                 rows += some
-                products.append(pairs(some, gradients, step))
+                products.append(product_rows(some, gradients, step))
         # A process may have no share of the problems.
         none = as_frame("gradients")
         alignment = as_frame("alignment", rows)

@@ -206,8 +206,9 @@ SMALL = {
 }
 
 
-def test_the_row_of_the_padding_token_is_not_trained():
-    config = AutoConfig.for_model("llama", vocab_size=VOCABULARY, pad_token_id=6, tie_word_embeddings=False, **SMALL)
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_row_of_the_padding_token_is_not_trained(tied):
+    config = AutoConfig.for_model("llama", vocab_size=VOCABULARY, pad_token_id=6, tie_word_embeddings=tied, **SMALL)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).to(DEVICE)
     policy = Policy("padded", model, None, TEXT, "random weights")
@@ -256,6 +257,84 @@ def test_a_layer_that_is_used_twice_is_named():
     mlp.up_proj = mlp.gate_proj
     for of in (ghost, projected):
         with pytest.raises(PolicyError, match=r"gate_proj\.weight cannot be had: .* used once"):
+            of(policy, SPANS)
+
+
+def share_mlp(layers):
+    layers[1].mlp = layers[0].mlp
+
+
+def share_matrix_of_two_blocks(layers):
+    layers[1].self_attn.q_proj.weight = layers[0].self_attn.q_proj.weight
+
+
+def share_matrix_in_a_block(layers):
+    layers[0].mlp.up_proj.weight = layers[0].mlp.gate_proj.weight
+
+
+def share_norm(layers):
+    layers[1].input_layernorm = layers[0].input_layernorm
+
+
+@pytest.mark.parametrize("share", [share_mlp, share_matrix_of_two_blocks, share_matrix_in_a_block, share_norm])
+def test_a_weight_of_two_layers_is_named(share):
+    policy = on_device(build("llama"))
+    share(policy.model.model.layers)
+    for of in (ghost, projected):
+        with pytest.raises(PolicyError, match=r"model\.layers\.0\.\S+ cannot be had: .* used once"):
+            of(policy, SPANS)
+
+
+class Gated(nn.Module):
+    """A layer of a vector whose second input comes by keyword."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width, dtype=torch.float64))
+
+    def forward(self, x, gate=None):
+        return x * self.weight * (1 if gate is None else gate)
+
+
+class Keyword(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gated = Gated(width)
+
+    def forward(self, x):
+        return self.gated(x, gate=x.tanh())
+
+
+class Heads(nn.Module):
+    """A linear layer on (n, T, heads, d)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mixing = nn.Linear(width // 4, width // 4, dtype=torch.float64)
+
+    def forward(self, x):
+        return self.mixing(x.unflatten(-1, (4, -1))).flatten(-2)
+
+
+@pytest.mark.parametrize(("layer", "weight"), [(Keyword, r"gated\.weight"), (Heads, r"mixing\.\w+")])
+def test_a_layer_of_another_input_is_named(layer, weight):
+    policy = build("llama")
+    policy.model.model.layers[1].input_layernorm = layer(32)
+    policy.model.to(DEVICE)
+    for of in (ghost, projected):
+        with pytest.raises(PolicyError, match=rf"input_layernorm\.{weight} cannot be had"):
+            of(policy, SPANS)
+
+
+@pytest.mark.parametrize("change", [lambda x: 15 * (x / 15).tanh(), lambda x: 30 * (x / 30).tanh(), lambda x: 1.04 * x])
+def test_what_is_done_to_logits_is_refused(change):
+    policy = on_device(build("llama"))
+    with torch.no_grad():
+        policy.model.lm_head.weight *= 20
+    assert apart(ghost(policy, SPANS), dense(policy, SPANS)) < 1e-10
+    policy.model.lm_head.register_forward_hook(lambda *given: change(given[-1]))
+    for of in (ghost, projected):
+        with pytest.raises(PolicyError, match="does more between embedding, blocks"):
             of(policy, SPANS)
 
 
@@ -414,6 +493,15 @@ def test_a_derivative_is_what_a_small_step_does(policies):
                 p.add_(direction[name], alpha=sign * size)
         found.append(dense(moved, SPANS).log_probs)
     np.testing.assert_allclose((found[0] - found[1]) / (2 * size), predicted, rtol=1e-3)
+
+
+def test_a_sum_of_many_gradients_in_bfloat16_is_not_rounded_at_each():
+    policy = on_device(build("qwen2", dtype=torch.bfloat16))
+    once = gradient(policy, SPANS, [100.0] * len(SPANS))
+    many = gradient(policy, SPANS * 100, [1.0] * (100 * len(SPANS)), batch_tokens=1)
+    for name, value in once.items():
+        assert value.dtype == torch.float32
+        assert (value - many[name]).norm() < 0.02 * value.norm(), name
 
 
 def test_a_direction_of_another_policy_is_refused(policies):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from expo.measure.gradients.batches import Batch, make_batches
+from expo.measure.gradients.passes import wide
 from expo.measure.gradients.spans import Span, check, check_finite, evaluating
 from expo.policies.policy import Policy, PolicyError
 
@@ -22,8 +23,12 @@ BATCH_TOKENS = 1024
 Direction = dict[str, Tensor]
 
 
-def gradient(policy: Policy, spans: Sequence[Span], weights: Sequence[float], batch_tokens: int = 1024) -> Direction:
+def gradient(
+    policy: Policy, spans: Sequence[Span], weights: Sequence[float], *, batch_tokens: int = BATCH_TOKENS
+) -> Direction:
     """The sum over spans of weight times grad log pi(completion | prompt), by name of the trainable parameter.
+
+    Summed in float32, in float64 for such a policy.
 
     Raises:
         ValueError, PolicyError: as `spans.check` says; ValueError also for another number of weights.
@@ -34,7 +39,7 @@ def gradient(policy: Policy, spans: Sequence[Span], weights: Sequence[float], ba
         raise ValueError(f"{len(spans)} spans need as many weights, got {len(weights)}")
     factors = torch.tensor(list(weights), dtype=torch.float64)
     with evaluating(policy) as parameters:
-        total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        total = {name: torch.zeros_like(p, dtype=wide(p.dtype)) for name, p in parameters.items()}
         for batch in make_batches(policy, spans, batch_tokens):
             scaled = _log_probs(policy, dict(parameters), batch) * factors[batch.members].to(policy.device)
             found = torch.autograd.grad(scaled.sum(), list(parameters.values()), materialize_grads=True)
@@ -51,12 +56,11 @@ def derivatives(
     direction: Direction,
     *,
     batch_tokens: int = BATCH_TOKENS,
-    on_batch: Callable[[], object] = lambda: None,
 ) -> np.ndarray:
     """<grad log pi(completion | prompt), direction> of each span, shape (N,), nats per unit of the direction.
 
-    By forward mode, exact up to rounding, at about three times the cost of a forward pass. Parameters that the
-    direction does not name stay as they are.
+    By forward mode, exact up to rounding (of the direction too, to the parameters' dtype), at about three times the
+    cost of a forward pass. Parameters that the direction does not name stay as they are.
 
     Raises:
         ValueError: as `spans.check` says, or for a direction of other parameters, or of another shape.
@@ -67,6 +71,7 @@ def derivatives(
     out = np.zeros(len(spans))
     with evaluating(policy) as parameters, torch.no_grad():
         held = {name: parameters[name].detach() for name in _fitting(policy, direction, parameters)}
+        tangent = {name: direction[name].to(p) for name, p in held.items()}
         for batch in make_batches(policy, spans, batch_tokens):
 
             def log_probs(weights: Direction, batch: Batch = batch) -> Tensor:
@@ -74,11 +79,10 @@ def derivatives(
 
             try:
                 with _quiet():
-                    along: Tensor = jvp(log_probs, (held,), ({name: direction[name] for name in held},))[1]
+                    along: Tensor = jvp(log_probs, (held,), (tangent,))[1]
             except NotImplementedError as error:
                 raise PolicyError(f"policy {policy.name!r}: forward mode lacks an operation of it: {error}") from error
             out[batch.members] = along.double().cpu().numpy()
-            on_batch()
     if not np.isfinite(out).all():
         bad = spans[int(np.flatnonzero(~np.isfinite(out))[0])]
         raise FloatingPointError(f"{bad.key}: its derivative is NaN or infinite")

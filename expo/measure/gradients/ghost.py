@@ -9,7 +9,7 @@ taken, which is what their cross terms are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -53,13 +53,13 @@ def ghost(
     spans: Sequence[Span],
     *,
     batch_tokens: int = BATCH_TOKENS,
-    on_layer: Callable[[], object] = lambda: None,
 ) -> Gradients:
     """Gradients' inner products over all trainable weights; equal to `dense` up to rounding, whatever the batches.
 
     For policies built as embedding, blocks, norm, output matrix (Llama, Qwen2 and their like), of linear layers and
     layers whose weights are vectors. Products are accumulated in float32, float64 for such a policy, and sums over
-    layers in float64. `on_layer` is called after each layer.
+    layers in float64. What a block reads beside its input is not seen, such as the embedding by a way of its own: for
+    policies of foreign code, compare a few spans with `dense`.
 
     Raises:
         ValueError: as `check` says.
@@ -78,7 +78,6 @@ def ghost(
             refuse_bad(gram.keys, log_probs)
             for layer, own, uses in layer_uses(net, batches, names):
                 _layer(net, layer, own, uses, gram)
-                on_layer()
             _ends(net, batches, names, gram)
         if left := sorted(set(weights) - gram.seen):
             raise PolicyError(f"policy {policy.name!r}: {kinds(left[0])}")

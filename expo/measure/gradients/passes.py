@@ -19,6 +19,8 @@ from expo.policies.policy import Policy, PolicyError
 
 # Tokens whose logits are whole at once.
 HEAD_TOKENS = 512
+# How far logits may be from the policy's own, of the largest: rounding of weights in half precision, and of others.
+HALF_WITHIN, WITHIN = 0.05, 1e-3
 
 Use = tuple[Tensor, Tensor]  # a layer's input and the gradient at its output, (n, T, ...)
 
@@ -86,9 +88,11 @@ def forward(net: Net, b: Batch) -> Tensor:
 def _refuse_other_builds(net: Net, b: Batch, out: Tensor) -> None:
     few = b.ids[:1, : min(8, min(b.lengths))]
     theirs = net.model(input_ids=few, use_cache=False).logits.double()
-    ours = net.head(out[:1, : few.shape[1]]).double()
+    # Not by calling the head: what is done to its output in a hook is not known here.
+    ours = nn.functional.linear(out[:1, : few.shape[1]], net.head.weight).double()
     entered = len(b.calls) == len(net.segments) and _same(b.calls[0][0], net.embedding(b.ids), 0)
-    if not (entered and _same(ours, theirs, 0.05 * float(theirs.abs().nan_to_num().max()))):
+    within = HALF_WITHIN if torch.finfo(out.dtype).bits == 16 else WITHIN
+    if not (entered and _same(ours, theirs, within * float(theirs.abs().nan_to_num().max()))):
         raise PolicyError(
             f"policy {net.name!r}: {type(net.model).__name__} does more between embedding, blocks, norm and output "
             "matrix (scaled embeddings or logits, for example) than is known here; the dense route takes it"
@@ -138,8 +142,9 @@ def layer_uses(
     embedding's output.
 
     Raises:
-        PolicyError: for a layer that is not used once with one input; its weight is named.
+        PolicyError: for a layer that is not used once with one input, or a weight of two layers; it is named.
     """
+    seen = {net.head.weight, net.embedding.weight}
     for segment in reversed(net.segments):
         layers = [m for m in segment.modules() if any(p in names for p in m.parameters(recurse=False))]
         uses: dict[nn.Module, list[Use]] = {m: [] for m in layers}
@@ -148,22 +153,30 @@ def layer_uses(
             b.upstream = _backward(segment, hidden, others, b.upstream, uses)
         for layer, held in uses.items():
             own: dict[Tensor, str] = {p: names[p] for p in layer.parameters(recurse=False) if p in names}
-            whole = len(held) == len(batches)
-            if not whole or any(len(a) != len(b.members) for (a, _), b in zip(held, batches, strict=True)):
+            if not (_once(layer, held, batches) and seen.isdisjoint(own)):
                 raise PolicyError(f"policy {net.name!r}: {kinds(next(iter(own.values())))}")
+            seen.update(own)
             yield layer, own, held
             held.clear()
+
+
+def _once(layer: nn.Module, held: list[Use], batches: Sequence[Batch]) -> bool:
+    """Whether it was used once by each batch, on its spans as rows, a linear layer on (n, T, d)."""
+    return len(held) == len(batches) and all(
+        len(a) == len(b.members) and (a.dim() == 3 or type(layer) is not nn.Linear)
+        for (a, _), b in zip(held, batches, strict=True)
+    )
 
 
 def _backward(
     segment: nn.Module, hidden: Tensor, others: dict[str, Any], upstream: Tensor, uses: dict[nn.Module, list[Use]]
 ) -> Tensor:
-    def hook(layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if len(args) == 1 and isinstance(args[0], Tensor) and isinstance(output, Tensor):
+    def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) and isinstance(output, Tensor):
             entered = args[0].detach()
             output.register_hook(lambda grad: uses[layer].append((entered, grad)))
 
-    hooks = [layer.register_forward_hook(hook) for layer in uses]
+    hooks = [layer.register_forward_hook(hook, with_kwargs=True) for layer in uses]
     entered = hidden.detach().requires_grad_()
     try:
         with torch.enable_grad():

@@ -9,7 +9,7 @@ layers are added up. A span is done with when its batch is: of each there stay 4
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,7 +56,6 @@ def projected(
     *,
     seed: int = 0,
     batch_tokens: int = BATCH_TOKENS,
-    on_batch: Callable[[], object] = lambda: None,
 ) -> Gradients:
     """As `ghost`, for any number of spans, with `errors` beside the Gram matrix.
 
@@ -81,7 +80,6 @@ def projected(
                 refuse_bad(keys, held)
                 log_probs[batch.members] = held.double().cpu()
                 features[batch.members] = _features(net, batch, names, signs, keys)
-                on_batch()
         parameters, frozen = counts(policy, weights)
     mean = np.zeros((len(spans), len(spans)))
     squares = np.zeros_like(mean)
