@@ -100,8 +100,9 @@ class Run:
 
     def _must_match(self, recipe: dict[str, Any], usual: dict[str, Any], facts: dict[str, Any]) -> None:
         if changed := _differences(identity({**usual, **self.recipe()}), identity({**usual, **recipe})):
+            more = [f"and {len(changed) - 6} more"] if len(changed) > 6 else []
             raise RecordError(
-                f"{self.folder} holds a run of another recipe ({'; '.join(changed)}). "
+                f"{self.folder} holds a run of another recipe ({'; '.join([*changed[:6], *more])}). "
                 "Choose another --output, or delete that folder if it is no longer needed."
             )
         began = self.environment()

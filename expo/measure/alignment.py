@@ -42,7 +42,8 @@ class Alignment:
         log10_t1: log10 of T1, which is often far below the smallest float; minus infinity where T1 is 0.
         slope: <grad J, g>, the rise of J per unit of step along g; 0 where all rollouts are right or all are wrong,
             which keeps its mean over rollouts right.
-        error: its standard error over rollouts; NaN where they are all right or all wrong.
+        error: its standard error over rollouts; NaN where they are all right or all wrong, and itself
+            hardly known where few are (`predictors.few`).
         right, rollouts: how many of the rollouts were right.
     """
 
@@ -70,13 +71,18 @@ def align(
     then be counted in the slope.
 
     Raises:
-        ValueError: for fewer than three rollouts, of which no error could be said, or projected gradients, whose error
-            all rollouts share.
+        ValueError: for fewer than three rollouts, of which no error could be said, for other numbers of `right` or
+            `rewards`, or projected gradients, whose error all rollouts share.
     """
     if gradients.errors is not None:
         raise ValueError("an alignment needs exact gradients; a projection has an error that all rollouts share")
     if len(rollouts) < 3:
         raise ValueError(f"an alignment needs at least 3 rollouts of its question, got {len(rollouts)}")
+    if (len(right), len(rewards)) != (len(rollouts), len(positives)):
+        raise ValueError(
+            f"{len(rollouts)} rollouts and {len(positives)} positives need as many values of right and rewards, got "
+            f"{len(right)} and {len(rewards)}"
+        )
     seen = np.array(right, dtype=float)
     found = []
     for place, reward in zip(positives, rewards, strict=True):

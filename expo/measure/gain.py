@@ -55,6 +55,8 @@ def measure_gradients(
 ) -> Run:
     """Write `alignment`, `gains` and `gradients`, question by question; go on where an earlier call stopped.
 
+    The toy has one thread: with more, they wait for each other longer than they work.
+
     Raises:
         DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
     """
@@ -71,21 +73,56 @@ def measure_gradients(
         if policy is None:
             return run
         task = sized
-        with tqdm(desc=f"{recipe.policy} on {task.name}", total=len(task.problems), disable=not progress) as bar:
-            for i, problem in enumerate(task.problems):
-                if f"{i:04d}" not in run.parts("gains"):
-                    found = _question(recipe, policy, checker, problem, task.problems, on_step)
-                    for table, frame in found.items():
-                        run.write(table, frame, f"{i:04d}")
-                bar.update()
-        names = [f"{i:04d}" for i in range(len(task.problems))]
-        held = merged(run, ["alignment", "gains"], names, task.skipped)
-        rows = held["alignment"].to_dict("records")
-        held["gradients"] = product_rows(rows, ghost(policy, _spans(policy, rows, task.problems)))
-        # All at once: a run with one of its tables is taken for finished, and goes on with no other policy.
+        with _threads(1 if policy.is_toy else torch.get_num_threads()):
+            _questions(recipe, run, policy, checker, task.problems, progress, on_step)
+            names = [f"{i:04d}" for i in range(len(task.problems))]
+            held = merged(run, ["alignment", "gains"], names, task.skipped)
+            rows = held["alignment"].to_dict("records")
+            held["gradients"] = product_rows(rows, ghost(policy, _spans(policy, rows, task.problems)))
+        # All at once: a run with one of its tables is taken for finished, whatever the policy.
         for table, frame in held.items():
             run.write(table, frame)
         return run
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _questions(
+    recipe: GradientRecipe,
+    run: Run,
+    policy: Policy,
+    checker: Checker,
+    problems: Sequence[Problem],
+    progress: bool,
+    on_step: Callable[[], object],
+) -> None:
+    """Write the parts of those questions that have none; the progress is in steps along gradients."""
+    per, done = len(recipe.sources) * len(recipe.sizes), run.parts("gains")
+    names = [f"{i:04d}" for i in range(len(problems))]
+    with tqdm(
+        desc=f"{recipe.policy} on {recipe.task}",
+        total=len(names) * per,
+        initial=len(done & set(names)) * per,
+        unit="step",
+        disable=not progress,
+    ) as bar:
+        for name, problem in zip(names, problems, strict=True):
+            if name in done:
+                continue
+            begun = bar.n
+            found = _question(recipe, policy, checker, problem, problems, lambda: (bar.update(), on_step()))
+            for table, frame in found.items():
+                run.write(table, frame, name)
+            # A kind that was left out took no step.
+            bar.update(begun + per - bar.n)
 
 
 def _spans(policy: Policy, rows: Sequence[dict[Any, Any]], problems: Sequence[Problem]) -> list[Span]:

@@ -9,33 +9,47 @@ import pandas as pd
 
 from expo.measure.verdict import Interval, bootstrap
 
-# Column of `alignment` or `gains` -> what it is; higher is to mean a higher gain.
+# Column of `joined` -> what it is; higher is to mean a higher gain.
 PREDICTORS = {
-    "predicted": "slope of J, estimated",
+    "predicted": "slope of J / norm, estimated",
     "nll_sum": "log-probability (−NLL per sequence)",
     "nll_per_token": "log-probability per token",
     "learning_signal": "learning signal log π(a*|q, c)",
-    "log10_t1": "T1",
+    "unit_t1": "T1 / norm",
     "norm": "norm of the gradient",
 }
 _LOWER = ("nll_sum", "nll_per_token")
+# With fewer rollouts of the rarer outcome, right or wrong, the error of a slope is itself hardly known: of one it is
+# about the slope, whatever that is. From five on, twice the error covers 0.89 to 0.99 of simulated slopes.
+MIN_RARER = 5
 COLUMNS = ["predictor", "mean", "low", "high", "n", "more", "more_low", "more_high", "more_n"]
 
 
-def joined(alignment: pd.DataFrame, gains: pd.DataFrame, size: float) -> pd.DataFrame:
+def joined(alignment: pd.DataFrame, gains: pd.DataFrame, size: float, *, by_rollouts: bool = False) -> pd.DataFrame:
     """A row for each positive of a run: its numbers, and what a step of this length does to J.
 
-    That is `change`, by enumeration where there is one (`change_error` is then 0), else from rollouts. Of positives of
-    one question that are the same text the first is kept: what is said of one holds for all.
+    That is `change`, by enumeration where there is one (`change_error` is then 0), else or on demand from rollouts,
+    others than those of the slope. `few` says that the slope, and a change from rollouts, have an error that is hardly
+    known. Of positives of one question that are the same text the first is kept: what is said of one holds for all.
     """
     rows = gains[gains["size"] == size].merge(
         distinct(alignment).drop(columns="level"), on=["problem", "source"], validate="one_to_one"
     )
     exact = (rows["exact_after"] - rows["exact_before"]).astype(float)
+    exact = exact * float("nan") if by_rollouts else exact
     error = rows["realised_error"].astype(float)
     return rows.assign(
-        change=exact.where(exact.notna(), rows["realised"].astype(float)), change_error=error.where(exact.isna(), 0.0)
+        change=exact.where(exact.notna(), rows["realised"].astype(float)),
+        change_error=error.where(exact.isna(), 0.0),
+        few=few(rows),
+        unit_t1=rows["log10_t1"].astype(float) - np.log10(rows["norm"].astype(float)),
     )
+
+
+def few(rows: pd.DataFrame) -> pd.Series:
+    """Whether fewer than `MIN_RARER` rollouts of a question were right, or wrong; of rows of `alignment`."""
+    rarer = pd.concat([rows["right"], rows["rollouts"] - rows["right"]], axis=1).min(axis=1)
+    return (rarer < MIN_RARER).astype(bool)
 
 
 def distinct(alignment: pd.DataFrame) -> pd.DataFrame:

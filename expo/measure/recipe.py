@@ -195,11 +195,11 @@ class GradientRecipe(_Asked):
         check_types(self)
         self.temperature, self.sizes = float(self.temperature), [float(s) for s in self.sizes]
         self.dtype = "float32" if self.dtype == "auto" else self.dtype
+        if "own_correct" in self.sources:
+            raise ValueError("sources: own_correct is chosen from several own CoTs; here there is one of each kind")
         self.measuring()
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype: a step is lost to rounding in weights of {self.dtype}; float32 or float64")
-        if "own_correct" in self.sources:
-            raise ValueError("sources: own_correct is of several own CoTs; here there is one of each kind")
         if self.rollouts < 3:
             raise ValueError(f"rollouts must be at least 3, got {self.rollouts}")
         if not self.sizes or not all(0 < s < math.inf for s in self.sizes):

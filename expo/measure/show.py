@@ -6,9 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from expo.measure.predictors import PREDICTORS, joined, over_questions, rank_correlations
-from expo.measure.verdict import Interval, by_problem, table1
+from expo.measure.predictors import (
+    MIN_RARER,
+    PREDICTORS,
+    distinct,
+    few,
+    joined,
+    over_questions,
+    rank_correlations,
+)
+from expo.measure.verdict import MIN_PROBLEMS, Interval, by_problem, table1
 from expo.records import Run
+from expo.text import plural
 
 NAMES = {
     "own": "own CoT c",
@@ -62,7 +71,7 @@ def show_gradients(run: Run) -> str:
         f"{recipe['policy']} on {recipe['task']}{toy}: {alignment['problem'].nunique()} problems, 2 x "
         f"{recipe['rollouts']} rollouts each, seed {recipe['seed']}",
         "",
-        f"{'positive':<31}{'n':>4}{'NLL/seq':>9}{'signal':>9}{'norm':>9}{'right':>7}  {'slope/norm':<27}{'clear':>6}",
+        f"{'positive':<31}{'n':>4}{'NLL/seq':>9}{'signal':>9}{'norm':>9}{'reward':>7}  {'slope/norm':<27}{'clear':>6}",
     ]
     for source, held in alignment.groupby("source", sort=False):
         held = held.set_index("problem")
@@ -72,17 +81,36 @@ def show_gradients(run: Run) -> str:
             f"{NAMES[str(source)]:<31}{len(held):>4}{held['nll_sum'].mean():>9.1f}{held['learning_signal'].mean():>9.2f}"
             f"{held['norm'].mean():>9.3g}{int(held['reward'].sum()):>7}  {over_questions(unit)!s:<27}{clear:>6}"
         )
-    lines += ["slope/norm: mean with 95 % bootstrap interval by problem; clear: beyond twice its standard error"]
-    dead = int((alignment.drop_duplicates("problem")["slope_error"].isna()).sum())
-    lines += [f"{dead} problems had only right or only wrong rollouts: their slopes count as 0"] if dead else []
+    lines += [
+        "reward: how many would be right as a rollout; they end in a*, but for the own CoT",
+        "slope/norm: mean with 95 % bootstrap interval by problem; clear: beyond twice its standard error",
+        *_caveats(alignment),
+    ]
     for size in sorted(gains["size"].unique()):
         found = rank_correlations(joined(alignment, gains, size)).to_dict("records")
         lines += ["", f"a step of length {size:g}: rank correlation with the change of J, within questions"]
         for r in found:
             name = PREDICTORS[r["predictor"]]
             of = Interval(r["mean"], r["low"], r["high"], r["n"])
-            lines.append(f"  {name:<38} {of}, n = {of.n}" if of.n else f"  {name:<38} of no problem")
+            lines.append(f"  {name:<38} {of}, n = {of.n}" if of.n else f"  {name:<38} no problem tells")
     return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
+
+
+def _caveats(alignment: pd.DataFrame) -> list[str]:
+    """What bounds that which a measurement of gradients shows."""
+    questions = alignment.drop_duplicates("problem")
+    dead, unsure = int(questions["slope_error"].isna().sum()), int(few(questions).sum())
+    same = len(alignment) - len(distinct(alignment))
+    lines = []
+    if dead:
+        lines.append(f"{plural(dead, 'problem')} had only right or only wrong rollouts: the slope counts as 0 there")
+    if unsure > dead:
+        lines.append(f"{plural(unsure - dead, 'problem')} had under {MIN_RARER} right or wrong ones: errors too small")
+    if same:
+        lines.append(f"{plural(same, 'positive')} had the text of another of the same problem; both are in the means")
+    if len(questions) < MIN_PROBLEMS:
+        lines.append(f"fewer than {MIN_PROBLEMS} problems decide nothing")
+    return lines
 
 
 def _fewer(recipe: dict[str, Any], samples: pd.DataFrame) -> list[str]:

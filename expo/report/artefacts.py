@@ -1,7 +1,8 @@
 """An artefact: a picture or table under a fixed name, the numbers it shows, and the records they came from.
 
 `<name>.png` or `<name>.md` stands beside `<name>.csv`, which holds exactly what is shown. `provenance.json`
-names for every artefact its files and its runs by hash, so that anyone can tell which record a picture shows.
+names for every artefact its files and its runs by hash, so that anyone can tell which record a picture shows, and
+`README.md` shows them all with what is read from their numbers.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROVENANCE = "provenance.json"
+GALLERY = "README.md"
 
 
 class Shown(Protocol):
@@ -71,9 +73,11 @@ def publish(
     ledger[name] = {
         "files": {f"{name}{suffix}": sha256(content) for suffix, content in contents.items()},
         "runs": [record.origin() for record in records],
+        "reading": reading,
     }
     text = json.dumps(dict(sorted(ledger.items())), indent=1, ensure_ascii=False)
     write_atomic(out / PROVENANCE, text + "\n")
+    write_atomic(out / GALLERY, _gallery(ledger))
     return Artefact(name, out / f"{name}{next(iter(shown))}", numbers, reading)
 
 
@@ -93,6 +97,19 @@ def read_provenance(out: Path | str) -> dict[str, Any]:
     if not isinstance(held, dict):
         raise RecordError(f"{path} is damaged (no mapping); delete it and draw the figures again")
     return held
+
+
+def _gallery(ledger: dict[str, Any]) -> str:
+    """All artefacts in one page, each with its reading."""
+    parts = [
+        "# Figures and tables",
+        "Made by `expo reproduce` from records; each reading is computed from the numbers.",
+    ]
+    for name, entry in sorted(ledger.items()):
+        shown = [f for f in entry["files"] if f.endswith(".png")] or [f for f in entry["files"] if f.endswith(".md")]
+        link = f"![{name}]({shown[0]})" if shown[0].endswith(".png") else f"[{shown[0]}]({shown[0]})"
+        parts += [f"## {name}", link, *([entry["reading"]] if entry.get("reading") else []), f"[numbers]({name}.csv)"]
+    return "\n\n".join(parts) + "\n"
 
 
 def png(figure: Figure) -> bytes:

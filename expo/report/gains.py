@@ -18,8 +18,8 @@ from expo.report.words import NAMES, interval
 from expo.text import plural
 
 GAIN_COLUMNS = ["run", "problem", "level", "source", "size", "predicted", "predicted_error", "change", "change_error"]
-GAIN_COLUMNS += ["effective", "lost", "doubtful"]
-RANK_COLUMNS = ["size", *COLUMNS]
+GAIN_COLUMNS += ["effective", "lost", "few", "doubtful"]
+RANK_COLUMNS = ["size", "change", *COLUMNS]
 # Below so many rollouts' worth an estimate rests on a few of them.
 MIN_EFFECTIVE = 10
 
@@ -28,18 +28,24 @@ def draw_gains(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefac
     """Write `predicted-<name>.png` and `.csv`: the change of J after one step against its prediction, by length.
 
     Doubtful is a change by enumeration that is less than twice what the enumeration did not follow, and an estimate
-    from rollouts worth fewer than `MIN_EFFECTIVE`.
+    from rollouts that are worth fewer than `MIN_EFFECTIVE`, or of which too few are right or wrong.
     """
     numbers = pd.concat([_joined(runs, size) for size in _sizes(runs)], ignore_index=True)
     numbers = numbers[numbers["predicted_error"].notna() & numbers["change_error"].notna()]
     exact = numbers["lost"].notna()
     lost, effective = numbers["lost"].astype(float), numbers["effective"].astype(float)
-    doubtful = (2 * lost > numbers["change"].abs()).where(exact, effective < MIN_EFFECTIVE)
+    doubtful = (2 * lost > numbers["change"].abs()).where(exact, (effective < MIN_EFFECTIVE) | numbers["few"])
     numbers = numbers.assign(doubtful=doubtful)[GAIN_COLUMNS]
     how = "by enumeration" if exact.all() else "estimated from other rollouts than the prediction"
+    why = (
+        "less than twice what was not followed"
+        if exact.all()
+        else f"worth fewer than {MIN_EFFECTIVE} rollouts, or too few right or wrong"
+    )
     about = (
-        f"Change of J {how}, against length x slope; lines: one standard error, over rollouts. Faint: the change is\n"
-        "doubtful. On the grey line the step did what its first order says (claim E2 of the ledger)."
+        f"Change of J {how}, against length x slope / norm; lines: one standard error, over rollouts.\n"
+        f"Faint: a doubtful change, {why}. Of positives of one text the first is shown.\n"
+        "On the grey line the step did what its first order says (claim E2 of the ledger)."
     )
     with look():
         image = png(_gains(numbers, f"One step, predicted and realised: {name}", notes(runs, about), runs[0].is_toy))
@@ -51,32 +57,36 @@ def _sizes(runs: Sequence[Gradients]) -> list[float]:
     return sorted({float(size) for run in runs for size in run.recipe["sizes"]})
 
 
-def _joined(runs: Sequence[Gradients], size: float) -> pd.DataFrame:
-    return pd.concat([joined(run.alignment, run.gains, size).assign(run=run.name) for run in runs], ignore_index=True)
+def _joined(runs: Sequence[Gradients], size: float, by_rollouts: bool = False) -> pd.DataFrame:
+    tables = [joined(run.alignment, run.gains, size, by_rollouts=by_rollouts).assign(run=run.name) for run in runs]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _read_gains(size: float, held: pd.DataFrame) -> str:
     sure = held[~held["doubtful"].astype(bool)]
-    told = sure[sure["predicted"].abs() > 2 * sure["predicted_error"]]
+    told = sure[(sure["predicted"].abs() > 2 * sure["predicted_error"]) & ~sure["few"].astype(bool)]
     right = int((np.sign(told["predicted"]) == np.sign(told["change"])).sum())
     return (
         f"- length {size:g}: {plural(len(held), 'positive')}, {len(held) - len(sure)} doubtful; of the others, "
         f"{len(told)} have a prediction told from 0 (twice its standard error), and the sign is right in {right} of "
-        f"these. Change for each unit predicted: {interval(per_unit(sure))} (1: as predicted; an error of the "
-        "prediction lowers it)"
+        f"these, the median of change over prediction {interval(median_ratio(told))} (1: as predicted)"
     )
 
 
-def per_unit(rows: pd.DataFrame, resamples: int = 2000) -> Interval:
-    """Sum of change times prediction over the sum of squared predictions; 95 % bootstrap interval by question."""
-    x, y = rows["predicted"].astype(float), rows["change"].astype(float)
-    sums = pd.DataFrame({"over": x * y, "under": x * x}).groupby(rows["problem"]).sum().to_numpy()
-    n = len(sums)
+def median_ratio(rows: pd.DataFrame, resamples: int = 2000) -> Interval:
+    """Median of change over prediction, with its 95 % bootstrap interval by question.
+
+    Not a ratio of sums: a few steps of steep slope, which leave the first order soonest, would decide that.
+    """
+    ratios = (rows["change"] / rows["predicted"]).astype(float)
+    by_question = [held.to_numpy() for _, held in ratios.groupby(rows["problem"])]
+    n = len(by_question)
     if n < 2:
-        return Interval(float(sums[0, 0] / sums[0, 1]) if n else float("nan"), -np.inf, np.inf, n)
-    drawn = sums[np.random.default_rng(0).integers(0, n, (resamples, n))].sum(1)
-    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
-    return Interval(float(sums[:, 0].sum() / sums[:, 1].sum()), float(low), float(high), n)
+        return Interval(float(ratios.median()), -np.inf, np.inf, n)
+    rng = np.random.default_rng(0)
+    drawn = [np.median(np.concatenate([by_question[i] for i in rng.integers(0, n, n)])) for _ in range(resamples)]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Interval(float(ratios.median()), float(low), float(high), n)
 
 
 def _gains(numbers: pd.DataFrame, heading: str, about: str, toy: bool) -> Figure:
@@ -104,21 +114,29 @@ def _gains(numbers: pd.DataFrame, heading: str, about: str, toy: bool) -> Figure
 
 def draw_predictors(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefact:
     """Write `predictors-<name>.png` and `.csv`: which number of a positive ranks the gains of a question's own."""
-    tables = [rank_correlations(_joined(runs, size)).assign(size=size) for size in _sizes(runs)]
+    # The toy's changes are had both ways; elsewhere there is no enumeration.
+    ways = {"enumeration": False, "rollouts": True} if runs[0].is_toy else {"rollouts": True}
+    tables = [
+        rank_correlations(_joined(runs, size, by_rollouts)).assign(size=size, change=way)
+        for way, by_rollouts in ways.items()
+        for size in _sizes(runs)
+    ]
     numbers = pd.concat(tables, ignore_index=True)[RANK_COLUMNS]
+    shown = numbers[numbers["change"] == next(iter(ways))]
     about = (
-        "Spearman's rank correlation with the realised change of J over the positives of a question, mean over\n"
-        "questions with a slope; lines: 95 % bootstrap intervals, questions resampled. 1: ranked as their gains are.\n"
-        "T1 and probability: claims E6-rank, P1* of the ledger, on right samples of a tabular policy."
+        f"Spearman's rank correlation with the change of J, by {next(iter(ways))}, over the positives of a question;\n"
+        f"mean over questions with a slope (at most {shown['n'].max()}); lines: 95 % bootstrap intervals, questions\n"
+        "resampled. 1: ranked as their gains are. T1 and probability: claims E6-rank and P1* of the ledger are on\n"
+        "right samples of a tabular policy."
     )
     with look():
-        image = png(_predictors(numbers, f"What tells a step's gain: {name}", notes(runs, about), runs[0].is_toy))
+        image = png(_predictors(shown, f"What tells a step's gain: {name}", notes(runs, about), runs[0].is_toy))
     return publish(out, f"predictors-{name}", runs, numbers, {".png": image}, _read_predictors(numbers))
 
 
 def _read_predictors(numbers: pd.DataFrame) -> str:
     says = []
-    for size, held in numbers.groupby("size"):
+    for (way, size), held in numbers.groupby(["change", "size"]):
         told = []
         for r in held.sort_values("mean", ascending=False).to_dict("records"):
             text = f"{PREDICTORS[str(r['predictor'])]} {_found(r, '')}, n = {r['n']}"
@@ -126,7 +144,7 @@ def _read_predictors(numbers: pd.DataFrame) -> str:
                 text += f" (against log-probability {_found(r, 'more_')})"
             told.append(text)
         few = f". Fewer than {MIN_PROBLEMS} questions decide nothing" if held["n"].max() < MIN_PROBLEMS else ""
-        says.append(f"- length {size:g}: {'; '.join(told)}{few}.")
+        says.append(f"- length {size:g}, by {way}: {'; '.join(told)}{few}.")
     return "\n".join(says)
 
 
@@ -138,7 +156,8 @@ def _found(r: dict[Any, Any], of: str) -> str:
 def _predictors(numbers: pd.DataFrame, heading: str, about: str, toy: bool) -> Figure:
     figure, ((axes,),) = sheet(1, 1, 3.0, heading, about, toy)
     sizes = sorted(numbers["size"].unique())
-    shades = np.linspace(0.25, 1.0, len(sizes))
+    # The shortest, which is nearest to the first order, stands out.
+    shades = np.linspace(1.0, 0.3, len(sizes))
     for i, size in enumerate(sizes):
         held = numbers[numbers["size"] == size].set_index("predictor").loc[list(PREDICTORS)]
         at = np.arange(len(held)) + 0.15 * (i - (len(sizes) - 1) / 2)

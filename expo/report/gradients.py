@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.predictors import distinct, over_pairs
+from expo.measure.predictors import MIN_RARER, distinct, few, over_pairs
 from expo.measure.verdict import Interval
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.runs import Finished, differing, origin_of, runs_in
@@ -19,7 +19,7 @@ from expo.report.style import COLOURS, GREY, Figure, look, sheet
 from expo.report.words import NAMES, TOY, interval, number
 from expo.text import plural
 
-ANGLE_COLUMNS = ["panel", "source", "other_source", "mean", "low", "high", "questions", "pairs"]
+ANGLE_COLUMNS = ["panel", "source", "other_source", "mean", "low", "high", "questions", "pairs", "lemma"]
 TERM_COLUMNS = ["run", "problem", "level", "source", "log10_t1", "t2", "t2_error", "larger", "right", "rollouts"]
 # What may differ between runs of one picture.
 _OWN = {"policy", "seed", "rows", "device"}
@@ -42,11 +42,11 @@ class Gradients(Finished):
     @property
     def task(self) -> str:
         """What its questions are of."""
-        return str(self.recipe["task"])
+        return Path(self.recipe["data"]).stem if self.recipe.get("data") else str(self.recipe["task"])
 
     def origin(self) -> dict[str, Any]:
         """What identifies the run, without any path of this machine."""
-        return {**origin_of(self.run, "gains"), "policy": Path(str(self.recipe["policy"])).name, "toy": self.is_toy}
+        return {**origin_of(self.run), "policy": Path(str(self.recipe["policy"])).name, "toy": self.is_toy}
 
 
 def find_gradients(folder: Path | str) -> list[Gradients]:
@@ -70,7 +70,10 @@ def by_policy(runs: Sequence[Gradients]) -> dict[str, list[Gradients]]:
         held.setdefault(name, []).append(run)
     for name, some in held.items():
         if differ := sorted(differing(some) - _OWN):
-            raise ValueError(f"gradients of {name}: its runs differ in {', '.join(differ)}; draw them apart")
+            raise ValueError(
+                f"gradients of {name}: the runs {', '.join(run.name for run in some)} differ in {', '.join(differ)}; "
+                "put them into folders of their own and draw each (EXPO_RUNS)"
+            )
     return held
 
 
@@ -83,7 +86,8 @@ def draw_angles(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefa
     pairs = pd.concat([_pairs(run) for run in runs], ignore_index=True)
     same = pairs["problem"] == pairs["other_problem"]
     rows: list[list[Any]] = []
-    for panel, held in (("of one question", pairs[same]), ("of two questions", pairs[~same])):
+    pairs_of_one = pairs[same]
+    for panel, held in (("of one question", pairs_of_one), ("of two questions", pairs[~same])):
         kinds = [s for s in COLOURS if s in {*pairs["source"], *pairs["other_source"]}]
         for a in kinds:
             for b in kinds:
@@ -91,12 +95,13 @@ def draw_angles(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefa
                 there = held[[p in either for p in zip(held["source"], held["other_source"], strict=True)]]
                 if len(there):
                     found = _over_pairs(there, "cosine")
-                    rows.append([panel, a, b, found.mean, found.low, found.high, found.n, len(there)])
+                    lemma = float(there["lemma"].mean()) if held is pairs_of_one else np.nan
+                    rows.append([panel, a, b, found.mean, found.low, found.high, found.n, len(there), lemma])
     numbers = pd.DataFrame(rows, columns=ANGLE_COLUMNS)
     about = (
         "Mean cosine of grad log π(positive|q) of two positives of different text, over all trainable weights, at\n"
-        "temperature 1; below it the 95 % bootstrap interval, questions resampled. Lemma 1 has assumptions on the\n"
-        "logits' gradients of one question (claims L1-ass, L1-alg)."
+        "temperature 1; below it the 95 % bootstrap interval, questions resampled (pairs of each cell: see the CSV).\n"
+        "Lemma 1 has assumptions on the logits' gradients of one question (claims L1-ass, L1-alg of the ledger)."
     )
     with look():
         image = png(_angles(numbers, f"Cosines of gradients: {name}", notes(runs, about), runs[0].is_toy))
@@ -112,6 +117,7 @@ def _pairs(run: Gradients) -> pd.DataFrame:
         for side in ("", "other_")
     )
     pi, other_pi = (np.exp(-held["nll_sum"].astype(float)) for held in (one, other))
+    # S2 is no less than two of its terms; its estimate from repeats among rollouts can be.
     squares = np.maximum(one["repeats"].astype(float), pi**2 + other_pi**2)
     norm, other_norm = squares + 1 - 2 * pi, squares + 1 - 2 * other_pi
     pairs = pairs.assign(
@@ -120,16 +126,19 @@ def _pairs(run: Gradients) -> pd.DataFrame:
         ratio=np.abs(np.log(pairs["norm"].astype(float) / pairs["other_norm"].astype(float))),
         lemma_ratio=np.abs(np.log(norm / other_norm)) / 2,
     )
+    pairs = pairs.assign(beyond=pairs["cosine"] - pairs["lemma"])
     return pairs[one["ids"] != other["ids"]]
 
 
 def _read_angles(same: pd.DataFrame, two: pd.DataFrame) -> str:
-    one, lemma = (_over_pairs(same, c) for c in ("cosine", "lemma"))
+    one, lemma, beyond = (_over_pairs(same, c) for c in ("cosine", "lemma", "beyond"))
+    off = _over_pairs(same.assign(beyond=same["beyond"].abs()), "beyond")
     ratio, lemma_ratio = (_over_pairs(same, c) for c in ("ratio", "lemma_ratio"))
     return (
         f"Of one question ({plural(len(same), 'pair')} of different text, {plural(one.n, 'question')}) the mean cosine "
         f"is {interval(one)}; under Lemma 1's assumptions, logit gradients that are orthogonal and of one norm, it "
-        f"would be {interval(lemma)}. The larger norm of a pair is {_times(ratio)} times the smaller in geometric "
+        f"would be {interval(lemma)} (difference {interval(beyond, sign=True)}); of a pair it is {interval(off)} away "
+        f"from that, in the mean. The larger norm of a pair is {_times(ratio)} times the smaller in geometric "
         f"mean; it would be {_times(lemma_ratio)} times. Of two questions, of which the lemma says nothing, the mean "
         f"cosine is {interval(_over_pairs(two, 'cosine'))} and the mean absolute one "
         f"{interval(_over_pairs(two.assign(cosine=two['cosine'].abs()), 'cosine'))} ({plural(len(two), 'pair')})."
@@ -169,22 +178,26 @@ def draw_terms(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefac
     rows = rows[rows["slope_error"].notna() & rows["reward"]]
     t1 = 10.0 ** rows["log10_t1"].astype(float)
     t2, error = rows["slope"].astype(float) - t1, rows["slope_error"].astype(float)
-    larger = np.select([t2.abs() - 2 * error > t1, t2.abs() + 2 * error < t1], ["T2", "T1"], "undecided")
+    unknown = few(rows)
+    decided = [~unknown & (t2.abs() - 2 * error > t1), ~unknown & (t2.abs() + 2 * error < t1)]
+    larger = np.select(decided, ["T2", "T1"], "undecided")
     numbers = rows.assign(t2=t2, t2_error=error, larger=larger)[TERM_COLUMNS]
     about = (
         "A mark a right positive; hollow: T2 is negative; faint: twice T2's standard error over rollouts leaves open\n"
-        "which is larger. On the line they are equal. Claim E6-dom of the ledger, that T1 dominates, is refuted there."
+        f"which is larger, or fewer than {MIN_RARER} rollouts are right, or wrong. On the line they are equal.\n"
+        "That T1 dominates is claim E6-dom, which the ledger refutes."
     )
     with look():
         image = png(_terms(numbers, f"T2 against T1: {name}", notes(runs, about), runs[0].is_toy))
     count = numbers["larger"].value_counts()
-    negative = int((t2 < -2 * error).sum())
+    negative = int(((numbers["larger"] == "T2") & (t2 < 0)).sum())
     shared = plural(len(rows.groupby(["run", "problem"])), "set")
     median = number(float(numbers["log10_t1"].astype(float).median()))
     reading = (
         f"Of {plural(len(numbers), 'right positive')} (with {shared} of rollouts, right and wrong ones, that those of "
         f"one question share) |T2| is larger in {count.get('T2', 0)}, T1 in {count.get('T1', 0)}, by more than twice "
-        f"T2's standard error; {count.get('undecided', 0)} are undecided. T2 is as clearly below 0 in {negative}. "
+        f"T2's standard error; {count.get('undecided', 0)} are undecided. Where |T2| is larger it is below 0 in "
+        f"{negative}. "
         f"Median log10 T1: {median}."
     )
     return publish(out, f"t1-t2-{name}", runs, numbers, {".png": image}, reading)
@@ -215,7 +228,7 @@ def notes(runs: Sequence[Gradients], about: str) -> str:
     questions = {p for run in runs for p in run.alignment["problem"]}
     each = f", each of {plural(len(runs), 'policy', 'policies')}" if len(runs) > 1 else ""
     setting = (
-        f"{plural(len(questions), 'question')} of {recipe['task']}{each}, 2 x {recipe['rollouts']} rollouts at T = 1, "
-        f"positives at T = {recipe['temperature']:g}, seed {recipe['seed']}."
+        f"{plural(len(questions), 'question')} of {runs[0].task}{each}, 2 x {recipe['rollouts']} rollouts each at "
+        f"T = 1 (half for slopes, half for changes), positives at T = {recipe['temperature']:g}, seed {recipe['seed']}."
     )
     return "\n".join([about, setting, *([TOY] if runs[0].is_toy else [])])

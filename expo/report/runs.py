@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from expo.records import RecordError, Run
+from expo.tables import TABLES
 from expo.text import plural
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -106,8 +107,8 @@ class Record(Finished):
 
     def origin(self) -> dict[str, Any]:
         """What identifies the run, without any path of this machine."""
-        about = {
-            **origin_of(self.run, "samples"),
+        return {
+            **origin_of(self.run),
             "policy": self.policy,
             "task": self.task,
             "toy": self.is_toy,
@@ -116,9 +117,6 @@ class Record(Finished):
             "temperature": self.temperature,
             "seed": self.recipe["seed"],
         }
-        if self.run.has("votes"):
-            about["votes_sha256"] = sha256(self.run.path("votes.parquet").read_bytes())
-        return about
 
 
 @dataclass(frozen=True)
@@ -167,12 +165,13 @@ def differing(runs: Sequence[Finished]) -> set[str]:
     return {name for run in runs for name in {*first, *run.recipe} if run.recipe.get(name) != first.get(name)}
 
 
-def origin_of(run: Run, table: str) -> dict[str, Any]:
-    """What identifies any run: its place, the hash of the table that is shown, code and weights."""
+def origin_of(run: Run) -> dict[str, Any]:
+    """What identifies any run: its place, the hashes of its tables but how long it took, code and weights."""
     environment = run.environment()
+    held = [table for table in TABLES if table != "timing" and run.has(table)]
     return {
         "run": where(run.folder),
-        f"{table}_sha256": sha256(run.path(f"{table}.parquet").read_bytes()),
+        "tables": {table: sha256(run.path(f"{table}.parquet").read_bytes()) for table in held},
         "commit": environment.get("commit"),
         "schema": environment.get("schema"),
         "weights": environment.get("weights"),

@@ -37,11 +37,17 @@ def draw_slopes(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefa
     numbers = _table(runs)
     first = runs[0]
     about = (
-        "Of some questions trained on; means over bases, thin lines the lowest and highest. Slopes are from\n"
-        f"{first.recipe['gradient_rollouts']} rollouts each, 0 where all are right or all wrong. T1 of right "
-        "positives; claims E6-dom, E6-mono."
+        f"Of {first.recipe['gradient_problems']} questions trained on, at each evaluation; means over bases, thin "
+        "lines the lowest and highest.\n"
+        f"Slopes are from {first.recipe['gradient_rollouts']} rollouts each at T = 1, 0 where all are right or all "
+        "wrong. T1, whose logs are averaged, is of\nright positives, the cosine of positives that are not the own "
+        "sample's text. Counts and intervals by question: see the CSV.\n"
+        "Claims E6-dom and E6-mono of the ledger say when T1 dominates."
     )
-    setting = f"Trained on {first.levels}; {plural(len({run.base for run in runs}), 'base')}."
+    setting = (
+        f"Trained on {first.levels}; {plural(len({run.base for run in runs}), 'base')}, own samples at T = "
+        f"{first.recipe.get('temperature', 1):g}, seed {first.recipe.get('seed', 42)}."
+    )
     notes = "\n".join([about, setting, *([TOY] if first.is_toy else [])])
     with look():
         image = png(_picture(numbers, f"Gradients over training: {label(runs)}", notes, first.is_toy))

@@ -112,7 +112,7 @@ class Evaluated(Finished):
 
     def origin(self) -> dict[str, Any]:
         """What identifies the run, without any path of this machine."""
-        return {**origin_of(self.run, "evaluation"), "policy": self.base, "toy": self.is_toy}
+        return {**origin_of(self.run), "policy": self.base, "toy": self.is_toy}
 
 
 def find_evaluated(folder: Path | str) -> tuple[list[Evaluated], list[str]]:

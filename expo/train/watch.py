@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -294,7 +294,10 @@ class Watch:
             held = self.positives_in_force(step).set_index("problem")
         rows = [(p, held.loc[p.id].to_dict()) for p in problems if p.id in held.index]
         return [
-            from_ids(self.policy, p, str(r["source"]), [int(i) for i in r["ids"]], int(r["cot_tokens"]))
+            replace(
+                from_ids(self.policy, p, str(r["source"]), [int(i) for i in r["ids"]], int(r["cot_tokens"])),
+                hint=str(r["hint"]),
+            )
             for p, r in rows
         ]
 

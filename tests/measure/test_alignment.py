@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from expo.grading import ChainChecker
@@ -13,6 +14,7 @@ from expo.measure.enumeration import success
 from expo.measure.gain import moved
 from expo.measure.gradients.direction import gradient
 from expo.measure.gradients.spans import Gradients, Span
+from expo.measure.predictors import few
 from expo.policies.policy import load_policy
 from expo.policies.prompts import CHAIN
 from expo.positives import from_sample
@@ -55,6 +57,25 @@ def test_the_error_is_that_of_the_estimate() -> None:
     assert 0.9 < np.mean(np.abs(z) < 1.96) < 0.99
 
 
+def test_where_few_are_right_the_error_says_little() -> None:
+    rng = np.random.default_rng(0)
+    # J = 0.05: of 128 rollouts about six are right.
+    chances = np.array([0.035, 0.015, 0.38, 0.57])
+    values = (np.eye(4) - chances) @ (np.eye(4) - chances)[1]
+    slope = float(chances @ (RIGHT * values))
+    covered: dict[bool, list[bool]] = {True: [], False: []}
+    for _ in range(2000):
+        drawn = rng.choice(4, 128, p=chances)
+        found, error = covariance(RIGHT[drawn].astype(float), values[drawn])
+        n = int(RIGHT[drawn].sum())
+        if n:
+            covered[bool(few(pd.DataFrame({"right": [n], "rollouts": [128]}))[0])].append(
+                abs(found - slope) < 2 * error
+            )
+    assert np.mean(covered[False]) > 0.93
+    assert np.mean(covered[True]) < 0.85
+
+
 def test_the_jackknife_leaves_each_out() -> None:
     rng = np.random.default_rng(1)
     r, v = rng.integers(0, 2, 9).astype(float), rng.normal(size=9)
@@ -73,6 +94,8 @@ def test_without_a_right_rollout_nothing_is_claimed() -> None:
     projection = replace(tabular(np.array([0, 2, 3]), 0), errors=np.zeros((4, 4)))
     with pytest.raises(ValueError, match="needs exact gradients"):
         align(projection, range(3), [True, False, False], [3], [True])
+    with pytest.raises(ValueError, match="3 rollouts and 1 positives need as many values of right and rewards, got 2"):
+        align(tabular(np.array([0, 2, 3]), 0), range(3), [True, False], [3], [True])
 
 
 def test_the_mean_of_slopes_over_few_rollouts_is_the_slope() -> None:

@@ -16,6 +16,7 @@ from expo.measure import run as run_module
 from expo.measure.gain import measure_gradients, moved
 from expo.measure.gradients.direction import gradient
 from expo.measure.gradients.spans import Span
+from expo.measure.predictors import joined
 from expo.measure.recipe import GradientRecipe
 from expo.measure.run import load_problems
 from expo.measure.show import show_gradients
@@ -25,11 +26,19 @@ from expo.records import Run
 from expo.tasks.problem import DataError
 
 SIZES = [0.003, 0.03]
+ROLLOUTS = 256
 
 
 def recipe(**more: object) -> GradientRecipe:
-    values = {"task": "chain", "policy": "tiny-0", "levels": [2, 3], "problems": 2, "rollouts": 96, "sizes": SIZES}
-    return GradientRecipe(**{**values, "max_new_tokens": 60, "rows": 192, **more})  # type: ignore[arg-type]
+    values = {
+        "task": "chain",
+        "policy": "tiny-0",
+        "levels": [2, 3],
+        "problems": 2,
+        "rollouts": ROLLOUTS,
+        "sizes": SIZES,
+    }
+    return GradientRecipe(**{**values, "max_new_tokens": 60, "rows": 2 * ROLLOUTS, **more})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -55,22 +64,27 @@ def test_a_record_holds_each_positive_and_step(whole: Run) -> None:
 
 
 def test_a_small_step_does_what_is_predicted(whole: Run) -> None:
-    gains = whole.read("gains")
-    small = gains[(gains["size"] == SIZES[0]) & gains["predicted_error"].notna()]
-    assert len(small) >= 5
-    exact = small["exact_after"] - small["exact_before"]
-    # J itself is within what enumeration cannot follow; the estimates within their errors.
-    assert (small["lost"] < 0.02).all()
-    curvature = 3e-3
-    predicted = 4 * small["predicted_error"] + curvature
-    assert ((small["predicted"] - exact).abs() < predicted).all()
-    # The check can fail: the other way some are outside it.
-    assert ((-small["predicted"] - exact).abs() > predicted).any()
+    # Positives of one text are one; from two lengths the curvature is had, and left out.
+    short, long = (joined(whole.read("alignment"), whole.read("gains"), size) for size in SIZES[:2])
+    told = short["predicted_error"].notna() & short["realised_error"].notna()
+    assert told.sum() >= 6
+    one, two = SIZES[:2]
+    change = short["change"]
+    line = (change * two**2 - long["change"] * one**2) / (two**2 - two * one)
+    predicted = per_unit(short["predicted"], line, short["predicted_error"], told)
     # The rollouts that are weighted see what enumeration finds.
-    seen = 4 * small["realised_error"] + 1e-3
-    assert ((small["realised"] - exact).abs() < seen).all()
-    assert ((-small["realised"] - exact).abs() > seen).any()
-    assert (small["effective"] <= 96).all()
+    realised = per_unit(short["realised"], change, short["realised_error"], told)
+    for factor, holds in ((1, True), (0.5, False), (2, False), (-1, False)):
+        assert (0.75 < factor * predicted < 1.3) is holds, predicted
+        assert (0.75 < factor * realised < 1.3) is holds, realised
+    assert (short["effective"] <= ROLLOUTS).all()
+    assert (short["lost"] < 0.02).all()
+
+
+def per_unit(values: pd.Series, of: pd.Series, error: pd.Series, told: pd.Series) -> float:
+    """Least squares, weighted by the errors."""
+    values, of, error = (column[told].astype(float) for column in (values, of, error))
+    return float((values * of / error**2).sum() / (of**2 / error**2).sum())
 
 
 def test_a_stopped_run_goes_on_to_the_same_record(whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +149,7 @@ def test_weights_are_put_back_bit_for_bit() -> None:
         ({"sizes": [0.1, 0.1]}, "sizes: name each length once"),
         ({"temperature": "hot"}, "temperature must be"),
         ({"dtype": "bfloat16"}, "a step is lost to rounding in weights of bfloat16"),
-        ({"sources": ["own", "own_correct"]}, "own_correct is of several own CoTs"),
+        ({"sources": ["own", "own_correct"]}, "own_correct is chosen from several own CoTs"),
         ({"task": "chian"}, "no task 'chian'"),
     ],
 )

@@ -366,6 +366,9 @@ def test_what_has_no_gradient_is_refused(of):
         of(policy, [*SPANS[:1], Span("empty", (1, 2), ())])
     with pytest.raises(ValueError, match="long: 15 tokens exceed the context of llama"):
         of(policy, [Span("long", (1,) * 10, (2,) * 5)])
+    for token in (-1, 300):
+        with pytest.raises(ValueError, match=f"odd: token {token} is none of the 300 of llama"):
+            of(policy, [Span("odd", (1,), (token,))])
     policy.model.requires_grad_(False)
     with pytest.raises(PolicyError, match="none of its weights is trainable"):
         of(policy, SPANS)
@@ -375,8 +378,14 @@ def test_a_nan_gradient_names_span_and_weight(monkeypatch):
     policy = on_device(build("llama"))
     with torch.no_grad():
         policy.model.get_input_embeddings().weight[30] = torch.nan
+    for of in (ghost, dense, projected):
+        with pytest.raises(FloatingPointError, match=r"its weight model\.embed_tokens\.weight is NaN"):
+            of(policy, SPANS)
+    policy = on_device(build("llama"))
+    with torch.no_grad():
+        policy.model.lm_head.weight[:] = 1e308
     for of in (ghost, projected):
-        with pytest.raises(FloatingPointError, match="c: its log-probability is NaN"):
+        with pytest.raises(FloatingPointError, match="a: its log-probability is NaN"):
             of(policy, SPANS)
 
     class Root(torch.autograd.Function):
@@ -512,6 +521,10 @@ def test_a_direction_of_another_policy_is_refused(policies):
         derivatives(policy, SPANS, {"model.norm.weight": torch.zeros(3)})
     with pytest.raises(ValueError, match="3 spans need as many weights, got 1"):
         gradient(policy, SPANS, [1.0])
+    with pytest.raises(ValueError, match="weights must be finite, got"):
+        gradient(policy, SPANS, [1.0, float("nan"), 0.0])
+    with pytest.raises(ValueError, match="direction: name at least one parameter"):
+        derivatives(policy, SPANS, {})
     nothing = {"model.norm.weight": torch.zeros_like(policy.model.model.norm.weight)}
     assert (derivatives(policy, SPANS, nothing) == 0).all()
     nothing["model.norm.weight"][0] = torch.nan

@@ -25,7 +25,24 @@ def test_predictors_are_ranked_within_questions() -> None:
         learning_signal=0.0,
         log10_t1=1.0,
         norm=frame["nll"],
-    )[["step", "ids", "problem", "level", "source", "nll_sum", "nll_per_token", "learning_signal", "log10_t1", "norm"]]
+        right=8,
+        rollouts=16,
+    )[
+        [
+            "right",
+            "rollouts",
+            "step",
+            "ids",
+            "problem",
+            "level",
+            "source",
+            "nll_sum",
+            "nll_per_token",
+            "learning_signal",
+            "log10_t1",
+            "norm",
+        ]
+    ]
     gains = frame.assign(size=0.1, level=1, predicted=frame["gain"], realised=frame["gain"])[
         ["problem", "level", "source", "size", "predicted", "realised"]
     ].assign(exact_before=np.nan, exact_after=np.nan, predicted_error=0.1, realised_error=0.1)
@@ -35,6 +52,8 @@ def test_predictors_are_ranked_within_questions() -> None:
     assert found.loc["nll_sum", "mean"] == pytest.approx(1)
     assert found.loc["nll_per_token", "mean"] == pytest.approx(-1)
     assert found.loc["norm", "mean"] == pytest.approx(-1)
+    # T1 is the same for all, and the step of one length.
+    assert found.loc["unit_t1", "mean"] == pytest.approx(1)
     assert found.loc["nll_per_token", "more"] == pytest.approx(-2)
     assert found.loc["norm", ["low", "high", "n", "more_n"]].tolist() == pytest.approx([-1, -1, 12, 12])
     # What is the same for all positives of a question ranks none.
@@ -55,12 +74,12 @@ def test_t1_of_a_wrong_positive_ranks_lowest() -> None:
     rows = pd.DataFrame(
         {
             **{name: [1.0, 2.0, 3.0] for name in ("predicted", "nll_sum", "nll_per_token", "learning_signal", "norm")},
-            **{"problem": "q", "log10_t1": [-np.inf, -5.0, -2.0], "change": [1.0, 2.0, 3.0]},
+            **{"problem": "q", "unit_t1": [-np.inf, -5.0, -2.0], "change": [1.0, 2.0, 3.0]},
             **{"predicted_error": 0.1, "change_error": 0.1},
         }
     )
     found = rank_correlations(rows).set_index("predictor")
-    assert found.loc["log10_t1", "mean"] == pytest.approx(1)
+    assert found.loc["unit_t1", "mean"] == pytest.approx(1)
     assert found.loc["nll_sum", "mean"] == pytest.approx(-1)
 
 

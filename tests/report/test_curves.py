@@ -184,7 +184,7 @@ def test_a_curve_shows_the_mean_and_the_band(folder: Path, tmp_path: Path) -> No
     assert drawn.shown.read_bytes()[:4] == b"\x89PNG"
     runs_shown = json.loads((tmp_path / "out" / "provenance.json").read_text())["fig4-tiny"]["runs"]
     assert len(runs_shown) == 9
-    assert all(set(r) >= {"evaluation_sha256", "commit", "policy", "toy"} for r in runs_shown)
+    assert all(set(r) >= {"tables", "commit", "policy", "toy"} for r in runs_shown)
 
 
 def test_an_order_is_said_only_where_no_base_crosses(folder: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from expo.measure.recipe import GradientRecipe
 from expo.records import Run
 from expo.report.gains import draw_gains, draw_predictors
 from expo.report.gradients import by_policy, draw_angles, draw_terms, find_gradients
+from expo.report.kinds import draw_kinds
 from expo.report.slopes import draw_slopes, with_gradients
 from expo.report.training import find_evaluated
 from expo.tables import TABLES
@@ -25,9 +26,10 @@ SOURCES = ("own", "explanation", "expert")
 def write(folder: Path, *, sign: int = 1, exact: bool = True, **more: Any) -> Run:
     """A run in which the slope is what a step does (times `sign`), and own CoTs gain most.
 
-    T1 is 1e-20, 1e9 or about T2; of q0 nothing is known; a wrong explanation repeats the expert's text.
+    T1 is 1e-20, 1e9 or about T2; of q0 nothing is known, of q4 few rollouts are right; a wrong explanation repeats the
+    expert's text.
     """
-    recipe = {"task": "chain", "policy": "tiny-0", "sources": list(SOURCES), "sizes": [0.1], "rollouts": 8, **more}
+    recipe = {"task": "chain", "policy": "tiny-0", "sources": list(SOURCES), "sizes": [0.1], "rollouts": 16, **more}
     run = Run.start(folder, GradientRecipe(**recipe).resolved(), toy=True, seed=0)
     alignment, gains = [], []
     for q in range(10):
@@ -39,7 +41,7 @@ def write(folder: Path, *, sign: int = 1, exact: bool = True, **more: Any) -> Ru
                     **dict.fromkeys(TABLES["alignment"], 0),
                     **{"problem": f"q{q}", "level": 2, "source": source, "hint": "", "text": "t", "ids": [q, i]},
                     **{"truncated": False, "nll_sum": 10.0 * (i + 1), "norm": 2.0 + i, "log10_t1": t1, "slope": slope},
-                    **{"slope_error": 0.6 if q else None, "right": 4, "rollouts": 8, "repeats": 0.25},
+                    **{"slope_error": 0.6 if q else None, "right": 2 if q == 4 else 8, "rollouts": 16, "repeats": 0.25},
                     # Of q1 the own CoT is wrong.
                     "reward": (q, source) != (1, "own"),
                 }
@@ -100,11 +102,12 @@ def test_t2_and_t1_are_told_apart_where_their_error_allows(runs: list[Any], tmp_
     made = draw_terms("tiny", runs, tmp_path)
     # Of nine questions three positives; the wrong own CoT of q1 has no T1.
     assert made.numbers.groupby(["source", "larger"]).size().to_dict() == {
-        **{("expert", "undecided"): 9, ("explanation", "T1"): 9, ("own", "T2"): 8},
+        **{("expert", "undecided"): 9, ("explanation", "T1"): 8, ("own", "T2"): 7},
+        **{("explanation", "undecided"): 1, ("own", "undecided"): 1},
     }
     assert "Of 26 right positives (with 9 sets of rollouts, right and wrong ones," in made.reading
-    assert "|T2| is larger in 8, T1 in 9, by more than twice T2's standard error; 9 are undecided" in made.reading
-    assert "T2 is as clearly below 0 in 9" in made.reading
+    assert "|T2| is larger in 7, T1 in 8, by more than twice T2's standard error; 11 are undecided" in made.reading
+    assert "Where |T2| is larger it is below 0 in 0" in made.reading
     own = made.numbers[made.numbers["source"] == "own"]
     np.testing.assert_allclose(own["t2"].iloc[0], 3.2)
 
@@ -117,19 +120,22 @@ def test_a_prediction_that_fails_is_told_from_one_that_does_not(exact: bool, tmp
         made = draw_gains("tiny", find_gradients(tmp_path / f"{sign}"), tmp_path / "out")
         np.testing.assert_allclose(made.numbers["change"], sign * made.numbers["predicted"])
         read[sign] = made.reading
-    # Rollouts of q3 say nothing of their own change.
-    n, sure = (27, 24) if exact else (24, 21)
+    # Rollouts of q3 say nothing of their own change, those of q4 too little.
+    n, doubtful, told = (27, 3, 21) if exact else (24, 6, 18)
     assert read[1] == (
-        f"- length 0.1: {n} positives, 3 doubtful; of the others, {sure} have a prediction told from 0 (twice its "
-        f"standard error), and the sign is right in {sure} of these. Change for each unit predicted: 1.00 [1.00, 1.00] "
-        "(1: as predicted; an error of the prediction lowers it)"
+        f"- length 0.1: {n} positives, {doubtful} doubtful; of the others, {told} have a prediction told from 0 (twice "
+        f"its standard error), and the sign is right in {told} of these, the median of change over prediction "
+        "1.00 [1.00, 1.00] (1: as predicted)"
     )
-    assert "the sign is right in 0 of these. Change for each unit predicted: −1.00 [−1.00, −1.00]" in read[-1]
+    assert "the sign is right in 0 of these, the median of change over prediction −1.00 [−1.00, −1.00]" in read[-1]
 
 
 def test_predictors_are_ranked(runs: list[Any], tmp_path: Path) -> None:
     made = draw_predictors("tiny", runs, tmp_path)
-    held = made.numbers.set_index("predictor")
+    assert made.numbers.groupby("change").size().to_dict() == {"enumeration": 6, "rollouts": 6}
+    # By rollouts all changes of a question are the same there, which ranks nothing.
+    assert made.numbers.set_index(["change", "predictor"])["n"]["rollouts", "predicted"] == 0
+    held = made.numbers[made.numbers["change"] == "enumeration"].set_index("predictor")
     assert held.loc["predicted", ["mean", "n"]].tolist() == pytest.approx([1, 9])
     assert held.loc["nll_sum", ["mean", "low", "high"]].tolist() == pytest.approx([1, 1, 1])
     assert held.loc["norm", ["mean", "more"]].tolist() == pytest.approx([-1, -2])
@@ -141,7 +147,7 @@ def test_predictors_are_ranked(runs: list[Any], tmp_path: Path) -> None:
 def test_runs_of_different_settings_are_not_joined(tmp_path: Path) -> None:
     write(tmp_path / "runs" / "one")
     write(tmp_path / "runs" / "two", max_new_tokens=40)
-    with pytest.raises(ValueError, match="gradients of tiny: its runs differ in max_new_tokens"):
+    with pytest.raises(ValueError, match="gradients of tiny: the runs one, two differ in max_new_tokens"):
         by_policy(find_gradients(tmp_path / "runs"))
 
 
@@ -151,9 +157,36 @@ def test_a_run_that_was_cut_short_is_not_shown(tmp_path: Path) -> None:
     assert find_gradients(tmp_path / "runs") == []
 
 
+def test_kinds_are_told_apart_by_whether_the_own_cot_is_right(runs: list[Any], tmp_path: Path) -> None:
+    made = draw_kinds("tiny", runs, tmp_path)
+    held = made.numbers.set_index(["questions", "source"])
+    every = held.loc[("all questions", "own")]
+    assert every[["positives", "right", "same_as_own", "n"]].tolist() == [10, 9, 0, 10]
+    assert every["mean"] == pytest.approx((3 + 0.45) / 2)
+    assert held.loc[("own CoT wrong", "explanation"), ["positives", "right"]].tolist() == [1, 1]
+    assert held.loc[("own CoT wrong", "own"), "mean"] == pytest.approx(3.1 / 2)
+    assert held.loc[("own CoT right", "expert"), "positives"] == 9
+    assert "0 self-explanations of 10 have the text of the own CoT" in made.reading
+    assert "| own CoT | 1.73 [" in made.shown.read_text()
+    # Where its text is the own CoT's, that is said.
+    table = runs[0].run.read("alignment")
+    own = table["source"].isin(["own", "explanation"])
+    same = table.assign(ids=[[0, 0] if alike else ids for alike, ids in zip(own, table["ids"], strict=True)])
+    runs[0].run.write("alignment", same)
+    again = draw_kinds("tiny", by_policy(find_gradients(tmp_path / "runs"))["tiny"], tmp_path)
+    assert "10 self-explanations of 10 have the text" in again.reading
+
+
 def trained(folder: Path, base: str, positive: str, slope: float) -> None:
     recipe = {
-        **{"task": "chain", "policy": base, "positive": positive, "levels": None, "gradient_rollouts": 8},
+        **{
+            "task": "chain",
+            "policy": base,
+            "positive": positive,
+            "levels": None,
+            "gradient_rollouts": 8,
+            "gradient_problems": 2,
+        },
         **{"eval_split": "test", "eval_temperature": 0.7},
     }
     where = folder / f"{base}-{positive}"

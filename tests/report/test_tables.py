@@ -89,7 +89,7 @@ def test_provenance_names_runs_by_hash_and_no_path(make: Make, tmp_path: Path):
     (run,) = held["table1-tiny"]["runs"]
     assert run["run"] == "runs/tiny-0"
     assert (run["problems"], run["samples"], run["temperature"], run["toy"]) == (4, 2, 0.9, True)
-    assert len(run["samples_sha256"]) == 64
+    assert len(run["tables"]["samples"]) == 64
     assert sorted(held["table1-tiny"]["files"]) == ["table1-tiny.csv", "table1-tiny.md"]
     assert str(tmp_path) not in (figures / PROVENANCE).read_text()
     # The same again changes nothing; another record changes the hash.
@@ -97,7 +97,7 @@ def test_provenance_names_runs_by_hash_and_no_path(make: Make, tmp_path: Path):
     assert (tmp_path / "again" / PROVENANCE).read_bytes() == first
     draw_table1(*group([make("tiny-0x", policy="tiny-0", n=4, seed=5)]), figures)
     (other,) = read_provenance(figures)["table1-tiny"]["runs"]
-    assert other["samples_sha256"] != run["samples_sha256"]
+    assert other["tables"]["samples"] != run["tables"]["samples"]
 
 
 def test_a_damaged_provenance_is_named_and_nothing_is_written(make: Make, tmp_path: Path):

@@ -8,12 +8,19 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 
-from expo.policies.policy import PolicyError
+from expo.grading import ChainChecker
+from expo.measure.alignment import align, roll
+from expo.measure.gradients.dense import dense
+from expo.measure.gradients.spans import Span
+from expo.policies.policy import PolicyError, load_policy
+from expo.policies.prompts import CHAIN
+from expo.positives import question_ids
 from expo.records import RecordError, Run
 from expo.study import STUDIES
 from expo.tasks import Task
@@ -92,6 +99,31 @@ def test_the_record_holds_what_was_done(whole: Run) -> None:
     assert "completions.md" in said
     assert {p.name for p in whole.path("model").iterdir()} >= {"model.safetensors", "tokenizer.json", "config.json"}
     assert not list(whole.path("model").glob("*.bin"))
+
+
+def test_gradients_are_those_of_the_policy_of_their_step(whole: Run) -> None:
+    recipe, alignment = read_recipe(dict(VALUES)), whole.read("alignment")
+    checker = ChainChecker()
+    problems = {p.id: p for p in run_module.tasks(recipe, checker)[0].problems}
+    first, last = load_policy("tiny-0", CHAIN), load_policy(str(whole.path("model")), CHAIN)
+    for step, policy, other in ((0, first, last), (6, last, first)):
+        held = alignment[alignment["step"] == step]
+        for name, rows in held.groupby("problem"):
+            problem = problems[name]
+            prompt = tuple(question_ids(policy, problem))
+            spans = [Span(r["source"], prompt, tuple(r["ids"])) for r in rows.to_dict("records")]
+            np.testing.assert_allclose(dense(policy, spans).norms, rows["norm"].astype(float), rtol=1e-3)
+            # Those of the other step's policy are not these.
+            assert np.abs(dense(other, spans).norms / rows["norm"].astype(float) - 1).max() > 0.01
+            limit, n = recipe.trl["max_completion_length"], recipe.gradient_rollouts
+            rollouts, right = roll(policy, checker, problem, n, limit, recipe.trl["seed"] + step, recipe.rows)
+            assert rows["right"].tolist() == [sum(right)] * len(rows)
+            every = dense(policy, [Span(str(i), prompt, c.ids) for i, c in enumerate(rollouts)] + spans)
+            places = range(n, n + len(spans))
+            found = align(every, range(n), right, places, rows["reward"].tolist())
+            np.testing.assert_allclose([a.slope for a in found], rows["slope"].astype(float), rtol=1e-3, atol=1e-4)
+            # What is learnt ends in a*.
+            assert rows.set_index("source").loc["explanation", "reward"]
 
 
 def test_a_finished_run_is_not_run_again(recipe: TrainRecipe, whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:

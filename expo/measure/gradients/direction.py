@@ -31,13 +31,16 @@ def gradient(
     Summed in float32, in float64 for such a policy.
 
     Raises:
-        ValueError, PolicyError: as `spans.check` says; ValueError also for another number of weights.
+        ValueError, PolicyError: as `spans.check` says; ValueError also for another number of weights, or one that is
+            NaN or infinite.
         FloatingPointError: for a NaN or infinite gradient; the spans run together and the weight are named.
     """
     check(policy, spans)
     if len(weights) != len(spans):
         raise ValueError(f"{len(spans)} spans need as many weights, got {len(weights)}")
     factors = torch.tensor(list(weights), dtype=torch.float64)
+    if not torch.isfinite(factors).all():
+        raise ValueError(f"weights must be finite, got {list(weights)}")
     with evaluating(policy) as parameters:
         total = {name: torch.zeros_like(p, dtype=wide(p.dtype)) for name, p in parameters.items()}
         for batch in make_batches(policy, spans, batch_tokens):
@@ -63,7 +66,7 @@ def derivatives(
     cost of a forward pass. Parameters that the direction does not name stay as they are.
 
     Raises:
-        ValueError: as `spans.check` says, or for a direction of other parameters, or of another shape.
+        ValueError: as `spans.check` says, or for a direction of none, of other parameters, or of another shape.
         PolicyError: if forward mode does not know an operation of the policy.
         FloatingPointError: for a derivative that is NaN or infinite; its span is named.
     """
@@ -98,6 +101,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _fitting(policy: Policy, direction: Direction, parameters: dict[str, torch.nn.Parameter]) -> list[str]:
+    if not direction:
+        raise ValueError("direction: name at least one parameter")
     for name, value in direction.items():
         if name not in parameters:
             raise ValueError(f"direction: {name} is no trainable parameter of {policy.name}")

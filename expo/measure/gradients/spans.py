@@ -72,11 +72,14 @@ def check(policy: Policy, spans: Sequence[Span]) -> None:
     """Refuse what has no gradient.
 
     Raises:
-        ValueError: without spans, for an empty prompt or completion, or a span longer than the policy's context.
+        ValueError: without spans, for an empty prompt or completion, a token that the policy does not have, or a span
+            longer than the policy's context.
         PolicyError: if no weight is trainable.
+        FloatingPointError: if a weight is NaN or infinite.
     """
     if not spans:
         raise ValueError("no spans to take gradients of")
+    known = policy.model.get_input_embeddings().num_embeddings
     for s in spans:
         if not (s.prompt and s.completion):
             raise ValueError(f"{s.key}: prompt and completion must each have at least one token")
@@ -85,8 +88,13 @@ def check(policy: Policy, spans: Sequence[Span]) -> None:
                 f"{s.key}: {len(s.prompt) + len(s.completion)} tokens exceed the context of {policy.name} "
                 f"({policy.context})"
             )
+        if unknown := [i for i in s.prompt + s.completion if not 0 <= i < known]:
+            raise ValueError(f"{s.key}: token {unknown[0]} is none of the {known} of {policy.name}")
     if not any(p.requires_grad for p in policy.model.parameters()):
-        raise PolicyError(f"policy {policy.name!r}: none of its weights is trainable (requires_grad)")
+        raise PolicyError(f"policy {policy.name!r}: none of its weights is trainable; model.requires_grad_(True)")
+    for name, p in policy.model.named_parameters():
+        if not torch.isfinite(p).all():
+            raise FloatingPointError(f"policy {policy.name!r}: its weight {name} is NaN or infinite")
 
 
 def check_finite(key: str, gradients: Mapping[str, Tensor]) -> None:
