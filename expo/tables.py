@@ -114,8 +114,8 @@ TABLES: dict[str, dict[str, str]] = {
         "steps_true": "Int64",
     },
     # Of a question: one positive of each kind, and how J, the chance of a right rollout, rises along its gradient.
-    # Gradients are of log pi(positive|q) in nats, at temperature 1, over all trainable weights; the positive is (c, a*),
-    # of an own CoT (c, a) as sampled.
+    # Gradients are of log pi(positive|q) in nats, at temperature 1, over all trainable weights; the positive is
+    # (c, a*), an own CoT (c, a) as sampled.
     "alignment": {
         "step": "Int64",
         "problem": "string",
