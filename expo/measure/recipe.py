@@ -188,7 +188,7 @@ class GradientRecipe(_Asked):
         default=32, metadata={"help": "samples a problem that predict what a step does, and as many that see it"}
     )
     sizes: list[float] = field(
-        default_factory=lambda: [0.01, 0.03, 0.1, 0.3], metadata={"help": "lengths of a step along the gradient"}
+        default_factory=lambda: [0.003, 0.01, 0.03], metadata={"help": "lengths of a step along the gradient"}
     )
 
     def __post_init__(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from expo.evaluate import by_level
-from expo.measure.show import skipped
+from expo.measure.predictors import over_questions
+from expo.measure.show import NAMES, skipped
 from expo.records import Run
 from expo.text import fenced, plural, visible
 
@@ -34,6 +35,8 @@ def show(run: Run) -> str:
             )
     if run.has("pairs"):
         lines += ["", *_pairs(run.read("pairs"))]
+    if run.has("alignment"):
+        lines += ["", *_slopes(run.read("alignment"))]
     if run.path("completions.md").exists():
         lines += ["", f"some completions to read: {run.path('completions.md')}"]
     return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
@@ -45,6 +48,17 @@ def _pairs(pairs: pd.DataFrame) -> list[str]:
     for step, held in pairs.groupby("step"):
         right = int((held["loser_status"] == "correct").sum())
         lines.append(f"pairs sampled at step {step}: {len(held)}, of which {right} have a right loser")
+    return lines
+
+
+def _slopes(alignment: pd.DataFrame) -> list[str]:
+    """How J rises along the gradients of the questions watched, at the first step and the last."""
+    lines = ["slope of J per unit of step along the gradient, some questions trained on, first step and last:"]
+    unit = (alignment["slope"] / alignment["norm"].where(alignment["norm"] > 0)).astype(float).fillna(0.0)
+    for source, held in alignment.assign(unit=unit).set_index("problem").groupby("source", sort=False):
+        steps = held["step"].min(), held["step"].max()
+        first, last = (over_questions(held.loc[held["step"] == step, "unit"]) for step in steps)
+        lines.append(f"  {NAMES[str(source)]:<31} {first}   {last}, n = {last.n}")
     return lines
 
 

@@ -97,6 +97,7 @@ def test_the_record_holds_what_was_done(whole: Run) -> None:
     dead = int((groups["correct"] == 0).mean() * 100 + 0.5)
     assert f"all levels  {len(groups):>5} groups     {dead}% without a right sample" in said
     assert "completions.md" in said
+    assert re.search(r"self-explanation c~ +\S+ \[.*n = 2", said)
     assert {p.name for p in whole.path("model").iterdir()} >= {"model.safetensors", "tokenizer.json", "config.json"}
     assert not list(whole.path("model").glob("*.bin"))
 
