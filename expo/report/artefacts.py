@@ -108,8 +108,14 @@ def _gallery(ledger: dict[str, Any]) -> str:
     for name, entry in sorted(ledger.items()):
         shown = [f for f in entry["files"] if f.endswith(".png")] or [f for f in entry["files"] if f.endswith(".md")]
         link = f"![{name}]({shown[0]})" if shown[0].endswith(".png") else f"[{shown[0]}]({shown[0]})"
-        parts += [f"## {name}", link, *([entry["reading"]] if entry.get("reading") else []), f"[numbers]({name}.csv)"]
-    return "\n\n".join(parts) + "\n"
+        toy = " (toy)" if any(run.get("toy") for run in entry["runs"]) else ""
+        parts += [
+            f"## {name}{toy}",
+            link,
+            *([entry["reading"]] if entry.get("reading") else []),
+            f"[numbers]({name}.csv)",
+        ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def png(figure: Figure) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 
 from expo.measure.verdict import table1
 from expo.records import RecordError, Run
-from expo.report.artefacts import PROVENANCE, read_provenance
+from expo.report.artefacts import GALLERY, PROVENANCE, read_provenance
 from expo.report.runs import Record, group, where
 from expo.report.tables import draw_table1, section_4_2
 
@@ -98,6 +98,18 @@ def test_provenance_names_runs_by_hash_and_no_path(make: Make, tmp_path: Path):
     draw_table1(*group([make("tiny-0x", policy="tiny-0", n=4, seed=5)]), figures)
     (other,) = read_provenance(figures)["table1-tiny"]["runs"]
     assert other["tables"]["samples"] != run["tables"]["samples"]
+
+
+def test_one_page_has_every_artefact_with_its_reading(make: Make, tmp_path: Path):
+    toy = draw_table1(*group([make("tiny-0", n=4)]), tmp_path)
+    other = draw_table1(*group([make("smollm2-135m", n=4, task="stories")]), tmp_path)
+    page = (tmp_path / GALLERY).read_text()
+    first, second = page.index("## table1-smollm2-135m\n"), page.index("## table1-tiny (toy)\n")
+    assert first < page.index(other.reading) < second < page.index(toy.reading, second)
+    assert "[table1-tiny.md](table1-tiny.md)" in page
+    # Made again it holds each once.
+    draw_table1(*group([make("tiny-0", n=4)]), tmp_path)
+    assert (tmp_path / GALLERY).read_text() == page
 
 
 def test_a_damaged_provenance_is_named_and_nothing_is_written(make: Make, tmp_path: Path):
