@@ -197,11 +197,13 @@ def test_a_write_that_ends_in_the_middle_leaves_the_old_file(tmp_path: Path, end
 
 WRITER = """
     import sys
+    import time
     import pandas as pd
     from pathlib import Path
     from expo import records
     def in_place(path, data):
         path.write_bytes(data[: len(data) // 2])
+        time.sleep(0.01)  # however busy the machine is, a reader comes upon the half
         path.write_bytes(data)
     if sys.argv[2] == "in place":
         records.write_atomic = in_place
