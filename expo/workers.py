@@ -10,8 +10,8 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from queue import Empty
 from typing import Any
 
@@ -72,6 +72,17 @@ def spread(
     finally:
         for worker in started:
             worker.join()
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """torch with so many threads meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _next(reports: Any, workers: list[Any]) -> Any:

@@ -41,6 +41,7 @@ from expo.positives import Positive, from_sample, question_ids
 from expo.records import Run, usual
 from expo.tables import as_frame
 from expo.tasks.problem import Problem, Skip
+from expo.workers import threads
 
 # Of the tree by which the toy's J is found.
 FLOOR = 1e-5
@@ -73,9 +74,8 @@ def measure_gradients(
         if policy is None:
             return run
         task = sized
-        with _threads(1 if policy.is_toy else torch.get_num_threads()):
-            _questions(recipe, run, policy, checker, task.problems, progress, on_step)
-            names = [f"{i:04d}" for i in range(len(task.problems))]
+        with threads(1 if policy.is_toy else torch.get_num_threads()):
+            names = _questions(recipe, run, policy, checker, task.problems, progress, on_step)
             held = merged(run, ["alignment", "gains"], names, task.skipped)
             rows = held["alignment"].to_dict("records")
             held["gradients"] = product_rows(rows, ghost(policy, _spans(policy, rows, task.problems)))
@@ -83,16 +83,6 @@ def measure_gradients(
         for table, frame in held.items():
             run.write(table, frame)
         return run
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _questions(
@@ -103,8 +93,8 @@ def _questions(
     problems: Sequence[Problem],
     progress: bool,
     on_step: Callable[[], object],
-) -> None:
-    """Write the parts of those questions that have none; the progress is in steps along gradients."""
+) -> list[str]:
+    """Write the parts of those questions that have none, return the names of all; the progress is in steps."""
     per, done = len(recipe.sources) * len(recipe.sizes), run.parts("gains")
     names = [f"{i:04d}" for i in range(len(problems))]
     with tqdm(
@@ -123,6 +113,7 @@ def _questions(
                 run.write(table, frame, name)
             # A kind that was left out took no step.
             bar.update(begun + per - bar.n)
+    return names
 
 
 def _spans(policy: Policy, rows: Sequence[dict[Any, Any]], problems: Sequence[Problem]) -> list[Span]:

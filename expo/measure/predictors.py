@@ -58,6 +58,12 @@ def distinct(alignment: pd.DataFrame) -> pd.DataFrame:
     return alignment[~alignment.assign(ids=text).duplicated(["step", "problem", "ids"])]
 
 
+def unit_slopes(alignment: pd.DataFrame) -> pd.Series:
+    """The slope of J per unit of step along each positive's gradient; 0 where the gradient is 0."""
+    norm = alignment["norm"].astype(float)
+    return (alignment["slope"].astype(float) / norm.where(norm > 0)).fillna(0.0)
+
+
 def over_questions(values: pd.Series) -> Interval:
     """Mean with its bootstrap interval, questions resampled; indexed by question, of which several policies may be."""
     return bootstrap(values.astype(float).dropna().groupby(level=0).mean().to_numpy())

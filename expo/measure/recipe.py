@@ -169,8 +169,7 @@ class EvaluateRecipe(_Asked):
 
     def measuring(self) -> MeasureRecipe:
         """The measurement whose own CoTs these samples would be."""
-        shared = {f.name for f in fields(MeasureRecipe)}
-        return MeasureRecipe(**{k: v for k, v in vars(self).items() if k in shared}, sources=["own"])
+        return _measurement(self, sources=["own"])
 
 
 @dataclass
@@ -209,5 +208,10 @@ class GradientRecipe(_Asked):
 
     def measuring(self) -> MeasureRecipe:
         """The measurement that would have these positives."""
-        shared = {f.name for f in fields(MeasureRecipe)}
-        return MeasureRecipe(**{k: v for k, v in vars(self).items() if k in shared})
+        return _measurement(self)
+
+
+def _measurement(recipe: _Asked, **more: Any) -> MeasureRecipe:
+    """The measurement with the fields that a recipe shares with it."""
+    shared = {f.name for f in fields(MeasureRecipe)}
+    return MeasureRecipe(**{k: v for k, v in vars(recipe).items() if k in shared}, **more)

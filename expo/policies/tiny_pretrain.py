@@ -23,6 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from expo.tasks import chain
 from expo.tasks.problem import Problem
+from expo.workers import threads
 
 # Training stops at the first check where every criterion lies within its limits, both included.
 STOP_RULE: dict[str, tuple[float, float]] = {
@@ -273,13 +274,8 @@ def missed(values: dict[str, float]) -> list[str]:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread, since the order of sums depends on their number; torch's global state is put back after."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with threads(1), torch.random.fork_rng(devices=[]):
+        yield
 
 
 def train(recipe: TinyRecipe) -> tuple[LlamaForCausalLM, list[dict[str, float]]]:

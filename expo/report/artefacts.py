@@ -109,12 +109,7 @@ def _gallery(ledger: dict[str, Any]) -> str:
         shown = [f for f in entry["files"] if f.endswith(".png")] or [f for f in entry["files"] if f.endswith(".md")]
         link = f"![{name}]({shown[0]})" if shown[0].endswith(".png") else f"[{shown[0]}]({shown[0]})"
         toy = " (toy)" if any(run.get("toy") for run in entry["runs"]) else ""
-        parts += [
-            f"## {name}{toy}",
-            link,
-            *([entry["reading"]] if entry.get("reading") else []),
-            f"[numbers]({name}.csv)",
-        ]
+        parts += [f"## {name}{toy}", link, entry.get("reading", ""), f"[numbers]({name}.csv)"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from expo.measure.predictors import distinct, over_questions
+from expo.measure.predictors import distinct, over_questions, unit_slopes
 from expo.measure.verdict import Interval
 from expo.report.artefacts import Artefact, publish
 from expo.report.gradients import Gradients, notes
@@ -56,7 +56,7 @@ def _values(run: Gradients) -> pd.DataFrame:
     first = distinct(rows)
     repeated = ~rows.index.isin(first.index)
     return rows.assign(
-        unit=(rows["slope"] / rows["norm"].where(rows["norm"] > 0)).astype(float).fillna(0.0),
+        unit=unit_slopes(rows),
         # The own CoT comes first of its question.
         same=repeated & (rows["source"] == "explanation"),
         own_right=rows["problem"].map(own),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from expo.evaluate import by_level
-from expo.measure.predictors import over_questions
+from expo.measure.predictors import over_questions, unit_slopes
 from expo.measure.show import NAMES, skipped
 from expo.records import Run
 from expo.text import fenced, plural, visible
@@ -54,8 +54,8 @@ def _pairs(pairs: pd.DataFrame) -> list[str]:
 def _slopes(alignment: pd.DataFrame) -> list[str]:
     """How J rises along the gradients of the questions watched, at the first step and the last."""
     lines = ["slope of J per unit of step along the gradient, some questions trained on, first step and last:"]
-    unit = (alignment["slope"] / alignment["norm"].where(alignment["norm"] > 0)).astype(float).fillna(0.0)
-    for source, held in alignment.assign(unit=unit).set_index("problem").groupby("source", sort=False):
+    rows = alignment.assign(unit=unit_slopes(alignment)).set_index("problem")
+    for source, held in rows.groupby("source", sort=False):
         steps = held["step"].min(), held["step"].max()
         first, last = (over_questions(held.loc[held["step"] == step, "unit"]) for step in steps)
         lines.append(f"  {NAMES[str(source)]:<31} {first}   {last}, n = {last.n}")

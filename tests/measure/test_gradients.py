@@ -240,10 +240,14 @@ class Odd(nn.Module):
         return x @ self.mixing
 
 
-def test_a_weight_of_an_unknown_kind_is_named():
+def with_norm(layer: nn.Module) -> Policy:
     policy = build("llama")
-    policy.model.model.layers[1].input_layernorm = Odd(32)
-    policy.model.to(DEVICE)
+    policy.model.model.layers[1].input_layernorm = layer
+    return on_device(policy)
+
+
+def test_a_weight_of_an_unknown_kind_is_named():
+    policy = with_norm(Odd(32))
     for of in (ghost, projected):
         with pytest.raises(PolicyError, match=r"gradient of model\.layers\.1\.input_layernorm\.mixing cannot be had"):
             of(policy, SPANS)
@@ -318,9 +322,7 @@ class Heads(nn.Module):
 
 @pytest.mark.parametrize(("layer", "weight"), [(Keyword, r"gated\.weight"), (Heads, r"mixing\.\w+")])
 def test_a_layer_of_another_input_is_named(layer, weight):
-    policy = build("llama")
-    policy.model.model.layers[1].input_layernorm = layer(32)
-    policy.model.to(DEVICE)
+    policy = with_norm(layer(32))
     for of in (ghost, projected):
         with pytest.raises(PolicyError, match=rf"input_layernorm\.{weight} cannot be had"):
             of(policy, SPANS)
