@@ -16,9 +16,9 @@ from expo.policies.policy import Policy, load_policy
 from expo.policies.prompts import prompts_for
 from expo.positives import from_expert
 from expo.tasks.problem import Problem
-from expo.train.dpo import PairsDPOConfig, dataset, dpo_trainer, score_reference
+from expo.train.config import PairsDPOConfig, configuration, quiet
+from expo.train.dpo import dataset, dpo_trainer, score_reference
 from expo.train.positives import as_prompt
-from expo.train.recipe import configuration, quiet
 
 
 @quiet()

@@ -15,9 +15,9 @@ from expo.policies.policy import load_policy
 from expo.policies.prompts import prompts_for
 from expo.positives import from_expert
 from expo.tasks.problem import Problem
-from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
+from expo.train.config import ExPGRPOConfig, configuration
+from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.positives import as_prompt
-from expo.train.recipe import configuration
 
 G = 8
 

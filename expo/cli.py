@@ -216,12 +216,13 @@ def _train(recipe: Any, where: TrainArguments, say: Callable[..., None]) -> None
 
 def evaluate_job(argv: list[str]) -> int:
     """`expo evaluate`."""
-    from expo.evaluate import evaluate_run
     from expo.measure.recipe import EvaluateRecipe
-    from expo.train.show import show
 
     recipe, where = _parse("evaluate", [EvaluateRecipe, Where], argv, "Accuracy of a policy by level, and pass@k.")
     folder = Path(where.output) if where.output else default_folder("evaluate", recipe)
+    from expo.evaluate import evaluate_run
+    from expo.train.show import show
+
     print(show(evaluate_run(recipe, folder)))
     return 0
 
@@ -298,7 +299,8 @@ def _parse_train(argv: list[str]) -> tuple[Any, TrainArguments]:
 
     from transformers import HfArgumentParser
 
-    from expo.train.recipe import TrainRecipe, configuration_of, no_field, read_recipe
+    from expo.train.config import configuration_of
+    from expo.train.recipe import TrainRecipe, no_field, read_recipe
 
     # What decides which flags there are.
     first = argparse.ArgumentParser(prog="expo train", add_help=False, allow_abbrev=False)

@@ -99,6 +99,23 @@ def test_help_is_quick_to_come() -> None:
     assert shown.stderr.splitlines() == ["[]", "True"]  # nothing heavy for help; and the check would see it
 
 
+def test_a_typo_is_found_before_the_trainers_are_imported() -> None:
+    code = (
+        "import sys; from expo.cli import main\n"
+        "for job in ('train', 'evaluate'):\n"
+        "    try: main([job, '--problens', '3'])\n"
+        "    except SystemExit: pass\n"
+        "print('trl.trainer.grpo_trainer' in sys.modules, 'expo.evaluate' in sys.modules)\n"
+        "import expo.train.exp_grpo, expo.evaluate\n"
+        "print('trl.trainer.grpo_trainer' in sys.modules, 'expo.evaluate' in sys.modules)\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert shown.stderr.count("did you mean problems?") == 2
+    assert shown.stdout.splitlines() == ["False False", "True True"]
+
+
 def test_doctor_prints_its_report(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     assert "\nstudy tiny: " in capsys.readouterr().out
@@ -316,6 +333,15 @@ def test_a_dry_run_says_what_a_training_takes(work: Path, capsys: pytest.Capture
     assert not (work / "runs").exists()
 
 
+def test_a_dry_run_says_what_is_sampled_anew(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["train", "--task", "chain", "--policy", "tiny-0", "--max_steps", "6", "--max_completion_length", "100"]
+    asked += ["--refresh_steps", "3", "--dry_run"]
+    assert main([*asked, "--algorithm", "dpo"]) == 0
+    assert "steps         6 of 8 pairs, on 1 process; pairs are sampled anew every 3 steps" in capsys.readouterr().out
+    assert main(asked) == 0
+    assert "on 1 process; positives are sampled anew every 3 steps" in capsys.readouterr().out
+
+
 def test_a_flag_overrides_the_file_also_where_it_says_no(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = {"task": "chain", "policy": "tiny-0", "problems": 20, "gradient_checkpointing": True, "max_steps": 3}
     recipe["max_completion_length"] = 100
@@ -334,6 +360,7 @@ def test_sft_has_flags_of_its_own(work: Path, capsys: pytest.CaptureFixture[str]
     assert main(["train", *asked, "--per_device_train_batch_size", "8", "--max_length", "90", "--dry_run"]) == 0
     said = capsys.readouterr().out
     assert "max_length: 90" in said
+    assert "anew" not in said
     # 3 epochs of 20 problems, 8 a step.
     assert "steps         9 of 8 positives, if every problem has one, on 1 process" in said
     with pytest.raises(SystemExit):

@@ -26,8 +26,8 @@ def draw_curves(
 ) -> Artefact:
     """Write `<name>-<label>.png` and `.csv`: pass@k on these levels over steps, a line for each method.
 
-    The line is the mean over bases, the band one standard deviation over them (the paper's band is over seeds), thin
-    lines are the lowest and highest base of each step.
+    The line is the mean over bases, thin lines are the lowest and highest base of each step; up to three lines have a
+    band, one standard deviation over bases (the paper's is over seeds).
     """
     rows = []
     for method, held in by_method(runs).items():
@@ -60,9 +60,9 @@ def _curves(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
         colour = METHOD_COLOURS[str(method)]
         style = line_style(str(method))
         axes.plot(line["step"], line["mean"], style, color=colour, label=NAMES[str(method)], marker=".", markersize=4)
-        axes.fill_between(
-            line["step"], line["mean"] - line["std"], line["mean"] + line["std"], color=colour, alpha=0.15, linewidth=0
-        )
+        if _has_bands(numbers):
+            edges = line["mean"] - line["std"], line["mean"] + line["std"]
+            axes.fill_between(line["step"], *edges, color=colour, alpha=0.15, linewidth=0)
         for edge in ("lowest", "highest"):
             axes.plot(line["step"], line[edge], style, color=colour, linewidth=0.6, alpha=0.7)
     axes.set_xlabel("step")
@@ -73,13 +73,20 @@ def _curves(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figur
     return figure
 
 
+def _has_bands(numbers: pd.DataFrame) -> bool:
+    """More than three would hide each other."""
+    return numbers["method"].nunique() <= 3
+
+
 def _quantity(numbers: pd.DataFrame) -> str:
     return "Accuracy" if (k := int(numbers["k"].iloc[0])) == 1 else f"Pass@{k}"
 
 
 def _notes(runs: Sequence[Evaluated], numbers: pd.DataFrame) -> str:
     recipe = runs[0].recipe
-    band = "; band: one standard deviation over them; thin: lowest and highest base" if "step" in numbers else ""
+    band = "; thin: lowest and highest base" if "step" in numbers else ""
+    if band and _has_bands(numbers):
+        band = f"; band: one standard deviation over them{band}"
     first = numbers.iloc[0]
     lines = [
         f"Mean over {numbers['bases'].max()} bases{band}. n = {first['problems']} test problems, "
@@ -297,7 +304,7 @@ def _fig1(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
         hardest = rows[rows["level"] == max(LEVELS)].iloc[0]
         place = (max(LEVELS) + (i - (len(methods) - 1) / 2) * width, hardest["highest"] + 0.02)
         # Bars of a level that is hardly ever solved cannot be read.
-        left.text(*place, f"{hardest['mean']:.3f}".lstrip("0"), fontsize=7, ha="center", rotation=90)
+        left.text(*place, f"{hardest['mean']:.3f}".lstrip("0"), fontsize=7, ha="center", va="bottom", rotation=90)
     left.set_xticks(LEVELS)
     left.set_xlabel("level")
     left.set_ylabel("accuracy")

@@ -352,7 +352,7 @@ def _four(numbers: pd.DataFrame, beta: float, heading: str, notes: str, toy: boo
     methods = list(dict.fromkeys(dots["method"]))
     for m in methods:
         gain.plot([], [], color=METHOD_COLOURS[m], linestyle=line_style(m), label=called(m))
-    gain.legend(fontsize=7, loc="upper right")
+    gain.legend(fontsize=7, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 

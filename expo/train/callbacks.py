@@ -106,7 +106,8 @@ class Recorder(TrainerCallback):
             self.rows["groups"] += sorted(gather_object(self.reward.groups), key=lambda group: group["step"])
             self.reward.groups = []
         if state.is_world_process_zero:
-            for name, rows in self.rows.items():
+            # Only GRPO samples groups.
+            for name, rows in ((n, r) for n, r in self.rows.items() if n != "groups" or self.reward):
                 self.run.write(name, as_frame(name, rows), f"{state.global_step:06d}")
             folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
             write_atomic(folder / MARK, json.dumps(_sizes(folder)))

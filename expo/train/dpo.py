@@ -7,7 +7,6 @@ optimizer and schedule carried on. With `refresh_steps` 0 there is one round, al
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +23,11 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from trl import DPOConfig, DPOTrainer
+from trl import DPOTrainer
 from trl.trainer import add_fused_lm_head
 
 from expo.policies.policy import Policy
-
-
-@dataclass
-class PairsDPOConfig(DPOConfig):
-    """`DPOConfig`, and how pairs and evaluations are sampled."""
-
-    temperature: float = field(default=0.9, metadata={"help": "of sampling winners and losers"})
-    max_completion_length: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
-    # A pair longer than the context is left out; one cut at a limit would never end.
-    max_length: int | None = field(default=None, metadata={"help": "none: TRL is not to cut a sequence"})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.precompute_ref_log_probs:
-            raise ValueError("precompute_ref_log_probs: a round's pairs are scored before it anyway; leave it out")
-        if self.max_length is not None or self.ld_alpha is not None:
-            raise ValueError("max_length, ld_alpha: a record has log-probabilities of whole sequences; leave them out")
+from expo.train.config import PairsDPOConfig
 
 
 def dpo_trainer(policy: Policy, args: PairsDPOConfig) -> DPOTrainer:

@@ -24,51 +24,19 @@ import math
 import random
 import types
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 from trl.trainer import add_fused_lm_head
 
+from expo.train.config import ExPGRPOConfig, check_whole_groups
+
 Tokens = tuple[int, ...]
-SCHEDULES = ("constant", "linear", "cosine")
-NORMALIZATIONS = ("sequence", "token")
 # The second fused head is asked for by this instead of True.
 _AT_ONE = "temperature 1"
-
-
-@dataclass
-class ExPGRPOConfig(GRPOConfig):
-    """`GRPOConfig` and what the added term needs."""
-
-    beta_sft: float = field(default=1.0, metadata={"help": "weight of log pi(c~, a*|q); 1 is the paper's, 0 is GRPO"})
-    beta_sft_schedule: str = field(
-        default="constant", metadata={"help": "constant, or annealed to 0 over the training: linear, cosine"}
-    )
-    sft_normalization: str = field(
-        default="sequence", metadata={"help": "sequence: the sum over tokens, as printed; token: their mean"}
-    )
-    sft_failed_groups_only: bool = field(
-        default=False,
-        metadata={"help": "add the term only where the first reward function gave no sample of the group above 0"},
-    )
-    sft_grad_norm_steps: int = field(
-        default=0, metadata={"help": "every so many steps, log the gradient norms of both terms; 0: never"}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.beta_sft_schedule not in SCHEDULES:
-            raise ValueError(f"beta_sft_schedule must be {', '.join(SCHEDULES)}; got {self.beta_sft_schedule!r}")
-        if self.sft_normalization not in NORMALIZATIONS:
-            raise ValueError(f"sft_normalization must be {', '.join(NORMALIZATIONS)}; got {self.sft_normalization!r}")
-        if not 0 <= self.beta_sft < math.inf:
-            raise ValueError(f"beta_sft must be at least 0 and finite, got {self.beta_sft}")
-        if self.sft_grad_norm_steps < 0:
-            raise ValueError(f"sft_grad_norm_steps must be at least 0, got {self.sft_grad_norm_steps}")
 
 
 class ExPGRPOTrainer(GRPOTrainer):
@@ -317,21 +285,6 @@ class ExPGRPOTrainer(GRPOTrainer):
             return rewards
 
         return watched
-
-
-def check_whole_groups(args: GRPOConfig) -> None:
-    """That every process has all samples of a problem.
-
-    Raises:
-        ValueError: if not; the settings are named.
-    """
-    local = args.per_device_train_batch_size * args.steps_per_generation
-    if local % args.num_generations:
-        raise ValueError(
-            f"num_generations ({args.num_generations}) must divide per_device_train_batch_size x "
-            f"steps_per_generation ({args.per_device_train_batch_size} x {args.steps_per_generation} = {local}): "
-            "a problem's samples must be on one process, or its explanation would be counted more than once"
-        )
 
 
 def _columns(dataset: Any) -> str:

@@ -13,11 +13,9 @@ from expo.policies.policy import where_is
 from expo.records import to_yaml
 from expo.tasks import Task
 from expo.text import plural
-from expo.train.dpo import PairsDPOConfig
-from expo.train.exp_grpo import ExPGRPOConfig
-from expo.train.recipe import TrainRecipe, batch_of, configuration
+from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, configuration
+from expo.train.recipe import TrainRecipe, batch_of
 from expo.train.run import fixed, generations_in, steps_in_rounds, tasks
-from expo.train.sft import PositivesSFTConfig
 
 _GIB = 2**30
 # Of a transformer layer's activations in bfloat16, in hidden sizes a token, when they are computed again for the
@@ -64,7 +62,7 @@ def describe(recipe: TrainRecipe) -> str:
         + (f", {len(same)} of them TRAINED ON: {_APART.get(recipe.task, _APART_BY_SPLIT)}" if same else ""),
         *(_skips(held_out) if held_out.skipped != task.skipped else []),
         f"steps         {_steps(recipe, len(task.problems), args, batch)} of {batch} {_samples(args)}, "
-        f"on {plural(args.world_size, 'process', 'processes')}",
+        f"on {plural(args.world_size, 'process', 'processes')}{_anew(recipe)}",
         *_memory(recipe, args),
     ]
     return "\n".join(lines)
@@ -85,9 +83,7 @@ def _skips(task: Task) -> list[str]:
     return [f"              {plural(len(task.skipped), 'row or field', 'rows or fields')} left out:", *shown]
 
 
-def _steps(
-    recipe: TrainRecipe, problems: int, args: ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig, batch: int
-) -> int:
+def _steps(recipe: TrainRecipe, problems: int, args: Configuration, batch: int) -> int:
     if isinstance(args, PairsDPOConfig):
         return steps_in_rounds(recipe, args, problems)
     if args.max_steps > 0:
@@ -98,7 +94,7 @@ def _steps(
     return math.ceil(generations * args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps)
 
 
-def _samples(args: ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig) -> str:
+def _samples(args: Configuration) -> str:
     if isinstance(args, PairsDPOConfig):
         return "pairs"
     if isinstance(args, PositivesSFTConfig):
@@ -106,7 +102,12 @@ def _samples(args: ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig) -> str:
     return f"samples, {args.num_generations} a question"
 
 
-def _memory(recipe: TrainRecipe, args: ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig) -> list[str]:
+def _anew(recipe: TrainRecipe) -> str:
+    what = "pairs" if recipe.algorithm == "dpo" else "positives"
+    return f"; {what} are sampled anew every {plural(recipe.refresh_steps, 'step')}" if recipe.refresh_steps else ""
+
+
+def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
     where = where_is(recipe.policy)
     try:
         config = AutoConfig.from_pretrained(where, trust_remote_code=args.trust_remote_code)

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from expo.measure.recipe import check_types, read_prompts, unknown_field
 from expo.policies.prompts import Prompts
 from expo.tasks import TASKS
-
-if TYPE_CHECKING:
-    from expo.train.dpo import PairsDPOConfig
-    from expo.train.exp_grpo import ExPGRPOConfig
-    from expo.train.sft import PositivesSFTConfig
 
 # Whose trainer of TRL takes the steps.
 ALGORITHMS = ("grpo", "dpo", "sft")
@@ -46,15 +39,6 @@ _OURS = {
 
 # Floats to TRL, which takes them as shares of the training too.
 _COUNTS = ("save_steps", "logging_steps", "eval_steps")
-# What TRL's trainers know by `loss_type`; they look at it in their first step, when positives are sampled already.
-LOSSES = {
-    "grpo": ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "vespo", "luspo"),
-    "dpo": (
-        *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
-        *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
-    ),
-    "sft": ("nll", "dft"),
-}
 
 
 @dataclass
@@ -165,6 +149,8 @@ def read_recipe(values: dict[str, Any]) -> TrainRecipe:
     Raises:
         ValueError: for a field that neither has, with the nearest name there is; or a value that does not fit.
     """
+    from expo.train.config import configuration, configuration_of
+
     algorithm = values.get("algorithm", ALGORITHMS[0])
     if algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm: no {algorithm!r}; there are {', '.join(ALGORITHMS)}")
@@ -185,16 +171,6 @@ def read_recipe(values: dict[str, Any]) -> TrainRecipe:
     return TrainRecipe(**{k: v for k, v in values.items() if k in ours}, trl=given)
 
 
-def configuration_of(algorithm: str) -> type[ExPGRPOConfig] | type[PairsDPOConfig] | type[PositivesSFTConfig]:
-    """The class of TRL's configuration, with what this toolkit adds; GRPO's for a name that is refused later."""
-    from expo.train.dpo import PairsDPOConfig
-    from expo.train.exp_grpo import ExPGRPOConfig
-    from expo.train.sft import PositivesSFTConfig
-
-    others: dict[str, Any] = {"dpo": PairsDPOConfig, "sft": PositivesSFTConfig}
-    return others.get(algorithm, ExPGRPOConfig)
-
-
 def batch_of(args: Any) -> int:
     """Rows of a step: samples, pairs or positives, over all processes."""
     return int(args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps)
@@ -202,6 +178,8 @@ def batch_of(args: Any) -> int:
 
 def no_field(name: str, known: Iterable[str]) -> str:
     """That there is no such field, with the algorithms that have it or the nearest name there is."""
+    from expo.train.config import configuration_of
+
     others = [a for a in ALGORITHMS if name in {f.name for f in fields(configuration_of(a))}]
     return f"{name} is a field of algorithm {' and '.join(others)}" if others else unknown_field(name, known, "train")
 
@@ -222,77 +200,3 @@ def _number(name: str, value: Any, kind: str) -> Any:
     except (TypeError, ValueError, OverflowError):
         pass
     raise ValueError(f"{name} must be a {'' if 'float' in kinds else 'whole '}number, got {value!r}")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without what transformers says to TRL of names that change in its next version; nothing that a user can mend."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
-        yield
-
-
-@quiet()
-def configuration(
-    algorithm: str, given: dict[str, Any], output_dir: str, **more: Any
-) -> ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig:
-    """TRL's configuration from the fields given, with what a recipe may leave open filled in for this machine.
-
-    Without a GPU it runs on the CPU in float32. Every step is logged, since a record keeps them all.
-    """
-    import torch
-    from transformers.integrations import get_available_reporting_integrations
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
-    from trl.import_utils import is_vllm_available
-
-    from expo.train.exp_grpo import ExPGRPOConfig, check_whole_groups
-
-    defaults = {"logging_steps": 1, "report_to": "none", "save_total_limit": 2}
-    if not torch.cuda.is_available():
-        defaults["dataloader_pin_memory"] = False
-        more = {**more, "use_cpu": True, "bf16": False}
-    try:
-        args = configuration_of(algorithm)(output_dir=output_dir, **{**defaults, **given, **more})
-    except ValueError as error:
-        if "generation_batch_size" not in str(error):
-            raise
-        raise ValueError(
-            f"{error} generation_batch_size is per_device_train_batch_size x steps_per_generation (by default "
-            "gradient_accumulation_steps) x processes"
-        ) from error
-    if algorithm == "dpo" and not args.beta > 0:
-        raise ValueError(f"beta must be above 0, or nothing is learnt from a pair; got {args.beta}")
-    losses = [args.loss_type] if isinstance(args.loss_type, str) else args.loss_type
-    if unknown := sorted(set(losses) - set(LOSSES[algorithm])):
-        raise ValueError(f"loss_type: TRL's {algorithm} has no {unknown[0]!r}; it has {', '.join(LOSSES[algorithm])}")
-    for name in sorted(set(args.report_to) - set(get_available_reporting_integrations())):
-        if name not in INTEGRATION_TO_CALLBACK:
-            near = unknown_field(name, INTEGRATION_TO_CALLBACK, "train").partition("; ")[2]
-            raise ValueError(f"report_to: there is no {name!r}; {near}")
-        raise ValueError(f"report_to: {name} is not installed; pip install it, or leave report_to out")
-    if getattr(args, "use_vllm", False) and not is_vllm_available():
-        raise ValueError("use_vllm: vllm is not installed; pip install it, or leave use_vllm out")
-    if args.max_steps < 1 and args.max_steps != -1:
-        raise ValueError(f"max_steps must be at least 1, or -1 for all of num_train_epochs, got {args.max_steps}")
-    if not args.temperature > 0:
-        raise ValueError(f"temperature must be above 0, for what is learnt is sampled; got {args.temperature}")
-    if not args.learning_rate >= 0:
-        raise ValueError(f"learning_rate must be at least 0, got {args.learning_rate}")
-    for name in ("save_steps", "logging_steps", "eval_steps"):
-        value = getattr(args, name)
-        if value is not None and value != int(value):
-            raise ValueError(f"{name} must be a number of steps, not a share of them, got {value}")
-    if args.save_total_limit is not None and args.save_total_limit < 2:
-        raise ValueError("save_total_limit must be at least 2: the last whole checkpoint, and the one being written")
-    if int(args.save_steps) % int(args.logging_steps):
-        raise ValueError(f"logging_steps ({args.logging_steps}) must divide save_steps ({args.save_steps})")
-    if isinstance(args, ExPGRPOConfig):
-        check_whole_groups(args)
-        generation = args.steps_per_generation * args.num_iterations
-        if int(args.save_steps) * args.gradient_accumulation_steps % generation:
-            raise ValueError(
-                f"save_steps ({args.save_steps}) must end with a generation, for a run to go on from there: save_steps "
-                "x gradient_accumulation_steps must be a multiple of steps_per_generation x num_iterations "
-                f"({generation})"
-            )
-    return args

@@ -13,7 +13,8 @@ from expo.policies.policy import Policy
 from expo.positives import question_ids
 from expo.tasks.problem import Problem
 from expo.train.callbacks import Recorder, attach, last_checkpoint, step_of
-from expo.train.dpo import EndOfRound, PairsDPOConfig, dataset, dpo_trainer, restore
+from expo.train.config import PairsDPOConfig
+from expo.train.dpo import EndOfRound, dataset, dpo_trainer, restore
 from expo.train.pairs import in_order, order
 from expo.train.recipe import batch_of
 from expo.train.watch import Watch, on_main

@@ -36,13 +36,13 @@ from expo.train.callbacks import (
     step_of,
     whole_checkpoints,
 )
-from expo.train.dpo import PairsDPOConfig
-from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
+from expo.train.config import ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, configuration, quiet
+from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.positives import as_prompt
-from expo.train.recipe import TrainRecipe, batch_of, configuration, quiet
+from expo.train.recipe import TrainRecipe, batch_of
 from expo.train.rewards import AnswerReward
 from expo.train.rounds import train_rounds
-from expo.train.sft import PositivesSFTConfig, sft_trainer
+from expo.train.sft import sft_trainer
 from expo.train.show import completions
 from expo.train.watch import Watch, on_main
 

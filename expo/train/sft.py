@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import pandas as pd
 from datasets import Dataset
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
 from expo.policies.policy import Policy
 from expo.positives import question_ids
 from expo.tasks.problem import Problem
-
-
-@dataclass
-class PositivesSFTConfig(SFTConfig):
-    """`SFTConfig`, and how positives and evaluations are sampled."""
-
-    temperature: float = field(default=0.9, metadata={"help": "of sampling positives"})
-    max_completion_length: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
-    # A positive longer than the context is left out; one cut at a limit would never end.
-    max_length: int | None = field(default=None, metadata={"help": "tokens at which TRL cuts a sequence; none"})
+from expo.train.config import PositivesSFTConfig
 
 
 def sft_trainer(

@@ -29,12 +29,12 @@ from expo.records import Run
 from expo.tables import as_frame
 from expo.tasks import Task
 from expo.tasks.problem import Problem
-from expo.train.dpo import PairsDPOConfig, score_reference
-from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
+from expo.train.config import Configuration, PairsDPOConfig
+from expo.train.dpo import score_reference
+from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.pairs import make_pairs
 from expo.train.positives import as_prompt, make
 from expo.train.recipe import TrainRecipe
-from expo.train.sft import PositivesSFTConfig
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Watch:
 
     run: Run
     recipe: TrainRecipe
-    args: ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig
+    args: Configuration
     policy: Policy
     checker: Checker
     task: Task

@@ -88,6 +88,7 @@ def test_pairs_are_sampled_anew_each_round_and_the_reference_stays(whole: Run, p
     again = [p for p in winners.to_dict("records") if p["problem"] in first.index]
     assert any(p["winner"] != first.loc[p["problem"], "winner"] for p in again)
     assert (pairs["winner"].str.contains("<ans>")).all()
+    assert not whole.has("groups")
 
 
 def test_trl_logs_what_the_pairs_say(whole: Run) -> None:

@@ -19,7 +19,8 @@ from expo.policies.prompts import CHAIN
 from expo.policies.scoring import Sample, score
 from expo.positives import from_expert
 from expo.tasks import chain
-from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer, check_whole_groups
+from expo.train.config import check_whole_groups
+from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
 from expo.train.positives import as_prompt
 from tests.conftest import build
 

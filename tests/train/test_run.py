@@ -27,7 +27,8 @@ from expo.tasks import Task
 from expo.tasks.problem import Problem
 from expo.train import run as run_module
 from expo.train.callbacks import MARK, last_checkpoint
-from expo.train.recipe import LOSSES, TrainRecipe, read_recipe
+from expo.train.config import LOSSES
+from expo.train.recipe import TrainRecipe, read_recipe
 from expo.train.run import standing, train
 from expo.train.show import completions, show, without_signal
 from tests.train.kills import kill_and_go_on, same

@@ -1,0 +1,177 @@
+"""TRL's configurations with what this toolkit adds to them, apart from the trainers, which take longer to import."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers.integrations import get_available_reporting_integrations
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from trl import DPOConfig, GRPOConfig, SFTConfig
+from trl.import_utils import is_vllm_available
+
+from expo.measure.recipe import unknown_field
+
+SCHEDULES = ("constant", "linear", "cosine")
+NORMALIZATIONS = ("sequence", "token")
+# What TRL's trainers know by `loss_type`; they look at it in their first step, when positives are sampled already.
+LOSSES = {
+    "grpo": ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "vespo", "luspo"),
+    "dpo": (
+        *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
+        *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
+    ),
+    "sft": ("nll", "dft"),
+}
+
+
+@dataclass
+class ExPGRPOConfig(GRPOConfig):
+    """`GRPOConfig` and what the added term needs."""
+
+    beta_sft: float = field(default=1.0, metadata={"help": "weight of log pi(c~, a*|q); 1 is the paper's, 0 is GRPO"})
+    beta_sft_schedule: str = field(
+        default="constant", metadata={"help": "constant, or annealed to 0 over the training: linear, cosine"}
+    )
+    sft_normalization: str = field(
+        default="sequence", metadata={"help": "sequence: the sum over tokens, as printed; token: their mean"}
+    )
+    sft_failed_groups_only: bool = field(
+        default=False,
+        metadata={"help": "add the term only where the first reward function gave no sample of the group above 0"},
+    )
+    sft_grad_norm_steps: int = field(
+        default=0, metadata={"help": "every so many steps, log the gradient norms of both terms; 0: never"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.beta_sft_schedule not in SCHEDULES:
+            raise ValueError(f"beta_sft_schedule must be {', '.join(SCHEDULES)}; got {self.beta_sft_schedule!r}")
+        if self.sft_normalization not in NORMALIZATIONS:
+            raise ValueError(f"sft_normalization must be {', '.join(NORMALIZATIONS)}; got {self.sft_normalization!r}")
+        if not 0 <= self.beta_sft < math.inf:
+            raise ValueError(f"beta_sft must be at least 0 and finite, got {self.beta_sft}")
+        if self.sft_grad_norm_steps < 0:
+            raise ValueError(f"sft_grad_norm_steps must be at least 0, got {self.sft_grad_norm_steps}")
+
+
+@dataclass
+class PairsDPOConfig(DPOConfig):
+    """`DPOConfig`, and how pairs and evaluations are sampled."""
+
+    temperature: float = field(default=0.9, metadata={"help": "of sampling winners and losers"})
+    max_completion_length: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
+    # A pair longer than the context is left out; one cut at a limit would never end.
+    max_length: int | None = field(default=None, metadata={"help": "none: TRL is not to cut a sequence"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.precompute_ref_log_probs:
+            raise ValueError("precompute_ref_log_probs: a round's pairs are scored before it anyway; leave it out")
+        if self.max_length is not None or self.ld_alpha is not None:
+            raise ValueError("max_length, ld_alpha: a record has log-probabilities of whole sequences; leave them out")
+
+
+@dataclass
+class PositivesSFTConfig(SFTConfig):
+    """`SFTConfig`, and how positives and evaluations are sampled."""
+
+    temperature: float = field(default=0.9, metadata={"help": "of sampling positives"})
+    max_completion_length: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
+    # A positive longer than the context is left out; one cut at a limit would never end.
+    max_length: int | None = field(default=None, metadata={"help": "tokens at which TRL cuts a sequence; none"})
+
+
+Configuration = ExPGRPOConfig | PairsDPOConfig | PositivesSFTConfig
+
+
+def configuration_of(algorithm: str) -> type[Configuration]:
+    """The class of TRL's configuration, with what this toolkit adds; GRPO's for a name that is refused later."""
+    others: dict[str, Any] = {"dpo": PairsDPOConfig, "sft": PositivesSFTConfig}
+    return others.get(algorithm, ExPGRPOConfig)
+
+
+def check_whole_groups(args: GRPOConfig) -> None:
+    """That every process has all samples of a problem.
+
+    Raises:
+        ValueError: if not; the settings are named.
+    """
+    local = args.per_device_train_batch_size * args.steps_per_generation
+    if local % args.num_generations:
+        raise ValueError(
+            f"num_generations ({args.num_generations}) must divide per_device_train_batch_size x "
+            f"steps_per_generation ({args.per_device_train_batch_size} x {args.steps_per_generation} = {local}): "
+            "a problem's samples must be on one process, or its explanation would be counted more than once"
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what transformers says to TRL of names that change in its next version; nothing that a user can mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
+        yield
+
+
+@quiet()
+def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more: Any) -> Configuration:
+    """TRL's configuration from the fields given, with what a recipe may leave open filled in for this machine.
+
+    Without a GPU it runs on the CPU in float32. Every step is logged, since a record keeps them all.
+    """
+    defaults = {"logging_steps": 1, "report_to": "none", "save_total_limit": 2}
+    if not torch.cuda.is_available():
+        defaults["dataloader_pin_memory"] = False
+        more = {**more, "use_cpu": True, "bf16": False}
+    try:
+        args = configuration_of(algorithm)(output_dir=output_dir, **{**defaults, **given, **more})
+    except ValueError as error:
+        if "generation_batch_size" not in str(error):
+            raise
+        raise ValueError(
+            f"{error} generation_batch_size is per_device_train_batch_size x steps_per_generation (by default "
+            "gradient_accumulation_steps) x processes"
+        ) from error
+    if algorithm == "dpo" and not args.beta > 0:
+        raise ValueError(f"beta must be above 0, or nothing is learnt from a pair; got {args.beta}")
+    losses = [args.loss_type] if isinstance(args.loss_type, str) else args.loss_type
+    if unknown := sorted(set(losses) - set(LOSSES[algorithm])):
+        raise ValueError(f"loss_type: TRL's {algorithm} has no {unknown[0]!r}; it has {', '.join(LOSSES[algorithm])}")
+    for name in sorted(set(args.report_to) - set(get_available_reporting_integrations())):
+        if name not in INTEGRATION_TO_CALLBACK:
+            near = unknown_field(name, INTEGRATION_TO_CALLBACK, "train").partition("; ")[2]
+            raise ValueError(f"report_to: there is no {name!r}; {near}")
+        raise ValueError(f"report_to: {name} is not installed; pip install it, or leave report_to out")
+    if getattr(args, "use_vllm", False) and not is_vllm_available():
+        raise ValueError("use_vllm: vllm is not installed; pip install it, or leave use_vllm out")
+    if args.max_steps < 1 and args.max_steps != -1:
+        raise ValueError(f"max_steps must be at least 1, or -1 for all of num_train_epochs, got {args.max_steps}")
+    if not args.temperature > 0:
+        raise ValueError(f"temperature must be above 0, for what is learnt is sampled; got {args.temperature}")
+    if not args.learning_rate >= 0:
+        raise ValueError(f"learning_rate must be at least 0, got {args.learning_rate}")
+    for name in ("save_steps", "logging_steps", "eval_steps"):
+        value = getattr(args, name)
+        if value is not None and value != int(value):
+            raise ValueError(f"{name} must be a number of steps, not a share of them, got {value}")
+    if args.save_total_limit is not None and args.save_total_limit < 2:
+        raise ValueError("save_total_limit must be at least 2: the last whole checkpoint, and the one being written")
+    if int(args.save_steps) % int(args.logging_steps):
+        raise ValueError(f"logging_steps ({args.logging_steps}) must divide save_steps ({args.save_steps})")
+    if isinstance(args, ExPGRPOConfig):
+        check_whole_groups(args)
+        generation = args.steps_per_generation * args.num_iterations
+        if int(args.save_steps) * args.gradient_accumulation_steps % generation:
+            raise ValueError(
+                f"save_steps ({args.save_steps}) must end with a generation, for a run to go on from there: save_steps "
+                "x gradient_accumulation_steps must be a multiple of steps_per_generation x num_iterations "
+                f"({generation})"
+            )
+    return args
