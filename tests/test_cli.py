@@ -84,6 +84,12 @@ def test_every_job_explains_its_flags(job: str, capsys: pytest.CaptureFixture[st
         assert all(f"--{field.name}" in out for field in fields(MeasureRecipe))
 
 
+def ran(code: str) -> subprocess.CompletedProcess[str]:
+    """Python that has imported nothing yet."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
 def test_help_is_quick_to_come() -> None:
     code = (
         "import sys; from expo.cli import main; main(['--help'])\n"
@@ -93,9 +99,7 @@ def test_help_is_quick_to_come() -> None:
         "import expo.policies.policy\n"
         "print('torch' in sys.modules, file=sys.stderr)\n"
     )
-    shown = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
+    shown = ran(code)
     assert shown.stderr.splitlines() == ["[]", "True"]  # nothing heavy for help; and the check would see it
 
 
@@ -109,9 +113,7 @@ def test_a_typo_is_found_before_the_trainers_are_imported() -> None:
         "import expo.train.exp_grpo, expo.evaluate\n"
         "print('trl.trainer.grpo_trainer' in sys.modules, 'expo.evaluate' in sys.modules)\n"
     )
-    shown = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
+    shown = ran(code)
     assert shown.stderr.count("did you mean problems?") == 2
     assert shown.stdout.splitlines() == ["False False", "True True"]
 
