@@ -149,6 +149,7 @@ TABLES: dict[str, dict[str, str]] = {
         "predicted_error": "Float64",
         "realised": "Float64",  # from other rollouts, weighted by what the step made of their probability
         "realised_error": "Float64",
+        "realised_right": "Int64",  # of these rollouts, how many were right
         "effective": "Float64",  # rollouts that so many weighted ones are worth
         "exact_before": "Float64",  # J by enumeration; of the toy
         "exact_after": "Float64",

@@ -172,6 +172,7 @@ def _question(
                     "predicted_error": a.error / a.norm * size,
                     "realised": realised,
                     "realised_error": error,
+                    "realised_right": int(rewards.sum()),
                     "effective": weights.sum() ** 2 / (weights**2).sum(),
                     "exact_before": exact.right if exact else None,
                     "exact_after": then.right if then else None,

@@ -29,8 +29,9 @@ def joined(alignment: pd.DataFrame, gains: pd.DataFrame, size: float, *, by_roll
     """A row for each positive of a run: its numbers, and what a step of this length does to J.
 
     That is `change`, by enumeration where there is one (`change_error` is then 0), else or on demand from rollouts,
-    others than those of the slope. `few` says that the slope, and a change from rollouts, have an error that is hardly
-    known. Of positives of one question that are the same text the first is kept: what is said of one holds for all.
+    others than those of the slope. The error of the slope is hardly known where `few`, that of a change from rollouts
+    where `change_few`. Of positives of one question that are the same text the first is kept: what is said of one holds
+    for all.
     """
     rows = gains[gains["size"] == size].merge(
         distinct(alignment).drop(columns="level"), on=["problem", "source"], validate="one_to_one"
@@ -42,14 +43,18 @@ def joined(alignment: pd.DataFrame, gains: pd.DataFrame, size: float, *, by_roll
         change=exact.where(exact.notna(), rows["realised"].astype(float)),
         change_error=error.where(exact.isna(), 0.0),
         few=few(rows),
+        change_few=_rare(rows["realised_right"], rows["rollouts"]) & exact.isna(),
         unit_t1=rows["log10_t1"].astype(float) - np.log10(rows["norm"].astype(float)),
     )
 
 
 def few(rows: pd.DataFrame) -> pd.Series:
     """Whether fewer than `MIN_RARER` rollouts of a question were right, or wrong; of rows of `alignment`."""
-    rarer = pd.concat([rows["right"], rows["rollouts"] - rows["right"]], axis=1).min(axis=1)
-    return (rarer < MIN_RARER).astype(bool)
+    return _rare(rows["right"], rows["rollouts"])
+
+
+def _rare(right: pd.Series, rollouts: pd.Series) -> pd.Series:
+    return (right.where(2 * right < rollouts, rollouts - right) < MIN_RARER).astype(bool)
 
 
 def distinct(alignment: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from expo.measure.predictors import (
     joined,
     over_questions,
     rank_correlations,
+    unit_slopes,
 )
 from expo.measure.verdict import MIN_PROBLEMS, Interval, by_problem, table1
 from expo.records import Run
@@ -26,6 +27,7 @@ NAMES = {
     "own_correct": "own correct CoT",
     "wrong_explanation": "explanation of a wrong answer",
     "nonsense": "nonsense prefix",
+    "answer": "bare answer",
 }
 _COLUMNS = ("tokens", "nll_sum", "nll_per_token", "learning_signal")
 MARKS = {"holds": "✓ holds", "fails": "✗ fails", "undecided": "? undecided"}
@@ -75,15 +77,16 @@ def show_gradients(run: Run) -> str:
     ]
     for source, held in alignment.groupby("source", sort=False):
         held = held.set_index("problem")
-        unit = (held["slope"] / held["norm"]).astype(float)
-        clear = int((unit.abs() > 2 * held["slope_error"] / held["norm"]).sum())
+        unit = unit_slopes(held)
+        clear = int(((held["slope"].abs() > 2 * held["slope_error"]) & ~few(held)).sum())
         lines.append(
             f"{NAMES[str(source)]:<31}{len(held):>4}{held['nll_sum'].mean():>9.1f}{held['learning_signal'].mean():>9.2f}"
             f"{held['norm'].mean():>9.3g}{int(held['reward'].sum()):>7}  {over_questions(unit)!s:<27}{clear:>6}"
         )
     lines += [
         "reward: how many would be right as a rollout; they end in a*, but for the own CoT",
-        "slope/norm: mean with 95 % bootstrap interval by problem; clear: beyond twice its standard error",
+        "slope/norm: mean with 95 % bootstrap interval by problem; clear: beyond twice its standard error,",
+        f"of problems with {MIN_RARER} right and {MIN_RARER} wrong rollouts at least",
         *_caveats(alignment),
     ]
     for size in sorted(gains["size"].unique()):

@@ -18,7 +18,7 @@ from expo.report.words import NAMES, interval
 from expo.text import plural
 
 GAIN_COLUMNS = ["run", "problem", "level", "source", "size", "predicted", "predicted_error", "change", "change_error"]
-GAIN_COLUMNS += ["effective", "lost", "few", "doubtful"]
+GAIN_COLUMNS += ["effective", "lost", "few", "change_few", "doubtful"]
 RANK_COLUMNS = ["size", "change", *COLUMNS]
 # Below so many rollouts' worth an estimate rests on a few of them.
 MIN_EFFECTIVE = 10
@@ -27,18 +27,19 @@ MIN_EFFECTIVE = 10
 def draw_gains(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefact:
     """Write `predicted-<name>.png` and `.csv`: the change of J after one step against its prediction, by length.
 
-    Doubtful is a change by enumeration that is less than twice what the enumeration did not follow, and an estimate
-    from rollouts that are worth fewer than `MIN_EFFECTIVE`, or of which too few are right or wrong.
+    Doubtful is a change by enumeration whose prediction is less than twice what the enumeration did not follow, and an
+    estimate from rollouts that are worth fewer than `MIN_EFFECTIVE`, or of which too few are right or wrong. The change
+    itself has no say: else those that fall short of their prediction would be left out.
     """
     numbers = pd.concat([_joined(runs, size) for size in _sizes(runs)], ignore_index=True)
     numbers = numbers[numbers["predicted_error"].notna() & numbers["change_error"].notna()]
     exact = numbers["lost"].notna()
     lost, effective = numbers["lost"].astype(float), numbers["effective"].astype(float)
-    doubtful = (2 * lost > numbers["change"].abs()).where(exact, (effective < MIN_EFFECTIVE) | numbers["few"])
+    doubtful = (2 * lost > numbers["predicted"].abs()).where(exact, (effective < MIN_EFFECTIVE) | numbers["change_few"])
     numbers = numbers.assign(doubtful=doubtful)[GAIN_COLUMNS]
     how = "by enumeration" if exact.all() else "estimated from other rollouts than the prediction"
     why = (
-        "less than twice what was not followed"
+        "its prediction less than twice what was not followed"
         if exact.all()
         else f"worth fewer than {MIN_EFFECTIVE} rollouts, or too few right or wrong"
     )

@@ -105,12 +105,20 @@ def draw_angles(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefa
     )
     with look():
         image = png(_angles(numbers, f"Cosines of gradients: {name}", notes(runs, about), runs[0].is_toy))
-    return publish(out, f"gradients-{name}", runs, numbers, {".png": image}, _read_angles(pairs[same], pairs[~same]))
+    # All kinds at once: a text that two kinds have would count twice.
+    once = pairs["once"]
+    reading = _read_angles(pairs[same & once], pairs[~same & once])
+    return publish(out, f"gradients-{name}", runs, numbers, {".png": image}, reading)
 
 
 def _pairs(run: Gradients) -> pd.DataFrame:
-    """Pairs of positives of different text: cosine, log of the larger norm over the smaller, and both under Lemma 1."""
-    kept = run.alignment.assign(ids=run.alignment["ids"].map(tuple)).set_index(["problem", "source"])
+    """Pairs of positives of different text: cosine, log of the larger norm over the smaller, and both under Lemma 1.
+
+    `once` says that neither has the text of one before it of its question.
+    """
+    rows = run.alignment
+    kept = rows.assign(ids=rows["ids"].map(tuple), first=rows.index.isin(distinct(rows).index))
+    kept = kept.set_index(["problem", "source"])
     pairs = run.run.read("gradients")
     one, other = (
         kept.loc[list(zip(pairs[f"{side}problem"], pairs[f"{side}source"], strict=True))].reset_index(drop=True)
@@ -125,6 +133,7 @@ def _pairs(run: Gradients) -> pd.DataFrame:
         lemma=(squares - pi - other_pi) / np.sqrt(norm * other_norm),
         ratio=np.abs(np.log(pairs["norm"].astype(float) / pairs["other_norm"].astype(float))),
         lemma_ratio=np.abs(np.log(norm / other_norm)) / 2,
+        once=one["first"] & other["first"],
     )
     pairs = pairs.assign(beyond=pairs["cosine"] - pairs["lemma"])
     return pairs[one["ids"] != other["ids"]]

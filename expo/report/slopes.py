@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.predictors import distinct, over_questions
+from expo.measure.predictors import distinct, over_questions, unit_slopes
 from expo.measure.verdict import Interval
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.style import GREY, METHOD_COLOURS, Axes, Figure, legend_above, line_style, look, sheet
@@ -86,7 +86,7 @@ def _values(run: Evaluated) -> pd.DataFrame:
         norm=norm,
         cosine=positives["cosine"].where((other == "both").to_numpy()),
         t1=(t1 - np.log10(norm)).where(np.isfinite(t1)),
-        slope=positives["slope"].astype(float) / norm,
+        slope=unit_slopes(positives),
         live=positives["slope_error"].notna(),
     )
     return found.melt(["step", "problem", "live"], list(PANELS), "panel")

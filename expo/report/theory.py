@@ -184,7 +184,7 @@ def draw_radius(out: Path | str) -> Artefact:
         axes.axvline(safe, color=GREY, ls=":", lw=1.5, label=f"simple radius Var(X) / (J R) = {safe:.3f}")
         axes.axvline(exact, color=GREY, lw=1.5, label=f"exact radius = {exact:.3f}")
         axes.set(xlabel="total variation from the posterior", ylabel="mean of X minus J", xlim=(0, 0.9))
-        axes.legend(fontsize=8, loc="upper left")
+        axes.legend(fontsize=8, loc="upper left", frameon=True, framealpha=1, edgecolor="none")
     assert not below[distance < exact].any()
     reading = (
         f"Of these random samplers {100 * below.mean():.0f} % are worse than own CoTs, and none within the exact "

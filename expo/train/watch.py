@@ -222,7 +222,7 @@ class Watch:
             watched = self._watched(self.recipe.gradient_problems)
             learnt = {p.problem.id: p for p in self._learnt(watched, step)}
             asked = [Request(f"{p.id}/gradient", question_ids(self.policy, p), 1, limit) for p in watched]
-            sampled = sample(self.policy, asked, temperature=self.args.temperature, seed=seed)
+            sampled = sample(self.policy, asked, temperature=self.args.temperature, seed=seed, rows=self.recipe.rows)
             for problem, (own,) in zip(watched, sampled, strict=True):
                 positives = [from_sample(self.policy, problem, "own", 0, "", own, self.checker)]
                 positives += [learnt[problem.id]] if problem.id in learnt else []
@@ -243,7 +243,8 @@ class Watch:
         probed = self._watched(self.recipe.probe_problems)
         limit = self.args.max_completion_length
         requests = [Request(f"{p.id}/probe", question_ids(self.policy, p), 1, limit) for p in probed]
-        done = sample(self.policy, requests, temperature=self.args.temperature, seed=self.args.seed + step)
+        seed = self.args.seed + step
+        done = sample(self.policy, requests, temperature=self.args.temperature, seed=seed, rows=self.recipe.rows)
         own = [from_sample(self.policy, p, "own", 0, "", c, self.checker) for p, (c,) in zip(probed, done, strict=True)]
         grades: list[Grade | None] = list(self.checker.grade([(p.problem, p.text) for p in own]))
         learnt = self._learnt(probed, step)

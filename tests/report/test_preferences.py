@@ -133,8 +133,9 @@ def test_table4_has_every_arm_by_level(runs: list[Evaluated], tmp_path: Path) ->
 def test_a_low_loss_is_called_deceptive_only_where_it_is(runs: list[Evaluated], tmp_path: Path) -> None:
     made = draw_fig6(runs, tmp_path)
     assert (
-        "The lowest loss is that of DPO with expert CoT, offline, the highest accuracy that of ExP-DPO" in made.reading
-    )
+        "The lowest loss is that of DPO with expert CoT, offline, and every base of ExP-DPO, offline is above every "
+        "base of it: a lower loss does not tell the better policy"
+    ) in made.reading
     at_end = made.numbers[(made.numbers["step"] == 20) & (made.numbers["method"] == "dpo_expert")]
     expected = np.mean([float(dpo_loss(60 * (s - 1) / 19, BETA)) + 0.01 for s in range(16, 21)])
     assert at_end["loss"].iloc[0] == pytest.approx(expected)
@@ -143,6 +144,13 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(runs: list[Evaluated], 
         write_arm(tmp_path / "other", base, "answer", 0, 0.1, 5.0)
     other = draw_fig6(find_evaluated(tmp_path / "other")[0], tmp_path / "out")
     assert "no deceptively low loss among these" in other.reading
+    for base, ends in (("tiny-0", (0.9, 0.1)), ("tiny-1", (0.1, 0.3)), ("tiny-2", (0.9, 0.1))):
+        for (kind, gain), end in zip((("explanation", 5.0), ("answer", 80.0)), ends, strict=True):
+            write_arm(tmp_path / "close", base, kind, 0, end, gain)
+    close = draw_fig6(find_evaluated(tmp_path / "close")[0], tmp_path / "out")
+    assert "that of DPO with bare answer, offline, the highest accuracy that of ExP-DPO, offline" in close.reading
+    assert "the bases overlap: no order of accuracy is shown" in close.reading
+    assert "does not tell" not in close.reading
 
 
 def test_diagnostics_are_of_the_first_rounds_pairs(runs: list[Evaluated], tmp_path: Path) -> None:

@@ -363,7 +363,7 @@ def test_supervised_training_learns_positives_alone(tmp_path: Path) -> None:
     # TRL's loss of the first step, before its weights moved, is our score of the same positives.
     assert run.read("metrics").query("name == 'loss'")["value"].iloc[0] == pytest.approx(nll[0], rel=1e-5)
     assert nll[8] < nll[0] / 2
-    assert len(run.read("groups")) == 0
+    assert not run.has("groups")
     after = {**VALUES, "policy": str(run.path("model")), "positive": "none", "refresh_steps": 0, "max_steps": 1}
     second = train(read_recipe(after), tmp_path / "grpo", progress=False)
     assert second.environment()["toy"]
