@@ -208,6 +208,17 @@ class Run:
         return self.path(f"{table}.parquet") if part is None else self.path("parts", table, f"{part}.parquet")
 
 
+def begun_from(policy: str) -> str | None:
+    """The policy before the first of the trainings that led to `policy`; None unless that is a folder of a run.
+
+    A run's folders with a policy are its `model`, and its checkpoints.
+    """
+    for folder in Path(policy).parents[:2] if Path(policy).is_dir() else ():
+        if (run := Run(folder)).path("recipe.yaml").exists():
+            return str(run.environment().get("trained_from") or run.recipe().get("policy"))
+    return None
+
+
 def _differences(held: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
     """`name: held -> asked` for each field that differs, nested mappings field by field."""
     out = []

@@ -21,7 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from expo import records
-from expo.records import SCHEMA, RecordError, Run, environment, to_yaml, version_of, write_atomic
+from expo.records import SCHEMA, RecordError, Run, begun_from, environment, to_yaml, version_of, write_atomic
 from expo.tables import TABLES, as_frame
 
 ROOT = Path(__file__).parent.parent
@@ -367,3 +367,19 @@ def test_a_field_that_an_older_record_lacks_is_at_its_default(tmp_path: Path) ->
     for changed in ({"task": "chain", "later": 1}, {"task": "stories", "later": 0}):
         with pytest.raises(RecordError, match="another recipe"):
             Run.start(tmp_path / "run", changed, {"task": "stories", "later": 0}, seed=0)
+
+
+def test_a_trained_policy_is_traced_to_its_beginning(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one / "model", one / "checkpoints" / "checkpoint-2", two / "model", tmp_path / "other" / "model"):
+        folder.mkdir(parents=True)
+    assert begun_from(str(one / "model")) is None
+    for folder, policy in ((one, "tiny-0"), (two, str(one / "model"))):
+        (folder / "recipe.yaml").write_text(to_yaml({"policy": policy}), encoding="utf-8")
+        facts = {"trained_from": begun_from(policy)}
+        (folder / "environment.json").write_text(json.dumps(environment(**facts)), encoding="utf-8")
+    assert begun_from(str(one / "model")) == "tiny-0"
+    assert begun_from(str(one / "checkpoints" / "checkpoint-2")) == "tiny-0"
+    assert begun_from(str(two / "model")) == "tiny-0"
+    assert begun_from(str(tmp_path / "other" / "model")) is None
+    assert begun_from("tiny-0") is begun_from("some/hub-id") is None

@@ -21,7 +21,7 @@ from expo.policies.policy import Policy, PolicyError, load_policy
 from expo.policies.sampling import Request, sample
 from expo.policies.scoring import Score, score
 from expo.positives import Positive, from_expert, from_sample, is_leak, longest, requests
-from expo.records import Run, usual
+from expo.records import Run, begun_from, usual
 from expo.tables import as_frame
 from expo.tasks import Task, load_task
 from expo.tasks.problem import DataError, Problem, Skip
@@ -165,6 +165,7 @@ def facts(recipe: MeasureRecipe, task: Task, policy: Policy | None) -> dict[str,
         "weights": policy.source if policy else None,
         "device": str(policy.device) if policy else None,
         "dtype": str(policy.model.dtype).removeprefix("torch.") if policy else None,
+        "trained_from": begun_from(recipe.policy),
     }
 
 

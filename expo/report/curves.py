@@ -12,7 +12,7 @@ import pandas as pd
 from expo.report import paper
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.style import GREY, INK, METHOD_COLOURS, Figure, line_style, look, sheet
-from expo.report.training import LEVELS, Evaluated, by_method, label, over_bases, per_base, spread
+from expo.report.training import LEVELS, Evaluated, by_method, label, levels_of, over_bases, per_base, spread
 from expo.report.words import METHODS, TOY, listed, number, share
 
 CURVE_COLUMNS = ["method", "k", "step", "mean", "std", "lowest", "highest", "bases", "problems", "samples"]
@@ -22,9 +22,9 @@ NAMES = {**METHODS, "base": "base"}
 
 
 def draw_curves(
-    name: str, runs: Sequence[Evaluated], levels: Sequence[int], heading: str, out: Path | str, k: int = 1
+    name: str, runs: Sequence[Evaluated], levels: Sequence[int] | None, heading: str, out: Path | str, k: int = 1
 ) -> Artefact:
-    """Write `<name>-<label>.png` and `.csv`: pass@k on these levels over steps, a line for each method.
+    """Write `<name>-<label>.png` and `.csv`: pass@k on these levels (None: all) over steps, by method.
 
     The line is the mean over bases, thin lines are the lowest and highest base of each step; up to three lines have a
     band, one standard deviation over bases (the paper's is over seeds).
@@ -342,7 +342,7 @@ def _read_fig1(numbers: pd.DataFrame) -> str:
 def what_changed(runs: Sequence[Evaluated]) -> str:
     """In words: what each method did to the levels trained on and to the others, and on how many bases."""
     on = runs[0].trained_levels
-    others = [level for level in LEVELS if level not in on]
+    others = [level for level in levels_of(runs) if on and level not in on]
     lines = [f"Trained on {runs[0].levels}, first step to last{' (toy)' if runs[0].is_toy else ''}:", ""]
     for method, held in by_method(runs).items():
         parts = [f"accuracy there {_change(held, on)}"]
@@ -352,7 +352,7 @@ def what_changed(runs: Sequence[Evaluated]) -> str:
     return "\n".join(lines)
 
 
-def _change(runs: Sequence[Evaluated], levels: Sequence[int]) -> str:
+def _change(runs: Sequence[Evaluated], levels: Sequence[int] | None) -> str:
     before, after = spread(runs, 0, levels), spread(runs, None, levels)
     rose, fell = (sum(sign * (b - a) > 0 for a, b in zip(before, after, strict=True)) for sign in (1, -1))
     means = f"from {number(float(np.mean(before)))} to {number(float(np.mean(after)))}"

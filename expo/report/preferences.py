@@ -16,7 +16,7 @@ import pandas as pd
 from expo.report import paper
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.style import GREY, METHOD_COLOURS, Axes, Figure, line_style, look, sheet
-from expo.report.training import LEVELS, Evaluated, by_method, label, over_bases, per_base, spread
+from expo.report.training import Evaluated, by_method, label, levels_of, over_bases, per_base, spread
 from expo.report.words import METHODS, TOY, listed, number, share
 from expo.text import plural
 from theory.objectives import dpo_loss
@@ -34,7 +34,9 @@ def draw_table2(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
     """Write `table2-<label>.md` and `.csv`: pass@4 by winner, offline and online, in the paper's layout."""
     held = by_method(runs)
     methods = [f"dpo_{kind}{when}" for when in ("", "_online") for kind in ("explanation", "expert")]
-    sets = {"all levels": LEVELS, "levels 1 to 3": EASY}
+    sets: dict[str, Sequence[int] | None] = {"all levels": None}
+    if set(EASY) <= set(levels_of(runs)):
+        sets["levels 1 to 3"] = EASY
     rows = [_cell(name, m, held[m], levels) for name, levels in sets.items() for m in methods if m in held]
     numbers = pd.DataFrame(rows, columns=TABLE_COLUMNS)
     shown = [run for m in methods for run in held.get(m, [])]
@@ -46,21 +48,21 @@ def draw_table4(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
     """Write `table4-<label>.md` and `.csv`: pass@4 by level of every kind of winner, and of SFT on the same."""
     held = by_method(runs)
     bases = list({run.base: run for run in runs}.values())
+    levels = levels_of(runs)
     rows = []
     for m, some, step in [("base", bases, 0), *((m, some, None) for m, some in held.items())]:
-        rows += [_cell("all levels", m, some, LEVELS, step, k=1)]
-        rows += [_cell(f"level {level}", m, some, [level], step) for level in LEVELS]
+        rows += [_cell("all levels", m, some, None, step, k=1)]
+        rows += [_cell(f"level {level}", m, some, [level], step) for level in levels]
     numbers = pd.DataFrame(rows, columns=TABLE_COLUMNS)
     note = (
         "The paper's Table 4 prints the numbers of its Table 2 again. Here it has every arm: accuracy over all levels "
         "(pass@1), and pass@4 by level."
     )
     text = _page(f"Table 4, measured: {label(runs)}", runs, f"{note} {_LEGEND}", _by_level(numbers))
-    says = [
-        f"{called(m)} {share(r['mean'])}"
-        for m, r in numbers[numbers["set"] == f"level {max(LEVELS)}"].set_index("method").iterrows()
-    ]
-    reading = f"pass@{K} at level {max(LEVELS)}: {listed(says)}."
+    # The last set is that of the hardest level, or of all where there are none.
+    last = numbers[numbers["set"] == numbers["set"].iloc[-1]]
+    says = [f"{called(r['method'])} {share(r['mean'])}" for _, r in last.iterrows()]
+    reading = f"pass@{last['k'].iloc[0]} at {last['set'].iloc[0]}: {listed(says)}."
     return publish(out, f"table4-{label(runs)}", runs, numbers, {".md": text}, reading)
 
 
@@ -112,7 +114,12 @@ def called(method: object) -> str:
 
 
 def _cell(
-    name: str, method: str, runs: Sequence[Evaluated], levels: Sequence[int], step: int | None = None, k: int = K
+    name: str,
+    method: str,
+    runs: Sequence[Evaluated],
+    levels: Sequence[int] | None,
+    step: int | None = None,
+    k: int = K,
 ) -> dict[str, Any]:
     found, of_bases = over_bases(runs, step, levels, k), spread(runs, step, levels, k)
     values = [name, method, k, found.mean, found.low, found.high, min(of_bases), max(of_bases)]
@@ -138,11 +145,12 @@ def _table(numbers: pd.DataFrame, methods: Sequence[str]) -> str:
 
 
 def _by_level(numbers: pd.DataFrame) -> str:
-    heads = ["accuracy, all levels", *(f"level {level}" for level in LEVELS)]
+    heads = ["accuracy, all levels", *(name for name in dict.fromkeys(numbers["set"]) if name != "all levels")]
     lines = [f"| | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
     for method, rows in numbers.groupby("method", sort=False):
         first = rows.iloc[-1]
-        size = f"{first['problems']} problems a level, n = {first['n']}, {plural(first['bases'], 'base')}"
+        each = " a level" * (len(rows) > 1)
+        size = f"{first['problems']} problems{each}, n = {first['n']}, {plural(first['bases'], 'base')}"
         lines.append(f"| {called(method)} ({size}) | {' | '.join(_shown(r) for _, r in rows.iterrows())} |")
     return "\n".join(lines)
 
@@ -194,7 +202,7 @@ def draw_fig6(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
         losses = [metric(run, "loss") for run in some]
         for step in sorted(some[0].evaluation["step"].unique()):
             at = [smooth(loss, int(step)) for loss in losses]
-            of_bases = spread(some, int(step), LEVELS, K)
+            of_bases = spread(some, int(step), None, K)
             n = int(some[0].evaluation["n"].min())
             problems = len(some[0].accuracies(int(step)))
             ends = [float(np.mean(of_bases)), min(of_bases), max(of_bases)]

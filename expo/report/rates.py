@@ -71,7 +71,7 @@ def table(runs: Sequence[Evaluated]) -> pd.DataFrame:
         size = [len(before), int(run.evaluation["n"].min()), int((watched["step"] == 0).sum())]
         loss = smooth(metric(run, "loss"), run.last_step)
         moved = [float(before.mean()), change.mean, change.low, change.high]
-        rows.append([run.method, run.base, run.rate, loss, *moved, *nll, *size])
+        rows.append([run.method, run.base_name, run.rate, loss, *moved, *nll, *size])
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(["rate", "method", "base"], ignore_index=True)
 
 

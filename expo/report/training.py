@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -33,8 +34,13 @@ class Evaluated(Finished):
 
     @property
     def base(self) -> str:
-        """The policy that was trained, or evaluated as it is, before any training; never a path of this machine."""
-        return Path(str(self.run.environment().get("trained_from") or self.recipe["policy"])).name
+        """The policy before any training, as it was given: what tells bases apart. It may be a path."""
+        return os.path.normpath(str(self.run.environment().get("trained_from") or self.recipe["policy"]))
+
+    @property
+    def base_name(self) -> str:
+        """Its last part, to be shown; never a path of this machine."""
+        return Path(self.base).name
 
     @property
     def is_training(self) -> bool:
@@ -53,10 +59,11 @@ class Evaluated(Finished):
 
     @property
     def method(self) -> str:
-        """What it was trained with, as METHODS names it; "base" if with nothing."""
+        """What it was trained with, as METHODS names it; "base" if with nothing, "trained" if by another run."""
+        trained_before = self.run.environment().get("trained_from")
         if not self.is_training:
-            return "base"
-        if self.run.environment().get("trained_from"):
+            return "trained" if trained_before else "base"
+        if trained_before:
             return "again"
         if self.is_sft:
             return f"sft_{self.recipe['positive']}"
@@ -94,25 +101,29 @@ class Evaluated(Finished):
         return int(batch * accumulated * (self.run.environment().get("processes") or 1))
 
     @property
-    def trained_levels(self) -> tuple[int, ...]:
-        """The levels trained on."""
-        return tuple(self.recipe.get("levels") or LEVELS)
+    def trained_levels(self) -> tuple[int, ...] | None:
+        """The levels trained on; None if it was all there are, or problems without."""
+        return tuple(self.recipe.get("levels") or ()) or None
 
     @property
     def last_step(self) -> int:
         """The last step evaluated."""
         return int(self.evaluation["step"].max())
 
-    def accuracies(self, step: int, levels: Iterable[int] = LEVELS, k: int = 1) -> pd.Series:
-        """pass@k of each problem of these levels at a step, indexed by problem."""
-        held = self.evaluation
-        held = held[(held["step"] == step) & held["level"].isin(list(levels))]
+    def at(self, step: int, levels: Iterable[int] | None = None) -> pd.DataFrame:
+        """The evaluation of a step: of problems of these levels, or of all, also those that have none."""
+        held = self.evaluation[self.evaluation["step"] == step]
+        return held if levels is None else held[held["level"].isin(list(levels))]
+
+    def accuracies(self, step: int, levels: Iterable[int] | None = None, k: int = 1) -> pd.Series:
+        """pass@k of each problem of these levels at a step, or of all, indexed by problem."""
+        held = self.at(step, levels)
         values = [pass_at_k(int(n), int(c), k) for n, c in zip(held["n"], held["correct"], strict=True)]
         return pd.Series(values, index=held["problem"], dtype=float)
 
     def origin(self) -> dict[str, Any]:
         """What identifies the run, without any path of this machine."""
-        return {**origin_of(self.run), "policy": self.base, "toy": self.is_toy}
+        return {**origin_of(self.run), "policy": self.base_name, "toy": self.is_toy}
 
 
 def find_evaluated(folder: Path | str) -> tuple[list[Evaluated], list[str]]:
@@ -126,8 +137,14 @@ def find_evaluated(folder: Path | str) -> tuple[list[Evaluated], list[str]]:
     return [Evaluated(r) for r in ours if r.has("evaluation")], [r.folder.name for r in ours if not r.has("evaluation")]
 
 
+def levels_of(runs: Iterable[Evaluated]) -> list[int]:
+    """Those of `LEVELS` that were evaluated; none of a task without."""
+    found = {level for run in runs for level in run.evaluation["level"].dropna().unique()}
+    return [level for level in LEVELS if level in found]
+
+
 def over_bases(
-    runs: Sequence[Evaluated], step: int | None = None, levels: Iterable[int] = LEVELS, k: int = 1
+    runs: Sequence[Evaluated], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
 ) -> Interval:
     """Mean pass@k over bases and problems, with a bootstrap interval over problems, the bases' mean of each.
 
@@ -138,7 +155,7 @@ def over_bases(
 
 
 def spread(
-    runs: Sequence[Evaluated], step: int | None = None, levels: Iterable[int] = LEVELS, k: int = 1
+    runs: Sequence[Evaluated], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
 ) -> list[float]:
     """Mean pass@k of each base."""
     return [float(held.mean()) for held in _of_bases(runs, step, levels, k)]
@@ -152,9 +169,9 @@ def per_base(runs: Iterable[Evaluated], value: Callable[[Evaluated], float]) -> 
     return [sum(some) / len(some) for some in held.values()]
 
 
-def _of_bases(runs: Sequence[Evaluated], step: int | None, levels: Iterable[int], k: int) -> list[pd.Series]:
+def _of_bases(runs: Sequence[Evaluated], step: int | None, levels: Iterable[int] | None, k: int) -> list[pd.Series]:
     """pass@k of each problem, for each base."""
-    levels = list(levels)
+    levels = None if levels is None else list(levels)
     held: dict[str, list[pd.Series]] = {}
     for run in runs:
         held.setdefault(run.base, []).append(run.accuracies(run.last_step if step is None else step, levels, k))
@@ -177,27 +194,35 @@ def by_method(runs: Iterable[Evaluated]) -> dict[str, list[Evaluated]]:
     held: dict[str, list[Evaluated]] = {}
     for run in runs:
         held.setdefault(run.method, []).append(run)
-    for some in held.values():
+    found = {method: held[method] for method in METHODS if method in held}
+    for some in found.values():
         check_alike(some)
-    return {method: held[method] for method in METHODS if method in held}
+    return found
 
 
 def check_alike(runs: Sequence[Evaluated]) -> None:
     """That these runs may be averaged.
 
     Raises:
-        ValueError: if their recipes differ in more than base and seed; the fields are named.
+        ValueError: if their recipes differ in more than base and seed, the fields are named; or if one ended early.
     """
     if differ := sorted(differing(runs) - {"policy", "seed", "rows"}):
         raise ValueError(
             f"{METHODS[runs[0].method]} was trained in several ways, which no mean may join: its runs differ in "
             f"{', '.join(differ)}. Rates and weights can be drawn as a grid"
         )
+    ends = {run.name: run.last_step for run in runs}
+    if len(set(ends.values())) > 1:
+        told = ", ".join(f"{name} after step {step}" for name, step in ends.items())
+        raise ValueError(
+            f"{METHODS[runs[0].method]} ended at different steps, which no mean may join: {told}. DPO ends where a "
+            "round has no pair; put such runs into a folder of their own"
+        )
 
 
 def label(runs: Sequence[Evaluated]) -> str:
     """What an artefact's name ends in: the policy, then the task if it is not the toy's."""
-    policy = runs[0].base.rpartition("/")[2]
+    policy = runs[0].base_name
     if re.fullmatch(r"tiny(-\d+)?", policy):
         return "tiny"
     return re.sub(r"[^a-z0-9.]+", "-", f"{policy.removesuffix('.gguf')}-{runs[0].recipe['task']}".lower()).strip("-.")

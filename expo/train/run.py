@@ -23,7 +23,7 @@ from expo.grading import Checker, TextChecker, checker_for
 from expo.measure.run import digest
 from expo.policies.policy import TEMPLATE_VARIABLES, Policy, PolicyError, load_policy
 from expo.positives import question_ids
-from expo.records import DRAFT, Run, usual, write_atomic
+from expo.records import DRAFT, Run, begun_from, usual, write_atomic
 from expo.tasks import Task, load_task
 from expo.tasks.problem import Problem, Skip
 from expo.train.callbacks import (
@@ -226,15 +226,8 @@ def _facts(recipe: TrainRecipe, task: Task, held_out: Task, policy: Policy | Non
         "weights": policy.source if policy else None,
         "device": str(policy.device.type) if policy else None,
         "processes": PartialState().num_processes if policy else None,
-        "trained_from": _before(recipe.policy),
+        "trained_from": begun_from(recipe.policy),
     }
-
-
-def _before(policy: str) -> str | None:
-    """The policy from which the run began whose `model` this one trains on."""
-    run = Run(Path(policy).parent)
-    found = Path(policy).is_dir() and run.path("recipe.yaml").exists()
-    return str(run.recipe().get("policy")) if found else None
 
 
 def fixed(recipe: TrainRecipe) -> dict[str, Any]:

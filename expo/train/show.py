@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import yaml
 
 from expo.evaluate import by_level
 from expo.measure.predictors import over_questions, unit_slopes
@@ -34,7 +35,7 @@ def show(run: Run) -> str:
                 f"  {_level(level):<11} {held:>5} groups     {none:.0%} without a right sample, {full:.0%} all right"
             )
     if run.has("pairs"):
-        lines += ["", *_pairs(run.read("pairs"))]
+        lines += ["", *_pairs(run.read("pairs")), *_ended_early(run, int(evaluation["step"].max()))]
     if run.has("alignment"):
         lines += ["", *_slopes(run.read("alignment"))]
     if run.path("completions.md").exists():
@@ -49,6 +50,12 @@ def _pairs(pairs: pd.DataFrame) -> list[str]:
         right = int((held["loser_status"] == "correct").sum())
         lines.append(f"pairs sampled at step {step}: {len(held)}, of which {right} have a right loser")
     return lines
+
+
+def _ended_early(run: Run, last: int) -> list[str]:
+    """That a training by DPO had no pair for one of its rounds, and so ended before it."""
+    wanted = yaml.safe_load(run.path("trl.yaml").read_text(encoding="utf-8"))["max_steps"]
+    return [f"ended after step {last} of {wanted}: no problem of the next round had a pair"] if last < wanted else []
 
 
 def _slopes(alignment: pd.DataFrame) -> list[str]:

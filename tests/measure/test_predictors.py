@@ -45,7 +45,7 @@ def test_predictors_are_ranked_within_questions() -> None:
     ]
     gains = frame.assign(size=0.1, level=1, predicted=frame["gain"], realised=frame["gain"])[
         ["problem", "level", "source", "size", "predicted", "realised"]
-    ].assign(exact_before=np.nan, exact_after=np.nan, predicted_error=0.1, realised_error=0.1)
+    ].assign(exact_before=np.nan, exact_after=np.nan, predicted_error=0.1, realised_error=0.1, realised_right=8)
     table = joined(alignment, gains, 0.1)
     found = rank_correlations(table).set_index("predictor")
     assert found.loc["predicted", "mean"] == pytest.approx(1)
@@ -64,6 +64,15 @@ def test_predictors_are_ranked_within_questions() -> None:
     # Questions that show no slope are left out for all predictors alike.
     some = table.assign(predicted_error=table["predicted_error"].where(table["problem"] != "q0"))
     assert set(rank_correlations(some)["n"]) == {0, 11}
+    # The slope's error is known by the slope's rollouts, the change's by its own.
+    assert not table["few"].any()
+    assert not table["change_few"].any()
+    for rare in (4, 12 + 1):
+        assert joined(alignment, gains.assign(realised_right=rare), 0.1)[["few", "change_few"]].all().tolist() == [
+            False,
+            True,
+        ]
+        assert joined(alignment.assign(right=rare), gains, 0.1)[["few", "change_few"]].all().tolist() == [True, False]
     # Positives of one text are one: here two are left, too few for a rank.
     alike = alignment.assign(ids=[[min(i % 4, 1)] for i in range(len(frame))])
     assert len(joined(alike, gains, 0.1)) == 24

@@ -16,7 +16,7 @@ from expo.records import RecordError, Run
 from expo.report import paper
 from expo.report.curves import draw_curves, draw_fig1, draw_table3, what_changed
 from expo.report.grid import best, draw_grid
-from expo.report.training import by_method, find_evaluated, is_grid, over_bases, spread
+from expo.report.training import Evaluated, by_method, find_evaluated, is_grid, label, levels_of, over_bases, spread
 from expo.report.words import number, share
 from expo.tables import TABLES, as_frame
 
@@ -145,6 +145,58 @@ def test_trainings_on_positives_alone_and_from_a_trained_policy_are_kept_apart(f
     assert len(by_method(runs)["none"]) == 3
     text = draw_grid("rates", runs, tmp_path / "out").shown.read_text(encoding="utf-8")
     assert "| all levels | SFT-GT-CoT | **2e-05** | **0** |" in text
+
+
+def test_policies_of_one_name_are_two_bases_and_a_trained_one_is_none(folder: Path) -> None:
+    recipe = {**Run(folder / "all-tiny-0-none").recipe(), "task": "gsm8k"}
+    for seed, end in ((0, 0.2), (1, 0.8)):
+        more = {**recipe, "policy": f"somewhere/seed{seed}/checkpoint-500", "positive": "own_correct"}
+        write(folder / f"other-{seed}", more, {0: levels(0.0), 20: levels(end)})
+    evaluated = {"task": "chain", "policy": "runs/sft/model", "samples": 128}
+    write(folder / "trained", evaluated, {0: levels(0.5)}, trained_from="tiny-0")
+    runs = find_evaluated(folder)[0]
+    own = [r for r in runs if r.method == "own_correct"]
+    assert {r.base_name for r in own} == {"checkpoint-500"}
+    assert len(spread(own, levels=[5])) == 2
+    assert label(own) == "checkpoint-500-gsm8k"
+    assert [r.method for r in runs if r.name == "trained"] == ["trained"]
+    assert "trained" not in by_method(runs)
+
+
+def test_trainings_that_ended_at_different_steps_are_not_joined(folder: Path) -> None:
+    recipe = Run(folder / "all-tiny-0-none").recipe()
+    write(folder / "short", {**recipe, "policy": "tiny-3"}, {0: levels(0.0), 10: levels(0.1)})
+    with pytest.raises(ValueError, match=r"GRPO ended at different steps.*-0-none after step 20.*short after step 10"):
+        by_method(find_evaluated(folder)[0])
+
+
+def without_levels(runs: list[Evaluated]) -> list[Evaluated]:
+    """The same runs as of a task that has none."""
+    for run in runs:
+        run.run.write("evaluation", run.evaluation.assign(level=pd.NA))
+    return find_evaluated(runs[0].run.folder.parent)[0]
+
+
+def test_a_task_without_levels_is_shown_as_a_whole(folder: Path, tmp_path: Path) -> None:
+    before = find_evaluated(folder)[0]
+    expected = spread(by_method(before)["explanation"])
+    # All levels are all there are.
+    assert expected == pytest.approx(spread(by_method(before)["explanation"], levels=[1, 2, 3, 4, 5]))
+    assert levels_of(before) == [1, 2, 3, 4, 5]
+    runs = without_levels(before)
+    assert levels_of(runs) == []
+    trained = [r for r in runs if r.is_training]
+    made = draw_curves("fig5", trained, None, "All", tmp_path / "out").numbers.set_index(["method", "step"])
+    assert made.loc[("explanation", 20), "mean"] == pytest.approx(np.mean(expected))
+    assert "accuracy there from" in what_changed(by_method(trained)["explanation"])
+    assert "nan" not in what_changed(by_method(trained)["explanation"])
+    grid = draw_grid("rates", trained, tmp_path / "out")
+    assert set(grid.numbers["level"]) == {"all"}
+    text = grid.shown.read_text(encoding="utf-8")
+    assert "| trained on | method | rate | weight | all | steps | bases |" in text
+    assert "lowest and highest base. 60 problems, 8 samples each" in text
+    assert "at the best rate and weight of each: ExP-GRPO" in grid.reading
+    assert "–" not in text.split("ExP-GRPO")[1]
 
 
 def test_of_equal_rates_the_lowest_is_best(folder: Path) -> None:

@@ -23,11 +23,11 @@ from tests.report.test_curves import write as write_evaluation
 SOURCES = ("own", "explanation", "expert")
 
 
-def write(folder: Path, *, sign: int = 1, exact: bool = True, **more: Any) -> Run:
+def write(folder: Path, *, sign: float = 1, exact: bool = True, **more: Any) -> Run:
     """A run in which the slope is what a step does (times `sign`), and own CoTs gain most.
 
-    T1 is 1e-20, 1e9 or about T2; of q0 nothing is known, of q4 few rollouts are right; a wrong explanation repeats the
-    expert's text.
+    T1 is 1e-20, 1e9 or about T2; of q0 nothing is known, of q4 few rollouts of the slope are right, of q6 few of the
+    change; a wrong explanation repeats the expert's text.
     """
     recipe = {"task": "chain", "policy": "tiny-0", "sources": list(SOURCES), "sizes": [0.1], "rollouts": 16, **more}
     run = Run.start(folder, GradientRecipe(**recipe).resolved(), toy=True, seed=0)
@@ -53,8 +53,9 @@ def write(folder: Path, *, sign: int = 1, exact: bool = True, **more: Any) -> Ru
                     **{"predicted_error": 0.005 if q else None, "realised": 9.0 if exact else change},
                     # Of q2 a few rollouts weigh all, and more is lost than changes; of q3 all are right.
                     **{"realised_error": None if q == 3 else 0.01, "effective": 2.0 if q == 2 else 20.0},
+                    "realised_right": 1 if q == 6 else 8,
                     **{"exact_before": 0.2 if exact else None, "exact_after": 0.2 + change if exact else None},
-                    "lost": (0.9 if q == 2 else 0.0) if exact else None,
+                    "lost": (0.9 if q == 2 else 0.001) if exact else None,
                 }
             )
     run.write("alignment", pd.DataFrame(alignment))
@@ -89,11 +90,13 @@ def test_angles_are_of_one_question_and_of_two(runs: list[Any], tmp_path: Path) 
     assert ("of one question", "own", "own") not in held.index
     assert ("of one question", "expert", "wrong_explanation") not in held.index
     # S2 = 1/4, probabilities about 0: (1/4) / (5/4).
-    assert "mean cosine is 0.350 [0.350, 0.350]" in made.reading
+    assert "mean cosine is 0.375 [0.375, 0.375]" in made.reading
     assert "it would be 0.200 [0.200, 0.200]" in made.reading
-    assert "(10 pairs of different text, 2 questions)" in made.reading
+    # Of each question three texts, of which the fourth positive repeats one; in the cells it counts.
+    assert "(6 pairs of different text, 2 questions)" in made.reading
+    assert made.numbers.groupby("panel")["pairs"].sum().to_dict() == {"of one question": 20, "of two questions": 28}
     assert (
-        "norm of a pair is 1.61 [1.61, 1.61] times the smaller in geometric mean; it would be 1.00 [1.00, 1.00]"
+        "norm of a pair is 1.59 [1.59, 1.59] times the smaller in geometric mean; it would be 1.00 [1.00, 1.00]"
         in made.reading
     )
 
@@ -120,14 +123,19 @@ def test_a_prediction_that_fails_is_told_from_one_that_does_not(exact: bool, tmp
         made = draw_gains("tiny", find_gradients(tmp_path / f"{sign}"), tmp_path / "out")
         np.testing.assert_allclose(made.numbers["change"], sign * made.numbers["predicted"])
         read[sign] = made.reading
-    # Rollouts of q3 say nothing of their own change, those of q4 too little.
-    n, doubtful, told = (27, 3, 21) if exact else (24, 6, 18)
+    # Rollouts of q3 say nothing of their own change, those of q6 too little; those of q4 too little of the slope.
+    n, doubtful, told = (27, 3, 21) if exact else (24, 6, 15)
     assert read[1] == (
         f"- length 0.1: {n} positives, {doubtful} doubtful; of the others, {told} have a prediction told from 0 (twice "
         f"its standard error), and the sign is right in {told} of these, the median of change over prediction "
         "1.00 [1.00, 1.00] (1: as predicted)"
     )
     assert "the sign is right in 0 of these, the median of change over prediction −1.00 [−1.00, −1.00]" in read[-1]
+    # What falls short of its prediction is not left out for that.
+    write(tmp_path / "none" / "one", sign=0.01, exact=exact)
+    short = draw_gains("tiny", find_gradients(tmp_path / "none"), tmp_path / "out").reading
+    assert f"{doubtful} doubtful; of the others, {told} have" in short
+    assert "the median of change over prediction 0.0100 [0.0100, 0.0100]" in short
 
 
 def test_predictors_are_ranked(runs: list[Any], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from expo.report.rates import draw_drift, draw_losses
 from expo.report.training import Evaluated, find_evaluated, is_grid
 from expo.report.words import share
 from expo.tables import TABLES
-from tests.report.test_curves import levels, write
+from tests.report.test_curves import levels, without_levels, write
 from theory import printed
 from theory.objectives import dpo_loss
 
@@ -128,6 +128,20 @@ def test_table4_has_every_arm_by_level(runs: list[Evaluated], tmp_path: Path) ->
     assert first["mean"] == pytest.approx(np.mean([r.accuracies(20).mean() for r in runs if r.method == "dpo_answer"]))
     before = numbers[(numbers["method"] == "base") & (numbers["set"] == "level 1")]["mean"].iloc[0]
     assert before == pytest.approx(np.mean([r.accuracies(0, [1], 4).mean() for r in runs if r.method == "dpo_answer"]))
+
+
+def test_a_task_without_levels_has_tables_of_the_whole(runs: list[Evaluated], tmp_path: Path) -> None:
+    levelled = draw_table2(runs, tmp_path).numbers
+    found = without_levels(runs)
+    numbers = draw_table2(found, tmp_path).numbers
+    assert set(levelled["set"]) == {"all levels", "levels 1 to 3"}
+    assert set(numbers["set"]) == {"all levels"}
+    whole = levelled[levelled["set"] == "all levels"]
+    assert numbers["mean"].tolist() == pytest.approx(whole["mean"].tolist())
+    four = draw_table4(found, tmp_path)
+    assert set(four.numbers["set"]) == {"all levels"}
+    assert four.reading.startswith("pass@1 at all levels: before training")
+    assert "| | accuracy, all levels |\n" in four.shown.read_text(encoding="utf-8")
 
 
 def test_a_low_loss_is_called_deceptive_only_where_it_is(runs: list[Evaluated], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from expo.records import Run
 from expo.tables import TABLES
-from expo.train.callbacks import BY_STEP
+from expo.train.callbacks import BY_STEP, whole_checkpoints
 from expo.train.recipe import read_recipe
 from expo.train.run import train
 
@@ -38,7 +38,10 @@ def same(a: Run, b: Run) -> None:
 
 
 def kill_and_go_on(values: dict[str, Any], whole: Run, folder: Path) -> None:
-    """SIGKILL at random moments of the real command, in as many runs as it takes; EXPO_KILLS sets how many."""
+    """SIGKILL at random moments of the real command, in as many runs as it takes; EXPO_KILLS sets how many.
+
+    Those count that hit a run between its first checkpoint and its end.
+    """
     file = folder / "recipe.yaml"
     file.write_text(json.dumps(values), encoding="utf-8")
     # How long a training takes, without what it takes to import it all.
@@ -46,7 +49,6 @@ def kill_and_go_on(values: dict[str, Any], whole: Run, folder: Path) -> None:
     train(read_recipe(dict(values)), folder / "timed", progress=False)
     takes = time.monotonic() - begun
     rng, wanted, landed = random.Random(0), int(os.environ.get("EXPO_KILLS", "1")), 0
-    # A kill comes too late where the machine is less busy than when the training was timed: another run then.
     for n in range(10 * wanted):
         run = folder / f"run{n}"
         while not Run(run).has("evaluation"):
@@ -56,7 +58,9 @@ def kill_and_go_on(values: dict[str, Any], whole: Run, folder: Path) -> None:
                 running.send_signal(signal.SIGKILL)
             output = running.communicate()[0]
             assert running.returncode in (0, -signal.SIGKILL), output[-2000:]
-            landed += running.returncode == -signal.SIGKILL
+            # One before the first checkpoint, or when all is done, has nothing to go on with.
+            told = whole_checkpoints(Run(run)) and not Run(run).has("evaluation")
+            landed += running.returncode == -signal.SIGKILL and bool(told)
         same(whole, Run(run))
         if landed == wanted:
             return

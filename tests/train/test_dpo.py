@@ -29,6 +29,7 @@ from expo.train.positives import make
 from expo.train.recipe import read_recipe
 from expo.train.run import train
 from expo.train.show import show
+from expo.train.watch import Watch
 from tests.conftest import build
 from tests.train.kills import kill_and_go_on, same
 
@@ -306,6 +307,19 @@ def test_a_round_without_pairs_stops_clearly(tmp_path: Path) -> None:
     values = {**VALUES, "levels": [5], "positive": "own_correct", "problems": 4, "refresh_steps": 0}
     with pytest.raises(ValueError, match=r"none of the 4 problems of the round from step 0 on has a pair"):
         train(read_recipe(values), tmp_path / "run", progress=False)
+
+
+def test_a_later_round_without_pairs_ends_it_and_is_told(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = Watch.pairs
+    monkeypatch.setattr(
+        Watch, "pairs", lambda self, start, *rest: pairs(self, start, *rest).iloc[: 0 if start else None]
+    )
+    run = train(read_recipe(dict(VALUES)), tmp_path / "run", progress=False)
+    assert run.read("evaluation")["step"].max() == 4
+    assert "ended after step 4 of 8: no problem of the next round had a pair" in show(run)
+    assert "ended after" not in show(whole)
 
 
 @pytest.mark.parametrize(

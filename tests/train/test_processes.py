@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -57,6 +58,24 @@ def test_two_processes_make_the_step_of_one(tmp_path: Path) -> None:
         assert (weight - two[name]).abs().max() < 1e-7, name
 
 
+def kill_at_its_checkpoint(start: Callable[[Path], subprocess.Popen[str]], folder: Path) -> bool:
+    """Kill the launcher and its processes after their second step; False if they had ended before that."""
+    killed, begun = start(folder), time.monotonic()
+    while not Path(folder, "checkpoints", "checkpoint-2", MARK).exists():
+        assert killed.poll() is None, killed.communicate()[0][-3000:]
+        if time.monotonic() - begun > 300:
+            killed.kill()
+            raise AssertionError(f"no checkpoint after five minutes:\n{killed.communicate()[0][-3000:]}")
+        time.sleep(0.02)
+    if killed.poll() is None:
+        launcher = psutil.Process(killed.pid)
+        # Its processes outlive it.
+        for process in (launcher, *launcher.children(recursive=True)):
+            process.send_signal(signal.SIGKILL)
+    killed.communicate()
+    return not Run(folder).has("evaluation")
+
+
 @pytest.mark.parametrize("algorithm", ["grpo", "dpo"])
 def test_two_processes_write_one_record_and_go_on_after_a_kill(algorithm: str, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
@@ -79,23 +98,13 @@ def test_two_processes_write_one_record_and_go_on_after_a_kill(algorithm: str, t
     assert whole.returncode == 0, said[-3000:]
     # Said once, not by each process.
     assert said.count("record: ") == 2
-    killed = start(tmp_path / "killed")
-    mark = Path(tmp_path, "killed", "checkpoints", "checkpoint-2", MARK)
-    while not mark.exists():
-        assert killed.poll() is None, killed.communicate()[0][-3000:]
-        time.sleep(0.02)
-    launcher = psutil.Process(killed.pid)
-    # Its processes outlive it.
-    for process in (launcher, *launcher.children(recursive=True)):
-        process.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert not Run(tmp_path / "killed").has("evaluation")
-    again = start(tmp_path / "killed")
+    folder = next(folder for n in range(5) if kill_at_its_checkpoint(start, folder := tmp_path / f"killed{n}"))
+    again = start(folder)
     said = again.communicate(timeout=300)[0]
     assert again.returncode == 0, said[-3000:]
     record = Run(tmp_path / "whole")
     assert record.environment()["processes"] == 2
-    same(record, Run(tmp_path / "killed"))
+    same(record, Run(folder))
     evaluation = record.read("evaluation")
     assert len(evaluation) == len(evaluation.drop_duplicates(["step", "problem"])) == 3 * 10
     assert len(record.read("positives").drop_duplicates(["step", "problem"])) == len(record.read("positives"))

@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,17 +19,20 @@ from expo.grading import ChainChecker
 from expo.measure.alignment import align, roll
 from expo.measure.gradients.dense import dense
 from expo.measure.gradients.spans import Span
+from expo.measure.show import NAMES
 from expo.policies.policy import PolicyError, load_policy
 from expo.policies.prompts import CHAIN
 from expo.positives import question_ids
 from expo.records import RecordError, Run
+from expo.report import words
 from expo.study import STUDIES
 from expo.tasks import Task
 from expo.tasks.problem import Problem
 from expo.train import run as run_module
+from expo.train import watch as watch_module
 from expo.train.callbacks import MARK, last_checkpoint
 from expo.train.config import LOSSES
-from expo.train.recipe import TrainRecipe, read_recipe
+from expo.train.recipe import POSITIVES, TrainRecipe, read_recipe
 from expo.train.run import standing, train
 from expo.train.show import completions, show, without_signal
 from tests.train.kills import kill_and_go_on, same
@@ -409,8 +413,28 @@ def test_a_run_goes_on_without_positives_if_a_refresh_found_none(
     run.write("positives", run.read("positives", "000004").iloc[:0], "000004")
     metrics = train(recipe, run.folder, progress=False).read("metrics")
     scored = metrics[metrics["name"] == "exp_sft/scored"].set_index("step")["value"]
-    assert (scored[:4] > 0).all()
-    assert (scored[5:] == 0).all()
+    assert (scored.loc[:4] > 0).all()
+    assert (scored.loc[5:] == 0).all()
+
+
+def test_no_more_rows_are_decoded_at_a_time_than_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    sample = watch_module.sample
+
+    def watched(*args: Any, rows: int = 64, **more: Any) -> Any:
+        asked.append(rows)
+        return sample(*args, rows=rows, **more)
+
+    monkeypatch.setattr(watch_module, "sample", watched)
+    more = {"rows": 4, "max_steps": 1, "save_steps": 1, "eval_steps": 1, "refresh_steps": 0, "gradient_problems": 1}
+    run = train(read_recipe({**VALUES, **more, "positive": "answer"}), tmp_path / "run", progress=False)
+    # Probes and gradients, before the step and after it.
+    assert asked == [4] * 4
+    assert "bare answer" in show(run)
+
+
+def test_every_positive_has_a_name() -> None:
+    assert {*POSITIVES, "own"} - {"none"} == set(NAMES) == set(words.NAMES)
 
 
 def test_what_was_logged_last_is_kept(tmp_path: Path) -> None:
