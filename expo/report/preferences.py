@@ -272,8 +272,8 @@ def _read_fig6(numbers: pd.DataFrame) -> str:
 def _deceptive(ends: pd.DataFrame) -> str:
     """Whether the arm with the lowest loss is also the most accurate, where every base says the same."""
     first, *others = (row for _, row in ends.sort_values("loss").iterrows())
-    if not others:
-        return "One arm tells nothing of a deceptively low loss."
+    if not others or ends["bases"].min() < 2:
+        return "One arm, or one base, tells nothing of a deceptively low loss."
     best = max(others, key=lambda row: row["pass_at_4"])
     lowest = f"The lowest loss is that of {called(first['method'])}"
     if best["lowest"] > first["highest"]:

@@ -158,6 +158,8 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(runs: list[Evaluated], 
         write_arm(tmp_path / "other", base, "answer", 0, 0.1, 5.0)
     other = draw_fig6(find_evaluated(tmp_path / "other")[0], tmp_path / "out")
     assert "no deceptively low loss among these" in other.reading
+    one = draw_fig6([r for r in runs if r.base == "tiny-0"], tmp_path / "out")
+    assert "One arm, or one base, tells nothing of a deceptively low loss." in one.reading
     for base, ends in (("tiny-0", (0.9, 0.1)), ("tiny-1", (0.1, 0.3)), ("tiny-2", (0.9, 0.1))):
         for (kind, gain), end in zip((("explanation", 5.0), ("answer", 80.0)), ends, strict=True):
             write_arm(tmp_path / "close", base, kind, 0, end, gain)
