@@ -12,7 +12,8 @@ from matplotlib.ticker import LogLocator
 
 from expo.measure.verdict import Interval, bootstrap
 from expo.report.artefacts import Artefact, png, publish
-from expo.report.preferences import SMOOTH, called, first_round, metric, smooth
+from expo.report.diagnostics import first_round
+from expo.report.preferences import SMOOTH, called, metric, smooth
 from expo.report.style import GREY, METHOD_COLOURS, Figure, legend_above, line_style, look, sheet
 from expo.report.training import Evaluated, label
 from expo.report.words import TOY, number

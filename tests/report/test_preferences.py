@@ -10,7 +10,8 @@ import pytest
 
 from expo.records import Run
 from expo.report import paper
-from expo.report.preferences import draw_diagnostics, draw_fig6, draw_table2, draw_table4
+from expo.report.diagnostics import draw_diagnostics
+from expo.report.preferences import draw_fig6, draw_table2, draw_table4
 from expo.report.rates import draw_drift, draw_losses
 from expo.report.training import Evaluated, find_evaluated, is_grid
 from expo.report.words import share
