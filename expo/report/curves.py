@@ -12,7 +12,7 @@ import pandas as pd
 from expo.report import paper
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.style import GREY, INK, METHOD_COLOURS, Figure, line_style, look, sheet
-from expo.report.training import LEVELS, Evaluated, by_method, label, levels_of, over_bases, per_base, spread
+from expo.report.training import LEVELS, Evaluated, by_method, label, levels_of, order, over_bases, per_base, spread
 from expo.report.words import METHODS, TOY, listed, number, share
 
 CURVE_COLUMNS = ["method", "k", "step", "mean", "std", "lowest", "highest", "bases", "problems", "samples"]
@@ -134,9 +134,9 @@ def _above(numbers: pd.DataFrame) -> str:
     """Whether every base ends higher with one of ExP-GRPO and GRPO than any does with the other."""
     ends = numbers[numbers["step"] == numbers["step"].max()].set_index("method")
     a, b = ends.loc["explanation"], ends.loc["none"]
-    if a["lowest"] > b["highest"]:
+    if order(a, b) > 0:
         return "Every base ends higher with ExP-GRPO than any with GRPO."
-    if a["highest"] < b["lowest"]:
+    if order(a, b) < 0:
         return "Every base ends lower with ExP-GRPO than any with GRPO."
     return "ExP-GRPO and GRPO overlap between bases: no order is shown."
 

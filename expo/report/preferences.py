@@ -12,7 +12,7 @@ import pandas as pd
 from expo.report import paper
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.style import METHOD_COLOURS, Figure, look, sheet
-from expo.report.training import Evaluated, by_method, label, levels_of, over_bases, spread
+from expo.report.training import Evaluated, by_method, label, levels_of, order, over_bases, spread
 from expo.report.words import METHODS, TOY, listed, number, share
 from expo.text import plural
 
@@ -181,9 +181,9 @@ def _order(a: pd.Series, b: pd.Series) -> str:
     text = f"{share(a['mean'])} against {share(b['mean'])}"
     if min(a["bases"], b["bases"]) < 2:
         return f"{text}; of one base, which shows no order"
-    if a["lowest"] > b["highest"]:
+    if order(a, b) > 0:
         return f"{text}; every base of the first is above every base of the second"
-    if a["highest"] < b["lowest"]:
+    if order(a, b) < 0:
         return f"{text}; every base of the first is below every base of the second"
     return f"{text}; the bases overlap, no order is shown"
 
@@ -271,12 +271,12 @@ def _deceptive(ends: pd.DataFrame) -> str:
         return "One arm, or one base, tells nothing of a deceptively low loss."
     best = max(others, key=lambda row: row["pass_at_4"])
     lowest = f"The lowest loss is that of {called(first['method'])}"
-    if best["lowest"] > first["highest"]:
+    if order(best, first) > 0:
         return (
             f"{lowest}, and every base of {called(best['method'])} is above every base of it: a lower loss does not "
             "tell the better policy (claim O1 of the ledger)."
         )
-    if first["lowest"] > max(row["highest"] for row in others):
+    if all(order(first, row) > 0 for row in others):
         return f"{lowest}, and every base of it is above those of the others: no deceptively low loss among these."
     highest = max(first, best, key=lambda row: row["pass_at_4"])
     return (

@@ -178,6 +178,14 @@ def _of_bases(runs: Sequence[Evaluated], step: int | None, levels: Iterable[int]
     return [pd.concat(some, axis=1).mean(axis=1) for some in held.values()]
 
 
+def order(a: pd.Series, b: pd.Series) -> int:
+    """1 if every base of `a` is above every base of `b`, -1 if below, 0 if they overlap: no order is shown then.
+
+    Rows of a table with the `lowest` and `highest` base.
+    """
+    return int(a["lowest"] > b["highest"]) - int(a["highest"] < b["lowest"])
+
+
 def is_grid(runs: Iterable[Evaluated]) -> bool:
     """Whether trainings are to be shown as a table: of several rates or weights of a method, or of controls."""
     settings = {(run.levels, run.method, run.rate, run.beta) for run in runs}
