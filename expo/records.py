@@ -179,7 +179,9 @@ class Run:
         """
         path = self._file(table, part)
         try:
-            content = pq.read_table(path)
+            # Opened once: given a path, pyarrow opens it anew for the pages, and a writer may have replaced it between.
+            with path.open("rb") as file:
+                content = pq.read_table(file)
             version = (content.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
             if version != str(SCHEMA):
                 raise RecordError(
