@@ -84,7 +84,7 @@ def sample(
         if len(r.prompt_ids) + r.max_new_tokens > policy.context:
             raise ContextError(
                 f"{r.key}: prompt of {len(r.prompt_ids)} tokens and {r.max_new_tokens} new ones exceed the "
-                f"context of {policy.name} ({policy.context}); lower --max-new-tokens or drop the problem"
+                f"context of {policy.name} ({policy.context}); lower the limit or drop the problem"
             )
     out: list[list[Completion | None]] = [[None] * r.n for r in requests]
     families = _families([r.prompt_ids for r in requests])

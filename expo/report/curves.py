@@ -245,8 +245,8 @@ def draw_fig1(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
     numbers = pd.DataFrame(rows, columns=BAR_COLUMNS)
     toy = runs[0].is_toy
     about = (
-        "Left: bars are means over bases at the last step, lines the lowest and highest base. Right, for the two\n"
-        "levels that the paper shows: mean number of right (filled, upwards) and wrong (pale, downwards) samples\n"
+        "Left: bars are means over bases at the last step, lines the lowest and highest base. Right, for the two "
+        "levels that the paper shows: mean number of right (filled, upwards) and wrong (pale, downwards) samples "
         "in a group of G while training, and the positive added (hatched)."
     )
     lines = _notes(runs, _sizes(runs)).split("\n")

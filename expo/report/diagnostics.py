@@ -37,7 +37,7 @@ def draw_diagnostics(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     beta = runs[0].beta
     about = (
-        "Offline solid, online dashed. Top left: a dot a step, mean of its batch; the line is the loss of one pair,\n"
+        "Offline solid, online dashed. Top left: a dot a step, mean of its batch; the line is the loss of one pair, "
         "below which no mean can lie. The other panels: watched pairs of the first round, means over bases."
     )
     with look():

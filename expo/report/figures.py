@@ -78,8 +78,8 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
     numbers = pd.concat([_win_rates(record) for record in group.runs], ignore_index=True)
     heading = f"Win rate of self-explanation over own CoT: {group.label}"
     about = (
-        "Step checker: k-th explanation against k-th own CoT; a tie counts a half. Count: more true steps.\n"
-        "Share: the larger share of true steps, of pairs where both sides have steps. Black lines: 95 % bootstrap\n"
+        "Step checker: k-th explanation against k-th own CoT; a tie counts a half. Count: more true steps. "
+        "Share: the larger share of true steps, of pairs where both sides have steps. Black lines: 95 % bootstrap "
         "intervals, problems resampled."
     )
     with look():

@@ -44,7 +44,7 @@ def draw_gains(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefac
         else f"worth fewer than {MIN_EFFECTIVE} rollouts, or too few right or wrong"
     )
     about = (
-        f"Change of J {how}, against length x slope / norm; lines: one standard error, over rollouts.\n"
+        f"Change of J {how}, against length x slope / norm; lines: one standard error, over rollouts. "
         f"Faint: a doubtful change, {why}. Of positives of one text the first is shown.\n"
         "On the grey line the step did what its first order says (claim E2 of the ledger)."
     )
@@ -125,9 +125,9 @@ def draw_predictors(name: str, runs: Sequence[Gradients], out: Path | str) -> Ar
     numbers = pd.concat(tables, ignore_index=True)[RANK_COLUMNS]
     shown = numbers[numbers["change"] == next(iter(ways))]
     about = (
-        f"Spearman's rank correlation with the change of J, by {next(iter(ways))}, over the positives of a question;\n"
-        f"mean over questions with a slope (at most {shown['n'].max()}); lines: 95 % bootstrap intervals, questions\n"
-        "resampled. 1: ranked as their gains are. T1 and probability: claims E6-rank and P1* of the ledger are on\n"
+        f"Spearman's rank correlation with the change of J, by {next(iter(ways))}, over the positives of a question; "
+        f"mean over questions with a slope (at most {shown['n'].max()}); lines: 95 % bootstrap intervals, questions "
+        "resampled. 1: ranked as their gains are. T1 and probability: claims E6-rank and P1* of the ledger are on "
         "right samples of a tabular policy."
     )
     with look():

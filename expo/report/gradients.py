@@ -99,7 +99,7 @@ def draw_angles(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefa
                     rows.append([panel, a, b, found.mean, found.low, found.high, found.n, len(there), lemma])
     numbers = pd.DataFrame(rows, columns=ANGLE_COLUMNS)
     about = (
-        "Mean cosine of grad log π(positive|q) of two positives of different text, over all trainable weights, at\n"
+        "Mean cosine of grad log π(positive|q) of two positives of different text, over all trainable weights, at "
         "temperature 1; below it the 95 % bootstrap interval, questions resampled (pairs of each cell: see the CSV).\n"
         "Lemma 1 has assumptions on the logits' gradients of one question (claims L1-ass, L1-alg of the ledger)."
     )
@@ -192,7 +192,7 @@ def draw_terms(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefac
     larger = np.select(decided, ["T2", "T1"], "undecided")
     numbers = rows.assign(t2=t2, t2_error=error, larger=larger)[TERM_COLUMNS]
     about = (
-        "A mark a right positive; hollow: T2 is negative; faint: twice T2's standard error over rollouts leaves open\n"
+        "A mark a right positive; hollow: T2 is negative; faint: twice T2's standard error over rollouts leaves open "
         f"which is larger, or fewer than {MIN_RARER} rollouts are right, or wrong. On the line they are equal.\n"
         "That T1 dominates is claim E6-dom, which the ledger refutes."
     )

@@ -33,7 +33,7 @@ def draw_losses(runs: Sequence[Evaluated], out: Path | str, name: str = "dpo") -
     """
     numbers = table(runs)
     about = (
-        f"A mark a base, online hollow; loss is the mean of the last {SMOOTH} batches. Dotted: log 2, the loss of a\n"
+        f"A mark a base, online hollow; loss is the mean of the last {SMOOTH} batches. Dotted: log 2, the loss of a "
         "policy that is the reference. A deceptively low loss lies low and to the left of others at the same rate."
     )
     with look():
@@ -47,7 +47,7 @@ def draw_drift(runs: Sequence[Evaluated], out: Path | str, name: str = "dpo") ->
     """Write `<name>-drift-<label>.png` and `.csv` (`COLUMNS`): what becomes of the first round's winners, by rate."""
     numbers = table(runs)
     about = (
-        "Change of −log π(winner|q) per token over the training, of winners sampled before it: above 0 they have\n"
+        "Change of −log π(winner|q) per token over the training, of winners sampled before it: above 0 they have "
         "become less likely (Observation 2). Lines are means over bases, marks the bases; online dashed and hollow."
     )
     with look():

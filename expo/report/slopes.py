@@ -38,9 +38,9 @@ def draw_slopes(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefa
     first = runs[0]
     about = (
         f"Of {first.recipe['gradient_problems']} questions trained on, at each evaluation; means over bases, thin "
-        "lines the lowest and highest.\n"
+        "lines the lowest and highest. "
         f"Slopes are from {first.recipe['gradient_rollouts']} rollouts each at T = 1, 0 where all are right or all "
-        "wrong. T1, whose logs are averaged, is of\nright positives, the cosine of positives that are not the own "
+        "wrong. T1, whose logs are averaged, is of right positives, the cosine of positives that are not the own "
         "sample's text. Counts and intervals by question: see the CSV.\n"
         "Claims E6-dom and E6-mono of the ledger say when T1 dominates."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -30,6 +31,7 @@ METHOD_COLOURS = {**COLOURS, "none": "#444444", "base": "#BBBBBB", "again": "#99
 METHOD_COLOURS |= {f"{of}_{kind}": colour for of in ("sft", "dpo") for kind, colour in COLOURS.items()}
 METHOD_COLOURS |= {f"dpo_{kind}_online": colour for kind, colour in COLOURS.items()}
 INK, GREY = "#222222", "#777777"
+NOTE = 150  # letters of a line of the notes
 WIDTH = 9.0  # inches; about the width of a README's column at 110 dots an inch
 
 _RC: dict[str, Any] = {
@@ -72,6 +74,7 @@ def sheet(
     rows: int, columns: int, height: float, heading: str, notes: str, toy: bool
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure with a heading above, notes below, and `rows` x `columns` axes of `height` inches each."""
+    notes = "\n".join(textwrap.fill(line, NOTE) for line in notes.split("\n"))
     top, bottom = 0.42, 0.32 + 0.165 * notes.count("\n")
     total = rows * height + top + bottom
     rect = (0, bottom / total, 1, 1 - (top + bottom) / total)

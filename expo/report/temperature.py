@@ -37,7 +37,7 @@ def draw_temperature(group: Group, out: Path | str) -> Artefact:
     heading = f"Property 1 against sampling temperature: {group.label}"
     about = (
         "Upper: means over problems; lower: paired difference, ✓ holds, ✗ fails, ? undecided. 95 % bootstrap "
-        "intervals.\nEvery score is at temperature 1: only the sampling changes."
+        "intervals. Every score is at temperature 1: only the sampling changes."
     )
     with look():
         image = png(temperature(numbers, heading, notes_of(records, about, swept=True), group.is_toy))

@@ -138,7 +138,7 @@ def draw_gap(out: Path | str) -> Artefact:
     worst = float(np.abs(numbers["gap"] - variance / J).max())
     with look():
         notes = (
-            f"{n} random models of 4 CoTs; X_c = π(a*|q, c), J its mean. Gap: mean of X under the posterior minus J.\n"
+            f"{n} random models of 4 CoTs; X_c = π(a*|q, c), J its mean. Gap: mean of X under the posterior minus J. "
             f"c~ drawn by Bayes' rule, which a prompt with the answer need not follow. {_NOTE}"
         )
         figure, ((left, right),) = sheet(1, 2, 3.1, "Lemma 2: the gap is Var(X) / J", notes, False)
@@ -172,7 +172,7 @@ def draw_radius(out: Path | str) -> Artefact:
     with look():
         notes = (
             "One model: π = (.55, .4, .05), X = (.1, .5, .9). Each point is a way to sample explanations, as prompting "
-            f"might: 1,500 at random.\nBelow 0 Lemma 2 fails. {_NOTE}"
+            f"might: 1,500 at random. Below 0 Lemma 2 fails. {_NOTE}"
         )
         figure, ((axes,),) = sheet(
             1, 1, 3.2, "Lemma 2 for prompted explanations: how near is near enough?", notes, False

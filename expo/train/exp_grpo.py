@@ -156,7 +156,8 @@ class ExPGRPOTrainer(GRPOTrainer):
         pairs = self._due(inputs)
         weight = self.args.num_generations / (len(inputs["prompt_ids"]) * self.current_gradient_accumulation_steps)
         if not self._scores(pairs):
-            self._pending.append({"step": self.state.global_step, "beta": beta})
+            norms = self._grad_norms(model, policy_grad_norm=loss)
+            self._pending.append({"step": self.state.global_step, "beta": beta, **norms})
             return loss
         log_probs, tokens = self._score(model, pairs or [_stand_in(inputs)])
         used = log_probs / tokens if self.args.sft_normalization == "token" else log_probs
@@ -165,7 +166,7 @@ class ExPGRPOTrainer(GRPOTrainer):
         entry = {"step": self.state.global_step, "beta": beta, "loss": term.item()}
         if pairs:
             entry |= {"scored": len(pairs), "nll": -log_probs.sum().item(), "tokens": tokens.sum().item()}
-        self._pending.append(entry | self._grad_norms(model, loss, term))
+        self._pending.append(entry | self._grad_norms(model, policy_grad_norm=loss, grad_norm=term))
         return loss + term
 
     def beta_sft(self) -> float:
@@ -225,13 +226,13 @@ class ExPGRPOTrainer(GRPOTrainer):
             )
         return outputs.log_probs.sum(-1), (labels != -100).sum(-1).to(device)
 
-    def _grad_norms(self, model: Any, loss: Tensor, term: Tensor) -> dict[str, float]:
+    def _grad_norms(self, model: Any, **terms: Tensor) -> dict[str, float]:
         every = self.args.sft_grad_norm_steps
         if not every or self.state.global_step % every:
             return {}
         weights = [p for p in model.parameters() if p.requires_grad]
         norms = {}
-        for name, value in (("policy_grad_norm", loss), ("grad_norm", term)):
+        for name, value in terms.items():
             grads = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
             # Each loss comes divided by the number of micro-batches.
             scale = self.current_gradient_accumulation_steps

@@ -11,7 +11,7 @@ from expo.grading import Checker
 from expo.grading.answers import Grade, Status
 from expo.policies.policy import Policy
 from expo.policies.prompts import fill
-from expo.policies.sampling import Completion, sample
+from expo.policies.sampling import Completion, Request, sample
 from expo.positives import Positive, from_answer, from_expert, from_sample, is_leak, requests
 from expo.tables import as_frame
 from expo.tasks.problem import Problem, Skip
@@ -42,9 +42,6 @@ def make(
 
     Of `tries` samples the first that ended by itself is taken; of own CoTs the first whose answer was right. A text cut
     by the token limit is none: closed with a*, it would teach to break off in mid-sentence.
-
-    Raises:
-        ContextError: for a problem that does not fit the policy's context.
     """
     if kind == "none":
         return as_frame("positives"), []
@@ -56,27 +53,41 @@ def make(
         chosen, missing = _experts(policy, checker, problems)
     else:
         source = "own" if kind == "own_correct" else kind
-        wanted = [
-            (p, *asked)
+        asked = [
+            (p, hint, r)
             for p in problems
-            for asked in requests(policy, p, others, {source: tries}, max_new_tokens, seed, checker)
+            for _, hint, r in requests(policy, p, others, {source: tries}, max_new_tokens, seed, checker)
         ]
+        wanted = [(p, hint, r) for p, hint, r in asked if _tokens(r) <= policy.context]
         done = sample(
             policy,
-            [r for *_, r in wanted],
+            [r for _, _, r in wanted],
             temperature=temperature,
             seed=seed + step,
             rows=rows,
             on_finished=on_finished,
         )
-        chosen, missing = _first_fit(policy, checker, kind, [(p, h) for p, _, h, _ in wanted], done)
+        chosen, missing = _first_fit(policy, checker, kind, [(p, h) for p, h, _ in wanted], done)
+        missing += [
+            Skip(
+                p.where or p.id,
+                kind,
+                f"up to {_tokens(r)} tokens with its prompt exceed the context of {policy.context}: no positive",
+            )
+            for p, _, r in asked
+            if _tokens(r) > policy.context
+        ]
         missing += [
             Skip(p.where or p.id, "answer", "no other answer to serve as a wrong one: no positive")
             for p in problems
-            if p.id not in {q.id for q, *_ in wanted}
+            if p.id not in {q.id for q, _, _ in asked}
         ]
     table = [_row(policy, checker, kind, step, p, g) for p, g in chosen]
     return as_frame("positives", table), missing
+
+
+def _tokens(request: Request) -> int:
+    return len(request.prompt_ids) + request.max_new_tokens
 
 
 def _experts(

@@ -67,10 +67,8 @@ def _round(
         watch.measure(start)
         return False
     if not len(pairs):
-        raise ValueError(
-            f"none of the {len(problems)} problems of the round from step {start} on has a pair: all were "
-            f"left out. Look at why: {watch.run.path('parts', 'skips')}"
-        )
+        why = watch.left_out(start)
+        raise ValueError(f"none of the {len(problems)} problems of the round from step {start} on has a pair: {why}")
     trainer.train_dataset = dataset(prompts, in_order(pairs, wanted))
     attach(trainer, Recorder(watch.run, None, watch))
     trainer.add_callback(EndOfRound(end))

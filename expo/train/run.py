@@ -107,6 +107,9 @@ def standing(run: Run) -> str:
 
 def _train(watch: Watch, checkpoint: Path | None) -> None:
     positives = watch.positives(0)
+    learns = watch.args.beta_sft > 0 if isinstance(watch.args, ExPGRPOConfig) else True
+    if positives.empty and learns:
+        raise ValueError(f"none of the {len(watch.task.problems)} problems has a positive: {watch.left_out(0)}")
     if is_deepspeed_zero3_enabled():
         # Loaded once more, now that each process is to hold its part of the weights alone.
         watch.policy = load(watch.recipe)

@@ -17,17 +17,11 @@ from expo.train.config import PositivesSFTConfig
 def sft_trainer(
     policy: Policy, problems: Sequence[Problem], positives: pd.DataFrame, args: PositivesSFTConfig
 ) -> SFTTrainer:
-    """TRL's trainer on log pi(c, a*|q), the mean over a batch's tokens, of the problems that have a positive.
-
-    Raises:
-        ValueError: if none has.
-    """
+    """TRL's trainer on log pi(c, a*|q), the mean over a batch's tokens, of the problems that have a positive."""
     ids = dict(zip(positives["problem"], positives["ids"], strict=True))
     rows = []
     for p in problems:
         if p.id in ids:
             prompt, positive = question_ids(policy, p), [int(i) for i in ids[p.id]]
             rows.append({"input_ids": prompt + positive, "labels": [-100] * len(prompt) + positive})
-    if not rows:
-        raise ValueError(f"none of the {len(problems)} problems has a positive: all were left out. Look at why")
     return SFTTrainer(policy.model, args, train_dataset=Dataset.from_list(rows), processing_class=policy.tokenizer)

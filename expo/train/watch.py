@@ -28,7 +28,7 @@ from expo.positives import Positive, from_ids, from_sample, question_ids
 from expo.records import Run
 from expo.tables import as_frame
 from expo.tasks import Task
-from expo.tasks.problem import Problem
+from expo.tasks.problem import Problem, Skip
 from expo.train.config import Configuration, PairsDPOConfig
 from expo.train.dpo import score_reference
 from expo.train.exp_grpo import ExPGRPOTrainer
@@ -136,6 +136,13 @@ class Watch:
             self._write("skips", as_frame("skips", rows), part)
             self._write("pairs", frame, part, [p.id for p in of])
         return self.run.read("pairs", part)
+
+    def left_out(self, step: int) -> str:
+        """Why there is nothing to learn at a step, and where all the reasons stand."""
+        part = f"{step:06d}"
+        of_each = [str(Skip(*row)) for row in self.run.read("skips", part).itertuples(index=False)]
+        first = f", as {of_each[-1]}" if of_each else ""
+        return f"all were left out{first} (each in {self.run.path('parts', 'skips', f'{part}.parquet')})"
 
     def positives_in_force(self, step: int) -> pd.DataFrame:
         """Those that the step after `step` of a run that goes on begins with: of the last refresh before it."""

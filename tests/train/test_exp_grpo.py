@@ -216,6 +216,17 @@ def test_gradient_norms_are_logged_on_request(toy: Policy, tmp_path: Path) -> No
     assert all(0 < x < norm for x in logged(trainer, "exp_sft/policy_grad_norm"))
 
 
+def test_the_policy_terms_norm_is_logged_without_a_positive_too(toy: Policy, tmp_path: Path) -> None:
+    args = config(tmp_path, per_device_train_batch_size=G, max_steps=2, learning_rate=0.0, sft_grad_norm_steps=1)
+    trainer = trained(toy, args, rows_of(toy, kept=1), by_place)
+    # One problem a step; only the first has a positive, so that the second's norm is that of the policy term alone.
+    assert logged(trainer, "exp_sft/scored") == [1, 0]
+    assert len(logged(trainer, "exp_sft/grad_norm")) == 1
+    both, alone = logged(trainer, "grad_norm")
+    assert logged(trainer, "exp_sft/policy_grad_norm")[1:] == pytest.approx([alone], rel=1e-4)
+    assert 0 < alone < both
+
+
 def test_a_chat_policy_and_positives_as_text(tmp_path: Path) -> None:
     policy = build(dtype=torch.float32)
     rows = Dataset.from_list(

@@ -322,7 +322,7 @@ def test_missing_positives_are_counted_and_their_term_is_zero(tmp_path: Path) ->
         "max_steps": 1,
         "positive_tries": 2,
     }
-    with pytest.raises(ValueError, match=r"none of the \d+ prompts has a positive"):
+    with pytest.raises(ValueError, match=r"24 problems has a positive: all were.*was right: no posit.*000000"):
         train(read_recipe({**values, "levels": [5], "policy": "tiny-2"}), tmp_path / "none", progress=False)
     run = train(read_recipe({**values, "levels": [3, 4]}), tmp_path / "some", progress=False)
     have, skipped = set(run.read("positives")["problem"]), run.read("skips")
@@ -349,6 +349,17 @@ def test_problems_too_few_or_too_long_are_said(tmp_path: Path) -> None:
     assert len(skipped) > 3
     assert skipped["reason"].str.contains("exceed the context of 256; left out").all()
     assert set(run.read("groups")["level"]) == {1}
+
+
+def test_a_prompt_for_positives_that_is_too_long_leaves_a_problem_without(tmp_path: Path) -> None:
+    explain = "<bos> {question}" + " key {answer}" * 2 + " <think>"
+    values = {**VALUES, "levels": [1, 5], "prompts": {"explain": explain}, "refresh_steps": 0, "max_steps": 1}
+    run = train(read_recipe({**values, "max_completion_length": 190}), tmp_path / "run", progress=False)
+    reasons = run.read("skips")["reason"]
+    long = reasons.str.contains(r"^up to 2\d\d tokens with its prompt exceed the context of 256: no positive")
+    assert 0 < long.sum() < 24
+    assert set(run.read("positives")["level"]) == {1}
+    assert len(reasons) == 24 - len(run.read("positives"))
 
 
 def supervised(**more: object) -> TrainRecipe:
@@ -471,7 +482,7 @@ def test_supervised_training_needs_positives(tmp_path: Path) -> None:
         read_recipe({"algorithm": "sft", "positive": "none"})
     with pytest.raises(ValueError, match="refresh_steps: sft learns"):
         supervised(positive="explanation", refresh_steps=2)
-    with pytest.raises(ValueError, match="none of the 24 problems has a positive"):
+    with pytest.raises(ValueError, match=r"none of the 24 problems has a positive: all were left out, as .*000000"):
         train(
             supervised(policy="tiny-2", positive="own_correct", levels=[5], problems=24),
             tmp_path / "run",
