@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import gradients, preferences, sampling, scoring, training
+from benchmarks import gradients, preferences, sampling, scoring, training, watching
 from expo.policies.policy import load_policy
 from expo.policies.prompts import TEXT
 from expo.tasks import chain, load_task
@@ -30,6 +30,7 @@ def main() -> None:
     print(training.run(arguments.policy, "stories", problems[:12], 8, 64), flush=True)
     print(preferences.run("tiny-0", "chain", chain.load("train", 64).problems, 16, 80), flush=True)
     print(preferences.run(arguments.policy, "stories", problems, 2, 8), flush=True)
+    print(watching.run("tiny-0"), flush=True)
     gradients.main(["--policy", arguments.policy])
 
 

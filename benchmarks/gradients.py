@@ -15,6 +15,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 
 import psutil
 import torch
@@ -28,7 +30,7 @@ from expo.measure.gradients.spans import Span
 from expo.policies.policy import Policy, load_policy
 from expo.policies.prompts import TEXT
 
-PEERS = ("batched backward", "loop", "vmap(grad)", "Gram by a loop")
+PEERS = ("batched backward", "loop", "vmap(grad)", "Gram by a loop", "bergson")
 SHAPES = {
     "smollm2-135m": (
         LlamaForCausalLM,
@@ -171,7 +173,8 @@ def measured(work: Callable[[], object], device: torch.device) -> tuple[float, f
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.synchronize()
-    process, peak, done = psutil.Process(), [0], threading.Event()
+    process, done = psutil.Process(), threading.Event()
+    peak = [process.memory_info().rss]
 
     def watch() -> None:
         while not done.wait(0.02):
@@ -191,8 +194,12 @@ def measured(work: Callable[[], object], device: torch.device) -> tuple[float, f
     return seconds, (torch.cuda.max_memory_allocated() if device.type == "cuda" else peak[0]) / 2**30
 
 
-def run(a: argparse.Namespace, route: str) -> None:
-    """Print seconds and memory of one route; all have the same spans."""
+def run(a: argparse.Namespace, route: str) -> tuple[float, float]:
+    """Seconds and most memory in GiB of one route; all have the same spans.
+
+    Raises:
+        torch.OutOfMemoryError: if it takes more than there is.
+    """
     policy = _policy(a)
     model = policy.model
     given = spans(model, a.samples, a.tokens)
@@ -210,13 +217,9 @@ def run(a: argparse.Namespace, route: str) -> None:
         tokens = sum(len(s.prompt + s.completion) for s in given) / len(given)
         about = f"{weights:,.0f}M weights, {model.dtype}, {model.device}"
         print(f"gradients: {about}, {len(given)} samples of {tokens:.0f} tokens", flush=True)
-    try:
-        few = spans(model, 2, a.tokens)
-        ghost(policy, few) if route == "ghost" else batched(model, few)
-        best = min(measured(routes[route], model.device) for _ in range(a.repeats))
-        print(f"  {route:18} {best[0]:8.2f} s   {best[1]:6.2f} GiB at most", flush=True)
-    except torch.OutOfMemoryError as error:
-        print(f"  {route:18} out of memory: {str(error)[:120]}", flush=True)
+    few = spans(model, 2, a.tokens)
+    ghost(policy, few) if route == "ghost" else batched(model, few)
+    return min(measured(routes[route], model.device) for _ in range(a.repeats))
 
 
 def _policy(a: argparse.Namespace) -> Policy:
@@ -243,14 +246,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--checkpointing", action="store_true", help="let the peers recompute activations")
     parser.add_argument("--repeats", type=int, default=1, help="keep the fastest of so many")
-    parser.add_argument("--peers", nargs="*", default=PEERS, help="and bergson, where it is installed")
+    parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
     a = parser.parse_args(argv)
+    ours = None
     for route in ("ghost", *a.peers):
-        process = multiprocessing.get_context("spawn").Process(target=run, args=(a, route))
-        process.start()
-        process.join()
-        if process.exitcode:
-            raise SystemExit(process.exitcode)
+        if route == "bergson" and not find_spec("bergson"):
+            print("  bergson            is not installed: pip install bergson", flush=True)
+            continue
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+            try:
+                found = alone.submit(run, a, route).result()
+            except torch.OutOfMemoryError as error:
+                print(f"  {route:18} out of memory: {str(error)[:120]}", flush=True)
+                continue
+        ours = ours or found
+        ratios = f"   ghost takes {ours[0] / found[0]:.2f} of its time, {ours[1] / found[1]:.2f} of its memory"
+        print(f"  {route:18} {found[0]:8.2f} s   {found[1]:6.2f} GiB at most{ratios * (route != 'ghost')}", flush=True)
 
 
 if __name__ == "__main__":
