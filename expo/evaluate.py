@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,15 +140,16 @@ def evaluate_run(
 ) -> Run:
     """Evaluate, chunk by chunk of problems, and write the record; go on where an earlier call stopped."""
     measuring = recipe.measuring()
-    with closing(checker_for(recipe.task)) as checker:
+    with closing(checker_for(recipe.task)) as checker, ExitStack() as stack:
         task = load_problems(measuring, checker)
         run = Run(folder)
-        policy = None if run.has("evaluation") else load(measuring)
+        policy = None if run.has("evaluation") and run.has("skips") else load(measuring)
         # Before anything is written: what is refused leaves no folder.
         fitting = within_context(policy, task, recipe.max_new_tokens) if policy else task
         run = Run.start(folder, recipe.resolved(), usual(EvaluateRecipe), **facts(measuring, task, policy))
         if policy is None:
             return run
+        stack.enter_context(run.held())
         task = fitting
         chunks = [task.problems[i : i + recipe.chunk] for i in range(0, len(task.problems), recipe.chunk)]
         done = run.parts("evaluation")

@@ -7,10 +7,13 @@ beside its place and renamed into it: a reader never sees half a file, and a kil
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +29,7 @@ from expo.tables import TABLES
 SCHEMA = 1
 _VERSION_KEY = b"expo.schema"
 DRAFT = ".tmp"  # ends the name of a file that is being written
+_LOCK = ".lock"
 
 
 class RecordError(ValueError):
@@ -121,6 +125,23 @@ class Run:
                 "Put that back and give the command again, or delete the folder to begin anew."
             )
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For as long as the folder is written to: no other process may do so. A kill ends the hold, too.
+
+        Raises:
+            RecordError: if another process holds it.
+        """
+        with self.path(_LOCK).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RecordError(
+                    f"{self.folder} is being written to by another process; wait for it, stop it, or choose another "
+                    "--output"
+                ) from None
+            yield
+
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
         return self.folder.joinpath(*parts)
@@ -148,6 +169,10 @@ class Run:
     def has(self, table: str) -> bool:
         """Whether the table is complete (parts of it do not count)."""
         return self.path(f"{table}.parquet").exists()
+
+    def lacks_a_table(self) -> bool:
+        """Whether a table is missing whose parts are there, as when it was damaged and deleted."""
+        return any(self.parts(table) and not self.has(table) for table in TABLES)
 
     def write(self, table: str, frame: pd.DataFrame, part: str | None = None) -> None:
         """Write a table, or one named part of it, with its schema version inside the file.
@@ -235,7 +260,7 @@ def _differences(held: dict[str, Any], asked: dict[str, Any], prefix: str = "") 
 
 def _left_by_a_start(path: Path) -> bool:
     """Whether a start that was killed before it wrote the recipe may have left this file."""
-    return path.name == "environment.json" or path.name.endswith(DRAFT)
+    return path.name in ("environment.json", _LOCK) or path.name.endswith(DRAFT)
 
 
 def environment(**facts: Any) -> dict[str, Any]:

@@ -299,6 +299,45 @@ def test_an_unfinished_run_of_another_schema_does_not_go_on(tmp_path: Path) -> N
         Run.start(run.folder, RECIPE, **FACTS)
 
 
+def test_only_one_process_writes_to_a_run(run: Run) -> None:
+    code = """
+        import sys
+        from expo.records import Run
+        with Run(sys.argv[1]).held():
+            print("held")
+    """
+    with run.held():
+        beside = child(code, run.folder)
+        assert "is being written to by another process; wait for it, stop it" in beside.communicate()[1]
+        assert beside.returncode == 1
+    assert child(code, run.folder).wait() == 0
+    assert Run.start(run.folder, RECIPE, **FACTS).has("metrics")
+
+
+def test_a_killed_process_holds_no_run(run: Run) -> None:
+    code = """
+        import sys, time
+        from expo.records import Run
+        with Run(sys.argv[1]).held():
+            Run(sys.argv[1]).path("held").touch()
+            time.sleep(600)
+    """
+    beside = child(code, run.folder)
+    while not run.path("held").exists():
+        assert beside.poll() is None
+    beside.kill()
+    beside.communicate()
+    with run.held():
+        pass
+
+
+def test_a_table_is_lacking_where_its_parts_are_there(run: Run) -> None:
+    run.write("metrics", metrics(), "0000")
+    assert not run.lacks_a_table()
+    run.path("metrics.parquet").unlink()
+    assert run.lacks_a_table()
+
+
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(RecordError, match="is not empty and holds no run; choose another --output"):

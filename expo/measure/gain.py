@@ -65,7 +65,7 @@ def measure_gradients(
     with closing(checker_for(recipe.task)) as checker:
         task = load_problems(measuring, checker)
         run = Run(folder)
-        policy = None if run.has("gradients") else load(measuring)
+        policy = None if run.has("gradients") and not run.lacks_a_table() else load(measuring)
         # Before anything is written: what is refused leaves no folder.
         sized = within_context(policy, task, recipe.max_new_tokens) if policy else task
         weights = [p.requires_grad * p.numel() for p in policy.model.parameters()] if policy else []
@@ -74,7 +74,7 @@ def measure_gradients(
         if policy is None:
             return run
         task = sized
-        with threads(1 if policy.is_toy else torch.get_num_threads()):
+        with run.held(), threads(1 if policy.is_toy else torch.get_num_threads()):
             names = _questions(recipe, run, policy, checker, task.problems, progress, on_step)
             held = merged(run, ["alignment", "gains"], names, task.skipped)
             rows = held["alignment"].to_dict("records")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,16 +50,17 @@ def measure(
         DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
     """
     checker = checker_for(recipe.task)
-    with closing(checker):
+    with closing(checker), ExitStack() as stack:
         task = load_problems(recipe, checker)
         chunks = [task.problems[i : i + recipe.chunk] for i in range(0, len(task.problems), recipe.chunk)]
         names = [f"{i:04d}" for i in range(len(chunks))]
         run = Run(folder)
         # A finished run is returned as it is, without loading the policy; `start` checks that it is this recipe's.
-        policy = None if run.has("samples") else load(recipe)
+        policy = None if run.has("samples") and run.has("metrics") and not run.lacks_a_table() else load(recipe)
         run = Run.start(folder, recipe.resolved(), usual(MeasureRecipe), **facts(recipe, task, policy))
         if policy is None:
             return run
+        stack.enter_context(run.held())
         processes = processes_for(policy, recipe.rows, len(chunks))
         work = ChunkWork(recipe, run, task.problems, policy, checker)
         if processes > 1:  # each loads its own

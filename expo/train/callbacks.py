@@ -32,8 +32,10 @@ from expo.train.watch import Watch
 BUFFERED = ("metrics", "timing", "groups")
 # A file in a checkpoint.
 MARK = "expo-checkpoint-is-whole"
-# Tables with a part for each step at which they were written.
-BY_STEP = (*BUFFERED, "skips", "positives", "pairs", "probes", "margins", "alignment", "gradients", "evaluation")
+# Tables with a part for each step at which they were written, those of the same steps together; the last says that the
+# run is done.
+TOGETHER = (BUFFERED, ("skips", "positives", "pairs"), ("probes", "margins", "alignment", "gradients", "evaluation"))
+BY_STEP = tuple(table for tables in TOGETHER for table in tables)
 # What the machine took, and what begins anew where a run goes on. The epoch says twice what the recipe does.
 _TIMING = ("step_time", "epoch", "num_tokens")
 
@@ -160,7 +162,11 @@ def last_checkpoint(run: Run) -> Path | None:
 
 def _sizes(folder: Path) -> dict[str, int]:
     """The bytes of each file of a checkpoint."""
-    return {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.stat().st_size
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != MARK
+    }
 
 
 def damaged(checkpoint: Path) -> Path | None:

@@ -7,7 +7,7 @@ import math
 import random
 import shutil
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from expo.grading import Checker, TextChecker, checker_for
 from expo.measure.run import digest
 from expo.policies.policy import TEMPLATE_VARIABLES, Policy, PolicyError, load_policy
 from expo.positives import question_ids
-from expo.records import DRAFT, Run, begun_from, usual, write_atomic
+from expo.records import DRAFT, RecordError, Run, begun_from, usual, write_atomic
 from expo.tasks import Task, load_task
 from expo.tasks.problem import Problem, Skip
 from expo.train.callbacks import (
     BY_STEP,
     MARK,
+    TOGETHER,
     Recorder,
     attach,
     damaged,
@@ -65,7 +66,7 @@ def train(
         DataError, PolicyError, RecordError: as their modules say.
         ValueError: for a recipe that TRL refuses, or if no problem has a positive, or too few are there for a batch.
     """
-    with closing(checker_for(recipe.task)) as checker:
+    with closing(checker_for(recipe.task)) as checker, ExitStack() as stack:
         task, held_out = tasks(recipe, checker)
         run = Run(folder)
         policy = None if run.has("evaluation") else load(recipe)
@@ -81,7 +82,9 @@ def train(
             run = Run.start(folder, recipe.resolved(), usual(TrainRecipe), **facts)
         if policy is None:
             on_main(lambda: _keep_model(run, int(run.read("evaluation")["step"].max())))
+            on_main(lambda: _merge(run) if run.lacks_a_table() else None)
             return run
+        on_main(lambda: stack.enter_context(run.held()))
         checkpoint = on_main(lambda: last_checkpoint(run))
         watch = Watch(run, recipe, args, policy, checker, task, held_out, progress, on_step)
         if isinstance(args, PairsDPOConfig):
@@ -309,14 +312,28 @@ def generations_in(problems: int, args: ExPGRPOConfig) -> int:
 
 
 def _merge(run: Run) -> None:
-    """The parts of each table as one; the one that says the run is done comes last."""
-    *tables, last = BY_STEP
-    for table in tables:
-        if run.parts(table):
+    """The parts of each table as one, unless it is there; the one that says the run is done comes last.
+
+    Raises:
+        RecordError: if a part is missing that others of its step have.
+    """
+    for together in TOGETHER:
+        names = {table: run.parts(table) for table in together if run.parts(table)}
+        for table, held in names.items():
+            if lost := sorted(set().union(*names.values()) - held):
+                step, folder = int(lost[0]), run.path("checkpoints")
+                mend = (
+                    f"the checkpoints of step {step} and after in {folder}" if step else f"the run folder {run.folder}"
+                )
+                raise RecordError(
+                    f"{run.path('parts', table)} lacks {lost[0]}.parquet, which must be made again: delete {mend}, and "
+                    "give the command again"
+                )
+    for table in BY_STEP:
+        if run.parts(table) and not run.has(table):
             run.write(table, _all_parts(run, table))
-    if run.has("probes") and len(run.read("probes")):
-        write_atomic(run.path("completions.md"), completions(run))
-    run.write(last, _all_parts(run, last))
+        if table == "probes" and run.has("probes") and len(run.read("probes")):
+            write_atomic(run.path("completions.md"), completions(run))
 
 
 def _all_parts(run: Run, table: str) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -23,14 +24,14 @@ from expo.measure.show import NAMES
 from expo.policies.policy import PolicyError, load_policy
 from expo.policies.prompts import CHAIN
 from expo.positives import question_ids
-from expo.records import RecordError, Run
+from expo.records import RecordError, Run, write_atomic
 from expo.report import words
 from expo.study import STUDIES
 from expo.tasks import Task
 from expo.tasks.problem import Problem
 from expo.train import run as run_module
 from expo.train import watch as watch_module
-from expo.train.callbacks import MARK, last_checkpoint
+from expo.train.callbacks import BY_STEP, MARK, _sizes, last_checkpoint
 from expo.train.config import LOSSES
 from expo.train.recipe import POSITIVES, TrainRecipe, read_recipe
 from expo.train.run import standing, train
@@ -144,6 +145,45 @@ def test_a_model_that_was_deleted_is_made_again(recipe: TrainRecipe, whole: Run,
     train(recipe, folder, progress=False)
     for file in whole.path("model").iterdir():
         assert (folder / "model" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_table_that_was_deleted_is_made_again(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    for table in ("metrics", "groups", "skips"):
+        run.path(f"{table}.parquet").unlink()
+    same(whole, train(recipe, run.folder, progress=False))
+
+
+@pytest.mark.parametrize(("table", "part"), [("groups", "000002"), ("evaluation", "000003")])
+def test_a_part_that_was_deleted_is_missed(
+    recipe: TrainRecipe, whole: Run, tmp_path: Path, table: str, part: str
+) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    for each in BY_STEP:
+        run.path(f"{each}.parquet").unlink(missing_ok=True)
+    run.path("parts", table, f"{part}.parquet").unlink()
+    with pytest.raises(RecordError, match=rf"{table} lacks {part}.parquet.*checkpoints of step {int(part)} and after"):
+        train(recipe, run.folder, progress=False)
+    for checkpoint in run.path("checkpoints").glob("checkpoint-*"):
+        if int(checkpoint.name.rpartition("-")[2]) >= int(part):
+            shutil.rmtree(checkpoint)
+    same(whole, train(recipe, run.folder, progress=False))
+
+
+def test_two_do_not_train_in_one_folder(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    run.path("evaluation.parquet").unlink()
+    with run.held(), pytest.raises(RecordError, match="is being written to by another process"):
+        train(recipe, run.folder, progress=False)
+    same(whole, train(recipe, run.folder, progress=False))
+
+
+def test_a_checkpoint_that_is_marked_twice_is_whole(whole: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    last = last_checkpoint(run)
+    assert last
+    write_atomic(last / MARK, json.dumps(_sizes(last)))
+    assert last_checkpoint(run) == last
 
 
 def test_a_finished_run_never_has_an_earlier_step_s_model(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
