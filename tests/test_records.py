@@ -310,7 +310,9 @@ def test_only_one_process_writes_to_a_run(run: Run) -> None:
         beside = child(code, run.folder)
         assert "is being written to by another process; wait for it, stop it" in beside.communicate()[1]
         assert beside.returncode == 1
-    assert child(code, run.folder).wait() == 0
+    after = child(code, run.folder)
+    after.communicate()
+    assert after.returncode == 0
     assert Run.start(run.folder, RECIPE, **FACTS).has("metrics")
 
 
