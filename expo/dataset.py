@@ -92,7 +92,7 @@ def card(run: Run, frame: pd.DataFrame) -> str:
     policy = _public(recipe["policy"])
     licence = _LICENCES.get(recipe["task"], "other")
     # What a model of unknown licence wrote is not ours to call free.
-    whole = licence if policy.startswith(("tiny", "smollm2-135m")) else "other"
+    whole = licence if re.fullmatch(r"tiny(-\d+)?|smollm2-135m", recipe["policy"]) else "other"
     head = {"license": whole, "task_categories": ["text-generation"], "tags": ["self-explanation", "expo"]}
     counts = {
         "rows": len(frame),
@@ -147,7 +147,7 @@ def push(folder: Path, repo: str) -> None:
         api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
         held = set(api.list_repo_files(repo, repo_type="dataset")) - {".gitattributes"}
         if not held:
-            api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset")
+            api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset", ignore_patterns=[f"*{DRAFT}"])
     except (OSError, ValueError, httpx2.HTTPError) as error:
         raise ConnectionError(
             f"{folder} is not pushed to {repo}: {error}; mend that and give the same command"

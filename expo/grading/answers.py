@@ -193,7 +193,11 @@ class AnswerGrader:
 
     def can_parse(self, gold: str) -> bool:
         """Whether `gold` can be graded against."""
-        return len(gold) <= MAX_CHARS and self._ask(gold, None) == "readable"
+        if len(gold) > MAX_CHARS:
+            return False
+        verdict = self._ask(gold, None)
+        # The worker may have been killed for another's sake: the row would be lost for nothing.
+        return (self._ask(gold, None) if verdict == _DIED else verdict) == "readable"
 
     def close(self) -> None:
         """End the worker. The grader cannot be used afterwards."""

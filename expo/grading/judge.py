@@ -48,6 +48,7 @@ only asserts the reference answer. Length, style and the order of the two soluti
 Count the correct steps of each solution. Then end with one line that says "Verdict: A", "Verdict: B", or \
 "Verdict: TIE" if the counts are equal."""
 
+MAX_TOKENS = 1024  # of a reply
 COLUMNS = ["problem", "order", "vote", "reply", "truncated", "error", "judge", "served_model", "request_sha"]
 ORDERS = ("AB", "BA")  # the first letter is the one that `first` was shown under
 _SCORES = {"first": 1.0, "tie": 0.5, "second": 0.0}
@@ -125,7 +126,7 @@ def judge_pairs(
     base_url: str | None = None,
     api_key: str | None = None,
     prompt: str = JUDGE_PROMPT,
-    max_tokens: int = 1024,
+    max_tokens: int = MAX_TOKENS,
     concurrency: int = 4,
     done: pd.DataFrame | None = None,
     progress: bool = True,
@@ -168,6 +169,13 @@ def judge_pairs(
     votes = pd.DataFrame([rows[key] for key in requests], columns=COLUMNS)
     votes.attrs = {"prompt": prompt, "temperature": 0, "max_tokens": max_tokens}
     return votes
+
+
+def votes_on(votes: pd.DataFrame, pairs: Sequence[Pair], model: str, prompt: str = JUDGE_PROMPT) -> pd.DataFrame:
+    """The votes that `judge_pairs` would not ask for again, or all if an earlier version asked for every one."""
+    asked = {_sha(model, MAX_TOKENS, content) for content in _requests(pairs, prompt).values()}
+    now = votes["request_sha"].isin(asked)
+    return votes[now] if now.any() else votes
 
 
 def pair_scores(votes: pd.DataFrame) -> pd.DataFrame:
@@ -332,7 +340,10 @@ def _ask(client: openai.OpenAI, model: str, max_tokens: int, key: _Key, content:
     if not getattr(response, "choices", None):
         return _failed("no choices in the reply: is base_url an OpenAI-compatible endpoint, ending in /v1?")
     choice = response.choices[0]
-    reply = choice.message.content or ""
+    if choice.message is None:
+        return _failed("no message in the reply's first choice")
+    # JSON may hold half of a surrogate pair, which is no text that can be written.
+    reply = (choice.message.content or "").encode("utf-8", "replace").decode()
     return {
         "vote": _vote(parse_verdict(reply), key[1]),
         "reply": reply,

@@ -71,7 +71,7 @@ def show_gradients(run: Run) -> str:
     lines = [
         "",
         f"{recipe['policy']} on {recipe['task']}{toy}: {alignment['problem'].nunique()} problems, 2 x "
-        f"{recipe['rollouts']} rollouts each, seed {recipe['seed']}",
+        f"{recipe['rollouts']} rollouts each, seed {recipe['seed']}; gradients over {_weights(run)}",
         "",
         f"{'positive':<31}{'n':>4}{'NLL/seq':>9}{'signal':>9}{'norm':>9}{'reward':>7}  {'slope/norm':<27}{'clear':>6}",
     ]
@@ -97,6 +97,12 @@ def show_gradients(run: Run) -> str:
             of = Interval(r["mean"], r["low"], r["high"], r["n"])
             lines.append(f"  {name:<38} {of}, n = {of.n}" if of.n else f"  {name:<38} no problem tells")
     return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
+
+
+def _weights(run: Run) -> str:
+    """How many weights gradients were taken of, if the record says it."""
+    count = run.environment().get("weights_measured")
+    return f"all {count:,} trainable weights" if count else "all trainable weights"
 
 
 def _caveats(alignment: pd.DataFrame) -> list[str]:

@@ -7,9 +7,11 @@ names for every artefact its files and its runs by hash, so that anyone can tell
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -66,19 +68,29 @@ def publish(
     """
     out = Path(out)
     contents = {**shown, ".csv": numbers.to_csv(index=False, lineterminator="\n")}
-    # Read first: a damaged ledger must not leave artefacts that it does not know.
-    ledger = read_provenance(out)
-    for suffix, content in contents.items():
-        write_atomic(out / f"{name}{suffix}", content)
-    ledger[name] = {
+    entry = {
         "files": {f"{name}{suffix}": sha256(content) for suffix, content in contents.items()},
         "runs": [record.origin() for record in records],
         "reading": reading,
     }
-    text = json.dumps(dict(sorted(ledger.items())), indent=1, ensure_ascii=False)
-    write_atomic(out / PROVENANCE, text + "\n")
-    write_atomic(out / GALLERY, _gallery(ledger))
+    with _alone(out):
+        # Read first: a damaged ledger must not leave artefacts that it does not know.
+        ledger = read_provenance(out) | {name: entry}
+        for suffix, content in contents.items():
+            write_atomic(out / f"{name}{suffix}", content)
+        text = json.dumps(dict(sorted(ledger.items())), indent=1, ensure_ascii=False)
+        write_atomic(out / PROVENANCE, text + "\n")
+        write_atomic(out / GALLERY, _gallery(ledger))
     return Artefact(name, out / f"{name}{next(iter(shown))}", numbers, reading)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Other processes that publish here wait: each adds to what is there."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def read_provenance(out: Path | str) -> dict[str, Any]:

@@ -12,7 +12,18 @@ import pandas as pd
 from expo.report import paper
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.style import GREY, INK, METHOD_COLOURS, Figure, line_style, look, sheet
-from expo.report.training import LEVELS, Evaluated, by_method, label, levels_of, order, over_bases, per_base, spread
+from expo.report.training import (
+    LEVELS,
+    Evaluated,
+    by_method,
+    label,
+    levels_of,
+    order,
+    over_bases,
+    per_base,
+    spread,
+    untrained,
+)
 from expo.report.words import METHODS, TOY, listed, number, share
 
 CURVE_COLUMNS = ["method", "k", "step", "mean", "std", "lowest", "highest", "bases", "problems", "samples"]
@@ -147,7 +158,7 @@ def draw_table3(runs: Sequence[Evaluated], bases: Sequence[Evaluated], out: Path
     for method, held in by_method(runs).items():
         rows += [_cell(method, held, 4, level) for level in LEVELS]
     for k in (64, 128):
-        able = [run for run in bases if int(run.evaluation["n"].min()) >= k]
+        able = [run for run in bases if _as(runs[0], run) and int(run.evaluation["n"].min()) >= k]
         if able:
             rows += [_cell("base", able, k, level) for level in LEVELS]
     numbers = pd.DataFrame(rows, columns=TABLE3_COLUMNS)
@@ -163,6 +174,14 @@ def draw_table3(runs: Sequence[Evaluated], bases: Sequence[Evaluated], out: Path
     text = "\n\n".join([title, *toys, _LEGEND, setting, _table3(numbers), _paper3(runs[0])]) + "\n"
     reading = _read_table3(numbers)
     return publish(out, f"table3-{label(runs)}", [*runs, *bases], numbers, {".md": text}, reading)
+
+
+def _as(trained: Evaluated, base: Evaluated) -> bool:
+    """Whether a base was evaluated on its own as it was at the training's step 0, on fewer problems perhaps."""
+    mine, its = trained.recipe, base.recipe
+    alike = [("eval_split", "split"), ("eval_temperature", "temperature"), ("max_completion_length", "max_new_tokens")]
+    same_data = (mine.get("eval_data") or mine.get("data")) == its.get("data") and mine["task"] == its["task"]
+    return same_data and label([trained]) == label([base]) and all(mine.get(a) == its.get(b) for a, b in alike)
 
 
 _LEGEND = (
@@ -230,8 +249,7 @@ def draw_fig1(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
     rows = []
     held = by_method(runs)
     every = [run for some in held.values() for run in some]
-    firsts = list({run.base: run for run in every}.values())
-    for method, some, step in [("base", firsts, 0), *((m, r, None) for m, r in held.items())]:
+    for method, some, step in [("base", untrained(every), 0), *((m, r, None) for m, r in held.items())]:
         for level in LEVELS:
             found, of_bases = over_bases(some, step, [level]), spread(some, step, [level])
             rows.append(
@@ -272,14 +290,13 @@ def _bar(
 
 
 def _per_group(runs: Sequence[Evaluated], level: int) -> dict[str, list[float]]:
-    """Right, wrong and added positives of a mean group of the level, one number a base."""
+    """Right, wrong and added positives of a mean group of the level, one number a base; NaN without such a group."""
 
     def of(run: Evaluated) -> tuple[float, float, float]:
         groups = run.run.read("groups")
-        groups = groups[groups["level"] == level]
-        has = set(run.run.read("positives")["problem"]) if run.method != "none" else set()
+        groups = groups[groups["level"] == level].astype({"correct": float, "n": float})
         right = float(groups["correct"].mean())
-        return right, float(groups["n"].mean()) - right, float(groups["problem"].isin(has).mean())
+        return right, float(groups["n"].mean()) - right, float(_added(run, groups).mean())
 
     counted = {run.name: of(run) for run in runs}
     return {
@@ -287,6 +304,19 @@ def _per_group(runs: Sequence[Evaluated], level: int) -> dict[str, list[float]]:
         "wrong": per_base(runs, lambda run: counted[run.name][1]),
         "added": per_base(runs, lambda run: counted[run.name][2]),
     }
+
+
+def _added(run: Evaluated, groups: pd.DataFrame) -> pd.Series:
+    """Whether a positive came to each group: its problem had one at that step, and was not solved where that counts."""
+    if run.method == "none":
+        return pd.Series(0.0, index=groups.index)
+    positives = run.run.read("positives")
+    held = {int(step): set(positives.loc[positives["step"] == step, "problem"]) for step in positives["step"].unique()}
+    in_force = [max((s for s in held if s <= step), default=None) for step in groups["step"]]
+    has = [s is not None and p in held[s] for s, p in zip(in_force, groups["problem"], strict=True)]
+    if run.recipe.get("sft_failed_groups_only"):
+        has = [h and not solved for h, solved in zip(has, groups["correct"] > 0, strict=True)]
+    return pd.Series(has, index=groups.index, dtype=float)
 
 
 def _fig1(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
@@ -334,9 +364,9 @@ def _read_fig1(numbers: pd.DataFrame) -> str:
         for _, r in bars.iterrows()
     ]
     kinds = numbers[(numbers["panel"] == "samples") & (numbers["level"] == max(LEVELS)) & (numbers["kind"] == "right")]
-    right = [f"{NAMES[r['method']]} {number(r['mean'])}" for _, r in kinds.iterrows()]
+    right = [f"{NAMES[r['method']]} {number(r['mean'])}" for _, r in kinds.dropna(subset="mean").iterrows()]
     text = f"Accuracy at level {max(LEVELS)}: {listed(says)}. "
-    return f"{text}Right samples in a group there, while training: {listed(right)}."
+    return f"{text}Right samples in a group there, while training: {listed(right) if right else 'no group'}."
 
 
 def what_changed(runs: Sequence[Evaluated]) -> str:

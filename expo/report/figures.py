@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.grading.judge import summarize_votes
+from expo.grading.judge import summarize_votes, votes_on
+from expo.measure.judging import pairs
 from expo.measure.verdict import Interval, by_problem, compare, verdict
 from expo.measure.winrate import step_wins
 from expo.report.artefacts import Artefact, png, publish
@@ -174,7 +175,8 @@ def _win_rates(record: Record) -> pd.DataFrame:
 def _model_rates(record: Record) -> list[dict[str, Any]]:
     rows = []
     levels = record.samples.groupby("problem")["level"].first()
-    for name, votes in record.run.read("votes").groupby("judge", sort=True):
+    for name, every in record.run.read("votes").groupby("judge", sort=True):
+        votes = votes_on(every, pairs(record.samples), str(name))
         level_of = votes["problem"].map(levels)
         parts = [(int(v), votes[level_of == v]) for v in sorted(level_of.dropna().unique())]
         for level, cast in [(None, votes), *parts]:

@@ -40,6 +40,14 @@ class Gradients(Finished):
         return self.run.read("gains")
 
     @property
+    def policy(self) -> str:
+        """What tells policies apart in names; the toy's bases go together, and a training's policy bears its name."""
+        given = Path(str(self.recipe["policy"]))
+        if self.run.environment().get("trained_from"):
+            return given.parent.name if given.name == "model" else f"{given.parent.parent.name}-{given.name}"
+        return "tiny" if self.is_toy else given.name
+
+    @property
     def task(self) -> str:
         """What its questions are of."""
         return Path(self.recipe["data"]).stem if self.recipe.get("data") else str(self.recipe["task"])
@@ -66,9 +74,14 @@ def by_policy(runs: Sequence[Gradients]) -> dict[str, list[Gradients]]:
     """
     held: dict[str, list[Gradients]] = {}
     for run in runs:
-        name = "tiny" if run.is_toy else f"{Path(str(run.recipe['policy'])).name}-{run.task}"
-        held.setdefault(name, []).append(run)
+        held.setdefault(f"{run.policy}{'' if run.policy == 'tiny' else f'-{run.task}'}", []).append(run)
     for name, some in held.items():
+        policies = {run.recipe["policy"] for run in some}
+        if name != "tiny" and len(policies) > 1:
+            raise ValueError(
+                f"gradients of {name}: the runs {', '.join(run.name for run in some)} are of different policies of one "
+                "name; rename their folders, or put the runs into folders of their own and draw each (EXPO_RUNS)"
+            )
         if differ := sorted(differing(some) - _OWN):
             raise ValueError(
                 f"gradients of {name}: the runs {', '.join(run.name for run in some)} differ in {', '.join(differ)}; "

@@ -9,7 +9,17 @@ from typing import Any
 import pandas as pd
 
 from expo.report.artefacts import Artefact, publish
-from expo.report.training import Evaluated, check_alike, label, levels_of, over_bases, per_base, spread
+from expo.report.training import (
+    Evaluated,
+    check_alike,
+    check_comparable,
+    label,
+    levels_of,
+    over_bases,
+    per_base,
+    spread,
+    untrained,
+)
 from expo.report.words import METHODS, TOY, listed, number, share
 
 COLUMNS = ["trained_on", "method", "rate", "beta", "level", "mean", "low", "high", "lowest", "highest"]
@@ -25,11 +35,14 @@ def draw_grid(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefact
 
     `steps_true` is the share of true steps: low accuracy with true steps is a failure to copy, not to reason.
     """
+    # What they are trained on may differ.
+    for on in {run.levels for run in runs}:
+        check_comparable([run for run in runs if run.levels == on])
     cells = _cells(runs)
     levels: list[int | str] = [*levels_of(runs), ALL]
     rows = []
     for on in dict.fromkeys(key[0] for key in cells):
-        before = [run for run in runs if run.levels == on]
+        before = untrained(run for run in runs if run.levels == on)
         rows += [_row((on, "base", 0.0, 0.0), before, level, 0) for level in levels]
         rows += [_row(key, held, level) for key, held in cells.items() if key[0] == on for level in levels]
     numbers = pd.DataFrame(rows, columns=COLUMNS)

@@ -42,7 +42,8 @@ def draw_kinds(name: str, runs: Sequence[Gradients], out: Path | str) -> Artefac
         runs,
         "Slope of J per unit of step along a positive's gradient, ⟨∇J, g⟩ / ‖g‖, from rollouts; 0 where all of a "
         "question are right or all are wrong. Mean with its 95 % bootstrap interval, questions resampled; in brackets "
-        "how many positives, and how many of them would be right as a rollout.",
+        "how many positives, and how many of them would be right as a rollout. The slope is that of Eq 6 (claim E6 of "
+        "the ledger); a text that is wrong has no T1, so that all of its slope is T2 (E6-wrong).",
     ).replace(f"\n{TOY}", "")
     title = f"# Slope of J by kind of positive: {name}{' (toy)' if toy else ''}"
     text = "\n\n".join([title, *([f"**{TOY}**"] if toy else []), about, _table(numbers)]) + "\n"

@@ -12,7 +12,7 @@ import pandas as pd
 from expo.report import paper
 from expo.report.artefacts import Artefact, png, publish
 from expo.report.style import METHOD_COLOURS, Figure, look, sheet
-from expo.report.training import Evaluated, by_method, label, levels_of, order, over_bases, spread
+from expo.report.training import Evaluated, by_method, label, levels_of, order, over_bases, spread, untrained
 from expo.report.words import METHODS, TOY, listed, number, share
 from expo.text import plural
 
@@ -41,7 +41,7 @@ def draw_table2(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
 def draw_table4(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
     """Write `table4-<label>.md` and `.csv`: pass@4 by level of every kind of winner, and of SFT on the same."""
     held = by_method(runs)
-    bases = list({run.base: run for run in runs}.values())
+    bases = untrained(runs)
     levels = levels_of(runs)
     rows = []
     for m, some, step in [("base", bases, 0), *((m, some, None) for m, some in held.items())]:
@@ -49,10 +49,10 @@ def draw_table4(runs: Sequence[Evaluated], out: Path | str) -> Artefact:
         rows += [_cell(f"level {level}", m, some, [level], step) for level in levels]
     numbers = pd.DataFrame(rows, columns=TABLE_COLUMNS)
     note = (
-        "The paper's Table 4 prints the numbers of its Table 2 again. Here it has every arm: accuracy over all levels "
-        "(pass@1), and pass@4 by level."
+        "The paper's Table 4 prints the numbers of its Table 2 again (beneath). Here it has every arm: accuracy over "
+        "all levels (pass@1), and pass@4 by level."
     )
-    text = _page(f"Table 4, measured: {label(runs)}", runs, f"{note} {_LEGEND}", _by_level(numbers))
+    text = _page(f"Table 4, measured: {label(runs)}", runs, f"{note} {_LEGEND}", _by_level(numbers), _paper2(runs[0]))
     # The last set is that of the hardest level, or of all where there are none.
     last = numbers[numbers["set"] == numbers["set"].iloc[-1]]
     says = [f"{called(r['method'])} {share(r['mean'])}" for _, r in last.iterrows()]
@@ -89,11 +89,12 @@ def _learnt(runs: Sequence[Evaluated]) -> str:
         pairs = pd.concat([run.run.read("pairs") for run in some])
         each = sorted(run.run.read("pairs")["problem"].nunique() for run in some)
         places = some[0].last_step * some[0].batch
-        hard = float((pairs["level"] >= 4).mean())
+        hard = pairs["level"].dropna() >= 4
+        share_of_hard = f"{share(float(hard.mean()))} of the pairs of levels 4 and 5, " if len(hard) else ""
         right = float((pairs["loser_status"] == "correct").mean())
         lines.append(
-            f"- {called(method)}: {each[0]} to {each[-1]} problems a base for {places} places, {share(hard)} of the "
-            f"pairs of levels 4 and 5, right losers in {share(right)}"
+            f"- {called(method)}: {each[0]} to {each[-1]} problems a base for {places} places, {share_of_hard}"
+            f"right losers in {share(right)}"
         )
     about = (
         "What was learnt, for a problem without a pair (winner and loser the same, or no winner) is left out, and the "

@@ -20,7 +20,7 @@ from expo.text import plural
 COLUMNS = ["panel", "method", "step", "mean", "lowest", "highest", "bases", "low", "high", "questions"]
 COLUMNS += ["positives", "live"]
 PANELS = {
-    "norm": "norm of the positive's gradient",
+    "norm": "norm of the gradient",
     "cosine": "cosine with an own sample's",
     "t1": "log10 of T1 / norm",
     "slope": "slope of J: (T1 + T2) / norm",
@@ -28,8 +28,8 @@ PANELS = {
 
 
 def with_gradients(runs: Sequence[Evaluated]) -> list[Evaluated]:
-    """The trainings that measured gradients as they went, and have a positive."""
-    return [run for run in runs if run.is_training and run.run.has("alignment") and run.method != "none"]
+    """The trainings that measured gradients as they went."""
+    return [run for run in runs if run.is_training and run.run.has("alignment")]
 
 
 def draw_slopes(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefact:
@@ -43,6 +43,8 @@ def draw_slopes(name: str, runs: Sequence[Evaluated], out: Path | str) -> Artefa
         "wrong. T1, whose logs are averaged, is of right positives, the cosine of positives that are not the own "
         "sample's text. Counts and intervals by question: see the CSV.\n"
         "Claims E6-dom and E6-mono of the ledger say when T1 dominates."
+        + " GRPO has no positive; its own samples are shown."
+        * any(run.method == "none" for run in runs)
     )
     setting = (
         f"Trained on {first.levels}; {plural(len({run.base for run in runs}), 'base')}, own samples at T = "
@@ -72,11 +74,12 @@ def _table(runs: Sequence[Evaluated]) -> pd.DataFrame:
 
 
 def _values(run: Evaluated) -> pd.DataFrame:
-    """A row for each step, question and panel, of its positive; NaN where there is none."""
+    """A row for each step, question and panel, of its positive, of GRPO's own sample; NaN where there is none."""
     alignment, pairs = run.run.read("alignment"), run.run.read("gradients")
+    kind = "own" if run.method == "none" else run.recipe["positive"]
     pairs = pairs[pairs["source"] != pairs["other_source"]]
     cosine = (pairs["product"] / (pairs["norm"] * pairs["other_norm"])).astype(float)
-    positives = alignment[alignment["source"] != "own"].merge(
+    positives = alignment[alignment["source"] == kind].merge(
         pairs[["step", "problem"]].assign(cosine=cosine), on=["step", "problem"], how="left"
     )
     # The own sample comes first; a positive of the same text has the same gradient.
@@ -84,7 +87,7 @@ def _values(run: Evaluated) -> pd.DataFrame:
     norm, t1 = positives["norm"].astype(float), positives["log10_t1"].astype(float)
     found = positives[["step", "problem"]].assign(
         norm=norm,
-        cosine=positives["cosine"].where((other == "both").to_numpy()),
+        cosine=positives["cosine"].where((other == "both").to_numpy() & (kind != "own")),
         t1=(t1 - np.log10(norm)).where(np.isfinite(t1)),
         slope=unit_slopes(positives),
         live=positives["slope_error"].notna(),

@@ -15,11 +15,14 @@ import pandas as pd
 from expo.evaluate import pass_at_k
 from expo.measure.verdict import Interval, bootstrap
 from expo.report.runs import Finished, differing, origin_of, runs_in
-from expo.report.words import METHODS
+from expo.report.words import METHODS, listed
 
 LEVELS = (1, 2, 3, 4, 5)
 # Methods of the paper, which have its pictures.
 _DRAWN = {"explanation", "expert", "none"}
+# Fields in which trainings that are shown together must agree.
+_SETTING = {"task", "data", "split", "problems", "levels", "prompts", "max_completion_length"}
+_SETTING |= {f"eval_{name}" for name in ("data", "split", "problems", "levels", "samples", "temperature")}
 _DRAWN |= {f"dpo_{kind}{when}" for kind in ("explanation", "expert", "answer") for when in ("", "_online")}
 
 
@@ -35,7 +38,8 @@ class Evaluated(Finished):
     @property
     def base(self) -> str:
         """The policy before any training, as it was given: what tells bases apart. It may be a path."""
-        return os.path.normpath(str(self.run.environment().get("trained_from") or self.recipe["policy"]))
+        given = os.path.normpath(str(self.run.environment().get("trained_from") or self.recipe["policy"]))
+        return "tiny-0" if given == "tiny" else given
 
     @property
     def base_name(self) -> str:
@@ -197,15 +201,37 @@ def by_method(runs: Iterable[Evaluated]) -> dict[str, list[Evaluated]]:
     """Runs of each method, in the order of METHODS.
 
     Raises:
-        ValueError: if a method was trained at several rates or weights; a mean over them would say nothing.
+        ValueError: if a method was trained at several rates or weights, a mean over which would say nothing, or if the
+            runs are of different models, problems or ways of evaluation.
     """
     held: dict[str, list[Evaluated]] = {}
     for run in runs:
         held.setdefault(run.method, []).append(run)
     found = {method: held[method] for method in METHODS if method in held}
+    check_comparable([run for some in found.values() for run in some])
     for some in found.values():
         check_alike(some)
     return found
+
+
+def check_comparable(runs: Sequence[Evaluated]) -> None:
+    """That these runs may stand in one picture.
+
+    Raises:
+        ValueError: if they are of different models, or trained or evaluated on other problems or in another way.
+    """
+    models = sorted({label([run]) for run in runs})
+    apart = sorted(differing(runs) & _SETTING) if runs else []
+    if len(models) > 1 or apart:
+        what = f"are of {listed(models)}" if len(models) > 1 else f"differ in {', '.join(apart)}"
+        names = ", ".join(run.name for run in runs[:3]) + ", ..." * (len(runs) > 3)
+        raise ValueError(f"{names}: these runs {what}, and cannot be compared; put them into folders of their own")
+
+
+def untrained(runs: Iterable[Evaluated]) -> list[Evaluated]:
+    """The runs whose step 0 is a base, or all if none's is."""
+    runs = list(runs)
+    return [run for run in runs if run.method != "again"] or runs
 
 
 def check_alike(runs: Sequence[Evaluated]) -> None:
@@ -218,6 +244,16 @@ def check_alike(runs: Sequence[Evaluated]) -> None:
         raise ValueError(
             f"{METHODS[runs[0].method]} was trained in several ways, which no mean may join: its runs differ in "
             f"{', '.join(differ)}. Rates and weights can be drawn as a grid"
+        )
+    facts = [(run.recipe.get("seed"), run.run.environment()) for run in runs]
+    if len({(seed, held.get("data_sha256")) for seed, held in facts}) > len({seed for seed, _ in facts}):
+        raise ValueError(
+            f"{METHODS[runs[0].method]}: its runs had other problems at the same seed; the data has changed"
+        )
+    if len({held.get("processes") or 1 for _, held in facts}) > 1:
+        raise ValueError(
+            f"{METHODS[runs[0].method]}: its runs had other numbers of processes, and so other batches; put them into "
+            "folders of their own"
         )
     ends = {run.name: run.last_step for run in runs}
     if len(set(ends.values())) > 1:

@@ -117,8 +117,8 @@ class TrainRecipe:
         if self.positive not in POSITIVES:
             raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
         lowest = {"problems": 1, "positive_tries": 1, "loser_tries": 1, "refresh_steps": 0, "eval_problems": 1}
-        lowest |= {"gradient_problems": 0, "gradient_rollouts": 3}
-        for name, low in {**lowest, "eval_samples": 1, "probe_problems": 0, "rows": 1, "eval_temperature": 0}.items():
+        lowest |= {"gradient_problems": 0, "gradient_rollouts": 3, "probe_problems": int(self.algorithm == "dpo")}
+        for name, low in {**lowest, "eval_samples": 1, "rows": 1, "eval_temperature": 0}.items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:
                 raise ValueError(f"{name} must be at least {low}, got {value}")

@@ -230,6 +230,21 @@ def test_a_worker_that_died_between_grades_is_replaced(grader):
     assert grader.grade("6", boxed("6")).status is Status.CORRECT
 
 
+def test_a_worker_that_dies_while_it_reads_is_asked_again(grader, monkeypatch):
+    running, kills = AnswerGrader._running, iter([True, False])
+
+    def killed(self):
+        worker = running(self)
+        if next(kills):
+            worker.kill()
+            worker.wait()
+        return worker
+
+    monkeypatch.setattr(AnswerGrader, "_running", killed)
+    assert grader.can_parse("17")
+    assert not list(kills)
+
+
 def test_close_leaves_no_process():
     grader = AnswerGrader()
     worker = worker_of(grader)
@@ -333,11 +348,12 @@ def test_a_worker_that_others_keep_waiting_is_not_timed_out(hasty):
 
 
 def test_a_worker_without_any_cpu_time_stops_the_run(hasty, monkeypatch):
-    monkeypatch.setattr(answers, "PATIENCE", 2)
     worker = worker_of(hasty)
     worker.suspend()
-    with pytest.raises(TimeoutError, match="CPU time"):
-        hasty.grade("8", boxed("8.000"))
+    with monkeypatch.context() as patch:
+        patch.setattr(answers, "PATIENCE", 2)
+        with pytest.raises(TimeoutError, match="CPU time"):
+            hasty.grade("8", boxed("8.000"))
     assert not worker.is_running()
     assert hasty.grade("8", boxed("8.000")).status is Status.CORRECT
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from expo.evaluate import pass_at_k
 from expo.records import RecordError, Run
 from expo.report import paper
-from expo.report.curves import draw_curves, draw_fig1, draw_table3, what_changed
+from expo.report.curves import _per_group, draw_curves, draw_fig1, draw_table3, what_changed
 from expo.report.grid import best, draw_grid
-from expo.report.training import Evaluated, by_method, find_evaluated, is_grid, label, levels_of, over_bases, spread
+from expo.report.training import (
+    Evaluated,
+    by_method,
+    check_alike,
+    find_evaluated,
+    is_grid,
+    label,
+    levels_of,
+    over_bases,
+    spread,
+)
 from expo.report.words import number, share
 from expo.tables import TABLES, as_frame
 
@@ -90,11 +102,14 @@ def write_study(folder: Path, name: str, trained_on: list[int] | None, rate: flo
             write(folder / f"{name}-{base}-{positive}", recipe, shares)
 
 
+BASE = {"task": "chain", "samples": 128, "split": "test", "temperature": 0.7}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_study(tmp_path, "all", None)
     for base in ("tiny-0", "tiny-1", "tiny-2"):
-        write(tmp_path / f"base-{base}", {"task": "chain", "policy": base, "samples": 128}, {0: levels(0.02)})
+        write(tmp_path / f"base-{base}", {**BASE, "policy": base}, {0: levels(0.02)})
     return tmp_path
 
 
@@ -160,7 +175,69 @@ def test_policies_of_one_name_are_two_bases_and_a_trained_one_is_none(folder: Pa
     assert len(spread(own, levels=[5])) == 2
     assert label(own) == "checkpoint-500-gsm8k"
     assert [r.method for r in runs if r.name == "trained"] == ["trained"]
-    assert "trained" not in by_method(runs)
+    assert "trained" not in by_method(r for r in runs if label([r]) == "tiny")
+    with pytest.raises(ValueError, match="are of checkpoint-500-gsm8k and tiny, and cannot be compared"):
+        by_method(runs)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"eval_split": "train"}, "differ in eval_split, and cannot be compared"),
+        ({"eval_temperature": 1.0, "problems": 4}, "differ in eval_temperature, problems, and cannot be compared"),
+        ({"policy": "tiny"}, None),
+    ],
+)
+def test_only_what_was_evaluated_alike_is_compared(
+    folder: Path, tmp_path: Path, other: dict[str, object], message: str | None
+) -> None:
+    write(folder / "other", {**Run(folder / "all-tiny-0-none").recipe(), **other}, {0: levels(0.0), 20: levels(0.3)})
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    if message is None:
+        assert len(spread(by_method(runs)["none"])) == 3
+        return
+    for draw in (draw_fig1, lambda runs, out: draw_grid("rates", runs, out)):
+        with pytest.raises(ValueError, match=message):
+            draw(runs, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [({"data_sha256": "b"}, "had other problems at the same seed"), ({"processes": 8}, "other numbers of processes")],
+)
+def test_runs_of_other_data_or_batches_are_not_averaged(folder: Path, facts: dict[str, object], message: str) -> None:
+    runs = [r for r in find_evaluated(folder)[0] if r.method == "none"]
+    check_alike(runs)
+    file = runs[0].run.path("environment.json")
+    file.write_text(json.dumps(runs[0].run.environment() | facts))
+    with pytest.raises(ValueError, match=message):
+        check_alike([Evaluated(Run(r.run.folder)) for r in runs])
+
+
+def test_bases_evaluated_in_another_way_are_not_beside_the_trained(folder: Path, tmp_path: Path) -> None:
+    found = find_evaluated(folder)[0]
+    trained, bases = [r for r in found if r.is_training], [r for r in found if not r.is_training]
+    for more in ({"temperature": 1.0}, {"split": "train"}, {"policy": "other/model"}, {"max_new_tokens": 16}):
+        write(folder / "odd", {**BASE, "policy": "tiny-3", **more}, {0: levels(0.5)})
+        odd = Evaluated(Run(folder / "odd"))
+        assert draw_table3(trained, [*bases, odd], tmp_path / "out").numbers["bases"].max() == 3
+        shutil.rmtree(folder / "odd")
+
+
+def test_a_positive_counts_where_it_was_in_force(folder: Path, tmp_path: Path) -> None:
+    run = Run(folder / "all-tiny-0-explanation")
+    blank = run.read("positives").iloc[[0]]
+    # Held at first, and no more from step 5 on.
+    run.write("positives", pd.concat([blank, blank.assign(step=5, problem="p1-0")]))
+    groups = run.read("groups")
+    run.write("groups", pd.concat([groups, groups.assign(step=5)]))
+    assert _per_group([Evaluated(run)], 5)["added"] == [0.5]
+    assert _per_group([Evaluated(run)], 4)["added"] == [0.0]
+    assert np.isnan(_per_group([Evaluated(run)], 3)["right"]).all()
+    failed = {**run.recipe(), "sft_failed_groups_only": True}
+    run.path("recipe.yaml").write_text(yaml.safe_dump(failed))
+    run.write("groups", groups.assign(correct=[1, 1]))
+    assert _per_group([Evaluated(run)], 5)["added"] == [0.0]
 
 
 def test_trainings_that_ended_at_different_steps_are_not_joined(folder: Path) -> None:

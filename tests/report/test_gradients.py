@@ -248,7 +248,7 @@ def test_gradients_over_training_are_of_the_positive(tmp_path: Path) -> None:
     assert held.loc[("expert", 10, "slope"), "lowest"] == pytest.approx(-3.0)
     assert held.loc[("explanation", 0, "cosine"), "mean"] == pytest.approx(0.25)
     assert held.loc[("explanation", 10, "norm"), "mean"] == pytest.approx(12.0)
-    assert "norm of the positive's gradient 2.00 [of one problem] → 12.0 [of one problem]" in made.reading
+    assert "norm of the gradient 2.00 [of one problem] → 12.0 [of one problem]" in made.reading
     assert "at a step 2 to 2 of 2 positives are of a question with right and wrong rollouts" in made.reading
     assert held.loc[("explanation", 0, "t1"), "mean"] == pytest.approx(-3 - np.log10(2))
     assert held.loc[("expert", 10, "slope"), ["bases", "questions", "positives", "live"]].tolist() == [2, 1, 2, 2]
