@@ -129,13 +129,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader, as `head`, has what it wanted; nothing is left to flush to at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, ArithmeticError, OSError, ImportError, RuntimeError) as error:
-        if os.environ.get("EXPO_TRACEBACK"):
+    except Exception as error:
+        # Of safetensors, by name: it is slow to import, and its error is no kind of another.
+        told = isinstance(error, _TOLD) or type(error).__name__ == "SafetensorError"
+        if not told or os.environ.get("EXPO_TRACEBACK"):
             raise
-        full = "allocate memory" in str(error) or "out of memory" in str(error)
-        hint = "; give the same command with a lower --rows (samples decoded at a time) to go on" if full else ""
+        hint = next((hint for words, hint in _HINTS if any(word in str(error) for word in words)), "")
         print(f"expo {args[0]}: {error}{hint}", file=sys.stderr)
         return 1
+
+
+_TOLD = (ValueError, ArithmeticError, OSError, ImportError, RuntimeError)
+_HINTS = (
+    (
+        ("allocate memory", "out of memory"),
+        "; give the same command with a lower --rows (samples decoded at a time) to go on",
+    ),
+    # The second is what torch says when a disk is full.
+    (
+        ("No space left", "inline_container", "quota exceeded"),
+        "; the disk is full: free some of it and give the same command to go on from what is whole",
+    ),
+)
 
 
 def measure_job(argv: list[str]) -> int:

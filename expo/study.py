@@ -143,6 +143,8 @@ def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True)
 
     folder = runs / study.name
     _do(study, folder, progress)
+    if strangers := sorted(p.parent.name for p in folder.glob("*/recipe.yaml") if p.parent.name not in study.runs):
+        print(f"drawn too, though not of this study: {', '.join(strangers)} (in {folder})")
     done = []
     for name in study.notebooks:
         print(f"notebook {name}", flush=True)

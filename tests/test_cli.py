@@ -15,6 +15,7 @@ import datasets
 import pandas as pd
 import pytest
 import yaml
+from safetensors import SafetensorError
 from transformers import GPT2Config
 
 from expo import cli
@@ -444,6 +445,30 @@ def test_sample_writes_a_dataset(work: Path, capsys: pytest.CaptureFixture[str])
     assert main(["sample", *MEASURE, "--problems", "1"]) == 0
     assert main(["sample", *MEASURE, "--problems", "1", "--dataset", str(folder)]) == 1
     assert "holds something else; choose another --dataset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full: free some of it"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), "the disk is full"),
+        (OSError(28, "No space left on device"), "give the same command to go on from what is whole"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "with a lower --rows"),
+        (ValueError("no such thing"), "no such thing\n"),
+    ],
+)
+def test_an_error_is_told_with_its_mend(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(argv: list[str]) -> int:
+        raise error
+
+    monkeypatch.setitem(JOBS, "doctor", failing)
+    assert main(["doctor"]) == 1
+    assert said in capsys.readouterr().err
+    monkeypatch.setenv("EXPO_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        main(["doctor"])
 
 
 # ---- Ctrl-C

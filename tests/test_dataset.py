@@ -144,6 +144,13 @@ def test_the_card_of_a_toy_and_of_a_user_s_own_data_say_so(tmp_path: Path) -> No
     head, body = head_and_body(write_dataset(own, tmp_path / "b"))
     assert head["license"] == "other"
     assert "state that of your own data" in body
+    # A name that begins as ours does is not ours.
+    for i, policy in enumerate(("tinyllama-ft", "tiny-org/llama-70b", "smollm2-135m-mine")):
+        foreign = Run.start(
+            tmp_path / f"r{i}", MeasureRecipe(task="stories", policy=policy).resolved(), task="s", toy=False
+        )
+        foreign.write("samples", samples())
+        assert head_and_body(write_dataset(foreign, tmp_path / f"d{i}"))[0]["license"] == "other"
 
 
 def test_the_card_names_no_folder_of_this_machine(tmp_path: Path) -> None:

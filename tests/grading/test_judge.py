@@ -27,12 +27,16 @@ import pytest
 from expo.grading.judge import (
     COLUMNS,
     JUDGE_PROMPT,
+    MAX_TOKENS,
     JudgeError,
     Pair,
+    _requests,
+    _sha,
     judge_pairs,
     pair_scores,
     parse_verdict,
     summarize_votes,
+    votes_on,
     win_rate,
 )
 
@@ -478,3 +482,12 @@ def test_models_behind_transformers_serve(tmp_path: Path) -> None:
     assert not biased["truncated"].any()
     summary = summarize_votes(biased)
     assert (summary.win_rate.rate, summary.disagreement, summary.a_share) == (0.5, 1.0, 1.0)
+
+
+def test_votes_that_another_prompt_asked_for_are_left_out() -> None:
+    pair = Pair("p", "question", "answer", "first", "second")
+    shas = [_sha("m", MAX_TOKENS, text) for text in _requests([pair], JUDGE_PROMPT).values()]
+    votes = pd.DataFrame({"vote": ["first", "second", "tie"], "request_sha": [*shas, "of another prompt"]})
+    assert votes_on(votes, [pair], "m")["vote"].tolist() == ["first", "second"]
+    # Those of an earlier version of the prompt alone are shown as they are.
+    assert len(votes_on(votes.tail(1), [pair], "m")) == 1

@@ -12,7 +12,7 @@ from expo.grading import ChainChecker
 from expo.measure.alignment import align, align_positives, covariance, rewards_of, roll
 from expo.measure.enumeration import success
 from expo.measure.gain import moved
-from expo.measure.gradients.direction import gradient
+from expo.measure.gradients.direction import derivatives, gradient
 from expo.measure.gradients.spans import Gradients, Span
 from expo.measure.predictors import few
 from expo.policies.policy import load_policy
@@ -145,3 +145,7 @@ def test_the_slope_is_what_a_small_step_does_to_success_on_the_toy() -> None:
     assert 10**found.log10_t1 == pytest.approx(np.exp(found.log_prob) * found.norm**2)
     assert held.keys == (positive.scored.key,)
     np.testing.assert_allclose(held.norms, [found.norm])
+    # Without a gradient for each rollout it is the same.
+    spans = [Span(str(i), positive.scored.prompt, c.ids) for i, c in enumerate(rollouts)]
+    along, error = covariance(np.array(right, dtype=float), derivatives(toy, spans, direction))
+    assert (along, error) == pytest.approx((found.slope / found.norm, found.error / found.norm), rel=1e-3)

@@ -251,6 +251,8 @@ def without_levels(runs: list[Evaluated]) -> list[Evaluated]:
     """The same runs as of a task that has none."""
     for run in runs:
         run.run.write("evaluation", run.evaluation.assign(level=pd.NA))
+        if run.run.has("pairs"):
+            run.run.write("pairs", run.run.read("pairs").assign(level=pd.NA))
     return find_evaluated(runs[0].run.folder.parent)[0]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from expo.measure.recipe import GradientRecipe
 from expo.records import Run
@@ -159,6 +162,24 @@ def test_runs_of_different_settings_are_not_joined(tmp_path: Path) -> None:
         by_policy(find_gradients(tmp_path / "runs"))
 
 
+def test_policies_of_one_name_are_not_joined(tmp_path: Path) -> None:
+    def found(**more: Any) -> list[Any]:
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+        for name in ("a", "b"):
+            run = write(tmp_path / "runs" / name)
+            for file, held in (
+                ("recipe.yaml", {**run.recipe(), "policy": f"runs/{name}/model"}),
+                ("environment.json", {**run.environment(), "toy": False, **more}),
+            ):
+                run.path(file).write_text(yaml.safe_dump(held) if file.endswith("yaml") else json.dumps(held))
+        return find_gradients(tmp_path / "runs")
+
+    with pytest.raises(ValueError, match="the runs a, b are of different policies of one name"):
+        by_policy(found())
+    # A trained policy bears its run's name, and a toy's is none of the bases.
+    assert list(by_policy(found(trained_from="tiny-0", toy=True))) == ["a-chain", "b-chain"]
+
+
 def test_a_run_that_was_cut_short_is_not_shown(tmp_path: Path) -> None:
     run = write(tmp_path / "runs" / "one")
     run.path("gradients.parquet").unlink()
@@ -248,6 +269,12 @@ def test_gradients_over_training_are_of_the_positive(tmp_path: Path) -> None:
     assert held.loc[("expert", 10, "slope"), "lowest"] == pytest.approx(-3.0)
     assert held.loc[("explanation", 0, "cosine"), "mean"] == pytest.approx(0.25)
     assert held.loc[("explanation", 10, "norm"), "mean"] == pytest.approx(12.0)
+    trained(tmp_path / "runs", "tiny-0", "none", 7.0)
+    shown = with_gradients(find_evaluated(tmp_path / "runs")[0])
+    own = draw_slopes("all", shown, tmp_path / "out").numbers.set_index(["method", "step", "panel"])
+    # GRPO has no positive: its own samples, which have no angle with themselves.
+    assert own.loc[("none", 0, "norm"), "mean"] > 0
+    assert ("none", 0, "cosine") not in own.index
     assert "norm of the gradient 2.00 [of one problem] → 12.0 [of one problem]" in made.reading
     assert "at a step 2 to 2 of 2 positives are of a question with right and wrong rollouts" in made.reading
     assert held.loc[("explanation", 0, "t1"), "mean"] == pytest.approx(-3 - np.log10(2))

@@ -135,6 +135,9 @@ def test_a_task_without_levels_has_tables_of_the_whole(runs: list[Evaluated], tm
     levelled = draw_table2(runs, tmp_path).numbers
     found = without_levels(runs)
     numbers = draw_table2(found, tmp_path).numbers
+    page = (tmp_path / "table2-tiny.md").read_text(encoding="utf-8").partition("## The paper")[0]
+    assert "levels 4 and 5" not in page
+    assert "right losers in" in page
     assert set(levelled["set"]) == {"all levels", "levels 1 to 3"}
     assert set(numbers["set"]) == {"all levels"}
     whole = levelled[levelled["set"] == "all levels"]

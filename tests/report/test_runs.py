@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from expo.records import RecordError, Run
+from expo.report.artefacts import PROVENANCE
 from expo.report.runs import Record, find, group, label
 
 from .conftest import Make
@@ -82,3 +86,18 @@ def test_without_the_papers_temperature_the_nearest_is_shown(make: Make):
     names = {t: make(f"t{t}", n=2, policy="tiny-0", temperature=t).name for t in (0.2, 0.7, 1.2)}
     (held,) = group([Record(Run(make("x", n=2).run.folder.parent / name)) for name in names.values()])
     assert [r.temperature for r in held.runs] == [0.7]
+
+
+PUBLISHER = """
+import sys
+import pandas as pd
+from expo.report.artefacts import publish
+for i in range(25):
+    publish(sys.argv[1], f"{sys.argv[2]}-{i}", [], pd.DataFrame({"x": [i]}), {".md": "text"}, "reading")
+"""
+
+
+def test_two_processes_publish_into_one_folder(tmp_path: Path) -> None:
+    both = [subprocess.Popen([sys.executable, "-c", PUBLISHER, str(tmp_path), name]) for name in "ab"]
+    assert [process.wait() for process in both] == [0, 0]
+    assert len(json.loads((tmp_path / PROVENANCE).read_text(encoding="utf-8"))) == 50

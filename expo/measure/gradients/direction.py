@@ -63,7 +63,8 @@ def derivatives(
     """<grad log pi(completion | prompt), direction> of each span, shape (N,), nats per unit of the direction.
 
     By forward mode, exact up to rounding (of the direction too, to the parameters' dtype), at about three times the
-    cost of a forward pass. Parameters that the direction does not name stay as they are.
+    cost of a forward pass. Parameters that the direction does not name stay as they are. Of rollouts with rewards,
+    `alignment.covariance(rewards, derivatives(...))` is <grad J, direction> with its standard error.
 
     Raises:
         ValueError: as `spans.check` says, or for a direction of none, of other parameters, or of another shape.
