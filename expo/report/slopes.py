@@ -98,14 +98,15 @@ def _values(run: Evaluated) -> pd.DataFrame:
 def _picture(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
     figure, grid = sheet(2, 2, 2.3, heading, notes, toy)
     axes_of = dict(zip(PANELS, [axes for row in grid for axes in row], strict=True))
+    methods = numbers["method"].nunique()
     for panel, what in PANELS.items():
         axes = axes_of[panel]
         for method, line in numbers[numbers["panel"] == panel].groupby("method", sort=False):
             _line(axes, line, str(method))
-        axes.set_title(what, pad=20 if panel == "norm" else None)
+        axes.set_title(what, pad=(20 if methods < 4 else 33) if panel == "norm" else None)
         axes.set_xlabel("step")
     axes_of["slope"].axhline(0, color=GREY, linewidth=0.8)
-    legend_above(axes_of["norm"], 3)
+    legend_above(axes_of["norm"], 3 if methods < 4 else 2)
     return figure
 
 
