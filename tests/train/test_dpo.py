@@ -42,6 +42,8 @@ VALUES = {
     "eval_problems": 10,
     "eval_samples": 2,
     "probe_problems": 3,
+    "gradient_problems": 2,
+    "gradient_rollouts": 4,
     "refresh_steps": 4,
     "max_steps": 8,
     "save_steps": 2,
@@ -102,6 +104,17 @@ def test_trl_logs_what_the_pairs_say(whole: Run) -> None:
     after = margins[margins["step"] == 8]
     assert np.abs(after["winner"].to_numpy(float) - after["ref_winner"].to_numpy(float)).max() > 0.1
     assert metrics["learning_rate"].is_monotonic_decreasing
+
+
+def test_gradients_are_measured_on_problems_of_the_first_round(whole: Run) -> None:
+    alignment, first = whole.read("alignment"), whole.read("positives", "000000").set_index("problem")["ids"]
+    assert set(alignment["step"]) == {0, 4, 8}
+    assert alignment["problem"].nunique() == 2
+    assert set(alignment["problem"]) <= set(first.index)
+    winners = alignment[(alignment["source"] == "explanation") & (alignment["step"] == 0)].set_index("problem")["ids"]
+    assert len(winners) == 2
+    assert all(list(ids) == list(first[problem]) for problem, ids in winners.items())
+    assert (whole.read("gradients")["norm"] > 0).all()
 
 
 def test_pairs_and_right_losers_are_counted(whole: Run) -> None:
