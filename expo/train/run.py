@@ -312,7 +312,7 @@ def generations_in(problems: int, args: ExPGRPOConfig) -> int:
 
 
 def _merge(run: Run) -> None:
-    """The parts of each table as one, unless it is there; the one that says the run is done comes last.
+    """The parts of each table as one; the one that says the run is done comes last. A done run has what it lacks.
 
     Raises:
         RecordError: if a part is missing that others of its step have.
@@ -329,8 +329,9 @@ def _merge(run: Run) -> None:
                     f"{run.path('parts', table)} lacks {lost[0]}.parquet, which must be made again: delete {mend}, and "
                     "give the command again"
                 )
+    done = run.has(BY_STEP[-1])
     for table in BY_STEP:
-        if run.parts(table) and not run.has(table):
+        if run.parts(table) and not (done and run.has(table)):
             run.write(table, _all_parts(run, table))
         if table == "probes" and run.has("probes") and len(run.read("probes")):
             write_atomic(run.path("completions.md"), completions(run))
