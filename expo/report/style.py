@@ -31,7 +31,7 @@ METHOD_COLOURS = {**COLOURS, "none": "#444444", "base": "#BBBBBB", "again": "#99
 METHOD_COLOURS |= {f"{of}_{kind}": colour for of in ("sft", "dpo") for kind, colour in COLOURS.items()}
 METHOD_COLOURS |= {f"dpo_{kind}_online": colour for kind, colour in COLOURS.items()}
 INK, GREY = "#222222", "#777777"
-NOTE = 150  # letters of a line of the notes
+NOTE = 155  # letters of a line of the notes
 WIDTH = 9.0  # inches; about the width of a README's column at 110 dots an inch
 
 _RC: dict[str, Any] = {
