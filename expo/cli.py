@@ -135,7 +135,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not told or os.environ.get("EXPO_TRACEBACK"):
             raise
         hint = next((hint for words, hint in _HINTS if any(word in str(error) for word in words)), "")
-        print(f"expo {args[0]}: {error}{hint}", file=sys.stderr)
+        from tqdm import tqdm
+
+        # On a line of its own, above the bar of what ended.
+        tqdm.write(f"expo {args[0]}: {error}{hint}", file=sys.stderr)
         return 1
 
 
