@@ -259,9 +259,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             except torch.OutOfMemoryError as error:
                 print(f"  {route:18} out of memory: {str(error)[:120]}", flush=True)
                 continue
-        ours = ours or found
-        ratios = f"   ghost takes {ours[0] / found[0]:.2f} of its time, {ours[1] / found[1]:.2f} of its memory"
-        print(f"  {route:18} {found[0]:8.2f} s   {found[1]:6.2f} GiB at most{ratios * (route != 'ghost')}", flush=True)
+        ratios = ""
+        if route == "ghost":
+            ours = found
+        elif ours:
+            ratios = f"   ghost takes {ours[0] / found[0]:.2f} of its time, {ours[1] / found[1]:.2f} of its memory"
+        print(f"  {route:18} {found[0]:8.2f} s   {found[1]:6.2f} GiB at most{ratios}", flush=True)
 
 
 if __name__ == "__main__":

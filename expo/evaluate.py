@@ -151,6 +151,9 @@ def evaluate_run(
             return run
         stack.enter_context(run.held())
         task = fitting
+        if run.has("evaluation"):
+            run.write("skips", as_frame("skips", map(vars, task.skipped)))
+            return run
         chunks = [task.problems[i : i + recipe.chunk] for i in range(0, len(task.problems), recipe.chunk)]
         done = run.parts("evaluation")
         with tqdm(

@@ -7,6 +7,7 @@ beside its place and renamed into it: a reader never sees half a file, and a kil
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -49,6 +50,19 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def lock(file: IO[str], *, wait: bool) -> None:
+    """Have the file alone, until it is closed; not where the file system knows no locks.
+
+    Raises:
+        BlockingIOError: if another process has it, and `wait` is False.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
 
 
 def to_yaml(recipe: dict[str, Any]) -> str:
@@ -134,11 +148,10 @@ class Run:
         """
         with self.path(_LOCK).open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(file, wait=False)
             except BlockingIOError:
                 raise RecordError(
-                    f"{self.folder} is being written to by another process; wait for it, stop it, or choose another "
-                    "--output"
+                    f"{self.folder} is being written to by another process; wait for it, or stop it"
                 ) from None
             yield
 

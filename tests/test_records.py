@@ -308,7 +308,7 @@ def test_only_one_process_writes_to_a_run(run: Run) -> None:
     """
     with run.held():
         beside = child(code, run.folder)
-        assert "is being written to by another process; wait for it, stop it" in beside.communicate()[1]
+        assert "is being written to by another process; wait for it, or stop it" in beside.communicate()[1]
         assert beside.returncode == 1
     after = child(code, run.folder)
     after.communicate()

@@ -33,7 +33,7 @@ from expo.measure.gradients.direction import Direction, gradient
 from expo.measure.gradients.ghost import ghost
 from expo.measure.gradients.spans import Span, evaluating
 from expo.measure.recipe import GradientRecipe
-from expo.measure.run import experts, facts, fitting, load, load_problems, merged
+from expo.measure.run import experts, facts, fitting, load, load_problems, mend, merged
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
 from expo.policies.scoring import score, whole
@@ -65,13 +65,14 @@ def measure_gradients(
     with closing(checker_for(recipe.task)) as checker:
         task = load_problems(measuring, checker)
         run = Run(folder)
-        policy = None if run.has("gradients") and not run.lacks_a_table() else load(measuring)
+        policy = None if run.has("gradients") else load(measuring)
         # Before anything is written: what is refused leaves no folder.
         sized = within_context(policy, task, recipe.max_new_tokens) if policy else task
         weights = [p.requires_grad * p.numel() for p in policy.model.parameters()] if policy else []
         about = {**facts(measuring, task, policy), "weights_measured": sum(weights) or None}
         run = Run.start(folder, recipe.resolved(), usual(GradientRecipe), **about)
         if policy is None:
+            mend(run, ["alignment", "gains"], task.skipped)
             return run
         task = sized
         with run.held(), threads(1 if policy.is_toy else torch.get_num_threads()):

@@ -31,20 +31,18 @@ def judge(run: Run, model: str, base_url: str | None, problems: int | None, *, p
         JudgeError, RecordError: as their modules say; RecordError also for a run without pairs.
         ValueError: if `problems` is below 1.
     """
-    if not run.path("recipe.yaml").exists():
-        raise RecordError(f"{run.folder} is no run: it has no recipe.yaml")
-    with run.held():
-        return _judge(run, model, base_url, problems, progress)
-
-
-def _judge(run: Run, model: str, base_url: str | None, problems: int | None, progress: bool) -> str:
-    held = run.read("votes") if run.has("votes") else as_frame("votes")
-    mine, others = held[held["judge"] == model], held[held["judge"] != model]
     if problems is not None and problems < 1:
         raise ValueError(f"problems must be at least 1, got {problems}")
     asked = pairs(run.read("samples"))[:problems]
     if not asked:
         raise RecordError(f"{run.folder} has no problem with both own and explanation; measure those sources")
+    with run.held():
+        return _judge(run, asked, model, base_url, progress)
+
+
+def _judge(run: Run, asked: list[Pair], model: str, base_url: str | None, progress: bool) -> str:
+    held = run.read("votes") if run.has("votes") else as_frame("votes")
+    mine, others = held[held["judge"] == model], held[held["judge"] != model]
     about = {
         "prompt": JUDGE_PROMPT,
         "temperature": 0,

@@ -56,9 +56,12 @@ def measure(
         names = [f"{i:04d}" for i in range(len(chunks))]
         run = Run(folder)
         # A finished run is returned as it is, without loading the policy; `start` checks that it is this recipe's.
-        policy = None if run.has("samples") and run.has("metrics") and not run.lacks_a_table() else load(recipe)
+        policy = None if run.has("samples") else load(recipe)
         run = Run.start(folder, recipe.resolved(), usual(MeasureRecipe), **facts(recipe, task, policy))
         if policy is None:
+            mend(run, ["samples"], task.skipped)
+            if not run.has("metrics"):
+                run.write("metrics", summary(run.read("samples")))
             return run
         stack.enter_context(run.held())
         processes = processes_for(policy, recipe.rows, len(chunks))
@@ -287,6 +290,16 @@ def row(policy: Policy, checker: Checker, p: Positive, grade: Grade | None, s: S
         "steps": len(steps),
         "steps_true": sum(true for _, true in steps),
     }
+
+
+def mend(run: Run, tables: Sequence[str], skipped: Sequence[Skip]) -> None:
+    """Write those of these tables and `skips` that a finished run lacks, if all parts are there."""
+    names = sorted(run.parts(tables[0]))
+    if not run.lacks_a_table() or any(run.parts(t) != set(names) for t in (*tables, "skips")):
+        return
+    for table, frame in merged(run, tables, names, skipped).items():
+        if not run.has(table):
+            run.write(table, frame)
 
 
 def merged(run: Run, tables: Sequence[str], names: Sequence[str], skipped: Sequence[Skip]) -> dict[str, pd.DataFrame]:

@@ -7,7 +7,6 @@ names for every artefact its files and its runs by hash, so that anyone can tell
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from expo.records import RecordError, write_atomic
+from expo.records import RecordError, lock, write_atomic
 from expo.report.runs import sha256
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def _alone(out: Path) -> Iterator[None]:
     """Other processes that publish here wait: each adds to what is there."""
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file, wait=True)
         yield
 
 

@@ -179,7 +179,9 @@ def draw_table3(runs: Sequence[Evaluated], bases: Sequence[Evaluated], out: Path
 def _as(trained: Evaluated, base: Evaluated) -> bool:
     """Whether a base was evaluated on its own as it was at the training's step 0, on fewer problems perhaps."""
     mine, its = trained.recipe, base.recipe
-    alike = [("eval_split", "split"), ("eval_temperature", "temperature"), ("max_completion_length", "max_new_tokens")]
+    alike = [("eval_split", "split"), ("eval_temperature", "temperature")]
+    if trained.limit != base.limit:
+        return False
     same_data = (mine.get("eval_data") or mine.get("data")) == its.get("data") and mine["task"] == its["task"]
     return same_data and label([trained]) == label([base]) and all(mine.get(a) == its.get(b) for a, b in alike)
 
@@ -311,9 +313,10 @@ def _added(run: Evaluated, groups: pd.DataFrame) -> pd.Series:
     if run.method == "none":
         return pd.Series(0.0, index=groups.index)
     positives = run.run.read("positives")
-    held = {int(step): set(positives.loc[positives["step"] == step, "problem"]) for step in positives["step"].unique()}
-    in_force = [max((s for s in held if s <= step), default=None) for step in groups["step"]]
-    has = [s is not None and p in held[s] for s, p in zip(in_force, groups["problem"], strict=True)]
+    every = run.recipe.get("refresh_steps")
+    held = set(zip(positives["step"], positives["problem"], strict=True))
+    in_force = groups["step"] - groups["step"] % every if every else groups["step"] * 0
+    has = [pair in held for pair in zip(in_force, groups["problem"], strict=True)]
     if run.recipe.get("sft_failed_groups_only"):
         has = [h and not solved for h, solved in zip(has, groups["correct"] > 0, strict=True)]
     return pd.Series(has, index=groups.index, dtype=float)

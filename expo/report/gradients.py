@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,7 +43,7 @@ class Gradients(Finished):
     @property
     def policy(self) -> str:
         """What tells policies apart in names; the toy's bases go together, and a training's policy bears its name."""
-        given = Path(str(self.recipe["policy"]))
+        given = Path(str(self.recipe["policy"])).resolve()
         if self.run.environment().get("trained_from"):
             return given.parent.name if given.name == "model" else f"{given.parent.parent.name}-{given.name}"
         return "tiny" if self.is_toy else given.name
@@ -76,7 +77,7 @@ def by_policy(runs: Sequence[Gradients]) -> dict[str, list[Gradients]]:
     for run in runs:
         held.setdefault(f"{run.policy}{'' if run.policy == 'tiny' else f'-{run.task}'}", []).append(run)
     for name, some in held.items():
-        policies = {run.recipe["policy"] for run in some}
+        policies = {os.path.normpath(str(run.recipe["policy"])) for run in some}
         if name != "tiny" and len(policies) > 1:
             raise ValueError(
                 f"gradients of {name}: the runs {', '.join(run.name for run in some)} are of different policies of one "

@@ -76,7 +76,8 @@ def _table(runs: Sequence[Evaluated]) -> pd.DataFrame:
 def _values(run: Evaluated) -> pd.DataFrame:
     """A row for each step, question and panel, of its positive, of GRPO's own sample; NaN where there is none."""
     alignment, pairs = run.run.read("alignment"), run.run.read("gradients")
-    kind = "own" if run.method == "none" else run.recipe["positive"]
+    positive = run.recipe["positive"]
+    kind = "own" if positive == "none" or run.recipe.get("beta_sft") == 0 else positive
     pairs = pairs[pairs["source"] != pairs["other_source"]]
     cosine = (pairs["product"] / (pairs["norm"] * pairs["other_norm"])).astype(float)
     positives = alignment[alignment["source"] == kind].merge(

@@ -21,7 +21,7 @@ LEVELS = (1, 2, 3, 4, 5)
 # Methods of the paper, which have its pictures.
 _DRAWN = {"explanation", "expert", "none"}
 # Fields in which trainings that are shown together must agree.
-_SETTING = {"task", "data", "split", "problems", "levels", "prompts", "max_completion_length"}
+_SETTING = {"task", "data", "split", "problems", "levels", "prompts"}
 _SETTING |= {f"eval_{name}" for name in ("data", "split", "problems", "levels", "samples", "temperature")}
 _DRAWN |= {f"dpo_{kind}{when}" for kind in ("explanation", "expert", "answer") for when in ("", "_online")}
 
@@ -103,6 +103,15 @@ class Evaluated(Finished):
             self.recipe.get(k, d) for k, d in (("per_device_train_batch_size", 8), ("gradient_accumulation_steps", 1))
         )
         return int(batch * accumulated * (self.run.environment().get("processes") or 1))
+
+    @property
+    def limit(self) -> int:
+        """Tokens of a sample."""
+        if not self.is_training:
+            return int(self.recipe["max_new_tokens"])
+        # TRL's default, and that of expo.train.config.
+        usual = 256 if self.is_dpo or self.is_sft else 512
+        return int(self.recipe.get("max_completion_length") or usual)
 
     @property
     def trained_levels(self) -> tuple[int, ...] | None:
@@ -220,8 +229,9 @@ def check_comparable(runs: Sequence[Evaluated]) -> None:
     Raises:
         ValueError: if they are of different models, or trained or evaluated on other problems or in another way.
     """
-    models = sorted({label([run]) for run in runs})
+    models = sorted({_model(run) for run in runs})
     apart = sorted(differing(runs) & _SETTING) if runs else []
+    apart += ["max_completion_length"] if len({run.limit for run in runs}) > 1 else []
     if len(models) > 1 or apart:
         what = f"are of {listed(models)}" if len(models) > 1 else f"differ in {', '.join(apart)}"
         names = ", ".join(run.name for run in runs[:3]) + ", ..." * (len(runs) > 3)
@@ -264,9 +274,14 @@ def check_alike(runs: Sequence[Evaluated]) -> None:
         )
 
 
+def _model(run: Evaluated) -> str:
+    """What its base is one of, if it is numbered: tiny-0 and tiny-1, or my-model-seed1 and my-model-seed2."""
+    return re.sub(r"[-_.]?(seed)?[-_]?\d+$", "", run.base_name) or run.base_name
+
+
 def label(runs: Sequence[Evaluated]) -> str:
     """What an artefact's name ends in: the policy, then the task if it is not the toy's."""
-    policy = runs[0].base_name
+    policy = runs[0].base_name if len({run.base for run in runs}) == 1 else _model(runs[0])
     if re.fullmatch(r"tiny(-\d+)?", policy):
         return "tiny"
     return re.sub(r"[^a-z0-9.]+", "-", f"{policy.removesuffix('.gguf')}-{runs[0].recipe['task']}".lower()).strip("-.")

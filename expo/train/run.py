@@ -317,10 +317,14 @@ def _merge(run: Run) -> None:
     Raises:
         RecordError: if a part is missing that others of its step have.
     """
+    done, whole = run.has(BY_STEP[-1]), set()
     for together in TOGETHER:
         names = {table: run.parts(table) for table in together if run.parts(table)}
         for table, held in names.items():
-            if lost := sorted(set().union(*names.values()) - held):
+            lost = sorted(set().union(*names.values()) - held)
+            if not lost:
+                whole.add(table)
+            elif not done:
                 step, folder = int(lost[0]), run.path("checkpoints")
                 mend = (
                     f"the checkpoints of step {step} and after in {folder}" if step else f"the run folder {run.folder}"
@@ -329,9 +333,8 @@ def _merge(run: Run) -> None:
                     f"{run.path('parts', table)} lacks {lost[0]}.parquet, which must be made again: delete {mend}, and "
                     "give the command again"
                 )
-    done = run.has(BY_STEP[-1])
     for table in BY_STEP:
-        if run.parts(table) and not (done and run.has(table)):
+        if table in whole and not (done and run.has(table)):
             run.write(table, _all_parts(run, table))
         if table == "probes" and run.has("probes") and len(run.read("probes")):
             write_atomic(run.path("completions.md"), completions(run))

@@ -123,6 +123,19 @@ def test_a_finished_run_is_not_run_again(
         measure(replace(recipe, temperature=0.5), tmp_path / "run", progress=False)
 
 
+def test_a_table_that_was_deleted_is_made_again(
+    recipe: MeasureRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = measure(recipe, tmp_path / "run", progress=False)
+    before = {table: run.read(table) for table in ("metrics", "skips")}
+    for table in before:
+        run.path(f"{table}.parquet").unlink()
+    monkeypatch.setattr(run_module, "load", lambda recipe: pytest.fail("loaded the policy again"))
+    again = measure(recipe, tmp_path / "run", progress=False)
+    for table, frame in before.items():
+        pd.testing.assert_frame_equal(again.read(table), frame, check_exact=True)
+
+
 def test_data_that_changed_is_not_passed_off_as_measured(recipe: MeasureRecipe, tmp_path: Path) -> None:
     measure(recipe, tmp_path / "run", progress=False)
     assert recipe.data is not None

@@ -22,6 +22,7 @@ from expo.report.training import (
     Evaluated,
     by_method,
     check_alike,
+    check_comparable,
     find_evaluated,
     is_grid,
     label,
@@ -102,7 +103,7 @@ def write_study(folder: Path, name: str, trained_on: list[int] | None, rate: flo
             write(folder / f"{name}-{base}-{positive}", recipe, shares)
 
 
-BASE = {"task": "chain", "samples": 128, "split": "test", "temperature": 0.7}
+BASE = {"task": "chain", "samples": 128, "split": "test", "temperature": 0.7, "max_new_tokens": 512}
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_runs_from_one_base_count_as_one(folder: Path) -> None:
 
 def test_trainings_on_positives_alone_and_from_a_trained_policy_are_kept_apart(folder: Path, tmp_path: Path) -> None:
     sft = {"task": "chain", "policy": "tiny-0", "levels": None, "positive": "expert", "algorithm": "sft"}
-    sft |= {"eval_split": "test", "eval_temperature": 0.7}
+    sft |= {"eval_split": "test", "eval_temperature": 0.7, "max_completion_length": 512}
     write(folder / "sft", sft, {0: levels(0.0), 20: levels(0.2)})
     after = {**sft, "policy": str(folder / "sft" / "model"), "algorithm": "grpo", "positive": "none"}
     write(folder / "after", after, {0: levels(0.0), 20: levels(0.2)}, trained_from="tiny-0", processes=2)
@@ -173,10 +174,11 @@ def test_policies_of_one_name_are_two_bases_and_a_trained_one_is_none(folder: Pa
     own = [r for r in runs if r.method == "own_correct"]
     assert {r.base_name for r in own} == {"checkpoint-500"}
     assert len(spread(own, levels=[5])) == 2
-    assert label(own) == "checkpoint-500-gsm8k"
+    assert label(own) == "checkpoint-gsm8k"
+    assert label(own[:1]) == "checkpoint-500-gsm8k"
     assert [r.method for r in runs if r.name == "trained"] == ["trained"]
     assert "trained" not in by_method(r for r in runs if label([r]) == "tiny")
-    with pytest.raises(ValueError, match="are of checkpoint-500-gsm8k and tiny, and cannot be compared"):
+    with pytest.raises(ValueError, match="are of checkpoint and tiny, and cannot be compared"):
         by_method(runs)
 
 
@@ -186,6 +188,10 @@ def test_policies_of_one_name_are_two_bases_and_a_trained_one_is_none(folder: Pa
         ({"eval_split": "train"}, "differ in eval_split, and cannot be compared"),
         ({"eval_temperature": 1.0, "problems": 4}, "differ in eval_temperature, problems, and cannot be compared"),
         ({"policy": "tiny"}, None),
+        ({"policy": "tiny-seed7"}, None),
+        ({"policy": "other"}, "are of other and tiny, and cannot be compared"),
+        ({"max_completion_length": 512}, None),
+        ({"max_completion_length": 100}, "differ in max_completion_length, and cannot be compared"),
     ],
 )
 def test_only_what_was_evaluated_alike_is_compared(
@@ -194,7 +200,8 @@ def test_only_what_was_evaluated_alike_is_compared(
     write(folder / "other", {**Run(folder / "all-tiny-0-none").recipe(), **other}, {0: levels(0.0), 20: levels(0.3)})
     runs = [r for r in find_evaluated(folder)[0] if r.is_training]
     if message is None:
-        assert len(spread(by_method(runs)["none"])) == 3
+        check_comparable(runs)
+        assert len({run.base for run in runs}) == (4 if other.get("policy") == "tiny-seed7" else 3)
         return
     for draw in (draw_fig1, lambda runs, out: draw_grid("rates", runs, out)):
         with pytest.raises(ValueError, match=message):

@@ -99,5 +99,5 @@ for i in range(25):
 
 def test_two_processes_publish_into_one_folder(tmp_path: Path) -> None:
     both = [subprocess.Popen([sys.executable, "-c", PUBLISHER, str(tmp_path), name]) for name in "ab"]
-    assert [process.wait() for process in both] == [0, 0]
+    assert [process.wait(timeout=300) for process in both] == [0, 0]
     assert len(json.loads((tmp_path / PROVENANCE).read_text(encoding="utf-8"))) == 50

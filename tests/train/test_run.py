@@ -170,6 +170,17 @@ def test_a_part_that_was_deleted_is_missed(
     same(whole, train(recipe, run.folder, progress=False))
 
 
+def test_a_done_run_that_lacks_a_part_stays_done(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    for path in ("metrics.parquet", "parts/metrics/000002.parquet", "groups.parquet"):
+        run.path(path).unlink()
+    train(recipe, run.folder, progress=False)
+    # A table without all its parts would hold some of the steps only.
+    assert run.has("groups")
+    assert not run.has("metrics")
+    assert run.path("checkpoints", "checkpoint-6").exists()
+
+
 def test_two_do_not_train_in_one_folder(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
     run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
     run.path("evaluation.parquet").unlink()
