@@ -328,6 +328,9 @@ def _ask(client: openai.OpenAI, model: str, max_tokens: int, key: _Key, content:
         )
     except openai.APIConnectionError as error:
         reason = error.__cause__ or error
+        # A server that closes a connection after an error is there, and the next request may be answered.
+        if type(reason).__name__ in ("ReadError", "WriteError", "RemoteProtocolError"):
+            return _failed(f"the connection was closed ({reason})")
         raise JudgeError(f"{url}: no connection ({reason}); start the server or mend base_url") from error
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
         raise JudgeError(f"{url}: refused ({error.message}); mend api_key or OPENAI_API_KEY") from error

@@ -344,6 +344,26 @@ def test_a_foreign_endpoint_is_an_error() -> None:
             thread.join()
 
 
+def test_an_endpoint_that_closes_the_connection_is_there() -> None:
+    class Closing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.close_connection = True
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Closing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(JudgeError, match=r"answered no request; the last: the connection was closed \("):
+                ask(f"http://127.0.0.1:{server.server_port}/v1", PAIRS[:1])
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.mark.parametrize("scheme", ["http://", ""])
 def test_an_unreachable_endpoint_is_an_error(scheme: str) -> None:
     url = f"{scheme}127.0.0.1:{free_port()}/v1"

@@ -238,10 +238,12 @@ def test_a_positive_counts_where_it_was_in_force(folder: Path, tmp_path: Path) -
     run.write("positives", pd.concat([blank, blank.assign(step=5, problem="p1-0")]))
     groups = run.read("groups")
     run.write("groups", pd.concat([groups, groups.assign(step=5)]))
+    recipe = {**run.recipe(), "refresh_steps": 5}
+    run.path("recipe.yaml").write_text(yaml.safe_dump(recipe))
     assert _per_group([Evaluated(run)], 5)["added"] == [0.5]
     assert _per_group([Evaluated(run)], 4)["added"] == [0.0]
     assert np.isnan(_per_group([Evaluated(run)], 3)["right"]).all()
-    failed = {**run.recipe(), "sft_failed_groups_only": True}
+    failed = {**recipe, "sft_failed_groups_only": True}
     run.path("recipe.yaml").write_text(yaml.safe_dump(failed))
     run.write("groups", groups.assign(correct=[1, 1]))
     assert _per_group([Evaluated(run)], 5)["added"] == [0.0]
