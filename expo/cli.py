@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = isinstance(error, _TOLD) or type(error).__name__ == "SafetensorError"
         if not told or os.environ.get("EXPO_TRACEBACK"):
             raise
-        hint = next((hint for words, hint in _HINTS if any(word in str(error) for word in words)), "")
+        hint = next((hint for words, hint in _HINTS.items() if words in str(error)), "")
         from tqdm import tqdm
 
         # On a line of its own, above the bar of what ended.
@@ -143,17 +143,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 _TOLD = (ValueError, ArithmeticError, OSError, ImportError, RuntimeError)
-_HINTS = (
-    (
-        ("allocate memory", "out of memory"),
-        "; give the same command with a lower --rows (samples decoded at a time) to go on",
-    ),
-    # The second is what torch says when a disk is full.
-    (
-        ("No space left", "inline_container", "quota exceeded"),
-        "; the disk is full: free some of it and give the same command to go on from what is whole",
-    ),
-)
+_FEWER = "; give the same command with a lower --rows (samples decoded at a time) to go on"
+_FULL = "; the disk is full: free some of it and give the same command to go on from what is whole"
+_HINTS = dict.fromkeys(("allocate memory", "out of memory"), _FEWER)
+# The second is what torch says when a disk is full.
+_HINTS |= dict.fromkeys(("No space left", "inline_container", "quota exceeded"), _FULL)
 
 
 def measure_job(argv: list[str]) -> int:

@@ -14,11 +14,11 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, fields
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -52,17 +52,20 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         draft.unlink(missing_ok=True)
 
 
-def lock(file: IO[str], *, wait: bool) -> None:
-    """Have the file alone, until it is closed; not where the file system knows no locks.
+@contextmanager
+def locked(folder: Path, *, wait: bool) -> Iterator[None]:
+    """No other process has the folder meanwhile, unless the file system knows no locks. A kill ends it, too.
 
     Raises:
         BlockingIOError: if another process has it, and `wait` is False.
     """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
-            raise
+    with (folder / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+        yield
 
 
 def to_yaml(recipe: dict[str, Any]) -> str:
@@ -141,14 +144,14 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """For as long as the folder is written to: no other process may do so. A kill ends the hold, too.
+        """For as long as the folder is written to: no other process may do so.
 
         Raises:
             RecordError: if another process holds it.
         """
-        with self.path(_LOCK).open("w") as file:
+        with ExitStack() as stack:
             try:
-                lock(file, wait=False)
+                stack.enter_context(locked(self.folder, wait=False))
             except BlockingIOError:
                 raise RecordError(
                     f"{self.folder} is being written to by another process; wait for it, or stop it"

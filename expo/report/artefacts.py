@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from expo.records import RecordError, lock, write_atomic
+from expo.records import RecordError, locked, write_atomic
 from expo.report.runs import sha256
 
 if TYPE_CHECKING:
@@ -72,7 +71,9 @@ def publish(
         "runs": [record.origin() for record in records],
         "reading": reading,
     }
-    with _alone(out):
+    out.mkdir(parents=True, exist_ok=True)
+    # Others that publish here wait: each adds to what is there.
+    with locked(out, wait=True):
         # Read first: a damaged ledger must not leave artefacts that it does not know.
         ledger = read_provenance(out) | {name: entry}
         for suffix, content in contents.items():
@@ -81,15 +82,6 @@ def publish(
         write_atomic(out / PROVENANCE, text + "\n")
         write_atomic(out / GALLERY, _gallery(ledger))
     return Artefact(name, out / f"{name}{next(iter(shown))}", numbers, reading)
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Other processes that publish here wait: each adds to what is there."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
-        lock(file, wait=True)
-        yield
 
 
 def read_provenance(out: Path | str) -> dict[str, Any]:

@@ -207,11 +207,18 @@ def serve(judge: Planted) -> Iterator[Server]:
         def log_message(self, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serving(Handler) as url:
+        yield Server(url, prompts)
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The base URL of a server in this process."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield Server(f"http://127.0.0.1:{server.server_port}/v1", prompts)
+            yield f"http://127.0.0.1:{server.server_port}/v1"
         finally:
             server.shutdown()
             thread.join()
@@ -333,15 +340,8 @@ def test_a_foreign_endpoint_is_an_error() -> None:
         def log_message(self, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            with pytest.raises(JudgeError, match="OpenAI-compatible"):
-                ask(f"http://127.0.0.1:{server.server_port}/v1")
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Page) as url, pytest.raises(JudgeError, match="OpenAI-compatible"):
+        ask(url)
 
 
 def test_an_endpoint_that_closes_the_connection_is_there() -> None:
@@ -353,15 +353,9 @@ def test_an_endpoint_that_closes_the_connection_is_there() -> None:
         def log_message(self, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Closing) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            with pytest.raises(JudgeError, match=r"answered no request; the last: the connection was closed \("):
-                ask(f"http://127.0.0.1:{server.server_port}/v1", PAIRS[:1])
-        finally:
-            server.shutdown()
-            thread.join()
+    refused = r"answered no request; the last: the connection was closed \("
+    with serving(Closing) as url, pytest.raises(JudgeError, match=refused):
+        ask(url, PAIRS[:1])
 
 
 @pytest.mark.parametrize("scheme", ["http://", ""])
