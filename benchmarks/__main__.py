@@ -6,8 +6,8 @@ import argparse
 
 from benchmarks import gradients, preferences, sampling, scoring, training, watching
 from expo.policies.policy import load_policy
-from expo.policies.prompts import TEXT
 from expo.tasks import chain, load_task
+from expo.tasks.prompts import TEXT
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
-"""Gram matrix of N gradients by the ghost route, against backward passes: batched, in a loop, in a loop that makes the
-matrix too, and by vmap(grad). Each route has a process of its own, so that its memory is its own.
+"""Gram matrix of N per-example gradients, against backward passes: batched, in a loop, in a loop that makes the matrix
+too, and by vmap(grad). Each route has a process of its own, so that its memory is its own.
 
 python -m benchmarks.gradients                           # SmolLM2-135M, 64 samples of about 150 tokens
 python -m benchmarks.gradients --shape qwen2.5-3b --tokens 512    # random weights of that shape, on a GPU
@@ -25,10 +25,10 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from trl.trainer import add_fused_lm_head
 
-from expo.measure.gradients.ghost import ghost
-from expo.measure.gradients.spans import Span
+from expo.gradients.examples import Example
+from expo.gradients.gram import per_example_gram
 from expo.policies.policy import Policy, load_policy
-from expo.policies.prompts import TEXT
+from expo.tasks.prompts import TEXT
 
 PEERS = ("batched backward", "loop", "vmap(grad)", "Gram by a loop", "bergson")
 SHAPES = {
@@ -68,7 +68,7 @@ def random_model(shape: str, device: str, dtype: torch.dtype) -> PreTrainedModel
     return model.eval()
 
 
-def spans(model: PreTrainedModel, n: int, tokens: int) -> list[Span]:
+def examples(model: PreTrainedModel, n: int, tokens: int) -> list[Example]:
     """Random tokens: a third prompt, two thirds completion, lengths within a quarter of `tokens`."""
     rng = random.Random(0)
     ids = range(10, model.config.vocab_size)
@@ -76,12 +76,12 @@ def spans(model: PreTrainedModel, n: int, tokens: int) -> list[Span]:
     for i in range(n):
         length = rng.randint(tokens * 3 // 4, tokens * 5 // 4)
         row = tuple(rng.choices(ids, k=length))
-        made.append(Span(str(i), row[: length // 3], row[length // 3 :]))
+        made.append(Example(str(i), row[: length // 3], row[length // 3 :]))
     return made
 
 
-def batched(model: PreTrainedModel, given: Sequence[Span], at_once: int = 32) -> None:
-    """A forward and backward pass over all spans, 32 at once, logits in tiles: gradients of their sum.
+def batched(model: PreTrainedModel, given: Sequence[Example], at_once: int = 32) -> None:
+    """A forward and backward pass over all examples, 32 at once, logits in tiles: gradients of their sum.
 
     64 at once would take over 24 GiB for SmolLM2-135M.
     """
@@ -90,7 +90,7 @@ def batched(model: PreTrainedModel, given: Sequence[Span], at_once: int = 32) ->
     model.zero_grad()
 
 
-def _backward(model: PreTrainedModel, given: Sequence[Span]) -> None:
+def _backward(model: PreTrainedModel, given: Sequence[Example]) -> None:
     width = max(len(s.prompt) + len(s.completion) for s in given)
     ids = torch.zeros(len(given), width, dtype=torch.long)
     labels = torch.full_like(ids, -100)
@@ -104,26 +104,26 @@ def _backward(model: PreTrainedModel, given: Sequence[Span]) -> None:
     model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True).log_probs.sum().backward()
 
 
-def loop(model: PreTrainedModel, given: Sequence[Span]) -> None:
-    """A backward pass for each span; no gradient is kept, and no Gram matrix made."""
+def loop(model: PreTrainedModel, given: Sequence[Example]) -> None:
+    """A backward pass for each example; no gradient is kept, and no Gram matrix made."""
     for s in given:
         batched(model, [s])
 
 
-def gram_by_loop(model: PreTrainedModel, given: Sequence[Span], at_once: int = 16) -> Tensor:
-    """The Gram matrix by a loop, 16 gradients held: those of all spans after these are made once more for each 16."""
+def gram_by_loop(model: PreTrainedModel, given: Sequence[Example], at_once: int = 16) -> Tensor:
+    """The Gram matrix by a loop that holds 16 gradients: those of all later examples are made again for each 16."""
 
-    def one(span: Span) -> Tensor:
+    def one(example: Example) -> Tensor:
         model.zero_grad()
-        _backward(model, [span])
+        _backward(model, [example])
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
     gram = torch.zeros(len(given), len(given), device=model.device)
     held = torch.empty(at_once, sum(p.numel() for p in model.parameters()), dtype=model.dtype, device=model.device)
     for low in range(0, len(given), at_once):
         block = held[: len(given[low : low + at_once])]
-        for row, span in zip(block, given[low:], strict=False):
-            row.copy_(one(span))
+        for row, example in zip(block, given[low:], strict=False):
+            row.copy_(one(example))
         gram[low : low + len(block), low : low + len(block)] = block @ block.T
         for j in range(low + len(block), len(given)):
             gram[low : low + len(block), j] = gram[j, low : low + len(block)] = block @ one(given[j])
@@ -131,8 +131,8 @@ def gram_by_loop(model: PreTrainedModel, given: Sequence[Span], at_once: int = 1
     return gram
 
 
-def vmapped(model: PreTrainedModel, given: Sequence[Span], chunk: int = 4) -> None:
-    """`torch.func.vmap(grad)` over spans of one length, `chunk` at a time; gradients are dropped."""
+def vmapped(model: PreTrainedModel, given: Sequence[Example], chunk: int = 4) -> None:
+    """`torch.func.vmap(grad)` over examples of one length, `chunk` at a time; gradients are dropped."""
     width = min(len(s.prompt) + len(s.completion) for s in given)
     ids = torch.tensor([(s.prompt + s.completion)[:width] for s in given], device=model.device)
     weights = {k: p.detach() for k, p in model.named_parameters()}
@@ -145,8 +145,8 @@ def vmapped(model: PreTrainedModel, given: Sequence[Span], chunk: int = 4) -> No
         torch.func.vmap(torch.func.grad(log_prob), in_dims=(None, 0))(weights, some)
 
 
-def bergson(model: PreTrainedModel, given: Sequence[Span], side: int = 16) -> None:
-    """bergson's collector, the blocks' linear layers alone, each gradient projected to side x side, 8 spans a batch.
+def bergson(model: PreTrainedModel, given: Sequence[Example], side: int = 16) -> None:
+    """bergson's collector, the blocks' linear layers alone, each gradient projected to side x side, 8 examples a batch.
 
     Its gradients whole would be N x P numbers. Needs `pip install bergson`.
     """
@@ -195,30 +195,30 @@ def measured(work: Callable[[], object], device: torch.device) -> tuple[float, f
 
 
 def run(a: argparse.Namespace, route: str) -> tuple[float, float]:
-    """Seconds and most memory in GiB of one route; all have the same spans.
+    """Seconds and most memory in GiB of one route; all have the same examples.
 
     Raises:
         torch.OutOfMemoryError: if it takes more than there is.
     """
     policy = _policy(a)
     model = policy.model
-    given = spans(model, a.samples, a.tokens)
+    given = examples(model, a.samples, a.tokens)
     add_fused_lm_head(model)
     routes: dict[str, Callable[[], object]] = {
-        "ghost": lambda: ghost(policy, given),
+        "per-example Gram": lambda: per_example_gram(policy, given),
         "batched backward": lambda: batched(model, given),
         "loop": lambda: loop(model, given),
         "vmap(grad)": lambda: vmapped(model, given),
         "Gram by a loop": lambda: gram_by_loop(model, given),
         "bergson": lambda: bergson(model, given),
     }
-    if route == "ghost":
+    if route == "per-example Gram":
         weights = sum(p.numel() for p in model.parameters()) / 1e6
         tokens = sum(len(s.prompt + s.completion) for s in given) / len(given)
         about = f"{weights:,.0f}M weights, {model.dtype}, {model.device}"
         print(f"gradients: {about}, {len(given)} samples of {tokens:.0f} tokens", flush=True)
-    few = spans(model, 2, a.tokens)
-    ghost(policy, few) if route == "ghost" else batched(model, few)
+    few = examples(model, 2, a.tokens)
+    per_example_gram(policy, few) if route == "per-example Gram" else batched(model, few)
     return min(measured(routes[route], model.device) for _ in range(a.repeats))
 
 
@@ -249,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
     a = parser.parse_args(argv)
     ours = None
-    for route in ("ghost", *a.peers):
+    for route in ("per-example Gram", *a.peers):
         if route == "bergson" and not find_spec("bergson"):
             print("  bergson            is not installed: pip install bergson", flush=True)
             continue
@@ -260,10 +260,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(f"  {route:18} out of memory: {str(error)[:120]}", flush=True)
                 continue
         ratios = ""
-        if route == "ghost":
+        if route == "per-example Gram":
             ours = found
         elif ours:
-            ratios = f"   ghost takes {ours[0] / found[0]:.2f} of its time, {ours[1] / found[1]:.2f} of its memory"
+            ratios = f"   ours takes {ours[0] / found[0]:.2f} of its time, {ours[1] / found[1]:.2f} of its memory"
         print(f"  {route:18} {found[0]:8.2f} s   {found[1]:6.2f} GiB at most{ratios}", flush=True)
 
 

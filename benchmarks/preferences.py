@@ -11,10 +11,9 @@ from datasets import Dataset
 from trl import DPOTrainer
 
 from benchmarks.turns import compared, in_turns
-from expo.grading import checker_for
 from expo.policies.policy import Policy, load_policy
-from expo.policies.prompts import prompts_for
-from expo.positives import from_expert
+from expo.positives.kinds import from_expert
+from expo.tasks import TASKS, checker_for
 from expo.tasks.problem import Problem
 from expo.train.config import PairsDPOConfig, configuration, quiet
 from expo.train.dpo import dataset, dpo_trainer, score_reference
@@ -47,7 +46,7 @@ def _settings(pairs: int, steps: int) -> dict[str, Any]:
 
 
 def _policy(name: str, task: str) -> Policy:
-    policy = load_policy(name, prompts_for(task))
+    policy = load_policy(name, TASKS[task].prompts)
     if policy.tokenizer.pad_token_id is None:
         policy.tokenizer.pad_token = policy.tokenizer.eos_token
     return policy

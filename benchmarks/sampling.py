@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from transformers import GenerationConfig
 
-from expo.policies.cache import left_padded
+from expo.policies.kv_cache import left_padded
 from expo.policies.policy import Policy
-from expo.policies.prompts import fill
 from expo.policies.sampling import Request, sample
 from expo.tasks.problem import Problem
+from expo.tasks.prompts import fill
 
 TEMPERATURE = 0.9
 ROWS = 64

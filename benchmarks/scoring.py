@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import torch
 
 from expo.policies.policy import Policy
-from expo.policies.prompts import fill
 from expo.policies.sampling import Request, sample
 from expo.policies.scoring import Sample, score
 from expo.tasks.problem import Problem
+from expo.tasks.prompts import fill
 
 
 def run(policy: Policy, problems: Sequence[Problem], k: int, new_tokens: int) -> str:

@@ -10,10 +10,9 @@ from datasets import Dataset
 from trl import GRPOTrainer
 
 from benchmarks.turns import compared, in_turns
-from expo.grading import checker_for
 from expo.policies.policy import load_policy
-from expo.policies.prompts import prompts_for
-from expo.positives import from_expert
+from expo.positives.kinds import from_expert
+from expo.tasks import TASKS, checker_for
 from expo.tasks.problem import Problem
 from expo.train.config import ExPGRPOConfig, configuration
 from expo.train.exp_grpo import ExPGRPOTrainer
@@ -36,7 +35,7 @@ def run(name: str, task: str, problems: Sequence[Problem], batch: int, new_token
 def _trainer(
     cls: Any, folder: str, name: str, task: str, problems: Sequence[Problem], batch: int, new_tokens: int
 ) -> Any:
-    policy = load_policy(name, prompts_for(task))
+    policy = load_policy(name, TASKS[task].prompts)
     checker = checker_for(task)
     rows = [
         {"prompt": as_prompt(policy, p), "positive": list(from_expert(policy, p, checker).scored.completion)}

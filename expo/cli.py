@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,11 @@ class Where:
 
 @dataclass
 class TrainArguments:
-    """Where the record goes, and the recipe comes from."""
+    """Where the record goes, and whether anything is trained."""
 
     output: str | None = field(
         default=None, metadata={"help": "the run folder; default runs/train/<task>-<policy>-<hash of the recipe>"}
     )
-    config: str | None = field(default=None, metadata={"help": "a YAML file with any of the fields below"})
     dry_run: bool = field(default=False, metadata={"help": "print the recipe, the steps and the memory; train nothing"})
 
 
@@ -93,15 +92,6 @@ class StudyArguments:
         default=None,
         metadata={"help": "where figures go; default runs/<study>/figures for smoke and one's own, else figures/"},
     )
-
-
-_WHERE = tuple(f.name for f in fields(TrainArguments))
-_USUAL = (
-    "learning_rate",
-    "max_steps",
-    "num_train_epochs",
-    "per_device_train_batch_size",
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,9 +142,10 @@ _HINTS |= dict.fromkeys(("No space left", "inline_container", "quota exceeded"),
 
 def measure_job(argv: list[str]) -> int:
     """`expo measure`."""
-    from expo.measure.recipe import MeasureRecipe
+    from expo.flags import parse
+    from expo.recipe import MeasureRecipe
 
-    recipe, where = _parse("measure", [MeasureRecipe, Where], argv, "Measure positives and print Table 1's verdicts.")
+    recipe, where = parse("measure", [MeasureRecipe, Where], argv, "Measure positives and print Table 1's verdicts.")
     folder = Path(where.output) if where.output else default_folder("measure", recipe)
     from expo.measure.run import measure
     from expo.measure.show import show
@@ -166,9 +157,10 @@ def measure_job(argv: list[str]) -> int:
 
 def sample_job(argv: list[str]) -> int:
     """`expo sample`."""
-    from expo.measure.recipe import MeasureRecipe
+    from expo.flags import parse
+    from expo.recipe import MeasureRecipe
 
-    recipe, where, dataset = _parse(
+    recipe, where, dataset = parse(
         "sample",
         [MeasureRecipe, Where, DatasetArguments],
         argv,
@@ -195,7 +187,9 @@ def sample_job(argv: list[str]) -> int:
 
 def train_job(argv: list[str]) -> int:
     """`expo train`."""
-    recipe, where = _parse_train(argv)
+    from expo.flags import parse_train
+
+    recipe, where = parse_train(argv, TrainArguments)
     from accelerate import PartialState
 
     from expo.train.plan import describe
@@ -213,24 +207,25 @@ def train_job(argv: list[str]) -> int:
 
 def _train(recipe: Any, where: TrainArguments, say: Callable[..., None]) -> None:
     from expo.records import Run
-    from expo.train.run import standing, train
+    from expo.train.run import resume_status, train
     from expo.train.show import show
 
     folder = Path(where.output) if where.output else default_folder("train", recipe)
-    say(f"record: {folder}/{standing(Run(folder))}")
+    say(f"record: {folder}/{resume_status(Run(folder))}")
     try:
         run = train(recipe, folder)
     except KeyboardInterrupt:
-        say(f"\n{folder}/{standing(Run(folder)) or ': no checkpoint yet, so training begins with its first step'}")
+        say(f"\n{folder}/{resume_status(Run(folder)) or ': no checkpoint yet, so training begins with its first step'}")
         raise
     say(show(run))
 
 
 def evaluate_job(argv: list[str]) -> int:
     """`expo evaluate`."""
-    from expo.measure.recipe import EvaluateRecipe
+    from expo.flags import parse
+    from expo.recipe import EvaluateRecipe
 
-    recipe, where = _parse("evaluate", [EvaluateRecipe, Where], argv, "Accuracy of a policy by level, and pass@k.")
+    recipe, where = parse("evaluate", [EvaluateRecipe, Where], argv, "Accuracy of a policy by level, and pass@k.")
     folder = Path(where.output) if where.output else default_folder("evaluate", recipe)
     from expo.evaluate import evaluate_run
     from expo.train.show import show
@@ -241,22 +236,25 @@ def evaluate_job(argv: list[str]) -> int:
 
 def gradients_job(argv: list[str]) -> int:
     """`expo gradients`."""
-    from expo.measure.recipe import GradientRecipe
+    from expo.flags import parse
+    from expo.recipe import GradientRecipe
 
     about = "Gradients of positives, how J rises along them, and what a step does to it."
-    recipe, where = _parse("gradients", [GradientRecipe, Where], argv, about)
+    recipe, where = parse("gradients", [GradientRecipe, Where], argv, about)
     folder = Path(where.output) if where.output else default_folder("gradients", recipe)
-    from expo.measure.gain import measure_gradients
-    from expo.measure.show import show_gradients
+    from expo.gradients.run import measure_gradients
+    from expo.gradients.show import show
 
-    print(show_gradients(measure_gradients(recipe, folder)))
+    print(show(measure_gradients(recipe, folder)))
     return 0
 
 
 def judge_job(argv: list[str]) -> int:
     """`expo judge`."""
-    (arguments,) = _parse("judge", [JudgeArguments], argv, "Compare explanations with own CoTs by a model's votes.")
-    from expo.measure.judging import judge
+    from expo.flags import parse
+
+    (arguments,) = parse("judge", [JudgeArguments], argv, "Compare explanations with own CoTs by a model's votes.")
+    from expo.judge.run import judge
     from expo.records import Run
 
     print(judge(Run(arguments.run), arguments.model, arguments.base_url, arguments.problems))
@@ -265,7 +263,9 @@ def judge_job(argv: list[str]) -> int:
 
 def reproduce_job(argv: list[str]) -> int:
     """`expo reproduce`."""
-    (arguments,) = _parse("reproduce", [StudyArguments], argv, "Do all runs of a study and draw its figures.")
+    from expo.flags import parse
+
+    (arguments,) = parse("reproduce", [StudyArguments], argv, "Do all runs of a study and draw its figures.")
     from expo.study import default_figures, load_study, reproduce
 
     study = load_study(arguments.study)
@@ -278,7 +278,9 @@ def reproduce_job(argv: list[str]) -> int:
 
 def doctor_job(argv: list[str]) -> int:
     """`expo doctor`."""
-    _parse("doctor", [], argv, "What is installed and found here, and what each study needs.")
+    from expo.flags import parse
+
+    parse("doctor", [], argv, "What is installed and found here, and what each study needs.")
     from expo.doctor import report
 
     print(report())
@@ -303,97 +305,6 @@ def default_folder(job: str, recipe: Any) -> Path:
 
     digest = hashlib.sha256(json.dumps(identity(recipe.resolved()), sort_keys=True).encode()).hexdigest()[:8]
     return Path("runs") / job / f"{recipe.task}-{Path(recipe.policy).resolve().name}-{digest}"
-
-
-def _parse_train(argv: list[str]) -> tuple[Any, TrainArguments]:
-    """The recipe that a YAML file and then the flags set, and where it goes. What cannot be read exits with 2."""
-    import argparse
-
-    from transformers import HfArgumentParser
-
-    from expo.train.config import configuration_of
-    from expo.train.recipe import TrainRecipe, no_field, read_recipe
-
-    # What decides which flags there are.
-    first = argparse.ArgumentParser(prog="expo train", add_help=False, allow_abbrev=False)
-    first.add_argument("--config")
-    first.add_argument("--algorithm")
-    chosen, _ = first.parse_known_args(argv)
-    values = _mapping_in(chosen.config, first) if chosen.config else {}
-    configuration = configuration_of(chosen.algorithm or values.get("algorithm", ""))
-    parser = HfArgumentParser(
-        [TrainArguments, TrainRecipe, configuration],
-        prog="expo train",
-        usage="expo train [--flag value ...] [--config recipe.yaml]",
-        description="Train with ExP-GRPO, GRPO (--positive none), other positives, ExP-DPO (--algorithm dpo), or SFT.",
-        epilog=f"Besides these, every field of trl.{configuration.__mro__[1].__name__}: {' '.join(_USUAL)}, ...",
-        allow_abbrev=False,
-    )
-    own = {f.name for f in (*fields(TrainArguments), *fields(TrainRecipe))} | set(configuration.__annotations__)
-    for action in parser._actions:
-        if action.dest not in own - {"trl"} | {"help"}:
-            action.help = argparse.SUPPRESS
-        elif action.default not in (None, argparse.SUPPRESS):
-            action.help = f"{action.help} (default: {action.default})"
-        # Only what was given, so that it can be laid over the file.
-        action.default = argparse.SUPPRESS
-    flags, rest = parser.parse_known_args(argv)
-    if rest:
-        if not rest[0].startswith("-"):
-            parser.error(f"{rest[0]!r} belongs to no flag")
-        name = rest[0].partition("=")[0].removeprefix("--").replace("-", "_")
-        parser.error(no_field(name, [action.dest for action in parser._actions]))
-    given = vars(flags)
-    where = TrainArguments(**{name: given.pop(name) for name in _WHERE if name in given})
-    try:
-        recipe = read_recipe({**values, **given})
-    except ValueError as error:
-        parser.error(f"{where.config}: {error}" if where.config else str(error))
-    return recipe, where
-
-
-def _mapping_in(file: str, parser: Any) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        parser.error(f"{file} cannot be read: {error}")
-    if not isinstance(values, dict):
-        parser.error(f"{file}: must be a mapping of fields, got {values!r}")
-    return values
-
-
-def _parse(job: str, types: list[type], argv: list[str], description: str) -> list[Any]:
-    """The dataclasses of a job, filled from its YAML file, then its flags. What cannot be read exits with 2."""
-    import yaml
-    from trl import TrlParser
-
-    from expo.measure.recipe import check_types, unknown_field
-
-    usage = f"expo {job}" + (" [--flag value ...] [--config recipe.yaml]" if types else "")
-    parser = TrlParser(types, prog=f"expo {job}", usage=usage, description=description, allow_abbrev=False)
-    argv = [part for a in argv for part in (a.split("=", 1) if a.startswith("--config=") else [a])]
-    file = "".join(argv[argv.index("--config") + 1 :][:1]) if "--config" in argv else None
-    if file == "":
-        parser.error("--config needs the path of a YAML file")
-    try:
-        *held, of_file, of_flags = parser.parse_args_and_config(
-            argv, return_remaining_strings=True, separate_remaining_strings=True
-        )
-        for one in held:
-            check_types(one)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        parser.error(f"{file} cannot be read: {error}")
-    except ValueError as error:
-        parser.error(str(error))
-    known = [action.dest for action in parser._actions]
-    for unknown in of_file[:1]:
-        parser.error(f"{file}: {unknown_field(unknown.removeprefix('--'), known, job)}")
-    for unknown in of_flags[:1]:
-        name = unknown.partition("=")[0].removeprefix("--").replace("-", "_")
-        parser.error(unknown_field(name, known, job) if unknown.startswith("-") else f"{unknown!r} belongs to no flag")
-    return held
 
 
 if __name__ == "__main__":

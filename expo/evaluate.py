@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from expo.grading import Checker, checker_for
 from expo.grading.answers import Status
-from expo.measure.recipe import EvaluateRecipe
-from expo.measure.run import facts, load, load_problems
-from expo.measure.verdict import Interval, bootstrap
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
-from expo.positives import longest, question_ids
-from expo.records import Run, usual
-from expo.tables import as_frame
-from expo.tasks import Task
-from expo.tasks.problem import DataError, Problem, Skip
+from expo.positives.closing import question_ids
+from expo.recipe import EvaluateRecipe
+from expo.records import Run
+from expo.schema import as_frame
+from expo.setup import set_up
+from expo.shards import in_chunks
+from expo.stats import Interval, bootstrap, pass_at_k
+from expo.tasks import Checker
+from expo.tasks.problem import Problem
 
 
 def evaluate(
@@ -72,49 +69,6 @@ def evaluate(
     return as_frame("evaluation", table)
 
 
-def within_context(policy: Policy, task: Task, max_new_tokens: int, name: str = "max_new_tokens") -> Task:
-    """The task without the problems that have no room in the policy's context; these are skips.
-
-    Room is for the question, a completion of `max_new_tokens`, and the answer that it is closed with to be scored.
-
-    Raises:
-        DataError: if none is left; it says what limit, called `name`, would leave room for all.
-    """
-    kept, skips = [], []
-    for p in task.problems:
-        tokens = longest(policy, p, max_new_tokens)
-        if tokens <= policy.context:
-            kept.append(p)
-        else:
-            reason = f"up to {tokens} tokens with its completion exceed the context of {policy.context}; left out"
-            skips.append(Skip(p.where or p.id, "question", reason))
-    if not kept:
-        room = policy.context - max(longest(policy, p, 0) for p in task.problems)
-        mend = f"--{name} {room} fits all" if room > 0 else f"some fit with a lower --{name}, but not all"
-        raise DataError(
-            f"{task.source or task.name}: none of {len(skips)} problems fits the policy's context of {policy.context} "
-            f"tokens with {name} {max_new_tokens}; {mend}"
-        )
-    return replace(task, problems=tuple(kept), skipped=(*task.skipped, *skips))
-
-
-def pass_at_k(n: int, correct: int, k: int) -> float:
-    """1 - C(n-c, k) / C(n, k): unbiased from n samples of which c are right (ledger: PASSK).
-
-    As a product of k factors below 1, so that no binomial overflows.
-
-    Raises:
-        ValueError: unless 1 <= k <= n and 0 <= correct <= n.
-    """
-    if not 1 <= k <= n:
-        raise ValueError(f"pass@{k} needs at least {k} samples a problem, and k at least 1; there are {n}")
-    if not 0 <= correct <= n:
-        raise ValueError(f"correct must be from 0 to {n}, got {correct}")
-    if n - correct < k:
-        return 1.0
-    return float(1 - np.prod(1 - k / np.arange(n - correct + 1, n + 1)))
-
-
 def by_level(evaluation: pd.DataFrame, k: int = 1) -> dict[int | None, Interval]:
     """Mean pass@k (k = 1: accuracy) over the problems of each level, and of all under None, for one step's rows.
 
@@ -138,37 +92,34 @@ def evaluate_run(
     progress: bool = True,
     on_step: Callable[[], object] = lambda: None,
 ) -> Run:
-    """Evaluate, chunk by chunk of problems, and write the record; go on where an earlier call stopped."""
-    measuring = recipe.measuring()
-    with closing(checker_for(recipe.task)) as checker, ExitStack() as stack:
-        task = load_problems(measuring, checker)
-        run = Run(folder)
-        policy = None if run.has("evaluation") and run.has("skips") else load(measuring)
-        # Before anything is written: what is refused leaves no folder.
-        fitting = within_context(policy, task, recipe.max_new_tokens) if policy else task
-        run = Run.start(folder, recipe.resolved(), usual(EvaluateRecipe), **facts(measuring, task, policy))
+    """Evaluate, chunk by chunk of problems, and write the record; go on where an earlier call stopped.
+
+    Raises:
+        DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
+    """
+    with set_up(recipe, folder, ["evaluation", "skips"]) as setup:
+        run, task, policy = setup.run, setup.task, setup.policy
         if policy is None:
             return run
-        stack.enter_context(run.held())
-        task = fitting
+        skips = as_frame("skips", map(vars, task.skipped))
         if run.has("evaluation"):
-            run.write("skips", as_frame("skips", map(vars, task.skipped)))
+            run.write("skips", skips)
             return run
-        chunks = [task.problems[i : i + recipe.chunk] for i in range(0, len(task.problems), recipe.chunk)]
-        done = run.parts("evaluation")
+        chunks = in_chunks(task.problems, recipe.chunk)
+        done = run.shards("evaluation")
         with tqdm(
             desc=f"{recipe.policy} on {task.name}",
             total=len(task.problems) * recipe.samples,
-            initial=sum(len(c) for i, c in enumerate(chunks) if f"{i:04d}" in done) * recipe.samples,
+            initial=sum(len(chunks[name]) for name in chunks.keys() & done) * recipe.samples,
             unit="sample",
             disable=not progress,
         ) as bar:
-            for i, problems in enumerate(chunks):
-                if f"{i:04d}" in done:
+            for name, problems in chunks.items():
+                if name in done:
                     continue
                 frame = evaluate(
                     policy,
-                    checker,
+                    setup.checker,
                     problems,
                     samples=recipe.samples,
                     temperature=recipe.temperature,
@@ -177,8 +128,8 @@ def evaluate_run(
                     rows=recipe.rows,
                     on_finished=lambda _: (bar.update(), on_step()),
                 )
-                run.write("evaluation", frame, f"{i:04d}")
-        parts = [run.read("evaluation", f"{i:04d}") for i in range(len(chunks))]
-        run.write("skips", as_frame("skips", map(vars, task.skipped)))
-        run.write("evaluation", pd.concat(parts, ignore_index=True))
+                run.write("evaluation", frame, name)
+        shards = [run.read("evaluation", name) for name in chunks]
+        run.write("skips", skips)
+        run.write("evaluation", pd.concat(shards, ignore_index=True))
         return run

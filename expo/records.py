@@ -11,12 +11,9 @@ import errno
 import fcntl
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, fields
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +22,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from expo.tables import TABLES
+from expo.environment import environment
+from expo.schema import SCHEMA, TABLES
 
-SCHEMA = 1
 _VERSION_KEY = b"expo.schema"
 DRAFT = ".tmp"  # ends the name of a file that is being written
 _LOCK = ".lock"
+_SHARDS = "parts"  # the folder of unfinished tables
 
 
 class RecordError(ValueError):
-    """A record that is missing, damaged, or of another version or recipe; names the file and the mend."""
+    """A record that is missing, damaged, or of another version or recipe; names the file and the fix."""
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
@@ -83,7 +81,7 @@ def identity(recipe: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in recipe.items() if name != "rows"}
 
 
-def usual(recipe: type) -> dict[str, Any]:
+def defaults_of(recipe: type) -> dict[str, Any]:
     """The defaults of a recipe's fields that are single values."""
     return {f.name: f.default for f in fields(recipe) if f.default is not MISSING}
 
@@ -96,9 +94,9 @@ class Run:
 
     @classmethod
     def start(
-        cls, folder: Path | str, recipe: dict[str, Any], usual: dict[str, Any] | None = None, **facts: Any
+        cls, folder: Path | str, recipe: dict[str, Any], defaults: dict[str, Any] | None = None, **facts: Any
     ) -> Run:
-        """Begin a run, or go on with one of the same recipe. `usual` has what a field is that an older record lacks.
+        """Begin a run, or go on with one of the same recipe. `defaults` has what a field is that an older record lacks.
 
         A run that is not finished goes on from the same facts only: other data or weights under the same name
         would mix two runs in one record. (A fact of None is not known yet, and not compared.)
@@ -108,7 +106,7 @@ class Run:
         """
         run = cls(folder)
         if run.path("recipe.yaml").exists():
-            run._must_match(recipe, usual or {}, facts)
+            run._must_match(recipe, defaults or {}, facts)
             return run
         if run.folder.exists() and not run.folder.is_dir():
             raise RecordError(f"{run.folder} is a file; --output needs a folder")
@@ -119,8 +117,8 @@ class Run:
         write_atomic(run.path("recipe.yaml"), to_yaml(recipe))
         return run
 
-    def _must_match(self, recipe: dict[str, Any], usual: dict[str, Any], facts: dict[str, Any]) -> None:
-        if changed := _differences(identity({**usual, **self.recipe()}), identity({**usual, **recipe})):
+    def _must_match(self, recipe: dict[str, Any], defaults: dict[str, Any], facts: dict[str, Any]) -> None:
+        if changed := _differences(identity({**defaults, **self.recipe()}), identity({**defaults, **recipe})):
             more = [f"and {len(changed) - 6} more"] if len(changed) > 6 else []
             raise RecordError(
                 f"{self.folder} holds a run of another recipe ({'; '.join([*changed[:6], *more])}). "
@@ -143,7 +141,7 @@ class Run:
             )
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
         """For as long as the folder is written to: no other process may do so.
 
         Raises:
@@ -173,25 +171,25 @@ class Run:
     def _load(self, name: str, parse: Any, error: type[Exception]) -> dict[str, Any]:
         path = self.path(name)
         try:
-            held = parse(path.read_text(encoding="utf-8"))
+            content = parse(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             raise RecordError(f"{self.folder} is no run: it has no {name}") from None
         except (error, UnicodeDecodeError) as cause:
             raise RecordError(f"{path} is damaged ({cause}); delete the run folder and run it again") from cause
-        if not isinstance(held, dict):
+        if not isinstance(content, dict):
             raise RecordError(f"{path} is damaged (no mapping); delete the run folder and run it again")
-        return held
+        return content
 
     def has(self, table: str) -> bool:
-        """Whether the table is complete (parts of it do not count)."""
+        """Whether the table is complete (shards of it do not count)."""
         return self.path(f"{table}.parquet").exists()
 
     def lacks_a_table(self) -> bool:
-        """Whether a table is missing whose parts are there, as when it was damaged and deleted."""
-        return any(self.parts(table) and not self.has(table) for table in TABLES)
+        """Whether a table is missing whose shards are there, as when it was damaged and deleted."""
+        return any(self.shards(table) and not self.has(table) for table in TABLES)
 
-    def write(self, table: str, frame: pd.DataFrame, part: str | None = None) -> None:
-        """Write a table, or one named part of it, with its schema version inside the file.
+    def write(self, table: str, frame: pd.DataFrame, shard: str | None = None) -> None:
+        """Write a table, or one named shard of it, with its schema version inside the file.
 
         Raises:
             RecordError: if a column is missing, unknown, or does not fit its type.
@@ -210,15 +208,15 @@ class Run:
         )
         sink = pa.BufferOutputStream()
         pq.write_table(content, sink)
-        write_atomic(self._file(table, part), sink.getvalue().to_pybytes())
+        write_atomic(self.file(table, shard), sink.getvalue().to_pybytes())
 
-    def read(self, table: str, part: str | None = None) -> pd.DataFrame:
-        """Read a table or a part of it.
+    def read(self, table: str, shard: str | None = None) -> pd.DataFrame:
+        """Read a table or a shard of it.
 
         Raises:
             RecordError: if it is missing, damaged, or of another schema version.
         """
-        path = self._file(table, part)
+        path = self.file(table, shard)
         try:
             # Opened once: given a path, pyarrow opens it anew for the pages, and a writer may have replaced it between.
             with path.open("rb") as file:
@@ -235,7 +233,7 @@ class Run:
         except (FileNotFoundError, NotADirectoryError):
             if not self.path("recipe.yaml").exists():
                 raise RecordError(f"{self.folder} is no run: it has no recipe.yaml") from None
-            hint = "; the run is not finished: run its command again" if self.path("parts").exists() else ""
+            hint = "; the run is not finished: run its command again" if self.path(_SHARDS).exists() else ""
             raise RecordError(f"{path}: no such table{hint}") from None
         except (PermissionError, RecordError):
             raise
@@ -243,12 +241,13 @@ class Run:
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as cause:
             raise RecordError(f"{path} is damaged ({cause}); delete it and run the command again") from cause
 
-    def parts(self, table: str) -> set[str]:
-        """Names of the parts of a table that are done."""
-        return {p.stem for p in self.path("parts", table).glob("*.parquet")}
+    def shards(self, table: str) -> set[str]:
+        """Names of the shards of a table that are done."""
+        return {p.stem for p in self.path(_SHARDS, table).glob("*.parquet")}
 
-    def _file(self, table: str, part: str | None) -> Path:
-        return self.path(f"{table}.parquet") if part is None else self.path("parts", table, f"{part}.parquet")
+    def file(self, table: str, shard: str | None = None) -> Path:
+        """Where a table, or a shard of it, is or will be."""
+        return self.path(f"{table}.parquet") if shard is None else self.path(_SHARDS, table, f"{shard}.parquet")
 
 
 def begun_from(policy: str) -> str | None:
@@ -262,11 +261,11 @@ def begun_from(policy: str) -> str | None:
     return None
 
 
-def _differences(held: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
-    """`name: held -> asked` for each field that differs, nested mappings field by field."""
+def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:
+    """`name: before -> after` for each field that differs, nested mappings field by field."""
     out = []
-    for name in sorted(set(held) | set(asked)):
-        old, new = held.get(name), asked.get(name)
+    for name in sorted(set(before) | set(after)):
+        old, new = before.get(name), after.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
             out += _differences(old, new, f"{prefix}{name}.")
         elif old != new:
@@ -277,43 +276,3 @@ def _differences(held: dict[str, Any], asked: dict[str, Any], prefix: str = "") 
 def _left_by_a_start(path: Path) -> bool:
     """Whether a start that was killed before it wrote the recipe may have left this file."""
     return path.name in ("environment.json", _LOCK) or path.name.endswith(DRAFT)
-
-
-def environment(**facts: Any) -> dict[str, Any]:
-    """What a run ran on: versions, commit of the toolkit, machine, and the facts given."""
-    import torch
-
-    packages = ["torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "numpy", "pandas"]
-    return {
-        "schema": SCHEMA,
-        "python": platform.python_version(),
-        "packages": {p: version_of(p) for p in packages},
-        "expo": version_of("expo-toolkit"),
-        "commit": _commit(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        **facts,
-    }
-
-
-def version_of(package: str) -> str | None:
-    """The installed version of a package; None where it is not installed, like a checkout on PYTHONPATH."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """Commit of the toolkit's checkout, `-dirty` if tracked files were changed; None when it is installed."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
-    try:
-        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
-        if Path(top.stdout.strip()) != here.parent:
-            return None
-        head = subprocess.run([*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip()

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from expo.measure.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
+from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.train.recipe import TrainRecipe, read_recipe
 
 Recipe = MeasureRecipe | EvaluateRecipe | GradientRecipe | TrainRecipe
@@ -201,7 +201,7 @@ def _do_one(job: tuple[Path, Recipe], on_step: Callable[[], object], processes: 
 
         evaluate_run(recipe, folder, progress=processes == 1, on_step=on_step)
     elif isinstance(recipe, GradientRecipe):
-        from expo.measure.gain import measure_gradients
+        from expo.gradients.run import measure_gradients
 
         measure_gradients(recipe, folder, progress=processes == 1, on_step=on_step)
     else:

@@ -72,14 +72,14 @@ def for_all(statement: Statement, domain: Domain, n: int = 1000, tries: int = 30
     raise Vacuous(f"{_name(statement)}: the guard was met {met} times in {tries * n} draws, {n} were wanted")
 
 
-def twin(statement: Statement, domain: Domain, n: int = 1000) -> None:
-    """A false twin of a claim: `for_all`, the same checker, must refute it."""
+def negative_control(statement: Statement, domain: Domain, n: int = 1000) -> None:
+    """A negative control of a claim: `for_all`, the same checker, must refute it."""
     try:
         for_all(statement, domain, n)
     except Refuted as refuted:
         note("exact", f"refuted: {refuted}", refutes=True)
         return
-    raise AssertionError(f"{_name(statement)} is a false twin, and was not refuted")
+    raise AssertionError(f"{_name(statement)} is a negative control, and was not refuted")
 
 
 def counterexample(statement: Statement, domain: Domain, pinned: Any, size: Callable[[Any], Any] | None = None) -> None:
@@ -136,14 +136,14 @@ def sweep(error: Any, tolerance: Any, why: str) -> None:
 
 
 def refuted_by_sweep(error: Any, tolerance: Any) -> None:
-    """A false twin of a sweep: `sweep`, the same checker, must refute it by errors that are numbers."""
+    """A negative control of a sweep: `sweep`, the same checker, must refute it by errors that are numbers."""
     assert np.isfinite(error).all(), "an error that is no number refutes nothing"
     try:
         sweep(error, tolerance, "")
     except Refuted as refuted:
         note("exact", f"refuted: {refuted}", refutes=True)
         return
-    raise AssertionError("a false twin was not refuted by the sweep")
+    raise AssertionError("a negative control was not refuted by the sweep")
 
 
 def proved(*negation: Any, size: str) -> None:
@@ -165,9 +165,9 @@ def proved(*negation: Any, size: str) -> None:
 
 
 def satisfiable(*constraints: Any) -> None:
-    """A false twin in z3: the twin's negation has a model."""
+    """A negative control in z3: the control's negation has a model."""
     result, model = _solve(constraints)
-    assert result == z3.sat, f"a false twin was not refuted: {result}"
+    assert result == z3.sat, f"a negative control was not refuted: {result}"
     note("exact", f"refuted: {model}", refutes=True)
 
 
@@ -190,12 +190,12 @@ def identity(difference: Any, size: str) -> None:
 
 
 def no_identity(difference: Any) -> None:
-    """A false twin of an identity: what sympy leaves is a number other than 0 at some point."""
+    """A negative control of an identity: what sympy leaves is a number other than 0 at some point."""
     left = sympy.simplify(difference)
     symbols = sorted(left.free_symbols, key=str)
     value = sympy.simplify(left.subs({s: sympy.Rational(1, i + 3) for i, s in enumerate(symbols)}))
-    assert value.is_finite, f"a false twin is not refuted: {value}"
-    assert value != 0, f"a false twin is not refuted: {value}"
+    assert value.is_finite, f"a negative control is not refuted: {value}"
+    assert value != 0, f"a negative control is not refuted: {value}"
     note("exact", f"refuted: {left} is not 0", refutes=True)
 
 

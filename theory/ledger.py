@@ -1,10 +1,10 @@
 """The ledger: claims as data, and verdicts computed from the tests that ran.
 
 A claim is one YAML file in `theory/claims/`. Its tests have roles: `holds` (the claim as printed), `refutes` (a
-counterexample to it), `amended` (a corrected statement), `twins` (false variants that the same checker must refute).
-What was shown is worked out from these and from what the checkers put on record; a claim's file says what is expected,
-and a test run fails where the two differ. One thing is a reader's judgement and stands in the file: how a corrected
-statement differs from the printed one (`amendment`).
+counterexample to it), `amended` (a corrected statement), `negative_controls` (false variants that the same checker must
+refute). What was shown is worked out from these and from what the checkers put on record; a claim's file says what is
+expected, and a test run fails where the two differ. One thing is a reader's judgement and stands in the file: how a
+corrected statement differs from the printed one (`amendment`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 CLAIMS = HERE / "claims"
-ROLES = ("holds", "refutes", "amended", "twins")
+ROLES = ("holds", "refutes", "amended", "negative_controls")
 # How a corrected statement differs from the printed one, and the verdict that follows when it holds and the printed
 # one is refuted.
 AMENDMENTS = {
@@ -29,7 +29,7 @@ AMENDMENTS = {
     "reading": "ambiguous by reading",
     "correction": "refuted",
 }
-REFUTING = ("refutes", "twins")
+REFUTING = ("refutes", "negative_controls")
 # The strength of what a checker found to hold, as a place in VERDICTS. Sums over printed numbers are exact.
 STRENGTHS = {"proved": 0, "exact": 1, "table": 1, "sampled": 2}
 VERDICTS = (
@@ -48,7 +48,7 @@ Note = Mapping[str, str | bool]
 
 
 class ClaimError(ValueError):
-    """A claim's file that cannot be used; names the file, the field and the mend."""
+    """A claim's file that cannot be used; names the file, the field and the fix."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,8 @@ def _claim(path: Path, held: Any) -> Claim:
     if held.get("amendment", "") not in ("", *AMENDMENTS):
         raise ClaimError(f"{name}: amendment must be one of {', '.join(AMENDMENTS)}")
     tests = held["tests"] or {}
+    if "twins" in tests:
+        raise ClaimError(f"{name}: the role twins is called negative_controls now; rename it")
     if unknown := sorted(set(tests) - set(ROLES)):
         raise ClaimError(f"{name}: no role {', '.join(unknown)}; the roles are {', '.join(ROLES)}")
     for name_of, value in [*held.items(), *tests.items()]:
@@ -154,8 +156,10 @@ def _claim(path: Path, held: Any) -> Claim:
     tests = {role: tuple(names) for role, names in tests.items()}
     if not any(tests.get(role) for role in ("holds", "refutes", "amended")):
         raise ClaimError(f"{name}: names no test")
-    if (tests.get("holds") or tests.get("amended")) and not tests.get("twins"):
-        raise ClaimError(f"{name}: something is said to hold, but no false twin shows that its checker can refute")
+    if (tests.get("holds") or tests.get("amended")) and not tests.get("negative_controls"):
+        raise ClaimError(
+            f"{name}: something is said to hold, but no negative control shows that its checker can refute"
+        )
     amended = [bool(tests.get("amended")), bool(held.get("amendment")), bool(held.get("corrected"))]
     if any(amended) and not (all(amended) and tests.get("refutes")):
         raise ClaimError(f"{name}: `amended` and `refutes` tests, `amendment` and `corrected` come together")
@@ -216,8 +220,11 @@ def _left(outcome: Outcome, role: str) -> list[Note]:
 def _verdict(claim: Claim, outcomes: Mapping[str, Outcome]) -> tuple[str, tuple[str, ...]]:
     notes = {role: [_left(outcomes[t], role) for t in claim.tests.get(role, ()) if t in outcomes] for role in ROLES}
     shown = [f"{role}: {n['strength']}, {n['size']}" for role in ROLES[:3] for test in notes[role] for n in test]
-    twins = len(claim.tests.get("twins", ()))
-    evidence = (*dict.fromkeys(shown), *([f"{twins} false twin{'s' * (twins > 1)} refuted"] if twins else []))
+    controls = len(claim.tests.get("negative_controls", ()))
+    evidence = (
+        *dict.fromkeys(shown),
+        *([f"{controls} negative control{'s' * (controls > 1)} refuted"] if controls else []),
+    )
     if claim.tests.get("amended"):
         return AMENDMENTS[claim.amendment], evidence
     if claim.tests.get("holds") and claim.tests.get("refutes"):

@@ -16,9 +16,9 @@ from theory.evidence import (
     Statement,
     counterexample,
     for_all,
+    negative_control,
     proved,
     satisfiable,
-    twin,
 )
 from theory.policies import Policy, softmax
 
@@ -119,8 +119,8 @@ def test_only_right_sample() -> None:
     for_all(only_right, with_only_one_right)
 
 
-def test_only_right_twin_another_right_sample() -> None:
-    twin(only_right, with_gradients)
+def test_only_right_control_another_right_sample() -> None:
+    negative_control(only_right, with_gradients)
 
 
 def near_mode(slack: Fraction) -> Statement:
@@ -156,9 +156,9 @@ def test_near_mode() -> None:
     for_all(near_mode(Fraction(1)), right_sample)
 
 
-def test_near_mode_twin_wider() -> None:
+def test_near_mode_control_wider() -> None:
     satisfiable(*near_mode_fails(2))
-    twin(near_mode(Fraction(8)), right_sample)
+    negative_control(near_mode(Fraction(8)), right_sample)
 
 
 def labels(policy: Policy, j: int, chance: Any) -> tuple[Fraction, Fraction]:
@@ -203,8 +203,8 @@ def test_random_labels() -> None:
     for_all(mean_over_labels(even=True), random_labels)
 
 
-def test_random_labels_twin_likelier_is_righter() -> None:
-    twin(mean_over_labels(even=False), random_labels)
+def test_random_labels_control_likelier_is_righter() -> None:
+    negative_control(mean_over_labels(even=False), random_labels)
 
 
 # Wrong samples
@@ -245,8 +245,8 @@ def test_pushing_down_condition() -> None:
     for_all(lowers_iff(1), wrong_sample)
 
 
-def test_pushing_down_twin_without_the_right_samples() -> None:
-    twin(lowers_iff(0), wrong_sample)
+def test_pushing_down_control_without_the_right_samples() -> None:
+    negative_control(lowers_iff(0), wrong_sample)
 
 
 def test_batches_agree_with_exact_numbers() -> None:

@@ -9,7 +9,7 @@ import sympy
 
 from theory import improvement
 from theory.domains import bits, point
-from theory.evidence import Pick, Statement, counterexample, for_all, identity, no_identity, twin
+from theory.evidence import Pick, Statement, counterexample, for_all, identity, negative_control, no_identity
 from theory.test_dominance import skewed
 
 
@@ -62,8 +62,8 @@ def test_limit_of_the_gain() -> None:
     for_all(tends_to(1), others)
 
 
-def test_limit_twin_without_the_right_samples() -> None:
-    twin(tends_to(0), others)
+def test_limit_control_without_the_right_samples() -> None:
+    negative_control(tends_to(0), others)
 
 
 def t1_ranks(instance: Any) -> bool | None:
@@ -140,9 +140,9 @@ def test_peak_exact() -> None:
     for_all(up_to(Fraction(1, 3)), path)
 
 
-def test_peak_twin_at_a_half() -> None:
+def test_peak_control_at_a_half() -> None:
     no_identity(peak_errors(sympy.Rational(1, 2))[1])
 
 
-def test_peak_twin_exact() -> None:
-    twin(up_to(Fraction(1, 2)), path)
+def test_peak_control_exact() -> None:
+    negative_control(up_to(Fraction(1, 2)), path)

@@ -78,10 +78,10 @@ def test_for_all_does_not_pass_empty() -> None:
         evidence.for_all(lambda x: True if x == 1 else None, lambda pick: pick(1, 400), 10, tries=2)
 
 
-def test_a_twin_must_be_false() -> None:
-    evidence.twin(below_two, halves)
+def test_a_control_must_be_false() -> None:
+    evidence.negative_control(below_two, halves)
     with pytest.raises(AssertionError, match="was not refuted"):
-        evidence.twin(lambda _: True, halves)
+        evidence.negative_control(lambda _: True, halves)
 
 
 def test_a_counterexample_must_fail_and_be_smallest() -> None:

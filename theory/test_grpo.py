@@ -18,10 +18,10 @@ from theory.evidence import (
     denominator,
     for_all,
     identity,
+    negative_control,
     no_identity,
     refuted_by_sweep,
     sweep,
-    twin,
 )
 from theory.inputs import Array, array
 from theory.policies import softmax
@@ -54,8 +54,8 @@ def test_equal_rewards_give_no_gradient() -> None:
     for_all(no_gradient, equal_groups)
 
 
-def test_no_gradient_twin_any_rewards() -> None:
-    twin(no_gradient, groups)
+def test_no_gradient_control_any_rewards() -> None:
+    negative_control(no_gradient, groups)
 
 
 def standard_errors(ddof: int, wrong: float) -> tuple[Array, Array]:
@@ -77,7 +77,7 @@ def test_advantages_in_closed_form() -> None:
     assert np.allclose(grpo.advantages([1, 0], ddof=1), [0.5**0.5, -(0.5**0.5)], rtol=1e-15)
 
 
-def test_advantages_twin_signs() -> None:
+def test_advantages_control_signs() -> None:
     refuted_by_sweep(*standard_errors(0, -1))
 
 
@@ -94,7 +94,7 @@ def test_mean_advantage_is_at_most_one() -> None:
     sweep(*mean_size(1), why="32 roundings of numbers up to sqrt(15)")
 
 
-def test_mean_advantage_twin_half() -> None:
+def test_mean_advantage_control_half() -> None:
     refuted_by_sweep(*mean_size(0.5))
 
 
@@ -123,8 +123,8 @@ def test_no_signal_by_counting() -> None:
     assert np.isclose(grpo.no_signal(0.001, 8), 0.992027944, rtol=1e-9)
 
 
-def test_no_signal_twin_at_most_half() -> None:
-    twin(equal_at_most_half, questions)
+def test_no_signal_control_at_most_half() -> None:
+    negative_control(equal_at_most_half, questions)
 
 
 def mixtures(pick: Pick) -> Any:
@@ -149,8 +149,8 @@ def test_mixing_questions_adds() -> None:
     for_all(mixing_adds, mixtures)
 
 
-def test_mixing_twin_equal() -> None:
-    twin(mixing_adds_nothing, mixtures)
+def test_mixing_control_equal() -> None:
+    negative_control(mixing_adds_nothing, mixtures)
 
 
 def curvature_error(power: int) -> list[sympy.Expr]:
@@ -168,7 +168,7 @@ def test_no_signal_is_convex() -> None:
     identity(curvature_error(1), "any G")
 
 
-def test_convex_twin() -> None:
+def test_convex_control() -> None:
     no_identity(curvature_error(0)[0])
 
 
@@ -216,8 +216,8 @@ def test_weight_by_counting() -> None:
     for_all(weighs_the_gradient, policies)
 
 
-def test_weight_twin_chance() -> None:
-    twin(weighs_by_chance_alone, policies)
+def test_weight_control_chance() -> None:
+    negative_control(weighs_by_chance_alone, policies)
 
 
 def lengths_matter(pick: Pick) -> Any:
@@ -290,11 +290,11 @@ def terms_add_up_to_more(instance: Any) -> bool:
     return terms_add_up(instance, 3)
 
 
-def test_terms_twin_three() -> None:
-    twin(terms_add_up_to_more, any_group)
+def test_terms_control_three() -> None:
+    negative_control(terms_add_up_to_more, any_group)
 
 
-def test_bounds_twin_tighter() -> None:
+def test_bounds_control_tighter() -> None:
     refuted_by_sweep(*bounds_error(8, 0.99))
 
 
@@ -311,5 +311,5 @@ def test_weight_is_the_mean_deviation() -> None:
     sweep(*direct_error(8, 1), why="8 G roundings of sums of positive terms up to sqrt(G-1)")
 
 
-def test_deviation_twin_no_quotient() -> None:
+def test_deviation_control_no_quotient() -> None:
     refuted_by_sweep(*direct_error(8, 0))

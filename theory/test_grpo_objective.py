@@ -7,7 +7,7 @@ from typing import Any
 
 from theory import grpo, lemma2
 from theory.domains import bits
-from theory.evidence import Pick, counterexample, for_all, twin
+from theory.evidence import Pick, counterexample, for_all, negative_control
 from theory.inputs import Array, array
 from theory.policies import softmax
 
@@ -43,8 +43,8 @@ def test_boxed_term_inside_or_outside() -> None:
     for_all(inside_is_outside, batches)
 
 
-def test_boxed_term_twin_without_lengths() -> None:
-    twin(inside_is_outside_without_lengths, batches)
+def test_boxed_term_control_without_lengths() -> None:
+    negative_control(inside_is_outside_without_lengths, batches)
 
 
 def powers_of_two(pick: Pick) -> Any:
@@ -122,8 +122,8 @@ def test_slope() -> None:
     assert grpo.surrogate(HALF, -2, Fraction(1, 5)) == Fraction(-8, 5)
 
 
-def test_slope_twin_both_sides() -> None:
-    twin(slope_of_clipping_on_both_sides, tokens)
+def test_slope_control_both_sides() -> None:
+    negative_control(slope_of_clipping_on_both_sides, tokens)
 
 
 def token_scores(pick: Pick) -> Any:
@@ -158,5 +158,5 @@ def test_grpo_part_is_within_one_token() -> None:
     for_all(within_one_token, token_scores)
 
 
-def test_scale_twin_without_lengths() -> None:
-    twin(within_one_token_without_lengths, token_scores)
+def test_scale_control_without_lengths() -> None:
+    negative_control(within_one_token_without_lengths, token_scores)

@@ -10,7 +10,7 @@ import sympy
 
 from theory import improvement
 from theory.domains import bits, gradients, point, twelfths
-from theory.evidence import Pick, Statement, for_all, identity, no_identity, twin
+from theory.evidence import Pick, Statement, for_all, identity, negative_control, no_identity
 from theory.policies import factorised, softmax
 
 
@@ -84,8 +84,8 @@ def test_eq1_by_cot() -> None:
     for_all(value_by_cot, cots)
 
 
-def test_eq1_twin_two_answers() -> None:
-    twin(answer_may_be_dropped, asked_with_two_answers)
+def test_eq1_control_two_answers() -> None:
+    negative_control(answer_may_be_dropped, asked_with_two_answers)
 
 
 # Eqs 3 and 4
@@ -104,7 +104,7 @@ def test_eq3_policy_gradient() -> None:
     identity(eq3_error(1), "L = 4, any rewards")
 
 
-def test_eq3_twin_other_sign() -> None:
+def test_eq3_control_other_sign() -> None:
     no_identity(eq3_error(-1)[0])
 
 
@@ -140,8 +140,8 @@ def test_eq4_sum() -> None:
     for_all(eq4(chance_counts=True), questions)
 
 
-def test_eq4_twin_without_the_chance_of_a_question() -> None:
-    twin(eq4(chance_counts=False), questions)
+def test_eq4_control_without_the_chance_of_a_question() -> None:
+    negative_control(eq4(chance_counts=False), questions)
 
 
 # Eq 6
@@ -219,12 +219,12 @@ def test_eq6_nothing_across_questions() -> None:
     for_all(crosses(shared=False), two_policies)
 
 
-def test_eq6_twin_without_reward() -> None:
-    twin(splits_without_reward, sample_of_any_softmax)
+def test_eq6_control_without_reward() -> None:
+    negative_control(splits_without_reward, sample_of_any_softmax)
 
 
-def test_eq6_twin_shared_table() -> None:
-    twin(crosses(shared=True), two_policies)
+def test_eq6_control_shared_table() -> None:
+    negative_control(crosses(shared=True), two_policies)
 
 
 # What a gain's sign and order are worth
@@ -249,8 +249,8 @@ def test_sign_of_the_gain() -> None:
     for_all(positive_iff(1), sample)
 
 
-def test_sign_twin_without_the_wrong_samples() -> None:
-    twin(positive_iff(0), sample)
+def test_sign_control_without_the_wrong_samples() -> None:
+    negative_control(positive_iff(0), sample)
 
 
 def average(squared: bool) -> Statement:
@@ -273,8 +273,8 @@ def test_average_gain_on_policy() -> None:
     for_all(average(squared=True), sample_of_any_softmax)
 
 
-def test_average_gain_twin_without_p() -> None:
-    twin(average(squared=False), sample_of_any_softmax)
+def test_average_gain_control_without_p() -> None:
+    negative_control(average(squared=False), sample_of_any_softmax)
 
 
 def relative(sign: int) -> Statement:
@@ -353,13 +353,13 @@ def test_zero_sum_gain() -> None:
     for_all(zero_sum, zero_sum_batch)
 
 
-def test_relative_twin_other_sign() -> None:
-    twin(relative(-1), two_samples)
+def test_relative_control_other_sign() -> None:
+    negative_control(relative(-1), two_samples)
 
 
-def test_contrastive_twin_both_up() -> None:
-    twin(contrastive(1), two_samples)
+def test_contrastive_control_both_up() -> None:
+    negative_control(contrastive(1), two_samples)
 
 
-def test_zero_sum_twin_any_weights() -> None:
-    twin(zero_sum, weighted_batch)
+def test_zero_sum_control_any_weights() -> None:
+    negative_control(zero_sum, weighted_batch)

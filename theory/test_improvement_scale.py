@@ -21,10 +21,10 @@ from theory.evidence import (
     counterexample,
     for_all,
     identity,
+    negative_control,
     no_identity,
     proved,
     satisfiable,
-    twin,
 )
 from theory.policies import softmax
 
@@ -75,8 +75,8 @@ def test_even_policy_at_scale() -> None:
     for_all(even_at_scale, lambda pick: Fraction(pick(1, 4095), 4096))
 
 
-def test_even_policy_twin_other_sign() -> None:
-    twin(even_ratio(-1), alike)
+def test_even_policy_control_other_sign() -> None:
+    negative_control(even_ratio(-1), alike)
 
 
 # One other trajectory of weight
@@ -155,7 +155,7 @@ def test_square_root_rule_wrong() -> None:
     proved(*beside_wrong(1), size="one wrong trajectory, diffuse rest")
 
 
-def test_square_root_rule_twins() -> None:
+def test_square_root_rule_controls() -> None:
     satisfiable(*beside_right(False, 1))
     satisfiable(*beside_right(True, z3.Q(3, 4)))
     satisfiable(*beside_wrong(2))
@@ -210,8 +210,8 @@ def test_gram_error() -> None:
     for_all(gram_error(Fraction(4)), gram)
 
 
-def test_gram_error_twin_smaller() -> None:
-    twin(gram_error(Fraction(2)), gram)
+def test_gram_error_control_smaller() -> None:
+    negative_control(gram_error(Fraction(2)), gram)
 
 
 def mean_square(n: int, d: int) -> Fraction:
@@ -279,5 +279,5 @@ def test_cosine_of_unlikely_scores() -> None:
     for_all(cosine(1), unlikely_pair)
 
 
-def test_cosine_twin() -> None:
+def test_cosine_control() -> None:
     no_identity(cosine_errors(2)[0])

@@ -17,12 +17,12 @@ from theory.evidence import (
     counterexample,
     for_all,
     identity,
+    negative_control,
     no_identity,
     proved,
     refuted_by_sweep,
     satisfiable,
     sweep,
-    twin,
 )
 from theory.inputs import Array
 
@@ -87,8 +87,8 @@ def test_eq2_first_order() -> None:
     for_all(first_derivative(1), step)
 
 
-def test_eq2_twin_descent() -> None:
-    twin(first_derivative(-1), step)
+def test_eq2_control_descent() -> None:
+    negative_control(first_derivative(-1), step)
 
 
 def second_derivative_error(power: int) -> sympy.Expr:
@@ -167,7 +167,7 @@ def test_second_derivative() -> None:
     for_all(second_derivative, step)
 
 
-def test_second_derivative_twin_first_power() -> None:
+def test_second_derivative_control_first_power() -> None:
     no_identity(second_derivative_error(2))
 
 
@@ -176,7 +176,7 @@ def test_second_derivative_in_groups() -> None:
     for_all(splits_in_groups, step)
 
 
-def test_groups_twin_other_sign() -> None:
+def test_groups_control_other_sign() -> None:
     no_identity(groups_error(1))
 
 
@@ -188,9 +188,9 @@ def test_second_derivative_bound() -> None:
     for_all(bounded(108), step)
 
 
-def test_second_derivative_twin_smaller() -> None:
+def test_second_derivative_control_smaller() -> None:
     satisfiable(*curvature_beyond(110))
-    twin(bounded(400), step)
+    negative_control(bounded(400), step)
 
 
 def remainders(pi: Array, r: Array, v: Array) -> Array:
@@ -226,12 +226,12 @@ def test_remainder_bound() -> None:
     sweep(remainders(pi, r, v), improvement.remainder_bound(v) + rounding(v), "R^2/(12 sqrt 3) and 64 roundings")
 
 
-def test_remainder_twin_smaller() -> None:
+def test_remainder_control_smaller() -> None:
     pi, r, v = two_arms(100_000)
     refuted_by_sweep(remainders(pi, r, v), 0.99 * improvement.remainder_bound(v) + rounding(v))
 
 
-def test_remainder_twin_no_second_order() -> None:
+def test_remainder_control_no_second_order() -> None:
     pi, r, v = steps(100_000)
     refuted_by_sweep(remainders(pi, r, v), rounding(v))
 

@@ -14,7 +14,7 @@ from theory.evidence import (
     Statement,
     counterexample,
     for_all,
-    twin,
+    negative_control,
 )
 from theory.policies import tree
 
@@ -65,8 +65,8 @@ def test_token_by_token() -> None:
     for_all(token_sums(advantage=True), written)
 
 
-def test_token_twin_own_value_only() -> None:
-    twin(token_sums(advantage=False), written)
+def test_token_control_own_value_only() -> None:
+    negative_control(token_sums(advantage=False), written)
 
 
 def coin_gain(T: int) -> tuple[Any, Any]:
@@ -149,5 +149,5 @@ def test_cosine_falls_with_length() -> None:
     for_all(cosine_of_coins(0), bits_of_length)
 
 
-def test_cosine_twin_shared_token() -> None:
-    twin(cosine_of_coins(1), bits_of_length)
+def test_cosine_control_shared_token() -> None:
+    negative_control(cosine_of_coins(1), bits_of_length)

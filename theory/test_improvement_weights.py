@@ -11,7 +11,7 @@ import sympy
 
 from theory import grpo
 from theory.domains import point
-from theory.evidence import Pick, Statement, counterexample, for_all, identity, no_identity, twin
+from theory.evidence import Pick, Statement, counterexample, for_all, identity, negative_control, no_identity
 from theory.policies import tree
 
 
@@ -33,7 +33,7 @@ def test_eq5_weights() -> None:
     identity(weight_errors(1), "DPO, unclipped GRPO at the sampling policy, SFT")
 
 
-def test_eq5_twin_other_sign() -> None:
+def test_eq5_control_other_sign() -> None:
     no_identity(weight_errors(-1)[0])
 
 
@@ -104,8 +104,8 @@ def test_eq5_sign_with_baseline() -> None:
     for_all(lambda r: sign_rule(r, leave_one_out), batch)
 
 
-def test_eq5_sign_twin_without_baseline() -> None:
-    twin(lambda r: sign_rule(r, reinforce), batch)
+def test_eq5_sign_control_without_baseline() -> None:
+    negative_control(lambda r: sign_rule(r, reinforce), batch)
 
 
 # Footnote 3
@@ -160,8 +160,8 @@ def test_footnote3_with_a_table_per_prefix() -> None:
     for_all(signed_tokens, token_tables)
 
 
-def test_footnote3_twin_negative_weights() -> None:
-    twin(signed_tokens, any_weights)
+def test_footnote3_control_negative_weights() -> None:
+    negative_control(signed_tokens, any_weights)
 
 
 def orthogonal_only(orthogonal: bool) -> Statement:
@@ -184,5 +184,5 @@ def test_footnote3_orthogonal_tokens() -> None:
     for_all(orthogonal_only(orthogonal=True), plane)
 
 
-def test_footnote3_twin_correlated_tokens() -> None:
-    twin(orthogonal_only(orthogonal=False), plane)
+def test_footnote3_control_correlated_tokens() -> None:
+    negative_control(orthogonal_only(orthogonal=False), plane)

@@ -18,19 +18,19 @@ EXACT, PROVED, SAMPLED, TABLE = (
     {"strength": s, "size": "1", "refutes": False} for s in ("exact", "proved", "sampled", "table")
 )
 REFUTED, BY_TABLE = ({**n, "refutes": True} for n in (EXACT, TABLE))
-PASSED, TWIN = Outcome(True, (EXACT,)), Outcome(True, (REFUTED,))
+PASSED, CONTROL = Outcome(True, (EXACT,)), Outcome(True, (REFUTED,))
 
 HOLDS = """
 - id: A
   where: line 1
   statement: one
   expected: exact
-  tests: {holds: ["t.py::a"], twins: ["t.py::b"]}
+  tests: {holds: ["t.py::a"], negative_controls: ["t.py::b"]}
 """
 
 
 def claim(**changes: object) -> Claim:
-    base = Claim("A", "line 1", "one", "exact", {"holds": ("t.py::a",), "twins": ("t.py::b",)})
+    base = Claim("A", "line 1", "one", "exact", {"holds": ("t.py::a",), "negative_controls": ("t.py::b",)})
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -51,10 +51,10 @@ def test_every_named_test_exists_and_every_test_of_a_claim_is_named_once() -> No
 
 
 def test_a_claim_is_as_strong_as_its_tests() -> None:
-    assert verdict(claim(), a=PASSED, b=TWIN) == ("exact", ())
-    assert verdict(claim(expected="proved"), a=Outcome(True, (EXACT, PROVED)), b=TWIN) == ("proved", ())
-    parts = claim(tests={"holds": ("t.py::a", "t.py::c"), "twins": ("t.py::b",)}, expected="sampled")
-    two = {"a": Outcome(True, (PROVED,)), "b": TWIN, "c": Outcome(True, (SAMPLED, REFUTED))}
+    assert verdict(claim(), a=PASSED, b=CONTROL) == ("exact", ())
+    assert verdict(claim(expected="proved"), a=Outcome(True, (EXACT, PROVED)), b=CONTROL) == ("proved", ())
+    parts = claim(tests={"holds": ("t.py::a", "t.py::c"), "negative_controls": ("t.py::b",)}, expected="sampled")
+    two = {"a": Outcome(True, (PROVED,)), "b": CONTROL, "c": Outcome(True, (SAMPLED, REFUTED))}
     assert verdict(parts, **two) == ("sampled", ())
 
 
@@ -63,10 +63,10 @@ def test_a_claim_is_as_strong_as_its_tests() -> None:
     [
         ({"a": PASSED}, "t.py::b did not run"),
         ({"a": PASSED, "b": Outcome(False, (REFUTED,))}, "t.py::b failed"),
-        ({"a": Outcome(True), "b": TWIN}, "t.py::a left no evidence"),
-        ({"a": TWIN, "b": TWIN}, "t.py::a left no evidence"),
+        ({"a": Outcome(True), "b": CONTROL}, "t.py::a left no evidence"),
+        ({"a": CONTROL, "b": CONTROL}, "t.py::a left no evidence"),
         ({"a": PASSED, "b": PASSED}, "t.py::b left no counterexample"),
-        ({"a": Outcome(True, (PROVED,)), "b": TWIN}, "expected 'exact', the tests show 'proved'"),
+        ({"a": Outcome(True, (PROVED,)), "b": CONTROL}, "expected 'exact', the tests show 'proved'"),
     ],
 )
 def test_a_fault_makes_a_claim_undecided(outcomes: dict[str, Outcome], problem: str) -> None:
@@ -75,9 +75,9 @@ def test_a_fault_makes_a_claim_undecided(outcomes: dict[str, Outcome], problem: 
 
 def test_what_rests_on_a_fault_is_not_green() -> None:
     claims = {"A": claim(), "B": claim(id="B", uses=("A",)), "C": claim(id="C", uses=("B",))}
-    sound = judge(claims, {"t.py::a": PASSED, "t.py::b": TWIN})
+    sound = judge(claims, {"t.py::a": PASSED, "t.py::b": CONTROL})
     assert all(e.green for e in sound.values())
-    broken = judge({**claims, "A": claim(expected="proved")}, {"t.py::a": PASSED, "t.py::b": TWIN})
+    broken = judge({**claims, "A": claim(expected="proved")}, {"t.py::a": PASSED, "t.py::b": CONTROL})
     assert [e.green for e in broken.values()] == [False, False, False]
     assert broken["C"].problems == ("uses B, which is not green",)
 
@@ -109,8 +109,8 @@ def test_roles_decide_the_verdict(
         ("statement: one", "statment: one", "no field statment"),
         ("  statement: one\n", "", "field statement is missing"),
         ("expected: exact", "expected: true", "expected must be one of"),
-        ('{holds: ["t.py::a"], twins: ["t.py::b"]}', "{}", "names no test"),
-        (', twins: ["t.py::b"]', "", "no false twin"),
+        ('{holds: ["t.py::a"], negative_controls: ["t.py::b"]}', "{}", "names no test"),
+        (', negative_controls: ["t.py::b"]', "", "no negative control"),
         ("holds:", "proves:", "no role proves"),
         ("holds:", "refutes:", "without its counterexample"),
         ("holds:", "amended:", "come together"),
@@ -157,7 +157,7 @@ def test_a() -> None:
     evidence.for_all(lambda x: {truth}, lambda pick: pick(0, 1), 10)
 
 def test_b() -> None:
-    evidence.twin(lambda x: x == 0, lambda pick: pick(0, 1), 10)
+    evidence.negative_control(lambda x: x == 0, lambda pick: pick(0, 1), 10)
 """
 
 

@@ -20,8 +20,8 @@ from theory.evidence import (
     counterexample,
     for_all,
     identity,
+    negative_control,
     no_identity,
-    twin,
 )
 from theory.policies import softmax
 
@@ -76,12 +76,12 @@ def test_two_questions() -> None:
     counterexample(sums_to_one, lambda pick: asked(pick, 2), pinned)
 
 
-def test_domain_twin_any_number_of_questions() -> None:
-    twin(sums_to_one, lambda pick: asked(pick, pick(1, 2)))
+def test_domain_control_any_number_of_questions() -> None:
+    negative_control(sums_to_one, lambda pick: asked(pick, pick(1, 2)))
 
 
-def test_domain_twin_part_of_the_answers() -> None:
-    twin(lambda instance: sums_to_one(instance, 1), lambda pick: asked(pick, 1))
+def test_domain_control_part_of_the_answers() -> None:
+    negative_control(lambda instance: sums_to_one(instance, 1), lambda pick: asked(pick, 1))
 
 
 def orthonormal(pick: Pick) -> Any:
@@ -138,8 +138,8 @@ def test_assumptions_cannot_be_met() -> None:
     assert 151_936**2 == 23_084_548_096 > 3_090_000_000
 
 
-def test_assumptions_twin_one_trajectory_more() -> None:
-    twin(meets_assumptions, crowded)
+def test_assumptions_control_one_trajectory_more() -> None:
+    negative_control(meets_assumptions, crowded)
 
 
 # The closed form, lines 370 to 381
@@ -192,12 +192,12 @@ def test_closed_form() -> None:
     for_all(closed_form, lambda pick: weighted(pick, orthonormal(pick)))
 
 
-def test_score_twin_other_sign() -> None:
+def test_score_control_other_sign() -> None:
     no_identity(log_softmax_errors(-1)[0])
 
 
-def test_closed_form_twin_any_gradients() -> None:
-    twin(closed_form, lambda pick: weighted(pick, gradients(pick, 3)))
+def test_closed_form_control_any_gradients() -> None:
+    negative_control(closed_form, lambda pick: weighted(pick, gradients(pick, 3)))
 
 
 # The derivative, line 384
@@ -235,8 +235,8 @@ def test_derivative() -> None:
     for_all(master(1), with_donors)
 
 
-def test_derivative_twin_donor_counts_twice() -> None:
-    twin(master(2), with_donors)
+def test_derivative_control_donor_counts_twice() -> None:
+    negative_control(master(2), with_donors)
 
 
 def as_printed(instance: Any) -> bool:

@@ -17,12 +17,12 @@ from theory.evidence import (
     counterexample,
     for_all,
     identity,
+    negative_control,
     no_identity,
     proved,
     refuted_by_sweep,
     satisfiable,
     sweep,
-    twin,
 )
 from theory.inputs import Array
 from theory.policies import softmax
@@ -139,12 +139,12 @@ def test_threshold() -> None:
     for_all(threshold(1), place)
 
 
-def test_logit_slope_twin() -> None:
+def test_logit_slope_control() -> None:
     no_identity(logit_errors(2)[0])
 
 
-def test_threshold_twin() -> None:
-    twin(threshold(2), place)
+def test_threshold_control() -> None:
+    negative_control(threshold(2), place)
 
 
 # Its band
@@ -199,8 +199,8 @@ def cornered(pick: Pick) -> Any:
     return (Fraction(1, 200), Fraction(199, 200)), Fraction(pick(1, 99), 100)
 
 
-def test_band_twin_below_half() -> None:
-    twin(within(HALF, HALF), cornered)
+def test_band_control_below_half() -> None:
+    negative_control(within(HALF, HALF), cornered)
 
 
 def even_rest(beside: Any) -> list[Any]:
@@ -209,7 +209,7 @@ def even_rest(beside: Any) -> list[Any]:
     return [n >= 1, n * m == 1, q == m + beside, q <= 1, TAU * 2 * (1 + m) == 1 + 2 * m - q, 2 * TAU != 1]
 
 
-def test_threshold_twin_uneven_rest() -> None:
+def test_threshold_control_uneven_rest() -> None:
     satisfiable(*even_rest(z3.Q(1, 10)))
 
 
@@ -235,7 +235,7 @@ def test_slope_is_0_at_the_threshold() -> None:
     sweep(at_threshold(0), allowed(), "40 roundings of numbers up to 4 over 1 - pi_j")
 
 
-def test_threshold_twin_beside_it() -> None:
+def test_threshold_control_beside_it() -> None:
     refuted_by_sweep(at_threshold(1e-6), allowed())
 
 
@@ -313,13 +313,13 @@ def test_size_exact() -> None:
     for_all(shrinks_where(likely=True), two_places)
 
 
-def test_size_twins() -> None:
+def test_size_controls() -> None:
     satisfiable(*size_on_path("y <= tau", "|F| does not shrink"))
     satisfiable(*size_on_path("m <= q", "|F| does not shrink"))
 
 
-def test_size_twin_beside_any() -> None:
-    twin(shrinks_where(likely=False), two_places)
+def test_size_control_beside_any() -> None:
+    negative_control(shrinks_where(likely=False), two_places)
 
 
 # Line 122: "the cross-term contributions become negligible"
@@ -374,10 +374,10 @@ def test_limit_range() -> None:
     proved(*limit_beyond(z3.Q(-1, 4), 1), size="any L >= 3: -1/4 < limit < 1")
 
 
-def test_limit_twin() -> None:
-    twin(tends_to(2), law)
+def test_limit_control() -> None:
+    negative_control(tends_to(2), law)
 
 
-def test_limit_range_twin() -> None:
+def test_limit_range_control() -> None:
     satisfiable(*limit_beyond(z3.Q(-6, 25), 1))
     satisfiable(*limit_beyond(z3.Q(-1, 4), z3.Q(24, 25)))

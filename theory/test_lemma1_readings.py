@@ -17,10 +17,10 @@ from theory.evidence import (
     counterexample,
     for_all,
     identity,
+    negative_control,
     no_identity,
     proved,
     satisfiable,
-    twin,
 )
 from theory.inputs import Array
 from theory.test_lemma1 import inner, pairs, quotient, small, with_donors
@@ -110,7 +110,7 @@ def test_formal_partial_depends_on_writing() -> None:
     counterexample(any_writing, lambda pick: (*small(pick), pick(0, 1)), pinned)
 
 
-def test_formal_partial_twin() -> None:
+def test_formal_partial_control() -> None:
     no_identity(partial_errors(2)[0])
 
 
@@ -136,8 +136,8 @@ def test_from_k_only_below_half() -> None:
     for_all(exchange, pairs)
 
 
-def test_from_k_twin() -> None:
-    twin(row(from_k, lambda pi, j, _k: 2 * pi[j] - 1), pairs)
+def test_from_k_control() -> None:
+    negative_control(row(from_k, lambda pi, j, _k: 2 * pi[j] - 1), pairs)
 
 
 def test_from_a_third_fails() -> None:
@@ -154,8 +154,8 @@ def test_from_a_third() -> None:
     for_all(row(from_a_third, lambda pi, j, k: 2 * (pi[j] - pi[third_place(pi, j, k)]) - 1), three)
 
 
-def test_from_a_third_twin() -> None:
-    twin(row(from_a_third, lambda pi, j, _k: 2 * pi[j] - 1), three)
+def test_from_a_third_control() -> None:
+    negative_control(row(from_a_third, lambda pi, j, _k: 2 * pi[j] - 1), three)
 
 
 # (e) the same amount from all
@@ -170,8 +170,8 @@ def test_equal_amounts() -> None:
     for_all(row(equal, scaled(1)), pairs)
 
 
-def test_equal_amounts_twin_from_k() -> None:
-    twin(below_half(from_k), pairs)
+def test_equal_amounts_control_from_k() -> None:
+    negative_control(below_half(from_k), pairs)
 
 
 # (d) gradient ascent on log pi_j
@@ -227,8 +227,8 @@ def test_ascent_closed_form() -> None:
     for_all(ascent, pairs)
 
 
-def test_ascent_twin_below_half() -> None:
-    twin(below_half_by_ascent, pairs)
+def test_ascent_control_below_half() -> None:
+    negative_control(below_half_by_ascent, pairs)
 
 
 # What holds in every direction
@@ -305,10 +305,10 @@ def test_every_direction_tight() -> None:
     for_all(tight, pairs)
 
 
-def test_every_direction_twins() -> None:
+def test_every_direction_controls() -> None:
     satisfiable(*any_rest("a <= 1/2", "does not fall"))
     satisfiable(*any_rest("a > b", "does not rise"))
-    twin(universal(lambda _pi, _j, _k: HALF), with_donors)
+    negative_control(universal(lambda _pi, _j, _k: HALF), with_donors)
 
 
 # Across the samples of one policy
@@ -329,5 +329,5 @@ def test_across_samples() -> None:
     for_all(across(-1), three)
 
 
-def test_across_samples_twin_other_sign() -> None:
-    twin(across(1), three)
+def test_across_samples_control_other_sign() -> None:
+    negative_control(across(1), three)

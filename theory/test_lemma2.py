@@ -12,7 +12,7 @@ import z3
 
 from theory import lemma2
 from theory.domains import Point, point, twelfths
-from theory.evidence import Pick, counterexample, for_all, identity, no_identity, proved, satisfiable, twin
+from theory.evidence import Pick, counterexample, for_all, identity, negative_control, no_identity, proved, satisfiable
 
 HALF = Fraction(1, 2)
 
@@ -67,7 +67,7 @@ def test_gap_is_a_sum_of_squares() -> None:
     proved(*one_cot_more(True), size="from n CoTs to n + 1: E X^2 >= (E X)^2 for any number")
 
 
-def test_gap_twin_other_power() -> None:
+def test_gap_control_other_power() -> None:
     no_identity(pairs_form(4))
     satisfiable(*one_cot_more(False))
 
@@ -101,8 +101,8 @@ def test_gap_closed_form() -> None:
     for_all(gap_is_variance_over_value, model)
 
 
-def test_gap_twin_other_denominator() -> None:
-    twin(gap_is_variance_over_square, model)
+def test_gap_control_other_denominator() -> None:
+    negative_control(gap_is_variance_over_square, model)
 
 
 def test_gap_pinned() -> None:
@@ -139,8 +139,8 @@ def test_proof_lines() -> None:
     for_all(proof_lines, model)
 
 
-def test_proof_twin_without_division() -> None:
-    twin(proof_without_division, model)
+def test_proof_control_without_division() -> None:
+    negative_control(proof_without_division, model)
 
 
 # Stochastic dominance, win rate, iteration, single pairs
@@ -166,8 +166,8 @@ def test_posterior_dominates() -> None:
     for_all(posterior_dominates, model)
 
 
-def test_dominance_twin_wrong_answers() -> None:
-    twin(complement_dominates, model)
+def test_dominance_control_wrong_answers() -> None:
+    negative_control(complement_dominates, model)
 
 
 def wins(prior: Any, x: Any, sign: int) -> Fraction:
@@ -190,8 +190,8 @@ def test_win_rate_is_gini() -> None:
     for_all(win_rate_is_gini, model)
 
 
-def test_win_rate_twin_doubled() -> None:
-    twin(win_rate_is_twice_gini, model)
+def test_win_rate_control_doubled() -> None:
+    negative_control(win_rate_is_twice_gini, model)
 
 
 def never_worse(instance: Any) -> bool:
@@ -229,8 +229,8 @@ def test_iteration_ascends() -> None:
     for_all(iteration_ascends, model)
 
 
-def test_iteration_twin_wrong_answers() -> None:
-    twin(iteration_ascends_on_wrong_answers, model)
+def test_iteration_control_wrong_answers() -> None:
+    negative_control(iteration_ascends_on_wrong_answers, model)
 
 
 # J = 0
@@ -273,8 +273,8 @@ def test_unsolved_prompted() -> None:
     for_all(unsolved_prompted, unsolved)
 
 
-def test_unsolved_twin_solved() -> None:
-    twin(unsolved_prompted, solved)
+def test_unsolved_control_solved() -> None:
+    negative_control(unsolved_prompted, solved)
 
 
 # Sampling at another temperature
@@ -338,8 +338,8 @@ def test_temperature_of_own_cots_too() -> None:
     for_all(own_tempered_too, two_answers)
 
 
-def test_temperature_twin_of_explanations_alone() -> None:
-    twin(every_token_tempered, two_answers)
+def test_temperature_control_of_explanations_alone() -> None:
+    negative_control(every_token_tempered, two_answers)
 
 
 def small_two_answers(pick: Pick) -> Any:
@@ -362,9 +362,9 @@ def test_temperature_throughout() -> None:
     for_all(tempered_throughout, many_answers)
 
 
-def test_temperature_twin_many_answers() -> None:
-    twin(tempered_sampler_measured_at_one, many_answers)
-    twin(own_tempered_too, many_answers)
+def test_temperature_control_many_answers() -> None:
+    negative_control(tempered_sampler_measured_at_one, many_answers)
+    negative_control(own_tempered_too, many_answers)
 
 
 def test_temperature_counterexample() -> None:

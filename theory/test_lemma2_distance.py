@@ -9,7 +9,7 @@ import numpy as np
 
 from theory import lemma2
 from theory.domains import point, points
-from theory.evidence import Pick, counterexample, for_all, refuted_by_sweep, sweep, twin
+from theory.evidence import Pick, counterexample, for_all, negative_control, refuted_by_sweep, sweep
 from theory.test_lemma2 import HALF, mean, model
 
 N = 100_000
@@ -55,8 +55,8 @@ def test_posterior_near_when_easy() -> None:
     for_all(near_when_easy, model)
 
 
-def test_posterior_near_twin_any_question() -> None:
-    twin(near_always, model)
+def test_posterior_near_control_any_question() -> None:
+    negative_control(near_always, model)
 
 
 def sure_or_not(pick: Pick) -> Any:
@@ -75,8 +75,8 @@ def test_distance_formula() -> None:
     for_all(distance_formula, model)
 
 
-def test_distance_twin_doubled() -> None:
-    twin(twice_the_distance, model)
+def test_distance_control_doubled() -> None:
+    negative_control(twice_the_distance, model)
 
 
 def divergences(seed: int) -> tuple[Any, Any]:
@@ -96,7 +96,7 @@ def test_divergence_bound() -> None:
     sweep(divergence - bound, KL_ROUNDING, "4 terms of 10 roundings of numbers below 14")
 
 
-def test_divergence_twin_half() -> None:
+def test_divergence_control_half() -> None:
     divergence, bound = divergences(1)
     refuted_by_sweep(divergence - bound / 2, KL_ROUNDING)
 

@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 
 from theory import lemma2
 from theory.domains import point, points, twelfths
-from theory.evidence import Pick, counterexample, for_all, refuted_by_sweep, sweep, twin
+from theory.evidence import Pick, counterexample, for_all, negative_control, refuted_by_sweep, sweep
 from theory.test_lemma2 import mean, model
 
 HALF = Fraction(1, 2)
@@ -67,8 +67,8 @@ def test_prompted_gap_is_covariance() -> None:
     for_all(covariance_form, prompted_model)
 
 
-def test_covariance_twin_other_sign() -> None:
-    twin(covariance_form_other_sign, prompted_model)
+def test_covariance_control_other_sign() -> None:
+    negative_control(covariance_form_other_sign, prompted_model)
 
 
 def ordered(pick: Pick, down: bool = False) -> Any:
@@ -87,8 +87,8 @@ def test_prompted_ordered_keeps_lemma() -> None:
     for_all(keeps_lemma, ordered)
 
 
-def test_ordered_twin_other_order() -> None:
-    twin(keeps_lemma, ordered_down)
+def test_ordered_control_other_order() -> None:
+    negative_control(keeps_lemma, ordered_down)
 
 
 # Radii around the posterior
@@ -122,8 +122,8 @@ def test_tv_radius() -> None:
     for_all(within_radius, towards)
 
 
-def test_tv_radius_twin_tenth_wider() -> None:
-    twin(within_wider_radius, towards)
+def test_tv_radius_control_tenth_wider() -> None:
+    negative_control(within_wider_radius, towards)
 
 
 def test_tv_radius_is_tight() -> None:
@@ -189,8 +189,8 @@ def test_critical_tv_is_least() -> None:
     for_all(no_nearer, beyond)
 
 
-def test_critical_tv_twin_tenth_farther() -> None:
-    twin(no_nearer_by_a_tenth, beyond)
+def test_critical_tv_control_tenth_farther() -> None:
+    negative_control(no_nearer_by_a_tenth, beyond)
 
 
 def contaminated(pick: Pick) -> Any:
@@ -220,8 +220,8 @@ def test_contamination_limit() -> None:
     for_all(contamination_limit, contaminated)
 
 
-def test_contamination_twin_variance() -> None:
-    twin(contamination_limit_of_variance, contaminated)
+def test_contamination_control_variance() -> None:
+    negative_control(contamination_limit_of_variance, contaminated)
 
 
 # Kullback-Leibler; X from 1/20 to 1, so that R = 19/20 and the tilt stays moderate
@@ -247,7 +247,7 @@ def test_kl_radius() -> None:
     sweep(error, rounding(nearest, post), "4 terms of 16 roundings of 1 + |log(mu/posterior)|")
 
 
-def test_kl_radius_twin_half_wider() -> None:
+def test_kl_radius_control_half_wider() -> None:
     prior, x, nearest, post = kl_models()
     refuted_by_sweep(1.5 * lemma2.kl_radius(prior, x) - lemma2.kl(nearest, post), rounding(nearest, post))
 
@@ -275,7 +275,7 @@ def test_critical_kl_is_least() -> None:
     sweep(error, tolerance, "4 terms of 16 roundings of 1 + |log(mu/posterior)|, for both divergences")
 
 
-def test_critical_kl_twin_tenth_farther() -> None:
+def test_critical_kl_control_tenth_farther() -> None:
     _, _, nearest, post = kl_models()
     mu = failing_samplers()
     refuted_by_sweep(1.1 * lemma2.kl(nearest, post) - lemma2.kl(mu, post), rounding(mu, post))

@@ -11,7 +11,16 @@ import sympy
 
 from theory import objectives
 from theory.domains import bits, gradients, point
-from theory.evidence import Pick, counterexample, for_all, identity, no_identity, refuted_by_sweep, sweep, twin
+from theory.evidence import (
+    Pick,
+    counterexample,
+    for_all,
+    identity,
+    negative_control,
+    no_identity,
+    refuted_by_sweep,
+    sweep,
+)
 from theory.inputs import Array
 from theory.policies import Policy, softmax, tree
 
@@ -48,8 +57,8 @@ def test_low_loss_at_any_ratio() -> None:
     for_all(deceives, deceptions)
 
 
-def test_low_loss_twin_without_relative_gain() -> None:
-    twin(deceives_without_relative_gain, deceptions)
+def test_low_loss_control_without_relative_gain() -> None:
+    negative_control(deceives_without_relative_gain, deceptions)
 
 
 def test_odds_gain() -> None:
@@ -91,7 +100,7 @@ def test_loss_and_gain_determine_each_other() -> None:
     identity(round_trip(1), "any loss > 0, any beta > 0")
 
 
-def test_loss_twin_beta_squared() -> None:
+def test_loss_control_beta_squared() -> None:
     no_identity(round_trip(2))
 
 
@@ -164,8 +173,8 @@ def test_tabular_speed() -> None:
     for_all(speed_is_two, any_pair)
 
 
-def test_speed_twin_any_softmax() -> None:
-    twin(speed_is_two_of_any_softmax, any_pair_of_any_softmax)
+def test_speed_control_any_softmax() -> None:
+    negative_control(speed_is_two_of_any_softmax, any_pair_of_any_softmax)
 
 
 def letters(pick: Pick) -> Any:
@@ -216,8 +225,8 @@ def test_less_likely_tokens_are_faster() -> None:
     for_all(less_likely_tokens_are_faster, letters)
 
 
-def test_token_twin_at_the_fork() -> None:
-    twin(less_likely_first_token_is_faster, letters)
+def test_token_control_at_the_fork() -> None:
+    negative_control(less_likely_first_token_is_faster, letters)
 
 
 def winner_drifts(instance: Any) -> bool:
@@ -258,8 +267,8 @@ def test_winner_rises() -> None:
     assert s[0, 0] - s[0, 1] == Fraction(-7, 10)
 
 
-def test_winner_twin_signs_swapped() -> None:
-    twin(loser_rises_too, any_pair)
+def test_winner_control_signs_swapped() -> None:
+    negative_control(loser_rises_too, any_pair)
 
 
 def steps(pick: Pick) -> Any:
@@ -301,12 +310,12 @@ def test_weight_of_the_first_step() -> None:
     identity(slope_error(sympy.Rational(-1, 2)), "any beta")
 
 
-def test_weight_twin() -> None:
+def test_weight_control() -> None:
     no_identity(slope_error(sympy.Integer(-1)))
 
 
-def test_first_step_twin_wrong_losers() -> None:
-    twin(first_step_is_always_as_printed, steps)
+def test_first_step_control_wrong_losers() -> None:
+    negative_control(first_step_is_always_as_printed, steps)
 
 
 def losing_responses(pick: Pick) -> Any:

@@ -11,7 +11,16 @@ import sympy
 
 from theory import lemma2, objectives
 from theory.domains import bits, point, points
-from theory.evidence import Pick, counterexample, for_all, identity, no_identity, refuted_by_sweep, sweep, twin
+from theory.evidence import (
+    Pick,
+    counterexample,
+    for_all,
+    identity,
+    negative_control,
+    no_identity,
+    refuted_by_sweep,
+    sweep,
+)
 from theory.inputs import Array, array
 
 N = 100_000
@@ -41,8 +50,8 @@ def test_odds_shift() -> None:
     for_all(shifts_the_odds, tilts)
 
 
-def test_odds_twin_twice() -> None:
-    twin(shifts_the_odds_twice, tilts)
+def test_odds_control_twice() -> None:
+    negative_control(shifts_the_odds_twice, tilts)
 
 
 def test_large_odds() -> None:
@@ -76,7 +85,7 @@ def test_optimum_is_the_best() -> None:
     sweep(*optimality_error(1), why="100 roundings of log ratios up to 1/beta + 50")
 
 
-def test_optimum_twin_other_sign() -> None:
+def test_optimum_control_other_sign() -> None:
     refuted_by_sweep(*optimality_error(-1))
 
 
@@ -92,7 +101,7 @@ def test_kl_is_bounded() -> None:
     sweep(*excess(1), why="100 roundings of log ratios up to 1/beta + 50")
 
 
-def test_kl_twin_half_the_bound() -> None:
+def test_kl_control_half_the_bound() -> None:
     refuted_by_sweep(*excess(0.5))
 
 
@@ -133,7 +142,7 @@ def test_kl_gradient() -> None:
     identity(kl_gradient_error(1), "L = 3")
 
 
-def test_kl_gradient_twin() -> None:
+def test_kl_gradient_control() -> None:
     no_identity(kl_gradient_error(-1)[0])
 
 
@@ -186,5 +195,5 @@ def test_kl_returns_to_the_reference() -> None:
     for_all(returns, pulls)
 
 
-def test_kl_twin_more_outcomes() -> None:
-    twin(always_returns, pulls)
+def test_kl_control_more_outcomes() -> None:
+    negative_control(always_returns, pulls)

@@ -9,7 +9,7 @@ import numpy as np
 
 from theory import lemma2, objectives
 from theory.domains import bits, gradients, point
-from theory.evidence import Pick, counterexample, for_all, twin
+from theory.evidence import Pick, counterexample, for_all, negative_control
 from theory.inputs import Array, array
 from theory.policies import softmax
 
@@ -52,8 +52,8 @@ def test_tabular_gradient_is_not_zero() -> None:
     for_all(tabular_gradient_is_bounded, samples)
 
 
-def test_gradient_twin_any_parametrisation() -> None:
-    twin(any_gradient_is_not_zero, small_samples)
+def test_gradient_control_any_parametrisation() -> None:
+    negative_control(any_gradient_is_not_zero, small_samples)
 
 
 def questions(pick: Pick) -> Any:
@@ -83,8 +83,8 @@ def test_step_on_the_posterior_raises_j() -> None:
     for_all(fisher, questions)
 
 
-def test_fisher_twin_even_sampler() -> None:
-    twin(fisher_of_even_sampler, questions)
+def test_fisher_control_even_sampler() -> None:
+    negative_control(fisher_of_even_sampler, questions)
 
 
 def right_samples(pick: Pick) -> Any:
@@ -162,8 +162,8 @@ def test_overlap() -> None:
     for_all(overlap_decides, samplers)
 
 
-def test_overlap_twin_half() -> None:
-    twin(half_the_overlap_decides, samplers, n=10_000)
+def test_overlap_control_half() -> None:
+    negative_control(half_the_overlap_decides, samplers, n=10_000)
 
 
 def any_reward(pick: Pick) -> Any:
@@ -213,8 +213,8 @@ def test_em_step() -> None:
     for_all(em_raises_j, em_steps)
 
 
-def test_em_twin_by_t() -> None:
-    twin(em_raises_j_by_t, em_steps)
+def test_em_control_by_t() -> None:
+    negative_control(em_raises_j_by_t, em_steps)
 
 
 def others(pick: Pick) -> Any:
@@ -248,8 +248,8 @@ def test_total_of_others_falls() -> None:
     for_all(all_others_fall, others)
 
 
-def test_others_twin_each() -> None:
-    twin(other_falls, others)
+def test_others_control_each() -> None:
+    negative_control(other_falls, others)
 
 
 def test_posterior_is_the_law_given_a_right_answer() -> None:

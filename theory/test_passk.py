@@ -9,7 +9,7 @@ from typing import Any
 
 from theory import passk
 from theory.domains import point
-from theory.evidence import Pick, for_all, twin
+from theory.evidence import Pick, for_all, negative_control
 
 
 def counts(pick: Pick) -> Any:
@@ -60,8 +60,8 @@ def test_plug_in_is_low() -> None:
     assert passk.plug_in(4, 1, 2) == Fraction(7, 16)
 
 
-def test_unbiased_twin_plug_in() -> None:
-    twin(plug_in_unbiased, counts)
+def test_unbiased_control_plug_in() -> None:
+    negative_control(plug_in_unbiased, counts)
 
 
 def spreads(instance: Any, factor: int = 1) -> bool:
@@ -82,8 +82,8 @@ def test_variance() -> None:
     assert passk.variance(4, Fraction(1, 3), 2) == Fraction(26, 243)
 
 
-def test_variance_twin_half_the_bound() -> None:
-    twin(spreads_less, counts)
+def test_variance_control_half_the_bound() -> None:
+    negative_control(spreads_less, counts)
 
 
 def mixtures(pick: Pick) -> Any:
@@ -116,8 +116,8 @@ def test_mixture() -> None:
     for_all(limited, mixtures)
 
 
-def test_mixture_twin_one_question() -> None:
-    twin(limited_as_one_question, mixtures)
+def test_mixture_control_one_question() -> None:
+    negative_control(limited_as_one_question, mixtures)
 
 
 def many_tries(pick: Pick) -> Any:
@@ -150,5 +150,5 @@ def test_groups_without_a_right_answer() -> None:
     assert 0.9955 < 0.965 ** (1 / 8) < 0.9957
 
 
-def test_groups_twin_one_question() -> None:
-    twin(few_tries_leave_exactly, many_tries)
+def test_groups_control_one_question() -> None:
+    negative_control(few_tries_leave_exactly, many_tries)

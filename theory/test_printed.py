@@ -38,7 +38,7 @@ def contradicted(statement: Callable[[Any], bool], rows: Iterable[Any], failing:
 
 
 def refuted(statement: Callable[[Any], bool], rows: Iterable[Any], what: str) -> None:
-    """A false twin of a statement about printed numbers: `every` must refute it."""
+    """A negative control of a statement about printed numbers: `every` must refute it."""
     with pytest.raises(Refuted) as caught:
         every(statement, rows, what)
     note("exact", f"refuted: {caught.value}", refutes=True)
@@ -69,7 +69,7 @@ def test_self_explanations_win_offline() -> None:
     every(wins, (c for c in printed.cells() if not online(c)), "c~ above c_E offline in Table 4")
 
 
-def test_offline_twin_online_too() -> None:
+def test_offline_control_online_too() -> None:
     refuted(wins, printed.cells(), "c~ above c_E, online too")
 
 
@@ -86,7 +86,7 @@ def test_tables_2_and_4_agree() -> None:
     every(agree, rows(printed.TABLE2), "the rows of Tables 2 and 4 agree")
 
 
-def test_tables_twin_one_cell_exchanged() -> None:
+def test_tables_control_one_cell_exchanged() -> None:
     # 50.2 and 53.6, the cell that self-explanations lose.
     a, b, c, d, *rest = printed.TABLE2["MATH"]
     refuted(agree, rows({**printed.TABLE2, "MATH": (a, b, d, c, *rest)}), "the same with two numbers exchanged")
@@ -125,7 +125,7 @@ def test_online_is_above_offline() -> None:
     every(gains_online, SETTINGS, "c~ online above offline in Table 4")
 
 
-def test_online_twin_by_five_points() -> None:
+def test_online_control_by_five_points() -> None:
     refuted(lambda s: printed.online_gain(s[0], s[1], "self-explanation") > 5, SETTINGS, "by more than 5 points")
 
 
@@ -149,7 +149,7 @@ def qwen_gains_more(benchmark: str) -> bool:
     return qwen > llama
 
 
-def test_qwen_twin_gains_too() -> None:
+def test_qwen_control_gains_too() -> None:
     refuted(qwen_gains_more, ("MATH", "GSM8K"), "online adds more to Qwen")
 
 
@@ -168,7 +168,7 @@ def test_qwen_is_above_85() -> None:
     every(above_85, ("Qwen",), "above 85% on GSM8K")
 
 
-def test_85_twin_llama() -> None:
+def test_85_control_llama() -> None:
     refuted(above_85, ("LLaMA", "Qwen"), "above 85% on GSM8K")
 
 
@@ -180,7 +180,7 @@ def test_levels_add_up() -> None:
     every(add_up, (5000,), "questions in Table 3")
 
 
-def test_levels_twin_training_set() -> None:
+def test_levels_control_training_set() -> None:
     refuted(add_up, (7500,), "the 7,500 questions of MATH's training set")
 
 
@@ -212,7 +212,7 @@ def test_most_of_the_gain_is_at_levels_4_and_5() -> None:
     assert [round(float(printed.share((4, 5), slack=Fraction(x))), 3) for x in (-1, 0, 1)] == [0.769, 0.796, 0.823]
 
 
-def test_gain_twin_each_level() -> None:
+def test_gain_control_each_level() -> None:
     refuted(share_is_most, ((4, 5), (4,)), "most of the gain over GRPO is at level 4 alone")
 
 
@@ -240,7 +240,7 @@ def test_spread_is_smaller_on_easy_levels() -> None:
     assert [printed.spread(level) for level in LEVELS] == [5, 7, 9, 37, 21]
 
 
-def test_spread_twin_grows_with_the_level() -> None:
+def test_spread_control_grows_with_the_level() -> None:
     refuted(closer, [(n, n + 1) for n in range(1, 5)], "the spread grows with the level")
 
 
@@ -253,7 +253,7 @@ def test_coverage_of_hard_levels() -> None:
     every(above("Base pass@128"), (4, 5), "ExP-GRPO's pass@4 above the base's pass@128 on levels 4 and 5")
 
 
-def test_coverage_twin_every_level() -> None:
+def test_coverage_control_every_level() -> None:
     refuted(above("Base pass@128"), LEVELS, "ExP-GRPO's pass@4 above the base's pass@128")
 
 
@@ -267,7 +267,7 @@ def test_exp_grpo_is_best_at_every_level() -> None:
         every(at_least(method), LEVELS, f"ExP-GRPO above {method}")
 
 
-def test_best_twin_base() -> None:
+def test_best_control_base() -> None:
     refuted(at_least("Base pass@64"), LEVELS, "ExP-GRPO's pass@4 above the base's pass@64")
 
 
@@ -295,7 +295,7 @@ def test_base_rows_fit_within_rounding() -> None:
     assert not fits((Fraction(434, 10_000), Fraction(85, 1000)))
 
 
-def test_base_twin_lower_half() -> None:
+def test_base_control_lower_half() -> None:
     least = Fraction(9, 100) - printed.ROUNDING
     refuted(fits, [(base(5)[0] + Fraction(x, 10_000), least) for x in (0, 20)], "pass@64 from 4% to 4.2% fits 8.5%")
 
@@ -326,7 +326,7 @@ def test_self_explanation_ends_right() -> None:
     every(is_true, answers(printed.SELF_EXPLANATION), "the self-explanation's answer")
 
 
-def test_ends_twin_standard_cot() -> None:
+def test_ends_control_standard_cot() -> None:
     refuted(is_true, answers(printed.STANDARD_COT), "the standard CoT's answer")
 
 

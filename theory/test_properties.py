@@ -8,7 +8,7 @@ from typing import Any
 import z3
 
 from theory.domains import Point, point, twelfths
-from theory.evidence import Pick, counterexample, for_all, proved, satisfiable, twin
+from theory.evidence import Pick, counterexample, for_all, negative_control, proved, satisfiable
 from theory.policies import Factorised, factorised
 
 HALF = Fraction(1, 2)
@@ -44,7 +44,7 @@ def test_property1_orders() -> None:
     proved(*orders(lambda a, b: a > b), size="any three samples")
 
 
-def test_property1_twin_with_margin() -> None:
+def test_property1_control_with_margin() -> None:
     satisfiable(*orders(lambda a, b: a > b + z3.Q(1, 10)))
 
 
@@ -75,8 +75,8 @@ def test_length_same() -> None:
     for_all(ranks_as_tokens_do, same_length)
 
 
-def test_length_twin_any() -> None:
-    twin(ranks_as_tokens_do, sequences)
+def test_length_control_any() -> None:
+    negative_control(ranks_as_tokens_do, sequences)
 
 
 def two_answers(instance: Any) -> Factorised:
@@ -100,8 +100,8 @@ def test_right_samples_capped() -> None:
     for_all(capped, cots)
 
 
-def test_cap_twin_half() -> None:
-    twin(capped_at_half, cots)
+def test_cap_control_half() -> None:
+    negative_control(capped_at_half, cots)
 
 
 def hard(pick: Pick) -> Any:
@@ -161,5 +161,5 @@ def test_right_first_then_x() -> None:
     for_all(right_first_then_x, judged_pair)
 
 
-def test_right_first_twin_other_order() -> None:
-    twin(x_first_then_right, judged_pair)
+def test_right_first_control_other_order() -> None:
+    negative_control(x_first_then_right, judged_pair)

@@ -10,7 +10,7 @@ import z3
 
 from theory import properties, shifts
 from theory.domains import point
-from theory.evidence import Pick, counterexample, for_all, proved, satisfiable, twin
+from theory.evidence import Pick, counterexample, for_all, negative_control, proved, satisfiable
 from theory.policies import softmax
 from theory.test_lemma2 import mean
 from theory.test_properties import HALF, ONE, ZERO, cots, small
@@ -43,8 +43,8 @@ def test_transfer_gain() -> None:
     for_all(transfer_gain, transferred)
 
 
-def test_transfer_twin_above_j() -> None:
-    twin(transfer_gain_by_baseline, transferred)
+def test_transfer_control_above_j() -> None:
+    negative_control(transfer_gain_by_baseline, transferred)
 
 
 def unequal(pick: Pick) -> Any:
@@ -105,8 +105,8 @@ def test_unequal_formula() -> None:
     for_all(unequal_formula, unequal_general)
 
 
-def test_unequal_twin_by_pair() -> None:
-    twin(unequal_formula_by_pair, unequal_general)
+def test_unequal_control_by_pair() -> None:
+    negative_control(unequal_formula_by_pair, unequal_general)
 
 
 # Finite pushes on logits
@@ -187,8 +187,8 @@ def test_logit_formula() -> None:
     for_all(logit_formula, logit_push)
 
 
-def test_logit_twin_by_pair() -> None:
-    twin(logit_formula_by_pair, logit_push)
+def test_logit_control_by_pair() -> None:
+    negative_control(logit_formula_by_pair, logit_push)
 
 
 def two_cots(rest: Any) -> list[Any]:
@@ -204,7 +204,7 @@ def test_two_cots() -> None:
     proved(*two_cots(0), size="two CoTs, any X_1 > X_2 and any amounts")
 
 
-def test_two_cots_twin_others() -> None:
+def test_two_cots_control_others() -> None:
     satisfiable(*two_cots(z3.Q(1, 3)))
 
 
@@ -236,8 +236,8 @@ def test_pair_gradient() -> None:
     for_all(pair_gradient, cots)
 
 
-def test_pair_gradient_twin_by_pair() -> None:
-    twin(pair_gradient_by_pair, cots)
+def test_pair_gradient_control_by_pair() -> None:
+    negative_control(pair_gradient_by_pair, cots)
 
 
 def test_pair_gradient_counterexample() -> None:
@@ -273,8 +273,8 @@ def test_baseline_push() -> None:
     for_all(baseline_push, by_baseline)
 
 
-def test_baseline_twin_other_level() -> None:
-    twin(half_as_baseline, by_baseline)
+def test_baseline_control_other_level() -> None:
+    negative_control(half_as_baseline, by_baseline)
 
 
 def test_batches_of_floats() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from theory import properties
 from theory.domains import point, twelfths
-from theory.evidence import Pick, counterexample, for_all, twin
+from theory.evidence import Pick, counterexample, for_all, negative_control
 from theory.policies import factorised, softmax
 from theory.test_lemma2 import mean
 
@@ -39,8 +39,8 @@ def test_sample_rates() -> None:
     for_all(sample_rate_form, policy)
 
 
-def test_sample_rates_twin_other_sign() -> None:
-    twin(sample_rate_other_sign, policy)
+def test_sample_rates_control_other_sign() -> None:
+    negative_control(sample_rate_other_sign, policy)
 
 
 def pair_of_samples(pick: Pick) -> Any:
@@ -96,8 +96,8 @@ def test_cot_parts_raise() -> None:
     for_all(cot_parts_raise, inner)
 
 
-def test_cot_parts_twin_with_answers() -> None:
-    twin(cot_and_answer_parts_raise, inner)
+def test_cot_parts_control_with_answers() -> None:
+    negative_control(cot_and_answer_parts_raise, inner)
 
 
 def labelled(pick: Pick) -> Any:
@@ -125,8 +125,8 @@ def test_right_up_wrong_down() -> None:
     for_all(right_up_wrong_down, labelled)
 
 
-def test_right_up_twin_doubled() -> None:
-    twin(right_up_wrong_down_doubled, labelled)
+def test_right_up_control_doubled() -> None:
+    negative_control(right_up_wrong_down_doubled, labelled)
 
 
 def right_up_wrong_down_factorised(instance: Any) -> bool:

@@ -16,10 +16,10 @@ from theory.evidence import (
     counterexample,
     for_all,
     identity,
+    negative_control,
     no_identity,
     proved,
     satisfiable,
-    twin,
 )
 from theory.policies import softmax
 
@@ -85,8 +85,8 @@ def test_printed_formulas() -> None:
     for_all(printed_formulas, pushed)
 
 
-def test_formulas_twin_without_down() -> None:
-    twin(formulas_without_down, pushed)
+def test_formulas_control_without_down() -> None:
+    negative_control(formulas_without_down, pushed)
 
 
 def test_push_of_floats_in_batches() -> None:
@@ -116,7 +116,7 @@ def test_signs() -> None:
     proved(*positive, alpha > 1, beta > 0, beta < 1, either, size="any number of others, by their total weight")
 
 
-def test_signs_twin_any_factors() -> None:
+def test_signs_control_any_factors() -> None:
     a, b, rest, alpha, beta, positive = weights()
     before, after = a + b + rest, alpha * a + beta * b + rest
     satisfiable(*positive, alpha > 0, beta > 0, beta < 1, wrong_sign(alpha, before, after, 1))
@@ -142,8 +142,8 @@ def test_others_proportional() -> None:
     for_all(proportional, pushed_with_two_others)
 
 
-def test_proportional_twin_all() -> None:
-    twin(all_proportional, pushed)
+def test_proportional_control_all() -> None:
+    negative_control(all_proportional, pushed)
 
 
 # The gradient step
@@ -172,8 +172,8 @@ def test_gradient_step_closed_form() -> None:
     for_all(gradient_form, chosen)
 
 
-def test_gradient_step_twin_other_sign() -> None:
-    twin(gradient_form_other_sign, chosen)
+def test_gradient_step_control_other_sign() -> None:
+    negative_control(gradient_form_other_sign, chosen)
 
 
 # B-take1: does a push on an unlikely sample leave the others alone?
@@ -197,7 +197,7 @@ def test_gradient_step_on_rare_sample() -> None:
     assert [formula.subs(even) for _, formula in map(rare_limit, range(3))] == [0, 0, 0]
 
 
-def test_rare_twin_nothing_left() -> None:
+def test_rare_control_nothing_left() -> None:
     no_identity(rare_limit(0)[0])
 
 
@@ -238,8 +238,8 @@ def test_push_vanishes_with_probability() -> None:
     for_all(vanishes_with_probability, small)
 
 
-def test_vanishing_twin_square() -> None:
-    twin(vanishes_with_square, small)
+def test_vanishing_control_square() -> None:
+    negative_control(vanishes_with_square, small)
 
 
 # B-take2: equal amounts up and down
@@ -294,8 +294,8 @@ def test_gradient_pair() -> None:
     for_all(gradient_pair_moves_others, equal_amounts)
 
 
-def test_equal_amounts_twin_other_condition() -> None:
-    twin(others_stay_if_equal, equal_amounts)
+def test_equal_amounts_control_other_condition() -> None:
+    negative_control(others_stay_if_equal, equal_amounts)
 
 
 # B3 and B4: one logit up or down
@@ -314,7 +314,7 @@ def test_push_up_one() -> None:
     proved(*one_logit(True, lambda f: f > 1), size="any number of others, by their total weight")
 
 
-def test_push_up_twin_any_factor() -> None:
+def test_push_up_control_any_factor() -> None:
     satisfiable(*one_logit(True, lambda f: f > 0))
 
 
@@ -322,7 +322,7 @@ def test_push_down_one() -> None:
     proved(*one_logit(False, lambda f: z3.And(f > 0, f < 1)), size="any number of others, by their total weight")
 
 
-def test_push_down_twin_any_factor() -> None:
+def test_push_down_control_any_factor() -> None:
     satisfiable(*one_logit(False, lambda f: f > 0))
 
 

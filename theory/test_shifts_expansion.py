@@ -17,7 +17,17 @@ import z3
 
 from theory import improvement, shifts
 from theory.domains import point, points
-from theory.evidence import Pick, for_all, identity, no_identity, proved, refuted_by_sweep, satisfiable, sweep, twin
+from theory.evidence import (
+    Pick,
+    for_all,
+    identity,
+    negative_control,
+    no_identity,
+    proved,
+    refuted_by_sweep,
+    satisfiable,
+    sweep,
+)
 
 N = 100_000
 # exp, product, sum of 4, quotient, difference: at most 16 roundings of numbers up to 3, the largest R.
@@ -45,7 +55,7 @@ def test_derivatives() -> None:
     identity([derivative_error(n, n) for n in (1, 2, 3)], "any L, first to third derivative by the moments of v")
 
 
-def test_derivatives_twin_first_for_second() -> None:
+def test_derivatives_control_first_for_second() -> None:
     no_identity(derivative_error(2, 1))
 
 
@@ -100,9 +110,9 @@ def test_second_derivative_bound() -> None:
     for_all(second_bounded, direction)
 
 
-def test_second_derivative_twin_closer() -> None:
+def test_second_derivative_control_closer() -> None:
     satisfiable(*beyond_bound(4))
-    twin(second_bounded_closer, direction)
+    negative_control(second_bounded_closer, direction)
 
 
 def one_against(reach: Any, share: Any) -> sympy.Expr:
@@ -116,7 +126,7 @@ def test_second_derivative_bound_is_sharp() -> None:
     assert improvement.remainder_bound([Fraction(0), Fraction(2)]) == 4 / (12 * np.sqrt(3))
 
 
-def test_sharp_twin_half() -> None:
+def test_sharp_control_half() -> None:
     no_identity(one_against(sympy.Symbol("R", positive=True), sympy.Rational(1, 2)))
 
 
@@ -140,7 +150,7 @@ def test_first_order_remainder() -> None:
     sweep(first_error() - improvement.remainder_bound(steps()[1]), ROUNDING, WHY)
 
 
-def test_first_order_twin_tenth_closer() -> None:
+def test_first_order_control_tenth_closer() -> None:
     refuted_by_sweep(first_error() - 0.9 * improvement.remainder_bound(steps()[1]), ROUNDING)
 
 
@@ -156,7 +166,7 @@ def test_third_derivative_of_one_push() -> None:
     assert third(Fraction(1, 2)) == -Fraction(1, 8)
 
 
-def test_third_twin_ninth() -> None:
+def test_third_control_ninth() -> None:
     x = z3.Real("x")
     satisfiable(x >= 0, x <= 1, third(x) < -z3.Q(1, 9))
 
@@ -177,5 +187,5 @@ def test_second_order_remainder() -> None:
     sweep(second_error() - reach() ** 3 / 48, 3 * ROUNDING, "at most 16 roundings of numbers up to 9")
 
 
-def test_second_order_twin_tenth_closer() -> None:
+def test_second_order_control_tenth_closer() -> None:
     refuted_by_sweep(second_error() - 0.9 * reach() ** 3 / 48, 3 * ROUNDING)

@@ -10,7 +10,7 @@ import z3
 
 from theory import shifts
 from theory.domains import point
-from theory.evidence import Pick, counterexample, for_all, identity, no_identity, proved, satisfiable, twin
+from theory.evidence import Pick, counterexample, for_all, identity, negative_control, no_identity, proved, satisfiable
 from theory.test_shifts import HALF, pushed, shares, single, small
 
 # B5: the product of the probabilities
@@ -27,7 +27,7 @@ def test_product_first_order() -> None:
     identity([first_derivative(0, 1, 1), first_derivative(2, 0, 1)], "L = 4")
 
 
-def test_product_twin_doubled() -> None:
+def test_product_control_doubled() -> None:
     no_identity(first_derivative(0, 1, 2))
 
 
@@ -64,8 +64,8 @@ def linear_form(instance: Any) -> bool:
     return finite_form(instance, finite=False)
 
 
-def test_finite_twin_linear() -> None:
-    twin(linear_form, small)
+def test_finite_control_linear() -> None:
+    negative_control(linear_form, small)
 
 
 def likelier_moves_more(instance: Any) -> bool | None:
@@ -98,8 +98,8 @@ def test_likelier_moves_third_more() -> None:
     for_all(likelier_moves_third_more, with_third)
 
 
-def test_likelier_twin_in_total() -> None:
-    twin(likelier_moves_more, small)
+def test_likelier_control_in_total() -> None:
+    negative_control(likelier_moves_more, small)
 
 
 def above_peak(root: Any, x: Any, peak: Any) -> Any:
@@ -118,7 +118,7 @@ def test_peak_of_own_change() -> None:
     assert single((Fraction(9, 10), Fraction(1, 10)), 0, Fraction(4))[0] == Fraction(27, 370)
 
 
-def test_peak_twin_lower() -> None:
+def test_peak_control_lower() -> None:
     s, x = z3.Reals("s x")
     satisfiable(s > 1, x >= 0, x <= 1, above_peak(s, x, (s - 1, s + 2)))
 
@@ -141,7 +141,7 @@ def test_joint_push_is_no_sum() -> None:
     proved(*not_below_sum(lambda beta: z3.And(beta > 0, beta < 1)), size="any other sample's change")
 
 
-def test_joint_twin_both_up() -> None:
+def test_joint_control_both_up() -> None:
     satisfiable(*not_below_sum(lambda beta: beta > 1))
 
 
@@ -156,7 +156,7 @@ def test_joint_push_second_order() -> None:
     identity(mixed_derivative(2), "L = 4")
 
 
-def test_joint_twin_no_second_order() -> None:
+def test_joint_control_no_second_order() -> None:
     no_identity(mixed_derivative(0))
 
 
@@ -180,8 +180,8 @@ def test_joint_push_moves_others_less() -> None:
     for_all(no_more_than_larger, pushed_with_others)
 
 
-def test_joint_twin_half() -> None:
-    twin(no_more_than_half_the_larger, pushed_with_others)
+def test_joint_control_half() -> None:
+    negative_control(no_more_than_half_the_larger, pushed_with_others)
 
 
 def suppressed(pick: Pick) -> Any:
@@ -225,8 +225,8 @@ def test_negative_only_gain() -> None:
     assert pi[0] + shifts.push(pi, 0, Fraction(1), 1, Fraction(1, 100))[0] == Fraction(50, 149)
 
 
-def test_negative_only_twin_by_j() -> None:
-    twin(negative_only_gain_by_j, suppressed)
+def test_negative_only_control_by_j() -> None:
+    negative_control(negative_only_gain_by_j, suppressed)
 
 
 def positive_only(condition: Any) -> list[Any]:
@@ -240,5 +240,5 @@ def test_positive_only_takes_more() -> None:
     proved(*positive_only(lambda beta: beta < 1), size="any other sample's change over its probability")
 
 
-def test_positive_only_twin_both_up() -> None:
+def test_positive_only_control_both_up() -> None:
     satisfiable(*positive_only(lambda beta: beta > 1))

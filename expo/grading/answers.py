@@ -1,7 +1,7 @@
 r"""Final answers: find one in a completion, and grade it against the ground truth.
 
 `extract` is string work in this process. `AnswerGrader` compares with math-verify in a process of its own,
-which ends when a comparison takes too long. What counts as the same answer is told in `settle`.
+which ends when a comparison takes too long. What counts as the same answer is told in `string_rules`.
 
     with AnswerGrader() as grader:
         grader.grade("18", r"9 * 2 = 18. The answer is \boxed{18}.").status  # Status.CORRECT

@@ -20,7 +20,7 @@ import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy.core.evalf import PrecisionExhausted
 
-from expo.grading.settle import clean, is_words, settle, split_list, without_unit
+from expo.grading.string_rules import clean, compare_strings, is_words, split_list, without_unit
 
 # Room for sympy and big integers; an answer that needs more ends in a MemoryError, not in swapping.
 MEMORY_BYTES = 4 * 2**30
@@ -46,7 +46,7 @@ def read(text: str) -> sympy.Basic:
 
 def same(gold: str, answer: str) -> bool:
     """Whether two cleaned answers mean the same; `gold` first, for the comparison is not symmetric."""
-    settled = settle(gold, answer, same)
+    settled = compare_strings(gold, answer, same)
     if settled is not None:
         return settled
     gold_expr, expr = read(without_unit(gold)), read(without_unit(answer))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-RESAMPLES = 10_000
-# Below this a percentile bootstrap is too narrow to decide anything.
-MIN_PROBLEMS = 10
+from expo.stats import MIN_PROBLEMS, Interval, bootstrap
+
 MEASUREMENTS = (
     "nll_sum",
     "nll_per_token",
@@ -20,19 +18,6 @@ MEASUREMENTS = (
     "leak",
     "correct",
 )
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over `n` problems with the 95 % percentile bootstrap interval, problems resampled."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3g} " + (f"[{self.low:.3g}, {self.high:.3g}]" if self.n != 1 else "[of one problem]")
 
 
 @dataclass(frozen=True)
@@ -49,20 +34,6 @@ class Comparison:
     reference: str
     difference: Interval
     verdict: str
-
-
-def bootstrap(values: np.ndarray, seed: int = 0) -> Interval:
-    """Mean of one value a problem, shape (n,), with its interval. NaN without values; no interval below n = 2."""
-    n = len(values)
-    if n == 0:
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
-    mean = float(values.mean())
-    if n == 1:
-        return Interval(mean, float("-inf"), float("inf"), 1)
-    rng = np.random.default_rng(seed)
-    means = np.concatenate([values[rng.integers(0, n, (500, n))].mean(1) for _ in range(RESAMPLES // 500)])
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(mean, float(low), float(high), n)
 
 
 def by_problem(samples: pd.DataFrame, source: str, quantity: str) -> pd.Series:
@@ -100,8 +71,8 @@ def table1(samples: pd.DataFrame) -> list[Comparison]:
     out = []
     present = set(samples["source"])
     for source in [s for s in _ORDER if s in present]:
-        for name, quantity, sign, usual, own in _PROPERTIES:
-            reference = own if source == usual else usual
+        for name, quantity, sign, default, own in _PROPERTIES:
+            reference = own if source == default else default
             if reference not in present:
                 continue
             difference = compare(samples, source, reference, quantity)
@@ -110,7 +81,7 @@ def table1(samples: pd.DataFrame) -> list[Comparison]:
 
 
 _ORDER = ("explanation", "expert", "own", "own_correct", "wrong_explanation", "nonsense")
-# property, quantity, sign of the difference that supports it, the usual reference, the reference's own reference
+# property, quantity, sign of the difference that supports it, the default reference, the reference's own reference
 _PROPERTIES = (
     ("in-distribution", "nll_sum", -1, "expert", "own"),
     ("in-distribution", "nll_per_token", -1, "expert", "own"),

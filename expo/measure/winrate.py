@@ -14,12 +14,12 @@ whether a step moves towards the answer: a true but idle step counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from expo.measure.verdict import Interval, bootstrap
+from expo.stats import Interval, bootstrap_rate
 
 RULES = ("count", "share")
 
@@ -51,8 +51,9 @@ def pair_scores(samples: pd.DataFrame, first: str = "explanation", second: str =
     """
     keys = ["problem", "index"]
     columns = [*keys, "steps", "steps_true"]
-    one, other = (samples[samples["source"] == source] for source in (first, second))
-    pairs = one[["level", *columns]].merge(other[columns], on=keys, suffixes=("", "_other"), validate="one_to_one")
+    of_first, of_second = (samples[samples["source"] == source] for source in (first, second))
+    of_first = of_first[["level", *columns]]
+    pairs = of_first.merge(of_second[columns], on=keys, suffixes=("", "_other"), validate="one_to_one")
     number = {name: pairs[name].astype(float) for name in pairs.columns if name.startswith("steps")}
     with np.errstate(invalid="ignore"):
         share = number["steps_true"] / number["steps"]
@@ -65,25 +66,23 @@ def pair_scores(samples: pd.DataFrame, first: str = "explanation", second: str =
 def step_wins(samples: pd.DataFrame) -> list[StepWins]:
     """Both rules over all problems, then level by level where problems have levels."""
     pairs = pair_scores(samples)
-    found = [_wins(pairs, rule, None) for rule in RULES]
+    wins = [_wins(pairs, rule, None) for rule in RULES]
     for level in sorted(pairs["level"].dropna().unique()):
-        found += [_wins(pairs[pairs["level"] == level], rule, int(level)) for rule in RULES]
-    return found
+        wins += [_wins(pairs[pairs["level"] == level], rule, int(level)) for rule in RULES]
+    return wins
 
 
-def _score(one: pd.Series, other: pd.Series) -> pd.Series:
-    gap = one - other
+def _score(first: pd.Series, second: pd.Series) -> pd.Series:
+    gap = first - second
     return gap.gt(0).astype(float).mask(gap.eq(0), 0.5).where(gap.notna())
 
 
 def _wins(pairs: pd.DataFrame, rule: str, level: int | None) -> StepWins:
     scores = pairs[rule].dropna()
-    found = bootstrap(scores.groupby(pairs["problem"]).mean().to_numpy(dtype=float))
     return StepWins(
         rule=rule,
         level=level,
-        # One problem gives no interval; as a rate it still lies within 0 and 1.
-        rate=replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0)) if found.n else found,
+        rate=bootstrap_rate(scores.groupby(pairs["problem"]).mean().to_numpy(dtype=float)),
         wins=int((scores == 1).sum()),
         ties=int((scores == 0.5).sum()),
         losses=int((scores == 0).sum()),

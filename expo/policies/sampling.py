@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from expo.policies.cache import RowCache, common, forward, prefill
+from expo.policies.kv_cache import RowCache, common, forward, prefill
 from expo.policies.policy import Policy
 
 MAX_PREFILL_TOKENS = 4096
@@ -36,6 +36,11 @@ class Request:
     prompt_ids: Sequence[int]
     n: int
     max_new_tokens: int
+
+    @property
+    def tokens(self) -> int:
+        """The longest that prompt and completion can be."""
+        return len(self.prompt_ids) + self.max_new_tokens
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def sample(
     for r in requests:
         if not r.prompt_ids:
             raise ValueError(f"{r.key}: the prompt is empty")
-        if len(r.prompt_ids) + r.max_new_tokens > policy.context:
+        if r.tokens > policy.context:
             raise ContextError(
                 f"{r.key}: prompt of {len(r.prompt_ids)} tokens and {r.max_new_tokens} new ones exceed the "
                 f"context of {policy.name} ({policy.context}); lower the limit or drop the problem"

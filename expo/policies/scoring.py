@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from expo.policies.cache import RowCache, forward, prefill, right_padded
+from expo.policies.kv_cache import RowCache, forward, prefill, right_padded
 from expo.policies.policy import Policy
 
 # Logits take tokens x vocabulary x 4 bytes: 1,024 tokens of a 49k vocabulary are 0.2 GB. On a CPU larger batches

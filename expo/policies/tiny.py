@@ -27,7 +27,7 @@ import torch
 from tqdm import tqdm
 from transformers import LlamaForCausalLM
 
-from expo.policies.policy import cache_dir
+from expo.policies.names import cache_dir
 from expo.policies.tiny_pretrain import (
     STOP_RULE,
     TinyRecipe,

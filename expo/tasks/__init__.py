@@ -1,17 +1,34 @@
-"""Tasks: problems with levels, answers and expert CoTs, one module a source."""
+"""Tasks: problems with levels, answers and expert CoTs, one module a task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
-from expo.tasks import chain, gsm8k, jsonl, math, stories
+from expo.tasks import chain_task, gsm8k, jsonl, math, stories
+from expo.tasks.checker import Checker
+from expo.tasks.definition import Selection, TaskDefinition
 from expo.tasks.problem import DataError, Problem, Skip, Task
 
-__all__ = ["TASKS", "DataError", "Problem", "Skip", "Task", "load_task"]
+__all__ = ["TASKS", "Checker", "DataError", "Problem", "Skip", "Task", "checker_for", "load_task", "task_named"]
 
-TASKS = ("chain", "gsm8k", "math", "stories", "jsonl")
-CHAIN_PROBLEMS = 150
+# A new task is a module of its own and a line here.
+TASKS: dict[str, TaskDefinition] = {m.TASK.name: m.TASK for m in (chain_task, gsm8k, math, stories, jsonl)}
+
+
+def task_named(name: str) -> TaskDefinition:
+    """A task by its name.
+
+    Raises:
+        DataError: if there is none.
+    """
+    if name not in TASKS:
+        raise DataError(f"no task named {name!r}; the tasks are {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def checker_for(task: str) -> Checker:
+    """The checker of a task, by its name; it starts no process until it is asked for grades."""
+    return task_named(task).checker()
 
 
 def load_task(
@@ -31,31 +48,5 @@ def load_task(
     Raises:
         DataError: for an unknown task, a missing file or split, or no usable problem.
     """
-    if data is not None and name != "jsonl":
-        raise DataError(f"--data belongs to the task jsonl, not to {name}")
-    if name == "chain":
-        chosen = sorted(set(levels)) if levels else sorted(chain.LEVELS)
-        return chain.load(split, problems or CHAIN_PROBLEMS, seed=seed, levels=chosen)
-    if name in ("jsonl", "stories") and split != "test":
-        raise DataError(f"{name} has no splits; leave --split {split} out")
-    if name == "jsonl":
-        if data is None:
-            raise DataError("task jsonl needs --data FILE.jsonl, one object a line with question and answer")
-        return jsonl.load(data, can_parse=can_parse).choose(problems, seed, levels)
-    if name == "stories":
-        return _readable(stories.load().choose(problems, seed, levels), can_parse)
-    if name in ("gsm8k", "math"):
-        module = gsm8k if name == "gsm8k" else math
-        return _readable(module.load(split).choose(problems, seed, levels), can_parse)
-    raise DataError(f"no task named {name!r}; the tasks are {', '.join(TASKS)}")
-
-
-def _readable(task: Task, can_parse: Callable[[str], bool] | None) -> Task:
-    """The task without the chosen problems whose answer cannot be read; each is a named skip."""
-    if can_parse is None:
-        return task
-    bad = [p for p in task.problems if not can_parse(p.answer)]
-    skips = [Skip(p.where or p.id, "answer", f"{p.answer!r} cannot be read, so nothing can be graded") for p in bad]
-    return replace(
-        task, problems=tuple(p for p in task.problems if p not in bad), skipped=(*task.skipped, *skips)
-    ).choose(None)
+    chosen = None if levels is None else tuple(levels)
+    return task_named(name).select(Selection(data, split, problems, chosen, seed, can_parse))

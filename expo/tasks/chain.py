@@ -143,7 +143,7 @@ def load(split: str, n: int, seed: int = 0, levels: Iterable[int] = (1, 2, 3, 4,
         raise DataError(f"chain: n: {n} problems asked for; ask for at least 1")
     drawn = [_draw_level(split, -(-(n - i) // len(wanted)), seed, level) for i, level in enumerate(wanted)]
     problems = tuple(drawn[i % len(wanted)][i // len(wanted)] for i in range(n))
-    return Task(name="chain", problems=problems, kind="chain", source=f"chain:{split}:{seed}")
+    return Task(name="chain", problems=problems, source=f"chain:{split}:{seed}", is_toy=True)
 
 
 def _draw_level(split: str, n: int, seed: int, level: int) -> list[Problem]:

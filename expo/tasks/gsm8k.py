@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from expo.tasks.definition import TaskDefinition
 from expo.tasks.problem import Problem, Task
-from expo.tasks.source import Hub, Row, RowError, benchmark, collect
+from expo.tasks.source import Hub, Row, RowError, benchmark, collect, selected
 
 HUB = Hub("openai/gsm8k", "main", "740312add88f781978c0658806c59bc2815b9866")
 
@@ -42,3 +43,8 @@ def _problem(row: Row, split: str) -> Problem:
         expert_cot=_CALCULATOR.sub("", solution).strip() or None,
         where=row.where,
     )
+
+
+TASK = TaskDefinition(
+    name="gsm8k", load=lambda chosen: selected(load(chosen.split), chosen), licence="mit", reads_data_folder=True
+)

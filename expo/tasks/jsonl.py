@@ -8,6 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
+from expo.tasks.definition import Selection, TaskDefinition
 from expo.tasks.problem import DataError, Problem, Task
 from expo.tasks.source import Row, RowError, collect, digest, kind, read_lines
 
@@ -85,3 +86,15 @@ def _level(value: object) -> int | None:
 def _short(value: object) -> str:
     shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."
+
+
+def _select(selection: Selection) -> Task:
+    if selection.data is None:
+        raise DataError("task jsonl needs --data FILE.jsonl, one object a line with question and answer")
+    task = load(selection.data, can_parse=selection.can_parse)
+    return task.choose(selection.problems, selection.seed, selection.levels)
+
+
+TASK = TaskDefinition(
+    name="jsonl", load=_select, has_splits=False, reads_file=True, other_problems="give --eval_data another file"
+)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from expo.tasks.definition import TaskDefinition
 from expo.tasks.problem import Problem, Task
-from expo.tasks.source import Hub, Row, RowError, benchmark, collect, digest
+from expo.tasks.source import Hub, Row, RowError, benchmark, collect, digest, selected
 
 HUB = Hub("DigitalLearningGmbH/MATH-lighteval", "default", "0530c78699ea5e8eb5530600900e1f328b48acad")
 
@@ -155,3 +156,8 @@ def _sentence_starts(text: str) -> list[int]:
         elif depth == 0 and (what == "stop" or (what == "paragraph" and before.endswith(tuple(".!?:)]$}")))):
             starts.append(piece.end())
     return starts
+
+
+TASK = TaskDefinition(
+    name="math", load=lambda chosen: selected(load(chosen.split), chosen), licence="mit", reads_data_folder=True
+)

@@ -43,18 +43,13 @@ class Skip:
 
 @dataclass(frozen=True)
 class Task:
-    """Problems of one source. `kind` says how answers and steps are checked: "math" (text) or "chain" (toy)."""
+    """Problems of one source. Results on a toy must be labelled a toy wherever they are shown."""
 
     name: str
     problems: tuple[Problem, ...]
     skipped: tuple[Skip, ...] = ()
-    kind: str = "math"
     source: str = ""
-
-    @property
-    def is_toy(self) -> bool:
-        """Whether results on this task must be labelled a toy wherever they are shown."""
-        return self.kind == "chain"
+    is_toy: bool = False
 
     def choose(self, n: int | None, seed: int = 0, levels: Iterable[int] | None = None) -> Task:
         """The same `n` problems for the same seed, whatever the order or size of the source.

@@ -7,10 +7,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from expo.tasks.definition import Selection
 from expo.tasks.problem import DataError, Problem, Skip, Task
 
 
@@ -193,3 +194,14 @@ def _read_hub(name: str, split: str, hub: Hub) -> Iterator[Row | Skip]:
         ) from error
     for number, fields in enumerate(data):
         yield Row(f"{hub.repo}/{hub.config}/{split}:{number}", number, fields)
+
+
+def selected(task: Task, selection: Selection) -> Task:
+    """The problems chosen of a task, without those whose answer cannot be read; each of these is a named skip."""
+    task = task.choose(selection.problems, selection.seed, selection.levels)
+    if selection.can_parse is None:
+        return task
+    bad = [p for p in task.problems if not selection.can_parse(p.answer)]
+    skips = [Skip(p.where or p.id, "answer", f"{p.answer!r} cannot be read, so nothing can be graded") for p in bad]
+    readable = tuple(p for p in task.problems if p not in bad)
+    return replace(task, problems=readable, skipped=(*task.skipped, *skips)).choose(None)

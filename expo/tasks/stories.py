@@ -6,7 +6,9 @@ from dataclasses import replace
 from importlib import resources
 
 from expo.tasks import jsonl
+from expo.tasks.definition import TaskDefinition
 from expo.tasks.problem import Task
+from expo.tasks.source import selected
 
 
 def load() -> Task:
@@ -17,3 +19,12 @@ def load() -> Task:
     """
     with resources.as_file(resources.files("expo") / "tasks" / "stories.jsonl") as path:
         return replace(jsonl.load(path), name="stories")
+
+
+TASK = TaskDefinition(
+    name="stories",
+    load=lambda chosen: selected(load(), chosen),
+    licence="apache-2.0",
+    has_splits=False,
+    other_problems="stories has no splits",
+)

@@ -15,7 +15,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from trl import DPOConfig, GRPOConfig, SFTConfig
 from trl.import_utils import is_vllm_available
 
-from expo.measure.recipe import unknown_field
+from expo.recipe import unknown_field
 
 SCHEDULES = ("constant", "linear", "cosine")
 NORMALIZATIONS = ("sequence", "token")

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from expo.grading import Checker
 from expo.grading.answers import Grade, Status
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
-from expo.positives import question_ids
-from expo.tables import as_frame
+from expo.positives.closing import question_ids
+from expo.schema import as_frame
+from expo.tasks import Checker
 from expo.tasks.problem import Problem, Skip
 
 

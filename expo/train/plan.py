@@ -8,14 +8,14 @@ from contextlib import closing
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from expo.grading import checker_for
-from expo.policies.policy import where_is
+from expo.policies.resolve import where_is
 from expo.records import to_yaml
-from expo.tasks import Task
+from expo.tasks import TASKS, Task, checker_for
 from expo.text import plural
-from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, configuration
-from expo.train.recipe import TrainRecipe, batch_of
-from expo.train.run import fixed, generations_in, steps_in_rounds, tasks
+from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig
+from expo.train.recipe import TrainRecipe
+from expo.train.run import load_both
+from expo.train.settings import batch_of, settings_of, steps_of
 
 _GIB = 2**30
 # Of a transformer layer's activations in bfloat16, in hidden sizes a token, when they are computed again for the
@@ -30,9 +30,6 @@ _SETTINGS = (
     *("temperature", "top_p", "top_k", "max_completion_length"),
     *("bf16", "gradient_checkpointing", "save_steps", "eval_steps", "seed"),
 )
-# How to evaluate on other problems than those trained on.
-_APART = {"jsonl": "give --eval_data another file", "stories": "stories has no splits"}
-_APART_BY_SPLIT = "give --eval_split another split"
 
 
 def describe(recipe: TrainRecipe) -> str:
@@ -42,13 +39,13 @@ def describe(recipe: TrainRecipe) -> str:
         DataError, PolicyError: if the task's data or the policy's folder are not found.
         ValueError: if the policy's context is no longer than the token limit.
     """
-    args = configuration(recipe.algorithm, recipe.trl, "unused", **fixed(recipe))
-    held = args.to_dict()
-    usual = {name: held[name] for name in _SETTINGS if name not in recipe.trl and name in held}
+    args = settings_of(recipe, "unused")
+    values = args.to_dict()
+    defaults = {name: values[name] for name in _SETTINGS if name not in recipe.trl and name in values}
     lines = [to_yaml(recipe.resolved()).rstrip(), "", "# not given, so TRL's or this machine's:"]
-    lines += [to_yaml(usual).rstrip(), ""]
+    lines += [to_yaml(defaults).rstrip(), ""]
     with closing(checker_for(recipe.task)) as checker:
-        task, held_out = tasks(recipe, checker)
+        task, held_out = load_both(recipe, checker)
     if recipe.positive == "expert" and not any(p.expert_cot for p in task.problems):
         raise ValueError(
             f"{task.source or task.name}: no problem has an expert_cot; add it, or take another --positive"
@@ -59,9 +56,9 @@ def describe(recipe: TrainRecipe) -> str:
         f"trained on    {plural(len(task.problems), 'problem')}{_experts(recipe, task)}",
         *_skips(task),
         f"evaluated on  {plural(len(held_out.problems), 'problem')}"
-        + (f", {len(same)} of them TRAINED ON: {_APART.get(recipe.task, _APART_BY_SPLIT)}" if same else ""),
+        + (f", {len(same)} of them TRAINED ON: {TASKS[recipe.task].other_problems}" if same else ""),
         *(_skips(held_out) if held_out.skipped != task.skipped else []),
-        f"steps         {_steps(recipe, len(task.problems), args, batch)} of {batch} {_samples(args)}, "
+        f"steps         {steps_of(recipe, args, len(task.problems))} of {batch} {_samples(args)}, "
         f"on {plural(args.world_size, 'process', 'processes')}{_anew(recipe)}",
         *_memory(recipe, args),
     ]
@@ -70,8 +67,8 @@ def describe(recipe: TrainRecipe) -> str:
 
 def _experts(recipe: TrainRecipe, task: Task) -> str:
     """How many problems have what a training on expert CoTs learns; any other positive is yet to be sampled."""
-    held = sum(p.expert_cot is not None for p in task.problems)
-    return f", {held} of them with an expert CoT" if recipe.positive == "expert" else ""
+    experts = sum(p.expert_cot is not None for p in task.problems)
+    return f", {experts} of them with an expert CoT" if recipe.positive == "expert" else ""
 
 
 def _skips(task: Task) -> list[str]:
@@ -81,17 +78,6 @@ def _skips(task: Task) -> list[str]:
     shown = [f"                {skip}" for skip in task.skipped[:3]]
     shown += [f"                and {len(task.skipped) - 3} more"] if len(task.skipped) > 3 else []
     return [f"              {plural(len(task.skipped), 'row or field', 'rows or fields')} left out:", *shown]
-
-
-def _steps(recipe: TrainRecipe, problems: int, args: Configuration, batch: int) -> int:
-    if isinstance(args, PairsDPOConfig):
-        return steps_in_rounds(recipe, args, problems)
-    if args.max_steps > 0:
-        return args.max_steps
-    if isinstance(args, PositivesSFTConfig):
-        return math.ceil(math.ceil(problems / batch) * args.num_train_epochs)
-    generations = generations_in(problems, args)
-    return math.ceil(generations * args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps)
 
 
 def _samples(args: Configuration) -> str:
@@ -128,17 +114,19 @@ def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     bytes_each = 2 if args.bf16 else 4
     rows = args.per_device_train_batch_size
-    sampled, held = recipe.rows, float(rows)
+    sampled, in_memory = recipe.rows, float(rows)
     if isinstance(args, ExPGRPOConfig):
         sampled = max(sampled, rows * args.steps_per_generation)
         # The added term holds a positive for each G samples at the same time.
-        held += rows / args.num_generations * (recipe.positive != "none" and args.beta_sft > 0)
+        in_memory += rows / args.num_generations * (recipe.positive != "none" and args.beta_sft > 0)
     if isinstance(args, PairsDPOConfig):
-        held *= 2  # a pair is two sequences
+        in_memory *= 2  # a pair is two sequences
     # Prompts are taken to be as long as an eighth of the completions.
     tokens = int(args.max_completion_length * 1.125)
     layers = 1 if args.gradient_checkpointing else text.num_hidden_layers
-    activations = held * tokens * text.hidden_size * (_HIDDEN_SIZES * layers * bytes_each + 2 * text.num_hidden_layers)
+    activations = (
+        in_memory * tokens * text.hidden_size * (_HIDDEN_SIZES * layers * bytes_each + 2 * text.num_hidden_layers)
+    )
     copy = f", {2 * weights / _GIB:.1f} GiB of weights in bfloat16" if args.bf16 else ""
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     cached = sampled * tokens * text.num_hidden_layers * heads * head * 2

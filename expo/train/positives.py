@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from expo.grading import Checker
 from expo.grading.answers import Grade, Status
 from expo.policies.policy import Policy
-from expo.policies.prompts import fill
-from expo.policies.sampling import Completion, Request, sample
-from expo.positives import Positive, from_answer, from_expert, from_sample, is_leak, requests
-from expo.tables import as_frame
+from expo.policies.sampling import Completion, sample
+from expo.positives.kinds import Positive, experts, from_answer, from_sample, requests
+from expo.schema import as_frame
+from expo.tasks import Checker
 from expo.tasks.problem import Problem, Skip
+from expo.tasks.prompts import fill
 
 
 def as_prompt(policy: Policy, problem: Problem) -> Any:
@@ -50,7 +50,8 @@ def make(
     if kind == "answer":
         chosen = [(from_answer(policy, p), None) for p in problems]
     elif kind == "expert":
-        chosen, missing = _experts(policy, checker, problems)
+        positives, missing = experts(policy, problems, checker, without=": no positive", too_long=": no positive")
+        chosen = [(p, None) for p in positives]
     else:
         source = "own" if kind == "own_correct" else kind
         asked = [
@@ -58,7 +59,7 @@ def make(
             for p in problems
             for _, hint, r in requests(policy, p, others, {source: tries}, max_new_tokens, seed, checker)
         ]
-        wanted = [(p, hint, r) for p, hint, r in asked if _tokens(r) <= policy.context]
+        wanted = [(p, hint, r) for p, hint, r in asked if r.tokens <= policy.context]
         done = sample(
             policy,
             [r for _, _, r in wanted],
@@ -72,10 +73,10 @@ def make(
             Skip(
                 p.where or p.id,
                 kind,
-                f"up to {_tokens(r)} tokens with its prompt exceed the context of {policy.context}: no positive",
+                f"up to {r.tokens} tokens with its prompt exceed the context of {policy.context}: no positive",
             )
             for p, _, r in asked
-            if _tokens(r) > policy.context
+            if r.tokens > policy.context
         ]
         missing += [
             Skip(p.where or p.id, "answer", "no other answer to serve as a wrong one: no positive")
@@ -84,29 +85,6 @@ def make(
         ]
     table = [_row(policy, checker, kind, step, p, g) for p, g in chosen]
     return as_frame("positives", table), missing
-
-
-def _tokens(request: Request) -> int:
-    return len(request.prompt_ids) + request.max_new_tokens
-
-
-def _experts(
-    policy: Policy, checker: Checker, problems: Sequence[Problem]
-) -> tuple[list[tuple[Positive, Grade | None]], list[Skip]]:
-    chosen: list[tuple[Positive, Grade | None]] = []
-    missing = []
-    for p in problems:
-        if p.expert_cot is None:
-            missing.append(Skip(p.where or p.id, "expert_cot", "none: no positive"))
-            continue
-        positive = from_expert(policy, p, checker)
-        tokens = len(positive.scored.prompt) + len(positive.scored.completion)
-        if tokens > policy.context:
-            why = f"{tokens} tokens exceed the context of {policy.context}: no positive"
-            missing.append(Skip(p.where or p.id, "expert_cot", why))
-        else:
-            chosen.append((positive, None))
-    return chosen, missing
 
 
 def _first_fit(
@@ -154,7 +132,7 @@ def _row(policy: Policy, checker: Checker, kind: str, step: int, p: Positive, gr
         "ids": list(p.scored.completion),
         "cot_tokens": p.scored.cot,
         "status": grade.status.value if grade else "",
-        "leak": is_leak(p.text, on_chain=policy.is_toy) if p.sampled else False,
+        "leak": checker.is_leak(p.text) if p.sampled else False,
         "steps": len(steps),
         "steps_true": sum(true for _, true in steps),
     }

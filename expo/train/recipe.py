@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from expo.measure.recipe import check_types, read_prompts, unknown_field
-from expo.policies.prompts import Prompts
+from expo.policies.names import TINY
+from expo.recipe import BaseRecipe, check_bounds, unknown_field
 from expo.tasks import TASKS
 
 # Whose trainer of TRL takes the steps.
@@ -42,26 +41,18 @@ _COUNTS = ("save_steps", "logging_steps", "eval_steps")
 
 
 @dataclass
-class TrainRecipe:
+class TrainRecipe(BaseRecipe):
     """Train a policy on a task's questions: by GRPO with positives beside it, DPO on pairs, or positives alone."""
 
+    split: str = field(default="train", metadata={"help": "questions trained on; stories and jsonl have no splits"})
+    problems: int | None = field(default=None, metadata={"help": "how many of them, chosen by seed; default all"})
+    dtype: str = field(default="float32", metadata={"help": "of the weights; bf16: true computes in bfloat16"})
+    rows: int = field(default=64, metadata={"help": "samples decoded at a time, but for TRL's own"})
     algorithm: str = field(
         default="grpo",
         metadata={
             "help": "grpo, with the added term; dpo: pairs of a positive and an own sample; sft: positives alone"
         },
-    )
-    task: str = field(default="stories", metadata={"help": "stories, gsm8k, math, jsonl, or chain (toy)"})
-    data: str | None = field(default=None, metadata={"help": "the file of a jsonl task"})
-    split: str = field(default="train", metadata={"help": "questions trained on; stories and jsonl have no splits"})
-    problems: int | None = field(default=None, metadata={"help": "how many of them, chosen by seed; default all"})
-    levels: list[int] | None = field(default=None, metadata={"help": "only these levels"})
-    policy: str = field(
-        default="smollm2-135m", metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"}
-    )
-    dtype: str = field(default="float32", metadata={"help": "of the weights; bf16: true computes in bfloat16"})
-    prompts: dict[str, str | bool] | str | None = field(
-        default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
     )
     positive: str = field(
         default="explanation", metadata={"help": f"what is learnt, or wins a pair of DPO: {', '.join(POSITIVES)}"}
@@ -90,17 +81,14 @@ class TrainRecipe:
         default=0, metadata={"help": "training problems whose gradients are measured at each evaluation; 0: none"}
     )
     gradient_rollouts: int = field(default=8, metadata={"help": "samples of each, from which the slope of J is had"})
-    rows: int = field(default=64, metadata={"help": "samples decoded at a time, but for TRL's own"})
     trl: dict[str, Any] = field(
         default_factory=dict, metadata={"help": "fields of TRL's configuration; flat in a recipe"}
     )
 
     def __post_init__(self) -> None:
-        check_types(self)
+        self.check_shared()
         self.eval_temperature = float(self.eval_temperature)
-        if self.task not in TASKS:
-            raise ValueError(f"task: no task {self.task!r}; the tasks are {', '.join(TASKS)}")
-        if re.fullmatch(r"tiny(-\d+)?", self.policy) and self.task != "chain":
+        if TINY.fullmatch(self.policy) and not TASKS[self.task].vocabulary:
             raise ValueError(f"policy {self.policy!r} and task {self.task!r} do not fit: tiny knows chain only")
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm: no {self.algorithm!r}; there are {', '.join(ALGORITHMS)}")
@@ -116,21 +104,13 @@ class TrainRecipe:
             raise ValueError("beta_sft: positive none is plain GRPO, which adds nothing; leave one of them out")
         if self.positive not in POSITIVES:
             raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
-        lowest = {"problems": 1, "positive_tries": 1, "loser_tries": 1, "refresh_steps": 0, "eval_problems": 1}
+        lowest = {"positive_tries": 1, "loser_tries": 1, "refresh_steps": 0, "eval_problems": 1}
         lowest |= {"gradient_problems": 0, "gradient_rollouts": 3, "probe_problems": int(self.algorithm == "dpo")}
-        for name, low in {**lowest, "eval_samples": 1, "rows": 1, "eval_temperature": 0}.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value < math.inf:
-                raise ValueError(f"{name} must be at least {low}, got {value}")
+        check_bounds(self, {**lowest, "eval_samples": 1, "eval_temperature": 0})
         if self.refresh_steps and self.positive in ("expert", "answer", "none") and self.algorithm != "dpo":
             raise ValueError(f"refresh_steps: positives of kind {self.positive} are not sampled")
-        if self.task in ("stories", "jsonl"):
+        if not TASKS[self.task].has_splits:
             self.split = "test"
-        self.resolved_prompts()
-
-    def resolved_prompts(self) -> Prompts:
-        """The task's prompts with the recipe's changes."""
-        return read_prompts(self.task, self.prompts)
 
     @property
     def seed(self) -> int:
@@ -139,8 +119,8 @@ class TrainRecipe:
 
     def resolved(self) -> dict[str, Any]:
         """What `recipe.yaml` holds: every field of ours, and those of TRL's configuration that were given."""
-        ours = {k: v for k, v in asdict(self).items() if k != "trl"}
-        return {**ours, "prompts": asdict(self.resolved_prompts()), **self.trl}
+        ours = {k: v for k, v in super().resolved().items() if k != "trl"}
+        return {**ours, **self.trl}
 
 
 def read_recipe(values: dict[str, Any]) -> TrainRecipe:
@@ -169,11 +149,6 @@ def read_recipe(values: dict[str, Any]) -> TrainRecipe:
     # TRL reads a mapping from JSON, as a flag gives it.
     given = {k: getattr(read, k) if isinstance(getattr(read, k), dict) else v for k, v in given.items()}
     return TrainRecipe(**{k: v for k, v in values.items() if k in ours}, trl=given)
-
-
-def batch_of(args: Any) -> int:
-    """Rows of a step: samples, pairs or positives, over all processes."""
-    return int(args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps)
 
 
 def no_field(name: str, known: Iterable[str]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from expo.grading import Checker
 from expo.grading.answers import Status
 from expo.policies.policy import Policy
+from expo.tasks import Checker
 from expo.tasks.problem import Problem
 
 

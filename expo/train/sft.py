@@ -9,7 +9,7 @@ from datasets import Dataset
 from trl import SFTTrainer
 
 from expo.policies.policy import Policy
-from expo.positives import question_ids
+from expo.positives.closing import question_ids
 from expo.tasks.problem import Problem
 from expo.train.config import PositivesSFTConfig
 

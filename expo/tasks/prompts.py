@@ -79,17 +79,3 @@ TEXT = Prompts(
     answer_cue="\n\nThe answer is \\boxed{",
     answer_end="}",
 )
-
-CHAIN = Prompts(
-    question="<bos> {question} <think>",
-    explain="<bos> {question} key {answer} <think>",
-    nonsense="<bos> {question} key {nonsense} <think>",
-    answer_cue="<ans>",
-    answer_end="<eos>",
-    chat=False,
-)
-
-
-def prompts_for(task: str) -> Prompts:
-    """The usual prompts of a task, by its name."""
-    return CHAIN if task == "chain" else TEXT

@@ -19,15 +19,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.grading import Checker
+from expo.gradients.examples import Example, Gradients
+from expo.gradients.gram import per_example_gram
 from expo.grading.answers import Status
-from expo.measure.gradients.ghost import ghost
-from expo.measure.gradients.spans import Gradients, Span
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
 from expo.policies.scoring import Score, score
-from expo.positives import Positive, question_ids
-from expo.tables import as_frame
+from expo.positives.closing import question_ids
+from expo.positives.kinds import Positive
+from expo.schema import as_frame
+from expo.tasks import Checker
 from expo.tasks.problem import Problem
 
 
@@ -84,13 +85,15 @@ def align(
             f"{len(right)} and {len(rewards)}"
         )
     seen = np.array(right, dtype=float)
-    found = []
+    alignments = []
     for place, reward in zip(positives, rewards, strict=True):
         slope, error = covariance(seen, gradients.gram[list(rollouts), place])
         log_prob, norm = float(gradients.log_probs[place]), float(gradients.norms[place])
         log10_t1 = (log_prob + 2 * np.log(norm)) / log(10) if norm and reward else float("-inf")
-        found.append(Alignment(log_prob, norm, reward, float(log10_t1), slope, error, int(seen.sum()), len(rollouts)))
-    return found
+        alignments.append(
+            Alignment(log_prob, norm, reward, float(log10_t1), slope, error, int(seen.sum()), len(rollouts))
+        )
+    return alignments
 
 
 def covariance(rewards: np.ndarray, values: np.ndarray) -> tuple[float, float]:
@@ -104,13 +107,13 @@ def covariance(rewards: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     a, b = rewards - rewards.mean(), values - values.mean()
     if not a.any():
         return 0.0, float("nan")
-    found = float(a @ b / (k - 1))
+    estimate = float(a @ b / (k - 1))
     # Of the others, each left out in turn.
     without = (a @ b - a * b * k / (k - 1)) / (k - 2)
-    return found, float(np.sqrt((k - 1) / k * ((without - without.mean()) ** 2).sum()))
+    return estimate, float(np.sqrt((k - 1) / k * ((without - without.mean()) ** 2).sum()))
 
 
-def roll(
+def sample_rollouts(
     policy: Policy, checker: Checker, problem: Problem, n: int, max_new_tokens: int, seed: int, rows: int
 ) -> tuple[list[Completion], list[bool]]:
     """Completions of the plain question at temperature 1, and whether each is right."""
@@ -137,23 +140,23 @@ def align_positives(
     """The alignment of one question's positives with its rollouts, and the gradients of these positives."""
     problem = positives[0].problem
     prompt = tuple(question_ids(policy, problem))
-    spans = [Span(f"{problem.id}/rollout/{i}", prompt, c.ids) for i, c in enumerate(rollouts)]
-    found = ghost(policy, [*spans, *map(span_of, positives)])
+    examples = [Example(f"{problem.id}/rollout/{i}", prompt, c.ids) for i, c in enumerate(rollouts)]
+    gradients = per_example_gram(policy, [*examples, *map(example_of, positives)])
     places = range(len(rollouts), len(rollouts) + len(positives))
-    return align(found, range(len(rollouts)), right, places, rewards), found.of(places)
+    return align(gradients, range(len(rollouts)), right, places, rewards), gradients.of(places)
 
 
 def alignment_rows(
     policy: Policy,
     positives: Sequence[Positive],
-    found: Sequence[Alignment],
+    alignments: Sequence[Alignment],
     rollouts: Sequence[Completion],
     step: int = 0,
 ) -> list[dict[Any, Any]]:
     """Rows of `alignment`."""
     scores, k = score(policy, [p.scored for p in positives]), len(rollouts)
     same = sum(n * (n - 1) for n in Counter(c.ids for c in rollouts).values()) / (k * (k - 1))
-    rows = [_alignment_row(policy, *of, step) for of in zip(positives, found, scores, strict=True)]
+    rows = [_alignment_row(policy, *of, step) for of in zip(positives, alignments, scores, strict=True)]
     return [{**row, "repeats": same} for row in rows]
 
 
@@ -182,7 +185,7 @@ def _alignment_row(policy: Policy, p: Positive, a: Alignment, s: Score, step: in
     }
 
 
-def product_rows(rows: Sequence[dict[Any, Any]], found: Gradients, step: int = 0) -> pd.DataFrame:
+def product_rows(rows: Sequence[dict[Any, Any]], gradients: Gradients, step: int = 0) -> pd.DataFrame:
     """Inner products of the gradients of the positives in these rows of `alignment`, each pair once: `gradients`."""
     table = [
         {
@@ -191,9 +194,9 @@ def product_rows(rows: Sequence[dict[Any, Any]], found: Gradients, step: int = 0
             "source": a["source"],
             "other_problem": b["problem"],
             "other_source": b["source"],
-            "product": found.gram[i, j],
-            "norm": found.norms[i],
-            "other_norm": found.norms[j],
+            "product": gradients.gram[i, j],
+            "norm": gradients.norms[i],
+            "other_norm": gradients.norms[j],
         }
         for i, a in enumerate(rows)
         for j, b in enumerate(rows[: i + 1])
@@ -201,6 +204,6 @@ def product_rows(rows: Sequence[dict[Any, Any]], found: Gradients, step: int = 0
     return as_frame("gradients", table)
 
 
-def span_of(p: Positive) -> Span:
+def example_of(p: Positive) -> Example:
     """What its gradient is of: its completion after the plain question."""
-    return Span(p.scored.key, p.scored.prompt, p.scored.completion)
+    return Example(p.scored.key, p.scored.prompt, p.scored.completion)

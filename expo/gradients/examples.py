@@ -1,4 +1,4 @@
-"""What the gradient routes take and give: spans in, the Gram matrix of their gradients out."""
+"""What the gradient routes take and give: examples in, the Gram matrix of their gradients out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from expo.policies.policy import Policy, PolicyError
+from expo.policies.policy import Policy
+from expo.policies.resolve import PolicyError
 
 
 @dataclass(frozen=True)
-class Span:
+class Example:
     """Tokens whose gradient is asked for: of log pi(completion | prompt), nats per sequence.
 
     With the plain question as prompt and (c, a) as completion it is that of the NLL, with (q, c, answer cue) as prompt
@@ -29,10 +30,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Gradients:
-    """Inner products of the gradients g_i of N spans, in the order given.
+    """Inner products of the gradients g_i of N examples, in the order given.
 
     Attributes:
-        keys: of the spans.
+        keys: of the examples.
         gram: <g_i, g_j>, shape (N, N), float64; nats squared, over the trainable weights at temperature 1.
         log_probs: log pi(completion | prompt), shape (N,), nats per sequence.
         parameters: how many weights the gradients are over: all that are trainable.
@@ -62,25 +63,25 @@ class Gradients:
 
     def of(self, places: Sequence[int]) -> Gradients:
         """Those at some places alone, in that order."""
-        held, among = list(places), np.ix_(places, places)
+        chosen, among = list(places), np.ix_(places, places)
         errors = None if self.errors is None else self.errors[among]
-        keys = tuple(self.keys[i] for i in held)
-        return replace(self, keys=keys, gram=self.gram[among], log_probs=self.log_probs[held], errors=errors)
+        keys = tuple(self.keys[i] for i in chosen)
+        return replace(self, keys=keys, gram=self.gram[among], log_probs=self.log_probs[chosen], errors=errors)
 
 
-def check(policy: Policy, spans: Sequence[Span]) -> None:
+def check(policy: Policy, examples: Sequence[Example]) -> None:
     """Refuse what has no gradient.
 
     Raises:
-        ValueError: without spans, for an empty prompt or completion, a token that the policy does not have, or a span
-            longer than the policy's context.
+        ValueError: without examples, for an empty prompt or completion, a token that the policy does not have, or an
+            example longer than the policy's context.
         PolicyError: if no weight is trainable.
         FloatingPointError: if a weight is NaN or infinite.
     """
-    if not spans:
-        raise ValueError("no spans to take gradients of")
+    if not examples:
+        raise ValueError("no examples to take gradients of")
     known = policy.model.get_input_embeddings().num_embeddings
-    for s in spans:
+    for s in examples:
         if not (s.prompt and s.completion):
             raise ValueError(f"{s.key}: prompt and completion must each have at least one token")
         if len(s.prompt) + len(s.completion) > policy.context:

@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-if TYPE_CHECKING:
-    import openai
+from expo.judge.endpoint import Key, Row, ask_all, connect
+from expo.stats import bootstrap_rate
 
 # The three verdicts share a line: a judge that only repeats its instructions must not cast a vote.
 JUDGE_PROMPT = """\
@@ -52,16 +47,6 @@ MAX_TOKENS = 1024  # of a reply
 COLUMNS = ["problem", "order", "vote", "reply", "truncated", "error", "judge", "served_model", "request_sha"]
 ORDERS = ("AB", "BA")  # the first letter is the one that `first` was shown under
 _SCORES = {"first": 1.0, "tie": 0.5, "second": 0.0}
-_MARKS = r"[\s*_`'\"#>.()\[\]]*"
-_VERDICT_LINE = re.compile(rf"{_MARKS}(?i:(?:final )?verdict){_MARKS}:{_MARKS}(A|B|(?i:tie)){_MARKS}")
-_VERDICT_ALONE = re.compile(rf"{_MARKS}(A|B|(?i:tie)){_MARKS}")
-
-_Key = tuple[str, str]  # problem, order
-_Row = dict[str, Any]
-
-
-class JudgeError(RuntimeError):
-    """The endpoint gives no votes; the message names it and the mend."""
 
 
 @dataclass(frozen=True)
@@ -107,18 +92,6 @@ class VoteSummary:
     failed: int
 
 
-def parse_verdict(reply: str) -> str | None:
-    """The verdict "A", "B" or "TIE" of a reply, or None.
-
-    What counts is the last line that is `Verdict: A`, `Verdict: B` or `Verdict: TIE` and nothing more, or a
-    whole reply that is one of the three words and nothing more. Markdown emphasis, quotes, brackets and full
-    stops are ignored; A and B must be capitals. Prose is no verdict ("A careful count shows that B ...").
-    """
-    lines = [match for line in reply.splitlines() if (match := _VERDICT_LINE.fullmatch(line))]
-    match = lines[-1] if lines else _VERDICT_ALONE.fullmatch(reply)
-    return match[1].upper() if match else None
-
-
 def judge_pairs(
     pairs: Sequence[Pair],
     *,
@@ -161,8 +134,8 @@ def judge_pairs(
     rows = {} if done is None or done.empty else _taken_over(done, shas)
     pending = {key: content for key, content in requests.items() if key not in rows}
     if pending:
-        with _client(base_url, api_key) as client:
-            answers = _ask_all(client, pending, model, max_tokens, concurrency, progress)
+        with connect(base_url, api_key) as client:
+            answers = ask_all(client, pending, model, max_tokens, concurrency, progress)
         for key, answer in answers.items():
             asked = {"problem": key[0], "order": key[1], "judge": model, "request_sha": shas[key]}
             rows[key] = asked | answer
@@ -199,30 +172,23 @@ def pair_scores(votes: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"score": score, "disagree": judged & (one != other)})
 
 
-def win_rate(scores: Iterable[float], *, resamples: int = 10_000, seed: int = 0) -> WinRate:
-    """Mean of one score in {0, 0.5, 1} per problem, with a percentile bootstrap 95 % interval by problem.
+def win_rate(scores: Iterable[float]) -> WinRate:
+    """Mean of one score in {0, 0.5, 1} per problem, with its 95 % bootstrap interval, problems resampled.
 
-    Serves any comparison that scores problems so, such as a step checker's. Where all scores are equal the
-    interval has no width, so show the number of problems beside it.
+    Where all scores are equal the interval has no width, so show the number of problems beside it.
 
     Raises:
         ValueError: for a score other than 0, 0.5 and 1 (NaN included).
     """
     values = np.asarray(list(scores), dtype=float)
-    counts = np.array([(values == score).sum() for score in _SCORES.values()])
-    n = len(values)
-    if counts.sum() != n:
+    wins, ties, losses = (int((values == score).sum()) for score in _SCORES.values())
+    if wins + ties + losses != len(values):
         raise ValueError("win_rate: scores must be 0, 0.5 or 1; drop the problems that have none first")
-    wins, ties, losses = (int(count) for count in counts)
-    if not n:
-        return WinRate(np.nan, np.nan, np.nan, n, wins, ties, losses)
-    # With three possible scores, resampling problems is a multinomial draw of their counts.
-    draws = np.random.default_rng(seed).multinomial(n, counts / n, size=resamples)
-    low, high = np.quantile(draws @ [*_SCORES.values()] / n, [0.025, 0.975])
-    return WinRate(float(values.mean()), float(low), float(high), n, wins, ties, losses)
+    rate = bootstrap_rate(values)
+    return WinRate(rate.mean, rate.low, rate.high, rate.n, wins, ties, losses)
 
 
-def summarize_votes(votes: pd.DataFrame, *, resamples: int = 10_000, seed: int = 0) -> VoteSummary:
+def summarize_votes(votes: pd.DataFrame) -> VoteSummary:
     """Win rate of `first` over `second`, with the judge's position bias and the votes that it lost.
 
     Raises:
@@ -233,7 +199,7 @@ def summarize_votes(votes: pd.DataFrame, *, resamples: int = 10_000, seed: int =
     decided = votes[votes["vote"].isin(["first", "second"])]
     for_a = (decided["vote"] == "first") == (decided["order"] == "AB")
     return VoteSummary(
-        win_rate=win_rate(judged["score"], resamples=resamples, seed=seed),
+        win_rate=win_rate(judged["score"]),
         disagreement=float(judged["disagree"].mean()),
         a_share=float(for_a.mean()),
         left_out=len(pairs) - len(judged),
@@ -243,12 +209,12 @@ def summarize_votes(votes: pd.DataFrame, *, resamples: int = 10_000, seed: int =
     )
 
 
-def _requests(pairs: Sequence[Pair], prompt: str) -> dict[_Key, str]:
+def _requests(pairs: Sequence[Pair], prompt: str) -> dict[Key, str]:
     """The message for each problem and order."""
     lacking = [field for field in ("{question}", "{answer}", "{a}", "{b}") if field not in prompt]
     if lacking:
         raise ValueError(f"the judge's prompt lacks {', '.join(lacking)}: put each field in once")
-    requests: dict[_Key, str] = {}
+    requests: dict[Key, str] = {}
     for pair in pairs:
         if (pair.problem, "AB") in requests:
             raise ValueError(f"problem {pair.problem!r} occurs twice: judge one pair per problem id")
@@ -262,107 +228,9 @@ def _sha(model: str, max_tokens: int, content: str) -> str:
     return hashlib.sha256(json.dumps([model, max_tokens, content]).encode()).hexdigest()[:16]
 
 
-def _taken_over(done: pd.DataFrame, shas: dict[_Key, str]) -> dict[_Key, _Row]:
+def _taken_over(done: pd.DataFrame, shas: dict[Key, str]) -> dict[Key, Row]:
     """The earlier rows that answer one of these requests."""
     kept = done.loc[done["vote"] != "failed", COLUMNS].itertuples(index=False, name=None)
     rows = [dict(zip(COLUMNS, values, strict=True)) for values in kept]
-    found = {(row["problem"], row["order"]): row for row in rows}
-    return {key: row for key, row in found.items() if shas.get(key) == row["request_sha"]}
-
-
-def _client(base_url: str | None, api_key: str | None) -> openai.OpenAI:
-    try:
-        import openai
-    except ImportError as error:
-        message = "the model judge needs the openai client: pip install 'expo-toolkit[judge]'"
-        raise ImportError(message) from error
-    key = api_key or os.environ.get("OPENAI_API_KEY")
-    if not key and not (base_url or os.environ.get("OPENAI_BASE_URL")):
-        raise JudgeError("no key for OpenAI's own endpoint: set OPENAI_API_KEY, or name another by base_url")
-    # The client refuses to start without a key; a server that wants none ignores it.
-    return openai.OpenAI(base_url=base_url, api_key=key or "none")
-
-
-def _ask_all(
-    client: openai.OpenAI,
-    pending: dict[_Key, str],
-    model: str,
-    max_tokens: int,
-    concurrency: int,
-    progress: bool,
-) -> dict[_Key, _Row]:
-    """The judge's part of a row for each request."""
-    answers: dict[_Key, _Row] = {}
-    answered = False
-    pool = ThreadPoolExecutor(concurrency)
-    try:
-        futures = {pool.submit(_ask, client, model, max_tokens, key, text): key for key, text in pending.items()}
-        for future in tqdm(as_completed(futures), total=len(futures), desc="judge", disable=not progress):
-            try:
-                answer = future.result()
-            except JudgeError as error:
-                # Once some votes are in, an endpoint that goes away must not take them along.
-                if not answered:
-                    raise
-                answer = _failed(str(error))
-            answered = answered or answer["vote"] != "failed"
-            answers[futures[future]] = answer
-    finally:
-        pool.shutdown(cancel_futures=True)
-    if not answered:
-        raise JudgeError(f"{client.base_url}: model {model!r} answered no request; the last: {answer['error']}")
-    return answers
-
-
-def _ask(client: openai.OpenAI, model: str, max_tokens: int, key: _Key, content: str) -> _Row:
-    """One request. Raises JudgeError for what every further request would meet as well."""
-    import openai
-
-    url = client.base_url
-    try:
-        response = client.chat.completions.create(
-            model=model,
-            messages=[{"role": "user", "content": content}],
-            temperature=0,
-            max_tokens=max_tokens,
-        )
-    except openai.APIConnectionError as error:
-        reason = error.__cause__ or error
-        # A server that closes a connection after an error is there, and the next request may be answered.
-        if type(reason).__name__ in ("ReadError", "WriteError", "RemoteProtocolError"):
-            return _failed(f"the connection was closed ({reason})")
-        raise JudgeError(f"{url}: no connection ({reason}); start the server or mend base_url") from error
-    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-        raise JudgeError(f"{url}: refused ({error.message}); mend api_key or OPENAI_API_KEY") from error
-    except openai.NotFoundError as error:
-        mend = f"check the model's name, {model!r}, and base_url, which mostly ends in /v1"
-        raise JudgeError(f"{url}: not found ({error.message}); {mend}") from error
-    except openai.APIError as error:
-        return _failed(error.message)
-    # The client hands back a web page or a foreign JSON as it is.
-    if not getattr(response, "choices", None):
-        return _failed("no choices in the reply: is base_url an OpenAI-compatible endpoint, ending in /v1?")
-    choice = response.choices[0]
-    if choice.message is None:
-        return _failed("no message in the reply's first choice")
-    # JSON may hold half of a surrogate pair, which is no text that can be written.
-    reply = (choice.message.content or "").encode("utf-8", "replace").decode()
-    return {
-        "vote": _vote(parse_verdict(reply), key[1]),
-        "reply": reply,
-        "truncated": choice.finish_reason == "length",
-        "error": "",
-        "served_model": response.model,
-    }
-
-
-def _vote(verdict: str | None, order: str) -> str:
-    if verdict is None:
-        return "unparsed"
-    if verdict == "TIE":
-        return "tie"
-    return "first" if verdict == order[0] else "second"
-
-
-def _failed(reason: str) -> _Row:
-    return {"vote": "failed", "reply": "", "truncated": False, "error": reason, "served_model": ""}
+    by_key = {(row["problem"], row["order"]): row for row in rows}
+    return {key: row for key, row in by_key.items() if shas.get(key) == row["request_sha"]}

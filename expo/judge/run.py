@@ -6,9 +6,9 @@ import json
 
 import pandas as pd
 
-from expo.grading.judge import JUDGE_PROMPT, Pair, judge_pairs, summarize_votes
+from expo.judge.votes import JUDGE_PROMPT, Pair, judge_pairs, summarize_votes
 from expo.records import RecordError, Run, write_atomic
-from expo.tables import as_frame
+from expo.schema import as_frame
 
 # Pairs between two saves.
 SLICE = 20
@@ -36,13 +36,14 @@ def judge(run: Run, model: str, base_url: str | None, problems: int | None, *, p
     asked = pairs(run.read("samples"))[:problems]
     if not asked:
         raise RecordError(f"{run.folder} has no problem with both own and explanation; measure those sources")
-    with run.held():
+    with run.writing():
         return _judge(run, asked, model, base_url, progress)
 
 
 def _judge(run: Run, asked: list[Pair], model: str, base_url: str | None, progress: bool) -> str:
-    held = run.read("votes") if run.has("votes") else as_frame("votes")
-    mine, others = held[held["judge"] == model], held[held["judge"] != model]
+    votes_before = run.read("votes") if run.has("votes") else as_frame("votes")
+    by_model = votes_before["judge"] == model
+    mine, others = votes_before[by_model], votes_before[~by_model]
     about = {
         "prompt": JUDGE_PROMPT,
         "temperature": 0,

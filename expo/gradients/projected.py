@@ -3,7 +3,7 @@
 Each gradient is projected to `GROUPS` independent blocks of SIDE x SIDE numbers; each block alone gives an unbiased
 estimate of every inner product, and the spread of the blocks gives the standard error of their mean. For a linear layer
 the projection is of its two sides, A g Bᵀ with random signs, so that the gradient g is never made; projections of
-layers are added up. A span is done with when its batch is: of each there stay 4,096 numbers, and its row of the matrix.
+layers are added up. An example is done with when its batch is: of each, 4,096 numbers and its row of the matrix stay.
 """
 
 from __future__ import annotations
@@ -16,11 +16,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from expo.measure.gradients.batches import Batch, make_batches
-from expo.measure.gradients.ghost import vector_gradients
-from expo.measure.gradients.passes import HEAD_TOKENS, Net, Use, forward, kinds, layer_uses, refuse_bad, wide
-from expo.measure.gradients.spans import Gradients, Span, check, counts, evaluating, held_still
-from expo.policies.policy import Policy, PolicyError
+from expo.gradients.batches import Batch, make_batches
+from expo.gradients.examples import Example, Gradients, check, counts, evaluating, held_still
+from expo.gradients.gram import vector_gradients
+from expo.gradients.passes import (
+    HEAD_TOKENS,
+    Net,
+    Use,
+    accumulation_dtype,
+    forward,
+    layer_uses,
+    refuse_bad,
+    unsupported,
+)
+from expo.policies.policy import Policy
+from expo.policies.resolve import PolicyError
 
 GROUPS, SIDE = 16, 16
 BATCH_TOKENS = 4096
@@ -33,17 +43,17 @@ class _Signs:
     seed: int
     device: torch.device
     dtype: torch.dtype
-    held: dict[str, Tensor] = field(default_factory=dict)  # as bytes, for all batches
+    drawn: dict[str, Tensor] = field(default_factory=dict)  # as bytes, for all batches
 
     def of(self, name: str, size: int, columns: int, scale: float) -> Tensor:
         """Shape (size, columns), entries +-scale; the same for the same name, whatever the batches."""
-        if name not in self.held:
+        if name not in self.drawn:
             digest = hashlib.sha256(f"{self.seed}:{name}".encode()).digest()
             # Drawn on the CPU, so that a GPU has the same.
             generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
             bits = torch.randint(0, 2, (size, columns), generator=generator, dtype=torch.int8)
-            self.held[name] = bits.to(self.device)
-        return self.held[name].to(self.dtype).mul_(2 * scale).sub_(scale)
+            self.drawn[name] = bits.to(self.device)
+        return self.drawn[name].to(self.dtype).mul_(2 * scale).sub_(scale)
 
     def side(self, name: str, size: int) -> Tensor:
         """Of one side of a matrix, for all groups, (size, GROUPS * SIDE)."""
@@ -52,43 +62,43 @@ class _Signs:
 
 def projected(
     policy: Policy,
-    spans: Sequence[Span],
+    examples: Sequence[Example],
     *,
     seed: int = 0,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Gradients:
-    """As `ghost`, for any number of spans, with `errors` beside the Gram matrix.
+    """As `per_example_gram`, for any number of examples, with `errors` beside the Gram matrix.
 
     The standard error of <g_i, g_j> is about ||g_i|| ||g_j|| / 64 where the two are far from parallel, 1.4 times that
     of a squared norm; more where gradients are of low rank in few layers, up to ||g||^2 / 8 for one token in one layer.
     `errors` has what was found.
 
     Raises:
-        ValueError, PolicyError, FloatingPointError: as `ghost` does.
+        ValueError, PolicyError, FloatingPointError: as `per_example_gram` does.
     """
-    check(policy, spans)
+    check(policy, examples)
     with evaluating(policy) as weights, torch.no_grad():
         names: dict[Tensor, str] = {p: name for name, p in weights.items()}
         net = Net.of(policy)
-        signs = _Signs(seed, policy.device, wide(policy.model.dtype))
-        features = torch.zeros(len(spans), GROUPS, SIDE * SIDE, dtype=signs.dtype, device=policy.device)
-        log_probs = torch.zeros(len(spans), dtype=torch.float64)
+        signs = _Signs(seed, policy.device, accumulation_dtype(policy.model.dtype))
+        features = torch.zeros(len(examples), GROUPS, SIDE * SIDE, dtype=signs.dtype, device=policy.device)
+        log_probs = torch.zeros(len(examples), dtype=torch.float64)
         with held_still(weights):
-            for batch in make_batches(policy, spans, batch_tokens):
-                held = forward(net, batch)
-                keys = [spans[i].key for i in batch.members]
-                refuse_bad(keys, held)
-                log_probs[batch.members] = held.double().cpu()
+            for batch in make_batches(policy, examples, batch_tokens):
+                of_batch = forward(net, batch)
+                keys = [examples[i].key for i in batch.members]
+                refuse_bad(keys, of_batch)
+                log_probs[batch.members] = of_batch.double().cpu()
                 features[batch.members] = _features(net, batch, names, signs, keys)
         parameters, frozen = counts(policy, weights)
-    mean = np.zeros((len(spans), len(spans)))
+    mean = np.zeros((len(examples), len(examples)))
     squares = np.zeros_like(mean)
     for block in features.double().cpu().transpose(0, 1):
         estimate = (block @ block.T).numpy()
         mean += estimate / GROUPS
         squares += estimate**2 / GROUPS
     errors = np.sqrt(np.maximum(squares - mean**2, 0) / (GROUPS - 1))
-    return Gradients(tuple(s.key for s in spans), mean, log_probs.numpy(), parameters, frozen, errors)
+    return Gradients(tuple(s.key for s in examples), mean, log_probs.numpy(), parameters, frozen, errors)
 
 
 def _features(net: Net, batch: Batch, names: dict[Tensor, str], signs: _Signs, keys: list[str]) -> Tensor:
@@ -112,7 +122,7 @@ def _features(net: Net, batch: Batch, names: dict[Tensor, str], signs: _Signs, k
             elif weight.dim() == 1:
                 add(name, _vector(vector_gradients(layer, uses[0])[name.rpartition(".")[2]], name, signs))
             else:
-                raise PolicyError(f"policy {net.name!r}: {kinds(name)}")
+                raise PolicyError(f"policy {net.name!r}: {unsupported(name)}")
     head, embedding = net.head.weight, net.embedding.weight
     if head in names:
         add(names[head], _head(net, batch, names[head], signs))
@@ -120,7 +130,7 @@ def _features(net: Net, batch: Batch, names: dict[Tensor, str], signs: _Signs, k
         # Tied, it has the output matrix's name and signs, and the two parts add up.
         add(names[embedding], _embedded(net, batch, names[embedding], signs))
     if left := sorted(set(names.values()) - seen):
-        raise PolicyError(f"policy {net.name!r}: {kinds(left[0])}")
+        raise PolicyError(f"policy {net.name!r}: {unsupported(left[0])}")
     return total
 
 

@@ -1,7 +1,8 @@
 """Exact Gram matrix of N gradients over all weights, of which none is ever stored whole.
 
-The gradient of a linear layer's weight for span i is the sum over its tokens of (gradient at the output) times (input),
-so that inner products between spans follow from the inputs and output gradients of one layer at a time, as
+The gradient of a linear layer's weight for one example is the sum over its tokens of (gradient at the output) times
+(input), so that inner products between examples follow from the inputs and output gradients of one layer at a time
+(Goodfellow 2015, arXiv:1510.01799; "ghost" norms in Li et al. 2021, arXiv:2110.05679), as
 `passes` leaves them: each layer adds its share to the Gram matrix. The gradient of the output matrix is made for some
 of the vocabulary at a time. Where the embedding is tied to it, both uses of a row are added up before any product is
 taken, which is what their cross terms are.
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
-from expo.measure.gradients.batches import Batch, make_batches
-from expo.measure.gradients.passes import Net, Use, forward, kinds, layer_uses, refuse_bad, wide
-from expo.measure.gradients.spans import Gradients, Span, check, counts, evaluating, held_still
-from expo.policies.policy import Policy, PolicyError
+from expo.gradients.batches import Batch, make_batches
+from expo.gradients.examples import Example, Gradients, check, counts, evaluating, held_still
+from expo.gradients.passes import Net, Use, accumulation_dtype, forward, layer_uses, refuse_bad, unsupported
+from expo.policies.policy import Policy
+from expo.policies.resolve import PolicyError
 
 # Tokens, padding included, of which a block is run at once.
 BATCH_TOKENS = 4096
@@ -39,7 +41,7 @@ class _Gram:
         """Add a share of shape (N, N) of the parameter `name`.
 
         Raises:
-            FloatingPointError: if it is not finite; span and parameter are named.
+            FloatingPointError: if it is not finite; example and parameter are named.
         """
         bad = ~torch.isfinite(share.diagonal())
         if bad.any():
@@ -48,9 +50,9 @@ class _Gram:
         self.seen.add(name)
 
 
-def ghost(
+def per_example_gram(
     policy: Policy,
-    spans: Sequence[Span],
+    examples: Sequence[Example],
     *,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Gradients:
@@ -59,20 +61,20 @@ def ghost(
     For policies built as embedding, blocks, norm, output matrix (Llama, Qwen2 and their like), of linear layers and
     layers whose weights are vectors. Products are accumulated in float32, float64 for such a policy, and sums over
     layers in float64. What a block reads beside its input is not seen, such as the embedding by a way of its own: for
-    policies of foreign code, compare a few spans with `dense`.
+    policies of foreign code, compare a few examples with `dense`.
 
     Raises:
         ValueError: as `check` says.
         PolicyError: for a weight of another kind, or a policy of another build; it is named.
-        FloatingPointError: for a NaN or infinite gradient; span and weight are named.
+        FloatingPointError: for a NaN or infinite gradient; example and weight are named.
     """
-    check(policy, spans)
+    check(policy, examples)
     with evaluating(policy) as weights, torch.no_grad():
         names: dict[Tensor, str] = {p: name for name, p in weights.items()}
         net = Net.of(policy)
-        batches = make_batches(policy, spans, batch_tokens)
+        batches = make_batches(policy, examples, batch_tokens)
         order = [i for b in batches for i in b.members]
-        gram = _Gram([spans[i].key for i in order], policy.device)
+        gram = _Gram([examples[i].key for i in order], policy.device)
         with held_still(weights):
             log_probs = torch.cat([forward(net, b) for b in batches])
             refuse_bad(gram.keys, log_probs)
@@ -80,11 +82,11 @@ def ghost(
                 _layer(net, layer, own, uses, gram)
             _ends(net, batches, names, gram)
         if left := sorted(set(weights) - gram.seen):
-            raise PolicyError(f"policy {policy.name!r}: {kinds(left[0])}")
+            raise PolicyError(f"policy {policy.name!r}: {unsupported(left[0])}")
         parameters, frozen = counts(policy, weights)
     place = np.argsort(order)
     return Gradients(
-        tuple(s.key for s in spans),
+        tuple(s.key for s in examples),
         gram.total.cpu().numpy()[np.ix_(place, place)],
         log_probs.double().cpu().numpy()[place],
         parameters,
@@ -98,7 +100,7 @@ def _layer(net: Net, layer: nn.Module, own: dict[Tensor, str], uses: list[Use], 
     elif all(p.dim() == 1 for p in own):
         _vectors(layer, uses, own, gram)
     else:
-        raise PolicyError(f"policy {net.name!r}: {kinds(next(iter(own.values())))}")
+        raise PolicyError(f"policy {net.name!r}: {unsupported(next(iter(own.values())))}")
 
 
 def _linear(layer: nn.Linear, uses: list[Use], own: dict[Tensor, str], gram: _Gram) -> None:
@@ -110,17 +112,17 @@ def _linear(layer: nn.Linear, uses: list[Use], own: dict[Tensor, str], gram: _Gr
         share = _over_pairs(uses) if pairs < whole else _over_gradients(uses, n, rows, columns)
         gram.add(own[layer.weight], share)
     if layer.bias in own:
-        grads = torch.cat([g.sum(1, dtype=wide(g.dtype)) for _, g in uses])
+        grads = torch.cat([g.sum(1, dtype=accumulation_dtype(g.dtype)) for _, g in uses])
         gram.add(own[layer.bias], grads @ grads.T)
 
 
 def _over_pairs(uses: list[Use]) -> Tensor:
-    """Sum over tokens t of span i and u of span j of <input t, input u> <output gradient t, output gradient u>."""
-    held = [(a.to(wide(a.dtype)), g.to(wide(g.dtype))) for a, g in uses]
+    """Sum over tokens t and u of two examples of <input t, input u> <output gradient t, output gradient u>."""
+    pairs = [(a.to(accumulation_dtype(a.dtype)), g.to(accumulation_dtype(g.dtype))) for a, g in uses]
     shares = []
-    for a, g in held:
+    for a, g in pairs:
         row = []
-        for other_a, other_g in held:
+        for other_a, other_g in pairs:
             products = (a.flatten(0, 1) @ other_a.flatten(0, 1).T) * (g.flatten(0, 1) @ other_g.flatten(0, 1).T)
             row.append(products.view(*a.shape[:2], *other_a.shape[:2]).sum((1, 3)))
         shares.append(torch.cat(row, 1))
@@ -130,7 +132,7 @@ def _over_pairs(uses: list[Use]) -> Tensor:
 def _over_gradients(uses: list[Use], n: int, rows: int, columns: int) -> Tensor:
     """Products of the N gradients, some rows of them at a time."""
     like = uses[0][0]
-    share = torch.zeros(n, n, dtype=wide(like.dtype), device=like.device)
+    share = torch.zeros(n, n, dtype=accumulation_dtype(like.dtype), device=like.device)
     for low, high in _parts(n, rows, columns, share.element_size()):
         grads = share.new_empty(n, high - low, columns)
         first = 0
@@ -157,25 +159,25 @@ def _outer(g: Tensor, a: Tensor, out: Tensor) -> None:
 
 
 def vector_gradients(layer: nn.Module, use: Use) -> dict[str, Tensor]:
-    """Of a layer of few weights, a norm mostly: its own backward pass for each span, right for any such layer."""
-    weights = {k: p.detach().to(wide(p.dtype)) for k, p in layer.named_parameters(recurse=False)}
+    """Of a layer of few weights, a norm mostly: its own backward pass for each example, right for any such layer."""
+    weights = {k: p.detach().to(accumulation_dtype(p.dtype)) for k, p in layer.named_parameters(recurse=False)}
 
-    def one(a: Tensor, g: Tensor) -> dict[str, Tensor]:
+    def of_example(a: Tensor, g: Tensor) -> dict[str, Tensor]:
         out, back = vjp(lambda w: functional_call(layer, w, (a,)), weights)[:2]
         grads: dict[str, Tensor] = back(g.to(out.dtype))[0]
         return grads
 
     entered, grad = use
-    held: dict[str, Tensor] = vmap(one)(entered.to(wide(entered.dtype)), grad)
-    return held
+    by_name: dict[str, Tensor] = vmap(of_example)(entered.to(accumulation_dtype(entered.dtype)), grad)
+    return by_name
 
 
 def _vectors(layer: nn.Module, uses: list[Use], own: dict[Tensor, str], gram: _Gram) -> None:
     grads = [vector_gradients(layer, use) for use in uses]
     for k, p in layer.named_parameters(recurse=False):
         if p in own:
-            held = torch.cat([g[k] for g in grads])
-            gram.add(own[p], held @ held.T)
+            stacked = torch.cat([g[k] for g in grads])
+            gram.add(own[p], stacked @ stacked.T)
 
 
 def _ends(net: Net, batches: list[Batch], names: dict[Tensor, str], gram: _Gram) -> None:
@@ -193,18 +195,18 @@ def _rows(net: Net, batches: list[Batch], tokens: Tensor, *, of_head: bool, of_e
     """Products of the N gradients of the rows that belong to `tokens` (sorted), some of them at a time."""
     n = sum(len(b.members) for b in batches)
     weight = net.embedding.weight
-    share = torch.zeros(n, n, dtype=wide(weight.dtype), device=weight.device)
+    share = torch.zeros(n, n, dtype=accumulation_dtype(weight.dtype), device=weight.device)
     for low, high in _parts(n, len(tokens), weight.shape[1], share.element_size()):
-        some = tokens[low:high]
+        chunk = tokens[low:high]
         grads = share.new_zeros(n, high - low, weight.shape[1])
         first = 0
         for b in batches:
-            part = grads[first : first + len(b.members)]
+            of_batch = grads[first : first + len(b.members)]
             first += len(b.members)
             if of_head:
-                _outer(_head_gradient(net.head.weight[low:high], b, low), b.hidden, part)
+                _outer(_head_gradient(net.head.weight[low:high], b, low), b.hidden, of_batch)
             if of_embedding:
-                _scatter(b, some, net.embedding.padding_idx, part)
+                _scatter(b, chunk, net.embedding.padding_idx, of_batch)
         share += grads.flatten(1) @ grads.flatten(1).T
     return share
 
@@ -224,6 +226,6 @@ def _scatter(b: Batch, tokens: Tensor, padding: int | None, out: Tensor) -> None
     if padding is not None:
         # As nn.Embedding does: this row is never trained.
         here &= b.ids != padding
-    span, at = here.nonzero(as_tuple=True)
-    rows = span * len(tokens) + place[span, at]
-    out.view(-1, out.shape[-1]).index_add_(0, rows, b.upstream[span, at].to(out.dtype))
+    example, at = here.nonzero(as_tuple=True)
+    rows = example * len(tokens) + place[example, at]
+    out.view(-1, out.shape[-1]).index_add_(0, rows, b.upstream[example, at].to(out.dtype))

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from expo.grading import Checker
+from expo.gradients.examples import evaluating
 from expo.grading.answers import Status
-from expo.measure.gradients.spans import evaluating
 from expo.policies.policy import Policy
 from expo.policies.sampling import ContextError
-from expo.positives import question_ids
+from expo.positives.closing import question_ids
+from expo.tasks import Checker
 from expo.tasks.problem import Problem
 
 FLOOR = 1e-6
@@ -54,11 +54,11 @@ def success(
         )
     with evaluating(policy):
         done = _leaves(policy, torch.tensor([asked], device=policy.device), max_new_tokens, floor, most)
-    texts = [(problem, policy.decode(row.tolist())) for some, _ in done for row in some]
-    chances = torch.cat([held for _, held in done]).exp()
+    texts = [(problem, policy.decode(row.tolist())) for rows, _ in done for row in rows]
+    chances = torch.cat([log_probs for _, log_probs in done]).exp()
     right = torch.tensor([g.status is Status.CORRECT for g in checker.grade(texts)], device=chances.device)
-    total, found = float(chances.sum()), float(chances[right].sum()) if len(texts) else 0.0
-    return Success(found, max(0.0, 1.0 - total))
+    total, correct = float(chances.sum()), float(chances[right].sum()) if len(texts) else 0.0
+    return Success(correct, max(0.0, 1.0 - total))
 
 
 def _leaves(policy: Policy, prompt: Tensor, limit: int, floor: float, most: int) -> list[tuple[Tensor, Tensor]]:

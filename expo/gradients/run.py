@@ -1,14 +1,14 @@
 """What one step along a positive's gradient does to J, predicted and realised; the measurement of `expo gradients`.
 
 For each question: its positives, rollouts of the policy at temperature 1, the slope of J along each positive's gradient
-from one half of the rollouts, and the change of J after a step of some length, from the other half and, on the toy,
-exactly. Steps are taken from the same weights, which are put back bit for bit.
+from one half of the rollouts, and the change of J after a step of some length, from the other half and, for a
+policy of few words, exactly. Steps are taken from the same weights, which are put back bit for bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +17,38 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from expo.evaluate import within_context
-from expo.grading import Checker, checker_for
-from expo.measure.alignment import (
+from expo.gradients.alignment import (
     align_positives,
     alignment_rows,
     covariance,
+    example_of,
     product_rows,
     rewards_of,
-    roll,
-    span_of,
+    sample_rollouts,
 )
-from expo.measure.enumeration import Success, success
-from expo.measure.gradients.direction import Direction, gradient
-from expo.measure.gradients.ghost import ghost
-from expo.measure.gradients.spans import Span, evaluating
-from expo.measure.recipe import GradientRecipe
-from expo.measure.run import experts, facts, fitting, load, load_problems, mend, merged
+from expo.gradients.direction import Direction, gradient
+from expo.gradients.enumeration import Success, success
+from expo.gradients.examples import Example, evaluating
+from expo.gradients.gram import per_example_gram
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
 from expo.policies.scoring import score, whole
-from expo.positives import Positive, from_sample, question_ids
-from expo.records import Run, usual
-from expo.tables import as_frame
+from expo.positives.closing import question_ids
+from expo.positives.kinds import Positive, experts, fitting, from_sample
+from expo.recipe import GradientRecipe
+from expo.records import Run
+from expo.schema import as_frame
+from expo.setup import set_up
+from expo.shards import join_shards, restore_tables
+from expo.tasks import Checker
 from expo.tasks.problem import Problem, Skip
 from expo.workers import threads
 
-# Of the tree by which the toy's J is found.
+# Of the tree by which the J of a policy of few words is found.
 FLOOR = 1e-5
+MAX_WORDS = 256
+# A policy of fewer weights than this has one thread.
+MIN_WEIGHTS = 1 << 20
 
 
 def measure_gradients(
@@ -56,34 +60,34 @@ def measure_gradients(
 ) -> Run:
     """Write `alignment`, `gains` and `gradients`, question by question; go on where an earlier call stopped.
 
-    The toy has one thread: with more, they wait for each other longer than they work.
+    A small policy has one thread: with more, they wait for each other longer than they work.
 
     Raises:
         DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
     """
-    measuring = recipe.measuring()
-    with closing(checker_for(recipe.task)) as checker:
-        task = load_problems(measuring, checker)
-        run = Run(folder)
-        policy = None if run.has("gradients") else load(measuring)
-        # Before anything is written: what is refused leaves no folder.
-        sized = within_context(policy, task, recipe.max_new_tokens) if policy else task
-        weights = [p.requires_grad * p.numel() for p in policy.model.parameters()] if policy else []
-        about = {**facts(measuring, task, policy), "weights_measured": sum(weights) or None}
-        run = Run.start(folder, recipe.resolved(), usual(GradientRecipe), **about)
+    with set_up(recipe, folder, ["gradients"], more_facts=_weights_measured) as setup:
+        run, task, policy = setup.run, setup.task, setup.policy
         if policy is None:
-            mend(run, ["alignment", "gains"], task.skipped)
+            restore_tables(run, ["alignment", "gains"], task.skipped)
             return run
-        task = sized
-        with run.held(), threads(1 if policy.is_toy else torch.get_num_threads()):
-            names = _questions(recipe, run, policy, checker, task.problems, progress, on_step)
-            held = merged(run, ["alignment", "gains"], names, task.skipped)
-            rows = held["alignment"].to_dict("records")
-            held["gradients"] = product_rows(rows, ghost(policy, _spans(policy, rows, task.problems)))
+        with threads(1 if _weights(policy) < MIN_WEIGHTS else torch.get_num_threads()):
+            names = _questions(recipe, run, policy, setup.checker, task.problems, progress, on_step)
+            tables = join_shards(run, ["alignment", "gains"], names, task.skipped)
+            rows = tables["alignment"].to_dict("records")
+            gradients = per_example_gram(policy, _examples(policy, rows, task.problems))
+            tables["gradients"] = product_rows(rows, gradients)
         # All at once: a run with one of its tables is taken for finished, whatever the policy.
-        for table, frame in held.items():
+        for table, frame in tables.items():
             run.write(table, frame)
         return run
+
+
+def _weights(policy: Policy) -> int:
+    return sum(p.requires_grad * p.numel() for p in policy.model.parameters())
+
+
+def _weights_measured(policy: Policy | None) -> dict[str, Any]:
+    return {"weights_measured": _weights(policy) or None if policy else None}
 
 
 def _questions(
@@ -95,8 +99,8 @@ def _questions(
     progress: bool,
     on_step: Callable[[], object],
 ) -> list[str]:
-    """Write the parts of those questions that have none, return the names of all; the progress is in steps."""
-    per, done = len(recipe.sources) * len(recipe.sizes), run.parts("gains")
+    """Write the shards of those questions that have none, return the names of all; the progress is in steps."""
+    per, done = len(recipe.sources) * len(recipe.sizes), run.shards("gains")
     names = [f"{i:04d}" for i in range(len(problems))]
     with tqdm(
         desc=f"{recipe.policy} on {recipe.task}",
@@ -109,18 +113,18 @@ def _questions(
             if name in done:
                 continue
             begun = bar.n
-            found = _question(recipe, policy, checker, problem, problems, lambda: (bar.update(), on_step()))
-            for table, frame in found.items():
+            tables = _question(recipe, policy, checker, problem, problems, lambda: (bar.update(), on_step()))
+            for table, frame in tables.items():
                 run.write(table, frame, name)
             # A kind that was left out took no step.
             bar.update(begun + per - bar.n)
     return names
 
 
-def _spans(policy: Policy, rows: Sequence[dict[Any, Any]], problems: Sequence[Problem]) -> list[Span]:
+def _examples(policy: Policy, rows: Sequence[dict[Any, Any]], problems: Sequence[Problem]) -> list[Example]:
     """Of the positives in rows of `alignment`."""
     prompts = {p.id: tuple(question_ids(policy, p)) for p in problems}
-    return [Span(f"{r['problem']}/{r['source']}", prompts[r["problem"]], tuple(map(int, r["ids"]))) for r in rows]
+    return [Example(f"{r['problem']}/{r['source']}", prompts[r["problem"]], tuple(map(int, r["ids"]))) for r in rows]
 
 
 def _question(
@@ -131,15 +135,15 @@ def _question(
     others: Sequence[Problem],
     on_step: Callable[[], object],
 ) -> dict[str, pd.DataFrame]:
-    """Its part of each table; `gains`, which says that the part is done, comes last."""
+    """Its shard of each table; `gains`, which says that the shard is done, comes last."""
     positives, skips = _positives(recipe, policy, checker, problem, others)
     if not positives:
         return {"skips": as_frame("skips", skips), "alignment": as_frame("alignment"), "gains": as_frame("gains")}
     half, limit = recipe.rollouts, recipe.max_new_tokens
-    rollouts, right = roll(policy, checker, problem, 2 * half, limit, recipe.seed, recipe.rows)
+    rollouts, right = sample_rollouts(policy, checker, problem, 2 * half, limit, recipe.seed, recipe.rows)
     fit = rewards_of(policy, checker, positives, limit)
-    found, _ = align_positives(policy, positives, rollouts[:half], right[:half], fit)
-    rows = alignment_rows(policy, positives, found, rollouts[:half])
+    alignments, _ = align_positives(policy, positives, rollouts[:half], right[:half], fit)
+    rows = alignment_rows(policy, positives, alignments, rollouts[:half])
     prompt = question_ids(policy, problem)
     held_out = [whole(prompt, c.ids, f"{problem.id}/rollout/{half + i}") for i, c in enumerate(rollouts[half:])]
     rewards = np.array(right[half:], dtype=float)
@@ -148,22 +152,23 @@ def _question(
         return np.array([-s.nll_sum for s in score(policy, held_out)])
 
     def exactly() -> Success | None:
-        return success(policy, checker, problem, max_new_tokens=limit, floor=FLOOR) if policy.is_toy else None
+        few_words = len(policy.tokenizer) <= MAX_WORDS
+        return success(policy, checker, problem, max_new_tokens=limit, floor=FLOOR) if few_words else None
 
     before, exact = log_probs(), exactly()
-    gains = []
-    for p, a in zip(positives, found, strict=True):
+    changes = []
+    for p, a in zip(positives, alignments, strict=True):
         if not a.norm:
             skips.append(vars(Skip(problem.where or problem.id, p.source, "its gradient is 0; no step is taken")))
             continue
-        unit = gradient(policy, [span_of(p)], [1 / a.norm])
+        unit = gradient(policy, [example_of(p)], [1 / a.norm])
         for size in recipe.sizes:
             with moved(policy, unit, size):
                 after, then = log_probs(), exactly()
             weights = np.exp(after - before)
             # E[reward (weight - 1)]: the weights' mean is 1.
             realised, error = covariance(rewards, weights - 1)
-            gains.append(
+            changes.append(
                 {
                     "problem": problem.id,
                     "level": problem.level,
@@ -184,7 +189,7 @@ def _question(
     return {
         "skips": as_frame("skips", skips),
         "alignment": as_frame("alignment", rows),
-        "gains": as_frame("gains", gains),
+        "gains": as_frame("gains", changes),
     }
 
 
@@ -192,13 +197,13 @@ def _question(
 def moved(policy: Policy, direction: Direction, size: float) -> Iterator[None]:
     """The policy one step of `size` times `direction` away; its weights are put back bit for bit."""
     with evaluating(policy) as weights, torch.no_grad():
-        held = {name: weights[name].clone() for name in direction}
+        before = {name: weights[name].clone() for name in direction}
         try:
             for name, part in direction.items():
                 weights[name].add_(part, alpha=size)
             yield
         finally:
-            for name, value in held.items():
+            for name, value in before.items():
                 weights[name].copy_(value)
 
 
@@ -209,15 +214,15 @@ def _positives(
 
     Also rows of `skips`: what is left out.
     """
-    asked, skips = fitting(recipe.measuring(), policy, checker, problem, others)
+    asked, skips = fitting(policy, problem, others, recipe.counts, recipe.max_new_tokens, recipe.seed, checker)
     if asked is None:
         return [], list(map(vars, skips))
     done = sample(policy, [r for *_, r in asked], temperature=recipe.temperature, seed=recipe.seed, rows=recipe.rows)
-    found = [
+    positives = [
         from_sample(policy, problem, source, 0, hint, c, checker)
         for (source, hint, _), (c,) in zip(asked, done, strict=True)
     ]
     if "expert" in recipe.sources:
-        expert, skipped = experts(policy, [problem], checker)
-        found, skips = found + expert, skips + skipped
-    return found, list(map(vars, skips))
+        expert, skipped = experts(policy, [problem], checker, without="; the problem is measured without it")
+        positives, skips = positives + expert, skips + skipped
+    return positives, list(map(vars, skips))

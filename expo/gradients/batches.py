@@ -1,4 +1,4 @@
-"""Spans run together by the ghost route, and what its passes leave of them."""
+"""Examples run together by the per-example Gram, and what its passes leave of them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from expo.measure.gradients.spans import Span
+from expo.gradients.examples import Example
 from expo.policies.policy import Policy
 
 
 @dataclass
 class Batch:
-    """Spans run together, padded on the right, and what the passes leave of them."""
+    """Examples run together, padded on the right, and what the passes leave of them."""
 
     members: list[int]
     ids: Tensor  # (n, T)
@@ -28,23 +28,23 @@ class Batch:
     upstream: Tensor = field(default_factory=lambda: torch.empty(0))  # gradient at the current segment's output
 
 
-def make_batches(policy: Policy, spans: Sequence[Span], batch_tokens: int) -> list[Batch]:
-    """Spans of like length together, at most `batch_tokens` tokens with their padding, longest first."""
+def make_batches(policy: Policy, examples: Sequence[Example], batch_tokens: int) -> list[Batch]:
+    """Examples of like length together, at most `batch_tokens` tokens with their padding, longest first."""
     groups: list[list[int]] = []
-    length = [len(s.prompt) + len(s.completion) for s in spans]
-    for i in sorted(range(len(spans)), key=lambda i: length[i], reverse=True):
+    length = [len(s.prompt) + len(s.completion) for s in examples]
+    for i in sorted(range(len(examples)), key=lambda i: length[i], reverse=True):
         if not groups or (len(groups[-1]) + 1) * length[groups[-1][0]] > batch_tokens:
             groups.append([])
         groups[-1].append(i)
-    return [_batch(policy, [spans[i] for i in g], g) for g in groups]
+    return [_batch(policy, [examples[i] for i in g], g) for g in groups]
 
 
-def _batch(policy: Policy, spans: list[Span], members: list[int]) -> Batch:
-    lengths = [len(s.prompt) + len(s.completion) for s in spans]
-    ids = torch.zeros(len(spans), max(lengths), dtype=torch.long)
-    targets = torch.full((len(spans), max(len(s.completion) for s in spans)), -1)
+def _batch(policy: Policy, examples: list[Example], members: list[int]) -> Batch:
+    lengths = [len(s.prompt) + len(s.completion) for s in examples]
+    ids = torch.zeros(len(examples), max(lengths), dtype=torch.long)
+    targets = torch.full((len(examples), max(len(s.completion) for s in examples)), -1)
     at = torch.zeros_like(targets)
-    for i, s in enumerate(spans):
+    for i, s in enumerate(examples):
         ids[i, : lengths[i]] = torch.tensor(s.prompt + s.completion)
         targets[i, : len(s.completion)] = torch.tensor(s.completion)
         at[i, : len(s.completion)] = torch.arange(len(s.prompt) - 1, lengths[i] - 1)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+SCHEMA = 1
+
 # Kinds of positives, as `positives` tells them.
 SOURCES = ("own", "explanation", "expert", "own_correct", "wrong_explanation", "nonsense")
 

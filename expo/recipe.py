@@ -1,4 +1,7 @@
-"""The recipes of a measurement and of an evaluation: what is asked by flag or YAML, and saved with the run."""
+"""The recipes of jobs: what is asked by flag or YAML, and saved with the run.
+
+`BaseRecipe` has the fields that every job shares; a training's recipe is `expo.train.recipe.TrainRecipe`.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +9,26 @@ import difflib
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from expo.policies.prompts import Prompts, prompts_for
-from expo.tables import SOURCES
+from expo.schema import SOURCES
 from expo.tasks import TASKS
+from expo.tasks.prompts import Prompts
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping of names"}
-_LOWEST = {
-    "problems": 1,
-    "samples": 1,
-    "controls": 0,
-    "temperature": 0,
-    "max_new_tokens": 1,
-    "seed": 0,
-    "rows": 1,
-    "chunk": 1,
-}
 
 
-def check_types(held: Any) -> None:
+def check_types(recipe: Any) -> None:
     """Check a dataclass against its annotations: YAML brings whatever it likes.
 
     Raises:
         ValueError: for the first value of another type, naming its field.
     """
-    for name, hint in get_type_hints(type(held)).items():
-        if not _fits(getattr(held, name), hint):
-            raise ValueError(f"{name} must be {_in_words(hint)}, got {getattr(held, name)!r}")
+    for name, hint in get_type_hints(type(recipe)).items():
+        if not _fits(getattr(recipe, name), hint):
+            raise ValueError(f"{name} must be {_in_words(hint)}, got {getattr(recipe, name)!r}")
 
 
 def _fits(value: object, hint: Any) -> bool:
@@ -54,6 +47,19 @@ def _in_words(hint: Any) -> str:
     if get_origin(hint) is list:
         return f"a list, each {_in_words(get_args(hint)[0])}"
     return _WORDS[get_origin(hint) or hint]
+
+
+def check_bounds(recipe: Any, lowest: dict[str, float]) -> None:
+    """Check that these fields, where they are set, are at least so much, and finite.
+
+    Raises:
+        ValueError: for the first that is not, naming it.
+    """
+    for name, low in lowest.items():
+        value = getattr(recipe, name)
+        if value is not None and not low <= value < math.inf:
+            finite = " and finite" if isinstance(value, float) else ""
+            raise ValueError(f"{name} must be at least {low}{finite}, got {value}")
 
 
 def unknown_field(name: str, known: Iterable[str], job: str) -> str:
@@ -75,12 +81,12 @@ def read_prompts(task: str, changes: dict[str, str | bool] | str | None) -> Prom
             raise ValueError(f'prompts: not JSON ({cause}); write {{"question": "..."}}') from cause
     if not isinstance(changes, dict | None):
         raise ValueError(f"prompts must be a mapping of names, got {changes!r}")
-    return prompts_for(task).override(changes)
+    return TASKS[task].prompts.override(changes)
 
 
 @dataclass
-class _Asked:
-    """What every recipe here asks: which questions, of which policy, sampled how."""
+class BaseRecipe:
+    """What every job asks: which problems, of which policy, under which prompts."""
 
     task: str = field(default="stories", metadata={"help": "stories, gsm8k, math, jsonl, or chain (toy)"})
     data: str | None = field(default=None, metadata={"help": "the file of a jsonl task"})
@@ -91,16 +97,25 @@ class _Asked:
         default="smollm2-135m",
         metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"},
     )
-    device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"})
     dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, ...; auto: float32 on CPU, else bfloat16"})
-    trust_remote_code: bool = field(default=False, metadata={"help": "run code that the hub id brings along"})
-    temperature: float = field(default=0.9, metadata={"help": "of sampling (the paper's: 0.9); scores are at 1"})
-    max_new_tokens: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
-    seed: int = field(default=0, metadata={"help": "of the choice of problems, hints and samples"})
-    rows: int = field(default=64, metadata={"help": "samples decoded at a time, over all processes"})
     prompts: dict[str, str | bool] | str | None = field(
         default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
     )
+    rows: int = field(default=64, metadata={"help": "samples decoded at a time, over all processes"})
+
+    def check_shared(self) -> None:
+        """Check the fields that every job shares.
+
+        Raises:
+            ValueError: for a value of another type, an unknown task, or prompts that cannot be used.
+        """
+        check_types(self)
+        if self.task not in TASKS:
+            raise ValueError(f"task: no task {self.task!r}; the tasks are {', '.join(TASKS)}")
+        check_bounds(self, {"problems": 1, "rows": 1})
+        if self.levels == []:
+            raise ValueError("levels: name at least one, or leave it out for all")
+        self.resolved_prompts()
 
     def resolved_prompts(self) -> Prompts:
         """The task's prompts with the recipe's changes."""
@@ -112,7 +127,43 @@ class _Asked:
 
 
 @dataclass
-class MeasureRecipe(_Asked):
+class SamplingRecipe(BaseRecipe):
+    """What is asked where nothing is trained: how to sample, and on which device."""
+
+    device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"})
+    trust_remote_code: bool = field(default=False, metadata={"help": "run code that the hub id brings along"})
+    temperature: float = field(default=0.9, metadata={"help": "of sampling (the paper's: 0.9); scores are at 1"})
+    max_new_tokens: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
+    seed: int = field(default=0, metadata={"help": "of the choice of problems, hints and samples"})
+
+    def check_sampling(self, **lowest: float) -> None:
+        """Check the fields of this class, and that those named are at least so much.
+
+        Raises:
+            ValueError: as `check_shared` and `check_bounds` say, or for a temperature that cannot be sampled at.
+        """
+        self.check_shared()
+        # 1 and 1.0 are one recipe, and name one folder.
+        self.temperature = float(self.temperature)
+        check_bounds(self, {**lowest, "temperature": 0, "max_new_tokens": 1, "seed": 0})
+        if 0 < self.temperature < 1e-3:  # as sampling says, but before the policy is loaded
+            raise ValueError(f"temperature must be 0, which is greedy, or at least 0.001, got {self.temperature}")
+
+
+def check_sources(sources: list[str]) -> None:
+    """Check kinds of positives.
+
+    Raises:
+        ValueError: for none, an unknown one, or one that is named twice.
+    """
+    if not sources or len(set(sources)) < len(sources):
+        raise ValueError(f"sources: name at least one kind, and each once; got {sources}")
+    if unknown := sorted(set(sources) - set(SOURCES)):
+        raise ValueError(f"sources: no kind {unknown}; the kinds are {', '.join(SOURCES)}")
+
+
+@dataclass
+class MeasureRecipe(SamplingRecipe):
     """Sample positives of a task from a policy and score them all under the plain question prompt."""
 
     sources: list[str] = field(
@@ -124,27 +175,10 @@ class MeasureRecipe(_Asked):
     chunk: int = field(default=50, metadata={"help": "problems between two saves; a killed run loses one chunk"})
 
     def __post_init__(self) -> None:
-        check_types(self)
-        # 1 and 1.0 are one recipe, and name one folder.
-        self.temperature = float(self.temperature)
-        if self.task not in TASKS:
-            raise ValueError(f"task: no task {self.task!r}; the tasks are {', '.join(TASKS)}")
-        if not self.sources or len(set(self.sources)) < len(self.sources):
-            raise ValueError(f"sources: name at least one kind, and each once; got {self.sources}")
-        if unknown := sorted(set(self.sources) - set(SOURCES)):
-            raise ValueError(f"sources: no kind {unknown}; the kinds are {', '.join(SOURCES)}")
+        self.check_sampling(samples=1, controls=0, chunk=1)
+        check_sources(self.sources)
         if "own_correct" in self.sources and "own" not in self.sources:
             raise ValueError("sources: own_correct is chosen from own; ask for own too")
-        for name, low in _LOWEST.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value < math.inf:
-                finite = " and finite" if isinstance(value, float) else ""
-                raise ValueError(f"{name} must be at least {low}{finite}, got {value}")
-        if 0 < self.temperature < 1e-3:  # as sampling says, but before the policy is loaded
-            raise ValueError(f"temperature must be 0, which is greedy, or at least 0.001, got {self.temperature}")
-        if self.levels == []:
-            raise ValueError("levels: name at least one, or leave it out for all")
-        self.resolved_prompts()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -155,7 +189,7 @@ class MeasureRecipe(_Asked):
 
 
 @dataclass
-class EvaluateRecipe(_Asked):
+class EvaluateRecipe(SamplingRecipe):
     """Sample a task's plain questions from a policy and grade the answers."""
 
     temperature: float = field(default=0.7, metadata={"help": "of sampling (the paper's: 0.7); 0 is greedy"})
@@ -163,25 +197,23 @@ class EvaluateRecipe(_Asked):
     chunk: int = field(default=50, metadata={"help": "problems between two saves; a killed run loses one chunk"})
 
     def __post_init__(self) -> None:
-        # A measurement without positives: the same checks, and the same ways to load.
-        self.temperature = float(self.temperature)
-        self.measuring()
+        self.check_sampling(samples=1, chunk=1)
 
-    def measuring(self) -> MeasureRecipe:
-        """The measurement whose own CoTs these samples would be."""
-        return _measurement(self, sources=["own"])
+
+# Own correct CoTs are chosen from several own ones; gradients are taken of one positive of each kind.
+_GRADIENT_SOURCES = tuple(s for s in SOURCES if s != "own_correct")
 
 
 @dataclass
-class GradientRecipe(_Asked):
+class GradientRecipe(SamplingRecipe):
     """Gradients of positives, how J rises along them, and what a step does to it."""
 
     problems: int | None = field(default=8, metadata={"help": "how many problems, chosen by seed"})
     dtype: str = field(default="auto", metadata={"help": "float32 or float64; auto: float32"})
     temperature: float = field(default=0.9, metadata={"help": "of sampling positives; rollouts are sampled at 1"})
     sources: list[str] = field(
-        default_factory=lambda: [s for s in SOURCES if s != "own_correct"],
-        metadata={"help": f"kinds of positives, of: {' '.join(s for s in SOURCES if s != 'own_correct')}"},
+        default_factory=lambda: list(_GRADIENT_SOURCES),
+        metadata={"help": f"kinds of positives, of: {' '.join(_GRADIENT_SOURCES)}"},
     )
     rollouts: int = field(
         default=32, metadata={"help": "samples a problem that predict what a step does, and as many that see it"}
@@ -191,27 +223,20 @@ class GradientRecipe(_Asked):
     )
 
     def __post_init__(self) -> None:
-        check_types(self)
-        self.temperature, self.sizes = float(self.temperature), [float(s) for s in self.sizes]
+        self.check_sampling(rollouts=3)
+        self.sizes = [float(s) for s in self.sizes]
         self.dtype = "float32" if self.dtype == "auto" else self.dtype
         if "own_correct" in self.sources:
             raise ValueError("sources: own_correct is chosen from several own CoTs; here there is one of each kind")
-        self.measuring()
+        check_sources(self.sources)
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype: a step is lost to rounding in weights of {self.dtype}; float32 or float64")
-        if self.rollouts < 3:
-            raise ValueError(f"rollouts must be at least 3, got {self.rollouts}")
         if not self.sizes or not all(0 < s < math.inf for s in self.sizes):
             raise ValueError(f"sizes: name lengths above 0 and finite, got {self.sizes}")
         if len(set(self.sizes)) < len(self.sizes):
             raise ValueError(f"sizes: name each length once, got {self.sizes}")
 
-    def measuring(self) -> MeasureRecipe:
-        """The measurement that would have these positives."""
-        return _measurement(self)
-
-
-def _measurement(recipe: _Asked, **more: Any) -> MeasureRecipe:
-    """The measurement with the fields that a recipe shares with it."""
-    shared = {f.name for f in fields(MeasureRecipe)}
-    return MeasureRecipe(**{k: v for k, v in vars(recipe).items() if k in shared}, **more)
+    @property
+    def counts(self) -> dict[str, int]:
+        """Samples per problem of each sampled source: one of each."""
+        return {s: 1 for s in self.sources if s != "expert"}

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from expo.measure.gradients.batches import Batch
-from expo.policies.policy import Policy, PolicyError
+from expo.gradients.batches import Batch
+from expo.policies.policy import Policy
+from expo.policies.resolve import PolicyError
 
 # Tokens whose logits are whole at once.
 HEAD_TOKENS = 512
@@ -25,7 +26,7 @@ HALF_WITHIN, WITHIN = 0.05, 1e-3
 Use = tuple[Tensor, Tensor]  # a layer's input and the gradient at its output, (n, T, ...)
 
 
-def kinds(name: str) -> str:
+def unsupported(name: str) -> str:
     """What is said of a weight of a kind that is not known."""
     return (
         f"the gradient of {name} cannot be had: known are linear layers and layers with weights that are vectors, each "
@@ -104,20 +105,20 @@ def _same(a: Tensor, b: Tensor, within: float) -> bool:
 
 
 def refuse_bad(keys: Sequence[str], log_probs: Tensor) -> None:
-    """Raise FloatingPointError for a log-probability that is not finite; its span is named."""
+    """Raise FloatingPointError for a log-probability that is not finite; its example is named."""
     if not torch.isfinite(log_probs).all():
         bad = int((~torch.isfinite(log_probs)).nonzero()[0])
         raise FloatingPointError(f"{keys[bad]}: its log-probability is NaN or infinite")
 
 
-def wide(dtype: torch.dtype) -> torch.dtype:
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """What products are accumulated in."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _through_head(weight: Tensor, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities (n, C), the softmax's log normaliser (n, C), and the gradient at `hidden` (n, C, d)."""
-    kind = wide(hidden.dtype)
+    kind = accumulation_dtype(hidden.dtype)
     log_prob = torch.zeros(targets.shape, dtype=kind, device=hidden.device)
     norm = torch.full_like(log_prob, torch.inf)
     back = torch.zeros_like(hidden)
@@ -151,20 +152,20 @@ def layer_uses(
         for b in batches:
             hidden, others = b.calls.pop()
             b.upstream = _backward(segment, hidden, others, b.upstream, uses)
-        for layer, held in uses.items():
+        for layer, layer_calls in uses.items():
             own: dict[Tensor, str] = {p: names[p] for p in layer.parameters(recurse=False) if p in names}
-            if not (_once(layer, held, batches) and seen.isdisjoint(own)):
-                raise PolicyError(f"policy {net.name!r}: {kinds(next(iter(own.values())))}")
+            if not (_once(layer, layer_calls, batches) and seen.isdisjoint(own)):
+                raise PolicyError(f"policy {net.name!r}: {unsupported(next(iter(own.values())))}")
             seen.update(own)
-            yield layer, own, held
-            held.clear()
+            yield layer, own, layer_calls
+            layer_calls.clear()
 
 
-def _once(layer: nn.Module, held: list[Use], batches: Sequence[Batch]) -> bool:
-    """Whether it was used once by each batch, on its spans as rows, a linear layer on (n, T, d)."""
-    return len(held) == len(batches) and all(
+def _once(layer: nn.Module, layer_calls: list[Use], batches: Sequence[Batch]) -> bool:
+    """Whether it was used once by each batch, on its examples as rows, a linear layer on (n, T, d)."""
+    return len(layer_calls) == len(batches) and all(
         len(a) == len(b.members) and (a.dim() == 3 or type(layer) is not nn.Linear)
-        for (a, _), b in zip(held, batches, strict=True)
+        for (a, _), b in zip(layer_calls, batches, strict=True)
     )
 
 

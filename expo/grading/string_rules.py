@@ -161,7 +161,7 @@ def container(text: str) -> tuple[str, list[str]]:
     return (",", items) if len(items) > 1 else ("", [text])
 
 
-def settle(gold: str, answer: str, equal: Equal) -> bool | None:
+def compare_strings(gold: str, answer: str, equal: Equal) -> bool | None:
     """Whether `answer` is right for `gold` (both cleaned), or None where their writing does not decide it.
 
     `equal` compares the parts of collections, equations and percentages: one level of this function and
@@ -176,12 +176,12 @@ def settle(gold: str, answer: str, equal: Equal) -> bool | None:
     if gold_value is not None and answer_value is not None:
         return same_number(gold_value, answer_value)
     if gold.endswith("%") or answer.endswith("%"):
-        return _settle_percent(gold, answer, equal)
-    if (by_words := _settle_words(gold, answer)) is not None:
+        return _compare_percent(gold, answer, equal)
+    if (by_words := _compare_words(gold, answer)) is not None:
         return by_words
-    if (by_items := _settle_collections(gold, answer, equal)) is not None:
+    if (by_items := _compare_collections(gold, answer, equal)) is not None:
         return by_items
-    return _settle_equation(gold, answer, equal)
+    return _compare_equation(gold, answer, equal)
 
 
 def _based(text: str) -> list[tuple[str, str]]:
@@ -194,7 +194,7 @@ def _same_half_day(gold: str, answer: str) -> bool:
     return halves[0] == halves[1] or not all(halves)
 
 
-def _settle_percent(gold: str, answer: str, equal: Equal) -> bool:
+def _compare_percent(gold: str, answer: str, equal: Equal) -> bool:
     if gold.endswith("%") and answer.endswith("%"):
         return equal(gold[:-1], answer[:-1])
     if gold.endswith("%"):
@@ -202,7 +202,7 @@ def _settle_percent(gold: str, answer: str, equal: Equal) -> bool:
     return equal(gold, answer[:-1]) or equal(gold, rf"\frac{{{answer[:-1]}}}{{100}}")
 
 
-def _settle_words(gold: str, answer: str) -> bool | None:
+def _compare_words(gold: str, answer: str) -> bool | None:
     gold_letter, answer_letter = _LETTER.fullmatch(gold), _LETTER.fullmatch(answer)
     if gold_letter and answer_letter:
         return gold_letter[1].lower() == answer_letter[1].lower()
@@ -211,7 +211,7 @@ def _settle_words(gold: str, answer: str) -> bool | None:
     return None
 
 
-def _settle_collections(gold: str, answer: str, equal: Equal) -> bool | None:
+def _compare_collections(gold: str, answer: str, equal: Equal) -> bool | None:
     (gold_kind, gold_items), (kind, items) = container(gold), container(answer)
     if not gold_kind or not kind or r"\pm" in gold + answer:
         return None
@@ -228,7 +228,7 @@ def _settle_collections(gold: str, answer: str, equal: Equal) -> bool | None:
     return True
 
 
-def _settle_equation(gold: str, answer: str, equal: Equal) -> bool | None:
+def _compare_equation(gold: str, answer: str, equal: Equal) -> bool | None:
     gold_sides, sides = _EQUALS.split(gold), _EQUALS.split(answer)
     if len(gold_sides) == 1 and len(sides) > 1:
         return equal(gold, sides[-1].strip())

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from expo.measure.gradients.batches import Batch, make_batches
-from expo.measure.gradients.passes import wide
-from expo.measure.gradients.spans import Span, check, check_finite, evaluating
-from expo.policies.policy import Policy, PolicyError
+from expo.gradients.batches import Batch, make_batches
+from expo.gradients.examples import Example, check, check_finite, evaluating
+from expo.gradients.passes import accumulation_dtype
+from expo.policies.policy import Policy
+from expo.policies.resolve import PolicyError
 
 # Fewer than the other routes run at once: here the logits of a batch are whole.
 BATCH_TOKENS = 1024
@@ -24,71 +25,71 @@ Direction = dict[str, Tensor]
 
 
 def gradient(
-    policy: Policy, spans: Sequence[Span], weights: Sequence[float], *, batch_tokens: int = BATCH_TOKENS
+    policy: Policy, examples: Sequence[Example], weights: Sequence[float], *, batch_tokens: int = BATCH_TOKENS
 ) -> Direction:
-    """The sum over spans of weight times grad log pi(completion | prompt), by name of the trainable parameter.
+    """The sum over examples of weight times grad log pi(completion | prompt), by name of the trainable parameter.
 
     Summed in float32, in float64 for such a policy.
 
     Raises:
-        ValueError, PolicyError: as `spans.check` says; ValueError also for another number of weights, or one that is
+        ValueError, PolicyError: as `examples.check` says; ValueError also for another number of weights, or one that is
             NaN or infinite.
-        FloatingPointError: for a NaN or infinite gradient; the spans run together and the weight are named.
+        FloatingPointError: for a NaN or infinite gradient; the examples run together and the weight are named.
     """
-    check(policy, spans)
-    if len(weights) != len(spans):
-        raise ValueError(f"{len(spans)} spans need as many weights, got {len(weights)}")
+    check(policy, examples)
+    if len(weights) != len(examples):
+        raise ValueError(f"{len(examples)} examples need as many weights, got {len(weights)}")
     factors = torch.tensor(list(weights), dtype=torch.float64)
     if not torch.isfinite(factors).all():
         raise ValueError(f"weights must be finite, got {list(weights)}")
     with evaluating(policy) as parameters:
-        total = {name: torch.zeros_like(p, dtype=wide(p.dtype)) for name, p in parameters.items()}
-        for batch in make_batches(policy, spans, batch_tokens):
+        total = {name: torch.zeros_like(p, dtype=accumulation_dtype(p.dtype)) for name, p in parameters.items()}
+        for batch in make_batches(policy, examples, batch_tokens):
             scaled = _log_probs(policy, dict(parameters), batch) * factors[batch.members].to(policy.device)
-            found = torch.autograd.grad(scaled.sum(), list(parameters.values()), materialize_grads=True)
-            keys = ", ".join(spans[i].key for i in batch.members)
-            check_finite(keys, dict(zip(parameters, found, strict=True)))
-            for sum_of, part in zip(total.values(), found, strict=True):
+            parts = torch.autograd.grad(scaled.sum(), list(parameters.values()), materialize_grads=True)
+            keys = ", ".join(examples[i].key for i in batch.members)
+            check_finite(keys, dict(zip(parameters, parts, strict=True)))
+            for sum_of, part in zip(total.values(), parts, strict=True):
                 sum_of.add_(part)
     return total
 
 
 def derivatives(
     policy: Policy,
-    spans: Sequence[Span],
+    examples: Sequence[Example],
     direction: Direction,
     *,
     batch_tokens: int = BATCH_TOKENS,
 ) -> np.ndarray:
-    """<grad log pi(completion | prompt), direction> of each span, shape (N,), nats per unit of the direction.
+    """<grad log pi(completion | prompt), direction> of each example, shape (N,), nats per unit of the direction.
 
     By forward mode, exact up to rounding (of the direction too, to the parameters' dtype), at about three times the
     cost of a forward pass. Parameters that the direction does not name stay as they are. Of rollouts with rewards,
     `alignment.covariance(rewards, derivatives(...))` is <grad J, direction> with its standard error.
 
     Raises:
-        ValueError: as `spans.check` says, or for a direction of none, of other parameters, or of another shape.
+        ValueError: as `examples.check` says, or for a direction of none, of other parameters, or of another shape.
         PolicyError: if forward mode does not know an operation of the policy.
-        FloatingPointError: for a derivative that is NaN or infinite; its span is named.
+        FloatingPointError: for a derivative that is NaN or infinite; its example is named.
     """
-    check(policy, spans)
-    out = np.zeros(len(spans))
+    check(policy, examples)
+    out = np.zeros(len(examples))
     with evaluating(policy) as parameters, torch.no_grad():
-        held = {name: parameters[name].detach() for name in _fitting(policy, direction, parameters)}
-        tangent = {name: direction[name].to(p) for name, p in held.items()}
-        for batch in make_batches(policy, spans, batch_tokens):
+        moved = {name: parameters[name].detach() for name in _fitting(policy, direction, parameters)}
+        tangent = {name: direction[name].to(p) for name, p in moved.items()}
+        for batch in make_batches(policy, examples, batch_tokens):
 
             def log_probs(weights: Direction, batch: Batch = batch) -> Tensor:
                 return _log_probs(policy, weights, batch)
 
             try:
                 with _quiet():
-                    along: Tensor = jvp(log_probs, (held,), (tangent,))[1]
+                    along: Tensor = jvp(log_probs, (moved,), (tangent,))[1]
             except NotImplementedError as error:
                 raise PolicyError(f"policy {policy.name!r}: forward mode lacks an operation of it: {error}") from error
             out[batch.members] = along.double().cpu().numpy()
     if not np.isfinite(out).all():
-        bad = spans[int(np.flatnonzero(~np.isfinite(out))[0])]
+        bad = examples[int(np.flatnonzero(~np.isfinite(out))[0])]
         raise FloatingPointError(f"{bad.key}: its derivative is NaN or infinite")
     return out
 
@@ -115,7 +116,7 @@ def _fitting(policy: Policy, direction: Direction, parameters: dict[str, torch.n
 
 
 def _log_probs(policy: Policy, weights: Direction, batch: Batch) -> Tensor:
-    """log pi(completion | prompt) of a batch's spans under these weights, (n,)."""
+    """log pi(completion | prompt) of a batch's examples under these weights, (n,)."""
     # Padding is on the right and reaches nothing, so there is no mask. The plain kind of attention knows both modes.
     with sdpa_kernel(SDPBackend.MATH):
         logits = functional_call(policy.model, weights, (batch.ids,), {"use_cache": False}).logits
@@ -123,5 +124,5 @@ def _log_probs(policy: Policy, weights: Direction, batch: Batch) -> Tensor:
     at = logits[rows, batch.at]
     at = at if at.dtype == torch.float64 else at.float()
     there = batch.targets >= 0
-    found = at.log_softmax(-1).gather(-1, batch.targets.clamp(min=0)[..., None])[..., 0]
-    return (found * there).sum(-1)
+    of_targets = at.log_softmax(-1).gather(-1, batch.targets.clamp(min=0)[..., None])[..., 0]
+    return (of_targets * there).sum(-1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.verdict import Interval, bootstrap
+from expo.stats import Interval, bootstrap_questions, rank_correlation
 
 # Column of `joined` -> what it is; higher is to mean a higher gain.
 PREDICTORS = {
@@ -69,29 +69,6 @@ def unit_slopes(alignment: pd.DataFrame) -> pd.Series:
     return (alignment["slope"].astype(float) / norm.where(norm > 0)).fillna(0.0)
 
 
-def over_questions(values: pd.Series) -> Interval:
-    """Mean with its bootstrap interval, questions resampled; indexed by question, of which several policies may be."""
-    return bootstrap(values.astype(float).dropna().groupby(level=0).mean().to_numpy())
-
-
-def over_pairs(values: pd.Series, one: pd.Series, other: pd.Series, resamples: int = 2000) -> Interval:
-    """Mean over pairs of positives with its bootstrap interval, questions resampled.
-
-    `one` and `other` are the questions of a pair: it counts as often as both are drawn together.
-    """
-    codes, questions = pd.factorize(pd.concat([one, other], ignore_index=True))
-    first, second = codes[: len(one)], codes[len(one) :]
-    n, held = len(questions), values.to_numpy(float)
-    if n < 2:
-        return Interval(float(held.mean()), float("-inf"), float("inf"), n)
-    drawn = np.random.default_rng(0).multinomial(n, [1 / n] * n, resamples)
-    weights = drawn[:, first] * np.where(first == second, 1, drawn[:, second])
-    sums = weights.sum(1)
-    # Where no pair is drawn there is no mean.
-    low, high = np.percentile((weights @ held)[sums > 0] / sums[sums > 0], [2.5, 97.5])
-    return Interval(float(held.mean()), float(low), float(high), n)
-
-
 def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
     """Spearman's correlation of each predictor with the change of J, over the positives of a question; their mean.
 
@@ -100,28 +77,30 @@ def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
     questions resampled, over n questions in which both vary; and `more`, by how much it is above that of the
     log-probability per sequence, in the questions that have both.
     """
-    told = rows[rows["predicted_error"].notna() & rows["change_error"].notna()]
-    keys = [k for k in ("run", "problem") if k in told]
-    found = {column: _within(told.groupby(keys), column) for column in PREDICTORS}
+    known = rows[rows["predicted_error"].notna() & rows["change_error"].notna()]
+    keys = [k for k in ("run", "problem") if k in known]
+    correlations = {column: _within(known.groupby(keys), column) for column in PREDICTORS}
     table: list[list[object]] = []
-    for column, mine in found.items():
-        nll = found["nll_sum"]
-        mean, more = _mean(mine), _mean({key: mine[key] - nll[key] for key in mine if key in nll})
+    for column, of_predictor in correlations.items():
+        nll = correlations["nll_sum"]
+        mean, more = (
+            _mean(of_predictor),
+            _mean({key: of_predictor[key] - nll[key] for key in of_predictor if key in nll}),
+        )
         table.append([column, mean.mean, mean.low, mean.high, mean.n, more.mean, more.low, more.high, more.n])
     return pd.DataFrame(table, columns=COLUMNS)
 
 
 def _within(questions: Any, column: str) -> dict[tuple[str, ...], float]:
-    """The correlation in each question in which both vary."""
+    """The correlation in each question of at least three positives in which both vary."""
     sign = -1 if column in _LOWER else 1
-    found = {}
-    for key, held in questions:
-        # T1 may be minus infinity, which has a rank.
-        predictor, change = (sign * held[column].astype(float)).rank(), held["change"].rank()
-        if len(held) >= 3 and predictor.nunique() > 1 and change.nunique() > 1:
-            found[key] = float(predictor.corr(change))
-    return found
+    correlations = {}
+    for key, rows in questions:
+        correlation = rank_correlation(sign * rows[column].astype(float), rows["change"])
+        if len(rows) >= 3 and not np.isnan(correlation):
+            correlations[key] = correlation
+    return correlations
 
 
 def _mean(values: dict[tuple[str, ...], float]) -> Interval:
-    return over_questions(pd.Series(list(values.values()), [key[-1] for key in values], dtype=float))
+    return bootstrap_questions(pd.Series(list(values.values()), [key[-1] for key in values], dtype=float))

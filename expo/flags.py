@@ -1,0 +1,154 @@
+"""From flags and YAML files to the dataclasses of a job: one parser for all jobs.
+
+Every field of a job's dataclasses is a flag, and a key that the YAML file of `--config` may set; a flag overrides the
+file. What cannot be read ends the command with exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from transformers import HfArgumentParser
+
+from expo.recipe import check_types, unknown_field
+
+_NO_FILE = "--config needs the path of a YAML file"
+
+
+class Flags:
+    """The flags of a job, each the field of a dataclass.
+
+    Args:
+        job: its name.
+        types: the dataclasses.
+        about: the job in a sentence.
+        epilog: what stands below the list of flags.
+        hidden: fields that the list leaves out.
+        unknown: what is said of a field that there is not, from its name and those that there are.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        types: Sequence[type],
+        about: str,
+        *,
+        epilog: str | None = None,
+        hidden: Iterable[str] = (),
+        unknown: Callable[[str, Iterable[str]], str] | None = None,
+    ) -> None:
+        usage = f"expo {job}" + (" [--flag value ...] [--config recipe.yaml]" if types else "")
+        self.parser = HfArgumentParser(
+            list(types), prog=f"expo {job}", usage=usage, description=about, epilog=epilog, allow_abbrev=False
+        )
+        self._unknown = unknown or (lambda name, known: unknown_field(name, known, job))
+        left_out = set(hidden)
+        for action in self.parser._actions:
+            if action.dest in left_out:
+                action.help = argparse.SUPPRESS
+            elif action.default not in (None, argparse.SUPPRESS):
+                action.help = f"{action.help} (default: {action.default})"
+            # Only what was given, so that it can be laid over the file.
+            action.default = argparse.SUPPRESS
+        self._actions = {action.dest: action for action in self.parser._actions}
+        if types:
+            about_file = "a YAML file with any of these fields"
+            self.parser.add_argument("--config", nargs="?", const="", default=argparse.SUPPRESS, help=about_file)
+
+    def read(self, argv: Sequence[str]) -> tuple[dict[str, Any], str | None]:
+        """What the file and then the flags set, by field, and the name of the file."""
+        flags, rest = self.parser.parse_known_args(argv)
+        for unknown in rest[:1]:
+            if not unknown.startswith("-"):
+                self.parser.error(f"{unknown!r} belongs to no flag")
+            name = unknown.partition("=")[0].removeprefix("--").replace("-", "_")
+            self.parser.error(self._unknown(name, self._actions))
+        given = vars(flags)
+        file = given.pop("config", None)
+        return {**(self._file(file) if file is not None else {}), **given}, file
+
+    def fail(self, message: str, file: str | None = None) -> NoReturn:
+        """End the command with a message, which the file that it is about stands before."""
+        self.parser.error(f"{file}: {message}" if file else message)
+        raise SystemExit(2)
+
+    def _file(self, file: str) -> dict[str, Any]:
+        if not file:
+            self.parser.error(_NO_FILE)
+        try:
+            values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            self.parser.error(f"{file} cannot be read: {error}")
+        if not isinstance(values, dict):
+            self.parser.error(f"{file} must contain a YAML mapping of fields, got {values!r}")
+        for name in map(str, values):
+            if name not in self._actions:
+                self.fail(self._unknown(name, self._actions), file)
+        try:
+            return {name: self._typed(name, value) for name, value in values.items()}
+        except argparse.ArgumentError as error:
+            self.fail(str(error))
+
+    def _typed(self, name: str, value: Any) -> Any:
+        """A value of the file as its flag would be read: YAML takes 3e-6 and quoted numbers for text."""
+        action = self._actions[name]
+        if isinstance(value, str) and action.nargs in (None, "?") and action.type not in (None, str):
+            return self.parser._get_value(action, value)
+        return value
+
+
+def parse(job: str, types: Sequence[type], argv: Sequence[str], about: str) -> list[Any]:
+    """The dataclasses of a job, filled from its YAML file, then its flags."""
+    flags = Flags(job, types, about)
+    values, file = flags.read(argv)
+    try:
+        filled = [t(**{f.name: values[f.name] for f in fields(t) if f.name in values}) for t in types]
+        for dataclass in filled:
+            check_types(dataclass)
+    except ValueError as error:
+        flags.fail(str(error), file)
+    return filled
+
+
+def parse_train(argv: Sequence[str], arguments: type) -> tuple[Any, Any]:
+    """The recipe of a training, and `arguments`, the dataclass that says where its record goes."""
+    from expo.train.config import configuration_of
+    from expo.train.recipe import TrainRecipe, no_field, read_recipe
+
+    configuration = configuration_of(_algorithm(argv))
+    shown = {f.name for f in (*fields(arguments), *fields(TrainRecipe))} | set(configuration.__annotations__)
+    usual = ("learning_rate", "max_steps", "num_train_epochs", "per_device_train_batch_size")
+    flags = Flags(
+        "train",
+        [arguments, TrainRecipe, configuration],
+        "Train with ExP-GRPO, GRPO (--positive none), other positives, ExP-DPO (--algorithm dpo), or SFT.",
+        epilog=f"Besides these, every field of trl.{configuration.__mro__[1].__name__}: {' '.join(usual)}, ...",
+        hidden={f.name for f in fields(configuration)} - shown | {"trl"},
+        unknown=no_field,
+    )
+    values, file = flags.read(argv)
+    where = arguments(**{f.name: values.pop(f.name) for f in fields(arguments) if f.name in values})
+    try:
+        return read_recipe(values), where
+    except ValueError as error:
+        flags.fail(str(error), file)
+
+
+def _algorithm(argv: Sequence[str]) -> str:
+    """The algorithm, which decides what flags there are; nothing where it is not given or cannot be read."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--config", nargs="?")
+    first.add_argument("--algorithm", nargs="?")
+    chosen, _ = first.parse_known_args(argv)
+    if chosen.algorithm or not chosen.config:
+        return chosen.algorithm or ""
+    try:
+        values = yaml.safe_load(Path(chosen.config).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return ""
+    return str(values.get("algorithm", "")) if isinstance(values, dict) else ""

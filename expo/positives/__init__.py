@@ -1,0 +1,1 @@
+"""Positives: own CoTs, self-explanations, expert CoTs and the controls, each closed with the right answer."""

@@ -1,0 +1,172 @@
+"""Positives: own CoT `c`, self-explanation `c~`, expert CoT `c_E`, and the controls.
+
+Every positive but `own` is `(c, a*)`: its CoT, then the answer cue, `a*`, the closing mark and the end token. Its
+final answer is `a*` by construction, whatever the sampled text claimed. `own` is scored as it was sampled, with
+its own answer. The cue and the format of the answer are the same for all.
+
+| source | CoT |
+| --- | --- |
+| own | sampled from the question alone |
+| explanation | sampled from the question with `a*` (paper, Eq 7) |
+| expert | the data's worked solution |
+| own_correct | those of `own` whose answer was right |
+| wrong_explanation | sampled from the question with a wrong answer (the task makes it: `Checker.wrong_answer`) |
+| nonsense | sampled from the question with a hint that says nothing |
+| answer | none |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from expo.policies.policy import Policy
+from expo.policies.sampling import Completion, Request
+from expo.policies.scoring import Sample
+from expo.positives.closing import close, cut, longest
+from expo.tasks import Checker
+from expo.tasks.problem import Problem, Skip
+from expo.tasks.prompts import fill
+
+SAMPLED = ("own", "explanation", "wrong_explanation", "nonsense")
+
+
+@dataclass(frozen=True)
+class Positive:
+    """One sample with its place in the data. `hint` is what the sampling prompt gave away, or empty."""
+
+    problem: Problem
+    source: str
+    index: int
+    hint: str
+    sampled: Completion | None
+    text: str  # the completion as sampled, or the expert CoT
+    cot_text: str
+    scored: Sample
+
+
+def requests(
+    policy: Policy,
+    problem: Problem,
+    others: Sequence[Problem],
+    counts: dict[str, int],
+    max_new_tokens: int,
+    seed: int,
+    checker: Checker,
+) -> list[tuple[str, str, Request]]:
+    """What to sample for a problem: (source, hint, request) for each source with a count above 0.
+
+    A problem that has no wrong answer is left without `wrong_explanation`.
+    """
+    prompts = policy.prompts
+    out = []
+    for source in SAMPLED:
+        if not counts.get(source):
+            continue
+        hint = ""
+        if source == "own":
+            text = fill(prompts.question, question=problem.question)
+        elif source == "nonsense":
+            hint = checker.nonsense(problem, seed)
+            text = fill(prompts.nonsense, question=problem.question, nonsense=hint)
+        else:
+            shown = problem.answer if source == "explanation" else checker.wrong_answer(problem, others, seed)
+            if shown is None:
+                continue
+            hint = shown
+            text = fill(prompts.explain, question=problem.question, answer=hint)
+        key = f"{problem.id}/{source}"
+        out.append((source, hint, Request(key, policy.prompt_ids(text), counts[source], max_new_tokens)))
+    return out
+
+
+def from_sample(
+    policy: Policy,
+    problem: Problem,
+    source: str,
+    index: int,
+    hint: str,
+    completion: Completion,
+    checker: Checker,
+) -> Positive:
+    """The positive of a sampled completion: cut at its final-answer statement, closed with `a*` unless it is `own`."""
+    text = policy.decode(completion.ids)
+    cot = completion.ids[: cut(policy, completion.ids, text, checker.cot_end(text))]
+    scored = close(policy, problem, f"{problem.id}/{source}/{index}", cot)
+    if source == "own":
+        scored = Sample(scored.key, scored.prompt, completion.ids, scored.cot, scored.cue, scored.answer)
+    return Positive(problem, source, index, hint, completion, text, policy.decode(cot).rstrip(), scored)
+
+
+def from_expert(policy: Policy, problem: Problem, checker: Checker) -> Positive:
+    """The data's worked solution as a positive, cut at its final-answer statement as a sample is.
+
+    Without a chat template nothing stands between prompt and CoT; samples begin with a separator of their own, the
+    expert CoT is given a line break.
+    """
+    assert problem.expert_cot is not None
+    text = problem.expert_cot[: checker.cot_end(problem.expert_cot)].rstrip() or problem.expert_cot
+    separator = "" if policy.uses_chat_template else "\n"
+    cot = tuple(policy.encode(separator + text))
+    scored = close(policy, problem, f"{problem.id}/expert/0", cot)
+    return Positive(problem, "expert", 0, "", None, problem.expert_cot, text, scored)
+
+
+def from_answer(policy: Policy, problem: Problem) -> Positive:
+    """The ground-truth answer alone, without a CoT: what the paper's Fig 6 calls standard DPO prefers."""
+    scored = close(policy, problem, f"{problem.id}/answer/0", ())
+    return Positive(problem, "answer", 0, "", None, "", "", scored)
+
+
+def from_ids(policy: Policy, problem: Problem, source: str, ids: Sequence[int], cot: int) -> Positive:
+    """A positive that was closed before, from its tokens, of which the first `cot` are CoT."""
+    closed = close(policy, problem, f"{problem.id}/{source}/0", ())
+    after = tuple(ids[cot:])
+    cue = after[: len(after) - len(closed.completion) + len(closed.cue)]
+    scored = Sample(closed.key, closed.prompt, tuple(ids), cot, cue, closed.answer)
+    text = policy.decode(ids[:cot]).rstrip()
+    return Positive(problem, source, 0, "", None, text, text, scored)
+
+
+def fitting(
+    policy: Policy,
+    problem: Problem,
+    others: Sequence[Problem],
+    counts: dict[str, int],
+    max_new_tokens: int,
+    seed: int,
+    checker: Checker,
+) -> tuple[list[tuple[str, str, Request]] | None, list[Skip]]:
+    """The requests of a problem, None where they or its positives exceed the context, and what is left out."""
+    where = problem.where or problem.id
+    asked = requests(policy, problem, others, counts, max_new_tokens, seed, checker)
+    lengths = [request.tokens for _, _, request in asked]
+    needed = max([*lengths, longest(policy, problem, max_new_tokens)]) if asked else 0
+    if needed > policy.context:
+        return None, [Skip(where, "question", f"{needed} tokens exceed the context of {policy.context}")]
+    if "wrong_explanation" in counts.keys() - {source for source, *_ in asked}:
+        return asked, [Skip(where, "answer", "no other answer to serve as a wrong one; measured without that control")]
+    return asked, []
+
+
+def experts(
+    policy: Policy, problems: Sequence[Problem], checker: Checker, *, without: str = "", too_long: str = ""
+) -> tuple[list[Positive], list[Skip]]:
+    """The expert CoTs of problems as positives, and which have none that fits.
+
+    `without` and `too_long` end the reason of a skip: what becomes of a problem that has no expert CoT, or none that
+    fits the context.
+    """
+    kept, skips = [], []
+    for p in problems:
+        if p.expert_cot is None:
+            skips.append(Skip(p.where or p.id, "expert_cot", f"none{without}"))
+            continue
+        positive = from_expert(policy, p, checker)
+        tokens = len(positive.scored.prompt) + len(positive.scored.completion)
+        if tokens > policy.context:
+            reason = f"{tokens} tokens exceed the context of {policy.context}{too_long}"
+            skips.append(Skip(p.where or p.id, "expert_cot", reason))
+        else:
+            kept.append(positive)
+    return kept, skips

@@ -1,0 +1,44 @@
+"""The shards of a run as whole tables: what a run writes problem by problem is joined when all of them are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from expo.records import Run
+from expo.schema import as_frame
+from expo.tasks.problem import DataError, Problem, Skip
+
+
+def in_chunks(problems: Sequence[Problem], size: int) -> dict[str, Sequence[Problem]]:
+    """Problems in order, `size` at a time, by the names of their shards."""
+    return {f"{i:04d}": problems[at : at + size] for i, at in enumerate(range(0, len(problems), size))}
+
+
+def join_shards(
+    run: Run, tables: Sequence[str], names: Sequence[str], skipped: Sequence[Skip]
+) -> dict[str, pd.DataFrame]:
+    """The shards of these tables as one each, and `skips`, which has what the data lacks too.
+
+    Raises:
+        DataError: if no shard of the first table has a row.
+    """
+    joined = {t: pd.concat([run.read(t, name) for name in names], ignore_index=True) for t in tables}
+    skips = pd.concat([as_frame("skips", map(vars, skipped)), *(run.read("skips", name) for name in names)])
+    # Of an expert CoT that cannot be used the data's row has said why.
+    skips = skips.drop_duplicates(["where", "field"], ignore_index=True)
+    if joined[tables[0]].empty:
+        first = "".join(f"\n  {s.where}: {s.field}: {s.reason}" for s in skips.head(3).itertuples())
+        raise DataError(f"no problem could be measured: all are skipped; a lower --max_new_tokens may help:{first}")
+    return {"skips": skips, **joined}
+
+
+def restore_tables(run: Run, tables: Sequence[str], skipped: Sequence[Skip]) -> None:
+    """Write those of these tables and `skips` that a finished run lacks, if all shards are there."""
+    names = sorted(run.shards(tables[0]))
+    if not run.lacks_a_table() or any(run.shards(t) != set(names) for t in (*tables, "skips")):
+        return
+    for table, frame in join_shards(run, tables, names, skipped).items():
+        if not run.has(table):
+            run.write(table, frame)

@@ -1,0 +1,97 @@
+"""The statistics of every table and picture: bootstrap intervals, rank correlation, unbiased pass@k."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+# Below this a percentile bootstrap is too narrow to decide anything.
+MIN_PROBLEMS = 10
+RESAMPLES = 10_000
+PAIR_RESAMPLES = 2_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over `n` problems with the 95 % percentile bootstrap interval, problems resampled."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3g} " + (f"[{self.low:.3g}, {self.high:.3g}]" if self.n != 1 else "[of one problem]")
+
+
+def bootstrap(values: np.ndarray, seed: int = 0) -> Interval:
+    """Mean of one value a problem, shape (n,), with its interval. NaN without values; no interval below n = 2."""
+    n = len(values)
+    if n == 0:
+        return Interval(float("nan"), float("nan"), float("nan"), 0)
+    mean = float(values.mean())
+    if n == 1:
+        return Interval(mean, float("-inf"), float("inf"), 1)
+    rng = np.random.default_rng(seed)
+    means = np.concatenate([values[rng.integers(0, n, (500, n))].mean(1) for _ in range(RESAMPLES // 500)])
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(mean, float(low), float(high), n)
+
+
+def bootstrap_rate(values: np.ndarray) -> Interval:
+    """`bootstrap` of values from 0 to 1: of one problem the interval is all that a rate can be."""
+    rate = bootstrap(values)
+    return replace(rate, low=max(rate.low, 0.0), high=min(rate.high, 1.0)) if rate.n else rate
+
+
+def bootstrap_questions(values: pd.Series) -> Interval:
+    """Mean with its interval, questions resampled. The index names each value's question; a question may repeat."""
+    return bootstrap(values.astype(float).dropna().groupby(level=0).mean().to_numpy())
+
+
+def bootstrap_pairs(values: pd.Series, first: pd.Series, second: pd.Series) -> Interval:
+    """Mean over pairs of samples with its interval, questions resampled.
+
+    `first` and `second` are the questions of a pair: it counts as often as both are drawn together.
+    """
+    codes, questions = pd.factorize(pd.concat([first, second], ignore_index=True))
+    of_first, of_second = codes[: len(first)], codes[len(first) :]
+    n, numbers = len(questions), values.to_numpy(float)
+    if n < 2:
+        return Interval(float(numbers.mean()), float("-inf"), float("inf"), n)
+    drawn = np.random.default_rng(0).multinomial(n, [1 / n] * n, PAIR_RESAMPLES)
+    weights = drawn[:, of_first] * np.where(of_first == of_second, 1, drawn[:, of_second])
+    sums = weights.sum(1)
+    # Where no pair is drawn there is no mean.
+    low, high = np.percentile((weights @ numbers)[sums > 0] / sums[sums > 0], [2.5, 97.5])
+    return Interval(float(numbers.mean()), float(low), float(high), n)
+
+
+def rank_correlation(x: pd.Series, y: pd.Series) -> float:
+    """Spearman's rank correlation; equal values share their mean rank, and infinities have ranks too.
+
+    NaN where either does not vary.
+    """
+    x_ranks, y_ranks = x.rank(), y.rank()
+    if x_ranks.nunique() < 2 or y_ranks.nunique() < 2:
+        return float("nan")
+    return float(x_ranks.corr(y_ranks))
+
+
+def pass_at_k(n: int, correct: int, k: int) -> float:
+    """1 - C(n-c, k) / C(n, k): unbiased from n samples of which c are right (ledger: PASSK).
+
+    As a product of k factors below 1, so that no binomial overflows.
+
+    Raises:
+        ValueError: unless 1 <= k <= n and 0 <= correct <= n.
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"pass@{k} needs at least {k} samples a problem, and k at least 1; there are {n}")
+    if not 0 <= correct <= n:
+        raise ValueError(f"correct must be from 0 to {n}, got {correct}")
+    if n - correct < k:
+        return 1.0
+    return float(1 - np.prod(1 - k / np.arange(n - correct + 1, n + 1)))

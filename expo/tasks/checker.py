@@ -1,0 +1,125 @@
+"""What a task knows about texts: answers, steps, where a CoT ends, leaks, and the hints of the controls."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from expo.grading.answers import AnswerGrader, Grade, Status, extract
+from expo.grading.steps import check_steps
+from expo.tasks.problem import Problem
+
+# "The final answer is:", a line with the box, and one closing remark.
+MAX_BREAKS = 3
+_BREAK = re.compile(r"[.!?][ \t]+(?=\S)|\s*\n\s*(?=\S)")
+_REASONS_FROM = re.compile(
+    r"\b(given|since|because|knowing|know|told|assum\w+)\b[^.\n]{0,30}"
+    r"\b(correct |right |final |true )?answer (is|was|of|equals)\b"
+    r"|\b(provided|given|stated|known) (correct |right |final )?answer\b"
+    r"|\banswer (is|was) (already )?(given|provided|known|stated)\b",
+    re.IGNORECASE,
+)
+_OPENS_WITH = re.compile(
+    r"\W*(so |yes,? |well,? )?(the )?(correct|right|final) answer\b[^.\n]{0,40}\b(is|=)[^\n]{1,40}?[.\n]\s*\S",
+    re.IGNORECASE,
+)
+_NONSENSE = ("ribbon", "quarry", "lantern", "mumble", "teapot", "oblong", "gravel", "whistle", "anvil", "walrus")
+
+
+class Checker(Protocol):
+    """What jobs ask of a task; `text` is a completion without its end token.
+
+    `leak_rule` says in words when `is_leak` is true.
+    """
+
+    leak_rule: str
+
+    def can_parse(self, answer: str) -> bool:
+        """Whether a ground-truth answer can be compared with anything."""
+
+    def cot_end(self, text: str) -> int:
+        """Index of the character where the final-answer statement begins; `len(text)` if there is none."""
+
+    def grade(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        """Whether each completion's final answer is the problem's."""
+
+    def steps(self, problem: Problem, cot: str) -> list[tuple[str, bool]]:
+        """The steps of a CoT that can be checked, in order, each with its truth."""
+
+    def is_leak(self, text: str) -> bool:
+        """Whether a sampled text says that it was given the answer."""
+
+    def wrong_answer(self, problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
+        """A wrong answer of the same form as the right one, fixed by seed and problem; None if there is none."""
+
+    def nonsense(self, problem: Problem, seed: int) -> str:
+        """A hint of the right length that says nothing, fixed by seed and problem."""
+
+    def close(self) -> None:
+        """End whatever process was started."""
+
+
+class TextChecker:
+    """Free text: answers by math-verify in a process that can be killed, steps by the arithmetic checker."""
+
+    leak_rule = (
+        "the text reasons from the answer ('since/because/given that/knowing the answer is ...'), calls it given "
+        "('the provided answer', 'the answer is given'), or opens with it ('The correct answer is 18.' before anything "
+        "else)"
+    )
+
+    def __init__(self, seconds: float = 5.0) -> None:
+        self._grader = AnswerGrader(seconds)
+
+    def can_parse(self, answer: str) -> bool:
+        """See `Checker`."""
+        return self._grader.can_parse(answer)
+
+    def cot_end(self, text: str) -> int:
+        """See `Checker`. An answer that a longer text follows is no final statement: all of it is CoT."""
+        answer = extract(text)
+        if answer is None or len(_BREAK.findall(text, answer[1])) > MAX_BREAKS:
+            return len(text)
+        return answer[1]
+
+    def grade(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        """See `Checker`."""
+        return self._grader.grade_many((problem.answer, text) for problem, text in pairs)
+
+    def steps(self, problem: Problem, cot: str) -> list[tuple[str, bool]]:
+        """See `Checker`; the problem is not needed to judge arithmetic."""
+        return [(s.text, s.true) for s in check_steps(cot)]
+
+    def is_leak(self, text: str) -> bool:
+        """See `Checker`, by `leak_rule`."""
+        return bool(_REASONS_FROM.search(text) or _OPENS_WITH.match(text))
+
+    def wrong_answer(self, problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
+        """See `Checker`.
+
+        A whole number is moved by 1 to 9 up or down, and kept positive if it was; any other answer is replaced by that
+        of another problem that is graded wrong.
+        """
+        rng = random.Random(f"{seed}:{problem.id}")
+        if re.fullmatch(r"-?\d+", problem.answer):
+            value, shift = int(problem.answer), rng.randint(1, 9)
+            down = rng.random() < 0.5 and (value < 0 or value - shift > 0)
+            return str(value - shift if down else value + shift)
+        pool = sorted({p.answer for p in others})
+        rng.shuffle(pool)
+        for answer in pool:
+            (grade,) = self.grade([(problem, rf"\boxed{{{answer}}}")])
+            if grade.status is Status.WRONG:
+                return answer
+        return None
+
+    def nonsense(self, problem: Problem, seed: int) -> str:
+        """See `Checker`: random words."""
+        rng = random.Random(f"nonsense:{seed}:{problem.id}")
+        return "The " + " ".join(rng.choices(_NONSENSE, k=5))
+
+    def close(self) -> None:
+        """See `Checker`."""
+        self._grader.close()

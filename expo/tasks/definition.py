@@ -1,0 +1,63 @@
+"""What a task is: where its problems come from, its prompts, and how its texts are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from expo.tasks.checker import Checker, TextChecker
+from expo.tasks.problem import DataError, Task
+from expo.tasks.prompts import TEXT, Prompts
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which problems of a task are asked for; `can_parse` says whether an answer can be graded against."""
+
+    data: str | None = None
+    split: str = "test"
+    problems: int | None = None
+    levels: tuple[int, ...] | None = None
+    seed: int = 0
+    can_parse: Callable[[str], bool] | None = None
+
+
+@dataclass(frozen=True)
+class TaskDefinition:
+    """Everything that is a task's own. A new task is a module with one of these, entered in `expo.tasks.TASKS`.
+
+    Attributes:
+        name: as recipes spell it.
+        load: the problems of a selection.
+        licence: of the questions, as the hub spells it.
+        prompts: as they are where a recipe changes none.
+        checker: how texts are checked; it starts no process until it is asked for grades.
+        has_splits: whether problems to train on and problems to evaluate on are told apart by a split.
+        reads_file: whether the problems are in a file that the user names.
+        reads_data_folder: whether they are in the folder EXPO_DATA or, without it, on the hub.
+        other_problems: how to evaluate on other problems than those trained on.
+        vocabulary: all words of a task whose policies know no others; None for text.
+    """
+
+    name: str
+    load: Callable[[Selection], Task]
+    licence: str = "other"
+    prompts: Prompts = TEXT
+    checker: Callable[[], Checker] = TextChecker
+    has_splits: bool = True
+    reads_file: bool = False
+    reads_data_folder: bool = False
+    other_problems: str = "give --eval_split another split"
+    vocabulary: frozenset[str] | None = field(default=None, repr=False)
+
+    def select(self, selection: Selection) -> Task:
+        """Its problems, those left out whose answer no checker could compare.
+
+        Raises:
+            DataError: for a missing file or split, or no usable problem.
+        """
+        if selection.data is not None and not self.reads_file:
+            raise DataError(f"--data belongs to the task jsonl, not to {self.name}")
+        if not self.has_splits and selection.split != "test":
+            raise DataError(f"{self.name} has no splits; leave --split {selection.split} out")
+        return self.load(selection)

@@ -1,0 +1,28 @@
+"""What the reports of all jobs share in the terminal: names of positives, and what was left out."""
+
+from __future__ import annotations
+
+from expo.records import Run
+
+NAMES = {
+    "own": "own CoT c",
+    "explanation": "self-explanation c~",
+    "expert": "expert CoT c_E",
+    "own_correct": "own correct CoT",
+    "wrong_explanation": "explanation of a wrong answer",
+    "nonsense": "nonsense prefix",
+    "answer": "bare answer",
+}
+TOY = " (a toy: it shows a mechanism, no effect size)"
+
+
+def skipped(run: Run) -> list[str]:
+    """How many rows or fields of the data were left out, and the first of them with their reasons."""
+    skips = run.read("skips")
+    if skips.empty:
+        return []
+    lines = [f"skipped: {len(skips)} rows or fields"]
+    lines += [f"  {s.where}: {s.field}: {s.reason}" for s in skips.head(5).itertuples()]
+    if len(skips) > 5:
+        lines.append(f"  ... all of them in {run.path('skips.parquet')}")
+    return lines

@@ -1,0 +1,107 @@
+"""The checkpoints of a training: whole ones, damaged ones, and the last, from which a run goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from expo.records import DRAFT, RecordError, Run, write_atomic
+
+# A file in a checkpoint.
+MARK = "expo-checkpoint-is-whole"
+# Tables that a training keeps in memory and writes with each checkpoint.
+BUFFERED = ("metrics", "timing", "groups")
+# Tables with a shard for each step at which they were written, those of the same steps together; the last says that
+# the run is done.
+TOGETHER = (BUFFERED, ("skips", "positives", "pairs"), ("probes", "margins", "alignment", "gradients", "evaluation"))
+BY_STEP = tuple(table for tables in TOGETHER for table in tables)
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """The steps that were done when it was made; 0 without one."""
+    return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+
+
+def whole_checkpoints(run: Run) -> dict[int, Path]:
+    """Those that were written to their end, by step, the oldest first."""
+    by_step = {step_of(p.parent): p.parent for p in run.path("checkpoints").glob(f"checkpoint-*/{MARK}")}
+    return dict(sorted(by_step.items()))
+
+
+def last_checkpoint(run: Run) -> Path | None:
+    """The last whole checkpoint, if any. What a stopped run wrote after it is deleted.
+
+    Raises:
+        RecordError: if it is not as it was written.
+    """
+    whole = whole_checkpoints(run)
+    last = max(whole, default=0)
+    if last and (bad := damaged(whole[last])):
+        before = [step for step in whole if step < last]
+        raise RecordError(
+            f"{bad} is not as it was written. Delete {whole[last]}/ and give the command again: it goes on from "
+            + (f"step {before[-1]}" if before else "the start")
+        )
+    for folder in run.path("checkpoints").glob("checkpoint-*"):
+        if folder not in whole.values():
+            shutil.rmtree(folder)
+    for table in BY_STEP:
+        for shard in run.shards(table):
+            if int(shard) > last:
+                run.file(table, shard).unlink()
+    return whole.get(last)
+
+
+def is_last(checkpoint: Path | None) -> bool:
+    """Whether all steps are done; the trainer, asked to go on from there, would take one more."""
+    if checkpoint is None:
+        return False
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return bool(state["global_step"] >= state["max_steps"])
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """Say of a checkpoint that every process has written its part of it, and how large each file is."""
+    write_atomic(checkpoint / MARK, json.dumps(_sizes(checkpoint)))
+
+
+def damaged(checkpoint: Path) -> Path | None:
+    """A file of it that has gone or has another size than when the checkpoint was marked as whole."""
+    sizes, mark = _sizes(checkpoint), checkpoint / MARK
+    try:
+        # An empty mark is of a version that did not note sizes.
+        written: dict[str, int] = json.loads(mark.read_text(encoding="utf-8") or "{}")
+    except ValueError:
+        return mark
+    return next((checkpoint / name for name, size in written.items() if sizes.get(name) != size), None)
+
+
+def _sizes(checkpoint: Path) -> dict[str, int]:
+    """The bytes of each file of a checkpoint."""
+    return {
+        str(p.relative_to(checkpoint)): p.stat().st_size
+        for p in sorted(checkpoint.rglob("*"))
+        if p.is_file() and p.name != MARK
+    }
+
+
+def keep_model(run: Run, step: int) -> None:
+    """The policy after `step`, without what only a training needs, as the run's `model`, unless it is there.
+
+    A finished run whose model was deleted has it again, if its last checkpoint is still as it was written.
+    """
+    checkpoint, model = whole_checkpoints(run).get(step), run.path("model")
+    if model.exists() or checkpoint is None or damaged(checkpoint):
+        return
+    draft = run.path(f"model{DRAFT}")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(checkpoint, draft, ignore=_for_training_alone)
+    draft.rename(model)
+
+
+def _for_training_alone(_: str, names: list[str]) -> list[str]:
+    # Optimizer, schedule, random states and settings are pickles; ZeRO keeps its parts in folders of a step.
+    return [
+        n for n in names if n.endswith((".pt", ".bin", ".pth")) or n.startswith(("global_step", "trainer_state", MARK))
+    ]

@@ -1,0 +1,57 @@
+"""ExP-GRPO's trainer of a session: prompts with their positives in the order of training, and the reward."""
+
+from __future__ import annotations
+
+import random
+
+import pandas as pd
+from datasets import Dataset
+
+from expo.policies.policy import Policy
+from expo.policies.resolve import PolicyError
+from expo.positives.closing import question_ids
+from expo.tasks import Task
+from expo.train.config import ExPGRPOConfig
+from expo.train.exp_grpo import ExPGRPOTrainer
+from expo.train.positives import as_prompt
+from expo.train.rewards import AnswerReward
+from expo.train.session import Session
+from expo.train.settings import generations_in
+
+
+def grpo_trainer(
+    session: Session, args: ExPGRPOConfig, reward: AnswerReward, positives: pd.DataFrame
+) -> ExPGRPOTrainer:
+    """The trainer, which learns these positives beside the policy's own samples.
+
+    Raises:
+        PolicyError: if TRL would tokenise prompts in another way than positives and evaluations have them.
+    """
+    policy, task = session.policy, session.task
+    prompts = dataset(policy, task, positives, args)
+    # All epochs are in the dataset: TRL's own shuffling begins anew when a run goes on, and would give another order.
+    args.num_train_epochs = 1
+    trainer = ExPGRPOTrainer(policy.model, [reward], args, prompts, processing_class=policy.tokenizer)
+    first = task.problems[0]
+    if trainer.prompt_ids(as_prompt(policy, first)) != tuple(question_ids(policy, first)):
+        raise PolicyError(
+            "TRL's prompts are not those that positives and evaluations are sampled with: take away what "
+            "chat_template_kwargs or chat_template_path of the recipe change, or today's date from the template"
+        )
+    return trainer
+
+
+def dataset(policy: Policy, task: Task, positives: pd.DataFrame, args: ExPGRPOConfig) -> Dataset:
+    """Prompts with their positives in the order of training, each epoch shuffled by seed."""
+    ids = dict(zip(positives["problem"], positives["ids"], strict=True))
+    rows = []
+    for p in task.problems:
+        positive = [int(i) for i in ids[p.id]] if p.id in ids else None
+        rows.append({"prompt": as_prompt(policy, p), "problem": p.id, "positive": positive})
+    wanted = generations_in(len(rows), args) * (args.generation_batch_size // args.num_generations)
+    order: list[int] = []
+    for epoch in range(-(-wanted // len(rows))):
+        indices = list(range(len(rows)))
+        random.Random(f"{args.seed}:{epoch}").shuffle(indices)
+        order += indices
+    return Dataset.from_list([rows[i] for i in order[:wanted]])

@@ -1,0 +1,166 @@
+"""Measuring the policy while it is trained: accuracy on held-out problems, scores and gradients of some trained on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+
+from expo.evaluate import evaluate
+from expo.gradients.alignment import align_positives, alignment_rows, product_rows, rewards_of, sample_rollouts
+from expo.grading.answers import Grade
+from expo.measure.samples import sample_row
+from expo.policies.sampling import Request, sample
+from expo.policies.scoring import score, whole
+from expo.positives.closing import question_ids
+from expo.positives.kinds import Positive, from_ids, from_sample
+from expo.schema import as_frame
+from expo.tasks.problem import Problem
+from expo.train.config import PairsDPOConfig
+from expo.train.session import Session
+from expo.train.supply import Supply
+
+
+@dataclass
+class Probes:
+    """What is measured before the first step, every `eval_steps`, and after the last."""
+
+    session: Session
+    supply: Supply
+
+    def measure(self, step: int) -> None:
+        """Write the step's shards of all tables of measurements, unless they are there; `evaluation` comes last."""
+        s = self.session
+        if s.has("evaluation", step):
+            return
+        with s.at_rest():
+            tables = {"probes": self._probes(step)}
+            evaluation = self._evaluation(step)
+            margins = {"margins": self._margins(step)} if self._is_dpo else {}
+            gradients = self._gradients(step) if s.recipe.gradient_problems else {}
+        for table, frame in {**tables, **gradients, **margins, "evaluation": evaluation}.items():
+            s.write(table, frame, step)
+
+    @property
+    def _is_dpo(self) -> bool:
+        return isinstance(self.session.args, PairsDPOConfig)
+
+    def _evaluation(self, step: int) -> pd.DataFrame:
+        s = self.session
+        problems = s.share(s.held_out.problems)
+        with s.bar(f"evaluation, step {step}", len(problems) * s.recipe.eval_samples) as bar:
+            return evaluate(
+                s.policy,
+                s.checker,
+                problems,
+                samples=s.recipe.eval_samples,
+                temperature=s.recipe.eval_temperature,
+                max_new_tokens=s.args.max_completion_length,
+                seed=s.args.seed,
+                step=step,
+                rows=s.recipe.rows,
+                on_finished=lambda _: bar.update(),
+            )
+
+    def _watched(self, count: int) -> Sequence[Problem]:
+        """This process's share of some training problems, the same at each step."""
+        s, pool = self.session, self.session.task.problems
+        if self._is_dpo:
+            # A round has positives of its own problems alone; those of the first are watched.
+            first = set(s.run.read("positives", min(s.run.shards("positives")))["problem"])
+            pool = tuple(p for p in pool if p.id in first)
+        return s.share(random.Random(f"probes:{s.args.seed}").sample(pool, min(len(pool), count)))
+
+    def _own_samples(self, problems: Sequence[Problem], name: str, step: int) -> list[Positive]:
+        """A fresh own CoT of each problem; `name` tells its random stream apart."""
+        s, limit = self.session, self.session.args.max_completion_length
+        asked = [Request(f"{p.id}/{name}", question_ids(s.policy, p), 1, limit) for p in problems]
+        seed = s.args.seed + step
+        done = sample(s.policy, asked, temperature=s.args.temperature, seed=seed, rows=s.recipe.rows)
+        return [
+            from_sample(s.policy, p, "own", 0, "", completion, s.checker)
+            for p, (completion,) in zip(problems, done, strict=True)
+        ]
+
+    def _probes(self, step: int) -> pd.DataFrame:
+        """An own sample of some training problems, and their positives, scored under the policy as it is now."""
+        s = self.session
+        watched = self._watched(s.recipe.probe_problems)
+        own = self._own_samples(watched, "probe", step)
+        grades: list[Grade | None] = list(s.checker.grade([(p.problem, p.text) for p in own]))
+        learnt = self._learnt(watched, step)
+        scores = score(s.policy, [p.scored for p in own + learnt])
+        rows = [
+            {"step": step, **sample_row(s.policy, s.checker, *row)}
+            for row in zip(own + learnt, grades + [None] * len(learnt), scores, strict=True)
+        ]
+        return as_frame("probes", rows)
+
+    def _gradients(self, step: int) -> dict[str, pd.DataFrame]:
+        """Of some training problems a fresh own sample and the positive: their gradients, and J's slope along them."""
+        s, limit = self.session, self.session.args.max_completion_length
+        seed = s.args.seed + step
+        rows: list[dict[Any, Any]] = []
+        products = []
+        # Gradients are those of the weights as they are, in their own precision.
+        with torch.autocast(s.policy.device.type, enabled=False):
+            watched = self._watched(s.recipe.gradient_problems)
+            learnt = {p.problem.id: p for p in self._learnt(watched, step)}
+            for problem, own in zip(watched, self._own_samples(watched, "gradient", step), strict=True):
+                positives = [own, *([learnt[problem.id]] if problem.id in learnt else [])]
+                n = s.recipe.gradient_rollouts
+                rollouts, right = sample_rollouts(s.policy, s.checker, problem, n, limit, seed, s.recipe.rows)
+                rewards = rewards_of(s.policy, s.checker, positives, limit)
+                alignments, gradients = align_positives(s.policy, positives, rollouts, right, rewards)
+                of_problem = alignment_rows(s.policy, positives, alignments, rollouts, step)
+                rows += of_problem
+                products.append(product_rows(of_problem, gradients, step))
+        # A process may have no share of the problems.
+        joined = pd.concat(products) if products else as_frame("gradients")
+        return {"alignment": as_frame("alignment", rows), "gradients": joined}
+
+    def _margins(self, step: int) -> pd.DataFrame:
+        """Some pairs of the first round and of the one in force, scored under the policy as it is now."""
+        s = self.session
+        rounds = s.steps_before(step, "pairs")
+        chosen: list[dict[Any, Any]] = []
+        for begun in sorted({rounds[0], rounds[-1]}):
+            # In the order of training, so that offline and online watch the same problems.
+            chosen += s.share(s.read("pairs", begun).to_dict("records")[: s.recipe.probe_problems])
+        prompts = {p.id: question_ids(s.policy, p) for p in s.task.problems if p.id in {r["problem"] for r in chosen}}
+        sides = [(r, side) for r in chosen for side in ("winner", "loser")]
+        scores = score(s.policy, [whole(prompts[r["problem"]], r[f"{side}_ids"], r["problem"]) for r, side in sides])
+        copied = ("problem", "level", "winner_tokens", "loser_tokens", "ref_winner", "ref_loser")
+        rows = [
+            {
+                "step": step,
+                "sampled": r["step"],
+                **{name: r[name] for name in copied},
+                "winner": -scores[2 * i].nll_sum,
+                "loser": -scores[2 * i + 1].nll_sum,
+            }
+            for i, r in enumerate(chosen)
+        ]
+        return as_frame("margins", rows)
+
+    def _learnt(self, problems: Sequence[Problem], step: int) -> list[Positive]:
+        """The positives of the problems as they are at this step; under DPO the last that a round had of each."""
+        s = self.session
+        if self._is_dpo:
+            rounds = [s.read("positives", begun) for begun in s.steps_before(step, "positives")]
+            frame = pd.concat(rounds).drop_duplicates("problem", keep="last")
+        else:
+            frame = self.supply.in_force(step)
+        by_problem = frame.set_index("problem")
+        rows = [(p, by_problem.loc[p.id].to_dict()) for p in problems if p.id in by_problem.index]
+        return [
+            replace(
+                from_ids(s.policy, p, str(r["source"]), [int(i) for i in r["ids"]], int(r["cot_tokens"])),
+                hint=str(r["hint"]),
+            )
+            for p, r in rows
+        ]

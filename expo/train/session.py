@@ -1,0 +1,111 @@
+"""A training session: what its processes share, and the policy at rest between its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
+from tqdm import tqdm
+from trl import DPOTrainer, SFTTrainer
+from trl.models.utils import unwrap_model_for_generation
+
+from expo.policies.policy import Policy
+from expo.records import Run
+from expo.schema import as_frame
+from expo.tasks import Checker, Task
+from expo.train.config import Configuration
+from expo.train.exp_grpo import ExPGRPOTrainer
+from expo.train.recipe import TrainRecipe
+
+
+@dataclass
+class Session:
+    """A training under way. Each process takes its share of the problems.
+
+    Where several processes hold parts of the weights, each gathers them all for as long as it samples and scores.
+    """
+
+    run: Run
+    recipe: TrainRecipe
+    args: Configuration
+    policy: Policy
+    checker: Checker
+    task: Task
+    held_out: Task
+    progress: bool
+    on_step: Callable[[], object]
+    trainer: ExPGRPOTrainer | DPOTrainer | SFTTrainer | None = None
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """The policy whole, in evaluation mode, and computing as it does in training."""
+        computing = torch.autocast(self.policy.device.type, torch.bfloat16, enabled=self.args.bf16)
+        if self.trainer is None:
+            with computing:
+                yield
+            return
+        wrapped, accelerator = self.trainer.model_wrapped, self.trainer.accelerator
+        with computing, unwrap_model_for_generation(wrapped, accelerator) as model:
+            was_training = model.training
+            self.policy.model = model.eval()
+            yield
+            model.train(was_training)
+
+    def write(self, table: str, frame: pd.DataFrame, step: int, order: Sequence[str] = ()) -> None:
+        """Write the step's shard of a table, from the rows of all processes; `order` is that of its problems."""
+        rows = gather_object(frame.to_dict("records"))
+        if order:
+            place = {problem: i for i, problem in enumerate(order)}
+            rows = sorted(rows, key=lambda row: place[row["problem"]])
+        if PartialState().is_main_process:
+            self.run.write(table, as_frame(table, rows), shard_of(step))
+        PartialState().wait_for_everyone()
+
+    def has(self, table: str, step: int) -> bool:
+        """Whether the step's shard of a table is written; every process is told the same."""
+        return bool(on_main(lambda: shard_of(step) in self.run.shards(table)))
+
+    def read(self, table: str, step: int) -> pd.DataFrame:
+        """The step's shard of a table."""
+        return self.run.read(table, shard_of(step))
+
+    def steps_before(self, step: int, table: str) -> list[int]:
+        """The steps of the shards from which the policy of this step has learnt, or which it begins with."""
+        return sorted(int(shard) for shard in self.run.shards(table) if int(shard) < max(step, 1))
+
+    def share(self, problems: Sequence[Any]) -> Sequence[Any]:
+        """This process's share of some problems or rows."""
+        state = PartialState()
+        return problems[state.process_index :: state.num_processes]
+
+    def bar(self, what: str, total: int) -> tqdm:
+        """A progress bar of the main process."""
+        shown = self.progress and PartialState().is_main_process
+        return tqdm(desc=what, total=total, unit="sample", disable=not shown, leave=False)
+
+    def sampling(self, step: int) -> dict[str, Any]:
+        """How positives and losers are sampled."""
+        return {
+            "temperature": self.args.temperature,
+            "max_new_tokens": self.args.max_completion_length,
+            "seed": self.args.seed,
+            "step": step,
+            "rows": self.recipe.rows,
+        }
+
+
+def shard_of(step: int) -> str:
+    """The name of a step's shard of any table."""
+    return f"{step:06d}"
+
+
+def on_main(ask: Callable[[], Any]) -> Any:
+    """What the main process finds, told to all: the others may read the disk at another moment."""
+    answer = [ask() if PartialState().is_main_process else None]
+    return broadcast_object_list(answer)[0]

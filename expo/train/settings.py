@@ -1,0 +1,84 @@
+"""What a recipe comes to: TRL's settings as this run has them, how often it samples, how many steps it takes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from expo.policies.policy import TEMPLATE_VARIABLES
+from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, configuration
+from expo.train.recipe import TrainRecipe
+
+
+def settings_of(recipe: TrainRecipe, output_dir: str) -> Configuration:
+    """TRL's configuration of a recipe, with what a run decides whatever the recipe says.
+
+    Raises:
+        ValueError: as `configuration` says.
+    """
+    return configuration(recipe.algorithm, recipe.trl, output_dir, **_decided(recipe))
+
+
+def _decided(recipe: TrainRecipe) -> dict[str, Any]:
+    if recipe.algorithm == "dpo":
+        return {"train_sampling_strategy": "sequential"}
+    if recipe.algorithm == "sft":
+        return {}
+    return {
+        **({"beta_sft": 0.0} if recipe.positive == "none" else {}),
+        "shuffle_dataset": False,
+        "chat_template_kwargs": {**TEMPLATE_VARIABLES, **(recipe.trl.get("chat_template_kwargs") or {})},
+    }
+
+
+def batch_of(args: Configuration) -> int:
+    """Rows of a step: samples, pairs or positives, over all processes."""
+    return int(args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps)
+
+
+def steps_of(recipe: TrainRecipe, args: Configuration, problems: int) -> int:
+    """The steps of a training on so many problems, if each of them has what is learnt.
+
+    Raises:
+        ValueError: as `steps_in_rounds` and `generations_in` say.
+    """
+    if isinstance(args, PairsDPOConfig):
+        return steps_in_rounds(recipe, args, problems)
+    if args.max_steps > 0:
+        return args.max_steps
+    if isinstance(args, PositivesSFTConfig):
+        return math.ceil(math.ceil(problems / batch_of(args)) * args.num_train_epochs)
+    generations = generations_in(problems, args)
+    return math.ceil(generations * args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps)
+
+
+def steps_in_rounds(recipe: TrainRecipe, args: PairsDPOConfig, problems: int) -> int:
+    """The steps of a training by DPO, whose pairs are as many as its batches take.
+
+    Raises:
+        ValueError: if rounds of `refresh_steps` do not make it up.
+    """
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(problems * args.num_train_epochs / batch_of(args))
+    if steps < 1:
+        raise ValueError(f"{problems} problems in {args.num_train_epochs:g} epochs make no step; give max_steps")
+    if recipe.refresh_steps and steps % recipe.refresh_steps:
+        raise ValueError(f"refresh_steps ({recipe.refresh_steps}) must divide the number of steps ({steps})")
+    return steps
+
+
+def generations_in(problems: int, args: ExPGRPOConfig) -> int:
+    """How often the policy is sampled: for the whole batches of the epochs, or for `max_steps`.
+
+    Raises:
+        ValueError: if the problems do not fill one batch.
+    """
+    batch = args.generation_batch_size // args.num_generations
+    if args.max_steps > 0:
+        steps = args.steps_per_generation * args.num_iterations / args.gradient_accumulation_steps
+        return math.ceil(args.max_steps / steps)
+    if generations := int(problems * args.num_train_epochs) // batch:
+        return generations
+    raise ValueError(
+        f"{problems} problems in {args.num_train_epochs:g} epochs are fewer than the {batch} that one generation "
+        "takes; give more problems or epochs, or lower steps_per_generation or the batch"
+    )

@@ -1,0 +1,101 @@
+"""The supply of what a training learns: positives and pairs, made from the policy as it is at some step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from accelerate import PartialState
+from trl import DPOTrainer
+
+from expo.policies.policy import Policy
+from expo.schema import as_frame
+from expo.tasks.problem import Problem, Skip
+from expo.train.dpo import score_reference
+from expo.train.exp_grpo import ExPGRPOTrainer
+from expo.train.pairs import make_pairs
+from expo.train.positives import as_prompt, make
+from expo.train.session import Session, shard_of
+
+
+@dataclass
+class Supply:
+    """Positives and pairs by step; what an earlier process of the run wrote is read, not made again."""
+
+    session: Session
+
+    def positives(self, step: int, problems: Sequence[Problem] | None = None) -> pd.DataFrame:
+        """The step's positives, of all problems or of some."""
+        s = self.session
+        if not s.has("positives", step):
+            mine = s.share(s.task.problems if problems is None else problems)
+            with s.at_rest(), s.bar(f"positives, step {step}", len(mine) * s.recipe.positive_tries) as bar:
+                frame, skips = make(
+                    s.policy,
+                    s.checker,
+                    mine,
+                    s.task.problems,
+                    s.recipe.positive,
+                    tries=s.recipe.positive_tries,
+                    **s.sampling(step),
+                    on_finished=lambda _: bar.update(),
+                )
+            if step == 0 and PartialState().is_main_process:
+                skips = [*s.task.skipped, *s.held_out.skipped, *skips]
+            s.write("skips", as_frame("skips", map(vars, skips)), step)
+            s.write("positives", frame, step)
+        return s.read("positives", step)
+
+    def pairs(
+        self, step: int, problems: Sequence[Problem], prompts: dict[str, list[int]], reference: Callable[[], Policy]
+    ) -> pd.DataFrame:
+        """The step's pairs of these problems."""
+        s = self.session
+        if not s.has("pairs", step):
+            assert isinstance(s.trainer, DPOTrainer)
+            winners, mine = self.positives(step, problems), s.share(problems)
+            with s.at_rest(), s.bar(f"losers, step {step}", len(mine) * s.recipe.loser_tries) as bar:
+                frame, skips = make_pairs(
+                    s.policy,
+                    s.checker,
+                    mine,
+                    winners,
+                    right_losers=s.recipe.right_losers,
+                    tries=s.recipe.loser_tries,
+                    **s.sampling(step),
+                    on_finished=lambda _: bar.update(),
+                )
+            frame = score_reference(s.trainer, reference().model if step else None, prompts, frame)
+            before = s.read("skips", step).to_dict("records") if PartialState().is_main_process else []
+            # A run that was killed just here wrote them before.
+            rows: list[dict[Any, Any]] = [*(r for r in before if r["field"] != "loser"), *map(vars, skips)]
+            s.write("skips", as_frame("skips", rows), step)
+            s.write("pairs", frame, step, [p.id for p in problems])
+        return s.read("pairs", step)
+
+    def refresh(self, step: int) -> None:
+        """Have the trainer learn positives from the policy as it is now, in place of those before."""
+        self.teach(self.positives(step))
+
+    def teach(self, positives: pd.DataFrame) -> None:
+        """Have the trainer learn these; a problem that has none is left without."""
+        s = self.session
+        ids = dict(zip(positives["problem"], positives["ids"], strict=True))
+        assert isinstance(s.trainer, ExPGRPOTrainer)
+        s.trainer.set_positives(
+            (as_prompt(s.policy, p) for p in s.task.problems),
+            ([int(i) for i in ids[p.id]] if p.id in ids else None for p in s.task.problems),
+        )
+
+    def in_force(self, step: int) -> pd.DataFrame:
+        """The positives that the step after `step` of a run that goes on begins with: of the last refresh before it."""
+        return self.session.read("positives", self.session.steps_before(step, "positives")[-1])
+
+    def left_out(self, step: int) -> str:
+        """Why there is nothing to learn at a step, and where all the reasons stand."""
+        reasons = [str(Skip(*row)) for row in self.session.read("skips", step).itertuples(index=False)]
+        first = f", as {reasons[-1]}" if reasons else ""
+        file = self.session.run.file("skips", shard_of(step))
+        return f"all were left out{first} (each in {file})"
