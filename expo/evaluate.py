@@ -15,7 +15,7 @@ from expo.positives.closing import question_ids
 from expo.recipe import EvaluateRecipe
 from expo.records import Run
 from expo.schema import as_frame
-from expo.setup import set_up
+from expo.setup import set_up_alone
 from expo.shards import in_chunks
 from expo.stats import Interval, bootstrap, pass_at_k
 from expo.tasks import Checker
@@ -97,7 +97,7 @@ def evaluate_run(
     Raises:
         DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
     """
-    with set_up(recipe, folder, ["evaluation", "skips"]) as setup:
+    with set_up_alone(recipe, folder, ["evaluation", "skips"]) as setup:
         run, task, policy = setup.run, setup.task, setup.policy
         if policy is None:
             return run

@@ -103,6 +103,16 @@ class BaseRecipe:
     )
     rows: int = field(default=64, metadata={"help": "samples decoded at a time, over all processes"})
 
+    @property
+    def seed(self) -> int:
+        """Of the choice of problems, and of samples."""
+        raise NotImplementedError
+
+    @property
+    def trust_remote_code(self) -> bool:
+        """Whether code that a hub id brings along is run."""
+        raise NotImplementedError
+
     def check_shared(self) -> None:
         """Check the fields that every job shares.
 
@@ -115,15 +125,12 @@ class BaseRecipe:
         check_bounds(self, {"problems": 1, "rows": 1})
         if self.levels == []:
             raise ValueError("levels: name at least one, or leave it out for all")
-        self.resolved_prompts()
-
-    def resolved_prompts(self) -> Prompts:
-        """The task's prompts with the recipe's changes."""
-        return read_prompts(self.task, self.prompts)
+        # Written out, so that a record says all of them.
+        self.prompts = asdict(read_prompts(self.task, self.prompts))
 
     def resolved(self) -> dict[str, Any]:
         """Every field, the prompts written out: what `recipe.yaml` holds."""
-        return {**asdict(self), "prompts": asdict(self.resolved_prompts())}
+        return asdict(self)
 
 
 @dataclass

@@ -3,6 +3,8 @@
 A run is `runs/<study>/<run>/` with `recipe.yaml` (resolved), `environment.json` (versions, commit, device,
 seed, where task and weights came from) and tables in parquet that plain pandas reads. Every file is written
 beside its place and renamed into it: a reader never sees half a file, and a killed run leaves none.
+
+Longer than most modules: who writes a record, who checks it and who reads it must agree on every file of it.
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, fields
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +27,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from expo.environment import environment
 from expo.schema import SCHEMA, TABLES
 
 _VERSION_KEY = b"expo.schema"
@@ -105,19 +109,23 @@ class Run:
             RecordError: if the folder holds anything else; what differs is named.
         """
         run = cls(folder)
+        facts["trained_from"] = begun_from(str(recipe.get("policy", "")))
+        now = environment(**facts)
         if run.path("recipe.yaml").exists():
-            run._must_match(recipe, defaults or {}, facts)
+            run._must_match(recipe, defaults or {}, now, facts)
             return run
         if run.folder.exists() and not run.folder.is_dir():
             raise RecordError(f"{run.folder} is a file; --output needs a folder")
         if run.folder.exists() and not all(map(_left_by_a_start, run.folder.iterdir())):
             raise RecordError(f"{run.folder} is not empty and holds no run; choose another --output")
-        write_atomic(run.path("environment.json"), json.dumps(environment(**facts), indent=2) + "\n")
+        write_atomic(run.path("environment.json"), json.dumps(now, indent=2) + "\n")
         # Last, so that a folder with a recipe always has the rest.
         write_atomic(run.path("recipe.yaml"), to_yaml(recipe))
         return run
 
-    def _must_match(self, recipe: dict[str, Any], defaults: dict[str, Any], facts: dict[str, Any]) -> None:
+    def _must_match(
+        self, recipe: dict[str, Any], defaults: dict[str, Any], now: dict[str, Any], facts: Iterable[str]
+    ) -> None:
         if changed := _differences(identity({**defaults, **self.recipe()}), identity({**defaults, **recipe})):
             more = [f"and {len(changed) - 6} more"] if len(changed) > 6 else []
             raise RecordError(
@@ -126,13 +134,12 @@ class Run:
             )
         began = self.environment()
         if any(self.has(table) for table in TABLES):
-            if began.get("data_sha256") not in (None, facts.get("data_sha256")):
+            if began.get("data_sha256") not in (None, now.get("data_sha256")):
                 raise RecordError(
                     f"{self.folder} holds a finished run on other problems: the data has changed since. "
                     "Choose another --output, or delete that folder to measure again."
                 )
             return
-        now = environment(**facts)
         asked = {k: now[k] for k in ("schema", "expo", "packages", *facts) if now[k] is not None and k != "task"}
         if changed := _differences({k: began.get(k) for k in asked}, json.loads(json.dumps(asked))):
             raise RecordError(
@@ -276,3 +283,43 @@ def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = ""
 def _left_by_a_start(path: Path) -> bool:
     """Whether a start that was killed before it wrote the recipe may have left this file."""
     return path.name in ("environment.json", _LOCK) or path.name.endswith(DRAFT)
+
+
+def environment(**facts: Any) -> dict[str, Any]:
+    """What a run ran on: versions, commit of the toolkit, machine, and the facts given."""
+    import torch
+
+    packages = ["torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "numpy", "pandas"]
+    return {
+        "schema": SCHEMA,
+        "python": platform.python_version(),
+        "packages": {p: version_of(p) for p in packages},
+        "expo": version_of("expo-toolkit"),
+        "commit": _commit(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **facts,
+    }
+
+
+def version_of(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed, like a checkout on PYTHONPATH."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Commit of the toolkit's checkout, `-dirty` if tracked files were changed; None when it is installed."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    try:
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+        if Path(top.stdout.strip()) != here.parent:
+            return None
+        head = subprocess.run([*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip()

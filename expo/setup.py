@@ -4,81 +4,117 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from expo.policies.policy import Policy, load_policy
-from expo.policies.resolve import PolicyError
+from expo.policies.load import load_policy
+from expo.policies.policy import Policy, PolicyError
 from expo.positives.closing import longest
-from expo.recipe import BaseRecipe, SamplingRecipe
-from expo.records import Run, begun_from, defaults_of
-from expo.tasks import TASKS, Checker, Task, checker_for, load_task
-from expo.tasks.problem import DataError, Skip
+from expo.recipe import BaseRecipe
+from expo.records import Run, defaults_of
+from expo.tasks import TASKS, Checker, Task, load_task, task_named
+from expo.tasks.problem import DataError, Problem, Skip
+from expo.tasks.prompts import Prompts
+
+Facts = Callable[[Policy | None], dict[str, Any]]
 
 
 @dataclass
 class Setup:
-    """A job that may begin: its record, its problems, their checker, and its policy; None if the run is finished."""
+    """A job that may begin: its record, checker and policy, which is None if the run is finished, and its problems.
+
+    A training has `held_out` problems, too, on which it is evaluated.
+    """
 
     run: Run
-    task: Task
     checker: Checker
     policy: Policy | None
+    task: Task
+    held_out: Task | None = None
 
 
 @contextmanager
 def set_up(
-    recipe: SamplingRecipe,
+    recipe: BaseRecipe,
     folder: Path | str,
     finished_by: Sequence[str],
+    facts: Facts,
     *,
-    whole_problems: bool = True,
-    more_facts: Callable[[Policy | None], dict[str, Any]] = lambda _: {},
+    device: str,
+    room: tuple[str, int] | None,
+    held_out: dict[str, Any] | None = None,
+    starting: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Setup]:
-    """Everything that a job without a training needs, as long as it runs.
+    """Everything that a job needs, for as long as it runs.
 
-    A run that has the tables `finished_by` is finished: its policy is not loaded, and nobody else is kept from its
-    folder. With `whole_problems` those are left out that do not fit the policy's context.
+    Args:
+        recipe: of the job.
+        folder: of the run.
+        finished_by: tables of a finished run, whose policy is not loaded.
+        facts: what `environment.json` is to say beside what it says of every run.
+        device: of the policy.
+        room: the name and size of the token limit that each problem needs in the policy's context; problems that do
+            not have it are left out. None leaves out none.
+        held_out: of a training, the fields of the recipe that are others for the problems it is evaluated on.
+        starting: what the record is begun in.
 
     Raises:
         DataError, PolicyError, RecordError: as their modules say.
     """
-    with closing(checker_for(recipe.task)) as checker, ExitStack() as stack:
-        task = load_problems(recipe, checker, seed=recipe.seed)
+    with closing(task_named(recipe.task).checker()) as checker:
+        tasks = [load_problems(recipe, checker)]
+        if held_out is not None:
+            tasks.append(load_problems(recipe, checker, **held_out))
         run = Run(folder)
-        finished = all(run.has(table) for table in finished_by)
-        policy = None if finished else load(recipe, device=recipe.device, trust_remote_code=recipe.trust_remote_code)
+        policy = None if all(run.has(table) for table in finished_by) else load(recipe, device)
+        about = {**_facts(tasks, policy), "seed": recipe.seed, **facts(policy)}
         # Before anything is written: what is refused leaves no folder.
-        fits = within_context(policy, task, recipe.max_new_tokens) if policy and whole_problems else task
-        facts = {**facts_of(recipe, [task], policy, seed=recipe.seed), **_device_of(policy), **more_facts(policy)}
-        run = Run.start(folder, recipe.resolved(), defaults_of(type(recipe)), **facts)
-        if policy:
-            stack.enter_context(run.writing())
-        setup = Setup(run, fits, checker, policy)
+        if policy and held_out is not None:
+            tasks[0] = _distinct(tasks[0])
+        if policy and room:
+            tasks = [within_context(policy, task, *room) for task in tasks]
+        with starting():
+            run = Run.start(folder, recipe.resolved(), defaults_of(type(recipe)), **about)
+        setup = Setup(run, checker, policy, *tasks)
         # A job that lets go of its policy frees the memory.
         del policy
         yield setup
 
 
-def load_problems(
-    recipe: BaseRecipe,
-    checker: Checker,
-    *,
-    seed: int,
-    **other: Any,
-) -> Task:
+@contextmanager
+def set_up_alone(
+    recipe: Any, folder: Path | str, finished_by: Sequence[str], facts: Facts = lambda _: {}, *, whole: bool = True
+) -> Iterator[Setup]:
+    """`set_up` for a job of one process that samples and trains nothing: no other process writes to its run meanwhile.
+
+    With `whole` problems are left out that do not fit the policy's context with a completion.
+    """
+    room = ("max_new_tokens", recipe.max_new_tokens) if whole else None
+
+    def more(policy: Policy | None) -> dict[str, Any]:
+        """Device and dtype as they turned out."""
+        dtype = str(policy.model.dtype).removeprefix("torch.") if policy else None
+        return {"device": str(policy.device) if policy else None, "dtype": dtype, **facts(policy)}
+
+    with set_up(recipe, folder, finished_by, more, device=recipe.device, room=room) as setup, ExitStack() as stack:
+        if setup.policy:
+            stack.enter_context(setup.run.writing())
+        yield setup
+
+
+def load_problems(recipe: BaseRecipe, checker: Checker, **other: Any) -> Task:
     """The recipe's problems, those left out whose answer nothing can parse. `other` replaces fields of the recipe.
 
     Raises:
         DataError: as `load_task` says.
     """
-    asked = {name: getattr(recipe, name) for name in ("data", "split", "problems", "levels")}
-    return load_task(recipe.task, **{**asked, **other}, seed=seed, can_parse=checker.can_parse)
+    fields = {name: getattr(recipe, name) for name in ("data", "split", "problems", "levels")}
+    return load_task(recipe.task, **{**fields, **other}, seed=recipe.seed, can_parse=checker.can_parse)
 
 
-def load(recipe: BaseRecipe, *, device: str, trust_remote_code: bool) -> Policy:
+def load(recipe: BaseRecipe, device: str) -> Policy:
     """The recipe's policy.
 
     Raises:
@@ -86,11 +122,14 @@ def load(recipe: BaseRecipe, *, device: str, trust_remote_code: bool) -> Policy:
     """
     policy = load_policy(
         recipe.policy,
-        recipe.resolved_prompts(),
+        Prompts(**cast(dict[str, Any], recipe.prompts)),
         device=device,
         dtype=recipe.dtype,
-        trust_remote_code=trust_remote_code,
+        trust_remote_code=recipe.trust_remote_code,
     )
+    if policy.tokenizer.pad_token_id is None:
+        # TRL's trainers pad with it.
+        policy.tokenizer.pad_token = policy.tokenizer.eos_token
     words = set(policy.tokenizer.get_vocab())
     for name, task in TASKS.items():
         if task.vocabulary and (words == task.vocabulary) != (name == recipe.task):
@@ -101,7 +140,7 @@ def load(recipe: BaseRecipe, *, device: str, trust_remote_code: bool) -> Policy:
     return policy
 
 
-def within_context(policy: Policy, task: Task, max_new_tokens: int, name: str = "max_new_tokens") -> Task:
+def within_context(policy: Policy, task: Task, name: str, max_new_tokens: int) -> Task:
     """The task without the problems that have no room in the policy's context; these are skips.
 
     Room is for the question, a completion of `max_new_tokens`, and the answer that it is closed with to be scored.
@@ -127,25 +166,29 @@ def within_context(policy: Policy, task: Task, max_new_tokens: int, name: str = 
     return replace(task, problems=tuple(kept), skipped=(*task.skipped, *skips))
 
 
-def facts_of(recipe: BaseRecipe, tasks: Sequence[Task], policy: Policy | None, *, seed: int) -> dict[str, Any]:
+def _distinct(task: Task) -> Task:
+    """The task with each question once: a prompt has one positive."""
+    first: dict[str, Problem] = {}
+    for p in task.problems:
+        first.setdefault(p.question, p)
+    skips = [
+        Skip(p.where or p.id, "question", f"the same as {first[p.question].where or first[p.question].id}; left out")
+        for p in task.problems
+        if first[p.question] is not p
+    ]
+    return replace(task, problems=tuple(first.values()), skipped=(*task.skipped, *skips))
+
+
+def _facts(tasks: Sequence[Task], policy: Policy | None) -> dict[str, Any]:
     """What `environment.json` says of the inputs; of `tasks` the first is measured or trained on."""
     task = tasks[0]
     return {
-        "seed": seed,
         "task": task.source or task.name,
         "toy": task.is_toy,
         "problems": len(task.problems),
+        **({"eval_problems": len(tasks[1].problems)} if tasks[1:] else {}),
         "data_sha256": "".join(map(digest, tasks)),
         "weights": policy.source if policy else None,
-        "trained_from": begun_from(recipe.policy),
-    }
-
-
-def _device_of(policy: Policy | None) -> dict[str, Any]:
-    """Device and dtype as they turned out."""
-    return {
-        "device": str(policy.device) if policy else None,
-        "dtype": str(policy.model.dtype).removeprefix("torch.") if policy else None,
     }
 
 

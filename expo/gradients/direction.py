@@ -15,8 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from expo.gradients.batches import Batch, make_batches
 from expo.gradients.examples import Example, check, check_finite, evaluating
 from expo.gradients.passes import accumulation_dtype
-from expo.policies.policy import Policy
-from expo.policies.resolve import PolicyError
+from expo.policies.policy import Policy, PolicyError
 
 # Fewer than the other routes run at once: here the logits of a batch are whole.
 BATCH_TOKENS = 1024

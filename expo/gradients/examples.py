@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from expo.policies.policy import Policy
-from expo.policies.resolve import PolicyError
+from expo.policies.policy import Policy, PolicyError
 
 
 @dataclass(frozen=True)

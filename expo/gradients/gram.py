@@ -20,8 +20,7 @@ from torch.func import functional_call, vjp, vmap
 from expo.gradients.batches import Batch, make_batches
 from expo.gradients.examples import Example, Gradients, check, counts, evaluating, held_still
 from expo.gradients.passes import Net, Use, accumulation_dtype, forward, layer_uses, refuse_bad, unsupported
-from expo.policies.policy import Policy
-from expo.policies.resolve import PolicyError
+from expo.policies.policy import Policy, PolicyError
 
 # Tokens, padding included, of which a block is run at once.
 BATCH_TOKENS = 4096

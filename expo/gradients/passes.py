@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from expo.gradients.batches import Batch
-from expo.policies.policy import Policy
-from expo.policies.resolve import PolicyError
+from expo.policies.policy import Policy, PolicyError
 
 # Tokens whose logits are whole at once.
 HEAD_TOKENS = 512

@@ -29,8 +29,7 @@ from expo.gradients.passes import (
     refuse_bad,
     unsupported,
 )
-from expo.policies.policy import Policy
-from expo.policies.resolve import PolicyError
+from expo.policies.policy import Policy, PolicyError
 
 GROUPS, SIDE = 16, 16
 BATCH_TOKENS = 4096

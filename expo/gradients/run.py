@@ -38,7 +38,7 @@ from expo.positives.kinds import Positive, experts, fitting, from_sample
 from expo.recipe import GradientRecipe
 from expo.records import Run
 from expo.schema import as_frame
-from expo.setup import set_up
+from expo.setup import set_up_alone
 from expo.shards import join_shards, restore_tables
 from expo.tasks import Checker
 from expo.tasks.problem import Problem, Skip
@@ -65,7 +65,7 @@ def measure_gradients(
     Raises:
         DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
     """
-    with set_up(recipe, folder, ["gradients"], more_facts=_weights_measured) as setup:
+    with set_up_alone(recipe, folder, ["gradients"], _weights_measured) as setup:
         run, task, policy = setup.run, setup.task, setup.policy
         if policy is None:
             restore_tables(run, ["alignment", "gains"], task.skipped)

@@ -21,7 +21,7 @@ from expo.positives.kinds import Positive, experts, fitting, from_sample
 from expo.recipe import MeasureRecipe
 from expo.records import Run
 from expo.schema import as_frame
-from expo.setup import load, set_up
+from expo.setup import load, set_up_alone
 from expo.shards import in_chunks, join_shards, restore_tables
 from expo.tasks import Checker, checker_for
 from expo.tasks.problem import Problem, Skip
@@ -51,7 +51,7 @@ def measure(
     Raises:
         DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
     """
-    with set_up(recipe, folder, ["samples"], whole_problems=False) as setup:
+    with set_up_alone(recipe, folder, ["samples"], whole=False) as setup:
         run, task, policy = setup.run, setup.task, setup.policy
         if policy is None:
             restore_tables(run, ["samples"], task.skipped)
@@ -110,7 +110,7 @@ class ChunkWork:
     def __call__(self, job: tuple[str, Sequence[Problem]], on_step: Callable[[], object], processes: int) -> None:
         """Measure the problems of `job` and write them as the shard of its name."""
         recipe = replace(self.recipe, rows=self.recipe.rows // processes)
-        self.policy = self.policy or load(recipe, device=recipe.device, trust_remote_code=recipe.trust_remote_code)
+        self.policy = self.policy or load(recipe, recipe.device)
         self.checker = self.checker or checker_for(recipe.task)
         name, problems = job
         frames = _chunk(recipe, self.policy, self.checker, problems, self.others, on_step)

@@ -15,6 +15,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from trl import DPOConfig, GRPOConfig, SFTConfig
 from trl.import_utils import is_vllm_available
 
+from expo.policies.policy import TEMPLATE_VARIABLES
 from expo.recipe import unknown_field
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -114,7 +115,7 @@ def check_whole_groups(args: GRPOConfig) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what transformers says to TRL of names that change in its next version; nothing that a user can mend."""
+    """Without what transformers says to TRL of names that change in its next version; nothing that a user can fix."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
         yield
@@ -175,3 +176,24 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
                 f"({generation})"
             )
     return args
+
+
+def settings_of(algorithm: str, given: dict[str, Any], positive: str, output_dir: str) -> Configuration:
+    """TRL's configuration of a training, with what a run decides whatever its recipe says.
+
+    Raises:
+        ValueError: as `configuration` says.
+    """
+    return configuration(algorithm, given, output_dir, **_decided(algorithm, given, positive))
+
+
+def _decided(algorithm: str, given: dict[str, Any], positive: str) -> dict[str, Any]:
+    if algorithm == "dpo":
+        return {"train_sampling_strategy": "sequential"}
+    if algorithm == "sft":
+        return {}
+    return {
+        **({"beta_sft": 0.0} if positive == "none" else {}),
+        "shuffle_dataset": False,
+        "chat_template_kwargs": {**TEMPLATE_VARIABLES, **(given.get("chat_template_kwargs") or {})},
+    }

@@ -7,8 +7,7 @@ import random
 import pandas as pd
 from datasets import Dataset
 
-from expo.policies.policy import Policy
-from expo.policies.resolve import PolicyError
+from expo.policies.policy import Policy, PolicyError
 from expo.positives.closing import question_ids
 from expo.tasks import Task
 from expo.train.config import ExPGRPOConfig
@@ -16,7 +15,7 @@ from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.positives import as_prompt
 from expo.train.rewards import AnswerReward
 from expo.train.session import Session
-from expo.train.settings import generations_in
+from expo.train.steps import generations_in
 
 
 def grpo_trainer(

@@ -8,14 +8,14 @@ from contextlib import closing
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from expo.policies.resolve import where_is
+from expo.policies.load import where_is
 from expo.records import to_yaml
+from expo.setup import load_problems
 from expo.tasks import TASKS, Task, checker_for
 from expo.text import plural
-from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig
+from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, settings_of
 from expo.train.recipe import TrainRecipe
-from expo.train.run import load_both
-from expo.train.settings import batch_of, settings_of, steps_of
+from expo.train.steps import batch_of, steps_of
 
 _GIB = 2**30
 # Of a transformer layer's activations in bfloat16, in hidden sizes a token, when they are computed again for the
@@ -39,13 +39,13 @@ def describe(recipe: TrainRecipe) -> str:
         DataError, PolicyError: if the task's data or the policy's folder are not found.
         ValueError: if the policy's context is no longer than the token limit.
     """
-    args = settings_of(recipe, "unused")
+    args = settings_of(recipe.algorithm, recipe.trl, recipe.positive, "unused")
     values = args.to_dict()
     defaults = {name: values[name] for name in _SETTINGS if name not in recipe.trl and name in values}
     lines = [to_yaml(recipe.resolved()).rstrip(), "", "# not given, so TRL's or this machine's:"]
     lines += [to_yaml(defaults).rstrip(), ""]
     with closing(checker_for(recipe.task)) as checker:
-        task, held_out = load_both(recipe, checker)
+        task, held_out = load_problems(recipe, checker), load_problems(recipe, checker, **recipe.evaluated)
     if recipe.positive == "expert" and not any(p.expert_cot for p in task.problems):
         raise ValueError(
             f"{task.source or task.name}: no problem has an expert_cot; add it, or take another --positive"

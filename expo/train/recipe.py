@@ -113,6 +113,21 @@ class TrainRecipe(BaseRecipe):
             self.split = "test"
 
     @property
+    def evaluated(self) -> dict[str, Any]:
+        """The fields of `BaseRecipe` that are others for the problems evaluated on."""
+        return {
+            "data": self.eval_data or self.data,
+            "split": self.eval_split,
+            "problems": self.eval_problems,
+            "levels": self.eval_levels,
+        }
+
+    @property
+    def trust_remote_code(self) -> bool:
+        """Whether code that the hub id brings along is run; a field of TRL's."""
+        return bool(self.trl.get("trust_remote_code", False))
+
+    @property
     def seed(self) -> int:
         """TRL's: of the choice and order of problems, and of samples."""
         return int(self.trl.get("seed", 42))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from accelerate import PartialState
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from expo.policies.policy import Policy
 from expo.positives.closing import question_ids
 from expo.tasks.problem import Problem
 from expo.train.callbacks import Recorder, attach
@@ -19,12 +18,12 @@ from expo.train.dpo import EndOfRound, dataset, dpo_trainer, restore
 from expo.train.pairs import in_order, order
 from expo.train.probes import Probes
 from expo.train.session import Session, on_main
-from expo.train.settings import batch_of
+from expo.train.steps import batch_of, steps_in_rounds
 from expo.train.supply import Supply
 
 
-def train_rounds(session: Session, initial: Callable[[], Policy]) -> None:
-    """Train to `max_steps`, or to a round for which no pair is found. `initial` loads the initial policy again.
+def train_rounds(session: Session) -> None:
+    """Train to the last step, or to a round for which no pair is found.
 
     Every round begins as a run does that goes on after a kill, so that both hold the same numbers.
 
@@ -35,6 +34,7 @@ def train_rounds(session: Session, initial: Callable[[], Policy]) -> None:
         raise ValueError("dpo does not run under ZeRO-3; one 80 GB card holds a 3B policy with what it needs")
     args, recipe = session.args, session.recipe
     assert isinstance(args, PairsDPOConfig)
+    args.max_steps = steps_in_rounds(recipe, args, len(session.task.problems))
     steps, every = args.max_steps, recipe.refresh_steps or args.max_steps
     batch = batch_of(args)
     wanted = order(session.task.problems, steps * batch, args.seed)
@@ -42,9 +42,7 @@ def train_rounds(session: Session, initial: Callable[[], Policy]) -> None:
         start = step_of(checkpoint) - step_of(checkpoint) % every
         if checkpoint:
             restore(session.policy, checkpoint)
-        learnt = _round(
-            session, initial, wanted[start * batch : (start + every) * batch], start, start + every, checkpoint
-        )
+        learnt = _round(session, wanted[start * batch : (start + every) * batch], start, start + every, checkpoint)
         # Or the last round's optimizer would stay in memory beside the next one's.
         session.trainer = None
         gc.collect()
@@ -54,7 +52,6 @@ def train_rounds(session: Session, initial: Callable[[], Policy]) -> None:
 
 def _round(
     session: Session,
-    initial: Callable[[], Policy],
     wanted: Sequence[Problem],
     start: int,
     end: int,
@@ -67,7 +64,7 @@ def _round(
     problems = list({p.id: p for p in wanted}.values())
     prompts = {p.id: question_ids(session.policy, p) for p in problems}
     trainer = session.trainer = dpo_trainer(session.policy, session.args)
-    pairs = supply.pairs(start, problems, prompts, initial)
+    pairs = supply.pairs(start, problems, prompts)
     if not len(pairs) and start:
         probes.measure(start)
         return False

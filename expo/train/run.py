@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, closing
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,17 @@ from accelerate import PartialState
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from expo.policies.policy import Policy
-from expo.records import Run, defaults_of
-from expo.setup import facts_of, load, load_problems, within_context
-from expo.tasks import Checker, Task, checker_for
-from expo.tasks.problem import Problem, Skip
+from expo.records import Run
+from expo.setup import set_up
 from expo.train.callbacks import Recorder, attach
 from expo.train.checkpoints import damaged, is_last, keep_model, last_checkpoint, step_of, whole_checkpoints
-from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, quiet
+from expo.train.config import ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, quiet, settings_of
 from expo.train.grpo import grpo_trainer
 from expo.train.probes import Probes
 from expo.train.recipe import TrainRecipe
 from expo.train.rewards import AnswerReward
 from expo.train.rounds import train_rounds
-from expo.train.session import Session, on_main
-from expo.train.settings import settings_of, steps_in_rounds
+from expo.train.session import Session, on_main, own_device
 from expo.train.sft import sft_trainer
 from expo.train.supply import Supply
 from expo.train.tables import join_tables
@@ -50,58 +46,36 @@ def train(
         DataError, PolicyError, RecordError: as their modules say.
         ValueError: for a recipe that TRL refuses, or if no problem has a positive, or too few are there for a batch.
     """
-    with closing(checker_for(recipe.task)) as checker, ExitStack() as stack:
-        tasks, run = load_both(recipe, checker), Run(folder)
-        policy = None if run.has("evaluation") else load_initial(recipe)
-        args = settings_of(recipe, str(run.path("checkpoints")))
-        task, held_out = _start(recipe, run, tasks, policy, args)
-        if policy is None:
+    args = settings_of(recipe.algorithm, recipe.trl, recipe.positive, str(Path(folder, "checkpoints")))
+    with ExitStack() as stack:
+        setup = stack.enter_context(
+            set_up(
+                recipe,
+                folder,
+                ["evaluation"],
+                _facts,
+                device=own_device(),
+                room=("max_completion_length", args.max_completion_length),
+                held_out=recipe.evaluated,
+                starting=PartialState().main_process_first,
+            )
+        )
+        run, policy, held_out = setup.run, setup.policy, setup.held_out
+        if policy is None or held_out is None:
             on_main(lambda: keep_model(run, int(run.read("evaluation")["step"].max())))
             on_main(lambda: join_tables(run) if run.lacks_a_table() else None)
             return run
         on_main(lambda: stack.enter_context(run.writing()))
-        checkpoint = on_main(lambda: last_checkpoint(run))
-        session = Session(run, recipe, args, policy, checker, task, held_out, progress, on_step)
+        session = Session(run, recipe, args, policy, setup.checker, setup.task, held_out, progress, on_step)
         if isinstance(args, PairsDPOConfig):
-            args.max_steps = steps_in_rounds(recipe, args, len(task.problems))
-            train_rounds(session, lambda: load_initial(recipe))
-        elif not is_last(checkpoint):
-            _train(session, checkpoint)
+            train_rounds(session)
+        else:
+            _train(session)
         if PartialState().is_main_process:
             keep_model(run, step_of(last_checkpoint(run)))
             join_tables(run)
         PartialState().wait_for_everyone()
         return run
-
-
-def load_initial(recipe: TrainRecipe) -> Policy:
-    """The policy to train, on this process's device.
-
-    Raises:
-        PolicyError: if it does not fit the task.
-    """
-    policy = load(
-        recipe,
-        device="auto" if PartialState().num_processes == 1 else str(PartialState().device),
-        trust_remote_code=recipe.trl.get("trust_remote_code", False),
-    )
-    if policy.tokenizer.pad_token_id is None:
-        policy.tokenizer.pad_token = policy.tokenizer.eos_token
-    return policy
-
-
-def load_both(recipe: TrainRecipe, checker: Checker) -> tuple[Task, Task]:
-    """The problems trained on, and those evaluated on: the same where the task has no splits."""
-    evaluated = {
-        "data": recipe.eval_data or recipe.data,
-        "split": recipe.eval_split,
-        "problems": recipe.eval_problems,
-        "levels": recipe.eval_levels,
-    }
-    return (
-        load_problems(recipe, checker, seed=recipe.seed),
-        load_problems(recipe, checker, seed=recipe.seed, **evaluated),
-    )
 
 
 def resume_status(run: Run) -> str:
@@ -113,42 +87,18 @@ def resume_status(run: Run) -> str:
     return f": goes on from its checkpoint of step {last}" if last and not damaged(whole[last]) else ""
 
 
-def _start(
-    recipe: TrainRecipe, run: Run, tasks: tuple[Task, Task], policy: Policy | None, args: Configuration
-) -> tuple[Task, Task]:
-    """Begin the record, or go on with it: the problems trained on and evaluated on that fit the policy's context."""
-    task, held_out = tasks
-    facts: dict[str, Any] = {
-        **facts_of(recipe, tasks, policy, seed=recipe.seed),
-        "eval_problems": len(held_out.problems),
+def _facts(policy: Policy | None) -> dict[str, Any]:
+    return {
         "device": str(policy.device.type) if policy else None,
         "processes": PartialState().num_processes if policy else None,
     }
-    if policy:
-        limit = args.max_completion_length
-        # Before anything is written: what is refused leaves no folder.
-        task, held_out = (
-            within_context(policy, t, limit, "max_completion_length") for t in (_distinct(task), held_out)
-        )
-    with PartialState().main_process_first():
-        Run.start(run.folder, recipe.resolved(), defaults_of(TrainRecipe), **facts)
-    return task, held_out
 
 
-def _distinct(task: Task) -> Task:
-    """The task with each question once: a prompt has one positive."""
-    first: dict[str, Problem] = {}
-    for p in task.problems:
-        first.setdefault(p.question, p)
-    skips = [
-        Skip(p.where or p.id, "question", f"the same as {first[p.question].where or first[p.question].id}; left out")
-        for p in task.problems
-        if first[p.question] is not p
-    ]
-    return replace(task, problems=tuple(first.values()), skipped=(*task.skipped, *skips))
-
-
-def _train(session: Session, checkpoint: Path | None) -> None:
+def _train(session: Session) -> None:
+    """By GRPO or on positives alone, to the last step, from the last whole checkpoint."""
+    checkpoint = on_main(lambda: last_checkpoint(session.run))
+    if is_last(checkpoint):
+        return
     supply = Supply(session)
     positives = supply.positives(0)
     learns = session.args.beta_sft > 0 if isinstance(session.args, ExPGRPOConfig) else True
@@ -156,7 +106,7 @@ def _train(session: Session, checkpoint: Path | None) -> None:
         raise ValueError(f"none of the {len(session.task.problems)} problems has a positive: {supply.left_out(0)}")
     if is_deepspeed_zero3_enabled():
         # Loaded once more, now that each process is to hold its part of the weights alone.
-        session.policy = load_initial(session.recipe)
+        session.policy = session.load_initial()
     reward = _make_trainer(session, positives)
     assert session.trainer is not None
     attach(session.trainer, Recorder(session, supply, Probes(session, supply), reward))

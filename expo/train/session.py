@@ -18,6 +18,7 @@ from trl.models.utils import unwrap_model_for_generation
 from expo.policies.policy import Policy
 from expo.records import Run
 from expo.schema import as_frame
+from expo.setup import load
 from expo.tasks import Checker, Task
 from expo.train.config import Configuration
 from expo.train.exp_grpo import ExPGRPOTrainer
@@ -41,6 +42,10 @@ class Session:
     progress: bool
     on_step: Callable[[], object]
     trainer: ExPGRPOTrainer | DPOTrainer | SFTTrainer | None = None
+
+    def load_initial(self) -> Policy:
+        """The policy as it was before the training, once more."""
+        return load(self.recipe, own_device())
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
@@ -98,6 +103,11 @@ class Session:
             "step": step,
             "rows": self.recipe.rows,
         }
+
+
+def own_device() -> str:
+    """The device of this process's policy."""
+    return "auto" if PartialState().num_processes == 1 else str(PartialState().device)
 
 
 def shard_of(step: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,6 @@ import pandas as pd
 from accelerate import PartialState
 from trl import DPOTrainer
 
-from expo.policies.policy import Policy
 from expo.schema import as_frame
 from expo.tasks.problem import Problem, Skip
 from expo.train.dpo import score_reference
@@ -48,10 +47,8 @@ class Supply:
             s.write("positives", frame, step)
         return s.read("positives", step)
 
-    def pairs(
-        self, step: int, problems: Sequence[Problem], prompts: dict[str, list[int]], reference: Callable[[], Policy]
-    ) -> pd.DataFrame:
-        """The step's pairs of these problems."""
+    def pairs(self, step: int, problems: Sequence[Problem], prompts: dict[str, list[int]]) -> pd.DataFrame:
+        """The step's pairs of these problems, scored under the initial policy."""
         s = self.session
         if not s.has("pairs", step):
             assert isinstance(s.trainer, DPOTrainer)
@@ -67,7 +64,7 @@ class Supply:
                     **s.sampling(step),
                     on_finished=lambda _: bar.update(),
                 )
-            frame = score_reference(s.trainer, reference().model if step else None, prompts, frame)
+            frame = score_reference(s.trainer, s.load_initial().model if step else None, prompts, frame)
             before = s.read("skips", step).to_dict("records") if PartialState().is_main_process else []
             # A run that was killed just here wrote them before.
             rows: list[dict[Any, Any]] = [*(r for r in before if r["field"] != "loser"), *map(vars, skips)]

@@ -1,4 +1,4 @@
-"""From the name of a policy to a folder of its files: shipped bases, wheels, GGUF files, folders and the hub."""
+"""Loading a policy by its name: shipped bases, wheels, GGUF files, folders, the hub; from safetensors only."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import hashlib
 import re
 import struct
 import tempfile
-import textwrap
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from expo.policies.names import SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir
+from expo.policies.policy import Policy, PolicyError, shown
+from expo.tasks.prompts import Prompts
 
+# Other layer kinds (linear attention, state-space) keep a recurrent state that padding would enter.
+SUPPORTED_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
 # Of a hub repository only this: no pickles, no second copy of the weights in a folder or as `consolidated`.
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
 _HUB_EXTRAS = ["*/*", "consolidated*"]
@@ -26,13 +31,70 @@ GIVE = (
 )
 
 
-class PolicyError(ValueError):
-    """A policy that cannot be loaded or used; the message says what was tried and the mend."""
+def load_policy(
+    name: str, prompts: Prompts, *, device: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
+) -> Policy:
+    """Load `tiny`, `tiny-<k>`, `smollm2-135m`, a folder, a `.gguf` file, or any hub id, in evaluation mode.
+
+    Weights are read from safetensors only. `dtype="auto"` is float32 on a CPU and bfloat16 on a GPU.
+
+    Raises:
+        PolicyError: if nothing by that name can be loaded whole, or it cannot be sampled in batches.
+    """
+    place = _device(device)
+    if dtype not in ("auto", *DTYPES):
+        raise PolicyError(f"dtype {dtype!r}: the dtypes are auto, {', '.join(DTYPES)}")
+    kind = DTYPES[("float32" if place.type == "cpu" else "bfloat16") if dtype == "auto" else dtype]
+    where, source = resolve(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trust_remote_code)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            where,
+            dtype=kind,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            ignore_mismatched_sizes=True,  # `_check` names them
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        code = " Its own code runs only with --trust-remote-code." if "custom code" in str(error) else ""
+        raise PolicyError(f"policy {name!r}: {shown(error)}{code}\n{GIVE}") from error
+    policy = Policy(name, model, tokenizer, prompts, source)
+    _check(policy, [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])])
+    policy.model = model.to(place).eval()
+    return policy
 
 
-def shown(error: Exception) -> str:
-    """An error in a few words."""
-    return textwrap.shorten(str(error), 300, placeholder=" ...") or type(error).__name__
+def _device(name: str) -> torch.device:
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(auto if name == "auto" else name)
+        torch.empty(0, device=device)
+    # What torch raises for a device that it does not know, was not built for, or does not find.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise PolicyError(f"device {name!r}: {shown(error)}; auto would take {auto}") from error
+    return device
+
+
+def _check(policy: Policy, missing: Iterable[str]) -> None:
+    """Refuse what loads but would be sampled or scored wrongly."""
+    if missing := sorted(missing):
+        raise PolicyError(
+            f"policy {policy.name!r}: its files lack, or hold in another shape, the weights "
+            f"{', '.join(missing[:3])}{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}"
+        )
+    config = policy.model.config.get_text_config()
+    if unknown := set(getattr(config, "layer_types", None) or ()) - SUPPORTED_LAYERS:
+        raise PolicyError(
+            f"policy {policy.name!r}: layers of kind {', '.join(sorted(unknown))} cannot share a prompt; "
+            f"supported kinds are {', '.join(sorted(SUPPORTED_LAYERS))}"
+        )
+    if getattr(config, "num_kv_shared_layers", 0):
+        raise PolicyError(
+            f"policy {policy.name!r}: its layers share keys and values, which batches of shared prompts cannot"
+        )
+    if policy.tokenizer.eos_token_id is None:
+        raise PolicyError(f"policy {policy.name!r}: its tokenizer names no end token (eos_token)")
 
 
 def resolve(name: str) -> tuple[str, str]:

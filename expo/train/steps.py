@@ -1,34 +1,11 @@
-"""What a recipe comes to: TRL's settings as this run has them, how often it samples, how many steps it takes."""
+"""What TRL's settings come to: rows of a step, how often the policy is sampled, how many steps are taken."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from expo.policies.policy import TEMPLATE_VARIABLES
-from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, configuration
+from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig
 from expo.train.recipe import TrainRecipe
-
-
-def settings_of(recipe: TrainRecipe, output_dir: str) -> Configuration:
-    """TRL's configuration of a recipe, with what a run decides whatever the recipe says.
-
-    Raises:
-        ValueError: as `configuration` says.
-    """
-    return configuration(recipe.algorithm, recipe.trl, output_dir, **_decided(recipe))
-
-
-def _decided(recipe: TrainRecipe) -> dict[str, Any]:
-    if recipe.algorithm == "dpo":
-        return {"train_sampling_strategy": "sequential"}
-    if recipe.algorithm == "sft":
-        return {}
-    return {
-        **({"beta_sft": 0.0} if recipe.positive == "none" else {}),
-        "shuffle_dataset": False,
-        "chat_template_kwargs": {**TEMPLATE_VARIABLES, **(recipe.trl.get("chat_template_kwargs") or {})},
-    }
 
 
 def batch_of(args: Configuration) -> int:
