@@ -20,9 +20,9 @@ from transformers import GPT2Config
 
 from expo import cli
 from expo.cli import JOBS, default_folder, main
-from expo.recipe import MeasureRecipe
+from expo.measure.recipe import MeasureRecipe
+from expo.policies.prompts import TEXT
 from expo.records import Run
-from expo.tasks.prompts import TEXT
 
 ROOT = Path(__file__).parent.parent
 PROBLEMS = 12

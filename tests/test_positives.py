@@ -12,12 +12,11 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
+from expo.grading import TextChecker
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion
-from expo.positives import is_leak, nonsense_hint, wrong_answer
-from expo.positives.kinds import from_expert, from_sample, requests
+from expo.positives import from_expert, from_sample, is_leak, nonsense_hint, requests, wrong_answer
 from expo.tasks import chain
-from expo.tasks.checker import TextChecker
 from expo.tasks.problem import Problem
 from tests.conftest import build
 

@@ -23,9 +23,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from expo import records
-from expo.environment import environment, version_of
-from expo.records import RecordError, Run, begun_from, to_yaml, write_atomic
-from expo.schema import SCHEMA, TABLES, as_frame
+from expo.records import SCHEMA, RecordError, Run, begun_from, environment, to_yaml, version_of, write_atomic
+from expo.tables import TABLES, as_frame
 
 ROOT = Path(__file__).parent.parent
 RECIPE = {"task": "chain", "samples": 2, "temperature": 0.9, "prompts": {"question": "{question}", "chat": True}}

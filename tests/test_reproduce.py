@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from expo.environment import version_of
 from expo.measure import run as run_module
-from expo.policies.names import SMOLLM2_WHEEL
+from expo.policies.policy import SMOLLM2_WHEEL
+from expo.records import version_of
 from expo.study import load_study, reproduce
 
 FIGURES = Path(__file__).parent.parent / "figures"

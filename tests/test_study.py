@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from expo import study as study_module
-from expo.recipe import EvaluateRecipe, MeasureRecipe
+from expo.measure.recipe import EvaluateRecipe, MeasureRecipe
+from expo.policies.prompts import TEXT
 from expo.records import Run
 from expo.study import STUDIES, StudyError, default_figures, load_study, reproduce
-from expo.tasks.prompts import TEXT
 from expo.train.recipe import TrainRecipe
 
 

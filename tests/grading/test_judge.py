@@ -24,16 +24,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expo.judge.endpoint import JudgeError, parse_verdict
-from expo.judge.votes import (
+from expo.grading.judge import (
     COLUMNS,
     JUDGE_PROMPT,
     MAX_TOKENS,
+    JudgeError,
     Pair,
     _requests,
     _sha,
     judge_pairs,
     pair_scores,
+    parse_verdict,
     summarize_votes,
     votes_on,
     win_rate,

@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM
 
 from expo import records
 from expo.measure import run as run_module
+from expo.measure.recipe import MeasureRecipe
 from expo.measure.run import measure
 from expo.measure.show import show
-from expo.policies.resolve import PolicyError
-from expo.recipe import MeasureRecipe
+from expo.policies.policy import PolicyError
 from expo.records import RecordError, Run
 
 ROWS = [

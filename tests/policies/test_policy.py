@@ -30,13 +30,10 @@ from tokenizers.pre_tokenizers import Metaspace
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from expo.environment import version_of
 from expo.policies import tiny_pretrain
-from expo.policies.names import SMOLLM2_WHEEL
-from expo.policies.policy import Policy, load_policy
-from expo.policies.resolve import PolicyError
-from expo.tasks.chain_task import CHAIN
-from expo.tasks.prompts import TEXT
+from expo.policies.policy import SMOLLM2_WHEEL, Policy, PolicyError, load_policy
+from expo.policies.prompts import CHAIN, TEXT
+from expo.records import version_of
 from tests.conftest import TEMPLATE, build, tokenizer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -533,7 +530,7 @@ def test_a_damaged_gguf_file_leaves_nothing(packed: tuple[Path, Policy], tmp_pat
 KILLED = """
 import resource, signal, sys
 from expo.policies.policy import load_policy
-from expo.tasks.prompts import TEXT
+from expo.policies.prompts import TEXT
 # The first write beyond 64 KiB, which only the weights need, ends the process in the middle of it.
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

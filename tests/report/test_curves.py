@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from expo.evaluate import pass_at_k
 from expo.records import RecordError, Run
 from expo.report import paper
 from expo.report.curves import _per_group, draw_curves, draw_fig1, draw_table3, what_changed
@@ -30,8 +31,7 @@ from expo.report.training import (
     spread,
 )
 from expo.report.words import number, share
-from expo.schema import TABLES, as_frame
-from expo.stats import pass_at_k
+from expo.tables import TABLES, as_frame
 
 N = 8
 

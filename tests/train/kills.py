@@ -16,8 +16,8 @@ import pandas as pd
 from safetensors.torch import load_file
 
 from expo.records import Run
-from expo.schema import TABLES
-from expo.train.checkpoints import BY_STEP, whole_checkpoints
+from expo.tables import TABLES
+from expo.train.callbacks import BY_STEP, whole_checkpoints
 from expo.train.recipe import read_recipe
 from expo.train.run import train
 

@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from expo.train.watch import Watch
 from trl import DPOTrainer
 
+from expo.grading import checker_for
 from expo.policies.policy import DTYPES, Policy, load_policy
+from expo.policies.prompts import prompts_for
 from expo.policies.scoring import Sample, score
-from expo.positives.closing import question_ids
+from expo.positives import question_ids
 from expo.records import Run
 from expo.study import STUDIES
-from expo.tasks import chain, checker_for
-from expo.tasks.prompts import prompts_for
+from expo.tasks import chain
 from expo.train import rounds as rounds_module
 from expo.train import watch as watch_module
 from expo.train.dpo import restore
@@ -29,6 +29,7 @@ from expo.train.positives import make
 from expo.train.recipe import read_recipe
 from expo.train.run import train
 from expo.train.show import show
+from expo.train.watch import Watch
 from tests.conftest import build
 from tests.train.kills import kill_and_go_on, same
 

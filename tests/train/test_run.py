@@ -16,28 +16,26 @@ import pytest
 import yaml
 from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 
-from expo.gradients.alignment import align, sample_rollouts
-from expo.gradients.dense import dense
-from expo.gradients.examples import Example
-from expo.policies.policy import load_policy
-from expo.policies.resolve import PolicyError
-from expo.positives.closing import question_ids
+from expo.grading import ChainChecker
+from expo.measure.alignment import align, roll
+from expo.measure.gradients.dense import dense
+from expo.measure.gradients.spans import Span
+from expo.measure.show import NAMES
+from expo.policies.policy import PolicyError, load_policy
+from expo.policies.prompts import CHAIN
+from expo.positives import question_ids
 from expo.records import RecordError, Run, write_atomic
 from expo.report import words
 from expo.study import STUDIES
 from expo.tasks import Task
-from expo.tasks.chain_task import CHAIN, ChainChecker
 from expo.tasks.problem import Problem
-from expo.terminal import NAMES
 from expo.train import run as run_module
 from expo.train import watch as watch_module
-from expo.train.callbacks import _sizes
-from expo.train.checkpoints import BY_STEP, MARK, last_checkpoint
-from expo.train.completions import completions
+from expo.train.callbacks import BY_STEP, MARK, _sizes, last_checkpoint
 from expo.train.config import LOSSES
 from expo.train.recipe import POSITIVES, TrainRecipe, read_recipe
-from expo.train.run import resume_status, train
-from expo.train.show import show, without_signal
+from expo.train.run import standing, train
+from expo.train.show import completions, show, without_signal
 from tests.train.kills import kill_and_go_on, same
 
 VALUES = {
@@ -120,16 +118,14 @@ def test_gradients_are_those_of_the_policy_of_their_step(whole: Run) -> None:
         for name, rows in held.groupby("problem"):
             problem = problems[name]
             prompt = tuple(question_ids(policy, problem))
-            spans = [Example(r["source"], prompt, tuple(r["ids"])) for r in rows.to_dict("records")]
+            spans = [Span(r["source"], prompt, tuple(r["ids"])) for r in rows.to_dict("records")]
             np.testing.assert_allclose(dense(policy, spans).norms, rows["norm"].astype(float), rtol=1e-3)
             # Those of the other step's policy are not these.
             assert np.abs(dense(other, spans).norms / rows["norm"].astype(float) - 1).max() > 0.01
             limit, n = recipe.trl["max_completion_length"], recipe.gradient_rollouts
-            rollouts, right = sample_rollouts(
-                policy, checker, problem, n, limit, recipe.trl["seed"] + step, recipe.rows
-            )
+            rollouts, right = roll(policy, checker, problem, n, limit, recipe.trl["seed"] + step, recipe.rows)
             assert rows["right"].tolist() == [sum(right)] * len(rows)
-            every = dense(policy, [Example(str(i), prompt, c.ids) for i, c in enumerate(rollouts)] + spans)
+            every = dense(policy, [Span(str(i), prompt, c.ids) for i, c in enumerate(rollouts)] + spans)
             places = range(n, n + len(spans))
             found = align(every, range(n), right, places, rows["reward"].tolist())
             np.testing.assert_allclose([a.slope for a in found], rows["slope"].astype(float), rtol=1e-3, atol=1e-4)
@@ -140,7 +136,7 @@ def test_gradients_are_those_of_the_policy_of_their_step(whole: Run) -> None:
 def test_a_finished_run_is_not_run_again(recipe: TrainRecipe, whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "load", lambda recipe: pytest.fail("loaded again"))
     assert train(recipe, whole.folder, progress=False).has("evaluation")
-    assert resume_status(whole) == ": finished before; this is its record"
+    assert standing(whole) == ": finished before; this is its record"
 
 
 def test_a_model_that_was_deleted_is_made_again(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
@@ -230,7 +226,7 @@ def test_a_damaged_checkpoint_is_named_with_what_is_left(
 ) -> None:
     run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
     run.path("evaluation.parquet").unlink()
-    assert resume_status(run) == ": goes on from its checkpoint of step 6"
+    assert standing(run) == ": goes on from its checkpoint of step 6"
     last = run.path("checkpoints", "checkpoint-6")
     (last / name).write_bytes((last / name).read_bytes()[:-1])
     with pytest.raises(RecordError, match=rf"checkpoint-6/{name} is not as it was written. Delete .* from step 4"):
@@ -277,9 +273,8 @@ def test_a_run_stopped_anywhere_ends_the_same(
 
 
 def _stop(patch: pytest.MonkeyPatch, where: str) -> None:
-    from expo.train.watch import Watch
-
     from expo.train.callbacks import Recorder
+    from expo.train.watch import Watch
 
     kind, _, number = where.partition(" ")
     step = int(number) if number.isdigit() else None
