@@ -2,8 +2,10 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# Two processes of one thread each do more than one of two threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
-.PHONY: install reproduce smoke test bench mutants tiny clean
+.PHONY: install reproduce smoke style test test-all bench mutants tiny clean
 
 install: $(VENV)/.installed  ## into .venv, as the others do by themselves
 
@@ -13,11 +15,16 @@ reproduce: $(VENV)/.installed  ## all runs of the study `tiny`, then figures/
 smoke: $(VENV)/.installed  ## the same path on a few problems
 	$(BIN)/expo reproduce --study smoke
 
-test: $(VENV)/.installed  ## style, types, tests
+style: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
+
+test: style  ## style, types, and all tests but the slow ones
+	$(PYTEST) -m "not slow"
+
+test-all: style  ## style, types, and all tests: those that kill processes, start servers or take long, too
+	$(PYTEST)
 
 bench: $(VENV)/.installed  ## timings against peers, never part of the tests
 	$(BIN)/python -m benchmarks

@@ -1,15 +1,20 @@
-"""Tiny real models, built on the spot: random weights, a byte-level tokenizer, a chat template."""
+"""Tiny real models, built on the spot: random weights, a byte-level tokenizer, a chat template; and what tests share."""
 
 from __future__ import annotations
 
+import os
+import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from expo.grading import AnswerGrader, TextChecker
 from expo.policies.policy import Policy
 from expo.policies.prompts import TEXT
 
@@ -92,3 +97,39 @@ def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made.model.save_pretrained(folder)
     made.tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def left_as_found() -> Iterator[None]:
+    """What a command sets for its whole process ends with the test: environment, threads, random states."""
+    environment, threads = dict(os.environ), torch.get_num_threads()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    yield
+    # pytest itself takes this one away.
+    environment["PYTEST_CURRENT_TEST"] = os.environ.get("PYTEST_CURRENT_TEST", "")
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+    torch.set_num_threads(threads)
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_grader() -> Iterator[None]:
+    """Commands run in this process share a grader: each would start its own, and wait for it to import sympy.
+
+    How a grader starts and ends its process is told in the tests of graders, which this does not touch.
+    """
+    graders: dict[float, AnswerGrader] = {}
+
+    def begin(self: TextChecker, seconds: float = 5.0) -> None:
+        self._grader = graders.setdefault(seconds, AnswerGrader(seconds))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TextChecker, "__init__", begin)
+        patch.setattr(TextChecker, "close", lambda self: None)
+        yield
+    for grader in graders.values():
+        grader.close()

@@ -55,7 +55,10 @@ class _Recorder:
     def _is_whole(self) -> bool:
         """Whether this run was asked for all tests of the theory: only then is a test that did not run a fault."""
         o = self.config.option
-        if any(getattr(o, x, False) for x in ("collectonly", "keyword", "markexpr", "deselect", "lf", "stepwise")):
+        if any(getattr(o, x, False) for x in ("collectonly", "keyword", "deselect", "lf", "stepwise")):
+            return False
+        # None of the theory's tests is slow, as `pytest_itemcollected` sees to.
+        if o.markexpr not in ("", "not slow"):
             return False
         asked = (Path(self.config.invocation_params.dir, a) for a in self.config.args)
         return any(p.is_dir() and ledger.HERE.is_relative_to(p.resolve()) for p in asked)
@@ -72,6 +75,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # Under xdist the workers' reports come to the controller.
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Recorder(config))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.get_closest_marker("slow"):
+        raise pytest.UsageError(f"{item.nodeid}: the claims are judged by all tests of the theory, so none may be slow")
 
 
 @pytest.fixture(autouse=True)

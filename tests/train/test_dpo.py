@@ -31,7 +31,7 @@ from expo.train.run import train
 from expo.train.show import show
 from expo.train.watch import Watch
 from tests.conftest import build
-from tests.train.kills import kill_and_go_on, same
+from tests.train.kills import fork, kill_and_go_on, same
 
 VALUES = {
     "algorithm": "dpo",
@@ -196,8 +196,9 @@ def test_a_run_stopped_anywhere_ends_the_same(
     same(whole, train(read_recipe(dict(VALUES)), tmp_path / "run", progress=False))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
-    kill_and_go_on(VALUES, whole, tmp_path)
+    kill_and_go_on(fork, VALUES, whole, tmp_path)
 
 
 def winners(policy: Policy, problems: tuple, kind: str) -> pd.DataFrame:

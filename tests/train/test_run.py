@@ -36,7 +36,7 @@ from expo.train.config import LOSSES
 from expo.train.recipe import POSITIVES, TrainRecipe, read_recipe
 from expo.train.run import standing, train
 from expo.train.show import completions, show, without_signal
-from tests.train.kills import kill_and_go_on, same
+from tests.train.kills import command, kill_and_go_on, same
 
 VALUES = {
     "task": "chain",
@@ -318,8 +318,9 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
     same(whole, train(recipe, tmp_path / "run", progress=False))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
-    kill_and_go_on(VALUES, whole, tmp_path)
+    kill_and_go_on(command, VALUES, whole, tmp_path)
 
 
 @pytest.mark.parametrize(
