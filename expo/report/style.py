@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+# All pictures import matplotlib's classes from here, so that each fails with this message.
 try:
     import matplotlib as mpl
     from matplotlib.axes import Axes
-    # Others import these from here, so that all of them fail with the message below.
     from matplotlib.figure import Figure as Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine as ConstrainedLayoutEngine
 except ImportError as error:

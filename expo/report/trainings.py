@@ -1,33 +1,31 @@
-"""Trainings as a report sees them: which method, from which base, on which levels, and how accurate at each step."""
+"""Trainings as a report sees them: which method, from which base, on which levels, and which may be shown together."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from expo.evaluate import pass_at_k
-from expo.measure.verdict import Interval, bootstrap
-from expo.report.runs import Finished, differing, origin_of, runs_in
+from expo.report.runs import FinishedRun, differing, runs_in
 from expo.report.words import METHODS, listed
 
 LEVELS = (1, 2, 3, 4, 5)
 # Methods of the paper, which have its pictures.
 _DRAWN = {"explanation", "expert", "none"}
+_DRAWN |= {f"dpo_{source}{suffix}" for source in ("explanation", "expert", "answer") for suffix in ("", "_online")}
 # Fields in which trainings that are shown together must agree.
 _SETTING = {"task", "data", "split", "problems", "levels", "prompts"}
 _SETTING |= {f"eval_{name}" for name in ("data", "split", "problems", "levels", "samples", "temperature")}
-_DRAWN |= {f"dpo_{kind}{when}" for kind in ("explanation", "expert", "answer") for when in ("", "_online")}
 
 
 @dataclass(frozen=True)
-class Evaluated(Finished):
+class EvaluatedRun(FinishedRun):
     """A finished run that has an evaluation: of a policy alone, or of one while it is trained."""
 
     @cached_property
@@ -42,8 +40,8 @@ class Evaluated(Finished):
         return "tiny-0" if given == "tiny" else given
 
     @property
-    def base_name(self) -> str:
-        """Its last part, to be shown; never a path of this machine."""
+    def policy_name(self) -> str:
+        """The last part of the base, to be shown; never a path of this machine."""
         return Path(self.base).name
 
     @property
@@ -78,10 +76,15 @@ class Evaluated(Finished):
     @property
     def levels(self) -> str:
         """The levels trained on, in words."""
-        held = self.recipe.get("levels")
-        if not held:
+        levels = self.recipe.get("levels")
+        if not levels:
             return "all levels"
-        return ("level " if len(held) == 1 else "levels ") + ", ".join(map(str, held))
+        return ("level " if len(levels) == 1 else "levels ") + ", ".join(map(str, levels))
+
+    @property
+    def trained_levels(self) -> tuple[int, ...] | None:
+        """The levels trained on; None if they are all there are, or if the problems have none."""
+        return tuple(self.recipe.get("levels") or ()) or None
 
     @property
     def rate(self) -> float:
@@ -105,8 +108,14 @@ class Evaluated(Finished):
         return int(batch * accumulated * (self.run.environment().get("processes") or 1))
 
     @property
+    def seed(self) -> int:
+        """The seed of the training."""
+        # TRL's default.
+        return int(self.recipe.get("seed", 42))
+
+    @property
     def limit(self) -> int:
-        """Tokens of a sample."""
+        """The most tokens that a sample may have."""
         if not self.is_training:
             return int(self.recipe["max_new_tokens"])
         # TRL's default, and that of expo.train.config.
@@ -114,174 +123,138 @@ class Evaluated(Finished):
         return int(self.recipe.get("max_completion_length") or usual)
 
     @property
-    def trained_levels(self) -> tuple[int, ...] | None:
-        """The levels trained on; None if it was all there are, or problems without."""
-        return tuple(self.recipe.get("levels") or ()) or None
-
-    @property
     def last_step(self) -> int:
         """The last step evaluated."""
         return int(self.evaluation["step"].max())
 
+    @property
+    def eval_samples(self) -> int:
+        """How many samples of each problem were evaluated."""
+        return int(self.evaluation["n"].min())
+
+    @property
+    def sampling(self) -> str:
+        """How many samples were evaluated and at which temperature, in words."""
+        return f"{self.eval_samples} samples each at T = {self.recipe['eval_temperature']:g}"
+
     def at(self, step: int, levels: Iterable[int] | None = None) -> pd.DataFrame:
-        """The evaluation of a step: of problems of these levels, or of all, also those that have none."""
-        held = self.evaluation[self.evaluation["step"] == step]
-        return held if levels is None else held[held["level"].isin(list(levels))]
+        """The evaluation of a step: of problems of these levels, or of all problems, also of those without a level."""
+        rows = self.evaluation[self.evaluation["step"] == step]
+        return rows if levels is None else rows[rows["level"].isin(list(levels))]
 
     def accuracies(self, step: int, levels: Iterable[int] | None = None, k: int = 1) -> pd.Series:
-        """pass@k of each problem of these levels at a step, or of all, indexed by problem."""
-        held = self.at(step, levels)
-        values = [pass_at_k(int(n), int(c), k) for n, c in zip(held["n"], held["correct"], strict=True)]
-        return pd.Series(values, index=held["problem"], dtype=float)
-
-    def origin(self) -> dict[str, Any]:
-        """What identifies the run, without any path of this machine."""
-        return {**origin_of(self.run), "policy": self.base_name, "toy": self.is_toy}
+        """pass@k of each problem of these levels at a step, or of all problems, indexed by problem."""
+        rows = self.at(step, levels)
+        values = [pass_at_k(int(n), int(c), k) for n, c in zip(rows["n"], rows["correct"], strict=True)]
+        return pd.Series(values, index=rows["problem"], dtype=float)
 
 
-def find_evaluated(folder: Path | str) -> tuple[list[Evaluated], list[str]]:
+def find_evaluated(folder: Path | str) -> tuple[list[EvaluatedRun], list[str]]:
     """The finished trainings and evaluations of a study's folder, and the names of those cut short.
 
     Raises:
         RecordError: if the folder holds no run at all.
     """
-    runs = runs_in(folder, "train")
-    ours = [run for run in runs if "sources" not in run.recipe()]
-    return [Evaluated(r) for r in ours if r.has("evaluation")], [r.folder.name for r in ours if not r.has("evaluation")]
+    runs = [run for run in runs_in(folder, "train") if "sources" not in run.recipe()]
+    finished = [EvaluatedRun(run) for run in runs if run.has("evaluation")]
+    return finished, [run.folder.name for run in runs if not run.has("evaluation")]
 
 
-def levels_of(runs: Iterable[Evaluated]) -> list[int]:
+def levels_of(runs: Iterable[EvaluatedRun]) -> list[int]:
     """Those of `LEVELS` that were evaluated; none of a task without."""
-    found = {level for run in runs for level in run.evaluation["level"].dropna().unique()}
-    return [level for level in LEVELS if level in found]
+    evaluated = {level for run in runs for level in run.evaluation["level"].dropna().unique()}
+    return [level for level in LEVELS if level in evaluated]
 
 
-def over_bases(
-    runs: Sequence[Evaluated], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
-) -> Interval:
-    """Mean pass@k over bases and problems, with a bootstrap interval over problems, the bases' mean of each.
-
-    The interval says nothing of other bases; `spread` does. `step` is the last one if None. Runs from one base, as with
-    several seeds, count as one: their mean.
-    """
-    return bootstrap(pd.concat(_of_bases(runs, step, levels, k), axis=1).mean(axis=1).to_numpy())
+def before_training(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
+    """The runs whose step 0 is a base, or all if none's is."""
+    runs = list(runs)
+    return [run for run in runs if run.method != "again"] or runs
 
 
-def spread(
-    runs: Sequence[Evaluated], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
-) -> list[float]:
-    """Mean pass@k of each base."""
-    return [float(held.mean()) for held in _of_bases(runs, step, levels, k)]
+def count_bases(runs: Iterable[EvaluatedRun]) -> int:
+    """How many bases these runs began from."""
+    return len({run.base for run in runs})
 
 
-def per_base(runs: Iterable[Evaluated], value: Callable[[Evaluated], float]) -> list[float]:
-    """A number of each base: the mean over its runs."""
-    held: dict[str, list[float]] = {}
-    for run in runs:
-        held.setdefault(run.base, []).append(value(run))
-    return [sum(some) / len(some) for some in held.values()]
+def label(runs: Sequence[EvaluatedRun]) -> str:
+    """What an artefact's name ends in: the policy, then the task if it is not the toy's."""
+    policy = runs[0].policy_name if count_bases(runs) == 1 else _model(runs[0])
+    if re.fullmatch(r"tiny(-\d+)?", policy):
+        return "tiny"
+    return re.sub(r"[^a-z0-9.]+", "-", f"{policy.removesuffix('.gguf')}-{runs[0].recipe['task']}".lower()).strip("-.")
 
 
-def _of_bases(runs: Sequence[Evaluated], step: int | None, levels: Iterable[int] | None, k: int) -> list[pd.Series]:
-    """pass@k of each problem, for each base."""
-    levels = None if levels is None else list(levels)
-    held: dict[str, list[pd.Series]] = {}
-    for run in runs:
-        held.setdefault(run.base, []).append(run.accuracies(run.last_step if step is None else step, levels, k))
-    return [pd.concat(some, axis=1).mean(axis=1) for some in held.values()]
+def _model(run: EvaluatedRun) -> str:
+    """What its base is one of, if it is numbered: tiny-0 and tiny-1, or my-model-seed1 and my-model-seed2."""
+    return re.sub(r"[-_.]?(seed)?[-_]?\d+$", "", run.policy_name) or run.policy_name
 
 
-def order(a: pd.Series, b: pd.Series) -> int:
-    """1 if every base of `a` is above every base of `b`, -1 if below, 0 if they overlap: no order is shown then.
-
-    Rows of a table with the `lowest` and `highest` base.
-    """
-    return int(a["lowest"] > b["highest"]) - int(a["highest"] < b["lowest"])
-
-
-def is_grid(runs: Iterable[Evaluated]) -> bool:
+def is_grid(runs: Iterable[EvaluatedRun]) -> bool:
     """Whether trainings are to be shown as a table: of several rates or weights of a method, or of controls."""
     settings = {(run.levels, run.method, run.rate, run.beta) for run in runs}
-    several = len({s[:2] for s in settings}) < len(settings)
+    several = len({(levels, method) for levels, method, *_ in settings}) < len(settings)
     return several or not {method for _, method, *_ in settings} <= _DRAWN
 
 
-def by_method(runs: Iterable[Evaluated]) -> dict[str, list[Evaluated]]:
+def by_method(runs: Iterable[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
     """Runs of each method, in the order of METHODS.
 
     Raises:
         ValueError: if a method was trained at several rates or weights, a mean over which would say nothing, or if the
             runs are of different models, problems or ways of evaluation.
     """
-    held: dict[str, list[Evaluated]] = {}
+    of_method: dict[str, list[EvaluatedRun]] = {}
     for run in runs:
-        held.setdefault(run.method, []).append(run)
-    found = {method: held[method] for method in METHODS if method in held}
-    check_comparable([run for some in found.values() for run in some])
-    for some in found.values():
-        check_alike(some)
-    return found
+        of_method.setdefault(run.method, []).append(run)
+    of_method = {method: of_method[method] for method in METHODS if method in of_method}
+    check_comparable([run for averaged in of_method.values() for run in averaged])
+    for averaged in of_method.values():
+        check_averageable(averaged)
+    return of_method
 
 
-def check_comparable(runs: Sequence[Evaluated]) -> None:
-    """That these runs may stand in one picture.
+def check_comparable(runs: Sequence[EvaluatedRun]) -> None:
+    """Check that these runs may stand in one picture.
 
     Raises:
         ValueError: if they are of different models, or trained or evaluated on other problems or in another way.
     """
     models = sorted({_model(run) for run in runs})
-    apart = sorted(differing(runs) & _SETTING) if runs else []
-    apart += ["max_completion_length"] if len({run.limit for run in runs}) > 1 else []
-    if len(models) > 1 or apart:
-        what = f"are of {listed(models)}" if len(models) > 1 else f"differ in {', '.join(apart)}"
+    fields = sorted(differing(runs) & _SETTING) if runs else []
+    fields += ["max_completion_length"] if len({run.limit for run in runs}) > 1 else []
+    if len(models) > 1 or fields:
+        difference = f"are of {listed(models)}" if len(models) > 1 else f"differ in {', '.join(fields)}"
         names = ", ".join(run.name for run in runs[:3]) + ", ..." * (len(runs) > 3)
-        raise ValueError(f"{names}: these runs {what}, and cannot be compared; put them into folders of their own")
+        raise ValueError(
+            f"{names}: these runs {difference}, and cannot be compared; put them into folders of their own"
+        )
 
 
-def untrained(runs: Iterable[Evaluated]) -> list[Evaluated]:
-    """The runs whose step 0 is a base, or all if none's is."""
-    runs = list(runs)
-    return [run for run in runs if run.method != "again"] or runs
-
-
-def check_alike(runs: Sequence[Evaluated]) -> None:
-    """That these runs may be averaged.
+def check_averageable(runs: Sequence[EvaluatedRun]) -> None:
+    """Check that these runs of one method may be averaged.
 
     Raises:
         ValueError: if their recipes differ in more than base and seed, the fields are named; or if one ended early.
     """
-    if differ := sorted(differing(runs) - {"policy", "seed", "rows"}):
+    method = METHODS[runs[0].method]
+    if fields := sorted(differing(runs) - {"policy", "seed", "rows"}):
         raise ValueError(
-            f"{METHODS[runs[0].method]} was trained in several ways, which no mean may join: its runs differ in "
-            f"{', '.join(differ)}. Rates and weights can be drawn as a grid"
+            f"{method} was trained in several ways, which no mean may join: its runs differ in "
+            f"{', '.join(fields)}. Rates and weights can be drawn as a grid"
         )
     facts = [(run.recipe.get("seed"), run.run.environment()) for run in runs]
-    if len({(seed, held.get("data_sha256")) for seed, held in facts}) > len({seed for seed, _ in facts}):
+    if len({(seed, fact.get("data_sha256")) for seed, fact in facts}) > len({seed for seed, _ in facts}):
+        raise ValueError(f"{method}: its runs had other problems at the same seed; the data has changed")
+    if len({fact.get("processes") or 1 for _, fact in facts}) > 1:
         raise ValueError(
-            f"{METHODS[runs[0].method]}: its runs had other problems at the same seed; the data has changed"
-        )
-    if len({held.get("processes") or 1 for _, held in facts}) > 1:
-        raise ValueError(
-            f"{METHODS[runs[0].method]}: its runs had other numbers of processes, and so other batches; put them into "
+            f"{method}: its runs had other numbers of processes, and so other batches; put them into "
             "folders of their own"
         )
     ends = {run.name: run.last_step for run in runs}
     if len(set(ends.values())) > 1:
-        told = ", ".join(f"{name} after step {step}" for name, step in ends.items())
+        steps = ", ".join(f"{name} after step {step}" for name, step in ends.items())
         raise ValueError(
-            f"{METHODS[runs[0].method]} ended at different steps, which no mean may join: {told}. DPO ends where a "
+            f"{method} ended at different steps, which no mean may join: {steps}. DPO ends where a "
             "round has no pair; put such runs into a folder of their own"
         )
-
-
-def _model(run: Evaluated) -> str:
-    """What its base is one of, if it is numbered: tiny-0 and tiny-1, or my-model-seed1 and my-model-seed2."""
-    return re.sub(r"[-_.]?(seed)?[-_]?\d+$", "", run.base_name) or run.base_name
-
-
-def label(runs: Sequence[Evaluated]) -> str:
-    """What an artefact's name ends in: the policy, then the task if it is not the toy's."""
-    policy = runs[0].base_name if len({run.base for run in runs}) == 1 else _model(runs[0])
-    if re.fullmatch(r"tiny(-\d+)?", policy):
-        return "tiny"
-    return re.sub(r"[^a-z0-9.]+", "-", f"{policy.removesuffix('.gguf')}-{runs[0].recipe['task']}".lower()).strip("-.")

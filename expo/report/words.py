@@ -48,6 +48,11 @@ UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token"}
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?"}
 
 
+def method_name(method: object) -> str:
+    """What a method is called; of a base, that it is not trained."""
+    return METHODS.get(str(method), "before training")
+
+
 def verdict_mark(verdict: str) -> str:
     """`✓ holds`, `✗ fails` or `? undecided`."""
     return f"{MARKS[verdict]} {verdict}"

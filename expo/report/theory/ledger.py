@@ -1,4 +1,4 @@
-"""The ledger of the paper's claims as pages: a table, a page with colours, and the graph of what rests on what."""
+"""The ledger of the paper's claims as pages: a table in Markdown, and a page with colours."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from expo.report.artefacts import Artefact, png, publish
-from expo.report.style import GREY, INK, look, sheet
+from expo.report.artefacts import Artefact, publish
+from expo.report.markdown import markdown_table
 from expo.report.words import listed
 from expo.text import plural
 from theory.ledger import Entry
@@ -29,6 +29,7 @@ COLOURS = {
     "contradicted by the paper's own table": "#E59866",
     "undecided": "#CCCCCC",
 }
+_HEADS = ("id", "where", "claim", "verdict", "evidence", "what fails, what holds")
 _LEGEND = (
     "Verdicts are computed from the tests that ran. *Proved*: by z3 or sympy for the size given, from the claims that "
     "it uses. *Exact*: in rational arithmetic on all instances given. *Sampled*: in floating point within a derived "
@@ -41,7 +42,7 @@ _LEGEND = (
 
 def draw_ledger(entries: Mapping[str, Entry], out: Path | str) -> Artefact:
     """Write `ledger.md`, `.html` and `.csv`: a row for each claim (`COLUMNS`)."""
-    numbers = pd.DataFrame([_row(e) for e in entries.values()], columns=COLUMNS)
+    numbers = pd.DataFrame([_row(entry) for entry in entries.values()], columns=COLUMNS)
     reading = read_ledger(entries)
     shown: dict[str, str | bytes] = {".md": _markdown(entries, reading), ".html": _page(entries, reading)}
     return publish(out, "ledger", (), numbers, shown, reading)
@@ -49,49 +50,54 @@ def draw_ledger(entries: Mapping[str, Entry], out: Path | str) -> Artefact:
 
 def read_ledger(entries: Mapping[str, Entry]) -> str:
     """How many claims came out how."""
-    counts = Counter(e.verdict for e in entries.values())
-    ordered = [f"{counts[v]} {v}" for v in COLOURS if counts[v]]
-    broken = [name for name, e in entries.items() if not e.green]
-    words = f"{plural(len(entries), 'claim')}: {listed(ordered)}."
-    return f"{words} Not green: {', '.join(broken)}." if broken else words
+    counts = Counter(entry.verdict for entry in entries.values())
+    ordered = [f"{counts[verdict]} {verdict}" for verdict in COLOURS if counts[verdict]]
+    broken = [name for name, entry in entries.items() if not entry.green]
+    text = f"{plural(len(entries), 'claim')}: {listed(ordered)}."
+    return f"{text} Not green: {', '.join(broken)}." if broken else text
 
 
-def _row(e: Entry) -> list[str]:
-    c = e.claim
-    lists = (c.assumes, e.evidence, c.uses)
-    assumes, evidence, uses = ("; ".join(x) for x in lists)
-    texts = [c.id, c.area, c.where, c.statement, c.reading, assumes, e.verdict, evidence, c.counterexample]
-    return [" ".join(str(t).split()) for t in (*texts, c.corrected, uses, c.remark)]
+def _row(entry: Entry) -> list[str]:
+    claim = entry.claim
+    assumes, evidence, uses = ("; ".join(parts) for parts in (claim.assumes, entry.evidence, claim.uses))
+    texts = [claim.id, claim.area, claim.where, claim.statement, claim.reading, assumes, entry.verdict, evidence]
+    texts += [claim.counterexample, claim.corrected, uses, claim.remark]
+    return [" ".join(str(text).split()) for text in texts]
 
 
-def _cells(e: Entry) -> tuple[str, str, str, str]:
+def _cells(entry: Entry) -> tuple[str, str, str, str]:
     """Claim, where, verdict with evidence, and what fails or holds instead: plain text."""
-    row = dict(zip(COLUMNS, _row(e), strict=True))
+    row = dict(zip(COLUMNS, _row(entry), strict=True))
     claim = row["statement"]
     claim += f" Read as: {row['reading']}" if row["reading"] else ""
     claim += f" Assumes: {row['assumes']}." if row["assumes"] else ""
     instead = [f"Fails: {row['counterexample']}" if row["counterexample"] else ""]
     instead += [f"Holds: {row['corrected']}" if row["corrected"] else "", row["remark"]]
-    problems = "; ".join(e.problems)
+    problems = "; ".join(entry.problems)
     return claim, row["where"], problems or row["evidence"], " ".join(filter(None, instead))
 
 
+def _by_area(entries: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
+    areas: dict[str, dict[str, Entry]] = {}
+    for name, entry in entries.items():
+        areas.setdefault(entry.claim.area, {})[name] = entry
+    return areas
+
+
 def _markdown(entries: Mapping[str, Entry], reading: str) -> str:
-    lines = ["# The paper's claims, tested", reading, _LEGEND]
-    for area in dict.fromkeys(e.claim.area for e in entries.values()):
-        rows = ["| id | where | claim | verdict | evidence | what fails, what holds |"]
-        rows.append("| --- | --- | --- | --- | --- | --- |")
-        for name, e in entries.items():
-            if e.claim.area == area:
-                claim, where, evidence, instead = map(_escaped, _cells(e))
-                rows.append(f"| {name} | {where} | {claim} | **{e.verdict}** | {evidence} | {instead} |")
-        lines += [f"## {area}", "\n".join(rows)]
-    return "\n\n".join(lines) + "\n"
+    blocks = ["# The paper's claims, tested", reading, _LEGEND]
+    for area, of_area in _by_area(entries).items():
+        rows = []
+        for name, entry in of_area.items():
+            claim, where, evidence, instead = map(_escaped, _cells(entry))
+            rows.append([name, where, claim, f"**{entry.verdict}**", evidence, instead])
+        blocks += [f"## {area}", markdown_table(_HEADS, rows)]
+    return "\n\n".join(blocks) + "\n"
 
 
 def _escaped(text: str) -> str:
-    for c in "\\|*_<>[]":
-        text = text.replace(c, f"\\{c}")
+    for special in "\\|*_<>[]":
+        text = text.replace(special, f"\\{special}")
     return text
 
 
@@ -105,20 +111,10 @@ td.small { font-size: 12px; color: #444 }"""
 
 def _page(entries: Mapping[str, Entry], reading: str) -> str:
     rows = []
-    for area in dict.fromkeys(e.claim.area for e in entries.values()):
+    for area, of_area in _by_area(entries).items():
         rows.append(f'<tr><th colspan="6"><h2>{html.escape(area)}</h2></th></tr>')
-        for name, e in entries.items():
-            if e.claim.area != area:
-                continue
-            claim, where, evidence, instead = map(html.escape, _cells(e))
-            uses = ", ".join(f'<a href="#{html.escape(u)}">{html.escape(u)}</a>' for u in e.claim.uses)
-            rows.append(
-                f'<tr id="{html.escape(name)}"><td>{html.escape(name)}</td><td class="small">{where}</td>'
-                f"<td>{claim}{f'<br>Uses {uses}.' if uses else ''}</td>"
-                f'<td class="verdict" style="background:{COLOURS[e.verdict]}">{html.escape(e.verdict)}</td>'
-                f'<td class="small">{evidence}</td><td class="small">{instead}</td></tr>'
-            )
-    head = "".join(f"<th>{h}</th>" for h in ("id", "where", "claim", "verdict", "evidence", "what fails, what holds"))
+        rows += [_html_row(name, entry) for name, entry in of_area.items()]
+    heads = "".join(f"<th>{head}</th>" for head in _HEADS)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
@@ -127,59 +123,19 @@ def _page(entries: Mapping[str, Entry], reading: str) -> str:
 </style></head><body>
 <h1>The paper's claims, tested</h1>
 <p>{html.escape(reading)}</p><p>{html.escape(_LEGEND.replace("*", ""))}</p>
-<table><thead><tr>{head}</tr></thead><tbody>
+<table><thead><tr>{heads}</tr></thead><tbody>
 {chr(10).join(rows)}
 </tbody></table></body></html>
 """
 
 
-def draw_graph(entries: Mapping[str, Entry], out: Path | str) -> Artefact:
-    """Write `ledger-graph`: a line from each claim, on the left, to those that use it, coloured by verdict."""
-    place = _places(entries)
-    edges = [(u, name) for name, e in entries.items() for u in e.claim.uses]
-    numbers = pd.DataFrame(edges, columns=["claim", "used_by"])
-    tallest = max(y for _, y in place.values()) + 1
-    with look():
-        notes = (
-            f"Left to right: a claim stands after all that it uses. {plural(len(entries) - len(place), 'claim')} that "
-            "neither use another nor are used are left out."
-        )
-        figure, ((axes,),) = sheet(1, 1, max(3.0, 0.24 * tallest), "What rests on what", notes, False)
-        for a, b in edges:
-            axes.plot(*zip(place[a], place[b], strict=True), color=GREY, lw=0.6, zorder=0)
-        for name, (x, y) in place.items():
-            box = {"boxstyle": "round,pad=0.25", "facecolor": COLOURS[entries[name].verdict], "edgecolor": "none"}
-            axes.text(x, y, name, ha="center", va="center", fontsize=7.5, color=INK, bbox=box)
-        for i, verdict in enumerate(v for v in COLOURS if any(e.verdict == v for e in entries.values())):
-            axes.text(
-                0,
-                -1.2 - 0.9 * i,
-                verdict,
-                fontsize=7.5,
-                ha="left",
-                va="center",
-                bbox={"boxstyle": "round,pad=0.25", "facecolor": COLOURS[verdict], "edgecolor": "none"},
-            )
-        axes.set(xlim=(-0.4, max(x for x, _ in place.values()) + 0.4), ylim=(tallest, -8))
-        axes.axis("off")
-    reading = f"{plural(len(edges), 'use')} among {plural(len(place), 'claim')}."
-    return publish(out, "ledger-graph", (), numbers, {".png": png(figure)}, reading)
-
-
-def _places(entries: Mapping[str, Entry]) -> dict[str, tuple[int, int]]:
-    """Column and row of each claim that uses another or is used: the column is its depth."""
-    used = {u for e in entries.values() for u in e.claim.uses}
-
-    def depth(name: str) -> int:
-        return 1 + max(map(depth, entries[name].claim.uses), default=-1)
-
-    columns: dict[int, list[str]] = {}
-    for name, e in entries.items():
-        if e.claim.uses or name in used:
-            columns.setdefault(depth(name), []).append(name)
-    places: dict[str, tuple[int, int]] = {}
-    for x, names in sorted(columns.items()):
-        # Near what they use, so that few lines cross.
-        names.sort(key=lambda n: sum(places[u][1] for u in entries[n].claim.uses) / max(1, len(entries[n].claim.uses)))
-        places |= {name: (x, y) for y, name in enumerate(names)}
-    return places
+def _html_row(name: str, entry: Entry) -> str:
+    name = html.escape(name)
+    claim, where, evidence, instead = map(html.escape, _cells(entry))
+    uses = ", ".join(f'<a href="#{html.escape(used)}">{html.escape(used)}</a>' for used in entry.claim.uses)
+    return (
+        f'<tr id="{name}"><td>{name}</td><td class="small">{where}</td>'
+        f"<td>{claim}{f'<br>Uses {uses}.' if uses else ''}</td>"
+        f'<td class="verdict" style="background:{COLOURS[entry.verdict]}">{html.escape(entry.verdict)}</td>'
+        f'<td class="small">{evidence}</td><td class="small">{instead}</td></tr>'
+    )
