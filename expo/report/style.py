@@ -73,11 +73,10 @@ def legend_above(axes: Axes, columns: int, fontsize: float = 8) -> None:
     axes.legend(ncols=columns, fontsize=fontsize, loc="lower left", bbox_to_anchor=(0, 1))
 
 
-def legend_outside(axes: Axes, columns: int, **spacing: float) -> None:
+def legend_outside(axes: Axes, columns: int, **spacing: Any) -> None:
     """A legend between the title and the axes, where it hides no data; a title's `LEGEND_PAD` keeps the room for it.
 
     It stands outside the layout: else long names would make these axes narrower than the others of their row.
     """
-    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.99)}
-    legend = axes.legend(ncols=columns, fontsize=8, **place, **spacing)
+    legend = axes.legend(ncols=columns, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 0.99), **spacing)
     legend.set_in_layout(False)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from math import log
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.ticker import LogLocator
@@ -51,7 +52,10 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         rows = numbers[numbers["rate"] == rate]
         for method, marks in rows.groupby("method", sort=False):
             colour = METHOD_COLOURS[str(method)]
-            style = {"color": colour, "facecolors": "none" if line_style(str(method)) == "--" else colour}
+            style: dict[str, Any] = {
+                "color": colour,
+                "facecolors": "none" if line_style(str(method)) == "--" else colour,
+            }
             axes.scatter(marks["loss"], marks["change"], s=18, **style, linewidths=1, label=method_name(method))
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.axvline(LOG2, color=GREY, linewidth=0.8, linestyle=":")

@@ -120,7 +120,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     return figure
 
 
-def _plot_cosines(axes: Axes, rows: pd.DataFrame, sources: Sequence[str]) -> None:
+def _plot_cosines(axes: Axes, rows: pd.DataFrame, sources: list[str]) -> None:
     means = rows.pivot(index="source", columns="other_source", values="mean").reindex(index=sources, columns=sources)
     axes.imshow(means.to_numpy(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     axes.grid(False)
@@ -160,4 +160,5 @@ def _over_pairs(pairs: pd.DataFrame, column: str) -> Interval:
 
 def _exp(log: Interval) -> str:
     """The interval of a ratio from that of its logarithm."""
-    return interval(Interval(*(float(np.exp(x)) for x in (log.mean, log.low, log.high)), log.n))
+    mean, low, high = (float(np.exp(x)) for x in (log.mean, log.low, log.high))
+    return interval(Interval(mean, low, high, log.n))

@@ -98,10 +98,11 @@ def _read(size: float, rows: pd.DataFrame) -> str:
     is_significant = (sure["predicted"].abs() > 2 * sure["predicted_error"]) & ~sure["few"].astype(bool)
     predicted, change = sure.loc[is_significant, "predicted"], sure.loc[is_significant, "change"]
     right = int((np.sign(predicted) == np.sign(change)).sum())
+    ratio = interval(median_ratio(sure[is_significant]))
     return (
         f"- length {size:g}: {plural(len(rows), 'positive')}, {len(rows) - len(sure)} doubtful; of the others, "
-        f"{len(predicted)} have a prediction told from 0 (twice its standard error), and the sign is right in {right} of "
-        f"these, the median of change over prediction {interval(median_ratio(sure[is_significant]))} (1: as predicted)"
+        f"{len(predicted)} have a prediction told from 0 (twice its standard error), and the sign is right in {right} "
+        f"of these, the median of change over prediction {ratio} (1: as predicted)"
     )
 
 

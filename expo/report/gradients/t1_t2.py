@@ -54,8 +54,8 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         is_clear = (rows["larger"] != "undecided").to_numpy(bool)
         faces = np.where(rows["t2"] < 0, "white", colour)
         for shown, alpha in ((is_clear, 1.0), (~is_clear, 0.3)):
-            style = {"edgecolors": colour, "c": faces[shown], "alpha": alpha, "linewidths": 1}
-            axes.scatter(log10_t1[shown], log10_t2[shown], s=20, **style)
+            x, y = log10_t1[shown], log10_t2[shown]
+            axes.scatter(x, y, s=20, edgecolors=colour, c=faces[shown], alpha=alpha, linewidths=1)
         axes.scatter([], [], s=20, color=colour, label=NAMES[str(source)])
     low, high = axes.get_ylim()
     axes.plot([low, high], [low, high], color=GREY, linewidth=0.8)

@@ -10,7 +10,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, sheet
 from expo.report.style import GREY, Axes, Figure
-from expo.report.theory.closed_form import BLUE, ORANGE, draw_closed_form
+from expo.report.theory.drawing import BLUE, CLOSED_FORM, ORANGE, draw_theory
 from theory import shifts
 
 # Corners of the simplex of three trajectories: 1 on the left, 2 on the right, 3 on top.
@@ -27,14 +27,14 @@ def draw_appendix_b(out: Path | str) -> Artefact:
     for kind, change in (("logit push", push), ("gradient step", step)):
         columns = dict(zip([*_PLACES, *_CHANGES], [*grid.T, *change.T], strict=True))
         tables.append(pd.DataFrame({"kind": kind, **columns}))
-    return draw_closed_form(
+    return draw_theory(
         out,
         "appendix-b",
         pd.concat(tables, ignore_index=True),
         _plot,
         heading="Appendix B: pushing one logit is not a gradient step",
         notes="Trajectory 1 is pushed up. Arrows: direction of change, length to the power 1/2. Orange: another rises "
-        "too,\nwhich App. B excludes. Each corner has all mass on one of three trajectories.",
+        f"too,\nwhich App. B excludes. Each corner has all mass on one of three trajectories. {CLOSED_FORM}",
         reading="A push of one logit lowers every other probability. The gradient step that training takes does not: "
         f"in {_raises_another(step).sum()} of {len(grid)} places it raises one of the others, taking from the most "
         "likely one.",
@@ -43,7 +43,7 @@ def draw_appendix_b(out: Path | str) -> Artefact:
 
 def _raises_another(change: np.ndarray) -> np.ndarray:
     """Whether trajectory 2 or 3 becomes likelier as well."""
-    return (change[:, 1:] > 1e-12).any(-1)
+    return np.any(change[:, 1:] > 1e-12, axis=-1)
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:

@@ -10,7 +10,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, sheet
 from expo.report.style import Figure
-from expo.report.theory.closed_form import draw_closed_form
+from expo.report.theory.drawing import CLOSED_FORM, draw_theory
 from theory import grpo
 
 GROUP_SIZES = (2, 4, 8, 16, 64)
@@ -24,14 +24,14 @@ def draw_grpo_weight(out: Path | str) -> Artefact:
         for G in GROUP_SIZES
     ]
     rare = float(grpo.no_signal(np.array([0.01]), 8)[0])
-    return draw_closed_form(
+    return draw_theory(
         out,
         "grpo-weight",
         pd.concat(tables, ignore_index=True),
         _plot,
         heading="GRPO on hard questions: no signal, or a weighted one",
         notes="p: probability that one sample is right. Advantages with the group's standard deviation, no clipping, "
-        "theta = theta_old, samples of one length.\nDotted: the limit sqrt(G − 1) as p goes to 0.",
+        f"theta = theta_old, samples of one length.\nDotted: the limit sqrt(G − 1) as p goes to 0. {CLOSED_FORM}",
         reading=f"At p = 1 % and G = 8, {100 * rare:.0f} % of groups give no gradient. Those that do weigh a rare "
         "success by up to sqrt(G − 1): where all samples have one length, the mean gradient is that of J times w_G(p), "
         "which stays bounded where ExP-SFT's 1/J does not.",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, draw_picture, sheet
+from expo.report.picture import Caption, sheet
 from expo.report.style import GREY, INK, Axes, Figure
+from expo.report.theory.drawing import draw_theory
 from expo.report.theory.ledger import COLOURS
 from expo.text import plural
 from theory.ledger import Entry
@@ -22,10 +24,9 @@ def draw_ledger_graph(entries: Mapping[str, Entry], out: Path | str) -> Artefact
     """Write `ledger-graph`: a line from each claim, on the left, to those that use it, coloured by verdict."""
     places = _places(entries)
     edges = [(used, name) for name, entry in entries.items() for used in entry.claim.uses]
-    return draw_picture(
+    return draw_theory(
         out,
         "ledger-graph",
-        (),
         pd.DataFrame(edges, columns=["claim", "used_by"]),
         partial(_plot, verdicts={name: entry.verdict for name, entry in entries.items()}, places=places),
         heading="What rests on what",
@@ -68,7 +69,7 @@ def _plot(edges: pd.DataFrame, caption: Caption, *, verdicts: Mapping[str, str],
     return figure
 
 
-def _write(axes: Axes, x: float, y: float, text: str, verdict: str, **style: str) -> None:
+def _write(axes: Axes, x: float, y: float, text: str, verdict: str, **style: Any) -> None:
     """Write a text on the colour of a verdict."""
     box = {"boxstyle": "round,pad=0.25", "facecolor": COLOURS[verdict], "edgecolor": "none"}
     axes.text(x, y, text, fontsize=7.5, va="center", bbox=box, **style)

@@ -10,7 +10,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, sheet
 from expo.report.style import GREY, Axes, Figure
-from expo.report.theory.closed_form import BLUE, ORANGE, draw_closed_form
+from expo.report.theory.drawing import BLUE, CLOSED_FORM, ORANGE, draw_theory
 from theory import lemma1
 
 LOW, HIGH = (3 - np.sqrt(2)) / 4, 0.75
@@ -18,14 +18,14 @@ LOW, HIGH = (3 - np.sqrt(2)) / 4, 0.75
 
 def draw_lemma1_band(out: Path | str) -> Artefact:
     """Write `lemma1-band`: where Lemma 1's inner product falls as z_j moves (claims L1-b, L1-band)."""
-    return draw_closed_form(
+    return draw_theory(
         out,
         "lemma1-band",
         _numbers(),
         _plot,
         heading="Lemma 1: when does the cross term fall with π_j?",
         notes="Only the logit z_j moves. Grey: the printed threshold 1/2. Orange: where 'if and only if π_j < 1/2' is "
-        "wrong.\nRight: the range of the true threshold over all laws of the others.",
+        f"wrong.\nRight: the range of the true threshold over all laws of the others. {CLOSED_FORM}",
         reading="The printed threshold 1/2 is exact for L = 2 and where the others are equally likely. Else the true "
         f"one lies anywhere between {LOW:.3f} and {HIGH:.2f}: it depends on how the rest is spread and on which j' is "
         "meant.",

@@ -11,7 +11,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, sheet
 from expo.report.style import GREY, Figure
-from expo.report.theory.closed_form import draw_closed_form
+from expo.report.theory.drawing import CLOSED_FORM, draw_theory
 from theory import lemma2
 
 MODELS = 600
@@ -21,14 +21,14 @@ def draw_lemma2_gap(out: Path | str) -> Artefact:
     """Write `lemma2-gap`: Lemma 2's gap against the variance of X (claim L2)."""
     numbers = _numbers()
     worst = float((numbers["gap"] - numbers["variance"] / numbers["J"]).abs().max())
-    return draw_closed_form(
+    return draw_theory(
         out,
         "lemma2-gap",
         numbers,
         _plot,
         heading="Lemma 2: the gap is Var(X) / J",
         notes=f"{MODELS} random models of 4 CoTs; X_c = π(a*|q, c), J its mean. Gap: mean of X under the posterior "
-        "minus J. c~ drawn by Bayes' rule, which a prompt with the answer need not follow.",
+        f"minus J. c~ drawn by Bayes' rule, which a prompt with the answer need not follow. {CLOSED_FORM}",
         reading=f"In all {MODELS} models the gap is the variance over J (largest difference {worst:.0e}), and never "
         "above the distance between self-explanations and own CoTs: what gains much cannot stay close.",
     )

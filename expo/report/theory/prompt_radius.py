@@ -10,7 +10,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, sheet
 from expo.report.style import GREY, INK, Figure
-from expo.report.theory.closed_form import BLUE, ORANGE, draw_closed_form
+from expo.report.theory.drawing import BLUE, CLOSED_FORM, ORANGE, draw_theory
 from theory import lemma2
 
 PRIOR, X = np.array([0.55, 0.4, 0.05]), np.array([0.1, 0.5, 0.9])
@@ -23,14 +23,14 @@ def draw_prompt_radius(out: Path | str) -> Artefact:
     numbers = pd.DataFrame({"tv": distance, "gap": (samplers * X).sum(-1) - (PRIOR * X).sum()})
     is_worse, exact = numbers["gap"] < 0, float(lemma2.critical_tv(PRIOR, X))
     assert not is_worse[numbers["tv"] < exact].any()
-    return draw_closed_form(
+    return draw_theory(
         out,
         "prompt-radius",
         numbers,
         _plot,
         heading="Lemma 2 for prompted explanations: how near is near enough?",
         notes="One model: π = (.55, .4, .05), X = (.1, .5, .9). Each point is a way to sample explanations, as "
-        "prompting might: 1,500 at random. Below 0 Lemma 2 fails.",
+        f"prompting might: 1,500 at random. Below 0 Lemma 2 fails. {CLOSED_FORM}",
         reading=f"Of these random samplers {100 * is_worse.mean():.0f} % are worse than own CoTs, and none within the "
         f"exact radius {exact:.3f}. Only that near to Bayes' rule is Lemma 2 guaranteed for a prompt.",
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, sheet
 from expo.report.style import GREY, Figure
-from expo.report.theory.closed_form import BLUE, GREEN, ORANGE, draw_closed_form
+from expo.report.theory.drawing import BLUE, CLOSED_FORM, GREEN, ORANGE, draw_theory
 from theory import improvement
 
 # What lies beside a right sample, the rest diffuse: colour, mass of the other right trajectories and the largest share
@@ -24,14 +24,14 @@ _BESIDE = {
 
 def draw_t2_over_t1(out: Path | str) -> Artefact:
     """Write `t2-over-t1`: T2 against T1 as a right sample leaves the distribution (claims E6-dom, E6-sqrt)."""
-    return draw_closed_form(
+    return draw_theory(
         out,
         "t2-over-t1",
         _numbers(),
         _plot,
         heading="T1 need not dominate where the sample is unlikely",
         notes="A right sample j that gets ever less likely, the others in fixed proportion. T1 is the sample's own "
-        "term, T2 all others' (Eq 6).\nThe paper takes T1 to dominate: the grey half-plane.",
+        f"term, T2 all others' (Eq 6).\nThe paper takes T1 to dominate: the grey half-plane. {CLOSED_FORM}",
         reading="T1 falls with π_j, T2 need not: with one other right trajectory of 10 % and one wrong one of 90 %, a "
         "sample of probability 10⁻¹⁸ still gains 0.072, nearly all of it by T2. Dominance is lost about where another "
         "trajectory passes the square root of π_j.",
