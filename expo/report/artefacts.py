@@ -7,30 +7,20 @@ names for every artefact its files and its runs by hash, so that anyone can tell
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import pandas as pd
 
 from expo.records import RecordError, locked, write_atomic
-from expo.report.runs import sha256
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from expo.report.runs import FinishedRun, sha256
+from expo.report.toy import MARK
 
 PROVENANCE = "provenance.json"
 GALLERY = "README.md"
-
-
-class Shown(Protocol):
-    """A run that a picture shows."""
-
-    def origin(self) -> dict[str, Any]:
-        """What identifies it, without any path of this machine."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +36,7 @@ class Artefact:
 def publish(
     out: Path | str,
     name: str,
-    records: Sequence[Shown],
+    runs: Sequence[FinishedRun],
     numbers: pd.DataFrame,
     shown: dict[str, str | bytes],
     reading: str,
@@ -56,7 +46,7 @@ def publish(
     Args:
         out: the folder of all artefacts.
         name: such as `fig2-tiny`.
-        records: the runs that are shown.
+        runs: the runs that are shown.
         numbers: becomes `<name>.csv`.
         shown: suffix to content, such as `{".png": ...}`; the first is what a reader looks at.
         reading: see `Artefact`.
@@ -68,7 +58,7 @@ def publish(
     contents = {**shown, ".csv": numbers.to_csv(index=False, lineterminator="\n")}
     entry = {
         "files": {f"{name}{suffix}": sha256(content) for suffix, content in contents.items()},
-        "runs": [record.origin() for record in records],
+        "runs": [run.origin() for run in runs],
         "reading": reading,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -92,14 +82,14 @@ def read_provenance(out: Path | str) -> dict[str, Any]:
     """
     path = Path(out) / PROVENANCE
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        ledger = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (json.JSONDecodeError, UnicodeDecodeError) as cause:
         raise RecordError(f"{path} is damaged ({cause}); delete it and draw the figures again") from cause
-    if not isinstance(held, dict):
+    if not isinstance(ledger, dict):
         raise RecordError(f"{path} is damaged (no mapping); delete it and draw the figures again")
-    return held
+    return ledger
 
 
 def _gallery(ledger: dict[str, Any]) -> str:
@@ -111,14 +101,6 @@ def _gallery(ledger: dict[str, Any]) -> str:
     for name, entry in sorted(ledger.items()):
         shown = [f for f in entry["files"] if f.endswith(".png")] or [f for f in entry["files"] if f.endswith(".md")]
         link = f"![{name}]({shown[0]})" if shown[0].endswith(".png") else f"[{shown[0]}]({shown[0]})"
-        toy = " (toy)" if any(run.get("toy") for run in entry["runs"]) else ""
+        toy = MARK * any(run.get("toy") for run in entry["runs"])
         parts += [f"## {name}{toy}", link, entry.get("reading", ""), f"[numbers]({name}.csv)"]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as PNG; the same figure gives the same bytes."""
-    sink = io.BytesIO()
-    # By default matplotlib's version is written into the file.
-    figure.savefig(sink, format="png", metadata={"Software": None})
-    return sink.getvalue()

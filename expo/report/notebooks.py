@@ -45,9 +45,9 @@ def execute(notebook: Path | str, runs: Path | str, figures: Path | str, out: Pa
     notebook, out = Path(notebook).resolve(), Path(out)
     if not notebook.is_file():
         raise FileNotFoundError(f"{notebook}: no such notebook")
-    held = nbformat.read(notebook, as_version=4)
+    content = nbformat.read(notebook, as_version=4)
     client = NotebookClient(
-        held,
+        content,
         km=_kernel(),
         timeout=CELL_SECONDS,
         record_timing=False,  # The same records give the same copy.
@@ -57,10 +57,10 @@ def execute(notebook: Path | str, runs: Path | str, figures: Path | str, out: Pa
         # A manager that we made is ours to clean up, unless told so.
         client.execute(cleanup_kc=True, env=_environment(Path(runs).resolve(), Path(figures).resolve()))
     except CellExecutionError as error:
-        raise NotebookError(f"{notebook.name}: {_failed_cell(held)}\n{_plain(str(error))}") from error
+        raise NotebookError(f"{notebook.name}: {_failed_cell(content)}\n{_plain(str(error))}") from error
     except (CellTimeoutError, DeadKernelError) as error:
         raise NotebookError(f"{notebook.name}: {_plain(str(error))}") from error
-    write_atomic(out, nbformat.writes(held))
+    write_atomic(out, nbformat.writes(content))
 
 
 def show(artefact: Artefact) -> None:
@@ -102,8 +102,8 @@ def _environment(runs: Path, figures: Path) -> dict[str, str]:
     }
 
 
-def _failed_cell(held: Any) -> str:
-    for number, cell in enumerate(held.cells, 1):
+def _failed_cell(content: Any) -> str:
+    for number, cell in enumerate(content.cells, 1):
         for output in cell.get("outputs", ()):
             if output.output_type == "error":
                 return f"cell {number} failed with {output.ename}: {output.evalue}"

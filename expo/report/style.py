@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from expo.report.runs import Record
-from expo.report.words import TOY
-
+# All pictures import matplotlib's classes from here, so that each fails with this message.
 try:
     import matplotlib as mpl
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.figure import Figure as Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine as ConstrainedLayoutEngine
 except ImportError as error:
     raise ImportError("pictures need matplotlib: pip install 'expo-toolkit[notebooks]'") from error
 
@@ -28,11 +24,13 @@ COLOURS = {
     "answer": "#B8860B",
 }
 METHOD_COLOURS = {**COLOURS, "none": "#444444", "base": "#BBBBBB", "again": "#999999"}
-METHOD_COLOURS |= {f"{of}_{kind}": colour for of in ("sft", "dpo") for kind, colour in COLOURS.items()}
-METHOD_COLOURS |= {f"dpo_{kind}_online": colour for kind, colour in COLOURS.items()}
+METHOD_COLOURS |= {
+    f"{algorithm}_{source}": colour for algorithm in ("sft", "dpo") for source, colour in COLOURS.items()
+}
+METHOD_COLOURS |= {f"dpo_{source}_online": colour for source, colour in COLOURS.items()}
 INK, GREY = "#222222", "#777777"
-NOTE = 155  # letters of a line of the notes
-WIDTH = 9.0  # inches; about the width of a README's column at 110 dots an inch
+COMPACT = {"handlelength": 1.2, "columnspacing": 1.0, "handletextpad": 0.4}  # spacing of a legend of long names
+LEGEND_PAD = 20  # points between axes and title, for one row of a legend
 
 _RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -70,37 +68,15 @@ def look() -> AbstractContextManager[None]:
     return mpl.rc_context(defaults | _RC)
 
 
-def sheet(
-    rows: int, columns: int, height: float, heading: str, notes: str, toy: bool
-) -> tuple[Figure, list[list[Axes]]]:
-    """A figure with a heading above, notes below, and `rows` x `columns` axes of `height` inches each."""
-    notes = "\n".join(textwrap.fill(line, NOTE) for line in notes.split("\n"))
-    top, bottom = 0.42, 0.32 + 0.165 * notes.count("\n")
-    total = rows * height + top + bottom
-    rect = (0, bottom / total, 1, 1 - (top + bottom) / total)
-    layout = ConstrainedLayoutEngine(rect=rect, hspace=0.06, wspace=0.04)
-    figure = Figure(figsize=(WIDTH, total), layout=layout)
-    figure.text(0.012, 1 - 0.14 / total, heading, fontsize=12, fontweight="bold", va="top")
-    figure.text(0.012, 0.1 / total, notes, fontsize=8, color=GREY, va="bottom", linespacing=1.35)
-    if toy:
-        badge = {"boxstyle": "round,pad=0.35", "facecolor": "#F0E442", "edgecolor": "none"}
-        figure.text(0.985, 1 - 0.2 / total, "toy", fontsize=10, fontweight="bold", ha="right", va="top", bbox=badge)
-    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
+def legend_above(axes: Axes, columns: int, fontsize: float = 8) -> None:
+    """A legend over the left of the only axes of a row."""
+    axes.legend(ncols=columns, fontsize=fontsize, loc="lower left", bbox_to_anchor=(0, 1))
 
 
-def legend_above(axes: Axes, columns: int) -> None:
-    """A legend over the left of a row of axes, outside the layout: else the first of them would be as wide as it."""
-    legend = axes.legend(ncols=columns, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 0.99))
-    legend.set_in_layout(False)
+def legend_outside(axes: Axes, columns: int, **spacing: Any) -> None:
+    """A legend between the title and the axes, where it hides no data; a title's `LEGEND_PAD` keeps the room for it.
 
-
-def notes_of(records: Sequence[Record], about: str, *, swept: bool = False) -> str:
-    """The lines beneath a picture: what is drawn, each run's setting, and that a toy is a toy.
-
-    `swept` leaves out the temperature, which is then an axis.
+    It stands outside the layout: else long names would make these axes narrower than the others of their row.
     """
-    settings: dict[str, list[str]] = {}
-    for record in records:
-        settings.setdefault(record.size if swept else record.setting, []).append(record.name)
-    lines = [about, *(f"{', '.join(names)}: {setting}." for setting, names in settings.items())]
-    return "\n".join([*lines, TOY] if any(r.is_toy for r in records) else lines)
+    legend = axes.legend(ncols=columns, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 0.99), **spacing)
+    legend.set_in_layout(False)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from importlib import resources
 
 from expo.measure.verdict import Interval
 
@@ -33,8 +31,8 @@ METHODS = {
     "sft_nonsense": "SFT on nonsense prefixes",
     "sft_answer": "SFT on bare answers",
     **{
-        f"dpo_{kind}{when}": f"{name}, {said}"
-        for kind, name in (
+        f"dpo_{source}{suffix}": f"{name}, {sampling}"
+        for source, name in (
             ("explanation", "ExP-DPO"),
             ("expert", "DPO with expert CoT"),
             ("answer", "DPO with bare answer"),
@@ -42,7 +40,7 @@ METHODS = {
             ("wrong_explanation", "DPO with explanation of a wrong answer"),
             ("nonsense", "DPO with nonsense prefix"),
         )
-        for when, said in (("", "offline"), ("_online", "online"))
+        for suffix, sampling in (("", "offline"), ("_online", "online"))
     },
     "again": "from a trained policy",
 }
@@ -50,14 +48,9 @@ UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token"}
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?"}
 
 
-def _bases() -> str:
-    """How many pretraining seeds of the toy were accepted."""
-    # `expo.policies.tiny.ledger` reads the same file, but brings torch along: seconds for a line of text.
-    shipped = resources.files("expo") / "policies" / "bases" / "ledger.json"
-    return f"Pretraining of its bases: {json.loads(shipped.read_text(encoding='utf-8'))['accepted']}."
-
-
-TOY = f"A toy: it shows a mechanism, and is no evidence for the paper's numbers. {_bases()}"
+def method_name(method: object) -> str:
+    """What a method is called; of a base, that it is not trained."""
+    return METHODS.get(str(method), "before training")
 
 
 def verdict_mark(verdict: str) -> str:
@@ -85,14 +78,15 @@ def signed(x: float) -> str:
     return f"+{number(x)}" if x > 0 else number(x)
 
 
-def interval(found: Interval, sign: bool = False) -> str:
+def interval(estimate: Interval, sign: bool = False) -> str:
     """`−1.20 [−1.50, −0.900]`, the 95 % interval in brackets; one problem has none."""
     show = signed if sign else number
-    return f"{show(found.mean)} " + (f"[{show(found.low)}, {show(found.high)}]" if found.n != 1 else "[of one problem]")
+    bounds = f"[{show(estimate.low)}, {show(estimate.high)}]" if estimate.n != 1 else "[of one problem]"
+    return f"{show(estimate.mean)} {bounds}"
 
 
 def share(x: float) -> str:
-    """A share as a percentage; tenths below 10 %."""
+    """A share as a percentage, with tenths below 10 %."""
     return "–" if math.isnan(x) else f"{100 * x:.1f} %" if 0 < x < 0.0995 else f"{100 * x:.0f} %"
 
 

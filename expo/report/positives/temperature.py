@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from expo.measure.verdict import Interval, bootstrap, by_problem, compare, verdict
-from expo.report.artefacts import Artefact, png, publish
-from expo.report.runs import Group, Record
-from expo.report.style import COLOURS, INK, Axes, Figure, look, notes_of, sheet
-from expo.report.words import MARKS, NAMES, TOY, UNITS, interval, listed
+from expo.report.artefacts import Artefact
+from expo.report.picture import Caption, draw_picture, sheet
+from expo.report.positives.measurements import Group, Measurement, notes_of
+from expo.report.style import COLOURS, INK, Axes, Figure
+from expo.report.toy import warned
+from expo.report.words import MARKS, NAMES, UNITS, interval, listed
 
 QUANTITIES = ("nll_sum", "nll_per_token")
 COLUMNS = ["sweep", "quantity", "temperature", "what", "mean", "low", "high", "n", "verdict"]
@@ -32,24 +34,29 @@ def draw_temperature(group: Group, out: Path | str) -> Artefact:
     """
     if not group.sweeps:
         raise ValueError(f"{group.label}: no two runs differ in temperature alone; measure at another --temperature")
-    records = [record for sweep in group.sweeps for record in sweep]
+    runs = [run for sweep in group.sweeps for run in sweep]
     numbers = pd.concat([_sweep(sweep) for sweep in group.sweeps], ignore_index=True)
-    heading = f"Property 1 against sampling temperature: {group.label}"
     about = (
         "Upper: means over problems; lower: paired difference, ✓ holds, ✗ fails, ? undecided. 95 % bootstrap "
         "intervals. Every score is at temperature 1: only the sampling changes."
     )
-    with look():
-        image = png(temperature(numbers, heading, notes_of(records, about, swept=True), group.is_toy))
     reading = "\n\n".join(_read(name, numbers) for name in dict.fromkeys(numbers["sweep"]))
-    reading += f"\n\n{TOY}" if group.is_toy else ""
-    return publish(out, f"property1-temperature-{group.label}", records, numbers, {".png": image}, reading)
+    return draw_picture(
+        out,
+        f"property1-temperature-{group.label}",
+        runs,
+        numbers,
+        plot_temperature,
+        heading=f"Property 1 against sampling temperature: {group.label}",
+        notes=notes_of(runs, about, swept=True),
+        reading=warned(reading, runs, "\n\n"),
+    )
 
 
-def temperature(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> Figure:
+def plot_temperature(numbers: pd.DataFrame, caption: Caption) -> Figure:
     """The picture of a table made by `draw_temperature`."""
     names = list(dict.fromkeys(numbers["sweep"]))
-    figure, grid = sheet(2 * len(names), 2, 2.1, heading, notes, toy)
+    figure, grid = sheet(2 * len(names), 2, 2.1, caption)
     for i, name in enumerate(names):
         for j, quantity in enumerate(QUANTITIES):
             rows = numbers[(numbers["sweep"] == name) & (numbers["quantity"] == quantity)]
@@ -63,26 +70,27 @@ def temperature(numbers: pd.DataFrame, heading: str, notes: str, toy: bool) -> F
     return figure
 
 
-def _sweep(records: Sequence[Record]) -> pd.DataFrame:
+def _sweep(runs: Sequence[Measurement]) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
-    seed = records[0].recipe["seed"]
-    name = f"{records[0].policy} on {records[0].task}" + (f", seed {seed}" if seed else "")
-    for record in records:
+    first = runs[0]
+    seed = first.recipe["seed"]
+    name = f"{first.policy_name} on {first.task}" + (f", seed {seed}" if seed else "")
+    for run in runs:
         for quantity in QUANTITIES:
-            place = (name, quantity, record.temperature)
+            place = (name, quantity, run.temperature)
             for source in SOURCES:
-                mean = bootstrap(by_problem(record.samples, source, quantity).dropna().to_numpy())
+                mean = bootstrap(by_problem(run.samples, source, quantity).dropna().to_numpy())
                 rows.append((*place, source, mean.mean, mean.low, mean.high, mean.n, ""))
-            gap = compare(record.samples, "explanation", "expert", quantity)
+            gap = compare(run.samples, "explanation", "expert", quantity)
             rows.append((*place, DIFFERENCE, gap.mean, gap.low, gap.high, gap.n, verdict(gap, -1)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _means(axes: Axes, rows: pd.DataFrame) -> None:
+def _means(axes: Axes, numbers: pd.DataFrame) -> None:
     for source in SOURCES:
-        held, colour = rows[rows["what"] == source], COLOURS[source]
-        axes.fill_between(held["temperature"], held["low"], held["high"], color=colour, alpha=0.2, lw=0)
-        axes.plot(held["temperature"], held["mean"], "o-", color=colour, ms=4, lw=1.4, label=NAMES[source])
+        rows, colour = numbers[numbers["what"] == source], COLOURS[source]
+        axes.fill_between(rows["temperature"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
+        axes.plot(rows["temperature"], rows["mean"], "o-", color=colour, ms=4, lw=1.4, label=NAMES[source])
     axes.set_ylim(bottom=0)
     axes.legend(loc="best", fontsize=8)
 
@@ -100,15 +108,15 @@ def _differences(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _read(name: str, numbers: pd.DataFrame) -> str:
-    says = []
+    by_quantity = []
     for quantity in QUANTITIES:
-        held = (numbers["sweep"] == name) & (numbers["quantity"] == quantity) & (numbers["what"] == DIFFERENCE)
-        parts = []
-        for row in numbers[held].to_dict("records"):
-            found = Interval(row["mean"], row["low"], row["high"], row["n"])
-            parts.append(f"{row['verdict']} at {row['temperature']:g} ({interval(found, sign=True)})")
-        says.append(f"{UNITS[quantity]} {listed(parts)}")
+        at = (numbers["sweep"] == name) & (numbers["quantity"] == quantity) & (numbers["what"] == DIFFERENCE)
+        verdicts = []
+        for row in numbers[at].to_dict("records"):
+            difference = Interval(row["mean"], row["low"], row["high"], row["n"])
+            verdicts.append(f"{row['verdict']} at {row['temperature']:g} ({interval(difference, sign=True)})")
+        by_quantity.append(f"{UNITS[quantity]} {listed(verdicts)}")
     return (
         f"**{name}**: NLL of self-explanation minus expert CoT in nats, by sampling temperature. "
-        f"In-distribution {'; '.join(says)}."
+        f"In-distribution {'; '.join(by_quantity)}."
     )

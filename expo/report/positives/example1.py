@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ import pandas as pd
 
 from expo.grading import Checker, checker_for
 from expo.report.artefacts import Artefact, publish
-from expo.report.runs import Group, Record
-from expo.report.words import MARKS, NAMES, TOY
+from expo.report.positives.measurements import Group, Measurement
+from expo.report.toy import marked, warned
+from expo.report.words import MARKS, NAMES
 from expo.tasks.problem import Problem
 from expo.text import fenced, plural, visible
 
@@ -29,10 +31,37 @@ RULE = (
     "with index 0 has more true steps"
 )
 FALLBACK = "the first problem by id that has both, for no problem fits the rule"
-SIDES = ("own", "explanation")
+SOURCES = ("own", "explanation")
 COLUMN = 50  # characters of each side in Markdown
 
 Part = tuple[str, bool | None]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two CoTs: its row in the table of samples, and its parts."""
+
+    row: dict[str, Any]
+    parts: list[Part]
+
+    @property
+    def source(self) -> str:
+        """Whose CoT it is."""
+        return str(self.row["source"])
+
+    @property
+    def shown(self) -> list[Part]:
+        """The parts as they are displayed: steps that only space keeps apart stand on lines of their own."""
+        return [("\n" if true is None and text.isspace() else visible(text), true) for text, true in self.parts]
+
+    @property
+    def score(self) -> str:
+        """How many of its steps are true, and how it ends."""
+        row = self.row
+        steps = f"{row['steps_true']} of {plural(int(row['steps']), 'step')} true" if row["steps"] else "no step found"
+        answer = visible(str(row["answer"])).replace("\n", " ")
+        end = ", cut at the limit of tokens" if row["truncated"] else ""
+        return f"{steps}, answered {answer or 'nothing'}: {row['status']}{end}"
 
 
 def draw_example1(group: Group, out: Path | str) -> Artefact:
@@ -44,22 +73,28 @@ def draw_example1(group: Group, out: Path | str) -> Artefact:
     Raises:
         ValueError: if no problem has an own CoT and a self-explanation.
     """
-    record = group.runs[0]
-    rows, why = choose(record.samples)
-    checker = checker_for(record.recipe["task"])
-    sides = {str(row["source"]): parts(checker, row) for row in rows}
+    run = group.runs[0]
+    rows, why = choose(run.samples)
+    checker = checker_for(run.recipe["task"])
+    sides = [Side(row, parts(checker, row)) for row in rows]
     numbers = pd.DataFrame(
         [
-            (record.name, row["problem"], row["source"], row["index"], i, text, true)
-            for row in rows
-            for i, (text, true) in enumerate(sides[str(row["source"])])
+            (run.name, side.row["problem"], side.source, side.row["index"], i, text, true)
+            for side in sides
+            for i, (text, true) in enumerate(side.parts)
         ],
         columns=COLUMNS,
     ).astype({"true": "boolean"})
-    reading = _read(record, rows, why)
-    shown: dict[str, str | bytes] = {".md": _markdown(group, record, rows, sides, why)}
-    shown[".html"] = _page(group, record, rows, sides, why)
-    return publish(out, f"example1-{group.label}", [record], numbers, shown, reading)
+    title = marked(f"Example 1, measured: {group.label}", group.runs)
+    about = warned(
+        f"{run.title}, {run.setting}. Chosen, not typical: {why}. Shown is the CoT, up to where the text states "
+        "its final answer. ✓ and ✗ are the step checker's: it judges arithmetic only, and a true step need not lead "
+        "anywhere.",
+        group.runs,
+        " ",
+    )
+    shown: dict[str, str | bytes] = {".md": _markdown(title, about, sides), ".html": _page(title, about, sides)}
+    return publish(out, f"example1-{group.label}", [run], numbers, shown, _read(run, rows, why))
 
 
 def choose(samples: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
@@ -69,11 +104,11 @@ def choose(samples: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
         ValueError: if no problem has both.
     """
     first = samples[samples["index"] == 0].set_index("problem").sort_index()
-    own, explanation = (first[first["source"] == source] for source in SIDES)
-    both = own.assign(rival=explanation["steps_true"]).dropna(subset="rival")
+    own, explanation = (first[first["source"] == source] for source in SOURCES)
+    both = own.assign(explained=explanation["steps_true"]).dropna(subset="explained")
     if both.empty:
         raise ValueError("example1: no problem has an own CoT and a self-explanation with index 0")
-    fits = both[(both["status"] == "wrong") & (both["rival"] > both["steps_true"])]
+    fits = both[(both["status"] == "wrong") & (both["explained"] > both["steps_true"])]
     problem = (both if fits.empty else fits).index[0]
     rows: list[Any] = [side.loc[[problem]].reset_index().to_dict("records")[0] for side in (own, explanation)]
     return rows, FALLBACK if fits.empty else RULE
@@ -88,70 +123,44 @@ def parts(checker: Checker, row: dict[str, Any]) -> list[Part]:
     level = None if pd.isna(row["level"]) else int(row["level"])
     problem = Problem(str(row["problem"]), str(row["question"]), str(row["reference"]), level)
     cot = str(row["cot"])
-    found: list[Part] = []
-    lost: list[Part] = []
-    begun, at = -1, 0
+    in_order: list[Part] = []
+    elsewhere: list[Part] = []
+    begin, end = -1, 0
     for step, true in checker.steps(problem, cot):
-        start = cot.find(step, begun + 1)
-        if start < 0 or start + len(step) <= at:
-            lost.append((step, true))
+        start = cot.find(step, begin + 1)
+        if start < 0 or start + len(step) <= end:
+            elsewhere.append((step, true))
             continue
-        found += [(cot[at:start], None), (cot[max(at, start) : start + len(step)], true)]
-        begun, at = start, start + len(step)
-    return [part for part in [*found, (cot[at:], None), *lost] if part[0]]
-
-
-def _shown(parts: Sequence[Part]) -> list[Part]:
-    """The parts as they are displayed: steps that only space keeps apart stand on lines of their own."""
-    return [("\n" if true is None and text.isspace() else visible(text), true) for text, true in parts]
+        in_order += [(cot[end:start], None), (cot[max(end, start) : start + len(step)], true)]
+        begin, end = start, start + len(step)
+    return [part for part in [*in_order, (cot[end:], None), *elsewhere] if part[0]]
 
 
 def _mark(true: bool) -> str:
     return MARKS["holds" if true else "fails"]
 
 
-def _score(row: dict[str, Any]) -> str:
-    steps = f"{row['steps_true']} of {plural(int(row['steps']), 'step')} true" if row["steps"] else "no step found"
-    answer = visible(str(row["answer"])).replace("\n", " ")
-    end = ", cut at the limit of tokens" if row["truncated"] else ""
-    return f"{steps}, answered {answer or 'nothing'}: {row['status']}{end}"
-
-
-def _read(record: Record, rows: Sequence[dict[str, Any]], why: str) -> str:
+def _read(run: Measurement, rows: Sequence[dict[str, Any]], why: str) -> str:
     own, explanation = rows
     return (
-        f"{record.called}, a chosen example ({why}): the own CoT has {own['steps_true']} of "
+        f"{run.subject}, a chosen example ({why}): the own CoT has {own['steps_true']} of "
         f"{plural(int(own['steps']), 'step')} true and ends {own['status']}, the self-explanation "
         f"{explanation['steps_true']} of {explanation['steps']} and ends {explanation['status']}."
     )
 
 
-def _head(group: Group, record: Record, why: str) -> tuple[str, str]:
-    toy = " (toy)" if group.is_toy else ""
-    about = (
-        f"{record.title}, {record.setting}. Chosen, not typical: {why}. Shown is the CoT, up to where the text states "
-        "its final answer. ✓ and ✗ are the step checker's: it judges arithmetic only, and a true step need not lead "
-        "anywhere."
-    )
-    return f"Example 1, measured: {group.label}{toy}", f"{about} {TOY}" if group.is_toy else about
-
-
-def _markdown(
-    group: Group, record: Record, rows: Sequence[dict[str, Any]], sides: dict[str, list[Part]], why: str
-) -> str:
-    title, about = _head(group, record, why)
+def _markdown(title: str, about: str, sides: Sequence[Side]) -> str:
     columns = []
-    for row in rows:
-        marked = "".join(
-            text if true is None else f"{text} [{_mark(true)}]" for text, true in _shown(sides[str(row["source"])])
-        )
-        columns.append((_wrap(f"{NAMES[str(row['source'])].upper()}: {_score(row)}"), _wrap(marked)))
+    for side in sides:
+        steps = "".join(text if true is None else f"{text} [{_mark(true)}]" for text, true in side.shown)
+        columns.append((_wrap(f"{NAMES[side.source].upper()}: {side.score}"), _wrap(steps)))
     heads, bodies = zip(*columns, strict=True)
     rule = ["-" * COLUMN] * 2
     pairs = [*zip_longest(*heads, fillvalue=""), rule, *zip_longest(*bodies, fillvalue="")]
     lines = [f"{a:<{COLUMN}} | {b}".rstrip() for a, b in pairs]
-    question = "\n".join(_wrap(visible(str(rows[0]["question"])), 2 * COLUMN))
-    answer = visible(str(rows[0]["reference"]))
+    row = sides[0].row
+    question = "\n".join(_wrap(visible(str(row["question"])), 2 * COLUMN))
+    answer = visible(str(row["reference"]))
     blocks = [f"# {title}", about, "Question, and its answer `a*`:", fenced(f"{question}\n\n{answer}")]
     return "\n\n".join([*blocks, fenced("\n".join(lines))]) + "\n"
 
@@ -170,15 +179,13 @@ pre { font: 14px/1.5 ui-monospace, monospace; white-space: pre-wrap; overflow-wr
 .false { background: #fadccb }"""
 
 
-def _page(group: Group, record: Record, rows: Sequence[dict[str, Any]], sides: dict[str, list[Part]], why: str) -> str:
-    title, about = _head(group, record, why)
+def _page(title: str, about: str, sides: Sequence[Side]) -> str:
     columns = []
-    for row in rows:
-        source = str(row["source"])
-        body = "".join(_span(text, true) for text, true in _shown(sides[source]))
-        score = html.escape(_score(row))
-        columns.append(f'<div class="{source}"><b>{NAMES[source]}</b>, {score}<pre>{body}</pre></div>')
-    question, answer = (html.escape(visible(str(rows[0][field]))) for field in ("question", "reference"))
+    for side in sides:
+        body = "".join(_span(text, true) for text, true in side.shown)
+        score = html.escape(side.score)
+        columns.append(f'<div class="{side.source}"><b>{NAMES[side.source]}</b>, {score}<pre>{body}</pre></div>')
+    question, answer = (html.escape(visible(str(sides[0].row[field]))) for field in ("question", "reference"))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">

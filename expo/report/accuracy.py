@@ -1,0 +1,90 @@
+"""Accuracies of trainings over their bases: means with intervals, the lowest and the highest base, and their words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from expo.measure.verdict import Interval, bootstrap
+from expo.report.trainings import EvaluatedRun
+from expo.report.words import share
+
+LEGEND = (
+    "unbiased from n samples a problem: the mean over bases, in brackets the 95 % bootstrap interval (problems "
+    "resampled, each with its mean over bases), and the lowest and highest base."
+)
+
+
+def mean_accuracy(
+    runs: Sequence[EvaluatedRun], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
+) -> Interval:
+    """Mean pass@k over bases and problems, with a bootstrap interval over problems, the bases' mean of each.
+
+    The interval says nothing of other bases; `accuracy_by_base` does. `step` is the last one if None. Runs from one
+    base, as with several seeds, count as one: their mean.
+    """
+    return bootstrap(pd.concat(_problems_by_base(runs, step, levels, k), axis=1).mean(axis=1).to_numpy())
+
+
+def accuracy_by_base(
+    runs: Sequence[EvaluatedRun], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
+) -> list[float]:
+    """Mean pass@k of each base."""
+    return [float(accuracies.mean()) for accuracies in _problems_by_base(runs, step, levels, k)]
+
+
+def mean_by_base(runs: Iterable[EvaluatedRun], values: Iterable[float]) -> list[float]:
+    """A number of each base: the mean over its runs, each of which has one of the values."""
+    by_base: dict[str, list[float]] = {}
+    for run, value in zip(runs, values, strict=True):
+        by_base.setdefault(run.base, []).append(value)
+    return [sum(of_base) / len(of_base) for of_base in by_base.values()]
+
+
+def _problems_by_base(
+    runs: Sequence[EvaluatedRun], step: int | None, levels: Iterable[int] | None, k: int
+) -> list[pd.Series]:
+    """pass@k of each problem, for each base."""
+    levels = None if levels is None else list(levels)
+    accuracies: dict[str, list[pd.Series]] = {}
+    for run in runs:
+        accuracies.setdefault(run.base, []).append(run.accuracies(run.last_step if step is None else step, levels, k))
+    return [pd.concat(of_base, axis=1).mean(axis=1) for of_base in accuracies.values()]
+
+
+def summary(
+    runs: Sequence[EvaluatedRun], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
+) -> dict[str, Any]:
+    """The columns of a table that tell an accuracy: mean, interval and range over bases, and how many there were."""
+    levels = None if levels is None else list(levels)
+    mean, of_bases = mean_accuracy(runs, step, levels, k), accuracy_by_base(runs, step, levels, k)
+    return {
+        "mean": mean.mean,
+        "low": mean.low,
+        "high": mean.high,
+        "lowest": min(of_bases),
+        "highest": max(of_bases),
+        "bases": len(of_bases),
+        "problems": mean.n,
+        "n": runs[0].eval_samples,
+    }
+
+
+def accuracy_text(row: Mapping[Any, Any] | pd.Series) -> str:
+    """A cell of a table: mean, interval and range over bases of a row that has them."""
+    return f"{with_interval(row)}, {share(row['lowest'])} to {share(row['highest'])}"
+
+
+def with_interval(row: Mapping[Any, Any] | pd.Series) -> str:
+    """The mean of a row, and its interval in brackets."""
+    return f"{share(row['mean'])} [{share(row['low'])}, {share(row['high'])}]"
+
+
+def order_of_bases(a: pd.Series, b: pd.Series) -> int:
+    """1 if every base of `a` is above every base of `b`, -1 if below, 0 if they overlap: no order is shown then.
+
+    Both are rows of a table with the `lowest` and `highest` base.
+    """
+    return int(a["lowest"] > b["highest"]) - int(a["highest"] < b["lowest"])

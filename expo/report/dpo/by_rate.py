@@ -1,0 +1,58 @@
+"""What the pictures of DPO at several learning rates share: a row for each training, and the words for its setting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from expo.measure.verdict import bootstrap
+from expo.report.dpo.setting import first_round, metric, smooth
+from expo.report.trainings import EvaluatedRun, count_bases
+from expo.text import plural
+
+COLUMNS = ["method", "base", "rate", "loss", "before", "change", "low", "high", "nll_before", "nll_after"]
+COLUMNS += ["problems", "n", "pairs"]
+
+
+def by_rate(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
+    """A row (`COLUMNS`) for each run by DPO.
+
+    It has DPO's loss over its last batches; accuracy on all levels before, and its change with a 95 % bootstrap
+    interval (problems resampled); the NLL (nats per token) of the watched winners of its first round, before and after.
+    """
+    rows = []
+    for run in runs:
+        watched = first_round(run)
+        nll = -watched["winner"] / watched["winner_tokens"]
+        before, after = run.accuracies(0), run.accuracies(run.last_step)
+        change = bootstrap((after - before).to_numpy())
+        rows.append(
+            {
+                "method": run.method,
+                "base": run.policy_name,
+                "rate": run.rate,
+                "loss": smooth(metric(run, "loss"), run.last_step),
+                "before": float(before.mean()),
+                "change": change.mean,
+                "low": change.low,
+                "high": change.high,
+                "nll_before": float(nll[watched["step"] == 0].mean()),
+                "nll_after": float(nll[watched["step"] == run.last_step].mean()),
+                "problems": len(before),
+                "n": run.eval_samples,
+                "pairs": int((watched["step"] == 0).sum()),
+            }
+        )
+    return pd.DataFrame(rows, columns=COLUMNS).sort_values(["rate", "method", "base"], ignore_index=True)
+
+
+def notes_of(runs: Sequence[EvaluatedRun], about: str) -> str:
+    """The lines beneath a picture: what is drawn, and the runs' setting."""
+    first = runs[0]
+    return (
+        f"{about}\nn = {len(first.accuracies(0))} problems of the split `{first.recipe['eval_split']}`, "
+        f"k = {first.sampling}; {first.last_step} steps of {first.batch} pairs, beta {first.beta:g}, "
+        f"{'losers right or wrong' if first.recipe.get('right_losers', True) else 'wrong losers only'}, "
+        f"seed {first.seed}; {plural(count_bases(runs), 'base')}."
+    )

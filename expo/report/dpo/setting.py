@@ -1,0 +1,97 @@
+"""What the tables and pictures of DPO share: pass@4, the metrics of a training, and the words for its setting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from expo.report import paper
+from expo.report.accuracy import LEGEND as PASS_AT_K
+from expo.report.markdown import markdown_table
+from expo.report.toy import beside_paper
+from expo.report.trainings import EvaluatedRun, by_method, count_bases
+from expo.report.words import listed, method_name, share
+from expo.text import plural
+
+K = 4  # the paper's pass@4
+COLUMNS = ["set", "method", "k", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
+LEGEND = f"pass@{K} of the test problems, {PASS_AT_K}"
+# Steps over which a batch's loss is averaged before it is drawn or told.
+SMOOTH = 5
+
+
+def metric(run: EvaluatedRun, name: str) -> pd.Series:
+    """A metric of a training, by step."""
+    metrics = run.run.read("metrics")
+    return metrics[metrics["name"] == name].set_index("step")["value"].astype(float)
+
+
+def smooth(values: pd.Series, step: int) -> float:
+    """The mean of the last few batches before a step; of the first batch, at step 0."""
+    return float(values[(values.index > step - SMOOTH) & (values.index <= max(step, 1))].mean())
+
+
+def first_round(run: EvaluatedRun) -> pd.DataFrame:
+    """The watched pairs of a training's first round, at each step measured."""
+    margins = run.run.read("margins")
+    return margins[margins["sampled"] == margins["sampled"].min()]
+
+
+def notes_of(about: str, runs: Sequence[EvaluatedRun]) -> str:
+    """The lines beneath a picture: what is drawn, and the runs' setting."""
+    first = runs[0]
+    return (
+        f"{about}\n{plural(count_bases(runs), 'base')}, n = {len(first.accuracies(first.last_step))} test problems, "
+        f"k = {first.sampling}. Trained on {first.levels}, {first.batch} pairs a step, beta {first.beta:g}, "
+        f"seed {first.seed}; rates as in Table 2."
+    )
+
+
+def setting(runs: Sequence[EvaluatedRun]) -> str:
+    """How all arms of a table were trained and evaluated."""
+    first = runs[0]
+    rates = [f"{method_name(method)} {arm[0].rate:g}" for method, arm in by_method(runs).items()]
+    return (
+        f"Trained on {first.levels} for {first.last_step} steps of {first.batch} pairs, DPO's beta "
+        f"{first.beta:g}, seed {first.seed}; learning rates: {listed(rates)}. "
+        f"Evaluated on the split `{first.recipe['eval_split']}` at T = {first.recipe['eval_temperature']:g}."
+    )
+
+
+def pairs_learnt(runs: Sequence[EvaluatedRun]) -> str:
+    """How many different pairs each arm learnt, and what they were: winners are compared on these, not on the same."""
+    lines = [
+        "What was learnt, for a problem without a pair (winner and loser the same, or no winner) is left out, and the "
+        "others go round again:",
+        "",
+    ]
+    for method, arm in by_method(run for run in runs if run.is_dpo).items():
+        tables = [run.run.read("pairs") for run in arm]
+        pairs = pd.concat(tables)
+        problems = sorted(table["problem"].nunique() for table in tables)
+        places = arm[0].last_step * arm[0].batch
+        is_hard = pairs["level"].dropna() >= 4
+        hard = f"{share(float(is_hard.mean()))} of the pairs of levels 4 and 5, " if len(is_hard) else ""
+        right = float((pairs["loser_status"] == "correct").mean())
+        lines.append(
+            f"- {method_name(method)}: {problems[0]} to {problems[-1]} problems a base for {places} places, {hard}"
+            f"right losers in {share(right)}"
+        )
+    return "\n".join(lines)
+
+
+def printed_table2(runs: Sequence[EvaluatedRun]) -> str:
+    """The paper's Table 2, to stand beneath what was measured."""
+    about = beside_paper("other models on other tasks", runs)
+    symbols = {"explanation": "c~", "expert": "c_E"}
+    heads = ["", *(f"{model}, {when}, {symbols[source]}" for model, when, source in paper.TABLE2_COLUMNS)]
+    rows = [
+        [task, *(f"**{v}** ⚠" if paper.contradicts(task, i) else v for i, v in enumerate(values))]
+        for task, values in paper.TABLE2.items()
+    ]
+    return (
+        f"## The paper's Table 2 ({about}): pass@4, in per cent\n\n"
+        f"{markdown_table(heads, rows, ['---', *['--:'] * len(paper.TABLE2_COLUMNS)])}\n\n"
+        "⚠ contradicts the caption, by which self-explanations (c~) are always above expert CoTs (c_E)."
+    )

@@ -1,0 +1,164 @@
+"""The angles between gradients of positives, of one question and of two, beside those that Lemma 1 assumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from expo.measure.predictors import distinct, over_pairs
+from expo.measure.verdict import Interval
+from expo.report.artefacts import Artefact
+from expo.report.gradients.runs import GradientRun, notes_of
+from expo.report.picture import Caption, draw_picture, sheet
+from expo.report.style import COLOURS, Axes, Figure
+from expo.report.words import NAMES, interval
+from expo.text import plural
+
+COLUMNS = ["panel", "source", "other_source", "mean", "low", "high", "questions", "pairs", "lemma"]
+
+
+def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
+    """Write `gradients-<name>.png` and `.csv`: mean cosines of gradients by kind, of one question and of two.
+
+    Beside what Lemma 1's assumptions would have them be: with logit gradients that are orthogonal and of one norm, by
+    L1-alg <s_j, s_k> = C (S2 - pi_j - pi_k) and |s_j|^2 = C (S2 + 1 - 2 pi_j), S2 the sum of squared probabilities.
+    """
+    pairs = pd.concat([_pairs(run) for run in runs], ignore_index=True)
+    is_same = pairs["problem"] == pairs["other_problem"]
+    same, different = pairs[is_same], pairs[~is_same]
+    # The lemma says nothing of two questions.
+    rows = _cells("of one question", same, pairs) + _cells("of two questions", different.assign(lemma=np.nan), pairs)
+    numbers = pd.DataFrame(rows, columns=COLUMNS)
+    about = (
+        "Mean cosine of grad log π(positive|q) of two positives of different text, over all trainable weights, at "
+        "temperature 1; below it the 95 % bootstrap interval, questions resampled (pairs of each cell: see the CSV).\n"
+        "Lemma 1 has assumptions on the logits' gradients of one question (claims L1-ass, L1-alg of the ledger)."
+    )
+    return draw_picture(
+        out,
+        f"gradients-{name}",
+        runs,
+        numbers,
+        _plot,
+        heading=f"Cosines of gradients: {name}",
+        notes=notes_of(runs, about),
+        # All kinds at once: a text that two kinds have would count twice.
+        reading=_read(same[same["once"]], different[different["once"]]),
+    )
+
+
+def _pairs(run: GradientRun) -> pd.DataFrame:
+    """Pairs of positives of different text: cosine, log of the larger norm over the smaller, and both under Lemma 1.
+
+    `once` says that neither has the text of one before it of its question.
+    """
+    alignment = run.alignment
+    positives = alignment.assign(
+        ids=alignment["ids"].map(tuple), first=alignment.index.isin(distinct(alignment).index)
+    ).set_index(["problem", "source"])
+    pairs = run.run.read("gradients")
+    a, b = (
+        positives.loc[list(zip(pairs[f"{side}problem"], pairs[f"{side}source"], strict=True))].reset_index(drop=True)
+        for side in ("", "other_")
+    )
+    pi_a, pi_b = (np.exp(-side["nll_sum"].astype(float)) for side in (a, b))
+    # S2 is no less than two of its terms; its estimate from repeats among rollouts can be.
+    squares = np.maximum(a["repeats"].astype(float), pi_a**2 + pi_b**2)
+    norm_a, norm_b = squares + 1 - 2 * pi_a, squares + 1 - 2 * pi_b
+    pairs = pairs.assign(
+        cosine=(pairs["product"] / (pairs["norm"] * pairs["other_norm"])).astype(float),
+        lemma=(squares - pi_a - pi_b) / np.sqrt(norm_a * norm_b),
+        ratio=np.abs(np.log(pairs["norm"].astype(float) / pairs["other_norm"].astype(float))),
+        lemma_ratio=np.abs(np.log(norm_a / norm_b)) / 2,
+        once=a["first"] & b["first"],
+    )
+    pairs = pairs.assign(beyond=pairs["cosine"] - pairs["lemma"])
+    return pairs[a["ids"] != b["ids"]]
+
+
+def _cells(panel: str, pairs: pd.DataFrame, all_pairs: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row for each two kinds of positives that have pairs in the panel."""
+    sources = [s for s in COLOURS if s in {*all_pairs["source"], *all_pairs["other_source"]}]
+    rows = []
+    for a in sources:
+        for b in sources:
+            of_both = pairs[
+                [pair in {(a, b), (b, a)} for pair in zip(pairs["source"], pairs["other_source"], strict=True)]
+            ]
+            if of_both.empty:
+                continue
+            cosine = _over_pairs(of_both, "cosine")
+            rows.append(
+                {
+                    "panel": panel,
+                    "source": a,
+                    "other_source": b,
+                    "mean": cosine.mean,
+                    "low": cosine.low,
+                    "high": cosine.high,
+                    "questions": cosine.n,
+                    "pairs": len(of_both),
+                    "lemma": float(of_both["lemma"].mean()),
+                }
+            )
+    return rows
+
+
+def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
+    figure, (panels,) = sheet(1, 2, 3.4, caption)
+    for axes, (panel, rows) in zip(panels, numbers.groupby("panel", sort=False), strict=False):
+        sources = [s for s in COLOURS if s in {*rows["source"]}]
+        _plot_cosines(axes, rows, sources)
+        names = [NAMES[s] for s in sources]
+        axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+        axes.set_yticks(range(len(names)), names if axes is panels[0] else [""] * len(names), fontsize=8)
+        axes.set_title(str(panel))
+    return figure
+
+
+def _plot_cosines(axes: Axes, rows: pd.DataFrame, sources: list[str]) -> None:
+    means = rows.pivot(index="source", columns="other_source", values="mean").reindex(index=sources, columns=sources)
+    axes.imshow(means.to_numpy(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    axes.grid(False)
+    for row in rows.to_dict("records"):
+        bounds = f"\n[{row['low']:.2f}, {row['high']:.2f}]" if row["questions"] > 1 else ""
+        text = f"{row['mean']:.2f}{bounds}".replace("-", "−")
+        axes.text(
+            sources.index(row["other_source"]),
+            sources.index(row["source"]),
+            text,
+            ha="center",
+            va="center",
+            fontsize=6,
+        )
+
+
+def _read(same: pd.DataFrame, different: pd.DataFrame) -> str:
+    cosine, lemma, beyond = (_over_pairs(same, column) for column in ("cosine", "lemma", "beyond"))
+    distance = _over_pairs(same.assign(beyond=same["beyond"].abs()), "beyond")
+    ratio, lemma_ratio = (_over_pairs(same, column) for column in ("ratio", "lemma_ratio"))
+    of_two = _over_pairs(different, "cosine")
+    absolute = _over_pairs(different.assign(cosine=different["cosine"].abs()), "cosine")
+    return (
+        f"Of one question ({plural(len(same), 'pair')} of different text, {plural(cosine.n, 'question')}) the mean "
+        f"cosine is {interval(cosine)}; under Lemma 1's assumptions, logit gradients that are orthogonal and of one "
+        f"norm, it would be {interval(lemma)} (difference {interval(beyond, sign=True)}); of a pair it is "
+        f"{interval(distance)} away from that, in the mean. The larger norm of a pair is {_exp(ratio)} times the "
+        f"smaller in geometric mean; it would be {_exp(lemma_ratio)} times. Of two questions, of which the lemma says "
+        f"nothing, the mean cosine is {interval(of_two)} and the mean absolute one {interval(absolute)} "
+        f"({plural(len(different), 'pair')})."
+    )
+
+
+def _over_pairs(pairs: pd.DataFrame, column: str) -> Interval:
+    return over_pairs(pairs[column], pairs["problem"], pairs["other_problem"])
+
+
+def _exp(log: Interval) -> str:
+    """The interval of a ratio from that of its logarithm."""
+    mean, low, high = (float(np.exp(x)) for x in (log.mean, log.low, log.high))
+    return interval(Interval(mean, low, high, log.n))

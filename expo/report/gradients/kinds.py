@@ -1,0 +1,107 @@
+"""How J rises along the gradients of each kind of positive, and whether that is because one is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from expo.measure.predictors import distinct, over_questions, unit_slopes
+from expo.measure.verdict import Interval
+from expo.report.artefacts import Artefact
+from expo.report.gradients.runs import GradientRun, notes_of
+from expo.report.markdown import markdown_table, write_table
+from expo.report.words import NAMES, interval
+from expo.text import plural
+
+COLUMNS = ["questions", "source", "positives", "right", "same_as_own", "mean", "low", "high", "n"]
+ALL, OWN_RIGHT, OWN_WRONG = "all questions", "own CoT right", "own CoT wrong"
+
+
+def draw_kinds(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
+    """Write `kinds-<name>.md` and `.csv`: the mean slope of J per unit of step along each kind of positive.
+
+    Of all questions, and of those whose own CoT is right, or wrong, apart: a positive may gain on the own CoT by being
+    right where that is wrong.
+    """
+    numbers = _numbers(pd.concat([_slopes(run) for run in runs], ignore_index=True))
+    about = (
+        "Slope of J per unit of step along a positive's gradient, ⟨∇J, g⟩ / ‖g‖, from rollouts; 0 where all of a "
+        "question are right or all are wrong. Mean with its 95 % bootstrap interval, questions resampled; in brackets "
+        "how many positives, and how many of them would be right as a rollout. The slope is that of Eq 6 (claim E6 of "
+        "the ledger); a text that is wrong has no T1, so that all of its slope is T2 (E6-wrong)."
+    )
+    return write_table(
+        out,
+        f"kinds-{name}",
+        runs,
+        numbers,
+        title=f"Slope of J by kind of positive: {name}",
+        parts=[notes_of(runs, about), _table(numbers)],
+        reading=_read(numbers),
+    )
+
+
+def _slopes(run: GradientRun) -> pd.DataFrame:
+    """A row for each positive: `unit`, its slope by its norm; whether its text is the own CoT's, and that is right."""
+    rows = run.alignment
+    own = rows[rows["source"] == "own"].set_index("problem")["reward"]
+    is_repeated = ~rows.index.isin(distinct(rows).index)
+    return rows.assign(
+        unit=unit_slopes(rows),
+        # The own CoT comes first of its question.
+        same=is_repeated & (rows["source"] == "explanation"),
+        own_right=rows["problem"].map(own),
+    )
+
+
+def _numbers(slopes: pd.DataFrame) -> pd.DataFrame:
+    table: list[dict[str, Any]] = []
+    for questions, of_questions in (
+        (ALL, slopes),
+        (OWN_RIGHT, slopes[slopes["own_right"].eq(True)]),
+        (OWN_WRONG, slopes[slopes["own_right"].eq(False)]),
+    ):
+        for source, rows in of_questions.groupby("source", sort=False):
+            slope = over_questions(rows.set_index("problem")["unit"])
+            table.append(
+                {
+                    "questions": questions,
+                    "source": source,
+                    "positives": len(rows),
+                    "right": int(rows["reward"].sum()),
+                    "same_as_own": int(rows["same"].sum()),
+                    "mean": slope.mean,
+                    "low": slope.low,
+                    "high": slope.high,
+                    "n": slope.n,
+                }
+            )
+    return pd.DataFrame(table, columns=COLUMNS)
+
+
+def _table(numbers: pd.DataFrame) -> str:
+    columns = list(dict.fromkeys(numbers["questions"]))
+    table = []
+    for source, rows in numbers.groupby("source", sort=False):
+        cells = {row["questions"]: _cell(row) for row in rows.to_dict("records")}
+        table.append([NAMES[str(source)], *(cells.get(column, "–") for column in columns)])
+    return markdown_table(["positive", *columns], table, ["---", *["--:"] * len(columns)])
+
+
+def _cell(row: Mapping[Any, Any]) -> str:
+    slope = Interval(row["mean"], row["low"], row["high"], row["n"])
+    return f"{interval(slope)} ({row['positives']}, {row['right']})"
+
+
+def _read(numbers: pd.DataFrame) -> str:
+    of_all = numbers[numbers["questions"] == ALL]
+    slopes = [f"{NAMES[str(row['source'])]} {_cell(row)}" for row in of_all.to_dict("records")]
+    explanations = of_all[of_all["source"] == "explanation"]
+    same, positives = int(explanations["same_as_own"].sum()), int(explanations["positives"].sum())
+    text = f"Slope of J per unit of step: {'; '.join(slopes)}."
+    if positives:
+        text += f" {plural(same, 'self-explanation')} of {positives} have the text of the own CoT."
+    return text

@@ -1,0 +1,159 @@
+"""Gradients while a policy is trained: own samples and positives, and how J rises along them, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from expo.measure.predictors import distinct, over_questions, unit_slopes
+from expo.measure.verdict import Interval
+from expo.report.accuracy import mean_by_base
+from expo.report.artefacts import Artefact
+from expo.report.picture import Caption, draw_picture, sheet
+from expo.report.style import GREY, LEGEND_PAD, METHOD_COLOURS, Axes, Figure, legend_outside, line_style
+from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
+from expo.report.words import METHODS, interval
+from expo.text import plural
+
+COLUMNS = ["panel", "method", "step", "mean", "lowest", "highest", "bases", "low", "high", "questions"]
+COLUMNS += ["positives", "live"]
+PANELS = {
+    "norm": "norm of the gradient",
+    "cosine": "cosine with an own sample's",
+    "t1": "log10 of T1 / norm",
+    "slope": "slope of J: (T1 + T2) / norm",
+}
+
+
+def with_gradients(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
+    """The trainings that measured gradients as they went."""
+    return [run for run in runs if run.is_training and run.run.has("alignment")]
+
+
+def draw_slopes(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
+    """Write `slopes-<name>-<label>.png` and `.csv`: four panels over steps, a line for each method, mean over bases."""
+    numbers = _numbers(runs)
+    return draw_picture(
+        out,
+        f"slopes-{name}-{label(runs)}",
+        runs,
+        numbers,
+        _plot,
+        heading=f"Gradients over training: {label(runs)}",
+        notes=_notes(runs),
+        reading=_read(numbers),
+    )
+
+
+def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
+    """`COLUMNS`: the mean over bases, the lowest and highest base, and a 95 % bootstrap interval by question.
+
+    `positives` are those of all bases, `live` those of them whose question has right and wrong rollouts.
+    """
+    rows: list[dict[str, Any]] = []
+    for method, of_method in by_method(runs).items():
+        values = pd.concat([_values(run).assign(run=run.name) for run in of_method], ignore_index=True)
+        for (step, panel), at_step in values.dropna(subset="value").groupby(["step", "panel"]):
+            means = at_step.groupby("run")["value"].mean().to_dict()
+            measured = [run for run in of_method if run.name in means]
+            of_bases = mean_by_base(measured, [means[run.name] for run in measured])
+            by_question = over_questions(at_step.set_index("problem")["value"])
+            rows.append(
+                {
+                    "panel": panel,
+                    "method": method,
+                    "step": step,
+                    "mean": sum(of_bases) / len(of_bases),
+                    "lowest": min(of_bases),
+                    "highest": max(of_bases),
+                    "bases": len(of_bases),
+                    "low": by_question.low,
+                    "high": by_question.high,
+                    "questions": by_question.n,
+                    "positives": len(at_step),
+                    "live": int(at_step["live"].sum()),
+                }
+            )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _values(run: EvaluatedRun) -> pd.DataFrame:
+    """A row for each step, question and panel, of its positive, of GRPO's own sample; NaN where there is none."""
+    alignment, pairs = run.run.read("alignment"), run.run.read("gradients")
+    positive = run.recipe["positive"]
+    source = "own" if positive == "none" or run.recipe.get("beta_sft") == 0 else positive
+    pairs = pairs[pairs["source"] != pairs["other_source"]]
+    cosine = (pairs["product"] / (pairs["norm"] * pairs["other_norm"])).astype(float)
+    positives = alignment[alignment["source"] == source].merge(
+        pairs[["step", "problem"]].assign(cosine=cosine), on=["step", "problem"], how="left"
+    )
+    # The own sample comes first; a positive of the same text has the same gradient.
+    other = positives.merge(distinct(alignment)[["step", "problem", "source"]], how="left", indicator=True)["_merge"]
+    norm, t1 = positives["norm"].astype(float), positives["log10_t1"].astype(float)
+    values = positives[["step", "problem"]].assign(
+        norm=norm,
+        cosine=positives["cosine"].where((other == "both").to_numpy() & (source != "own")),
+        t1=(t1 - np.log10(norm)).where(np.isfinite(t1)),
+        slope=unit_slopes(positives),
+        live=positives["slope_error"].notna(),
+    )
+    return values.melt(["step", "problem", "live"], list(PANELS), "panel")
+
+
+def _notes(runs: Sequence[EvaluatedRun]) -> str:
+    first = runs[0]
+    own_samples = " GRPO has no positive; its own samples are shown." * any(run.method == "none" for run in runs)
+    return (
+        f"Of {first.recipe['gradient_problems']} questions trained on, at each evaluation; means over bases, thin "
+        "lines the lowest and highest. "
+        f"Slopes are from {first.recipe['gradient_rollouts']} rollouts each at T = 1, 0 where all are right or all "
+        "wrong. T1, whose logs are averaged, is of right positives, the cosine of positives that are not the own "
+        "sample's text. Counts and intervals by question: see the CSV.\n"
+        f"Claims E6-dom and E6-mono of the ledger say when T1 dominates.{own_samples}\n"
+        f"Trained on {first.levels}; {plural(count_bases(runs), 'base')}, own samples at T = "
+        f"{first.recipe.get('temperature', 1):g}, seed {first.seed}."
+    )
+
+
+def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
+    figure, grid = sheet(2, 2, 2.3, caption)
+    axes_of = dict(zip(PANELS, [axes for row in grid for axes in row], strict=True))
+    is_narrow = numbers["method"].nunique() < 4
+    for panel, title in PANELS.items():
+        axes = axes_of[panel]
+        for method, line in numbers[numbers["panel"] == panel].groupby("method", sort=False):
+            _plot_line(axes, line, str(method))
+        axes.set_title(title, pad=(LEGEND_PAD if is_narrow else 33) if panel == "norm" else None)
+        axes.set_xlabel("step")
+    axes_of["slope"].axhline(0, color=GREY, linewidth=0.8)
+    legend_outside(axes_of["norm"], 3 if is_narrow else 2)
+    return figure
+
+
+def _plot_line(axes: Axes, line: pd.DataFrame, method: str) -> None:
+    colour, style = METHOD_COLOURS[method], line_style(method)
+    axes.plot(line["step"], line["mean"], style, color=colour, marker=".", markersize=4, label=METHODS[method])
+    for edge in ("lowest", "highest"):
+        axes.plot(line["step"], line[edge], style, color=colour, linewidth=0.5, alpha=0.6)
+
+
+def _read(numbers: pd.DataFrame) -> str:
+    lines = []
+    for method, of_method in numbers.groupby("method", sort=False):
+        ends = {panel: f"{_mean(rows.iloc[0])} → {_mean(rows.iloc[-1])}" for panel, rows in of_method.groupby("panel")}
+        changes = "; ".join(f"{title} {ends[panel]}" for panel, title in PANELS.items() if panel in ends)
+        lines.append(f"- {METHODS[str(method)]}: {changes}")
+    slopes = numbers[numbers["panel"] == "slope"]
+    live = f"{slopes['live'].min()} to {slopes['live'].max()} of {slopes['positives'].max()} positives"
+    return (
+        f"First step to last, with 95 % intervals by question; at a step {live} are of a question with right and wrong "
+        "rollouts:\n\n" + "\n".join(lines)
+    )
+
+
+def _mean(row: pd.Series) -> str:
+    return interval(Interval(row["mean"], row["low"], row["high"], row["questions"]))

@@ -1,0 +1,46 @@
+"""The skeleton of every table: a page of Markdown with a title, the warning of a toy, and what is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from expo.report.artefacts import Artefact, publish
+from expo.report.runs import FinishedRun
+from expo.report.toy import banner, marked
+
+
+def write_table(
+    out: Path | str,
+    name: str,
+    runs: Sequence[FinishedRun],
+    numbers: pd.DataFrame,
+    *,
+    title: str,
+    parts: Sequence[str],
+    reading: str,
+    about: str = "",
+) -> Artefact:
+    """Write a page of Markdown about these runs, and publish it as `<name>.md` beside its numbers in `<name>.csv`.
+
+    Args:
+        out: the folder of all artefacts.
+        name: of the artefact.
+        runs: the runs that are shown.
+        numbers: what the page shows.
+        title: of the page.
+        parts: the paragraphs and tables of the page.
+        reading: what is seen, in words.
+        about: a paragraph that stands even before the warning of a toy.
+    """
+    page = [f"# {marked(title, runs)}", *filter(None, [about]), *banner(runs), *parts]
+    return publish(out, name, runs, numbers, {".md": "\n\n".join(page) + "\n"}, reading)
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]], rules: Sequence[str] = ()) -> str:
+    """A table with these heads, of which the first may be empty; `rules` align the columns, to the left by default."""
+    lines = ["|" + "".join(f" {head} |" if head else " |" for head in heads)]
+    lines.append(f"| {' | '.join(rules or ['---'] * len(heads))} |")
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])

@@ -1,0 +1,172 @@
+"""Measurements of positives as a report sees them: finding them, and grouping those that go into one picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from expo.report.runs import FinishedRun, natural, origin_of, runs_in
+from expo.report.toy import any_toy, marked
+from expo.text import plural
+
+# The paper samples at this temperature (Appendix C.1).
+PAPER_TEMPERATURE = 0.9
+# Fields that do not change the expectation of a mean over problems: one run of a sweep may have more samples.
+_INDIFFERENT = {"sources", "samples", "controls", "device", "rows", "chunk"}
+_NEEDED = {"policy", "task", "sources", "samples", "temperature", "seed"}
+
+
+@dataclass(frozen=True)
+class Measurement(FinishedRun):
+    """A finished measurement."""
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """The run's table of scored positives."""
+        return self.run.read("samples")
+
+    @property
+    def policy_name(self) -> str:
+        """The policy's name; of a hub model with its owner, of a folder or a file only the last part."""
+        policy = str(self.recipe["policy"])
+        return policy if _is_hub_id(policy) else super().policy_name
+
+    @property
+    def task(self) -> str:
+        """The task's name, or that of the data file of a user's own task."""
+        data = self.recipe.get("data")
+        return Path(data).stem if data else str(self.recipe["task"])
+
+    @property
+    def temperature(self) -> float:
+        """The temperature of sampling; scores are at 1."""
+        return float(self.recipe["temperature"])
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether there are own CoTs and self-explanations to compare."""
+        return {"own", "explanation"} <= set(self.samples["source"])
+
+    @property
+    def problems(self) -> int:
+        """How many problems have samples."""
+        return int(self.samples["problem"].nunique())
+
+    @property
+    def title(self) -> str:
+        """The run's name, with the policy and the task that were measured."""
+        name = "" if self.name == self.policy_name else f"{self.name}: "
+        return marked(f"{name}{self.policy_name} on {self.task}", [self])
+
+    @property
+    def subject(self) -> str:
+        """The run's name as a sentence about its numbers begins."""
+        return marked(f"**{self.name}**", [self])
+
+    @property
+    def size(self) -> str:
+        """n and the task, k and the seed."""
+        k = plural(int(self.recipe["samples"]), "sample")
+        return f"n = {plural(self.problems, 'problem')} of {self.task}, k = {k}, seed {self.recipe['seed']}"
+
+    @property
+    def setting(self) -> str:
+        """n and the task, k, the seed and the sampling temperature."""
+        return f"{self.size}, T = {self.temperature:g}"
+
+    def origin(self) -> dict[str, Any]:
+        """What identifies the run, without any path of this machine."""
+        return {
+            **origin_of(self.run),
+            "policy": self.policy_name,
+            "task": self.task,
+            "toy": any_toy([self]),
+            "problems": self.problems,
+            "samples": self.recipe["samples"],
+            "temperature": self.temperature,
+            "seed": self.recipe["seed"],
+        }
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one label: `runs` are shown one by one, those of a sweep differ in temperature alone."""
+
+    label: str
+    runs: tuple[Measurement, ...]
+    sweeps: tuple[tuple[Measurement, ...], ...]
+
+
+def find_measurements(folder: Path | str) -> tuple[list[Measurement], list[str]]:
+    """The finished measurements of a study's folder (or of one run's), and the names of those cut short.
+
+    Raises:
+        RecordError: if the folder holds no run at all.
+    """
+    runs = [run for run in runs_in(folder, "measure") if set(run.recipe()) >= _NEEDED]
+    finished = [Measurement(run) for run in runs if run.has("samples")]
+    return finished, [run.folder.name for run in runs if not run.has("samples")]
+
+
+def label(run: Measurement) -> str:
+    """What an artefact's name ends in: the policy, then task and split if they are not the usual ones.
+
+    The bases `tiny-0`, `tiny-1`, ... share the label `tiny`, whose usual task is chain; that of others is stories.
+    """
+    policy = run.policy_name.rpartition("/")[2]
+    is_base = re.fullmatch(r"tiny(-\d+)?", policy) is not None
+    parts = ["tiny" if is_base else policy.removesuffix(".gguf")]
+    if run.task != ("chain" if is_base else "stories"):
+        parts.append(run.task)
+    split = run.recipe.get("split", "test")
+    if split != "test":
+        parts.append(str(split))
+    return re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower()).strip("-.")
+
+
+def group_by_label(runs: Iterable[Measurement]) -> list[Group]:
+    """Runs by label, in natural order.
+
+    Of each set of runs that differ in temperature alone, the one at the paper's temperature, or nearest to
+    it, is shown by itself; the set as a whole is a sweep.
+    """
+    by_label: dict[str, list[Measurement]] = {}
+    for run in sorted(runs, key=lambda run: natural(run.name)):
+        by_label.setdefault(label(run), []).append(run)
+    return [_group(name, of_label) for name, of_label in sorted(by_label.items())]
+
+
+def _group(name: str, runs: Sequence[Measurement]) -> Group:
+    sets: dict[str, list[Measurement]] = {}
+    for run in runs:
+        rest = {k: v for k, v in run.recipe.items() if k not in {*_INDIFFERENT, "temperature"}}
+        sets.setdefault(repr(sorted(rest.items())), []).append(run)
+    shown, sweeps = [], []
+    for alike in sets.values():
+        nearest = min(alike, key=lambda run: (abs(run.temperature - PAPER_TEMPERATURE), run.temperature))
+        shown += [run for run in alike if run.temperature == nearest.temperature]
+        by_temperature = {run.temperature: run for run in reversed(alike)}
+        if len(by_temperature) > 1:
+            sweeps.append(tuple(by_temperature[t] for t in sorted(by_temperature)))
+    return Group(name, tuple(shown), tuple(sweeps))
+
+
+def _is_hub_id(policy: str) -> bool:
+    return re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", policy) is not None
+
+
+def notes_of(runs: Sequence[Measurement], about: str, *, swept: bool = False) -> str:
+    """The lines beneath a picture: what is drawn, and the setting of each run.
+
+    `swept` leaves out the temperature, which is then an axis.
+    """
+    settings: dict[str, list[str]] = {}
+    for run in runs:
+        settings.setdefault(run.size if swept else run.setting, []).append(run.name)
+    return "\n".join([about, *(f"{', '.join(names)}: {setting}." for setting, names in settings.items())])

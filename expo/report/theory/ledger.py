@@ -1,0 +1,141 @@
+"""The ledger of the paper's claims as pages: a table in Markdown, and a page with colours."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from expo.report.artefacts import Artefact, publish
+from expo.report.markdown import markdown_table
+from expo.report.words import listed
+from expo.text import plural
+from theory.ledger import Entry
+
+COLUMNS = ["claim", "area", "where", "statement", "reading", "assumes", "verdict", "evidence", "counterexample"]
+COLUMNS += ["corrected", "uses", "remark"]
+# Okabe and Ito's colours, light enough to be written on.
+COLOURS = {
+    "proved": "#7FCDB0",
+    "exact": "#A9DFCB",
+    "sampled": "#D4EFE5",
+    "holds under an added assumption": "#F5EE9E",
+    "first order only": "#F5EE9E",
+    "ambiguous by reading": "#F5EE9E",
+    "refuted": "#F0B27A",
+    "contradicted by the paper's own table": "#E59866",
+    "undecided": "#CCCCCC",
+}
+_HEADS = ("id", "where", "claim", "verdict", "evidence", "what fails, what holds")
+_LEGEND = (
+    "Verdicts are computed from the tests that ran. *Proved*: by z3 or sympy for the size given, from the claims that "
+    "it uses. *Exact*: in rational arithmetic on all instances given. *Sampled*: in floating point within a derived "
+    "tolerance. A claim of several parts is as strong as its weakest. Where a printed claim fails and a corrected one "
+    "holds, the verdict says how they differ, which is a reader's judgement. Each claim that is said to hold has a "
+    "false twin, which a checker of the same kind refuted. A claim is green only if all that it uses is. Claims "
+    "'beyond the paper' are ours."
+)
+
+
+def draw_ledger(entries: Mapping[str, Entry], out: Path | str) -> Artefact:
+    """Write `ledger.md`, `.html` and `.csv`: a row for each claim (`COLUMNS`)."""
+    numbers = pd.DataFrame([_row(entry) for entry in entries.values()], columns=COLUMNS)
+    reading = read_ledger(entries)
+    shown: dict[str, str | bytes] = {".md": _markdown(entries, reading), ".html": _page(entries, reading)}
+    return publish(out, "ledger", (), numbers, shown, reading)
+
+
+def read_ledger(entries: Mapping[str, Entry]) -> str:
+    """How many claims came out how."""
+    counts = Counter(entry.verdict for entry in entries.values())
+    ordered = [f"{counts[verdict]} {verdict}" for verdict in COLOURS if counts[verdict]]
+    broken = [name for name, entry in entries.items() if not entry.green]
+    text = f"{plural(len(entries), 'claim')}: {listed(ordered)}."
+    return f"{text} Not green: {', '.join(broken)}." if broken else text
+
+
+def _row(entry: Entry) -> list[str]:
+    claim = entry.claim
+    assumes, evidence, uses = ("; ".join(parts) for parts in (claim.assumes, entry.evidence, claim.uses))
+    texts = [claim.id, claim.area, claim.where, claim.statement, claim.reading, assumes, entry.verdict, evidence]
+    texts += [claim.counterexample, claim.corrected, uses, claim.remark]
+    return [" ".join(str(text).split()) for text in texts]
+
+
+def _cells(entry: Entry) -> tuple[str, str, str, str]:
+    """Claim, where, verdict with evidence, and what fails or holds instead: plain text."""
+    row = dict(zip(COLUMNS, _row(entry), strict=True))
+    claim = row["statement"]
+    claim += f" Read as: {row['reading']}" if row["reading"] else ""
+    claim += f" Assumes: {row['assumes']}." if row["assumes"] else ""
+    instead = [f"Fails: {row['counterexample']}" if row["counterexample"] else ""]
+    instead += [f"Holds: {row['corrected']}" if row["corrected"] else "", row["remark"]]
+    problems = "; ".join(entry.problems)
+    return claim, row["where"], problems or row["evidence"], " ".join(filter(None, instead))
+
+
+def _by_area(entries: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
+    areas: dict[str, dict[str, Entry]] = {}
+    for name, entry in entries.items():
+        areas.setdefault(entry.claim.area, {})[name] = entry
+    return areas
+
+
+def _markdown(entries: Mapping[str, Entry], reading: str) -> str:
+    blocks = ["# The paper's claims, tested", reading, _LEGEND]
+    for area, of_area in _by_area(entries).items():
+        rows = []
+        for name, entry in of_area.items():
+            claim, where, evidence, instead = map(_escaped, _cells(entry))
+            rows.append([name, where, claim, f"**{entry.verdict}**", evidence, instead])
+        blocks += [f"## {area}", markdown_table(_HEADS, rows)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _escaped(text: str) -> str:
+    for special in "\\|*_<>[]":
+        text = text.replace(special, f"\\{special}")
+    return text
+
+
+_STYLE = """\
+body { font: 14px/1.45 system-ui, sans-serif; color: #222; margin: 2rem }
+table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; vertical-align: top; padding: .35rem .5rem; border-bottom: 1px solid #ddd }
+td.verdict { font-weight: 600 }
+td.small { font-size: 12px; color: #444 }"""
+
+
+def _page(entries: Mapping[str, Entry], reading: str) -> str:
+    rows = []
+    for area, of_area in _by_area(entries).items():
+        rows.append(f'<tr><th colspan="6"><h2>{html.escape(area)}</h2></th></tr>')
+        rows += [_html_row(name, entry) for name, entry in of_area.items()]
+    heads = "".join(f"<th>{head}</th>" for head in _HEADS)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>The paper's claims, tested</title><style>
+{_STYLE}
+</style></head><body>
+<h1>The paper's claims, tested</h1>
+<p>{html.escape(reading)}</p><p>{html.escape(_LEGEND.replace("*", ""))}</p>
+<table><thead><tr>{heads}</tr></thead><tbody>
+{chr(10).join(rows)}
+</tbody></table></body></html>
+"""
+
+
+def _html_row(name: str, entry: Entry) -> str:
+    name = html.escape(name)
+    claim, where, evidence, instead = map(html.escape, _cells(entry))
+    uses = ", ".join(f'<a href="#{html.escape(used)}">{html.escape(used)}</a>' for used in entry.claim.uses)
+    return (
+        f'<tr id="{name}"><td>{name}</td><td class="small">{where}</td>'
+        f"<td>{claim}{f'<br>Uses {uses}.' if uses else ''}</td>"
+        f'<td class="verdict" style="background:{COLOURS[entry.verdict]}">{html.escape(entry.verdict)}</td>'
+        f'<td class="small">{evidence}</td><td class="small">{instead}</td></tr>'
+    )

@@ -1,0 +1,33 @@
+"""What training changed, in words alone: accuracy on the levels trained on and on the others, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from expo.report.accuracy import accuracy_by_base
+from expo.report.toy import marked
+from expo.report.training.setting import NAMES
+from expo.report.trainings import EvaluatedRun, by_method, levels_of
+from expo.report.words import number
+
+
+def what_changed(runs: Sequence[EvaluatedRun]) -> str:
+    """In words: what each method did to the levels trained on and to the others, and on how many bases."""
+    trained = runs[0].trained_levels
+    others = [level for level in levels_of(runs) if trained and level not in trained]
+    lines = [marked(f"Trained on {runs[0].levels}, first step to last", runs) + ":", ""]
+    for method, of_method in by_method(runs).items():
+        parts = [f"accuracy there {_change(of_method, trained)}"]
+        if others:
+            parts.append(f"on the other levels {_change(of_method, others)}")
+        lines.append(f"- {NAMES[method]}: {'; '.join(parts)}.")
+    return "\n".join(lines)
+
+
+def _change(runs: Sequence[EvaluatedRun], levels: Sequence[int] | None) -> str:
+    before, after = accuracy_by_base(runs, 0, levels), accuracy_by_base(runs, None, levels)
+    rose, fell = (sum(sign * (b - a) > 0 for a, b in zip(before, after, strict=True)) for sign in (1, -1))
+    means = f"from {number(float(np.mean(before)))} to {number(float(np.mean(after)))}"
+    return f"{means} (rose on {rose}, fell on {fell} of {len(before)} bases)"

@@ -1,0 +1,166 @@
+"""Figure 1 of the paper as measured here: accuracy by level, and the samples of a group of the hardest levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from expo.report.accuracy import mean_by_base, summary
+from expo.report.artefacts import Artefact
+from expo.report.picture import Caption, draw_picture, sheet
+from expo.report.style import GREY, INK, METHOD_COLOURS, Axes, Figure, legend_above
+from expo.report.training.setting import NAMES, notes_of
+from expo.report.trainings import LEVELS, EvaluatedRun, before_training, by_method, count_bases, label
+from expo.report.words import listed, number
+
+COLUMNS = ["panel", "method", "level", "kind", "mean", "low", "high", "lowest", "highest", "bases", "n"]
+# The two levels of which the paper shows samples.
+SAMPLE_LEVELS = (4, 5)
+
+
+def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
+    """Write `fig1-<label>.png` and `.csv`: accuracy by level; right and wrong samples of a group at levels 4 and 5."""
+    of_method = by_method(runs)
+    rows = _accuracies("base", before_training(run for trained in of_method.values() for run in trained), 0)
+    for method, trained in of_method.items():
+        rows += _accuracies(method, trained, None)
+    for method, trained in of_method.items():
+        rows += _samples(method, trained)
+    numbers = pd.DataFrame(rows, columns=COLUMNS)
+    about = (
+        "Left: bars are means over bases at the last step, lines the lowest and highest base. Right, for the two "
+        "levels that the paper shows: mean number of right (filled, upwards) and wrong (pale, downwards) samples "
+        "in a group of G while training, and the positive added (hatched)."
+    )
+    problems = f"{runs[0].evaluation['problem'].nunique()} test problems, {rows[0]['n']} a level"
+    return draw_picture(
+        out,
+        f"fig1-{label(runs)}",
+        runs,
+        numbers,
+        _plot,
+        heading=f"Accuracy and samples by level: {label(runs)}",
+        notes=f"{about}\n{notes_of(runs, f'{count_bases(runs)} bases', problems)}",
+        reading=_read(numbers),
+    )
+
+
+def _accuracies(method: str, runs: Sequence[EvaluatedRun], step: int | None) -> list[dict[str, Any]]:
+    rows = []
+    for level in LEVELS:
+        row = summary(runs, step, [level])
+        rows.append(
+            {"panel": "accuracy", "method": method, "level": level, "kind": "accuracy", **row, "n": row["problems"]}
+        )
+    return rows
+
+
+def _samples(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
+    return [
+        {
+            "panel": "samples",
+            "method": method,
+            "level": level,
+            "kind": kind,
+            "mean": float(np.mean(of_bases)),
+            "lowest": min(of_bases),
+            "highest": max(of_bases),
+            "bases": len(of_bases),
+            "n": len(of_bases),
+        }
+        for level in SAMPLE_LEVELS
+        for kind, of_bases in samples_by_base(runs, level).items()
+    ]
+
+
+def samples_by_base(runs: Sequence[EvaluatedRun], level: int) -> dict[str, list[float]]:
+    """Right, wrong and added positives of a mean group of the level, one number a base; NaN without such a group."""
+    counts = [_samples_of(run, level) for run in runs]
+    return {kind: mean_by_base(runs, [count[kind] for count in counts]) for kind in ("right", "wrong", "added")}
+
+
+def _samples_of(run: EvaluatedRun, level: int) -> dict[str, float]:
+    groups = run.run.read("groups")
+    groups = groups[groups["level"] == level].astype({"correct": float, "n": float})
+    right = float(groups["correct"].mean())
+    added = float(_had_positive(run, groups).mean())
+    return {"right": right, "wrong": float(groups["n"].mean()) - right, "added": added}
+
+
+def _had_positive(run: EvaluatedRun, groups: pd.DataFrame) -> pd.Series:
+    """Whether a positive came to each group: its problem had one at that step, and was not solved where that counts."""
+    if run.method == "none":
+        return pd.Series(0.0, index=groups.index)
+    positives = run.run.read("positives")
+    refresh = run.recipe.get("refresh_steps")
+    sampled = set(zip(positives["step"], positives["problem"], strict=True))
+    in_force = groups["step"] - groups["step"] % refresh if refresh else groups["step"] * 0
+    added = [pair in sampled for pair in zip(in_force, groups["problem"], strict=True)]
+    if run.recipe.get("sft_failed_groups_only"):
+        added = [had and not solved for had, solved in zip(added, groups["correct"] > 0, strict=True)]
+    return pd.Series(added, index=groups.index, dtype=float)
+
+
+def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
+    figure, ((left, right),) = sheet(1, 2, 3.0, caption)
+    _plot_accuracies(left, numbers[numbers["panel"] == "accuracy"])
+    _plot_samples(right, numbers[numbers["panel"] == "samples"])
+    return figure
+
+
+def _plot_accuracies(axes: Axes, bars: pd.DataFrame) -> None:
+    methods = list(dict.fromkeys(bars["method"]))
+    width = 0.8 / len(methods)
+    for i, method in enumerate(methods):
+        rows = bars[bars["method"] == method]
+        shift = (i - (len(methods) - 1) / 2) * width
+        at = rows["level"] + shift
+        axes.bar(at, rows["mean"], width, color=METHOD_COLOURS[method], label=NAMES[method])
+        # Seen on dark bars and on white.
+        axes.vlines(at, rows["lowest"], rows["highest"], color="white", linewidth=2.6)
+        axes.vlines(at, rows["lowest"], rows["highest"], color=INK, linewidth=1)
+        hardest = rows[rows["level"] == max(LEVELS)].iloc[0]
+        place = (max(LEVELS) + shift, hardest["highest"] + 0.02)
+        # Bars of a level that is hardly ever solved cannot be read.
+        axes.text(*place, f"{hardest['mean']:.3f}".lstrip("0"), fontsize=7, ha="center", va="bottom", rotation=90)
+    axes.set_xticks(LEVELS)
+    axes.set_xlabel("level")
+    axes.set_ylabel("accuracy")
+    legend_above(axes, 2)
+
+
+def _plot_samples(axes: Axes, numbers: pd.DataFrame) -> None:
+    methods = list(dict.fromkeys(numbers["method"]))
+    # Between two levels there is room for a bar and a half.
+    distance = len(methods) + 1.5
+    for j, level in enumerate(SAMPLE_LEVELS):
+        for i, method in enumerate(methods):
+            at = j * distance + i
+            is_shown = (numbers["level"] == level) & (numbers["method"] == method)
+            mean = numbers[is_shown].set_index("kind")["mean"]
+            colour = METHOD_COLOURS[method]
+            axes.bar(at, mean["right"], 0.8, color=colour)
+            axes.bar(at, mean["added"], 0.8, bottom=mean["right"], color="white", edgecolor=colour, hatch="////")
+            axes.bar(at, -mean["wrong"], 0.8, color=colour, alpha=0.25)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    middle = (len(methods) - 1) / 2
+    axes.set_xticks([middle, middle + distance], [f"level {level}" for level in SAMPLE_LEVELS])
+    axes.set_ylabel("samples in a group")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+
+
+def _read(numbers: pd.DataFrame) -> str:
+    level = max(LEVELS)
+    hardest = numbers[numbers["level"] == level]
+    accuracies = [
+        f"{NAMES[row['method']]} {number(row['mean'])} [{number(row['low'])}, {number(row['high'])}]"
+        for _, row in hardest[hardest["panel"] == "accuracy"].iterrows()
+    ]
+    samples = hardest[(hardest["panel"] == "samples") & (hardest["kind"] == "right")].dropna(subset="mean")
+    right = [f"{NAMES[row['method']]} {number(row['mean'])}" for _, row in samples.iterrows()]
+    text = f"Accuracy at level {level}: {listed(accuracies)}. "
+    return f"{text}Right samples in a group there, while training: {listed(right) if right else 'no group'}."

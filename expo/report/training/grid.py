@@ -1,0 +1,157 @@
+"""A table of many trainings: each method at each learning rate and weight, shown whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from expo.report.accuracy import mean_accuracy, mean_by_base, summary
+from expo.report.artefacts import Artefact
+from expo.report.markdown import markdown_table, write_table
+from expo.report.trainings import (
+    EvaluatedRun,
+    before_training,
+    check_averageable,
+    check_comparable,
+    label,
+    levels_of,
+)
+from expo.report.words import METHODS, listed, number, share
+
+COLUMNS = ["trained_on", "method", "rate", "beta", "level", "mean", "low", "high", "lowest", "highest"]
+COLUMNS += ["steps_true", "bases", "problems", "n", "split"]
+
+# As a level: all of them together.
+ALL = "all"
+
+# What a training was on, and with which method, learning rate and weight.
+Setting = tuple[str, str, float, float]
+# What the trainings of a method were on -> its best rate and weight there.
+Best = dict[tuple[str, str], tuple[float, float]]
+
+
+def draw_grid(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
+    """Write `<name>-<label>.md` and `.csv`: accuracy by level of every method, rate and weight at the last step.
+
+    `steps_true` is the share of true steps: low accuracy with true steps is a failure to copy, not to reason.
+    """
+    # What they are trained on may differ.
+    for trained_on in {run.levels for run in runs}:
+        check_comparable([run for run in runs if run.levels == trained_on])
+    levels: list[int | str] = [*levels_of(runs), ALL]
+    hardest = [ALL, *levels][-2]
+    numbers = _numbers(runs, levels)
+    return write_table(
+        out,
+        f"{name}-{label(runs)}",
+        runs,
+        numbers,
+        title=f"Trainings: {name}, {label(runs)}",
+        parts=[_about(runs, numbers, hardest), _table(numbers, best(runs), hardest)],
+        reading=_read(numbers, best(runs), hardest),
+    )
+
+
+def best(runs: Sequence[EvaluatedRun]) -> Best:
+    """The learning rate and weight of each method, by what it was trained on, with the highest mean accuracy there.
+
+    "There" is the levels trained on, at the last step: (levels, method) -> (rate, weight). Of equal means it is the
+    lowest rate and weight; there is none where these levels were not evaluated.
+    """
+    highest: dict[tuple[str, str], tuple[float, float, float]] = {}
+    for (trained_on, method, rate, beta), alike in _by_setting(runs).items():
+        mean = mean_accuracy(alike, levels=alike[0].trained_levels).mean
+        if mean > highest.get((trained_on, method), (-1.0, 0.0, 0.0))[0]:
+            highest[trained_on, method] = (mean, rate, beta)
+    return {key: (rate, beta) for key, (_, rate, beta) in highest.items()}
+
+
+def _by_setting(runs: Sequence[EvaluatedRun]) -> dict[Setting, list[EvaluatedRun]]:
+    settings: dict[Setting, list[EvaluatedRun]] = {}
+    for run in runs:
+        settings.setdefault((run.levels, run.method, run.rate, run.beta), []).append(run)
+    for alike in settings.values():
+        check_averageable(alike)
+    order = list(METHODS)
+    return dict(sorted(settings.items(), key=lambda item: (item[0][0], order.index(item[0][1]), *item[0][2:])))
+
+
+def _numbers(runs: Sequence[EvaluatedRun], levels: Sequence[int | str]) -> pd.DataFrame:
+    settings = _by_setting(runs)
+    rows = []
+    for trained_on in dict.fromkeys(setting[0] for setting in settings):
+        bases = before_training(run for run in runs if run.levels == trained_on)
+        rows += [_row((trained_on, "base", 0.0, 0.0), bases, level, 0) for level in levels]
+        rows += [
+            _row(setting, alike, level)
+            for setting, alike in settings.items()
+            if setting[0] == trained_on
+            for level in levels
+        ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _row(setting: Setting, runs: Sequence[EvaluatedRun], level: int | str, step: int | None = None) -> dict[str, Any]:
+    levels = None if level == ALL else [int(level)]
+    steps_true = mean_by_base(runs, [_true_steps(run, run.last_step if step is None else step, levels) for run in runs])
+    return {
+        **dict(zip(COLUMNS[:4], setting, strict=True)),
+        "level": level,
+        **summary(runs, step, levels),
+        "steps_true": sum(steps_true) / len(steps_true),
+        "split": runs[0].recipe["eval_split"],
+    }
+
+
+def _true_steps(run: EvaluatedRun, step: int, levels: list[int] | None) -> float:
+    rows = run.at(step, levels)
+    return float(rows["steps_true"].sum() / max(rows["steps"].sum(), 1))
+
+
+def _about(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame, hardest: int | str) -> str:
+    first = runs[0]
+    return (
+        f"Accuracy after {first.last_step} steps of {first.batch} {'pairs' if first.is_dpo else 'samples'}, on the "
+        f"split `{first.recipe['eval_split']}`: the mean over bases, and the lowest and highest base. "
+        f"{numbers['problems'].iloc[0]} problems{' a level' * (hardest != ALL)}, {first.sampling}, "
+        f"seed {first.seed}; intervals over problems are in the CSV. *Steps* is the share of true steps at "
+        f"{_where(hardest)}. In bold: of each method the rate and weight with the highest mean accuracy on the levels "
+        "that it was trained on."
+    )
+
+
+def _where(level: int | str) -> str:
+    return "all levels" if level == ALL else f"level {level}"
+
+
+def _table(numbers: pd.DataFrame, chosen: Best, hardest: int | str) -> str:
+    levels = [str(level) if level == ALL else f"level {level}" for level in dict.fromkeys(numbers["level"])]
+    heads = ["trained on", "method", "rate", "weight", *levels, "steps", "bases"]
+    table = []
+    for (trained_on, method, rate, beta), rows in numbers.groupby(COLUMNS[:4], sort=False):
+        last = rows[rows["level"] == hardest].iloc[0]
+        mark = "**" if chosen.get((str(trained_on), str(method))) == (rate, beta) else ""
+        name = METHODS.get(str(method))
+        setting = f"{name} | {mark}{rate:g}{mark} | {mark}{beta:g}{mark}" if name else "before training | |"
+        cells = [f"{share(r['mean'])} ({share(r['lowest'])} to {share(r['highest'])})" for _, r in rows.iterrows()]
+        table.append([str(trained_on), setting, *cells, share(last["steps_true"]), str(last["bases"])])
+    return markdown_table(heads, table, ["---", "---", *["--:"] * (len(heads) - 2)])
+
+
+def _read(numbers: pd.DataFrame, chosen: Best, hardest: int | str) -> str:
+    sentences = []
+    means = numbers[numbers["level"] == hardest].set_index(COLUMNS[:4])["mean"]
+    for trained_on in dict.fromkeys(levels for levels, _ in chosen):
+        methods = [
+            f"{METHODS[method]} {share(float(means[trained_on, method, rate, beta]))} "
+            f"(rate {rate:g}, weight {number(beta)})"
+            for (levels, method), (rate, beta) in chosen.items()
+            if levels == trained_on
+        ]
+        sentences.append(
+            f"Trained on {trained_on}, {_where(hardest)} at the best rate and weight of each: {listed(methods)}."
+        )
+    return " ".join(sentences)

@@ -1,0 +1,37 @@
+"""How trainings that are shown together were trained, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from expo.report.trainings import EvaluatedRun, by_method
+from expo.report.words import METHODS, listed
+
+NAMES = {**METHODS, "base": "base"}
+
+
+def schedule(runs: Sequence[EvaluatedRun]) -> str:
+    """What a step of these trainings is: its size, and what of the added term or of DPO."""
+    first = runs[0]
+    if first.is_dpo:
+        return f"{first.batch} pairs a step, beta {first.beta:g}"
+    weights = [f"{beta:g}" for beta in sorted({run.beta for run in runs if run.beta})]
+    return (
+        f"{first.batch} samples a step, G = {first.recipe.get('num_generations', 8)}, weight of the added term "
+        f"{listed(weights)}"
+    )
+
+
+def rates(runs: Sequence[EvaluatedRun]) -> str:
+    """The learning rate of each method."""
+    return listed([f"{NAMES[method]} {of_method[0].rate:g}" for method, of_method in by_method(runs).items()])
+
+
+def notes_of(runs: Sequence[EvaluatedRun], bases: str, problems: str) -> str:
+    """The lines beneath a picture of accuracies: over how many `bases`, on how many `problems`, and how trained."""
+    first = runs[0]
+    return (
+        f"Mean over {bases}. n = {problems}, k = {first.sampling}, seed {first.seed}.\n"
+        f"Trained on {first.levels}; {schedule(runs)}.\n"
+        f"Learning rates: {rates(runs)}."
+    )

@@ -1,0 +1,91 @@
+"""Table 3 of the paper as measured here: pass@k by level of what was trained, and of the bases with many samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from expo.report import paper
+from expo.report.accuracy import LEGEND, accuracy_text, summary, with_interval
+from expo.report.artefacts import Artefact
+from expo.report.markdown import markdown_table, write_table
+from expo.report.toy import beside_paper
+from expo.report.training.setting import NAMES, rates, schedule
+from expo.report.trainings import LEVELS, EvaluatedRun, by_method, label
+from expo.report.words import listed
+
+COLUMNS = ["method", "k", "level", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
+_HEADS = ["", *(f"level {level}" for level in LEVELS)]
+
+
+def draw_table3(runs: Sequence[EvaluatedRun], bases: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
+    """Write `table3-<label>.md` and `.csv`: pass@k by level in the paper's layout, the paper's numbers beneath."""
+    rows: list[dict[str, Any]] = []
+    for method, of_method in by_method(runs).items():
+        rows += _rows(method, of_method, 4)
+    for k in (64, 128):
+        sampled = [base for base in bases if _is_base_of(base, runs[0]) and base.eval_samples >= k]
+        if sampled:
+            rows += _rows("base", sampled, k)
+    numbers = pd.DataFrame(rows, columns=COLUMNS)
+    first = runs[0]
+    setting = (
+        f"Trained for {first.last_step} steps on {first.levels}; learning rates: {rates(runs)}; "
+        f"{schedule(runs)}. Sampled at T = {first.recipe['eval_temperature']:g}, at most "
+        f"{first.recipe.get('max_completion_length')} tokens."
+    )
+    return write_table(
+        out,
+        f"table3-{label(runs)}",
+        [*runs, *bases],
+        numbers,
+        title=f"Table 3, measured: {label(runs)}",
+        parts=[f"pass@k by level of the test problems, {LEGEND}", setting, _table(numbers), _printed(runs)],
+        reading=_read(numbers),
+    )
+
+
+def _rows(method: str, runs: Sequence[EvaluatedRun], k: int) -> list[dict[str, Any]]:
+    return [{"method": method, "k": k, "level": level, **summary(runs, None, [level], k)} for level in LEVELS]
+
+
+def _is_base_of(base: EvaluatedRun, training: EvaluatedRun) -> bool:
+    """Whether a base was evaluated on its own as it was at the training's step 0, on fewer problems perhaps."""
+    trained, alone = training.recipe, base.recipe
+    return (
+        training.limit == base.limit
+        and (trained.get("eval_data") or trained.get("data")) == alone.get("data")
+        and trained["task"] == alone["task"]
+        and label([training]) == label([base])
+        and trained.get("eval_split") == alone.get("split")
+        and trained.get("eval_temperature") == alone.get("temperature")
+    )
+
+
+def _table(numbers: pd.DataFrame) -> str:
+    rows = []
+    for (method, k), levels in numbers.groupby(["method", "k"], sort=False):
+        first, problems = levels.iloc[0], sorted({levels["problems"].min(), levels["problems"].max()})
+        size = f"n = {first['n']}, {' to '.join(map(str, problems))} problems a level, {first['bases']} bases"
+        rows.append([f"{NAMES[str(method)]} pass@{k} ({size})", *(accuracy_text(row) for _, row in levels.iterrows())])
+    return markdown_table(_HEADS, rows)
+
+
+def _printed(runs: Sequence[EvaluatedRun]) -> str:
+    about = beside_paper("another model on another task", runs)
+    rows = [["test problems", *map(str, paper.TABLE3_PROBLEMS)]]
+    rows += [
+        [f"{NAMES[method]} pass@{k}", *(f"{value} %" for value in values)]
+        for (method, k), values in paper.TABLE3.items()
+    ]
+    title = f"## The paper's Table 3 ({about}): Qwen2.5-3B-Instruct on MATH"
+    return f"{title}\n\n{markdown_table(_HEADS, rows)}"
+
+
+def _read(numbers: pd.DataFrame) -> str:
+    hardest = numbers[numbers["level"] == max(LEVELS)]
+    accuracies = [f"{NAMES[row['method']]} pass@{row['k']} {with_interval(row)}" for _, row in hardest.iterrows()]
+    return f"At level {max(LEVELS)}: {listed(accuracies)}."

@@ -1,0 +1,260 @@
+"""Trainings as a report sees them: which method, from which base, on which levels, and which may be shown together."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from expo.evaluate import pass_at_k
+from expo.report.runs import FinishedRun, differing, runs_in
+from expo.report.words import METHODS, listed
+
+LEVELS = (1, 2, 3, 4, 5)
+# Methods of the paper, which have its pictures.
+_DRAWN = {"explanation", "expert", "none"}
+_DRAWN |= {f"dpo_{source}{suffix}" for source in ("explanation", "expert", "answer") for suffix in ("", "_online")}
+# Fields in which trainings that are shown together must agree.
+_SETTING = {"task", "data", "split", "problems", "levels", "prompts"}
+_SETTING |= {f"eval_{name}" for name in ("data", "split", "problems", "levels", "samples", "temperature")}
+
+
+@dataclass(frozen=True)
+class EvaluatedRun(FinishedRun):
+    """A finished run that has an evaluation: of a policy alone, or of one while it is trained."""
+
+    @cached_property
+    def evaluation(self) -> pd.DataFrame:
+        """How many of each problem's samples were right, by step."""
+        return self.run.read("evaluation")
+
+    @property
+    def base(self) -> str:
+        """The policy before any training, as it was given: what tells bases apart. It may be a path."""
+        given = os.path.normpath(str(self.run.environment().get("trained_from") or self.recipe["policy"]))
+        return "tiny-0" if given == "tiny" else given
+
+    @property
+    def policy_name(self) -> str:
+        """The last part of the base, to be shown; never a path of this machine."""
+        return Path(self.base).name
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the policy was trained."""
+        return "positive" in self.recipe
+
+    @property
+    def is_sft(self) -> bool:
+        """Whether it was trained on positives alone."""
+        return self.recipe.get("algorithm") == "sft"
+
+    @property
+    def is_dpo(self) -> bool:
+        """Whether it was trained on pairs."""
+        return self.recipe.get("algorithm") == "dpo"
+
+    @property
+    def method(self) -> str:
+        """What it was trained with, as METHODS names it; "base" if with nothing, "trained" if by another run."""
+        trained_before = self.run.environment().get("trained_from")
+        if not self.is_training:
+            return "trained" if trained_before else "base"
+        if trained_before:
+            return "again"
+        if self.is_sft:
+            return f"sft_{self.recipe['positive']}"
+        if self.is_dpo:
+            return f"dpo_{self.recipe['positive']}{'_online' * bool(self.recipe.get('refresh_steps'))}"
+        return "none" if self.recipe.get("beta_sft", 1.0) == 0 else str(self.recipe["positive"])
+
+    @property
+    def levels(self) -> str:
+        """The levels trained on, in words."""
+        levels = self.recipe.get("levels")
+        if not levels:
+            return "all levels"
+        return ("level " if len(levels) == 1 else "levels ") + ", ".join(map(str, levels))
+
+    @property
+    def trained_levels(self) -> tuple[int, ...] | None:
+        """The levels trained on; None if they are all there are, or if the problems have none."""
+        return tuple(self.recipe.get("levels") or ()) or None
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate."""
+        # TRL's defaults.
+        return float(self.recipe.get("learning_rate", 2e-5 if self.is_sft else 1e-6))
+
+    @property
+    def beta(self) -> float:
+        """The weight of the added term at the beginning; of DPO its beta."""
+        if self.is_dpo:
+            return float(self.recipe.get("beta", 0.1))
+        return 0.0 if self.is_sft or self.method == "none" else float(self.recipe.get("beta_sft", 1.0))
+
+    @property
+    def batch(self) -> int:
+        """Samples a step, or pairs, over all processes."""
+        batch, accumulated = (
+            self.recipe.get(k, d) for k, d in (("per_device_train_batch_size", 8), ("gradient_accumulation_steps", 1))
+        )
+        return int(batch * accumulated * (self.run.environment().get("processes") or 1))
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training."""
+        # TRL's default.
+        return int(self.recipe.get("seed", 42))
+
+    @property
+    def limit(self) -> int:
+        """The most tokens that a sample may have."""
+        if not self.is_training:
+            return int(self.recipe["max_new_tokens"])
+        # TRL's default, and that of expo.train.config.
+        usual = 256 if self.is_dpo or self.is_sft else 512
+        return int(self.recipe.get("max_completion_length") or usual)
+
+    @property
+    def last_step(self) -> int:
+        """The last step evaluated."""
+        return int(self.evaluation["step"].max())
+
+    @property
+    def eval_samples(self) -> int:
+        """How many samples of each problem were evaluated."""
+        return int(self.evaluation["n"].min())
+
+    @property
+    def sampling(self) -> str:
+        """How many samples were evaluated and at which temperature, in words."""
+        return f"{self.eval_samples} samples each at T = {self.recipe['eval_temperature']:g}"
+
+    def at(self, step: int, levels: Iterable[int] | None = None) -> pd.DataFrame:
+        """The evaluation of a step: of problems of these levels, or of all problems, also of those without a level."""
+        rows = self.evaluation[self.evaluation["step"] == step]
+        return rows if levels is None else rows[rows["level"].isin(list(levels))]
+
+    def accuracies(self, step: int, levels: Iterable[int] | None = None, k: int = 1) -> pd.Series:
+        """pass@k of each problem of these levels at a step, or of all problems, indexed by problem."""
+        rows = self.at(step, levels)
+        values = [pass_at_k(int(n), int(c), k) for n, c in zip(rows["n"], rows["correct"], strict=True)]
+        return pd.Series(values, index=rows["problem"], dtype=float)
+
+
+def find_evaluated(folder: Path | str) -> tuple[list[EvaluatedRun], list[str]]:
+    """The finished trainings and evaluations of a study's folder, and the names of those cut short.
+
+    Raises:
+        RecordError: if the folder holds no run at all.
+    """
+    runs = [run for run in runs_in(folder, "train") if "sources" not in run.recipe()]
+    finished = [EvaluatedRun(run) for run in runs if run.has("evaluation")]
+    return finished, [run.folder.name for run in runs if not run.has("evaluation")]
+
+
+def levels_of(runs: Iterable[EvaluatedRun]) -> list[int]:
+    """Those of `LEVELS` that were evaluated; none of a task without."""
+    evaluated = {level for run in runs for level in run.evaluation["level"].dropna().unique()}
+    return [level for level in LEVELS if level in evaluated]
+
+
+def before_training(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
+    """The runs whose step 0 is a base, or all if none's is."""
+    runs = list(runs)
+    return [run for run in runs if run.method != "again"] or runs
+
+
+def count_bases(runs: Iterable[EvaluatedRun]) -> int:
+    """How many bases these runs began from."""
+    return len({run.base for run in runs})
+
+
+def label(runs: Sequence[EvaluatedRun]) -> str:
+    """What an artefact's name ends in: the policy, then the task if it is not the toy's."""
+    policy = runs[0].policy_name if count_bases(runs) == 1 else _model(runs[0])
+    if re.fullmatch(r"tiny(-\d+)?", policy):
+        return "tiny"
+    return re.sub(r"[^a-z0-9.]+", "-", f"{policy.removesuffix('.gguf')}-{runs[0].recipe['task']}".lower()).strip("-.")
+
+
+def _model(run: EvaluatedRun) -> str:
+    """What its base is one of, if it is numbered: tiny-0 and tiny-1, or my-model-seed1 and my-model-seed2."""
+    return re.sub(r"[-_.]?(seed)?[-_]?\d+$", "", run.policy_name) or run.policy_name
+
+
+def is_grid(runs: Iterable[EvaluatedRun]) -> bool:
+    """Whether trainings are to be shown as a table: of several rates or weights of a method, or of controls."""
+    settings = {(run.levels, run.method, run.rate, run.beta) for run in runs}
+    several = len({(levels, method) for levels, method, *_ in settings}) < len(settings)
+    return several or not {method for _, method, *_ in settings} <= _DRAWN
+
+
+def by_method(runs: Iterable[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
+    """Runs of each method, in the order of METHODS.
+
+    Raises:
+        ValueError: if a method was trained at several rates or weights, a mean over which would say nothing, or if the
+            runs are of different models, problems or ways of evaluation.
+    """
+    of_method: dict[str, list[EvaluatedRun]] = {}
+    for run in runs:
+        of_method.setdefault(run.method, []).append(run)
+    of_method = {method: of_method[method] for method in METHODS if method in of_method}
+    check_comparable([run for averaged in of_method.values() for run in averaged])
+    for averaged in of_method.values():
+        check_averageable(averaged)
+    return of_method
+
+
+def check_comparable(runs: Sequence[EvaluatedRun]) -> None:
+    """Check that these runs may stand in one picture.
+
+    Raises:
+        ValueError: if they are of different models, or trained or evaluated on other problems or in another way.
+    """
+    models = sorted({_model(run) for run in runs})
+    fields = sorted(differing(runs) & _SETTING) if runs else []
+    fields += ["max_completion_length"] if len({run.limit for run in runs}) > 1 else []
+    if len(models) > 1 or fields:
+        difference = f"are of {listed(models)}" if len(models) > 1 else f"differ in {', '.join(fields)}"
+        names = ", ".join(run.name for run in runs[:3]) + ", ..." * (len(runs) > 3)
+        raise ValueError(
+            f"{names}: these runs {difference}, and cannot be compared; put them into folders of their own"
+        )
+
+
+def check_averageable(runs: Sequence[EvaluatedRun]) -> None:
+    """Check that these runs of one method may be averaged.
+
+    Raises:
+        ValueError: if their recipes differ in more than base and seed, the fields are named; or if one ended early.
+    """
+    method = METHODS[runs[0].method]
+    if fields := sorted(differing(runs) - {"policy", "seed", "rows"}):
+        raise ValueError(
+            f"{method} was trained in several ways, which no mean may join: its runs differ in "
+            f"{', '.join(fields)}. Rates and weights can be drawn as a grid"
+        )
+    facts = [(run.recipe.get("seed"), run.run.environment()) for run in runs]
+    if len({(seed, fact.get("data_sha256")) for seed, fact in facts}) > len({seed for seed, _ in facts}):
+        raise ValueError(f"{method}: its runs had other problems at the same seed; the data has changed")
+    if len({fact.get("processes") or 1 for _, fact in facts}) > 1:
+        raise ValueError(
+            f"{method}: its runs had other numbers of processes, and so other batches; put them into "
+            "folders of their own"
+        )
+    ends = {run.name: run.last_step for run in runs}
+    if len(set(ends.values())) > 1:
+        steps = ", ".join(f"{name} after step {step}" for name, step in ends.items())
+        raise ValueError(
+            f"{method} ended at different steps, which no mean may join: {steps}. DPO ends where a "
+            "round has no pair; put such runs into a folder of their own"
+        )
