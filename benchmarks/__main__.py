@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import gradients, preferences, sampling, scoring, training, watching
-from expo.policies.policy import load_policy
+from expo.policies.load import load_policy
 from expo.tasks import chain, load_task
 from expo.tasks.prompts import TEXT
 

@@ -27,7 +27,8 @@ from trl.trainer import add_fused_lm_head
 
 from expo.gradients.examples import Example
 from expo.gradients.gram import per_example_gram
-from expo.policies.policy import Policy, load_policy
+from expo.policies.load import load_policy
+from expo.policies.policy import Policy
 from expo.tasks.prompts import TEXT
 
 PEERS = ("batched backward", "loop", "vmap(grad)", "Gram by a loop", "bergson")

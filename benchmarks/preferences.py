@@ -11,7 +11,8 @@ from datasets import Dataset
 from trl import DPOTrainer
 
 from benchmarks.turns import compared, in_turns
-from expo.policies.policy import Policy, load_policy
+from expo.policies.load import load_policy
+from expo.policies.policy import Policy
 from expo.positives.kinds import from_expert
 from expo.tasks import TASKS, checker_for
 from expo.tasks.problem import Problem

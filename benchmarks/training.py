@@ -10,7 +10,7 @@ from datasets import Dataset
 from trl import GRPOTrainer
 
 from benchmarks.turns import compared, in_turns
-from expo.policies.policy import load_policy
+from expo.policies.load import load_policy
 from expo.positives.kinds import from_expert
 from expo.tasks import TASKS, checker_for
 from expo.tasks.problem import Problem

@@ -14,9 +14,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from expo.grading import AnswerGrader, TextChecker
+from expo.grading import AnswerGrader
 from expo.policies.policy import Policy
-from expo.policies.prompts import TEXT
+from expo.tasks.checker import TextChecker
+from expo.tasks.prompts import TEXT
 
 # A shell starts background jobs with Ctrl-C ignored, and what they start inherits it: tests that press it need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

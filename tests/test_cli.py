@@ -20,9 +20,9 @@ from transformers import GPT2Config
 
 from expo import cli
 from expo.cli import JOBS, default_folder, main
-from expo.measure.recipe import MeasureRecipe
-from expo.policies.prompts import TEXT
+from expo.recipe import MeasureRecipe
 from expo.records import Run
+from expo.tasks.prompts import TEXT
 
 ROOT = Path(__file__).parent.parent
 PROBLEMS = 12
@@ -478,7 +478,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(work: Path, capsys: pytest.Ca
     asked = ["measure", *MEASURE, "--max-new-tokens", "64", "--chunk", "1"]
     process = expo(*asked, "--output", "stopped", process_group=0)
     try:
-        while not Run("stopped").parts("samples"):
+        while not Run("stopped").shards("samples"):
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         # To the whole group, as a terminal does.
@@ -491,7 +491,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(work: Path, capsys: pytest.Ca
     assert "Traceback" not in err
     assert out == ""
     stopped = Run("stopped")
-    done = stopped.parts("samples")
+    done = stopped.shards("samples")
     assert 0 < len(done) < PROBLEMS
     assert not stopped.has("samples")
     before = {part: stopped.path("parts", "samples", f"{part}.parquet").stat().st_mtime_ns for part in done}

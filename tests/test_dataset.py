@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from expo.dataset import COLUMNS, push, write_dataset
-from expo.measure.recipe import MeasureRecipe
+from expo.recipe import MeasureRecipe
 from expo.records import RecordError, Run
-from expo.tables import TABLES
+from expo.schema import TABLES
 
 TEXTS = [
     "We add: 3 + 4 = 7.",

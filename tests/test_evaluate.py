@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expo import evaluate as evaluate_module
-from expo.evaluate import by_level, evaluate, evaluate_run, pass_at_k
-from expo.grading import ChainChecker
-from expo.measure.recipe import EvaluateRecipe
-from expo.policies.policy import load_policy
-from expo.policies.prompts import CHAIN
+from expo.evaluate import by_level, evaluate, evaluate_run
+from expo.policies.load import load_policy
+from expo.recipe import EvaluateRecipe
+from expo.stats import pass_at_k
 from expo.tasks import chain
+from expo.tasks.chain_task import CHAIN, ChainChecker
 from expo.train.show import show
 from theory import passk
 

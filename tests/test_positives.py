@@ -12,11 +12,12 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
-from expo.grading import TextChecker
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion
-from expo.positives import from_expert, from_sample, is_leak, nonsense_hint, requests, wrong_answer
+from expo.positives.kinds import from_expert, from_sample, requests
 from expo.tasks import chain
+from expo.tasks.chain_task import ChainChecker
+from expo.tasks.checker import TextChecker
 from expo.tasks.problem import Problem
 from tests.conftest import build
 
@@ -99,29 +100,29 @@ def test_hints_are_in_the_prompts_that_should_have_them(policy: Policy) -> None:
 def test_a_wrong_number_is_wrong_near_and_fixed(answer: str) -> None:
     for seed in range(50):
         problem = Problem(f"p{seed}", "q", answer)
-        wrong = wrong_answer(problem, [], seed, CHECKER)
-        assert wrong == wrong_answer(problem, [], seed, CHECKER)
+        wrong = CHECKER.wrong_answer(problem, [], seed)
+        assert wrong == CHECKER.wrong_answer(problem, [], seed)
         assert 1 <= abs(int(wrong) - int(answer)) <= 9
         assert int(answer) <= 0 or int(wrong) > 0
 
 
 def test_another_answer_stands_in_for_what_is_no_number() -> None:
     others = [Problem(f"o{i}", "q", a) for i, a in enumerate(["\\frac{1}{2}", "x+1", "Monday"])]
-    assert {wrong_answer(others[0], others, s, CHECKER) for s in range(20)} == {"x+1", "Monday"}
-    assert wrong_answer(others[0], others[:1], 0, CHECKER) is None
+    assert {CHECKER.wrong_answer(others[0], others, s) for s in range(20)} == {"x+1", "Monday"}
+    assert CHECKER.wrong_answer(others[0], others[:1], 0) is None
 
 
 def test_another_writing_of_the_right_answer_is_not_wrong() -> None:
     others = [Problem(f"o{i}", "q", a) for i, a in enumerate(["\\frac{1}{2}", "0.5", "1/2", "\\dfrac12", "Monday"])]
-    assert {wrong_answer(others[0], others, s, CHECKER) for s in range(20)} == {"Monday"}
+    assert {CHECKER.wrong_answer(others[0], others, s) for s in range(20)} == {"Monday"}
 
 
 def test_a_chain_keeps_its_names_and_moves_every_value() -> None:
     for problem in chain.load("test", 20).problems:
-        right, wrong = problem.answer.split(), wrong_answer(problem, [], 0, CHECKER).split()
+        right, wrong = problem.answer.split(), ChainChecker().wrong_answer(problem, [], 0).split()
         assert right[::2] == wrong[::2]
         assert all(a != b and 0 <= int(b) < 23 for a, b in zip(right[1::2], wrong[1::2], strict=True))
-        said = nonsense_hint(problem, 0).split()
+        said = ChainChecker().nonsense(problem, 0).split()
         assert len(said) == len(right)
         assert not set(said[::2]) & set(problem.question.split())
 
@@ -143,12 +144,12 @@ def test_a_chain_keeps_its_names_and_moves_every_value() -> None:
     ],
 )
 def test_leaks(text: str, leak: bool) -> None:
-    assert is_leak(text) is leak
+    assert CHECKER.CHECKER.is_leak(text) is leak
 
 
 def test_a_leak_on_the_chain_is_the_hint_word() -> None:
-    assert is_leak("4 + 8 = 12 key a 8 <ans> a 8", on_chain=True)
-    assert not is_leak("4 + 8 = 12 * 16 get a 8 ; <ans> a 8", on_chain=True)
+    assert ChainChecker().is_leak("4 + 8 = 12 key a 8 <ans> a 8")
+    assert not ChainChecker().is_leak("4 + 8 = 12 * 16 get a 8 ; <ans> a 8")
 
 
 def test_expert_cots_close_like_the_rest(policy: Policy) -> None:

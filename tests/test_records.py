@@ -23,8 +23,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from expo import records
-from expo.records import SCHEMA, RecordError, Run, begun_from, environment, to_yaml, version_of, write_atomic
-from expo.tables import TABLES, as_frame
+from expo.records import RecordError, Run, begun_from, environment, to_yaml, version_of, write_atomic
+from expo.schema import SCHEMA, TABLES, as_frame
 
 ROOT = Path(__file__).parent.parent
 RECIPE = {"task": "chain", "samples": 2, "temperature": 0.9, "prompts": {"question": "{question}", "chat": True}}
@@ -159,10 +159,10 @@ def test_what_is_missing_is_told_apart(run: Run, tmp_path: Path) -> None:
 def test_parts_are_named_and_do_not_make_a_table(run: Run) -> None:
     run.write("votes", as_frame("votes"), "0003")
     write_atomic(run.path("parts", "votes", ".0004.parquet.77.tmp"), "half")  # as a kill leaves it
-    assert run.parts("votes") == {"0003"}
+    assert run.shards("votes") == {"0003"}
     assert not run.has("votes")
     assert run.read("votes", "0003").empty
-    assert run.parts("samples") == set()
+    assert run.shards("samples") == set()
 
 
 # ---- whole files or none
@@ -303,10 +303,10 @@ def test_only_one_process_writes_to_a_run(run: Run) -> None:
     code = """
         import sys
         from expo.records import Run
-        with Run(sys.argv[1]).held():
+        with Run(sys.argv[1]).writing():
             print("held")
     """
-    with run.held():
+    with run.writing():
         beside = child(code, run.folder)
         assert "is being written to by another process; wait for it, or stop it" in beside.communicate()[1]
         assert beside.returncode == 1
@@ -320,7 +320,7 @@ def test_a_killed_process_holds_no_run(run: Run) -> None:
     code = """
         import sys, time
         from expo.records import Run
-        with Run(sys.argv[1]).held():
+        with Run(sys.argv[1]).writing():
             Run(sys.argv[1]).path("held").touch()
             time.sleep(600)
     """
@@ -329,7 +329,7 @@ def test_a_killed_process_holds_no_run(run: Run) -> None:
         assert beside.poll() is None
     beside.kill()
     beside.communicate()
-    with run.held():
+    with run.writing():
         pass
 
 

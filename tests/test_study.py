@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from expo import study as study_module
-from expo.measure.recipe import EvaluateRecipe, MeasureRecipe
-from expo.policies.prompts import TEXT
+from expo.recipe import EvaluateRecipe, MeasureRecipe
 from expo.records import Run
 from expo.study import STUDIES, StudyError, default_figures, load_study, reproduce
+from expo.tasks.prompts import TEXT, Prompts
 from expo.train.recipe import TrainRecipe
 
 
@@ -49,7 +49,7 @@ def test_defaults_are_for_all_runs_and_each_run_may_differ(tmp_path: Path) -> No
     assert study.runs["warm"] == MeasureRecipe(task="gsm8k", temperature=0.7, **shared)
     assert study.runs["cold"] == MeasureRecipe(task="gsm8k", temperature=0, **shared)
     assert study.runs["other"] == MeasureRecipe(task="math", temperature=0, **shared)
-    assert study.runs["warm"].resolved_prompts() == TEXT.override({"question": "Q: {question}"})
+    assert Prompts(**study.runs["warm"].prompts) == TEXT.override({"question": "Q: {question}"})
 
 
 @pytest.mark.parametrize(

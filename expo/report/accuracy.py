@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from expo.measure.verdict import Interval, bootstrap
 from expo.report.trainings import EvaluatedRun
 from expo.report.words import share
+from expo.stats import Interval, bootstrap
 
 LEGEND = (
     "unbiased from n samples a problem: the mean over bases, in brackets the 95 % bootstrap interval (problems "

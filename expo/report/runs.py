@@ -12,7 +12,7 @@ from typing import Any
 
 from expo.records import RecordError, Run
 from expo.report.toy import any_toy
-from expo.tables import TABLES
+from expo.schema import TABLES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

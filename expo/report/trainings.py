@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from expo.evaluate import pass_at_k
 from expo.report.runs import FinishedRun, differing, runs_in
 from expo.report.words import METHODS, listed
+from expo.stats import pass_at_k
 
 LEVELS = (1, 2, 3, 4, 5)
 # Methods of the paper, which have its pictures.

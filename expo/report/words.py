@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from expo.measure.verdict import Interval
+from expo.stats import Interval
 
 NAMES = {
     "explanation": "self-explanation",

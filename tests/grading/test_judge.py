@@ -24,17 +24,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expo.grading.judge import (
+from expo.judge.endpoint import JudgeError, parse_verdict
+from expo.judge.votes import (
     COLUMNS,
     JUDGE_PROMPT,
     MAX_TOKENS,
-    JudgeError,
     Pair,
     _requests,
     _sha,
     judge_pairs,
     pair_scores,
-    parse_verdict,
     summarize_votes,
     votes_on,
     win_rate,

@@ -8,17 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expo.grading import ChainChecker
-from expo.measure.alignment import align, align_positives, covariance, rewards_of, roll
-from expo.measure.enumeration import success
-from expo.measure.gain import moved
-from expo.measure.gradients.direction import derivatives, gradient
-from expo.measure.gradients.spans import Gradients, Span
-from expo.measure.predictors import few
-from expo.policies.policy import load_policy
-from expo.policies.prompts import CHAIN
-from expo.positives import from_sample
+from expo.gradients.alignment import align, align_positives, covariance, rewards_of, sample_rollouts
+from expo.gradients.direction import derivatives, gradient
+from expo.gradients.enumeration import success
+from expo.gradients.examples import Example, Gradients
+from expo.gradients.predictors import few
+from expo.gradients.run import moved
+from expo.policies.load import load_policy
+from expo.positives.kinds import from_sample
 from expo.tasks import chain
+from expo.tasks.chain_task import CHAIN, ChainChecker
 from theory.improvement import tabular_gain, tabular_t1, tabular_t2
 
 PI, RIGHT = np.array([0.05, 0.15, 0.3, 0.5]), np.array([True, True, False, False])
@@ -111,7 +110,7 @@ def test_the_mean_of_slopes_over_few_rollouts_is_the_slope() -> None:
 def test_rewards_are_what_a_rollout_of_that_text_would_have() -> None:
     toy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
     problem = chain.load("test", 3, levels=[3]).problems[0]
-    rollouts, right = roll(toy, checker, problem, 16, 100, 1, 16)
+    rollouts, right = sample_rollouts(toy, checker, problem, 16, 100, 1, 16)
     own = [from_sample(toy, problem, "own", i, "", c, checker) for i, c in enumerate(rollouts)]
     assert set(right) == {True, False}
     assert rewards_of(toy, checker, own, 100) == right
@@ -126,13 +125,13 @@ def test_the_slope_is_what_a_small_step_does_to_success_on_the_toy() -> None:
     toy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
     problem = chain.load("test", 3, levels=[3]).problems[0]
     k, limit = 512, 100
-    rollouts, right = roll(toy, checker, problem, k, limit, 0, 256)
+    rollouts, right = sample_rollouts(toy, checker, problem, k, limit, 0, 256)
     # Of another seed: a positive is not chosen from among the rollouts.
-    others, good = roll(toy, checker, problem, 16, limit, 1, 16)
+    others, good = sample_rollouts(toy, checker, problem, 16, limit, 1, 16)
     chosen = next(c for c, is_right in zip(others, good, strict=True) if is_right)
     positive = from_sample(toy, problem, "own_correct", 0, "", chosen, checker)
     (found,), held = align_positives(toy, [positive], rollouts, right, [True])
-    span = Span("positive", positive.scored.prompt, positive.scored.completion)
+    span = Example("positive", positive.scored.prompt, positive.scored.completion)
     direction, size = gradient(toy, [span], [1 / found.norm]), 0.01
     values = []
     for sign in (1, -1):
@@ -146,6 +145,6 @@ def test_the_slope_is_what_a_small_step_does_to_success_on_the_toy() -> None:
     assert held.keys == (positive.scored.key,)
     np.testing.assert_allclose(held.norms, [found.norm])
     # Without a gradient for each rollout it is the same.
-    spans = [Span(str(i), positive.scored.prompt, c.ids) for i, c in enumerate(rollouts)]
+    spans = [Example(str(i), positive.scored.prompt, c.ids) for i, c in enumerate(rollouts)]
     along, error = covariance(np.array(right, dtype=float), derivatives(toy, spans, direction))
     assert (along, error) == pytest.approx((found.slope / found.norm, found.error / found.norm), rel=1e-3)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from expo.evaluate import evaluate
-from expo.grading import ChainChecker
-from expo.measure.alignment import roll
-from expo.measure.enumeration import success
-from expo.policies.policy import Policy, load_policy
-from expo.policies.prompts import CHAIN
+from expo.gradients.alignment import sample_rollouts
+from expo.gradients.enumeration import success
+from expo.policies.load import load_policy
+from expo.policies.policy import Policy
 from expo.policies.sampling import ContextError
 from expo.tasks import chain
+from expo.tasks.chain_task import CHAIN, ChainChecker
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_completion_that_meets_the_limit_is_graded(toy: Policy) -> None:
     rows = {limit: success(toy, ChainChecker(), problem, max_new_tokens=limit, floor=1e-4) for limit in range(3, 60)}
     # The shortest limit at which any is right cuts the end token off, which no grade needs.
     first = next(limit for limit, found in rows.items() if found.right > 0.1)
-    (completion,), _ = roll(toy, ChainChecker(), problem, 1, 100, 0, 1)
+    (completion,), _ = sample_rollouts(toy, ChainChecker(), problem, 1, 100, 0, 1)
     assert first == len(completion.ids) - 1
     assert rows[3].right == 0
     assert rows[3].lost < 0.01

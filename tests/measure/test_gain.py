@@ -10,19 +10,19 @@ import pandas as pd
 import pytest
 import torch
 
-from expo.grading import ChainChecker
+from expo import setup as setup_module
+from expo.gradients.direction import gradient
+from expo.gradients.examples import Example
+from expo.gradients.predictors import joined
+from expo.gradients.run import measure_gradients, moved
+from expo.gradients.show import show
 from expo.measure import gain
-from expo.measure import run as run_module
-from expo.measure.gain import measure_gradients, moved
-from expo.measure.gradients.direction import gradient
-from expo.measure.gradients.spans import Span
-from expo.measure.predictors import joined
-from expo.measure.recipe import GradientRecipe
-from expo.measure.run import load_problems
-from expo.measure.show import show_gradients
-from expo.policies.policy import load_policy
-from expo.policies.prompts import CHAIN
+from expo.policies.load import load_policy
+from expo.positives import kinds as kinds_module
+from expo.recipe import GradientRecipe
 from expo.records import Run
+from expo.setup import load_problems
+from expo.tasks.chain_task import CHAIN, ChainChecker
 from expo.tasks.problem import DataError
 
 SIZES = [0.003, 0.03]
@@ -58,7 +58,7 @@ def test_a_record_holds_each_positive_and_step(whole: Run) -> None:
     norms = alignment.set_index(["problem", "source"])["norm"]
     for row in alone.to_dict("records"):
         assert norms[row["problem"], row["source"]] == pytest.approx(row["norm"], rel=1e-4)
-    text = show_gradients(whole)
+    text = show(whole)
     assert "a step of length 0.003: rank correlation with the change of J, within questions" in text
     assert "a toy" in text
 
@@ -103,15 +103,15 @@ def test_a_stopped_run_goes_on_to_the_same_record(whole: Run, tmp_path: Path, mo
     run = measure_gradients(recipe(), tmp_path / "run", progress=False)
     for table in ("alignment", "gains", "gradients"):
         pd.testing.assert_frame_equal(run.read(table), whole.read(table))
-    monkeypatch.setattr(gain, "load", lambda _: pytest.fail("loaded again"))
+    monkeypatch.setattr(setup_module, "load", lambda *_: pytest.fail("loaded again"))
     assert measure_gradients(recipe(), tmp_path / "run", progress=False).has("gains")
 
 
 def test_what_does_not_fit_the_context_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    toy, problems = load_policy("tiny-0", CHAIN), load_problems(recipe().measuring(), ChainChecker()).problems
+    toy, problems = load_policy("tiny-0", CHAIN), load_problems(recipe(), ChainChecker()).problems
     with monkeypatch.context() as patch:
         # As where the prompt with the answer is longer than all that the toy has.
-        patch.setattr(run_module, "longest", lambda *_: 300)
+        patch.setattr(kinds_module, "longest", lambda *_: 300)
         with pytest.raises(
             DataError, match=r"no problem could be measured: .*\n.* 300 tokens exceed the context of 256"
         ):
@@ -126,7 +126,7 @@ def test_what_does_not_fit_the_context_is_left_out_and_said(tmp_path: Path, monk
 def test_weights_are_put_back_bit_for_bit() -> None:
     toy = load_policy("tiny-0", CHAIN)
     before = {k: v.clone() for k, v in toy.model.state_dict().items()}
-    direction = gradient(toy, [Span("a", (3, 4, 5), (6, 7))], [1.0])
+    direction = gradient(toy, [Example("a", (3, 4, 5), (6, 7))], [1.0])
 
     def stopped() -> None:
         with moved(toy, direction, 0.1):

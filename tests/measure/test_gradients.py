@@ -1,4 +1,4 @@
-"""The ghost route against gradients that are held whole, and what both refuse."""
+"""The per_example_gram route against gradients that are held whole, and what both refuse."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from expo.measure.gradients import ghost as route
-from expo.measure.gradients import projected as projection
-from expo.measure.gradients.dense import dense
-from expo.measure.gradients.direction import derivatives, gradient
-from expo.measure.gradients.ghost import ghost
-from expo.measure.gradients.projected import projected
-from expo.measure.gradients.spans import Gradients, Span
+from expo.gradients import per_example_gram as route
+from expo.gradients import projected as projection
+from expo.gradients.dense import dense
+from expo.gradients.direction import derivatives, gradient
+from expo.gradients.examples import Example, Gradients
+from expo.gradients.gram import per_example_gram
+from expo.gradients.projected import projected
 from expo.policies.policy import Policy, PolicyError
-from expo.policies.prompts import TEXT
+from expo.tasks.prompts import TEXT
 from tests.conftest import SHAPES, build
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -39,7 +39,7 @@ def policies() -> dict[tuple[str, torch.dtype], Policy]:
 
 tokens = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=24).map(tuple)
 some_spans = st.lists(st.tuples(tokens, tokens), min_size=1, max_size=7).map(
-    lambda pairs: [Span(f"span {i}", *pair) for i, pair in enumerate(pairs)]
+    lambda pairs: [Example(f"span {i}", *pair) for i, pair in enumerate(pairs)]
 )
 
 
@@ -54,7 +54,7 @@ def apart(one: Gradients, other: Gradients) -> float:
 @given(some_spans, st.sampled_from([1, 40, 4096]))
 def test_ghost_is_dense_whatever_the_lengths_and_batches(policies, shape, dtype, spans, batch_tokens):
     policy = policies[shape, dtype]
-    truth, found = dense(policy, spans), ghost(policy, spans, batch_tokens=batch_tokens)
+    truth, found = dense(policy, spans), per_example_gram(policy, spans, batch_tokens=batch_tokens)
     assert apart(found, truth) < TOLERANCES[dtype]
     np.testing.assert_allclose(found.log_probs, truth.log_probs, rtol=1e-5)
     assert found.keys == truth.keys
@@ -62,9 +62,9 @@ def test_ghost_is_dense_whatever_the_lengths_and_batches(policies, shape, dtype,
 
 
 SPANS = [
-    Span("a", (5, 6, 7, 8), (9, 10, 11, 12, 13, 14)),
-    Span("b", (6, 6, 7), (6, 7)),
-    Span("c", (30,), (9, 10, 11, 12, 200, 201, 202)),
+    Example("a", (5, 6, 7, 8), (9, 10, 11, 12, 13, 14)),
+    Example("b", (6, 6, 7), (6, 7)),
+    Example("c", (30,), (9, 10, 11, 12, 200, 201, 202)),
 ]
 
 
@@ -95,7 +95,7 @@ def test_both_are_what_a_padded_batch_of_transformers_has_on_either_side(policie
     ]
     gram = (torch.stack(grads) @ torch.stack(grads).T).cpu().numpy()
     norms = np.sqrt(gram.diagonal())
-    for of in (dense, ghost):
+    for of in (dense, per_example_gram):
         assert float((np.abs(of(policy, spans).gram - gram) / np.outer(norms, norms)).max()) < 1e-9
 
 
@@ -119,7 +119,7 @@ def test_both_ways_through_a_linear_layer_agree(policies, monkeypatch, over):
     monkeypatch.setattr(route, "_over_gradients", lambda uses, *_: pairs(uses))
     # Rows are taken a few at a time, as for a policy that is not tiny.
     monkeypatch.setattr(route, "PART_BYTES", 5000)
-    assert apart(ghost(policy, SPANS), truth) < 1e-10
+    assert apart(per_example_gram(policy, SPANS), truth) < 1e-10
     assert len(taken) == 2 * 7
 
 
@@ -133,26 +133,26 @@ def test_tied_weights_without_their_cross_terms_would_be_seen(policies, monkeypa
         )
 
     monkeypatch.setattr(route, "_rows", without)
-    assert apart(ghost(policy, SPANS), dense(policy, SPANS)) > 1e-4
+    assert apart(per_example_gram(policy, SPANS), dense(policy, SPANS)) > 1e-4
 
 
 def test_bfloat16_is_near():
     policy = on_device(build("qwen2", dtype=torch.bfloat16))
-    assert 1e-8 < apart(ghost(policy, SPANS), dense(policy, SPANS)) < 0.02
+    assert 1e-8 < apart(per_example_gram(policy, SPANS), dense(policy, SPANS)) < 0.02
 
 
 def test_identical_spans_have_cosine_one_and_one_span_will_do(policies):
     policy = policies["llama", torch.float64]
-    found = ghost(policy, [SPANS[0], SPANS[0], SPANS[1]])
+    found = per_example_gram(policy, [SPANS[0], SPANS[0], SPANS[1]])
     assert found.cosines[0, 1] == pytest.approx(1, abs=1e-12)
-    assert ghost(policy, SPANS[:1]).norms == pytest.approx(found.norms[:1])
+    assert per_example_gram(policy, SPANS[:1]).norms == pytest.approx(found.norms[:1])
 
 
 def test_frozen_weights_are_left_out_and_counted():
     policy = on_device(build("llama-tied"))
     for name, p in policy.model.named_parameters():
         p.requires_grad_("layers.1" in name and "norm" not in name)
-    truth, found = dense(policy, SPANS), ghost(policy, SPANS)
+    truth, found = dense(policy, SPANS), per_example_gram(policy, SPANS)
     assert apart(found, truth) < 1e-10
     assert found.parameters == truth.parameters
     assert found.parameters + found.frozen == sum(p.numel() for p in policy.model.parameters())
@@ -178,7 +178,7 @@ def test_weights_of_low_rank_beside_frozen_ones_are_those_measured():
     torch.manual_seed(0)
     for layer in policy.model.model.layers:
         layer.self_attn.q_proj, layer.mlp.down_proj = LowRank(layer.self_attn.q_proj), LowRank(layer.mlp.down_proj)
-    truth, found = dense(policy, SPANS), ghost(policy, SPANS)
+    truth, found = dense(policy, SPANS), per_example_gram(policy, SPANS)
     assert apart(found, truth) < 1e-10
     ranked = [p for n, p in policy.model.named_parameters() if ".up." in n or ".down." in n]
     assert found.parameters == sum(p.numel() for p in ranked)
@@ -193,7 +193,7 @@ def test_checkpointing_and_the_kind_of_attention_change_nothing(policies, attent
     policy.model.set_attn_implementation(attention)
     policy.model.gradient_checkpointing_enable({"use_reentrant": False})
     policy.model.train()
-    for of in (ghost, dense):
+    for of in (per_example_gram, dense):
         for batch in ([*SPANS], SPANS[::-1]):
             held = of(policy, batch).of([[s.key for s in batch].index(key) for key in truth.keys])
             assert held.keys == truth.keys
@@ -216,7 +216,7 @@ def test_the_row_of_the_padding_token_is_not_trained(tied):
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).to(DEVICE)
     policy = Policy("padded", model, None, TEXT, "random weights")
     assert model.get_input_embeddings().padding_idx == 6
-    assert apart(ghost(policy, SPANS), dense(policy, SPANS)) < 1e-10
+    assert apart(per_example_gram(policy, SPANS), dense(policy, SPANS)) < 1e-10
     assert np.abs(scores(policy, dense(policy, SPANS))).max() < 4
 
 
@@ -225,7 +225,7 @@ def test_dropout_is_off_and_the_policy_is_left_as_it_was():
     for layer in policy.model.model.layers:
         layer.self_attn.attention_dropout = 0.5
     policy.model.train()
-    assert apart(ghost(policy, SPANS), dense(policy, SPANS)) < 1e-10
+    assert apart(per_example_gram(policy, SPANS), dense(policy, SPANS)) < 1e-10
     assert policy.model.training
     assert all(m.training for m in policy.model.modules())
     assert all(p.requires_grad for p in policy.model.parameters())
@@ -251,18 +251,18 @@ def with_norm(layer: nn.Module) -> Policy:
 
 def test_a_weight_of_an_unknown_kind_is_named():
     policy = with_norm(Odd(32))
-    for of in (ghost, projected):
+    for of in (per_example_gram, projected):
         with pytest.raises(PolicyError, match=r"gradient of model\.layers\.1\.input_layernorm\.mixing cannot be had"):
             of(policy, SPANS)
     policy.model.model.layers[1].input_layernorm.requires_grad_(False)
-    assert apart(ghost(policy, SPANS), dense(policy, SPANS)) < 1e-10
+    assert apart(per_example_gram(policy, SPANS), dense(policy, SPANS)) < 1e-10
 
 
 def test_a_layer_that_is_used_twice_is_named():
     policy = on_device(build("llama"))
     mlp = policy.model.model.layers[0].mlp
     mlp.up_proj = mlp.gate_proj
-    for of in (ghost, projected):
+    for of in (per_example_gram, projected):
         with pytest.raises(PolicyError, match=r"gate_proj\.weight cannot be had: .* used once"):
             of(policy, SPANS)
 
@@ -287,7 +287,7 @@ def share_norm(layers):
 def test_a_weight_of_two_layers_is_named(share):
     policy = on_device(build("llama"))
     share(policy.model.model.layers)
-    for of in (ghost, projected):
+    for of in (per_example_gram, projected):
         with pytest.raises(PolicyError, match=r"model\.layers\.0\.\S+ cannot be had: .* used once"):
             of(policy, SPANS)
 
@@ -326,7 +326,7 @@ class Heads(nn.Module):
 @pytest.mark.parametrize(("layer", "weight"), [(Keyword, r"gated\.weight"), (Heads, r"mixing\.\w+")])
 def test_a_layer_of_another_input_is_named(layer, weight):
     policy = with_norm(layer(32))
-    for of in (ghost, projected):
+    for of in (per_example_gram, projected):
         with pytest.raises(PolicyError, match=rf"input_layernorm\.{weight} cannot be had"):
             of(policy, SPANS)
 
@@ -336,9 +336,9 @@ def test_what_is_done_to_logits_is_refused(change):
     policy = on_device(build("llama"))
     with torch.no_grad():
         policy.model.lm_head.weight *= 20
-    assert apart(ghost(policy, SPANS), dense(policy, SPANS)) < 1e-10
+    assert apart(per_example_gram(policy, SPANS), dense(policy, SPANS)) < 1e-10
     policy.model.lm_head.register_forward_hook(lambda *given: change(given[-1]))
-    for of in (ghost, projected):
+    for of in (per_example_gram, projected):
         with pytest.raises(PolicyError, match="does more between embedding, blocks"):
             of(policy, SPANS)
 
@@ -356,24 +356,24 @@ def test_a_policy_of_another_build_is_refused(kind, settings, message):
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval().to(DEVICE)
     policy = Policy(kind, model, None, TEXT, "random weights")
-    for of in (ghost, projected):
+    for of in (per_example_gram, projected):
         with pytest.raises(PolicyError, match=message):
             of(policy, SPANS)
     assert dense(policy, SPANS).gram.shape == (3, 3)
 
 
-@pytest.mark.parametrize("of", [ghost, dense, projected])
+@pytest.mark.parametrize("of", [per_example_gram, dense, projected])
 def test_what_has_no_gradient_is_refused(of):
     policy = on_device(build("llama", context=12))
     with pytest.raises(ValueError, match="no spans"):
         of(policy, [])
     with pytest.raises(ValueError, match="empty: prompt and completion must each"):
-        of(policy, [*SPANS[:1], Span("empty", (1, 2), ())])
+        of(policy, [*SPANS[:1], Example("empty", (1, 2), ())])
     with pytest.raises(ValueError, match="long: 15 tokens exceed the context of llama"):
-        of(policy, [Span("long", (1,) * 10, (2,) * 5)])
+        of(policy, [Example("long", (1,) * 10, (2,) * 5)])
     for token in (-1, 300):
         with pytest.raises(ValueError, match=f"odd: token {token} is none of the 300 of llama"):
-            of(policy, [Span("odd", (1,), (token,))])
+            of(policy, [Example("odd", (1,), (token,))])
     policy.model.requires_grad_(False)
     with pytest.raises(PolicyError, match="none of its weights is trainable"):
         of(policy, SPANS)
@@ -383,13 +383,13 @@ def test_a_nan_gradient_names_span_and_weight(monkeypatch):
     policy = on_device(build("llama"))
     with torch.no_grad():
         policy.model.get_input_embeddings().weight[30] = torch.nan
-    for of in (ghost, dense, projected):
+    for of in (per_example_gram, dense, projected):
         with pytest.raises(FloatingPointError, match=r"its weight model\.embed_tokens\.weight is NaN"):
             of(policy, SPANS)
     policy = on_device(build("llama"))
     with torch.no_grad():
         policy.model.lm_head.weight[:] = 1e308
-    for of in (ghost, projected):
+    for of in (per_example_gram, projected):
         with pytest.raises(FloatingPointError, match="a: its log-probability is NaN"):
             of(policy, SPANS)
 
@@ -412,7 +412,7 @@ def test_a_nan_gradient_names_span_and_weight(monkeypatch):
     monkeypatch.setattr(layer, "forward", lambda hidden, **kwargs: plain(Root.apply(hidden), **kwargs))
     # Sorted by length, the shortest span, b, stands last.
     with pytest.raises(FloatingPointError, match=r"b: its gradient of model\.layers\.0\.\S+ is NaN"):
-        ghost(policy, SPANS)
+        per_example_gram(policy, SPANS)
     for of in (dense, lambda *given: gradient(*given, [1.0] * len(SPANS))):
         with pytest.raises(FloatingPointError, match=r"a.*: its gradient of model\.\S+ is NaN"):
             of(policy, SPANS)
@@ -433,7 +433,7 @@ def test_the_error_of_a_span_of_one_token_is_stated_too():
     policy = on_device(build("llama-tied", dtype=torch.float64))
     for name, p in policy.model.named_parameters():
         p.requires_grad_("down_proj" in name)
-    one = [Span("one", (5, 6, 7, 8), (9,))]
+    one = [Example("one", (5, 6, 7, 8), (9,))]
     truth, found = dense(policy, one).gram[0, 0], [projected(policy, one, seed=seed) for seed in range(60)]
     z = [(f.gram[0, 0] - truth) / f.errors[0, 0] for f in found]
     assert np.mean(np.abs(z) < 2.13) > 0.85

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from expo.measure.judging import SLICE, judge
+from expo.judge.run import SLICE, judge
 from expo.records import RecordError, Run
-from expo.tables import TABLES
+from expo.schema import TABLES
 
 asked: list[str] = []
 

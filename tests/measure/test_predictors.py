@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expo.measure.predictors import joined, over_pairs, over_questions, rank_correlations
+from expo.gradients.predictors import joined, rank_correlations
+from expo.stats import bootstrap_pairs, bootstrap_questions
 
 
 def test_predictors_are_ranked_within_questions() -> None:
@@ -96,9 +97,9 @@ def test_the_interval_over_pairs_is_that_of_the_questions() -> None:
     of = np.random.default_rng(3).normal(size=40)
     low, high = np.tril_indices(40, -1)
     names = pd.Series([f"q{i:02d}" for i in range(40)])
-    found = over_pairs(pd.Series(of[low] + of[high]), names[low], names[high])
-    single = over_pairs(pd.Series(of), names, names)
-    expected = over_questions(pd.Series(of, names))
+    found = bootstrap_pairs(pd.Series(of[low] + of[high]), names[low], names[high])
+    single = bootstrap_pairs(pd.Series(of), names, names)
+    expected = bootstrap_questions(pd.Series(of, names))
     assert single.mean == pytest.approx(expected.mean)
     assert single.n == found.n == 40
     # The mean over pairs of a sum of two is twice the mean, and its interval twice as wide.
@@ -108,11 +109,11 @@ def test_the_interval_over_pairs_is_that_of_the_questions() -> None:
     assert found.high - found.low == pytest.approx(2 * width, rel=0.15)
     # Pairs taken for questions of their own would have one far too narrow.
     each = pd.Series([f"{i}" for i in range(len(low))])
-    wrong = over_pairs(pd.Series(of[low] + of[high]), each, each)
+    wrong = bootstrap_pairs(pd.Series(of[low] + of[high]), each, each)
     assert wrong.high - wrong.low < 0.5 * (found.high - found.low)
 
 
 def test_one_question_has_no_interval() -> None:
     one = pd.Series(["q"] * 3)
-    found = over_pairs(pd.Series([1.0, 2.0, 6.0]), one, one)
+    found = bootstrap_pairs(pd.Series([1.0, 2.0, 6.0]), one, one)
     assert (found.mean, found.low, found.high, found.n) == (3, -np.inf, np.inf, 1)

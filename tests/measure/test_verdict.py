@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expo.measure.verdict import MIN_PROBLEMS, Interval, bootstrap, compare, summary, table1, verdict
+from expo.measure.verdict import compare, summary, table1, verdict
+from expo.stats import MIN_PROBLEMS, Interval, bootstrap
 
 MEANS = {
     # source: nll_sum, nll_per_token, learning_signal; a world in which the paper's Table 1 holds

@@ -31,9 +31,14 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from expo.policies import tiny_pretrain
-from expo.policies.policy import SMOLLM2_WHEEL, Policy, PolicyError, load_policy
-from expo.policies.prompts import CHAIN, TEXT
+from expo.policies.load import load_policy
+from expo.policies.names import SMOLLM2_WHEEL
+from expo.policies.policy import Policy, PolicyError
+from expo.recipe import BaseRecipe
 from expo.records import version_of
+from expo.setup import load
+from expo.tasks.chain_task import CHAIN
+from expo.tasks.prompts import TEXT
 from tests.conftest import TEMPLATE, build, tokenizer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -198,9 +203,12 @@ def test_a_toy_is_known_by_its_vocabulary(policy_folder: Path, tmp_path: Path) -
     shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(vocab_size=len(words), **shape)).save_pretrained(tmp_path / "checkpoint-10")
     words.save_pretrained(tmp_path / "checkpoint-10")
-    assert load_policy(str(tmp_path / "checkpoint-10"), CHAIN).is_toy
+    assert load(BaseRecipe(task="chain", policy=str(tmp_path / "checkpoint-10")), "cpu").prompts == CHAIN
     shutil.copytree(policy_folder, tmp_path / "tiny-random-llama")
-    assert not load_policy(str(tmp_path / "tiny-random-llama"), TEXT).is_toy
+    assert load(BaseRecipe(policy=str(tmp_path / "tiny-random-llama")), "cpu").prompts == TEXT
+    for task, policy in (("stories", "checkpoint-10"), ("chain", "tiny-random-llama")):
+        with pytest.raises(PolicyError, match="do not fit: tiny knows the words of chain only"):
+            load(BaseRecipe(task=task, policy=str(tmp_path / policy)), "cpu")
 
 
 class Trap:
@@ -529,8 +537,8 @@ def test_a_damaged_gguf_file_leaves_nothing(packed: tuple[Path, Policy], tmp_pat
 
 KILLED = """
 import resource, signal, sys
-from expo.policies.policy import load_policy
-from expo.policies.prompts import TEXT
+from expo.policies.load import load_policy
+from expo.tasks.prompts import TEXT
 # The first write beyond 64 KiB, which only the weights need, ends the process in the middle of it.
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -562,7 +570,6 @@ def test_smollm2_from_its_wheel() -> None:
     assert sum(p.numel() for p in policy.model.parameters()) == 134_515_008
     assert SMOLLM2_WHEEL in policy.source
     assert policy.uses_chat_template
-    assert not policy.is_toy
     question = "What is the capital of France?"
     ids = policy.prompt_ids(question)
     assert policy.tokenizer.decode(ids).endswith(f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n")

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expo.policies.prompts import CHAIN, TEXT, Prompts, fill
+from expo.tasks.chain_task import CHAIN
+from expo.tasks.prompts import TEXT, Prompts, fill
 
 BRACES = [
     "{answer}",

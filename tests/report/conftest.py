@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expo.measure.recipe import MeasureRecipe
+from expo.recipe import MeasureRecipe
 from expo.records import Run
 from expo.report.runs import Record
-from expo.tables import TABLES, as_frame
+from expo.schema import TABLES, as_frame
 from expo.tasks import chain
 
 Make = Callable[..., Record]

@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-
-from expo.evaluate import pass_at_k
-from expo.records import RecordError, Run
-from expo.report import paper
 from expo.report.curves import _per_group, draw_curves, draw_fig1, draw_table3, what_changed
 from expo.report.grid import best, draw_grid
+
+from expo.records import RecordError, Run
+from expo.report import paper
 from expo.report.training import (
     Evaluated,
     by_method,
@@ -31,7 +30,8 @@ from expo.report.training import (
     spread,
 )
 from expo.report.words import number, share
-from expo.tables import TABLES, as_frame
+from expo.schema import TABLES, as_frame
+from expo.stats import pass_at_k
 
 N = 8
 

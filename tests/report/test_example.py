@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-
-from expo.grading import ChainChecker, TextChecker
-from expo.records import Run
 from expo.report.example import FALLBACK, RULE, choose, draw_example1, fenced, parts, visible
+
+from expo.records import Run
 from expo.report.runs import Record, group
+from expo.tasks.chain_task import ChainChecker
+from expo.tasks.checker import TextChecker
 
 from .conftest import Make
 

@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-
-from expo.measure.recipe import GradientRecipe
-from expo.records import Run
 from expo.report.gains import draw_gains, draw_predictors
-from expo.report.gradients import by_policy, draw_angles, draw_terms, find_gradients
 from expo.report.kinds import draw_kinds
 from expo.report.slopes import draw_slopes, with_gradients
+
+from expo.recipe import GradientRecipe
+from expo.records import Run
+from expo.report.gradients import by_policy, draw_angles, draw_terms, find_gradients
 from expo.report.training import find_evaluated
-from expo.tables import TABLES
+from expo.schema import TABLES
 from tests.report.test_curves import levels
 from tests.report.test_curves import write as write_evaluation
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
-from expo.records import Run
-from expo.report import paper
 from expo.report.diagnostics import draw_diagnostics
 from expo.report.preferences import draw_fig6, draw_table2, draw_table4
 from expo.report.rates import draw_drift, draw_losses
+
+from expo.records import Run
+from expo.report import paper
 from expo.report.training import Evaluated, find_evaluated, is_grid
 from expo.report.words import share
-from expo.tables import TABLES
+from expo.schema import TABLES
 from tests.report.test_curves import levels, without_levels, write
 from theory import printed
 from theory.objectives import dpo_loss

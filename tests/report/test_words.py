@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from expo.measure.verdict import Interval
 from expo.report.words import interval, listed, number, share, signed
+from expo.stats import Interval
 from expo.text import plural
 
 

@@ -33,7 +33,7 @@ def test_row_becomes_a_problem(data: Path) -> None:
     assert (problem.id, problem.answer) == ("gsm8k-test-0", "6")
     assert problem.expert_cot == "2 pens cost 3*2=6 euros."
     assert (problem.level, problem.where) == (None, f"{data}:1")
-    assert (task.name, task.kind, task.source) == ("gsm8k", "math", "EXPO_DATA/gsm8k/test.jsonl")
+    assert (task.name, task.is_toy, task.source) == ("gsm8k", False, "EXPO_DATA/gsm8k/test.jsonl")
 
 
 def test_an_answer_that_cannot_be_graded_is_skipped_by_name(data: Path) -> None:

@@ -34,7 +34,7 @@ def test_every_field_arrives(load, tmp_path: Path) -> None:
     assert (problem.id, problem.question, problem.answer) == ("a", "What is 3 + 3?", "6")
     assert (problem.level, problem.expert_cot, problem.subject) == (2, "3 + 3 = 6", "sums")
     assert problem.where == f"{tmp_path / 'own.jsonl'}:1"
-    assert (task.name, task.kind, task.skipped) == ("jsonl", "math", ())
+    assert (task.name, task.is_toy, task.skipped) == ("jsonl", False, ())
 
 
 def test_missing_and_null_optional_fields_are_no_fault(load) -> None:

@@ -31,7 +31,7 @@ def test_row_becomes_a_problem(data: Path) -> None:
     assert (problem.question, problem.answer, problem.level) == ("What is $1+1$?", "2", 3)
     assert (problem.subject, problem.expert_cot) == ("Algebra", "We add. So $1+1=2$.")
     assert problem.id.startswith("math-test-")
-    assert (task.name, task.kind, problem.where) == ("math", "math", f"{data}:1")
+    assert (task.name, task.is_toy, problem.where) == ("math", False, f"{data}:1")
 
 
 def test_problem_keeps_its_id_in_a_subset(data: Path) -> None:

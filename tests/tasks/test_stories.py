@@ -77,7 +77,7 @@ def test_five_levels_of_twelve_and_nothing_skipped() -> None:
     assert Counter(p.level for p in TASK.problems) == dict.fromkeys(range(1, 6), 12)
     assert [p.id for p in TASK.problems] == [f"stories-{k}-{n:02}" for k in range(1, 6) for n in range(1, 13)]
     assert TASK.skipped == ()
-    assert (TASK.name, TASK.kind, TASK.is_toy) == ("stories", "math", False)
+    assert (TASK.name, TASK.is_toy) == ("stories", False)
 
 
 def test_no_two_alike() -> None:

@@ -17,8 +17,8 @@ import pandas as pd
 from safetensors.torch import load_file
 
 from expo.records import Run
-from expo.tables import TABLES
-from expo.train.callbacks import BY_STEP, whole_checkpoints
+from expo.schema import TABLES
+from expo.train.checkpoints import BY_STEP, whole_checkpoints
 from tests.forked import Forked
 
 # All but that of times.

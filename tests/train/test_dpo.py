@@ -13,23 +13,23 @@ import torch
 import yaml
 from trl import DPOTrainer
 
-from expo.grading import checker_for
-from expo.policies.policy import DTYPES, Policy, load_policy
-from expo.policies.prompts import prompts_for
+from expo.policies.load import DTYPES, load_policy
+from expo.policies.policy import Policy
 from expo.policies.scoring import Sample, score
-from expo.positives import question_ids
+from expo.positives.closing import question_ids
 from expo.records import Run
 from expo.study import STUDIES
-from expo.tasks import chain
+from expo.tasks import chain, checker_for
+from expo.tasks.chain_task import CHAIN
 from expo.train import rounds as rounds_module
-from expo.train import watch as watch_module
+from expo.train import supply as supply_module
 from expo.train.dpo import restore
 from expo.train.pairs import in_order, make_pairs, order
 from expo.train.positives import make
 from expo.train.recipe import read_recipe
 from expo.train.run import train
 from expo.train.show import show
-from expo.train.watch import Watch
+from expo.train.supply import Supply
 from tests.conftest import build
 from tests.train.kills import fork, kill_and_go_on, same
 
@@ -64,7 +64,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    return load_policy("tiny-0", prompts_for("chain"))
+    return load_policy("tiny-0", CHAIN)
 
 
 def log_probs(policy: Policy, run: Run, pairs: pd.DataFrame, side: str) -> np.ndarray:
@@ -80,7 +80,7 @@ def log_probs(policy: Policy, run: Run, pairs: pd.DataFrame, side: str) -> np.nd
 def test_pairs_are_sampled_anew_each_round_and_the_reference_stays(whole: Run, policy: Policy) -> None:
     pairs = whole.read("pairs")
     assert sorted(pairs["step"].unique()) == [0, 4]
-    trained = load_policy(str(whole.path("model")), prompts_for("chain"))
+    trained = load_policy(str(whole.path("model")), CHAIN)
     for side in ("winner", "loser"):
         for _, held in pairs.groupby("step"):
             scored = log_probs(policy, whole, held, side)
@@ -174,7 +174,7 @@ def test_a_run_stopped_anywhere_ends_the_same(
     owner, name = {
         "pairs": (rounds_module, "in_order"),
         "step": (Recorder, "on_step_begin"),
-        "end": (run_module, "_merge"),
+        "end": (run_module, "join_tables"),
     }[kind]
     usual = getattr(owner, name)
 
@@ -286,13 +286,13 @@ def test_what_was_logged_in_a_round_is_kept_and_skips_are_written_once(
 
 
 def test_a_later_round_without_pairs_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = watch_module.make_pairs
+    usual = supply_module.make_pairs
 
     def none_later(*args: object, **kwargs: object) -> object:
         found, missing = usual(*args, **kwargs)  # type: ignore[arg-type]
         return (found.iloc[:0], missing) if kwargs["step"] else (found, missing)
 
-    monkeypatch.setattr(watch_module, "make_pairs", none_later)
+    monkeypatch.setattr(supply_module, "make_pairs", none_later)
     run = train(read_recipe(dict(VALUES)), tmp_path / "run", progress=False)
     assert run.read("evaluation")["step"].max() == 4
     assert run.path("model", "model.safetensors").exists()
@@ -329,9 +329,9 @@ def test_a_round_without_pairs_stops_clearly(tmp_path: Path) -> None:
 def test_a_later_round_without_pairs_ends_it_and_is_told(
     whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pairs = Watch.pairs
+    pairs = Supply.pairs
     monkeypatch.setattr(
-        Watch, "pairs", lambda self, start, *rest: pairs(self, start, *rest).iloc[: 0 if start else None]
+        Supply, "pairs", lambda self, start, *rest: pairs(self, start, *rest).iloc[: 0 if start else None]
     )
     run = train(read_recipe(dict(VALUES)), tmp_path / "run", progress=False)
     assert run.read("evaluation")["step"].max() == 4

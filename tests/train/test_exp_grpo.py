@@ -13,12 +13,12 @@ from datasets import Dataset
 from trl import GRPOTrainer
 from trl.trainer import add_fused_lm_head
 
-from expo.grading import ChainChecker
-from expo.policies.policy import Policy, load_policy
-from expo.policies.prompts import CHAIN
+from expo.policies.load import load_policy
+from expo.policies.policy import Policy
 from expo.policies.scoring import Sample, score
-from expo.positives import from_expert
+from expo.positives.kinds import from_expert
 from expo.tasks import chain
+from expo.tasks.chain_task import CHAIN, ChainChecker
 from expo.train.config import check_whole_groups
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
 from expo.train.positives import as_prompt

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from expo.records import Run
 from expo.report.runs import ROOT
-from expo.train.callbacks import MARK
+from expo.train.checkpoints import MARK
 
 from .kills import same
 from .test_dpo import VALUES as DPO

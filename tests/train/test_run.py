@@ -16,26 +16,32 @@ import pytest
 import yaml
 from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 
-from expo.grading import ChainChecker
-from expo.measure.alignment import align, roll
-from expo.measure.gradients.dense import dense
-from expo.measure.gradients.spans import Span
-from expo.measure.show import NAMES
-from expo.policies.policy import PolicyError, load_policy
-from expo.policies.prompts import CHAIN
-from expo.positives import question_ids
+from expo import setup as setup_module
+from expo.gradients.alignment import align, sample_rollouts
+from expo.gradients.dense import dense
+from expo.gradients.examples import Example
+from expo.policies.load import load_policy
+from expo.policies.policy import PolicyError
+from expo.positives.closing import question_ids
 from expo.records import RecordError, Run, write_atomic
 from expo.report import words
+from expo.setup import load_problems
 from expo.study import STUDIES
 from expo.tasks import Task
+from expo.tasks.chain_task import CHAIN, ChainChecker
 from expo.tasks.problem import Problem
+from expo.terminal import NAMES
+from expo.train import grpo as grpo_module
+from expo.train import probes as probes_module
 from expo.train import run as run_module
-from expo.train import watch as watch_module
-from expo.train.callbacks import BY_STEP, MARK, _sizes, last_checkpoint
+from expo.train.checkpoints import BY_STEP, MARK, _sizes, last_checkpoint
+from expo.train.completions import completions
 from expo.train.config import LOSSES
+from expo.train.probes import Probes
 from expo.train.recipe import POSITIVES, TrainRecipe, read_recipe
-from expo.train.run import standing, train
-from expo.train.show import completions, show, without_signal
+from expo.train.run import resume_status, train
+from expo.train.show import show, without_signal
+from expo.train.supply import Supply
 from tests.train.kills import command, kill_and_go_on, same
 
 VALUES = {
@@ -111,21 +117,23 @@ def test_the_record_holds_what_was_done(whole: Run) -> None:
 def test_gradients_are_those_of_the_policy_of_their_step(whole: Run) -> None:
     recipe, alignment = read_recipe(dict(VALUES)), whole.read("alignment")
     checker = ChainChecker()
-    problems = {p.id: p for p in run_module.tasks(recipe, checker)[0].problems}
+    problems = {p.id: p for p in load_problems(recipe, checker).problems}
     first, last = load_policy("tiny-0", CHAIN), load_policy(str(whole.path("model")), CHAIN)
     for step, policy, other in ((0, first, last), (6, last, first)):
         held = alignment[alignment["step"] == step]
         for name, rows in held.groupby("problem"):
             problem = problems[name]
             prompt = tuple(question_ids(policy, problem))
-            spans = [Span(r["source"], prompt, tuple(r["ids"])) for r in rows.to_dict("records")]
+            spans = [Example(r["source"], prompt, tuple(r["ids"])) for r in rows.to_dict("records")]
             np.testing.assert_allclose(dense(policy, spans).norms, rows["norm"].astype(float), rtol=1e-3)
             # Those of the other step's policy are not these.
             assert np.abs(dense(other, spans).norms / rows["norm"].astype(float) - 1).max() > 0.01
             limit, n = recipe.trl["max_completion_length"], recipe.gradient_rollouts
-            rollouts, right = roll(policy, checker, problem, n, limit, recipe.trl["seed"] + step, recipe.rows)
+            rollouts, right = sample_rollouts(
+                policy, checker, problem, n, limit, recipe.trl["seed"] + step, recipe.rows
+            )
             assert rows["right"].tolist() == [sum(right)] * len(rows)
-            every = dense(policy, [Span(str(i), prompt, c.ids) for i, c in enumerate(rollouts)] + spans)
+            every = dense(policy, [Example(str(i), prompt, c.ids) for i, c in enumerate(rollouts)] + spans)
             places = range(n, n + len(spans))
             found = align(every, range(n), right, places, rows["reward"].tolist())
             np.testing.assert_allclose([a.slope for a in found], rows["slope"].astype(float), rtol=1e-3, atol=1e-4)
@@ -134,9 +142,9 @@ def test_gradients_are_those_of_the_policy_of_their_step(whole: Run) -> None:
 
 
 def test_a_finished_run_is_not_run_again(recipe: TrainRecipe, whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "load", lambda recipe: pytest.fail("loaded again"))
+    monkeypatch.setattr(setup_module, "load", lambda *_: pytest.fail("loaded again"))
     assert train(recipe, whole.folder, progress=False).has("evaluation")
-    assert standing(whole) == ": finished before; this is its record"
+    assert resume_status(whole) == ": finished before; this is its record"
 
 
 def test_a_model_that_was_deleted_is_made_again(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
@@ -184,7 +192,7 @@ def test_a_done_run_that_lacks_a_part_stays_done(recipe: TrainRecipe, whole: Run
 def test_two_do_not_train_in_one_folder(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
     run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
     run.path("evaluation.parquet").unlink()
-    with run.held(), pytest.raises(RecordError, match="is being written to by another process"):
+    with run.writing(), pytest.raises(RecordError, match="is being written to by another process"):
         train(recipe, run.folder, progress=False)
     same(whole, train(recipe, run.folder, progress=False))
 
@@ -207,7 +215,7 @@ def test_a_finished_run_never_has_an_earlier_step_s_model(recipe: TrainRecipe, w
     shutil.rmtree(last)
     train(recipe, run.folder, progress=False)
     assert not run.path("model").exists()
-    assert run.parts("evaluation") == whole.parts("evaluation")
+    assert run.shards("evaluation") == whole.shards("evaluation")
 
 
 def test_a_mark_that_was_damaged_is_named_and_one_without_sizes_counts(whole: Run, tmp_path: Path) -> None:
@@ -226,7 +234,7 @@ def test_a_damaged_checkpoint_is_named_with_what_is_left(
 ) -> None:
     run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
     run.path("evaluation.parquet").unlink()
-    assert standing(run) == ": goes on from its checkpoint of step 6"
+    assert resume_status(run) == ": goes on from its checkpoint of step 6"
     last = run.path("checkpoints", "checkpoint-6")
     (last / name).write_bytes((last / name).read_bytes()[:-1])
     with pytest.raises(RecordError, match=rf"checkpoint-6/{name} is not as it was written. Delete .* from step 4"):
@@ -274,17 +282,16 @@ def test_a_run_stopped_anywhere_ends_the_same(
 
 def _stop(patch: pytest.MonkeyPatch, where: str) -> None:
     from expo.train.callbacks import Recorder
-    from expo.train.watch import Watch
 
     kind, _, number = where.partition(" ")
     step = int(number) if number.isdigit() else None
     owner, name = {
-        "first": (Watch, "positives"),
+        "first": (Supply, "positives"),
         "step": (Recorder, "on_step_begin"),
-        "evaluation": (Watch, "measure"),
-        "refresh": (Watch, "refresh"),
+        "evaluation": (Probes, "measure"),
+        "refresh": (Supply, "refresh"),
         "save": (Recorder, "on_save"),
-        "end": (run_module, "_merge"),
+        "end": (run_module, "join_tables"),
     }[kind]
     usual = getattr(owner, name)
 
@@ -482,13 +489,13 @@ def test_a_run_goes_on_without_positives_if_a_refresh_found_none(
 
 def test_no_more_rows_are_decoded_at_a_time_than_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    sample = watch_module.sample
+    sample = probes_module.sample
 
     def watched(*args: Any, rows: int = 64, **more: Any) -> Any:
         asked.append(rows)
         return sample(*args, rows=rows, **more)
 
-    monkeypatch.setattr(watch_module, "sample", watched)
+    monkeypatch.setattr(probes_module, "sample", watched)
     more = {"rows": 4, "max_steps": 1, "save_steps": 1, "eval_steps": 1, "refresh_steps": 0, "gradient_problems": 1}
     run = train(read_recipe({**VALUES, **more, "positive": "answer"}), tmp_path / "run", progress=False)
     # Probes and gradients, before the step and after it.
@@ -511,7 +518,7 @@ def test_what_was_logged_last_is_kept(tmp_path: Path) -> None:
 def test_other_prompts_than_the_positives_are_refused(
     recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "as_prompt", lambda policy, problem: f"{problem.question} <think> <think>")
+    monkeypatch.setattr(grpo_module, "as_prompt", lambda policy, problem: f"{problem.question} <think> <think>")
     with pytest.raises(PolicyError, match="TRL's prompts are not those that positives"):
         train(recipe, tmp_path / "run", progress=False)
 
@@ -519,7 +526,7 @@ def test_other_prompts_than_the_positives_are_refused(
 def test_a_question_is_trained_on_once() -> None:
     once, again = (Problem(name, "1 + 1?", "2", where=f"mine.jsonl:{name}") for name in ("1", "3"))
     other = Problem("2", "1 + 2?", "3")
-    task = run_module._distinct(Task("mine", (once, other, again)))
+    task = setup_module._distinct(Task("mine", (once, other, again)))
     assert task.problems == (once, other)
     assert [str(s) for s in task.skipped] == ["mine.jsonl:3: question: the same as mine.jsonl:1; left out"]
 

@@ -14,9 +14,9 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
-from expo.policies.policy import load_policy
-from expo.policies.prompts import CHAIN
+from expo.policies.load import load_policy
 from expo.policies.sampling import Request, sample
+from expo.tasks.chain_task import CHAIN
 from expo.train.exp_grpo import ExPGRPOTrainer
 from tests.train.test_exp_grpo import PROBLEMS, G, config, rows_of
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from expo.measure.verdict import bootstrap
 from expo.report.dpo.setting import first_round, metric, smooth
 from expo.report.trainings import EvaluatedRun, count_bases
+from expo.stats import bootstrap
 from expo.text import plural
 
 COLUMNS = ["method", "base", "rate", "loss", "before", "change", "low", "high", "nll_before", "nll_after"]

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.predictors import distinct, over_pairs
-from expo.measure.verdict import Interval
+from expo.gradients.predictors import distinct
 from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, notes_of
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import COLOURS, Axes, Figure
 from expo.report.words import NAMES, interval
+from expo.stats import Interval, bootstrap_pairs
 from expo.text import plural
 
 COLUMNS = ["panel", "source", "other_source", "mean", "low", "high", "questions", "pairs", "lemma"]
@@ -155,7 +155,7 @@ def _read(same: pd.DataFrame, different: pd.DataFrame) -> str:
 
 
 def _over_pairs(pairs: pd.DataFrame, column: str) -> Interval:
-    return over_pairs(pairs[column], pairs["problem"], pairs["other_problem"])
+    return bootstrap_pairs(pairs[column], pairs["problem"], pairs["other_problem"])
 
 
 def _exp(log: Interval) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from expo.measure.predictors import distinct, over_questions, unit_slopes
-from expo.measure.verdict import Interval
+from expo.gradients.predictors import distinct, unit_slopes
 from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, notes_of
 from expo.report.markdown import markdown_table, write_table
 from expo.report.words import NAMES, interval
+from expo.stats import Interval, bootstrap_questions
 from expo.text import plural
 
 COLUMNS = ["questions", "source", "positives", "right", "same_as_own", "mean", "low", "high", "n"]
@@ -65,7 +65,7 @@ def _numbers(slopes: pd.DataFrame) -> pd.DataFrame:
         (OWN_WRONG, slopes[slopes["own_right"].eq(False)]),
     ):
         for source, rows in of_questions.groupby("source", sort=False):
-            slope = over_questions(rows.set_index("problem")["unit"])
+            slope = bootstrap_questions(rows.set_index("problem")["unit"])
             table.append(
                 {
                     "questions": questions,

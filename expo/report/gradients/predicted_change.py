@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.verdict import Interval
 from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, changes, notes_of, step_sizes
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import COLOURS, GREY, LEGEND_PAD, Axes, Figure, legend_outside
 from expo.report.words import NAMES, interval
+from expo.stats import Interval
 from expo.text import plural
 
 COLUMNS = ["run", "problem", "level", "source", "size", "predicted", "predicted_error", "change", "change_error"]

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.predictors import COLUMNS as CORRELATIONS
-from expo.measure.predictors import PREDICTORS, rank_correlations
-from expo.measure.verdict import MIN_PROBLEMS, Interval
+from expo.gradients.predictors import COLUMNS as CORRELATIONS
+from expo.gradients.predictors import PREDICTORS, rank_correlations
 from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, changes, notes_of, step_sizes
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import COLOURS, INK, Figure, legend_above
 from expo.report.words import interval
+from expo.stats import MIN_PROBLEMS, Interval
 
 COLUMNS = ["size", "change", *CORRELATIONS]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from expo.measure.predictors import joined
+from expo.gradients.predictors import joined
 from expo.report.runs import FinishedRun, differing, runs_in
 from expo.report.toy import any_toy
 from expo.text import plural

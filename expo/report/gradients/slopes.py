@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.predictors import distinct, over_questions, unit_slopes
-from expo.measure.verdict import Interval
+from expo.gradients.predictors import distinct, unit_slopes
 from expo.report.accuracy import mean_by_base
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, LEGEND_PAD, METHOD_COLOURS, Axes, Figure, legend_outside, line_style
 from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
 from expo.report.words import METHODS, interval
+from expo.stats import Interval, bootstrap_questions
 from expo.text import plural
 
 COLUMNS = ["panel", "method", "step", "mean", "lowest", "highest", "bases", "low", "high", "questions"]
@@ -61,7 +61,7 @@ def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
             means = at_step.groupby("run")["value"].mean().to_dict()
             measured = [run for run in of_method if run.name in means]
             of_bases = mean_by_base(measured, [means[run.name] for run in measured])
-            by_question = over_questions(at_step.set_index("problem")["value"])
+            by_question = bootstrap_questions(at_step.set_index("problem")["value"])
             rows.append(
                 {
                     "panel": panel,

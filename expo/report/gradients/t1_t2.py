@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from expo.measure.predictors import MIN_RARER, distinct, few
+from expo.gradients.predictors import MIN_RARER, distinct, few
 from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, notes_of
 from expo.report.picture import Caption, draw_picture, sheet

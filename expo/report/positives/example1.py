@@ -17,11 +17,11 @@ from typing import Any
 
 import pandas as pd
 
-from expo.grading import Checker, checker_for
 from expo.report.artefacts import Artefact, publish
 from expo.report.positives.measurements import Group, Measurement
 from expo.report.toy import marked, warned
 from expo.report.words import MARKS, NAMES
+from expo.tasks import Checker, checker_for
 from expo.tasks.problem import Problem
 from expo.text import fenced, plural, visible
 

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.grading.judge import summarize_votes, votes_on
-from expo.measure.judging import pairs
-from expo.measure.verdict import Interval, verdict
+from expo.judge.run import pairs
+from expo.judge.votes import summarize_votes, votes_on
+from expo.measure.verdict import verdict
 from expo.measure.winrate import step_wins
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.positives.measurements import Group, Measurement, notes_of
 from expo.report.style import COMPACT, INK, LEGEND_PAD, Axes, Figure, legend_outside
 from expo.report.words import interval, share
+from expo.stats import Interval
 from expo.text import plural
 
 COUNTS = ["wins", "ties", "losses", "left_out"]

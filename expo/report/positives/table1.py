@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from expo.measure.verdict import MIN_PROBLEMS, Comparison, Interval, compare, table1, verdict
-from expo.policies.prompts import prompts_for
+from expo.measure.verdict import Comparison, compare, table1, verdict
 from expo.report import paper
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.positives.measurements import Group, Measurement
 from expo.report.words import MARKS, NAMES, UNITS, interval, listed, share, verdict_mark
+from expo.stats import MIN_PROBLEMS, Interval
+from expo.tasks import TASKS
 from expo.text import plural
 
 COLUMNS = ["run", "source", "property", "quantity", "reference", "difference", "low", "high", "n"]
@@ -186,7 +187,7 @@ def _notes(run: Measurement) -> str:
         f"{run.setting} of own CoT and self-explanation, {recipe.get('controls', 0)} of each control; "
         f"at most {recipe.get('max_new_tokens', '?')} new tokens."
     ]
-    usual = vars(prompts_for(recipe["task"]))
+    usual = vars(TASKS[recipe["task"]].prompts)
     changed = [name for name, prompt in (recipe.get("prompts") or {}).items() if prompt != usual.get(name)]
     if changed:
         lines.append(f"Prompts changed by the recipe: {listed(changed)}.")

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.verdict import Interval, bootstrap, by_problem, compare, verdict
+from expo.measure.verdict import by_problem, compare, verdict
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.positives.measurements import Group, Measurement, notes_of
 from expo.report.style import COLOURS, INK, Axes, Figure
 from expo.report.toy import warned
 from expo.report.words import MARKS, NAMES, UNITS, interval, listed
+from expo.stats import Interval, bootstrap
 
 QUANTITIES = ("nll_sum", "nll_per_token")
 COLUMNS = ["sweep", "quantity", "temperature", "what", "mean", "low", "high", "n", "verdict"]
