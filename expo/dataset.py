@@ -155,7 +155,7 @@ def push(folder: Path, repo: str) -> None:
             api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset", ignore_patterns=[f"*{DRAFT}"])
     except (OSError, ValueError, httpx2.HTTPError) as error:
         raise ConnectionError(
-            f"{folder} is not pushed to {repo}: {error}; mend that and give the same command"
+            f"{folder} is not pushed to {repo}: {error}; fix that and give the same command"
         ) from error
     if files:
         raise RecordError(

@@ -80,8 +80,8 @@ def by_level(evaluation: pd.DataFrame, k: int = 1) -> dict[int | None, Interval]
         dtype=float,
     )
     out: dict[int | None, Interval] = {None: bootstrap(values.to_numpy())}
-    for level, held in values.groupby(evaluation["level"]):
-        out[int(level)] = bootstrap(held.to_numpy())
+    for level, of_level in values.groupby(evaluation["level"]):
+        out[int(level)] = bootstrap(of_level.to_numpy())
     return out
 
 

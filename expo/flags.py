@@ -122,12 +122,12 @@ def parse_train(argv: Sequence[str], arguments: type) -> tuple[Any, Any]:
 
     configuration = configuration_of(_algorithm(argv))
     shown = {f.name for f in (*fields(arguments), *fields(TrainRecipe))} | set(configuration.__annotations__)
-    usual = ("learning_rate", "max_steps", "num_train_epochs", "per_device_train_batch_size")
+    common = ("learning_rate", "max_steps", "num_train_epochs", "per_device_train_batch_size")
     flags = Flags(
         "train",
         [arguments, TrainRecipe, configuration],
         "Train with ExP-GRPO, GRPO (--positive none), other positives, ExP-DPO (--algorithm dpo), or SFT.",
-        epilog=f"Besides these, every field of trl.{configuration.__mro__[1].__name__}: {' '.join(usual)}, ...",
+        epilog=f"Besides these, every field of trl.{configuration.__mro__[1].__name__}: {' '.join(common)}, ...",
         hidden={f.name for f in fields(configuration)} - shown | {"trl"},
         unknown=no_field,
     )

@@ -29,7 +29,7 @@ _FIELDS = ("description", "notebooks", "defaults", "runs")
 
 
 class StudyError(ValueError):
-    """A study file that cannot be read; names the file, the entry and the mend."""
+    """A study file that cannot be read; names the file, the entry and the fix."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,21 @@ def load_study(name: str) -> Study:
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{name}.yaml"
     try:
-        held = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         shipped = ", ".join(sorted(p.stem for p in STUDIES.glob("*.yaml")))
         raise StudyError(f"no study {name!r}; shipped are {shipped}, or give the path of a .yaml file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as cause:
         raise StudyError(f"{path}: cannot be read: {cause}") from cause
-    held = _mapping(path, "the file", held)
-    if unknown := sorted(str(key) for key in set(held) - set(_FIELDS)):
+    content = _mapping(path, "the file", content)
+    if unknown := sorted(str(key) for key in set(content) - set(_FIELDS)):
         raise StudyError(f"{path}: no field {', '.join(unknown)}; the fields are {', '.join(_FIELDS)}")
-    runs, notebooks = _mapping(path, "runs", held.get("runs")), held.get("notebooks", [])
+    runs, notebooks = _mapping(path, "runs", content.get("runs")), content.get("notebooks", [])
     if not isinstance(notebooks, list):
         raise StudyError(f"{path}: notebooks must be a list of names, got {notebooks!r}")
     if not runs and not notebooks:
         raise StudyError(f"{path}: runs: name at least one run, with its recipe's fields, or a notebook")
-    defaults = _mapping(path, "defaults", held.get("defaults"))
+    defaults = _mapping(path, "defaults", content.get("defaults"))
     recipes: dict[str, Recipe] = {}
     for run, own in runs.items():
         for each, values in _each(path, str(run), {**defaults, **_mapping(path, run, own)}).items():
@@ -83,7 +83,7 @@ def load_study(name: str) -> Study:
             recipes[each] = _recipe(path, each, values)
     return Study(
         name=path.stem,
-        description=str(held.get("description", "")),
+        description=str(content.get("description", "")),
         runs=recipes,
         notebooks=tuple(map(str, notebooks)),
         shown=path.parent == STUDIES and path.stem != "smoke",
@@ -93,7 +93,7 @@ def load_study(name: str) -> Study:
 def _each(path: Path, run: str, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """An entry's runs: one, or one for each combination of the values in `each`, which its name then ends in."""
     each = _mapping(path, f"run {run}: each", values.pop("each", None))
-    if not all(isinstance(held, list) and held for held in each.values()):
+    if not all(isinstance(values_of_field, list) and values_of_field for values_of_field in each.values()):
         raise StudyError(f"{path}: run {run}: each: give a list of values for each field, got {each!r}")
     runs = {}
     for chosen in product(*each.values()):
@@ -101,10 +101,10 @@ def _each(path: Path, run: str, values: dict[str, Any]) -> dict[str, dict[str, A
     return runs
 
 
-def _mapping(path: Path, what: object, held: object) -> dict[Any, Any]:
-    if not isinstance(held, dict | None):
-        raise StudyError(f"{path}: {what} must be a mapping of names, got {held!r}")
-    return held or {}
+def _mapping(path: Path, what: object, value: object) -> dict[Any, Any]:
+    if not isinstance(value, dict | None):
+        raise StudyError(f"{path}: {what} must be a mapping of names, got {value!r}")
+    return value or {}
 
 
 def _recipe(path: Path, run: str, values: dict[str, Any]) -> Recipe:

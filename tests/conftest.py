@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from expo.grading import AnswerGrader
+from expo.grading.answers import AnswerGrader
 from expo.policies.policy import Policy
 from expo.tasks.checker import TextChecker
 from expo.tasks.prompts import TEXT

@@ -30,13 +30,13 @@ def show(run: Run) -> str:
         "",
         f"{'positive':<31}{'n':>4}{'NLL/seq':>9}{'signal':>9}{'norm':>9}{'reward':>7}  {'slope/norm':<27}{'clear':>6}",
     ]
-    for source, held in alignment.groupby("source", sort=False):
-        held = held.set_index("problem")
-        unit = unit_slopes(held)
-        clear = int(((held["slope"].abs() > 2 * held["slope_error"]) & ~few(held)).sum())
+    for source, rows in alignment.groupby("source", sort=False):
+        rows = rows.set_index("problem")
+        unit = unit_slopes(rows)
+        clear = int(((rows["slope"].abs() > 2 * rows["slope_error"]) & ~few(rows)).sum())
         lines.append(
-            f"{NAMES[str(source)]:<31}{len(held):>4}{held['nll_sum'].mean():>9.1f}{held['learning_signal'].mean():>9.2f}"
-            f"{held['norm'].mean():>9.3g}{int(held['reward'].sum()):>7}  {bootstrap_questions(unit)!s:<27}{clear:>6}"
+            f"{NAMES[str(source)]:<31}{len(rows):>4}{rows['nll_sum'].mean():>9.1f}{rows['learning_signal'].mean():>9.2f}"
+            f"{rows['norm'].mean():>9.3g}{int(rows['reward'].sum()):>7}  {bootstrap_questions(unit)!s:<27}{clear:>6}"
         )
     lines += [
         "reward: how many would be right as a rollout; they end in a*, but for the own CoT",
@@ -45,9 +45,9 @@ def show(run: Run) -> str:
         *_caveats(alignment),
     ]
     for size in sorted(gains["size"].unique()):
-        found = rank_correlations(joined(alignment, gains, size)).to_dict("records")
+        correlations = rank_correlations(joined(alignment, gains, size)).to_dict("records")
         lines += ["", f"a step of length {size:g}: rank correlation with the change of J, within questions"]
-        for r in found:
+        for r in correlations:
             name = PREDICTORS[r["predictor"]]
             of = Interval(r["mean"], r["low"], r["high"], r["n"])
             lines.append(f"  {name:<38} {of}, n = {of.n}" if of.n else f"  {name:<38} no problem tells")

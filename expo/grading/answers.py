@@ -178,7 +178,7 @@ class AnswerGrader:
             verdict = self._ask(gold, answer)
             if verdict == "gold":
                 raise UnparsableGold(
-                    f"the ground-truth answer {gold!r} cannot be read as mathematics; mend it in the data, "
+                    f"the ground-truth answer {gold!r} cannot be read as mathematics; fix it in the data, "
                     "or skip the row (AnswerGrader.can_parse tells)"
                 )
             # Of what, is not known; it may have been the machine's failure, and is not remembered.

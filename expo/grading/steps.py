@@ -48,8 +48,8 @@ class Step:
 def check_steps(text: str) -> list[Step]:
     """The arithmetic statements of `text`, in order, each with its truth."""
     tokens = tokenize(text)
-    found = (_statement(text, tokens, i) for i, token in enumerate(tokens) if token.kind == "=")
-    return [step for step in found if step is not None]
+    statements = (_statement(text, tokens, i) for i, token in enumerate(tokens) if token.kind == "=")
+    return [step for step in statements if step is not None]
 
 
 def _statement(text: str, tokens: list[Token], equals: int) -> Step | None:

@@ -221,10 +221,10 @@ def _compare_collections(gold: str, answer: str, equal: Equal) -> bool | None:
     if gold_kind not in ("{}", ","):
         return all(map(equal, gold_items, items))
     for wanted in gold_items:
-        found = next((i for i, item in enumerate(items) if equal(wanted, item)), None)
-        if found is None:
+        match = next((i for i, item in enumerate(items) if equal(wanted, item)), None)
+        if match is None:
             return False
-        del items[found]
+        del items[match]
     return True
 
 

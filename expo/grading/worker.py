@@ -38,10 +38,10 @@ def read(text: str) -> sympy.Basic:
     Raises:
         UnparsedError: if there is none.
     """
-    found = parse(f"${text}$", _CONFIG, fallback_mode="no_fallback", parsing_timeout=None)
-    if not text or not found:
+    parsed = parse(f"${text}$", _CONFIG, fallback_mode="no_fallback", parsing_timeout=None)
+    if not text or not parsed:
         raise UnparsedError(text)
-    return found[0]
+    return parsed[0]
 
 
 def same(gold: str, answer: str) -> bool:

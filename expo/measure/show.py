@@ -46,5 +46,5 @@ def show(run: Run) -> str:
 
 
 def _fewer(recipe: dict[str, Any], samples: pd.DataFrame) -> list[str]:
-    asked, held = recipe["problems"], samples["problem"].nunique()
-    return [f"({asked} problems were asked for; {held} could be had)"] if asked and held < asked else []
+    asked, measured = recipe["problems"], samples["problem"].nunique()
+    return [f"({asked} problems were asked for; {measured} could be had)"] if asked and measured < asked else []

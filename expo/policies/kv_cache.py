@@ -79,8 +79,8 @@ class RowCache(Cache):
         Returns:
             The attention mask over all columns and the position of each new token, shape (rows, new columns).
         """
-        held = self.lengths if self.mask.numel() else torch.zeros(len(mask), dtype=torch.long, device=mask.device)
-        positions = held[:, None] + mask.long().cumsum(-1) - 1
+        lengths = self.lengths if self.mask.numel() else torch.zeros(len(mask), dtype=torch.long, device=mask.device)
+        positions = lengths[:, None] + mask.long().cumsum(-1) - 1
         self.mask = torch.cat([self.mask, mask], dim=-1) if self.mask.numel() else mask
         return self.mask.long(), positions.clamp_min(0)
 
@@ -114,8 +114,8 @@ class RowCache(Cache):
         for layer in self.layers:
             # Keys and values may differ in heads and size.
             moved = [
-                held.gather(2, order[:, None, :, None].expand(-1, held.shape[1], -1, held.shape[3]))
-                for held in (layer.keys, layer.values)
+                tensor.gather(2, order[:, None, :, None].expand(-1, tensor.shape[1], -1, tensor.shape[3]))
+                for tensor in (layer.keys, layer.values)
             ]
             layer.replace(moved[0], moved[1], layer.columns)
 

@@ -168,8 +168,8 @@ def _wheel_file() -> Path | None:
         files = metadata.files(SMOLLM2_WHEEL) or []
     except metadata.PackageNotFoundError:
         return None
-    found = [Path(str(f.locate())) for f in files if f.suffix == ".gguf"]
-    return found[0] if found and found[0].is_file() else None
+    gguf_files = [Path(str(f.locate())) for f in files if f.suffix == ".gguf"]
+    return gguf_files[0] if gguf_files and gguf_files[0].is_file() else None
 
 
 def _from_gguf(file: Path) -> str:

@@ -25,7 +25,7 @@ _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 
 
 class PolicyError(ValueError):
-    """A policy that cannot be loaded or used; the message says what was tried and the mend."""
+    """A policy that cannot be loaded or used; the message says what was tried and the fix."""
 
 
 def shown(error: Exception) -> str:
@@ -128,7 +128,7 @@ class Policy:
             )
         except jinja2.TemplateError as error:
             raise PolicyError(
-                f"policy {self.name!r}: its chat template fails: {shown(error)}; mend tokenizer_config.json or "
+                f"policy {self.name!r}: its chat template fails: {shown(error)}; fix tokenizer_config.json or "
                 "chat_template.jinja, or go without it: --prompts '{\"chat\": false}'"
             ) from error
         return written

@@ -164,11 +164,11 @@ def _parts(families: list[list[int]], lengths: list[int]) -> list[list[list[int]
     for family in families:
         most = max(1, MAX_PREFILL_TOKENS // max(lengths[i] for i in family))
         for piece in (family[at : at + most] for at in range(0, len(family), most)):
-            held = parts[-1] if parts else []
-            tokens = (sum(map(len, held)) + len(piece)) * max(lengths[i] for f in (*held, piece) for i in f)
-            if not held or (len(piece) == 1) != (len(held[0]) == 1) or tokens > MAX_PREFILL_TOKENS:
-                parts.append(held := [])
-            held.append(piece)
+            current = parts[-1] if parts else []
+            tokens = (sum(map(len, current)) + len(piece)) * max(lengths[i] for f in (*current, piece) for i in f)
+            if not current or (len(piece) == 1) != (len(current[0]) == 1) or tokens > MAX_PREFILL_TOKENS:
+                parts.append(current := [])
+            current.append(piece)
     return parts
 
 

@@ -192,10 +192,10 @@ def parse(question: str) -> Chain:
     """
     first, *links = question.removesuffix(" ; ?").split(" ; ")
     start = _START.fullmatch(first)
-    found = [_LINK.fullmatch(link) for link in links]
-    if start and links and all(found) and question.endswith(" ; ?"):
-        names = start[1] + "".join(m[1] for m in found if m)
-        steps = tuple((int(m[3]), int(m[4])) for m in found if m)
+    matches = [_LINK.fullmatch(link) for link in links]
+    if start and links and all(matches) and question.endswith(" ; ?"):
+        names = start[1] + "".join(m[1] for m in matches if m)
+        steps = tuple((int(m[3]), int(m[4])) for m in matches if m)
         chain = Chain(int(start[2]), steps, names)
         # Writing the chain again settles the rest: each link uses the name before it, numbers are canonical.
         if chain.question == question and len(set(names)) == len(names) and chain.start < MOD:

@@ -102,9 +102,9 @@ def _problem(row: Row, split: str) -> Problem:
 def _boxes(solution: str) -> list[_Box]:
     r"""Every `\boxed{X}`, or `\boxed X` up to the next space or dollar; `\fbox` where there is no other."""
     for command in ("boxed", "fbox"):
-        found: list[_Box] = []
+        boxes: list[_Box] = []
         for match in re.finditer(rf"\\{command}(?![a-zA-Z])\s*", solution):
-            if found and match.start() < found[-1].end:
+            if boxes and match.start() < boxes[-1].end:
                 continue
             at = match.end()
             if solution.startswith("{", at):
@@ -113,9 +113,9 @@ def _boxes(solution: str) -> list[_Box]:
             else:
                 content = re.split(r"[\s$]", solution[at:], maxsplit=1)[0].rstrip(".,")
                 end = at + len(content)
-            found.append(_Box(match.start(), end, content))
-        if found:
-            return found
+            boxes.append(_Box(match.start(), end, content))
+        if boxes:
+            return boxes
     raise RowError("solution", "no \\boxed answer")
 
 

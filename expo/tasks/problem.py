@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 
 class DataError(ValueError):
-    """Data that cannot be used at all; the message names the file, the line, the field and the mend."""
+    """Data that cannot be used at all; the message names the file, the line, the field and the fix."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,6 @@ class Task:
         if not pool:
             raise DataError(
                 f"{self.source or self.name}: no problem left (levels {sorted(wanted) if wanted else 'any'}, "
-                f"{len(self.problems)} read, {len(self.skipped)} skipped); widen --levels or mend the data"
+                f"{len(self.problems)} read, {len(self.skipped)} skipped); widen --levels or fix the data"
             )
         return replace(self, problems=tuple(pool))

@@ -43,10 +43,10 @@ class Prompts:
                 wanted = "true or false" if kind is bool else "text"
                 raise ValueError(f"prompts.{name} must be {wanted}, got {value!r}")
         for name, marks in _MARKS.items():
-            held = set(re.findall(r"\{(question|answer|nonsense)\}", getattr(self, name)))
-            if lacking := sorted(marks - held):
+            present = set(re.findall(r"\{(question|answer|nonsense)\}", getattr(self, name)))
+            if lacking := sorted(marks - present):
                 raise ValueError(f"prompts.{name} must contain {{{lacking[0]}}}: {getattr(self, name)!r}")
-            if unfilled := sorted(held - marks):
+            if unfilled := sorted(present - marks):
                 raise ValueError(f"prompts.{name} cannot contain {{{unfilled[0]}}}, which is not filled in there")
         if not self.answer_end:
             raise ValueError("prompts.answer_end must close the answer: 1 would be credited as the start of 18")
@@ -69,7 +69,7 @@ def fill(template: str, **values: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)
 
 
-# The usual zero-shot words; the two prompts differ only in the sentence that gives the answer.
+# The common zero-shot words; the two prompts differ only in the sentence that gives the answer.
 _ASK = "Please reason step by step, and put your final answer within \\boxed{}."
 
 TEXT = Prompts(

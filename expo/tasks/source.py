@@ -118,9 +118,9 @@ def benchmark(name: str, split: str, hub: Hub) -> tuple[str, Iterator[Row | Skip
     if folder := os.environ.get("EXPO_DATA"):
         path = Path(folder) / name / f"{split}.jsonl"
         if not path.is_file():
-            found = ", ".join(sorted(p.stem for p in path.parent.glob("*.jsonl"))) or "none"
+            splits = ", ".join(sorted(p.stem for p in path.parent.glob("*.jsonl"))) or "none"
             raise DataError(
-                f"{path}: no such file (splits of {name} in EXPO_DATA: {found}); "
+                f"{path}: no such file (splits of {name} in EXPO_DATA: {splits}); "
                 f"put it there, choose another split, or unset EXPO_DATA to read {hub.repo} from the hub"
             )
         # Where the folder lies is this machine's affair; records and dataset cards are passed on.

@@ -63,10 +63,10 @@ def restore(policy: Policy, checkpoint: Path) -> None:
     Raises:
         RuntimeError: if the checkpoint lacks weights of it, or has others.
     """
-    held: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
     for file in sorted(checkpoint.glob("*.safetensors")):
-        held |= load_file(file)
-    missing, unknown = policy.model.load_state_dict(held, strict=False)
+        weights |= load_file(file)
+    missing, unknown = policy.model.load_state_dict(weights, strict=False)
     tied = set(getattr(policy.model, "all_tied_weights_keys", None) or ())
     if unknown or set(missing) - tied:
         raise RuntimeError(f"{checkpoint}: lacks {sorted(set(missing) - tied)[:3]}, has unknown {list(unknown)[:3]}")

@@ -264,8 +264,8 @@ class ExPGRPOTrainer(GRPOTrainer):
         if scored:
             out |= {"exp_sft/nll": nll / scored, "exp_sft/nll_per_token": nll / tokens}
         for name in ("grad_norm", "policy_grad_norm"):
-            if held := [p[name] for p in pending if name in p]:
-                out[f"exp_sft/{name}"] = sum(held) / len(held)
+            if norms := [p[name] for p in pending if name in p]:
+                out[f"exp_sft/{name}"] = sum(norms) / len(norms)
         return out
 
     def _watched(self, reward: Any, is_first: bool) -> Any:
@@ -293,10 +293,10 @@ def _columns(dataset: Any) -> str:
 
 
 def _check_one_each(dataset: Dataset) -> None:
-    held: dict[str, Any] = {}
+    positives: dict[str, Any] = {}
     for prompt, positive in zip(dataset["prompt"], dataset["positive"], strict=True):
         name = _name(prompt)
-        if held.setdefault(name, positive) != positive:
+        if positives.setdefault(name, positive) != positive:
             raise ValueError(
                 f"train_dataset has two positives for the prompt {name[-300:]!r}; keep one row for each prompt, or "
                 "put another in its place between steps with set_positives"
@@ -318,9 +318,9 @@ def _which(
 ) -> str:
     """The sample on which a reward function raises, found by asking for one at a time."""
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        one = {k: [v[i]] if isinstance(v, list) and len(v) == len(prompts) else v for k, v in kwargs.items()}
+        sample = {k: [v[i]] if isinstance(v, list) and len(v) == len(prompts) else v for k, v in kwargs.items()}
         try:
-            reward(prompts=[prompt], completions=[completion], **one)
+            reward(prompts=[prompt], completions=[completion], **sample)
         except Exception as alone:
             return (
                 f"reward function {reward.__name__} raised {type(alone).__name__}: {alone}\n"

@@ -19,12 +19,12 @@ from expo.tasks.problem import Problem, Skip
 
 def order(problems: Sequence[Problem], wanted: int, seed: int) -> list[Problem]:
     """The first `wanted` problems of a training: epoch after epoch, each shuffled by seed."""
-    found: list[Problem] = []
+    ordered: list[Problem] = []
     for epoch in range(-(-wanted // max(len(problems), 1))):
         shuffled = list(problems)
         random.Random(f"{seed}:{epoch}").shuffle(shuffled)
-        found += shuffled
-    return found[:wanted]
+        ordered += shuffled
+    return ordered[:wanted]
 
 
 def make_pairs(
@@ -106,6 +106,6 @@ def in_order(pairs: pd.DataFrame, wanted: Sequence[Problem]) -> pd.DataFrame:
 
     Where a problem has no pair the next takes its place, and those of the round go round again to make up the number.
     """
-    held = pairs.set_index("problem", drop=False)
-    names = [p.id for p in wanted if p.id in held.index]
-    return held.loc[[names[i % len(names)] for i in range(len(wanted))]].reset_index(drop=True)
+    by_problem = pairs.set_index("problem", drop=False)
+    names = [p.id for p in wanted if p.id in by_problem.index]
+    return by_problem.loc[[names[i % len(names)] for i in range(len(wanted))]].reset_index(drop=True)
