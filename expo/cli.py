@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,62 +36,6 @@ first steps
 
 `expo JOB --help` lists a job's flags. A job that is stopped goes on when the same command is given again.
 """
-
-
-@dataclass
-class Where:
-    """Where the record goes."""
-
-    output: str | None = field(
-        default=None, metadata={"help": "the run folder; default runs/<job>/<task>-<policy>-<hash of the recipe>"}
-    )
-
-
-@dataclass
-class TrainArguments:
-    """Where the record goes, and whether anything is trained."""
-
-    output: str | None = field(
-        default=None, metadata={"help": "the run folder; default runs/train/<task>-<policy>-<hash of the recipe>"}
-    )
-    dry_run: bool = field(default=False, metadata={"help": "print the recipe, the steps and the memory; train nothing"})
-
-
-@dataclass
-class DatasetArguments:
-    """Where the dataset goes."""
-
-    dataset: str | None = field(
-        default=None, metadata={"help": "the dataset folder; default self-explanations/<name of the run folder>"}
-    )
-    push_to_hub: str | None = field(
-        default=None, metadata={"help": "also push to this hub dataset id (private; needs a login: hf auth login)"}
-    )
-
-
-@dataclass
-class JudgeArguments:
-    """Which record is judged, and by whom."""
-
-    run: str = field(metadata={"help": "the run folder of a measurement"})
-    model: str = field(metadata={"help": "the judge's name at its endpoint"})
-    base_url: str | None = field(default=None, metadata={"help": "the endpoint; default OPENAI_BASE_URL or OpenAI's"})
-    problems: int | None = field(default=None, metadata={"help": "judge only the first n problems"})
-
-
-@dataclass
-class StudyArguments:
-    """Which study, and where its runs and figures go."""
-
-    study: str = field(
-        default="tiny",
-        metadata={"help": "a shipped study (expo doctor lists them), or the path of a YAML file"},
-    )
-    runs: str = field(default="runs", metadata={"help": "the folder of all studies' runs"})
-    figures: str | None = field(
-        default=None,
-        metadata={"help": "where figures go; default runs/<study>/figures for smoke and one's own, else figures/"},
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,7 +86,7 @@ _HINTS |= dict.fromkeys(("No space left", "inline_container", "quota exceeded"),
 
 def measure_job(argv: list[str]) -> int:
     """`expo measure`."""
-    from expo.flags import parse
+    from expo.flags import Where, parse
     from expo.recipe import MeasureRecipe
 
     recipe, where = parse("measure", [MeasureRecipe, Where], argv, "Measure positives and print Table 1's verdicts.")
@@ -157,7 +101,7 @@ def measure_job(argv: list[str]) -> int:
 
 def sample_job(argv: list[str]) -> int:
     """`expo sample`."""
-    from expo.flags import parse
+    from expo.flags import DatasetArguments, Where, parse
     from expo.recipe import MeasureRecipe
 
     recipe, where, dataset = parse(
@@ -189,7 +133,7 @@ def train_job(argv: list[str]) -> int:
     """`expo train`."""
     from expo.flags import parse_train
 
-    recipe, where = parse_train(argv, TrainArguments)
+    recipe, where = parse_train(argv)
     from accelerate import PartialState
 
     from expo.train.plan import describe
@@ -205,7 +149,7 @@ def train_job(argv: list[str]) -> int:
     return 0
 
 
-def _train(recipe: Any, where: TrainArguments, say: Callable[..., None]) -> None:
+def _train(recipe: Any, where: Any, say: Callable[..., None]) -> None:
     from expo.records import Run
     from expo.train.run import resume_status, train
     from expo.train.show import show
@@ -222,7 +166,7 @@ def _train(recipe: Any, where: TrainArguments, say: Callable[..., None]) -> None
 
 def evaluate_job(argv: list[str]) -> int:
     """`expo evaluate`."""
-    from expo.flags import parse
+    from expo.flags import Where, parse
     from expo.recipe import EvaluateRecipe
 
     recipe, where = parse("evaluate", [EvaluateRecipe, Where], argv, "Accuracy of a policy by level, and pass@k.")
@@ -236,7 +180,7 @@ def evaluate_job(argv: list[str]) -> int:
 
 def gradients_job(argv: list[str]) -> int:
     """`expo gradients`."""
-    from expo.flags import parse
+    from expo.flags import Where, parse
     from expo.recipe import GradientRecipe
 
     about = "Gradients of positives, how J rises along them, and what a step does to it."
@@ -251,7 +195,7 @@ def gradients_job(argv: list[str]) -> int:
 
 def judge_job(argv: list[str]) -> int:
     """`expo judge`."""
-    from expo.flags import parse
+    from expo.flags import JudgeArguments, parse
 
     (arguments,) = parse("judge", [JudgeArguments], argv, "Compare explanations with own CoTs by a model's votes.")
     from expo.judge.run import judge
@@ -263,7 +207,7 @@ def judge_job(argv: list[str]) -> int:
 
 def reproduce_job(argv: list[str]) -> int:
     """`expo reproduce`."""
-    from expo.flags import parse
+    from expo.flags import StudyArguments, parse
 
     (arguments,) = parse("reproduce", [StudyArguments], argv, "Do all runs of a study and draw its figures.")
     from expo.study import default_figures, load_study, reproduce

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +18,59 @@ from transformers import HfArgumentParser
 from expo.recipe import check_types, unknown_field
 
 _NO_FILE = "--config needs the path of a YAML file"
+
+
+@dataclass
+class Where:
+    """Where the record goes."""
+
+    output: str | None = field(
+        default=None, metadata={"help": "the run folder; default runs/<job>/<task>-<policy>-<hash of the recipe>"}
+    )
+
+
+@dataclass
+class TrainArguments(Where):
+    """Where the record goes, and whether anything is trained."""
+
+    dry_run: bool = field(default=False, metadata={"help": "print the recipe, the steps and the memory; train nothing"})
+
+
+@dataclass
+class DatasetArguments:
+    """Where the dataset goes."""
+
+    dataset: str | None = field(
+        default=None, metadata={"help": "the dataset folder; default self-explanations/<name of the run folder>"}
+    )
+    push_to_hub: str | None = field(
+        default=None, metadata={"help": "also push to this hub dataset id (private; needs a login: hf auth login)"}
+    )
+
+
+@dataclass
+class JudgeArguments:
+    """Which record is judged, and by whom."""
+
+    run: str = field(metadata={"help": "the run folder of a measurement"})
+    model: str = field(metadata={"help": "the judge's name at its endpoint"})
+    base_url: str | None = field(default=None, metadata={"help": "the endpoint; default OPENAI_BASE_URL or OpenAI's"})
+    problems: int | None = field(default=None, metadata={"help": "judge only the first n problems"})
+
+
+@dataclass
+class StudyArguments:
+    """Which study, and where its runs and figures go."""
+
+    study: str = field(
+        default="tiny",
+        metadata={"help": "a shipped study (expo doctor lists them), or the path of a YAML file"},
+    )
+    runs: str = field(default="runs", metadata={"help": "the folder of all studies' runs"})
+    figures: str | None = field(
+        default=None,
+        metadata={"help": "where figures go; default runs/<study>/figures for smoke and one's own, else figures/"},
+    )
 
 
 class Flags:
@@ -115,24 +168,24 @@ def parse(job: str, types: Sequence[type], argv: Sequence[str], about: str) -> l
     return filled
 
 
-def parse_train(argv: Sequence[str], arguments: type) -> tuple[Any, Any]:
-    """The recipe of a training, and `arguments`, the dataclass that says where its record goes."""
+def parse_train(argv: Sequence[str]) -> tuple[Any, TrainArguments]:
+    """The recipe of a training, and where its record goes."""
     from expo.train.config import configuration_of
     from expo.train.recipe import TrainRecipe, no_field, read_recipe
 
     configuration = configuration_of(_algorithm(argv))
-    shown = {f.name for f in (*fields(arguments), *fields(TrainRecipe))} | set(configuration.__annotations__)
+    shown = {f.name for f in (*fields(TrainArguments), *fields(TrainRecipe))} | set(configuration.__annotations__)
     common = ("learning_rate", "max_steps", "num_train_epochs", "per_device_train_batch_size")
     flags = Flags(
         "train",
-        [arguments, TrainRecipe, configuration],
+        [TrainArguments, TrainRecipe, configuration],
         "Train with ExP-GRPO, GRPO (--positive none), other positives, ExP-DPO (--algorithm dpo), or SFT.",
         epilog=f"Besides these, every field of trl.{configuration.__mro__[1].__name__}: {' '.join(common)}, ...",
         hidden={f.name for f in fields(configuration)} - shown | {"trl"},
         unknown=no_field,
     )
     values, file = flags.read(argv)
-    where = arguments(**{f.name: values.pop(f.name) for f in fields(arguments) if f.name in values})
+    where = TrainArguments(**{f.name: values.pop(f.name) for f in fields(TrainArguments) if f.name in values})
     try:
         return read_recipe(values), where
     except ValueError as error:

@@ -1,5 +1,7 @@
 """Pretraining of the toy policy `tiny`: recipe, model, tokenizer, data mixture, stop rule, training loop.
 
+Longer than most modules: all that decides the weights is in one file, which the recipe's hash speaks for.
+
 One CPU thread, plain torch, deterministic: the recipe decides the weights bit for bit on one machine.
 """
 

@@ -1,5 +1,7 @@
 """ExP-GRPO on TRL: `GRPOTrainer` with the paper's added term, log pi(c~, a*|q) (Section 5.2).
 
+Longer than most modules: the trainer is one class, to be read beside TRL's.
+
     trainer = ExPGRPOTrainer(model, reward_funcs=reward, args=ExPGRPOConfig("out"), train_dataset=dataset)
 
 The dataset is GRPO's with one more column, `positive`: what the policy is to learn for that prompt, (c~, a*), as text
