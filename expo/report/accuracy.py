@@ -60,16 +60,12 @@ def summary(
     """The columns of a table that tell an accuracy: mean, interval and range over bases, and how many there were."""
     levels = None if levels is None else list(levels)
     mean, of_bases = mean_accuracy(runs, step, levels, k), accuracy_by_base(runs, step, levels, k)
-    return {
-        "mean": mean.mean,
-        "low": mean.low,
-        "high": mean.high,
-        "lowest": min(of_bases),
-        "highest": max(of_bases),
-        "bases": len(of_bases),
-        "problems": mean.n,
-        "n": runs[0].eval_samples,
-    }
+    return {**vars(mean), **range_of(of_bases), "problems": mean.n, "n": runs[0].eval_samples}
+
+
+def range_of(bases: Sequence[float]) -> dict[str, Any]:
+    """The columns of a table that tell the lowest and the highest base, and how many there were."""
+    return {"lowest": min(bases), "highest": max(bases), "bases": len(bases)}
 
 
 def accuracy_text(row: Mapping[Any, Any] | pd.Series) -> str:

@@ -12,8 +12,8 @@ from expo.report.artefacts import PROVENANCE
 from expo.report.notebooks import NotebookError, execute
 from expo.report.runs import ROOT
 
-from .conftest import Make
-from .test_curves import write_study
+from .records.positives import Make
+from .records.trainings import write_study
 
 NOTEBOOK = ROOT / "notebooks" / "2_positives.ipynb"
 TRAININGS = ROOT / "notebooks" / "4_exp-grpo.ipynb"

@@ -66,19 +66,8 @@ def _numbers(slopes: pd.DataFrame) -> pd.DataFrame:
     ):
         for source, rows in of_questions.groupby("source", sort=False):
             slope = over_questions(rows.set_index("problem")["unit"])
-            table.append(
-                {
-                    "questions": questions,
-                    "source": source,
-                    "positives": len(rows),
-                    "right": int(rows["reward"].sum()),
-                    "same_as_own": int(rows["same"].sum()),
-                    "mean": slope.mean,
-                    "low": slope.low,
-                    "high": slope.high,
-                    "n": slope.n,
-                }
-            )
+            counts = {"right": int(rows["reward"].sum()), "same_as_own": int(rows["same"].sum())}
+            table.append({"questions": questions, "source": source, "positives": len(rows), **counts, **vars(slope)})
     return pd.DataFrame(table, columns=COLUMNS)
 
 
