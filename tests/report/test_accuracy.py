@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from expo.evaluate import pass_at_k
-from expo.report.accuracy import accuracy_by_base, mean_accuracy
+from expo.report.accuracy import accuracy_by_base, mean_accuracy, summary
 from expo.report.trainings import by_method, find_evaluated, is_grid
 
 from .records.trainings import N, levels, write
@@ -17,10 +17,10 @@ def test_means_are_over_bases_and_problems(folder: Path) -> None:
     ends = [run.evaluation[(run.evaluation["step"] == 20) & (run.evaluation["level"] == 5)] for run in runs]
     by_hand = [np.mean([pass_at_k(N, int(c), 1) for c in e["correct"]]) for e in ends]
     assert accuracy_by_base(runs, levels=[5], k=1) == pytest.approx(by_hand)
-    found = mean_accuracy(runs, levels=[5], k=1)
-    assert found.mean == pytest.approx(np.mean(by_hand))
-    assert found.low < found.mean < found.high
-    assert found.n == 12
+    row = summary(runs, levels=[5], k=1)
+    assert row["mean"] == pytest.approx(np.mean(by_hand))
+    assert row["low"] < row["mean"] < row["high"]
+    assert (row["problems"], row["bases"], row["n"]) == (12, 3, N)
 
 
 def test_runs_from_one_base_count_as_one(folder: Path) -> None:
@@ -31,5 +31,5 @@ def test_runs_from_one_base_count_as_one(folder: Path) -> None:
     assert len(more) == 4
     one, two, *others = (r.accuracies(20, [5]).mean() for r in sorted(more, key=lambda r: r.base))
     assert accuracy_by_base(more, levels=[5]) == pytest.approx([(one + two) / 2, *others])
-    assert mean_accuracy(more, levels=[5]).mean == pytest.approx(np.mean([(one + two) / 2, *others]))
+    assert mean_accuracy(more, levels=[5]) == pytest.approx(np.mean([(one + two) / 2, *others]))
     assert not is_grid(more)

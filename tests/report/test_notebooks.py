@@ -46,6 +46,7 @@ def test_the_notebook_shows_every_artefact(make: Make, tmp_path: Path):
     assert len(pictures) == 5
 
 
+@pytest.mark.slow
 def test_the_notebook_of_trainings_shows_curves_or_a_grid(tmp_path: Path):
     runs, figures = tmp_path / "tiny", tmp_path / "figures"
     write_study(runs, "all", None)
