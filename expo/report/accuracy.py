@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def summary(
     by_base = _problems_by_base(runs, step, levels, k)
     mean = bootstrap(_mean_over_bases(by_base))
     of_bases = [float(accuracies.mean()) for accuracies in by_base]
-    return {**vars(mean), **range_of(of_bases), "problems": mean.n, "n": runs[0].eval_samples}
+    return {**asdict(mean), **range_of(of_bases), "problems": mean.n, "n": runs[0].eval_samples}
 
 
 def _problems_by_base(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def _cells(panel: str, pairs: pd.DataFrame, all_pairs: pd.DataFrame) -> list[dic
             if of_both.empty:
                 continue
             cosine = _over_pairs(of_both, "cosine")
-            row = {"panel": panel, "source": a, "other_source": b, **vars(cosine), "questions": cosine.n}
+            row = {"panel": panel, "source": a, "other_source": b, **asdict(cosine), "questions": cosine.n}
             rows.append({**row, "pairs": len(of_both), "lemma": float(of_both["lemma"].mean())})
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def _numbers(slopes: pd.DataFrame) -> pd.DataFrame:
         for source, rows in of_questions.groupby("source", sort=False):
             slope = over_questions(rows.set_index("problem")["unit"])
             counts = {"right": int(rows["reward"].sum()), "same_as_own": int(rows["same"].sum())}
-            table.append({"questions": questions, "source": source, "positives": len(rows), **counts, **vars(slope)})
+            table.append({"questions": questions, "source": source, "positives": len(rows), **counts, **asdict(slope)})
     return pd.DataFrame(table, columns=COLUMNS)
 
 
