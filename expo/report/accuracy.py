@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from expo.report.trainings import EvaluatedRun
 from expo.report.words import share
-from expo.stats import Interval, bootstrap
+from expo.stats import bootstrap
 
 LEGEND = (
     "unbiased from n samples a problem: the mean over bases, in brackets the 95 % bootstrap interval (problems "
@@ -17,21 +19,13 @@ LEGEND = (
 )
 
 
-def mean_accuracy(
-    runs: Sequence[EvaluatedRun], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
-) -> Interval:
-    """Mean pass@k over bases and problems, with a bootstrap interval over problems, the bases' mean of each.
-
-    The interval says nothing of other bases; `accuracy_by_base` does. `step` is the last one if None. Runs from one
-    base, as with several seeds, count as one: their mean.
-    """
-    return bootstrap(pd.concat(_problems_by_base(runs, step, levels, k), axis=1).mean(axis=1).to_numpy())
-
-
 def accuracy_by_base(
     runs: Sequence[EvaluatedRun], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
 ) -> list[float]:
-    """Mean pass@k of each base."""
+    """Mean pass@k of each base; `step` is the last one if None.
+
+    Runs from one base, as with several seeds, count as one: their mean.
+    """
     return [float(accuracies.mean()) for accuracies in _problems_by_base(runs, step, levels, k)]
 
 
@@ -41,6 +35,25 @@ def mean_by_base(runs: Iterable[EvaluatedRun], values: Iterable[float]) -> list[
     for run, value in zip(runs, values, strict=True):
         by_base.setdefault(run.base, []).append(value)
     return [sum(of_base) / len(of_base) for of_base in by_base.values()]
+
+
+def mean_accuracy(runs: Sequence[EvaluatedRun], levels: Iterable[int] | None = None) -> float:
+    """Mean accuracy over problems and bases at the last step."""
+    return float(_mean_over_bases(_problems_by_base(runs, None, levels, 1)).mean())
+
+
+def summary(
+    runs: Sequence[EvaluatedRun], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
+) -> dict[str, Any]:
+    """The columns of a table that tell an accuracy: mean, interval and range over bases, and how many there were.
+
+    The mean is over bases and problems. Its bootstrap interval is over problems, the bases' mean of each: it says
+    nothing of other bases; the range does.
+    """
+    by_base = _problems_by_base(runs, step, levels, k)
+    mean = bootstrap(_mean_over_bases(by_base))
+    of_bases = [float(accuracies.mean()) for accuracies in by_base]
+    return {**asdict(mean), **range_of(of_bases), "problems": mean.n, "n": runs[0].eval_samples}
 
 
 def _problems_by_base(
@@ -54,22 +67,14 @@ def _problems_by_base(
     return [pd.concat(of_base, axis=1).mean(axis=1) for of_base in accuracies.values()]
 
 
-def summary(
-    runs: Sequence[EvaluatedRun], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
-) -> dict[str, Any]:
-    """The columns of a table that tell an accuracy: mean, interval and range over bases, and how many there were."""
-    levels = None if levels is None else list(levels)
-    mean, of_bases = mean_accuracy(runs, step, levels, k), accuracy_by_base(runs, step, levels, k)
-    return {
-        "mean": mean.mean,
-        "low": mean.low,
-        "high": mean.high,
-        "lowest": min(of_bases),
-        "highest": max(of_bases),
-        "bases": len(of_bases),
-        "problems": mean.n,
-        "n": runs[0].eval_samples,
-    }
+def _mean_over_bases(by_base: Sequence[pd.Series]) -> np.ndarray:
+    """The mean over bases of each problem."""
+    return pd.concat(by_base, axis=1).mean(axis=1).to_numpy()
+
+
+def range_of(bases: Sequence[float]) -> dict[str, Any]:
+    """The columns of a table that tell the lowest and the highest base, and how many there were."""
+    return {"lowest": min(bases), "highest": max(bases), "bases": len(bases)}
 
 
 def accuracy_text(row: Mapping[Any, Any] | pd.Series) -> str:

@@ -28,6 +28,11 @@ class FinishedRun:
         """The run's resolved recipe."""
         return self.run.recipe()
 
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """What the run was made with and from."""
+        return self.run.environment()
+
     @property
     def name(self) -> str:
         """Name of the run folder."""

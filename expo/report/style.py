@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-# All pictures import matplotlib's classes from here, so that each fails with this message.
+# All modules of pictures import matplotlib's classes from here, so that each of them fails with this message.
 try:
     import matplotlib as mpl
     from matplotlib.axes import Axes

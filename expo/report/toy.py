@@ -7,19 +7,17 @@ from collections.abc import Iterable
 from importlib import resources
 from typing import Any, Protocol
 
-from expo.records import Run
-
 
 class Recorded(Protocol):
-    """A run together with the recipe that it followed."""
-
-    @property
-    def run(self) -> Run:
-        """The run."""
+    """A run of which the recipe and the environment were recorded."""
 
     @property
     def recipe(self) -> dict[str, Any]:
         """Its resolved recipe."""
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What it was made with and from."""
 
 
 def _bases() -> str:
@@ -36,7 +34,7 @@ MARK = " (toy)"
 
 def any_toy(runs: Iterable[Recorded]) -> bool:
     """Whether any of these runs is of a toy, so that everything shown of them must say so."""
-    return any(bool(run.run.environment().get("toy", run.recipe["task"] == "chain")) for run in runs)
+    return any(bool(run.environment.get("toy", run.recipe["task"] == "chain")) for run in runs)
 
 
 def marked(text: str, runs: Iterable[Recorded]) -> str:

@@ -36,7 +36,7 @@ class EvaluatedRun(FinishedRun):
     @property
     def base(self) -> str:
         """The policy before any training, as it was given: what tells bases apart. It may be a path."""
-        given = os.path.normpath(str(self.run.environment().get("trained_from") or self.recipe["policy"]))
+        given = os.path.normpath(str(self.environment.get("trained_from") or self.recipe["policy"]))
         return "tiny-0" if given == "tiny" else given
 
     @property
@@ -62,7 +62,7 @@ class EvaluatedRun(FinishedRun):
     @property
     def method(self) -> str:
         """What it was trained with, as METHODS names it; "base" if with nothing, "trained" if by another run."""
-        trained_before = self.run.environment().get("trained_from")
+        trained_before = self.environment.get("trained_from")
         if not self.is_training:
             return "trained" if trained_before else "base"
         if trained_before:
@@ -105,7 +105,7 @@ class EvaluatedRun(FinishedRun):
         batch, accumulated = (
             self.recipe.get(k, d) for k, d in (("per_device_train_batch_size", 8), ("gradient_accumulation_steps", 1))
         )
-        return int(batch * accumulated * (self.run.environment().get("processes") or 1))
+        return int(batch * accumulated * (self.environment.get("processes") or 1))
 
     @property
     def seed(self) -> int:
@@ -243,7 +243,7 @@ def check_averageable(runs: Sequence[EvaluatedRun]) -> None:
             f"{method} was trained in several ways, which no mean may join: its runs differ in "
             f"{', '.join(fields)}. Rates and weights can be drawn as a grid"
         )
-    facts = [(run.recipe.get("seed"), run.run.environment()) for run in runs]
+    facts = [(run.recipe.get("seed"), run.environment) for run in runs]
     if len({(seed, fact.get("data_sha256")) for seed, fact in facts}) > len({seed for seed, _ in facts}):
         raise ValueError(f"{method}: its runs had other problems at the same seed; the data has changed")
     if len({fact.get("processes") or 1 for _, fact in facts}) > 1:

@@ -12,8 +12,8 @@ from expo.report.artefacts import PROVENANCE
 from expo.report.notebooks import NotebookError, execute
 from expo.report.runs import ROOT
 
-from .conftest import Make
-from .test_curves import write_study
+from .records.positives import Make
+from .records.trainings import write_study
 
 NOTEBOOK = ROOT / "notebooks" / "2_positives.ipynb"
 TRAININGS = ROOT / "notebooks" / "4_exp-grpo.ipynb"
@@ -46,6 +46,7 @@ def test_the_notebook_shows_every_artefact(make: Make, tmp_path: Path):
     assert len(pictures) == 5
 
 
+@pytest.mark.slow
 def test_the_notebook_of_trainings_shows_curves_or_a_grid(tmp_path: Path):
     runs, figures = tmp_path / "tiny", tmp_path / "figures"
     write_study(runs, "all", None)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import mean_by_base
+from expo.report.accuracy import mean_by_base, range_of
 from expo.report.artefacts import Artefact
 from expo.report.dpo.setting import first_round, metric, notes_of
 from expo.report.picture import Caption, draw_picture, sheet
@@ -58,18 +58,9 @@ def _batches(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
     rows = []
     for run in runs:
         gain, loss = metric(run, "rewards/margins") / run.beta, metric(run, "loss")
-        rows += [
-            {
-                "panel": "gain",
-                "method": method,
-                "step": int(step),
-                "x": gain[step],
-                "y": loss[step],
-                "bases": 1,
-                "pairs": run.batch,
-            }
-            for step in loss.index
-        ]
+        for step in loss.index:
+            row = {"panel": "gain", "method": method, "step": int(step), "x": gain[step], "y": loss[step]}
+            rows.append({**row, "bases": 1, "pairs": run.batch})
     return rows
 
 
@@ -82,19 +73,9 @@ def _watched_pairs(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, 
         measured = [_means(table) for table in tables]
         for panel in measured[0]:
             of_bases = mean_by_base(runs, [means[panel] for means in measured])
-            rows.append(
-                {
-                    "panel": panel,
-                    "method": method,
-                    "step": step,
-                    "x": step,
-                    "y": sum(of_bases) / len(of_bases),
-                    "lowest": min(of_bases),
-                    "highest": max(of_bases),
-                    "bases": len(of_bases),
-                    "pairs": min(map(len, tables)),
-                }
-            )
+            mean = sum(of_bases) / len(of_bases)
+            row = {"panel": panel, "method": method, "step": step, "x": step, "y": mean}
+            rows.append({**row, **range_of(of_bases), "pairs": min(map(len, tables))})
     return rows
 
 

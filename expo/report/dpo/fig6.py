@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import accuracy_by_base, order_of_bases
+from expo.report.accuracy import accuracy_by_base, order_of_bases, range_of
 from expo.report.artefacts import Artefact
 from expo.report.dpo.setting import SMOOTH, K, metric, notes_of, smooth
 from expo.report.picture import Caption, draw_picture, sheet
@@ -49,10 +49,8 @@ def _rows(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
                 "method": method,
                 "step": step,
                 "pass_at_4": float(np.mean(of_bases)),
-                "lowest": min(of_bases),
-                "highest": max(of_bases),
+                **range_of(of_bases),
                 "loss": float(np.mean([smooth(loss, step) for loss in losses])),
-                "bases": len(of_bases),
                 "problems": len(runs[0].accuracies(step)),
                 "n": runs[0].eval_samples,
             }

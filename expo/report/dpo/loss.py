@@ -52,11 +52,9 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         rows = numbers[numbers["rate"] == rate]
         for method, marks in rows.groupby("method", sort=False):
             colour = METHOD_COLOURS[str(method)]
-            style: dict[str, Any] = {
-                "color": colour,
-                "facecolors": "none" if line_style(str(method)) == "--" else colour,
-            }
-            axes.scatter(marks["loss"], marks["change"], s=18, **style, linewidths=1, label=method_name(method))
+            face = "none" if line_style(str(method)) == "--" else colour
+            style: dict[str, Any] = {"s": 18, "color": colour, "facecolors": face, "linewidths": 1}
+            axes.scatter(marks["loss"], marks["change"], **style, label=method_name(method))
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.axvline(LOG2, color=GREY, linewidth=0.8, linestyle=":")
         _scale_losses(axes, rows["loss"].max() / rows["loss"].min())

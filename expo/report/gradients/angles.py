@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -92,19 +93,8 @@ def _cells(panel: str, pairs: pd.DataFrame, all_pairs: pd.DataFrame) -> list[dic
             if of_both.empty:
                 continue
             cosine = _over_pairs(of_both, "cosine")
-            rows.append(
-                {
-                    "panel": panel,
-                    "source": a,
-                    "other_source": b,
-                    "mean": cosine.mean,
-                    "low": cosine.low,
-                    "high": cosine.high,
-                    "questions": cosine.n,
-                    "pairs": len(of_both),
-                    "lemma": float(of_both["lemma"].mean()),
-                }
-            )
+            row = {"panel": panel, "source": a, "other_source": b, **asdict(cosine), "questions": cosine.n}
+            rows.append({**row, "pairs": len(of_both), "lemma": float(of_both["lemma"].mean())})
     return rows
 
 
@@ -127,14 +117,8 @@ def _plot_cosines(axes: Axes, rows: pd.DataFrame, sources: list[str]) -> None:
     for row in rows.to_dict("records"):
         bounds = f"\n[{row['low']:.2f}, {row['high']:.2f}]" if row["questions"] > 1 else ""
         text = f"{row['mean']:.2f}{bounds}".replace("-", "−")
-        axes.text(
-            sources.index(row["other_source"]),
-            sources.index(row["source"]),
-            text,
-            ha="center",
-            va="center",
-            fontsize=6,
-        )
+        place = sources.index(row["other_source"]), sources.index(row["source"])
+        axes.text(*place, text, ha="center", va="center", fontsize=6)
 
 
 def _read(same: pd.DataFrame, different: pd.DataFrame) -> str:

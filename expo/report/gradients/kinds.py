@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +67,8 @@ def _numbers(slopes: pd.DataFrame) -> pd.DataFrame:
     ):
         for source, rows in of_questions.groupby("source", sort=False):
             slope = bootstrap_questions(rows.set_index("problem")["unit"])
-            table.append(
-                {
-                    "questions": questions,
-                    "source": source,
-                    "positives": len(rows),
-                    "right": int(rows["reward"].sum()),
-                    "same_as_own": int(rows["same"].sum()),
-                    "mean": slope.mean,
-                    "low": slope.low,
-                    "high": slope.high,
-                    "n": slope.n,
-                }
-            )
+            counts = {"right": int(rows["reward"].sum()), "same_as_own": int(rows["same"].sum())}
+            table.append({"questions": questions, "source": source, "positives": len(rows), **counts, **asdict(slope)})
     return pd.DataFrame(table, columns=COLUMNS)
 
 

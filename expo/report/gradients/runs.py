@@ -37,7 +37,7 @@ class GradientRun(FinishedRun):
     def policy_label(self) -> str:
         """What tells policies apart in names; the toy's bases go together, and a training's policy bears its name."""
         given = Path(str(self.recipe["policy"])).resolve()
-        if self.run.environment().get("trained_from"):
+        if self.environment.get("trained_from"):
             return given.parent.name if given.name == "model" else f"{given.parent.parent.name}-{given.name}"
         return "tiny" if any_toy([self]) else given.name
 

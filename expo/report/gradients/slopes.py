@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from expo.gradients.predictors import distinct, unit_slopes
-from expo.report.accuracy import mean_by_base
+from expo.report.accuracy import mean_by_base, range_of
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, LEGEND_PAD, METHOD_COLOURS, Axes, Figure, legend_outside, line_style
@@ -62,22 +62,10 @@ def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
             measured = [run for run in of_method if run.name in means]
             of_bases = mean_by_base(measured, [means[run.name] for run in measured])
             by_question = bootstrap_questions(at_step.set_index("problem")["value"])
-            rows.append(
-                {
-                    "panel": panel,
-                    "method": method,
-                    "step": step,
-                    "mean": sum(of_bases) / len(of_bases),
-                    "lowest": min(of_bases),
-                    "highest": max(of_bases),
-                    "bases": len(of_bases),
-                    "low": by_question.low,
-                    "high": by_question.high,
-                    "questions": by_question.n,
-                    "positives": len(at_step),
-                    "live": int(at_step["live"].sum()),
-                }
-            )
+            row = {"panel": panel, "method": method, "step": step, "mean": sum(of_bases) / len(of_bases)}
+            row |= {"low": by_question.low, "high": by_question.high, "questions": by_question.n}
+            counts = {"positives": len(at_step), "live": int(at_step["live"].sum())}
+            rows.append({**row, **range_of(of_bases), **counts})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

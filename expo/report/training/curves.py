@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import accuracy_by_base, order_of_bases
+from expo.report.accuracy import accuracy_by_base, order_of_bases, range_of
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import METHOD_COLOURS, Figure, legend_above, line_style
@@ -55,9 +55,7 @@ def _row(method: str, runs: Sequence[EvaluatedRun], step: int, levels: Sequence[
         "step": step,
         "mean": float(np.mean(of_bases)),
         "std": float(np.std(of_bases, ddof=1)) if len(of_bases) > 1 else float("nan"),
-        "lowest": min(of_bases),
-        "highest": max(of_bases),
-        "bases": len(of_bases),
+        **range_of(of_bases),
         "problems": len(runs[0].accuracies(step, levels)),
         "samples": runs[0].eval_samples,
     }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import mean_by_base, summary
+from expo.report.accuracy import mean_by_base, range_of, summary
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, INK, METHOD_COLOURS, Axes, Figure, legend_above
@@ -67,9 +67,7 @@ def _samples(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
             "level": level,
             "kind": kind,
             "mean": float(np.mean(of_bases)),
-            "lowest": min(of_bases),
-            "highest": max(of_bases),
-            "bases": len(of_bases),
+            **range_of(of_bases),
             "n": len(of_bases),
         }
         for level in SAMPLE_LEVELS

@@ -43,15 +43,15 @@ def draw_grid(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artef
         check_comparable([run for run in runs if run.levels == trained_on])
     levels: list[int | str] = [*levels_of(runs), ALL]
     hardest = [ALL, *levels][-2]
-    numbers = _numbers(runs, levels)
+    numbers, chosen = _numbers(runs, levels), best(runs)
     return write_table(
         out,
         f"{name}-{label(runs)}",
         runs,
         numbers,
         title=f"Trainings: {name}, {label(runs)}",
-        parts=[_about(runs, numbers, hardest), _table(numbers, best(runs), hardest)],
-        reading=_read(numbers, best(runs), hardest),
+        parts=[_about(runs, numbers, hardest), _table(numbers, chosen, hardest)],
+        reading=_read(numbers, chosen, hardest),
     )
 
 
@@ -63,7 +63,7 @@ def best(runs: Sequence[EvaluatedRun]) -> Best:
     """
     highest: dict[tuple[str, str], tuple[float, float, float]] = {}
     for (trained_on, method, rate, beta), alike in _by_setting(runs).items():
-        mean = mean_accuracy(alike, levels=alike[0].trained_levels).mean
+        mean = mean_accuracy(alike, alike[0].trained_levels)
         if mean > highest.get((trained_on, method), (-1.0, 0.0, 0.0))[0]:
             highest[trained_on, method] = (mean, rate, beta)
     return {key: (rate, beta) for key, (_, rate, beta) in highest.items()}

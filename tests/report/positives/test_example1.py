@@ -7,14 +7,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from expo.report.example import FALLBACK, RULE, choose, draw_example1, fenced, parts, visible
 
 from expo.records import Run
-from expo.report.runs import Record, group
+from expo.report.positives.example1 import FALLBACK, RULE, choose, draw_example1, parts
+from expo.report.positives.measurements import Measurement, group_by_label
 from expo.tasks.chain_task import ChainChecker
 from expo.tasks.checker import TextChecker
+from expo.text import fenced, visible
 
-from .conftest import Make
+from ..records.positives import Make
 
 EVIL = (
     "</pre><script>alert(1)</script> | ``` \n```\n# heading\n<img src=x> $x$ @someone [a](http://b)\n"
@@ -22,12 +23,12 @@ EVIL = (
 )
 
 
-def rewrite(record: Record, change: Any) -> Record:
+def rewrite(record: Measurement, change: Any) -> Measurement:
     """The record with its samples changed in place."""
     table = record.run.read("samples")
     change(table)
     record.run.write("samples", table)
-    return Record(Run(record.run.folder))
+    return Measurement(Run(record.run.folder))
 
 
 def wrong(table: pd.DataFrame) -> None:
@@ -52,7 +53,7 @@ def test_the_fallback_says_that_it_is_one(make: Make, tmp_path: Path):
     rows, why = choose(record.samples)
     assert why == FALLBACK
     assert rows[0]["problem"] == sorted(record.samples["problem"].unique())[0]
-    made = draw_example1(*group([record]), tmp_path)
+    made = draw_example1(*group_by_label([record]), tmp_path)
     assert FALLBACK in made.reading
     assert FALLBACK in made.shown.read_text()
 
@@ -65,7 +66,7 @@ def test_nothing_to_compare_is_an_error(make: Make):
 
 def test_example_shows_every_step_with_the_checkers_mark(make: Make, tmp_path: Path):
     record = rewrite(make("tiny-0"), wrong)
-    made = draw_example1(*group([record]), tmp_path)
+    made = draw_example1(*group_by_label([record]), tmp_path)
     held = pd.read_csv(tmp_path / "example1-tiny.csv", keep_default_na=False, dtype=str)
     rows, _ = choose(record.samples)
     for row in rows:
@@ -118,14 +119,14 @@ class Tags(HTMLParser):
 
 
 def test_model_text_cannot_become_markup(make: Make, tmp_path: Path):
-    plain = draw_example1(*group([make("smollm2-135m", task="stories")]), tmp_path / "plain")
+    plain = draw_example1(*group_by_label([make("smollm2-135m", task="stories")]), tmp_path / "plain")
 
     def poison(table: pd.DataFrame) -> None:
         for column in ("cot", "answer", "question", "reference"):
             table[column] = EVIL
 
     evil = rewrite(make("evil", policy="smollm2-135m", task="stories"), poison)
-    made = draw_example1(*group([evil]), tmp_path / "evil")
+    made = draw_example1(*group_by_label([evil]), tmp_path / "evil")
     tags = []
     for each in (plain, made):
         parser = Tags()

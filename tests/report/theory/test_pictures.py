@@ -1,4 +1,4 @@
-"""Pictures and pages of the theory: their numbers are those of the closed forms, and a claim's words are text."""
+"""Pictures of the theory: their numbers are those of the closed forms."""
 
 from __future__ import annotations
 
@@ -8,19 +8,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expo.report import theory as pictures
 from expo.report.artefacts import read_provenance
-from expo.report.ledger import draw_graph, draw_ledger, read_ledger
+from expo.report.theory.appendix_b import draw_appendix_b
+from expo.report.theory.grpo_weight import draw_grpo_weight
+from expo.report.theory.lemma1_band import draw_lemma1_band
+from expo.report.theory.lemma2_gap import draw_lemma2_gap
+from expo.report.theory.prompt_radius import draw_prompt_radius
+from expo.report.theory.t2_over_t1 import draw_t2_over_t1
 from theory import lemma1
-from theory.ledger import Claim, Entry
 
+DRAW = (
+    draw_lemma1_band,
+    draw_t2_over_t1,
+    draw_lemma2_gap,
+    draw_prompt_radius,
+    draw_appendix_b,
+    draw_grpo_weight,
+)
 NAMES = ["lemma1-band", "t2-over-t1", "lemma2-gap", "prompt-radius", "appendix-b", "grpo-weight"]
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("figures")
-    for draw in pictures.PICTURES:
+    for draw in DRAW:
         draw(out)
     return out
 
@@ -62,43 +73,7 @@ def test_the_gap_is_variance_over_j(drawn: Path) -> None:
 
 
 def test_the_pictures_are_the_same_twice(drawn: Path, tmp_path: Path) -> None:
-    for draw in pictures.PICTURES:
+    for draw in DRAW:
         draw(tmp_path)
     for path in sorted(drawn.iterdir()):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
-
-
-def entries() -> dict[str, Entry]:
-    tests = {"holds": ("t.py::a",)}
-    a = Claim("A", "line 1", "x < y & <script>alert(1)</script> | *z*", "exact", tests, area="first")
-    b = Claim("B", "line 2", "two", "refuted", tests, area="first", uses=("A",), counterexample="(1/2, 1/2)")
-    c = Claim("C", "line 3", "three", "exact", tests, area="second", uses=("B",), corrected="four")
-    d = Claim("D", "line 4", "alone", "exact", tests, area="second")
-    return {
-        "A": Entry(a, "exact", ("holds: exact, 1,000 instances",)),
-        "B": Entry(b, "refuted"),
-        "C": Entry(c, "undecided", (), ("t.py::a failed",)),
-        "D": Entry(d, "exact"),
-    }
-
-
-def test_the_ledger_escapes_what_claims_say(tmp_path: Path) -> None:
-    draw_ledger(entries(), tmp_path)
-    page, table = ((tmp_path / f"ledger.{suffix}").read_text() for suffix in ("html", "md"))
-    assert "<script>" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert '<a href="#A">A</a>' in page
-    assert r"\<script\>alert(1)\</script\> \| \*z\*" in table
-    rows = [line for line in table.splitlines() if line.startswith("| ") and "---" not in line]
-    assert {line.replace(r"\|", "").count("|") for line in rows} == {7}
-    assert list(pd.read_csv(tmp_path / "ledger.csv")["verdict"]) == ["exact", "refuted", "undecided", "exact"]
-
-
-def test_the_ledger_says_what_is_not_green() -> None:
-    assert read_ledger(entries()) == "4 claims: 2 exact, 1 refuted and 1 undecided. Not green: C."
-
-
-def test_the_graph_has_an_arrow_for_each_use(tmp_path: Path) -> None:
-    artefact = draw_graph(entries(), tmp_path)
-    assert artefact.numbers.to_numpy().tolist() == [["A", "B"], ["B", "C"]]
-    assert artefact.reading == "2 uses among 3 claims."

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from expo.report.dpo.loss import draw_loss
+from expo.report.trainings import EvaluatedRun, find_evaluated
+from theory.objectives import dpo_loss
+
+from ..records.dpo import BETA, write_arm
+
+
+def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+    made = draw_loss(runs, tmp_path / "out")
+    assert len(made.numbers) == 15
+    assert made.reading.startswith("- offline, 3 comparisons of winners from one base at one rate: the lowest loss is")
+    assert "of DPO with expert CoT, offline (3); it has the highest accuracy in 0; accuracy fell" in made.reading
+    row = made.numbers[(made.numbers["method"] == "dpo_expert") & (made.numbers["base"] == "tiny-0")].iloc[0]
+    assert row["nll_before"] == pytest.approx(2.0)
+    assert row["nll_after"] == pytest.approx(1.8)
+    losses = [float(dpo_loss(60 * (s - 1) / 19, BETA)) + 0.01 for s in range(16, 21)]
+    assert row["loss"] == pytest.approx(np.mean(losses))
+    run = next(r for r in runs if r.method == "dpo_expert" and r.base == "tiny-0")
+    assert row["change"] == pytest.approx(run.accuracies(20).mean() - run.accuracies(0).mean())
+    assert row["low"] <= row["change"] <= row["high"]
+    # Where the lowest loss is the best policy, that is what is said; rates are compared apart.
+    for base in ("tiny-0", "tiny-1", "tiny-2"):
+        write_arm(tmp_path / "good", base, "explanation", 0, 0.9, 80.0)
+        write_arm(tmp_path / "good", base, "answer", 0, 0.1, 5.0)
+        write_arm(tmp_path / "higher", base, "answer", 0, 0.1, 200.0, rate=1e-3)
+    good = [run for name in ("good", "higher") for run in find_evaluated(tmp_path / name)[0]]
+    agree = draw_loss(good, tmp_path / "agree")
+    assert "(3); it has the highest accuracy in 3" in agree.reading
+    assert agree.reading.startswith("- offline, 3 comparisons")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from expo.report import paper
+from expo.report.dpo.table2 import draw_table2
+from expo.report.dpo.table4 import draw_table4
+from expo.report.trainings import EvaluatedRun, is_grid
+from expo.report.words import share
+from theory import printed
+
+from ..records.trainings import without_levels
+
+
+def test_table2_has_each_winner_offline_and_online(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+    assert not is_grid(runs)
+    made = draw_table2(runs, tmp_path)
+    assert made.name == "table2-tiny"
+    text = made.shown.read_text(encoding="utf-8")
+    assert (
+        "| | ExP-DPO, offline | DPO with expert CoT, offline | ExP-DPO, online | DPO with expert CoT, online |" in text
+    )
+    held = made.numbers.set_index(["set", "method"])
+    by_hand = [run for run in runs if run.method == "dpo_explanation"]
+    expected = np.mean([run.accuracies(20, k=4).mean() for run in by_hand])
+    assert held.loc[("all levels", "dpo_explanation"), "mean"] == pytest.approx(expected)
+    assert share(float(expected)) in text
+    assert set(made.numbers["bases"]) == {3}
+    assert "every base of the first is above every base of the second" in made.reading
+    assert "Toy" in text or "toy" in text
+    # Winners that were compared on other pairs than each other are said to be.
+    assert "- ExP-DPO, offline: 5 to 5 problems a base for 320 places, 40 % of the pairs of levels 4 and 5" in text
+    assert "- DPO with expert CoT, offline: 7 to 7 problems a base for 320 places, 29 % of the pairs" in text
+    assert "right losers in 43 %" in text
+
+
+def test_the_papers_table_is_apart_and_its_odd_cell_is_marked(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+    text = draw_table2(runs, tmp_path).shown.read_text(encoding="utf-8")
+    assert text.count("⚠") == 2
+    assert "**53.6** ⚠" in text
+    assert paper.TABLE2 == printed.TABLE2 == printed.TABLE4
+    odd = [(task, i) for task in paper.TABLE2 for i in range(8) if paper.contradicts(task, i)]
+    assert odd == [("MATH", 3)]
+    shown = draw_table2(runs, tmp_path).numbers
+    assert not {45.7, 53.6} & set(shown["mean"])
+
+
+def test_a_task_without_levels_has_tables_of_the_whole(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+    levelled = draw_table2(runs, tmp_path).numbers
+    found = without_levels(runs)
+    numbers = draw_table2(found, tmp_path).numbers
+    page = (tmp_path / "table2-tiny.md").read_text(encoding="utf-8").partition("## The paper")[0]
+    assert "levels 4 and 5" not in page
+    assert "right losers in" in page
+    assert set(levelled["set"]) == {"all levels", "levels 1 to 3"}
+    assert set(numbers["set"]) == {"all levels"}
+    whole = levelled[levelled["set"] == "all levels"]
+    assert numbers["mean"].tolist() == pytest.approx(whole["mean"].tolist())
+    four = draw_table4(found, tmp_path)
+    assert set(four.numbers["set"]) == {"all levels"}
+    assert four.reading.startswith("pass@1 at all levels: before training")
+    assert "| | accuracy, all levels |\n" in four.shown.read_text(encoding="utf-8")

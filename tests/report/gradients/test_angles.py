@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from expo.report.gradients.angles import draw_angles
+
+
+def test_angles_are_of_one_question_and_of_two(runs: list[Any], tmp_path: Path) -> None:
+    made = draw_angles("tiny", runs, tmp_path)
+    held = made.numbers.set_index(["panel", "source", "other_source"])["mean"]
+    assert held["of one question", "own", "explanation"] == pytest.approx(3 / 6)
+    assert held["of two questions", "own", "own"] == pytest.approx(-1 / 4)
+    assert (made.numbers["questions"] == 2).all()
+    # A positive with itself, or with another of its text, is no pair.
+    assert ("of one question", "own", "own") not in held.index
+    assert ("of one question", "expert", "wrong_explanation") not in held.index
+    # S2 = 1/4, probabilities about 0: (1/4) / (5/4).
+    assert "mean cosine is 0.375 [0.375, 0.375]" in made.reading
+    assert "it would be 0.200 [0.200, 0.200]" in made.reading
+    # Of each question three texts, of which the fourth positive repeats one; in the cells it counts.
+    assert "(6 pairs of different text, 2 questions)" in made.reading
+    assert made.numbers.groupby("panel")["pairs"].sum().to_dict() == {"of one question": 20, "of two questions": 28}
+    assert (
+        "norm of a pair is 1.59 [1.59, 1.59] times the smaller in geometric mean; it would be 1.00 [1.00, 1.00]"
+        in made.reading
+    )

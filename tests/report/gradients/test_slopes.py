@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from expo.report.gradients.slopes import draw_slopes, with_gradients
+from expo.report.trainings import find_evaluated
+
+from ..records.gradients import write_trained
+
+
+def test_gradients_over_training_are_of_the_positive(tmp_path: Path) -> None:
+    for base, slope in (("tiny-0", 1.0), ("tiny-1", 3.0)):
+        write_trained(tmp_path / "runs", base, "explanation", slope)
+        write_trained(tmp_path / "runs", base, "expert", -slope)
+    runs = with_gradients(find_evaluated(tmp_path / "runs")[0])
+    assert len(runs) == 4
+    made = draw_slopes("all", runs, tmp_path / "out")
+    assert made.name == "slopes-all-tiny"
+    held = made.numbers.set_index(["method", "step", "panel"])
+    assert held.loc[("explanation", 10, "slope"), "mean"] == pytest.approx(2.0)
+    assert held.loc[("expert", 10, "slope"), "lowest"] == pytest.approx(-3.0)
+    assert held.loc[("explanation", 0, "cosine"), "mean"] == pytest.approx(0.25)
+    assert held.loc[("explanation", 10, "norm"), "mean"] == pytest.approx(12.0)
+    write_trained(tmp_path / "runs", "tiny-0", "none", 7.0)
+    shown = with_gradients(find_evaluated(tmp_path / "runs")[0])
+    own = draw_slopes("all", shown, tmp_path / "out").numbers.set_index(["method", "step", "panel"])
+    # GRPO has no positive: its own samples, which have no angle with themselves.
+    assert own.loc[("none", 0, "norm"), "mean"] > 0
+    assert ("none", 0, "cosine") not in own.index
+    assert "norm of the gradient 2.00 [of one problem] → 12.0 [of one problem]" in made.reading
+    assert "at a step 2 to 2 of 2 positives are of a question with right and wrong rollouts" in made.reading
+    assert held.loc[("explanation", 0, "t1"), "mean"] == pytest.approx(-3 - np.log10(2))
+    assert held.loc[("expert", 10, "slope"), ["bases", "questions", "positives", "live"]].tolist() == [2, 1, 2, 2]
+    # Of the own sample's text: no angle, but a slope.
+    table = runs[0].run.read("alignment").assign(ids=[[1]] * 4)
+    runs[0].run.write("alignment", table)
+    again = draw_slopes("all", runs, tmp_path / "out").numbers.set_index(["method", "step", "panel"])
+    where = (runs[0].method, 0)
+    assert (again.loc[(*where, "cosine"), "bases"], again.loc[(*where, "slope"), "bases"]) == (1, 2)
+    # Trainings without these tables have no line.
+    for run in runs[:1]:
+        run.run.path("alignment.parquet").unlink()
+    assert len(with_gradients(runs)) == 3

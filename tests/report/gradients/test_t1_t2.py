@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from expo.report.gradients.t1_t2 import draw_t1_t2
+
+
+def test_t2_and_t1_are_told_apart_where_their_error_allows(runs: list[Any], tmp_path: Path) -> None:
+    made = draw_t1_t2("tiny", runs, tmp_path)
+    # Of nine questions three positives; the wrong own CoT of q1 has no T1.
+    assert made.numbers.groupby(["source", "larger"]).size().to_dict() == {
+        **{("expert", "undecided"): 9, ("explanation", "T1"): 8, ("own", "T2"): 7},
+        **{("explanation", "undecided"): 1, ("own", "undecided"): 1},
+    }
+    assert "Of 26 right positives (with 9 sets of rollouts, right and wrong ones," in made.reading
+    assert "|T2| is larger in 7, T1 in 8, by more than twice T2's standard error; 11 are undecided" in made.reading
+    assert "Where |T2| is larger it is below 0 in 0" in made.reading
+    own = made.numbers[made.numbers["source"] == "own"]
+    np.testing.assert_allclose(own["t2"].iloc[0], 3.2)

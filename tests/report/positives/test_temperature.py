@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from expo.measure.verdict import compare
+from expo.report.artefacts import Artefact
+from expo.report.positives.measurements import Group, group_by_label
+from expo.report.positives.temperature import DIFFERENCE, draw_temperature
+
+from ..records.positives import Make
+
+
+def test_temperature_has_a_verdict_at_each(swept: Group, drawn: dict[str, Artefact]):
+    made = drawn["draw_temperature"]
+    numbers = made.numbers
+    assert set(numbers["sweep"]) == {"tiny-0 on chain"}
+    gaps = numbers[(numbers["what"] == DIFFERENCE) & (numbers["quantity"] == "nll_sum")]
+    assert gaps["temperature"].tolist() == [0.5, 0.9, 1.2]
+    (sweep,) = swept.sweeps
+    expected = [compare(r.samples, "explanation", "expert", "nll_sum") for r in sweep]
+    assert gaps[["mean", "low", "high", "n"]].to_numpy().tolist() == [[e.mean, e.low, e.high, e.n] for e in expected]
+    assert gaps["verdict"].tolist() == ["holds"] * 3
+    assert "holds at 0.5" in made.reading
+
+
+def test_a_verdict_that_turns_with_the_temperature_is_seen(make: Make, tmp_path: Path):
+    records = [make("a", policy="tiny-0"), make("b", policy="tiny-0", temperature=1.5, reverse=True)]
+    made = draw_temperature(*group_by_label(records), tmp_path)
+    assert "per sequence holds at 0.9" in made.reading
+    assert "fails at 1.5" in made.reading
+
+
+def test_without_a_sweep_there_is_no_temperature_picture(make: Make, tmp_path: Path):
+    with pytest.raises(ValueError, match="no two runs differ in temperature alone"):
+        draw_temperature(*group_by_label([make("tiny-0")]), tmp_path)

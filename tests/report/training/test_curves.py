@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from expo.records import Run
+from expo.report.accuracy import accuracy_by_base
+from expo.report.training.changes import what_changed
+from expo.report.training.curves import draw_curves
+from expo.report.training.grid import draw_grid
+from expo.report.trainings import by_method, find_evaluated, levels_of
+
+from ..records.trainings import N, levels, without_levels, write
+
+
+def test_a_task_without_levels_is_shown_as_a_whole(folder: Path, tmp_path: Path) -> None:
+    before = find_evaluated(folder)[0]
+    expected = accuracy_by_base(by_method(before)["explanation"])
+    # All levels are all there are.
+    assert expected == pytest.approx(accuracy_by_base(by_method(before)["explanation"], levels=[1, 2, 3, 4, 5]))
+    assert levels_of(before) == [1, 2, 3, 4, 5]
+    runs = without_levels(before)
+    assert levels_of(runs) == []
+    trained = [r for r in runs if r.is_training]
+    made = draw_curves("fig5", trained, None, "All", tmp_path / "out").numbers.set_index(["method", "step"])
+    assert made.loc[("explanation", 20), "mean"] == pytest.approx(np.mean(expected))
+    assert "accuracy there from" in what_changed(by_method(trained)["explanation"])
+    assert "nan" not in what_changed(by_method(trained)["explanation"])
+    grid = draw_grid("rates", trained, tmp_path / "out")
+    assert set(grid.numbers["level"]) == {"all"}
+    text = grid.shown.read_text(encoding="utf-8")
+    assert "| trained on | method | rate | weight | all | steps | bases |" in text
+    assert "lowest and highest base. 60 problems, 8 samples each" in text
+    assert "at the best rate and weight of each: ExP-GRPO" in grid.reading
+    assert "–" not in text.split("ExP-GRPO")[1]
+
+
+def test_a_curve_shows_the_mean_and_the_band(folder: Path, tmp_path: Path) -> None:
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    drawn = draw_curves("fig4", runs, [5], "Level 5", tmp_path / "out")
+    assert drawn.name == "fig4-tiny"
+    csv = pd.read_csv(tmp_path / "out" / "fig4-tiny.csv")
+    assert set(csv["step"]) == {0, 10, 20}
+    row = csv[(csv["method"] == "explanation") & (csv["step"] == 20)].iloc[0]
+    of_bases = accuracy_by_base(by_method(runs)["explanation"], 20, [5])
+    assert row["mean"] == pytest.approx(np.mean(of_bases))
+    assert row["std"] == pytest.approx(np.std(of_bases, ddof=1))
+    assert (row["bases"], row["problems"], row["samples"]) == (3, 12, N)
+    assert "Every base ends higher with ExP-GRPO than any with GRPO" in drawn.reading
+    assert "Toy" in drawn.reading
+    assert drawn.shown.read_bytes()[:4] == b"\x89PNG"
+    runs_shown = json.loads((tmp_path / "out" / "provenance.json").read_text())["fig4-tiny"]["runs"]
+    assert len(runs_shown) == 9
+    assert all(set(r) >= {"tables", "commit", "policy", "toy"} for r in runs_shown)
+
+
+def test_an_order_is_said_only_where_no_base_crosses(folder: Path, tmp_path: Path) -> None:
+    recipe = Run(folder / "all-tiny-0-none").recipe()
+    (folder / "all-tiny-0-none" / "evaluation.parquet").unlink()
+    write(folder / "all-tiny-0-none-better", recipe, {0: levels(0.0), 10: levels(0.5), 20: levels(1.0)})
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    assert "no order is shown" in draw_curves("fig4", runs, [5], "Level 5", tmp_path / "out").reading

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from expo.records import Run
+from expo.report.training.fig1 import draw_fig1, samples_by_base
+from expo.report.trainings import EvaluatedRun, find_evaluated
+
+
+def test_a_positive_counts_where_it_was_in_force(folder: Path, tmp_path: Path) -> None:
+    run = Run(folder / "all-tiny-0-explanation")
+    blank = run.read("positives").iloc[[0]]
+    # Held at first, and no more from step 5 on.
+    run.write("positives", pd.concat([blank, blank.assign(step=5, problem="p1-0")]))
+    groups = run.read("groups")
+    run.write("groups", pd.concat([groups, groups.assign(step=5)]))
+    recipe = {**run.recipe(), "refresh_steps": 5}
+    run.path("recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert samples_by_base([EvaluatedRun(run)], 5)["added"] == [0.5]
+    assert samples_by_base([EvaluatedRun(run)], 4)["added"] == [0.0]
+    assert np.isnan(samples_by_base([EvaluatedRun(run)], 3)["right"]).all()
+    failed = {**recipe, "sft_failed_groups_only": True}
+    run.path("recipe.yaml").write_text(yaml.safe_dump(failed))
+    run.write("groups", groups.assign(correct=[1, 1]))
+    assert samples_by_base([EvaluatedRun(run)], 5)["added"] == [0.0]
+
+
+def test_fig1_counts_the_samples_of_a_group(folder: Path, tmp_path: Path) -> None:
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    drawn = draw_fig1(runs, tmp_path / "out")
+    csv = pd.read_csv(tmp_path / "out" / "fig1-tiny.csv")
+    samples = csv[csv["panel"] == "samples"].set_index(["method", "level", "kind"])["mean"]
+    assert samples["none", 4, "right"] == 1
+    assert samples["none", 4, "wrong"] == 3
+    assert samples["none", 5, "right"] == 0
+    assert samples["explanation", 5, "added"] == 1
+    assert samples["none", 5, "added"] == 0
+    assert set(csv[csv["panel"] == "accuracy"]["method"]) == {"base", "explanation", "expert", "none"}
+    assert "Accuracy at level 5: base" in drawn.reading
