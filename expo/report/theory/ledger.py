@@ -35,7 +35,7 @@ _LEGEND = (
     "it uses. *Exact*: in rational arithmetic on all instances given. *Sampled*: in floating point within a derived "
     "tolerance. A claim of several parts is as strong as its weakest. Where a printed claim fails and a corrected one "
     "holds, the verdict says how they differ, which is a reader's judgement. Each claim that is said to hold has a "
-    "false twin, which a checker of the same kind refuted. A claim is green only if all that it uses is. Claims "
+    "negative control, which a checker of the same kind refuted. A claim is green only if all that it uses is. Claims "
     "'beyond the paper' are ours."
 )
 
