@@ -16,8 +16,6 @@ from expo.report import paper
 
 ROOT = Path(__file__).parent.parent
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-# Names that modules had for a few commits, between two states that anyone could have used.
-PASSING = {"expo.gradients.ghost", "expo.gradients.spans"}
 
 
 def rows(heading: str) -> list[tuple[str, str]]:
@@ -81,7 +79,7 @@ def test_what_there_is_not_is_found() -> None:
 
 def test_marked_modules_name_the_new_one() -> None:
     marked = {name: dotted(new) for old, new in rows("Modules") if "†" in old for name in dotted(old)}
-    assert set(_RENAMED) - PASSING <= set(marked)
+    assert set(_RENAMED) <= set(marked)
     for old, new in marked.items():
         with pytest.raises(ModuleNotFoundError, match=rf" is now .*{new[0].rpartition('.')[2]}"):
             importlib.import_module(old)
