@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from expo.cli import main
-from expo.train import run, show  # noqa: F401: what the command would import, imported once
 
 ROOT = Path(__file__).parent.parent
 _forks = multiprocessing.get_context("forkserver")

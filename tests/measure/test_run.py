@@ -210,6 +210,7 @@ def test_a_text_policy_cannot_read_the_toy(recipe: MeasureRecipe, tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does(recipe: MeasureRecipe, tmp_path: Path) -> None:
     one = measure(recipe, tmp_path / "one", progress=False).read("samples")
     threads = torch.get_num_threads()
