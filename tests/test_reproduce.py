@@ -15,6 +15,7 @@ from expo.records import version_of
 from expo.study import load_study, reproduce
 
 FIGURES = Path(__file__).parent.parent / "figures"
+pytestmark = pytest.mark.slow
 ARTEFACTS = {"table1": ".md", "fig2": ".png", "fig3": ".png", "example1": ".md"}
 
 
@@ -48,7 +49,6 @@ def _shows_the_record(run: Path, csv: Path) -> None:
     assert bins["samples"].sum() == (samples["source"] == "explanation").sum()
 
 
-@pytest.mark.slow
 def test_the_theory_study_ends_in_a_green_ledger(tmp_path: Path) -> None:
     reproduce(load_study("theory"), tmp_path / "runs", tmp_path / "figures", progress=False)
     ledger = pd.read_csv(tmp_path / "figures" / "ledger.csv", index_col="claim")
