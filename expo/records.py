@@ -109,7 +109,7 @@ class Run:
             RecordError: if the folder holds anything else; what differs is named.
         """
         run = cls(folder)
-        facts["trained_from"] = begun_from(str(recipe.get("policy", "")))
+        facts = {"trained_from": begun_from(str(recipe.get("policy", ""))), **facts}
         now = environment(**facts)
         if run.path("recipe.yaml").exists():
             run._must_match(recipe, defaults or {}, now, facts)

@@ -1,4 +1,4 @@
-"""Tiny real models, built on the spot: random weights, a byte-level tokenizer, a chat template; and what tests share."""
+"""Tiny real models, built on the spot: random weights, a byte-level tokenizer, a template; and what tests share."""
 
 from __future__ import annotations
 

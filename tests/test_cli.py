@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -53,9 +54,9 @@ FEW = [*MEASURE, "--problems", "2", "--sources", "own", "explanation", "expert"]
 
 
 def expo(*arguments: str, **options: object) -> subprocess.Popen[str]:
-    """The command in a process of its own."""
+    """The command as a shell starts it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "expo.cli", *arguments],
+        [Path(sysconfig.get_path("scripts"), "expo"), *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -85,38 +86,47 @@ def test_every_job_explains_its_flags(job: str, capsys: pytest.CaptureFixture[st
         assert all(f"--{field.name}" in out for field in fields(MeasureRecipe))
 
 
-def ran(code: str) -> subprocess.CompletedProcess[str]:
-    """Python that has imported nothing yet."""
+HEAVY = ["torch", "datasets", "sympy"]
+TRAINERS = ["trl.trainer.grpo_trainer", "expo.evaluate"]
+IMPORTS = f"""
+import sys
+from contextlib import suppress
+from expo.cli import main
+def tell():
+    print("imported:", *(name for name in {HEAVY + TRAINERS} if name in sys.modules))
+for asked in (["--help"], ["measure", "--help"]):
+    with suppress(SystemExit):
+        main(asked)
+tell()
+for job in ("train", "evaluate"):
+    with suppress(SystemExit):
+        main([job, "--problens", "3"])
+tell()
+import expo.train.exp_grpo, expo.evaluate
+tell()
+"""
+
+
+@pytest.fixture(scope="module")
+def imports() -> tuple[list[list[str]], str]:
+    """What a Python that had imported nothing has imported after help, after a typo, and in the end; what it said."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", IMPORTS], env=environment, capture_output=True, text=True, check=True)
+    told = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("imported:")]
+    return told, done.stderr
 
 
-def test_help_is_quick_to_come() -> None:
-    code = (
-        "import sys; from expo.cli import main; main(['--help'])\n"
-        "try: main(['measure', '--help'])\n"
-        "except SystemExit: pass\n"
-        "print(sorted({'torch', 'datasets', 'sympy'} & set(sys.modules)), file=sys.stderr)\n"
-        "import expo.policies.policy\n"
-        "print('torch' in sys.modules, file=sys.stderr)\n"
-    )
-    shown = ran(code)
-    assert shown.stderr.splitlines() == ["[]", "True"]  # nothing heavy for help; and the check would see it
+def test_help_is_quick_to_come(imports: tuple[list[list[str]], str]) -> None:
+    (after_help, _, in_the_end), _ = imports
+    assert after_help == []
+    assert set(HEAVY) <= set(in_the_end), "the check would see it"
 
 
-def test_a_typo_is_found_before_the_trainers_are_imported() -> None:
-    code = (
-        "import sys; from expo.cli import main\n"
-        "for job in ('train', 'evaluate'):\n"
-        "    try: main([job, '--problens', '3'])\n"
-        "    except SystemExit: pass\n"
-        "print('trl.trainer.grpo_trainer' in sys.modules, 'expo.evaluate' in sys.modules)\n"
-        "import expo.train.exp_grpo, expo.evaluate\n"
-        "print('trl.trainer.grpo_trainer' in sys.modules, 'expo.evaluate' in sys.modules)\n"
-    )
-    shown = ran(code)
-    assert shown.stderr.count("did you mean problems?") == 2
-    assert shown.stdout.splitlines() == ["False False", "True True"]
+def test_a_typo_is_found_before_the_trainers_are_imported(imports: tuple[list[list[str]], str]) -> None:
+    (_, after_typo, in_the_end), said = imports
+    assert said.count("did you mean problems?") == 2
+    assert not set(TRAINERS) & set(after_typo)
+    assert set(TRAINERS) <= set(in_the_end)
 
 
 def test_doctor_prints_its_report(capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,6 +279,14 @@ def test_the_process_ends_with_the_job_s_code() -> None:
     assert err.startswith("expo: no job 'mesure'")
 
 
+def test_the_installed_command_helps() -> None:
+    process = expo("--help")
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert out.startswith("usage: expo JOB")
+
+
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     process = expo("doctor")
     assert process.stdout is not None
@@ -474,6 +492,7 @@ def test_an_error_is_told_with_its_mend(
 # ---- Ctrl-C
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_and_the_same_command_goes_on(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["measure", *MEASURE, "--max-new-tokens", "64", "--chunk", "1"]
     process = expo(*asked, "--output", "stopped", process_group=0)

@@ -254,6 +254,7 @@ def read_beside(folder: Path, how: str, read: Callable[[Run, str], pd.DataFrame]
     return bad
 
 
+@pytest.mark.slow
 def test_a_reader_beside_a_writer_that_is_killed_sees_whole_tables(tmp_path: Path) -> None:
     assert not read_beside(tmp_path / "atomic", "atomic", Run.read, reads=200)
     assert read_beside(tmp_path / "in place", "in place", Run.read, reads=200)
@@ -316,6 +317,7 @@ def test_only_one_process_writes_to_a_run(run: Run) -> None:
     assert Run.start(run.folder, RECIPE, **FACTS).has("metrics")
 
 
+@pytest.mark.slow
 def test_a_killed_process_holds_no_run(run: Run) -> None:
     code = """
         import sys, time

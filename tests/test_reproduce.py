@@ -15,6 +15,7 @@ from expo.records import version_of
 from expo.study import load_study, reproduce
 
 FIGURES = Path(__file__).parent.parent / "figures"
+pytestmark = pytest.mark.slow
 ARTEFACTS = {"table1": ".md", "fig2": ".png", "fig3": ".png", "example1": ".md"}
 
 

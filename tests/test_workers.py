@@ -29,20 +29,31 @@ def die_at_b(job: tuple[Path, str], tick: Callable[[], object], processes: int) 
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_each_job_is_done_once(tmp_path: Path, processes: int) -> None:
-    jobs, ticks, done = [(tmp_path, name) for name in "abcd"], [], []
-    spread(write_it, jobs, processes, lambda: ticks.append(1), done.append)
-    assert sorted(p.name for p in tmp_path.iterdir()) == list("abcd")
-    assert (len(ticks), sorted(done)) == (4, jobs)
-    pids = {p.read_text().split()[0] for p in tmp_path.iterdir()}
+Spread = tuple[int, Path, list[object], list[object]]
+
+
+# For the module: a process that is started has to import torch.
+@pytest.fixture(scope="module", params=[1, 2])
+def spread_out(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Spread:
+    """Four jobs in one process, or in two that share six threads: the folder they wrote in, ticks, what was done."""
+    folder, ticks, done = tmp_path_factory.mktemp("jobs"), [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: 6)
+        spread(write_it, [(folder, name) for name in "abcd"], request.param, lambda: ticks.append(1), done.append)
+    return request.param, folder, ticks, done
+
+
+def test_each_job_is_done_once(spread_out: Spread) -> None:
+    processes, folder, ticks, done = spread_out
+    assert sorted(p.name for p in folder.iterdir()) == list("abcd")
+    assert (len(ticks), sorted(done)) == (4, [(folder, name) for name in "abcd"])
+    pids = {p.read_text().split()[0] for p in folder.iterdir()}
     assert (str(os.getpid()) in pids) == (processes == 1)
 
 
-def test_processes_share_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
-    spread(write_it, [(tmp_path, "a"), (tmp_path, "b")], 3, lambda: None)
-    assert {p.read_text().split()[1] for p in tmp_path.iterdir()} == {"2"}
+def test_processes_share_the_threads(spread_out: Spread) -> None:
+    processes, folder, *_ = spread_out
+    assert {p.read_text().split()[1] for p in folder.iterdir()} == {str(6 // processes)}
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -51,6 +62,7 @@ def test_what_a_job_raises_is_raised_here(tmp_path: Path, processes: int) -> Non
         spread(fail_at_b, [(tmp_path, name) for name in "abc"], processes, lambda: None)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_named() -> None:
     with pytest.raises(RuntimeError, match="ended with -9"):
         spread(die_at_b, [(Path(), name) for name in "abc"], 2, lambda: None)
@@ -76,16 +88,19 @@ def length(job: tuple[Path, str], tick: Callable[[], object], processes: int) ->
         raise ValueError("cut")
 
 
+@pytest.mark.slow
 def test_an_error_that_cannot_be_pickled_is_told_in_words() -> None:
     with pytest.raises(RuntimeError, match="Odd: line 3: no number"):
         spread(fail_oddly, [1, 2], 2, lambda: None)
 
 
+@pytest.mark.slow
 def test_workers_that_all_leave_are_not_waited_for() -> None:
     with pytest.raises(RuntimeError, match="ended with 0"):
         spread(leave, [1, 2, 3], 2, lambda: None)
 
 
+@pytest.mark.slow
 def test_jobs_may_be_larger_than_a_pipe() -> None:
     done: list[object] = []
     spread(length, [(Path(), "x" * 100_000)] * 8, 2, lambda: None, done.append)

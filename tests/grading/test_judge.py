@@ -469,6 +469,7 @@ def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) ->
     pytest.fail(f"transformers serve is not healthy after five minutes:\n{log.read_text()[-2000:]}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (find_spec("fastapi") and find_spec("uvicorn")),
     reason="needs the server: pip install 'transformers[serving]'",

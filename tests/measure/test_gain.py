@@ -87,7 +87,9 @@ def per_unit(values: pd.Series, of: pd.Series, error: pd.Series, told: pd.Series
     return float((values * of / error**2).sum() / (of**2 / error**2).sum())
 
 
-def test_a_stopped_run_goes_on_to_the_same_record(whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_goes_on_to_the_same_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = recipe(levels=[2], rollouts=8, rows=16, sizes=[0.01], sources=["own", "explanation"])
+    whole = measure_gradients(short, tmp_path / "whole", progress=False)
     usual, calls = gain._question, []
 
     def stopping(*args: object) -> object:
@@ -99,12 +101,12 @@ def test_a_stopped_run_goes_on_to_the_same_record(whole: Run, tmp_path: Path, mo
     with monkeypatch.context() as patch:
         patch.setattr(gain, "_question", stopping)
         with pytest.raises(KeyboardInterrupt):
-            measure_gradients(recipe(), tmp_path / "run", progress=False)
-    run = measure_gradients(recipe(), tmp_path / "run", progress=False)
+            measure_gradients(short, tmp_path / "run", progress=False)
+    run = measure_gradients(short, tmp_path / "run", progress=False)
     for table in ("alignment", "gains", "gradients"):
         pd.testing.assert_frame_equal(run.read(table), whole.read(table))
     monkeypatch.setattr(setup_module, "load", lambda *_: pytest.fail("loaded again"))
-    assert measure_gradients(recipe(), tmp_path / "run", progress=False).has("gains")
+    assert measure_gradients(short, tmp_path / "run", progress=False).has("gains")
 
 
 def test_what_does_not_fit_the_context_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,6 +211,7 @@ def test_a_text_policy_cannot_read_the_toy(recipe: MeasureRecipe, tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does(recipe: MeasureRecipe, tmp_path: Path) -> None:
     one = measure(recipe, tmp_path / "one", progress=False).read("samples")
     threads = torch.get_num_threads()
@@ -223,8 +224,6 @@ def test_two_processes_measure_what_one_does(recipe: MeasureRecipe, tmp_path: Pa
             patch.setattr(run_module, "MIN_ROWS", 8)
             patch.setattr(run_module, "MIN_BYTES", 0)
             patch.setattr(run_module, "MIN_BYTES", 0)
-            patch.setattr(run_module, "MIN_BYTES", 0)
-            patch.setattr(run_module, "MIN_BYTES", 0)
             two = measure(wide, tmp_path / "two", progress=False, on_step=lambda: steps.append(1)).read("samples")
     finally:
         torch.set_num_threads(threads)
@@ -235,10 +234,6 @@ def test_two_processes_measure_what_one_does(recipe: MeasureRecipe, tmp_path: Pa
 def test_only_a_small_model_on_a_cpu_is_spread(policy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = setup_module.load(MeasureRecipe(policy=str(policy_folder)), "cpu")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    assert run_module.processes_for(policy, 64, 7) == 1
-    monkeypatch.setattr(run_module, "MIN_BYTES", 0)
-    assert run_module.processes_for(policy, 64, 7) == 1
-    monkeypatch.setattr(run_module, "MIN_BYTES", 0)
     assert run_module.processes_for(policy, 64, 7) == 1
     monkeypatch.setattr(run_module, "MIN_BYTES", 0)
     assert run_module.processes_for(policy, 64, 7) == 1

@@ -547,6 +547,7 @@ load_policy(sys.argv[1], TEXT)
 """
 
 
+@pytest.mark.slow
 def test_a_conversion_that_was_killed_is_made_again(packed: tuple[Path, Policy], tmp_path: Path) -> None:
     file, want = packed
     cache = tmp_path / "cache" / "gguf"

@@ -29,7 +29,6 @@ from expo.train.positives import make
 from expo.train.recipe import read_recipe
 from expo.train.run import train
 from expo.train.show import show
-from expo.train.supply import Supply
 from tests.conftest import build
 from tests.train.kills import fork, kill_and_go_on, same
 
@@ -55,6 +54,7 @@ VALUES = {
     "gradient_checkpointing": False,
     "seed": 1,
 }
+slow = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,10 @@ def test_a_pair_is_learnt_by_its_own_tokens(monkeypatch: pytest.MonkeyPatch, tmp
     assert len(seen) == 3
 
 
-@pytest.mark.parametrize("stopped_at", ["pairs 0", "step 1", "step 4", "pairs 4", "step 6", "end"])
+STOPS = ["pairs 4", "end", *(pytest.param(at, marks=slow) for at in ("pairs 0", "step 1", "step 4", "step 6"))]
+
+
+@pytest.mark.parametrize("stopped_at", STOPS)
 def test_a_run_stopped_anywhere_ends_the_same(
     whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: str
 ) -> None:
@@ -196,7 +199,7 @@ def test_a_run_stopped_anywhere_ends_the_same(
     same(whole, train(read_recipe(dict(VALUES)), tmp_path / "run", progress=False))
 
 
-@pytest.mark.slow
+@slow
 def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
     kill_and_go_on(fork, VALUES, whole, tmp_path)
 
@@ -260,6 +263,7 @@ def test_the_order_goes_through_all_problems_before_it_repeats_one() -> None:
     assert found != order(problems, 10, 1)
 
 
+@slow
 def test_what_was_logged_in_a_round_is_kept_and_skips_are_written_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,17 +289,23 @@ def test_what_was_logged_in_a_round_is_kept_and_skips_are_written_once(
     same(uninterrupted, again)
 
 
-def test_a_later_round_without_pairs_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def one_round(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose second round has no pair."""
     usual = supply_module.make_pairs
 
     def none_later(*args: object, **kwargs: object) -> object:
         found, missing = usual(*args, **kwargs)  # type: ignore[arg-type]
         return (found.iloc[:0], missing) if kwargs["step"] else (found, missing)
 
-    monkeypatch.setattr(supply_module, "make_pairs", none_later)
-    run = train(read_recipe(dict(VALUES)), tmp_path / "run", progress=False)
-    assert run.read("evaluation")["step"].max() == 4
-    assert run.path("model", "model.safetensors").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supply_module, "make_pairs", none_later)
+        return train(read_recipe(dict(VALUES)), tmp_path_factory.mktemp("one-round") / "run", progress=False)
+
+
+def test_a_later_round_without_pairs_ends_the_training(one_round: Run) -> None:
+    assert one_round.read("evaluation")["step"].max() == 4
+    assert one_round.path("model", "model.safetensors").exists()
 
 
 def test_the_end_token_is_trained_on_though_it_pads(tmp_path: Path) -> None:
@@ -326,16 +336,8 @@ def test_a_round_without_pairs_stops_clearly(tmp_path: Path) -> None:
         train(read_recipe(values), tmp_path / "run", progress=False)
 
 
-def test_a_later_round_without_pairs_ends_it_and_is_told(
-    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pairs = Supply.pairs
-    monkeypatch.setattr(
-        Supply, "pairs", lambda self, start, *rest: pairs(self, start, *rest).iloc[: 0 if start else None]
-    )
-    run = train(read_recipe(dict(VALUES)), tmp_path / "run", progress=False)
-    assert run.read("evaluation")["step"].max() == 4
-    assert "ended after step 4 of 8: no problem of the next round had a pair" in show(run)
+def test_a_later_round_without_pairs_is_told(one_round: Run, whole: Run) -> None:
+    assert "ended after step 4 of 8: no problem of the next round had a pair" in show(one_round)
     assert "ended after" not in show(whole)
 
 

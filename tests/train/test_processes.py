@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,12 +18,15 @@ from safetensors.torch import load_file
 from expo.records import Run
 from expo.report.runs import ROOT
 from expo.train.checkpoints import MARK
+from tests.forked import Forked
 
 from .kills import same
 from .test_dpo import VALUES as DPO
 from .test_run import VALUES
 
-ON_CPU = {**os.environ, "ACCELERATE_USE_CPU": "true", "TRL_EXPERIMENTAL_SILENCE": "1"}
+# They start processes, and kill them.
+pytestmark = pytest.mark.slow
+ON_CPU = {"ACCELERATE_USE_CPU": "true", "TRL_EXPERIMENTAL_SILENCE": "1"}
 
 
 def launch(processes: int) -> list[str]:
@@ -38,7 +41,9 @@ def launch(processes: int) -> list[str]:
 def run(folder: Path, processes: int) -> tuple[dict[str, float], dict[str, object]]:
     folder.mkdir()
     command = [*launch(processes), "-m", "tests.train.two_processes", str(folder)]
-    done = subprocess.run(command, env=ON_CPU, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, **ON_CPU}, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "log.json").read_text()), load_file(folder / "weights.safetensors")
 
@@ -58,50 +63,82 @@ def test_two_processes_make_the_step_of_one(tmp_path: Path) -> None:
         assert (weight - two[name]).abs().max() < 1e-7, name
 
 
-def kill_at_its_checkpoint(start: Callable[[Path], subprocess.Popen[str]], folder: Path) -> bool:
-    """Kill the launcher and its processes after their second step; False if they had ended before that."""
-    killed, begun = start(folder), time.monotonic()
-    while not Path(folder, "checkpoints", "checkpoint-2", MARK).exists():
-        assert killed.poll() is None, killed.communicate()[0][-3000:]
-        if time.monotonic() - begun > 300:
-            killed.kill()
-            raise AssertionError(f"no checkpoint after five minutes:\n{killed.communicate()[0][-3000:]}")
-        time.sleep(0.02)
-    if killed.poll() is None:
-        launcher = psutil.Process(killed.pid)
+class Launched:
+    """`expo` in two processes, as `accelerate launch` starts them."""
+
+    def __init__(self, arguments: list[str], said: Path) -> None:
+        with said.open("a") as out:
+            self._launcher = subprocess.Popen(
+                [*launch(2), "-m", "expo.cli", *arguments],
+                env={**os.environ, **ON_CPU},
+                cwd=ROOT,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        self.poll, self.wait = self._launcher.poll, self._launcher.wait
+
+    def kill(self) -> None:
+        launcher = psutil.Process(self._launcher.pid)
         # Its processes outlive it.
         for process in (launcher, *launcher.children(recursive=True)):
-            process.send_signal(signal.SIGKILL)
-    killed.communicate()
+            process.kill()
+
+
+class Ranked:
+    """The same without launcher and imports: two processes that are told what a launcher tells them."""
+
+    def __init__(self, arguments: list[str], said: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        told |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", **ON_CPU}
+        self._ranks = [Forked(arguments, said, RANK=rank, LOCAL_RANK=rank, **told) for rank in "01"]
+
+    def poll(self) -> int | None:
+        codes = [rank.poll() for rank in self._ranks]
+        return None if None in codes else max(map(abs, codes))
+
+    def wait(self, timeout: float) -> int | None:
+        for rank in self._ranks:
+            rank.wait(timeout)
+        return self.poll()
+
+    def kill(self) -> None:
+        for rank in self._ranks:
+            rank.kill()
+
+
+Start = Callable[[list[str], Path], Launched | Ranked]
+
+
+def kill_at_its_checkpoint(start: Start, arguments: list[str], folder: Path) -> bool:
+    """Kill all processes after their second step; False if they had ended before that."""
+    said = folder.with_suffix(".txt")
+    killed, begun = start([*arguments, "--output", str(folder)], said), time.monotonic()
+    while not Path(folder, "checkpoints", "checkpoint-2", MARK).exists():
+        assert killed.poll() is None, said.read_text()[-3000:]
+        if time.monotonic() - begun > 300:
+            killed.kill()
+            raise AssertionError(f"no checkpoint after five minutes:\n{said.read_text()[-3000:]}")
+        time.sleep(0.02)
+    if killed.poll() is None:
+        killed.kill()
+    killed.wait(timeout=300)
     return not Run(folder).has("evaluation")
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "dpo"])
-def test_two_processes_write_one_record_and_go_on_after_a_kill(algorithm: str, tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.yaml"
+@pytest.mark.parametrize(("algorithm", "start"), [("grpo", Launched), ("dpo", Ranked)])
+def test_two_processes_write_one_record_and_go_on_after_a_kill(algorithm: str, start: Start, tmp_path: Path) -> None:
+    recipe, said = tmp_path / "recipe.yaml", tmp_path / "said.txt"
     values = {**VALUES, "per_device_train_batch_size": 8} if algorithm == "grpo" else {**DPO, "eval_steps": 3}
     recipe.write_text(json.dumps({**values, "max_steps": 4, "refresh_steps": 2}), encoding="utf-8")
-
-    def start(folder: Path) -> subprocess.Popen[str]:
-        command = [*launch(2), "-m", "expo.cli", "train", "--config", str(recipe), "--output", str(folder)]
-        return subprocess.Popen(
-            command,
-            env=ON_CPU,
-            cwd=ROOT,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-
-    whole = start(tmp_path / "whole")
-    said = whole.communicate(timeout=300)[0]
-    assert whole.returncode == 0, said[-3000:]
+    command = ["train", "--config", str(recipe)]
+    assert start([*command, "--output", str(tmp_path / "whole")], said).wait(timeout=300) == 0, said.read_text()[-3000:]
     # Said once, not by each process.
-    assert said.count("record: ") == 2
-    folder = next(folder for n in range(5) if kill_at_its_checkpoint(start, folder := tmp_path / f"killed{n}"))
-    again = start(folder)
-    said = again.communicate(timeout=300)[0]
-    assert again.returncode == 0, said[-3000:]
+    assert said.read_text().count("record: ") == 2
+    folders = (tmp_path / f"killed{n}" for n in range(5))
+    folder = next(folder for folder in folders if kill_at_its_checkpoint(start, command, folder))
+    assert start([*command, "--output", str(folder)], said).wait(timeout=300) == 0, said.read_text()[-3000:]
     record = Run(tmp_path / "whole")
     assert record.environment()["processes"] == 2
     same(record, Run(folder))

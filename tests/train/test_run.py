@@ -67,6 +67,7 @@ VALUES = {
     "seed": 1,
 }
 RECIPES = STUDIES.parent
+slow = pytest.mark.slow
 
 
 @pytest.fixture
@@ -239,6 +240,15 @@ def test_a_damaged_checkpoint_is_named_with_what_is_left(
     (last / name).write_bytes((last / name).read_bytes()[:-1])
     with pytest.raises(RecordError, match=rf"checkpoint-6/{name} is not as it was written. Delete .* from step 4"):
         train(recipe, run.folder, progress=False)
+
+
+def test_without_its_damaged_checkpoint_a_run_goes_on(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    run.path("evaluation.parquet").unlink()
+    last = run.path("checkpoints", "checkpoint-6")
+    (last / "optimizer.pt").unlink()
+    with pytest.raises(RecordError, match="is not as it was written"):
+        train(recipe, run.folder, progress=False)
     shutil.rmtree(last)
     same(whole, train(recipe, run.folder, progress=False))
 
@@ -265,9 +275,11 @@ def test_another_recipe_is_refused_with_the_differences(recipe: TrainRecipe, who
         train(other, whole.folder, progress=False)
 
 
-@pytest.mark.parametrize(
-    "stopped_at", ["first positives", "step 1", "step 3", "evaluation 3", "refresh", "save 4", "end"]
-)
+STOPS = ["step 3", "refresh", "end"]
+STOPS += [pytest.param(at, marks=slow) for at in ("first positives", "step 1", "evaluation 3", "save 4")]
+
+
+@pytest.mark.parametrize("stopped_at", STOPS)
 def test_a_run_stopped_anywhere_ends_the_same(
     recipe: TrainRecipe, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: str
 ) -> None:
@@ -281,6 +293,7 @@ def test_a_run_stopped_anywhere_ends_the_same(
 
 
 def _stop(patch: pytest.MonkeyPatch, where: str) -> None:
+
     from expo.train.callbacks import Recorder
 
     kind, _, number = where.partition(" ")
@@ -325,7 +338,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
     same(whole, train(recipe, tmp_path / "run", progress=False))
 
 
-@pytest.mark.slow
+@slow
 def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
     kill_and_go_on(command, VALUES, whole, tmp_path)
 
@@ -446,13 +459,18 @@ def test_supervised_training_learns_positives_alone(tmp_path: Path) -> None:
     assert second.read("metrics").query("name == 'reward'")["value"].notna().all()
 
 
-@pytest.mark.parametrize("stopped_at", ["step 5", "end"])
-def test_a_stopped_supervised_training_ends_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: str
-) -> None:
+@pytest.fixture(scope="module")
+def whole_sft(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainRecipe, Run]:
     # An epoch is two steps of 8 and one of 4; the last step is in the middle of one.
     recipe = supervised(problems=20, per_device_train_batch_size=4, gradient_accumulation_steps=2)
-    whole = train(recipe, tmp_path / "whole", progress=False)
+    return recipe, train(recipe, tmp_path_factory.mktemp("sft") / "whole", progress=False)
+
+
+@pytest.mark.parametrize("stopped_at", ["step 5", "end"])
+def test_a_stopped_supervised_training_ends_the_same(
+    whole_sft: tuple[TrainRecipe, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: str
+) -> None:
+    recipe, whole = whole_sft
     with monkeypatch.context() as patch:
         _stop(patch, stopped_at)
         with pytest.raises(KeyboardInterrupt):
