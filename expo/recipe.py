@@ -88,7 +88,7 @@ def read_prompts(task: str, changes: dict[str, str | bool] | str | None) -> Prom
 class BaseRecipe:
     """What every job asks: which problems, of which policy, under which prompts."""
 
-    task: str = field(default="stories", metadata={"help": "stories, gsm8k, math, jsonl, or chain (toy)"})
+    task: str = field(default="stories", metadata={"help": f"{', '.join(TASKS)}; chain is a toy"})
     data: str | None = field(default=None, metadata={"help": "the file of a jsonl task"})
     split: str = field(default="test", metadata={"help": "the task's split"})
     problems: int | None = field(default=None, metadata={"help": "how many problems, chosen by seed; default all"})

@@ -44,7 +44,7 @@ _COUNTS = ("save_steps", "logging_steps", "eval_steps")
 class TrainRecipe(BaseRecipe):
     """Train a policy on a task's questions: by GRPO with positives beside it, DPO on pairs, or positives alone."""
 
-    split: str = field(default="train", metadata={"help": "questions trained on; stories and jsonl have no splits"})
+    split: str = field(default="train", metadata={"help": "questions trained on, where the task has splits"})
     problems: int | None = field(default=None, metadata={"help": "how many of them, chosen by seed; default all"})
     dtype: str = field(default="float32", metadata={"help": "of the weights; bf16: true computes in bfloat16"})
     rows: int = field(default=64, metadata={"help": "samples decoded at a time, but for TRL's own"})
