@@ -7,6 +7,7 @@ file. What cannot be read ends the command with exit code 2.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -82,6 +83,7 @@ class Flags:
         about: the job in a sentence.
         epilog: what stands below the list of flags.
         hidden: fields that the list leaves out.
+        untyped: fields whose values in the file are taken as they are, for another reader to convert.
         unknown: what is said of a field that there is not, from its name and those that there are.
     """
 
@@ -93,6 +95,7 @@ class Flags:
         *,
         epilog: str | None = None,
         hidden: Iterable[str] = (),
+        untyped: Iterable[str] = (),
         unknown: Callable[[str, Iterable[str]], str] | None = None,
     ) -> None:
         usage = f"expo {job}" + (" [--flag value ...] [--config recipe.yaml]" if types else "")
@@ -100,15 +103,22 @@ class Flags:
             list(types), prog=f"expo {job}", usage=usage, description=about, epilog=epilog, allow_abbrev=False
         )
         self._unknown = unknown or (lambda name, known: unknown_field(name, known, job))
-        left_out = set(hidden)
+        self._untyped, left_out = set(untyped), set(hidden)
+        self._actions: dict[str, argparse.Action] = {}
+        self._required: list[str] = []
+        self._given: set[str] = set()
         for action in self.parser._actions:
             if action.dest in left_out:
                 action.help = argparse.SUPPRESS
             elif action.default not in (None, argparse.SUPPRESS):
                 action.help = f"{action.help} (default: {action.default})"
-            # Only what was given, so that it can be laid over the file.
+            # Only what was given, so that it can be laid over the file, which may hold what is required.
             action.default = argparse.SUPPRESS
-        self._actions = {action.dest: action for action in self.parser._actions}
+            self._required += [action.dest] if action.required else []
+            action.required = False
+            # A second one for a field is its --no_...
+            if action.dest not in ("help", "trl"):
+                self._actions.setdefault(action.dest, action)
         if types:
             about_file = "a YAML file with any of these fields"
             self.parser.add_argument("--config", nargs="?", const="", default=argparse.SUPPRESS, help=about_file)
@@ -123,11 +133,16 @@ class Flags:
             self.parser.error(self._unknown(name, self._actions))
         given = vars(flags)
         file = given.pop("config", None)
-        return {**(self._file(file) if file is not None else {}), **given}, file
+        values = {**(self._file(file) if file is not None else {}), **given}
+        if missing := [f"--{name}" for name in self._required if name not in values]:
+            self.fail(f"the following arguments are required: {', '.join(missing)}")
+        self._given = set(given)
+        return values, file
 
     def fail(self, message: str, file: str | None = None) -> NoReturn:
-        """End the command with a message, which the file that it is about stands before."""
-        self.parser.error(f"{file}: {message}" if file else message)
+        """End the command with a message, after the name of the file unless it is about a flag that was given."""
+        about_a_flag = re.match(r"\w*", message)[0] in self._given  # type: ignore[index]
+        self.parser.error(f"{file}: {message}" if file and not about_a_flag else message)
         raise SystemExit(2)
 
     def _file(self, file: str) -> dict[str, Any]:
@@ -145,12 +160,13 @@ class Flags:
         try:
             return {name: self._typed(name, value) for name, value in values.items()}
         except argparse.ArgumentError as error:
-            self.fail(str(error))
+            self.fail(str(error), file)
 
     def _typed(self, name: str, value: Any) -> Any:
         """A value of the file as its flag would be read: YAML takes 3e-6 and quoted numbers for text."""
         action = self._actions[name]
-        if isinstance(value, str) and action.nargs in (None, "?") and action.type not in (None, str):
+        is_text = isinstance(value, str) and name not in self._untyped
+        if is_text and action.nargs in (None, "?") and action.type not in (None, str):
             return self.parser._get_value(action, value)
         return value
 
@@ -175,18 +191,21 @@ def parse_train(argv: Sequence[str]) -> tuple[Any, TrainArguments]:
 
     configuration = configuration_of(_algorithm(argv))
     shown = {f.name for f in (*fields(TrainArguments), *fields(TrainRecipe))} | set(configuration.__annotations__)
+    of_trl = {f.name for f in fields(configuration)}
     common = ("learning_rate", "max_steps", "num_train_epochs", "per_device_train_batch_size")
     flags = Flags(
         "train",
         [TrainArguments, TrainRecipe, configuration],
         "Train with ExP-GRPO, GRPO (--positive none), other positives, ExP-DPO (--algorithm dpo), or SFT.",
         epilog=f"Besides these, every field of trl.{configuration.__mro__[1].__name__}: {' '.join(common)}, ...",
-        hidden={f.name for f in fields(configuration)} - shown | {"trl"},
+        hidden=of_trl - shown | {"trl"},
+        untyped=of_trl,
         unknown=no_field,
     )
     values, file = flags.read(argv)
     where = TrainArguments(**{f.name: values.pop(f.name) for f in fields(TrainArguments) if f.name in values})
     try:
+        check_types(where)
         return read_recipe(values), where
     except ValueError as error:
         flags.fail(str(error), file)

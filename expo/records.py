@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, fields
 from importlib import metadata
@@ -110,22 +110,19 @@ class Run:
         """
         run = cls(folder)
         facts = {"trained_from": begun_from(str(recipe.get("policy", ""))), **facts}
-        now = environment(**facts)
         if run.path("recipe.yaml").exists():
-            run._must_match(recipe, defaults or {}, now, facts)
+            run._must_match(recipe, defaults or {}, facts)
             return run
         if run.folder.exists() and not run.folder.is_dir():
             raise RecordError(f"{run.folder} is a file; --output needs a folder")
         if run.folder.exists() and not all(map(_left_by_a_start, run.folder.iterdir())):
             raise RecordError(f"{run.folder} is not empty and holds no run; choose another --output")
-        write_atomic(run.path("environment.json"), json.dumps(now, indent=2) + "\n")
+        write_atomic(run.path("environment.json"), json.dumps(environment(**facts), indent=2) + "\n")
         # Last, so that a folder with a recipe always has the rest.
         write_atomic(run.path("recipe.yaml"), to_yaml(recipe))
         return run
 
-    def _must_match(
-        self, recipe: dict[str, Any], defaults: dict[str, Any], now: dict[str, Any], facts: Iterable[str]
-    ) -> None:
+    def _must_match(self, recipe: dict[str, Any], defaults: dict[str, Any], facts: dict[str, Any]) -> None:
         if changed := _differences(identity({**defaults, **self.recipe()}), identity({**defaults, **recipe})):
             more = [f"and {len(changed) - 6} more"] if len(changed) > 6 else []
             raise RecordError(
@@ -134,12 +131,13 @@ class Run:
             )
         began = self.environment()
         if any(self.has(table) for table in TABLES):
-            if began.get("data_sha256") not in (None, now.get("data_sha256")):
+            if began.get("data_sha256") not in (None, facts.get("data_sha256")):
                 raise RecordError(
                     f"{self.folder} holds a finished run on other problems: the data has changed since. "
                     "Choose another --output, or delete that folder to measure again."
                 )
             return
+        now = environment(**facts)
         asked = {k: now[k] for k in ("schema", "expo", "packages", *facts) if now[k] is not None and k != "task"}
         if changed := _differences({k: began.get(k) for k in asked}, json.loads(json.dumps(asked))):
             raise RecordError(

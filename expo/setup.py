@@ -12,7 +12,7 @@ from typing import Any, cast
 from expo.policies.load import load_policy
 from expo.policies.policy import Policy, PolicyError
 from expo.positives.closing import longest
-from expo.recipe import BaseRecipe
+from expo.recipe import BaseRecipe, SamplingRecipe
 from expo.records import Run, defaults_of
 from expo.tasks import TASKS, Checker, Task, load_task, task_named
 from expo.tasks.problem import DataError, Problem, Skip
@@ -85,13 +85,18 @@ def set_up(
 
 @contextmanager
 def set_up_alone(
-    recipe: Any, folder: Path | str, finished_by: Sequence[str], facts: Facts = lambda _: {}, *, whole: bool = True
+    recipe: SamplingRecipe,
+    folder: Path | str,
+    finished_by: Sequence[str],
+    facts: Facts = lambda _: {},
+    *,
+    leave_out_too_long: bool = True,
 ) -> Iterator[Setup]:
     """`set_up` for a job of one process that samples and trains nothing: no other process writes to its run meanwhile.
 
-    With `whole` problems are left out that do not fit the policy's context with a completion.
+    With `leave_out_too_long`, problems are left out that do not fit the policy's context with a completion.
     """
-    room = ("max_new_tokens", recipe.max_new_tokens) if whole else None
+    room = ("max_new_tokens", recipe.max_new_tokens) if leave_out_too_long else None
 
     def more(policy: Policy | None) -> dict[str, Any]:
         """Device and dtype as they turned out."""
@@ -127,9 +132,6 @@ def load(recipe: BaseRecipe, device: str) -> Policy:
         dtype=recipe.dtype,
         trust_remote_code=recipe.trust_remote_code,
     )
-    if policy.tokenizer.pad_token_id is None:
-        # TRL's trainers pad with it.
-        policy.tokenizer.pad_token = policy.tokenizer.eos_token
     words = set(policy.tokenizer.get_vocab())
     for name, task in TASKS.items():
         if task.vocabulary and (words == task.vocabulary) != (name == recipe.task):

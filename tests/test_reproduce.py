@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from expo import setup as setup_module
+from expo import setup as set_up_module
 from expo.policies.names import SMOLLM2_WHEEL
 from expo.records import version_of
 from expo.study import load_study, reproduce
@@ -35,7 +35,7 @@ def test_the_smoke_study_ends_in_figures(tmp_path: Path, monkeypatch: pytest.Mon
     assert "toy" in (figures / "table1-tiny.md").read_text(encoding="utf-8").lower()
     assert "toy" not in (figures / "table1-smollm2-135m.md").read_text(encoding="utf-8").lower()
     _shows_the_record(tmp_path / "runs" / "smoke" / "smollm2-135m", figures / "fig2-smollm2-135m.csv")
-    monkeypatch.setattr(setup_module, "load", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(set_up_module, "load", lambda *_: pytest.fail("measured again"))
     before = (figures / "fig2-tiny.png").read_bytes()
     reproduce(study, tmp_path / "runs", figures, progress=False)
     assert (figures / "fig2-tiny.png").read_bytes() == before

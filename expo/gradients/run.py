@@ -40,13 +40,12 @@ from expo.records import Run
 from expo.schema import as_frame
 from expo.setup import set_up_alone
 from expo.shards import join_shards, restore_tables
-from expo.tasks import Checker
+from expo.tasks import TASKS, Checker
 from expo.tasks.problem import Problem, Skip
 from expo.workers import threads
 
-# Of the tree by which the J of a policy of few words is found.
+# Of the tree by which J is found where a task's policies know few words.
 FLOOR = 1e-5
-MAX_WORDS = 256
 # A policy of fewer weights than this has one thread.
 MIN_WEIGHTS = 1 << 20
 
@@ -152,8 +151,8 @@ def _question(
         return np.array([-s.nll_sum for s in score(policy, held_out)])
 
     def exactly() -> Success | None:
-        few_words = len(policy.tokenizer) <= MAX_WORDS
-        return success(policy, checker, problem, max_new_tokens=limit, floor=FLOOR) if few_words else None
+        has_few_words = TASKS[recipe.task].vocabulary is not None
+        return success(policy, checker, problem, max_new_tokens=limit, floor=FLOOR) if has_few_words else None
 
     before, exact = log_probs(), exactly()
     changes = []

@@ -154,16 +154,16 @@ def votes_on(votes: pd.DataFrame, pairs: Sequence[Pair], model: str, prompt: str
 def pair_scores(votes: pd.DataFrame) -> pd.DataFrame:
     """Per problem, `score` (1 win, 0 loss, 0.5 tie or disagreement; NaN if a vote is missing) and `disagree`.
 
-    A win or a loss is a vote that both orders agree on. A tie in ab order alone is a disagreement.
+    A win or a loss is a vote that both orders agree on. A tie in one order alone is a disagreement.
 
     Raises:
-        ValueError: if the votes come from several judges, or a problem has two votes in ab order.
+        ValueError: if the votes come from several judges, or a problem has two votes in one order.
     """
     if votes["judge"].nunique() > 1:
         raise ValueError(f"votes of several judges {sorted(votes['judge'].unique())}: summarize each alone")
     twice = votes.loc[votes.duplicated(["problem", "order"]), "problem"]
     if len(twice):
-        raise ValueError(f"problem {twice.iloc[0]!r} has two votes in ab order: keep ab run of the judge")
+        raise ValueError(f"problem {twice.iloc[0]!r} has two votes in one order: keep one run of the judge")
     table = votes.pivot(index="problem", columns="order", values="vote")
     table = table.reindex(index=votes["problem"].unique(), columns=list(ORDERS))
     ab, ba = (table[order].map(_SCORES).astype(float) for order in ORDERS)

@@ -51,7 +51,7 @@ def measure(
     Raises:
         DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
     """
-    with set_up_alone(recipe, folder, ["samples"], whole=False) as setup:
+    with set_up_alone(recipe, folder, ["samples"], leave_out_too_long=False) as setup:
         run, task, policy = setup.run, setup.task, setup.policy
         if policy is None:
             restore_tables(run, ["samples"], task.skipped)

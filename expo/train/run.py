@@ -16,13 +16,13 @@ from expo.records import Run
 from expo.setup import set_up
 from expo.train.callbacks import Recorder, attach
 from expo.train.checkpoints import damaged, is_last, keep_model, last_checkpoint, step_of, whole_checkpoints
-from expo.train.config import ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, quiet, settings_of
+from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, quiet, settings_of
 from expo.train.grpo import grpo_trainer
 from expo.train.probes import Probes
 from expo.train.recipe import TrainRecipe
 from expo.train.rewards import AnswerReward
 from expo.train.rounds import train_rounds
-from expo.train.session import Session, on_main, own_device
+from expo.train.session import Session, on_main, own_device, with_padding
 from expo.train.sft import sft_trainer
 from expo.train.supply import Supply
 from expo.train.tables import join_tables
@@ -46,7 +46,12 @@ def train(
         DataError, PolicyError, RecordError: as their modules say.
         ValueError: for a recipe that TRL refuses, or if no problem has a positive, or too few are there for a batch.
     """
-    args = settings_of(recipe.algorithm, recipe.trl, recipe.positive, str(Path(folder, "checkpoints")))
+
+    def settings() -> Configuration:
+        return settings_of(recipe.algorithm, recipe.trl, recipe.positive, str(Path(folder, "checkpoints")))
+
+    # Let go at once: under ZeRO-3 a policy that is loaded while settings are alive holds a part of its weights alone.
+    limit = settings().max_completion_length
     with ExitStack() as stack:
         setup = stack.enter_context(
             set_up(
@@ -55,7 +60,7 @@ def train(
                 ["evaluation"],
                 _facts,
                 device=own_device(),
-                room=("max_completion_length", args.max_completion_length),
+                room=("max_completion_length", limit),
                 held_out=recipe.evaluated,
                 starting=PartialState().main_process_first,
             )
@@ -66,7 +71,10 @@ def train(
             on_main(lambda: join_tables(run) if run.lacks_a_table() else None)
             return run
         on_main(lambda: stack.enter_context(run.writing()))
-        session = Session(run, recipe, args, policy, setup.checker, setup.task, held_out, progress, on_step)
+        args = settings()
+        session = Session(
+            run, recipe, args, with_padding(policy), setup.checker, setup.task, held_out, progress, on_step
+        )
         if isinstance(args, PairsDPOConfig):
             train_rounds(session)
         else:

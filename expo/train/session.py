@@ -45,7 +45,7 @@ class Session:
 
     def load_initial(self) -> Policy:
         """The policy as it was before the training, once more."""
-        return load(self.recipe, own_device())
+        return with_padding(load(self.recipe, own_device()))
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
@@ -103,6 +103,13 @@ class Session:
             "step": step,
             "rows": self.recipe.rows,
         }
+
+
+def with_padding(policy: Policy) -> Policy:
+    """The policy with a token that TRL's trainers can pad with."""
+    if policy.tokenizer.pad_token_id is None:
+        policy.tokenizer.pad_token = policy.tokenizer.eos_token
+    return policy
 
 
 def own_device() -> str:

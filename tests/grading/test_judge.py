@@ -319,7 +319,7 @@ def test_an_endpoint_that_goes_away_leaves_the_votes_it_gave() -> None:
 
 @pytest.mark.parametrize(
     ("status", "mend"),
-    [(401, "mend api_key"), (403, "mend api_key"), (404, "model's name, 'planted'"), (400, "400")],
+    [(401, "fix api_key"), (403, "fix api_key"), (404, "model's name, 'planted'"), (400, "400")],
 )
 def test_an_endpoint_that_answers_nothing_is_an_error(status: int, mend: str) -> None:
     with serve(lambda prompt: status) as server, pytest.raises(JudgeError) as caught:
@@ -360,7 +360,7 @@ def test_an_endpoint_that_closes_the_connection_is_there() -> None:
 @pytest.mark.parametrize("scheme", ["http://", ""])
 def test_an_unreachable_endpoint_is_an_error(scheme: str) -> None:
     url = f"{scheme}127.0.0.1:{free_port()}/v1"
-    with pytest.raises(JudgeError, match=f"{re.escape(url)}.*start the server or mend base_url"):
+    with pytest.raises(JudgeError, match=f"{re.escape(url)}.*start the server or fix base_url"):
         ask(url, PAIRS[:1])
 
 

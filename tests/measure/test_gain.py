@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import torch
 
-from expo import setup as setup_module
+from expo import setup as set_up_module
+from expo.gradients import run as gain
 from expo.gradients.direction import gradient
 from expo.gradients.examples import Example
 from expo.gradients.predictors import joined
 from expo.gradients.run import measure_gradients, moved
 from expo.gradients.show import show
-from expo.measure import gain
 from expo.policies.load import load_policy
 from expo.positives import kinds as kinds_module
 from expo.recipe import GradientRecipe
@@ -105,7 +105,7 @@ def test_a_stopped_run_goes_on_to_the_same_record(tmp_path: Path, monkeypatch: p
     run = measure_gradients(short, tmp_path / "run", progress=False)
     for table in ("alignment", "gains", "gradients"):
         pd.testing.assert_frame_equal(run.read(table), whole.read(table))
-    monkeypatch.setattr(setup_module, "load", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr(set_up_module, "load", lambda *_: pytest.fail("loaded again"))
     assert measure_gradients(short, tmp_path / "run", progress=False).has("gains")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from expo.gradients import per_example_gram as route
+from expo.gradients import gram as route
 from expo.gradients import projected as projection
 from expo.gradients.dense import dense
 from expo.gradients.direction import derivatives, gradient
@@ -365,7 +365,7 @@ def test_a_policy_of_another_build_is_refused(kind, settings, message):
 @pytest.mark.parametrize("of", [per_example_gram, dense, projected])
 def test_what_has_no_gradient_is_refused(of):
     policy = on_device(build("llama", context=12))
-    with pytest.raises(ValueError, match="no spans"):
+    with pytest.raises(ValueError, match="no examples"):
         of(policy, [])
     with pytest.raises(ValueError, match="empty: prompt and completion must each"):
         of(policy, [*SPANS[:1], Example("empty", (1, 2), ())])
@@ -524,7 +524,7 @@ def test_a_direction_of_another_policy_is_refused(policies):
         derivatives(policy, SPANS, {"lm_head.bias": torch.zeros(3)})
     with pytest.raises(ValueError, match=r"direction: model.norm.weight has shape \(3,\), the parameter"):
         derivatives(policy, SPANS, {"model.norm.weight": torch.zeros(3)})
-    with pytest.raises(ValueError, match="3 spans need as many weights, got 1"):
+    with pytest.raises(ValueError, match="3 examples need as many weights, got 1"):
         gradient(policy, SPANS, [1.0])
     with pytest.raises(ValueError, match="weights must be finite, got"):
         gradient(policy, SPANS, [1.0, float("nan"), 0.0])

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from expo import records
-from expo import setup as setup_module
+from expo import setup as set_up_module
 from expo.measure import run as run_module
 from expo.measure.run import measure
 from expo.measure.show import show
@@ -118,7 +118,7 @@ def test_a_finished_run_is_not_run_again(
     recipe: MeasureRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measure(recipe, tmp_path / "run", progress=False)
-    monkeypatch.setattr(setup_module, "load", lambda *_: pytest.fail("loaded the policy again"))
+    monkeypatch.setattr(set_up_module, "load", lambda *_: pytest.fail("loaded the policy again"))
     measure(recipe, tmp_path / "run", progress=False)
     with pytest.raises(RecordError, match=r"another recipe \(temperature: 0.9 -> 0.5\)"):
         measure(replace(recipe, temperature=0.5), tmp_path / "run", progress=False)
@@ -131,7 +131,7 @@ def test_a_table_that_was_deleted_is_made_again(
     before = {table: run.read(table) for table in ("metrics", "skips")}
     for table in before:
         run.path(f"{table}.parquet").unlink()
-    monkeypatch.setattr(setup_module, "load", lambda *_: pytest.fail("loaded the policy again"))
+    monkeypatch.setattr(set_up_module, "load", lambda *_: pytest.fail("loaded the policy again"))
     again = measure(recipe, tmp_path / "run", progress=False)
     for table, frame in before.items():
         pd.testing.assert_frame_equal(again.read(table), frame, check_exact=True)
@@ -223,7 +223,6 @@ def test_two_processes_measure_what_one_does(recipe: MeasureRecipe, tmp_path: Pa
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(run_module, "MIN_ROWS", 8)
             patch.setattr(run_module, "MIN_BYTES", 0)
-            patch.setattr(run_module, "MIN_BYTES", 0)
             two = measure(wide, tmp_path / "two", progress=False, on_step=lambda: steps.append(1)).read("samples")
     finally:
         torch.set_num_threads(threads)
@@ -232,10 +231,8 @@ def test_two_processes_measure_what_one_does(recipe: MeasureRecipe, tmp_path: Pa
 
 
 def test_only_a_small_model_on_a_cpu_is_spread(policy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = setup_module.load(MeasureRecipe(policy=str(policy_folder)), "cpu")
+    policy = set_up_module.load(MeasureRecipe(policy=str(policy_folder)), "cpu")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    assert run_module.processes_for(policy, 64, 7) == 1
-    monkeypatch.setattr(run_module, "MIN_BYTES", 0)
     assert run_module.processes_for(policy, 64, 7) == 1
     monkeypatch.setattr(run_module, "MIN_BYTES", 0)
     assert run_module.processes_for(policy, 64, 7) == 2

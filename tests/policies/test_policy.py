@@ -34,7 +34,7 @@ from expo.policies import tiny_pretrain
 from expo.policies.load import load_policy
 from expo.policies.names import SMOLLM2_WHEEL
 from expo.policies.policy import Policy, PolicyError
-from expo.recipe import BaseRecipe
+from expo.recipe import EvaluateRecipe
 from expo.records import version_of
 from expo.setup import load
 from expo.tasks.chain_task import CHAIN
@@ -203,12 +203,12 @@ def test_a_toy_is_known_by_its_vocabulary(policy_folder: Path, tmp_path: Path) -
     shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(vocab_size=len(words), **shape)).save_pretrained(tmp_path / "checkpoint-10")
     words.save_pretrained(tmp_path / "checkpoint-10")
-    assert load(BaseRecipe(task="chain", policy=str(tmp_path / "checkpoint-10")), "cpu").prompts == CHAIN
+    assert load(EvaluateRecipe(task="chain", policy=str(tmp_path / "checkpoint-10")), "cpu").prompts == CHAIN
     shutil.copytree(policy_folder, tmp_path / "tiny-random-llama")
-    assert load(BaseRecipe(policy=str(tmp_path / "tiny-random-llama")), "cpu").prompts == TEXT
+    assert load(EvaluateRecipe(policy=str(tmp_path / "tiny-random-llama")), "cpu").prompts == TEXT
     for task, policy in (("stories", "checkpoint-10"), ("chain", "tiny-random-llama")):
         with pytest.raises(PolicyError, match="do not fit: tiny knows the words of chain only"):
-            load(BaseRecipe(task=task, policy=str(tmp_path / policy)), "cpu")
+            load(EvaluateRecipe(task=task, policy=str(tmp_path / policy)), "cpu")
 
 
 class Trap:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 
-from expo import setup as setup_module
+from expo import setup as set_up_module
 from expo.gradients.alignment import align, sample_rollouts
 from expo.gradients.dense import dense
 from expo.gradients.examples import Example
@@ -143,7 +143,7 @@ def test_gradients_are_those_of_the_policy_of_their_step(whole: Run) -> None:
 
 
 def test_a_finished_run_is_not_run_again(recipe: TrainRecipe, whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup_module, "load", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr(set_up_module, "load", lambda *_: pytest.fail("loaded again"))
     assert train(recipe, whole.folder, progress=False).has("evaluation")
     assert resume_status(whole) == ": finished before; this is its record"
 
@@ -544,7 +544,7 @@ def test_other_prompts_than_the_positives_are_refused(
 def test_a_question_is_trained_on_once() -> None:
     once, again = (Problem(name, "1 + 1?", "2", where=f"mine.jsonl:{name}") for name in ("1", "3"))
     other = Problem("2", "1 + 2?", "3")
-    task = setup_module._distinct(Task("mine", (once, other, again)))
+    task = set_up_module._distinct(Task("mine", (once, other, again)))
     assert task.problems == (once, other)
     assert [str(s) for s in task.skipped] == ["mine.jsonl:3: question: the same as mine.jsonl:1; left out"]
 
