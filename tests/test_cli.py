@@ -529,3 +529,39 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(work: Path, capsys: pytest.Ca
     frame.loc[3, "nll_sum"] += 1e-9
     Run("whole").write("samples", frame)
     assert Path("stopped/samples.parquet").read_bytes() != Path("whole/samples.parquet").read_bytes()
+
+
+def test_a_file_may_hold_what_is_required(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "judge.yaml").write_text("run: small\nmodel: m\n", encoding="utf-8")
+    assert outcome(["judge", "--config", "judge.yaml"]) == 1
+    assert "small is no run: it has no recipe.yaml" in capsys.readouterr().err
+    # Without one of the two the command is not understood.
+    (work / "judge.yaml").write_text("run: small\n", encoding="utf-8")
+    assert outcome(["judge", "--config", "judge.yaml"]) == 2
+    assert "the following arguments are required: --model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("output: 7", "r.yaml: output must be text, got 7"),
+        ("dry_run: [1]", "r.yaml: dry_run must be true or false, got [1]"),
+        ("trl: {}", "r.yaml: no field 'trl'"),
+        ("help: true", "r.yaml: no field 'help'"),
+    ],
+)
+def test_a_training_s_file_is_checked_too(
+    text: str, message: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work / "r.yaml").write_text(text, encoding="utf-8")
+    assert outcome(["train", "--config", "r.yaml"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_flag_is_at_fault_not_the_file(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "r.yaml").write_text("samples: 2", encoding="utf-8")
+    assert outcome(["measure", "--config", "r.yaml", "--problems", "0"]) == 2
+    assert "error: problems must be at least 1, got 0" in capsys.readouterr().err
+    (work / "r.yaml").write_text("problems: 0", encoding="utf-8")
+    assert outcome(["measure", "--config", "r.yaml"]) == 2
+    assert "error: r.yaml: problems must be at least 1, got 0" in capsys.readouterr().err
