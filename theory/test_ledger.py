@@ -112,6 +112,7 @@ def test_roles_decide_the_verdict(
         ('{holds: ["t.py::a"], negative_controls: ["t.py::b"]}', "{}", "names no test"),
         (', negative_controls: ["t.py::b"]', "", "no negative control"),
         ("holds:", "proves:", "no role proves"),
+        ("negative_controls:", "twins:", "twins is called negative_controls now"),
         ("holds:", "refutes:", "without its counterexample"),
         ("holds:", "amended:", "come together"),
         ("expected: exact", "expected: exact\n  uses: [Z]", "uses Z, which no file states"),
