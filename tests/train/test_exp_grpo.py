@@ -56,7 +56,7 @@ def config(folder: Path, **more: Any) -> ExPGRPOConfig:
         "max_steps": 1,
         "per_device_train_batch_size": PROBLEMS * G,
         "num_generations": G,
-        "max_completion_length": 24,
+        "max_completion_length": 12,
         "temperature": 0.7,
         "loss_type": "grpo",
         "shuffle_dataset": False,

@@ -61,7 +61,7 @@ VALUES = {
     "per_device_train_batch_size": 16,
     "gradient_accumulation_steps": 2,
     "num_generations": 4,
-    "max_completion_length": 60,
+    "max_completion_length": 45,
     "learning_rate": 3e-4,
     "gradient_checkpointing": False,
     "seed": 1,
@@ -163,7 +163,7 @@ def test_a_table_that_was_deleted_is_made_again(recipe: TrainRecipe, whole: Run,
     same(whole, train(recipe, run.folder, progress=False))
 
 
-@pytest.mark.parametrize(("table", "part"), [("groups", "000002"), ("evaluation", "000003")])
+@pytest.mark.parametrize(("table", "part"), [("groups", "000002"), pytest.param("evaluation", "000003", marks=slow)])
 def test_a_part_that_was_deleted_is_missed(
     recipe: TrainRecipe, whole: Run, tmp_path: Path, table: str, part: str
 ) -> None:
@@ -317,6 +317,7 @@ def _stop(patch: pytest.MonkeyPatch, where: str) -> None:
     patch.setattr(owner, name, stopping)
 
 
+@slow
 def test_a_full_disk_leaves_the_last_checkpoint_whole(
     recipe: TrainRecipe, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -478,6 +479,7 @@ def test_a_stopped_supervised_training_ends_the_same(
     same(whole, train(recipe, tmp_path / "stopped", progress=False))
 
 
+@slow
 def test_a_run_stopped_after_its_last_step_takes_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The last step is in the middle of a generation.
     recipe = read_recipe({**VALUES, "steps_per_generation": 4, "max_steps": 3, "refresh_steps": 0})

@@ -44,6 +44,7 @@ args = config(
     out / "checkpoints",
     per_device_train_batch_size=PROBLEMS * G // state.num_processes // 2,
     gradient_accumulation_steps=2,
+    max_completion_length=24,
     learning_rate=1e-3,
     sft_grad_norm_steps=1,
 )
