@@ -69,7 +69,7 @@ def set_up(
             tasks.append(load_problems(recipe, checker, **held_out))
         run = Run(folder)
         policy = None if all(run.has(table) for table in finished_by) else load(recipe, device)
-        about = {**_facts(tasks, policy), "seed": recipe.seed, **facts(policy)}
+        about = {**_facts(tasks, policy), "grader": checker.grader, "seed": recipe.seed, **facts(policy)}
         # Before anything is written: what is refused leaves no folder.
         if policy and held_out is not None:
             tasks[0] = _distinct(tasks[0])

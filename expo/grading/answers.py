@@ -1,7 +1,7 @@
 r"""Final answers: find one in a completion, and grade it against the ground truth.
 
-`extract` is string work in this process. `AnswerGrader` compares with math-verify in a process of its own,
-which ends when a comparison takes too long. What counts as the same answer is told in `string_rules`.
+`extract` is string work in this process. `AnswerGrader` compares in a process of its own, which ends when a
+comparison takes too long. What counts as the same answer is told in `compare` and in docs/GRADING.md.
 
     with AnswerGrader() as grader:
         grader.grade("18", r"9 * 2 = 18. The answer is \boxed{18}.").status  # Status.CORRECT
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,36 +18,23 @@ import threading
 import weakref
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from multiprocessing.connection import wait
 from typing import Self
 
 from tqdm import tqdm
 
-# Importing sympy takes about a second; a crowded machine needs many.
+from expo.grading.extraction import MAX_CHARS, extract
+
+# A worker is up in half a second; a crowded machine may need many.
 START_SECONDS = 120.0
+# Of the rules by which answers are found and compared: rises whenever a verdict may change.
+VERSION = "2"
 # A comparison is limited in CPU time, so that a verdict does not depend on what else the machine does. This many
 # times as long on the clock is the machine's failure, not the answer's.
 PATIENCE = 24
 _DIED = "died"
-# No answer is this long; the time to parse one grows faster than its length.
-MAX_CHARS = 2_000
-
-# Repetitions that could be retried are bounded, so that each search is linear in the text.
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
-_CUE = re.compile(r"####([^\n]*)|answers?\b(?:[^.:=\n]{0,60}?\b(?:is|are)\b\s?:?|\**\s?[:=])[\s*]*", re.IGNORECASE)
-_LEAD_IN = re.compile(r"answers?\b(?:[^.\n]{0,60}(?:\bis|\bare|[:=]))?\**$", re.IGNORECASE)
-_OPENING = re.compile(r"(?:(?<!\S)(?:\$\$?|\\[\[(]|\*\*)|\s)*$")
-_CLAUSE_END = re.compile(r"\n|[.!?](?=\s|$)|[,;](?=\s+[a-zA-Z]{2})")
-# A dollar sign opens maths unless an amount and then words follow: "$18 a day, not $20".
-_MATHS = re.compile(
-    r"\$\$?(?!\d[\d,.]*\s+[a-zA-Z])((?:\\.|[^$\\]){1,1000})\$|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.DOTALL
-)
-_CHOICE = re.compile(r"\(([A-Z])\)|([A-Z])(?=[.):]|$)")
-_NUMBER = re.compile(
-    r"(?<![\w.])[-−]?\\?\$?(?:\\[dt]?frac\{\d+\}\{\d+\}|\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?|\.\d+)(?:\s?\\?%)?"
-)
 
 
 class Status(StrEnum):
@@ -64,79 +50,18 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Grade:
-    """A verdict with the answer text that it is about; None where the completion has no answer."""
+    """A verdict with the answer text that it is about; None where the completion has no answer.
+
+    `rule` says in words what settled it.
+    """
 
     status: Status
     extracted: str | None
+    rule: str = field(default="", compare=False)
 
 
 class UnparsableGold(ValueError):
     """A ground-truth answer that cannot be read as mathematics: no completion can be graded against it."""
-
-
-def extract(text: str) -> tuple[str, int] | None:
-    r"""The final answer of a completion, and the index at which the statement of it begins.
-
-    1. The last `\boxed{...}`; if its brace never closes, the text broke off in its answer and has none.
-    2. Else the last "#### X" or "answer is X", "answer: X", "answer = X". After the hashes X is the rest of the
-       line. After "answer" it is the first maths in `$` or `\(`, if any; the letter of a choice; in prose that
-       does not begin with its number, the last number; else the clause.
-    3. Else the last number of the text. Nothing states it, so the index is `len(text)`: all is CoT.
-
-    The index is that of the sentence or line that holds the statement, with the "the answer is:" that may
-    stand on a line of its own before it. `text[:index]` is the CoT.
-    """
-    boxes = list(_BOX.finditer(text))
-    if boxes:
-        answer = _boxed(text, boxes[-1].end())
-        return None if answer is None else (answer, _box_statement(text, boxes[-1].start()))
-    for cue in reversed(list(_CUE.finditer(text))):
-        line = cue[1]
-        if answer := line.strip() if line is not None else _stated(text[cue.end() : cue.end() + MAX_CHARS]):
-            return answer, _sentence(text, cue.start())
-    numbers = _NUMBER.findall(text)
-    return (numbers[-1], len(text)) if numbers else None
-
-
-def _boxed(text: str, at: int) -> str | None:
-    r"""What the box opened at `at` holds; None if it never closes. `\boxed 7` holds its next word."""
-    if not text.startswith("{", at):
-        word = re.compile(r"[^\s$.,]+").match(text, at)
-        return word[0] if word else None
-    depth = 0
-    for brace in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, at):
-        depth += (brace[0] == "{") - (brace[0] == "}")
-        if depth == 0:
-            return text[at + 1 : brace.start()].strip()
-    return None
-
-
-def _stated(rest: str) -> str:
-    end = _CLAUSE_END.search(rest)
-    clause = rest[: end.start()] if end else rest
-    maths = _MATHS.match(rest) or _MATHS.search(clause)
-    if maths:
-        return next(filter(None, maths.groups())).strip()
-    clause = clause.strip(" \t*`")
-    if choice := _CHOICE.match(clause):
-        return choice[0]
-    numbers = _NUMBER.findall(clause)
-    is_prose = re.search(r"(?<![\\a-zA-Z{])[a-zA-Z]{3}", clause) and not _NUMBER.match(clause)
-    return numbers[-1] if is_prose and numbers else clause
-
-
-def _box_statement(text: str, box: int) -> int:
-    """Start of the statement that ends in a box: before `$$` or `\\[` and before "The answer is:" on its own line."""
-    opening = _OPENING.search(text, max(0, box - 40), box)
-    start = opening.start() if opening else box
-    lead_in = _LEAD_IN.search(text, max(0, start - 80), start)
-    return _sentence(text, lead_in.start() if lead_in else box - len(text[start:box].lstrip()))
-
-
-def _sentence(text: str, at: int) -> int:
-    ends = [(text.rfind(mark, 0, at), mark) for mark in ("\n", ". ", "! ", "? ")]
-    start = max((i + len(mark) for i, mark in ends if i >= 0), default=0)
-    return at - len(text[start:at].lstrip())
 
 
 class AnswerGrader:
@@ -154,7 +79,7 @@ class AnswerGrader:
         self._end: weakref.finalize | None = None
         self._closed = False
         # Samples of one problem share few answers.
-        self._known: dict[tuple[str, str], Status] = {}
+        self._known: dict[tuple[str, str], Grade] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -170,12 +95,14 @@ class AnswerGrader:
             TimeoutError: if the worker was given too little CPU time to answer within two minutes.
         """
         found = extract(text)
-        if found is None or len(found[0]) > MAX_CHARS:
-            return Grade(Status.UNPARSED, found and found[0])
+        if found is None:
+            return Grade(Status.UNPARSED, None, "no answer was found")
         answer = found[0]
-        status = self._known.get((gold, answer))
-        if status is None:
-            verdict = self._ask(gold, answer)
+        if len(answer) > MAX_CHARS:
+            return Grade(Status.UNPARSED, answer, f"an answer of more than {MAX_CHARS} characters is not read")
+        grade = self._known.get((gold, answer))
+        if grade is None:
+            verdict, rule = self._ask(gold, answer)
             if verdict == "gold":
                 raise UnparsableGold(
                     f"the ground-truth answer {gold!r} cannot be read as mathematics; fix it in the data, "
@@ -183,9 +110,9 @@ class AnswerGrader:
                 )
             # Of what, is not known; it may have been the machine's failure, and is not remembered.
             if verdict == _DIED:
-                return Grade(Status.TIMEOUT, answer)
-            status = self._known[gold, answer] = Status(verdict)
-        return Grade(status, answer)
+                return Grade(Status.TIMEOUT, answer, "the process that compares ended")
+            grade = self._known[gold, answer] = Grade(Status(verdict), answer, rule)
+        return grade
 
     def grade_many(self, pairs: Iterable[tuple[str, str]], progress: bool = False) -> list[Grade]:
         """`grade` for each (gold, text), in order; `progress` shows a bar."""
@@ -195,9 +122,9 @@ class AnswerGrader:
         """Whether `gold` can be graded against."""
         if len(gold) > MAX_CHARS:
             return False
-        verdict = self._ask(gold, None)
+        verdict, _ = self._ask(gold, None)
         # The worker may have been killed for another's sake: the row would be lost for nothing.
-        return (self._ask(gold, None) if verdict == _DIED else verdict) == "readable"
+        return (self._ask(gold, None)[0] if verdict == _DIED else verdict) == "readable"
 
     def close(self) -> None:
         """End the worker. The grader cannot be used afterwards."""
@@ -205,7 +132,7 @@ class AnswerGrader:
             self._closed = True
             self._stop()
 
-    def _ask(self, gold: str, answer: str | None) -> str:
+    def _ask(self, gold: str, answer: str | None) -> tuple[str, str]:
         request = json.dumps({"gold": gold, "answer": answer, "seconds": self.seconds})
         with self._lock:
             worker = self._running()
@@ -221,12 +148,15 @@ class AnswerGrader:
                             f"{PATIENCE * self.seconds:g} s; give the same command again on a less crowded machine"
                         )
                     reply = worker.stdout.readline().strip()
-                    reply = reply or (Status.TIMEOUT if worker.wait() == -signal.SIGPROF else _DIED)
+                    if not reply and worker.wait() == -signal.SIGPROF:
+                        reply = json.dumps((Status.TIMEOUT, f"it took more than {self.seconds:g} s of CPU time"))
+                        self._stop()
             finally:
                 # Also after Ctrl-C here: a late reply must not answer the next request.
                 if not reply:
                     self._stop()
-        return reply or _DIED
+        verdict, rule = json.loads(reply) if reply else (_DIED, "")
+        return verdict, rule
 
     def _running(self) -> subprocess.Popen[str]:
         if self._closed:

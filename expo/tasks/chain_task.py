@@ -27,6 +27,7 @@ class ChainChecker:
     """The toy: exact match of the answer, every step against the true chain."""
 
     leak_rule = "the text contains the word 'key'"
+    grader: str | None = None
 
     def can_parse(self, answer: str) -> bool:
         """See `Checker`; every answer was generated."""

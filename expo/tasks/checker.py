@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from expo.grading.answers import AnswerGrader, Grade, Status, extract
+from expo.grading.answers import VERSION, AnswerGrader, Grade, Status, extract
 from expo.grading.steps import check_steps
 from expo.tasks.problem import Problem
 
@@ -31,10 +31,12 @@ _NONSENSE = ("ribbon", "quarry", "lantern", "mumble", "teapot", "oblong", "grave
 class Checker(Protocol):
     """What jobs ask of a task; `text` is a completion without its end token.
 
-    `leak_rule` says in words when `is_leak` is true.
+    `leak_rule` says in words when `is_leak` is true; `grader` is the version of the rules of grading, where these may
+    change.
     """
 
     leak_rule: str
+    grader: str | None
 
     def can_parse(self, answer: str) -> bool:
         """Whether a ground-truth answer can be compared with anything."""
@@ -62,7 +64,9 @@ class Checker(Protocol):
 
 
 class TextChecker:
-    """Free text: answers by math-verify in a process that can be killed, steps by the arithmetic checker."""
+    """Free text: answers graded in a process that can be killed, steps by the arithmetic checker."""
+
+    grader: str | None = VERSION
 
     leak_rule = (
         "the text reasons from the answer ('since/because/given that/knowing the answer is ...'), calls it given "

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from math_verify import parse, verify
 
-from expo.grading import answers, string_rules
+from expo.grading import answers
 from expo.grading.answers import AnswerGrader, Grade, Status, UnparsableGold, extract
 
 GOLDEN = [json.loads(line) for line in Path(__file__).with_name("golden_answers.jsonl").read_text().splitlines()]
@@ -33,6 +33,10 @@ NAMED_FALSE_POSITIVES = [
     ("0.00000001", "0.00000002"),
     ("5", r"5\text{ million}"),
 ]
+
+
+# Ten hours of work.
+HANG = r"\sum_{a=1}^{999} \sum_{b=1}^{999} \sum_{c=1}^{999} \sqrt{abc}"
 
 
 def boxed(answer: str) -> str:
@@ -67,12 +71,11 @@ def hasty(grader, monkeypatch):
 def test_golden_table_is_large_and_has_no_duplicates():
     assert len(GOLDEN) >= 80
     assert len({(row["gold"], row["text"]) for row in GOLDEN}) == len(GOLDEN)
-    assert {row["status"] for row in GOLDEN} == set(Status)
+    assert {row["status"] for row in GOLDEN} == set(Status) - {Status.TIMEOUT}
 
 
 @pytest.mark.parametrize("row", GOLDEN, ids=lambda row: f"{row['note']}: {row['gold'][:20]}")
-def test_golden(row, request):
-    grader = request.getfixturevalue("hasty" if row["status"] == Status.TIMEOUT else "grader")
+def test_golden(grader, row):
     assert grader.grade(row["gold"], row["text"]).status == row["status"]
 
 
@@ -82,7 +85,7 @@ def test_golden_column_of_bare_math_verify():
             assert bare_math_verify(row["gold"], row["text"]) == row["bare"], row
 
 
-def test_settlement_is_needed():
+def test_own_rules_are_needed():
     differ = [row for row in GOLDEN if row["bare"] != row["status"]]
     assert sum(row["bare"] == "correct" for row in differ) >= 10, "false positives of bare math-verify"
     assert sum(row["bare"] == "wrong" for row in differ) >= 10, "false negatives of bare math-verify"
@@ -90,14 +93,15 @@ def test_settlement_is_needed():
 
 @pytest.mark.parametrize(("gold", "answer"), NAMED_FALSE_POSITIVES)
 def test_named_false_positives(grader, gold, answer):
-    assert bare_math_verify(gold, boxed(answer)) == "correct", "math-verify mends this now: drop the rule"
+    assert bare_math_verify(gold, boxed(answer)) == "correct", "math-verify repairs this now: drop the row"
     assert grader.grade(gold, boxed(answer)).status is Status.WRONG
     assert grader.grade(gold, boxed(gold)).status is Status.CORRECT
 
 
 def test_gold_comes_first(grader):
     # An equation is no value, but its right-hand side answers a question for one.
-    assert grader.grade("5", boxed("x + y = 5")).status is Status.CORRECT
+    assert grader.grade("5", boxed("x = 5")).status is Status.CORRECT
+    assert grader.grade("5", boxed("x + y = 5")).status is Status.WRONG
     assert grader.grade("x + y = 5", boxed("5")).status is Status.WRONG
 
 
@@ -217,7 +221,7 @@ def test_worker_is_started_once_and_memory_bound():
 
 def test_timeout_kills_and_the_next_grade_starts_anew(hasty, monkeypatch):
     before = worker_of(hasty)
-    assert hasty.grade("7", boxed("10^{10^{10}}")) == Grade(Status.TIMEOUT, "10^{10^{10}}")
+    assert hasty.grade("7", boxed(HANG)) == Grade(Status.TIMEOUT, HANG)
     assert not before.is_running(), "killed and reaped: no zombie either"
     monkeypatch.setattr(hasty, "seconds", 60)
     assert hasty.grade("5", boxed("5.0")).status is Status.CORRECT
@@ -293,7 +297,7 @@ def test_ctrl_c_spoils_no_later_grade():
         worker = worker_of(grader)
         threading.Thread(target=interrupt_when_busy, args=(worker,)).start()
         with pytest.raises(KeyboardInterrupt):
-            grader.grade("5", boxed("10^{10^{10}}"))
+            grader.grade("5", boxed(HANG))
         assert not worker.is_running()
         assert grader.grade("5", boxed("5")).status is Status.CORRECT
         assert os.getpgid(grader._worker.pid) != os.getpgid(0), "Ctrl-C at the terminal goes to our group alone"
@@ -323,7 +327,7 @@ def test_an_idle_worker_dies_with_its_parent():
 
 def test_a_hanging_worker_ends_by_itself():
     """So that one whose parent was killed does not hang on for ever."""
-    request = {"gold": "5", "answer": "10^{10^{10}}", "seconds": 0.2}
+    request = {"gold": "5", "answer": HANG, "seconds": 0.2}
     with subprocess.Popen([sys.executable, "-m", "expo.grading.worker"], **CHILD) as worker:
         worker.stdin.write(json.dumps(request).encode() + b"\n")
         worker.stdin.flush()
@@ -359,34 +363,10 @@ def test_a_worker_without_any_cpu_time_stops_the_run(hasty, monkeypatch):
 
 
 def test_verdicts_are_remembered(hasty):
-    assert hasty.grade("8", boxed("(10^9)!")).status is Status.TIMEOUT
+    assert hasty.grade("8", boxed(HANG)).status is Status.TIMEOUT
     before = worker_of(hasty)
-    assert hasty.grade("8", boxed("(10^9)!")).status is Status.TIMEOUT
+    assert hasty.grade("8", boxed(HANG)).status is Status.TIMEOUT
     assert worker_of(hasty) == before, "asked once, killed once"
-
-
-# Settlement
-
-
-@pytest.mark.parametrize(
-    ("written", "cleaned"),
-    [
-        (r"$\$1{,}234.$", "1234"),
-        (r"\boxed{\dfrac{1}{2}}", r"\frac{1}{2}"),
-        (r"\left( 1, 2 \right)", "( 1, 2 )"),
-        (r"1 \\ 7", r"1 \\ 7"),
-        ("(1,234)", "(1,234)"),
-        (r"\text{5 or 6}", "5, 6"),
-        (r"\frac \pi4", r"\frac{\pi}{4}"),
-    ],
-)
-def test_clean(written, cleaned):
-    assert string_rules.clean(written) == cleaned
-
-
-def test_settle_leaves_values_open():
-    assert string_rules.compare_strings("x^2-1", "(x-1)(x+1)", lambda a, b: a == b) is None
-    assert string_rules.compare_strings(r"\sqrt{8}", r"2\sqrt{2}", lambda a, b: a == b) is None
 
 
 # Real data

@@ -1,0 +1,121 @@
+"""Whether two formulas are equal: exactly where both are rational, else by their values at random points.
+
+A difference of two closed forms that is no identity vanishes on a set of measure zero. Values are computed with 50
+and with 100 digits: what is zero shrinks as the digits grow, what is not stays as it is.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import mpmath
+from mpmath import mp
+
+from expo.grading.expression import Node
+from expo.grading.numeric import DIGITS, Number, value
+from expo.grading.rational import NoValueError, children, exact, free, has
+
+POINTS = 5
+
+
+@lru_cache(maxsize=65536)
+def equal(gold: Node, answer: Node) -> bool:
+    """Whether two formulas without decimals of their own are the same, for every value of their variables.
+
+    Raises:
+        NoValueError: where that cannot be told.
+    """
+    if gold == answer:
+        return True
+    a, b = exact(gold), exact(answer)
+    if a is not None and b is not None:
+        return a == b
+    if ("c", "oo") in (gold, answer) or has(gold, "oo") or has(answer, "oo"):
+        return sign_of_infinity(gold) == sign_of_infinity(answer) != 0
+    if gold[0] == "m" or answer[0] == "m":
+        return _same_matrix(gold, answer)
+    return _vanishes_between(gold, answer)
+
+
+def sign_of_infinity(node: Node) -> int:
+    """1 or -1 for an infinity of that sign, 0 for anything else."""
+    if node == ("c", "oo"):
+        return 1
+    if node[0] == "*" and len(node) == 3 and node[2] == ("c", "oo") and (factor := exact(node[1])):
+        return 1 if factor > 0 else -1
+    return 0
+
+
+def _same_matrix(gold: Node, answer: Node) -> bool:
+    if gold[0] != answer[0]:
+        return False
+    shapes = [(len(x[1]), len(x[1][0])) for x in (gold, answer)]
+    return shapes[0] == shapes[1] and all(equal(a, b) for a, b in zip(children(gold), children(answer), strict=True))
+
+
+def _vanishes_between(gold: Node, answer: Node) -> bool:
+    names = sorted(free(gold) | free(answer))
+    whole = has(gold, "sum", "prod", "factorial", "binom", "mod") or has(
+        answer, "sum", "prod", "factorial", "binom", "mod"
+    )
+    has_logs = has(gold, "log") or has(answer, "log")
+    rng, compared = random.Random(0), 0
+    imaginary = has(gold, "i")
+    wanted = POINTS if names or has_logs else 1
+    for trial in range(6 * wanted):
+        at = point(names, rng, whole, trial)
+        try:
+            a = value(gold, at)
+        except NoValueError:
+            continue
+        # A gold that is real counts where it is real.
+        if names and not imaginary and mpmath.im(a) != 0 and trial < 4 * wanted:
+            continue
+        try:
+            b = value(answer, at)
+        except NoValueError:
+            if not names:
+                raise
+            return False
+        if not is_zero(gold, answer, at, a, b):
+            return False
+        compared += 1
+        if compared == wanted:
+            return True
+    if not compared:
+        raise NoValueError("no value at any point")
+    return compared >= min(3, wanted)
+
+
+def point(names: list[str], rng: random.Random, whole: bool, trial: int) -> dict[str, Any]:
+    """A value for each variable: small distinct whole numbers, or fractions of both signs."""
+    if whole:
+        values: list[Any] = [Fraction(x) for x in rng.sample(range(2, 12 + len(names)), len(names))]
+    else:
+        # The first points lie in the positive, where roots and logarithms are real.
+        signs = [1 if trial < 2 else rng.choice((1, -1)) for _ in names]
+        values = [s * Fraction(rng.randint(101, 3989), 1009) for s in signs]
+    return {**dict(zip(names, values, strict=True)), "log": mp.mpf(rng.randint(200, 900)) / 331}
+
+
+def is_zero(gold: Node, answer: Node, at: Mapping[str, Any], a: Number, b: Number) -> bool:
+    """Whether two values computed to `DIGITS` are one, as twice the digits tell."""
+    with mp.workdps(DIGITS):
+        gap = abs(a - b)
+        size, small = max(abs(a), abs(b)), mp.mpf(10) ** (-DIGITS // 2)
+        # Where both are small one may be the rest of a sum of large terms, and is a zero.
+        if gap > size * small and size > small and gap > small:
+            return False
+    # Of large numbers the digits after the point count too.
+    with mp.workdps(DIGITS):
+        digits = DIGITS + max(0, int(mpmath.ceil(mpmath.log10(max(abs(a), abs(b), 1)))))
+    a2, b2 = value(gold, at, 2 * digits), value(answer, at, 2 * digits)
+    with mp.workdps(2 * digits):
+        finer = abs(a2 - b2)
+        size = max(abs(a2), abs(b2))
+        small = finer < size * mp.mpf(10) ** (-digits)
+        return bool(finer == 0 or small or finer < gap * mp.mpf(10) ** (-digits // 3))

@@ -1,0 +1,277 @@
+r"""Find the final answer in a completion. Rules in this order; the first that finds one decides.
+
+1. What stands after `</think>` is asked first; where it holds no answer, all of the text is.
+2. The last `\boxed{...}`. An empty box and a placeholder ("...", "your answer") are none. A box whose brace never
+   closes, with no closed one after it, means that the text broke off: no answer. Boxes joined by "and", "or" or
+   commas are one list.
+3. The last `<answer>...</answer>`.
+4. The last cue: "#### X", "answer is X", "answer: X", "answer = X", a heading "Final Answer" before its line, "X is
+   the answer", and the like in Chinese, Spanish, French, German and Russian. After the hashes X is the rest of the
+   line. After "answer" X ends with its clause; it is the formulas at its start, if any; the letter of a choice; in
+   prose that does not begin with its number, what follows the last "is", or the last number; else the clause.
+5. The last number of the text, or the formula that it stands in. A number of a list ("2.", "Step 3:") is none.
+
+A box or tag that holds a sentence is read by rules 4 and 5.
+"""
+
+from __future__ import annotations
+
+import re
+
+from expo.grading.writing import closing
+
+# No answer is this long; the time to parse one grows faster than its length.
+MAX_CHARS = 2_000
+
+# Repetitions that could be retried are bounded, so that each search is linear in the text.
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
+_PLACEHOLDER = re.compile(
+    r"\W*(?:\\text\s*\{)?\W*"
+    r"(?:(?:your|the|final|insert)\b.{0,30}?(?:answer|solution|result|here)|answer(?: here)?)?\W*\}?",
+    re.IGNORECASE,
+)
+_JOINT = re.compile(
+    r"[\s$]*(?:[,;&]|(?:[,;]|\\text\s*\{|[\w() ,]){0,40}\b(?:and|or)\b\s*\}?)[\s$\\[\]]*", re.IGNORECASE
+)
+_MATHS_OPEN = r"(?=\$|\\\(|\\\[)"
+_CUE = re.compile(
+    r"####:?([^\n]*)"
+    r"|answers?\b(?:[^.:=\n]{0,60}?\b(?:is|are)\b\s?:?|[*_]{0,2}\s?(?:[:：]|=>?|->)|\s{1,3}" + _MATHS_OPEN + r")[\s*]*"
+    r"|final answer\W{0,6}\n[\s*]*"
+    r"|(?:correct|right|best) (?:option|choice) is:?\s*"
+    r"|答案(?:是|为|:|：)\s*|(?:respuesta|réponse|risposta|resposta)\b[^.\n]{0,30}?\b(?:es|est|è|é)\b\s?:?[\s*]*"
+    r"|(?:respuesta|réponse|antwort|ответ|risposta|resposta)[*\s]{0,3}[:：][\s*]*|antwort\s(?:ist|lautet)\s?:?[\s*]*",
+    re.IGNORECASE,
+)
+_BEHIND = re.compile(r"\bis\s(?:the|our|my)\s(?:final\s|correct\s)?answer\b", re.IGNORECASE)
+_LEAD_IN = re.compile(r"answers?\b(?:[^.\n]{0,60}(?:\bis|\bare|[:=]))?\**$", re.IGNORECASE)
+_OPENING = re.compile(r"(?:(?<!\S)(?:\$\$?|\\[\[(]|\*\*)|\s)*$")
+_CLAUSE_END = re.compile(
+    r"\n|[.!?](?=\s|$)|[。，；！]|[,;](?=\s+(?!and\b|or\b)[a-zA-Z]{2})|\s[-–—]\s+(?=[a-zA-Z]{2})|\s(?=\bbecause\b|\bsince\b)"
+)
+# A dollar sign opens maths unless an amount and then words follow: "$18 a day, not $20".
+_MATHS = re.compile(
+    r"\$\$?(?!\d[\d,.]*\s+[a-zA-Z])((?:\\.|[^$\\]){1,1000})\$\$?|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.DOTALL
+)
+_CHOICE = re.compile(r"\(([A-Z])\)|([A-Z])(?=[.):]|$)")
+_NUMBER = re.compile(
+    r"(?<![\w.,])(?:(?<![\w)\].] )(?<![\w)\].])[-−–‑‐]|(?<=[=(:] )[-−–‑‐] |(?<=\bis )[-−–‑‐] ?"
+    r"|(?<=[a-z] )[-−–‑‐](?=\d))?"
+    r"\\?\$?(?:\\[dt]?frac\{\d+\}\{\d+\}|\d+(?:,\d{3})*(?:\.\d+)?(?:\s?/\s?\d+(?:\.\d+)?)?|\.\d+)(?:\s?\\?%)?"
+)
+_LISTED = re.compile(
+    r"(?:^|\n)[ \t>*_-]{0,6}(?:(?:Step|Case|Part|Problem)\s)?$|\b(?:[Ss]tep|[Cc]ase|[Pp]art|[Pp]roblem|[Qq]uestion)\s$"
+)
+# "x = 1 or x = -2" at the end.
+_SOLUTION = r"[a-z] ?= ?[-−–\w./\\{}^√]{1,40}"
+_SOLUTIONS = re.compile(
+    r"(?:^|[\n.:,;]|\b(?:so|hence|thus|therefore|then)\b)\s*"
+    rf"\$?((?:{_SOLUTION}\$?(?:,? (?:or|and) \$?|, \$?)){{1,8}}{_SOLUTION}?)\$?\.?\s*$",
+    re.IGNORECASE,
+)
+# The right side of an operation whose result does not come.
+_OPERATOR = re.compile(r"[\d)][ \t]*(?:[*×·+÷]|\\times|\\cdot|(?<=[ \t])[-−–x])[ \t]*\$?$")
+_IS = re.compile(r"\b(?:is|are|equals|was|were)\b(?: equal to)?\s*:?\s*")
+
+
+def extract(text: str) -> tuple[str, int] | None:
+    """The final answer of a completion, and the index at which the statement of it begins; None if there is none.
+
+    The index is that of the sentence or line that holds the statement, with the "the answer is:" that may
+    stand on a line of its own before it. `text[:index]` is the CoT. Where nothing states the answer, the
+    index is `len(text)`: all is CoT.
+    """
+    thought = text.rfind("</think>")
+    if thought >= 0:
+        start = thought + len("</think>")
+        if (found := _extract(text[start:])) is not None:
+            return found[0], start + found[1]
+    return _extract(text)
+
+
+def _extract(text: str) -> tuple[str, int] | None:
+    boxes = _boxes(text)
+    if boxes is None:
+        return None
+    if boxes:
+        answers, start = _joined(text, boxes)
+        return answers, _box_statement(text, start)
+    if (tagged := _tagged(text)) is not None:
+        return tagged
+    if (cued := _cued(text)) is not None:
+        return cued
+    last = _last(text)
+    return None if last is None else (last, len(text))
+
+
+# ---- boxes and tags
+
+
+def _boxes(text: str) -> list[tuple[int, int, str]] | None:
+    """Start, end and content of each box that holds something; None if the last one never closes."""
+    found: list[tuple[int, int, str]] = []
+    broken = False
+    for box in _BOX.finditer(text):
+        if found and box.start() < found[-1][1]:
+            continue
+        if text.startswith("{", box.end()):
+            end = closing(text, box.end())
+            if end is None:
+                # No brace after it closes either, or the text would be read in quadratic time.
+                broken = True
+                break
+            content = text[box.end() + 1 : end].strip()
+            if re.fullmatch(r"\\\{\s*\\\}", content) or (content and not _PLACEHOLDER.fullmatch(content[:100])):
+                found.append((box.start(), end + 1, content))
+        elif (word := re.compile(r"[^\s$.,]+(?:\.\d+)?").match(text, box.end())) and re.match(r"[-+]?[\d\\]", word[0]):
+            found.append((box.start(), word.end(), word[0]))
+    return None if broken else found
+
+
+def _tagged(text: str) -> tuple[str, int] | None:
+    """What the last pair of tags holds, and where it opens."""
+    end = text.lower().rfind("</answer>")
+    start = text.lower().rfind("<answer>", 0, max(end, 0))
+    if start < 0 or not (content := text[start + len("<answer>") : end].strip()):
+        return None
+    return _sentence_inside(content), start
+
+
+def _joined(text: str, boxes: list[tuple[int, int, str]]) -> tuple[str, int]:
+    first = len(boxes) - 1
+    while first and len(text[boxes[first - 1][1] : boxes[first][0]]) <= 80:
+        if not _JOINT.fullmatch(text[boxes[first - 1][1] : boxes[first][0]]):
+            break
+        first -= 1
+    contents = [_sentence_inside(content) for _, _, content in boxes[first:]]
+    if len(set(contents)) == 1:
+        return contents[0], boxes[first][0]
+    return ", ".join(contents), boxes[first][0]
+
+
+def _sentence_inside(content: str) -> str:
+    """What a box or tag that holds a sentence says."""
+    words = re.sub(r"\\text(?:bf|it|rm)?\s*\{([^{}]*)\}", r"\1", content)
+    prose = re.fullmatch(r"[A-Za-z' ]{6,80}\b(?:is|are|equals)\b:?(.*)", words, re.DOTALL)
+    if prose and (answer := _stated(prose[1])):
+        return answer
+    if (cue := _CUE.search(words)) and (answer := _stated(words[cue.end() :])):
+        return answer
+    maths = _MATHS.fullmatch(content.strip().rstrip("."))
+    return next(filter(None, maths.groups())).strip() if maths else content
+
+
+def _box_statement(text: str, box: int) -> int:
+    """Start of the statement that ends in a box: before `$$` or `\\[` and before "The answer is:" on its own line."""
+    opening = _OPENING.search(text, max(0, box - 40), box)
+    start = opening.start() if opening else box
+    lead_in = _LEAD_IN.search(text, max(0, start - 80), start)
+    return _sentence(text, lead_in.start() if lead_in else box - len(text[start:box].lstrip()))
+
+
+def _sentence(text: str, at: int) -> int:
+    ends = [(text.rfind(mark, 0, at), mark) for mark in ("\n", ". ", "! ", "? ")]
+    start = max((i + len(mark) for i, mark in ends if i >= 0), default=0)
+    return at - len(text[start:at].lstrip())
+
+
+# ---- cues
+
+
+def _cued(text: str) -> tuple[str, int] | None:
+    cues = sorted([*_CUE.finditer(text), *_BEHIND.finditer(text)], key=lambda m: m.start(), reverse=True)
+    for cue in cues[:20]:
+        if cue.re is _BEHIND:
+            start = _sentence(text, cue.start())
+            answer = _before(text[max(start, cue.start() - MAX_CHARS) : cue.start()])
+        else:
+            line = cue[1]
+            answer = _stated(text[cue.end() : cue.end() + MAX_CHARS]) if line is None else line.strip()
+            start = _sentence(text, cue.start())
+        if answer and not _PLACEHOLDER.fullmatch(answer[:100]):
+            return answer, start
+    return None
+
+
+def _before(clause: str) -> str | None:
+    """The answer in "So 42 is the answer"."""
+    maths = list(_MATHS.finditer(clause))
+    if maths and not clause[maths[-1].end() :].strip(" *"):
+        return next(filter(None, maths[-1].groups())).strip()
+    numbers = _NUMBER.findall(clause)
+    return numbers[-1] if numbers else None
+
+
+def _stated(rest: str) -> str:
+    rest = rest.lstrip()
+    if listed := _formulas(rest):
+        return listed
+    end = _CLAUSE_END.search(rest)
+    clause = (rest[: end.start()] if end else rest).strip(" \t*`")
+    clause = re.sub(r"\s+or (?:so|thereabouts)$", "", clause)
+    if choice := _CHOICE.match(clause):
+        return choice[0]
+    begins = _NUMBER.match(clause) or _MATHS.match(clause)
+    is_prose = re.search(r"(?<![\\a-zA-Z{])[a-zA-Z]{3}", re.sub(r"\$[^$]*\$", "", clause)) and not begins
+    if is_prose and (says := list(_IS.finditer(clause))) and (after := clause[says[-1].end() :].strip()):
+        return _stated(after)
+    if is_prose or begins:
+        maths = list(_MATHS.finditer(clause))
+        if maths:
+            return next(filter(None, maths[0].groups())).strip()
+    if is_prose and (numbers := _NUMBER.findall(clause)):
+        return numbers[-1].strip()
+    return clause
+
+
+def _formulas(rest: str) -> str | None:
+    """The formulas at the start: one, or several with nothing but commas, "and", "or" between them."""
+    found: list[str] = []
+    at = 0
+    while (maths := _MATHS.match(rest, at)) is not None:
+        found.append(next(filter(None, maths.groups())).strip())
+        at = maths.end()
+        joint = re.compile(r"\s*(?:,\s*(?:and|or)?|and|or)\s*(?=\$|\\\(|\\\[)").match(rest, at)
+        if joint is None:
+            break
+        at = joint.end()
+    if not found:
+        return None
+    says = _IS.match(rest[at:].lstrip())
+    if says and (after := rest[at:].lstrip()[says.end() :].strip()):
+        return _stated(after)
+    return ", ".join(found)
+
+
+# ---- no cue
+
+
+def _last(text: str) -> str | None:
+    """The last number, or the formula around it."""
+    if solutions := _SOLUTIONS.search(text[-400:]):
+        return solutions[1]
+    last = None
+    for number in _NUMBER.finditer(text):
+        if not _is_listed(text, number):
+            last = number
+    start = max(0, len(text) - 4 * MAX_CHARS)
+    maths = list(_MATHS.finditer(text[start:]))
+    if maths:
+        formula = maths[-1]
+        content = next(filter(None, formula.groups())).strip()
+        ends = start + formula.end()
+        if (last is None or last.start() < ends) and re.search(r"\d|\\pi|\\frac", content):
+            return content
+    if last is None or _OPERATOR.search(text[max(0, last.start() - 24) : last.start()]):
+        return None
+    return last[0].strip()
+
+
+def _is_listed(text: str, number: re.Match[str]) -> bool:
+    """Whether a number only counts the lines of a text: "2. The shepherd", "Step 3: ..."."""
+    if not _LISTED.search(text[max(0, number.start() - 20) : number.start()]):
+        return False
+    before = text[max(0, number.start() - 20) : number.start()]
+    after = text[number.end() : number.end() + 2]
+    named = re.search(r"[a-z]\s$", before, re.IGNORECASE) is not None
+    return number[0].isdigit() and (named or re.match(r"[.):](?:\s|$)", after) is not None)

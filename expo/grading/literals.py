@@ -1,0 +1,107 @@
+"""Answers that are no formulas: dates, times of day, numerals in a base, letters of choices, words."""
+
+from __future__ import annotations
+
+import re
+
+from expo.grading.expression import FUNCTIONS
+from expo.grading.forms import Choice, Collection, Date, Form, Numeral, Time, Words
+
+MONTHS = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "december",
+)  # fmt: skip
+_MONTH = {name[:n]: i + 1 for i, name in enumerate(MONTHS) for n in (3, len(name))} | {"sept": 9}
+_DATE_PART = re.compile(
+    r"(?P<number>\d{1,4})(?:st|nd|rd|th)?\b|(?P<month>[A-Za-z]{3,9})\b\.?|(?P<other>,|\bof\b|\bthe\b|\s)"
+)
+_TIME = re.compile(r"(\d{1,2})(?: ?: ?(\d{2})(?: ?: ?(\d{2}))?)?(?: ?([ap])\.? ?m\.?)?", re.IGNORECASE)
+_BASE_WORDS = {
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
+    "twelve": 12, "sixteen": 16, "binary": 2, "octal": 8, "decimal": 10, "hexadecimal": 16, "hex": 16,
+}  # fmt: skip
+_NUMERAL = re.compile(
+    r"(?P<sign>-?) ?\(?(?P<digits>[0-9A-Fa-f]+)\)? ?"
+    r"(?:_ ?(?:\{ ?(?:base ?)?\(?(?P<braced>\w+)\)? ?\}|(?P<bare>\d|[a-z]{3,}))"
+    r"|\(? ?(?:in )?base[ -](?P<word>\w+) ?\)?|\(? ?(?:in )?(?P<named>binary|octal|decimal|hexadecimal|hex) ?\)?)"
+)
+_ARTICLE = re.compile(r"^(?:an?|the) (?=\S)", re.IGNORECASE)
+
+
+def read_words(text: str) -> Form | None:
+    """Words, the letter of a choice, or letters in a row."""
+    text = re.sub(r"\s*\([^()]*\)$", "", text) if re.search(r"[a-z]{3} \(", text) else text
+    bare = re.sub(r"\\(?:emptyset|varnothing)", "empty set", text)
+    if re.fullmatch(r"\(?[A-Za-z]\)?", bare):
+        return Choice(bare.strip("()"))
+    if re.fullmatch(r"[A-Za-z](?: [A-Za-z])+", bare):
+        return Collection(" ", tuple(Choice(letter) for letter in bare.split()))
+    if not re.fullmatch(r"[^\W\d_]+(?:['’-][^\W\d_]+)*(?:(?: | & |\. )[^\W\d_]+(?:['’-][^\W\d_]+)*)*\.?", bare):
+        return None
+    if bare in FUNCTIONS or bare in ("pi", "infinity", "inf", "sqrt") or bare.split()[0].lower() in FUNCTIONS:
+        return None
+    return Words(
+        tuple(_ARTICLE.sub("", bare).lower().replace(".", " ").split()) if len(bare) > 3 or " " in bare else (bare,)
+    )
+
+
+def choice(text: str) -> str | None:
+    """The letter of a choice that may be followed by its text: `(C) 12`, `Option C`, `C: 12 apples`."""
+    match = re.match(
+        r"(?:(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?:? )?"
+        r"(?:\( ?([A-Za-z]) ?\)(?=$|[.:]|\s+[\w$\\])|([A-Z])(?=$|[.:)]|\s+(?:because|since|as)\b))",
+        text,
+        re.IGNORECASE if text[:1] in "oOcCaA" and text[1:2].islower() else 0,
+    )
+    return match and (match[1] or match[2])
+
+
+def read_date(text: str) -> Form | None:
+    """A day or year with its month."""
+    at, numbers, months = 0, [], []
+    while at < len(text):
+        part = _DATE_PART.match(text, at)
+        if part is None or part.end() == at:
+            return None
+        at = part.end()
+        if part["number"]:
+            numbers.append(part["number"])
+        elif part["month"]:
+            if (month := _MONTH.get(part["month"].lower())) is None:
+                return None
+            months.append(month)
+    if len(months) != 1 or not 1 <= len(numbers) <= 2:
+        return None
+    years = [int(x) for x in numbers if len(x) == 4 or int(x) > 31]
+    days = [int(x) for x in numbers if len(x) < 4 and int(x) <= 31]
+    if len(years) > 1 or len(days) > 1:
+        return None
+    return Date(days[0] if days else None, months[0], years[0] if years else None)
+
+
+def read_time(text: str) -> Form | None:
+    """A time of day."""
+    match = _TIME.fullmatch(text)
+    if match is None or (match[2] is None and match[4] is None):
+        return None
+    hour, minute, second = int(match[1]), int(match[2] or 0), int(match[3] or 0)
+    half = (match[4] or "").lower()
+    if hour > (12 if half else 24) or minute > 59 or second > 59:
+        return None
+    return Time(hour, minute, second, half)
+
+
+def read_numeral(text: str) -> Form | None:
+    """Digits with their base."""
+    match = _NUMERAL.fullmatch(text)
+    if match is None:
+        return None
+    name = next(match[group] for group in ("braced", "bare", "word", "named") if match[group])
+    base = _BASE_WORDS.get(name.lower()) or (int(name) if name.isdigit() else None)
+    digits = match["digits"]
+    # x_1 and a_2 are names; F_{16} is a digit.
+    if base is None or not (re.search(r"\d", digits) or (base > 10 and digits.isupper())):
+        return None
+    if not 2 <= base <= 36:
+        return None
+    return Numeral(match["sign"] + (digits.upper().lstrip("0") or "0"), base)
