@@ -6,22 +6,19 @@
 from __future__ import annotations
 
 import json
-import logging
-import multiprocessing
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from tqdm import tqdm
 
 from expo.grading.answers import AnswerGrader
+from expo.grading.math_verify import MathVerify
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "GRADING.md"
 BEGIN, END = "<!-- table: python -m benchmarks.grading -->\n", "<!-- end of table -->"
-SECONDS = 20
 Verdicts = Callable[[str, str], str]
 
 
@@ -35,49 +32,6 @@ def cases() -> list[dict[str, str]]:
         for r in golden
     ]
     return rows
-
-
-def serve_math_verify(connection: Connection) -> None:
-    """Verdicts of plain math-verify, as its README uses it, until the other end closes."""
-    from math_verify import parse, verify
-
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
-    connection.send("ready")
-    while True:
-        try:
-            gold, text = connection.recv()
-        except EOFError:
-            return
-        found = parse(text, parsing_timeout=None)
-        right = bool(found) and verify(parse(f"${gold}$", parsing_timeout=None), found, timeout_seconds=None)
-        connection.send("correct" if right else "wrong" if found else "unparsed")
-
-
-class MathVerify:
-    """Plain math-verify in a process that is killed where it hangs."""
-
-    def __init__(self) -> None:
-        self._start()
-
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve_math_verify, args=(theirs,), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.connection.recv()
-
-    def __call__(self, gold: str, text: str) -> str:
-        """The verdict; "timeout" after `SECONDS`."""
-        self.connection.send((gold, text))
-        try:
-            if self.connection.poll(SECONDS):
-                return str(self.connection.recv())
-        except EOFError:
-            pass
-        self.process.kill()
-        self._start()
-        return "timeout"
 
 
 def judged(rows: list[dict[str, str]], verdict: Verdicts, name: str) -> tuple[list[str], float]:
@@ -113,7 +67,8 @@ def main() -> None:
     with AnswerGrader() as grader:
         grader.can_parse("1")
         ours, speed = judged(rows, lambda gold, text: str(grader.grade(gold, text).status), "ours")
-    theirs, their_speed = judged(rows, MathVerify(), "math-verify")
+    with MathVerify() as plain:
+        theirs, their_speed = judged(rows, plain.grade, "math-verify")
     text = "\n".join(table(rows, {"ours": ours, "math-verify": theirs}))
     print(f"{text}\n\n{speed:.0f} grades a second, math-verify {their_speed:.0f}, in one run")
     page = PAGE.read_text(encoding="utf-8")

@@ -25,6 +25,7 @@ jobs, in the order you would use them
   evaluate    accuracy of a policy by level, from any number of samples a problem
   gradients   gradients of positives, how J rises along them, and what a step does to it
   judge       let a model behind an OpenAI-compatible endpoint compare explanations with own CoTs
+  grade       grade answers by several graders side by side, with the reason of each verdict
   reproduce   do all runs of a study and draw its figures
 
 first steps
@@ -205,6 +206,32 @@ def judge_job(argv: list[str]) -> int:
     return 0
 
 
+def grade_job(argv: list[str]) -> int:
+    """`expo grade`."""
+    from expo.flags import GradeArguments, parse
+
+    about = "Grade texts by several graders side by side, with what settled each verdict."
+    (asked,) = parse("grade", [GradeArguments], argv, about)
+    from expo.grade import Row, grade, read_rows, show, write
+
+    ways = [asked.file is not None, asked.text is not None, asked.answer is not None]
+    if sum(ways) != 1 or (asked.gold is None) != (asked.file is not None):
+        raise ValueError("give --gold with either --text or --answer, or --file alone")
+    out = Path(asked.output).expanduser() if asked.output else None
+    if out and out.exists():
+        raise ValueError(f"output: {out} exists; choose another name, or delete it")
+    if asked.file is not None:
+        rows = read_rows(Path(asked.file))
+    else:
+        rows = [Row(asked.gold, asked.text if asked.answer is None else rf"\boxed{{{asked.answer}}}")]
+    grades = grade(rows, asked.tolerance)
+    print(show(rows, grades))
+    if out:
+        write(rows, grades, out)
+        print(f"\nall verdicts: {out}")
+    return 0
+
+
 def reproduce_job(argv: list[str]) -> int:
     """`expo reproduce`."""
     from expo.flags import StudyArguments, parse
@@ -239,6 +266,7 @@ JOBS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": evaluate_job,
     "gradients": gradients_job,
     "judge": judge_job,
+    "grade": grade_job,
     "reproduce": reproduce_job,
 }
 

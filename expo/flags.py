@@ -60,6 +60,24 @@ class JudgeArguments:
 
 
 @dataclass
+class GradeArguments:
+    """What is graded."""
+
+    gold: str | None = field(default=None, metadata={"help": "the ground-truth answer"})
+    text: str | None = field(default=None, metadata={"help": "a completion, in which the answer is looked for"})
+    answer: str | None = field(
+        default=None, metadata={"help": "an answer as it would stand in a box, instead of --text"}
+    )
+    file: str | None = field(
+        default=None, metadata={"help": "a JSONL file whose lines have gold and text, instead of --gold and --text"}
+    )
+    tolerance: float = field(
+        default=0.0, metadata={"help": "how far a number may be off, as a share of the ground truth"}
+    )
+    output: str | None = field(default=None, metadata={"help": "also write all verdicts to this CSV file"})
+
+
+@dataclass
 class StudyArguments:
     """Which study, and where its runs and figures go."""
 

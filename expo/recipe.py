@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from expo.grading.rules import Rules
 from expo.schema import SOURCES
 from expo.tasks import TASKS
 from expo.tasks.prompts import Prompts
@@ -102,6 +103,13 @@ class BaseRecipe:
         default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
     )
     rows: int = field(default=64, metadata={"help": "samples decoded at a time, over all processes"})
+    boxed_only: bool = field(default=False, metadata={"help": "texts: only a \\boxed{} states an answer"})
+    last_number: bool = field(
+        default=True, metadata={"help": "texts: grade one that states no answer by its last number"}
+    )
+    tolerance: float = field(
+        default=0.0, metadata={"help": "texts: how far a number may be off, as a share of the ground truth"}
+    )
 
     @property
     def seed(self) -> int:
@@ -125,12 +133,23 @@ class BaseRecipe:
         check_bounds(self, {"problems": 1, "rows": 1})
         if self.levels == []:
             raise ValueError("levels: name at least one, or leave it out for all")
+        if self.rules != Rules() and TASKS[self.task].vocabulary:
+            raise ValueError(f"boxed_only, last_number, tolerance: say how texts are graded; {self.task} is none")
         # Written out, so that a record says all of them.
         self.prompts = asdict(read_prompts(self.task, self.prompts))
 
+    @property
+    def rules(self) -> Rules:
+        """How texts are graded."""
+        return Rules(self.boxed_only, self.last_number, self.tolerance)
+
     def resolved(self) -> dict[str, Any]:
-        """Every field, the prompts written out: what `recipe.yaml` holds."""
-        return asdict(self)
+        """Every field, the prompts written out: what `recipe.yaml` holds.
+
+        The usual rules of grading are left out: a recipe of before there was a choice is the same.
+        """
+        usual = asdict(Rules())
+        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
 
 @dataclass

@@ -14,7 +14,7 @@ from expo.policies.policy import Policy, PolicyError
 from expo.positives.closing import longest
 from expo.recipe import BaseRecipe, SamplingRecipe
 from expo.records import Run, defaults_of
-from expo.tasks import TASKS, Checker, Task, load_task, task_named
+from expo.tasks import TASKS, Checker, Task, checker_for, load_task
 from expo.tasks.problem import DataError, Problem, Skip
 from expo.tasks.prompts import Prompts
 
@@ -63,7 +63,7 @@ def set_up(
     Raises:
         DataError, PolicyError, RecordError: as their modules say.
     """
-    with closing(task_named(recipe.task).checker()) as checker:
+    with closing(checker_for(recipe.task, recipe.rules)) as checker:
         tasks = [load_problems(recipe, checker)]
         if held_out is not None:
             tasks.append(load_problems(recipe, checker, **held_out))

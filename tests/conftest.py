@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from expo.grading.answers import AnswerGrader
+from expo.grading.rules import USUAL, Rules
 from expo.policies.policy import Policy
 from expo.tasks.checker import TextChecker
 from expo.tasks.prompts import TEXT
@@ -123,10 +124,11 @@ def one_grader() -> Iterator[None]:
 
     How a grader starts and ends its process is told in the tests of graders, which this does not touch.
     """
-    graders: dict[float, AnswerGrader] = {}
+    graders: dict[tuple[float, Rules], AnswerGrader] = {}
 
-    def begin(self: TextChecker, seconds: float = 5.0) -> None:
-        self._grader = graders.setdefault(seconds, AnswerGrader(seconds))
+    def begin(self: TextChecker, seconds: float = 5.0, rules: Rules = USUAL) -> None:
+        self._rules = rules
+        self._grader = graders.setdefault((seconds, rules), AnswerGrader(seconds, rules))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TextChecker, "__init__", begin)

@@ -26,6 +26,7 @@ from typing import Self
 from tqdm import tqdm
 
 from expo.grading.extraction import MAX_CHARS, extract
+from expo.grading.rules import USUAL, Rules
 
 # A worker is up in half a second; a crowded machine may need many.
 START_SECONDS = 120.0
@@ -69,11 +70,12 @@ class AnswerGrader:
 
     Args:
         seconds: CPU time that one comparison may take. The kernel ends a worker that exceeds it, and the next
-            comparison starts a new one (about a second).
+            comparison starts a new one (about half a second).
+        rules: how answers are found and compared.
     """
 
-    def __init__(self, seconds: float = 5.0) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float = 5.0, rules: Rules = USUAL) -> None:
+        self.seconds, self.rules = seconds, rules
         self._lock = threading.Lock()
         self._worker: subprocess.Popen[str] | None = None
         self._end: weakref.finalize | None = None
@@ -94,7 +96,7 @@ class AnswerGrader:
             UnparsableGold: if `gold` cannot be read.
             TimeoutError: if the worker was given too little CPU time to answer within two minutes.
         """
-        found = extract(text)
+        found = extract(text, self.rules)
         if found is None:
             return Grade(Status.UNPARSED, None, "no answer was found")
         answer = found[0]
@@ -133,7 +135,9 @@ class AnswerGrader:
             self._stop()
 
     def _ask(self, gold: str, answer: str | None) -> tuple[str, str]:
-        request = json.dumps({"gold": gold, "answer": answer, "seconds": self.seconds})
+        request = json.dumps(
+            {"gold": gold, "answer": answer, "seconds": self.seconds, "tolerance": self.rules.tolerance}
+        )
         with self._lock:
             worker = self._running()
             assert worker.stdin

@@ -90,12 +90,13 @@ _RULES: tuple[tuple[Kinds, str, Judge], ...] = (
 )
 
 
-def settle(gold: str, answer: str) -> Ruling:
-    """The ruling on an answer as it is written.
+def settle(gold: str, answer: str, tolerance: float = 0.0) -> Ruling:
+    """The ruling on an answer as it is written; numbers may be off by `tolerance`, a share of the gold.
 
     Raises:
         NotMathsError: if the gold answer cannot be read.
     """
+    values.tolerance.set(tolerance)
     wanted, given = plain(gold), plain(answer)
     form = read(wanted)
     if not given:

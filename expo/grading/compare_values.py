@@ -6,6 +6,7 @@ its own, or `NEXT` to leave it to another.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from expo.grading.tokens import words
 
 # A decimal with so many places is right to half a unit of the sixth, and to one part in a million.
 PLACES = 6
+# How far a number may be off, as a share of the gold.
+tolerance: ContextVar[float] = ContextVar("tolerance", default=0.0)
 
 
 class Ruling(NamedTuple):
@@ -79,9 +82,11 @@ def _percent(gold: Quantity, answer: Quantity) -> Ruling:
 def _same_value(gold: Quantity, answer: Quantity) -> bool:
     places = min(filter(None, (gold.places, answer.places)), default=0)
     node = _one_imaginary(gold.node, answer.node)
-    if places >= PLACES and not free(gold.node) and not free(node):
+    share = Fraction(tolerance.get())
+    if (places >= PLACES or share) and not free(gold.node) and not free(node):
         a, b = _as_fraction(gold.node), _as_fraction(node)
-        return a is not None and b is not None and (a == b or _near(a, b))
+        if a is not None and b is not None:
+            return a == b or abs(a - b) <= share * abs(a) or (places >= PLACES and _near(a, b))
     return equal(gold.node, node)
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 
+from expo.grading.rules import USUAL, Rules
 from expo.grading.writing import closing
 
 # No answer is this long; the time to parse one grows faster than its length.
@@ -74,7 +75,7 @@ _OPERATOR = re.compile(r"[\d)][ \t]*(?:[*×·+÷]|\\times|\\cdot|(?<=[ \t])[-−
 _IS = re.compile(r"\b(?:is|are|equals|was|were)\b(?: equal to)?\s*:?\s*")
 
 
-def extract(text: str) -> tuple[str, int] | None:
+def extract(text: str, rules: Rules = USUAL) -> tuple[str, int] | None:
     """The final answer of a completion, and the index at which the statement of it begins; None if there is none.
 
     The index is that of the sentence or line that holds the statement, with the "the answer is:" that may
@@ -84,23 +85,25 @@ def extract(text: str) -> tuple[str, int] | None:
     thought = text.rfind("</think>")
     if thought >= 0:
         start = thought + len("</think>")
-        if (found := _extract(text[start:])) is not None:
+        if (found := _extract(text[start:], rules)) is not None:
             return found[0], start + found[1]
-    return _extract(text)
+    return _extract(text, rules)
 
 
-def _extract(text: str) -> tuple[str, int] | None:
+def _extract(text: str, rules: Rules) -> tuple[str, int] | None:
     boxes = _boxes(text)
     if boxes is None:
         return None
     if boxes:
         answers, start = _joined(text, boxes)
         return answers, _box_statement(text, start)
+    if rules.boxed_only:
+        return None
     if (tagged := _tagged(text)) is not None:
         return tagged
     if (cued := _cued(text)) is not None:
         return cued
-    last = _last(text)
+    last = _last(text) if rules.last_number else None
     return None if last is None else (last, len(text))
 
 

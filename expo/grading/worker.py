@@ -20,7 +20,7 @@ MEMORY_BYTES = 4 * 2**30
 _STATUS = {True: "correct", False: "wrong", None: "unparsed"}
 
 
-def reply(gold: str, answer: str | None) -> tuple[str, str]:
+def reply(gold: str, answer: str | None, tolerance: float = 0.0) -> tuple[str, str]:
     """The verdict ("correct", "wrong", "unparsed", or "gold" where the gold answer itself cannot be read) and its rule.
 
     With no answer, "readable" instead of a comparison.
@@ -30,7 +30,7 @@ def reply(gold: str, answer: str | None) -> tuple[str, str]:
     if answer is None:
         return "readable", ""
     try:
-        ruling = settle(gold, answer)
+        ruling = settle(gold, answer, tolerance)
     except (RecursionError, MemoryError) as error:
         ruling = Ruling(None, f"too large to be compared: {type(error).__name__}")
     return _STATUS[ruling.right], ruling.rule
@@ -48,7 +48,11 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, request["seconds"])
-        print(json.dumps(reply(request["gold"], request["answer"])), file=replies, flush=True)
+        print(
+            json.dumps(reply(request["gold"], request["answer"], request.get("tolerance", 0.0))),
+            file=replies,
+            flush=True,
+        )
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 

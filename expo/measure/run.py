@@ -111,7 +111,7 @@ class ChunkWork:
         """Measure the problems of `job` and write them as the shard of its name."""
         recipe = replace(self.recipe, rows=self.recipe.rows // processes)
         self.policy = self.policy or load(recipe, recipe.device)
-        self.checker = self.checker or checker_for(recipe.task)
+        self.checker = self.checker or checker_for(recipe.task, recipe.rules)
         name, problems = job
         frames = _chunk(recipe, self.policy, self.checker, problems, self.others, on_step)
         # The table that says a shard is done comes last.

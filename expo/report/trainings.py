@@ -20,7 +20,7 @@ LEVELS = (1, 2, 3, 4, 5)
 _DRAWN = {"explanation", "expert", "none"}
 _DRAWN |= {f"dpo_{source}{suffix}" for source in ("explanation", "expert", "answer") for suffix in ("", "_online")}
 # Fields in which trainings that are shown together must agree.
-_SETTING = {"task", "data", "split", "problems", "levels", "prompts"}
+_SETTING = {"task", "data", "split", "problems", "levels", "prompts", "boxed_only", "last_number", "tolerance"}
 _SETTING |= {f"eval_{name}" for name in ("data", "split", "problems", "levels", "samples", "temperature")}
 
 
@@ -223,6 +223,7 @@ def check_comparable(runs: Sequence[EvaluatedRun]) -> None:
     models = sorted({_model(run) for run in runs})
     fields = sorted(differing(runs) & _SETTING) if runs else []
     fields += ["max_completion_length"] if len({run.limit for run in runs}) > 1 else []
+    fields += ["the version of the grader"] if len({run.environment.get("grader") for run in runs}) > 1 else []
     if len(models) > 1 or fields:
         difference = f"are of {listed(models)}" if len(models) > 1 else f"differ in {', '.join(fields)}"
         names = ", ".join(run.name for run in runs[:3]) + ", ..." * (len(runs) > 3)

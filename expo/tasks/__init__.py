@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from expo.grading.rules import Rules
 from expo.tasks import chain_task, gsm8k, jsonl, math, stories
 from expo.tasks.checker import Checker
 from expo.tasks.definition import Selection, TaskDefinition
@@ -26,9 +27,10 @@ def task_named(name: str) -> TaskDefinition:
     return TASKS[name]
 
 
-def checker_for(task: str) -> Checker:
+def checker_for(task: str, rules: Rules | None = None) -> Checker:
     """The checker of a task, by its name; it starts no process until it is asked for grades."""
-    return task_named(task).checker()
+    checker = task_named(task).checker
+    return checker() if rules in (None, Rules()) else checker(rules=rules)
 
 
 def load_task(

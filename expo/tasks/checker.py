@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from expo.grading.answers import VERSION, AnswerGrader, Grade, Status, extract
+from expo.grading.rules import USUAL, Rules
 from expo.grading.steps import check_steps
 from expo.tasks.problem import Problem
 
@@ -74,8 +75,9 @@ class TextChecker:
         "else)"
     )
 
-    def __init__(self, seconds: float = 5.0) -> None:
-        self._grader = AnswerGrader(seconds)
+    def __init__(self, seconds: float = 5.0, rules: Rules = USUAL) -> None:
+        self._rules = rules
+        self._grader = AnswerGrader(seconds, rules)
 
     def can_parse(self, answer: str) -> bool:
         """See `Checker`."""
@@ -83,7 +85,7 @@ class TextChecker:
 
     def cot_end(self, text: str) -> int:
         """See `Checker`. An answer that a longer text follows is no final statement: all of it is CoT."""
-        answer = extract(text)
+        answer = extract(text, self._rules)
         if answer is None or len(_BREAK.findall(text, answer[1])) > MAX_BREAKS:
             return len(text)
         return answer[1]

@@ -31,7 +31,8 @@ class TaskDefinition:
         load: the problems of a selection.
         licence: of the questions, as the hub spells it.
         prompts: as they are where a recipe changes none.
-        checker: how texts are checked; it starts no process until it is asked for grades.
+        checker: how texts are checked; it starts no process until it is asked for grades. Of a task of texts, it is
+            called with the `Rules` of grading where these are not the usual ones.
         has_splits: whether problems to train on and problems to evaluate on are told apart by a split.
         reads_file: whether the problems are in a file that the user names.
         reads_data_folder: whether they are in the folder EXPO_DATA or, without it, on the hub.
@@ -43,7 +44,7 @@ class TaskDefinition:
     load: Callable[[Selection], Task]
     licence: str = "other"
     prompts: Prompts = TEXT
-    checker: Callable[[], Checker] = TextChecker
+    checker: Callable[..., Checker] = TextChecker
     has_splits: bool = True
     reads_file: bool = False
     reads_data_folder: bool = False

@@ -44,7 +44,7 @@ def describe(recipe: TrainRecipe) -> str:
     defaults = {name: values[name] for name in _SETTINGS if name not in recipe.trl and name in values}
     lines = [to_yaml(recipe.resolved()).rstrip(), "", "# not given, so TRL's or this machine's:"]
     lines += [to_yaml(defaults).rstrip(), ""]
-    with closing(checker_for(recipe.task)) as checker:
+    with closing(checker_for(recipe.task, recipe.rules)) as checker:
         task, held_out = load_problems(recipe, checker), load_problems(recipe, checker, **recipe.evaluated)
     if recipe.positive == "expert" and not any(p.expert_cot for p in task.problems):
         raise ValueError(

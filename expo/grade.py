@@ -1,0 +1,130 @@
+"""Grade texts by several graders side by side, with what settled each verdict."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from expo.grading.answers import AnswerGrader, Grade, Status
+from expo.grading.math_verify import MathVerify
+from expo.grading.rules import Rules
+from expo.stats import bootstrap_rate
+from expo.tasks.problem import DataError
+
+# The columns of a file that hold a text, in the order in which they are looked for.
+TEXTS = ("text", "completion", "answer", "response")
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Row:
+    """A text to be graded."""
+
+    gold: str
+    text: str
+
+
+def graders(stack: ExitStack, tolerance: float) -> dict[str, Callable[[str, str], Grade]]:
+    """The graders by name; their processes end with `stack`."""
+    rules = {
+        "ours": Rules(tolerance=tolerance),
+        "boxed only": Rules(boxed_only=True, tolerance=tolerance),
+        "no last number": Rules(last_number=False, tolerance=tolerance),
+        "within 1 %": Rules(tolerance=0.01),
+    }
+    found = {name: stack.enter_context(AnswerGrader(rules=r)).grade for name, r in rules.items()}
+    plain = stack.enter_context(MathVerify())
+    return found | {"math-verify": lambda gold, text: Grade(Status(plain.grade(gold, text)), None)}
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a JSONL file, each with "gold" and a text.
+
+    Raises:
+        DataError: for a line that is none, by file, line and field.
+    """
+    rows = []
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+    for n, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}:{n}: {error}; each line must be a JSON object") from None
+        if not isinstance(row, dict) or "gold" not in row:
+            raise DataError(f"{path}:{n}: gold: missing; a line needs the fields gold and text")
+        name = next((name for name in TEXTS if isinstance(row.get(name), str)), None)
+        if name is None:
+            raise DataError(f"{path}:{n}: text: missing; a line needs a text in one of {', '.join(TEXTS)}")
+        rows.append(Row(str(row["gold"]), row[name]))
+    if not rows:
+        raise DataError(f"{path}: no line holds a text to be graded")
+    return rows
+
+
+def grade(rows: Sequence[Row], tolerance: float = 0.0) -> list[dict[str, Grade]]:
+    """The grades of each row, by grader.
+
+    Raises:
+        UnparsableGold: for a ground truth that cannot be read.
+    """
+    with ExitStack() as stack:
+        by_name = graders(stack, tolerance)
+        return [
+            {name: one(row.gold, row.text) for name, one in by_name.items()}
+            for row in tqdm(rows, desc="grading", disable=len(rows) < 50)
+        ]
+
+
+def show(rows: Sequence[Row], grades: Sequence[dict[str, Grade]]) -> str:
+    """One row with the reason of each verdict; several as a table of counts, with those on which graders differ."""
+    return "\n".join(_one(grades[0]) if len(rows) == 1 else [*_counts(grades), *_differences(rows, grades)])
+
+
+def _one(grades: dict[str, Grade]) -> Iterator[str]:
+    for name, g in grades.items():
+        answer = "" if g.extracted is None else f"  {g.extracted!r}"
+        reason = f"  ({g.rule})" if g.rule else ""
+        yield f"{name:<16}{g.status:<10}{answer}{reason}"
+
+
+def _counts(grades: Sequence[dict[str, Grade]]) -> Iterator[str]:
+    yield f"{'grader':<16}  correct   wrong  unparsed  timeout   accuracy [95 % interval], n = {len(grades)}"
+    for name in grades[0]:
+        statuses = [row[name].status for row in grades]
+        rate = bootstrap_rate(np.array([s is Status.CORRECT for s in statuses], dtype=float))
+        counts = [sum(s is status for s in statuses) for status in Status]
+        widths = "".join(f"{n:>{w}}" for n, w in zip(counts, (9, 8, 10, 9), strict=True))
+        yield f"{name:<16}{widths}   {rate.mean:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
+
+
+def _differences(rows: Sequence[Row], grades: Sequence[dict[str, Grade]]) -> Iterator[str]:
+    differ = [i for i, row in enumerate(grades) if len({g.status is Status.CORRECT for g in row.values()}) > 1]
+    if differ:
+        yield f"\n{len(differ)} rows on which the graders differ; the first {min(SHOWN, len(differ))}:"
+    for i in differ[:SHOWN]:
+        verdicts = ", ".join(f"{name} {g.status}" for name, g in grades[i].items())
+        yield f"  {i + 1}: gold {rows[i].gold!r}, found {grades[i]['ours'].extracted!r}: {verdicts}"
+        yield f"     ours: {grades[i]['ours'].rule}"
+
+
+def write(rows: Sequence[Row], grades: Iterable[dict[str, Grade]], path: Path) -> None:
+    """All verdicts as a CSV file, with what was found and the rule of ours."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file)
+        for i, (row, by_name) in enumerate(zip(rows, grades, strict=True)):
+            if i == 0:
+                out.writerow(["row", "gold", "found", "rule", *by_name])
+            ours = by_name["ours"]
+            out.writerow([i + 1, row.gold, ours.extracted, ours.rule, *(g.status for g in by_name.values())])

@@ -1,0 +1,105 @@
+"""`expo grade`: several graders side by side, files of texts, and the rules that a recipe may change."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from expo.cli import main
+from expo.grading.answers import AnswerGrader, Status
+from expo.grading.compare import settle
+from expo.grading.extraction import extract
+from expo.grading.rules import Rules
+from expo.recipe import EvaluateRecipe
+from expo.tasks import checker_for
+
+
+def test_one_text_has_a_verdict_and_a_reason_from_each_grader(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["grade", "--gold", "6ab", "--answer", "6"]) == 0
+    lines = {line[:16].strip(): line[16:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["ours"].startswith("wrong")
+    assert "values" in lines["ours"]
+    # What plain math-verify takes for right.
+    assert lines["math-verify"].startswith("correct")
+    assert main(["grade", "--gold", "18", "--text", "9 * 2 makes 18"]) == 0
+    lines = {line[:16].strip(): line[16:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["ours"].startswith("correct")
+    assert lines["boxed only"].startswith("unparsed")
+    assert lines["no last number"].startswith("unparsed")
+
+
+def test_a_file_is_counted_and_its_disagreements_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"gold": "6ab", "text": r"\boxed{6}"},
+        {"gold": "18", "completion": "The answer is 18."},
+        {"gold": 7, "text": r"\boxed{8}"},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    out = tmp_path / "verdicts.csv"
+    asked = ["grade", "--file", str(tmp_path / "rows.jsonl"), "--output", str(out)]
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert "n = 3" in said
+    assert "2 rows on which the graders differ" in said
+    with out.open(encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    assert [row["ours"] for row in found] == ["wrong", "correct", "wrong"]
+    assert [row["boxed only"] for row in found] == ["wrong", "unparsed", "wrong"]
+    # Nothing that is there is written over.
+    assert main(asked) == 1
+    assert "exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "rows.jsonl:2: "),
+        ('{"text": "18"}', "rows.jsonl:2: gold: missing"),
+        ('{"gold": "18"}', "rows.jsonl:2: text: missing"),
+        ('{"gold": "", "text": "18"}', "cannot be read"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"gold": "1", "text": "1"}\n' + line, encoding="utf-8")
+    assert main(["grade", "--file", str(tmp_path / "rows.jsonl")]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("asked", [[], ["--gold", "1"], ["--text", "1"], ["--gold", "1", "--file", "rows.jsonl"]])
+def test_what_is_graded_is_asked_in_one_way(capsys: pytest.CaptureFixture[str], asked: list[str]) -> None:
+    assert main(["grade", *asked]) == 1
+    assert "give --gold with either --text or --answer, or --file alone" in capsys.readouterr().err
+
+
+def test_rules_change_what_an_answer_is_and_how_near_it_must_be() -> None:
+    cued, last = "The answer is 18.", "that makes 18"
+    assert [extract(t, Rules(boxed_only=True)) for t in (cued, last)] == [None, None]
+    assert extract(cued, Rules(last_number=False)) == ("18", 0)
+    assert extract(last, Rules(last_number=False)) is None
+    assert settle(r"\pi", "3.14").right is False
+    assert settle(r"\pi", "3.14", 0.01).right is True
+    assert settle("100", "102", 0.01).right is False
+    assert settle("x", "y", 0.5).right is False
+    # The next comparison is exact again.
+    assert settle(r"\pi", "3.14").right is False
+    with AnswerGrader(rules=Rules(tolerance=0.01)) as grader:
+        assert grader.grade("3", r"\boxed{3.02}").status is Status.CORRECT
+        assert grader.grade("3", r"\boxed{3.2}").status is Status.WRONG
+
+
+def test_a_recipe_may_change_the_rules_of_texts_alone() -> None:
+    recipe = EvaluateRecipe(task="stories", boxed_only=True, tolerance=0.01)
+    assert recipe.rules == Rules(boxed_only=True, tolerance=0.01)
+    assert recipe.resolved()["boxed_only"] is True
+    # A recipe of before there was a choice is the same recipe.
+    assert not {"boxed_only", "last_number", "tolerance"} & EvaluateRecipe(task="stories").resolved().keys()
+    checker = checker_for("stories", recipe.rules)
+    assert checker.cot_end("So. The answer is 18.") == len("So. The answer is 18.")
+    assert checker_for("stories").cot_end("So. The answer is 18.") == len("So. ")
+    with pytest.raises(ValueError, match="chain is none"):
+        EvaluateRecipe(task="chain", policy="tiny-0", boxed_only=True)
+    with pytest.raises(ValueError, match="tolerance must be a share"):
+        EvaluateRecipe(task="stories", tolerance=2.0)
