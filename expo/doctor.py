@@ -80,12 +80,10 @@ def _data() -> list[str]:
     root = os.environ.get("EXPO_DATA")
     lines = [f"EXPO_DATA     {root or 'not set: gsm8k and math are read from the hub'}"]
     if root:
-        lines += [
-            f"  {name}/{split}.jsonl  {'found' if Path(root, name, f'{split}.jsonl').is_file() else 'not there'}"
-            for name, task in TASKS.items()
-            if task.reads_data_folder
-            for split in ("train", "test")
-        ]
+        for name in (name for name, task in TASKS.items() if task.reads_data_folder):
+            for split in ("train", "test"):
+                there = Path(root, name, f"{split}.jsonl").expanduser().is_file()
+                lines.append(f"  {name}/{split}.jsonl  {'found' if there else 'not there'}")
     cache = cache_dir()
     lines.append(f"EXPO_CACHE    {cache if cache.is_dir() else 'empty so far'}")
     return lines

@@ -19,6 +19,8 @@ from transformers import HfArgumentParser
 from expo.recipe import check_types, unknown_field
 
 _NO_FILE = "--config needs the path of a YAML file"
+# What a shell leaves as it is in --output=~/x.
+_PATHS = {"output", "data", "eval_data", "policy", "run", "runs", "figures", "study", "dataset", "file"}
 
 
 @dataclass
@@ -155,6 +157,9 @@ class Flags:
         if missing := [f"--{name}" for name in self._required if name not in values]:
             self.fail(f"the following arguments are required: {', '.join(missing)}")
         self._given = set(given)
+        for name in _PATHS & values.keys():
+            if isinstance(values[name], str) and values[name].startswith("~"):
+                values[name] = str(Path(values[name]).expanduser())
         return values, file
 
     def fail(self, message: str, file: str | None = None) -> NoReturn:
@@ -167,7 +172,7 @@ class Flags:
         if not file:
             self.parser.error(_NO_FILE)
         try:
-            values = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+            values = yaml.safe_load(Path(file).expanduser().read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             self.parser.error(f"{file} cannot be read: {error}")
         if not isinstance(values, dict):
@@ -238,7 +243,7 @@ def _algorithm(argv: Sequence[str]) -> str:
     if chosen.algorithm or not chosen.config:
         return chosen.algorithm or ""
     try:
-        values = yaml.safe_load(Path(chosen.config).read_text(encoding="utf-8"))
+        values = yaml.safe_load(Path(chosen.config).expanduser().read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         return ""
     return str(values.get("algorithm", "")) if isinstance(values, dict) else ""

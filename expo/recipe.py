@@ -90,7 +90,17 @@ class BaseRecipe:
     """What every job asks: which problems, of which policy, under which prompts."""
 
     task: str = field(default="stories", metadata={"help": f"{', '.join(TASKS)}; chain is a toy"})
-    data: str | None = field(default=None, metadata={"help": "the file of a jsonl task"})
+    data: str | None = field(
+        default=None,
+        metadata={
+            "help": "of a jsonl task: a file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a folder of save_to_disk, "
+            "or owner/name:split on the hub"
+        },
+    )
+    columns: str | None = field(
+        default=None,
+        metadata={"help": "of a jsonl task: which columns are what, as question=Body+Question,answer=Answer"},
+    )
     split: str = field(default="test", metadata={"help": "the task's split"})
     problems: int | None = field(default=None, metadata={"help": "how many problems, chosen by seed; default all"})
     levels: list[int] | None = field(default=None, metadata={"help": "only these levels"})
@@ -146,9 +156,9 @@ class BaseRecipe:
     def resolved(self) -> dict[str, Any]:
         """Every field, the prompts written out: what `recipe.yaml` holds.
 
-        The usual rules of grading are left out: a recipe of before there was a choice is the same.
+        The usual columns and rules of grading are left out: a recipe of before there was a choice is the same.
         """
-        usual = asdict(Rules())
+        usual = {**asdict(Rules()), "columns": None}
         return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
 

@@ -115,7 +115,7 @@ def load_problems(recipe: BaseRecipe, checker: Checker, **other: Any) -> Task:
     Raises:
         DataError: as `load_task` says.
     """
-    fields = {name: getattr(recipe, name) for name in ("data", "split", "problems", "levels")}
+    fields = {name: getattr(recipe, name) for name in ("data", "columns", "split", "problems", "levels")}
     return load_task(recipe.task, **{**fields, **other}, seed=recipe.seed, can_parse=checker.can_parse)
 
 

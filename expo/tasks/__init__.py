@@ -42,13 +42,15 @@ def load_task(
     levels: Iterable[int] | None = None,
     seed: int = 0,
     can_parse: Callable[[str], bool] | None = None,
+    columns: str | None = None,
 ) -> Task:
     """Load a task by name and choose its problems (`Task.choose`).
 
-    `data` is the file of a `jsonl` task. `can_parse` drops problems whose answer no checker could compare.
+    `data` is the source of a `jsonl` task, and `columns` says which of its columns are what. `can_parse` drops
+    problems whose answer no checker could compare.
 
     Raises:
         DataError: for an unknown task, a missing file or split, or no usable problem.
     """
     chosen = None if levels is None else tuple(levels)
-    return task_named(name).select(Selection(data, split, problems, chosen, seed, can_parse))
+    return task_named(name).select(Selection(data, split, problems, chosen, seed, can_parse, columns))

@@ -20,6 +20,7 @@ class Selection:
     levels: tuple[int, ...] | None = None
     seed: int = 0
     can_parse: Callable[[str], bool] | None = None
+    columns: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class TaskDefinition:
         """
         if selection.data is not None and not self.reads_file:
             raise DataError(f"--data belongs to the task jsonl, not to {self.name}")
+        if selection.columns is not None and not self.reads_file:
+            raise DataError(f"--columns belongs to the task jsonl, not to {self.name}")
         if not self.has_splits and selection.split != "test":
             raise DataError(f"{self.name} has no splits; leave --split {selection.split} out")
         return self.load(selection)

@@ -6,7 +6,8 @@ import re
 
 from expo.tasks.definition import TaskDefinition
 from expo.tasks.problem import Problem, Task
-from expo.tasks.source import Hub, Row, RowError, benchmark, collect, selected
+from expo.tasks.row import Row, RowError
+from expo.tasks.source import Hub, benchmark, collect, selected
 
 HUB = Hub("openai/gsm8k", "main", "740312add88f781978c0658806c59bc2815b9866")
 

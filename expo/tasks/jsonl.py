@@ -1,16 +1,21 @@
-"""A user's own problems, from a file of JSON lines."""
+"""A user's own problems: JSON lines, a JSON array, CSV, parquet, a saved dataset, or one on the hub."""
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
+from tqdm import tqdm
+
+from expo.tasks.columns import parse_columns, renamed
 from expo.tasks.definition import Selection, TaskDefinition
+from expo.tasks.files import read_rows
 from expo.tasks.problem import DataError, Problem, Task
-from expo.tasks.source import Row, RowError, collect, digest, kind, read_lines
+from expo.tasks.row import Row, RowError, digest, kind
+from expo.tasks.source import collect
 
 FORMAT = (
     '{"question": "What is 7 + 5?", "answer": "12", "level": 1, "expert_cot": "We add: 7 + 5 = 12.", '
@@ -18,11 +23,12 @@ FORMAT = (
 )
 
 
-def load(path: str | Path, can_parse: Callable[[str], bool] | None = None) -> Task:
-    """Read problems from a file in UTF-8 with one JSON object in each line.
+def load(path: str | Path, can_parse: Callable[[str], bool] | None = None, columns: str | None = None) -> Task:
+    """Read problems from a file, a folder of `save_to_disk`, or the hub (`expo.tasks.files` says which kinds).
 
     `question` and `answer` are needed; `id`, `level`, `expert_cot` and `subject` may be missing or null, and
-    other fields are passed over. A number as answer is written out: 18 and 18.0 as "18", 0.5 as "0.5".
+    other fields are passed over. Columns of other names are taken for these by their usual names, or by `columns`
+    (`expo.tasks.columns`). A number as answer is written out: 18 and 18.0 as "18", 0.5 as "0.5".
     `expert_cot` should end before its final-answer statement, which scoring appends. A level is a whole
     number, as 3, 3.0, "3" or "Level 3". Without an `id`, a row's id is a hash of its question: it stays when
     rows are added elsewhere, and a second row with that question is a duplicate.
@@ -31,29 +37,36 @@ def load(path: str | Path, can_parse: Callable[[str], bool] | None = None) -> Ta
     used is named there too, while its problem is kept.
 
     Args:
-        path: the file.
+        path: the source.
         can_parse: whether an answer can be graded; rows whose answer cannot are skipped.
+        columns: which columns are what, as `question=Body+Question,answer=Answer`.
 
     Raises:
-        DataError: if the file is missing, a folder, unreadable or empty, or if no row is usable.
+        DataError: if the source is missing, unreadable or empty, or if no row is usable.
     """
-    path = Path(path)
+    asked = parse_columns(columns) if columns else None
+    source = str(path)
     try:
-        return collect("jsonl", str(path), read_lines(path), lambda row: _problem(row, can_parse))
+        found, rows = renamed(read_rows(source), asked, source)
+        task = collect("jsonl", source, rows, lambda row: _problem(row, can_parse))
     except DataError as error:
-        raise DataError(f"{error}\n  Each line holds a problem (question and answer are needed): {FORMAT}") from None
+        raise DataError(f"{error}\n  Each row holds a problem (question and answer are needed): {FORMAT}") from None
+    if any(names != (field,) for field, names in found.of.items()):
+        tqdm.write(f"{source}: {found}", file=sys.stderr)
+    return task
 
 
 def _problem(row: Row, can_parse: Callable[[str], bool] | None) -> Problem:
     question = row.text("question")
     answer = _text_or_number(row, "answer")
     if can_parse is not None and not can_parse(answer):
-        raise RowError("answer", f"no number or expression can be read in {_short(answer)}, so nothing can be graded")
+        reason = f"no number or expression can be read in {_short(answer)}, so nothing can be graded"
+        raise RowError(row.called("answer"), reason)
     return Problem(
         id=f"q-{digest(question)}" if row.fields.get("id") is None else _text_or_number(row, "id"),
         question=question,
         answer=answer,
-        level=_level(row.fields.get("level")),
+        level=_level(row.fields.get("level"), row.called("level")),
         expert_cot=row.optional_text("expert_cot"),
         subject=row.optional_text("subject"),
         where=row.where,
@@ -62,25 +75,27 @@ def _problem(row: Row, can_parse: Callable[[str], bool] | None) -> Problem:
 
 def _text_or_number(row: Row, name: str) -> str:
     value = row.fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return row.text(name)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RowError(name, "too large a number; write it in quotes")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    # Decimal, because str() may write an exponent (1e-07), which no reader of the answer expects.
-    return format(Decimal(str(value)), "f")
+    # Decimal, because str() of a float may write an exponent (1e-07), which no reader of the answer expects.
+    exact = Decimal(str(value))
+    if not exact.is_finite() or abs(exact.adjusted()) > 300:
+        raise RowError(row.called(name), "too large a number; write it in quotes")
+    return format(exact.to_integral_value() if exact == exact.to_integral_value() else exact, "f")
 
 
-def _level(value: object) -> int | None:
+def _level(value: object, name: str) -> int | None:
     if value is None:
         return None
+    if isinstance(value, RowError):
+        raise value
     if isinstance(value, str) and (found := re.fullmatch(r"\s*(?:level\s*)?(\d{1,9})(?:\.0*)?\s*", value, re.I)):
         return int(found[1])
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == value // 1:
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and value >= 0 and value == value // 1:
         return int(value)
-    shown = _short(value) if isinstance(value, str | int | float) else kind(value)
-    raise RowError("level", f'{shown} is no whole number; write 3 or "Level 3", or leave the field out')
+    shown = str(value) if isinstance(value, Decimal) else kind(value)
+    shown = _short(value) if isinstance(value, str | int | float) else shown
+    raise RowError(name, f'{shown} is no whole number; write 3 or "Level 3", or leave the field out')
 
 
 def _short(value: object) -> str:
@@ -91,7 +106,7 @@ def _short(value: object) -> str:
 def _select(selection: Selection) -> Task:
     if selection.data is None:
         raise DataError("task jsonl needs --data FILE.jsonl, one object a line with question and answer")
-    task = load(selection.data, can_parse=selection.can_parse)
+    task = load(selection.data, selection.can_parse, selection.columns)
     return task.choose(selection.problems, selection.seed, selection.levels)
 
 

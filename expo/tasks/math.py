@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from expo.tasks.definition import TaskDefinition
 from expo.tasks.problem import Problem, Task
-from expo.tasks.source import Hub, Row, RowError, benchmark, collect, digest, selected
+from expo.tasks.row import Row, RowError, digest
+from expo.tasks.source import Hub, benchmark, collect, selected
 
 HUB = Hub("DigitalLearningGmbH/MATH-lighteval", "default", "0530c78699ea5e8eb5530600900e1f328b48acad")
 
@@ -77,8 +78,10 @@ def expert_cot(solution: str) -> str:
 
 
 def _problem(row: Row, split: str) -> Problem:
-    question, level, solution = row.text("problem"), row.text("level"), row.text("solution")
-    number = re.fullmatch(r"Level ([1-5])", level)
+    question, solution = row.text("problem"), row.text("solution")
+    # MATH-500 has the number alone.
+    level = str(row.fields["level"]) if isinstance(row.fields.get("level"), int) else row.text("level")
+    number = re.fullmatch(r"(?:Level )?([1-5])", level)
     if not number:
         raise RowError("level", f'{level!r} is none of "Level 1" to "Level 5"')
     boxes = _boxes(solution)
@@ -94,7 +97,7 @@ def _problem(row: Row, split: str) -> Problem:
         answer=answer,
         level=int(number[1]),
         expert_cot=expert_cot(solution),
-        subject=row.optional_text("type"),
+        subject=row.optional_text("type" if "type" in row.fields else "subject"),
         where=row.where,
     )
 
@@ -134,6 +137,29 @@ def _bare(answer: str) -> str:
     return re.sub(r"[\s{}]|\\[!,;]|\\(?:left|right)(?![a-z])|(?<=\\)[dt](?=frac)", "", answer)
 
 
+def _dangling(text: str) -> set[int]:
+    """Dollar signs that open no formula.
+
+    Of a paragraph with an odd number it is the one whose loss leaves the least prose in formulas.
+    """
+    found: set[int] = set()
+    dollars: list[re.Match[str]] = []
+    for piece in [*_PIECES.finditer(text), None]:
+        if piece is None or piece.lastgroup == "paragraph":
+            if len(dollars) % 2:
+                found.add(min(dollars, key=lambda d: _prose(text, [x for x in dollars if x is not d])).start())
+            dollars = []
+        elif piece.lastgroup == "dollar":
+            dollars.append(piece)
+    return found
+
+
+def _prose(text: str, dollars: list[re.Match[str]]) -> int:
+    """How many words stand in the formulas between these dollar signs."""
+    formulas = [text[a.end() : b.start()] for a, b in zip(dollars[::2], dollars[1::2], strict=True)]
+    return sum(len(re.findall(r"(?<![\\\w])[a-zA-Z]{2,}", formula)) for formula in formulas)
+
+
 def _sentence_starts(text: str) -> list[int]:
     """Where sentences start, outside formulas, environments and drawings; 0 is the first.
 
@@ -141,8 +167,11 @@ def _sentence_starts(text: str) -> list[int]:
     display, drawing or finished paragraph after which a capital letter follows.
     """
     depth, in_dollars, starts = 0, False, [0]
+    no_formula = _dangling(text)
     for piece in _PIECES.finditer(text):
         what, before = piece.lastgroup, text[: piece.start()].rstrip()
+        if piece.start() in no_formula:
+            continue
         if what == "open":
             depth += 1
         elif what == "dollar" and not in_dollars:

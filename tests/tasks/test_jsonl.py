@@ -196,7 +196,7 @@ def test_empty_file(tmp_path: Path, content: bytes) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.jsonl: no such file"):
         jsonl.load(tmp_path / "none.jsonl")
-    with pytest.raises(DataError, match=r"a folder; name the \.jsonl file in it"):
+    with pytest.raises(DataError, match=r"a folder, but none of save_to_disk; name a file in it"):
         jsonl.load(str(tmp_path))
 
 

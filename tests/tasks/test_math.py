@@ -176,3 +176,29 @@ def test_real_rows_are_read_or_named() -> None:
         assert leaves_nothing_open(cot), problem.id
     assert {p.level for p in task.problems} == {1, 2, 3, 4, 5}
     assert len({p.subject for p in task.problems}) == 7
+
+
+def test_rows_of_math_500_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"problem": "1 + 1?", "solution": r"It is $1+1=\boxed{2}$.", "level": 2, "subject": "Algebra", "answer": "2"},
+        {"problem": "1 + 2?", "solution": r"It is $1+2=\boxed{3}$.", "level": "6", "subject": "Algebra"},
+    ]
+    (tmp_path / "math").mkdir()
+    (tmp_path / "math" / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setenv("EXPO_DATA", str(tmp_path))
+    task = math.load("test")
+    assert [(p.level, p.subject) for p in task.problems] == [(2, "Algebra")]
+    assert task.skipped[0].field == "level"
+
+
+@pytest.mark.parametrize(
+    "solution",
+    [
+        r"Each pen costs $3 and she buys four of them. That makes $3 \cdot 4 = 12$ in all. The answer is $\boxed{12}$.",
+        r"We have $x = 12. So it is a dozen. The answer is $\boxed{12}$.",
+    ],
+)
+def test_a_dollar_too_many_leaves_no_answer_in_the_expert_cot(solution: str) -> None:
+    cot = math.expert_cot(solution)
+    assert "The answer is" not in cot
+    assert cot.endswith((" in all.", "a dozen."))

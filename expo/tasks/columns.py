@@ -1,0 +1,147 @@
+"""Which columns of a source hold the question, the answer and the rest: by their usual names, or as the user says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import Any
+
+from expo.grading.extraction import extract
+from expo.tasks.problem import DataError, Skip
+from expo.tasks.row import Row, RowError, printable
+
+# By field: columns that are taken for it, the first that is there. A plus joins several, with a space.
+USUAL = {
+    "question": ("question", "problem", "prompt", "messages", "Body+Question", "Question", "query", "input"),
+    "answer": ("answer", "final_answer", "Answer", "expected_answer", "target"),
+    "expert_cot": ("expert_cot", "solution", "rationale", "explanation", "Solution"),
+    "level": ("level", "difficulty", "Level"),
+    "id": ("id", "unique_id", "ID"),
+    "subject": ("subject", "type", "Type"),
+}
+SYNTAX = "write --columns question=Body+Question,answer=Answer,level=difficulty:easy<hard"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns by field, each a tuple that is joined; and the words of levels in their order, the first is 1."""
+
+    of: dict[str, tuple[str, ...]]
+    levels: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        told = [f"{field} is {' + '.join(map(printable, names))}" for field, names in self.of.items()]
+        return ", ".join(told)
+
+
+def parse_columns(text: str) -> Columns:
+    """What `--columns` says.
+
+    Raises:
+        DataError: if it cannot be read, or names no field of a problem.
+    """
+    of: dict[str, tuple[str, ...]] = {}
+    levels: tuple[str, ...] = ()
+    for part in text.split(","):
+        field, equals, names = (piece.strip() for piece in part.partition("="))
+        if not equals or not names:
+            raise DataError(f"columns: {part.strip()!r} names no column; {SYNTAX}")
+        if field not in USUAL:
+            raise DataError(f"columns: a problem has no {field!r}; it has {', '.join(USUAL)}")
+        names, _, order = names.partition(":")
+        if order and field != "level":
+            raise DataError(f"columns: only levels have an order, not {field}; {SYNTAX}")
+        of[field] = tuple(name.strip() for name in names.split("+"))
+        levels = tuple(word.strip().lower() for word in order.split("<")) if order else levels
+    return Columns(of, levels)
+
+
+def renamed(rows: Iterable[Row | Skip], asked: Columns | None, source: str) -> tuple[Columns, Iterator[Row | Skip]]:
+    """The columns of a source, and its rows with the fields of a problem.
+
+    What is asked for by name comes first; of the rest, the usual names that the first hundred rows have.
+
+    Raises:
+        DataError: if a column that was asked for is not there, or two could be the answer.
+    """
+    rows = iter(rows)
+    first = list(islice(rows, 100))
+    there = list(dict.fromkeys(name for row in first if isinstance(row, Row) for name in row.fields))
+    columns = _choose(there, asked, source)
+    return columns, (row if isinstance(row, Skip) else _rename(row, columns) for row in chain(first, rows))
+
+
+def _choose(there: list[str], asked: Columns | None, source: str) -> Columns:
+    of = dict(asked.of) if asked else {}
+    for field, names in of.items():
+        if missing := [name for name in names if there and name not in there]:
+            columns = ", ".join(map(printable, there))
+            raise DataError(f"{source}: columns: no column {missing[0]!r} for {field}; there are {columns}")
+    for field, usual in USUAL.items():
+        if field in of:
+            continue
+        found = [name for name in usual if all(part in there for part in name.split("+"))]
+        if field == "answer" and len(found) > 1:
+            raise DataError(
+                f"{source}: the columns {' and '.join(found)} could be the answer; "
+                f"choose with --columns answer={found[0]}"
+            )
+        if found:
+            of[field] = tuple(found[0].split("+"))
+    return Columns(of, asked.levels if asked else ())
+
+
+def _rename(row: Row, columns: Columns) -> Row:
+    fields: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    spoiled: dict[str, str] = {}
+    for field, parts in columns.of.items():
+        names[field] = "+".join(parts)
+        values = [row.fields.get(part) for part in parts]
+        if len(parts) == 1:
+            fields[field] = values[0]
+        elif all(isinstance(value, str) for value in values):
+            fields[field] = " ".join(str(value).strip() for value in values)
+        else:
+            # Which of them is no text is what is told.
+            fields[field] = next(value for value in values if not isinstance(value, str))
+        for part in parts:
+            if part in row.spoiled:
+                spoiled[field] = row.spoiled[part]
+    _from_messages(fields)
+    _from_solution(fields, names)
+    if columns.levels and isinstance(level := fields.get("level"), str):
+        if level.strip().lower() not in columns.levels:
+            fields["level"] = RowError(names["level"], f"{level!r} is none of {' < '.join(columns.levels)}")
+        else:
+            fields["level"] = columns.levels.index(level.strip().lower()) + 1
+    return replace(row, fields=fields, names=names, spoiled=spoiled, columns=tuple(row.fields))
+
+
+def _from_messages(fields: dict[str, Any]) -> None:
+    """The user's last message as the question; what the assistant says after it as the expert CoT."""
+    messages = fields.get("question")
+    if not isinstance(messages, list) or not all(isinstance(m, dict) and "content" in m for m in messages):
+        return
+    asked = [i for i, m in enumerate(messages) if m.get("role") == "user"]
+    if not asked:
+        return
+    fields["question"] = messages[asked[-1]]["content"]
+    said = [m["content"] for m in messages[asked[-1] + 1 :] if m.get("role") == "assistant"]
+    if said and fields.get("expert_cot") is None:
+        fields["expert_cot"] = said[0]
+
+
+def _from_solution(fields: dict[str, Any], names: dict[str, str]) -> None:
+    """An answer that stands at the end of a worked solution: GSM8K's "#### 18", or the box of a solution alone."""
+    answer, solution = fields.get("answer"), fields.get("expert_cot")
+    if isinstance(answer, str) and "####" in answer:
+        before, _, after = answer.rpartition("####")
+        fields["answer"] = after.strip()
+        if solution is None and before.strip():
+            fields["expert_cot"] = before.strip()
+            names["expert_cot"] = names["answer"]
+    elif answer is None and isinstance(solution, str) and (found := extract(solution)) and found[1] < len(solution):
+        fields["answer"] = found[0]
+        names.setdefault("answer", names.get("expert_cot", "expert_cot"))

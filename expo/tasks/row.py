@@ -1,0 +1,96 @@
+"""A row of a source, and why one cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from expo.tasks.problem import Skip
+
+
+class RowError(ValueError):
+    """A row that cannot be used. Raised while a row is read; `collect` turns it into a `Skip`."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Row:
+    """One object of the source. `number` counts the source's rows from 0, unreadable ones included.
+
+    `spoiled` says of fields what has happened to their text on the way; `names` what the source calls them, and
+    `columns` what else it has.
+    """
+
+    where: str
+    number: int
+    fields: dict[str, Any]
+    notices: list[Skip] = field(default_factory=list)
+    spoiled: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+
+    def called(self, name: str) -> str:
+        """A field as the source calls it."""
+        return self.names.get(name, name)
+
+    def text(self, name: str) -> str:
+        """The stripped text of a field that must be there.
+
+        Raises:
+            RowError: if it is missing, empty, spoiled or no text.
+        """
+        value = self.fields.get(name)
+        name, key = self.called(name), name
+        if value is None:
+            there = ", ".join(map(printable, self.columns or self.fields))
+            raise RowError(name, f"missing; the row has the fields {there}")
+        if not isinstance(value, str):
+            raise RowError(name, f"{kind(value)}, not text; write it in quotes")
+        if not value.strip():
+            raise RowError(name, "empty")
+        if key in self.spoiled:
+            raise RowError(name, self.spoiled[key])
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise RowError(name, "holds half of a surrogate pair (a \\ud800 to \\udfff escape)") from None
+        return value.strip()
+
+    def optional_text(self, name: str) -> str | None:
+        """The text of a field that may be missing or null; an unusable one is noted and left out."""
+        if self.fields.get(name) is None:
+            return None
+        try:
+            return self.text(name)
+        except RowError as bad:
+            self.notices.append(Skip(self.where, bad.field, f"{bad.reason}; the problem is kept without it"))
+            return None
+
+
+def printable(name: str) -> str:
+    """A name as it can be printed and written: half a surrogate pair is escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def kind(value: object) -> str:
+    """What a value is, in words."""
+    names = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        Decimal: "a number",
+        str: "text",
+        list: "a list",
+    }
+    return "null" if value is None else names.get(type(value), "an object")
+
+
+def digest(question: str) -> str:
+    """An id for a question that stays when other rows come or go; runs of white space count as one space."""
+    return hashlib.sha256(" ".join(question.split()).encode()).hexdigest()[:16]
