@@ -202,7 +202,18 @@ def judge_job(argv: list[str]) -> int:
     from expo.judge.run import judge
     from expo.records import Run
 
-    print(judge(Run(arguments.run), arguments.model, arguments.base_url, arguments.problems))
+    if arguments.max_tokens < 1 or not 0 < arguments.timeout < float("inf"):
+        raise ValueError("max_tokens must be at least 1, and timeout above 0")
+    print(
+        judge(
+            Run(arguments.run),
+            arguments.model,
+            arguments.base_url,
+            arguments.problems,
+            max_tokens=arguments.max_tokens,
+            seconds=arguments.timeout,
+        )
+    )
     return 0
 
 

@@ -59,6 +59,8 @@ class JudgeArguments:
     model: str = field(metadata={"help": "the judge's name at its endpoint"})
     base_url: str | None = field(default=None, metadata={"help": "the endpoint; default OPENAI_BASE_URL or OpenAI's"})
     problems: int | None = field(default=None, metadata={"help": "judge only the first n problems"})
+    max_tokens: int = field(default=1024, metadata={"help": "token limit of a reply"})
+    timeout: float = field(default=300.0, metadata={"help": "seconds that a reply is waited for"})
 
 
 @dataclass

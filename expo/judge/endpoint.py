@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -13,8 +14,14 @@ if TYPE_CHECKING:
     import openai
 
 _MARKS = r"[\s*_`'\"#>.()\[\]]*"
-_VERDICT_LINE = re.compile(rf"{_MARKS}(?i:(?:final )?verdict){_MARKS}:{_MARKS}(A|B|(?i:tie)){_MARKS}")
-_VERDICT_ALONE = re.compile(rf"{_MARKS}(A|B|(?i:tie)){_MARKS}")
+_VALUE = r"(?:(?i:solution )?(A|B)|((?i:tie)))"
+_HEAD = rf"{_MARKS}(?i:(?:final )?verdict){_MARKS}"
+_VERDICT_LINE = re.compile(rf"{_HEAD}:{_MARKS}{_VALUE}{_MARKS}")
+_VERDICT_HEAD = re.compile(rf"{_HEAD}:?{_MARKS}")
+_VERDICT_BOX = re.compile(
+    rf"{_MARKS}(?:{_HEAD}:{_MARKS})?\$?\\boxed\{{(?:\\text\{{)?{_MARKS}{_VALUE}{_MARKS}\}}{{1,2}}\$?{_MARKS}"
+)
+_VERDICT_ALONE = re.compile(rf"{_MARKS}{_VALUE}{_MARKS}")
 
 
 Key = tuple[str, str]  # problem, order
@@ -28,17 +35,51 @@ class JudgeError(RuntimeError):
 def parse_verdict(reply: str) -> str | None:
     """The verdict "A", "B" or "TIE" of a reply, or None.
 
-    What counts is the last line that is `Verdict: A`, `Verdict: B` or `Verdict: TIE` and nothing more, or a
-    whole reply that is one of the three words and nothing more. Markdown emphasis, quotes, brackets and full
-    stops are ignored; A and B must be capitals. Prose is no verdict ("A careful count shows that B ...").
+    What counts is the last line that is `Verdict: A`, `Verdict: B` or `Verdict: TIE` and nothing more, or that is
+    `Verdict` alone with the word on the next line, or that is the word in a TeX box; or a whole reply that is one of
+    the three words and nothing more. "Solution A" is A. Markdown emphasis, quotes, brackets and full stops are
+    ignored; A and B must be capitals. Prose is no verdict ("A careful count shows that B ...").
     """
-    lines = [match for line in reply.splitlines() if (match := _VERDICT_LINE.fullmatch(line))]
-    match = lines[-1] if lines else _VERDICT_ALONE.fullmatch(reply)
-    return match[1].upper() if match else None
+    found = None
+    lines = [line for line in reply.splitlines() if line.strip()]
+    for line, after in zip(lines, [*lines[1:], ""], strict=False):
+        match = _VERDICT_LINE.fullmatch(line) or _VERDICT_BOX.fullmatch(line)
+        if match is None and _VERDICT_HEAD.fullmatch(line):
+            match = _VERDICT_ALONE.fullmatch(after)
+        found = match or found
+    found = found or _VERDICT_ALONE.fullmatch(reply)
+    return (found[1] or found[2]).upper() if found else None
 
 
-def connect(base_url: str | None, api_key: str | None) -> openai.OpenAI:
-    """A client of an OpenAI-compatible endpoint.
+@dataclass
+class Asking:
+    """How an endpoint wants to be asked, as its refusals tell.
+
+    Newer models of OpenAI's take `max_completion_tokens` where others take `max_tokens`, and some take no temperature.
+    """
+
+    max_tokens: int
+    limit: str = "max_tokens"
+    temperature: float | None = 0.0
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of a request."""
+        chosen: dict[str, Any] = {self.limit: self.max_tokens}
+        return chosen if self.temperature is None else {**chosen, "temperature": self.temperature}
+
+    def gives_way(self, refusal: str) -> bool:
+        """Whether a refusal names a setting that can be asked in another way; from now on it is."""
+        if self.limit == "max_tokens" and "max_completion_tokens" in refusal:
+            self.limit = "max_completion_tokens"
+        elif self.temperature is not None and "temperature" in refusal:
+            self.temperature = None
+        else:
+            return False
+        return True
+
+
+def connect(base_url: str | None, api_key: str | None, seconds: float) -> openai.OpenAI:
+    """A client of an OpenAI-compatible endpoint, which waits for so many seconds for a reply.
 
     Raises:
         ImportError: if `openai` is not installed.
@@ -53,14 +94,14 @@ def connect(base_url: str | None, api_key: str | None) -> openai.OpenAI:
     if not key and not (base_url or os.environ.get("OPENAI_BASE_URL")):
         raise JudgeError("no key for OpenAI's own endpoint: set OPENAI_API_KEY, or name another by base_url")
     # The client refuses to start without a key; a server that wants none ignores it.
-    return openai.OpenAI(base_url=base_url, api_key=key or "none")
+    return openai.OpenAI(base_url=base_url, api_key=key or "none", timeout=seconds)
 
 
 def ask_all(
     client: openai.OpenAI,
     pending: dict[Key, str],
     model: str,
-    max_tokens: int,
+    asking: Asking,
     concurrency: int,
     progress: bool,
 ) -> dict[Key, Row]:
@@ -73,7 +114,7 @@ def ask_all(
     answered = False
     pool = ThreadPoolExecutor(concurrency)
     try:
-        futures = {pool.submit(_ask, client, model, max_tokens, key, text): key for key, text in pending.items()}
+        futures = {pool.submit(_ask, client, model, asking, key, text): key for key, text in pending.items()}
         for future in tqdm(as_completed(futures), total=len(futures), desc="judge", disable=not progress):
             try:
                 answer = future.result()
@@ -84,6 +125,11 @@ def ask_all(
                 answer = _failed(str(error))
             answered = answered or answer["vote"] != "failed"
             answers[futures[future]] = answer
+    except KeyboardInterrupt:
+        # Requests in flight are not waited for.
+        client.close()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     if not answered:
@@ -91,7 +137,7 @@ def ask_all(
     return answers
 
 
-def _ask(client: openai.OpenAI, model: str, max_tokens: int, key: Key, content: str) -> Row:
+def _ask(client: openai.OpenAI, model: str, asking: Asking, key: Key, content: str) -> Row:
     """One request. Raises JudgeError for what every further request would meet as well."""
     import openai
 
@@ -100,9 +146,15 @@ def _ask(client: openai.OpenAI, model: str, max_tokens: int, key: Key, content: 
         response = client.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": content}],
-            temperature=0,
-            max_tokens=max_tokens,
+            **asking.settings(),
         )
+    except openai.BadRequestError as error:
+        # Another thread may have found out meanwhile.
+        if asking.gives_way(str(error)) or any(name not in asking.settings() for name in named(str(error))):
+            return _ask(client, model, asking, key, content)
+        return _failed(error.message)
+    except openai.APITimeoutError:
+        return _failed(f"no reply within {client.timeout:g} s")
     except openai.APIConnectionError as error:
         reason = error.__cause__ or error
         # A server that closes a connection after an error is there, and the next request may be answered.
@@ -123,7 +175,7 @@ def _ask(client: openai.OpenAI, model: str, max_tokens: int, key: Key, content: 
     if choice.message is None:
         return _failed("no message in the reply's first choice")
     # JSON may hold half of a surrogate pair, which is no text that can be written.
-    reply = (choice.message.content or "").encode("utf-8", "replace").decode()
+    reply = _words(choice.message.content).encode("utf-8", "replace").decode()
     return {
         "vote": _vote(parse_verdict(reply), key[1]),
         "reply": reply,
@@ -131,6 +183,19 @@ def _ask(client: openai.OpenAI, model: str, max_tokens: int, key: Key, content: 
         "error": "",
         "served_model": response.model,
     }
+
+
+def named(refusal: str) -> list[str]:
+    """The settings that a refusal speaks of."""
+    return [name for name in ("max_tokens", "temperature") if f"'{name}'" in refusal]
+
+
+def _words(content: Any) -> str:
+    """The text of a message, which may come in parts."""
+    if isinstance(content, list):
+        parts = (part.get("text") if isinstance(part, dict) else getattr(part, "text", None) for part in content)
+        return "".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
 
 
 def _vote(verdict: str | None, order: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pandas as pd
 
-from expo.judge.votes import JUDGE_PROMPT, Pair, judge_pairs, summarize_votes
+from expo.judge.votes import JUDGE_PROMPT, MAX_TOKENS, SECONDS, Pair, judge_pairs, summarize_votes, why_unread
 from expo.records import RecordError, Run, write_atomic
 from expo.schema import as_frame
 
@@ -24,7 +25,16 @@ def pairs(samples: pd.DataFrame) -> list[Pair]:
     return [Pair(*texts) for texts in zip(both.index.astype(str), *columns, strict=True)]
 
 
-def judge(run: Run, model: str, base_url: str | None, problems: int | None, *, progress: bool = True) -> str:
+def judge(
+    run: Run,
+    model: str,
+    base_url: str | None,
+    problems: int | None,
+    *,
+    max_tokens: int = MAX_TOKENS,
+    seconds: float = SECONDS,
+    progress: bool = True,
+) -> str:
     """Ask for the votes that the run does not hold yet; returns the win rate in words.
 
     Raises:
@@ -37,10 +47,11 @@ def judge(run: Run, model: str, base_url: str | None, problems: int | None, *, p
     if not asked:
         raise RecordError(f"{run.folder} has no problem with both own and explanation; measure those sources")
     with run.writing():
-        return _judge(run, asked, model, base_url, progress)
+        options = {"max_tokens": max_tokens, "seconds": seconds, "progress": progress}
+        return _judge(run, asked, model, base_url, options)
 
 
-def _judge(run: Run, asked: list[Pair], model: str, base_url: str | None, progress: bool) -> str:
+def _judge(run: Run, asked: list[Pair], model: str, base_url: str | None, options: dict[str, Any]) -> str:
     votes_before = run.read("votes") if run.has("votes") else as_frame("votes")
     by_model = votes_before["judge"] == model
     mine, others = votes_before[by_model], votes_before[~by_model]
@@ -51,15 +62,19 @@ def _judge(run: Run, asked: list[Pair], model: str, base_url: str | None, progre
     }
     write_atomic(run.path("judge.json"), json.dumps(about, indent=2) + "\n")
     for i in range(0, len(asked), SLICE):
-        votes = judge_pairs(asked[i : i + SLICE], model=model, base_url=base_url, done=mine, progress=progress)
+        votes = judge_pairs(asked[i : i + SLICE], model=model, base_url=base_url, done=mine, **options)
         # Votes on other problems, and those of an earlier prompt on the same ones until they are asked again, stay.
         mine = pd.concat([mine, votes], ignore_index=True).drop_duplicates(["problem", "order"], keep="last")
         run.write("votes", pd.concat([others, mine], ignore_index=True))
-    s = summarize_votes(mine[mine["problem"].isin([p.problem for p in asked])])
+    mine = mine[mine["problem"].isin([p.problem for p in asked])]
+    s = summarize_votes(mine)
+    unread = why_unread(mine)
     return (
         f"{model}: self-explanation wins {s.win_rate.rate:.2f} [{s.win_rate.low:.2f}, {s.win_rate.high:.2f}] "
         f"over {s.win_rate.problems} problems (wins {s.win_rate.wins}, ties or disagreement {s.win_rate.ties}, "
         f"losses {s.win_rate.losses}); the order changed the vote in {s.disagreement:.2f}, "
         f"{s.a_share:.2f} of the decided votes went to the text shown first; "
-        f"{s.unparsed} of {s.votes} votes unparsed, {s.failed} failed\nvotes: {run.path('votes.parquet')}"
+        f"{s.unparsed} of {s.votes} votes unparsed, {s.failed} failed"
+        + (f"\nnot read: {unread}" if unread else "")
+        + f"\nvotes: {run.path('votes.parquet')}"
     )

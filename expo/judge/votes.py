@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from expo.judge.endpoint import Key, Row, ask_all, connect
+from expo.judge.endpoint import Asking, Key, Row, ask_all, connect
 from expo.stats import bootstrap_rate
 
 # The three verdicts share a line: a judge that only repeats its instructions must not cast a vote.
@@ -44,8 +45,10 @@ Count the correct steps of each solution. Then end with one line that says "Verd
 "Verdict: TIE" if the counts are equal."""
 
 MAX_TOKENS = 1024  # of a reply
+SECONDS = 300.0  # that a reply is waited for
 COLUMNS = ["problem", "order", "vote", "reply", "truncated", "error", "judge", "served_model", "request_sha"]
 ORDERS = ("AB", "BA")  # the first letter is the one that `first` was shown under
+_FIELD = re.compile(r"\{(?:question|answer|a|b)\}")
 _SCORES = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
 
@@ -101,6 +104,7 @@ def judge_pairs(
     prompt: str = JUDGE_PROMPT,
     max_tokens: int = MAX_TOKENS,
     concurrency: int = 4,
+    seconds: float = SECONDS,
     done: pd.DataFrame | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -114,6 +118,7 @@ def judge_pairs(
         prompt: template with the fields {question}, {answer}, {a} and {b}.
         max_tokens: cap on a reply; a reply cut short is marked `truncated`.
         concurrency: requests in flight at once.
+        seconds: how long a reply is waited for.
         done: votes of an earlier call. Those with the same judge, prompt, texts and `max_tokens` are taken
             over and not asked again, unless they failed. To survive a kill, judge in slices and save each.
         progress: show a bar.
@@ -134,8 +139,8 @@ def judge_pairs(
     rows = {} if done is None or done.empty else _taken_over(done, shas)
     pending = {key: content for key, content in requests.items() if key not in rows}
     if pending:
-        with connect(base_url, api_key) as client:
-            answers = ask_all(client, pending, model, max_tokens, concurrency, progress)
+        with connect(base_url, api_key, seconds) as client:
+            answers = ask_all(client, pending, model, Asking(max_tokens), concurrency, progress)
         for key, answer in answers.items():
             asked = {"problem": key[0], "order": key[1], "judge": model, "request_sha": shas[key]}
             rows[key] = asked | answer
@@ -200,13 +205,37 @@ def summarize_votes(votes: pd.DataFrame) -> VoteSummary:
     for_a = (decided["vote"] == "first") == (decided["order"] == "AB")
     return VoteSummary(
         win_rate=win_rate(judged["score"]),
-        disagreement=float(judged["disagree"].mean()),
-        a_share=float(for_a.mean()),
+        disagreement=float(judged["disagree"].astype(float).mean()),
+        a_share=float(for_a.astype(float).mean()),
         left_out=len(pairs) - len(judged),
         votes=len(votes),
         unparsed=int((votes["vote"] == "unparsed").sum()),
         failed=int((votes["vote"] == "failed").sum()),
     )
+
+
+def _filled(prompt: str, pair: Pair, a: str, b: str) -> str:
+    """The prompt with its four fields. Other braces are text, and so are those in what is filled in."""
+    texts = {"{question}": pair.question, "{answer}": pair.answer, "{a}": a, "{b}": b}
+    return _FIELD.sub(lambda field: texts[field[0]], prompt)
+
+
+def why_unread(votes: pd.DataFrame) -> str:
+    """In words, why votes could not be read; empty where all could."""
+    unread = votes[votes["vote"] == "unparsed"]
+    failed = votes[votes["vote"] == "failed"]
+    told = []
+    if cut := int(unread["truncated"].astype(bool).sum()):
+        told.append(f"{cut} replies were cut at the limit of tokens; give --max_tokens more")
+    if empty := int((unread["reply"].str.strip() == "").sum()):
+        told.append(f"{empty} replies were empty")
+    rest = unread[~unread["truncated"].astype(bool) & (unread["reply"].str.strip() != "")]
+    if len(rest):
+        last = rest["reply"].iloc[0].strip().splitlines()[-1][:120]
+        told.append(f'{len(rest)} replies have no line "Verdict: A", "Verdict: B" or "Verdict: TIE"; one ends {last!r}')
+    if len(failed):
+        told.append(f"{len(failed)} requests failed; the last: {failed['error'].iloc[-1]}")
+    return "; ".join(told)
 
 
 def _requests(pairs: Sequence[Pair], prompt: str) -> dict[Key, str]:
@@ -219,8 +248,7 @@ def _requests(pairs: Sequence[Pair], prompt: str) -> dict[Key, str]:
         if (pair.problem, "AB") in requests:
             raise ValueError(f"problem {pair.problem!r} occurs twice: judge one pair per problem id")
         for order, a, b in (("AB", pair.first, pair.second), ("BA", pair.second, pair.first)):
-            content = prompt.format(question=pair.question, answer=pair.answer, a=a, b=b)
-            requests[pair.problem, order] = content
+            requests[pair.problem, order] = _filled(prompt, pair, a, b)
     return requests
 
 

@@ -36,6 +36,7 @@ from expo.judge.votes import (
     pair_scores,
     summarize_votes,
     votes_on,
+    why_unread,
     win_rate,
 )
 
@@ -61,6 +62,12 @@ PAIRS = [
         ("Verdict: B\r\n", "B"),
         ("A", "A"),
         ("**TIE**\n", "TIE"),
+        ("A has 3, B has 2.\n\n**Verdict**\n\nA", "A"),
+        ("### Verdict:\n**B**\n", "B"),
+        ("So the verdict is clear.\n\\boxed{A}", "A"),
+        (r"\boxed{\text{TIE}}", "TIE"),
+        ("Verdict: Solution B", "B"),
+        ("Solution A", "A"),
     ],
 )
 def test_a_verdict_is_read(reply: str, verdict: str) -> None:
@@ -166,7 +173,14 @@ def test_win_rate_refuses_other_scores(bad: float) -> None:
 
 # --- planted judges behind a real HTTP server --------------------------------------------------------------
 
-Planted = Callable[[str], str | int]  # prompt -> reply, or an HTTP error status
+Planted = Callable[[str], Any]  # prompt -> reply, an HTTP error status, or what gives these for a request
+
+
+@dataclass
+class Refusal:
+    """A request that is refused for one of its settings."""
+
+    message: str
 
 
 @dataclass
@@ -175,21 +189,26 @@ class Server:
 
     url: str
     prompts: list[str]
+    asked: list[dict[str, Any]]
 
 
 @contextmanager
 def serve(judge: Planted) -> Iterator[Server]:
     prompts: list[str] = []
+    asked: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             prompts.append(body["messages"][0]["content"])
-            assert body["temperature"] == 0
-            assert body["max_tokens"] > 0
+            asked.append({k: v for k, v in body.items() if k != "messages"})
             said = judge(prompts[-1]) if self.path == "/v1/chat/completions" else 404
+            if callable(said):
+                said = said(body)
             if isinstance(said, int):
                 return self.answer(said, {"error": {"message": f"planted {said}"}})
+            if isinstance(said, Refusal):
+                return self.answer(400, {"error": {"message": said.message}})
             message = {"role": "assistant", "content": said}
             choice = {"index": 0, "finish_reason": "stop", "message": message}
             reply = {"id": "1", "object": "chat.completion", "created": 0, "model": "planted-1"}
@@ -207,7 +226,7 @@ def serve(judge: Planted) -> Iterator[Server]:
             pass
 
     with serving(Handler) as url:
-        yield Server(url, prompts)
+        yield Server(url, prompts, asked)
 
 
 @contextmanager
@@ -265,6 +284,56 @@ def test_a_judge_of_content_is_not() -> None:
     assert votes["reply"][1] == "A: 1\nB: 16\nVerdict: B"
     assert set(votes["served_model"]) == {"planted-1"}
     assert votes.attrs["prompt"] == JUDGE_PROMPT
+
+
+def picky(body: dict[str, Any]) -> Any:
+    """As newer models answer: no max_tokens, no temperature, and a message in parts."""
+    if "max_tokens" in body:
+        return Refusal("Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.")
+    if "temperature" in body:
+        return Refusal("Unsupported value: 'temperature' does not support 0 with this model.")
+    return [{"type": "text", "text": longer(body["messages"][0]["content"])}]
+
+
+def test_settings_that_an_endpoint_refuses_are_asked_in_another_way() -> None:
+    with serve(lambda prompt: picky) as server:
+        votes = ask(server.url, max_tokens=77, concurrency=1)
+    assert set(votes["vote"]) <= {"first", "second"}
+    assert server.asked[-1]["max_completion_tokens"] == 77
+    assert not {"max_tokens", "temperature"} & server.asked[-1].keys()
+    # Found out once: two refusals in all.
+    assert len(server.asked) == len(votes) + 2
+    # What is no such refusal is a failed request, not asked for ever.
+    with serve(lambda prompt: Refusal("the prompt is not nice")) as server, pytest.raises(JudgeError, match="not nice"):
+        ask(server.url)
+
+
+def test_braces_of_a_prompt_are_text() -> None:
+    prompt = 'Reply as {"verdict": "A"} {a.__class__} {}.\n' + JUDGE_PROMPT
+    with serve(longer) as server:
+        ask(server.url, prompt=prompt)
+    assert 'Reply as {"verdict": "A"} {a.__class__} {}.' in server.prompts[0]
+
+
+def test_why_no_vote_could_be_read_is_told() -> None:
+    with serve(lambda prompt: "I think that A is better") as server:
+        votes = ask(server.url)
+    told = why_unread(votes)
+    assert "6 replies have no line" in told
+    assert "I think that A is better" in told
+    assert "cut at the limit" in why_unread(votes.assign(truncated=True))
+    assert why_unread(votes.assign(vote="first")) == ""
+    # Nothing is known then, which is no error.
+    assert np.isnan(summarize_votes(votes.convert_dtypes()).a_share)
+
+
+def test_an_endpoint_that_hangs_is_not_waited_for() -> None:
+    def slow(prompt: str) -> str:
+        time.sleep(2)
+        return "Verdict: A"
+
+    with serve(slow) as server, pytest.raises(JudgeError, match=r"no reply within 0\.2 s"):
+        ask(server.url, PAIRS[:1], seconds=0.2)
 
 
 def test_model_text_is_not_a_template() -> None:
