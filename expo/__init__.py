@@ -43,7 +43,8 @@ class _Renamed(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
         if fullname in _RENAMED:
-            raise ModuleNotFoundError(f"{fullname} is now {_RENAMED[fullname]}", name=fullname)
+            # No ModuleNotFoundError: `from expo import tables` would pass over it and name no new module.
+            raise ImportError(f"{fullname} is now {_RENAMED[fullname]}", name=fullname)
 
 
 # The first to be asked: a folder that an older version left behind would be taken for the module.

@@ -193,6 +193,8 @@ class Flags:
         is_text = isinstance(value, str) and name not in self._untyped
         if is_text and action.nargs in (None, "?") and action.type not in (None, str):
             return self.parser._get_value(action, value)
+        if isinstance(value, list) and name not in self._untyped and action.type not in (None, str):
+            return [self.parser._get_value(action, v) if isinstance(v, str) else v for v in value]
         return value
 
 

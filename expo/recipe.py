@@ -179,6 +179,8 @@ class SamplingRecipe(BaseRecipe):
             ValueError: as `check_shared` and `check_bounds` say, or for a temperature that cannot be sampled at.
         """
         self.check_shared()
+        if self.max_new_tokens == SamplingRecipe.max_new_tokens:
+            self.max_new_tokens = TASKS[self.task].max_new_tokens
         # 1 and 1.0 are one recipe, and name one folder.
         self.temperature = float(self.temperature)
         check_bounds(self, {**lowest, "temperature": 0, "max_new_tokens": 1, "seed": 0})

@@ -230,7 +230,7 @@ class Run:
             if version != str(SCHEMA):
                 raise RecordError(
                     f"{path} has schema version {version}, this toolkit reads {SCHEMA}; take the version "
-                    "that wrote it, run the command again, or read it with plain pandas.read_parquet"
+                    "that wrote it, read it with plain pandas.read_parquet, or delete it and run the command again"
                 )
             if missing := [c for c in TABLES[table] if c not in content.column_names]:
                 raise RecordError(f"{path} lacks the columns {missing}; delete it and run the command again")

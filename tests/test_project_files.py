@@ -81,7 +81,7 @@ def test_marked_modules_name_the_new_one() -> None:
     marked = {name: dotted(new) for old, new in rows("Modules") if "†" in old for name in dotted(old)}
     assert set(_RENAMED) <= set(marked)
     for old, new in marked.items():
-        with pytest.raises(ModuleNotFoundError, match=rf" is now .*{new[0].rpartition('.')[2]}"):
+        with pytest.raises(ImportError, match=rf" is now .*{new[0].rpartition('.')[2]}"):
             importlib.import_module(old)
     # A module that was never there has no such error.
     with pytest.raises(ModuleNotFoundError, match="No module named"):
@@ -127,3 +127,9 @@ def test_the_citation_is_that_of_project_and_paper() -> None:
     assert title_is_of(f"{', '.join(names[:-1])} and {names[-1]} ({reference['year']})", paper.__doc__)
     # What nobody has checked is not made up.
     assert not {"doi", "identifiers", "url"} & {*citation, *reference}
+
+
+@pytest.mark.parametrize("line", ["from expo import tables", "from expo.measure import gain", "import expo.tables"])
+def test_every_form_of_import_names_the_new_module(line: str) -> None:
+    with pytest.raises(ImportError, match=r" is now expo\."):
+        exec(line, {})

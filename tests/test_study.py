@@ -64,7 +64,7 @@ def test_defaults_are_for_all_runs_and_each_run_may_differ(tmp_path: Path) -> No
         ("runs: {a: {}}\ndefaults: gsm8k", "defaults must be a mapping of names, got 'gsm8k'"),
         ("runs: {a: {}}\ndefault: {task: math}", "no field default; the fields are description, notebooks, defaults"),
         ("runs: {a: {}}\nnotebooks: 2_positives", "notebooks must be a list of names, got '2_positives'"),
-        ("runs: {a: {sampels: 2}}", "run a: no field sampels; the fields are chunk, controls, .*samples"),
+        ("runs: {a: {sampels: 2}}", "run a: no field sampels; the fields are .*chunk, .*controls, .*samples"),
         ("runs: {a: {}}\ndefaults: {sampels: 2}", "run a: no field sampels"),
         ("runs: {a: {1: 2}}", "run a: no field 1"),
         ("runs: {a: {samples: 0}}", "run a: samples must be at least 1, got 0"),

@@ -71,6 +71,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    try:
+        ledger.load()
+    except ledger.ClaimError as error:
+        # Before any test: it would be told at the end, after minutes.
+        raise pytest.UsageError(str(error)) from None
     evidence.scale = 100 if config.getoption("--thorough") else 1
     # Under xdist the workers' reports come to the controller.
     if not hasattr(config, "workerinput"):

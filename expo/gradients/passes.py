@@ -60,7 +60,8 @@ class Net:
         if not (built and type(embedding) is nn.Embedding and type(head) is nn.Linear and head.bias is None):
             raise PolicyError(
                 f"policy {policy.name!r}: {type(model).__name__} is not built as embedding, `layers`, `norm` and an "
-                "output matrix without bias, which can be taken apart; the dense route takes any policy"
+                "output matrix without bias, which can be taken apart; take another, or call "
+                "expo.gradients.dense.dense from Python, which takes any policy"
             )
         return cls(policy.name, base, embedding, [*blocks, norm], head, model)
 
@@ -95,7 +96,8 @@ def _refuse_other_builds(net: Net, b: Batch, out: Tensor) -> None:
     if not (entered and _same(ours, theirs, within * float(theirs.abs().nan_to_num().max()))):
         raise PolicyError(
             f"policy {net.name!r}: {type(net.model).__name__} does more between embedding, blocks, norm and output "
-            "matrix (scaled embeddings or logits, for example) than is known here; the dense route takes it"
+            "matrix (scaled embeddings or logits, for example) than is known here; take another, or call "
+            "expo.gradients.dense.dense from Python, which takes any policy"
         )
 
 

@@ -43,6 +43,8 @@ def judge(
     """
     if problems is not None and problems < 1:
         raise ValueError(f"problems must be at least 1, got {problems}")
+    if run.has("groups") or run.has("evaluation"):
+        raise RecordError(f"{run.folder} is the record of a training or evaluation; judge needs one of expo measure")
     asked = pairs(run.read("samples"))[:problems]
     if not asked:
         raise RecordError(f"{run.folder} has no problem with both own and explanation; measure those sources")

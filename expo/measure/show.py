@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from expo.measure.verdict import by_problem, table1
+from expo.measure.verdict import MIN_PROBLEMS, by_problem, table1
 from expo.records import Run
 from expo.terminal import NAMES, TOY, skipped
 
@@ -41,6 +41,8 @@ def show(run: Run) -> str:
             f"  {NAMES[c.source]:<30} {c.property} {unit}".ljust(66)
             + f"{MARKS[c.verdict]:<12} {c.difference} against {NAMES[c.reference]}, n = {c.difference.n}"
         )
+    if samples["problem"].nunique() < MIN_PROBLEMS:
+        lines.append(f"  (fewer than {MIN_PROBLEMS} problems decide nothing)")
     lines += ["", *skipped(run), f"record: {run.folder}"]
     return "\n".join(lines)
 

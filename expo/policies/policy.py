@@ -117,16 +117,17 @@ class Policy:
         return [words.bos_token_id] * begins + self.encode(text)
 
     def _render(self, turns: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        template = self.tokenizer.chat_template
         try:
+            # Of several named templates, the default.
+            template = self.tokenizer.get_chat_template()
             written: str = self.tokenizer.apply_chat_template(
                 turns,
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
-                chat_template=_NO_CLOCK + template if isinstance(template, str) else None,
+                chat_template=_NO_CLOCK + template,
                 **TEMPLATE_VARIABLES,
             )
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, ValueError) as error:
             raise PolicyError(
                 f"policy {self.name!r}: its chat template fails: {shown(error)}; fix tokenizer_config.json or "
                 "chat_template.jinja, or go without it: --prompts '{\"chat\": false}'"

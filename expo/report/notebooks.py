@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
 
 CELL_SECONDS = 600
+START_SECONDS = 300  # a kernel on a crowded machine
 
 
 class NotebookError(RuntimeError):
@@ -50,6 +51,7 @@ def execute(notebook: Path | str, runs: Path | str, figures: Path | str, out: Pa
         content,
         km=_kernel(),
         timeout=CELL_SECONDS,
+        startup_timeout=START_SECONDS,
         record_timing=False,  # The same records give the same copy.
         resources={"metadata": {"path": str(notebook.parent)}},
     )

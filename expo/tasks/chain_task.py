@@ -89,4 +89,6 @@ TASK = TaskDefinition(
     prompts=CHAIN,
     checker=ChainChecker,
     vocabulary=frozenset(chain.VOCABULARY),
+    # The usual 256 are the whole context of its policies.
+    max_new_tokens=100,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from itertools import chain, islice
 from typing import Any
 
@@ -25,13 +26,17 @@ SYNTAX = "write --columns question=Body+Question,answer=Answer,level=difficulty:
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns by field, each a tuple that is joined; and the words of levels in their order, the first is 1."""
+    """Columns by field, each a tuple that is joined; and the words of levels in their order, the first is 1.
+
+    `near` are columns that are passed over, each with the missing field whose name it is like.
+    """
 
     of: dict[str, tuple[str, ...]]
     levels: tuple[str, ...] = ()
+    near: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        told = [f"{field} is {' + '.join(map(printable, names))}" for field, names in self.of.items()]
+        told = [f"{name} is {' + '.join(map(printable, names))}" for name, names in self.of.items()]
         return ", ".join(told)
 
 
@@ -89,7 +94,10 @@ def _choose(there: list[str], asked: Columns | None, source: str) -> Columns:
             )
         if found:
             of[field] = tuple(found[0].split("+"))
-    return Columns(of, asked.levels if asked else ())
+    taken = {part for names in of.values() for part in names}
+    missing = sorted(USUAL.keys() - of.keys())
+    near = [(name, like[0]) for name in there if name not in taken and (like := get_close_matches(name, missing, 1))]
+    return Columns(of, asked.levels if asked else (), tuple(near))
 
 
 def _rename(row: Row, columns: Columns) -> Row:

@@ -39,6 +39,7 @@ class TaskDefinition:
         reads_data_folder: whether they are in the folder EXPO_DATA or, without it, on the hub.
         other_problems: how to evaluate on other problems than those trained on.
         vocabulary: all words of a task whose policies know no others; None for text.
+        max_new_tokens: token limit of a sampled completion where a recipe names none.
     """
 
     name: str
@@ -51,6 +52,7 @@ class TaskDefinition:
     reads_data_folder: bool = False
     other_problems: str = "give --eval_split another split"
     vocabulary: frozenset[str] | None = field(default=None, repr=False)
+    max_new_tokens: int = 256
 
     def select(self, selection: Selection) -> Task:
         """Its problems, those left out whose answer no checker could compare.

@@ -53,6 +53,8 @@ def load(path: str | Path, can_parse: Callable[[str], bool] | None = None, colum
         raise DataError(f"{error}\n  Each row holds a problem (question and answer are needed): {FORMAT}") from None
     if any(names != (field,) for field, names in found.of.items()):
         tqdm.write(f"{source}: {found}", file=sys.stderr)
+    for name, field in found.near:
+        tqdm.write(f"{source}: the column {name} is passed over; did you mean {field}?", file=sys.stderr)
     return task
 
 

@@ -219,3 +219,10 @@ def test_home_is_where_a_tilde_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HOME", str(tmp_path))
     _jsonl(tmp_path / "svamp")
     assert len(jsonl.load("~/svamp.jsonl", columns=COLUMNS).problems) == 2
+
+
+def test_a_column_that_is_nearly_a_field_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read(tmp_path, {"question": "1 + 1?", "answer": "2", "expert": "It is 2.", "votes": 3})
+    said = capsys.readouterr().err
+    assert "the column expert is passed over; did you mean expert_cot?" in said
+    assert "votes" not in said
