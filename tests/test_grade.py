@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from expo.cli import main
+from expo.flags import parse
 from expo.grading.answers import AnswerGrader, Status
 from expo.grading.compare import settle
 from expo.grading.extraction import extract
 from expo.grading.rules import Rules
-from expo.recipe import EvaluateRecipe
+from expo.recipe import EvaluateRecipe, GradientRecipe
 from expo.tasks import checker_for
 
 
@@ -72,6 +73,18 @@ def test_a_bad_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str],
 def test_what_is_graded_is_asked_in_one_way(capsys: pytest.CaptureFixture[str], asked: list[str]) -> None:
     assert main(["grade", *asked]) == 1
     assert "give --gold with either --text or --answer, or --file alone" in capsys.readouterr().err
+
+
+def test_the_toys_limit_of_tokens_is_its_own() -> None:
+    assert EvaluateRecipe(task="chain", policy="tiny-0").max_new_tokens == 100
+    assert EvaluateRecipe(task="chain", policy="tiny-0", max_new_tokens=60).max_new_tokens == 60
+    assert EvaluateRecipe(task="stories").max_new_tokens == 256
+
+
+def test_numbers_of_a_list_in_yaml_may_have_an_exponent(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("task: chain\npolicy: tiny-0\nsizes: [3e-3, 0.01]\n")
+    (recipe,) = parse("gradients", [GradientRecipe], ["--config", str(tmp_path / "recipe.yaml")], "")
+    assert recipe.sizes == [0.003, 0.01]
 
 
 def test_rules_change_what_an_answer_is_and_how_near_it_must_be() -> None:

@@ -80,3 +80,10 @@ def test_a_run_without_pairs_is_named(url: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="problems must be at least 1"):
         judge(record(tmp_path / "two", 3), "m", url, -1, progress=False)
     assert not asked
+
+
+def test_the_record_of_a_training_is_named(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    (tmp_path / "groups.parquet").touch()
+    with pytest.raises(RecordError, match="is the record of a training or evaluation; judge needs one of expo measure"):
+        judge(run, "planted", "http://127.0.0.1:1/v1", None, progress=False)

@@ -32,7 +32,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 
 from expo.policies import tiny_pretrain
 from expo.policies.load import load_policy
-from expo.policies.names import SMOLLM2_WHEEL
+from expo.policies.names import SMOLLM2_WHEEL, writable
 from expo.policies.policy import Policy, PolicyError
 from expo.recipe import EvaluateRecipe
 from expo.records import version_of
@@ -577,3 +577,26 @@ def test_smollm2_from_its_wheel() -> None:
     with torch.inference_mode():
         best = policy.model(torch.tensor([ids + policy.encode("The capital of France is")])).logits[0, -1].argmax()
     assert policy.decode([int(best)]) == " Paris"
+
+
+def test_a_folder_that_holds_no_policy_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="an empty folder"):
+        load_policy(str(tmp_path), TEXT)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(PolicyError, match=r"a LoRA adapter alone; merge it into its base first: .*merge_and_unload"):
+        load_policy(str(tmp_path), TEXT)
+
+
+def test_of_several_named_templates_the_default_is_used_and_has_no_date(policy: Policy) -> None:
+    plain = policy.prompt_ids("Q?")
+    dated = "{{ strftime_now('%Y') }}" + policy.tokenizer.chat_template
+    policy.tokenizer.chat_template = {"default": policy.tokenizer.chat_template, "tool_use": "{{ 1 }}"}
+    assert policy.prompt_ids("Q?") == plain
+    policy.tokenizer.chat_template = {"default": dated, "tool_use": "{{ 1 }}"}
+    assert str(date.today().year) not in policy.decode(policy.prompt_ids("Q?"))
+
+
+def test_a_cache_that_cannot_be_made_names_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="set EXPO_CACHE to a folder you can write to"):
+        writable(tmp_path / "file" / "cache")
