@@ -26,6 +26,7 @@ import math
 import random
 import types
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ from torch import Tensor
 from trl import GRPOTrainer
 from trl.trainer import add_fused_lm_head
 
+from expo.policies.policy import Policy
+from expo.tasks.prompts import TEXT
 from expo.train.config import ExPGRPOConfig, check_whole_groups
 
 Tokens = tuple[int, ...]
@@ -97,7 +100,8 @@ class ExPGRPOTrainer(GRPOTrainer):
     def set_positives(self, prompts: Iterable[Any], positives: Iterable[str | Sequence[int] | None]) -> None:
         """Put the positives of these prompts in place of those held; None or empty takes them away.
 
-        A text is tokenised as it stands and closed with the end token, ids are taken as they are.
+        A text is tokenised as text that goes on after the prompt, and closed with the token that ends the model's turn;
+        ids are taken as they are.
         """
         for prompt, positive in zip(prompts, positives, strict=True):
             name = _name(prompt)
@@ -105,8 +109,10 @@ class ExPGRPOTrainer(GRPOTrainer):
                 self._prompt_ids[name] = self.prompt_ids(prompt)
                 self._known.add(self._prompt_ids[name])
             if isinstance(positive, str):
-                ids = self.processing_class(text=positive, add_special_tokens=False)["input_ids"]
-                positive = [*ids, self.processing_class.eos_token_id] if ids else ids
+                prompts = replace(TEXT, chat=not isinstance(prompt, str))
+                policy = Policy("the policy", self.model, self.processing_class, prompts, "given to the trainer")
+                ids = policy.encode_on(positive)
+                positive = [*ids, *policy.end] if ids else ids
             if positive:
                 self.positives[self._prompt_ids[name]] = self._checked(name, positive)
             else:

@@ -241,6 +241,20 @@ def test_a_chat_policy_and_positives_as_text(tmp_path: Path) -> None:
     assert logged(trainer, "exp_sft/scored") == [PROBLEMS]
 
 
+def test_a_text_ends_with_the_token_that_ends_a_turn(tmp_path: Path) -> None:
+    """Which is not the tokenizer's end where a template has one of its own."""
+    policy = build(dtype=torch.float32)
+    # Turns end with <|im_end|>, texts with <|endoftext|>.
+    policy.tokenizer.eos_token = "<|endoftext|>"
+    rows = Dataset.from_list(
+        [{"prompt": [{"role": "user", "content": f"{i} + {i}?"}], "positive": "It is 6."} for i in range(PROBLEMS)]
+    )
+    trainer = ExPGRPOTrainer(policy.model, [nothing], config(tmp_path), rows, processing_class=policy.tokenizer)
+    ends = {ids[-1] for ids in trainer.positives.values()}
+    assert ends == {policy.tokenizer.convert_tokens_to_ids("<|im_end|>")}
+    assert ends != {policy.tokenizer.eos_token_id}
+
+
 def test_positives_can_be_replaced(toy: Policy, tmp_path: Path) -> None:
     rows = rows_of(toy)
     trainer = ExPGRPOTrainer(toy.model, [nothing], config(tmp_path), rows, processing_class=toy.tokenizer)
