@@ -193,9 +193,17 @@ class Flags:
         is_text = isinstance(value, str) and name not in self._untyped
         if is_text and action.nargs in (None, "?") and action.type not in (None, str):
             return self.parser._get_value(action, value)
-        if isinstance(value, list) and name not in self._untyped and action.type not in (None, str):
-            return [self.parser._get_value(action, v) if isinstance(v, str) else v for v in value]
+        if isinstance(value, list) and action.type is float:
+            return [self._number(v) for v in value]
         return value
+
+    @staticmethod
+    def _number(value: Any) -> Any:
+        """3e-3 of a list, which is text in YAML; what is no number is left for the check of types to name."""
+        try:
+            return float(value) if isinstance(value, str) else value
+        except ValueError:
+            return value
 
 
 def parse(job: str, types: Sequence[type], argv: Sequence[str], about: str) -> list[Any]:

@@ -147,7 +147,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (
         ["mesure"],
         2,
-        "expo: no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, gradients, judge, reproduce",
+        "expo: no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, gradients, judge, grade, reproduce",
     ),
     (["measure", *FEW, "--sample", "3"], 2, "no field 'sample'; did you mean samples?"),
     (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help` lists them"),
@@ -420,15 +420,15 @@ def test_what_is_left_out_is_listed_before_a_training(work: Path, capsys: pytest
 
 def test_a_limit_beyond_the_context_is_said_with_one_that_fits(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["evaluate", "--task", "chain", "--policy", "tiny-0", "--problems", "5"]
-    assert main(asked) == 1
+    beyond = ["--max_new_tokens", "250"]
+    assert main([*asked, *beyond]) == 1
     said = capsys.readouterr().err
-    assert (
-        "none of 5 problems fits the policy's context of 256 tokens with max_new_tokens 256; --max_new_tokens" in said
-    )
+    reason = "none of 5 problems fits the policy's context of 256 tokens with max_new_tokens 250; --max_new_tokens"
+    assert reason in said
     fits = said.partition("--max_new_tokens ")[2].split()[0]
     assert not Path("runs").exists()
     assert main([*asked, "--samples", "1", "--max_new_tokens", fits]) == 0
-    assert main(["measure", *asked[1:]]) == 1
+    assert main(["measure", *asked[1:], *beyond]) == 1
     assert "no problem could be measured" in capsys.readouterr().err
 
 

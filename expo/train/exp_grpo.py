@@ -109,8 +109,8 @@ class ExPGRPOTrainer(GRPOTrainer):
                 self._prompt_ids[name] = self.prompt_ids(prompt)
                 self._known.add(self._prompt_ids[name])
             if isinstance(positive, str):
-                prompts = replace(TEXT, chat=not isinstance(prompt, str))
-                policy = Policy("the policy", self.model, self.processing_class, prompts, "given to the trainer")
+                asked = replace(TEXT, chat=not isinstance(prompt, str))
+                policy = Policy("the policy", self.model, self.processing_class, asked, "given to the trainer")
                 ids = policy.encode_on(positive)
                 positive = [*ids, *policy.end] if ids else ids
             if positive:
