@@ -147,7 +147,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (
         ["mesure"],
         2,
-        "expo: no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, gradients, judge, grade, reproduce",
+        "no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, gradients, judge, grade, reproduce",
     ),
     (["measure", *FEW, "--sample", "3"], 2, "no field 'sample'; did you mean samples?"),
     (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help` lists them"),
