@@ -113,6 +113,9 @@ def settle(gold: str, answer: str, tolerance: float = 0.0) -> Ruling:
         return Ruling(None, str(error))
     except NoValueError as error:
         return Ruling(None, f"it cannot be computed: {error}")
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError, RecursionError) as error:
+        # A policy finds what no test has: what is not foreseen is not right.
+        return Ruling(None, f"it cannot be compared: {type(error).__name__}")
 
 
 def _squeezed(text: str) -> str:
@@ -145,6 +148,6 @@ def readable(gold: str) -> bool:
     """Whether a gold answer has a form, and each formula in it a value."""
     try:
         read(plain(gold))
-    except NotMathsError:
+    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError):
         return False
     return True

@@ -111,7 +111,10 @@ def named_for_value(gold: Form, answer: Named, compare: Compare) -> object:
     if len(answer.names) == 1:
         return compare(gold, answer.values[0])
     if isinstance(gold, Collection) and gold.kind in ("()", ","):
-        return compare(gold, Collection(gold.kind, answer.values))
+        # Of letters the alphabet is the order of a pair, however they are written.
+        named = dict(zip(answer.names, answer.values, strict=True))
+        names = sorted(named) if all(len(name) == 1 for name in named) else list(named)
+        return compare(gold, Collection(gold.kind, tuple(named[name] for name in names)))
     return False
 
 

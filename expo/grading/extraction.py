@@ -19,6 +19,8 @@ from __future__ import annotations
 import re
 
 from expo.grading.rules import USUAL, Rules
+from expo.grading.units import GLUED as _GLUED
+from expo.grading.units import UNITS
 from expo.grading.writing import closing
 
 # No answer is this long; the time to parse one grows faster than its length.
@@ -72,6 +74,18 @@ _SOLUTIONS = re.compile(
 )
 # The right side of an operation whose result does not come.
 _OPERATOR = re.compile(r"[\d)][ \t]*(?:[*×·+÷]|\\times|\\cdot|(?<=[ \t])[-−–x])[ \t]*\$?$")
+_SIZES = frozenset(("hundred", "thousand", "million", "billion", "trillion", "dozen"))
+_QUALIFIED = re.compile(
+    r"\b(?:not|neither|nor|either|between|twice|thrice|double|triple|half|(?:less|more|greater|fewer) than"
+    r"|at (?:least|most)|except|one of|root|negative|minus|plus|squared|cubed|any)\b",
+    re.IGNORECASE,
+)
+# Things of several numbers in prose: a pair, a ratio or a time, a mixed number.
+_WHOLE = re.compile(r"[(\[][^()\[\]]*\d[^()\[\]]*,[^()\[\]]*[)\]]|\d+(?::\d+)+|\d+ \d+/\d+")
+_GOES_ON = re.compile(
+    r"\s*(?:[-+/^*=<>]|(?:million|billion|trillion|thousand|hundred|dozen|squared|cubed|times|to|or|but|nor|plus|minus"
+    r"|divided|over|inches|inch|feet|foot)\b)"
+)
 _IS = re.compile(r"\b(?:is|are|equals|was|were)\b(?: equal to)?\s*:?\s*")
 
 
@@ -133,8 +147,9 @@ def _boxes(text: str) -> list[tuple[int, int, str]] | None:
 
 def _tagged(text: str) -> tuple[str, int] | None:
     """What the last pair of tags holds, and where it opens."""
-    end = text.lower().rfind("</answer>")
-    start = text.lower().rfind("<answer>", 0, max(end, 0))
+    low = re.sub("ANSWER", "answer", text)
+    end = low.rfind("</answer>")
+    start = low.rfind("<answer>", 0, max(end, 0))
     if start < 0 or not (content := text[start + len("<answer>") : end].strip()):
         return None
     return _sentence_inside(content), start
@@ -213,18 +228,33 @@ def _stated(rest: str) -> str:
     clause = (rest[: end.start()] if end else rest).strip(" \t*`")
     clause = re.sub(r"\s+or (?:so|thereabouts)$", "", clause)
     if choice := _CHOICE.match(clause):
-        return choice[0]
+        more = re.search(r"\([A-Z]\)|\b[A-H][.)]|\b(?:or|nor|not)\b", clause[choice.end() :])
+        return clause if more else choice[0]
     begins = _NUMBER.match(clause) or _MATHS.match(clause)
-    is_prose = re.search(r"(?<![\\a-zA-Z{])[a-zA-Z]{3}", re.sub(r"\$[^$]*\$", "", clause)) and not begins
+    plain = re.sub(r"\$[^$]*\$|\b(?:sqrt|sin|cos|tan|log|exp|ln)\b", "", clause)
+    is_prose = re.search(r"(?<![\\a-zA-Z{])[a-zA-Z]{3}", plain) and not begins
+    # Prose that says more of a number than that it is the answer is read as it stands, or not at all.
+    if is_prose and (below := re.fullmatch(rf"(?:negative|minus) ({_NUMBER.pattern})", clause, re.IGNORECASE)):
+        return f"-{below[1]}"
+    if is_prose and _QUALIFIED.search(clause):
+        return clause
+    if is_prose and (whole := list(_WHOLE.finditer(clause))):
+        return whole[-1][0]
     if is_prose and (says := list(_IS.finditer(clause))) and (after := clause[says[-1].end() :].strip()):
         return _stated(after)
     if is_prose or begins:
         maths = list(_MATHS.finditer(clause))
         if maths:
             return next(filter(None, maths[0].groups())).strip()
-    if is_prose and (numbers := _NUMBER.findall(clause)):
-        return numbers[-1].strip()
+    if is_prose and (numbers := list(_NUMBER.finditer(clause))):
+        return numbers[-1][0].strip() + _size(clause[numbers[-1].end() :])
     return clause
+
+
+def _size(rest: str) -> str:
+    """A word of size or a unit that comes right after a number."""
+    match = re.match(r"\s+([a-zA-Z]+)\b", rest)
+    return match[0] if match and (match[1].lower() in _SIZES or match[1] in UNITS) else ""
 
 
 def _formulas(rest: str) -> str | None:
@@ -240,6 +270,9 @@ def _formulas(rest: str) -> str | None:
         at = joint.end()
     if not found:
         return None
+    if _GOES_ON.match(rest, at):
+        end = _CLAUSE_END.search(rest, at)
+        return (rest[: end.start()] if end else rest).replace("$", "").strip()
     says = _IS.match(rest[at:].lstrip())
     if says and (after := rest[at:].lstrip()[says.end() :].strip()):
         return _stated(after)
@@ -267,7 +300,16 @@ def _last(text: str) -> str | None:
             return content
     if last is None or _OPERATOR.search(text[max(0, last.start() - 24) : last.start()]):
         return None
-    return last[0].strip()
+    before, after = text[max(0, last.start() - 2) : last.start()], text[last.end() : last.end() + 1]
+    if re.search(r"[\^√{/+×*_]\s?$", before) or re.match(r"[\^√π_({]", after):
+        return None
+    if re.search(r"\($", before) and (after != ")" or before[0].isalpha()):
+        return None
+    if after.isalpha() and not re.match(
+        rf"(?:{'|'.join(map(re.escape, _GLUED))})\b", text[last.end() : last.end() + 6]
+    ):
+        return None
+    return last[0].strip() + _size(text[last.end() : last.end() + 30])
 
 
 def _is_listed(text: str, number: re.Match[str]) -> bool:

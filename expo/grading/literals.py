@@ -25,12 +25,20 @@ _NUMERAL = re.compile(
     r"(?:_ ?(?:\{ ?(?:base ?)?\(?(?P<braced>\w+)\)? ?\}|(?P<bare>\d|[a-z]{3,}))"
     r"|\(? ?(?:in )?base[ -](?P<word>\w+) ?\)?|\(? ?(?:in )?(?P<named>binary|octal|decimal|hexadecimal|hex) ?\)?)"
 )
+# What takes an answer back, or adds another.
+DOUBTS = re.compile(r"\b(?:or|maybe|perhaps|possibly|nor|either)\b", re.IGNORECASE)
+# What takes a choice back, or adds another.
+_OTHERS = re.compile(
+    r"\(?\b[A-H]\b[.)]|\b(?:or|and|not|no|wrong|incorrect|nor)\b(?! \w+ (?:are|is) wrong)", re.IGNORECASE
+)
 _ARTICLE = re.compile(r"^(?:an?|the) (?=\S)", re.IGNORECASE)
 
 
 def read_words(text: str) -> Form | None:
     """Words, the letter of a choice, or letters in a row."""
-    text = re.sub(r"\s*\([^()]*\)$", "", text) if re.search(r"[a-z]{3} \(", text) else text
+    remark = re.search(r"[a-z]{3}(\s*\([^()]*\))$", text)
+    if remark and not DOUBTS.search(remark[1]):
+        text = text[: remark.start(1)]
     bare = re.sub(r"\\(?:emptyset|varnothing)", "empty set", text)
     if re.fullmatch(r"\(?[A-Za-z]\)?", bare):
         return Choice(bare.strip("()"))
@@ -40,9 +48,9 @@ def read_words(text: str) -> Form | None:
         return None
     if bare in FUNCTIONS or bare in ("pi", "infinity", "inf", "sqrt") or bare.split()[0].lower() in FUNCTIONS:
         return None
-    return Words(
-        tuple(_ARTICLE.sub("", bare).lower().replace(".", " ").split()) if len(bare) > 3 or " " in bare else (bare,)
-    )
+    # AB is a segment or a product, and ab another.
+    is_name = len(bare) <= 3 and (bare.isupper() or re.search("[aeiou]", bare.lower()) is None or len(bare) < 2)
+    return Words((bare,) if is_name else tuple(_ARTICLE.sub("", bare).lower().replace(".", " ").split()))
 
 
 def choice(text: str) -> str | None:
@@ -53,7 +61,9 @@ def choice(text: str) -> str | None:
         text,
         re.IGNORECASE if text[:1] in "oOcCaA" and text[1:2].islower() else 0,
     )
-    return match and (match[1] or match[2])
+    if match is None or _OTHERS.search(text, match.end()):
+        return None
+    return match[1] or match[2]
 
 
 def read_date(text: str) -> Form | None:

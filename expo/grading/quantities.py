@@ -9,6 +9,7 @@ from itertools import pairwise
 from expo.grading import expression
 from expo.grading.expression import FUNCTIONS, Node, NotMathsError
 from expo.grading.forms import Quantity
+from expo.grading.literals import DOUBTS
 from expo.grading.rational import exact
 from expo.grading.tokens import words
 from expo.grading.units import Unit, parse_unit
@@ -42,6 +43,7 @@ _MATHS_WORDS = words(
 )
 _FUNCTION_WORDS = FUNCTIONS.keys() - {"min", "max", "sec"}
 _DIRECTED = {"below zero": -1, "below freezing": -1, "above zero": 1, "under zero": -1}
+_DEGREES = Unit((("angle", 1),))
 _TAIL = re.compile(r"[ -]?[^\W\d_¢][\w ./'’^{}¢-]*|¢|[ -][^\W\d_\ue000].*|[ -]?\ue000.*|°.*|/.*")
 
 
@@ -105,7 +107,8 @@ def _whole(text: str) -> Quantity | None:
     except NotMathsError:
         return None
     decimal = re.fullmatch(r"[-+]? ?\d*\.(\d+)", text.rstrip("%"))
-    return Quantity(node, Unit(), percent, len(decimal[1]) if decimal else 0)
+    unit = _DEGREES if re.fullmatch(r"[^a-zA-Z]*°", text) else Unit()
+    return Quantity(node, unit, percent, len(decimal[1]) if decimal else 0)
 
 
 def _split_unit(text: str) -> Quantity | None:
@@ -157,6 +160,8 @@ def without_remark(text: str) -> str:
     if match is None:
         return text
     remark = match["remark"].strip()
+    if DOUBTS.search(remark):
+        return text
     if (
         re.search(r"[^\W\d_]{3}", re.sub(r"\\[a-zA-Z]+", "", remark))
         and not set(re.findall("[a-z]+", remark)) & FUNCTIONS.keys()

@@ -20,7 +20,7 @@ class NoValueError(ValueError):
     """A formula without a value here: a division by zero, something too large to compute, infinity."""
 
 
-class _NotRational(Exception):
+class _NotRational(ValueError):
     pass
 
 

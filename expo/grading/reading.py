@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 
 from expo.grading import expression
-from expo.grading.expression import NotMathsError
+from expo.grading.expression import FUNCTIONS, NotMathsError
 from expo.grading.forms import Collection, Congruence, Equation, Form, Named, Quantity, Ratio, Relation, Union, Words
 from expo.grading.literals import read_date, read_numeral, read_time, read_words
 from expo.grading.quantities import quantity, sum_of_units, without_remark
+from expo.grading.tokens import words
 
+_NO_NAMES = words(
+    "sqrt half twice double triple third quarter not minus negative times plus"
+    " one two three four five six seven eight nine ten"
+)
 _SIGNS = re.compile(r"\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|\\ne(?![a-zA-Z])|<|>")
 _SETTER = re.compile(r"^(?P<name>[a-zA-Z]) ?(?:\\in(?![a-zA-Z])) ?")
 _JOINED = re.compile(r" ?[,;]? \b(?:and|or|und)\b ", re.IGNORECASE)
@@ -194,7 +199,10 @@ def is_name(text: str) -> bool:
         r"[-+*^<>{}]", re.sub(r"_ ?\{[^{}]*\}|\([^()]*\)|\\[a-z]+\{[A-Za-z]+\}|(?<=[a-z])-(?=[a-z])", "", text)
     ):
         return False
-    if re.search(r"\\(?:frac|sqrt|cdot|times|le|ge|ne|cup|in|sum|pi|infty)(?![a-zA-Z])|/|\|", text):
+    if re.search(r"\\(?:frac|sqrt|cdot|times|le|ge|ne|neg|cup|in|sum|pi|infty)(?![a-zA-Z])|/|\|", text):
+        return False
+    said = set(re.findall("[a-z]+", text.lower()))
+    if said & (FUNCTIONS.keys() | _NO_NAMES):
         return False
     if re.fullmatch(r"\((?: ?[a-zA-Z] ?,)+ ?[a-zA-Z] ?\)", text):
         return True

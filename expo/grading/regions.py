@@ -38,7 +38,7 @@ def regions(gold: Form, answer: Form) -> object:
     a, b = _region(gold), _region(answer)
     if a is None or b is None:
         return NEXT if not isinstance(gold, Relation | Union) and a is None else None
-    variables = {v for v in (_variable(gold), _variable(answer)) if v}
+    variables = _variables(gold) | _variables(answer)
     if len(variables) > 1:
         return False
     a, b = _merged(a), _merged(b)
@@ -47,13 +47,12 @@ def regions(gold: Form, answer: Form) -> object:
     return all(_same_interval(x, y) for x, y in zip(a, b, strict=True))
 
 
-def _variable(form: Form) -> str | None:
+def _variables(form: Form) -> set[str]:
     if isinstance(form, Relation):
-        names = {n for side in form.sides for n in free(side)}
-        return next(iter(names)) if len(names) == 1 else None
+        return {name for side in form.sides for name in free(side)}
     if isinstance(form, Union):
-        return next((v for v in map(_variable, form.parts) if v), None)
-    return None
+        return {name for part in form.parts for name in _variables(part)}
+    return set()
 
 
 def _region(form: Form) -> list[Interval] | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from expo.grading.tokens import words
+from expo.grading.writing import CURRENCIES
 
 # Dimension, then "names: how many of the first".
 _TABLE = """
@@ -77,7 +78,7 @@ def _vocabulary() -> dict[str, tuple[str, Fraction]]:
     return words
 
 
-UNITS = _vocabulary()
+UNITS = {code: (code, Fraction(1)) for code in CURRENCIES.values()} | _vocabulary()
 # A letter that may as well be a variable is a unit only after a space: "5 m", never "5m".
 LETTERS = frozenset(name for name in UNITS if len(name) == 1 and name.isascii())
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
@@ -115,6 +116,9 @@ def parse_unit(text: str) -> Unit | None:
     named: list[str] = []
     at, sign, coming, last = 0, 1, 1, None
     text = text.rstrip(" .")
+    # "2 a" is a product, "2 an hour" no such thing.
+    if text.endswith("/") or text.strip() == "a":
+        return None
     while at < len(text):
         token = _TOKEN.match(text, at)
         if token is None:
@@ -153,7 +157,7 @@ def parse_unit(text: str) -> Unit | None:
                 last = None
                 continue
             known = UNITS.get(word) or (UNITS.get(word.lower()) if len(word) > 2 else None)
-            if known and not (glued and token.start() == 0 and word not in _GLUED):
+            if known and not (glued and token.start() == 0 and word not in GLUED):
                 dimension, size = known
                 power = sign * coming
                 powers[dimension] = powers.get(dimension, 0) + power
@@ -164,19 +168,49 @@ def parse_unit(text: str) -> Unit | None:
             # A noun has three letters and stands apart, so that "2xyz" and "2 ab" are no counts.
             if (glued and word.isascii() and not named and not powers) or (len(word) < 3 and word.isascii()):
                 return None
+            if _is_no_noun(word):
+                return None
             named.append(_stem(word.lower()))
             last = None
     return Unit(tuple(sorted((d, p) for d, p in powers.items() if p)), factor, tuple(named))
 
 
 # Those that may touch their number: 5cm. Others that do are variables: 5nm, 2st.
-_GLUED = words(
+GLUED = words(
     "cm mm km kg mg ml mL cL lb lbs oz hr hrs min mins sec secs ft yd yds mph kph kmh kW kWh MW GB MB TB KB kB "
     "Hz kHz MHz GHz kPa Pa USD EUR GBP JPY CNY INR RUB kcal kJ rpm psi atm mol deg tbsp tsp ¢ 元 円"
 )
 _FILLERS = words(
     "of the a an each every in total is are were was she he they it that this for at to on with her his their "
     "its or so by as"
+)
+
+
+_CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+")
+_NUMERALS = frozenset("一二三四五六七八九十百千万萬億亿兆〇零两兩半")
+_SIZES = words(
+    "lakh lakhs crore crores gross ppm ppb permille mln bln bil tril tens ones remainder point out subtract add"
+    " raised doubled"
+    " halved tripled through versus otherwise maybe perhaps not squared cubed"
+)
+
+
+def _is_no_noun(word: str) -> bool:
+    """Whether a word after a number changes it, or may be a variable: sixteenths, lakh, theta, cosx, a letter alone."""
+    lower = word.lower()
+    if not word.isascii() and len(word) < 3:
+        return _CJK.fullmatch(word) is None or bool(_NUMERALS & set(word))
+    if lower in _SIZES or re.search(r"(?:illions?|[^aeiou]ths?|ieths?|[fx]ths?)$", lower):
+        return True
+    if lower in _GREEK_NAMES or (word.isascii() and not re.search("[aeiou]" if len(lower) < 4 else "[aeiouy]", lower)):
+        return True
+    return any(
+        lower.startswith(name) and len(lower) - len(name) <= 1 for name in ("sin", "cos", "tan", "sqrt", "log", "abs")
+    )
+
+
+_GREEK_NAMES = words(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega"
 )
 
 

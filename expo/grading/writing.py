@@ -67,7 +67,7 @@ _CODES = "|".join(
 # Their content is text or maths in another face.
 _FACES = (
     r"text(?:bf|it|rm|normal|tt|sf|sc|up)?|mathrm|mathbf|mathit|mathsf|mathtt|mathnormal|boldsymbol|bm|pmb|emph|underline|mbox|hbox"
-    r"|operatorname\*?|ensuremath|fbox|boxed|framebox|Large|large|phantom"
+    r"|operatorname\*?|ensuremath|fbox|boxed|framebox|Large|large"
 )
 # Stands before a single letter that TeX sets as text: 5\text{ m} is no product.
 TEXT_LETTER = "\ue000"
