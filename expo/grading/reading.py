@@ -83,13 +83,11 @@ def _several(text: str) -> Form | None:
         return mixed
     if signed := re.search(r"\\pm(?![a-zA-Z])|\\mp(?![a-zA-Z])|\+/-|\+-", text):
         other = {r"\pm": "+-", r"\mp": "-+"}.get(signed[0], "+-")
-        rest = re.sub(r"\\mp(?![a-zA-Z])", lambda _: other[1], text)
         both = []
         for sign, opposite in ((other[0], other[1]), (other[1], other[0])):
             one = re.sub(r"\\pm(?![a-zA-Z])|\+/-|\+-", f" {sign} ", text)
             one = re.sub(r"\\mp(?![a-zA-Z])", f" {opposite} ", one)
             both.append(re.sub(r"^ \+ |(?<=[(,=]) \+ ", " ", one).strip())
-        del rest
         return _list([item for one in both for item in split(one, ",;")])
     if bracketed := _bracketed(text):
         kind, items = bracketed
