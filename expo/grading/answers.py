@@ -16,14 +16,11 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from multiprocessing.connection import wait
 from typing import Self
-
-from tqdm import tqdm
 
 from expo.grading.extraction import MAX_CHARS, extract
 from expo.grading.rules import USUAL, Rules
@@ -31,7 +28,7 @@ from expo.grading.rules import USUAL, Rules
 # A worker is up in half a second; a crowded machine may need many.
 START_SECONDS = 120.0
 # Of the rules by which answers are found and compared: rises whenever a verdict may change.
-VERSION = "2"
+VERSION = "3"
 # A comparison is limited in CPU time, so that a verdict does not depend on what else the machine does. This many
 # times as long on the clock is the machine's failure, not the answer's.
 PATIENCE = 24
@@ -89,16 +86,19 @@ class AnswerGrader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def grade(self, gold: str, text: str) -> Grade:
+    def grade(self, gold: str, text: str, truncated: bool = False) -> Grade:
         """Grade the final answer of the completion `text` against the ground truth `gold`.
+
+        `truncated` says that the text was cut at its token limit: then it must state its answer.
 
         Raises:
             UnparsableGold: if `gold` cannot be read.
             TimeoutError: if the worker was given too little CPU time to answer within two minutes.
         """
-        found = extract(text, self.rules)
+        found = extract(text, self.rules, truncated)
         if found is None:
-            return Grade(Status.UNPARSED, None, "no answer was found")
+            cut = ": the text was cut at its token limit before it stated one" if truncated else ""
+            return Grade(Status.UNPARSED, None, f"no answer was found{cut}")
         answer = found[0]
         if len(answer) > MAX_CHARS:
             return Grade(Status.UNPARSED, answer, f"an answer of more than {MAX_CHARS} characters is not read")
@@ -115,10 +115,6 @@ class AnswerGrader:
                 return Grade(Status.TIMEOUT, answer, "the process that compares ended")
             grade = self._known[gold, answer] = Grade(Status(verdict), answer, rule)
         return grade
-
-    def grade_many(self, pairs: Iterable[tuple[str, str]], progress: bool = False) -> list[Grade]:
-        """`grade` for each (gold, text), in order; `progress` shows a bar."""
-        return [self.grade(gold, text) for gold, text in tqdm(pairs, desc="grading", disable=not progress)]
 
     def can_parse(self, gold: str) -> bool:
         """Whether `gold` can be graded against."""

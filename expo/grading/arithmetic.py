@@ -81,7 +81,7 @@ class Parser:
             sign = 1 if self._take().kind == "+" else -1
             other = self._product()
             # "25 + 10%" adds a tenth of 25.
-            is_share = other.unit == PERCENT != value.unit
+            is_share = self.tokens[self.at - 1].kind == "%" and value.unit != PERCENT
             term = other.x * value.x if is_share else other.x
             value = _bounded(value.x + sign * term, value, other, value.unit if value.unit == other.unit else None)
         return value

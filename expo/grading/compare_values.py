@@ -18,6 +18,7 @@ from expo.grading.forms import Choice, Congruence, Date, Form, Numeral, Quantity
 from expo.grading.quantities import LIGHT
 from expo.grading.rational import exact, free, has
 from expo.grading.tokens import words
+from expo.grading.units import UNITS, Unit
 
 # A decimal with so many places is right to half a unit of the sixth, and to one part in a million.
 PLACES = 6
@@ -49,6 +50,7 @@ def quantities(gold: Quantity, answer: Quantity) -> Ruling:
             return Ruling(None, f"{_listed(said)} is not in the {missing}")
     if gold.percent or answer.percent:
         return _percent(gold, answer)
+    answer = _letter_as_unit(gold, answer)
     a, b = gold.unit, answer.unit
     if not a.blank and not b.blank:
         if a.powers and b.powers and a.powers != b.powers:
@@ -61,6 +63,16 @@ def quantities(gold: Quantity, answer: Quantity) -> Ruling:
         if bool(a.powers) != bool(b.powers):
             return Ruling(False, "a unit for a count")
     return Ruling(_same_value(gold, answer), "values" if a.blank and b.blank else "values, the unit aside")
+
+
+def _letter_as_unit(gold: Quantity, answer: Quantity) -> Quantity:
+    """5m, read as a product, is 5 metres where the gold is a length."""
+    if not answer.unit.blank or len(answer.node) != 3 or answer.node[0] != "*" or answer.node[2][0] != "v":
+        return answer
+    dimension, factor = UNITS.get(answer.node[2][1], ("", Fraction(1)))
+    if gold.unit.powers != ((dimension, 1),):
+        return answer
+    return replace(answer, node=answer.node[1], unit=Unit(gold.unit.powers, factor))
 
 
 def _listed(words: frozenset[str]) -> str:
@@ -224,8 +236,8 @@ def letters(gold: Choice, answer: Choice) -> bool:
 
 def letter_as_variable(gold: Choice | Quantity, answer: Choice | Quantity) -> bool:
     """A letter for a formula."""
-    nodes = [parse(x.letter) if isinstance(x, Choice) else x.node for x in (gold, answer)]
-    return equal(*nodes)
+    a, b = (Quantity(parse(x.letter)) if isinstance(x, Choice) else x for x in (gold, answer))
+    return _same_value(a, b)
 
 
 def word_as_product(gold: Form, answer: Form) -> object:

@@ -12,8 +12,7 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from expo.grading.lexer import FUNCTIONS, NotMathsError, Token, dotted, repeating, tokenize
-from expo.grading.tokens import words
+from expo.grading.lexer import FUNCTIONS, GREEK, NotMathsError, Token, dotted, repeating, tokenize
 
 MAX_DEPTH = 60
 
@@ -21,10 +20,6 @@ MAX_DEPTH = 60
 Node = tuple[Any, ...]
 TRIG = frozenset(["sin", "cos", "tan", "cot", "sec", "csc"])
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
-_GREEK = words(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma "
-    "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar"
-)
 _TIMES = frozenset(("*", r"\cdot", r"\times", r"\ast"))
 
 
@@ -318,7 +313,7 @@ class _Parser:
             return ("c", "oo")
         if name in ("overline", "vec", "hat", "bar", "widehat", "mathbb", "mathcal", "overrightarrow"):
             raise NotMathsError(f"\\{name} in {self.text!r}")
-        if name in _GREEK:
+        if name in GREEK:
             return self.letter(f"\\{name}")
         if name in FUNCTIONS:
             return self.function(FUNCTIONS[name])

@@ -11,7 +11,9 @@ r"""Find the final answer in a completion. Rules in this order; the first that f
    prose that does not begin with its number, what follows the last "is", or the last number; else the clause.
 5. The last number of the text, or the formula that it stands in. A number of a list ("2.", "Step 3:") is none.
 
-A box or tag that holds a sentence is read by rules 4 and 5.
+A box or tag that holds a sentence is read by rules 4 and 5. A line that begins with "Question:", "Q:" or "Problem:"
+ends the text if an answer is stated before it. Of a text that was cut at its token limit, what follows the last
+finished clause or formula is not read, nor is its last number an answer.
 
 More than 300 lines: the rules read each other's rests, and their patterns are half of it.
 """
@@ -19,6 +21,7 @@ More than 300 lines: the rules read each other's rests, and their patterns are h
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from expo.grading.rules import USUAL, Rules
 from expo.grading.units import GLUED as _GLUED
@@ -42,9 +45,9 @@ _MATHS_OPEN = r"(?=\$|\\\(|\\\[)"
 _CUE = re.compile(
     r"####:?([^\n]*)"
     r"|answers?\b(?:[^.:=\n]{0,60}?\b(?:is|are)\b\s?:?|[*_]{0,2}\s?(?:[:：]|=>?|->)|\s{1,3}" + _MATHS_OPEN + r")[\s*]*"
-    r"|final answer\W{0,6}\n[\s*]*"
+    r"|final answer\W{0,6}\n[\s*]*|(?<=\n)#{1,6} {0,3}\**answer\W{0,6}\n[\s*]*"
     r"|(?:correct|right|best) (?:option|choice) is:?\s*"
-    r"|答案(?:是|为|:|：)\s*|(?:respuesta|réponse|risposta|resposta)\b[^.\n]{0,30}?\b(?:es|est|è|é)\b\s?:?[\s*]*"
+    r"|答案(?:是|为|:|：)\s*|答え(?:は|:|：)\s*|(?:respuesta|réponse|risposta|resposta)\b[^.\n]{0,30}?\b(?:es|est|è|é)\b\s?:?[\s*]*"
     r"|(?:respuesta|réponse|antwort|ответ|risposta|resposta)[*\s]{0,3}[:：][\s*]*|antwort\s(?:ist|lautet)\s?:?[\s*]*",
     re.IGNORECASE,
 )
@@ -52,7 +55,7 @@ _BEHIND = re.compile(r"\bis\s(?:the|our|my)\s(?:final\s|correct\s)?answer\b", re
 _LEAD_IN = re.compile(r"answers?\b(?:[^.\n]{0,60}(?:\bis|\bare|[:=]))?\**$", re.IGNORECASE)
 _OPENING = re.compile(r"(?:(?<!\S)(?:\$\$?|\\[\[(]|\*\*)|\s)*$")
 _CLAUSE_END = re.compile(
-    r"\n|[.!?](?=\s|$)|[。，；！]|[,;](?=\s+(?!and\b|or\b)[a-zA-Z]{2})|\s[-–—]\s+(?=[a-zA-Z]{2})|\s(?=\bbecause\b|\bsince\b)"
+    r"\n|(?<!\.)[.!?](?=\s|$)|[。，；！]|(?:です|である|になり|となり)|[,;](?=\s+(?!and\b|or\b)[a-zA-Z]{2})|\s[-–—]\s+(?=[a-zA-Z]{2})|\s(?=\bbecause\b|\bsince\b)"
 )
 # A dollar sign opens maths unless an amount and then words follow: "$18 a day, not $20".
 _MATHS = re.compile(
@@ -88,22 +91,38 @@ _GOES_ON = re.compile(
     r"\s*(?:[-+/^*=<>]|(?:million|billion|trillion|thousand|hundred|dozen|squared|cubed|times|to|or|but|nor|plus|minus"
     r"|divided|over|inches|inch|feet|foot)\b)"
 )
+# Where a text that breaks off may be cut without making another answer of its last one.
+_FINISHED = re.compile(r"\n|[.!?](?=\s)|[}$]|\\[)\]]|</answer>")
+_NEXT_QUESTION = re.compile(r"(?<=\n)[ \t#*]{0,6}(?:Question|Q|Problem)[ \t]?\d{0,3}[*]{0,2}:")
 _IS = re.compile(r"\b(?:is|are|equals|was|were)\b(?: equal to)?\s*:?\s*")
 
 
-def extract(text: str, rules: Rules = USUAL) -> tuple[str, int] | None:
+def extract(text: str, rules: Rules = USUAL, truncated: bool = False) -> tuple[str, int] | None:
     """The final answer of a completion, and the index at which the statement of it begins; None if there is none.
+
+    `truncated` says that the text was cut at its token limit.
 
     The index is that of the sentence or line that holds the statement, with the "the answer is:" that may
     stand on a line of its own before it. `text[:index]` is the CoT. Where nothing states the answer, the
     index is `len(text)`: all is CoT.
     """
+    stated = replace(rules, last_number=False)
+    if (asked := next_question(text)) < len(text) and (found := extract(text[:asked], stated)) is not None:
+        return found
+    if truncated:
+        return extract(text[: max((m.end() for m in _FINISHED.finditer(text)), default=0)], stated)
     thought = text.rfind("</think>")
     if thought >= 0:
         start = thought + len("</think>")
         if (found := _extract(text[start:], rules)) is not None:
             return found[0], start + found[1]
     return _extract(text, rules)
+
+
+def next_question(text: str) -> int:
+    """Where the text goes on with another question, as base models do; its length if it does not."""
+    found = _NEXT_QUESTION.search(text)
+    return found.start() if found else len(text)
 
 
 def _extract(text: str, rules: Rules) -> tuple[str, int] | None:

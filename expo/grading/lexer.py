@@ -13,6 +13,11 @@ FUNCTIONS = {
     **{name: name for name in words("sin cos tan cot sec csc sinh cosh tanh ln log exp arcsin arccos arctan sgn")},
     "asin": "arcsin", "acos": "arccos", "atan": "arctan", "lg": "log10",
 }  # fmt: skip
+# The names of Greek letters in TeX, after the backslash.
+GREEK = words(
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma "
+    "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar"
+)
 _TOKEN = re.compile(
     r"[\s\ue000]*(?:(?P<num>\d+(?:\.\d+)?(?:\.\.\.|\\l?dots|\\cdots)?|\.\d+)"
     r"|(?P<cmd>\\[a-zA-Z]+|\\[{}|\\])|(?P<word>[a-zA-Z]+)|(?P<sym>[-+*/^_!|()\[\]{}&°'%=]))"

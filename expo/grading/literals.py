@@ -48,6 +48,9 @@ def read_words(text: str) -> Form | None:
         return None
     if bare in FUNCTIONS or bare in ("pi", "infinity", "inf", "sqrt") or bare.split()[0].lower() in FUNCTIONS:
         return None
+    # sinx, but not "tank" in small letters of words: only with x, t or a name of an angle.
+    if bare[-1:] in ("x", "t") and bare[:-1] in FUNCTIONS:
+        return None
     # AB is a segment or a product, and ab another.
     is_name = len(bare) <= 3 and (bare.isupper() or re.search("[aeiou]", bare.lower()) is None or len(bare) < 2)
     return Words((bare,) if is_name else tuple(_ARTICLE.sub("", bare).lower().replace(".", " ").split()))

@@ -11,7 +11,7 @@ import mpmath
 from mpmath import mp
 
 from expo.grading.expression import Node
-from expo.grading.rational import MAX_BITS, MAX_FACTORIAL, NoValueError, at_point, series
+from expo.grading.rational import MAX_BITS, MAX_FACTORIAL, NoValueError, at_point, exact, series
 
 DIGITS = 50
 Number = Any
@@ -37,6 +37,8 @@ def value(node: Node, at: Mapping[str, Any], digits: int = DIGITS) -> Number:
             raise NoValueError(str(error)) from None
         if not mpmath.isfinite(result):
             raise NoValueError("infinite")
+        if result != 0 and mpmath.mag(result) > MAX_BITS:
+            raise NoValueError("too large")
         return result
 
 
@@ -76,9 +78,9 @@ def _raised(base: Number, exponent: Node, at: Mapping[str, Any]) -> Number:
     if base != 0 and abs(power) * max(1, abs(mpmath.log(abs(base), 2))) > 10 * MAX_BITS:
         raise NoValueError("too large")
     # Of a real number below zero an odd root is real, as at school.
-    is_root = exponent[0] == "^" and exponent[2] == ("n", Fraction(-1)) and mpmath.im(base) == 0 and base < 0
-    if is_root and mpmath.isint(index := _value(exponent[1], at)) and int(index) % 2:
-        return -mpmath.power(-base, power)
+    root = exact(exponent) if mpmath.im(base) == 0 and base < 0 else None
+    if root is not None and root.denominator > 1 and root.denominator % 2:
+        return mpmath.power(-base, power) * (-1) ** root.numerator
     return mpmath.power(base, power)
 
 

@@ -13,9 +13,8 @@ from expo.grading.literals import DOUBTS
 from expo.grading.rational import exact
 from expo.grading.tokens import words
 from expo.grading.units import Unit, parse_unit
-from expo.grading.writing import TEXT_LETTER
+from expo.grading.writing import CODES, TEXT_LETTER
 
-_CODE = r"USD|EUR|GBP|JPY|CNY|RMB|PHP|KRW|VND|NGN|RUB|INR|TRY|UAH|ILS|THB|CRC|PYG|GHS|CAD|AUD|CHF"
 _SCALES: dict[str, int | Fraction] = {
     "dozen": 12, "dozens": 12, "hundred": 100, "hundreds": 100, "thousand": 10**3, "thousands": 10**3, "million": 10**6,
     "millions": 10**6, "mil": 10**6, "billion": 10**9, "billions": 10**9, "trillion": 10**12, "trillions": 10**12,
@@ -60,7 +59,7 @@ def quantity(text: str) -> Quantity:
             text, sign = re.sub(r" ?\bdegrees?$", "", text[: -len(ending)].strip()), direction
             break
     text = re.sub(r"^(?:USD|EUR|GBP)(?= ?(?:USD|EUR|GBP))", "", text)
-    text = re.sub(rf"^([-+]?) ?({_CODE})\b ?([-+]?.*)$", lambda m: f"{m[1]}{m[3]} {m[2]}", text).strip()
+    text = re.sub(rf"^([-+]?) ?({CODES})\b ?([-+]?.*)$", lambda m: f"{m[1]}{m[3]} {m[2]}", text).strip()
     text = re.sub(r"((?<!1)1(?=st)|(?<!1)2(?=nd)|(?<!1)3(?=rd)|(?:1[123]|[04-9])(?=th))[a-z]{2}$", r"\1", text)
     text = re.sub(r"% of (?:the )?(?=[\d\\])", r"% \\times ", text)
     text = without_remark(text)

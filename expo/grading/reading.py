@@ -17,6 +17,11 @@ _NO_NAMES = words(
 )
 _SIGNS = re.compile(r"\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|\\ne(?![a-zA-Z])|<|>")
 _SETTER = re.compile(r"^(?P<name>[a-zA-Z]) ?(?:\\in(?![a-zA-Z])) ?")
+_BOTH = re.compile(
+    r"(?P<name>[a-zA-Z]) ?(?P<first><|>|\\[lg]e(?![a-zA-Z])) ?(?P<a>[^<>=,]{1,60}?) ?(?:,? ?\band\b|,|\\land) "
+    r"?(?P=name) ?(?P<second><|>|\\[lg]e(?![a-zA-Z])) ?(?P<b>[^<>=,]{1,60})"
+)
+_TURNED = {">": "<", r"\ge": r"\le"}
 _JOINED = re.compile(r" ?[,;]? \b(?:and|or|und)\b ", re.IGNORECASE)
 _OR = re.compile(r" ?,? \bor\b | ?\\cup(?![a-zA-Z]) ?|\\lor(?![a-zA-Z])", re.IGNORECASE)
 
@@ -96,6 +101,8 @@ def _several(text: str) -> Form | None:
         return Collection(kind, tuple(read(item) for item in items))
     if _OR.search(text) and (union := _union(text)):
         return union
+    if bounds := _BOTH.fullmatch(text):
+        return _between(bounds)
     if ";" in text and len(groups := split(text, ";")) > 1:
         return _list(groups)
     joined = _JOINED.sub(", ", text)
@@ -108,6 +115,16 @@ def _several(text: str) -> Form | None:
     if re.fullmatch(r"-?\d+(?:\.\d+)?(?: -?\d+(?:\.\d+)?)+", text):
         return Collection(" ", tuple(quantity(item) for item in text.split()))
     return None
+
+
+def _between(both: re.Match[str]) -> Form | None:
+    """x > 2 and x < 5 as 2 < x < 5; None where both are bounds from one side."""
+    bounds = {both["first"]: both["a"], both["second"]: both["b"]}
+    low = next((sign for sign in bounds if sign in (">", r"\ge")), None)
+    high = next((sign for sign in bounds if sign in ("<", r"\le")), None)
+    if low is None or high is None:
+        return None
+    return _relation(f"{bounds[low]} {_TURNED[low]} {both['name']} {high} {bounds[high]}")
 
 
 def _list(items: list[str]) -> Form:
@@ -221,8 +238,18 @@ def _equation(text: str) -> Form | None:
     if len(sides) == 2:
         for name, value in (sides, sides[::-1]):
             if is_name(name) and (value == sides[1] or not is_name(value)):
-                return Named((_name(name),), (read(value),))
+                return _named(_name(name), read(value))
     return Equation(tuple(sides))
+
+
+def _named(name: str, value: Form) -> Named:
+    """x = 5; (x, y) = (1, 2) names both."""
+    letters = re.fullmatch(r"\(([a-zA-Z](?:,[a-zA-Z])+)\)", name)
+    if letters and isinstance(value, Collection) and value.kind == "()":
+        names = tuple(letters[1].split(","))
+        if len(names) == len(value.items) == len(set(names)):
+            return Named(names, value.items)
+    return Named((name,), (value,))
 
 
 def _name(text: str) -> str:

@@ -11,6 +11,7 @@ A statement is false only if no reading of it is true:
   are exact, except after ≈.
 - A percentage, an amount in cents and a number of millions are worth p/100 or 10^6 p, or just p where the
   other side leaves its unit out: "100 - 20 = 80%", "32 / 2 = 16 million". "25 + 10%" is 27.5.
+- A side that adds hours and minutes, or feet and inches, is not judged.
 - After a unit the right side may end ("= 8 eggs - 2 eggs"), or go on.
 
 Each statement is sought within bounded reach of its equals sign, so that time is linear in the text.
@@ -23,6 +24,7 @@ from fractions import Fraction
 
 from expo.grading.arithmetic import MAX_UNIT_WORDS, NoValueError, Parser, Value
 from expo.grading.tokens import OPERANDS, OPERATORS, Token, tokenize, words
+from expo.grading.units import UNITS
 
 REACH = 64  # tokens on either side of an equals sign
 
@@ -73,6 +75,8 @@ def _statement(text: str, tokens: list[Token], equals: int) -> Step | None:
         if _may_end(tokens, parser.at) and left_value.operations + right_value.operations > 0:
             ends.append(parser.last)
             true = true or _equal(left_value, right_value, about)
+    if any(_mixes_units(tokens[i:j]) for i, j in ((start, equals), (equals, ends[-1] + 1 if ends else equals))):
+        return None
     if not ends or (not true and _is_conversion(tokens, start, equals, ends[-1], left_value)):
         return None
     begin, end = tokens[start].start, tokens[ends[0]].end
@@ -132,6 +136,15 @@ def _may_end(tokens: list[Token], i: int) -> bool:
     if token.text == "." and after.start == token.end:
         return after.kind in ("nl", "end")
     return token.kind in ("nl", "stop", "end", "=", ")", "(")
+
+
+def _mixes_units(side: list[Token]) -> bool:
+    """Whether a side has several units of one kind, as hours and minutes. Cents are worth what they are."""
+    factors: dict[str, set[Fraction]] = {}
+    for token in side:
+        dimension, factor = UNITS.get(token.text.lower(), ("USD", Fraction(1)))
+        factors.setdefault(dimension, set()).add(factor)
+    return any(len(found) > 1 for dimension, found in factors.items() if dimension != "USD")
 
 
 def _is_conversion(tokens: list[Token], start: int, equals: int, last: int, left: Value) -> bool:

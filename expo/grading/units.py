@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from expo.grading.lexer import GREEK
 from expo.grading.tokens import words
 from expo.grading.writing import CURRENCIES
 
@@ -188,7 +189,7 @@ _FILLERS = words(
 
 _CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+")
 _NUMERALS = frozenset("一二三四五六七八九十百千万萬億亿兆〇零两兩半")
-_SIZES = words(
+_NO_COUNTS = words(
     "lakh lakhs crore crores gross ppm ppb permille mln bln bil tril tens ones remainder point out subtract add"
     " raised doubled"
     " halved tripled through versus otherwise maybe perhaps not squared cubed"
@@ -200,7 +201,7 @@ def _is_no_noun(word: str) -> bool:
     lower = word.lower()
     if not word.isascii() and len(word) < 3:
         return _CJK.fullmatch(word) is None or bool(_NUMERALS & set(word))
-    if lower in _SIZES or re.search(r"(?:illions?|[^aeiou]ths?|ieths?|[fx]ths?)$", lower):
+    if lower in _NO_COUNTS or re.search(r"(?:illions?|[^aeiou]ths?|ieths?|[fx]ths?)$", lower):
         return True
     if lower in _GREEK_NAMES or (word.isascii() and not re.search("[aeiou]" if len(lower) < 4 else "[aeiouy]", lower)):
         return True
@@ -209,9 +210,7 @@ def _is_no_noun(word: str) -> bool:
     )
 
 
-_GREEK_NAMES = words(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega"
-)
+_GREEK_NAMES = frozenset(name.lower() for name in GREEK)
 
 
 def _stem(word: str) -> str:

@@ -61,7 +61,7 @@ CURRENCIES = {
     "$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "￥": "JPY", "₱": "PHP", "₩": "KRW", "₫": "VND", "₦": "NGN",
     "₽": "RUB", "₹": "INR", "₺": "TRY", "₴": "UAH", "₪": "ILS", "฿": "THB", "₡": "CRC", "₲": "PYG", "₵": "GHS",
 }  # fmt: skip
-_CODES = "|".join(
+CODES = "|".join(
     (*dict.fromkeys(CURRENCIES.values()), "CNY", "RMB", "CAD", "AUD", "CHF", "SEK", "NOK", "DKK", "PLN", "BRL", "MXN")
 )
 # Their content is text or maths in another face.
@@ -172,7 +172,7 @@ def _currency(text: str) -> str:
     for sign, code in CURRENCIES.items():
         if sign != "$":
             text = text.replace(sign, f" {code} ")
-    return re.sub(rf"(?<=\d)({_CODES})\b|\b({_CODES})(?=\d)", lambda m: f" {m[0]} ", text)
+    return re.sub(rf"(?<=\d)({CODES})\b|\b({CODES})(?=\d)", lambda m: f" {m[0]} ", text)
 
 
 _OPENING = re.compile(
@@ -188,7 +188,8 @@ def _unmark(text: str) -> str:
     before = None
     while text != before:
         before = text
-        text = text.strip().rstrip(".,;:").strip() if not text.endswith("...") else text.strip()
+        dots = re.search(r"\d\.\d+\.{3}(?=\.?$)", text.strip())
+        text = text.strip()[: dots.end()] if dots else text.strip().rstrip(".,;:").strip()
         for left, right in _PAIRS:
             if len(text) > len(left) + len(right) and text.startswith(left) and text.endswith(right):
                 inner = text[len(left) : -len(right)]

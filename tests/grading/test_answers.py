@@ -35,8 +35,8 @@ NAMED_FALSE_POSITIVES = [
 ]
 
 
-# Ten hours of work.
-HANG = r"\sum_{a=1}^{999} \sum_{b=1}^{999} \sum_{c=1}^{999} \sqrt{abc}"
+# Half a minute of work.
+HANG = "+".join([r"\sum_{k=1}^{2000}\sin(x+\cos(\sin(\cos(\sin k))))"] * 20)
 
 
 def boxed(answer: str) -> str:
@@ -271,7 +271,7 @@ def test_threads_share_a_grader(grader):
     pairs = [(str(i % 7), boxed(str(i % 5))) for i in range(200)]
     with ThreadPoolExecutor(8) as pool:
         grades = list(pool.map(lambda pair: grader.grade(*pair), pairs))
-    assert grades == grader.grade_many(pairs)
+    assert grades == [grader.grade(*pair) for pair in pairs]
     assert [g.status is Status.CORRECT for g in grades] == [i % 7 == i % 5 for i in range(200)]
 
 
@@ -387,5 +387,5 @@ def test_every_gold_is_right_for_itself_and_wrong_for_the_next(grader, name):
     answers_ = golds(name)
     mine = [(gold, boxed(gold)) for gold in answers_]
     others = [(gold, boxed(other)) for gold, other in pairwise(answers_) if gold != other]
-    assert [p for p, g in zip(mine, grader.grade_many(mine), strict=True) if g.status is not Status.CORRECT] == []
-    assert [p for p, g in zip(others, grader.grade_many(others), strict=True) if g.status is not Status.WRONG] == []
+    assert [pair for pair in mine if grader.grade(*pair).status is not Status.CORRECT] == []
+    assert [pair for pair in others if grader.grade(*pair).status is not Status.WRONG] == []
