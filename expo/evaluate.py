@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
+from expo.audit import audit
 from expo.grading.answers import Status
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
@@ -31,41 +32,59 @@ def evaluate(
     temperature: float,
     max_new_tokens: int,
     seed: int,
-    step: int = 0,
     rows: int = 64,
     on_finished: Callable[[Completion], object] | None = None,
 ) -> pd.DataFrame:
-    """Sample `samples` completions of each plain question and grade them: the rows of `evaluation.parquet`.
+    """Sample `samples` completions of each plain question and grade them: the rows of `completions.parquet`.
 
-    A completion is right if its own final answer is; one that met the token limit is counted as truncated and graded
-    all the same. The samples of a problem do not depend on the other problems, up to rounding.
+    A completion is right if its own final answer is. The samples of a problem do not depend on the other problems, up
+    to rounding.
 
     Raises:
         ContextError: for a problem that does not fit the policy's context with its completion.
     """
     requests = [Request(f"{p.id}/evaluation", question_ids(policy, p), samples, max_new_tokens) for p in problems]
     done = sample(policy, requests, temperature=temperature, seed=seed, rows=rows, on_finished=on_finished)
-    texts = [[policy.decode(c.ids) for c in group] for group in done]
-    grades = iter(checker.grade([(p, t) for p, group in zip(problems, texts, strict=True) for t in group]))
+    written = [(p, k, c) for p, group in zip(problems, done, strict=True) for k, c in enumerate(group)]
+    texts = [policy.decode(c.ids) for _, _, c in written]
+    pairs = [(p, text) for (p, *_), text in zip(written, texts, strict=True)]
+    grades = checker.grade(pairs, [c.truncated for *_, c in written])
     table = []
-    for problem, group, written in zip(problems, done, texts, strict=True):
-        statuses = [next(grades).status for _ in group]
-        steps = [checker.steps(problem, text[: checker.cot_end(text)]) for text in written]
+    for (problem, index, completion), text, grade in zip(written, texts, grades, strict=True):
+        steps = checker.steps(problem, text[: checker.cot_end(text)])
         table.append(
             {
-                "step": step,
                 "problem": problem.id,
                 "level": problem.level,
-                "n": len(group),
-                "correct": statuses.count(Status.CORRECT),
-                "unparsed": statuses.count(Status.UNPARSED),
-                "timeout": statuses.count(Status.TIMEOUT),
-                "truncated": sum(c.truncated for c in group),
-                "tokens": sum(len(c.ids) for c in group),
-                "steps": sum(map(len, steps)),
-                "steps_true": sum(true for of_one in steps for _, true in of_one),
+                "index": index,
+                "question": problem.question,
+                "reference": problem.answer,
+                "text": text,
+                "ends": policy.token_ends(completion.ids, text),
+                "tokens": len(completion.ids),
+                "truncated": completion.truncated,
+                "answer": grade.extracted,
+                "status": grade.status.value,
+                "steps": len(steps),
+                "steps_true": sum(true for _, true in steps),
             }
         )
+    return as_frame("completions", table)
+
+
+def count(completions: pd.DataFrame, step: int = 0) -> pd.DataFrame:
+    """How many of each problem's completions were right: the rows of `evaluation.parquet`."""
+    table = [
+        {
+            "step": step,
+            "problem": problem,
+            "level": rows["level"].iloc[0],
+            "n": len(rows),
+            **{status.value: int((rows["status"] == status).sum()) for status in Status if status is not Status.WRONG},
+            **{name: int(rows[name].sum()) for name in ("truncated", "tokens", "steps", "steps_true")},
+        }
+        for problem, rows in completions.groupby("problem", sort=False)
+    ]
     return as_frame("evaluation", table)
 
 
@@ -99,14 +118,16 @@ def evaluate_run(
     """
     with set_up_alone(recipe, folder, ["evaluation", "skips"]) as setup:
         run, task, policy = setup.run, setup.task, setup.policy
-        if policy is None:
-            return run
         skips = as_frame("skips", map(vars, task.skipped))
         if run.has("evaluation"):
-            run.write("skips", skips)
+            if policy:
+                run.write("skips", skips)
+            if recipe.limits and not run.has("grades"):
+                audit(run, recipe.limits, progress)
             return run
+        assert policy
         chunks = in_chunks(task.problems, recipe.chunk)
-        done = run.shards("evaluation")
+        done = run.shards("completions")
         with tqdm(
             desc=f"{recipe.policy} on {task.name}",
             total=len(task.problems) * recipe.samples,
@@ -123,13 +144,17 @@ def evaluate_run(
                     problems,
                     samples=recipe.samples,
                     temperature=recipe.temperature,
-                    max_new_tokens=recipe.max_new_tokens,
+                    max_new_tokens=recipe.token_limit,
                     seed=recipe.seed,
                     rows=recipe.rows,
                     on_finished=lambda _: (bar.update(), on_step()),
                 )
-                run.write("evaluation", frame, name)
-        shards = [run.read("evaluation", name) for name in chunks]
+                run.write("completions", frame, name)
+        completions = pd.concat([run.read("completions", name) for name in chunks], ignore_index=True)
         run.write("skips", skips)
-        run.write("evaluation", pd.concat(shards, ignore_index=True))
+        run.write("completions", completions)
+        # The table that says that the run is finished comes last.
+        run.write("evaluation", count(completions))
+        if recipe.limits:
+            audit(run, recipe.limits, progress)
         return run

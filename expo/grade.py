@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from expo.grading.answers import AnswerGrader, Grade, Status
+from expo.grading.last_number import last_number
 from expo.grading.math_verify import MathVerify
 from expo.grading.rules import Rules
 from expo.stats import bootstrap_rate
@@ -31,8 +32,11 @@ class Row:
     text: str
 
 
-def graders(stack: ExitStack, tolerance: float) -> dict[str, Callable[[str, str], Grade]]:
-    """The graders by name; their processes end with `stack`."""
+def graders(stack: ExitStack, tolerance: float) -> dict[str, Callable[[str, str, bool], Grade]]:
+    """The graders by name, each of a ground truth, a text, and whether that was cut at its token limit.
+
+    Only ours ask for the last. Their processes end with `stack`.
+    """
     rules = {
         "ours": Rules(tolerance=tolerance),
         "boxed only": Rules(boxed_only=True, tolerance=tolerance),
@@ -40,8 +44,16 @@ def graders(stack: ExitStack, tolerance: float) -> dict[str, Callable[[str, str]
         "within 1 %": Rules(tolerance=0.01),
     }
     found = {name: stack.enter_context(AnswerGrader(rules=r)).grade for name, r in rules.items()}
-    plain = stack.enter_context(MathVerify())
-    return found | {"math-verify": lambda gold, text: Grade(Status(plain.grade(gold, text)), None)}
+    ours, plain = found["ours"], stack.enter_context(MathVerify())
+
+    def by_last_number(gold: str, text: str, _: bool) -> Grade:
+        number = last_number(text)
+        return Grade(Status.UNPARSED, None) if number is None else ours(gold, rf"\boxed{{{number}}}", False)
+
+    def by_math_verify(gold: str, text: str, _: bool) -> Grade:
+        return Grade(Status(plain.grade(gold, text)), None)
+
+    return found | {"last number": by_last_number, "math-verify": by_math_verify}
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -82,7 +94,7 @@ def grade(rows: Sequence[Row], tolerance: float = 0.0) -> list[dict[str, Grade]]
     with ExitStack() as stack:
         by_name = graders(stack, tolerance)
         return [
-            {name: one(row.gold, row.text) for name, one in by_name.items()}
+            {name: one(row.gold, row.text, False) for name, one in by_name.items()}
             for row in tqdm(rows, desc="grading", disable=len(rows) < 50)
         ]
 

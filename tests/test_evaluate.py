@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expo import evaluate as evaluate_module
-from expo.evaluate import by_level, evaluate, evaluate_run
+from expo.evaluate import by_level, count, evaluate, evaluate_run
 from expo.policies.load import load_policy
 from expo.recipe import EvaluateRecipe
 from expo.stats import pass_at_k
@@ -61,17 +61,24 @@ def test_levels_are_means_over_their_problems() -> None:
 def test_counts_are_those_of_the_samples() -> None:
     policy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
     problems = chain.load("test", 10).problems
-    frame = evaluate(policy, checker, problems, samples=4, temperature=0.7, max_new_tokens=100, seed=0)
+    completions = evaluate(policy, checker, problems, samples=4, temperature=0.7, max_new_tokens=100, seed=0)
+    for row in completions.to_dict("records"):
+        assert len(row["ends"]) == row["tokens"]
+        assert row["ends"][-1] == len(row["text"])
+        # Each cut is a text that its tokens spell.
+        words = row["text"].split(" ")
+        assert [row["text"][:end] for end in row["ends"][:5]] == [" ".join(words[: n + 1]) for n in range(5)]
+    frame = count(completions)
     assert (frame["n"] == 4).all()
     assert frame.loc[frame["level"] == 1, "correct"].mean() > 3
     assert frame.loc[frame["level"] == 5, "correct"].mean() < 1
     assert (frame["steps_true"] <= frame["steps"]).all()
     # Cut short, nothing is right, and it is said why.
-    cut = evaluate(policy, checker, problems, samples=4, temperature=0.7, max_new_tokens=5, seed=0)
+    cut = count(evaluate(policy, checker, problems, samples=4, temperature=0.7, max_new_tokens=5, seed=0))
     assert cut[["correct", "truncated", "unparsed"]].sum().tolist() == [0, 40, 40]
     # A problem's samples do not depend on its company.
     alone = evaluate(policy, checker, problems[3:4], samples=4, temperature=0.7, max_new_tokens=100, seed=0)
-    pd.testing.assert_frame_equal(alone, frame.iloc[3:4].reset_index(drop=True))
+    pd.testing.assert_frame_equal(count(alone), frame.iloc[3:4].reset_index(drop=True))
 
 
 def test_a_stopped_evaluation_goes_on_to_the_same_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +96,8 @@ def test_a_stopped_evaluation_goes_on_to_the_same_record(tmp_path: Path, monkeyp
         with pytest.raises(KeyboardInterrupt):
             evaluate_run(RECIPE, tmp_path / "stopped", progress=False)
     again = evaluate_run(RECIPE, tmp_path / "stopped", progress=False)
-    pd.testing.assert_frame_equal(whole.read("evaluation"), again.read("evaluation"))
+    for table in ("evaluation", "completions"):
+        pd.testing.assert_frame_equal(whole.read(table), again.read(table))
     other = evaluate_run(replace(RECIPE, seed=4), tmp_path / "other", progress=False)
     assert not np.array_equal(whole.read("evaluation")["problem"], other.read("evaluation")["problem"])
     text = show(whole)

@@ -100,6 +100,8 @@ def _environment(runs: Path, figures: Path) -> dict[str, str]:
     return os.environ | {
         "EXPO_RUNS": str(runs),
         "EXPO_FIGURES": str(figures),
+        # The user's may not be installed, and no window is opened here.
+        "MPLBACKEND": "agg",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
 

@@ -37,8 +37,10 @@ def test_it_is_the_share_of_right_samples(
     problem, found = found_of[level]
     assert found.lost < 0.05
     n = 512
-    rows = evaluate(toy, ChainChecker(), [problem], samples=n, temperature=1.0, max_new_tokens=100, seed=0, rows=256)
-    share = rows["correct"].iloc[0] / n
+    completions = evaluate(
+        toy, ChainChecker(), [problem], samples=n, temperature=1.0, max_new_tokens=100, seed=0, rows=256
+    )
+    share = (completions["status"] == "correct").mean()
     error = 4 * np.sqrt(max(found.right * (1 - found.right), 1 / n) / n)
     assert found.right - error <= share <= found.right + found.lost + error
 

@@ -1,0 +1,145 @@
+"""Audit a baseline: the same samples, cut at several token limits and graded by several graders.
+
+What a policy "can do" depends on who grades it and after how many tokens it is cut off. An evaluation keeps its
+samples, so that both can be changed afterwards: `expo grade --run FOLDER`, or an evaluation with `--limits`, writes
+`grades.parquet` beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from expo.grade import graders
+from expo.grading.answers import Grade, Status
+from expo.grading.last_number import last_number
+from expo.records import RecordError, Run
+from expo.schema import as_frame
+from expo.stats import Interval, bootstrap_rate, pass_at_k
+from expo.tasks import TASKS, checker_for
+from expo.tasks.problem import Problem
+
+# Grades the completion of a problem, given whether that was cut at its token limit.
+Grader = Callable[[Problem, str, bool], Grade]
+
+
+def audit(run: Run, limits: Sequence[int] = (), progress: bool = True) -> pd.DataFrame:
+    """Grade the samples of a finished evaluation and write `grades.parquet`, in place of an earlier one.
+
+    Args:
+        run: the record of `expo evaluate`.
+        limits: token limits, at most that of the evaluation; by default its own, half and a quarter of it.
+        progress: whether a bar is shown.
+
+    Raises:
+        RecordError: for a run without completions, or a limit that it cannot show.
+    """
+    if not run.has("completions"):
+        raise RecordError(f"{run.folder} has no completions.parquet; `expo evaluate` of this version writes one")
+    recipe, completions = run.recipe(), run.read("completions")
+    most = int(recipe["max_new_tokens"])
+    chosen = sorted(set(limits)) or sorted({most, max(1, most // 2), max(1, most // 4)})
+    if not 1 <= chosen[0] <= chosen[-1] <= most:
+        raise RecordError(f"limits must be from 1 to {most}, the token limit of {run.folder}; got {chosen}")
+    rows = []
+    with ExitStack() as stack:
+        by_name = _graders(recipe, stack)
+        total = len(chosen) * len(by_name) * len(completions)
+        bar = stack.enter_context(tqdm(total=total, desc="grading", unit="grade", disable=not progress))
+        for limit in chosen:
+            texts = [_cut(row, limit) for row in completions.to_dict("records")]
+            for name, grader in by_name.items():
+                rows += _count(completions, texts, limit, name, grader, bar.update)
+        grades = as_frame("grades", rows)
+        run.write("grades", grades)
+    return grades
+
+
+def _graders(recipe: dict[str, Any], stack: ExitStack) -> dict[str, Grader]:
+    """Those for the texts of a task; the toy's answers are no texts, and have two of their own."""
+    if not TASKS[recipe["task"]].vocabulary:
+        by_name = graders(stack, float(recipe.get("tolerance", 0.0)))
+        return {name: _of_answer(grader) for name, grader in by_name.items()}
+    checker = stack.enter_context(closing(checker_for(recipe["task"])))
+    return {"exact": lambda problem, text, _: checker.grade([(problem, text)])[0], "last number": _last_value}
+
+
+def _of_answer(grader: Callable[[str, str, bool], Grade]) -> Grader:
+    return lambda problem, text, truncated: grader(problem.answer, text, truncated)
+
+
+def _last_value(problem: Problem, text: str, _: bool) -> Grade:
+    """Whether the last number of the text is the last of the answer: the cue and the other values are not asked for."""
+    number = last_number(text)
+    if number is None:
+        return Grade(Status.UNPARSED, None)
+    return Grade(Status.CORRECT if number == problem.answer.split()[-1] else Status.WRONG, number)
+
+
+def _cut(row: dict[Any, Any], limit: int) -> tuple[str, bool]:
+    """A completion as it would be under a lower token limit, and whether that cuts it."""
+    if row["tokens"] <= limit:
+        return str(row["text"]), bool(row["truncated"])
+    return str(row["text"])[: int(row["ends"][limit - 1])], True
+
+
+def _count(
+    completions: pd.DataFrame,
+    texts: Sequence[tuple[str, bool]],
+    limit: int,
+    name: str,
+    grader: Grader,
+    on_graded: Callable[[], object],
+) -> list[dict[str, Any]]:
+    """How many of each problem's texts are right for a grader."""
+    known: dict[tuple[Problem, str, bool], Status] = {}
+    statuses = []
+    asked = completions[["problem", "question", "reference"]].itertuples(index=False)
+    for (name_of, question, answer), (text, truncated) in zip(asked, texts, strict=True):
+        key = (Problem(name_of, question, answer), text, truncated)
+        if key not in known:
+            known[key] = grader(*key).status
+        statuses.append(known[key])
+        on_graded()
+    graded = completions.assign(status=statuses, cut=[truncated for _, truncated in texts])
+    return [
+        {
+            "grader": name,
+            "limit": limit,
+            "problem": problem,
+            "level": rows["level"].iloc[0],
+            "n": len(rows),
+            **{s.value: int((rows["status"] == s).sum()) for s in Status if s is not Status.WRONG},
+            "truncated": int(rows["cut"].sum()),
+        }
+        for problem, rows in graded.groupby("problem", sort=False)
+    ]
+
+
+def sizes(n: int) -> list[int]:
+    """The k of pass@k that are shown of n samples a problem: the powers of two, and n itself."""
+    return sorted({n, *(2**i for i in range(n.bit_length()) if 2**i <= n)})
+
+
+def pass_rate(grades: pd.DataFrame, k: int) -> Interval:
+    """Mean pass@k over the problems of one grader and limit, with its interval."""
+    values = [pass_at_k(int(n), int(c), k) for n, c in zip(grades["n"], grades["correct"], strict=True)]
+    return bootstrap_rate(pd.Series(values, dtype=float).to_numpy())
+
+
+def show(grades: pd.DataFrame) -> str:
+    """The grades as a table for the terminal: pass@1 and pass@n for each grader and limit."""
+    n = int(grades["n"].min())
+    ks = sorted({1, n})
+    heads = "".join(f"{f'pass@{k} [95 % interval]':<28}" for k in ks)
+    lines = [f"{'grader':<16}{'tokens':>7}  {heads}{'unparsed':>9}{'cut':>6}"]
+    for (name, limit), rows in grades.groupby(["grader", "limit"], sort=False):
+        rates = [pass_rate(rows, k) for k in ks]
+        cells = "".join(f"{f'{r.mean:.3f} [{r.low:.3f}, {r.high:.3f}]':<28}" for r in rates)
+        shares = [rows[column].sum() / rows["n"].sum() for column in ("unparsed", "truncated")]
+        lines.append(f"{name:<16}{limit:>7}  {cells}{shares[0]:>9.0%}{shares[1]:>6.0%}")
+    return "\n".join([*lines, f"n = {grades['problem'].nunique()} problems, {n} samples each"])
