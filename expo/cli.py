@@ -172,10 +172,14 @@ def evaluate_job(argv: list[str]) -> int:
 
     recipe, where = parse("evaluate", [EvaluateRecipe, Where], argv, "Accuracy of a policy by level, and pass@k.")
     folder = Path(where.output) if where.output else default_folder("evaluate", recipe)
+    from expo import audit
     from expo.evaluate import evaluate_run
     from expo.train.show import show
 
-    print(show(evaluate_run(recipe, folder)))
+    run = evaluate_run(recipe, folder)
+    print(show(run))
+    if run.has("grades"):
+        print(f"\n{audit.show(run.read('grades'))}")
     return 0
 
 
@@ -223,11 +227,15 @@ def grade_job(argv: list[str]) -> int:
 
     about = "Grade texts by several graders side by side, with what settled each verdict."
     (asked,) = parse("grade", [GradeArguments], argv, about)
+    if asked.run is not None:
+        return _audit(asked)
     from expo.grade import Row, grade, read_rows, show, write
 
     ways = [asked.file is not None, asked.text is not None, asked.answer is not None]
     if sum(ways) != 1 or (asked.gold is None) != (asked.file is not None):
-        raise ValueError("give --gold with either --text or --answer, or --file alone")
+        raise ValueError("give --gold with either --text or --answer, or --file alone, or --run alone")
+    if asked.limits is not None:
+        raise ValueError("limits: belongs to --run")
     out = Path(asked.output).expanduser() if asked.output else None
     if out and out.exists():
         raise ValueError(f"output: {out} exists; choose another name, or delete it")
@@ -240,6 +248,18 @@ def grade_job(argv: list[str]) -> int:
     if out:
         write(rows, grades, out)
         print(f"\nall verdicts: {out}")
+    return 0
+
+
+def _audit(asked: Any) -> int:
+    if any(getattr(asked, name) is not None for name in ("gold", "text", "answer", "file", "output")):
+        raise ValueError("run: a record has golds and texts of its own; leave --gold, --text, --file and --output out")
+    from expo.audit import audit, show
+    from expo.records import Run
+
+    run = Run(asked.run)
+    print(show(audit(run, asked.limits or ())))
+    print(f"\nby problem: {run.path('grades.parquet')}")
     return 0
 
 

@@ -79,6 +79,13 @@ class GradeArguments:
         default=0.0, metadata={"help": "how far a number may be off, as a share of the ground truth"}
     )
     output: str | None = field(default=None, metadata={"help": "also write all verdicts to this CSV file"})
+    run: str | None = field(
+        default=None, metadata={"help": "the run folder of an evaluation, whose samples are graded by all graders"}
+    )
+    limits: list[int] | None = field(
+        default=None,
+        metadata={"help": "with --run: token limits at which the samples are cut; default its own, a half, a quarter"},
+    )
 
 
 @dataclass

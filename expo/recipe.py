@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from expo.grading.rules import Rules
+from expo.grading.rules import USUAL, Rules
 from expo.schema import SOURCES
 from expo.tasks import TASKS
 from expo.tasks.prompts import Prompts
@@ -143,7 +143,7 @@ class BaseRecipe:
         check_bounds(self, {"problems": 1, "rows": 1})
         if self.levels == []:
             raise ValueError("levels: name at least one, or leave it out for all")
-        if self.rules != Rules() and TASKS[self.task].vocabulary:
+        if self.rules != USUAL and TASKS[self.task].vocabulary:
             raise ValueError(f"boxed_only, last_number, tolerance: say how texts are graded; {self.task} is none")
         # Written out, so that a record says all of them.
         self.prompts = asdict(read_prompts(self.task, self.prompts))
@@ -158,7 +158,7 @@ class BaseRecipe:
 
         The usual columns and rules of grading are left out: a recipe of before there was a choice is the same.
         """
-        usual = {**asdict(Rules()), "columns": None}
+        usual = {**asdict(USUAL), "columns": None, "limits": None}
         return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
 
@@ -169,8 +169,16 @@ class SamplingRecipe(BaseRecipe):
     device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"})
     trust_remote_code: bool = field(default=False, metadata={"help": "run code that the hub id brings along"})
     temperature: float = field(default=0.9, metadata={"help": "of sampling (the paper's: 0.9); scores are at 1"})
-    max_new_tokens: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
+    max_new_tokens: int | None = field(
+        default=None, metadata={"help": "token limit of a sampled completion; default 256, of the toy 100"}
+    )
     seed: int = field(default=0, metadata={"help": "of the choice of problems, hints and samples"})
+
+    @property
+    def token_limit(self) -> int:
+        """The most tokens that a sampled completion may have, the end token included."""
+        assert self.max_new_tokens is not None, "check_sampling resolves it"
+        return self.max_new_tokens
 
     def check_sampling(self, **lowest: float) -> None:
         """Check the fields of this class, and that those named are at least so much.
@@ -179,13 +187,23 @@ class SamplingRecipe(BaseRecipe):
             ValueError: as `check_shared` and `check_bounds` say, or for a temperature that cannot be sampled at.
         """
         self.check_shared()
-        if self.max_new_tokens == SamplingRecipe.max_new_tokens:
+        if self.max_new_tokens is None:
             self.max_new_tokens = TASKS[self.task].max_new_tokens
         # 1 and 1.0 are one recipe, and name one folder.
         self.temperature = float(self.temperature)
         check_bounds(self, {**lowest, "temperature": 0, "max_new_tokens": 1, "seed": 0})
         if 0 < self.temperature < 1e-3:  # as sampling says, but before the policy is loaded
             raise ValueError(f"temperature must be 0, which is greedy, or at least 0.001, got {self.temperature}")
+
+    def check_greedy(self, counts: dict[str, int]) -> None:
+        """Check that at temperature 0 no more than one sample is asked for: all would be the same.
+
+        Raises:
+            ValueError: naming the field.
+        """
+        for name, n in counts.items():
+            if self.temperature == 0 and n > 1:
+                raise ValueError(f"{name}: at temperature 0 all {n} samples would be the same; give --{name} 1")
 
 
 def check_sources(sources: list[str]) -> None:
@@ -210,10 +228,11 @@ class MeasureRecipe(SamplingRecipe):
     )
     samples: int = field(default=1, metadata={"help": "own CoTs and self-explanations per problem"})
     controls: int = field(default=1, metadata={"help": "wrong-answer and nonsense samples per problem"})
-    chunk: int = field(default=50, metadata={"help": "problems between two saves; a killed run loses one chunk"})
+    chunk: int = field(default=16, metadata={"help": "problems between two saves; a killed run loses one chunk"})
 
     def __post_init__(self) -> None:
         self.check_sampling(samples=1, controls=0, chunk=1)
+        self.check_greedy({"samples": self.samples, "controls": self.controls})
         check_sources(self.sources)
         if "own_correct" in self.sources and "own" not in self.sources:
             raise ValueError("sources: own_correct is chosen from own; ask for own too")
@@ -232,10 +251,17 @@ class EvaluateRecipe(SamplingRecipe):
 
     temperature: float = field(default=0.7, metadata={"help": "of sampling (the paper's: 0.7); 0 is greedy"})
     samples: int = field(default=4, metadata={"help": "samples a problem; pass@k can be had for any k up to it"})
-    chunk: int = field(default=50, metadata={"help": "problems between two saves; a killed run loses one chunk"})
+    chunk: int = field(default=16, metadata={"help": "problems between two saves; a killed run loses one chunk"})
+    limits: list[int] | None = field(
+        default=None,
+        metadata={"help": "token limits at which the same samples are graded again, by several graders"},
+    )
 
     def __post_init__(self) -> None:
         self.check_sampling(samples=1, chunk=1)
+        self.check_greedy({"samples": self.samples})
+        if self.limits is not None and not all(1 <= n <= self.token_limit for n in self.limits or [0]):
+            raise ValueError(f"limits must be from 1 to max_new_tokens ({self.max_new_tokens}), got {self.limits}")
 
 
 # Own correct CoTs are chosen from several own ones; gradients are taken of one positive of each kind.

@@ -101,6 +101,34 @@ TABLES: dict[str, dict[str, str]] = {
         "unparsed": "Int64",
         "tokens": "Int64",  # of all n
     },
+    # Of an evaluation: every sample, graded.
+    "completions": {
+        "problem": "string",
+        "level": "Int64",
+        "index": "Int64",  # which of the problem's samples
+        "question": "string",
+        "reference": "string",  # the ground-truth answer
+        "text": "string",  # without its end token
+        "ends": "object",  # where each token ends in the text, in characters
+        "tokens": "Int64",  # end token included
+        "truncated": "boolean",
+        "answer": "string",  # that was found in it
+        "status": "string",
+        "steps": "Int64",
+        "steps_true": "Int64",
+    },
+    # Of an evaluation: the same samples cut at several token limits and graded by several graders.
+    "grades": {
+        "grader": "string",
+        "limit": "Int64",
+        "problem": "string",
+        "level": "Int64",
+        "n": "Int64",
+        "correct": "Int64",
+        "unparsed": "Int64",
+        "timeout": "Int64",
+        "truncated": "Int64",
+    },
     # How many of a problem's n samples were right, after `step` steps of training (0: none).
     "evaluation": {
         "step": "Int64",
@@ -110,7 +138,7 @@ TABLES: dict[str, dict[str, str]] = {
         "correct": "Int64",
         "unparsed": "Int64",  # no answer found, or none that can be read
         "timeout": "Int64",
-        "truncated": "Int64",  # met the token limit; graded all the same
+        "truncated": "Int64",  # met the token limit
         "tokens": "Int64",
         "steps": "Int64",
         "steps_true": "Int64",

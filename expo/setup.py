@@ -73,6 +73,8 @@ def set_up(
         # Before anything is written: what is refused leaves no folder.
         if policy and held_out is not None:
             tasks[0] = _distinct(tasks[0])
+        if policy:
+            tasks = [without_control_tokens(policy, task) for task in tasks]
         if policy and room:
             tasks = [within_context(policy, task, *room) for task in tasks]
         with starting():
@@ -96,7 +98,7 @@ def set_up_alone(
 
     With `leave_out_too_long`, problems are left out that do not fit the policy's context with a completion.
     """
-    room = ("max_new_tokens", recipe.max_new_tokens) if leave_out_too_long else None
+    room = ("max_new_tokens", recipe.token_limit) if leave_out_too_long else None
 
     def more(policy: Policy | None) -> dict[str, Any]:
         """Device and dtype as they turned out."""
@@ -140,6 +142,33 @@ def load(recipe: BaseRecipe, device: str) -> Policy:
                 f"and {name} is written in them"
             )
     return policy
+
+
+def without_control_tokens(policy: Policy, task: Task) -> Task:
+    """The task without texts that the policy would read as control tokens, such as one that ends a turn.
+
+    A problem whose question or answer has one is left out; an expert CoT is.
+
+    Raises:
+        DataError: if no problem is left.
+    """
+    names = {str(t) for t in policy.tokenizer.added_tokens_decoder.values() if t.special}
+    kept, skips = [], []
+    for p in task.problems:
+        found = {
+            field: next((name for name in sorted(names) if name in (getattr(p, field) or "")), None)
+            for field in ("question", "answer", "expert_cot")
+        }
+        for field, name in found.items():
+            if name:
+                reason = f"contains {name!r}, which the policy reads as a control token; left out"
+                skips.append(Skip(p.where or p.id, field, reason))
+        if found["question"] or found["answer"]:
+            continue
+        kept.append(replace(p, expert_cot=None) if found["expert_cot"] else p)
+    if not kept:
+        raise DataError(f"{task.source or task.name}: no problem is left: {skips[0].where}: {skips[0].reason}")
+    return replace(task, problems=tuple(kept), skipped=(*task.skipped, *skips))
 
 
 def within_context(policy: Policy, task: Task, name: str, max_new_tokens: int) -> Task:
@@ -191,6 +220,7 @@ def _facts(tasks: Sequence[Task], policy: Policy | None) -> dict[str, Any]:
         **({"eval_problems": len(tasks[1].problems)} if tasks[1:] else {}),
         "data_sha256": "".join(map(digest, tasks)),
         "weights": policy.source if policy else None,
+        "chat_template": policy.template_in_words if policy else None,
     }
 
 

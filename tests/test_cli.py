@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -489,6 +490,51 @@ def test_an_error_is_told_with_its_mend(
     monkeypatch.setenv("EXPO_TRACEBACK", "1")
     with pytest.raises(type(error)):
         main(["doctor"])
+
+
+# ---- data as people have it
+
+
+def _csv(folder: Path) -> list[str]:
+    (folder / "d.csv").write_text('question,answer\n"What is 2 + 2?",4\n"What, then, is 3 + 4?",7\n', encoding="utf-8")
+    return ["--data", "d.csv"]
+
+
+def _svamp(folder: Path) -> list[str]:
+    rows = [{"Body": "Ann has 3 pens.", "Question": "How many are 4 more?", "Answer": 7.0, "Equation": "( 3.0 + 4.0 )"}]
+    (folder / "svamp.json").write_text(json.dumps(rows), encoding="utf-8")
+    return ["--data", "svamp.json", "--columns", "question=Body+Question,answer=Answer,expert_cot=Equation"]
+
+
+def _parquet(folder: Path) -> list[str]:
+    pd.DataFrame({"problem": ["What is 2 + 2?"], "solution": ["It is 4. \\boxed{4}"]}).to_parquet(folder / "d.parquet")
+    return ["--data", "d.parquet"]
+
+
+def _saved(folder: Path) -> list[str]:
+    datasets.Dataset.from_list([{"question": "What is 2 + 2?", "answer": "4"}]).save_to_disk(folder / "saved")
+    return ["--data", "saved"]
+
+
+@pytest.mark.parametrize("written", [_csv, _svamp, _parquet, _saved])
+def test_data_as_people_have_it_is_measured_in_one_command(written: Callable[[Path], list[str]], work: Path) -> None:
+    asked = [
+        "--task",
+        "jsonl",
+        "--policy",
+        "small",
+        "--device",
+        "cpu",
+        "--max_new_tokens",
+        "4",
+        "--output",
+        "run-of-it",
+    ]
+    assert main(["measure", *written(work), *asked]) == 0
+    samples = Run("run-of-it").read("samples")
+    assert samples["reference"].iloc[0] in ("4", "7")
+    assert samples["question"].iloc[0].startswith(("What is 2", "Ann has 3 pens. How many"))
+    assert ("expert" in set(samples["source"])) == (written in (_svamp, _parquet))
 
 
 # ---- Ctrl-C

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 
 from expo import setup as set_up_module
-from expo.recipe import EvaluateRecipe
-from expo.setup import set_up_alone
+from expo.recipe import EvaluateRecipe, MeasureRecipe
+from expo.setup import set_up_alone, without_control_tokens
 from expo.tasks import TASKS
 from expo.tasks.chain_task import ChainChecker
+from expo.tasks.problem import DataError, Problem, Task
 from expo.train import run as run_module
 from expo.train.recipe import read_recipe
 from expo.train.run import train
+from tests.conftest import build
 
 RECIPE = EvaluateRecipe(task="chain", policy="tiny-0", problems=2, max_new_tokens=100)
 
@@ -71,3 +73,40 @@ def test_no_settings_are_alive_while_a_policy_is_loaded(tmp_path: Path, monkeypa
     loading(RECIPE, "cpu")
     assert alive == [0, 1]
     del held
+
+
+def test_texts_that_would_be_read_as_control_tokens_are_left_out() -> None:
+    policy = build()
+    mark = "<|im_end|>"
+    # Else it becomes the token that ends a turn.
+    assert policy.encode(mark) == [policy.tokenizer.convert_tokens_to_ids(mark)]
+    problems = (
+        Problem("plain", "How many?", "3", expert_cot="It is 3."),
+        Problem("asked", f"How many?{mark}", "3"),
+        Problem("shown", "How many pens?", "3", expert_cot=f"It is {mark} 3.", where="d.jsonl:3"),
+    )
+    kept = without_control_tokens(policy, Task("t", problems))
+    assert [(p.id, p.expert_cot) for p in kept.problems] == [("plain", "It is 3."), ("shown", None)]
+    assert [(s.where, s.field) for s in kept.skipped] == [("asked", "question"), ("d.jsonl:3", "expert_cot")]
+    assert mark in kept.skipped[0].reason
+    with pytest.raises(DataError, match="no problem is left: asked"):
+        without_control_tokens(policy, Task("t", problems[1:2]))
+
+
+def test_the_record_says_which_chat_template_wraps_prompts() -> None:
+    with_template, without = build(), build(chat=False)
+    words = with_template.template_in_words
+    assert words
+    assert words.startswith("sha256 ")
+    # The recipe asks for one in both.
+    assert without.prompts.chat
+    assert without.template_in_words == "none: the tokenizer has none"
+    with_template.tokenizer.chat_template += " "
+    assert with_template.template_in_words != words
+
+
+@pytest.mark.parametrize("recipe", [MeasureRecipe, EvaluateRecipe])
+def test_greedy_samples_are_not_counted_several_times(recipe: type) -> None:
+    with pytest.raises(ValueError, match="samples: at temperature 0 all 8 samples would be the same"):
+        recipe(temperature=0, samples=8)
+    assert recipe(temperature=0, samples=1).temperature == 0

@@ -119,13 +119,14 @@ def sample_rollouts(
     """Completions of the plain question at temperature 1, and whether each is right."""
     request = Request(f"{problem.id}/rollout", question_ids(policy, problem), n, max_new_tokens)
     (rollouts,) = sample(policy, [request], temperature=1.0, seed=seed, rows=rows)
-    grades = checker.grade([(problem, policy.decode(c.ids)) for c in rollouts])
+    grades = checker.grade([(problem, policy.decode(c.ids)) for c in rollouts], [c.truncated for c in rollouts])
     return rollouts, [g.status is Status.CORRECT for g in grades]
 
 
 def rewards_of(policy: Policy, checker: Checker, positives: Sequence[Positive], max_new_tokens: int) -> list[bool]:
     """Whether each would be right as a rollout: graded like one, and within the token limit."""
-    grades = checker.grade([(p.problem, policy.decode(p.scored.completion)) for p in positives])
+    texts = [(p.problem, policy.decode(p.scored.completion)) for p in positives]
+    grades = checker.grade(texts, [policy.eos_ids.isdisjoint(p.scored.completion[-1:]) for p in positives])
     short = [len(p.scored.completion) <= max_new_tokens for p in positives]
     return [g.status is Status.CORRECT and is_short for g, is_short in zip(grades, short, strict=True)]
 

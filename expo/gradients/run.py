@@ -138,7 +138,7 @@ def _question(
     positives, skips = _positives(recipe, policy, checker, problem, others)
     if not positives:
         return {"skips": as_frame("skips", skips), "alignment": as_frame("alignment"), "gains": as_frame("gains")}
-    half, limit = recipe.rollouts, recipe.max_new_tokens
+    half, limit = recipe.rollouts, recipe.token_limit
     rollouts, right = sample_rollouts(policy, checker, problem, 2 * half, limit, recipe.seed, recipe.rows)
     fit = rewards_of(policy, checker, positives, limit)
     alignments, _ = align_positives(policy, positives, rollouts[:half], right[:half], fit)
@@ -213,7 +213,7 @@ def _positives(
 
     Also rows of `skips`: what is left out.
     """
-    asked, skips = fitting(policy, problem, others, recipe.counts, recipe.max_new_tokens, recipe.seed, checker)
+    asked, skips = fitting(policy, problem, others, recipe.counts, recipe.token_limit, recipe.seed, checker)
     if asked is None:
         return [], list(map(vars, skips))
     done = sample(policy, [r for *_, r in asked], temperature=recipe.temperature, seed=recipe.seed, rows=recipe.rows)

@@ -131,7 +131,7 @@ def _chunk(
     skips: list[Skip] = []
     kept, wanted = [], []
     for p in problems:
-        asked, left_out = fitting(policy, p, others, recipe.counts, recipe.max_new_tokens, recipe.seed, checker)
+        asked, left_out = fitting(policy, p, others, recipe.counts, recipe.token_limit, recipe.seed, checker)
         skips += left_out
         if asked is not None:
             kept.append(p)
@@ -149,7 +149,8 @@ def _chunk(
         for (problem, source, hint, _), group in zip(wanted, completions, strict=True)
         for k, completion in enumerate(group)
     ]
-    grades = checker.grade([(p.problem, p.text) for p in positives])
+    truncated = [c.truncated for group in completions for c in group]
+    grades = checker.grade([(p.problem, p.text) for p in positives], truncated)
     rows: list[tuple[Positive, Grade | None]] = list(zip(positives, grades, strict=True))
     if "own_correct" in recipe.sources:
         rows += [

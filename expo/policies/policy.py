@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import accumulate
 
 import jinja2
 import torch
@@ -68,6 +70,11 @@ class Policy:
                 return (written[0],)
         return (self.tokenizer.eos_token_id,)
 
+    @cached_property
+    def vocabulary(self) -> int:
+        """Token ids are below this. The model may score more, which are no tokens: rows that round its matrix up."""
+        return max(self.tokenizer.get_vocab().values()) + 1
+
     @property
     def context(self) -> int:
         """The longest sequence in tokens that the model was built for."""
@@ -77,6 +84,15 @@ class Policy:
     def uses_chat_template(self) -> bool:
         """Whether prompts are wrapped in the tokenizer's chat template."""
         return self.prompts.chat and bool(self.tokenizer.chat_template)
+
+    @property
+    def template_in_words(self) -> str | None:
+        """Which chat template wraps prompts; None where the recipe asks for none."""
+        if not self.prompts.chat:
+            return None
+        if not self.tokenizer.chat_template:
+            return "none: the tokenizer has none"
+        return f"sha256 {hashlib.sha256(self.tokenizer.get_chat_template().encode()).hexdigest()[:12]}"
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a piece of text, no special tokens added."""
@@ -140,6 +156,19 @@ class Policy:
         if ids and ids[-1] in self.eos_ids:
             ids = ids[:-1]
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    @cached_property
+    def _piece(self) -> Callable[[int], str]:
+        return cache(lambda i: self.decode([i]))
+
+    def token_ends(self, ids: Sequence[int], text: str) -> list[int]:
+        """Where each token of a completion ends in its text, in characters; half a character does not count."""
+        pieces = [self._piece(i) for i in ids]
+        # The end token is no part of the text; a tokenizer of words writes spaces between them.
+        for space in ("", " "):
+            if space.join(filter(None, pieces)) == text:
+                return list(accumulate(len(p) + len(space) * bool(p and n) for n, p in enumerate(pieces)))
+        return [len(self.decode(ids[: n + 1]).rstrip("\N{REPLACEMENT CHARACTER}")) for n in range(len(ids))]
 
 
 def __getattr__(name: str) -> object:

@@ -70,7 +70,7 @@ def sample(
     rows: int = 64,
     on_finished: Callable[[Completion], object] | None = None,
 ) -> list[list[Completion]]:
-    """Sample every request from the whole softmax (top_p = 1, top_k = 0, no penalty) at `temperature`.
+    """Sample every request from the whole softmax over tokens (top_p = 1, top_k = 0, no penalty) at `temperature`.
 
     A temperature of 0 is greedy. At most `rows` samples are decoded at a time. The model's own generation
     config is not consulted, except for its end tokens.
@@ -116,7 +116,7 @@ def sample(
         last = [[(row.ids or requests[row.request].prompt_ids)[-1]] for row in live]
         ids = torch.tensor(last, device=policy.device)
         logits = forward(policy.model, ids, torch.ones_like(ids, dtype=torch.bool), cache, 1)[:, -1]
-        for row, token in zip(live, _draw(logits, live, temperature, requests), strict=True):
+        for row, token in zip(live, _draw(logits[:, : policy.vocabulary], live, temperature, requests), strict=True):
             if row.ended:
                 continue
             row.ids.append(token)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from expo.grading.rules import Rules
+from expo.grading.rules import USUAL, Rules
 from expo.tasks import chain_task, gsm8k, jsonl, math, stories
 from expo.tasks.checker import Checker
 from expo.tasks.definition import Selection, TaskDefinition
@@ -30,7 +30,7 @@ def task_named(name: str) -> TaskDefinition:
 def checker_for(task: str, rules: Rules | None = None) -> Checker:
     """The checker of a task, by its name; it starts no process until it is asked for grades."""
     checker = task_named(task).checker
-    return checker() if rules in (None, Rules()) else checker(rules=rules)
+    return checker() if rules in (None, USUAL) else checker(rules=rules)
 
 
 def load_task(

@@ -38,8 +38,8 @@ class ChainChecker:
         at = text.rfind(chain.ANSWER_CUE)
         return len(text) if at < 0 else at
 
-    def grade(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        """See `Checker`."""
+    def grade(self, pairs: Sequence[tuple[Problem, str]], truncated: Sequence[bool] = ()) -> list[Grade]:
+        """See `Checker`. `truncated` changes nothing: an answer that was cut lacks values."""
         out = []
         for problem, text in pairs:
             _, cue, answer = text.rpartition(chain.ANSWER_CUE)

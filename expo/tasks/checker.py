@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from expo.grading.answers import VERSION, AnswerGrader, Grade, Status, extract
+from expo.grading.answers import VERSION, AnswerGrader, Grade, Status
+from expo.grading.extraction import extract, next_question
 from expo.grading.rules import USUAL, Rules
 from expo.grading.steps import check_steps
 from expo.tasks.problem import Problem
@@ -45,8 +46,8 @@ class Checker(Protocol):
     def cot_end(self, text: str) -> int:
         """Index of the character where the final-answer statement begins; `len(text)` if there is none."""
 
-    def grade(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        """Whether each completion's final answer is the problem's."""
+    def grade(self, pairs: Sequence[tuple[Problem, str]], truncated: Sequence[bool] = ()) -> list[Grade]:
+        """Whether each completion's final answer is the problem's; `truncated` says which met their token limit."""
 
     def steps(self, problem: Problem, cot: str) -> list[tuple[str, bool]]:
         """The steps of a CoT that can be checked, in order, each with its truth."""
@@ -86,13 +87,14 @@ class TextChecker:
     def cot_end(self, text: str) -> int:
         """See `Checker`. An answer that a longer text follows is no final statement: all of it is CoT."""
         answer = extract(text, self._rules)
-        if answer is None or len(_BREAK.findall(text, answer[1])) > MAX_BREAKS:
+        if answer is None or len(_BREAK.findall(text, answer[1], next_question(text))) > MAX_BREAKS:
             return len(text)
         return answer[1]
 
-    def grade(self, pairs: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        """See `Checker`."""
-        return self._grader.grade_many((problem.answer, text) for problem, text in pairs)
+    def grade(self, pairs: Sequence[tuple[Problem, str]], truncated: Sequence[bool] = ()) -> list[Grade]:
+        """See `Checker`. A text that was cut must state its answer: its last number is none."""
+        cuts = truncated or [False] * len(pairs)
+        return [self._grader.grade(problem.answer, text, cut) for (problem, text), cut in zip(pairs, cuts, strict=True)]
 
     def steps(self, problem: Problem, cot: str) -> list[tuple[str, bool]]:
         """See `Checker`; the problem is not needed to judge arithmetic."""

@@ -28,6 +28,7 @@ from expo.train.checkpoints import BUFFERED, mark_whole
 from expo.train.probes import Probes
 from expo.train.rewards import AnswerReward
 from expo.train.session import Session, shard_of
+from expo.train.stopping import check_finite
 from expo.train.supply import Supply
 
 # What the machine took, and what begins anew where a run goes on. The epoch says twice what the recipe does.
@@ -65,6 +66,7 @@ class Recorder(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measure it every so many steps, and after the last one."""
+        check_finite(self.session, args, kwargs["model"], state.global_step)
         self.session.on_step()
         self.bar.update()
         # Else what was gathered since the last log would be lost.

@@ -162,6 +162,8 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
         value = getattr(args, name)
         if value is not None and value != int(value):
             raise ValueError(f"{name} must be a number of steps, not a share of them, got {value}")
+    if args.max_steps > 0 and "save_steps" not in given:
+        args.save_steps = _tenth(args)
     if args.save_total_limit is not None and args.save_total_limit < 2:
         raise ValueError("save_total_limit must be at least 2: the last whole checkpoint, and the one being written")
     if int(args.save_steps) % int(args.logging_steps):
@@ -176,6 +178,15 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
                 f"({generation})"
             )
     return args
+
+
+def _tenth(args: Any) -> int:
+    """About a tenth of the steps: little is lost to a kill. A checkpoint ends with a generation and a log."""
+    every = int(args.logging_steps)
+    if isinstance(args, ExPGRPOConfig):
+        generation = args.steps_per_generation * args.num_iterations
+        every = math.lcm(every, generation // math.gcd(generation, args.gradient_accumulation_steps))
+    return max(1, round(args.max_steps / 10 / every)) * every
 
 
 def settings_of(algorithm: str, given: dict[str, Any], positive: str, output_dir: str) -> Configuration:

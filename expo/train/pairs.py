@@ -52,7 +52,7 @@ def make_pairs(
     asked = [Request(f"{p.id}/loser", question_ids(policy, p), tries, max_new_tokens) for p in wanted]
     done = sample(policy, asked, temperature=temperature, seed=seed + step, rows=rows, on_finished=on_finished)
     texts = [(p, policy.decode(c.ids)) for p, group in zip(wanted, done, strict=True) for c in group]
-    grades = iter(checker.grade(texts))
+    grades = iter(checker.grade(texts, [c.truncated for group in done for c in group]))
     table, missing = [], []
     for p, group in zip(wanted, done, strict=True):
         graded = [(c, next(grades)) for c in group]

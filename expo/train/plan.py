@@ -50,7 +50,8 @@ def describe(recipe: TrainRecipe) -> str:
         raise ValueError(
             f"{task.source or task.name}: no problem has an expert_cot; add it, or take another --positive"
         )
-    same = {p.id for p in task.problems} & {p.id for p in held_out.problems}
+    asked = {p.question for p in task.problems}
+    same = [p for p in held_out.problems if p.question in asked]
     batch = batch_of(args)
     lines += [
         f"trained on    {plural(len(task.problems), 'problem')}{_experts(recipe, task)}",

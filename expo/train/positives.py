@@ -98,7 +98,8 @@ def _first_fit(
         [from_sample(policy, p, kind, k, hint, c, checker) for k, c in enumerate(group)]
         for (p, hint), group in zip(asked, done, strict=True)
     ]
-    grades = iter(checker.grade([(p.problem, p.text) for group in built for p in group]))
+    truncated = [c.truncated for group in done for c in group]
+    grades = iter(checker.grade([(p.problem, p.text) for group in built for p in group], truncated))
     chosen: list[tuple[Positive, Grade | None]] = []
     missing = []
     for group in built:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from expo.evaluate import evaluate
+from expo.evaluate import count, evaluate
 from expo.gradients.alignment import align_positives, alignment_rows, product_rows, rewards_of, sample_rollouts
 from expo.grading.answers import Grade
 from expo.measure.samples import sample_row
@@ -53,7 +53,7 @@ class Probes:
         s = self.session
         problems = s.share(s.held_out.problems)
         with s.bar(f"evaluation, step {step}", len(problems) * s.recipe.eval_samples) as bar:
-            return evaluate(
+            completions = evaluate(
                 s.policy,
                 s.checker,
                 problems,
@@ -61,10 +61,10 @@ class Probes:
                 temperature=s.recipe.eval_temperature,
                 max_new_tokens=s.args.max_completion_length,
                 seed=s.args.seed,
-                step=step,
                 rows=s.recipe.rows,
                 on_finished=lambda _: bar.update(),
             )
+        return count(completions, step)
 
     def _watched(self, count: int) -> Sequence[Problem]:
         """This process's share of some training problems, the same at each step."""
@@ -91,7 +91,9 @@ class Probes:
         s = self.session
         watched = self._watched(s.recipe.probe_problems)
         own = self._own_samples(watched, "probe", step)
-        grades: list[Grade | None] = list(s.checker.grade([(p.problem, p.text) for p in own]))
+        grades: list[Grade | None] = list(
+            s.checker.grade([(p.problem, p.text) for p in own], [p.sampled.truncated for p in own if p.sampled])
+        )
         learnt = self._learnt(watched, step)
         scores = score(s.policy, [p.scored for p in own + learnt])
         rows = [

@@ -32,19 +32,21 @@ class AnswerReward:
         """1.0 or 0.0 for each completion; those of a group stand together."""
         asked = [self.problems[name] for name in problem]
         texts = [self.policy.decode(ids) for ids in completion_ids]
-        grades = self.checker.grade(list(zip(asked, texts, strict=True)))
+        truncated = [self.policy.eos_ids.isdisjoint(ids[-1:]) for ids in completion_ids]
+        grades = self.checker.grade(list(zip(asked, texts, strict=True)), truncated)
         for at in range(0, len(asked), self.group):
-            ids, statuses = completion_ids[at : at + self.group], [g.status for g in grades[at : at + self.group]]
+            group = slice(at, at + self.group)
+            statuses = [g.status for g in grades[group]]
             self.groups.append(
                 {
                     "step": trainer_state.global_step,
                     "problem": asked[at].id,
                     "level": asked[at].level,
-                    "n": len(ids),
+                    "n": len(statuses),
                     "correct": statuses.count(Status.CORRECT),
-                    "truncated": sum(self.policy.eos_ids.isdisjoint(i[-1:]) for i in ids),
+                    "truncated": sum(truncated[group]),
                     "unparsed": statuses.count(Status.UNPARSED),
-                    "tokens": sum(map(len, ids)),
+                    "tokens": sum(map(len, completion_ids[group])),
                 }
             )
         return [float(g.status is Status.CORRECT) for g in grades]

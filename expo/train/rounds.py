@@ -19,6 +19,7 @@ from expo.train.pairs import in_order, order
 from expo.train.probes import Probes
 from expo.train.session import Session, on_main
 from expo.train.steps import batch_of, steps_in_rounds
+from expo.train.stopping import train_to_end
 from expo.train.supply import Supply
 
 
@@ -74,6 +75,6 @@ def _round(
     trainer.train_dataset = dataset(prompts, in_order(pairs, wanted))
     attach(trainer, Recorder(session, supply, probes))
     trainer.add_callback(EndOfRound(end))
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    train_to_end(session, checkpoint)
     PartialState().wait_for_everyone()
     return True

@@ -24,6 +24,7 @@ from expo.train.rewards import AnswerReward
 from expo.train.rounds import train_rounds
 from expo.train.session import Session, on_main, own_device, with_padding
 from expo.train.sft import sft_trainer
+from expo.train.stopping import train_to_end
 from expo.train.supply import Supply
 from expo.train.tables import join_tables
 
@@ -44,6 +45,7 @@ def train(
 
     Raises:
         DataError, PolicyError, RecordError: as their modules say.
+        FloatingPointError, KeyboardInterrupt: as `train_to_end` says.
         ValueError: for a recipe that TRL refuses, or if no problem has a positive, or too few are there for a batch.
     """
 
@@ -120,7 +122,7 @@ def _train(session: Session) -> None:
     attach(session.trainer, Recorder(session, supply, Probes(session, supply), reward))
     if checkpoint and session.recipe.refresh_steps:
         supply.teach(supply.in_force(step_of(checkpoint)))
-    session.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    train_to_end(session, checkpoint)
 
 
 def _make_trainer(session: Session, positives: pd.DataFrame) -> AnswerReward | None:

@@ -173,3 +173,18 @@ def test_a_nan_stops_with_the_request_named(policy: Policy) -> None:
         policy.model.get_input_embeddings().weight[11] = float("nan")
     with pytest.raises(FloatingPointError, match="p3: a logit of the next token is not finite"):
         sample(policy, requests(), temperature=1.0, seed=0)
+
+
+def test_ids_that_are_no_tokens_are_not_sampled(policy: Policy) -> None:
+    """A model may score more ids than its tokenizer has: rows that round its matrix up."""
+    words, request = policy.vocabulary, Request("padded", policy.encode("a b c"), 64, 4)
+    assert words == len(policy.tokenizer)
+    before = sample(policy, [request], temperature=1.0, seed=0)
+    policy.model.resize_token_embeddings(words + 64, mean_resizing=False)
+    with torch.no_grad():
+        # Far likelier than any token.
+        policy.model.get_output_embeddings().weight[words:] = policy.model.get_output_embeddings().weight[:64] * 8
+    assert sample(policy, [request], temperature=1.0, seed=0) == before
+    policy.__dict__["vocabulary"] = words + 64
+    padded = sample(policy, [request], temperature=1.0, seed=0)
+    assert any(i >= words for (group,) in [padded] for c in group for i in c.ids)

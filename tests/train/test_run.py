@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,11 +39,12 @@ from expo.train import probes as probes_module
 from expo.train import run as run_module
 from expo.train.checkpoints import BY_STEP, MARK, _sizes, last_checkpoint
 from expo.train.completions import completions
-from expo.train.config import LOSSES
+from expo.train.config import LOSSES, configuration
 from expo.train.probes import Probes
 from expo.train.recipe import POSITIVES, TrainRecipe, read_recipe
 from expo.train.run import resume_status, train
 from expo.train.show import show, without_signal
+from expo.train.stopping import _StopAtSignal
 from expo.train.supply import Supply
 from tests.train.kills import command, kill_and_go_on, same
 
@@ -611,3 +615,61 @@ def test_completions_are_shown_and_never_rendered(whole: Run, tmp_path: Path) ->
 def test_groups_without_signal_are_counted_by_level() -> None:
     groups = pd.DataFrame({"level": [1, 1, 5, 5], "n": 4, "correct": [4, 2, 0, 0]})
     assert without_signal(groups) == {None: (4, 0.5, 0.25), 1: (2, 0.0, 0.5), 5: (2, 1.0, 0.0)}
+
+
+def test_ctrl_c_keeps_the_step_under_way(whole: Run, tmp_path: Path) -> None:
+    """A training that saves seldom loses nothing to Ctrl-C, and ends as one that was not stopped."""
+    seldom = read_recipe({**VALUES, "save_steps": 100})
+    steps: list[int] = []
+
+    def press() -> None:
+        steps.append(1)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        train(seldom, tmp_path / "run", progress=False, on_step=press)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    run = Run(tmp_path / "run")
+    assert len(steps) == 3
+    assert not run.has("evaluation")
+    assert resume_status(run) == ": goes on from its checkpoint of step 3"
+    train(seldom, tmp_path / "run", progress=False)
+    same(run, whole)
+
+
+def test_a_second_signal_stops_at_once_and_one_before_the_first_step_too() -> None:
+    session = SimpleNamespace(progress=False)
+    stop = _StopAtSignal(session)  # type: ignore[arg-type]
+    with stop.listening():
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        stop.is_in_a_step = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.is_asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_step_that_ruins_the_weights_is_named_and_has_no_checkpoint(tmp_path: Path) -> None:
+    few = {**VALUES, "refresh_steps": 0, "gradient_problems": 0, "save_steps": 1, "learning_rate": 1e38}
+    with pytest.raises(FloatingPointError, match=r"step 1: the weights are not finite .* lower learning_rate"):
+        train(read_recipe(few), tmp_path / "run", progress=False)
+    assert not list((tmp_path / "run" / "checkpoints").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("given", "every"),
+    [({"max_steps": 200}, 20), ({"max_steps": 6}, 1), ({"max_steps": 100, "logging_steps": 4}, 8), ({}, 500)],
+)
+def test_a_tenth_of_the_steps_is_saved_unless_it_is_said(given: dict[str, Any], every: int) -> None:
+    assert configuration("sft", given, "unused").save_steps == every
+    assert configuration("sft", {**given, "save_steps": 100}, "unused").save_steps == 100
+
+
+def test_a_save_ends_with_a_generation() -> None:
+    given = {"max_steps": 100, "gradient_accumulation_steps": 2, "steps_per_generation": 8, "num_iterations": 3}
+    args = configuration("grpo", {**given, "per_device_train_batch_size": 8, "num_generations": 8}, "unused")
+    # A generation is 12 steps.
+    assert args.save_steps == 12

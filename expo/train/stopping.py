@@ -1,0 +1,101 @@
+"""When a training stops before its last step: at Ctrl-C or SIGTERM, and where a step ruins the weights."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from tqdm import tqdm
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from expo.train.checkpoints import whole_checkpoints
+from expo.train.session import Session
+
+
+def train_to_end(session: Session, checkpoint: Path | None) -> None:
+    """Run the session's trainer from a checkpoint, or from the start, to its last step.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; the step under way is finished and has a checkpoint.
+        FloatingPointError: as `check_finite` says.
+    """
+    assert session.trainer is not None
+    trainer: Trainer = session.trainer
+    stop = _StopAtSignal(session)
+    trainer.add_callback(stop)
+    with stop.listening():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if stop.has_stopped:
+        raise KeyboardInterrupt
+
+
+class _StopAtSignal(TrainerCallback):
+    """Stops after the step during which the first signal came, with a checkpoint; the second stops at once."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.is_asked = self.has_stopped = self.is_in_a_step = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Meanwhile signals are answered here. Only a process's main thread can have that."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, self._answer) for number in signals]
+        try:
+            yield
+        finally:
+            for number, handler in zip(signals, before, strict=True):
+                signal.signal(number, handler)
+
+    def _answer(self, number: int, frame: object) -> None:
+        if self.is_asked or not self.is_in_a_step:
+            raise KeyboardInterrupt
+        self.is_asked = True
+        if self.session.progress and PartialState().is_main_process:
+            tqdm.write("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """From now on there is something to lose."""
+        self.is_in_a_step = True
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Save and stop, where a run can go on from here."""
+        # A signal may reach some of the processes alone.
+        if any(gather_object([self.is_asked])) and _ends_a_generation(args, state.global_step):
+            control.should_log = control.should_save = control.should_training_stop = True
+            self.has_stopped = state.global_step < state.max_steps
+
+
+def _ends_a_generation(args: Any, step: int) -> bool:
+    """Whether no sample that was drawn is left to be learnt after this step, and its metrics are logged."""
+    generation = getattr(args, "steps_per_generation", None) or 1
+    generation *= getattr(args, "num_iterations", 1)
+    return bool(step * args.gradient_accumulation_steps % generation == 0 and step % int(args.logging_steps) == 0)
+
+
+def check_finite(session: Session, args: TrainingArguments, model: torch.nn.Module, step: int) -> None:
+    """Look at every weight after a step, before anything of it is saved.
+
+    Raises:
+        FloatingPointError: if one is not finite.
+    """
+    if all(bool(torch.isfinite(p.detach().sum())) or bool(torch.isfinite(p).all()) for p in model.parameters()):
+        return
+    last = max(whole_checkpoints(session.run), default=0)
+    kept = f"the checkpoint of step {last} is from before it" if last else "there is no checkpoint from before it"
+    raise FloatingPointError(
+        f"step {step}: the weights are not finite after it; {kept}. A lower learning_rate (now {args.learning_rate:g}) "
+        f"or max_grad_norm (now {args.max_grad_norm:g}) may help; it is another recipe, so give it another --output"
+    )
