@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from expo.grade import graders
 from expo.grading.answers import Grade, Status
 from expo.grading.last_number import last_number
+from expo.grading.rules import Rules
 from expo.records import RecordError, Run
 from expo.schema import as_frame
 from expo.stats import Interval, bootstrap_rate, pass_at_k
@@ -50,8 +52,9 @@ def audit(run: Run, limits: Sequence[int] = (), progress: bool = True) -> pd.Dat
         by_name = _graders(recipe, stack)
         total = len(chosen) * len(by_name) * len(completions)
         bar = stack.enter_context(tqdm(total=total, desc="grading", unit="grade", disable=not progress))
+        samples = completions.to_dict("records")
         for limit in chosen:
-            texts = [_cut(row, limit) for row in completions.to_dict("records")]
+            texts = [_cut(row, limit) for row in samples]
             for name, grader in by_name.items():
                 rows += _count(completions, texts, limit, name, grader, bar.update)
         grades = as_frame("grades", rows)
@@ -62,7 +65,8 @@ def audit(run: Run, limits: Sequence[int] = (), progress: bool = True) -> pd.Dat
 def _graders(recipe: dict[str, Any], stack: ExitStack) -> dict[str, Grader]:
     """Those for the texts of a task; the toy's answers are no texts, and have two of their own."""
     if not TASKS[recipe["task"]].vocabulary:
-        by_name = graders(stack, float(recipe.get("tolerance", 0.0)))
+        given = {f.name: recipe[f.name] for f in fields(Rules) if f.name in recipe}
+        by_name = graders(stack, Rules(**given))
         return {name: _of_answer(grader) for name, grader in by_name.items()}
     checker = stack.enter_context(closing(checker_for(recipe["task"])))
     return {"exact": lambda problem, text, _: checker.grade([(problem, text)])[0], "last number": _last_value}

@@ -252,13 +252,18 @@ def grade_job(argv: list[str]) -> int:
 
 
 def _audit(asked: Any) -> int:
-    if any(getattr(asked, name) is not None for name in ("gold", "text", "answer", "file", "output")):
-        raise ValueError("run: a record has golds and texts of its own; leave --gold, --text, --file and --output out")
+    others = [name for name in ("gold", "text", "answer", "file", "output") if getattr(asked, name) is not None]
+    others += ["tolerance"] if asked.tolerance else []
+    if others:
+        raise ValueError(f"run: a record has its own golds, texts and rules; leave --{' and --'.join(others)} out")
     from expo.audit import audit, show
     from expo.records import Run
 
     run = Run(asked.run)
-    print(show(audit(run, asked.limits or ())))
+    run.recipe()  # or there is no run
+    with run.writing():
+        grades = audit(run, asked.limits or ())
+    print(show(grades))
     print(f"\nby problem: {run.path('grades.parquet')}")
     return 0
 

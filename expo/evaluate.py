@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -17,7 +19,7 @@ from expo.recipe import EvaluateRecipe
 from expo.records import Run
 from expo.schema import as_frame
 from expo.setup import set_up_alone
-from expo.shards import in_chunks
+from expo.shards import chunk_of, in_chunks
 from expo.stats import Interval, bootstrap, pass_at_k
 from expo.tasks import Checker
 from expo.tasks.problem import Problem
@@ -60,7 +62,7 @@ def evaluate(
                 "question": problem.question,
                 "reference": problem.answer,
                 "text": text,
-                "ends": policy.token_ends(completion.ids, text),
+                "ends": np.array(policy.token_ends(completion.ids, text), dtype=np.int32),
                 "tokens": len(completion.ids),
                 "truncated": completion.truncated,
                 "answer": grade.extracted,
@@ -119,19 +121,17 @@ def evaluate_run(
     with set_up_alone(recipe, folder, ["evaluation", "skips"]) as setup:
         run, task, policy = setup.run, setup.task, setup.policy
         skips = as_frame("skips", map(vars, task.skipped))
+        chunks = in_chunks(task.problems, chunk_of(run, recipe.chunk))
         if run.has("evaluation"):
-            if policy:
-                run.write("skips", skips)
-            if recipe.limits and not run.has("grades"):
-                audit(run, recipe.limits, progress)
+            with nullcontext() if policy else run.writing():
+                _complete(run, list(chunks), skips, recipe.limits, progress)
             return run
         assert policy
-        chunks = in_chunks(task.problems, recipe.chunk)
         done = run.shards("completions")
         with tqdm(
             desc=f"{recipe.policy} on {task.name}",
-            total=len(task.problems) * recipe.samples,
-            initial=sum(len(chunks[name]) for name in chunks.keys() & done) * recipe.samples,
+            total=len(task.problems) * recipe.samples_each,
+            initial=sum(len(chunks[name]) for name in chunks.keys() & done) * recipe.samples_each,
             unit="sample",
             disable=not progress,
         ) as bar:
@@ -142,7 +142,7 @@ def evaluate_run(
                     policy,
                     setup.checker,
                     problems,
-                    samples=recipe.samples,
+                    samples=recipe.samples_each,
                     temperature=recipe.temperature,
                     max_new_tokens=recipe.token_limit,
                     seed=recipe.seed,
@@ -150,11 +150,20 @@ def evaluate_run(
                     on_finished=lambda _: (bar.update(), on_step()),
                 )
                 run.write("completions", frame, name)
-        completions = pd.concat([run.read("completions", name) for name in chunks], ignore_index=True)
-        run.write("skips", skips)
-        run.write("completions", completions)
-        # The table that says that the run is finished comes last.
-        run.write("evaluation", count(completions))
-        if recipe.limits:
-            audit(run, recipe.limits, progress)
+        _complete(run, list(chunks), skips, recipe.limits, progress)
         return run
+
+
+def _complete(
+    run: Run, chunks: Sequence[str], skips: pd.DataFrame, limits: Sequence[int] | None, progress: bool
+) -> None:
+    """Write those whole tables of a run that it lacks, and the grades at these limits."""
+    if not run.has("skips"):
+        run.write("skips", skips)
+    if not run.has("completions") and run.shards("completions") >= set(chunks):
+        run.write("completions", pd.concat([run.read("completions", name) for name in chunks], ignore_index=True))
+    # The table that says that the run is finished comes last.
+    if not run.has("evaluation"):
+        run.write("evaluation", count(run.read("completions")))
+    if limits and (not run.has("grades") or set(run.read("grades")["limit"]) != set(limits)):
+        audit(run, limits, progress)

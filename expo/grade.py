@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,16 +32,16 @@ class Row:
     text: str
 
 
-def graders(stack: ExitStack, tolerance: float) -> dict[str, Callable[[str, str, bool], Grade]]:
+def graders(stack: ExitStack, usual: Rules) -> dict[str, Callable[[str, str, bool], Grade]]:
     """The graders by name, each of a ground truth, a text, and whether that was cut at its token limit.
 
-    Only ours ask for the last. Their processes end with `stack`.
+    Only ours ask for the last; the first of them has the `usual` rules. Their processes end with `stack`.
     """
     rules = {
-        "ours": Rules(tolerance=tolerance),
-        "boxed only": Rules(boxed_only=True, tolerance=tolerance),
-        "no last number": Rules(last_number=False, tolerance=tolerance),
-        "within 1 %": Rules(tolerance=0.01),
+        "ours": usual,
+        "boxed only": replace(usual, boxed_only=True),
+        "no last number": replace(usual, last_number=False),
+        "within 1 %": replace(usual, tolerance=max(0.01, usual.tolerance)),
     }
     found = {name: stack.enter_context(AnswerGrader(rules=r)).grade for name, r in rules.items()}
     ours, plain = found["ours"], stack.enter_context(MathVerify())
@@ -92,7 +92,7 @@ def grade(rows: Sequence[Row], tolerance: float = 0.0) -> list[dict[str, Grade]]
         UnparsableGold: for a ground truth that cannot be read.
     """
     with ExitStack() as stack:
-        by_name = graders(stack, tolerance)
+        by_name = graders(stack, Rules(tolerance=tolerance))
         return [
             {name: one(row.gold, row.text, False) for name, one in by_name.items()}
             for row in tqdm(rows, desc="grading", disable=len(rows) < 50)

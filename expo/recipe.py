@@ -250,7 +250,10 @@ class EvaluateRecipe(SamplingRecipe):
     """Sample a task's plain questions from a policy and grade the answers."""
 
     temperature: float = field(default=0.7, metadata={"help": "of sampling (the paper's: 0.7); 0 is greedy"})
-    samples: int = field(default=4, metadata={"help": "samples a problem; pass@k can be had for any k up to it"})
+    samples: int | None = field(
+        default=None,
+        metadata={"help": "samples a problem, for pass@k of any k up to it; default 4, at temperature 0 only 1"},
+    )
     chunk: int = field(default=16, metadata={"help": "problems between two saves; a killed run loses one chunk"})
     limits: list[int] | None = field(
         default=None,
@@ -259,9 +262,17 @@ class EvaluateRecipe(SamplingRecipe):
 
     def __post_init__(self) -> None:
         self.check_sampling(samples=1, chunk=1)
+        if self.samples is None:
+            self.samples = 4 if self.temperature else 1
         self.check_greedy({"samples": self.samples})
         if self.limits is not None and not all(1 <= n <= self.token_limit for n in self.limits or [0]):
             raise ValueError(f"limits must be from 1 to max_new_tokens ({self.max_new_tokens}), got {self.limits}")
+
+    @property
+    def samples_each(self) -> int:
+        """Samples a problem."""
+        assert self.samples is not None, "made up by __post_init__"
+        return self.samples
 
 
 # Own correct CoTs are chosen from several own ones; gradients are taken of one positive of each kind.

@@ -78,11 +78,12 @@ def to_yaml(recipe: dict[str, Any]) -> str:
 
 
 def identity(recipe: dict[str, Any]) -> dict[str, Any]:
-    """What makes a resolved recipe another run's: all of it but `rows`.
+    """What makes a resolved recipe another run's: all but how its work is shared out, and the limits of an audit.
 
     How many rows are decoded at a time changes no number beyond rounding: one that ran out of memory goes on with less.
+    A run goes on with the chunks of problems that it began with.
     """
-    return {name: value for name, value in recipe.items() if name != "rows"}
+    return {name: value for name, value in recipe.items() if name not in ("rows", "chunk", "limits")}
 
 
 def defaults_of(recipe: type) -> dict[str, Any]:
@@ -139,6 +140,8 @@ class Run:
             return
         now = environment(**facts)
         asked = {k: now[k] for k in ("schema", "expo", "packages", *facts) if now[k] is not None and k != "task"}
+        if "chat_template" not in began:
+            asked.pop("chat_template", None)
         if changed := _differences({k: began.get(k) for k in asked}, json.loads(json.dumps(asked))):
             raise RecordError(
                 f"{self.folder} holds an unfinished run of something else ({'; '.join(changed)}). "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -152,16 +153,15 @@ def without_control_tokens(policy: Policy, task: Task) -> Task:
     Raises:
         DataError: if no problem is left.
     """
-    names = {str(t) for t in policy.tokenizer.added_tokens_decoder.values() if t.special}
+    names = {str(t) for t in policy.tokenizer.added_tokens_decoder.values() if t.special and str(t).strip()}
+    # The longest first, so that it is named.
+    pattern = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or r"(?!)")
     kept, skips = [], []
     for p in task.problems:
-        found = {
-            field: next((name for name in sorted(names) if name in (getattr(p, field) or "")), None)
-            for field in ("question", "answer", "expert_cot")
-        }
-        for field, name in found.items():
-            if name:
-                reason = f"contains {name!r}, which the policy reads as a control token; left out"
+        found = {field: pattern.search(getattr(p, field) or "") for field in ("question", "answer", "expert_cot")}
+        for field, token in found.items():
+            if token:
+                reason = f"contains {token[0]!r}, which the policy reads as a control token; left out"
                 skips.append(Skip(p.where or p.id, field, reason))
         if found["question"] or found["answer"]:
             continue

@@ -11,6 +11,11 @@ from expo.schema import as_frame
 from expo.tasks.problem import DataError, Problem, Skip
 
 
+def chunk_of(run: Run, chunk: int) -> int:
+    """How many problems a shard of the run has: as when it was begun."""
+    return int(run.recipe().get("chunk", chunk))
+
+
 def in_chunks(problems: Sequence[Problem], size: int) -> dict[str, Sequence[Problem]]:
     """Problems in order, `size` at a time, by the names of their shards."""
     return {f"{i:04d}": problems[at : at + size] for i, at in enumerate(range(0, len(problems), size))}

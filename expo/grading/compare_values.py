@@ -50,7 +50,7 @@ def quantities(gold: Quantity, answer: Quantity) -> Ruling:
             return Ruling(None, f"{_listed(said)} is not in the {missing}")
     if gold.percent or answer.percent:
         return _percent(gold, answer)
-    answer = _letter_as_unit(gold, answer)
+    gold, answer = _letter_as_unit(answer, gold), _letter_as_unit(gold, answer)
     a, b = gold.unit, answer.unit
     if not a.blank and not b.blank:
         if a.powers and b.powers and a.powers != b.powers:
@@ -65,14 +65,14 @@ def quantities(gold: Quantity, answer: Quantity) -> Ruling:
     return Ruling(_same_value(gold, answer), "values" if a.blank and b.blank else "values, the unit aside")
 
 
-def _letter_as_unit(gold: Quantity, answer: Quantity) -> Quantity:
-    """5m, read as a product, is 5 metres where the gold is a length."""
-    if not answer.unit.blank or len(answer.node) != 3 or answer.node[0] != "*" or answer.node[2][0] != "v":
-        return answer
-    dimension, factor = UNITS.get(answer.node[2][1], ("", Fraction(1)))
-    if gold.unit.powers != ((dimension, 1),):
-        return answer
-    return replace(answer, node=answer.node[1], unit=Unit(gold.unit.powers, factor))
+def _letter_as_unit(other: Quantity, product: Quantity) -> Quantity:
+    """5m, read as a product, is 5 metres where the other side is a length."""
+    if not product.unit.blank or len(product.node) != 3 or product.node[0] != "*" or product.node[2][0] != "v":
+        return product
+    dimension, factor = UNITS.get(product.node[2][1], ("", Fraction(1)))
+    if other.unit.powers != ((dimension, 1),):
+        return product
+    return replace(product, node=product.node[1], unit=Unit(other.unit.powers, factor))
 
 
 def _listed(words: frozenset[str]) -> str:

@@ -55,7 +55,7 @@ _BEHIND = re.compile(r"\bis\s(?:the|our|my)\s(?:final\s|correct\s)?answer\b", re
 _LEAD_IN = re.compile(r"answers?\b(?:[^.\n]{0,60}(?:\bis|\bare|[:=]))?\**$", re.IGNORECASE)
 _OPENING = re.compile(r"(?:(?<!\S)(?:\$\$?|\\[\[(]|\*\*)|\s)*$")
 _CLAUSE_END = re.compile(
-    r"\n|(?<!\.)[.!?](?=\s|$)|[。，；！]|(?:です|である|になり|となり)|[,;](?=\s+(?!and\b|or\b)[a-zA-Z]{2})|\s[-–—]\s+(?=[a-zA-Z]{2})|\s(?=\bbecause\b|\bsince\b)"
+    r"\n|(?<!\.)(?:[.!?]|\.{2,})(?=\s|$)|[。，；！]|(?:です|である|になり|となり)|[,;](?=\s+(?!and\b|or\b)[a-zA-Z]{2})|\s[-–—]\s+(?=[a-zA-Z]{2})|\s(?=\bbecause\b|\bsince\b)"
 )
 # A dollar sign opens maths unless an amount and then words follow: "$18 a day, not $20".
 _MATHS = re.compile(
@@ -91,9 +91,9 @@ _GOES_ON = re.compile(
     r"\s*(?:[-+/^*=<>]|(?:million|billion|trillion|thousand|hundred|dozen|squared|cubed|times|to|or|but|nor|plus|minus"
     r"|divided|over|inches|inch|feet|foot)\b)"
 )
-# Where a text that breaks off may be cut without making another answer of its last one.
-_FINISHED = re.compile(r"\n|[.!?](?=\s)|[}$]|\\[)\]]|</answer>")
-_NEXT_QUESTION = re.compile(r"(?<=\n)[ \t#*]{0,6}(?:Question|Q|Problem)[ \t]?\d{0,3}[*]{0,2}:")
+_FINISHED = re.compile(r"\n|[.!?](?=\s+[\"'(*]{0,2}[A-Z])|[。！]|\*\*[^*\n]{1,200}\*\*|</answer>")
+# One with a number may be a part of the question that was asked.
+_NEXT_QUESTION = re.compile(r"(?<=\n)[ \t#*]{0,6}(?:Question|Q|Problem)[*]{0,2}:")
 _IS = re.compile(r"\b(?:is|are|equals|was|were)\b(?: equal to)?\s*:?\s*")
 
 
@@ -106,23 +106,38 @@ def extract(text: str, rules: Rules = USUAL, truncated: bool = False) -> tuple[s
     stand on a line of its own before it. `text[:index]` is the CoT. Where nothing states the answer, the
     index is `len(text)`: all is CoT.
     """
-    stated = replace(rules, last_number=False)
-    if (asked := next_question(text)) < len(text) and (found := extract(text[:asked], stated)) is not None:
-        return found
     if truncated:
-        return extract(text[: max((m.end() for m in _FINISHED.finditer(text)), default=0)], stated)
+        text, rules = text[: _finished(text)], replace(rules, last_number=False)
     thought = text.rfind("</think>")
     if thought >= 0:
         start = thought + len("</think>")
-        if (found := _extract(text[start:], rules)) is not None:
+        if (found := _first_of(text[start:], rules)) is not None:
             return found[0], start + found[1]
-    return _extract(text, rules)
+    return _first_of(text, rules)
 
 
 def next_question(text: str) -> int:
     """Where the text goes on with another question, as base models do; its length if it does not."""
     found = _NEXT_QUESTION.search(text)
     return found.start() if found else len(text)
+
+
+def _first_of(text: str, rules: Rules) -> tuple[str, int] | None:
+    """The answer stated before a next question, if one that computes; else that of all of the text."""
+    asked = next_question(text)
+    before = _extract(text[:asked], replace(rules, last_number=False)) if asked < len(text) else None
+    # "The answer is found in two parts. Question: ..." states none.
+    if before is not None and re.search(r"[\d\\]|^\(?[A-Z]\)?$", before[0]):
+        return before
+    return _extract(text, rules)
+
+
+def _finished(text: str) -> int:
+    """The end of the last clause, formula, box or tag of a text that breaks off: what follows may be half of it."""
+    ends = [found.end() for found in _FINISHED.finditer(text)]
+    ends += [found.end() for found in _MATHS.finditer(text)]
+    ends += [end for _, end, _ in _boxes(text) or ()]
+    return max(ends, default=0)
 
 
 def _extract(text: str, rules: Rules) -> tuple[str, int] | None:
@@ -247,6 +262,8 @@ def _stated(rest: str) -> str:
         return listed
     end = _CLAUSE_END.search(rest)
     clause = (rest[: end.start()] if end else rest).strip(" \t*`")
+    if end and end[0].startswith("...") and re.search(r"\d\.\d+$", clause):  # 0.333... is a third
+        clause += "..."
     clause = re.sub(r"\s+or (?:so|thereabouts)$", "", clause)
     if choice := _CHOICE.match(clause):
         more = re.search(r"\([A-Z]\)|\b[A-H][.)]|\b(?:or|nor|not)\b", clause[choice.end() :])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-# As flexible-extract of lm-evaluation-harness looks for it (lm_eval/tasks/gsm8k/gsm8k.yaml).
+# Nearly as flexible-extract of lm-evaluation-harness looks for it (lm_eval/tasks/gsm8k/gsm8k.yaml), which also takes
+# dots without a digit for a number.
 _NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
 
 

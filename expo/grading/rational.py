@@ -13,7 +13,6 @@ from expo.grading.expression import Node
 
 MAX_BITS = 200_000
 MAX_TERMS = 2_000
-MAX_OUTER_TERMS = 20
 MAX_FACTORIAL = 5_000
 
 
@@ -142,13 +141,37 @@ def _function(name: str, values: list[Fraction]) -> Fraction:
 
 def series(node: Node, at: Mapping[str, Any], evaluate: Any) -> list[Any]:
     """The terms of a sum or product, each by `evaluate`."""
-    _, variable, low, high, body = node
-    first, last = evaluate(low, at), evaluate(high, at)
-    try:
-        first, last = int(Fraction(first)), int(Fraction(last))
-    except (TypeError, ValueError, OverflowError):
-        raise NoValueError("a series without whole ends") from None
-    # Those of a series inside a series multiply.
-    if last - first > (MAX_TERMS if not has(body, "sum", "prod") else MAX_OUTER_TERMS):
+    _, variable, _, _, body = node
+    first, last = _ends(node, at, evaluate)
+    if _terms(node, at, evaluate) > MAX_TERMS:
         raise NoValueError("a series too long")
     return [evaluate(body, {**at, variable: Fraction(k)}) for k in range(first, last + 1)]
+
+
+def _ends(node: Node, at: Mapping[str, Any], evaluate: Any) -> tuple[int, int]:
+    """The first and the last value of a series' variable."""
+    try:
+        return int(Fraction(evaluate(node[2], at))), int(Fraction(evaluate(node[3], at)))
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, NoValueError):
+            raise
+        raise NoValueError("a series without whole ends") from None
+
+
+def _terms(node: Node, at: Mapping[str, Any], evaluate: Any) -> int:
+    """About how many terms a series has with those of the series inside it, which multiply."""
+    first, last = _ends(node, at, evaluate)
+    count = max(0, last - first + 1)
+    if not count or not has(node[4], "sum", "prod"):
+        return count
+    inside = [
+        _terms(inner, {**at, node[1]: Fraction(k)}, evaluate) for inner in _series_in(node[4]) for k in {first, last}
+    ]
+    return count * max(1, *inside)
+
+
+def _series_in(node: Node) -> list[Node]:
+    """The outermost series of a formula."""
+    if node[0] in ("sum", "prod"):
+        return [node]
+    return [inner for child in children(node) for inner in _series_in(child)]

@@ -139,11 +139,19 @@ def _may_end(tokens: list[Token], i: int) -> bool:
 
 
 def _mixes_units(side: list[Token]) -> bool:
-    """Whether a side has several units of one kind, as hours and minutes. Cents are worth what they are."""
+    """Whether a side adds several units of one kind, as hours and minutes. Cents are worth what they are."""
     factors: dict[str, set[Fraction]] = {}
-    for token in side:
-        dimension, factor = UNITS.get(token.text.lower(), ("USD", Fraction(1)))
-        factors.setdefault(dimension, set()).add(factor)
+    term: list[Token] = []
+    for token in [*side, Token("+", "+", 0, 0)]:
+        if token.kind not in ("+", "-"):
+            term.append(token)
+            continue
+        # A product or a rate has a unit of its own.
+        if not {"*", "/"} & {part.kind for part in term}:
+            for part in term:
+                if known := UNITS.get(part.text.lower()):
+                    factors.setdefault(known[0], set()).add(known[1])
+        term = []
     return any(len(found) > 1 for dimension, found in factors.items() if dimension != "USD")
 
 

@@ -22,7 +22,7 @@ from expo.recipe import MeasureRecipe
 from expo.records import Run
 from expo.schema import as_frame
 from expo.setup import load, set_up_alone
-from expo.shards import in_chunks, join_shards, restore_tables
+from expo.shards import chunk_of, in_chunks, join_shards, restore_tables
 from expo.tasks import Checker, checker_for
 from expo.tasks.problem import Problem, Skip
 from expo.workers import spread
@@ -58,7 +58,7 @@ def measure(
             if not run.has("metrics"):
                 run.write("metrics", summary(run.read("samples")))
             return run
-        chunks = in_chunks(task.problems, recipe.chunk)
+        chunks = in_chunks(task.problems, chunk_of(run, recipe.chunk))
         processes = processes_for(policy, recipe.rows, len(chunks))
         work = ChunkWork(recipe, run, task.problems, policy, setup.checker)
         if processes > 1:  # each loads its own

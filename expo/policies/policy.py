@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 
 import jinja2
@@ -44,6 +44,8 @@ class Policy:
     tokenizer: PreTrainedTokenizerBase
     prompts: Prompts
     source: str
+    # The text of a token alone.
+    _pieces: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -157,18 +159,27 @@ class Policy:
             ids = ids[:-1]
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
-    @cached_property
-    def _piece(self) -> Callable[[int], str]:
-        return cache(lambda i: self.decode([i]))
-
     def token_ends(self, ids: Sequence[int], text: str) -> list[int]:
         """Where each token of a completion ends in its text, in characters; half a character does not count."""
-        pieces = [self._piece(i) for i in ids]
+        for i in set(ids) - self._pieces.keys():
+            self._pieces[i] = self.decode([i])
+        pieces = [self._pieces[i] for i in ids]
         # The end token is no part of the text; a tokenizer of words writes spaces between them.
         for space in ("", " "):
             if space.join(filter(None, pieces)) == text:
                 return list(accumulate(len(p) + len(space) * bool(p and n) for n, p in enumerate(pieces)))
-        return [len(self.decode(ids[: n + 1]).rstrip("\N{REPLACEMENT CHARACTER}")) for n in range(len(ids))]
+        return self._ends_by_window(ids)
+
+    def _ends_by_window(self, ids: Sequence[int]) -> list[int]:
+        """`token_ends` where pieces change beside others: each is decoded after the last that ended a character."""
+        ends, length, first, last = [], 0, 0, 0
+        for n in range(1, len(ids) + 1):
+            known, grown = self.decode(ids[first:last]), self.decode(ids[first:n])
+            if not grown.endswith("\N{REPLACEMENT CHARACTER}"):
+                length += len(grown) - len(known)
+                first, last = last, n
+            ends.append(length)
+        return ends
 
 
 def __getattr__(name: str) -> object:

@@ -72,7 +72,8 @@ def sample(
 ) -> list[list[Completion]]:
     """Sample every request from the whole softmax over tokens (top_p = 1, top_k = 0, no penalty) at `temperature`.
 
-    A temperature of 0 is greedy. At most `rows` samples are decoded at a time. The model's own generation
+    Ids that the model scores but that are no tokens are left out; they have a share in the softmax of `score`. A
+    temperature of 0 is greedy. At most `rows` samples are decoded at a time. The model's own generation
     config is not consulted, except for its end tokens.
 
     Raises:

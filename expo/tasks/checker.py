@@ -87,9 +87,11 @@ class TextChecker:
     def cot_end(self, text: str) -> int:
         """See `Checker`. An answer that a longer text follows is no final statement: all of it is CoT."""
         answer = extract(text, self._rules)
-        if answer is None or len(_BREAK.findall(text, answer[1], next_question(text))) > MAX_BREAKS:
+        if answer is None:
             return len(text)
-        return answer[1]
+        asked = next_question(text)
+        after = text[answer[1] : asked if asked > answer[1] else len(text)]
+        return answer[1] if len(_BREAK.findall(after)) <= MAX_BREAKS else len(text)
 
     def grade(self, pairs: Sequence[tuple[Problem, str]], truncated: Sequence[bool] = ()) -> list[Grade]:
         """See `Checker`. A text that was cut must state its answer: its last number is none."""

@@ -30,11 +30,11 @@ def grpo_trainer(
     prompts = dataset(policy, task, positives, args)
     # All epochs are in the dataset: TRL's own shuffling begins anew when a run goes on, and would give another order.
     args.num_train_epochs = 1
-    scored = policy.model.get_output_embeddings().weight.shape[0]
+    no_tokens = list(range(policy.vocabulary, policy.model.config.get_text_config().vocab_size))
     # vLLM has no such setting.
-    if scored > policy.vocabulary and not args.use_vllm:
-        no_tokens = list(range(policy.vocabulary, scored))
-        args.generation_kwargs = {"suppress_tokens": no_tokens, **(args.generation_kwargs or {})}
+    if no_tokens and not args.use_vllm:
+        given = args.generation_kwargs or {}
+        args.generation_kwargs = {**given, "suppress_tokens": [*no_tokens, *(given.get("suppress_tokens") or ())]}
     trainer = ExPGRPOTrainer(policy.model, [reward], args, prompts, processing_class=policy.tokenizer)
     first = task.problems[0]
     if trainer.prompt_ids(as_prompt(policy, first)) != tuple(question_ids(policy, first)):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +15,20 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from expo.train.checkpoints import whole_checkpoints
 from expo.train.session import Session
 
+_STOPPING = (
+    b"\nstopping after this step and its evaluation, if one is due, with a checkpoint; Ctrl-C again stops at once\n"
+)
+
 
 def train_to_end(session: Session, checkpoint: Path | None) -> None:
     """Run the session's trainer from a checkpoint, or from the start, to its last step.
+
+    Under `accelerate launch` the launcher kills its processes half a minute after a signal, whatever they do.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the step under way is finished and has a checkpoint.
@@ -32,7 +40,7 @@ def train_to_end(session: Session, checkpoint: Path | None) -> None:
     trainer.add_callback(stop)
     with stop.listening():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if stop.has_stopped:
+    if stop.is_asked:
         raise KeyboardInterrupt
 
 
@@ -41,15 +49,16 @@ class _StopAtSignal(TrainerCallback):
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.is_asked = self.has_stopped = self.is_in_a_step = False
+        self.is_asked = self.is_in_a_step = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Meanwhile signals are answered here. Only a process's main thread can have that."""
-        if threading.current_thread() is not threading.main_thread():
+        """Meanwhile signals are answered here, but in a process or thread that another one stops when it must."""
+        if threading.current_thread() is not threading.main_thread() or multiprocessing.current_process().daemon:
             yield
             return
-        signals = (signal.SIGINT, signal.SIGTERM)
+        # A signal that is to be ignored, as in a script's background, stays so.
+        signals = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (signal.SIG_IGN, None)]
         before = [signal.signal(number, self._answer) for number in signals]
         try:
             yield
@@ -62,7 +71,8 @@ class _StopAtSignal(TrainerCallback):
             raise KeyboardInterrupt
         self.is_asked = True
         if self.session.progress and PartialState().is_main_process:
-            tqdm.write("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
+            # Not `print`, which may be what was interrupted.
+            os.write(sys.stderr.fileno(), _STOPPING)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -75,7 +85,7 @@ class _StopAtSignal(TrainerCallback):
         # A signal may reach some of the processes alone.
         if any(gather_object([self.is_asked])) and _ends_a_generation(args, state.global_step):
             control.should_log = control.should_save = control.should_training_stop = True
-            self.has_stopped = state.global_step < state.max_steps
+            self.is_asked = True
 
 
 def _ends_a_generation(args: Any, step: int) -> bool:
@@ -91,7 +101,10 @@ def check_finite(session: Session, args: TrainingArguments, model: torch.nn.Modu
     Raises:
         FloatingPointError: if one is not finite.
     """
-    if all(bool(torch.isfinite(p.detach().sum())) or bool(torch.isfinite(p).all()) for p in model.parameters()):
+    # Under ZeRO-3 each process holds a part of a weight.
+    parts = [getattr(p, "ds_tensor", p).detach() for p in model.parameters()]
+    finite = all(bool(torch.isfinite(part.sum())) or bool(torch.isfinite(part).all()) for part in parts)
+    if all(gather_object([finite])):
         return
     last = max(whole_checkpoints(session.run), default=0)
     kept = f"the checkpoint of step {last} is from before it" if last else "there is no checkpoint from before it"

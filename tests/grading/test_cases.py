@@ -85,3 +85,33 @@ def test_the_attacks_would_find_a_hole(gold: str) -> None:
     for accepts in holes:
         assert any(accepts(gold, answer) for _, answer in wrong(gold))
     assert not all(gold == answer for _, answer in equal(gold))
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answer is 12. So we see", "12"),
+        ("The answer is $12$. So we", "12"),
+        (r"That makes \boxed{12}, as", "12"),
+        ("<answer>7</answer> which", "7"),
+        ("**Answer: 18** is what", "18"),
+        ("#### 18\nIt is", "18"),
+        ("答案是18。所以", "18"),
+        # What may go on is no answer yet.
+        ("The answer is 12", None),
+        ("The answer is 12.", None),
+        ("She has 9 * 2 = 18 and so", None),
+        (r"The answer is 3^{2} \cdot 5", None),
+        ("The answer is x^{2}+3x", None),
+        (r"#### \frac{1}{2}\pi", None),
+        (r"The answer is \{1,2\} \cup \{3", None),
+        (r"The answer is (\sqrt{2}, 3", None),
+        ("The answer is approx. 18", None),
+        (r"So \boxed{1", None),
+    ],
+)
+def test_a_text_cut_at_its_limit_must_have_stated_its_answer(text: str, answer: str | None) -> None:
+    found = extract(text, truncated=True)
+    assert (found and found[0]) == answer
+    # The same text is read otherwise where it ended by itself.
+    assert extract(text) is not None or text.endswith("{1")
