@@ -14,6 +14,7 @@ from expo.evaluate import evaluate_run
 from expo.grade import graders
 from expo.grading.answers import Status
 from expo.grading.last_number import last_number
+from expo.grading.rules import USUAL
 from expo.recipe import EvaluateRecipe
 from expo.records import RecordError, Run
 from expo.report.training.audit import draw_audit
@@ -65,7 +66,7 @@ def test_graders_differ_where_their_rules_do() -> None:
         "The answer is 18.1.": {"within 1 %"},
     }
     with ExitStack() as stack:
-        by_name = graders(stack, 0.0)
+        by_name = graders(stack, USUAL)
         for text, right in texts.items():
             found = {name for name, grade in by_name.items() if grade("18", text, False).status is Status.CORRECT}
             assert found == right, text

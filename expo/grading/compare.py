@@ -34,7 +34,7 @@ from expo.grading.forms import (
 )
 from expo.grading.literals import choice
 from expo.grading.rational import NoValueError
-from expo.grading.reading import read
+from expo.grading.reading import is_name, read
 from expo.grading.writing import plain
 
 Kinds = tuple[type | tuple[type, ...], type | tuple[type, ...]]
@@ -108,6 +108,8 @@ def settle(gold: str, answer: str, tolerance: float = 0.0) -> Ruling:
         alike = letter == form.letter or (letter.upper() == form.letter.upper() and form.letter.upper() in "ABCDEFGH")
         return Ruling(alike, "the letter of a choice")
     try:
+        if len(sides := given.split(r"\approx")) == 2:
+            return _approximated(form, *(side.strip() for side in sides))
         return compare(form, read(given))
     except NotMathsError as error:
         return Ruling(None, str(error))
@@ -116,6 +118,17 @@ def settle(gold: str, answer: str, tolerance: float = 0.0) -> Ruling:
     except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError, RecursionError) as error:
         # A policy finds what no test has: what is not foreseen is not right.
         return Ruling(None, f"it cannot be compared: {type(error).__name__}")
+
+
+def _approximated(gold: Form, exact: str, decimal: str) -> Ruling:
+    r"""2\sqrt{3} \approx 3.46 is the exact side, if the decimal is near it; x \approx 5 is 5."""
+    if not exact or is_name(exact):
+        return compare(gold, read(decimal))
+    ruling = compare(gold, read(exact))
+    before = values.tolerance.set(0.01)
+    is_near = compare(read(exact), read(decimal)).right
+    values.tolerance.reset(before)
+    return ruling if is_near or not ruling.right else Ruling(None, f"{decimal!r} is not near {exact!r}")
 
 
 def _squeezed(text: str) -> str:

@@ -7,16 +7,21 @@ import re
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 
+import mpmath
+from mpmath import mp
+
 from expo.grading import numeric
 from expo.grading.compare_values import NEXT, Ruling
 from expo.grading.equality import equal, point
 from expo.grading.expression import Node, NotMathsError, number
-from expo.grading.forms import Collection, Equation, Form, Named, Quantity
+from expo.grading.forms import Choice, Collection, Equation, Form, Named, Quantity, Words
 from expo.grading.quantities import quantity
 from expo.grading.rational import NoValueError, free
 from expo.grading.reading import is_name, read
 
 Compare = Callable[[Form, Form], Ruling]
+# Each item of a set is compared with each of the other.
+MAX_ITEMS = 40
 
 
 _ACCEPTED = {
@@ -51,6 +56,8 @@ def _all(rulings: Iterable[bool | None]) -> bool | None:
 
 
 def _matched(gold: tuple[Form, ...], answer: tuple[Form, ...], compare: Compare) -> bool | None:
+    if len(gold) > MAX_ITEMS:
+        return None
     left, unsure = list(answer), False
     for wanted in gold:
         rulings = [compare(wanted, item).right for item in left]
@@ -75,11 +82,15 @@ def matrix_of_rows(gold: Quantity, answer: Collection, _: Compare | None = None)
 
 
 def single_set(gold: Form, answer: Form, compare: Compare) -> object:
-    """{5} for 5."""
+    """{5} for 5; 1/2 or 0.5 for 1/2."""
     one, other = (gold, answer) if isinstance(gold, Collection) else (answer, gold)
     assert isinstance(one, Collection)
+    if one is answer and one.kind == "," and isinstance(gold, Quantity):
+        return _all(compare(gold, item).right for item in one.items)
     if one.kind != "{}" or len(one.items) != 1:
         return NEXT
+    if isinstance(other, Words):  # the set of the empty set is not empty
+        return False
     return compare(one.items[0], other) if one is gold else compare(other, one.items[0])
 
 
@@ -89,14 +100,21 @@ def both_named(gold: Named, answer: Named, compare: Compare) -> object:
         by_name = dict(zip(answer.names, answer.values, strict=True))
         return _all(compare(v, by_name[n]).right for n, v in zip(gold.names, gold.values, strict=True))
     if len(gold.names) == 1 == len(answer.names):
+        # The value of a function of x is not that of x.
+        if f"({gold.names[0]})" in answer.names[0]:
+            return False
         # Names of one letter are the question's; in words the answer may call it as it likes.
         if max(len(gold.names[0]), len(answer.names[0])) == 1:
             sides = [form.values[0] for form in (gold, answer)]
             if all(isinstance(side, Quantity) and free(side.node) for side in sides):
                 return two_equations(_equation_of(gold), _equation_of(answer))
             return False
+        if gold.names[0] != answer.names[0] and r"\angle" in gold.names[0] and r"\angle" in answer.names[0]:
+            return False
         if _is_function_name(gold.names[0]) == _is_function_name(answer.names[0]) and gold.names[0] != answer.names[0]:
             wordy = [re.search("[a-z]{3}", n) is not None for n in (gold.names[0], answer.names[0])]
+            if all(wordy) and not (gold.names[0] in answer.names[0] or answer.names[0] in gold.names[0]):
+                return None  # a length for a width, or two words for one thing
             return compare(gold.values[0], answer.values[0]) if any(wordy) else False
         return compare(gold.values[0], answer.values[0])
     return False
@@ -108,12 +126,16 @@ def _is_function_name(name: str) -> bool:
 
 def named_for_value(gold: Form, answer: Named, compare: Compare) -> object:
     """x = 5 for 5; x = 1, y = 2 for (1, 2)."""
+    if isinstance(gold, Choice):  # C = D chooses nothing
+        return None
     if len(answer.names) == 1:
         return compare(gold, answer.values[0])
     if isinstance(gold, Collection) and gold.kind in ("()", ","):
-        # Of letters the alphabet is the order of a pair, however they are written.
+        # Of x, y, z the alphabet is the order of a pair, however they are written.
         named = dict(zip(answer.names, answer.values, strict=True))
-        names = sorted(named) if all(len(name) == 1 for name in named) else list(named)
+        by_alphabet = sorted(named)
+        is_row = all(len(n) == 1 for n in named) and ord(by_alphabet[-1]) - ord(by_alphabet[0]) == len(named) - 1
+        names = by_alphabet if is_row else list(named)
         return compare(gold, Collection(gold.kind, tuple(named[name] for name in names)))
     return False
 
@@ -177,11 +199,13 @@ def _ratio_at(f: Node, g: Node, names: list[str]) -> Fraction | None:
             continue
         if a == 0 or b == 0:
             return None
-        ratio = a / b
-        if ratio.imag != 0:
-            return None
-        fraction = Fraction(str(ratio.real)).limit_denominator(10**6)
-        return fraction if abs(Fraction(str(ratio.real)) - fraction) < Fraction(1, 10**30) else None
+        with mp.workdps(80):
+            ratio = a / b
+            if ratio.imag != 0:
+                return None
+            exact_ratio = Fraction(mpmath.nstr(ratio.real, 70))
+        fraction = exact_ratio.limit_denominator(10**6)
+        return fraction if abs(exact_ratio - fraction) < Fraction(1, 10**30) else None
     return None
 
 

@@ -6,6 +6,7 @@ its own, or `NEXT` to leave it to another.
 
 from __future__ import annotations
 
+import re
 from contextvars import ContextVar
 from dataclasses import replace
 from fractions import Fraction
@@ -34,6 +35,7 @@ class Ruling(NamedTuple):
 
 
 NEXT = object()
+_NO_SOLUTION = re.compile(r"no (?:real )?(?:solutions?|roots?)|empty set", re.IGNORECASE)
 _NUMBER_WORDS = words(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand "
@@ -80,6 +82,8 @@ def _listed(words: frozenset[str]) -> str:
 
 
 def _percent(gold: Quantity, answer: Quantity) -> Ruling:
+    if not (gold.unit.blank and answer.unit.blank):
+        return Ruling(False, "a percentage for a unit")
     bare = [replace(x, percent=False) for x in (gold, answer)]
     if gold.percent and answer.percent:
         return Ruling(_same_value(*bare), "percentages")
@@ -130,8 +134,14 @@ def replaced(node: Node, old: Node, new: Node) -> Node:
 
 
 def word_lists(gold: Words, answer: Words) -> bool:
-    """Words for words, whatever their case."""
-    return gold.words == answer.words
+    """Words for words, whatever their case. That there is no solution is said in several ways."""
+    a, b = (re.sub("does not exist", "dne", " ".join(form.words), flags=re.IGNORECASE) for form in (gold, answer))
+    a, b = a.replace("DNE", "dne"), b.replace("DNE", "dne")
+    if _NO_SOLUTION.fullmatch(a) and _NO_SOLUTION.fullmatch(b):
+        return True
+    # xy and yx are one product; letters that may be a word are not.
+    product = re.fullmatch(r"[b-df-hj-np-tv-z]{2,3}", a) and len(gold.words) == len(answer.words) == 1
+    return a == b or bool(product and sorted(a) == sorted(b))
 
 
 def dates(gold: Date, answer: Date) -> bool:
@@ -153,10 +163,14 @@ def times(gold: Time, answer: Time) -> bool:
     return (a, gold.minute, gold.second) == (b, answer.minute, answer.second)
 
 
-def ratios(gold: Ratio, answer: Ratio) -> bool:
+def ratios(gold: Ratio, answer: Ratio) -> bool | None:
     """Ratios of as many parts, in proportion."""
     if len(gold.parts) != len(answer.parts):
         return False
+    for ratio in (gold, answer):
+        # 2 cm : 3 m is not 2:3.
+        if len({(part.unit.powers, part.unit.factor, part.percent) for part in ratio.parts}) > 1:
+            return None
     a, b = gold.parts, answer.parts
     zeros = [[exact(x.node) == 0 for x in parts] for parts in (a, b)]
     if zeros[0] != zeros[1] or all(zeros[1]):
@@ -213,8 +227,10 @@ def congruences(gold: Congruence, answer: Congruence) -> bool:
 
 
 def congruence_for_number(gold: Quantity, answer: Congruence) -> bool:
-    """4 (mod 9) for 4."""
-    return equal(gold.node, answer.node)
+    """4 (mod 9) for 4: the remainder itself."""
+    value, modulus = exact(answer.node), exact(answer.modulus)
+    is_reduced = value is None or modulus is None or 0 <= value < modulus
+    return is_reduced and equal(gold.node, answer.node)
 
 
 def number_for_congruence(gold: Congruence, answer: Quantity) -> bool:

@@ -36,6 +36,8 @@ def parse(text: str) -> Node:
     """
     parser = _Parser(text)
     node = parser.sum()
+    if parser.take(r"\choose"):
+        node = ("f", "binom", node, parser.sum())
     if parser.peek() != ("end", ""):
         raise NotMathsError(f"{parser.peek()[1]!r} is not understood in {text!r}")
     return node
@@ -113,7 +115,7 @@ class _Parser:
             if last.kind in ("num", "repeat"):
                 raise NotMathsError(f"two numbers in a row in {self.text!r}")
             # (2)3 is a product, x^{2}3 nothing.
-            if last.text in ("]", "}", "!", "°", "'"):
+            if last.text in ("]", "}", "°", "'") or (last.text == "!" and self.peek(1)[1] != "!"):
                 raise NotMathsError(f"a number after {last.text!r} in {self.text!r}")
         return self.factor()
 
@@ -230,6 +232,8 @@ class _Parser:
     def group(self, *close: str) -> Node:
         before, self.bars = self.bars, 0
         inner = self.sum()
+        if self.take(r"\choose"):
+            inner = ("f", "binom", inner, self.sum())
         self.need(*close)
         self.bars = before
         return inner

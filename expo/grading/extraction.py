@@ -45,21 +45,27 @@ _MATHS_OPEN = r"(?=\$|\\\(|\\\[)"
 _CUE = re.compile(
     r"####:?([^\n]*)"
     r"|answers?\b(?:[^.:=\n]{0,60}?\b(?:is|are)\b\s?:?|[*_]{0,2}\s?(?:[:：]|=>?|->)|\s{1,3}" + _MATHS_OPEN + r")[\s*]*"
-    r"|final answer\W{0,6}\n[\s*]*|(?<=\n)#{1,6} {0,3}\**answer\W{0,6}\n[\s*]*"
+    r"|final answer\W{0,6}\n[\s*]*|(?:(?<=\n)|\A)#{1,6} {0,3}\**answer\W{0,6}\n[\s*]*"
     r"|(?:correct|right|best) (?:option|choice) is:?\s*"
-    r"|答案(?:是|为|:|：)\s*|答え(?:は|:|：)\s*|(?:respuesta|réponse|risposta|resposta)\b[^.\n]{0,30}?\b(?:es|est|è|é)\b\s?:?[\s*]*"
+    r"|答案(?:是|为|:|：)\s*|答え(?:は|:|：)[、\s]*|정답(?:은|:|：)\s*|(?:respuesta|réponse|risposta|resposta)\b[^.\n]{0,30}?\b(?:es|est|è|é)\b\s?:?[\s*]*"
     r"|(?:respuesta|réponse|antwort|ответ|risposta|resposta)[*\s]{0,3}[:：][\s*]*|antwort\s(?:ist|lautet)\s?:?[\s*]*",
     re.IGNORECASE,
 )
+_NEGATED = re.compile(r"\b(?:no|not|never|nicht|non|não|cannot)\b|n't\b|n'est", re.IGNORECASE)
 _BEHIND = re.compile(r"\bis\s(?:the|our|my)\s(?:final\s|correct\s)?answer\b", re.IGNORECASE)
 _LEAD_IN = re.compile(r"answers?\b(?:[^.\n]{0,60}(?:\bis|\bare|[:=]))?\**$", re.IGNORECASE)
 _OPENING = re.compile(r"(?:(?<!\S)(?:\$\$?|\\[\[(]|\*\*)|\s)*$")
 _CLAUSE_END = re.compile(
-    r"\n|(?<!\.)(?:[.!?]|\.{2,})(?=\s|$)|[。，；！]|(?:です|である|になり|となり)|[,;](?=\s+(?!and\b|or\b)[a-zA-Z]{2})|\s[-–—]\s+(?=[a-zA-Z]{2})|\s(?=\bbecause\b|\bsince\b)"
+    r"\n|(?<!\.)(?:[.!?]|\.{2,})(?=\s|$)|[。，；！]|(?:です|である|になり|となり|입니다)|[,;](?=\s+(?!and\b|or\b)[a-zA-Z]{2})|\s[-–—]\s+(?=[a-zA-Z]{2})|\s(?=\bbecause\b|\bsince\b)"
 )
 # A dollar sign opens maths unless an amount and then words follow: "$18 a day, not $20".
 _MATHS = re.compile(
     r"\$\$?(?!\d[\d,.]*\s+[a-zA-Z])((?:\\.|[^$\\]){1,1000})\$\$?|\\\((.{1,1000}?)\\\)|\\\[(.{1,1000}?)\\\]", re.DOTALL
+)
+_CONNECTIVE = re.compile(
+    r"^(?:(?:so|thus|hence|therefore|then|and|now|we (?:see|get|find|conclude)(?: that)?|(?:this|which) means)\b[,:]?"
+    r"\s*){0,3}",
+    re.IGNORECASE,
 )
 _CHOICE = re.compile(r"\(([A-Z])\)|([A-Z])(?=[.):]|$)")
 _NUMBER = re.compile(
@@ -80,9 +86,43 @@ _SOLUTIONS = re.compile(
 # The right side of an operation whose result does not come.
 _OPERATOR = re.compile(r"[\d)][ \t]*(?:[*×·+÷]|\\times|\\cdot|(?<=[ \t])[-−–x])[ \t]*\$?$")
 _SIZES = frozenset(("hundred", "thousand", "million", "billion", "trillion", "dozen"))
+# Words by which a number in prose says something else than that it is the answer.
 _QUALIFIED = re.compile(
-    r"\b(?:not|neither|nor|either|between|twice|thrice|double|triple|half|(?:less|more|greater|fewer) than"
-    r"|at (?:least|most)|except|one of|root|negative|minus|plus|squared|cubed|any)\b",
+    r"\b(?:not|cannot|never|no longer|neither|nor|either|among|between|twice|thrice|double|triple|half|third|quarter"
+    r"|(?:less|more|greater|fewer|larger|bigger|smaller|higher|lower|other) than|far from|different from|but|times"
+    r"|at (?:least|most)|except|one of|root|negative|minus|plus|squared|cubed|any|anything|everything|sum|product"
+    r"|quotient|difference|square|cube|reciprocal|factorial|opposite|ratio of|multiple|divisible|power|congruent"
+    r"|modulo|mod|over|under|above|below|exceeds?|probably|possibly|maybe|perhaps|doubt|wrong|incorrect|false|from"
+    r"|nearly|hardly|unlike"
+    r"|factor of|after|before|base|choice|see|to the|\w+th of|even|odd"
+    r"|problem|equation|page|step|section|part|question|line|nicht|pas|oder|ou)\b|n't\b",
+    re.IGNORECASE,
+)
+# The same beside the last number of a text that states no answer.
+_HEDGED = re.compile(
+    r"\b(?:not|cannot|never|neither|nor|either|between|twice|thrice|half of|(?:less|more|greater|fewer) than"
+    r"|at (?:least|most)|except|negative|minus|wrong|incorrect)\b[^.!?\n]{0,40}\Z|n't\b[^.!?\n]{0,40}\Z"
+    r"|[\d\w)$] ?(?:\b(?:or|to|over|mod|modulo|times)\b|[<>≠≤≥~]|\\(?:le|ge|ne|neq|leq|geq|lt|gt|pm)\b) ?\$?\Z"
+    r"|(?:[|±√<>≠≤≥]|\\pm|\b(?:sqrt|log|ln|sin|cos|tan|exp)) ?\$?\Z"
+    r"|\w [-−–] \Z|\d[-−–]\Z",
+    re.IGNORECASE,
+)
+_HEDGED_AFTER = re.compile(
+    r"\$?(?:\||\s?(?:squared|cubed|factorial|mod|over|to the power)\b|\s(?:is|are|was) (?:wrong|incorrect|false|not)\b"
+    r"|\s(?:or|to) \$?\d)",
+    re.IGNORECASE,
+)
+# What takes an answer back after it was stated, in its sentence or as a remark of its own.
+_TAKEN_BACK = re.compile(
+    r"(?:(?!\bbecause\b|\bsince\b)[^.\n]){0,40}?\b(?:is|are|was) (?:wrong|incorrect|false|rejected|excluded"
+    r"|not (?:right|correct|it|possible))\b"
+    r"|[\s.,;*$)}\]-]{0,6}(?:or|nor|no|but|maybe|perhaps)\b,?[^.\n]{0,20}?(?:\d|\([A-H]\)|\b[B-H]\b)"
+    r"|\n\W{0,4}correction\b",
+    re.IGNORECASE,
+)
+_SECOND_THOUGHT = re.compile(
+    r"(?:\A|[.!?\n])\W{0,6}(?:(?:but|hmm),? )?(?:wait|actually|correction|no,|hold on|sorry|oops|instead)(?!\w)"
+    r"|\bI made a mistake\b",
     re.IGNORECASE,
 )
 # Things of several numbers in prose: a pair, a ratio or a time, a mixed number.
@@ -93,7 +133,12 @@ _GOES_ON = re.compile(
 )
 _FINISHED = re.compile(r"\n|[.!?](?=\s+[\"'(*]{0,2}[A-Z])|[。！]|\*\*[^*\n]{1,200}\*\*|</answer>")
 # One with a number may be a part of the question that was asked.
-_NEXT_QUESTION = re.compile(r"(?<=\n)[ \t#*]{0,6}(?:Question|Q|Problem)[*]{0,2}:")
+_NEXT_QUESTION = re.compile(
+    r"(?<=\n)[ \t#*]{0,6}(?:(?:Question|Q|Problem|Exercise)[*]{0,2}:(?=[^?]{1,1500}\?)"
+    r"|(?:User|Human|Instruction)[*]{0,2}:)"
+)
+# A text that is nothing but a choice.
+_WHOLE_TEXT = re.compile(r"\*{0,2}(?:\(?[A-H]\)?|[Yy]es|[Nn]o|[Tt]rue|[Ff]alse)\.?\*{0,2}\.?")
 _IS = re.compile(r"\b(?:is|are|equals|was|were)\b(?: equal to)?\s*:?\s*")
 
 
@@ -107,6 +152,8 @@ def extract(text: str, rules: Rules = USUAL, truncated: bool = False) -> tuple[s
     index is `len(text)`: all is CoT.
     """
     if truncated:
+        if _boxes(text) is None:
+            return None
         text, rules = text[: _finished(text)], replace(rules, last_number=False)
     thought = text.rfind("</think>")
     if thought >= 0:
@@ -146,7 +193,10 @@ def _extract(text: str, rules: Rules) -> tuple[str, int] | None:
         return None
     if boxes:
         answers, start = _joined(text, boxes)
-        return answers, _box_statement(text, start)
+        touched = _touched(text, boxes[-1])
+        if touched is None or _is_taken_back(text[boxes[-1][1] :], answers):
+            return None
+        return touched + answers, _box_statement(text, start)
     if rules.boxed_only:
         return None
     if (tagged := _tagged(text)) is not None:
@@ -181,6 +231,29 @@ def _boxes(text: str) -> list[tuple[int, int, str]] | None:
     return None if broken else found
 
 
+def _touched(text: str, box: tuple[int, int, str]) -> str | None:
+    r"""The sign before a box, which is a part of its answer; None where more of a formula touches it: 2\boxed{5}^2."""
+    start, end, _ = box
+    before, after = text[max(0, start - 24) : start].rstrip(" "), text[end : end + 12]
+    if re.match(r"\^(?! ?(?:\\circ|\{ ?\\circ))|[\d!]| ?(?:\\times|\\cdot|[*/]) ?[\d\\]", after):
+        return None
+    if re.search(r"(?<![a-zA-Z\\])[\da-z)]$|\^$|\\(?:sqrt|frac)\{$|\\sqrt\[[^\]]*\]\{$|\\frac\{[^{}]*\}\{$", before):
+        return None
+    if re.search(r"(?:^|[=:($\s])[-−–]$", before):
+        return "-"
+    return "" if not re.search(r"[-−–+*/^]$|\\(?:times|cdot|pm)$", before) else None
+
+
+def _is_taken_back(after: str, answer: str) -> bool:
+    """Whether what follows a statement takes it back, or names another answer after second thoughts."""
+    if _TAKEN_BACK.match(after[:200]):
+        return True
+    if not _SECOND_THOUGHT.search(after):
+        return False
+    other = _last(after)
+    return other is not None and other.strip("$ ") != answer.strip("$ ")
+
+
 def _tagged(text: str) -> tuple[str, int] | None:
     """What the last pair of tags holds, and where it opens."""
     low = re.sub("ANSWER", "answer", text)
@@ -209,8 +282,11 @@ def _sentence_inside(content: str) -> str:
     prose = re.fullmatch(r"[A-Za-z' ]{6,80}\b(?:is|are|equals)\b:?(.*)", words, re.DOTALL)
     if prose and (answer := _stated(prose[1])):
         return answer
-    if (cue := _CUE.search(words)) and (answer := _stated(words[cue.end() :])):
-        return answer
+    if cues := list(_CUE.finditer(words)):
+        rest = words[cues[0].end() :]
+        # Several answers in one box are none.
+        said = _stated(rest) if len(cues) == 1 else ""
+        return said if said and not re.search(r"\w", rest.partition(said)[2]) else content
     maths = _MATHS.fullmatch(content.strip().rstrip("."))
     return next(filter(None, maths.groups())).strip() if maths else content
 
@@ -242,18 +318,29 @@ def _cued(text: str) -> tuple[str, int] | None:
             line = cue[1]
             answer = _stated(text[cue.end() : cue.end() + MAX_CHARS]) if line is None else line.strip()
             start = _sentence(text, cue.start())
+        if answer and _NEGATED.search(cue[0]):
+            return None
         if answer and not _PLACEHOLDER.fullmatch(answer[:100]):
-            return answer, start
+            told = answer.split("...")[0] if cue[0].startswith("####") else answer
+            at = text.find(told, cue.start()) if cue.re is not _BEHIND else -1
+            after = text[at + len(told) :] if at >= 0 else text[cue.end() :]
+            return None if _is_taken_back(after, answer) else (answer, start)
     return None
 
 
 def _before(clause: str) -> str | None:
-    """The answer in "So 42 is the answer"."""
-    maths = list(_MATHS.finditer(clause))
-    if maths and not clause[maths[-1].end() :].strip(" *"):
-        return next(filter(None, maths[-1].groups())).strip()
-    numbers = _NUMBER.findall(clause)
-    return numbers[-1] if numbers else None
+    """The answer in "So 42 is the answer": a number with its unit, or a formula, after no more than such a word."""
+    bare = _CONNECTIVE.sub("", clause.strip()).strip(" *")
+    if maths := _MATHS.fullmatch(bare):
+        return next(filter(None, maths.groups())).strip()
+    number = _NUMBER.match(bare)
+    if (
+        number
+        and re.fullmatch(r"(?: ?[a-zA-Z]{1,15}){0,3}", bare[number.end() :])
+        and not _GOES_ON.match(bare, number.end())
+    ):
+        return bare
+    return None
 
 
 def _stated(rest: str) -> str:
@@ -265,6 +352,8 @@ def _stated(rest: str) -> str:
     if end and end[0].startswith("...") and re.search(r"\d\.\d+$", clause):  # 0.333... is a third
         clause += "..."
     clause = re.sub(r"\s+or (?:so|thereabouts)$", "", clause)
+    if _SOLUTIONS.fullmatch(clause):
+        return clause
     if choice := _CHOICE.match(clause):
         more = re.search(r"\([A-Z]\)|\b[A-H][.)]|\b(?:or|nor|not)\b", clause[choice.end() :])
         return clause if more else choice[0]
@@ -324,19 +413,28 @@ def _last(text: str) -> str | None:
     """The last number, or the formula around it."""
     if solutions := _SOLUTIONS.search(text[-400:]):
         return solutions[1]
+    if _WHOLE_TEXT.fullmatch(text.strip()):
+        return text.strip().strip("*. ")
+    text = re.sub(r"\*\*([^*\n]{1,80})\*\*", r"\1", text)
     last = None
     for number in _NUMBER.finditer(text):
         if not _is_listed(text, number):
             last = number
+    if last and (whole := _whole_around(text, last)):
+        return whole
     start = max(0, len(text) - 4 * MAX_CHARS)
     maths = list(_MATHS.finditer(text[start:]))
     if maths:
         formula = maths[-1]
         content = next(filter(None, formula.groups())).strip()
         ends = start + formula.end()
-        if (last is None or last.start() < ends) and re.search(r"\d|\\pi|\\frac", content):
-            return content
+        # "$40 + $10 = $50" opens and closes no formula.
+        is_whole = re.search(r"\d|\\pi|\\frac", content) and not re.search(r"[-=+*/×x,]\s*$|^\s*[a-z]{3}", content)
+        if (last is None or last.start() < ends) and is_whole:
+            return None if _is_hedged(text, start + formula.start(), start + formula.end()) else content
     if last is None or _OPERATOR.search(text[max(0, last.start() - 24) : last.start()]):
+        return None
+    if _is_hedged(text, last.start(), last.end()):
         return None
     before, after = text[max(0, last.start() - 2) : last.start()], text[last.end() : last.end() + 1]
     if re.search(r"[\^√{/+×*_]\s?$", before) or re.match(r"[\^√π_({]", after):
@@ -350,11 +448,27 @@ def _last(text: str) -> str | None:
     return last[0].strip() + _size(text[last.end() : last.end() + 30])
 
 
+def _is_hedged(text: str, start: int, end: int) -> bool:
+    """Whether the words beside a number or formula make another thing of it; not beside the result of a calculation."""
+    before = text[max(0, start - 60) : start]
+    if re.search(r"(?<![<>!≠])= ?\\?[$€£]?$", before):
+        return False
+    return bool(_HEDGED.search(before) or _HEDGED_AFTER.match(text, end))
+
+
+def _whole_around(text: str, number: re.Match[str]) -> str | None:
+    """The pair, ratio or time that the last number is a part of."""
+    start = max(0, number.start() - 60)
+    near = [m for m in _WHOLE.finditer(text[start : number.end() + 20]) if m.end() >= number.end() - start]
+    return near[-1][0] if near and near[-1].start() <= number.start() - start else None
+
+
 def _is_listed(text: str, number: re.Match[str]) -> bool:
     """Whether a number only counts the lines of a text: "2. The shepherd", "Step 3: ..."."""
     if not _LISTED.search(text[max(0, number.start() - 20) : number.start()]):
         return False
     before = text[max(0, number.start() - 20) : number.start()]
     after = text[number.end() : number.end() + 2]
-    named = re.search(r"[a-z]\s$", before, re.IGNORECASE) is not None
-    return number[0].isdigit() and (named or re.match(r"[.):](?:\s|$)", after) is not None)
+    named = re.search(r"[a-z][ \t]$", before, re.IGNORECASE) is not None
+    ends = not text[number.end() :].strip(" .\n")
+    return number[0].isdigit() and (named or (re.match(r"[.):](?:\s|$)", after) is not None and not ends))

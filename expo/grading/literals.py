@@ -29,7 +29,10 @@ _NUMERAL = re.compile(
 DOUBTS = re.compile(r"\b(?:or|maybe|perhaps|possibly|nor|either)\b", re.IGNORECASE)
 # What takes a choice back, or adds another.
 _OTHERS = re.compile(
-    r"\(?\b[A-H]\b[.)]|\b(?:or|and|not|no|wrong|incorrect|nor)\b(?! \w+ (?:are|is) wrong)", re.IGNORECASE
+    r"\(?\b[A-H]\b[.)]|^\W*[A-H]\W*$|\b[A-H] is\b"
+    r"|\b(?:or|and|not|no|wrong|incorrect|nor|false|excluded|rejected|another|also|well|maybe|perhaps)\b"
+    r"(?! \w+ (?:are|is) wrong)",
+    re.IGNORECASE,
 )
 _ARTICLE = re.compile(r"^(?:an?|the) (?=\S)", re.IGNORECASE)
 
@@ -37,7 +40,8 @@ _ARTICLE = re.compile(r"^(?:an?|the) (?=\S)", re.IGNORECASE)
 def read_words(text: str) -> Form | None:
     """Words, the letter of a choice, or letters in a row."""
     remark = re.search(r"[a-z]{3}(\s*\([^()]*\))$", text)
-    if remark and not DOUBTS.search(remark[1]):
+    # Of a word one word more may be its opposite: True (False).
+    if remark and not DOUBTS.search(remark[1]) and " " in remark[1].strip():
         text = text[: remark.start(1)]
     bare = re.sub(r"\\(?:emptyset|varnothing)", "empty set", text)
     if re.fullmatch(r"\(?[A-Za-z]\)?", bare):
@@ -64,7 +68,7 @@ def choice(text: str) -> str | None:
         text,
         re.IGNORECASE if text[:1] in "oOcCaA" and text[1:2].islower() else 0,
     )
-    if match is None or _OTHERS.search(text, match.end()):
+    if match is None or _OTHERS.search(text[match.end() :]):
         return None
     return match[1] or match[2]
 

@@ -33,7 +33,8 @@ SENSES = words(
     "northwest southeast southwest up down higher lower above below before after ahead behind clockwise "
     "counterclockwise anticlockwise forward backward early late won debt credit deposit withdrawal positive "
     "negative faster slower older younger taller shorter rise fall drop deficit surplus win inward outward "
-    "inside outside"
+    "inside outside upward upwards downward downwards later earlier fast slow heavier lighter longer warmer colder"
+    " saved spent owed earned uphill downhill hotter cooler"
 )
 # These say so as well, but also "that remain", and are often left out.
 LIGHT = words("left right more less fewer extra additional")
@@ -41,8 +42,24 @@ _MATHS_WORDS = words(
     "over times plus minus by mod pi sqrt root squared cubed divided multiplied equals factorial choose infinity"
 )
 _FUNCTION_WORDS = FUNCTIONS.keys() - {"min", "max", "sec"}
+# In brackets these say that the answer is not, or another.
+_REMARKS = words(
+    "alternatively actually also could wrong not rejected answer incorrect false excluded invalid never instead but"
+    " except maybe perhaps thousand million billion trillion hundred dozen factorial negative"
+)
+_ONES = [
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+]
+_TENS = {
+    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
+}  # fmt: skip
+_COUNTED = {word: str(n) for n, word in enumerate(_ONES)}
+_COUNTED |= {word: str(n) for word, n in _TENS.items()}
+_COUNTED |= {f"{ten}-{one}": str(n + m) for ten, n in _TENS.items() for m, one in enumerate(_ONES[1:10], 1)}
 _DIRECTED = {"below zero": -1, "below freezing": -1, "above zero": 1, "under zero": -1}
 _DEGREES = Unit((("angle", 1),))
+MAX_UNIT = 60
 _TAIL = re.compile(r"[ -]?[^\W\d_¢][\w ./'’^{}¢-]*|¢|[ -][^\W\d_\ue000].*|[ -]?\ue000.*|°.*|/.*")
 
 
@@ -59,10 +76,13 @@ def quantity(text: str) -> Quantity:
             text, sign = re.sub(r" ?\bdegrees?$", "", text[: -len(ending)].strip()), direction
             break
     text = re.sub(r"^(?:USD|EUR|GBP)(?= ?(?:USD|EUR|GBP))", "", text)
+    # Another dollar's code says more than its sign.
+    text = re.sub(r"^([-+]?) ?USD ?(.+?) ?\b(CAD|AUD|MXN)$", r"\1\2 \3", text)
     text = re.sub(rf"^([-+]?) ?({CODES})\b ?([-+]?.*)$", lambda m: f"{m[1]}{m[3]} {m[2]}", text).strip()
     text = re.sub(r"((?<!1)1(?=st)|(?<!1)2(?=nd)|(?<!1)3(?=rd)|(?:1[123]|[04-9])(?=th))[a-z]{2}$", r"\1", text)
     text = re.sub(r"% of (?:the )?(?=[\d\\])", r"% \\times ", text)
     text = without_remark(text)
+    text = re.sub(r"\bmetric tons?\b", "tonnes", text)
     found = _split_unit(text) or _whole(text)
     if found is None:
         # Parsed again for its reason.
@@ -114,6 +134,9 @@ def _split_unit(text: str) -> Quantity | None:
     for match in re.finditer(r"(?<=[\w)}\]%!°])(?=[^\d])", text):
         at = match.start()
         head, tail = text[:at].strip(), text[at:]
+        # No unit is longer, and each split is parsed anew.
+        if len(tail) > MAX_UNIT:
+            continue
         if tail[:1] in ")}]" or not _TAIL.fullmatch(tail) or head.endswith("\\"):
             continue
         if tail[0].isalpha() and re.search(r"\\[a-zA-Z]*$", head):
@@ -158,19 +181,32 @@ def without_remark(text: str) -> str:
     match = re.fullmatch(r"(?P<value>.*[^\s(\[,+*/^=-])(?P<space> ?)[(\[](?P<remark>[^()\[\]]*)[)\]]", text)
     if match is None:
         return text
-    remark = match["remark"].strip()
-    if DOUBTS.search(remark):
+    value, remark = match["value"].strip(), match["remark"].strip()
+    if _says_again(value, re.sub(r"^(?:or|=|i\.e\.|that is)[,:]? ?", "", remark)):
+        return value
+    if re.match(r"(?:since|because|as)\b|not [-\d]", remark):
+        return value
+    # Of words it is for another to say.
+    if not re.search(r"[\d\\]|^[a-zA-Z]$", value):
         return text
-    if (
-        re.search(r"[^\W\d_]{3}", re.sub(r"\\[a-zA-Z]+", "", remark))
-        and not set(re.findall("[a-z]+", remark)) & FUNCTIONS.keys()
-    ):
-        return match["value"].strip()
-    if match["space"]:
-        try:
-            said, again = exact(expression.parse(match["value"])), exact(expression.parse(remark))
-        except NotMathsError:
-            return text
-        if said is not None and said == again:
-            return match["value"].strip()
-    return text
+    if DOUBTS.search(remark) or not re.search(r"[^\W\d_]{3}", re.sub(r"\\[a-zA-Z]+", "", remark)):
+        return text
+    unit = parse_unit(" " + remark)
+    said = set(re.findall("[a-z]+", remark.lower()))
+    if unit is None or said & (FUNCTIONS.keys() | _MATHS_WORDS | _REMARKS | _SCALES.keys()):
+        return text
+    if unit.powers and re.search(rf"\b(?:{CODES})\b", value):  # $5 (euros)
+        return text
+    # 5 (miles): the unit, unless one is there.
+    return f"{value} {remark}" if unit.powers and re.fullmatch(r"[-+]? ?[\d.,/\\{}frac]+", value) else value
+
+
+def _says_again(value: str, remark: str) -> bool:
+    """Whether a remark is the value once more: 18 (9*2), 18 (eighteen), 1/2 (or 0.5)."""
+    if _COUNTED.get(remark.lower()) == value:
+        return True
+    try:
+        said, again = exact(expression.parse(value)), exact(expression.parse(remark))
+    except NotMathsError:
+        return False
+    return said is not None and said == again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
@@ -128,10 +129,7 @@ def _function(name: str, values: list[Fraction]) -> Fraction:
         n, k = map(int, values)
         if not 0 <= n <= MAX_FACTORIAL:
             raise NoValueError("a binomial too large")
-        product = Fraction(1)
-        for i in range(k if 0 <= k <= n else 0):
-            product = product * (n - i) / (i + 1)
-        return product if 0 <= k <= n else Fraction(0)
+        return Fraction(math.comb(n, k)) if 0 <= k <= n else Fraction(0)
     if name == "mod" and whole:
         if values[1] == 0:
             raise NoValueError("a remainder by zero")

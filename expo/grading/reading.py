@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 
 from expo.grading import expression
-from expo.grading.expression import FUNCTIONS, NotMathsError
+from expo.grading.expression import FUNCTIONS, GREEK, NotMathsError
 from expo.grading.forms import Collection, Congruence, Equation, Form, Named, Quantity, Ratio, Relation, Union, Words
 from expo.grading.literals import read_date, read_numeral, read_time, read_words
 from expo.grading.quantities import quantity, sum_of_units, without_remark
 from expo.grading.tokens import words
 
 _NO_NAMES = words(
-    "sqrt half twice double triple third quarter not minus negative times plus"
+    "sqrt half twice double triple third quarter not minus negative times plus squared cubed reciprocal root inverse"
+    " opposite isn never other except wrong false incorrect"
     " one two three four five six seven eight nine ten"
 )
+# Commands of TeX that name a thing, beside Greek letters.
+_NAMING = words("angle overline bar vec hat triangle square widehat circ prime mathbb mathcal ell")
 _SIGNS = re.compile(r"\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|\\ne(?![a-zA-Z])|<|>")
 _SETTER = re.compile(r"^(?P<name>[a-zA-Z]) ?(?:\\in(?![a-zA-Z])) ?")
 _BOTH = re.compile(
@@ -22,6 +25,11 @@ _BOTH = re.compile(
     r"?(?P=name) ?(?P<second><|>|\\[lg]e(?![a-zA-Z])) ?(?P<b>[^<>=,]{1,60})"
 )
 _TURNED = {">": "<", r"\ge": r"\le"}
+# { x | x > 3 }
+_BUILDER = re.compile(
+    r"\\?\{ ?(?P<name>[a-zA-Z]) ?(?:\\in ?\\mathbb ?\{? ?R ?\}? ?)?(?:\\mid(?![a-zA-Z])|\||:)"
+    r"(?P<condition>[^|{}]*?)\\?\}"
+)
 _JOINED = re.compile(r" ?[,;]? \b(?:and|or|und)\b ", re.IGNORECASE)
 _OR = re.compile(r" ?,? \bor\b | ?\\cup(?![a-zA-Z]) ?|\\lor(?![a-zA-Z])", re.IGNORECASE)
 
@@ -36,6 +44,8 @@ def read(text: str) -> Form:
         raise NotMathsError("nothing is written")
     if (numeral := read_numeral(text)) is not None:
         return numeral
+    if (builder := _BUILDER.fullmatch(text)) and _SIGNS.search(builder["condition"]):
+        return read(builder["condition"].strip())
     text = without_remark(text)
     for reader in (read_date, read_time, read_words, _several, _set, _congruence, _relation, _equation, _ratio):
         form = reader(text)
@@ -45,7 +55,7 @@ def read(text: str) -> Form:
 
 
 def _ratio(text: str) -> Form | None:
-    parts = split(re.sub(r"\\(?:colon|ratio)(?![a-zA-Z])|\bto\b", ":", text), ":")
+    parts = split(re.sub(r"\\(?:colon|ratio)(?![a-zA-Z])|\bto\b(?= ?[-\d\\(a-z])(?! ?the\b)", ":", text), ":")
     if len(parts) < 2 or not all(parts):
         return None
     try:
@@ -214,18 +224,22 @@ def is_name(text: str) -> bool:
         r"[-+*^<>{}]", re.sub(r"_ ?\{[^{}]*\}|\([^()]*\)|\\[a-z]+\{[A-Za-z]+\}|(?<=[a-z])-(?=[a-z])", "", text)
     ):
         return False
-    if re.search(r"\\(?:frac|sqrt|cdot|times|le|ge|ne|neg|cup|in|sum|pi|infty)(?![a-zA-Z])|/|\|", text):
+    if re.search(r"/|\|", text):
+        return False
+    commands = set(re.findall(r"\\([a-zA-Z]+)", text))
+    if commands - _NAMING - GREEK or ("Delta" in commands and text != r"\Delta"):
         return False
     said = set(re.findall("[a-z]+", text.lower()))
-    if said & (FUNCTIONS.keys() | _NO_NAMES):
+    if said & (FUNCTIONS.keys() | _NO_NAMES) or re.search(r"n't\b|\b(?:square|cube|log) of\b", text):
         return False
     if re.fullmatch(r"\((?: ?[a-zA-Z] ?,)+ ?[a-zA-Z] ?\)", text):
         return True
-    if "," in re.sub(r"\([^()]*\)", "", text):
+    # Brackets belong to a name where they hold what a function or a probability is of: f(2), P(A), never x(x - 1).
+    bare = re.sub(r"(?:(?<=[fghkpqFGHPQRSTVCNAEDLMWf])|(?<=[a-z]{3}))('{0,2}) ?\([^()]*\)", "", text)
+    if "," in bare or "(" in bare:
         return False
-    # Letters side by side are a product, but for a segment or a function: "AB", "f(2)", "ab" is no name.
-    bare = re.sub(r"\([^()]*\)", "", text)
-    return not re.fullmatch(r"[a-z]{2}", bare.strip()) and not re.fullmatch(r"(?:e|i)", bare.strip())
+    # Letters side by side are a product, but for a segment: "AB"; "ab" and "xyz" are no names.
+    return not re.fullmatch(r"[a-z]{2}|[b-df-hj-np-tv-z]{3}|e|i", bare.strip())
 
 
 def _equation(text: str) -> Form | None:

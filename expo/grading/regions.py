@@ -65,12 +65,21 @@ def _region(form: Form) -> list[Interval] | None:
         if not (isinstance(low, Quantity) and isinstance(high, Quantity)):
             return None
         ends = [None if sign_of_infinity(x.node) == s else x.node for x, s in ((low, -1), (high, 1))]
+        if _is_reversed(*ends):
+            return None
         return [(ends[0], form.kind[0] == "[", ends[1], form.kind[1] == "]")]
     if isinstance(form, Collection) and form.kind == "{}" and all(isinstance(x, Quantity) for x in form.items):
         return [(x.node, True, x.node, True) for x in form.items]  # type: ignore[union-attr]
     if isinstance(form, Relation):
         return _solved(form)
     return None
+
+
+def _is_reversed(low: Node | None, high: Node | None) -> bool:
+    """Whether an interval begins above its end."""
+    if low is None or high is None or free(low) or free(high):
+        return False
+    return bool(numeric.value(low, {"log": 1}).real > numeric.value(high, {"log": 1}).real)
 
 
 def _solved(relation: Relation) -> list[Interval] | None:

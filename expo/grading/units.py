@@ -171,7 +171,7 @@ def parse_unit(text: str) -> Unit | None:
                 return None
             if _is_no_noun(word):
                 return None
-            named.append(_stem(word.lower()))
+            named.append("/" * (sign < 0) + _stem(word.lower()))
             last = None
     return Unit(tuple(sorted((d, p) for d, p in powers.items() if p)), factor, tuple(named))
 
@@ -188,20 +188,39 @@ _FILLERS = words(
 
 
 _CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+")
-_NUMERALS = frozenset("一二三四五六七八九十百千万萬億亿兆〇零两兩半")
+# Numerals, and what makes another number of the one before it: times, power, root, part, below, above, not, or.
+_NUMERALS = frozenset(
+    "一二三四五六七八九十百千万萬億亿兆〇零两兩半倍割打乗错誤误超弱負负幂方根階阶分未以不没非或乃至除余만억천백"
+)
 _NO_COUNTS = words(
     "lakh lakhs crore crores gross ppm ppb permille mln bln bil tril tens ones remainder point out subtract add"
     " raised doubled"
-    " halved tripled through versus otherwise maybe perhaps not squared cubed"
+    " halved tripled through versus otherwise maybe perhaps not squared cubed repeating recurring than but instead then"
+    " until wrong incorrect false least most minimum maximum few off imaginary reciprocal grand basis myriad dot"
+    " power modulo modulus rem owed overdrawn excluded rejected and or plus"
+    " zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    " eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"
+    # What makes another unit of one.
+    " nautical light fluid troy imperial canadian australian hong singapore zealand"
+    # Other languages: a multiple, a part, or.
+    " oder ou mal fois hoch drittel viertel mille mil nicht pas prozent halbe halb demi тысяч тысячи"
+    " googol percentile twice double negated conjugate inverse unless except error"
 )
+
+
+_NUMBER_WORD = re.compile(r"(?:illions?|[^aeiou]ths?|ieths?|[fx]ths?)$|^(?:mill|bill|trill)[ioó]|^милли")
 
 
 def _is_no_noun(word: str) -> bool:
     """Whether a word after a number changes it, or may be a variable: sixteenths, lakh, theta, cosx, a letter alone."""
     lower = word.lower()
+    if _CJK.search(word):
+        return _CJK.fullmatch(word) is None or len(word) > 4 or bool(_NUMERALS & set(word)) or "ない" in word
     if not word.isascii() and len(word) < 3:
-        return _CJK.fullmatch(word) is None or bool(_NUMERALS & set(word))
-    if lower in _NO_COUNTS or re.search(r"(?:illions?|[^aeiou]ths?|ieths?|[fx]ths?)$", lower):
+        return True
+    if lower in _NO_COUNTS or re.search(
+        r"(?:illions?|[^aeiou]ths?|ieths?|[fx]ths?)$|^(?:mill|bill|trill)[ioó]|^милли", lower
+    ):
         return True
     if lower in _GREEK_NAMES or (word.isascii() and not re.search("[aeiou]" if len(lower) < 4 else "[aeiouy]", lower)):
         return True

@@ -91,6 +91,13 @@ def plain(text: str) -> str:
     text = "".join(unicodedata.normalize("NFKC", c) if "\uff01" <= c <= "\uff5e" else c for c in text)
     text = _faces(text)
     text = re.sub(r"\\[dtc]frac", r"\\frac", text)
+    text = re.sub(r"\\langle(?![a-zA-Z])", "(", re.sub(r"\\rangle(?![a-zA-Z])", ")", text))
+    text = re.sub(rf"{_ROW} ?\[[\d.]+ ?(?:pt|em|ex|mm|cm)\]", _ROW, text)
+    text = re.sub(r"(?<=\d) ?\\Omega(?![a-zA-Z])", " Ω", text)
+    # Which whole numbers a letter stands for goes without saying.
+    text = re.sub(
+        r"[,;]? ?\(?(?:where |for )?(?:any |all )?(?:integers? )?[a-z] ?\\in ?\\mathbb ?\{? ?[ZN] ?\}?\)?$", "", text
+    )
     text = re.sub(r"\\(?:lbrace|lbrack)\b", lambda m: r"\{" if "brace" in m[0] else "[", text)
     text = re.sub(r"\\(?:rbrace|rbrack)\b", lambda m: r"\}" if "brace" in m[0] else "]", text)
     text = re.sub(r"\\(?:leqslant|leq|le)(?![a-zA-Z])|<=|=<", r" \\le ", text)
