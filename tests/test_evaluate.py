@@ -116,3 +116,21 @@ def test_a_stopped_evaluation_goes_on_to_the_same_record(tmp_path: Path, monkeyp
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EvaluateRecipe(**more)  # type: ignore[arg-type]
+
+
+def test_a_run_goes_on_with_its_own_chunks_and_may_be_audited_later(tmp_path: Path) -> None:
+    run = evaluate_run(RECIPE, tmp_path / "run", progress=False)
+    before = run.read("completions")
+    # What was begun with other chunks is the same run, and so is one without limits.
+    again = evaluate_run(replace(RECIPE, chunk=3, limits=[20, 50]), tmp_path / "run", progress=False)
+    assert again.recipe()["chunk"] == 6
+    assert set(again.read("grades")["limit"]) == {20, 50}
+    # A table that was damaged and deleted is joined from its shards.
+    run.file("completions").unlink()
+    evaluate_run(RECIPE, tmp_path / "run", progress=False)
+    pd.testing.assert_frame_equal(run.read("completions"), before)
+
+
+def test_greedy_samples_are_one_by_default() -> None:
+    assert EvaluateRecipe(task="chain", policy="tiny-0").samples == 4
+    assert EvaluateRecipe(task="chain", policy="tiny-0", temperature=0).samples == 1

@@ -175,7 +175,8 @@ class Policy:
         ends, length, first, last = [], 0, 0, 0
         for n in range(1, len(ids) + 1):
             known, grown = self.decode(ids[first:last]), self.decode(ids[first:n])
-            if not grown.endswith("\N{REPLACEMENT CHARACTER}"):
+            # A space alone may be written only before what follows it.
+            if len(grown) > len(known) and not grown.endswith("\N{REPLACEMENT CHARACTER}"):
                 length += len(grown) - len(known)
                 first, last = last, n
             ends.append(length)

@@ -170,6 +170,27 @@ def test_sentencepiece_puts_no_space_into_what_goes_on() -> None:
         expected = [vocab[c] if c != " " else space for c in text]
         assert policy.encode_on(text) == expected
         assert policy.encode(text)[0] == space, "which must not be there unless the text begins with one"
+    # Where tokens end in a text: pieces lose their spaces when they are decoded alone.
+    ids = [space, *(vocab[c] for c in "18"), space, *(vocab[c] for c in "boxed"), vocab["</s>"]]
+    text = policy.decode(ids)
+    ends = policy.token_ends(ids, text)
+    assert ends == [len(policy.decode(ids[: n + 1])) for n in range(len(ids))]
+    assert text[: ends[3]].strip() == "18"
+
+
+@pytest.mark.parametrize("text", ["3 * 4 = 12.", "naïve 漢字 🙂 end", "🙂", "½ × √2", "  two  spaces "])
+def test_token_ends_are_those_of_the_prefixes(policy: Policy, text: str) -> None:
+    ids = [*policy.encode(text), policy.tokenizer.eos_token_id]
+    ends = policy.token_ends(ids, text)
+    assert ends[-1] == len(text)
+    for n, end in enumerate(ends):
+        # Half a character does not count: the text up to there is the start of what these tokens spell.
+        assert policy.decode(ids[: n + 1]).startswith(text[:end])
+    assert ends == sorted(ends)
+    # Within a character that comes whole later nothing ends.
+    smile = policy.encode("a🙂b")
+    assert len(smile) > 3
+    assert policy.token_ends(smile, "a🙂b") == [1] * (len(smile) - 2) + [2, 3]
 
 
 # ---- folders

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,21 +29,26 @@ from expo.policies.policy import PolicyError
 from expo.positives.closing import question_ids
 from expo.records import RecordError, Run, write_atomic
 from expo.report import words
+from expo.schema import as_frame
 from expo.setup import load_problems
 from expo.study import STUDIES
 from expo.tasks import Task
 from expo.tasks.chain_task import CHAIN, ChainChecker
+from expo.tasks.checker import TextChecker
 from expo.tasks.problem import Problem
+from expo.tasks.prompts import TEXT
 from expo.terminal import NAMES
 from expo.train import grpo as grpo_module
 from expo.train import probes as probes_module
 from expo.train import run as run_module
 from expo.train.checkpoints import BY_STEP, MARK, _sizes, last_checkpoint
 from expo.train.completions import completions
-from expo.train.config import LOSSES, configuration
+from expo.train.config import LOSSES, ExPGRPOConfig, configuration, settings_of
 from expo.train.probes import Probes
 from expo.train.recipe import POSITIVES, TrainRecipe, read_recipe
+from expo.train.rewards import AnswerReward
 from expo.train.run import resume_status, train
+from expo.train.session import with_padding
 from expo.train.show import show, without_signal
 from expo.train.stopping import _StopAtSignal
 from expo.train.supply import Supply
@@ -673,3 +679,29 @@ def test_a_save_ends_with_a_generation() -> None:
     args = configuration("grpo", {**given, "per_device_train_batch_size": 8, "num_generations": 8}, "unused")
     # A generation is 12 steps.
     assert args.save_steps == 12
+
+
+def test_a_completion_cut_at_its_limit_has_no_reward_for_its_last_number(policy_folder: Path) -> None:
+    policy = load_policy(str(policy_folder), TEXT)
+    problem = Problem("p", "What is 9 * 2?", "18")
+    with closing(TextChecker()) as checker:
+        reward = AnswerReward(policy, checker, {"p": problem}, 4)
+        end = policy.tokenizer.eos_token_id
+        texts = ["9 * 2 makes 18", "The answer is 18. So", "The answer is 18"]
+        ids = [policy.encode(text) for text in texts]
+        asked = {"problem": ["p"] * 4, "trainer_state": SimpleNamespace(global_step=0)}
+        assert reward(completion_ids=[*ids, [*ids[0], end]], **asked) == [0.0, 1.0, 0.0, 1.0]
+    assert reward.groups[0]["truncated"] == 3
+
+
+def test_ids_that_are_no_tokens_are_not_sampled_by_trl(recipe: TrainRecipe, tmp_path: Path) -> None:
+    policy = load_policy("tiny-0", CHAIN)
+    policy.model.resize_token_embeddings(policy.vocabulary + 7, mean_resizing=False)
+    task = load_problems(recipe, ChainChecker())
+    args = settings_of("grpo", {**recipe.trl, "generation_kwargs": {"suppress_tokens": [1]}}, "none", str(tmp_path))
+    assert isinstance(args, ExPGRPOConfig)
+    session = SimpleNamespace(policy=with_padding(policy), task=task)
+    reward = AnswerReward(policy, ChainChecker(), {p.id: p for p in task.problems}, 4)
+    trainer = grpo_module.grpo_trainer(session, args, reward, as_frame("positives"))  # type: ignore[arg-type]
+    suppressed = trainer.generation_config.suppress_tokens
+    assert sorted(suppressed) == [1, *range(policy.vocabulary, policy.vocabulary + 7)]
