@@ -405,6 +405,19 @@ def test_a_dry_run_knows_the_shape_of_other_families(work: Path, capsys: pytest.
     assert "evaluated on  1 problem, 1 of them TRAINED ON: give --eval_data another file" in said
 
 
+def test_what_is_trained_on_is_known_by_its_question(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A copy under other ids is trained on; other questions under the same ids are not."""
+    files = {"train": [("a", "1 + 1?"), ("b", "2 + 2?")], "copy": [("x", "2 + 2?")], "other": [("a", "5 + 5?")]}
+    for name, rows in files.items():
+        lines = [json.dumps({"id": i, "question": q, "answer": "4"}) for i, q in rows]
+        (work / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    asked = ["train", "--task", "jsonl", "--data", "train.jsonl", "--policy", "small", "--dry_run"]
+    asked += ["--max_completion_length", "64"]
+    for name, trained_on in (("copy", True), ("other", False)):
+        assert main([*asked, "--eval_data", f"{name}.jsonl"]) == 0
+        assert ("1 of them TRAINED ON" in capsys.readouterr().out) == trained_on
+
+
 def test_what_is_left_out_is_listed_before_a_training(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = [{"question": "1 + 1?", "answer": 2, "expert_cot": 3}, {"question": "2 + 2?"}]
     data += [{"question": "3 + 3?", "answer": 6, "expert_cot": "3 + 3 = 6."}]
