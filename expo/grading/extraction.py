@@ -420,8 +420,6 @@ def _last(text: str) -> str | None:
     for number in _NUMBER.finditer(text):
         if not _is_listed(text, number):
             last = number
-    if last and (whole := _whole_around(text, last)):
-        return whole
     start = max(0, len(text) - 4 * MAX_CHARS)
     maths = list(_MATHS.finditer(text[start:]))
     if maths:
@@ -429,9 +427,13 @@ def _last(text: str) -> str | None:
         content = next(filter(None, formula.groups())).strip()
         ends = start + formula.end()
         # "$40 + $10 = $50" opens and closes no formula.
-        is_whole = re.search(r"\d|\\pi|\\frac", content) and not re.search(r"[-=+*/×x,]\s*$|^\s*[a-z]{3}", content)
+        is_whole = re.search(r"\d|\\pi|\\frac", content) and not re.search(
+            r"(?:[-=+*/×,]|\d x)\s*$|^\s*[a-z]{3}", content
+        )
         if (last is None or last.start() < ends) and is_whole:
             return None if _is_hedged(text, start + formula.start(), start + formula.end()) else content
+    if last and (whole := _whole_around(text, last)):
+        return whole
     if last is None or _OPERATOR.search(text[max(0, last.start() - 24) : last.start()]):
         return None
     if _is_hedged(text, last.start(), last.end()):
