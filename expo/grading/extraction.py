@@ -23,6 +23,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from expo.grading.hedging import NEGATED, QUALIFIED, is_hedged, is_taken_back
 from expo.grading.rules import USUAL, Rules
 from expo.grading.units import GLUED as _GLUED
 from expo.grading.units import UNITS
@@ -51,7 +52,6 @@ _CUE = re.compile(
     r"|(?:respuesta|réponse|antwort|ответ|risposta|resposta)[*\s]{0,3}[:：][\s*]*|antwort\s(?:ist|lautet)\s?:?[\s*]*",
     re.IGNORECASE,
 )
-_NEGATED = re.compile(r"\b(?:no|not|never|nicht|non|não|cannot)\b|n't\b|n'est", re.IGNORECASE)
 _BEHIND = re.compile(r"\bis\s(?:the|our|my)\s(?:final\s|correct\s)?answer\b", re.IGNORECASE)
 _LEAD_IN = re.compile(r"answers?\b(?:[^.\n]{0,60}(?:\bis|\bare|[:=]))?\**$", re.IGNORECASE)
 _OPENING = re.compile(r"(?:(?<!\S)(?:\$\$?|\\[\[(]|\*\*)|\s)*$")
@@ -86,45 +86,6 @@ _SOLUTIONS = re.compile(
 # The right side of an operation whose result does not come.
 _OPERATOR = re.compile(r"[\d)][ \t]*(?:[*×·+÷]|\\times|\\cdot|(?<=[ \t])[-−–x])[ \t]*\$?$")
 _SIZES = frozenset(("hundred", "thousand", "million", "billion", "trillion", "dozen"))
-# Words by which a number in prose says something else than that it is the answer.
-_QUALIFIED = re.compile(
-    r"\b(?:not|cannot|never|no longer|neither|nor|either|among|between|twice|thrice|double|triple|half|third|quarter"
-    r"|(?:less|more|greater|fewer|larger|bigger|smaller|higher|lower|other) than|far from|different from|but|times"
-    r"|at (?:least|most)|except|one of|root|negative|minus|plus|squared|cubed|any|anything|everything|sum|product"
-    r"|quotient|difference|square|cube|reciprocal|factorial|opposite|ratio of|multiple|divisible|power|congruent"
-    r"|modulo|mod|over|under|above|below|exceeds?|probably|possibly|maybe|perhaps|doubt|wrong|incorrect|false|from"
-    r"|nearly|hardly|unlike"
-    r"|factor of|after|before|base|choice|see|to the|\w+th of|even|odd"
-    r"|problem|equation|page|step|section|part|question|line|nicht|pas|oder|ou)\b|n't\b",
-    re.IGNORECASE,
-)
-# The same beside the last number of a text that states no answer.
-_HEDGED = re.compile(
-    r"\b(?:not|cannot|never|neither|nor|either|between|twice|thrice|half of|(?:less|more|greater|fewer) than"
-    r"|at (?:least|most)|except|negative|minus|wrong|incorrect)\b[^.!?\n]{0,40}\Z|n't\b[^.!?\n]{0,40}\Z"
-    r"|[\d\w)$] ?(?:\b(?:or|to|over|mod|modulo|times)\b|[<>≠≤≥~]|\\(?:le|ge|ne|neq|leq|geq|lt|gt|pm)\b) ?\$?\Z"
-    r"|(?:[|±√<>≠≤≥]|\\pm|\b(?:sqrt|log|ln|sin|cos|tan|exp)) ?\$?\Z"
-    r"|\w [-−–] \Z|\d[-−–]\Z",
-    re.IGNORECASE,
-)
-_HEDGED_AFTER = re.compile(
-    r"\$?(?:\||\s?(?:squared|cubed|factorial|mod|over|to the power)\b|\s(?:is|are|was) (?:wrong|incorrect|false|not)\b"
-    r"|\s(?:or|to) \$?\d)",
-    re.IGNORECASE,
-)
-# What takes an answer back after it was stated, in its sentence or as a remark of its own.
-_TAKEN_BACK = re.compile(
-    r"(?:(?!\bbecause\b|\bsince\b)[^.\n]){0,40}?\b(?:is|are|was) (?:wrong|incorrect|false|rejected|excluded"
-    r"|not (?:right|correct|it|possible))\b"
-    r"|[\s.,;*$)}\]-]{0,6}(?:or|nor|no|but|maybe|perhaps)\b,?[^.\n]{0,20}?(?:\d|\([A-H]\)|\b[B-H]\b)"
-    r"|\n\W{0,4}correction\b",
-    re.IGNORECASE,
-)
-_SECOND_THOUGHT = re.compile(
-    r"(?:\A|[.!?\n])\W{0,6}(?:(?:but|hmm),? )?(?:wait|actually|correction|no,|hold on|sorry|oops|instead)(?!\w)"
-    r"|\bI made a mistake\b",
-    re.IGNORECASE,
-)
 # Things of several numbers in prose: a pair, a ratio or a time, a mixed number.
 _WHOLE = re.compile(r"[(\[][^()\[\]]*\d[^()\[\]]*,[^()\[\]]*[)\]]|\d+(?::\d+)+|\d+ \d+/\d+")
 _GOES_ON = re.compile(
@@ -194,7 +155,7 @@ def _extract(text: str, rules: Rules) -> tuple[str, int] | None:
     if boxes:
         answers, start = _joined(text, boxes)
         touched = _touched(text, boxes[-1])
-        if touched is None or _is_taken_back(text[boxes[-1][1] :], answers):
+        if touched is None or is_taken_back(text[boxes[-1][1] :], answers, _last):
             return None
         return touched + answers, _box_statement(text, start)
     if rules.boxed_only:
@@ -242,16 +203,6 @@ def _touched(text: str, box: tuple[int, int, str]) -> str | None:
     if re.search(r"(?:^|[=:($\s])[-−–]$", before):
         return "-"
     return "" if not re.search(r"[-−–+*/^]$|\\(?:times|cdot|pm)$", before) else None
-
-
-def _is_taken_back(after: str, answer: str) -> bool:
-    """Whether what follows a statement takes it back, or names another answer after second thoughts."""
-    if _TAKEN_BACK.match(after[:200]):
-        return True
-    if not _SECOND_THOUGHT.search(after):
-        return False
-    other = _last(after)
-    return other is not None and other.strip("$ ") != answer.strip("$ ")
 
 
 def _tagged(text: str) -> tuple[str, int] | None:
@@ -318,13 +269,13 @@ def _cued(text: str) -> tuple[str, int] | None:
             line = cue[1]
             answer = _stated(text[cue.end() : cue.end() + MAX_CHARS]) if line is None else line.strip()
             start = _sentence(text, cue.start())
-        if answer and _NEGATED.search(cue[0]):
+        if answer and NEGATED.search(cue[0]):
             return None
         if answer and not _PLACEHOLDER.fullmatch(answer[:100]):
             told = answer.split("...")[0] if cue[0].startswith("####") else answer
             at = text.find(told, cue.start()) if cue.re is not _BEHIND else -1
             after = text[at + len(told) :] if at >= 0 else text[cue.end() :]
-            return None if _is_taken_back(after, answer) else (answer, start)
+            return None if is_taken_back(after, answer, _last) else (answer, start)
     return None
 
 
@@ -363,7 +314,11 @@ def _stated(rest: str) -> str:
     # Prose that says more of a number than that it is the answer is read as it stands, or not at all.
     if is_prose and (below := re.fullmatch(rf"(?:negative|minus) ({_NUMBER.pattern})", clause, re.IGNORECASE)):
         return f"-{below[1]}"
-    if is_prose and _QUALIFIED.search(clause):
+    # The result of a calculation is no qualified number.
+    computed = re.search(rf"(?<![<>!≠])= ?({_NUMBER.pattern})(?: [a-zA-Z/]+){{0,6}}$", clause)
+    if is_prose and computed:
+        return computed[1].strip()
+    if is_prose and QUALIFIED.search(clause):
         return clause
     if is_prose and (whole := list(_WHOLE.finditer(clause))):
         return whole[-1][0]
@@ -431,12 +386,12 @@ def _last(text: str) -> str | None:
             r"(?:[-=+*/×,]|\d x)\s*$|^\s*[a-z]{3}", content
         )
         if (last is None or last.start() < ends) and is_whole:
-            return None if _is_hedged(text, start + formula.start(), start + formula.end()) else content
+            return None if is_hedged(text, start + formula.start(), start + formula.end()) else content
     if last and (whole := _whole_around(text, last)):
         return whole
     if last is None or _OPERATOR.search(text[max(0, last.start() - 24) : last.start()]):
         return None
-    if _is_hedged(text, last.start(), last.end()):
+    if is_hedged(text, last.start(), last.end()):
         return None
     before, after = text[max(0, last.start() - 2) : last.start()], text[last.end() : last.end() + 1]
     if re.search(r"[\^√{/+×*_]\s?$", before) or re.match(r"[\^√π_({]", after):
@@ -448,14 +403,6 @@ def _last(text: str) -> str | None:
     ):
         return None
     return last[0].strip() + _size(text[last.end() : last.end() + 30])
-
-
-def _is_hedged(text: str, start: int, end: int) -> bool:
-    """Whether the words beside a number or formula make another thing of it; not beside the result of a calculation."""
-    before = text[max(0, start - 60) : start]
-    if re.search(r"(?<![<>!≠])= ?\\?[$€£]?$", before):
-        return False
-    return bool(_HEDGED.search(before) or _HEDGED_AFTER.match(text, end))
 
 
 def _whole_around(text: str, number: re.Match[str]) -> str | None:

@@ -115,3 +115,30 @@ def test_a_text_cut_at_its_limit_must_have_stated_its_answer(text: str, answer: 
     assert (found and found[0]) == answer
     # The same text is read otherwise where it ended by itself.
     assert extract(text) is not None or text.endswith("{1")
+
+
+def test_what_prose_does_to_a_number_costs_few_right_answers() -> None:
+    """Sentences as worked solutions end with: the last number is the answer, whatever words stand around it."""
+    sentences = {
+        "So he is 180-135=45 miles away from home": "45",
+        "10 times their medals is 39*10=390 medals": "390",
+        "The third house needs 100 cases of shingles.": "100",
+        "She has $10 left over because 40 - 30 = 10": "10",
+        "the house is 1200+1000+960=3160 square feet": "3160",
+        "Raphael spent a total of $6 + $8 + $20 = $34 for the supplies.": "34",
+        "Seth is twice as old as Brooke, so Seth is 8 x 2 = 16.": "16",
+    }
+    for sentence, gold in sentences.items():
+        # After a cue a clause ends where another begins.
+        for text in (sentence, *([f"The answer is that {sentence}"] if ", so" not in sentence else [])):
+            found = extract(text)
+            assert found is not None, text
+            assert settle(gold, found[0]).right, (text, found)
+    for sentence in (
+        "It is not 45.",
+        "It is either 5 or 45.",
+        "The answer is twice 45.",
+        "The answer is the sum of 5 and 45.",
+    ):
+        found = extract(sentence)
+        assert not (found and settle("45", found[0]).right), sentence

@@ -59,7 +59,7 @@ class Side:
         """How many of its steps are true, and how it ends."""
         row = self.row
         steps = f"{row['steps_true']} of {plural(int(row['steps']), 'step')} true" if row["steps"] else "no step found"
-        answer = visible(str(row["answer"])).replace("\n", " ")
+        answer = "" if pd.isna(row["answer"]) else visible(str(row["answer"])).replace("\n", " ")
         end = ", cut at the limit of tokens" if row["truncated"] else ""
         return f"{steps}, answered {answer or 'nothing'}: {row['status']}{end}"
 
