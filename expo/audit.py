@@ -34,17 +34,20 @@ def audit(run: Run, limits: Sequence[int] = (), progress: bool = True) -> pd.Dat
 
     Args:
         run: the record of `expo evaluate`.
-        limits: token limits, at most that of the evaluation; by default its own, half and a quarter of it.
+        limits: token limits, at most that of the evaluation, which is always among them; by default also half and a
+            quarter of it.
         progress: whether a bar is shown.
 
     Raises:
         RecordError: for a run without completions, or a limit that it cannot show.
     """
     if not run.has("completions"):
+        if run.has("samples"):
+            raise RecordError(f"{run.folder} is a record of `expo measure`; the audit needs one of `expo evaluate`")
         raise RecordError(f"{run.folder} has no completions.parquet; `expo evaluate` of this version writes one")
     recipe, completions = run.recipe(), run.read("completions")
     most = int(recipe["max_new_tokens"])
-    chosen = sorted(set(limits)) or sorted({most, max(1, most // 2), max(1, most // 4)})
+    chosen = sorted({most, *(limits or (max(1, most // 2), max(1, most // 4)))})
     if not 1 <= chosen[0] <= chosen[-1] <= most:
         raise RecordError(f"limits must be from 1 to {most}, the token limit of {run.folder}; got {chosen}")
     rows = []

@@ -139,6 +139,8 @@ class Flags:
         for action in self.parser._actions:
             if action.dest in left_out:
                 action.help = argparse.SUPPRESS
+            elif any(flag.startswith(("--no_", "--no-")) for flag in action.option_strings):
+                action.help = f"the same as --{action.dest} false"
             elif action.default not in (None, argparse.SUPPRESS):
                 action.help = f"{action.help} (default: {action.default})"
             # Only what was given, so that it can be laid over the file, which may hold what is required.

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from expo.tasks.problem import DataError, Skip
 from expo.tasks.row import Row, kind
+from expo.text import plural
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?::(?P<split>[\w.-]+))?")
@@ -40,7 +41,8 @@ def read_rows(data: str) -> Iterator[Row | Skip]:
     path = Path(data).expanduser()
     if path.is_dir():
         return _saved(path)
-    if not path.exists() and (hub := _HUB.fullmatch(data)):
+    is_file_name = data.lower().removesuffix(".gz").endswith(SUFFIXES)
+    if not path.exists() and not is_file_name and (hub := _HUB.fullmatch(data)):
         return _hub(hub["repo"], hub["config"], hub["split"])
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     suffix = suffixes[-1] if suffixes else ".jsonl"
@@ -159,7 +161,8 @@ def _csv(path: Path, delimiter: str) -> Iterator[Row | Skip]:
             if not values:
                 continue
             if len(values) != len(header):
-                yield Skip(where, "row", f"{len(values)} cells, where the header names {len(header)} columns")
+                cells, columns = plural(len(values), "cell"), plural(len(header), "column")
+                yield Skip(where, "row", f"{cells}, where the header names {columns}")
             else:
                 yield Row(where, number, {n: v if v.strip() else None for n, v in zip(header, values, strict=True)})
             number += 1

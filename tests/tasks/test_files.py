@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from expo.tasks import jsonl
+from expo.tasks import files, jsonl
 from expo.tasks.files import eaten
 from expo.tasks.problem import DataError
 
@@ -226,3 +226,13 @@ def test_a_column_that_is_nearly_a_field_is_told(tmp_path: Path, capsys: pytest.
     said = capsys.readouterr().err
     assert "the column expert is passed over; did you mean expert_cot?" in said
     assert "votes" not in said
+
+
+def test_a_mistyped_file_is_not_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(files, "_hub", lambda *repo: asked.append(repo[0]) or iter(()))
+    with pytest.raises(DataError, match=r"nope\.csv"):
+        list(files.read_rows("d/nope.csv"))
+    assert asked == []
+    list(files.read_rows("d/nope"))
+    assert asked == ["d/nope"]
