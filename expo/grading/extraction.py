@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from expo.grading.hedging import NEGATED, QUALIFIED, is_hedged, is_taken_back
+from expo.grading.hedging import DOUBTED, NEGATED, QUALIFIED, is_hedged, is_taken_back, names_again
 from expo.grading.rules import USUAL, Rules
 from expo.grading.units import GLUED as _GLUED
 from expo.grading.units import UNITS
@@ -154,8 +154,12 @@ def _extract(text: str, rules: Rules) -> tuple[str, int] | None:
         return None
     if boxes:
         answers, start = _joined(text, boxes)
-        touched = _touched(text, boxes[-1])
-        if touched is None or is_taken_back(text[boxes[-1][1] :], answers, _last):
+        touched, after = _touched(text, boxes[-1]), text[boxes[-1][1] :]
+        if touched is None or is_taken_back(after, answers, _last):
+            return None
+        # Another answer is stated later.
+        later = _cued(after) if touched == "" else None
+        if later and re.search(r"\d", later[0]) and not names_again(later[0], answers):
             return None
         return touched + answers, _box_statement(text, start)
     if rules.boxed_only:
@@ -192,15 +196,25 @@ def _boxes(text: str) -> list[tuple[int, int, str]] | None:
     return None if broken else found
 
 
+_TOUCHES_AFTER = re.compile(
+    r"\^(?! ?(?:\\circ|\{ ?\\circ))|\d|!(?!\s|$)| ?(?:\\times|\\cdot|[*/+]) ?[\d\\]| - \d"
+    r"|\\(?:pi|sqrt|frac)(?![a-zA-Z])| (?:thousand|million|billion|hundred|dozen)\b"
+)
+_TOUCHES_BEFORE = re.compile(r"(?<![a-zA-Z\\])[\da-z)]$|\^$|\\(?:sqrt|frac)\{$|\\sqrt\[[^\]]*\]\{$|\\frac\{[^{}]*\}\{$")
+
+
 def _touched(text: str, box: tuple[int, int, str]) -> str | None:
     r"""The sign before a box, which is a part of its answer; None where more of a formula touches it: 2\boxed{5}^2."""
     start, end, _ = box
-    before, after = text[max(0, start - 24) : start].rstrip(" "), text[end : end + 12]
-    if re.match(r"\^(?! ?(?:\\circ|\{ ?\\circ))|[\d!]| ?(?:\\times|\\cdot|[*/]) ?[\d\\]", after):
+    before, after = text[max(0, start - 24) : start], text[end : end + 16]
+    # Marks of emphasis, and of an item of a list.
+    before = re.sub(r"(?:^|(?<=[\s:.]))\*{1,3} ?$", "", before)
+    before = re.sub(r"(?:^|\n)[ \t]*[-+*] +$|(?<=[a-z]) - $", "", before)
+    after = after.removeprefix("**")
+    if _TOUCHES_AFTER.match(after) or _TOUCHES_BEFORE.search(before):
         return None
-    if re.search(r"(?<![a-zA-Z\\])[\da-z)]$|\^$|\\(?:sqrt|frac)\{$|\\sqrt\[[^\]]*\]\{$|\\frac\{[^{}]*\}\{$", before):
-        return None
-    if re.search(r"(?:^|[=:($\s])[-−–]$", before):
+    before = before.rstrip(" ")
+    if re.search(r"(?:^|[=($]) ?[-−–]$", before) or re.search(r"(?:^|\s)[-−–]$", text[max(0, start - 2) : start]):
         return "-"
     return "" if not re.search(r"[-−–+*/^]$|\\(?:times|cdot|pm)$", before) else None
 
@@ -318,9 +332,12 @@ def _stated(rest: str) -> str:
     computed = re.search(rf"(?<![<>!≠])= ?({_NUMBER.pattern})(?: [a-zA-Z/]+){{0,6}}$", clause)
     if is_prose and computed:
         return computed[1].strip()
-    if is_prose and QUALIFIED.search(clause):
+    # What stands before the last "is" is of the subject, unless it doubts all of it.
+    says = list(_IS.finditer(clause))
+    said = clause[says[-1].end() :] if says and not DOUBTED.search(clause) else clause
+    if is_prose and QUALIFIED.search(said or clause):
         return clause
-    if is_prose and (whole := list(_WHOLE.finditer(clause))):
+    if is_prose and (whole := list(_WHOLE.finditer(clause))) and not _NUMBER.search(clause, whole[-1].end()):
         return whole[-1][0]
     if is_prose and (says := list(_IS.finditer(clause))) and (after := clause[says[-1].end() :].strip()):
         return _stated(after)
