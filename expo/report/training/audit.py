@@ -119,7 +119,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         axes.set_xscale("log", base=2)
         axes.set_xticks(rows["k"].tolist(), [str(k) for k in rows["k"]])
         axes.set_ylim(0, min(1.0, 1.15 * top) or 1.0)
-        axes.set_title(f"cut at {limit} tokens ({share(rows['truncated'].iloc[0])} of samples)")
+        axes.set_title(f"at {limit} tokens, which cut {share(rows['truncated'].iloc[0])}")
         axes.set_xlabel("k")
     grid[0][0].set_ylabel("pass@k")
     grid[0][0].legend(loc="upper left", fontsize=8)
