@@ -21,7 +21,7 @@ from expo.grading.last_number import last_number
 from expo.grading.rules import Rules
 from expo.records import RecordError, Run
 from expo.schema import as_frame
-from expo.stats import Interval, bootstrap_rate, pass_at_k
+from expo.stats import Interval, bootstrap_rate, pass_at_k_of
 from expo.tasks import TASKS, checker_for
 from expo.tasks.problem import Problem
 
@@ -134,8 +134,7 @@ def sizes(n: int) -> list[int]:
 
 def pass_rate(grades: pd.DataFrame, k: int) -> Interval:
     """Mean pass@k over the problems of one grader and limit, with its interval."""
-    values = [pass_at_k(int(n), int(c), k) for n, c in zip(grades["n"], grades["correct"], strict=True)]
-    return bootstrap_rate(pd.Series(values, dtype=float).to_numpy())
+    return bootstrap_rate(pass_at_k_of(grades, k).to_numpy())
 
 
 def show(grades: pd.DataFrame) -> str:

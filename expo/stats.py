@@ -95,3 +95,9 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     if n - correct < k:
         return 1.0
     return float(1 - np.prod(1 - k / np.arange(n - correct + 1, n + 1)))
+
+
+def pass_at_k_of(counts: pd.DataFrame, k: int) -> pd.Series:
+    """`pass_at_k` of each row of a table with the columns `n` and `correct`, by its index."""
+    values = [pass_at_k(int(n), int(c), k) for n, c in zip(counts["n"], counts["correct"], strict=True)]
+    return pd.Series(values, index=counts.index, dtype=float)

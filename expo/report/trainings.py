@@ -13,7 +13,7 @@ import pandas as pd
 
 from expo.report.runs import FinishedRun, differing, runs_in
 from expo.report.words import METHODS, listed
-from expo.stats import pass_at_k
+from expo.stats import pass_at_k_of
 
 LEVELS = (1, 2, 3, 4, 5)
 # Methods of the paper, which have its pictures.
@@ -145,8 +145,7 @@ class EvaluatedRun(FinishedRun):
     def accuracies(self, step: int, levels: Iterable[int] | None = None, k: int = 1) -> pd.Series:
         """pass@k of each problem of these levels at a step, or of all problems, indexed by problem."""
         rows = self.at(step, levels)
-        values = [pass_at_k(int(n), int(c), k) for n, c in zip(rows["n"], rows["correct"], strict=True)]
-        return pd.Series(values, index=rows["problem"], dtype=float)
+        return pass_at_k_of(rows.set_index("problem"), k)
 
 
 def find_evaluated(folder: Path | str) -> tuple[list[EvaluatedRun], list[str]]:

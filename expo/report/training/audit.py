@@ -18,7 +18,7 @@ from expo.report.style import Figure
 from expo.report.toy import beside_paper, remarked
 from expo.report.trainings import EvaluatedRun, count_bases, label
 from expo.report.words import listed, share
-from expo.stats import bootstrap_rate, pass_at_k
+from expo.stats import bootstrap_rate, pass_at_k_of
 
 COLUMNS = ["grader", "limit", "k", "mean", "low", "high", "problems", "bases", "n", "unparsed", "truncated"]
 # Okabe and Ito (2008), and a marker each: lines of different graders may lie on each other.
@@ -95,12 +95,7 @@ def _rows(runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
         total = sum(int(g["n"].sum()) for g in here)
         shares = {name: sum(int(g[name].sum()) for g in here) / total for name in ("unparsed", "truncated")}
         for k in sizes(n):
-            by_base = [
-                pd.Series(
-                    [pass_at_k(int(m), int(c), k) for m, c in zip(g["n"], g["correct"], strict=True)], g["problem"]
-                )
-                for g in here
-            ]
+            by_base = [pass_at_k_of(g.set_index("problem"), k) for g in here]
             rate = bootstrap_rate(pd.concat(by_base, axis=1).mean(axis=1).to_numpy())
             about = {"grader": grader, "limit": limit, "k": k, "mean": rate.mean, "low": rate.low, "high": rate.high}
             rows.append({**about, "problems": rate.n, "bases": count_bases(runs), "n": n, **shares})
@@ -128,8 +123,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
 
 def _table(numbers: pd.DataFrame) -> str:
     n = int(numbers["n"].iloc[0])
-    ks = [k for k in (1, 4, 64, n) if k <= n]
-    ks = sorted(set(ks) & set(numbers["k"]))
+    ks = sorted({1, 4, 64, n} & set(numbers["k"]))
     rows = []
     for (grader, limit), of_one in numbers.groupby(["grader", "limit"], sort=False):
         by_k = {int(row["k"]): row for row in of_one.to_dict("records")}
