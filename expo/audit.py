@@ -22,7 +22,7 @@ from expo.grading.rules import Rules
 from expo.records import RecordError, Run
 from expo.schema import as_frame
 from expo.stats import Interval, bootstrap_rate, pass_at_k_of
-from expo.tasks import TASKS, checker_for
+from expo.tasks import TASKS, checker_of
 from expo.tasks.problem import Problem
 
 # Grades the completion of a problem, given whether that was cut at its token limit.
@@ -66,13 +66,14 @@ def audit(run: Run, limits: Sequence[int] = (), progress: bool = True) -> pd.Dat
 
 
 def _graders(recipe: dict[str, Any], stack: ExitStack) -> dict[str, Grader]:
-    """Those for the texts of a task; the toy's answers are no texts, and have two of their own."""
-    if not TASKS[recipe["task"]].vocabulary:
+    """Those for mathematics in texts; what a task grades exactly has that grader, and the toy one more of its own."""
+    if not TASKS[recipe["task"]].checker and recipe.get("grader", "math") == "math":
         given = {f.name: recipe[f.name] for f in fields(Rules) if f.name in recipe}
         by_name = graders(stack, Rules(**given))
         return {name: _of_answer(grader) for name, grader in by_name.items()}
-    checker = stack.enter_context(closing(checker_for(recipe["task"])))
-    return {"exact": lambda problem, text, _: checker.grade([(problem, text)])[0], "last number": _last_value}
+    checker = stack.enter_context(closing(checker_of(recipe)))
+    exact: dict[str, Grader] = {"exact": lambda problem, text, _: checker.grade([(problem, text)])[0]}
+    return {**exact, "last number": _last_value} if TASKS[recipe["task"]].vocabulary else exact
 
 
 def _of_answer(grader: Callable[[str, str, bool], Grade]) -> Grader:

@@ -11,7 +11,7 @@ import yaml
 
 from expo.policies.names import SMOLLM2, TINY
 from expo.records import DRAFT, RecordError, Run, to_yaml, write_atomic
-from expo.tasks import TASKS
+from expo.tasks import TASKS, checker_of
 
 COLUMNS = {
     "problem": "id of the problem in its task",
@@ -126,7 +126,7 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         *(f"- {name}: {value}" for name, value in counts.items()),
         "\n## Columns\n",
         *(f"- `{name}`: {text}" for name, text in COLUMNS.items()),
-        f"\nA leak is counted if {task.checker().leak_rule}.",
+        f"\nA leak is counted if {checker_of(recipe).leak_rule}.",
         f"\n## Recipe\n\n{fence}yaml\n{written}{fence}\n",
     ]
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from expo.grading.rules import USUAL, Rules
 from expo.schema import SOURCES
-from expo.tasks import TASKS
+from expo.tasks import GRADERS, STEP_CHECKERS, TASKS, Checker, checker_of
 from expo.tasks.prompts import Prompts
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping of names"}
@@ -94,7 +94,7 @@ class BaseRecipe:
         default=None,
         metadata={
             "help": "of a jsonl task: a file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a folder of save_to_disk, "
-            "or owner/name:split on the hub"
+            "or owner/name:split on the hub; of letters: other word sets"
         },
     )
     columns: str | None = field(
@@ -113,6 +113,11 @@ class BaseRecipe:
         default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
     )
     rows: int = field(default=64, metadata={"help": "samples decoded at a time, over all processes"})
+    grader: str = field(
+        default="math",
+        metadata={"help": "texts: math compares values; exact compares what stands between answer_cue and answer_end"},
+    )
+    step_checker: str = field(default="arithmetic", metadata={"help": f"texts: {', '.join(STEP_CHECKERS)}"})
     boxed_only: bool = field(default=False, metadata={"help": "texts: only a \\boxed{} states an answer"})
     last_number: bool = field(
         default=True, metadata={"help": "texts: grade one that states no answer by its last number"}
@@ -143,10 +148,23 @@ class BaseRecipe:
         check_bounds(self, {"problems": 1, "rows": 1})
         if self.levels == []:
             raise ValueError("levels: name at least one, or leave it out for all")
-        if self.rules != USUAL and TASKS[self.task].vocabulary:
-            raise ValueError(f"boxed_only, last_number, tolerance: say how texts are graded; {self.task} is none")
+        for name, value, known in (
+            ("grader", self.grader, GRADERS),
+            ("step_checker", self.step_checker, tuple(STEP_CHECKERS)),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}: no {value!r}; there are {', '.join(known)}")
+            if value != known[0] and TASKS[self.task].checker:
+                raise ValueError(f"{name}: {self.task} has its own; leave it out")
+        if self.rules != USUAL and (TASKS[self.task].checker or self.grader != "math"):
+            what = f"grader {self.grader}" if self.grader != "math" else self.task
+            raise ValueError(f"boxed_only, last_number, tolerance: say how mathematics is graded, {what} has none")
         # Written out, so that a record says all of them.
         self.prompts = asdict(read_prompts(self.task, self.prompts))
+
+    def checker(self) -> Checker:
+        """How its texts are checked; it starts no process until it is asked for grades."""
+        return checker_of(self.resolved())
 
     @property
     def rules(self) -> Rules:
@@ -158,7 +176,7 @@ class BaseRecipe:
 
         The usual columns and rules of grading are left out: a recipe of before there was a choice is the same.
         """
-        usual = {**asdict(USUAL), "columns": None, "limits": None}
+        usual = {**asdict(USUAL), "columns": None, "limits": None, "grader": "math", "step_checker": "arithmetic"}
         return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from expo.policies.policy import Policy, PolicyError
 from expo.positives.closing import longest
 from expo.recipe import BaseRecipe, SamplingRecipe
 from expo.records import Run, defaults_of
-from expo.tasks import TASKS, Checker, Task, checker_for, load_task
+from expo.tasks import TASKS, Checker, Task, load_task
 from expo.tasks.problem import DataError, Problem, Skip
 from expo.tasks.prompts import Prompts
 
@@ -64,7 +64,7 @@ def set_up(
     Raises:
         DataError, PolicyError, RecordError: as their modules say.
     """
-    with closing(checker_for(recipe.task, recipe.rules)) as checker:
+    with closing(recipe.checker()) as checker:
         tasks = [load_problems(recipe, checker)]
         if held_out is not None:
             tasks.append(load_problems(recipe, checker, **held_out))
@@ -75,7 +75,7 @@ def set_up(
         if policy and held_out is not None:
             tasks[0] = _distinct(tasks[0])
         if policy:
-            tasks = [without_control_tokens(policy, task) for task in tasks]
+            tasks = [fit(policy, without_control_tokens(policy, task)) for task in tasks]
         if policy and room:
             tasks = [within_context(policy, task, *room) for task in tasks]
         with starting():
@@ -113,13 +113,37 @@ def set_up_alone(
 
 
 def load_problems(recipe: BaseRecipe, checker: Checker, **other: Any) -> Task:
-    """The recipe's problems, those left out whose answer nothing can parse. `other` replaces fields of the recipe.
+    """The recipe's problems, those left out that the checker cannot check. `other` replaces fields of the recipe.
 
     Raises:
         DataError: as `load_task` says.
     """
     fields = {name: getattr(recipe, name) for name in ("data", "columns", "split", "problems", "levels")}
-    return load_task(recipe.task, **{**fields, **other}, seed=recipe.seed, can_parse=checker.can_parse)
+    task = load_task(recipe.task, **{**fields, **other}, seed=recipe.seed, can_parse=checker.can_parse)
+    faults = [(p, fault) for p in task.problems if (fault := checker.fault(p))]
+    return without(task, [Skip(p.where or p.id, "answer", fault) for p, fault in faults], {p.id for p, _ in faults})
+
+
+def without(task: Task, skips: Sequence[Skip], ids: Container[str]) -> Task:
+    """The task without some problems.
+
+    Raises:
+        DataError: if none is left.
+    """
+    kept = tuple(p for p in task.problems if p.id not in ids)
+    if not kept:
+        raise DataError(f"{task.source or task.name}: no problem is left: {skips[0]}")
+    return replace(task, problems=kept, skipped=(*task.skipped, *skips))
+
+
+def fit(policy: Policy, task: Task) -> Task:
+    """The task without the problems that it says are none for this policy's tokenizer.
+
+    Raises:
+        DataError: if none is left.
+    """
+    skips = TASKS[task.name].unfit(task, policy.encode)
+    return without(task, skips, {skip.where for skip in skips})
 
 
 def load(recipe: BaseRecipe, device: str) -> Policy:

@@ -35,7 +35,7 @@ class Counted(ChainChecker):
 
 
 def test_the_checker_is_closed_however_a_job_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TASKS, "chain", replace(TASKS["chain"], checker=Counted))
+    monkeypatch.setitem(TASKS, "chain", replace(TASKS["chain"], checker=lambda _: Counted()))
     with set_up_alone(RECIPE, tmp_path / "run", ["evaluation"]) as setup:
         assert isinstance(setup.checker, Counted)
         assert Counted.open == 1

@@ -23,7 +23,7 @@ from expo.records import Run
 from expo.schema import as_frame
 from expo.setup import load, set_up_alone
 from expo.shards import chunk_of, in_chunks, join_shards, restore_tables
-from expo.tasks import Checker, checker_for
+from expo.tasks import Checker
 from expo.tasks.problem import Problem, Skip
 from expo.workers import spread
 
@@ -111,7 +111,7 @@ class ChunkWork:
         """Measure the problems of `job` and write them as the shard of its name."""
         recipe = replace(self.recipe, rows=self.recipe.rows // processes)
         self.policy = self.policy or load(recipe, recipe.device)
-        self.checker = self.checker or checker_for(recipe.task, recipe.rules)
+        self.checker = self.checker or recipe.checker()
         name, problems = job
         frames = _chunk(recipe, self.policy, self.checker, problems, self.others, on_step)
         # The table that says a shard is done comes last.

@@ -15,6 +15,12 @@ def question_ids(policy: Policy, problem: Problem) -> list[int]:
     return policy.prompt_ids(fill(policy.prompts.question, question=problem.question))
 
 
+def explain_ids(policy: Policy, problem: Problem, hint: str | None = None) -> list[int]:
+    """The tokens of the question with its answer, or another hint, under which explanations are sampled."""
+    shown = problem.answer if hint is None else hint
+    return policy.prompt_ids(fill(policy.prompts.explain, question=problem.question, answer=shown))
+
+
 def longest(policy: Policy, problem: Problem, max_new_tokens: int) -> int:
     """Tokens that the longest positive of a problem can have: all of a sample is CoT, and is closed with `a*`."""
     closed = close(policy, problem, problem.id, ())

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Any
 
 from expo.grading.rules import USUAL, Rules
-from expo.tasks import chain_task, gsm8k, jsonl, math, stories
-from expo.tasks.checker import Checker
+from expo.tasks import chain_task, gsm8k, jsonl, letters, math, stories
+from expo.tasks.checker import ARITHMETIC, Checker, StepChecker, TextChecker
 from expo.tasks.definition import Selection, TaskDefinition
+from expo.tasks.exact import ExactChecker
 from expo.tasks.problem import DataError, Problem, Skip, Task
+from expo.tasks.prompts import Prompts
 
-__all__ = ["TASKS", "Checker", "DataError", "Problem", "Skip", "Task", "checker_for", "load_task", "task_named"]
+__all__ = [
+    "GRADERS",
+    "STEP_CHECKERS",
+    "TASKS",
+    "Checker",
+    "DataError",
+    "Problem",
+    "Skip",
+    "Task",
+    "checker_for",
+    "checker_of",
+    "load_task",
+    "task_named",
+]
 
 # A new task is a module of its own and a line here.
-TASKS: dict[str, TaskDefinition] = {m.TASK.name: m.TASK for m in (chain_task, gsm8k, math, stories, jsonl)}
+TASKS: dict[str, TaskDefinition] = {m.TASK.name: m.TASK for m in (chain_task, letters, gsm8k, math, stories, jsonl)}
+# How the answers of texts are graded, and their steps checked, where the task leaves it to the recipe.
+GRADERS = ("math", "exact")
+STEP_CHECKERS = {"arithmetic": ARITHMETIC, "letters": letters.STEPS, "none": StepChecker(lambda *_: [])}
 
 
 def task_named(name: str) -> TaskDefinition:
@@ -27,10 +47,36 @@ def task_named(name: str) -> TaskDefinition:
     return TASKS[name]
 
 
-def checker_for(task: str, rules: Rules | None = None) -> Checker:
-    """The checker of a task, by its name; it starts no process until it is asked for grades."""
-    checker = task_named(task).checker
-    return checker() if rules in (None, USUAL) else checker(rules=rules)
+def checker_for(
+    task: str,
+    rules: Rules = USUAL,
+    *,
+    prompts: Prompts | None = None,
+    grader: str = "math",
+    steps: str = "arithmetic",
+) -> Checker:
+    """The checker of a task, by its name; it starts no process until it is asked for grades.
+
+    A task that leaves it to the recipe is graded by `grader`, with steps by `steps`.
+    """
+    definition = task_named(task)
+    prompts = prompts or definition.prompts
+    if definition.checker:
+        return definition.checker(prompts)
+    if grader == "exact":
+        return ExactChecker(prompts, STEP_CHECKERS[steps])
+    return TextChecker(rules=rules, steps=STEP_CHECKERS[steps])
+
+
+def checker_of(recipe: Mapping[str, Any]) -> Checker:
+    """The checker of a job, from its recipe as `recipe.yaml` holds it."""
+    return checker_for(
+        recipe["task"],
+        Rules(**{f.name: recipe[f.name] for f in fields(Rules) if f.name in recipe}),
+        prompts=task_named(recipe["task"]).prompts.override(recipe.get("prompts")),
+        grader=recipe.get("grader", "math"),
+        steps=recipe.get("step_checker", "arithmetic"),
+    )
 
 
 def load_task(

@@ -33,6 +33,10 @@ class ChainChecker:
         """See `Checker`; every answer was generated."""
         return True
 
+    def fault(self, problem: Problem) -> str | None:
+        """See `Checker`; every problem was generated."""
+        return None
+
     def cot_end(self, text: str) -> int:
         """See `Checker`."""
         at = text.rfind(chain.ANSWER_CUE)
@@ -87,7 +91,7 @@ TASK = TaskDefinition(
     load=_load,
     licence="apache-2.0",
     prompts=CHAIN,
-    checker=ChainChecker,
+    checker=lambda _: ChainChecker(),
     vocabulary=frozenset(chain.VOCABULARY),
     # The usual 256 are the whole context of its policies.
     max_new_tokens=100,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from expo.grading.answers import VERSION, AnswerGrader, Grade, Status
@@ -27,6 +28,11 @@ _OPENS_WITH = re.compile(
     r"\W*(so |yes,? |well,? )?(the )?(correct|right|final) answer\b[^.\n]{0,40}\b(is|=)[^\n]{1,40}?[.\n]\s*\S",
     re.IGNORECASE,
 )
+LEAK_RULE = (
+    "the text reasons from the answer ('since/because/given that/knowing the answer is ...'), calls it given "
+    "('the provided answer', 'the answer is given'), or opens with it ('The correct answer is 18.' before anything "
+    "else)"
+)
 _NONSENSE = ("ribbon", "quarry", "lantern", "mumble", "teapot", "oblong", "gravel", "whistle", "anvil", "walrus")
 
 
@@ -42,6 +48,9 @@ class Checker(Protocol):
 
     def can_parse(self, answer: str) -> bool:
         """Whether a ground-truth answer can be compared with anything."""
+
+    def fault(self, problem: Problem) -> str | None:
+        """Why a problem cannot be used though its answer can be read, if so."""
 
     def cot_end(self, text: str) -> int:
         """Index of the character where the final-answer statement begins; `len(text)` if there is none."""
@@ -65,24 +74,56 @@ class Checker(Protocol):
         """End whatever process was started."""
 
 
+@dataclass(frozen=True)
+class StepChecker:
+    """How the steps of a CoT are told and judged, and which problems that cannot be done of.
+
+    `check` has the steps in order, each with its truth; `fault` says why a problem's steps cannot be checked.
+    """
+
+    check: Callable[[Problem, str], list[tuple[str, bool]]]
+    fault: Callable[[Problem], str | None] = lambda _: None
+
+
+ARITHMETIC = StepChecker(lambda _, cot: [(s.text, s.true) for s in check_steps(cot)])
+
+
+def is_leak(text: str) -> bool:
+    """Whether a text says that it was given the answer, by `LEAK_RULE`."""
+    return bool(_REASONS_FROM.search(text) or _OPENS_WITH.match(text))
+
+
+def other_answer(problem: Problem, others: Sequence[Problem], seed: int, wrong: Callable[[str], bool]) -> str | None:
+    """The first answer of the others, shuffled by seed and problem, that is wrong; None if there is none."""
+    pool = sorted({p.answer for p in others})
+    random.Random(f"{seed}:{problem.id}").shuffle(pool)
+    return next(filter(wrong, pool), None)
+
+
+def nonsense_words(problem: Problem, seed: int) -> str:
+    """Random words that say nothing."""
+    rng = random.Random(f"nonsense:{seed}:{problem.id}")
+    return "The " + " ".join(rng.choices(_NONSENSE, k=5))
+
+
 class TextChecker:
-    """Free text: answers graded in a process that can be killed, steps by the arithmetic checker."""
+    """Free text: answers graded in a process that can be killed, steps by the arithmetic checker unless told."""
 
     grader: str | None = VERSION
+    leak_rule = LEAK_RULE
 
-    leak_rule = (
-        "the text reasons from the answer ('since/because/given that/knowing the answer is ...'), calls it given "
-        "('the provided answer', 'the answer is given'), or opens with it ('The correct answer is 18.' before anything "
-        "else)"
-    )
-
-    def __init__(self, seconds: float = 5.0, rules: Rules = USUAL) -> None:
+    def __init__(self, seconds: float = 5.0, rules: Rules = USUAL, steps: StepChecker = ARITHMETIC) -> None:
         self._rules = rules
+        self._steps = steps
         self._grader = AnswerGrader(seconds, rules)
 
     def can_parse(self, answer: str) -> bool:
         """See `Checker`."""
         return self._grader.can_parse(answer)
+
+    def fault(self, problem: Problem) -> str | None:
+        """See `Checker`."""
+        return self._steps.fault(problem)
 
     def cot_end(self, text: str) -> int:
         """See `Checker`. An answer that a longer text follows is no final statement: all of it is CoT."""
@@ -99,12 +140,12 @@ class TextChecker:
         return [self._grader.grade(problem.answer, text, cut) for (problem, text), cut in zip(pairs, cuts, strict=True)]
 
     def steps(self, problem: Problem, cot: str) -> list[tuple[str, bool]]:
-        """See `Checker`; the problem is not needed to judge arithmetic."""
-        return [(s.text, s.true) for s in check_steps(cot)]
+        """See `Checker`."""
+        return self._steps.check(problem, cot)
 
     def is_leak(self, text: str) -> bool:
         """See `Checker`, by `leak_rule`."""
-        return bool(_REASONS_FROM.search(text) or _OPENS_WITH.match(text))
+        return is_leak(text)
 
     def wrong_answer(self, problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
         """See `Checker`.
@@ -112,23 +153,20 @@ class TextChecker:
         A whole number is moved by 1 to 9 up or down, and kept positive if it was; any other answer is replaced by that
         of another problem that is graded wrong.
         """
-        rng = random.Random(f"{seed}:{problem.id}")
         if re.fullmatch(r"-?\d+", problem.answer):
+            rng = random.Random(f"{seed}:{problem.id}")
             value, shift = int(problem.answer), rng.randint(1, 9)
             down = rng.random() < 0.5 and (value < 0 or value - shift > 0)
             return str(value - shift if down else value + shift)
-        pool = sorted({p.answer for p in others})
-        rng.shuffle(pool)
-        for answer in pool:
-            (grade,) = self.grade([(problem, rf"\boxed{{{answer}}}")])
-            if grade.status is Status.WRONG:
-                return answer
-        return None
+        return other_answer(problem, others, seed, lambda answer: self._is_wrong(problem, answer))
+
+    def _is_wrong(self, problem: Problem, answer: str) -> bool:
+        (grade,) = self.grade([(problem, rf"\boxed{{{answer}}}")])
+        return grade.status is Status.WRONG
 
     def nonsense(self, problem: Problem, seed: int) -> str:
         """See `Checker`: random words."""
-        rng = random.Random(f"nonsense:{seed}:{problem.id}")
-        return "The " + " ".join(rng.choices(_NONSENSE, k=5))
+        return nonsense_words(problem, seed)
 
     def close(self) -> None:
         """See `Checker`."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from expo.tasks.checker import Checker, TextChecker
-from expo.tasks.problem import DataError, Task
+from expo.tasks.checker import Checker
+from expo.tasks.problem import DataError, Skip, Task
 from expo.tasks.prompts import TEXT, Prompts
 
 
@@ -32,12 +32,14 @@ class TaskDefinition:
         load: the problems of a selection.
         licence: of the questions, as the hub spells it.
         prompts: as they are where a recipe changes none.
-        checker: how texts are checked; it starts no process until it is asked for grades. Of a task of texts, it is
-            called with the `Rules` of grading where these are not the usual ones.
+        checker: how texts are checked, from the prompts; it starts no process until it is asked for grades. None for
+            texts whose grader and step checker a recipe chooses.
         has_splits: whether problems to train on and problems to evaluate on are told apart by a split.
         reads_file: whether the problems are in a file that the user names.
+        reads_columns: whether that file has columns, which the user may name.
         reads_data_folder: whether they are in the folder EXPO_DATA or, without it, on the hub.
         other_problems: how to evaluate on other problems than those trained on.
+        unfit: which problems cannot be put to a policy, from its tokenizer's `encode`.
         vocabulary: all words of a task whose policies know no others; None for text.
         max_new_tokens: token limit of a sampled completion where a recipe names none.
     """
@@ -46,11 +48,13 @@ class TaskDefinition:
     load: Callable[[Selection], Task]
     licence: str = "other"
     prompts: Prompts = TEXT
-    checker: Callable[..., Checker] = TextChecker
+    checker: Callable[[Prompts], Checker] | None = None
     has_splits: bool = True
     reads_file: bool = False
+    reads_columns: bool = False
     reads_data_folder: bool = False
     other_problems: str = "give --eval_split another split"
+    unfit: Callable[[Task, Callable[[str], Sequence[int]]], list[Skip]] = lambda *_: []
     vocabulary: frozenset[str] | None = field(default=None, repr=False)
     max_new_tokens: int = 256
 
@@ -61,8 +65,8 @@ class TaskDefinition:
             DataError: for a missing file or split, or no usable problem.
         """
         if selection.data is not None and not self.reads_file:
-            raise DataError(f"--data belongs to the task jsonl, not to {self.name}")
-        if selection.columns is not None and not self.reads_file:
+            raise DataError(f"--data belongs to the tasks jsonl and letters, not to {self.name}")
+        if selection.columns is not None and not self.reads_columns:
             raise DataError(f"--columns belongs to the task jsonl, not to {self.name}")
         if not self.has_splits and selection.split != "test":
             raise DataError(f"{self.name} has no splits; leave --split {selection.split} out")

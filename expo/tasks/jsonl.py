@@ -113,5 +113,10 @@ def _select(selection: Selection) -> Task:
 
 
 TASK = TaskDefinition(
-    name="jsonl", load=_select, has_splits=False, reads_file=True, other_problems="give --eval_data another file"
+    name="jsonl",
+    load=_select,
+    has_splits=False,
+    reads_file=True,
+    reads_columns=True,
+    other_problems="give --eval_data another file",
 )

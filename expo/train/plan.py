@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from expo.policies.load import where_is
 from expo.records import to_yaml
 from expo.setup import load_problems
-from expo.tasks import TASKS, Task, checker_for
+from expo.tasks import TASKS, Task
 from expo.text import plural
 from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, settings_of
 from expo.train.recipe import TrainRecipe
@@ -44,7 +44,7 @@ def describe(recipe: TrainRecipe) -> str:
     defaults = {name: values[name] for name in _SETTINGS if name not in recipe.trl and name in values}
     lines = [to_yaml(recipe.resolved()).rstrip(), "", "# not given, so TRL's or this machine's:"]
     lines += [to_yaml(defaults).rstrip(), ""]
-    with closing(checker_for(recipe.task, recipe.rules)) as checker:
+    with closing(recipe.checker()) as checker:
         task, held_out = load_problems(recipe, checker), load_problems(recipe, checker, **recipe.evaluated)
     if recipe.positive == "expert" and not any(p.expert_cot for p in task.problems):
         raise ValueError(

@@ -60,6 +60,13 @@ class TrainRecipe(BaseRecipe):
     positive_tries: int = field(
         default=1, metadata={"help": "samples a problem from which its positive is taken: the first that will do"}
     )
+    positive_temperature: float | None = field(
+        default=None, metadata={"help": "of sampling positives; default that of the policy's own samples"}
+    )
+    hinted_rows: float = field(
+        default=0.0,
+        metadata={"help": "of sft: the share of positives learnt with the answer in the prompt, as an explanation is"},
+    )
     right_losers: bool = field(
         default=True, metadata={"help": "of dpo: whether a loser may happen to be right, as in the paper's objective"}
     )
@@ -104,9 +111,13 @@ class TrainRecipe(BaseRecipe):
             raise ValueError("beta_sft: positive none is plain GRPO, which adds nothing; leave one of them out")
         if self.positive not in POSITIVES:
             raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
-        lowest = {"positive_tries": 1, "loser_tries": 1, "refresh_steps": 0, "eval_problems": 1}
+        lowest: dict[str, float] = {"positive_tries": 1, "loser_tries": 1, "refresh_steps": 0, "eval_problems": 1}
+        if self.hinted_rows and self.algorithm != "sft":
+            raise ValueError(f"hinted_rows: a field of sft, not of {self.algorithm}; leave it out")
+        if not 0 <= self.hinted_rows <= 1:
+            raise ValueError(f"hinted_rows must be a share from 0 to 1, got {self.hinted_rows}")
         lowest |= {"gradient_problems": 0, "gradient_rollouts": 3, "probe_problems": int(self.algorithm == "dpo")}
-        check_bounds(self, {**lowest, "eval_samples": 1, "eval_temperature": 0})
+        check_bounds(self, {**lowest, "positive_temperature": 1e-3, "eval_samples": 1, "eval_temperature": 0})
         if self.refresh_steps and self.positive in ("expert", "answer", "none") and self.algorithm != "dpo":
             raise ValueError(f"refresh_steps: positives of kind {self.positive} are not sampled")
         if not TASKS[self.task].has_splits:
@@ -134,7 +145,8 @@ class TrainRecipe(BaseRecipe):
 
     def resolved(self) -> dict[str, Any]:
         """What `recipe.yaml` holds: every field of ours, and those of TRL's configuration that were given."""
-        ours = {k: v for k, v in super().resolved().items() if k != "trl"}
+        usual = {"positive_temperature": None, "hinted_rows": 0.0}
+        ours = {k: v for k, v in super().resolved().items() if k != "trl" and (k not in usual or v != usual[k])}
         return {**ours, **self.trl}
 
 

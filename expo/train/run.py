@@ -129,7 +129,7 @@ def _make_trainer(session: Session, positives: pd.DataFrame) -> AnswerReward | N
     """Give the session its trainer, and return the reward that it grades samples by, if it samples any."""
     policy, args, problems = session.policy, session.args, session.task.problems
     if isinstance(args, PositivesSFTConfig):
-        session.trainer = sft_trainer(policy, problems, positives, args)
+        session.trainer = sft_trainer(policy, problems, positives, args, session.recipe.hinted_rows)
         return None
     reward = AnswerReward(policy, session.checker, {p.id: p for p in problems}, args.num_generations)
     session.trainer = grpo_trainer(session, args, reward, positives)

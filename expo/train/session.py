@@ -95,9 +95,9 @@ class Session:
         return tqdm(desc=what, total=total, unit="sample", disable=not shown, leave=False)
 
     def sampling(self, step: int) -> dict[str, Any]:
-        """How positives and losers are sampled."""
+        """How positives are sampled."""
         return {
-            "temperature": self.args.temperature,
+            "temperature": self.recipe.positive_temperature or self.args.temperature,
             "max_new_tokens": self.args.max_completion_length,
             "seed": self.args.seed,
             "step": step,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import pandas as pd
@@ -9,19 +10,28 @@ from datasets import Dataset
 from trl import SFTTrainer
 
 from expo.policies.policy import Policy
-from expo.positives.closing import question_ids
+from expo.positives.closing import explain_ids, question_ids
 from expo.tasks.problem import Problem
 from expo.train.config import PositivesSFTConfig
 
 
 def sft_trainer(
-    policy: Policy, problems: Sequence[Problem], positives: pd.DataFrame, args: PositivesSFTConfig
+    policy: Policy,
+    problems: Sequence[Problem],
+    positives: pd.DataFrame,
+    args: PositivesSFTConfig,
+    hinted_rows: float = 0.0,
 ) -> SFTTrainer:
-    """TRL's trainer on log pi(c, a*|q), the mean over a batch's tokens, of the problems that have a positive."""
+    """TRL's trainer on log pi(c, a*|q), the mean over a batch's tokens, of the problems that have a positive.
+
+    `hinted_rows` is the share of problems, chosen by seed, whose prompt gives the answer: log pi(c, a*|q, a*).
+    """
     ids = dict(zip(positives["problem"], positives["ids"], strict=True))
     rows = []
     for p in problems:
         if p.id in ids:
-            prompt, positive = question_ids(policy, p), [int(i) for i in ids[p.id]]
+            hinted = random.Random(f"hinted:{args.seed}:{p.id}").random() < hinted_rows
+            prompt = explain_ids(policy, p) if hinted else question_ids(policy, p)
+            positive = [int(i) for i in ids[p.id]]
             rows.append({"input_ids": prompt + positive, "labels": [-100] * len(prompt) + positive})
     return SFTTrainer(policy.model, args, train_dataset=Dataset.from_list(rows), processing_class=policy.tokenizer)

@@ -61,7 +61,7 @@ class Supply:
                     winners,
                     right_losers=s.recipe.right_losers,
                     tries=s.recipe.loser_tries,
-                    **s.sampling(step),
+                    **{**s.sampling(step), "temperature": s.args.temperature},
                     on_finished=lambda _: bar.update(),
                 )
             frame = score_reference(s.trainer, s.load_initial().model if step else None, prompts, frame)

@@ -21,7 +21,7 @@ from expo.report.artefacts import Artefact, publish
 from expo.report.positives.measurements import Group, Measurement
 from expo.report.toy import marked, warned
 from expo.report.words import MARKS, NAMES
-from expo.tasks import Checker, checker_for
+from expo.tasks import Checker, checker_of
 from expo.tasks.problem import Problem
 from expo.text import fenced, plural, visible
 
@@ -75,7 +75,7 @@ def draw_example1(group: Group, out: Path | str) -> Artefact:
     """
     run = group.runs[0]
     rows, why = choose(run.samples)
-    checker = checker_for(run.recipe["task"])
+    checker = checker_of(run.recipe)
     sides = [Side(row, parts(checker, row)) for row in rows]
     numbers = pd.DataFrame(
         [

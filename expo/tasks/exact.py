@@ -1,0 +1,73 @@
+"""Answers graded by their characters: for tasks whose answers are no mathematics, such as lists of letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from expo.grading.answers import Grade, Status
+from expo.tasks.checker import LEAK_RULE, StepChecker, is_leak, nonsense_words, other_answer
+from expo.tasks.problem import Problem
+from expo.tasks.prompts import Prompts
+
+
+class ExactChecker:
+    """An answer is what stands between the last `answer_cue` and the next `answer_end`, where nothing follows.
+
+    It is right if it is the ground truth character by character, white space at its ends aside. A text without such an
+    answer has none: what is unsure is never right.
+
+    Args:
+        prompts: their `answer_cue` and `answer_end` are looked for without the white space around them.
+        steps: the checker of a CoT's steps.
+    """
+
+    grader: str | None = "exact 1"
+    leak_rule = LEAK_RULE
+
+    def __init__(self, prompts: Prompts, steps: StepChecker) -> None:
+        self._cue, self._end = prompts.answer_cue.strip(), prompts.answer_end.strip()
+        self._steps = steps
+
+    def can_parse(self, answer: str) -> bool:
+        """See `Checker`. An answer that holds the mark of its own end would be cut there."""
+        return bool(answer.strip()) and not (self._end and self._end in answer)
+
+    def fault(self, problem: Problem) -> str | None:
+        """See `Checker`."""
+        return self._steps.fault(problem)
+
+    def cot_end(self, text: str) -> int:
+        """See `Checker`."""
+        at = text.rfind(self._cue) if self._cue else -1
+        return len(text) if at < 0 else at
+
+    def grade(self, pairs: Sequence[tuple[Problem, str]], truncated: Sequence[bool] = ()) -> list[Grade]:
+        """See `Checker`. `truncated` changes nothing: an answer that was cut has no end."""
+        return [self._grade(problem, text) for problem, text in pairs]
+
+    def _grade(self, problem: Problem, text: str) -> Grade:
+        stated = text[self.cot_end(text) + len(self._cue) :]
+        answer, end, after = stated.partition(self._end) if self._end else (stated, "", "")
+        answer = answer.strip()
+        if not answer or end != self._end or after.strip():
+            return Grade(Status.UNPARSED, answer or None)
+        return Grade(Status.CORRECT if answer == problem.answer.strip() else Status.WRONG, answer)
+
+    def steps(self, problem: Problem, cot: str) -> list[tuple[str, bool]]:
+        """See `Checker`."""
+        return self._steps.check(problem, cot)
+
+    def is_leak(self, text: str) -> bool:
+        """See `Checker`, by `leak_rule`."""
+        return is_leak(text)
+
+    def wrong_answer(self, problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
+        """See `Checker`: that of another problem."""
+        return other_answer(problem, others, seed, lambda answer: answer.strip() != problem.answer.strip())
+
+    def nonsense(self, problem: Problem, seed: int) -> str:
+        """See `Checker`: random words."""
+        return nonsense_words(problem, seed)
+
+    def close(self) -> None:
+        """See `Checker`; nothing to end."""

@@ -1,0 +1,250 @@
+"""The task `letters`: the last letter of each of n words, generated, with an exact checker.
+
+    question        What are the last letters of food wind stone?
+    answer          d, d, e
+    own dialect     food ends in d. wind ends in d. stone ends in e.
+    expert dialect  the final character of food is d; the final character of wind is d; ...
+
+A level is the number of words. A language model sees a word of one token, not its letters, so each word's last letter
+is a fact to be learnt; with the answer in the prompt it is there to be copied. The words are in three sets that share
+none, and each set has every last letter equally often:
+
+    warmup      to teach the own dialect, in which the worked solutions of these splits are
+    train       to be learnt in some combinations and tested in others
+    new         never trained
+
+A split is a property of the problem, not of a draw: its words name their set, and a hash of them the split within it.
+`test` and `new` are for final numbers: nothing may be chosen on them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from expo.tasks.checker import StepChecker
+from expo.tasks.definition import Selection, TaskDefinition
+from expo.tasks.exact import ExactChecker
+from expo.tasks.problem import DataError, Problem, Skip, Task
+from expo.tasks.prompts import Prompts
+
+# Splits by word set, each with its share of the set's combinations in tenths.
+SPLITS: dict[str, dict[str, int]] = {
+    "warmup": {"warmup": 8, "known": 2},
+    "train": {"train": 6, "rate": 2, "test": 2},
+    "new": {"new": 10},
+}
+SET_OF = {split: words for words, splits in SPLITS.items() for split in splits}
+LEVELS = (1, 2, 3)
+DEFAULT_PROBLEMS = 150
+_FAILED_DRAWS = 20_000
+_QUESTION = "What are the last letters of {}?"
+_FORMAT = '{"warmup": ["read", ...], "train": ["food", ...], "new": ["bird", ...]}'
+
+LETTERS = Prompts(
+    question="{question}",
+    explain="{question} They are ({answer}).",
+    nonsense="{question} They are ({nonsense}).",
+    answer_cue="\nAnswer: (",
+    answer_end=")",
+)
+
+
+def question_of(words: Sequence[str]) -> str:
+    """`What are the last letters of food wind?`."""
+    return _QUESTION.format(" ".join(words))
+
+
+def words_of(question: str) -> list[str]:
+    """The words that a question asks of; none if it is no such question."""
+    before, after = map(re.escape, _QUESTION.split("{}"))
+    found = re.fullmatch(f"{before}([a-z]+(?: [a-z]+)*){after}", question)
+    return found[1].split() if found else []
+
+
+def answer_of(words: Sequence[str]) -> str:
+    """The last letters: `d, d`."""
+    return ", ".join(word[-1] for word in words)
+
+
+def own_steps(words: Sequence[str]) -> list[str]:
+    """The steps in the own dialect."""
+    return [f"{word} ends in {word[-1]}." for word in words]
+
+
+def expert_steps(words: Sequence[str]) -> list[str]:
+    """The steps in the expert dialect."""
+    steps = [f"the final character of {word} is {word[-1]};" for word in words]
+    return [*steps[:-1], steps[-1].replace(";", ".")]
+
+
+def check_steps(problem: Problem, cot: str) -> list[tuple[str, bool]]:
+    """The steps of a CoT, each with whether it is true: the i-th must be the true i-th of either dialect.
+
+    Steps past the last word are false; steps left out are not listed.
+    """
+    words = words_of(problem.question)
+    steps = [step.strip() for step in re.findall(r"[^.;\n]*\w[^.;\n]*[.;]?", cot)]
+    gold = [{s.rstrip(".;") for s in pair} for pair in zip(own_steps(words), expert_steps(words), strict=True)]
+    return [(s, i < len(gold) and " ".join(s.rstrip(".;").split()) in gold[i]) for i, s in enumerate(steps)]
+
+
+def fault(problem: Problem) -> str | None:
+    """Why the steps of a problem cannot be checked, if so."""
+    words = words_of(problem.question)
+    if not words:
+        return f"the question does not read as {question_of(['food', 'wind'])!r}"
+    if len(letters := problem.answer.split(", ")) != len(words):
+        return f"the answer has {len(letters)} letters, the question {len(words)} words"
+    return None
+
+
+STEPS = StepChecker(check_steps, fault)
+
+
+class LettersChecker(ExactChecker):
+    """Exact match of the answer, every step against the word of its place."""
+
+    def wrong_answer(self, problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
+        """See `Checker`: each letter is replaced by another of those that end a word of the problems."""
+        rng = random.Random(f"{seed}:{problem.id}")
+        letters = sorted({letter for p in others for letter in p.answer.split(", ")})
+        drawn = [[c for c in letters if c != letter] for letter in problem.answer.split(", ")]
+        return ", ".join(map(rng.choice, drawn)) if all(drawn) else None
+
+    def nonsense(self, problem: Problem, seed: int) -> str:
+        """See `Checker`: digits, as many as the answer has letters."""
+        rng = random.Random(f"nonsense:{seed}:{problem.id}")
+        return ", ".join(str(rng.randrange(10)) for _ in problem.answer.split(", "))
+
+
+def read_words(path: Path | None = None) -> dict[str, tuple[str, ...]]:
+    """The word sets of a file, or those that are shipped.
+
+    Raises:
+        DataError: for a file that cannot be read, a set that is missing, or a word that is no word or in two places.
+    """
+    name = str(path or "the word sets")
+    try:
+        text = (path or resources.files("expo") / "tasks" / "letters.json").read_text(encoding="utf-8")
+        content = json.loads(text)
+    except (OSError, ValueError) as cause:
+        raise DataError(f"{name}: cannot be read: {cause}; it should hold {_FORMAT}") from cause
+    if not isinstance(content, dict) or set(content) != set(SPLITS):
+        raise DataError(f"{name}: it should hold the sets {', '.join(SPLITS)}, as {_FORMAT}")
+    for words, listed in content.items():
+        if not isinstance(listed, list) or not listed:
+            raise DataError(f"{name}: {words} must be a list of words, got {listed!r:.80}")
+        for word in listed:
+            if not isinstance(word, str) or not re.fullmatch("[a-z]{2,}", word):
+                raise DataError(f"{name}: {words}: {word!r} is no word of two or more letters from a to z")
+    counts = Counter(word for listed in content.values() for word in listed)
+    if double := [word for word, n in counts.items() if n > 1]:
+        sets = [words for words, listed in content.items() for word in listed if word == double[0]]
+        raise DataError(f"{name}: {double[0]!r} is in {' and in '.join(sets)}; a word may stand in one place alone")
+    return {words: tuple(listed) for words, listed in content.items()}
+
+
+def split_of(words: Sequence[str], word_set: str) -> str:
+    """The split of a combination of a set's words."""
+    shares = SPLITS[word_set]
+    draw = int.from_bytes(hashlib.sha256(" ".join(words).encode()).digest()[:8], "big") % sum(shares.values())
+    for split, share in shares.items():
+        draw -= share
+        if draw < 0:
+            return split
+    raise AssertionError("the shares cover the hash range")
+
+
+def load(
+    split: str, n: int, seed: int = 0, levels: Iterable[int] = LEVELS, words: dict[str, tuple[str, ...]] | None = None
+) -> Task:
+    """`n` different problems of one split, spread over `levels` and interleaved, no word twice in one.
+
+    A level that has fewer than its share gives all it has, and the others more. The same arguments give the same
+    problems, and a larger `n` extends a smaller one within each level.
+
+    Raises:
+        DataError: for an unknown split or level, a level beyond the words, or more problems than the split has.
+    """
+    if split not in SET_OF:
+        raise DataError(f"letters: split: {split!r} is unknown; choose one of {', '.join(SET_OF)}")
+    pool = (words or read_words())[SET_OF[split]]
+    wanted = sorted(set(levels))
+    if not wanted or wanted[0] < 1 or wanted[-1] > len(pool):
+        raise DataError(
+            f"letters: levels: {wanted} must be from 1 to {len(pool)}, the words of the set {SET_OF[split]}"
+        )
+    drawn: dict[int, list[Problem]] = {}
+    left = n
+    # The smallest first: what it lacks falls to the others.
+    for i, level in enumerate(wanted):
+        drawn[level] = _draw_level(split, pool, -(-left // (len(wanted) - i)), seed, level)
+        left -= len(drawn[level])
+    if left > 0:
+        raise DataError(f"letters: n: {split} has about {n - left} problems of levels {wanted}, {n} asked for")
+    longest = max(map(len, drawn.values()))
+    mixed = [drawn[level][i] for i in range(longest) for level in wanted if i < len(drawn[level])]
+    return Task(name="letters", problems=tuple(mixed[:n]), source=f"letters:{split}:{seed}")
+
+
+def _draw_level(split: str, pool: Sequence[str], n: int, seed: int, level: int) -> list[Problem]:
+    rng = random.Random(f"{split}:{seed}:{level}")
+    problems: dict[str, Problem] = {}
+    failed = 0
+    while len(problems) < min(n, math.perm(len(pool), level)) and failed < _FAILED_DRAWS:
+        words = rng.sample(pool, level)
+        question = question_of(words)
+        if question in problems or split_of(words, SET_OF[split]) != split:
+            failed += 1
+            continue
+        failed = 0
+        problems[question] = _problem(words, split)
+    return list(problems.values())
+
+
+def _problem(words: Sequence[str], split: str) -> Problem:
+    question = question_of(words)
+    name = f"letters-{split}-" + hashlib.sha256(question.encode()).hexdigest()[:12]
+    steps = own_steps(words) if SET_OF[split] == "warmup" else expert_steps(words)
+    return Problem(name, question, answer_of(words), level=len(words), expert_cot=" ".join(steps), where=name)
+
+
+def unfit(task: Task, encode: Callable[[str], Sequence[int]]) -> list[Skip]:
+    """Which problems have a word of several tokens, with a space before it or without: it would show its letters."""
+
+    @cache
+    def tokens(word: str) -> int:
+        return max(len(encode(word)), len(encode(" " + word)))
+
+    found = [(p, word) for p in task.problems for word in words_of(p.question) if tokens(word) > 1]
+    return [
+        Skip(p.id, "question", f"{word!r} is {tokens(word)} tokens to the policy, not one; --data takes other words")
+        for p, word in found
+    ]
+
+
+def _load(selection: Selection) -> Task:
+    words = read_words(Path(selection.data).expanduser()) if selection.data else None
+    n, levels = selection.problems or DEFAULT_PROBLEMS, selection.levels or LEVELS
+    return load(selection.split, n, selection.seed, levels, words)
+
+
+TASK = TaskDefinition(
+    name="letters",
+    load=_load,
+    licence="apache-2.0",
+    prompts=LETTERS,
+    checker=lambda prompts: LettersChecker(prompts, STEPS),
+    reads_file=True,
+    unfit=unfit,
+    max_new_tokens=40,
+)
