@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from expo.bases import Bases, NoBase, make_bases
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.train.recipe import TrainRecipe, read_recipe
 
@@ -25,7 +26,7 @@ JOBS: dict[str, type] = {
 }
 STUDIES = Path(__file__).parent / "recipes" / "studies"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-_FIELDS = ("description", "notebooks", "defaults", "runs")
+_FIELDS = ("description", "notebooks", "bases", "defaults", "runs")
 
 
 class StudyError(ValueError):
@@ -40,6 +41,9 @@ class Study:
     description: str
     runs: dict[str, Recipe]
     notebooks: tuple[str, ...]
+    # Policies that are warmed up before the runs, and the study whose folder they are in.
+    bases: Bases | None = None
+    bases_of: str = ""
     # Whether the project shows its figures; their artefacts have labels of their own.
     shown: bool = False
 
@@ -53,7 +57,9 @@ def load_study(name: str) -> Study:
     """A shipped study by name, or any by the path of its YAML file.
 
     `defaults` holds fields for all runs, each entry of `runs` its own, and `job` (measure, evaluate, train). An entry
-    with `each: {field: [values]}` is a run for each combination of the values.
+    with `each: {field: [values]}` is a run for each combination of the values. A `policy` may be the name of a training
+    of the study, which is then done before, or a base (`base-0`, ...) of those that `bases` has made (`expo.bases`);
+    `bases` is how, or the name of the study that says how.
 
     Raises:
         StudyError: for an unknown study, or a field that it or its recipes do not have or cannot take.
@@ -72,7 +78,7 @@ def load_study(name: str) -> Study:
     runs, notebooks = _mapping(path, "runs", content.get("runs")), content.get("notebooks", [])
     if not isinstance(notebooks, list):
         raise StudyError(f"{path}: notebooks must be a list of names, got {notebooks!r}")
-    if not runs and not notebooks:
+    if not runs and not notebooks and not content.get("bases"):
         raise StudyError(f"{path}: runs: name at least one run, with its recipe's fields, or a notebook")
     defaults = _mapping(path, "defaults", content.get("defaults"))
     recipes: dict[str, Recipe] = {}
@@ -81,13 +87,54 @@ def load_study(name: str) -> Study:
             if each in recipes:
                 raise StudyError(f"{path}: two runs would be called {each}; rename {run}")
             recipes[each] = _recipe(path, each, values)
+    bases_of, bases = _bases(path, content.get("bases"))
+    _check_policies(path, recipes, bases)
     return Study(
+        bases=bases,
+        bases_of=bases_of,
         name=path.stem,
         description=str(content.get("description", "")),
         runs=recipes,
         notebooks=tuple(map(str, notebooks)),
         shown=path.parent == STUDIES and path.stem != "smoke",
     )
+
+
+def _bases(path: Path, content: object) -> tuple[str, Bases | None]:
+    """The study whose bases they are, and how they are made."""
+    if content is None:
+        return "", None
+    if isinstance(content, str):
+        other = load_study(str(path.parent / content) if content.endswith((".yaml", ".yml")) else content)
+        if other.bases is None:
+            raise StudyError(f"{path}: bases: the study {content} makes none")
+        return other.bases_of, other.bases
+    values = _mapping(path, "bases", content)
+    known = [f.name for f in fields(Bases)]
+    if set(values) != set(known):
+        raise StudyError(f"{path}: bases: the fields are {', '.join(known)}, all of them; got {', '.join(values)}")
+    try:
+        bases = Bases(**values)
+    except ValueError as cause:
+        raise StudyError(f"{path}: bases: {cause}") from cause
+    # Read once, so that a mistake is told at once.
+    _recipe(path, "bases", bases.warm_up(bases.seeds[0]))
+    _recipe(path, "bases", {**bases.measure, "job": "measure"})
+    return path.stem, bases
+
+
+def _check_policies(path: Path, recipes: dict[str, Recipe], bases: Bases | None) -> None:
+    """That runs whose policy is another run's can be done in some order."""
+    done = set(bases.names if bases else ())
+    waiting = dict(recipes)
+    while waiting:
+        ready = [name for name, recipe in waiting.items() if recipe.policy in done or recipe.policy not in waiting]
+        if not ready:
+            raise StudyError(f"{path}: runs {', '.join(waiting)} wait for each other's policy")
+        for name in ready:
+            source = recipes.get(waiting.pop(name).policy)
+            if source is not None and not isinstance(source, TrainRecipe):
+                raise StudyError(f"{path}: run {name}: policy: {recipes[name].policy} is a run that trains nothing")
 
 
 def _each(path: Path, run: str, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -142,8 +189,10 @@ def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True)
     from expo.report.notebooks import execute
 
     folder = runs / study.name
-    _do(study, folder, progress)
-    if strangers := sorted(p.parent.name for p in folder.glob("*/recipe.yaml") if p.parent.name not in study.runs):
+    _do_all(study, runs, progress)
+    warmed = ("warm-", "check-") if study.bases_of == study.name else ()
+    found = [p.parent.name for p in folder.glob("*/recipe.yaml")]
+    if strangers := sorted(name for name in found if name not in study.runs and not name.startswith(warmed)):
         print(f"drawn too, though not of this study: {', '.join(strangers)} (in {folder})")
     done = []
     for name in study.notebooks:
@@ -154,15 +203,48 @@ def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True)
     return done
 
 
-def _do(study: Study, folder: Path, progress: bool) -> None:
-    """All runs, on a CPU as many at a time as there are threads, each with one: small models gain by it."""
+def _do_all(study: Study, runs: Path, progress: bool) -> None:
+    """The bases first, then all runs, each after the one whose policy it begins from."""
+    folder = runs / study.name
+    models: dict[str, str] = {}
+    if study.bases:
+        where = runs / study.bases_of
+        try:
+            models = make_bases(
+                study.bases,
+                where,
+                lambda name, values: _recipe(Path(study.bases_of), name, values),
+                lambda recipes: _do(study.bases_of, where, recipes, progress),
+            )
+        except NoBase as error:
+            raise StudyError(f"study {study.bases_of}: {error}") from error
+    lacking = set(study.bases.names) - set(models) if study.bases else set()
+    waiting = dict(study.runs)
+    while waiting:
+        if without := {name for name, recipe in waiting.items() if recipe.policy in lacking}:
+            print(f"left out, for lack of a base: {', '.join(sorted(without))}", flush=True)
+            lacking |= without
+            waiting = {name: recipe for name, recipe in waiting.items() if name not in without}
+            continue
+        ready = {
+            name: replace(recipe, policy=models.get(recipe.policy, recipe.policy))
+            for name, recipe in waiting.items()
+            if recipe.policy not in waiting
+        }
+        _do(study.name, folder, ready, progress)
+        models |= {name: str(folder / name / "model") for name in ready}
+        waiting = {name: recipe for name, recipe in waiting.items() if name not in ready}
+
+
+def _do(study: str, folder: Path, recipes: dict[str, Recipe], progress: bool) -> None:
+    """Some runs, on a CPU as many at a time as there are threads, each with one: small models gain by it."""
     import torch
 
     from expo.workers import spread
 
-    jobs = [(folder / name, _checked(study, name, recipe)) for name, recipe in study.runs.items()]
+    jobs = [(folder / name, _checked(study, name, recipe)) for name, recipe in recipes.items()]
     processes = 1 if torch.cuda.is_available() else max(1, min(torch.get_num_threads(), len(jobs)))
-    with tqdm(total=len(jobs), desc=study.name, unit="run", disable=not progress or processes == 1) as bar:
+    with tqdm(total=len(jobs), desc=study, unit="run", disable=not progress or processes == 1) as bar:
         steps, done = 0, 0
 
         def on_step() -> None:
@@ -179,7 +261,7 @@ def _do(study: Study, folder: Path, progress: bool) -> None:
         spread(_do_one, jobs, processes, on_step, on_done)
 
 
-def _checked(study: Study, name: str, recipe: Recipe) -> Recipe:
+def _checked(study: str, name: str, recipe: Recipe) -> Recipe:
     """A training's recipe as TRL's configuration reads it; the others are checked already."""
     if not isinstance(recipe, TrainRecipe):
         return recipe
@@ -187,7 +269,7 @@ def _checked(study: Study, name: str, recipe: Recipe) -> Recipe:
     try:
         return read_recipe({**ours, **recipe.trl})
     except ValueError as error:
-        raise StudyError(f"study {study.name}: run {name}: {error}") from error
+        raise StudyError(f"study {study}: run {name}: {error}") from error
 
 
 def _do_one(job: tuple[Path, Recipe], on_step: Callable[[], object], processes: int) -> None:

@@ -1,11 +1,14 @@
 """What is written while a training runs: metrics and groups by step, evaluations and probes every so often.
 
 Metrics and groups are kept in memory and written when a checkpoint is made, before the mark that says it is whole: a
-run that goes on from that checkpoint then has each row once.
+run that goes on from that checkpoint then has each row once. To be watched, metrics also go to `metrics.jsonl` at once,
+a line for each log.
 """
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from transformers import (
 from expo.records import to_yaml, write_atomic
 from expo.schema import as_frame
 from expo.train.checkpoints import BUFFERED, mark_whole
+from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.probes import Probes
 from expo.train.rewards import AnswerReward
 from expo.train.session import Session, shard_of
@@ -33,6 +37,7 @@ from expo.train.supply import Supply
 
 # What the machine took, and what begins anew where a run goes on. The epoch says twice what the recipe does.
 _TIMING = ("step_time", "epoch", "num_tokens")
+LIVE = "metrics.jsonl"
 
 
 class Recorder(TrainerCallback):
@@ -42,11 +47,14 @@ class Recorder(TrainerCallback):
         self.session, self.supply, self.probes, self.reward = session, supply, probes, reward
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in BUFFERED}
         self.bar = tqdm(disable=True)
+        self._began = (0.0, 0.0)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Measure the policy before its first step."""
+        if state.is_world_process_zero:
+            _drop_after(self.session.run.path(LIVE), state.global_step)
         if state.global_step == 0:
             self.probes.measure(0)
         shown = self.session.progress and state.is_world_process_zero
@@ -63,9 +71,14 @@ class Recorder(TrainerCallback):
         every = recipe.refresh_steps if recipe.algorithm == "grpo" else 0
         if every and state.global_step and state.global_step % every == 0:
             self.supply.refresh(state.global_step)
+        self._began = (time.perf_counter(), time.process_time())
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measure it every so many steps, and after the last one."""
+        for name, now, began in zip(
+            ("wall_seconds", "cpu_seconds"), (time.perf_counter(), time.process_time()), self._began, strict=True
+        ):
+            self.rows["timing"].append({"step": state.global_step, "name": name, "value": now - began})
         check_finite(self.session, args, kwargs["model"], state.global_step)
         self.session.on_step()
         self.bar.update()
@@ -93,6 +106,9 @@ class Recorder(TrainerCallback):
         self.bar.set_postfix(
             {name: f"{logs[name]:.3g}" for name in ("reward", "exp_sft/nll_per_token") if name in logs}
         )
+        if state.is_world_process_zero and logs:
+            with self.session.run.path(LIVE).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
         for name, value in logs.items():
             table = "timing" if name in _TIMING else "metrics"
             self.rows[table].append({"step": state.global_step, "name": name, "value": value})
@@ -110,6 +126,19 @@ class Recorder(TrainerCallback):
             mark_whole(Path(args.output_dir, f"checkpoint-{state.global_step}"))
         self.rows = {name: [] for name in BUFFERED}
 
+    def on_sampling(self, begins: bool) -> None:
+        """Say what is under way."""
+        self.bar.set_description("training: sampling" if begins else "training: backward")
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Leave those lines of a file of metrics that are of steps up to this one."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A kill may have cut the last line.
+        whole = [line for line in lines if line.endswith("\n")]
+        write_atomic(path, "".join(line for line in whole if json.loads(line)["step"] <= step))
+
 
 def attach(trainer: Trainer, recorder: Recorder) -> None:
     """Have the recorder follow a training, in place of what transformers prints; `trl.yaml` keeps the settings."""
@@ -118,3 +147,5 @@ def attach(trainer: Trainer, recorder: Recorder) -> None:
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     trainer.add_callback(recorder)
+    if isinstance(trainer, ExPGRPOTrainer):
+        trainer.on_sampling = recorder.on_sampling

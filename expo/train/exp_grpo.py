@@ -78,6 +78,8 @@ class ExPGRPOTrainer(GRPOTrainer):
         self._solved: set[Tokens] = set()
         self._seen: dict[Tokens, tuple[int, int]] = {}
         self._pending: list[dict[str, float]] = []
+        # Called when the sampling of a generation begins, with True, and when it is done and graded.
+        self.on_sampling: Callable[[bool], object] = lambda _: None
         if args.beta_sft == 0:
             return
         check_whole_groups(args)
@@ -152,6 +154,13 @@ class ExPGRPOTrainer(GRPOTrainer):
             **self.chat_template_kwargs,
         )
         return tuple(rendered["input_ids"][0])
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        self.on_sampling(True)
+        try:
+            return super()._generate_and_score_completions(inputs)
+        finally:
+            self.on_sampling(False)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -26,7 +26,9 @@ from expo.gradients.dense import dense
 from expo.gradients.examples import Example
 from expo.policies.load import load_policy
 from expo.policies.policy import PolicyError
-from expo.positives.closing import question_ids
+from expo.policies.scoring import score
+from expo.policies.scoring import whole as whole_sample
+from expo.positives.closing import explain_ids, question_ids
 from expo.records import RecordError, Run, write_atomic
 from expo.report import words
 from expo.schema import as_frame
@@ -41,6 +43,7 @@ from expo.terminal import NAMES
 from expo.train import grpo as grpo_module
 from expo.train import probes as probes_module
 from expo.train import run as run_module
+from expo.train.callbacks import _drop_after
 from expo.train.checkpoints import BY_STEP, MARK, _sizes, last_checkpoint
 from expo.train.completions import completions
 from expo.train.config import LOSSES, ExPGRPOConfig, configuration, settings_of
@@ -49,6 +52,7 @@ from expo.train.recipe import POSITIVES, TrainRecipe, read_recipe
 from expo.train.rewards import AnswerReward
 from expo.train.run import resume_status, train
 from expo.train.session import with_padding
+from expo.train.sft import sft_trainer
 from expo.train.show import show, without_signal
 from expo.train.stopping import _StopAtSignal
 from expo.train.supply import Supply
@@ -468,6 +472,91 @@ def test_supervised_training_learns_positives_alone(tmp_path: Path) -> None:
     assert second.environment()["trained_from"] == "tiny-0"
     assert run.environment()["trained_from"] is None
     assert second.read("metrics").query("name == 'reward'")["value"].notna().all()
+
+
+def test_a_share_of_the_rows_of_sft_has_the_answer_in_its_prompt(tmp_path: Path) -> None:
+    recipe = supervised(problems=24, per_device_train_batch_size=24, max_steps=1, hinted_rows=1.0, probe_problems=24)
+    run = train(recipe, tmp_path / "all", progress=False)
+    policy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
+    problems = load_problems(recipe, checker).problems
+    positives = run.read("positives").set_index("problem")["ids"]
+    first = run.read("metrics").query("name == 'loss'")["value"].iloc[0]
+
+    def nll(prompt_ids: Any) -> float:
+        asked = [whole_sample(prompt_ids(policy, p), [int(i) for i in positives[p.id]], p.id) for p in problems]
+        scores = score(policy, asked)
+        return sum(s.nll_sum for s in scores) / sum(len(positives[p.id]) for p in problems)
+
+    assert first == pytest.approx(nll(explain_ids), rel=1e-5)
+    # The control: without the answer it is another number.
+    assert abs(first - nll(question_ids)) > 0.01
+    half = sft_trainer(policy, problems, run.read("positives"), settings_of("sft", recipe.trl, "expert", "x"), 0.5)
+    (key,) = policy.encode("key")
+    assert 5 < sum(key in row["input_ids"] for row in half.train_dataset) < 19
+
+
+def test_positives_have_a_temperature_of_their_own(tmp_path: Path) -> None:
+    """Nearly greedy positives are alike whatever the seed; rollouts stay as they are."""
+    values = {**VALUES, "max_steps": 1, "refresh_steps": 0, "eval_problems": 1, "gradient_problems": 0, "save_steps": 1}
+    cold = [
+        train(read_recipe({**values, "positive_temperature": 0.01}), tmp_path / "cold", progress=False),
+        train(read_recipe({**values, "positive_temperature": 0.011}), tmp_path / "cool", progress=False),
+    ]
+    usual = train(read_recipe(values), tmp_path / "usual", progress=False)
+    texts = [run.read("positives")["text"].tolist() for run in (*cold, usual)]
+    assert texts[0] == texts[1]
+    assert texts[0] != texts[2]
+    pd.testing.assert_frame_equal(cold[0].read("groups"), usual.read("groups"))
+    assert "positive_temperature" not in usual.recipe()
+    assert settings_of("grpo", read_recipe(values).trl, "explanation", "x").temperature == 1.0
+
+
+def test_metrics_can_be_read_while_a_training_runs(tmp_path: Path) -> None:
+    path, seen = tmp_path / "run" / "metrics.jsonl", []
+    recipe = read_recipe({**VALUES, "max_steps": 3, "save_steps": 3, "gradient_problems": 0, "refresh_steps": 0})
+
+    def steps() -> list[int]:
+        return [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()]
+
+    run = train(recipe, tmp_path / "run", progress=False, on_step=lambda: seen.append(steps() if path.exists() else []))
+    # A step is logged after it was counted; no checkpoint is made before the last.
+    assert seen == [[], [1], [1, 2]]
+    # The last step has a second line, of the whole training.
+    assert steps() == [1, 2, 3, 3]
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    metrics = run.read("metrics").query("name == 'exp_sft/loss'")["value"].tolist()
+    assert [line["exp_sft/loss"] for line in lines[:3]] == metrics
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"step": 4, "reward": 0}\n{"step": 5, "re')
+    _drop_after(path, 2)
+    assert steps() == [1, 2]
+
+
+def test_a_step_says_how_long_it_took_by_the_clock_and_of_the_processor(whole: Run) -> None:
+    timing = whole.read("timing").pivot_table(index="step", columns="name", values="value")
+    assert timing.index.tolist() == [1, 2, 3, 4, 5, 6]
+    assert (timing["wall_seconds"] >= timing["step_time"]).all()
+    # Waiting takes no processor time; here all threads count, and nothing is waited for.
+    assert (timing["cpu_seconds"] > 0).all()
+
+
+def test_the_bar_says_whether_a_step_samples_or_learns(recipe: TrainRecipe, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Bar:
+        def set_description(self, text: str) -> None:
+            said.append(text)
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *args, **more: None
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr("expo.train.callbacks.tqdm", lambda *args, **more: Bar())
+    try:
+        train(replace(recipe, trl={**recipe.trl, "max_steps": 2}), tmp_path / "run", progress=False)
+    finally:
+        patch.undo()
+    assert said == ["training: sampling", "training: backward"] * 2
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,105 @@
+"""Bases of a study: a policy warmed up on a task once for each seed, and accepted by a rule written down beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from expo.recipe import check_types
+from expo.records import Run, write_atomic
+
+# What a rule may ask of a base, from the record of its measurement.
+CRITERIA: dict[str, Callable[[pd.DataFrame], float]] = {
+    "own_right": lambda rows: float((rows[rows["source"] == "own"]["status"] == "correct").mean()),
+    "explanation_steps_true": lambda rows: _share_true(rows[rows["source"] == "explanation"]),
+}
+LEDGER = "bases.csv"
+_NAME = "base-{}"
+
+
+class NoBase(RuntimeError):
+    """No seed gave a base that is accepted; the message has the table of what was tried."""
+
+
+@dataclass(frozen=True)
+class Bases:
+    """How the bases of a study are made.
+
+    Attributes:
+        train: the recipe of the warm-up; each seed replaces its own.
+        measure: the recipe of what the rule looks at.
+        accept: for each criterion the least and the most that a base may have, both included.
+        seeds: tried in this order.
+        take: how many accepted ones are wanted; seeds after the last are not tried.
+    """
+
+    train: dict[str, Any]
+    measure: dict[str, Any]
+    accept: dict[str, list[float]]
+    seeds: list[int]
+    take: int
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if not self.accept or not self.seeds or not 1 <= self.take <= len(self.seeds):
+            raise ValueError("name criteria in accept, and at least as many seeds as take")
+        for name, limits in self.accept.items():
+            if name not in CRITERIA:
+                raise ValueError(f"accept: no criterion {name!r}; there are {', '.join(CRITERIA)}")
+            if not isinstance(limits, list) or len(limits) != 2 or not limits[0] <= limits[1]:
+                raise ValueError(f"accept: {name} must be the least and the most, as [0, 0.02], got {limits!r}")
+
+    @property
+    def names(self) -> list[str]:
+        """What other runs call the bases, as their policy."""
+        return [_NAME.format(i) for i in range(self.take)]
+
+    def warm_up(self, seed: int) -> dict[str, Any]:
+        """The fields of a seed's training."""
+        return {**self.train, "job": "train", "seed": seed}
+
+
+def make_bases(
+    bases: Bases,
+    folder: Path,
+    recipe_of: Callable[[str, dict[str, Any]], Any],
+    do: Callable[[dict[str, Any]], None],
+) -> dict[str, str]:
+    """Warm up and measure seed after seed until enough are accepted; the policy folder of each base by its name.
+
+    `recipe_of` reads a run's fields, `do` has runs done by name. What was tried is written to `bases.csv`.
+
+    Raises:
+        NoBase: if no seed is accepted.
+    """
+    tried: list[dict[str, Any]] = []
+    waiting = list(bases.seeds)
+    while waiting and (missing := bases.take - sum(row["accepted"] for row in tried)):
+        seeds, waiting = waiting[:missing], waiting[missing:]
+        do({f"warm-{seed}": recipe_of(f"warm-{seed}", bases.warm_up(seed)) for seed in seeds})
+        models = {seed: str(folder / f"warm-{seed}" / "model") for seed in seeds}
+        checks = {f"check-{seed}": {**bases.measure, "job": "measure", "policy": models[seed]} for seed in seeds}
+        do({name: recipe_of(name, values) for name, values in checks.items()})
+        tried += [_judged(bases, seed, Run(folder / f"check-{seed}").read("samples")) for seed in seeds]
+        write_atomic(folder / LEDGER, pd.DataFrame(tried).to_csv(index=False))
+    table = pd.DataFrame(tried).round(3).to_string(index=False)
+    accepted = [row["seed"] for row in tried if row["accepted"]]
+    if not accepted:
+        limits = ", ".join(f"{name} from {low} to {high}" for name, (low, high) in bases.accept.items())
+        raise NoBase(f"no seed of {bases.seeds} gave a base with {limits}:\n{table}")
+    print(table, flush=True)
+    return {_NAME.format(i): str(folder / f"warm-{seed}" / "model") for i, seed in enumerate(accepted)}
+
+
+def _judged(bases: Bases, seed: int, samples: pd.DataFrame) -> dict[str, Any]:
+    values = {name: CRITERIA[name](samples) for name in bases.accept}
+    accepted = all(low <= values[name] <= high for name, (low, high) in bases.accept.items())
+    return {"seed": seed, **values, "problems": samples["problem"].nunique(), "accepted": accepted}
+
+
+def _share_true(rows: pd.DataFrame) -> float:
+    return float(rows["steps_true"].sum() / max(rows["steps"].sum(), 1))

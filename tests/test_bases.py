@@ -1,0 +1,134 @@
+"""Bases of a study: warmed up seed by seed, accepted by a rule, and runs that begin from them or from each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from expo.bases import CRITERIA
+from expo.records import Run
+from expo.study import StudyError, load_study, reproduce
+
+BASES = """
+bases:
+  train: {algorithm: sft, positive: expert, task: chain, policy: tiny-0, levels: [1], problems: 4, max_steps: 1,
+          per_device_train_batch_size: 4, eval_problems: 1, eval_samples: 1, probe_problems: 0,
+          gradient_checkpointing: false, max_completion_length: 40}
+  measure: {task: chain, split: rate, levels: [1], problems: 6, sources: [own, explanation], max_new_tokens: 40}
+  accept: {ACCEPT}
+  seeds: [3, 5, 8]
+  take: 2
+"""
+RUNS = """
+runs:
+  second: &run {job: train, task: chain, levels: [1], problems: 4, max_steps: 1, per_device_train_batch_size: 4,
+          num_generations: 4, eval_problems: 1, eval_samples: 1, probe_problems: 0, gradient_checkpointing: false,
+          max_completion_length: 40, policy: first-base-0}
+  first: {<<: *run, each: {policy: [base-0, base-1]}}
+  after: {job: evaluate, task: chain, levels: [1], problems: 2, samples: 1, policy: second}
+"""
+ANY = "{own_right: [0, 1], explanation_steps_true: [0, 1]}"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def written(folder: Path, text: str, name: str = "mine.yaml") -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+def test_runs_begin_from_accepted_bases_and_from_each_other(tmp_path: Path) -> None:
+    study = load_study(written(tmp_path, BASES.replace("{ACCEPT}", ANY) + RUNS))
+    reproduce(study, tmp_path / "runs", tmp_path / "figures", progress=False)
+    folder = tmp_path / "runs" / "mine"
+    ledger = pd.read_csv(folder / "bases.csv")
+    # Enough are accepted before the third seed is tried.
+    assert ledger["seed"].tolist() == [3, 5]
+    assert ledger["accepted"].all()
+    samples = Run(folder / "check-3").read("samples")
+    assert ledger["own_right"][0] == CRITERIA["own_right"](samples)
+    own = samples[samples["source"] == "own"]
+    assert ledger["own_right"][0] == own["status"].eq("correct").sum() / len(own)
+    policies = {name: Run(folder / name).recipe()["policy"] for name in ("first-base-0", "first-base-1", "second")}
+    assert policies == {
+        "first-base-0": str(folder / "warm-3" / "model"),
+        "first-base-1": str(folder / "warm-5" / "model"),
+        "second": str(folder / "first-base-0" / "model"),
+    }
+    assert Run(folder / "after").recipe()["policy"] == str(folder / "second" / "model")
+    # Seeds differ in what they learn.
+    positives = [Run(folder / f"warm-{seed}").read("positives")["problem"].tolist() for seed in (3, 5)]
+    assert positives[0] != positives[1]
+
+
+def test_a_study_whose_bases_all_miss_the_rule_stops_with_what_was_tried(tmp_path: Path) -> None:
+    never = "{own_right: [0, 1], explanation_steps_true: [2, 3]}"
+    study = load_study(written(tmp_path, BASES.replace("{ACCEPT}", never) + RUNS))
+    with pytest.raises(StudyError) as caught:
+        reproduce(study, tmp_path / "runs", tmp_path / "figures", progress=False)
+    message = str(caught.value)
+    assert "no seed of [3, 5, 8] gave a base with own_right from 0 to 1, explanation_steps_true from 2 to 3" in message
+    table = pd.read_csv(tmp_path / "runs" / "mine" / "bases.csv")
+    assert table["seed"].tolist() == [3, 5, 8]
+    assert not table["accepted"].any()
+    assert all(str(round(value, 3)) in message for value in table["explanation_steps_true"])
+    assert not (tmp_path / "runs" / "mine" / "first-base-0").exists()
+
+
+def test_runs_of_a_base_that_is_lacking_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A seed is accepted if its training learnt one of its four problems first: one seed of the three is.
+    values = iter([0.5, 9.0, 9.0])
+    monkeypatch.setitem(CRITERIA, "own_right", lambda rows: next(values))
+    runs = RUNS.replace("policy: first-base-0", "policy: first-base-1")
+    study = load_study(written(tmp_path, BASES.replace("{ACCEPT}", "{own_right: [0, 1]}") + runs))
+    reproduce(study, tmp_path / "runs", tmp_path / "figures", progress=False)
+    done = {path.parent.name for path in (tmp_path / "runs" / "mine").glob("*/recipe.yaml")}
+    assert done == {"warm-3", "warm-5", "warm-8", "check-3", "check-5", "check-8", "first-base-0"}
+    said = capsys.readouterr().out
+    assert "left out, for lack of a base: first-base-1" in said
+    assert "left out, for lack of a base: second" in said
+    assert "left out, for lack of a base: after" in said
+
+
+def test_bases_can_be_those_of_another_study(tmp_path: Path) -> None:
+    written(tmp_path, BASES.replace("{ACCEPT}", ANY), "theirs.yaml")
+    study = load_study(written(tmp_path, "bases: theirs.yaml" + RUNS))
+    theirs = load_study(str(tmp_path / "theirs.yaml"))
+    assert (study.bases, study.bases_of) == (theirs.bases, "theirs")
+    written(tmp_path, "runs: {a: {}}", "none.yaml")
+    with pytest.raises(StudyError, match=r"bases: the study none\.yaml makes none"):
+        load_study(written(tmp_path, "bases: none.yaml" + RUNS, "other.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("take: 2", "take: 4"), "name criteria in accept, and at least as many seeds as take"),
+        (("take: 2", ""), "bases: the fields are train, measure, accept, seeds, take, all of them"),
+        (("own_right", "owm_right"), "accept: no criterion 'owm_right'; there are own_right, explanation_steps_true"),
+        (("[0, 1]", "[1, 0]"), r"accept: own_right must be the least and the most, as \[0, 0\.02\], got \[1, 0\]"),
+        (("seeds: [3, 5, 8]", "seeds: 3"), "seeds must be a list"),
+        (("algorithm: sft", "algorithm: sff"), "run bases: algorithm: no 'sff'"),
+        (("policy: first-base-0", "policy: second"), "runs second, after wait for each other's policy"),
+        (("policy: first-base-0", "policy: after"), "wait for each other's policy"),
+        (
+            ("second}", "first-base-1}\n  last: {task: chain, policy: after}"),
+            "policy: after is a run that trains nothing",
+        ),
+    ],
+)
+def test_what_cannot_be_made_is_named_before_anything_runs(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    text = BASES.replace("{ACCEPT}", ANY) + RUNS
+    assert change[0] in text
+    with pytest.raises(StudyError, match=message):
+        load_study(written(tmp_path, text.replace(*change, 1)))
