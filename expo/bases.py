@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ class Bases:
     """How the bases of a study are made.
 
     Attributes:
+        name: of the bases, which end in their seed: `<name>-seed0`.
         train: the recipe of the warm-up; each seed replaces its own.
         measure: the recipe of what the rule looks at.
         accept: for each criterion the least and the most that a base may have, both included.
@@ -37,6 +39,7 @@ class Bases:
         take: how many accepted ones are wanted; seeds after the last are not tried.
     """
 
+    name: str
     train: dict[str, Any]
     measure: dict[str, Any]
     accept: dict[str, list[float]]
@@ -47,6 +50,8 @@ class Bases:
         check_types(self)
         if not self.accept or not self.seeds or not 1 <= self.take <= len(self.seeds):
             raise ValueError("name criteria in accept, and at least as many seeds as take")
+        if not re.fullmatch(r"[\w-][\w.-]*", self.name):
+            raise ValueError(f"name: it names folders, so letters, digits and . _ - only; got {self.name!r}")
         for name, limits in self.accept.items():
             if name not in CRITERIA:
                 raise ValueError(f"accept: no criterion {name!r}; there are {', '.join(CRITERIA)}")
@@ -81,7 +86,7 @@ def make_bases(
     while waiting and (missing := bases.take - sum(row["accepted"] for row in tried)):
         seeds, waiting = waiting[:missing], waiting[missing:]
         do({f"warm-{seed}": recipe_of(f"warm-{seed}", bases.warm_up(seed)) for seed in seeds})
-        models = {seed: str(folder / f"warm-{seed}" / "model") for seed in seeds}
+        models = {seed: _linked(folder, f"{bases.name}-seed{seed}", f"warm-{seed}") for seed in seeds}
         checks = {f"check-{seed}": {**bases.measure, "job": "measure", "policy": models[seed]} for seed in seeds}
         do({name: recipe_of(name, values) for name, values in checks.items()})
         tried += [_judged(bases, seed, Run(folder / f"check-{seed}").read("samples")) for seed in seeds]
@@ -92,7 +97,15 @@ def make_bases(
         limits = ", ".join(f"{name} from {low} to {high}" for name, (low, high) in bases.accept.items())
         raise NoBase(f"no seed of {bases.seeds} gave a base with {limits}:\n{table}")
     print(table, flush=True)
-    return {_NAME.format(i): str(folder / f"warm-{seed}" / "model") for i, seed in enumerate(accepted)}
+    return {_NAME.format(i): str(folder / f"{bases.name}-seed{seed}") for i, seed in enumerate(accepted)}
+
+
+def _linked(folder: Path, name: str, run: str) -> str:
+    """The model of a run under a name of its own, so that what begins from it takes it for a base."""
+    link = folder / name
+    if not link.is_symlink():
+        link.symlink_to(Path(run, "model"), target_is_directory=True)
+    return str(link)
 
 
 def _judged(bases: Bases, seed: int, samples: pd.DataFrame) -> dict[str, Any]:

@@ -124,17 +124,21 @@ def _bases(path: Path, content: object) -> tuple[str, Bases | None]:
 
 
 def _check_policies(path: Path, recipes: dict[str, Recipe], bases: Bases | None) -> None:
-    """That runs whose policy is another run's can be done in some order."""
-    done = set(bases.names if bases else ())
+    """That runs which begin from other runs' policies can be done in some order."""
+    if twice := set(bases.names if bases else ()) & set(recipes):
+        raise StudyError(f"{path}: {', '.join(sorted(twice))} is the name of a base; rename the run")
     waiting = dict(recipes)
     while waiting:
-        ready = [name for name, recipe in waiting.items() if recipe.policy in done or recipe.policy not in waiting]
+        ready = _ready(waiting)
         if not ready:
             raise StudyError(f"{path}: runs {', '.join(waiting)} wait for each other's policy")
-        for name in ready:
-            source = recipes.get(waiting.pop(name).policy)
-            if source is not None and not isinstance(source, TrainRecipe):
-                raise StudyError(f"{path}: run {name}: policy: {recipes[name].policy} is a run that trains nothing")
+        waiting = {name: recipe for name, recipe in waiting.items() if name not in ready}
+
+
+def _ready(waiting: dict[str, Recipe]) -> list[str]:
+    """Those of the runs whose policy is none that another of them is still to train."""
+    trainings = {name for name, recipe in waiting.items() if isinstance(recipe, TrainRecipe)}
+    return [name for name, recipe in waiting.items() if recipe.policy not in trainings]
 
 
 def _each(path: Path, run: str, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -226,13 +230,10 @@ def _do_all(study: Study, runs: Path, progress: bool) -> None:
             lacking |= without
             waiting = {name: recipe for name, recipe in waiting.items() if name not in without}
             continue
-        ready = {
-            name: replace(recipe, policy=models.get(recipe.policy, recipe.policy))
-            for name, recipe in waiting.items()
-            if recipe.policy not in waiting
-        }
-        _do(study.name, folder, ready, progress)
-        models |= {name: str(folder / name / "model") for name in ready}
+        ready = _ready(waiting)
+        policies = {name: models.get(waiting[name].policy, waiting[name].policy) for name in ready}
+        _do(study.name, folder, {n: replace(waiting[n], policy=policies[n]) for n in ready}, progress)
+        models |= {n: str(folder / n / "model") for n in ready if isinstance(waiting[n], TrainRecipe)}
         waiting = {name: recipe for name, recipe in waiting.items() if name not in ready}
 
 

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from expo.grading.answers import AnswerGrader
 from expo.grading.rules import USUAL, Rules
 from expo.policies.policy import Policy
-from expo.tasks.checker import TextChecker
+from expo.tasks.checker import ARITHMETIC, StepChecker, TextChecker
 from expo.tasks.prompts import TEXT
 
 # A shell starts background jobs with Ctrl-C ignored, and what they start inherits it: tests that press it need it.
@@ -126,8 +126,8 @@ def one_grader() -> Iterator[None]:
     """
     graders: dict[tuple[float, Rules], AnswerGrader] = {}
 
-    def begin(self: TextChecker, seconds: float = 5.0, rules: Rules = USUAL) -> None:
-        self._rules = rules
+    def begin(self: TextChecker, seconds: float = 5.0, rules: Rules = USUAL, steps: StepChecker = ARITHMETIC) -> None:
+        self._rules, self._steps = rules, steps
         self._grader = graders.setdefault((seconds, rules), AnswerGrader(seconds, rules))
 
     with pytest.MonkeyPatch.context() as patch:

@@ -14,6 +14,7 @@ from expo.study import StudyError, load_study, reproduce
 
 BASES = """
 bases:
+  name: toy
   train: {algorithm: sft, positive: expert, task: chain, policy: tiny-0, levels: [1], problems: 4, max_steps: 1,
           per_device_train_batch_size: 4, eval_problems: 1, eval_samples: 1, probe_problems: 0,
           gradient_checkpointing: false, max_completion_length: 40}
@@ -55,12 +56,17 @@ def test_runs_begin_from_accepted_bases_and_from_each_other(tmp_path: Path) -> N
     assert ledger["own_right"][0] == CRITERIA["own_right"](samples)
     own = samples[samples["source"] == "own"]
     assert ledger["own_right"][0] == own["status"].eq("correct").sum() / len(own)
-    policies = {name: Run(folder / name).recipe()["policy"] for name in ("first-base-0", "first-base-1", "second")}
-    assert policies == {
-        "first-base-0": str(folder / "warm-3" / "model"),
-        "first-base-1": str(folder / "warm-5" / "model"),
+    runs = {name: Run(folder / name) for name in ("first-base-0", "first-base-1", "second", "check-3")}
+    assert {name: run.recipe()["policy"] for name, run in runs.items()} == {
+        "first-base-0": str(folder / "toy-seed3"),
+        "first-base-1": str(folder / "toy-seed5"),
         "second": str(folder / "first-base-0" / "model"),
+        "check-3": str(folder / "toy-seed3"),
     }
+    assert (folder / "toy-seed5" / "model.safetensors").samefile(folder / "warm-5" / "model" / "model.safetensors")
+    # A base is where trainings begin, though it was trained itself.
+    begun = {name: run.environment()["trained_from"] for name, run in runs.items()}
+    assert begun == {"first-base-0": None, "first-base-1": None, "check-3": None, "second": str(folder / "toy-seed3")}
     assert Run(folder / "after").recipe()["policy"] == str(folder / "second" / "model")
     # Seeds differ in what they learn.
     positives = [Run(folder / f"warm-{seed}").read("positives")["problem"].tolist() for seed in (3, 5)]
@@ -112,17 +118,14 @@ def test_bases_can_be_those_of_another_study(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (("take: 2", "take: 4"), "name criteria in accept, and at least as many seeds as take"),
-        (("take: 2", ""), "bases: the fields are train, measure, accept, seeds, take, all of them"),
+        (("take: 2", ""), "bases: the fields are name, train, measure, accept, seeds, take, all of them"),
+        (("name: toy", "name: a/b"), "name: it names folders, so letters, digits"),
         (("own_right", "owm_right"), "accept: no criterion 'owm_right'; there are own_right, explanation_steps_true"),
         (("[0, 1]", "[1, 0]"), r"accept: own_right must be the least and the most, as \[0, 0\.02\], got \[1, 0\]"),
         (("seeds: [3, 5, 8]", "seeds: 3"), "seeds must be a list"),
         (("algorithm: sft", "algorithm: sff"), "run bases: algorithm: no 'sff'"),
         (("policy: first-base-0", "policy: second"), "runs second, after wait for each other's policy"),
-        (("policy: first-base-0", "policy: after"), "wait for each other's policy"),
-        (
-            ("second}", "first-base-1}\n  last: {task: chain, policy: after}"),
-            "policy: after is a run that trains nothing",
-        ),
+        (("  after:", "  base-1:"), "base-1 is the name of a base; rename the run"),
     ],
 )
 def test_what_cannot_be_made_is_named_before_anything_runs(
