@@ -110,7 +110,8 @@ class Run:
             RecordError: if the folder holds anything else; what differs is named.
         """
         run = cls(folder)
-        facts = {"trained_from": begun_from(str(recipe.get("policy", ""))), **facts}
+        before = run_before(str(recipe.get("policy", "")))
+        facts = {"trained_from": begun_from(before), "trained_by": trained_by(before), **facts}
         if run.path("recipe.yaml").exists():
             run._must_match(recipe, defaults or {}, facts)
             return run
@@ -140,8 +141,8 @@ class Run:
             return
         now = environment(**facts)
         asked = {k: now[k] for k in ("schema", "expo", "packages", *facts) if now[k] is not None and k != "task"}
-        if "chat_template" not in began:
-            asked.pop("chat_template", None)
+        for name in {"chat_template", "trained_by"} - set(began):
+            asked.pop(name, None)
         if changed := _differences({k: began.get(k) for k in asked}, json.loads(json.dumps(asked))):
             raise RecordError(
                 f"{self.folder} holds an unfinished run of something else ({'; '.join(changed)}). "
@@ -258,15 +259,23 @@ class Run:
         return self.path(f"{table}.parquet") if shard is None else self.path(_SHARDS, table, f"{shard}.parquet")
 
 
-def begun_from(policy: str) -> str | None:
-    """The policy before the first of the trainings that led to `policy`; None unless that is a folder of a run.
+def run_before(policy: str) -> Run | None:
+    """The run whose `model` or checkpoint a policy is; None if it is no folder of a run."""
+    folders = Path(policy).parents[:2] if Path(policy).is_dir() else ()
+    return next((Run(folder) for folder in folders if Run(folder).path("recipe.yaml").exists()), None)
 
-    A run's folders with a policy are its `model`, and its checkpoints.
-    """
-    for folder in Path(policy).parents[:2] if Path(policy).is_dir() else ():
-        if (run := Run(folder)).path("recipe.yaml").exists():
-            return str(run.environment().get("trained_from") or run.recipe().get("policy"))
-    return None
+
+def begun_from(run: Run | None) -> str | None:
+    """The policy before the first of the trainings that led to a run's."""
+    return str(run.environment().get("trained_from") or run.recipe().get("policy")) if run else None
+
+
+def trained_by(run: Run | None) -> list[str] | None:
+    """The trainings that led to a run's policy, each by its algorithm and kind of positives: `sft explanation`."""
+    if run is None:
+        return None
+    recipe = run.recipe()
+    return [*(run.environment().get("trained_by") or []), f"{recipe.get('algorithm')} {recipe.get('positive')}"]
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:

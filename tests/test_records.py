@@ -23,7 +23,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from expo import records
-from expo.records import RecordError, Run, begun_from, environment, to_yaml, version_of, write_atomic
+from expo.records import (
+    RecordError,
+    Run,
+    begun_from,
+    environment,
+    run_before,
+    to_yaml,
+    trained_by,
+    version_of,
+    write_atomic,
+)
 from expo.schema import SCHEMA, TABLES, as_frame
 
 ROOT = Path(__file__).parent.parent
@@ -432,13 +442,20 @@ def test_a_trained_policy_is_traced_to_its_beginning(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one / "model", one / "checkpoints" / "checkpoint-2", two / "model", tmp_path / "other" / "model"):
         folder.mkdir(parents=True)
-    assert begun_from(str(one / "model")) is None
-    for folder, policy in ((one, "tiny-0"), (two, str(one / "model"))):
-        (folder / "recipe.yaml").write_text(to_yaml({"policy": policy}), encoding="utf-8")
-        facts = {"trained_from": begun_from(policy)}
+    assert run_before(str(one / "model")) is None
+    for folder, policy, algorithm in ((one, "tiny-0", "sft"), (two, str(one / "model"), "grpo")):
+        recipe = {"policy": policy, "algorithm": algorithm, "positive": "expert"}
+        (folder / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
+        before = run_before(policy)
+        facts = {"trained_from": begun_from(before), "trained_by": trained_by(before)}
         (folder / "environment.json").write_text(json.dumps(environment(**facts)), encoding="utf-8")
-    assert begun_from(str(one / "model")) == "tiny-0"
-    assert begun_from(str(one / "checkpoints" / "checkpoint-2")) == "tiny-0"
-    assert begun_from(str(two / "model")) == "tiny-0"
-    assert begun_from(str(tmp_path / "other" / "model")) is None
-    assert begun_from("tiny-0") is begun_from("some/hub-id") is None
+
+    def traced(policy: Path | str) -> tuple[str | None, list[str] | None]:
+        before = run_before(str(policy))
+        return begun_from(before), trained_by(before)
+
+    assert traced(one / "model") == ("tiny-0", ["sft expert"])
+    assert traced(one / "checkpoints" / "checkpoint-2") == ("tiny-0", ["sft expert"])
+    assert traced(two / "model") == ("tiny-0", ["sft expert", "grpo expert"])
+    assert traced(tmp_path / "other" / "model") == (None, None)
+    assert traced("tiny-0") == traced("some/hub-id") == (None, None)

@@ -62,7 +62,10 @@ def test_defaults_are_for_all_runs_and_each_run_may_differ(tmp_path: Path) -> No
         ("runs: [a, b]", r"runs must be a mapping of names, got \['a', 'b'\]"),
         ("runs: {a: 3}", "a must be a mapping of names, got 3"),
         ("runs: {a: {}}\ndefaults: gsm8k", "defaults must be a mapping of names, got 'gsm8k'"),
-        ("runs: {a: {}}\ndefault: {task: math}", "no field default; the fields are description, notebooks, bases, defaults"),
+        (
+            "runs: {a: {}}\ndefault: {task: math}",
+            "no field default; the fields are description, notebooks, bases, defaults",
+        ),
         ("runs: {a: {}}\nnotebooks: 2_positives", "notebooks must be a list of names, got '2_positives'"),
         ("runs: {a: {sampels: 2}}", "run a: no field sampels; the fields are .*chunk, .*controls, .*samples"),
         ("runs: {a: {}}\ndefaults: {sampels: 2}", "run a: no field sampels"),

@@ -27,6 +27,7 @@ METHOD_COLOURS = {**COLOURS, "none": "#444444", "base": "#BBBBBB", "again": "#99
 METHOD_COLOURS |= {
     f"{algorithm}_{source}": colour for algorithm in ("sft", "dpo") for source, colour in COLOURS.items()
 }
+METHOD_COLOURS["sft_explanation+none"] = "#009E73"
 METHOD_COLOURS |= {f"dpo_{source}_online": colour for source, colour in COLOURS.items()}
 INK, GREY = "#222222", "#777777"
 COMPACT = {"handlelength": 1.2, "columnspacing": 1.0, "handletextpad": 0.4}  # spacing of a legend of long names

@@ -65,8 +65,14 @@ class EvaluatedRun(FinishedRun):
         trained_before = self.environment.get("trained_from")
         if not self.is_training:
             return "trained" if trained_before else "base"
-        if trained_before:
-            return "again"
+        if not trained_before:
+            return self._last_method
+        first = "".join(self.environment.get("trained_by") or ()).replace(" ", "_")
+        sequence = f"{first}+{self._last_method}"
+        return sequence if sequence in METHODS else "again"
+
+    @property
+    def _last_method(self) -> str:
         if self.is_sft:
             return f"sft_{self.recipe['positive']}"
         if self.is_dpo:
@@ -168,7 +174,7 @@ def levels_of(runs: Iterable[EvaluatedRun]) -> list[int]:
 def before_training(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
     """The runs whose step 0 is a base, or all if none's is."""
     runs = list(runs)
-    return [run for run in runs if run.method != "again"] or runs
+    return [run for run in runs if not run.environment.get("trained_from")] or runs
 
 
 def count_bases(runs: Iterable[EvaluatedRun]) -> int:

@@ -20,6 +20,7 @@ METHODS = {
     "explanation": "ExP-GRPO",
     "expert": "GRPO SFT-GT-CoT",
     "none": "GRPO",
+    "sft_explanation+none": "SFT on explanations, then GRPO",
     "own_correct": "GRPO + own correct CoT",
     "wrong_explanation": "GRPO + explanation of a wrong answer",
     "nonsense": "GRPO + nonsense prefix",
