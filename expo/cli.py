@@ -278,7 +278,7 @@ def reproduce_job(argv: list[str]) -> int:
     study = load_study(arguments.study)
     runs = Path(arguments.runs)
     figures = Path(arguments.figures) if arguments.figures else default_figures(study, runs)
-    reproduce(study, runs, figures)
+    reproduce(study, runs, figures, only_draw=arguments.only_draw)
     print(f"figures and their numbers: {figures}/")
     return 0
 

@@ -97,6 +97,9 @@ class StudyArguments:
         metadata={"help": "a shipped study (expo doctor lists them), or the path of a YAML file"},
     )
     runs: str = field(default="runs", metadata={"help": "the folder of all studies' runs"})
+    only_draw: bool = field(
+        default=False, metadata={"help": "draw the figures of the records that are in --runs; do no run"}
+    )
     figures: str | None = field(
         default=None,
         metadata={"help": "where figures go; default runs/<study>/figures for smoke and one's own, else figures/"},

@@ -178,8 +178,8 @@ def _recipe(path: Path, run: str, values: dict[str, Any]) -> Recipe:
         raise StudyError(f"{path}: run {run}: {cause}") from cause
 
 
-def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True) -> list[Path]:
-    """Do every run of the study that is not done yet, then draw its figures.
+def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = False, progress: bool = True) -> list[Path]:
+    """Do every run of the study that is not done yet, unless it is `only_draw`, then draw its figures.
 
     Returns:
         The executed notebooks.
@@ -193,7 +193,8 @@ def reproduce(study: Study, runs: Path, figures: Path, *, progress: bool = True)
     from expo.report.notebooks import execute
 
     folder = runs / study.name
-    _do_all(study, runs, progress)
+    if not only_draw:
+        _do_all(study, runs, progress)
     warmed = ("warm-", "check-") if study.bases_of == study.name else ()
     found = [p.parent.name for p in folder.glob("*/recipe.yaml")]
     if strangers := sorted(name for name in found if name not in study.runs and not name.startswith(warmed)):

@@ -14,26 +14,28 @@ from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, INK, METHOD_COLOURS, Axes, Figure, legend_above
 from expo.report.training.setting import NAMES, notes_of
-from expo.report.trainings import LEVELS, EvaluatedRun, before_training, by_method, count_bases, label
+from expo.report.trainings import EvaluatedRun, before_training, by_method, count_bases, label, levels_of
 from expo.report.words import listed, number
 
 COLUMNS = ["panel", "method", "level", "kind", "mean", "low", "high", "lowest", "highest", "bases", "n"]
-# The two levels of which the paper shows samples.
-SAMPLE_LEVELS = (4, 5)
 
 
 def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
-    """Write `fig1-<label>.png` and `.csv`: accuracy by level; right and wrong samples of a group at levels 4 and 5."""
-    of_method = by_method(runs)
-    rows = _accuracies("base", before_training(run for trained in of_method.values() for run in trained), 0)
+    """Write `fig1-<label>.png` and `.csv`: accuracy by level; right and wrong samples of a group of the hardest levels.
+
+    These are the two hardest that were trained on, as in the paper, or the one.
+    """
+    of_method, levels = by_method(runs), levels_of(runs)
+    sampled = [level for level in levels if level in (runs[0].trained_levels or levels)][-2:]
+    rows = _accuracies("base", before_training(run for trained in of_method.values() for run in trained), 0, levels)
     for method, trained in of_method.items():
-        rows += _accuracies(method, trained, None)
+        rows += _accuracies(method, trained, None, levels)
     for method, trained in of_method.items():
-        rows += _samples(method, trained)
+        rows += _samples(method, trained, sampled)
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     about = (
-        "Left: bars are means over bases at the last step, lines the lowest and highest base. Right, for the two "
-        "levels that the paper shows: mean number of right (filled, upwards) and wrong (pale, downwards) samples "
+        "Left: bars are means over bases at the last step, lines the lowest and highest base. Right, "
+        f"{_for(sampled)}: mean number of right (filled, upwards) and wrong (pale, downwards) samples "
         "in a group of G while training, and the positive added (hatched)."
     )
     problems = f"{runs[0].evaluation['problem'].nunique()} test problems, {rows[0]['n']} a level"
@@ -49,9 +51,19 @@ def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
     )
 
 
-def _accuracies(method: str, runs: Sequence[EvaluatedRun], step: int | None) -> list[dict[str, Any]]:
+def _for(levels: Sequence[int]) -> str:
+    return (
+        "for the two levels that the paper shows"
+        if list(levels) == [4, 5]
+        else f"for level {listed([str(level) for level in levels])}"
+    )
+
+
+def _accuracies(
+    method: str, runs: Sequence[EvaluatedRun], step: int | None, levels: Sequence[int]
+) -> list[dict[str, Any]]:
     rows = []
-    for level in LEVELS:
+    for level in levels:
         row = summary(runs, step, [level])
         rows.append(
             {"panel": "accuracy", "method": method, "level": level, "kind": "accuracy", **row, "n": row["problems"]}
@@ -59,7 +71,7 @@ def _accuracies(method: str, runs: Sequence[EvaluatedRun], step: int | None) -> 
     return rows
 
 
-def _samples(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
+def _samples(method: str, runs: Sequence[EvaluatedRun], levels: Sequence[int]) -> list[dict[str, Any]]:
     return [
         {
             "panel": "samples",
@@ -70,7 +82,7 @@ def _samples(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
             **range_of(of_bases),
             "n": len(of_bases),
         }
-        for level in SAMPLE_LEVELS
+        for level in levels
         for kind, of_bases in samples_by_base(runs, level).items()
     ]
 
@@ -121,11 +133,11 @@ def _plot_accuracies(axes: Axes, bars: pd.DataFrame) -> None:
         # Seen on dark bars and on white.
         axes.vlines(at, rows["lowest"], rows["highest"], color="white", linewidth=2.6)
         axes.vlines(at, rows["lowest"], rows["highest"], color=INK, linewidth=1)
-        hardest = rows[rows["level"] == max(LEVELS)].iloc[0]
-        place = (max(LEVELS) + shift, hardest["highest"] + 0.02)
+        hardest = rows[rows["level"] == bars["level"].max()].iloc[0]
+        place = (hardest["level"] + shift, hardest["highest"] + 0.02)
         # Bars of a level that is hardly ever solved cannot be read.
         axes.text(*place, f"{hardest['mean']:.3f}".lstrip("0"), fontsize=7, ha="center", va="bottom", rotation=90)
-    axes.set_xticks(LEVELS)
+    axes.set_xticks(sorted(set(bars["level"])))
     axes.set_xlabel("level")
     axes.set_ylabel("accuracy")
     legend_above(axes, 2)
@@ -135,7 +147,8 @@ def _plot_samples(axes: Axes, numbers: pd.DataFrame) -> None:
     methods = list(dict.fromkeys(numbers["method"]))
     # Between two levels there is room for a bar and a half.
     distance = len(methods) + 1.5
-    for j, level in enumerate(SAMPLE_LEVELS):
+    levels = sorted(set(numbers["level"]))
+    for j, level in enumerate(levels):
         for i, method in enumerate(methods):
             at = j * distance + i
             is_shown = (numbers["level"] == level) & (numbers["method"] == method)
@@ -146,13 +159,13 @@ def _plot_samples(axes: Axes, numbers: pd.DataFrame) -> None:
             axes.bar(at, -mean["wrong"], 0.8, color=colour, alpha=0.25)
     axes.axhline(0, color=GREY, linewidth=0.8)
     middle = (len(methods) - 1) / 2
-    axes.set_xticks([middle, middle + distance], [f"level {level}" for level in SAMPLE_LEVELS])
+    axes.set_xticks([middle + j * distance for j in range(len(levels))], [f"level {level}" for level in levels])
     axes.set_ylabel("samples in a group")
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
 
 
 def _read(numbers: pd.DataFrame) -> str:
-    level = max(LEVELS)
+    level = numbers["level"].max()
     hardest = numbers[numbers["level"] == level]
     accuracies = [
         f"{NAMES[row['method']]} {number(row['mean'])} [{number(row['low'])}, {number(row['high'])}]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,22 @@ from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.toy import beside_paper
 from expo.report.training.setting import NAMES, rates, schedule
-from expo.report.trainings import LEVELS, EvaluatedRun, by_method, label
+from expo.report.trainings import LEVELS, EvaluatedRun, by_method, label, levels_of
 from expo.report.words import listed
 
 COLUMNS = ["method", "k", "level", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
-_HEADS = ["", *(f"level {level}" for level in LEVELS)]
 
 
 def draw_table3(runs: Sequence[EvaluatedRun], bases: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
     """Write `table3-<label>.md` and `.csv`: pass@k by level in the paper's layout, the paper's numbers beneath."""
     rows: list[dict[str, Any]] = []
+    levels = levels_of(runs)
     for method, of_method in by_method(runs).items():
-        rows += _rows(method, of_method, 4)
+        rows += _rows(method, of_method, 4, levels)
     for k in (64, 128):
         sampled = [base for base in bases if _is_base_of(base, runs[0]) and base.eval_samples >= k]
         if sampled:
-            rows += _rows("base", sampled, k)
+            rows += _rows("base", sampled, k, levels_of(sampled))
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     first = runs[0]
     setting = (
@@ -48,8 +48,12 @@ def draw_table3(runs: Sequence[EvaluatedRun], bases: Sequence[EvaluatedRun], out
     )
 
 
-def _rows(method: str, runs: Sequence[EvaluatedRun], k: int) -> list[dict[str, Any]]:
-    return [{"method": method, "k": k, "level": level, **summary(runs, None, [level], k)} for level in LEVELS]
+def _rows(method: str, runs: Sequence[EvaluatedRun], k: int, levels: Sequence[int]) -> list[dict[str, Any]]:
+    return [{"method": method, "k": k, "level": level, **summary(runs, None, [level], k)} for level in levels]
+
+
+def _heads(levels: Iterable[int]) -> list[str]:
+    return ["", *(f"level {level}" for level in levels)]
 
 
 def _is_base_of(base: EvaluatedRun, training: EvaluatedRun) -> bool:
@@ -67,11 +71,13 @@ def _is_base_of(base: EvaluatedRun, training: EvaluatedRun) -> bool:
 
 def _table(numbers: pd.DataFrame) -> str:
     rows = []
+    heads = _heads(dict.fromkeys(numbers["level"]))
     for (method, k), levels in numbers.groupby(["method", "k"], sort=False):
         first, problems = levels.iloc[0], sorted({levels["problems"].min(), levels["problems"].max()})
+        cells = {f"level {row['level']}": accuracy_text(row) for _, row in levels.iterrows()}
         size = f"n = {first['n']}, {' to '.join(map(str, problems))} problems a level, {first['bases']} bases"
-        rows.append([f"{NAMES[str(method)]} pass@{k} ({size})", *(accuracy_text(row) for _, row in levels.iterrows())])
-    return markdown_table(_HEADS, rows)
+        rows.append([f"{NAMES[str(method)]} pass@{k} ({size})", *(cells.get(head, "–") for head in heads[1:])])
+    return markdown_table(heads, rows)
 
 
 def _printed(runs: Sequence[EvaluatedRun]) -> str:
@@ -82,10 +88,11 @@ def _printed(runs: Sequence[EvaluatedRun]) -> str:
         for (method, k), values in paper.TABLE3.items()
     ]
     title = f"## The paper's Table 3 ({about}): Qwen2.5-3B-Instruct on MATH"
-    return f"{title}\n\n{markdown_table(_HEADS, rows)}"
+    return f"{title}\n\n{markdown_table(_heads(LEVELS), rows)}"
 
 
 def _read(numbers: pd.DataFrame) -> str:
-    hardest = numbers[numbers["level"] == max(LEVELS)]
+    level = numbers["level"].max()
+    hardest = numbers[numbers["level"] == level]
     accuracies = [f"{NAMES[row['method']]} pass@{row['k']} {with_interval(row)}" for _, row in hardest.iterrows()]
-    return f"At level {max(LEVELS)}: {listed(accuracies)}."
+    return f"At level {level}: {listed(accuracies)}."
