@@ -10,6 +10,7 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
+from expo.bases import Bases
 from expo.policies.names import SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir
 from expo.policies.tiny import BASES
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
@@ -37,21 +38,32 @@ def report() -> str:
             f"  missing  notebook {m}: not in {NOTEBOOKS}; run from a checkout, pip install -e ."
             for m in study.missing_notebooks
         ]
+        if study.bases:
+            lines.append(f"  {_bases(study.bases)}")
         trained = Counter(
             (r.policy, r.task, r.split, r.eval_split) for r in study.runs.values() if isinstance(r, TrainRecipe)
         )
         for (policy, task, *splits), count in trained.items():
-            missing = [m for m in (*(_task(task, split) for split in splits), _policy(policy)) if m]
+            has = "" if policy in study.own_policies else _policy(policy)
+            missing = [m for m in (*(_task(task, split) for split in splits), has) if m]
             lines.append(f"  {'missing' if missing else 'ready  '}  {count} trainings of {policy} on {task}")
             lines += [f"           {m}" for m in missing]
         for name, recipe in study.runs.items():
             if isinstance(recipe, TrainRecipe):
                 continue
-            missing = [m for m in (_task(recipe.task, recipe.split), _policy(recipe.policy)) if m]
+            has = "" if recipe.policy in study.own_policies - {name} else _policy(recipe.policy)
+            missing = [m for m in (_task(recipe.task, recipe.split), has) if m]
             size = f"{recipe.problems or 'all'} problems, {_what(recipe)}"
             lines.append(f"  {'missing' if missing else 'ready  '}  {name}: {recipe.policy} on {recipe.task}, {size}")
             lines += [f"           {m}" for m in missing]
     return "\n".join(lines)
+
+
+def _bases(bases: Bases) -> str:
+    policy, task = bases.train["policy"], bases.train["task"]
+    missing = _policy(policy)
+    what = f"up to {len(bases.seeds)} bases of {policy} warmed up on {task}, {bases.take} taken"
+    return f"missing  {what}\n           {missing}" if missing else f"ready    {what}"
 
 
 def _what(recipe: MeasureRecipe | EvaluateRecipe | GradientRecipe) -> str:

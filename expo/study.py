@@ -48,6 +48,12 @@ class Study:
     shown: bool = False
 
     @property
+    def own_policies(self) -> set[str]:
+        """The policies that its runs begin from and that it makes itself."""
+        trainings = {name for name, recipe in self.runs.items() if isinstance(recipe, TrainRecipe)}
+        return trainings | set(self.bases.names if self.bases else ())
+
+    @property
     def missing_notebooks(self) -> list[str]:
         """Those that this installation lacks: notebooks come with a checkout, not with a wheel."""
         return [name for name in self.notebooks if not (NOTEBOOKS / f"{name}.ipynb").is_file()]

@@ -60,6 +60,15 @@ def test_every_study_and_each_of_its_runs_is_there() -> None:
             assert re.search(rf"^  (ready  |missing)  {called} {recipe.task}", part, flags=re.M)
 
 
+def test_what_a_study_makes_itself_is_not_missing() -> None:
+    part = study_of(doctor.report(), "smollm2-screening")
+    assert re.search(
+        r"^  (ready  |missing)  up to 6 bases of smollm2-135m warmed up on letters, 3 taken", part, flags=re.M
+    )
+    assert "ready    11 trainings of base-0 on letters" in part
+    assert "policy base-0" not in part
+
+
 def test_missing_data_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mend = "task gsm8k: set EXPO_DATA to a folder with gsm8k/test.jsonl, or have a network for the hub"
     assert mend in study_of(doctor.report(), "gsm8k")

@@ -200,3 +200,9 @@ def test_a_training_s_field_is_checked_before_any_run(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"run a: no field 'learning_rat'; did you mean learning_rate\?"):
         reproduce(load_study(path), tmp_path / "runs", tmp_path / "figures", progress=False)
     assert not (tmp_path / "runs").exists()
+
+
+def test_figures_can_be_drawn_of_what_is_there_alone(tmp_path: Path) -> None:
+    study = load_study(written(tmp_path, "runs: {a: {task: chain, policy: tiny-0, problems: 2}}"))
+    assert reproduce(study, tmp_path / "runs", tmp_path / "figures", only_draw=True, progress=False) == []
+    assert not (tmp_path / "runs").exists()

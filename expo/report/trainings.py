@@ -15,6 +15,7 @@ from expo.report.runs import FinishedRun, differing, runs_in
 from expo.report.words import METHODS, listed
 from expo.stats import pass_at_k_of
 
+# Of MATH, in the paper.
 LEVELS = (1, 2, 3, 4, 5)
 # Methods of the paper, which have its pictures.
 _DRAWN = {"explanation", "expert", "none"}
@@ -166,9 +167,8 @@ def find_evaluated(folder: Path | str) -> tuple[list[EvaluatedRun], list[str]]:
 
 
 def levels_of(runs: Iterable[EvaluatedRun]) -> list[int]:
-    """Those of `LEVELS` that were evaluated; none of a task without."""
-    evaluated = {level for run in runs for level in run.evaluation["level"].dropna().unique()}
-    return [level for level in LEVELS if level in evaluated]
+    """The levels that were evaluated; none of a task without."""
+    return sorted({int(level) for run in runs for level in run.evaluation["level"].dropna().unique()})
 
 
 def before_training(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
@@ -183,11 +183,13 @@ def count_bases(runs: Iterable[EvaluatedRun]) -> int:
 
 
 def label(runs: Sequence[EvaluatedRun]) -> str:
-    """What an artefact's name ends in: the policy, then the task if it is not the toy's."""
+    """What an artefact's name ends in: the policy, then the task if it is not the toy's or in the policy's name."""
     policy = runs[0].policy_name if count_bases(runs) == 1 else _model(runs[0])
     if re.fullmatch(r"tiny(-\d+)?", policy):
         return "tiny"
-    return re.sub(r"[^a-z0-9.]+", "-", f"{policy.removesuffix('.gguf')}-{runs[0].recipe['task']}".lower()).strip("-.")
+    task = str(runs[0].recipe["task"])
+    parts = [policy.removesuffix(".gguf"), *([] if policy.endswith(f"-{task}") else [task])]
+    return re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower()).strip("-.")
 
 
 def _model(run: EvaluatedRun) -> str:

@@ -13,6 +13,7 @@ from expo.report.training.fig1 import draw_fig1
 from expo.report.training.grid import draw_grid
 from expo.report.trainings import (
     EvaluatedRun,
+    before_training,
     by_method,
     check_averageable,
     check_comparable,
@@ -20,6 +21,7 @@ from expo.report.trainings import (
     is_grid,
     label,
 )
+from expo.report.words import METHODS
 
 from .records.trainings import levels, write
 
@@ -44,6 +46,11 @@ def test_trainings_on_positives_alone_and_from_a_trained_policy_are_kept_apart(f
     one, two = (next(r for r in runs if r.name == name) for name in ("sft", "after"))
     assert (one.method, one.base, one.rate, one.beta, one.batch) == ("sft_expert", "tiny-0", 2e-5, 0.0, 8)
     assert (two.method, two.base, two.batch) == ("again", "tiny-0", 16)
+    stages = {"trained_from": "tiny-0", "trained_by": ["sft explanation"], "processes": 2}
+    write(folder / "second", after, {0: levels(0.0), 20: levels(0.2)}, **stages)
+    second = next(r for r in find_evaluated(folder)[0] if r.name == "second")
+    assert METHODS[second.method] == "SFT on explanations, then GRPO"
+    assert before_training([one, second]) == [one]
     assert is_grid(runs)
     assert len(by_method(runs)["none"]) == 3
     text = draw_grid("rates", runs, tmp_path / "out").shown.read_text(encoding="utf-8")

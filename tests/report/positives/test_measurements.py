@@ -18,6 +18,7 @@ from ..records.positives import Make
         ("smollm2-135m", {"task": "stories"}, "smollm2-135m"),
         ("smollm2-135m", {"task": "gsm8k"}, "smollm2-135m-gsm8k"),
         ("smollm2-135m", {"task": "gsm8k", "split": "train"}, "smollm2-135m-gsm8k-train"),
+        ("runs/bases/model-letters-seed3", {"task": "letters", "split": "rate"}, "model-letters-rate"),
         ("Qwen/Qwen2.5-3B-Instruct", {"task": "math"}, "qwen2.5-3b-instruct-math"),
         ("/home/someone/My Model", {"task": "stories"}, "my-model"),
         ("models/x_Q4.gguf", {"task": "jsonl", "data": "/data/Exam 1.jsonl"}, "x-q4-exam-1"),

@@ -8,6 +8,7 @@ import yaml
 
 from expo.records import Run
 from expo.report.training.fig1 import draw_fig1, samples_by_base
+from expo.report.training.table3 import draw_table3
 from expo.report.trainings import EvaluatedRun, find_evaluated
 
 
@@ -27,6 +28,24 @@ def test_a_positive_counts_where_it_was_in_force(folder: Path, tmp_path: Path) -
     run.path("recipe.yaml").write_text(yaml.safe_dump(failed))
     run.write("groups", groups.assign(correct=[1, 1]))
     assert samples_by_base([EvaluatedRun(run)], 5)["added"] == [0.0]
+
+
+def test_fig1_and_table3_have_the_levels_that_there_are(folder: Path, tmp_path: Path) -> None:
+    """Trained on level 5 alone and evaluated at 4 and 5: no other level is drawn, and samples of level 5 alone."""
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    for run in runs:
+        run.run.write("evaluation", run.evaluation[run.evaluation["level"] >= 4])
+        run.run.path("recipe.yaml").write_text(yaml.safe_dump({**run.recipe, "levels": [5]}))
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    csv = draw_fig1(runs, tmp_path / "out").numbers
+    assert set(csv[csv["panel"] == "accuracy"]["level"]) == {4, 5}
+    assert set(csv[csv["panel"] == "samples"]["level"]) == {5}
+    table = draw_table3(runs, [], tmp_path / "out")
+    assert set(table.numbers["level"]) == {4, 5}
+    measured = table.shown.read_text(encoding="utf-8").split("## The paper's Table 3")[0]
+    assert "level 4 | level 5 |" in measured
+    assert "level 3" not in measured
+    assert table.reading.startswith("At level 5: ")
 
 
 def test_fig1_counts_the_samples_of_a_group(folder: Path, tmp_path: Path) -> None:
