@@ -68,9 +68,20 @@ class EvaluatedRun(FinishedRun):
             return "trained" if trained_before else "base"
         if not trained_before:
             return self._last_method
-        first = "".join(self.environment.get("trained_by") or ()).replace(" ", "_")
-        sequence = f"{first}+{self._last_method}"
+        sequence = f"{self._before}+{self._last_method}"
         return sequence if sequence in METHODS else "again"
+
+    @property
+    def trained_method(self) -> str:
+        """Of a policy that is evaluated alone, what it was trained with before; "base" if with nothing."""
+        return self._before or self.method
+
+    @property
+    def _before(self) -> str:
+        """The trainings that led to its policy, as METHODS names them; empty if there was none, or none is known."""
+        # Of GRPO, METHODS names the positive alone.
+        trainings = [str(one).replace(" ", "_") for one in self.environment.get("trained_by") or ()]
+        return "+".join(one.removeprefix("grpo_") for one in trainings)
 
     @property
     def _last_method(self) -> str:

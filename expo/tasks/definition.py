@@ -38,6 +38,7 @@ class TaskDefinition:
         reads_file: whether the problems are in a file that the user names.
         reads_columns: whether that file has columns, which the user may name.
         reads_data_folder: whether they are in the folder EXPO_DATA or, without it, on the hub.
+        about_splits: what its splits are, for a reader of results.
         other_problems: how to evaluate on other problems than those trained on.
         unfit: which problems cannot be put to a policy, from its tokenizer's `encode`.
         vocabulary: all words of a task whose policies know no others; None for text.
@@ -53,6 +54,7 @@ class TaskDefinition:
     reads_file: bool = False
     reads_columns: bool = False
     reads_data_folder: bool = False
+    about_splits: str = ""
     other_problems: str = "give --eval_split another split"
     unfit: Callable[[Task, Callable[[str], Sequence[int]]], list[Skip]] = lambda *_: []
     vocabulary: frozenset[str] | None = field(default=None, repr=False)

@@ -246,5 +246,9 @@ TASK = TaskDefinition(
     checker=lambda prompts: LettersChecker(prompts, STEPS),
     reads_file=True,
     unfit=unfit,
+    about_splits=(
+        "`test` has the words that were trained on, in other combinations; `new` words that were never trained on; "
+        "`known` those that a base was warmed up on."
+    ),
     max_new_tokens=40,
 )

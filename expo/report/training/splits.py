@@ -1,0 +1,74 @@
+"""What trained policies can do on several splits of a task: on what they learnt, what is new, and what they knew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from expo.report.accuracy import LEGEND, accuracy_text, summary, with_interval
+from expo.report.artefacts import Artefact
+from expo.report.markdown import markdown_table, write_table
+from expo.report.training.setting import NAMES
+from expo.report.trainings import EvaluatedRun, check_comparable, label, levels_of
+from expo.report.words import METHODS, listed
+from expo.tasks import TASKS
+
+COLUMNS = ["method", "split", "level", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
+
+
+def evaluated_on_splits(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
+    """The evaluations of bases and trained policies, where they are of several splits."""
+    alone = [run for run in runs if not run.is_training and run.trained_method in NAMES]
+    return alone if len({run.recipe.get("split") for run in alone}) > 1 else []
+
+
+def draw_splits(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
+    """Write `splits-<label>.md` and `.csv`: accuracy of each method by split and level, before and after training."""
+    rows: list[dict[str, Any]] = []
+    for split in dict.fromkeys(str(run.recipe["split"]) for run in runs):
+        of_split = [run for run in runs if run.recipe["split"] == split]
+        check_comparable(of_split)
+        for method in ("base", *METHODS):
+            if alike := [run for run in of_split if run.trained_method == method]:
+                rows += [_row(method, split, level, alike) for level in levels_of(alike)]
+    numbers = pd.DataFrame(rows, columns=COLUMNS)
+    first = runs[0]
+    about = (
+        f"Accuracy by split and level, {LEGEND} Sampled at T = {first.recipe['temperature']:g}, {first.eval_samples} "
+        f"samples a problem, at most {first.limit} tokens, seed {first.recipe['seed']}. "
+        f"{TASKS[str(first.recipe['task'])].about_splits}"
+    )
+    return write_table(
+        out,
+        f"splits-{label(runs)}",
+        runs,
+        numbers,
+        title=f"Before and after training, by split: {label(runs)}",
+        parts=[about, _table(numbers)],
+        reading=_read(numbers),
+    )
+
+
+def _row(method: str, split: str, level: int, runs: Sequence[EvaluatedRun]) -> dict[str, Any]:
+    return {"method": method, "split": split, "level": level, **summary(runs, None, [level])}
+
+
+def _table(numbers: pd.DataFrame) -> str:
+    places = list(dict.fromkeys(zip(numbers["split"], numbers["level"], strict=True)))
+    rows = []
+    for method, of_method in numbers.groupby("method", sort=False):
+        cells = {(row["split"], row["level"]): accuracy_text(row) for _, row in of_method.iterrows()}
+        rows.append([NAMES[str(method)], *(cells.get(place, "–") for place in places)])
+    return markdown_table(["", *(f"{split}, level {level}" for split, level in places)], rows)
+
+
+def _read(numbers: pd.DataFrame) -> str:
+    lines = []
+    for split, of_split in numbers.groupby("split", sort=False):
+        hardest = of_split[of_split["level"] == of_split["level"].max()]
+        accuracies = [f"{NAMES[row['method']]} {with_interval(row)}" for _, row in hardest.iterrows()]
+        lines.append(f"On `{split}` at level {hardest['level'].iloc[0]}: {listed(accuracies)}.")
+    return " ".join(lines)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from expo.report.training.splits import draw_splits, evaluated_on_splits
+from expo.report.trainings import find_evaluated
+
+from ..records.trainings import write
+
+SETTING = {"task": "letters", "samples": 8, "temperature": 0.7, "max_new_tokens": 40, "seed": 0}
+
+
+def test_methods_are_told_apart_on_every_split(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    for seed in (0, 1):
+        base = f"bases/model-seed{seed}"
+        for split, levels in (("test", (1, 3)), ("new", (3,))):
+            asked = {**SETTING, "split": split}
+            write(folder / f"base-{split}-{seed}", {**asked, "policy": base}, {0: dict.fromkeys(levels, 0.0)})
+            for name, by, share in (
+                ("exp", ["grpo explanation"], 0.75),
+                ("then", ["sft explanation", "grpo none"], 0.5),
+                ("odd", ["dpo explanation", "grpo none"], 0.5),
+            ):
+                write(
+                    folder / f"{name}-{split}-{seed}",
+                    {**asked, "policy": f"runs/{name}-{seed}/model"},
+                    {0: dict.fromkeys(levels, share if split == "test" else 0.25)},
+                    trained_from=base,
+                    trained_by=by,
+                )
+    runs = evaluated_on_splits(find_evaluated(folder)[0])
+    assert {run.trained_method for run in runs} == {"base", "explanation", "sft_explanation+none"}
+    drawn = draw_splits(runs, tmp_path / "figures")
+    numbers = (
+        pd.read_csv(tmp_path / "figures" / "splits-model-letters.csv")
+        .set_index(["method", "split", "level"])
+        .sort_index()
+    )
+    assert len(numbers) == 3 * 3
+    assert set(numbers["bases"]) == {2}
+    exp, then = (numbers.loc[method, "mean"] for method in ("explanation", "sft_explanation+none"))
+    # Of 128 samples, and not of the 8 that the shares above are of.
+    assert exp["test", 3] > then["test", 3] > numbers.loc["base", "mean"]["test", 3]
+    text = drawn.shown.read_text(encoding="utf-8")
+    assert "`new` words that were never trained on" in text
+    assert "| | test, level 1 | test, level 3 | new, level 3 |" in text
+    assert "On `new` at level 3: base" in drawn.reading
+    # One split is no comparison.
+    assert evaluated_on_splits([run for run in runs if run.recipe["split"] == "new"]) == []
