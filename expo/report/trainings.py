@@ -17,8 +17,8 @@ from expo.stats import pass_at_k_of
 
 # Of MATH, in the paper.
 LEVELS = (1, 2, 3, 4, 5)
-# Methods of the paper, which have its pictures.
-_DRAWN = {"explanation", "expert", "none"}
+# Methods that have the paper's pictures: its own, and the rival in two stages.
+_DRAWN = {"explanation", "expert", "none", "sft_explanation+none"}
 _DRAWN |= {f"dpo_{source}{suffix}" for source in ("explanation", "expert", "answer") for suffix in ("", "_online")}
 # Fields in which trainings that are shown together must agree.
 _SETTING = {"task", "data", "split", "problems", "levels", "prompts", "boxed_only", "last_number", "tolerance"}
@@ -186,6 +186,13 @@ def before_training(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
     """The runs whose step 0 is a base, or all if none's is."""
     runs = list(runs)
     return [run for run in runs if not run.environment.get("trained_from")] or runs
+
+
+def without_stages(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
+    """The runs without those from whose policy another of them goes on: a stage is no result of its own."""
+    runs = list(runs)
+    stages = {Path(str(run.recipe["policy"])).parent.name for run in runs if run.is_training}
+    return [run for run in runs if not (run.is_training and run.name in stages)]
 
 
 def count_bases(runs: Iterable[EvaluatedRun]) -> int:

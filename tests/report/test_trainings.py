@@ -20,6 +20,7 @@ from expo.report.trainings import (
     find_evaluated,
     is_grid,
     label,
+    without_stages,
 )
 from expo.report.words import METHODS
 
@@ -51,6 +52,9 @@ def test_trainings_on_positives_alone_and_from_a_trained_policy_are_kept_apart(f
     second = next(r for r in find_evaluated(folder)[0] if r.name == "second")
     assert METHODS[second.method] == "SFT on explanations, then GRPO"
     assert before_training([one, second]) == [one]
+    # What another run goes on from is a stage of it.
+    assert without_stages([one, second]) == [second]
+    assert without_stages([one]) == [one]
     assert is_grid(runs)
     assert len(by_method(runs)["none"]) == 3
     text = draw_grid("rates", runs, tmp_path / "out").shown.read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import METHOD_COLOURS, Figure, legend_above, line_style
 from expo.report.toy import remarked
 from expo.report.training.setting import NAMES, notes_of
-from expo.report.trainings import EvaluatedRun, by_method, label
+from expo.report.trainings import EvaluatedRun, before_training, by_method, label
 from expo.report.words import listed, number
 
 COLUMNS = ["method", "k", "step", "mean", "std", "lowest", "highest", "bases", "problems", "samples"]
@@ -43,7 +43,7 @@ def draw_curves(
         _plot,
         heading=heading,
         notes=_notes(runs, numbers),
-        reading=remarked(_read(numbers), runs),
+        reading=remarked(_read(numbers, _start(runs, levels, k)), runs),
     )
 
 
@@ -98,10 +98,15 @@ def _notes(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame) -> str:
     return notes
 
 
-def _read(numbers: pd.DataFrame) -> str:
+def _start(runs: Sequence[EvaluatedRun], levels: Sequence[int] | None, k: int) -> float:
+    """The mean over methods before training, those left out that begin from a trained policy."""
+    of_method = by_method(before_training(runs))
+    return float(np.mean([np.mean(accuracy_by_base(alike, 0, levels, k)) for alike in of_method.values()]))
+
+
+def _read(numbers: pd.DataFrame, start: float) -> str:
     last_step = numbers["step"].max()
     ends = numbers[numbers["step"] == last_step].set_index("method")
-    start = numbers[numbers["step"] == 0]["mean"].mean()
     accuracies = [
         f"{NAMES[str(method)]} {number(row['mean'])} (bases {number(row['lowest'])} to {number(row['highest'])})"
         for method, row in ends.iterrows()

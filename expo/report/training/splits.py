@@ -28,7 +28,7 @@ def evaluated_on_splits(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
 def draw_splits(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
     """Write `splits-<label>.md` and `.csv`: accuracy of each method by split and level, before and after training."""
     rows: list[dict[str, Any]] = []
-    for split in dict.fromkeys(str(run.recipe["split"]) for run in runs):
+    for split in sorted({str(run.recipe["split"]) for run in runs}, key=lambda split: (split != "test", split)):
         of_split = [run for run in runs if run.recipe["split"] == split]
         check_comparable(of_split)
         for method in ("base", *METHODS):

@@ -42,7 +42,6 @@ def test_methods_are_told_apart_on_every_split(tmp_path: Path) -> None:
     assert len(numbers) == 3 * 3
     assert set(numbers["bases"]) == {2}
     exp, then = (numbers.loc[method, "mean"] for method in ("explanation", "sft_explanation+none"))
-    # Of 128 samples, and not of the 8 that the shares above are of.
     assert exp["test", 3] > then["test", 3] > numbers.loc["base", "mean"]["test", 3]
     text = drawn.shown.read_text(encoding="utf-8")
     assert "`new` words that were never trained on" in text
