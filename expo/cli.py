@@ -273,7 +273,8 @@ def reproduce_job(argv: list[str]) -> int:
     from expo.flags import StudyArguments, parse
 
     (arguments,) = parse("reproduce", [StudyArguments], argv, "Do all runs of a study and draw its figures.")
-    from expo.study import default_figures, load_study, reproduce
+    from expo.reproduce import reproduce
+    from expo.study import default_figures, load_study
 
     study = load_study(arguments.study)
     runs = Path(arguments.runs)

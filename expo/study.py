@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
-from tqdm import tqdm
 
-from expo.bases import Bases, NoBase, make_bases
+from expo.bases import Bases
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
-from expo.train.recipe import TrainRecipe, read_recipe
+from expo.train.recipe import TrainRecipe
 
 Recipe = MeasureRecipe | EvaluateRecipe | GradientRecipe | TrainRecipe
 # What a run is, by the word `job` of its entry.
@@ -92,7 +90,7 @@ def load_study(name: str) -> Study:
         for each, values in _each(path, str(run), {**defaults, **_mapping(path, run, own)}).items():
             if each in recipes:
                 raise StudyError(f"{path}: two runs would be called {each}; rename {run}")
-            recipes[each] = _recipe(path, each, values)
+            recipes[each] = recipe_of(path, each, values)
     bases_of, bases = _bases(path, content.get("bases"))
     _check_policies(path, recipes, bases)
     return Study(
@@ -124,8 +122,8 @@ def _bases(path: Path, content: object) -> tuple[str, Bases | None]:
     except ValueError as cause:
         raise StudyError(f"{path}: bases: {cause}") from cause
     # Read once, so that a mistake is told at once.
-    _recipe(path, "bases", bases.warm_up(bases.seeds[0]))
-    _recipe(path, "bases", {**bases.measure, "job": "measure"})
+    recipe_of(path, "bases", bases.warm_up(bases.seeds[0]))
+    recipe_of(path, "bases", {**bases.measure, "job": "measure"})
     return path.stem, bases
 
 
@@ -135,13 +133,13 @@ def _check_policies(path: Path, recipes: dict[str, Recipe], bases: Bases | None)
         raise StudyError(f"{path}: {', '.join(sorted(twice))} is the name of a base; rename the run")
     waiting = dict(recipes)
     while waiting:
-        ready = _ready(waiting)
+        ready = ready_of(waiting)
         if not ready:
             raise StudyError(f"{path}: runs {', '.join(waiting)} wait for each other's policy")
         waiting = {name: recipe for name, recipe in waiting.items() if name not in ready}
 
 
-def _ready(waiting: dict[str, Recipe]) -> list[str]:
+def ready_of(waiting: dict[str, Recipe]) -> list[str]:
     """Those of the runs whose policy is none that another of them is still to train."""
     trainings = {name for name, recipe in waiting.items() if isinstance(recipe, TrainRecipe)}
     return [name for name, recipe in waiting.items() if recipe.policy not in trainings]
@@ -164,7 +162,12 @@ def _mapping(path: Path, what: object, value: object) -> dict[Any, Any]:
     return value or {}
 
 
-def _recipe(path: Path, run: str, values: dict[str, Any]) -> Recipe:
+def recipe_of(path: Path, run: str, values: dict[str, Any]) -> Recipe:
+    """The recipe of a run from its fields, of which `job` says what it is.
+
+    Raises:
+        StudyError: for a field that the recipe does not have or cannot take; the file and the run are named.
+    """
     if not re.fullmatch(r"[\w-][\w.-]*", run):
         raise StudyError(f"{path}: run {run!r}: it names a folder, so letters, digits and . _ - only")
     job = values.pop("job", "measure")
@@ -182,122 +185,6 @@ def _recipe(path: Path, run: str, values: dict[str, Any]) -> Recipe:
         return recipe
     except ValueError as cause:
         raise StudyError(f"{path}: run {run}: {cause}") from cause
-
-
-def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = False, progress: bool = True) -> list[Path]:
-    """Do every run of the study that is not done yet, unless it is `only_draw`, then draw its figures.
-
-    Returns:
-        The executed notebooks.
-
-    Raises:
-        StudyError: if a notebook is missing; before any run is done.
-    """
-    # Said at once, not after an hour of runs.
-    if missing := study.missing_notebooks:
-        raise StudyError(f"no notebook {', '.join(missing)} in {NOTEBOOKS}; run from a checkout, pip install -e .")
-    from expo.report.notebooks import execute
-
-    folder = runs / study.name
-    if not only_draw:
-        _do_all(study, runs, progress)
-    warmed = ("warm-", "check-") if study.bases_of == study.name else ()
-    found = [p.parent.name for p in folder.glob("*/recipe.yaml")]
-    if strangers := sorted(name for name in found if name not in study.runs and not name.startswith(warmed)):
-        print(f"drawn too, though not of this study: {', '.join(strangers)} (in {folder})")
-    done = []
-    for name in study.notebooks:
-        print(f"notebook {name}", flush=True)
-        out = folder / "notebooks" / f"{name}.ipynb"
-        execute(NOTEBOOKS / f"{name}.ipynb", runs=folder, figures=figures, out=out)
-        done.append(out)
-    return done
-
-
-def _do_all(study: Study, runs: Path, progress: bool) -> None:
-    """The bases first, then all runs, each after the one whose policy it begins from."""
-    folder = runs / study.name
-    models: dict[str, str] = {}
-    if study.bases:
-        where = runs / study.bases_of
-        try:
-            models = make_bases(
-                study.bases,
-                where,
-                lambda name, values: _recipe(Path(study.bases_of), name, values),
-                lambda recipes: _do(study.bases_of, where, recipes, progress),
-            )
-        except NoBase as error:
-            raise StudyError(f"study {study.bases_of}: {error}") from error
-    lacking = set(study.bases.names) - set(models) if study.bases else set()
-    waiting = dict(study.runs)
-    while waiting:
-        if without := {name for name, recipe in waiting.items() if recipe.policy in lacking}:
-            print(f"left out, for lack of a base: {', '.join(sorted(without))}", flush=True)
-            lacking |= without
-            waiting = {name: recipe for name, recipe in waiting.items() if name not in without}
-            continue
-        ready = _ready(waiting)
-        policies = {name: models.get(waiting[name].policy, waiting[name].policy) for name in ready}
-        _do(study.name, folder, {n: replace(waiting[n], policy=policies[n]) for n in ready}, progress)
-        models |= {n: str(folder / n / "model") for n in ready if isinstance(waiting[n], TrainRecipe)}
-        waiting = {name: recipe for name, recipe in waiting.items() if name not in ready}
-
-
-def _do(study: str, folder: Path, recipes: dict[str, Recipe], progress: bool) -> None:
-    """Some runs, on a CPU as many at a time as there are threads, each with one: small models gain by it."""
-    import torch
-
-    from expo.workers import spread
-
-    jobs = [(folder / name, _checked(study, name, recipe)) for name, recipe in recipes.items()]
-    processes = 1 if torch.cuda.is_available() else max(1, min(torch.get_num_threads(), len(jobs)))
-    with tqdm(total=len(jobs), desc=study, unit="run", disable=not progress or processes == 1) as bar:
-        steps, done = 0, 0
-
-        def on_step() -> None:
-            nonlocal steps
-            steps += 1
-            bar.set_postfix_str(f"{steps} samples and steps", refresh=steps % 50 == 0)
-
-        def on_done(job: tuple[Path, Recipe]) -> None:
-            nonlocal done
-            done += 1
-            bar.update()
-            bar.write(f"[{done}/{len(jobs)}] {job[0].name}: {job[1].policy} on {job[1].task}, done")
-
-        spread(_do_one, jobs, processes, on_step, on_done)
-
-
-def _checked(study: str, name: str, recipe: Recipe) -> Recipe:
-    """A training's recipe as TRL's configuration reads it; the others are checked already."""
-    if not isinstance(recipe, TrainRecipe):
-        return recipe
-    ours = {f.name: getattr(recipe, f.name) for f in fields(TrainRecipe) if f.name != "trl"}
-    try:
-        return read_recipe({**ours, **recipe.trl})
-    except ValueError as error:
-        raise StudyError(f"study {study}: run {name}: {error}") from error
-
-
-def _do_one(job: tuple[Path, Recipe], on_step: Callable[[], object], processes: int) -> None:
-    folder, recipe = job
-    if isinstance(recipe, MeasureRecipe):
-        from expo.measure.run import measure
-
-        measure(recipe, folder, progress=processes == 1, on_step=on_step)
-    elif isinstance(recipe, EvaluateRecipe):
-        from expo.evaluate import evaluate_run
-
-        evaluate_run(recipe, folder, progress=processes == 1, on_step=on_step)
-    elif isinstance(recipe, GradientRecipe):
-        from expo.gradients.run import measure_gradients
-
-        measure_gradients(recipe, folder, progress=processes == 1, on_step=on_step)
-    else:
-        from expo.train.run import train
-
-        train(recipe, folder, progress=processes == 1, on_step=on_step)
 
 
 def default_figures(study: Study, runs: Path) -> Path:

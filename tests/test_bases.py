@@ -10,7 +10,8 @@ import torch
 
 from expo.bases import CRITERIA
 from expo.records import Run
-from expo.study import StudyError, load_study, reproduce
+from expo.reproduce import reproduce
+from expo.study import StudyError, load_study
 
 BASES = """
 bases:

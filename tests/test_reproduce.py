@@ -12,7 +12,8 @@ import pytest
 from expo import setup as set_up_module
 from expo.policies.names import SMOLLM2_WHEEL
 from expo.records import version_of
-from expo.study import load_study, reproduce
+from expo.reproduce import reproduce
+from expo.study import load_study
 
 FIGURES = Path(__file__).parent.parent / "figures"
 pytestmark = pytest.mark.slow

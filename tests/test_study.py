@@ -10,7 +10,8 @@ import pytest
 from expo import study as study_module
 from expo.recipe import EvaluateRecipe, MeasureRecipe
 from expo.records import Run
-from expo.study import STUDIES, StudyError, default_figures, load_study, reproduce
+from expo.reproduce import reproduce
+from expo.study import STUDIES, StudyError, default_figures, load_study
 from expo.tasks.prompts import TEXT, Prompts
 from expo.train.recipe import TrainRecipe
 

@@ -1,0 +1,130 @@
+"""`reproduce`: the runs of a study, each after what it begins from, and the figures that are drawn of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from expo.bases import NoBase, make_bases
+from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
+from expo.study import NOTEBOOKS, Recipe, Study, StudyError, ready_of, recipe_of
+from expo.train.recipe import TrainRecipe, read_recipe
+
+
+def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = False, progress: bool = True) -> list[Path]:
+    """Do every run of the study that is not done yet, unless it is `only_draw`, then draw its figures.
+
+    Returns:
+        The executed notebooks.
+
+    Raises:
+        StudyError: if a notebook is missing; before any run is done.
+    """
+    # Said at once, not after an hour of runs.
+    if missing := study.missing_notebooks:
+        raise StudyError(f"no notebook {', '.join(missing)} in {NOTEBOOKS}; run from a checkout, pip install -e .")
+    from expo.report.notebooks import execute
+
+    folder = runs / study.name
+    if not only_draw:
+        _do_all(study, runs, progress)
+    warmed = ("warm-", "check-") if study.bases_of == study.name else ()
+    found = [p.parent.name for p in folder.glob("*/recipe.yaml")]
+    if strangers := sorted(name for name in found if name not in study.runs and not name.startswith(warmed)):
+        print(f"drawn too, though not of this study: {', '.join(strangers)} (in {folder})")
+    done = []
+    for name in study.notebooks:
+        print(f"notebook {name}", flush=True)
+        out = folder / "notebooks" / f"{name}.ipynb"
+        execute(NOTEBOOKS / f"{name}.ipynb", runs=folder, figures=figures, out=out)
+        done.append(out)
+    return done
+
+
+def _do_all(study: Study, runs: Path, progress: bool) -> None:
+    """The bases first, then all runs, each after the one whose policy it begins from."""
+    folder = runs / study.name
+    models: dict[str, str] = {}
+    if study.bases:
+        where = runs / study.bases_of
+        try:
+            models = make_bases(
+                study.bases,
+                where,
+                lambda name, values: recipe_of(Path(study.bases_of), name, values),
+                lambda recipes: _do(study.bases_of, where, recipes, progress),
+            )
+        except NoBase as error:
+            raise StudyError(f"study {study.bases_of}: {error}") from error
+    lacking = set(study.bases.names) - set(models) if study.bases else set()
+    waiting = dict(study.runs)
+    while waiting:
+        if without := {name for name, recipe in waiting.items() if recipe.policy in lacking}:
+            print(f"left out, for lack of a base: {', '.join(sorted(without))}", flush=True)
+            lacking |= without
+            waiting = {name: recipe for name, recipe in waiting.items() if name not in without}
+            continue
+        ready = ready_of(waiting)
+        policies = {name: models.get(waiting[name].policy, waiting[name].policy) for name in ready}
+        _do(study.name, folder, {n: replace(waiting[n], policy=policies[n]) for n in ready}, progress)
+        models |= {n: str(folder / n / "model") for n in ready if isinstance(waiting[n], TrainRecipe)}
+        waiting = {name: recipe for name, recipe in waiting.items() if name not in ready}
+
+
+def _do(study: str, folder: Path, recipes: dict[str, Recipe], progress: bool) -> None:
+    """Some runs, on a CPU as many at a time as there are threads, each with one: small models gain by it."""
+    import torch
+
+    from expo.workers import spread
+
+    jobs = [(folder / name, _checked(study, name, recipe)) for name, recipe in recipes.items()]
+    processes = 1 if torch.cuda.is_available() else max(1, min(torch.get_num_threads(), len(jobs)))
+    with tqdm(total=len(jobs), desc=study, unit="run", disable=not progress or processes == 1) as bar:
+        steps, done = 0, 0
+
+        def on_step() -> None:
+            nonlocal steps
+            steps += 1
+            bar.set_postfix_str(f"{steps} samples and steps", refresh=steps % 50 == 0)
+
+        def on_done(job: tuple[Path, Recipe]) -> None:
+            nonlocal done
+            done += 1
+            bar.update()
+            bar.write(f"[{done}/{len(jobs)}] {job[0].name}: {job[1].policy} on {job[1].task}, done")
+
+        spread(_do_one, jobs, processes, on_step, on_done)
+
+
+def _checked(study: str, name: str, recipe: Recipe) -> Recipe:
+    """A training's recipe as TRL's configuration reads it; the others are checked already."""
+    if not isinstance(recipe, TrainRecipe):
+        return recipe
+    ours = {f.name: getattr(recipe, f.name) for f in fields(TrainRecipe) if f.name != "trl"}
+    try:
+        return read_recipe({**ours, **recipe.trl})
+    except ValueError as error:
+        raise StudyError(f"study {study}: run {name}: {error}") from error
+
+
+def _do_one(job: tuple[Path, Recipe], on_step: Callable[[], object], processes: int) -> None:
+    folder, recipe = job
+    if isinstance(recipe, MeasureRecipe):
+        from expo.measure.run import measure
+
+        measure(recipe, folder, progress=processes == 1, on_step=on_step)
+    elif isinstance(recipe, EvaluateRecipe):
+        from expo.evaluate import evaluate_run
+
+        evaluate_run(recipe, folder, progress=processes == 1, on_step=on_step)
+    elif isinstance(recipe, GradientRecipe):
+        from expo.gradients.run import measure_gradients
+
+        measure_gradients(recipe, folder, progress=processes == 1, on_step=on_step)
+    else:
+        from expo.train.run import train
+
+        train(recipe, folder, progress=processes == 1, on_step=on_step)
