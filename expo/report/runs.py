@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,19 @@ class FinishedRun:
     def policy_name(self) -> str:
         """The policy's name; of a folder or a file only the last part, never a path of this machine."""
         return Path(str(self.recipe["policy"])).name
+
+    @property
+    def trained_before(self) -> str:
+        """The trainings that led to its policy, as METHODS names them; empty if there was none, or none is known."""
+        # Of GRPO, METHODS names the positive alone.
+        trainings = [str(one).replace(" ", "_") for one in self.environment.get("trained_by") or ()]
+        return "+".join(one.removeprefix("grpo_") for one in trainings)
+
+    @property
+    def base(self) -> str:
+        """The policy before any training, as it was given: what tells bases apart. It may be a path."""
+        given = os.path.normpath(str(self.environment.get("trained_from") or self.recipe["policy"]))
+        return "tiny-0" if given == "tiny" else given
 
     def origin(self) -> dict[str, Any]:
         """What identifies the run, without any path of this machine."""

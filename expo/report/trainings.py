@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,12 +34,6 @@ class EvaluatedRun(FinishedRun):
         return self.run.read("evaluation")
 
     @property
-    def base(self) -> str:
-        """The policy before any training, as it was given: what tells bases apart. It may be a path."""
-        given = os.path.normpath(str(self.environment.get("trained_from") or self.recipe["policy"]))
-        return "tiny-0" if given == "tiny" else given
-
-    @property
     def policy_name(self) -> str:
         """The last part of the base, to be shown; never a path of this machine."""
         return Path(self.base).name
@@ -68,20 +61,13 @@ class EvaluatedRun(FinishedRun):
             return "trained" if trained_before else "base"
         if not trained_before:
             return self._last_method
-        sequence = f"{self._before}+{self._last_method}"
+        sequence = f"{self.trained_before}+{self._last_method}"
         return sequence if sequence in METHODS else "again"
 
     @property
     def trained_method(self) -> str:
         """Of a policy that is evaluated alone, what it was trained with before; "base" if with nothing."""
-        return self._before or self.method
-
-    @property
-    def _before(self) -> str:
-        """The trainings that led to its policy, as METHODS names them; empty if there was none, or none is known."""
-        # Of GRPO, METHODS names the positive alone.
-        trainings = [str(one).replace(" ", "_") for one in self.environment.get("trained_by") or ()]
-        return "+".join(one.removeprefix("grpo_") for one in trainings)
+        return self.trained_before or self.method
 
     @property
     def _last_method(self) -> str:

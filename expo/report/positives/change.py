@@ -1,0 +1,124 @@
+"""How a training changes each kind of positive: its likelihood and its learning signal, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from expo.report.artefacts import Artefact
+from expo.report.markdown import markdown_table, write_table
+from expo.report.positives.measurements import Measurement, label
+from expo.report.words import METHODS, NAMES, interval, listed, method_name, number
+from expo.stats import Interval, bootstrap
+
+COLUMNS = ["method", "source", "quantity", "mean", "low", "high", "problems", "bases", "samples"]
+QUANTITIES = {
+    "nll_sum": "NLL per sequence",
+    "nll_per_token": "NLL per token",
+    "learning_signal": "log π(a\\*∣q, c)",
+    "correct": "own answer right",
+    "steps_true": "true steps",
+}
+
+
+def before_and_after(runs: Sequence[Measurement]) -> list[Measurement]:
+    """The measurements of bases and of what was trained from them, alike but for the policy; none without both."""
+    trained = [run for run in runs if run.trained_before in METHODS]
+    kinds = {_setting(run) for run in trained}
+    before = [run for run in runs if not run.environment.get("trained_from") and _setting(run) in kinds]
+    return [*before, *trained] if before and len(kinds) == 1 else []
+
+
+def _setting(run: Measurement) -> str:
+    """What was asked, but for the policy."""
+    asked = {name: value for name, value in run.recipe.items() if name not in ("policy", "rows", "chunk")}
+    return str(sorted((name, str(value)) for name, value in asked.items()))
+
+
+def draw_change(runs: Sequence[Measurement], out: Path | str) -> Artefact:
+    """Write `change-<label>.md` and `.csv`: the two properties of each kind of positive, before and after training.
+
+    Each number is the mean over problems of the bases' mean, with its bootstrap interval over problems.
+    """
+    numbers = pd.DataFrame(_rows(runs), columns=COLUMNS)
+    first = runs[0]
+    about = (
+        f"{first.setting}. Every positive is sampled anew from the policy at hand, but for expert CoTs, and scored "
+        "under its plain question prompt, in nats at temperature 1. Means over problems and bases with 95 % bootstrap "
+        "intervals over problems."
+    )
+    return write_table(
+        out,
+        f"change-{label(first)}",
+        runs,
+        numbers,
+        title=f"Positives before and after training: {label(first)}",
+        parts=[about, _table(numbers)],
+        reading=_read(numbers),
+    )
+
+
+def _rows(runs: Sequence[Measurement]) -> list[dict[str, Any]]:
+    rows = []
+    for method in ("", *METHODS):
+        alike = [run for run in runs if run.trained_before == method]
+        sources = list(dict.fromkeys(source for run in alike for source in run.samples["source"]))
+        for source in sources:
+            of_source = [run.samples[run.samples["source"] == source] for run in alike]
+            about = {"method": method or "base", "source": source, "bases": len({run.base for run in alike})}
+            for quantity in QUANTITIES:
+                mean = bootstrap(_by_problem(of_source, quantity).to_numpy())
+                if mean.n:
+                    rows.append({**about, "quantity": quantity, **_named(mean), "samples": sum(map(len, of_source))})
+    return rows
+
+
+def _by_problem(frames: Sequence[pd.DataFrame], quantity: str) -> pd.Series:
+    """The mean of each problem over the bases' means of it."""
+    of_bases = []
+    for frame in frames:
+        values = frame[quantity]
+        if quantity == "steps_true":
+            values = values / frame["steps"].where(frame["steps"] > 0)
+        of_bases.append(values.astype("Float64").groupby(frame["problem"]).mean().astype(float))
+    return pd.concat(of_bases, axis=1).mean(axis=1).dropna()
+
+
+def _named(mean: Interval) -> dict[str, Any]:
+    values = asdict(mean)
+    values["problems"] = values.pop("n")
+    return values
+
+
+def _table(numbers: pd.DataFrame) -> str:
+    rows = []
+    for (source, method), of_both in numbers.groupby(["source", "method"], sort=False):
+        told = {row["quantity"]: _cell(row) for _, row in of_both.iterrows()}
+        cells = [told.get(quantity, "–") for quantity in QUANTITIES]
+        rows.append([NAMES[str(source)], method_name(method), *cells, str(of_both["samples"].iloc[0])])
+    order = list(NAMES.values())
+    rows.sort(key=lambda row: order.index(row[0]))
+    return markdown_table(["positive", "policy", *QUANTITIES.values(), "samples"], rows)
+
+
+def _cell(row: pd.Series) -> str:
+    return interval(Interval(row["mean"], row["low"], row["high"], row["problems"]))
+
+
+def _read(numbers: pd.DataFrame) -> str:
+    means = numbers.set_index(["quantity", "source", "method"])["mean"].to_dict()
+    methods = list(dict.fromkeys(numbers["method"]))
+    lines = []
+    for source in ("explanation", "expert"):
+        parts = [
+            f"{method_name(method)} {number(means['nll_per_token', source, method])}"
+            for method in methods
+            if ("nll_per_token", source, method) in means
+        ]
+        if parts:
+            lines.append(f"NLL per token of the {NAMES[source]}: {listed(parts)}.")
+    return " ".join(lines)

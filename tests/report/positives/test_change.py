@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from expo.report.positives.change import before_and_after, draw_change
+
+from ..records.positives import Make
+
+
+def trained(make: Make, name: str, base: str, by: list[str], **more: object):
+    record = make(name, n=10, policy=f"runs/{name}/model", **more)
+    path = record.run.path("environment.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "trained_from": base, "trained_by": by}))
+    return type(record)(record.run)
+
+
+def test_each_kind_is_shown_before_and_after(make: Make, tmp_path: Path) -> None:
+    bases = [make(f"before-{base}", n=10, policy=base) for base in ("tiny-0", "tiny-1")]
+    after = [trained(make, f"after-{b}", b, ["grpo explanation"], shift=1.0) for b in ("tiny-0", "tiny-1")]
+    runs = before_and_after([*bases, *after])
+    assert runs == [*bases, *after]
+    drawn = draw_change(runs, tmp_path / "out")
+    numbers = drawn.numbers.set_index(["quantity", "source", "method"]).sort_index()
+    assert set(numbers["bases"]) == {2}
+    means = numbers["mean"]
+    for source in ("own", "explanation", "expert"):
+        rise = means["nll_per_token", source, "explanation"] - means["nll_per_token", source, "base"]
+        assert rise == pytest.approx(1.0, abs=0.05)
+    # What did not change has the same number.
+    assert means["steps_true", "explanation", "base"] == means["steps_true", "explanation", "explanation"] == 1
+    one = bases[0].samples.query("source == 'own'").groupby("problem")["learning_signal"].mean()
+    two = bases[1].samples.query("source == 'own'").groupby("problem")["learning_signal"].mean()
+    assert means["learning_signal", "own", "base"] == pytest.approx((one.mean() + two.mean()) / 2)
+    assert "NLL per token of the self-explanation: before training" in drawn.reading
+    text = drawn.shown.read_text(encoding="utf-8")
+    assert text.index("| self-explanation | before training |") < text.index("| self-explanation | ExP-GRPO |")
+
+
+def test_measurements_that_differ_in_more_than_the_policy_are_not_compared(make: Make) -> None:
+    base = make("before", n=10, policy="tiny-0")
+    assert before_and_after([base]) == []
+    assert before_and_after([base, trained(make, "after", "tiny-0", ["grpo explanation"], temperature=0.5)]) == []
+    unknown = trained(make, "unknown", "tiny-0", ["grpo explanation", "dpo expert"])
+    assert before_and_after([base, unknown]) == []
