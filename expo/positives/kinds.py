@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request
 from expo.policies.scoring import Sample
-from expo.positives.closing import close, cut, longest
+from expo.positives.closing import close, cut, explain_ids, longest, question_ids
 from expo.tasks import Checker
 from expo.tasks.problem import Problem, Skip
 from expo.tasks.prompts import fill
@@ -58,25 +58,24 @@ def requests(
 
     A problem that has no wrong answer is left without `wrong_explanation`.
     """
-    prompts = policy.prompts
     out = []
     for source in SAMPLED:
         if not counts.get(source):
             continue
         hint = ""
         if source == "own":
-            text = fill(prompts.question, question=problem.question)
+            ids = question_ids(policy, problem)
         elif source == "nonsense":
             hint = checker.nonsense(problem, seed)
-            text = fill(prompts.nonsense, question=problem.question, nonsense=hint)
+            ids = policy.prompt_ids(fill(policy.prompts.nonsense, question=problem.question, nonsense=hint))
         else:
             shown = problem.answer if source == "explanation" else checker.wrong_answer(problem, others, seed)
             if shown is None:
                 continue
             hint = shown
-            text = fill(prompts.explain, question=problem.question, answer=hint)
+            ids = explain_ids(policy, problem, hint)
         key = f"{problem.id}/{source}"
-        out.append((source, hint, Request(key, policy.prompt_ids(text), counts[source], max_new_tokens)))
+        out.append((source, hint, Request(key, ids, counts[source], max_new_tokens)))
     return out
 
 
