@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from expo import study as study_module
 from expo.recipe import EvaluateRecipe, MeasureRecipe
@@ -13,7 +14,7 @@ from expo.records import Run
 from expo.reproduce import reproduce
 from expo.study import STUDIES, StudyError, default_figures, load_study
 from expo.tasks.prompts import TEXT, Prompts
-from expo.train.recipe import TrainRecipe
+from expo.train.recipe import TrainRecipe, read_recipe
 
 
 def written(folder: Path, text: str, name: str = "mine.yaml") -> str:
@@ -207,3 +208,17 @@ def test_figures_can_be_drawn_of_what_is_there_alone(tmp_path: Path) -> None:
     study = load_study(written(tmp_path, "runs: {a: {task: chain, policy: tiny-0, problems: 2}}"))
     assert reproduce(study, tmp_path / "runs", tmp_path / "figures", only_draw=True, progress=False) == []
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["warm-up", "exp-grpo"])
+def test_the_recipes_of_smollm2_are_those_of_its_study(name: str) -> None:
+    alone = yaml.safe_load((STUDIES.parent / "smollm2-135m" / f"{name}.yaml").read_text(encoding="utf-8"))
+    study = load_study("smollm2")
+    assert study.bases
+    if name == "warm-up":
+        assert alone == study.bases.train
+    else:
+        recipe = study.runs["explanation-base-0"]
+        assert isinstance(recipe, TrainRecipe)
+        theirs = {**recipe.resolved(), "policy": None}
+        assert {**read_recipe(alone).resolved(), "policy": None} == theirs
