@@ -43,7 +43,7 @@ def test_the_documented_problem() -> None:
 
 def test_the_word_sets_share_no_word_and_have_each_letter_equally_often() -> None:
     words = [word for listed in SETS.values() for word in listed]
-    assert len(set(words)) == len(words) == 104
+    assert len(set(words)) == len(words) == 130
     for listed in SETS.values():
         assert len(set(Counter(word[-1] for word in listed).values())) == 1
         assert len({word[-1] for word in listed}) == 13
@@ -158,8 +158,8 @@ def test_a_level_with_few_problems_gives_all_it_has() -> None:
     ("arguments", "message"),
     [
         ({"split": "dev"}, "split: 'dev' is unknown; choose one of warmup, known, train, rate, test, new"),
-        ({"levels": [0, 2]}, r"levels: \[0, 2\] must be from 1 to 26"),
-        ({"levels": [27]}, r"levels: \[27\] must be from 1 to 26, the words of the set train"),
+        ({"levels": [0, 2]}, r"levels: \[0, 2\] must be from 1 to 52"),
+        ({"levels": [53]}, r"levels: \[53\] must be from 1 to 52, the words of the set train"),
         ({"levels": [1], "problems": 90}, r"train has about \d+ problems of levels \[1\], 90 asked for"),
         ({"columns": "question=Q"}, "--columns belongs to the task jsonl, not to letters"),
     ],
