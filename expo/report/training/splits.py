@@ -20,9 +20,11 @@ COLUMNS = ["method", "split", "level", "mean", "low", "high", "lowest", "highest
 
 
 def evaluated_on_splits(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
-    """The evaluations of bases and trained policies, where they are of several splits."""
+    """The evaluations of trained policies, and of bases with as many samples, where they are of several splits."""
     alone = [run for run in runs if not run.is_training and run.trained_method in NAMES]
-    return alone if len({run.recipe.get("split") for run in alone}) > 1 else []
+    samples = {run.recipe.get("samples") for run in alone if run.trained_before}
+    alike = [run for run in alone if run.recipe.get("samples") in samples]
+    return alike if len({run.recipe.get("split") for run in alike}) > 1 else []
 
 
 def draw_splits(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:

@@ -31,7 +31,10 @@ def test_methods_are_told_apart_on_every_split(tmp_path: Path) -> None:
                     trained_from=base,
                     trained_by=by,
                 )
+            # For pass@k, and not to be compared.
+            write(folder / f"many-{seed}", {**SETTING, "split": "test", "samples": 64, "policy": base}, {0: {3: 0.0}})
     runs = evaluated_on_splits(find_evaluated(folder)[0])
+    assert {run.recipe["samples"] for run in runs} == {8}
     assert {run.trained_method for run in runs} == {"base", "explanation", "sft_explanation+none"}
     drawn = draw_splits(runs, tmp_path / "figures")
     numbers = (
