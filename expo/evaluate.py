@@ -125,7 +125,7 @@ def evaluate_run(
         assert policy
         done = run.shards("completions")
         with tqdm(
-            desc=f"{recipe.policy} on {task.name}",
+            desc=recipe.title,
             total=len(task.problems) * recipe.samples_each,
             initial=sum(len(chunks[name]) for name in chunks.keys() & done) * recipe.samples_each,
             unit="sample",

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -125,6 +126,11 @@ class BaseRecipe:
     tolerance: float = field(
         default=0.0, metadata={"help": "texts: how far a number may be off, as a share of the ground truth"}
     )
+
+    @property
+    def title(self) -> str:
+        """Its policy and its task; of a long path the end."""
+        return f"{'/'.join(Path(self.policy).parts[-2:])} on {self.task}"
 
     @property
     def seed(self) -> int:

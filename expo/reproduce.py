@@ -94,7 +94,7 @@ def _do(study: str, folder: Path, recipes: dict[str, Recipe], progress: bool) ->
             nonlocal done
             done += 1
             bar.update()
-            bar.write(f"[{done}/{len(jobs)}] {job[0].name}: {job[1].policy} on {job[1].task}, done")
+            bar.write(f"[{done}/{len(jobs)}] {job[0].name}: {job[1].title}, done")
 
         spread(_do_one, jobs, processes, on_step, on_done)
 

@@ -102,7 +102,7 @@ def _questions(
     per, done = len(recipe.sources) * len(recipe.sizes), run.shards("gains")
     names = [f"{i:04d}" for i in range(len(problems))]
     with tqdm(
-        desc=f"{recipe.policy} on {recipe.task}",
+        desc=recipe.title,
         total=len(names) * per,
         initial=len(done & set(names)) * per,
         unit="step",

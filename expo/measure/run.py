@@ -66,7 +66,7 @@ def measure(
         done = run.shards("samples")
         per_problem = 2 * sum(recipe.counts.values()) + ("expert" in recipe.sources)
         with tqdm(
-            desc=f"{recipe.policy} on {task.name}",
+            desc=recipe.title,
             total=len(task.problems) * per_problem,
             initial=sum(len(chunks[name]) for name in chunks.keys() & done) * per_problem,
             unit="step",
