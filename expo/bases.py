@@ -12,13 +12,20 @@ import pandas as pd
 
 from expo.recipe import check_types
 from expo.records import Run, write_atomic
+from expo.schema import SOURCES
 
-# What a rule may ask of a base, from the record of its measurement.
-CRITERIA: dict[str, Callable[[pd.DataFrame], float]] = {
-    "own_right": lambda rows: float((rows[rows["source"] == "own"]["status"] == "correct").mean()),
-    "explanation_steps_true": lambda rows: _share_true(rows[rows["source"] == "explanation"]),
+# What a rule may ask of a base: of which kind of samples of its measurement, and the number that they have.
+CRITERIA: dict[str, tuple[str, Callable[[pd.DataFrame], float]]] = {
+    "own_right": ("own", lambda rows: float((rows["status"] == "correct").mean())),
+    "explanation_steps_true": (
+        "explanation",
+        lambda rows: float(rows["steps_true"].sum() / max(rows["steps"].sum(), 1)),
+    ),
 }
+# In a study's folder: the table of what was tried, and the folder of its trainings and measurements, which are no
+# results to be drawn.
 LEDGER = "bases.csv"
+WARM_UPS = "warm-ups"
 _NAME = "base-{}"
 
 
@@ -50,18 +57,27 @@ class Bases:
         check_types(self)
         if not self.accept or not self.seeds or not 1 <= self.take <= len(self.seeds):
             raise ValueError("name criteria in accept, and at least as many seeds as take")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: name each once, got {self.seeds}")
         if not re.fullmatch(r"[\w-][\w.-]*", self.name):
             raise ValueError(f"name: it names folders, so letters, digits and . _ - only; got {self.name!r}")
         for name, limits in self.accept.items():
             if name not in CRITERIA:
                 raise ValueError(f"accept: no criterion {name!r}; there are {', '.join(CRITERIA)}")
-            if not isinstance(limits, list) or len(limits) != 2 or not limits[0] <= limits[1]:
+            if (source := CRITERIA[name][0]) not in self.measure.get("sources", SOURCES):
+                raise ValueError(f"accept: {name} needs {source} among the sources of measure")
+            numbers = isinstance(limits, list) and all(isinstance(x, int | float) for x in limits)
+            if not numbers or len(limits) != 2 or not limits[0] <= limits[1]:
                 raise ValueError(f"accept: {name} must be the least and the most, as [0, 0.02], got {limits!r}")
 
     @property
     def names(self) -> list[str]:
         """What other runs call the bases, as their policy."""
         return [_NAME.format(i) for i in range(self.take)]
+
+    def takes(self, name: str) -> bool:
+        """Whether a run of the study that makes the bases may not be called so: the name is one of theirs."""
+        return name == WARM_UPS or name in self.names or name.startswith(f"{self.name}-seed")
 
     def warm_up(self, seed: int) -> dict[str, Any]:
         """The fields of a seed's training."""
@@ -76,7 +92,8 @@ def make_bases(
 ) -> dict[str, str]:
     """Warm up and measure seed after seed until enough are accepted; the policy folder of each base by its name.
 
-    `recipe_of` reads a run's fields, `do` has runs done by name. What was tried is written to `bases.csv`.
+    `recipe_of` reads a run's fields, `do` has runs done by name in the folder `warm-ups`. What was tried is written to
+    `bases.csv`.
 
     Raises:
         NoBase: if no seed is accepted.
@@ -89,7 +106,7 @@ def make_bases(
         models = {seed: _linked(folder, f"{bases.name}-seed{seed}", f"warm-{seed}") for seed in seeds}
         checks = {f"check-{seed}": {**bases.measure, "job": "measure", "policy": models[seed]} for seed in seeds}
         do({name: recipe_of(name, values) for name, values in checks.items()})
-        tried += [_judged(bases, seed, Run(folder / f"check-{seed}").read("samples")) for seed in seeds]
+        tried += [_judged(bases, seed, Run(folder / WARM_UPS / f"check-{seed}").read("samples")) for seed in seeds]
         write_atomic(folder / LEDGER, pd.DataFrame(tried).to_csv(index=False))
     table = pd.DataFrame(tried).round(3).to_string(index=False)
     accepted = [row["seed"] for row in tried if row["accepted"]]
@@ -104,15 +121,14 @@ def _linked(folder: Path, name: str, run: str) -> str:
     """The model of a run under a name of its own, so that what begins from it takes it for a base."""
     link = folder / name
     if not link.is_symlink():
-        link.symlink_to(Path(run, "model"), target_is_directory=True)
+        link.symlink_to(Path(WARM_UPS, run, "model"), target_is_directory=True)
     return str(link)
 
 
 def _judged(bases: Bases, seed: int, samples: pd.DataFrame) -> dict[str, Any]:
-    values = {name: CRITERIA[name](samples) for name in bases.accept}
+    values = {}
+    for name in bases.accept:
+        source, value = CRITERIA[name]
+        values[name] = value(samples[samples["source"] == source])
     accepted = all(low <= values[name] <= high for name, (low, high) in bases.accept.items())
     return {"seed": seed, **values, "problems": samples["problem"].nunique(), "accepted": accepted}
-
-
-def _share_true(rows: pd.DataFrame) -> float:
-    return float(rows["steps_true"].sum() / max(rows["steps"].sum(), 1))

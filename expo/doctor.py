@@ -51,7 +51,7 @@ def report() -> str:
         for name, recipe in study.runs.items():
             if isinstance(recipe, TrainRecipe):
                 continue
-            has = "" if recipe.policy in study.own_policies - {name} else _policy(recipe.policy)
+            has = "" if recipe.policy in study.own_policies else _policy(recipe.policy)
             missing = [m for m in (_task(recipe.task, recipe.split), has) if m]
             size = f"{recipe.problems or 'all'} problems, {_what(recipe)}"
             lines.append(f"  {'missing' if missing else 'ready  '}  {name}: {recipe.policy} on {recipe.task}, {size}")

@@ -167,6 +167,7 @@ class BaseRecipe:
             raise ValueError(f"boxed_only, last_number, tolerance: say how mathematics is graded, {what} has none")
         # Written out, so that a record says all of them.
         self.prompts = asdict(read_prompts(self.task, self.prompts))
+        self.checker()  # which refuses prompts that it cannot use
 
     def checker(self) -> Checker:
         """How its texts are checked; it starts no process until it is asked for grades."""

@@ -125,7 +125,10 @@ class Run:
         return run
 
     def _must_match(self, recipe: dict[str, Any], defaults: dict[str, Any], facts: dict[str, Any]) -> None:
-        if changed := _differences(identity({**defaults, **self.recipe()}), identity({**defaults, **recipe})):
+        before = self.recipe()
+        if _is_same_policy(before.get("policy"), recipe.get("policy")):
+            recipe = {**recipe, "policy": before["policy"]}
+        if changed := _differences(identity({**defaults, **before}), identity({**defaults, **recipe})):
             more = [f"and {len(changed) - 6} more"] if len(changed) > 6 else []
             raise RecordError(
                 f"{self.folder} holds a run of another recipe ({'; '.join([*changed[:6], *more])}). "
@@ -271,11 +274,30 @@ def begun_from(run: Run | None) -> str | None:
 
 
 def trained_by(run: Run | None) -> list[str] | None:
-    """The trainings that led to a run's policy, each by its algorithm and kind of positives: `sft explanation`."""
+    """The methods of the trainings that led to a run's policy, the first one first; None if they are not all known."""
     if run is None:
         return None
-    recipe = run.recipe()
-    return [*(run.environment().get("trained_by") or []), f"{recipe.get('algorithm')} {recipe.get('positive')}"]
+    before = run.environment().get("trained_by")
+    if before is None and run.environment().get("trained_from"):
+        return None
+    return [*(before or []), method_of(run.recipe())]
+
+
+def method_of(recipe: dict[str, Any]) -> str:
+    """What a training trained with: the added positive of GRPO, `none` for GRPO alone, `sft_<positive>`, or
+    `dpo_<positive>` with `_online` where pairs are sampled anew."""
+    positive, algorithm = str(recipe.get("positive")), recipe.get("algorithm", "grpo")
+    if algorithm == "sft":
+        return f"sft_{positive}"
+    if algorithm == "dpo":
+        return f"dpo_{positive}{'_online' * bool(recipe.get('refresh_steps'))}"
+    return "none" if recipe.get("beta_sft", 1.0) == 0 else positive
+
+
+def _is_same_policy(one: Any, other: Any) -> bool:
+    """Whether two paths of a policy are one path, written from here and from elsewhere."""
+    short, long = sorted((Path(os.path.normpath(str(p))).parts for p in (one, other)), key=len)
+    return len(short) > 2 and long[-len(short) :] == short
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> list[str]:

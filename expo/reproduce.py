@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 
 from tqdm import tqdm
 
-from expo.bases import NoBase, make_bases
+from expo.bases import WARM_UPS, NoBase, make_bases
+from expo.policies.load import resolve
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
+from expo.records import Run, run_before
 from expo.study import NOTEBOOKS, Recipe, Study, StudyError, ready_of, recipe_of
 from expo.train.recipe import TrainRecipe, read_recipe
 
@@ -31,9 +34,7 @@ def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = Fals
     folder = runs / study.name
     if not only_draw:
         _do_all(study, runs, progress)
-    warmed = ("warm-", "check-") if study.bases_of == study.name else ()
-    found = [p.parent.name for p in folder.glob("*/recipe.yaml")]
-    if strangers := sorted(name for name in found if name not in study.runs and not name.startswith(warmed)):
+    if strangers := sorted(p.parent.name for p in folder.glob("*/recipe.yaml") if p.parent.name not in study.runs):
         print(f"drawn too, though not of this study: {', '.join(strangers)} (in {folder})")
     done = []
     for name in study.notebooks:
@@ -48,14 +49,18 @@ def _do_all(study: Study, runs: Path, progress: bool) -> None:
     """The bases first, then all runs, each after the one whose policy it begins from."""
     folder = runs / study.name
     models: dict[str, str] = {}
+    # Before the first of them takes hours.
+    for name, recipe in study.runs.items():
+        _checked(study.name, name, recipe)
     if study.bases:
         where = runs / study.bases_of
+        _checked(study.bases_of, "bases", recipe_of(Path(study.bases_of), "bases", study.bases.warm_up(0)))
         try:
             models = make_bases(
                 study.bases,
                 where,
                 lambda name, values: recipe_of(Path(study.bases_of), name, values),
-                lambda recipes: _do(study.bases_of, where, recipes, progress),
+                lambda recipes: _do(study.bases_of, where / WARM_UPS, recipes, progress),
             )
         except NoBase as error:
             raise StudyError(f"study {study.bases_of}: {error}") from error
@@ -80,6 +85,8 @@ def _do(study: str, folder: Path, recipes: dict[str, Recipe], progress: bool) ->
 
     from expo.workers import spread
 
+    for name, recipe in recipes.items():
+        _check_weights(folder / name, recipe.policy)
     jobs = [(folder / name, _checked(study, name, recipe)) for name, recipe in recipes.items()]
     processes = 1 if torch.cuda.is_available() else max(1, min(torch.get_num_threads(), len(jobs)))
     with tqdm(total=len(jobs), desc=study, unit="run", disable=not progress or processes == 1) as bar:
@@ -97,6 +104,24 @@ def _do(study: str, folder: Path, recipes: dict[str, Recipe], progress: bool) ->
             bar.write(f"[{done}/{len(jobs)}] {job[0].name}: {job[1].title}, done")
 
         spread(_do_one, jobs, processes, on_step, on_done)
+
+
+def _check_weights(folder: Path, policy: str) -> None:
+    """That a finished run of a policy which the study made was done with the weights that are there now.
+
+    Raises:
+        StudyError: if not.
+    """
+    run, is_made = Run(folder), Path(policy, "config.json").is_file() and run_before(str(Path(policy).resolve()))
+    if is_made and run.path("recipe.yaml").exists():
+        began, now = run.environment().get("weights"), _weights(policy)
+        if began not in (None, now):
+            raise StudyError(f"{folder} was done with other weights of {policy} than are there now; delete it")
+
+
+@cache
+def _weights(policy: str) -> str:
+    return resolve(policy)[1]
 
 
 def _checked(study: str, name: str, recipe: Recipe) -> Recipe:

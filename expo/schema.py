@@ -36,7 +36,7 @@ TABLES: dict[str, dict[str, str]] = {
         "correct": "boolean",
         "truncated": "boolean",
         "leak": "boolean",  # the text says that it was given the answer
-        "steps": "Int64",  # arithmetic statements found in the CoT
+        "steps": "Int64",  # found in the CoT: arithmetic statements, or what the task's step checker takes for one
         "steps_true": "Int64",
     },
     "skips": {"where": "string", "field": "string", "reason": "string"},

@@ -121,7 +121,7 @@ def load_problems(recipe: BaseRecipe, checker: Checker, **other: Any) -> Task:
     fields = {name: getattr(recipe, name) for name in ("data", "columns", "split", "problems", "levels")}
     task = load_task(recipe.task, **{**fields, **other}, seed=recipe.seed, can_parse=checker.can_parse)
     faults = [(p, fault) for p in task.problems if (fault := checker.fault(p))]
-    return without(task, [Skip(p.where or p.id, "answer", fault) for p, fault in faults], {p.id for p, _ in faults})
+    return without(task, [Skip(p.where or p.id, *fault) for p, fault in faults], {p.id for p, _ in faults})
 
 
 def without(task: Task, skips: Sequence[Skip], ids: Container[str]) -> Task:
@@ -143,7 +143,7 @@ def fit(policy: Policy, task: Task) -> Task:
         DataError: if none is left.
     """
     skips = TASKS[task.name].unfit(task, policy.encode)
-    return without(task, skips, {skip.where for skip in skips})
+    return without(task, list(skips.values()), skips)
 
 
 def load(recipe: BaseRecipe, device: str) -> Policy:
@@ -180,7 +180,7 @@ def without_control_tokens(policy: Policy, task: Task) -> Task:
     names = {str(t) for t in policy.tokenizer.added_tokens_decoder.values() if t.special and str(t).strip()}
     # The longest first, so that it is named.
     pattern = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or r"(?!)")
-    kept, skips = [], []
+    problems, skips, left_out = [], [], set()
     for p in task.problems:
         found = {field: pattern.search(getattr(p, field) or "") for field in ("question", "answer", "expert_cot")}
         for field, token in found.items():
@@ -188,11 +188,9 @@ def without_control_tokens(policy: Policy, task: Task) -> Task:
                 reason = f"contains {token[0]!r}, which the policy reads as a control token; left out"
                 skips.append(Skip(p.where or p.id, field, reason))
         if found["question"] or found["answer"]:
-            continue
-        kept.append(replace(p, expert_cot=None) if found["expert_cot"] else p)
-    if not kept:
-        raise DataError(f"{task.source or task.name}: no problem is left: {skips[0].where}: {skips[0].reason}")
-    return replace(task, problems=tuple(kept), skipped=(*task.skipped, *skips))
+            left_out.add(p.id)
+        problems.append(replace(p, expert_cot=None) if found["expert_cot"] else p)
+    return without(replace(task, problems=tuple(problems)), skips, left_out)
 
 
 def within_context(policy: Policy, task: Task, name: str, max_new_tokens: int) -> Task:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from expo.bases import Bases
+from expo.policies.names import SMOLLM2, TINY
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.train.recipe import TrainRecipe
 
@@ -109,6 +110,8 @@ def _bases(path: Path, content: object) -> tuple[str, Bases | None]:
     if content is None:
         return "", None
     if isinstance(content, str):
+        if Path(content).stem == path.stem:
+            raise StudyError(f"{path}: bases: {content} is this study; say here how they are made")
         other = load_study(str(path.parent / content) if content.endswith((".yaml", ".yml")) else content)
         if other.bases is None:
             raise StudyError(f"{path}: bases: the study {content} makes none")
@@ -128,9 +131,16 @@ def _bases(path: Path, content: object) -> tuple[str, Bases | None]:
 
 
 def _check_policies(path: Path, recipes: dict[str, Recipe], bases: Bases | None) -> None:
-    """That runs which begin from other runs' policies can be done in some order."""
-    if twice := set(bases.names if bases else ()) & set(recipes):
-        raise StudyError(f"{path}: {', '.join(sorted(twice))} is the name of a base; rename the run")
+    """That runs which begin from other runs' policies can be done in some order, and that no name has two meanings."""
+    for name, recipe in recipes.items():
+        if bases and bases.takes(name):
+            raise StudyError(f"{path}: {name} is the name of a base; rename the run")
+        is_shipped = TINY.fullmatch(name) or name == SMOLLM2
+        if isinstance(recipe, TrainRecipe) and (is_shipped or name == recipe.policy):
+            raise StudyError(f"{path}: {name} is the name of a policy, which this run would hide; rename it")
+        if re.fullmatch(r"base-\d+", recipe.policy) and recipe.policy not in (bases.names if bases else ()):
+            taken = f"{bases.take} are taken" if bases else "the study has no bases"
+            raise StudyError(f"{path}: run {name}: policy: there is no {recipe.policy}; {taken}")
     waiting = dict(recipes)
     while waiting:
         ready = ready_of(waiting)

@@ -28,6 +28,7 @@ from expo.records import (
     Run,
     begun_from,
     environment,
+    method_of,
     run_before,
     to_yaml,
     trained_by,
@@ -438,6 +439,34 @@ def test_a_field_that_an_older_record_lacks_is_at_its_default(tmp_path: Path) ->
             Run.start(tmp_path / "run", changed, {"task": "stories", "later": 0}, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "method"),
+    [
+        ({"positive": "explanation"}, "explanation"),
+        ({"positive": "explanation", "beta_sft": 0}, "none"),
+        ({"positive": "none", "algorithm": "grpo"}, "none"),
+        ({"positive": "answer", "algorithm": "sft"}, "sft_answer"),
+        ({"positive": "explanation", "algorithm": "dpo", "refresh_steps": 0}, "dpo_explanation"),
+        ({"positive": "explanation", "algorithm": "dpo", "refresh_steps": 10}, "dpo_explanation_online"),
+    ],
+)
+def test_a_method_is_what_a_training_learnt_from(recipe: dict[str, object], method: str) -> None:
+    assert method_of(recipe) == method
+
+
+def test_a_run_goes_on_wherever_its_policy_is_written_from(tmp_path: Path) -> None:
+    Run.start(tmp_path / "run", {"policy": "runs/study/base-seed0"})
+    for same in ("./runs/study/base-seed0", "/elsewhere/runs/study/base-seed0"):
+        Run.start(tmp_path / "run", {"policy": same})
+    for other in ("runs/study/base-seed1", "/elsewhere/other/base-seed0", "base-seed0"):
+        with pytest.raises(RecordError, match="another recipe"):
+            Run.start(tmp_path / "run", {"policy": other})
+    # A hub id is no path.
+    Run.start(tmp_path / "hub", {"policy": "owner/name"})
+    with pytest.raises(RecordError, match="another recipe"):
+        Run.start(tmp_path / "hub", {"policy": "/models/owner/name"})
+
+
 def test_a_trained_policy_is_traced_to_its_beginning(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one / "model", one / "checkpoints" / "checkpoint-2", two / "model", tmp_path / "other" / "model"):
@@ -454,8 +483,12 @@ def test_a_trained_policy_is_traced_to_its_beginning(tmp_path: Path) -> None:
         before = run_before(str(policy))
         return begun_from(before), trained_by(before)
 
-    assert traced(one / "model") == ("tiny-0", ["sft expert"])
-    assert traced(one / "checkpoints" / "checkpoint-2") == ("tiny-0", ["sft expert"])
-    assert traced(two / "model") == ("tiny-0", ["sft expert", "grpo expert"])
+    assert traced(one / "model") == ("tiny-0", ["sft_expert"])
+    assert traced(one / "checkpoints" / "checkpoint-2") == ("tiny-0", ["sft_expert"])
+    assert traced(two / "model") == ("tiny-0", ["sft_expert", "expert"])
+    # A record of before this was written down, which a training led to: the first of them is not known.
+    old = {name: value for name, value in Run(two).environment().items() if name != "trained_by"}
+    (two / "environment.json").write_text(json.dumps(old), encoding="utf-8")
+    assert traced(two / "model") == ("tiny-0", None)
     assert traced(tmp_path / "other" / "model") == (None, None)
     assert traced("tiny-0") == traced("some/hub-id") == (None, None)

@@ -47,9 +47,7 @@ class FinishedRun:
     @property
     def trained_before(self) -> str:
         """The trainings that led to its policy, as METHODS names them; empty if there was none, or none is known."""
-        # Of GRPO, METHODS names the positive alone.
-        trainings = [str(one).replace(" ", "_") for one in self.environment.get("trained_by") or ()]
-        return "+".join(one.removeprefix("grpo_") for one in trainings)
+        return "+".join(self.environment.get("trained_by") or ())
 
     @property
     def base(self) -> str:

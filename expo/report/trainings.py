@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from expo.records import method_of
 from expo.report.runs import FinishedRun, differing, runs_in
 from expo.report.words import METHODS, listed
 from expo.stats import pass_at_k_of
@@ -71,11 +72,12 @@ class EvaluatedRun(FinishedRun):
 
     @property
     def _last_method(self) -> str:
-        if self.is_sft:
-            return f"sft_{self.recipe['positive']}"
-        if self.is_dpo:
-            return f"dpo_{self.recipe['positive']}{'_online' * bool(self.recipe.get('refresh_steps'))}"
-        return "none" if self.recipe.get("beta_sft", 1.0) == 0 else str(self.recipe["positive"])
+        return method_of(self.recipe)
+
+    @property
+    def adds_nothing(self) -> bool:
+        """Whether it was trained by GRPO alone, from whatever policy."""
+        return self.is_training and self._last_method == "none"
 
     @property
     def levels(self) -> str:
@@ -101,7 +103,7 @@ class EvaluatedRun(FinishedRun):
         """The weight of the added term at the beginning; of DPO its beta."""
         if self.is_dpo:
             return float(self.recipe.get("beta", 0.1))
-        return 0.0 if self.is_sft or self.method == "none" else float(self.recipe.get("beta_sft", 1.0))
+        return 0.0 if self.is_sft or self.adds_nothing else float(self.recipe.get("beta_sft", 1.0))
 
     @property
     def batch(self) -> int:
@@ -177,8 +179,10 @@ def before_training(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
 def without_stages(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
     """The runs without those from whose policy another of them goes on: a stage is no result of its own."""
     runs = list(runs)
-    stages = {Path(str(run.recipe["policy"])).parent.name for run in runs if run.is_training}
-    return [run for run in runs if not (run.is_training and run.name in stages)]
+    # A policy is <study>/<run>/model, or <study>/<run>/checkpoints/checkpoint-<step>, wherever the runs are now.
+    begun = [Path(str(run.recipe["policy"])).parts for run in runs if run.is_training]
+    stages = {parts[i - 2 : i] for parts in begun for i in (-1, -2) if len(parts) + i >= 2}
+    return [r for r in runs if not (r.is_training and (r.run.folder.resolve().parent.name, r.name) in stages)]
 
 
 def count_bases(runs: Iterable[EvaluatedRun]) -> int:
@@ -187,12 +191,16 @@ def count_bases(runs: Iterable[EvaluatedRun]) -> int:
 
 
 def label(runs: Sequence[EvaluatedRun]) -> str:
-    """What an artefact's name ends in: the policy, then the task if it is not the toy's or in the policy's name."""
+    """What an artefact's name ends in: the policy, then the task if it is not the toy's.
+
+    Bases of a study that are named for the task end in their seed, and have it once.
+    """
     policy = runs[0].policy_name if count_bases(runs) == 1 else _model(runs[0])
     if re.fullmatch(r"tiny(-\d+)?", policy):
         return "tiny"
     task = str(runs[0].recipe["task"])
-    parts = [policy.removesuffix(".gguf"), *([] if policy.endswith(f"-{task}") else [task])]
+    is_named_for_it = f"-{task}-seed" in runs[0].policy_name
+    parts = [policy.removesuffix(".gguf"), *([] if is_named_for_it else [task])]
     return re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower()).strip("-.")
 
 

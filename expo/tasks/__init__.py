@@ -33,7 +33,7 @@ __all__ = [
 TASKS: dict[str, TaskDefinition] = {m.TASK.name: m.TASK for m in (chain_task, letters, gsm8k, math, stories, jsonl)}
 # How the answers of texts are graded, and their steps checked, where the task leaves it to the recipe.
 GRADERS = ("math", "exact")
-STEP_CHECKERS = {"arithmetic": ARITHMETIC, "letters": letters.STEPS, "none": StepChecker(lambda *_: [])}
+STEP_CHECKERS = {"arithmetic": ARITHMETIC, "letters": letters.STEPS, "none": StepChecker(lambda *_: [], "nothing")}
 
 
 def task_named(name: str) -> TaskDefinition:

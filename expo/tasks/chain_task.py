@@ -28,12 +28,13 @@ class ChainChecker:
 
     leak_rule = "the text contains the word 'key'"
     grader: str | None = None
+    judged = "arithmetic"
 
     def can_parse(self, answer: str) -> bool:
         """See `Checker`; every answer was generated."""
         return True
 
-    def fault(self, problem: Problem) -> str | None:
+    def fault(self, problem: Problem) -> tuple[str, str] | None:
         """See `Checker`; every problem was generated."""
         return None
 

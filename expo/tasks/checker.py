@@ -39,18 +39,22 @@ _NONSENSE = ("ribbon", "quarry", "lantern", "mumble", "teapot", "oblong", "grave
 class Checker(Protocol):
     """What jobs ask of a task; `text` is a completion without its end token.
 
-    `leak_rule` says in words when `is_leak` is true; `grader` is the version of the rules of grading, where these may
-    change.
+    `leak_rule` says in words when `is_leak` is true, `judged` what of a CoT's steps is; `grader` is the version of the
+    rules of grading, where these may change.
     """
 
     leak_rule: str
     grader: str | None
 
+    @property
+    def judged(self) -> str:
+        """What of the steps of a CoT is judged, in words."""
+
     def can_parse(self, answer: str) -> bool:
         """Whether a ground-truth answer can be compared with anything."""
 
-    def fault(self, problem: Problem) -> str | None:
-        """Why a problem cannot be used though its answer can be read, if so."""
+    def fault(self, problem: Problem) -> tuple[str, str] | None:
+        """The field of a problem for which it cannot be used though its answer can be read, and why, if so."""
 
     def cot_end(self, text: str) -> int:
         """Index of the character where the final-answer statement begins; `len(text)` if there is none."""
@@ -76,16 +80,18 @@ class Checker(Protocol):
 
 @dataclass(frozen=True)
 class StepChecker:
-    """How the steps of a CoT are told and judged, and which problems that cannot be done of.
+    """Finds the steps of a CoT and judges them.
 
-    `check` has the steps in order, each with its truth; `fault` says why a problem's steps cannot be checked.
+    `check` has the steps in order, each with its truth; `judged` says in words what of them is judged. `fault` has the
+    field of a problem for which its steps cannot be checked, and why.
     """
 
     check: Callable[[Problem, str], list[tuple[str, bool]]]
-    fault: Callable[[Problem], str | None] = lambda _: None
+    judged: str
+    fault: Callable[[Problem], tuple[str, str] | None] = lambda _: None
 
 
-ARITHMETIC = StepChecker(lambda _, cot: [(s.text, s.true) for s in check_steps(cot)])
+ARITHMETIC = StepChecker(lambda _, cot: [(s.text, s.true) for s in check_steps(cot)], "arithmetic")
 
 
 def is_leak(text: str) -> bool:
@@ -121,7 +127,12 @@ class TextChecker:
         """See `Checker`."""
         return self._grader.can_parse(answer)
 
-    def fault(self, problem: Problem) -> str | None:
+    @property
+    def judged(self) -> str:
+        """See `Checker`."""
+        return self._steps.judged
+
+    def fault(self, problem: Problem) -> tuple[str, str] | None:
         """See `Checker`."""
         return self._steps.fault(problem)
 

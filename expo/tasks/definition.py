@@ -40,7 +40,7 @@ class TaskDefinition:
         reads_data_folder: whether they are in the folder EXPO_DATA or, without it, on the hub.
         about_splits: what its splits are, for a reader of results.
         other_problems: how to evaluate on other problems than those trained on.
-        unfit: which problems cannot be put to a policy, from its tokenizer's `encode`.
+        unfit: the problems that cannot be put to a policy, by id, from its tokenizer's `encode`.
         vocabulary: all words of a task whose policies know no others; None for text.
         max_new_tokens: token limit of a sampled completion where a recipe names none.
     """
@@ -56,7 +56,7 @@ class TaskDefinition:
     reads_data_folder: bool = False
     about_splits: str = ""
     other_problems: str = "give --eval_split another split"
-    unfit: Callable[[Task, Callable[[str], Sequence[int]]], list[Skip]] = lambda *_: []
+    unfit: Callable[[Task, Callable[[str], Sequence[int]]], dict[str, Skip]] = lambda *_: {}
     vocabulary: frozenset[str] | None = field(default=None, repr=False)
     max_new_tokens: int = 256
 
@@ -67,7 +67,7 @@ class TaskDefinition:
             DataError: for a missing file or split, or no usable problem.
         """
         if selection.data is not None and not self.reads_file:
-            raise DataError(f"--data belongs to the tasks jsonl and letters, not to {self.name}")
+            raise DataError(f"--data: the task {self.name} reads no file; leave it out, or take --task jsonl")
         if selection.columns is not None and not self.reads_columns:
             raise DataError(f"--columns belongs to the task jsonl, not to {self.name}")
         if not self.has_splits and selection.split != "test":

@@ -19,6 +19,9 @@ class ExactChecker:
     Args:
         prompts: their `answer_cue` and `answer_end` are looked for without the white space around them.
         steps: the checker of a CoT's steps.
+
+    Raises:
+        ValueError: if one of the two is white space alone.
     """
 
     grader: str | None = "exact 1"
@@ -26,19 +29,27 @@ class ExactChecker:
 
     def __init__(self, prompts: Prompts, steps: StepChecker) -> None:
         self._cue, self._end = prompts.answer_cue.strip(), prompts.answer_end.strip()
+        for name, mark in (("answer_cue", self._cue), ("answer_end", self._end)):
+            if not mark:
+                raise ValueError(f"prompts.{name}: an exact grader needs one that is more than white space")
         self._steps = steps
 
     def can_parse(self, answer: str) -> bool:
         """See `Checker`. An answer that holds the mark of its own end would be cut there."""
-        return bool(answer.strip()) and not (self._end and self._end in answer)
+        return bool(answer.strip()) and self._end not in answer
 
-    def fault(self, problem: Problem) -> str | None:
+    @property
+    def judged(self) -> str:
+        """See `Checker`."""
+        return self._steps.judged
+
+    def fault(self, problem: Problem) -> tuple[str, str] | None:
         """See `Checker`."""
         return self._steps.fault(problem)
 
     def cot_end(self, text: str) -> int:
         """See `Checker`."""
-        at = text.rfind(self._cue) if self._cue else -1
+        at = text.rfind(self._cue)
         return len(text) if at < 0 else at
 
     def grade(self, pairs: Sequence[tuple[Problem, str]], truncated: Sequence[bool] = ()) -> list[Grade]:
@@ -47,9 +58,9 @@ class ExactChecker:
 
     def _grade(self, problem: Problem, text: str) -> Grade:
         stated = text[self.cot_end(text) + len(self._cue) :]
-        answer, end, after = stated.partition(self._end) if self._end else (stated, "", "")
+        answer, end, after = stated.partition(self._end)
         answer = answer.strip()
-        if not answer or end != self._end or after.strip():
+        if not answer or not end or after.strip():
             return Grade(Status.UNPARSED, answer or None)
         return Grade(Status.CORRECT if answer == problem.answer.strip() else Status.WRONG, answer)
 

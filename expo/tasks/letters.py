@@ -97,17 +97,17 @@ def check_steps(problem: Problem, cot: str) -> list[tuple[str, bool]]:
     return [(s, i < len(gold) and " ".join(s.rstrip(".;").split()) in gold[i]) for i, s in enumerate(steps)]
 
 
-def fault(problem: Problem) -> str | None:
-    """Why the steps of a problem cannot be checked, if so."""
+def fault(problem: Problem) -> tuple[str, str] | None:
+    """The field of a problem for which its steps cannot be checked, and why, if so."""
     words = words_of(problem.question)
     if not words:
-        return f"the question does not read as {question_of(['food', 'wind'])!r}"
+        return "question", f"the question does not read as {question_of(['food', 'wind'])!r}"
     if len(letters := problem.answer.split(", ")) != len(words):
-        return f"the answer has {len(letters)} letters, the question {len(words)} words"
+        return "answer", f"the answer has {len(letters)} letters, the question {len(words)} words"
     return None
 
 
-STEPS = StepChecker(check_steps, fault)
+STEPS = StepChecker(check_steps, "each word with its letter", fault)
 
 
 class LettersChecker(ExactChecker):
@@ -193,7 +193,7 @@ def load(
         raise DataError(f"letters: n: {split} has about {n - left} problems of levels {wanted}, {n} asked for")
     longest = max(map(len, drawn.values()))
     mixed = [drawn[level][i] for i in range(longest) for level in wanted if i < len(drawn[level])]
-    return Task(name="letters", problems=tuple(mixed[:n]), source=f"letters:{split}:{seed}")
+    return Task(name="letters", problems=tuple(mixed), source=f"letters:{split}:{seed}")
 
 
 def _draw_level(split: str, pool: Sequence[str], n: int, seed: int, level: int) -> list[Problem]:
@@ -218,24 +218,25 @@ def _problem(words: Sequence[str], split: str) -> Problem:
     return Problem(name, question, answer_of(words), level=len(words), expert_cot=" ".join(steps), where=name)
 
 
-def unfit(task: Task, encode: Callable[[str], Sequence[int]]) -> list[Skip]:
-    """Which problems have a word of several tokens, with a space before it or without: it would show its letters."""
+def unfit(task: Task, encode: Callable[[str], Sequence[int]]) -> dict[str, Skip]:
+    """The problems that have a word of several tokens, with a space before it or without: it would show its letters."""
 
     @cache
     def tokens(word: str) -> int:
         return max(len(encode(word)), len(encode(" " + word)))
 
-    found = [(p, word) for p in task.problems for word in words_of(p.question) if tokens(word) > 1]
-    return [
-        Skip(p.id, "question", f"{word!r} is {tokens(word)} tokens to the policy, not one; --data takes other words")
-        for p, word in found
-    ]
+    found = {p.id: word for p in task.problems for word in words_of(p.question) if tokens(word) > 1}
+    reason = "{!r} is {} tokens to the policy, not one; --data takes other words"
+    return {name: Skip(name, "question", reason.format(word, tokens(word))) for name, word in found.items()}
 
 
 def _load(selection: Selection) -> Task:
     words = read_words(Path(selection.data).expanduser()) if selection.data else None
     n, levels = selection.problems or DEFAULT_PROBLEMS, selection.levels or LEVELS
-    return load(selection.split, n, selection.seed, levels, words)
+    task = load(selection.split, n, selection.seed, levels, words)
+    if selection.can_parse and not all(selection.can_parse(p.answer) for p in task.problems):
+        raise DataError(f"letters: answers as {task.problems[-1].answer!r} hold prompts.answer_end; choose another")
+    return task
 
 
 TASK = TaskDefinition(

@@ -106,7 +106,8 @@ class Recorder(TrainerCallback):
         self.bar.set_postfix(
             {name: f"{logs[name]:.3g}" for name in ("reward", "exp_sft/nll_per_token") if name in logs}
         )
-        if state.is_world_process_zero and logs:
+        # The last log of a training, or of a round, has times alone.
+        if state.is_world_process_zero and "train_runtime" not in logs:
             with self.session.run.path(LIVE).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
         for name, value in logs.items():
@@ -132,12 +133,20 @@ class Recorder(TrainerCallback):
 
 
 def _drop_after(path: Path, step: int) -> None:
-    """Leave those lines of a file of metrics that are of steps up to this one."""
+    """Leave those lines of a file of metrics that are of steps up to this one, in the same file: it may be watched."""
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A kill may have cut the last line.
-        whole = [line for line in lines if line.endswith("\n")]
-        write_atomic(path, "".join(line for line in whole if json.loads(line)["step"] <= step))
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        kept = "".join(line for line in lines if _is_of_steps_to(step, line))
+        if kept != "".join(lines):
+            path.write_text(kept, encoding="utf-8")
+
+
+def _is_of_steps_to(step: int, line: str) -> bool:
+    """Whether a line is whole and of such a step; a kill may have cut it."""
+    try:
+        return line.endswith("\n") and int(json.loads(line)["step"]) <= step
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def attach(trainer: Trainer, recorder: Recorder) -> None:

@@ -112,6 +112,8 @@ class TrainRecipe(BaseRecipe):
         if self.positive not in POSITIVES:
             raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
         lowest: dict[str, float] = {"positive_tries": 1, "loser_tries": 1, "refresh_steps": 0, "eval_problems": 1}
+        if self.positive_temperature is not None and self.positive in ("expert", "answer", "none"):
+            raise ValueError(f"positive_temperature: positives of kind {self.positive} are not sampled; leave it out")
         if self.hinted_rows and self.algorithm != "sft":
             raise ValueError(f"hinted_rows: a field of sft, not of {self.algorithm}; leave it out")
         if not 0 <= self.hinted_rows <= 1:

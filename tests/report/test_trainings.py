@@ -47,14 +47,25 @@ def test_trainings_on_positives_alone_and_from_a_trained_policy_are_kept_apart(f
     one, two = (next(r for r in runs if r.name == name) for name in ("sft", "after"))
     assert (one.method, one.base, one.rate, one.beta, one.batch) == ("sft_expert", "tiny-0", 2e-5, 0.0, 8)
     assert (two.method, two.base, two.batch) == ("again", "tiny-0", 16)
-    stages = {"trained_from": "tiny-0", "trained_by": ["sft explanation"], "processes": 2}
+    stages = {"trained_from": "tiny-0", "trained_by": ["sft_explanation"], "processes": 2}
     write(folder / "second", after, {0: levels(0.0), 20: levels(0.2)}, **stages)
     second = next(r for r in find_evaluated(folder)[0] if r.name == "second")
+    # GRPO adds nothing, whatever came before.
+    assert (second.beta, second.adds_nothing) == (0.0, True)
     assert METHODS[second.method] == "SFT on explanations, then GRPO"
     assert before_training([one, second]) == [one]
     # What another run goes on from is a stage of it.
     assert without_stages([one, second]) == [second]
     assert without_stages([one]) == [one]
+    # A run of that name in another study is none of its stages.
+    elsewhere = {**after, "policy": "runs/another/sft/model"}
+    write(folder / "third", elsewhere, {0: levels(0.0), 20: levels(0.2)}, **stages)
+    third = next(r for r in find_evaluated(folder)[0] if r.name == "third")
+    assert without_stages([one, third]) == [one, third]
+    checkpoint = {**after, "policy": f"somewhere/{folder.name}/sft/checkpoints/checkpoint-20"}
+    write(folder / "fourth", checkpoint, {0: levels(0.0), 20: levels(0.2)}, **stages)
+    fourth = next(r for r in find_evaluated(folder)[0] if r.name == "fourth")
+    assert without_stages([one, fourth]) == [fourth]
     assert is_grid(runs)
     assert len(by_method(runs)["none"]) == 3
     text = draw_grid("rates", runs, tmp_path / "out").shown.read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from expo.grading.answers import Status
 from expo.measure.run import measure
 from expo.recipe import MeasureRecipe
+from expo.setup import load_problems
 from expo.tasks import Task, checker_for, letters, load_task
 from expo.tasks.problem import DataError, Problem
 from tests.conftest import build
@@ -57,7 +58,7 @@ def test_every_word_is_one_token_of_smollm2_with_a_space_and_without() -> None:
     task = Task("letters", tuple(letters._problem([word], "new") for listed in SETS.values() for word in listed))
     assert not letters.unfit(task, policy.encode)
     planted = Task("letters", (letters._problem(["food", "zyzzyva"], "new"),))
-    assert "'zyzzyva' is" in str(letters.unfit(planted, policy.encode)[0])
+    assert ["'zyzzyva' is" in str(skip) for skip in letters.unfit(planted, policy.encode).values()] == [True]
     # The cue, the answer and its end have the tokens of one text.
     prompts = letters.LETTERS
     parts = [prompts.answer_cue, "d, d, e", prompts.answer_end]
@@ -157,6 +158,7 @@ def test_a_level_with_few_problems_gives_all_it_has() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"data": "nowhere.json"}, "nowhere.json: cannot be read"),
         ({"split": "dev"}, "split: 'dev' is unknown; choose one of warmup, known, train, rate, test, new"),
         ({"levels": [0, 2]}, r"levels: \[0, 2\] must be from 1 to 52"),
         ({"levels": [53]}, r"levels: \[53\] must be from 1 to 52, the words of the set train"),
@@ -198,6 +200,12 @@ def test_other_word_sets_can_be_named(tmp_path: Path) -> None:
     assert set(letters.words_of(task.problems[0].question)) <= {"cd", "ef", "gh"}
 
 
+def test_an_answer_that_holds_the_mark_of_its_end_is_named() -> None:
+    recipe = MeasureRecipe(task="letters", levels=[2], problems=3, prompts={"answer_end": ","})
+    with pytest.raises(DataError, match=r"letters: answers as '\w, \w' hold prompts\.answer_end; choose another"):
+        load_problems(recipe, recipe.checker())
+
+
 def test_words_of_several_tokens_are_left_out_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     policy = build("llama")  # a byte-level tokenizer: every word has several tokens
     monkeypatch.setattr("expo.setup.load_policy", lambda *args, **more: policy)
@@ -207,8 +215,6 @@ def test_words_of_several_tokens_are_left_out_by_name(monkeypatch: pytest.Monkey
 
 
 def test_rows_of_a_user_are_checked_by_name_and_those_that_cannot_be_are_skips(tmp_path: Path) -> None:
-    from expo.setup import load_problems
-
     rows = [
         {"question": "What are the last letters of food wind?", "answer": "d, d"},
         {"question": "What are the last letters of food stone?", "answer": "d"},
@@ -228,8 +234,8 @@ def test_rows_of_a_user_are_checked_by_name_and_those_that_cannot_be_are_skips(t
     task = load_problems(recipe, checker)
     assert [p.answer for p in task.problems] == ["d, d"]
     reasons = " ".join(map(str, task.skipped))
-    assert "the answer has 1 letters, the question 2 words" in reasons
-    assert "does not read as" in reasons
+    assert "answer: the answer has 1 letters, the question 2 words" in reasons
+    assert "question: the question does not read as" in reasons
     (problem,) = task.problems
     texts = ["food ends in d. wind ends in d. Answer: (d, d)", "Answer: (d d)"]
     assert [g.status for g in checker.grade([(problem, text) for text in texts])] == [Status.CORRECT, Status.WRONG]
@@ -252,6 +258,8 @@ def test_rows_of_a_user_are_checked_by_name_and_those_that_cannot_be_are_skips(t
         ({"step_checker": "none such"}, "step_checker: no 'none such'; there are arithmetic, letters, none"),
         ({"task": "letters", "grader": "exact"}, "grader: letters has its own; leave it out"),
         ({"task": "chain", "step_checker": "none"}, "step_checker: chain has its own"),
+        ({"grader": "exact", "prompts": {"answer_cue": " "}}, "prompts.answer_cue: an exact grader needs one"),
+        ({"task": "letters", "prompts": {"answer_end": "\n"}}, "prompts.answer_end: an exact grader needs one"),
         ({"grader": "exact", "tolerance": 0.1}, "say how mathematics is graded, grader exact has none"),
         ({"task": "letters", "boxed_only": True}, "say how mathematics is graded, letters has none"),
     ],

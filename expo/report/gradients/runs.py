@@ -36,7 +36,8 @@ class GradientRun(FinishedRun):
     @property
     def policy_label(self) -> str:
         """What tells policies apart in names; the toy's bases go together, and a training's policy bears its name."""
-        given = Path(str(self.recipe["policy"])).resolve()
+        # A link to a base keeps its name.
+        given = Path(os.path.normpath(Path.cwd() / str(self.recipe["policy"])))
         if self.environment.get("trained_from"):
             return given.parent.name if given.name == "model" else f"{given.parent.parent.name}-{given.name}"
         return "tiny" if any_toy([self]) else given.name

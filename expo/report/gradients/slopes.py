@@ -94,7 +94,7 @@ def _values(run: EvaluatedRun) -> pd.DataFrame:
 
 def _notes(runs: Sequence[EvaluatedRun]) -> str:
     first = runs[0]
-    own_samples = " GRPO has no positive; its own samples are shown." * any(run.method == "none" for run in runs)
+    own_samples = " GRPO has no positive; its own samples are shown." * any(run.adds_nothing for run in runs)
     return (
         f"Of {first.recipe['gradient_problems']} questions trained on, at each evaluation; means over bases, thin "
         "lines the lowest and highest. "

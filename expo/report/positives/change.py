@@ -12,6 +12,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.positives.measurements import Measurement, label
+from expo.report.runs import differing
 from expo.report.words import METHODS, NAMES, interval, listed, method_name, number
 from expo.stats import Interval, bootstrap
 
@@ -26,17 +27,22 @@ QUANTITIES = {
 
 
 def before_and_after(runs: Sequence[Measurement]) -> list[Measurement]:
-    """The measurements of bases and of what was trained from them, alike but for the policy; none without both."""
+    """The measurements of what was trained and of the bases it began from; none without both.
+
+    Raises:
+        ValueError: if they differ in more than the policy.
+    """
     trained = [run for run in runs if run.trained_before in METHODS]
-    kinds = {_setting(run) for run in trained}
-    before = [run for run in runs if not run.environment.get("trained_from") and _setting(run) in kinds]
-    return [*before, *trained] if before and len(kinds) == 1 else []
-
-
-def _setting(run: Measurement) -> str:
-    """What was asked, but for the policy."""
-    asked = {name: value for name, value in run.recipe.items() if name not in ("policy", "rows", "chunk")}
-    return str(sorted((name, str(value)) for name, value in asked.items()))
+    bases = {run.base for run in trained}
+    before = [run for run in runs if not run.environment.get("trained_from") and run.base in bases]
+    if not before or not trained:
+        return []
+    if fields := differing([*before, *trained]) - {"policy", "rows", "chunk", "device", "dtype"}:
+        raise ValueError(
+            f"measurements before and after training differ in {', '.join(sorted(fields))}, and cannot be compared; "
+            "put them into folders of their own"
+        )
+    return [*before, *trained]
 
 
 def draw_change(runs: Sequence[Measurement], out: Path | str) -> Artefact:
@@ -99,10 +105,10 @@ def _table(numbers: pd.DataFrame) -> str:
     for (source, method), of_both in numbers.groupby(["source", "method"], sort=False):
         told = {row["quantity"]: _cell(row) for _, row in of_both.iterrows()}
         cells = [told.get(quantity, "–") for quantity in QUANTITIES]
-        rows.append([NAMES[str(source)], method_name(method), *cells, str(of_both["samples"].iloc[0])])
+        rows.append([NAMES[str(source)], method_name(method), *cells, *map(str, of_both.iloc[0][["bases", "samples"]])])
     order = list(NAMES.values())
     rows.sort(key=lambda row: order.index(row[0]))
-    return markdown_table(["positive", "policy", *QUANTITIES.values(), "samples"], rows)
+    return markdown_table(["positive", "policy", *QUANTITIES.values(), "bases", "samples"], rows)
 
 
 def _cell(row: pd.Series) -> str:

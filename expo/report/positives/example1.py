@@ -88,8 +88,8 @@ def draw_example1(group: Group, out: Path | str) -> Artefact:
     title = marked(f"Example 1, measured: {group.label}", group.runs)
     about = warned(
         f"{run.title}, {run.setting}. Chosen, not typical: {why}. Shown is the CoT, up to where the text states "
-        "its final answer. ✓ and ✗ are the step checker's: it judges arithmetic only, and a true step need not lead "
-        "anywhere.",
+        f"its final answer. ✓ and ✗ are the step checker's: it judges {checker.judged} only, and a true step need not "
+        "lead anywhere.",
         group.runs,
         " ",
     )

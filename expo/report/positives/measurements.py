@@ -117,13 +117,14 @@ def find_measurements(folder: Path | str) -> tuple[list[Measurement], list[str]]
 def label(run: Measurement) -> str:
     """What an artefact's name ends in: the policy, then task and split if they are not the usual ones.
 
-    The bases `tiny-0`, `tiny-1`, ... share the label `tiny`, whose usual task is chain; that of others is stories, or
-    what their name ends in. So do those of a study, which end in their seed.
+    The bases `tiny-0`, `tiny-1`, ... share the label `tiny`, whose usual task is chain. The bases of a study, which
+    end in their seed, share a label too; their usual task is the one they are named for. That of others is stories.
     """
-    policy = re.sub(r"-seed\d+$", "", run.policy_name.rpartition("/")[2])
+    name = run.policy_name.rpartition("/")[2]
+    policy = re.sub(r"-seed\d+$", "", name)
     is_base = re.fullmatch(r"tiny(-\d+)?", policy) is not None
     parts = ["tiny" if is_base else policy.removesuffix(".gguf")]
-    if run.task != ("chain" if is_base else "stories") and not policy.endswith(f"-{run.task}"):
+    if run.task != ("chain" if is_base else "stories") and f"-{run.task}-seed" not in name:
         parts.append(run.task)
     split = run.recipe.get("split", "test")
     if split != "test":

@@ -20,8 +20,8 @@ from expo.report.words import listed, number
 COLUMNS = ["panel", "method", "level", "kind", "mean", "low", "high", "lowest", "highest", "bases", "n"]
 
 
-def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
-    """Write `fig1-<label>.png` and `.csv`: accuracy by level; right and wrong samples of a group of the hardest levels.
+def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1") -> Artefact:
+    """Write `<name>-<label>.png` and `.csv`: accuracy by level; samples of a group of the hardest levels.
 
     These are the two hardest that were trained on, as in the paper, or the one.
     """
@@ -41,7 +41,7 @@ def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
     problems = f"{runs[0].evaluation['problem'].nunique()} test problems, {rows[0]['n']} a level"
     return draw_picture(
         out,
-        f"fig1-{label(runs)}",
+        f"{name}-{label(runs)}",
         runs,
         numbers,
         _plot,
@@ -52,11 +52,9 @@ def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
 
 
 def _for(levels: Sequence[int]) -> str:
-    return (
-        "for the two levels that the paper shows"
-        if list(levels) == [4, 5]
-        else f"for level {listed([str(level) for level in levels])}"
-    )
+    if list(levels) == [4, 5]:
+        return "for the two levels that the paper shows"
+    return f"for {'level' if len(levels) == 1 else 'levels'} {listed([str(level) for level in levels])}"
 
 
 def _accuracies(
@@ -103,7 +101,7 @@ def _samples_of(run: EvaluatedRun, level: int) -> dict[str, float]:
 
 def _had_positive(run: EvaluatedRun, groups: pd.DataFrame) -> pd.Series:
     """Whether a positive came to each group: its problem had one at that step, and was not solved where that counts."""
-    if run.method == "none":
+    if run.adds_nothing:
         return pd.Series(0.0, index=groups.index)
     positives = run.run.read("positives")
     refresh = run.recipe.get("refresh_steps")

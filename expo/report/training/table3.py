@@ -20,8 +20,10 @@ from expo.report.words import listed
 COLUMNS = ["method", "k", "level", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
 
 
-def draw_table3(runs: Sequence[EvaluatedRun], bases: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
-    """Write `table3-<label>.md` and `.csv`: pass@k by level in the paper's layout, the paper's numbers beneath."""
+def draw_table3(
+    runs: Sequence[EvaluatedRun], bases: Sequence[EvaluatedRun], out: Path | str, name: str = "table3"
+) -> Artefact:
+    """Write `<name>-<label>.md` and `.csv`: pass@k by level in the paper's layout, the paper's numbers beneath."""
     rows: list[dict[str, Any]] = []
     levels = levels_of(runs)
     for method, of_method in by_method(runs).items():
@@ -39,7 +41,7 @@ def draw_table3(runs: Sequence[EvaluatedRun], bases: Sequence[EvaluatedRun], out
     )
     return write_table(
         out,
-        f"table3-{label(runs)}",
+        f"{name}-{label(runs)}",
         [*runs, *bases],
         numbers,
         title=f"Table 3, measured: {label(runs)}",
@@ -71,7 +73,7 @@ def _is_base_of(base: EvaluatedRun, training: EvaluatedRun) -> bool:
 
 def _table(numbers: pd.DataFrame) -> str:
     rows = []
-    heads = _heads(dict.fromkeys(numbers["level"]))
+    heads = _heads(sorted(set(numbers["level"])))
     for (method, k), levels in numbers.groupby(["method", "k"], sort=False):
         first, problems = levels.iloc[0], sorted({levels["problems"].min(), levels["problems"].max()})
         cells = {f"level {row['level']}": accuracy_text(row) for _, row in levels.iterrows()}
@@ -92,7 +94,7 @@ def _printed(runs: Sequence[EvaluatedRun]) -> str:
 
 
 def _read(numbers: pd.DataFrame) -> str:
-    level = numbers["level"].max()
+    level = numbers[numbers["method"] != "base"]["level"].max()
     hardest = numbers[numbers["level"] == level]
     accuracies = [f"{NAMES[row['method']]} pass@{row['k']} {with_interval(row)}" for _, row in hardest.iterrows()]
     return f"At level {level}: {listed(accuracies)}."

@@ -19,7 +19,7 @@ def trained(make: Make, name: str, base: str, by: list[str], **more: object):
 
 def test_each_kind_is_shown_before_and_after(make: Make, tmp_path: Path) -> None:
     bases = [make(f"before-{base}", n=10, policy=base) for base in ("tiny-0", "tiny-1")]
-    after = [trained(make, f"after-{b}", b, ["grpo explanation"], shift=1.0) for b in ("tiny-0", "tiny-1")]
+    after = [trained(make, f"after-{b}", b, ["explanation"], shift=1.0) for b in ("tiny-0", "tiny-1")]
     runs = before_and_after([*bases, *after])
     assert runs == [*bases, *after]
     drawn = draw_change(runs, tmp_path / "out")
@@ -42,6 +42,10 @@ def test_each_kind_is_shown_before_and_after(make: Make, tmp_path: Path) -> None
 def test_measurements_that_differ_in_more_than_the_policy_are_not_compared(make: Make) -> None:
     base = make("before", n=10, policy="tiny-0")
     assert before_and_after([base]) == []
-    assert before_and_after([base, trained(make, "after", "tiny-0", ["grpo explanation"], temperature=0.5)]) == []
-    unknown = trained(make, "unknown", "tiny-0", ["grpo explanation", "dpo expert"])
+    with pytest.raises(ValueError, match="before and after training differ in temperature, and cannot be compared"):
+        before_and_after([base, trained(make, "after", "tiny-0", ["explanation"], temperature=0.5)])
+    unknown = trained(make, "unknown", "tiny-0", ["explanation", "dpo_expert"])
     assert before_and_after([base, unknown]) == []
+    # A base from which nothing was trained has no part in what was before.
+    other, after = make("other", n=10, policy="tiny-7", shift=5.0), trained(make, "later", "tiny-0", ["explanation"])
+    assert before_and_after([base, other, after]) == [base, after]

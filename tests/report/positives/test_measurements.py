@@ -19,6 +19,8 @@ from ..records.positives import Make
         ("smollm2-135m", {"task": "gsm8k"}, "smollm2-135m-gsm8k"),
         ("smollm2-135m", {"task": "gsm8k", "split": "train"}, "smollm2-135m-gsm8k-train"),
         ("runs/bases/model-letters-seed3", {"task": "letters", "split": "rate"}, "model-letters-rate"),
+        # Not the same as the model that it was made from.
+        ("models/llama-gsm8k", {"task": "gsm8k"}, "llama-gsm8k-gsm8k"),
         ("Qwen/Qwen2.5-3B-Instruct", {"task": "math"}, "qwen2.5-3b-instruct-math"),
         ("/home/someone/My Model", {"task": "stories"}, "my-model"),
         ("models/x_Q4.gguf", {"task": "jsonl", "data": "/data/Exam 1.jsonl"}, "x-q4-exam-1"),

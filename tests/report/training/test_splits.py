@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from expo.report.training.splits import draw_splits, evaluated_on_splits
 from expo.report.trainings import find_evaluated
@@ -20,9 +21,9 @@ def test_methods_are_told_apart_on_every_split(tmp_path: Path) -> None:
             asked = {**SETTING, "split": split}
             write(folder / f"base-{split}-{seed}", {**asked, "policy": base}, {0: dict.fromkeys(levels, 0.0)})
             for name, by, share in (
-                ("exp", ["grpo explanation"], 0.75),
-                ("then", ["sft explanation", "grpo none"], 0.5),
-                ("odd", ["dpo explanation", "grpo none"], 0.5),
+                ("exp", ["explanation"], 0.75),
+                ("then", ["sft_explanation", "none"], 0.5),
+                ("odd", ["dpo_explanation", "none"], 0.5),
             ):
                 write(
                     folder / f"{name}-{split}-{seed}",
@@ -50,5 +51,10 @@ def test_methods_are_told_apart_on_every_split(tmp_path: Path) -> None:
     assert "`new` words that were never trained on" in text
     assert "| | test, level 1 | test, level 3 | new, level 3 |" in text
     assert "On `new` at level 3: base" in drawn.reading
+    # One that was sampled otherwise cannot stand among them.
+    odd = {**SETTING, "split": "new", "temperature": 1.0, "policy": "bases/model-seed0"}
+    write(folder / "warmer", odd, {0: {3: 0.5}})
+    with pytest.raises(ValueError, match="evaluations by split differ in temperature, and cannot be compared"):
+        draw_splits(evaluated_on_splits(find_evaluated(folder)[0]), tmp_path / "figures")
     # One split is no comparison.
     assert evaluated_on_splits([run for run in runs if run.recipe["split"] == "new"]) == []
