@@ -11,6 +11,7 @@ import yaml
 from expo import study as study_module
 from expo.recipe import EvaluateRecipe, MeasureRecipe
 from expo.records import Run
+from expo.report import notebooks
 from expo.reproduce import reproduce
 from expo.study import STUDIES, StudyError, default_figures, load_study
 from expo.tasks.prompts import TEXT, Prompts
@@ -204,10 +205,18 @@ def test_a_training_s_field_is_checked_before_any_run(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_figures_can_be_drawn_of_what_is_there_alone(tmp_path: Path) -> None:
-    study = load_study(written(tmp_path, "runs: {a: {task: chain, policy: tiny-0, problems: 2}}"))
-    assert reproduce(study, tmp_path / "runs", tmp_path / "figures", only_draw=True, progress=False) == []
+def test_figures_can_be_drawn_of_what_is_there_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(notebooks, "execute", lambda path, **where: drawn.append((path.stem, where["runs"])))
+    text = "notebooks: [2_positives]\nruns: {a: {task: chain, policy: tiny-0, problems: 2, max_new_tokens: 8}}"
+    study = load_study(written(tmp_path, text))
+    reproduce(study, tmp_path / "runs", tmp_path / "figures", only_draw=True, progress=False)
+    assert drawn == [("2_positives", tmp_path / "runs" / "mine")]
     assert not (tmp_path / "runs").exists()
+    # Without it, the run is done first.
+    reproduce(study, tmp_path / "runs", tmp_path / "figures", progress=False)
+    assert Run(tmp_path / "runs" / "mine" / "a").has("samples")
+    assert len(drawn) == 2
 
 
 @pytest.mark.parametrize("name", ["warm-up", "exp-grpo"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,6 +77,31 @@ def log_probs(policy: Policy, run: Run, pairs: pd.DataFrame, side: str) -> np.nd
         prompt = tuple(question_ids(policy, problems[p["problem"]]))
         samples.append(Sample(p["problem"], prompt, ids, len(ids) - 1, (), ids[-1:]))
     return np.array([-s.nll_sum for s in score(policy, samples)])
+
+
+def test_losers_keep_the_temperature_of_the_policy_s_own_samples(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {"winners": set(), "losers": set()}  # type: ignore[var-annotated]
+
+    def spied(name: str, function: Any) -> Any:
+        def call(*args: Any, **more: Any) -> Any:
+            seen[name].add(more["temperature"])
+            return function(*args, **more)
+
+        return call
+
+    monkeypatch.setattr(supply_module, "make", spied("winners", make))
+    monkeypatch.setattr(supply_module, "make_pairs", spied("losers", make_pairs))
+    few = {"max_steps": 2, "refresh_steps": 0, "gradient_problems": 0, "eval_problems": 1}
+    run = train(read_recipe({**VALUES, **few, "positive_temperature": 0.5}), tmp_path / "run", progress=False)
+    assert seen == {"winners": {0.5}, "losers": {0.9}}
+    assert run.has("pairs")
+
+
+def test_metrics_to_be_watched_have_each_step_of_all_rounds_once(whole: Run) -> None:
+    lines = whole.path("metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 9))
 
 
 def test_pairs_are_sampled_anew_each_round_and_the_reference_stays(whole: Run, policy: Policy) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -374,6 +375,12 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"beta_sft": None}, "beta_sft must be a number, got None"),
         ({"positive": "expret"}, "positive: no kind 'expret'; the kinds are explanation, expert"),
         ({"positive": "expert"}, "refresh_steps: positives of kind expert are not sampled"),
+        (
+            {"positive": "expert", "refresh_steps": 0, "positive_temperature": 0.5},
+            "positive_temperature: positives of kind expert are not sampled; leave it out",
+        ),
+        ({"positive_temperature": 0}, "positive_temperature must be at least 0.001"),
+        ({"hinted_rows": 0.5}, "hinted_rows: a field of sft, not of grpo; leave it out"),
         ({"eval_samples": 0}, "eval_samples must be at least 1, got 0"),
         ({"task": "chian"}, "task: no task 'chian'"),
         ({"num_generations": 5}, r"generation_batch_size is per_device_train_batch_size x steps_per_generation"),
@@ -496,7 +503,7 @@ def test_a_share_of_the_rows_of_sft_has_the_answer_in_its_prompt(tmp_path: Path)
 
 
 def test_positives_have_a_temperature_of_their_own(tmp_path: Path) -> None:
-    """Nearly greedy positives are alike whatever the seed; rollouts stay as they are."""
+    """Nearly greedy positives are alike at nearly the same temperature; the policy's own samples stay as they are."""
     values = {**VALUES, "max_steps": 1, "refresh_steps": 0, "eval_problems": 1, "gradient_problems": 0, "save_steps": 1}
     cold = [
         train(read_recipe({**values, "positive_temperature": 0.01}), tmp_path / "cold", progress=False),
@@ -521,23 +528,59 @@ def test_metrics_can_be_read_while_a_training_runs(tmp_path: Path) -> None:
     run = train(recipe, tmp_path / "run", progress=False, on_step=lambda: seen.append(steps() if path.exists() else []))
     # A step is logged after it was counted; no checkpoint is made before the last.
     assert seen == [[], [1], [1, 2]]
-    # The last step has a second line, of the whole training.
-    assert steps() == [1, 2, 3, 3]
+    # What TRL says of the whole training at its end is no step's.
+    assert steps() == [1, 2, 3]
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     metrics = run.read("metrics").query("name == 'exp_sft/loss'")["value"].tolist()
-    assert [line["exp_sft/loss"] for line in lines[:3]] == metrics
+    assert [line["exp_sft/loss"] for line in lines] == metrics
+    # A kill leaves a part of a line, or what a file system makes of it. Whoever watches goes on watching.
     with path.open("a", encoding="utf-8") as file:
-        file.write('{"step": 4, "reward": 0}\n{"step": 5, "re')
+        file.write('{"step": 4, "reward": 0}\n\0\0\n[4]\n{"step": 5, "re')
+    watched = path.stat().st_ino
     _drop_after(path, 2)
     assert steps() == [1, 2]
+    assert path.stat().st_ino == watched
+
+
+def test_metrics_of_a_run_that_was_stopped_have_each_step_once(tmp_path: Path) -> None:
+    recipe = read_recipe({**VALUES, "max_steps": 4, "gradient_problems": 0, "refresh_steps": 0})
+    count = iter(range(9))
+
+    def stop() -> None:
+        if next(count) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run", progress=False, on_step=stop)
+    path = tmp_path / "run" / "metrics.jsonl"
+    # Two steps are in the checkpoint; the third was logged by hand here, as a kill after it would have left it.
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"step": 3, "reward": 0}\n')
+    train(recipe, tmp_path / "run", progress=False)
+    steps = [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()]
+    assert steps == [1, 2, 3, 4]
 
 
 def test_a_step_says_how_long_it_took_by_the_clock_and_of_the_processor(whole: Run) -> None:
     timing = whole.read("timing").pivot_table(index="step", columns="name", values="value")
     assert timing.index.tolist() == [1, 2, 3, 4, 5, 6]
+    assert whole.read("timing")["name"].value_counts()[["wall_seconds", "cpu_seconds"]].tolist() == [6, 6]
     assert (timing["wall_seconds"] >= timing["step_time"]).all()
-    # Waiting takes no processor time; here all threads count, and nothing is waited for.
     assert (timing["cpu_seconds"] > 0).all()
+
+
+def test_the_time_of_a_step_is_without_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = Probes.measure
+
+    def slow(self: Probes, step: int) -> None:
+        time.sleep(2 if step else 0)
+        measure(self, step)
+
+    monkeypatch.setattr(Probes, "measure", slow)
+    given = {**VALUES, "max_steps": 2, "eval_steps": 1, "gradient_problems": 0, "refresh_steps": 0}
+    run = train(read_recipe(given), tmp_path / "run", progress=False)
+    timing = run.read("timing").pivot(index="step", columns="name", values="value")
+    assert (timing["wall_seconds"] - timing["step_time"] < 1.5).all()
 
 
 def test_the_bar_says_whether_a_step_samples_or_learns(recipe: TrainRecipe, tmp_path: Path) -> None:
