@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from expo.records import Run, to_yaml
 from expo.report.artefacts import PROVENANCE
 from expo.report.notebooks import NotebookError, execute
 from expo.report.runs import ROOT
@@ -60,7 +61,23 @@ def test_the_notebook_of_trainings_shows_curves_or_a_grid(tmp_path: Path):
     # Another study's artefacts have other names.
     shutil.copytree(runs, tmp_path / "tiny-long")
     execute(TRAININGS, tmp_path / "tiny-long", tmp_path / "long", tmp_path / "out.ipynb")
-    assert {"fig4-long-tiny", "forgetting-long-tiny"} <= set(json.loads((tmp_path / "long" / PROVENANCE).read_text()))
+    names = set(json.loads((tmp_path / "long" / PROVENANCE).read_text()))
+    assert {"fig4-long-tiny", "forgetting-long-tiny"} <= names
+    assert not names & set(curves)
+    # Where nothing was trained on all levels, Figure 1 and Table 3 are of the rest.
+    hard = tmp_path / "hard" / "tiny"
+    write_study(hard, "level5", [5])
+    execute(TRAININGS, hard, tmp_path / "of-hard", tmp_path / "out.ipynb")
+    names = set(json.loads((tmp_path / "of-hard" / PROVENANCE).read_text()))
+    assert names == {"fig1-tiny", "fig4-tiny", "forgetting-tiny", "table3-tiny"}
+    # All levels that were evaluated were trained on: there is none to forget.
+    for run in hard.iterdir():
+        evaluation = Run(run).read("evaluation")
+        Run(run).write("evaluation", evaluation[evaluation["level"] >= 4])
+        recipe = {**Run(run).recipe(), "levels": [4, 5]}
+        (run / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
+    execute(TRAININGS, hard, tmp_path / "of-two", tmp_path / "out.ipynb")
+    assert names - set(json.loads((tmp_path / "of-two" / PROVENANCE).read_text())) == {"forgetting-tiny"}
     runs = runs.rename(tmp_path / "tiny-rates")
     write_study(runs, "level5-fast", [5], rate=1e-3)
     execute(TRAININGS, runs, tmp_path / "grid", tmp_path / "out.ipynb")
