@@ -1,0 +1,91 @@
+"""One question that was trained on: the policy's own sample before training and after, by method, each step judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from expo.report.artefacts import Artefact, publish
+from expo.report.positives.example1 import Side, parts
+from expo.report.runs import natural
+from expo.report.toy import marked, warned
+from expo.report.trainings import EvaluatedRun, by_method, label
+from expo.report.words import MARKS, listed, method_name
+from expo.tasks import checker_of
+from expo.text import fenced, visible
+
+COLUMNS = ["method", "run", "step", "problem", "status", "part", "text", "true"]
+
+
+def draw_example(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "example") -> Artefact:
+    """Write `<name>-<label>.md` and `.csv`: own samples of one question, of each method's run from the first base.
+
+    The question is the first by id of those that all of these runs watched, whatever was answered.
+    The CSV (`COLUMNS`) has a row for each part of a CoT: a step with whether it is true, or the text between steps.
+
+    Raises:
+        ValueError: if the runs watched no question in common.
+    """
+    base = min((run.base for run in runs), key=natural)
+    chosen = {method: next(r for r in alike if r.base == base) for method, alike in by_method(runs).items()}
+    sides = _sides(chosen)
+    numbers = pd.DataFrame(
+        [
+            (method, run.name, side.row["step"], side.row["problem"], side.row["status"], i, text, true)
+            for method, run, side in sides
+            for i, (text, true) in enumerate(side.parts)
+        ],
+        columns=COLUMNS,
+    ).astype({"true": "boolean"})
+    shown = [run for _, run, _ in sides]
+    title = marked(f"A question before and after training: {label(runs)}", runs)
+    about = warned(
+        "One sample each at the temperature of training; the first question by id of those watched, whatever was "
+        f"answered. All from one base. Trained on {runs[0].levels}.",
+        runs,
+        " ",
+    )
+    return publish(out, f"{name}-{label(runs)}", shown, numbers, {".md": _markdown(title, about, sides)}, _read(sides))
+
+
+def _sides(chosen: dict[str, EvaluatedRun]) -> list[tuple[str, EvaluatedRun, Side]]:
+    """Method, run and sample: before any training first, then after each."""
+    own = {method: run.run.read("probes").query("source == 'own'") for method, run in chosen.items()}
+    common = set.intersection(*(set(rows["problem"]) for rows in own.values()))
+    if not common:
+        raise ValueError("example: these runs watched no question in common (probe_problems)")
+    problem = min(common)
+    sides: list[tuple[str, EvaluatedRun, Side]] = []
+    for method, run in chosen.items():
+        rows: list[dict[Any, Any]] = (
+            own[method][own[method]["problem"] == problem].sort_values("step").to_dict("records")
+        )
+        checker = checker_of(run.recipe)
+        first, last = (Side(row, parts(checker, row)) for row in (rows[0], rows[-1]))
+        # A run that begins from a trained policy has no sample of before.
+        if not sides and not run.environment.get("trained_from"):
+            sides.append(("base", run, first))
+        sides.append((method, run, last))
+    return sides
+
+
+def _markdown(title: str, about: str, sides: Sequence[tuple[str, EvaluatedRun, Side]]) -> str:
+    row = sides[0][2].row
+    blocks = [f"# {title}", about, fenced(visible(f"{row['question']}\n\n{row['reference']}"))]
+    for method, _, side in sides:
+        steps = "".join(
+            text if true is None else f"{text} [{MARKS['holds' if true else 'fails']}]" for text, true in side.shown
+        )
+        blocks += [f"**{method_name(method)}, step {side.row['step']}**: {side.score}", fenced(steps.strip())]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _read(sides: Sequence[tuple[str, EvaluatedRun, Side]]) -> str:
+    told = [
+        f"{method_name(method)} {side.row['status']}, {side.row['steps_true']} of {side.row['steps']} steps true"
+        for method, _, side in sides
+    ]
+    return f"The question {sides[0][2].row['problem']}: {listed(told)}."
