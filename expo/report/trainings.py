@@ -195,7 +195,8 @@ def label(runs: Sequence[EvaluatedRun]) -> str:
 
     Bases of a study that are named for the task end in their seed, and have it once.
     """
-    policy = runs[0].policy_name if count_bases(runs) == 1 else _model(runs[0])
+    is_of_a_study = re.search(r"-seed\d+$", runs[0].policy_name) is not None
+    policy = runs[0].policy_name if count_bases(runs) == 1 and not is_of_a_study else _model(runs[0])
     if re.fullmatch(r"tiny(-\d+)?", policy):
         return "tiny"
     task = str(runs[0].recipe["task"])

@@ -135,3 +135,13 @@ def test_trainings_that_ended_at_different_steps_are_not_joined(folder: Path) ->
     write(folder / "short", {**recipe, "policy": "tiny-3"}, {0: levels(0.0), 10: levels(0.1)})
     with pytest.raises(ValueError, match=r"GRPO ended at different steps.*-0-none after step 20.*short after step 10"):
         by_method(find_evaluated(folder)[0])
+
+
+def test_bases_of_a_study_have_one_label_however_many_there_are(tmp_path: Path) -> None:
+    recipe = {"task": "letters", "levels": [3], "positive": "none", "eval_split": "test", "eval_temperature": 0.7}
+    for seed in (0, 1):
+        write(tmp_path / f"run-{seed}", {**recipe, "policy": f"bases/model-letters-seed{seed}"}, {0: levels(0.0)})
+    runs = find_evaluated(tmp_path)[0]
+    assert label(runs) == label(runs[:1]) == "model-letters"
+    write(tmp_path / "other", {**recipe, "policy": "models/model-letters"}, {0: levels(0.0)})
+    assert label([find_evaluated(tmp_path / "other")[0][0]]) == "model-letters-letters"
