@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import fields
 from typing import Any
 
 import pandas as pd
@@ -18,11 +17,10 @@ from tqdm import tqdm
 from expo.grade import graders
 from expo.grading.answers import Grade, Status
 from expo.grading.last_number import last_number
-from expo.grading.rules import Rules
 from expo.records import RecordError, Run
 from expo.schema import as_frame
 from expo.stats import Interval, bootstrap_rate, pass_at_k_of
-from expo.tasks import TASKS, checker_of
+from expo.tasks import TASKS, checker_of, rules_of
 from expo.tasks.problem import Problem
 
 # Grades the completion of a problem, given whether that was cut at its token limit.
@@ -68,8 +66,7 @@ def audit(run: Run, limits: Sequence[int] = (), progress: bool = True) -> pd.Dat
 def _graders(recipe: dict[str, Any], stack: ExitStack) -> dict[str, Grader]:
     """Those for mathematics in texts; what a task grades exactly has that grader, and the toy one more of its own."""
     if not TASKS[recipe["task"]].checker and recipe.get("grader", "math") == "math":
-        given = {f.name: recipe[f.name] for f in fields(Rules) if f.name in recipe}
-        by_name = graders(stack, Rules(**given))
+        by_name = graders(stack, rules_of(recipe))
         return {name: _of_answer(grader) for name, grader in by_name.items()}
     checker = stack.enter_context(closing(checker_of(recipe)))
     exact: dict[str, Grader] = {"exact": lambda problem, text, _: checker.grade([(problem, text)])[0]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 from expo.recipe import check_types
 from expo.records import Run, write_atomic
 from expo.schema import SOURCES
+from expo.text import is_folder_name
 
 # What a rule may ask of a base: of which kind of samples of its measurement, and the number that they have.
 CRITERIA: dict[str, tuple[str, Callable[[pd.DataFrame], float]]] = {
@@ -26,7 +26,6 @@ CRITERIA: dict[str, tuple[str, Callable[[pd.DataFrame], float]]] = {
 # results to be drawn.
 LEDGER = "bases.csv"
 WARM_UPS = "warm-ups"
-_NAME = "base-{}"
 
 
 class NoBase(RuntimeError):
@@ -59,7 +58,7 @@ class Bases:
             raise ValueError("name criteria in accept, and at least as many seeds as take")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: name each once, got {self.seeds}")
-        if not re.fullmatch(r"[\w-][\w.-]*", self.name):
+        if not is_folder_name(self.name):
             raise ValueError(f"name: it names folders, so letters, digits and . _ - only; got {self.name!r}")
         for name, limits in self.accept.items():
             if name not in CRITERIA:
@@ -73,7 +72,7 @@ class Bases:
     @property
     def names(self) -> list[str]:
         """What other runs call the bases, as their policy."""
-        return [_NAME.format(i) for i in range(self.take)]
+        return [f"base-{i}" for i in range(self.take)]
 
     def takes(self, name: str) -> bool:
         """Whether a run of the study that makes the bases may not be called so: the name is one of theirs."""
@@ -99,22 +98,24 @@ def make_bases(
         NoBase: if no seed is accepted.
     """
     tried: list[dict[str, Any]] = []
+    accepted: list[str] = []
     waiting = list(bases.seeds)
-    while waiting and (missing := bases.take - sum(row["accepted"] for row in tried)):
+    while waiting and (missing := bases.take - len(accepted)):
         seeds, waiting = waiting[:missing], waiting[missing:]
         do({f"warm-{seed}": recipe_of(f"warm-{seed}", bases.warm_up(seed)) for seed in seeds})
         models = {seed: _linked(folder, f"{bases.name}-seed{seed}", f"warm-{seed}") for seed in seeds}
         checks = {f"check-{seed}": {**bases.measure, "job": "measure", "policy": models[seed]} for seed in seeds}
         do({name: recipe_of(name, values) for name, values in checks.items()})
-        tried += [_judged(bases, seed, Run(folder / WARM_UPS / f"check-{seed}").read("samples")) for seed in seeds]
+        judged = [_judged(bases, seed, Run(folder / WARM_UPS / f"check-{seed}").read("samples")) for seed in seeds]
+        tried += judged
+        accepted += [models[row["seed"]] for row in judged if row["accepted"]]
         write_atomic(folder / LEDGER, pd.DataFrame(tried).to_csv(index=False))
     table = pd.DataFrame(tried).round(3).to_string(index=False)
-    accepted = [row["seed"] for row in tried if row["accepted"]]
     if not accepted:
         limits = ", ".join(f"{name} from {low} to {high}" for name, (low, high) in bases.accept.items())
         raise NoBase(f"no seed of {bases.seeds} gave a base with {limits}:\n{table}")
     print(table, flush=True)
-    return {_NAME.format(i): str(folder / f"{bases.name}-seed{seed}") for i, seed in enumerate(accepted)}
+    return dict(zip(bases.names, accepted, strict=False))
 
 
 def _linked(folder: Path, name: str, run: str) -> str:

@@ -22,6 +22,14 @@ from expo.tasks.prompts import Prompts
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping of names"}
 
 
+# Fields that recipes did not have at first, with what they meant then.
+_LATER: dict[str, Any] = {
+    **asdict(USUAL),
+    **{"columns": None, "limits": None, "grader": "math", "step_checker": "arithmetic"},
+    **{"positive_temperature": None, "hinted_rows": 0.0},
+}
+
+
 def check_types(recipe: Any) -> None:
     """Check a dataclass against its annotations: YAML brings whatever it likes.
 
@@ -181,10 +189,9 @@ class BaseRecipe:
     def resolved(self) -> dict[str, Any]:
         """Every field, the prompts written out: what `recipe.yaml` holds.
 
-        The usual columns and rules of grading are left out: a recipe of before there was a choice is the same.
+        A field of `_LATER` that is as it was before there was a choice is left out: the recipe is the same.
         """
-        usual = {**asdict(USUAL), "columns": None, "limits": None, "grader": "math", "step_checker": "arithmetic"}
-        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
+        return {name: value for name, value in asdict(self).items() if name not in _LATER or value != _LATER[name]}
 
 
 @dataclass

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -50,22 +51,24 @@ def _do_all(study: Study, runs: Path, progress: bool) -> None:
     folder = runs / study.name
     models: dict[str, str] = {}
     # Before the first of them takes hours.
-    for name, recipe in study.runs.items():
-        _checked(study.name, name, recipe)
+    waiting = {name: _checked(study.name, name, recipe) for name, recipe in study.runs.items()}
     if study.bases:
         where = runs / study.bases_of
-        _checked(study.bases_of, "bases", recipe_of(Path(study.bases_of), "bases", study.bases.warm_up(0)))
+
+        def read(name: str, values: dict[str, Any]) -> Recipe:
+            return _checked(study.bases_of, name, recipe_of(Path(study.bases_of), name, values))
+
+        read("bases", study.bases.warm_up(0))
         try:
             models = make_bases(
                 study.bases,
                 where,
-                lambda name, values: recipe_of(Path(study.bases_of), name, values),
+                read,
                 lambda recipes: _do(study.bases_of, where / WARM_UPS, recipes, progress),
             )
         except NoBase as error:
             raise StudyError(f"study {study.bases_of}: {error}") from error
     lacking = set(study.bases.names) - set(models) if study.bases else set()
-    waiting = dict(study.runs)
     while waiting:
         if without := {name for name, recipe in waiting.items() if recipe.policy in lacking}:
             print(f"left out, for lack of a base: {', '.join(sorted(without))}", flush=True)
@@ -80,14 +83,14 @@ def _do_all(study: Study, runs: Path, progress: bool) -> None:
 
 
 def _do(study: str, folder: Path, recipes: dict[str, Recipe], progress: bool) -> None:
-    """Some runs, on a CPU as many at a time as there are threads, each with one: small models gain by it."""
+    """Checked runs, on a CPU as many at a time as there are threads, each with one: small models gain by it."""
     import torch
 
     from expo.workers import spread
 
     for name, recipe in recipes.items():
         _check_weights(folder / name, recipe.policy)
-    jobs = [(folder / name, _checked(study, name, recipe)) for name, recipe in recipes.items()]
+    jobs = [(folder / name, recipe) for name, recipe in recipes.items()]
     processes = 1 if torch.cuda.is_available() else max(1, min(torch.get_num_threads(), len(jobs)))
     with tqdm(total=len(jobs), desc=study, unit="run", disable=not progress or processes == 1) as bar:
         steps, done = 0, 0

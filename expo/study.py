@@ -13,6 +13,7 @@ import yaml
 from expo.bases import Bases
 from expo.policies.names import SMOLLM2, TINY
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
+from expo.text import is_folder_name
 from expo.train.recipe import TrainRecipe
 
 Recipe = MeasureRecipe | EvaluateRecipe | GradientRecipe | TrainRecipe
@@ -178,7 +179,7 @@ def recipe_of(path: Path, run: str, values: dict[str, Any]) -> Recipe:
     Raises:
         StudyError: for a field that the recipe does not have or cannot take; the file and the run are named.
     """
-    if not re.fullmatch(r"[\w-][\w.-]*", run):
+    if not is_folder_name(run):
         raise StudyError(f"{path}: run {run!r}: it names a folder, so letters, digits and . _ - only")
     job = values.pop("job", "measure")
     if job not in JOBS:

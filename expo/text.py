@@ -18,6 +18,11 @@ def fenced(text: str) -> str:
     return f"{fence}text\n{text}\n{fence}"
 
 
+def is_folder_name(text: str) -> bool:
+    """Whether a text can name a folder anywhere: letters, digits and . _ - only."""
+    return re.fullmatch(r"[\w-][\w.-]*", text) is not None
+
+
 def plural(n: int, one: str, many: str | None = None) -> str:
     """`1 run`, `2 runs`; `many` where it is not `one` with an s."""
     return f"{n} {one if n == 1 else many or one + 's'}"

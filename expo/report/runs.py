@@ -86,6 +86,18 @@ def differing(runs: Sequence[FinishedRun]) -> set[str]:
     return {name for run in runs for name in {*first, *run.recipe} if run.recipe.get(name) != first.get(name)}
 
 
+def check_alike(what: str, runs: Sequence[FinishedRun], indifferent: set[str]) -> None:
+    """Check that the recipes of these runs differ in nothing but what does not matter to their comparison.
+
+    Raises:
+        ValueError: if they do; `what` says which runs they are, and the fields are named.
+    """
+    if fields := differing(runs) - indifferent - {"policy", "rows", "chunk", "device", "dtype"}:
+        raise ValueError(
+            f"{what} differ in {', '.join(sorted(fields))}, and cannot be compared; put them into folders of their own"
+        )
+
+
 def origin_of(run: Run) -> dict[str, Any]:
     """What identifies any run: its place, the hashes of its tables but how long it took, code and weights."""
     environment = run.environment()

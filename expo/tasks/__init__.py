@@ -68,11 +68,16 @@ def checker_for(
     return TextChecker(rules=rules, steps=STEP_CHECKERS[steps])
 
 
+def rules_of(recipe: Mapping[str, Any]) -> Rules:
+    """How mathematics is graded, from a recipe as `recipe.yaml` holds it: it leaves the usual rules out."""
+    return Rules(**{f.name: recipe[f.name] for f in fields(Rules) if f.name in recipe})
+
+
 def checker_of(recipe: Mapping[str, Any]) -> Checker:
     """The checker of a job, from its recipe as `recipe.yaml` holds it."""
     return checker_for(
         recipe["task"],
-        Rules(**{f.name: recipe[f.name] for f in fields(Rules) if f.name in recipe}),
+        rules_of(recipe),
         prompts=task_named(recipe["task"]).prompts.override(recipe.get("prompts")),
         grader=recipe.get("grader", "math"),
         steps=recipe.get("step_checker", "arithmetic"),

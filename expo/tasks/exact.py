@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from expo.grading.answers import Grade, Status
-from expo.tasks.checker import LEAK_RULE, StepChecker, is_leak, nonsense_words, other_answer
+from expo.tasks.checker import StepChecker, StepsAndLeaks, other_answer
 from expo.tasks.problem import Problem
 from expo.tasks.prompts import Prompts
 
 
-class ExactChecker:
+class ExactChecker(StepsAndLeaks):
     """An answer is what stands between the last `answer_cue` and the next `answer_end`, where nothing follows.
 
     It is right if it is the ground truth character by character, white space at its ends aside. A text without such an
@@ -25,7 +25,6 @@ class ExactChecker:
     """
 
     grader: str | None = "exact 1"
-    leak_rule = LEAK_RULE
 
     def __init__(self, prompts: Prompts, steps: StepChecker) -> None:
         self._cue, self._end = prompts.answer_cue.strip(), prompts.answer_end.strip()
@@ -37,15 +36,6 @@ class ExactChecker:
     def can_parse(self, answer: str) -> bool:
         """See `Checker`. An answer that holds the mark of its own end would be cut there."""
         return bool(answer.strip()) and self._end not in answer
-
-    @property
-    def judged(self) -> str:
-        """See `Checker`."""
-        return self._steps.judged
-
-    def fault(self, problem: Problem) -> tuple[str, str] | None:
-        """See `Checker`."""
-        return self._steps.fault(problem)
 
     def cot_end(self, text: str) -> int:
         """See `Checker`."""
@@ -64,21 +54,9 @@ class ExactChecker:
             return Grade(Status.UNPARSED, answer or None)
         return Grade(Status.CORRECT if answer == problem.answer.strip() else Status.WRONG, answer)
 
-    def steps(self, problem: Problem, cot: str) -> list[tuple[str, bool]]:
-        """See `Checker`."""
-        return self._steps.check(problem, cot)
-
-    def is_leak(self, text: str) -> bool:
-        """See `Checker`, by `leak_rule`."""
-        return is_leak(text)
-
     def wrong_answer(self, problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
         """See `Checker`: that of another problem."""
         return other_answer(problem, others, seed, lambda answer: answer.strip() != problem.answer.strip())
-
-    def nonsense(self, problem: Problem, seed: int) -> str:
-        """See `Checker`: random words."""
-        return nonsense_words(problem, seed)
 
     def close(self) -> None:
         """See `Checker`; nothing to end."""

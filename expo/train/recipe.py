@@ -147,8 +147,7 @@ class TrainRecipe(BaseRecipe):
 
     def resolved(self) -> dict[str, Any]:
         """What `recipe.yaml` holds: every field of ours, and those of TRL's configuration that were given."""
-        usual = {"positive_temperature": None, "hinted_rows": 0.0}
-        ours = {k: v for k, v in super().resolved().items() if k != "trl" and (k not in usual or v != usual[k])}
+        ours = {k: v for k, v in super().resolved().items() if k != "trl"}
         return {**ours, **self.trl}
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.positives.measurements import Measurement, label
-from expo.report.runs import differing
+from expo.report.runs import check_alike
 from expo.report.words import METHODS, NAMES, interval, listed, method_name, number
 from expo.stats import Interval, bootstrap
 
@@ -37,11 +37,7 @@ def before_and_after(runs: Sequence[Measurement]) -> list[Measurement]:
     before = [run for run in runs if not run.environment.get("trained_from") and run.base in bases]
     if not before or not trained:
         return []
-    if fields := differing([*before, *trained]) - {"policy", "rows", "chunk", "device", "dtype"}:
-        raise ValueError(
-            f"measurements before and after training differ in {', '.join(sorted(fields))}, and cannot be compared; "
-            "put them into folders of their own"
-        )
+    check_alike("measurements before and after training", [*before, *trained], set())
     return [*before, *trained]
 
 

@@ -55,6 +55,11 @@ class Side:
         return [("\n" if true is None and text.isspace() else visible(text), true) for text, true in self.parts]
 
     @property
+    def marked_text(self) -> str:
+        """The parts as one text, each step with the mark of its truth behind it."""
+        return "".join(text if true is None else f"{text} [{_mark(true)}]" for text, true in self.shown)
+
+    @property
     def score(self) -> str:
         """How many of its steps are true, and how it ends."""
         row = self.row
@@ -152,8 +157,7 @@ def _read(run: Measurement, rows: Sequence[dict[str, Any]], why: str) -> str:
 def _markdown(title: str, about: str, sides: Sequence[Side]) -> str:
     columns = []
     for side in sides:
-        steps = "".join(text if true is None else f"{text} [{_mark(true)}]" for text, true in side.shown)
-        columns.append((_wrap(f"{NAMES[side.source].upper()}: {side.score}"), _wrap(steps)))
+        columns.append((_wrap(f"{NAMES[side.source].upper()}: {side.score}"), _wrap(side.marked_text)))
     heads, bodies = zip(*columns, strict=True)
     rule = ["-" * COLUMN] * 2
     pairs = [*zip_longest(*heads, fillvalue=""), rule, *zip_longest(*bodies, fillvalue="")]

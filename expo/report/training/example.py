@@ -13,7 +13,7 @@ from expo.report.positives.example1 import Side, parts
 from expo.report.runs import natural
 from expo.report.toy import marked, warned
 from expo.report.trainings import EvaluatedRun, by_method, label
-from expo.report.words import MARKS, listed, method_name
+from expo.report.words import listed, method_name
 from expo.tasks import checker_of
 from expo.text import fenced, visible
 
@@ -76,10 +76,8 @@ def _markdown(title: str, about: str, sides: Sequence[tuple[str, EvaluatedRun, S
     row = sides[0][2].row
     blocks = [f"# {title}", about, fenced(visible(f"{row['question']}\n\n{row['reference']}"))]
     for method, _, side in sides:
-        steps = "".join(
-            text if true is None else f"{text} [{MARKS['holds' if true else 'fails']}]" for text, true in side.shown
-        )
-        blocks += [f"**{method_name(method)}, step {side.row['step']}**: {side.score}", fenced(steps.strip())]
+        head = f"**{method_name(method)}, step {side.row['step']}**: {side.score}"
+        blocks += [head, fenced(side.marked_text.strip())]
     return "\n\n".join(blocks) + "\n"
 
 

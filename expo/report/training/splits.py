@@ -11,7 +11,7 @@ import pandas as pd
 from expo.report.accuracy import LEGEND, accuracy_text, summary, with_interval
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
-from expo.report.runs import differing
+from expo.report.runs import check_alike
 from expo.report.training.setting import NAMES
 from expo.report.trainings import EvaluatedRun, check_comparable, label, levels_of
 from expo.report.words import METHODS, listed
@@ -28,22 +28,13 @@ def evaluated_on_splits(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
     return alike if len({run.recipe.get("split") for run in alike}) > 1 else []
 
 
-def _check_alike(runs: Sequence[EvaluatedRun]) -> None:
-    indifferent = {"policy", "split", "problems", "levels", "rows", "chunk", "limits", "device", "dtype"}
-    if fields := differing(runs) - indifferent:
-        raise ValueError(
-            f"evaluations by split differ in {', '.join(sorted(fields))}, and cannot be compared; put them into "
-            "folders of their own"
-        )
-
-
 def draw_splits(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "splits") -> Artefact:
     """Write `<name>-<label>.md` and `.csv`: accuracy of each method by split and level.
 
     Raises:
         ValueError: if they were not evaluated alike.
     """
-    _check_alike(runs)
+    check_alike("evaluations by split", runs, {"split", "problems", "levels", "limits"})
     rows: list[dict[str, Any]] = []
     for split in sorted({str(run.recipe["split"]) for run in runs}, key=lambda split: (split != "test", split)):
         of_split = [run for run in runs if run.recipe["split"] == split]
