@@ -231,3 +231,12 @@ def test_the_recipes_of_smollm2_are_those_of_its_study(name: str) -> None:
         assert isinstance(recipe, TrainRecipe)
         theirs = {**recipe.resolved(), "policy": None}
         assert {**read_recipe(alone).resolved(), "policy": None} == theirs
+
+
+def test_the_study_of_rates_on_smollm2_differs_from_the_main_one_in_its_rate_alone() -> None:
+    main, rates = load_study("smollm2").runs, load_study("smollm2-rates").runs
+    for positive in ("explanation", "none", "expert"):
+        main_recipe = main[f"{positive}-base-0"].resolved()
+        assert rates[f"level3-base-0-{positive}-0.0001"].resolved() == main_recipe
+        other = rates[f"level3-base-0-{positive}-0.0003"].resolved()
+        assert {name for name, value in other.items() if value != main_recipe[name]} == {"learning_rate"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from expo.stats import Interval
 
@@ -94,3 +95,9 @@ def share(x: float) -> str:
 def listed(parts: list[str]) -> str:
     """`a, b and c`."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "none"
+
+
+def spanned(counts: Iterable[int]) -> str:
+    """`6 to 27`, or `40` where all are the same."""
+    ordered = sorted(counts)
+    return f"{ordered[0]} to {ordered[-1]}" if ordered[0] != ordered[-1] else f"{ordered[0]}"

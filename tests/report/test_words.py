@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from expo.report.words import interval, listed, number, share, signed
+from expo.report.words import interval, listed, number, share, signed, spanned
 from expo.stats import Interval
 from expo.text import plural
 
@@ -38,3 +38,8 @@ def test_shares_and_lists():
     assert [share(x) for x in (0.0, 0.004, 0.5, 1.0, float("nan"))] == ["0 %", "0.4 %", "50 %", "100 %", "–"]
     assert (listed([]), listed(["a"]), listed(["a", "b", "c"])) == ("none", "a", "a, b and c")
     assert (plural(1, "run"), plural(0, "run")) == ("1 run", "0 runs")
+
+
+@pytest.mark.parametrize(("counts", "text"), [([6, 27, 6], "6 to 27"), ([27, 6], "6 to 27"), ([40, 40], "40")])
+def test_spanned(counts: list[int], text: str):
+    assert spanned(counts) == text

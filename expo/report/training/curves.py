@@ -17,6 +17,7 @@ from expo.report.toy import remarked
 from expo.report.training.setting import NAMES, notes_of
 from expo.report.trainings import EvaluatedRun, before_training, by_method, label
 from expo.report.words import listed, number
+from expo.text import plural
 
 COLUMNS = ["method", "k", "step", "mean", "std", "lowest", "highest", "bases", "problems", "samples"]
 
@@ -91,7 +92,7 @@ def _quantity(numbers: pd.DataFrame) -> str:
 
 def _notes(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame) -> str:
     band = "; band: one standard deviation over them" if _has_bands(numbers) else ""
-    bases = f"{numbers['bases'].max()} bases{band}; thin: lowest and highest base"
+    bases = f"{plural(int(numbers['bases'].max()), 'base')}{band}; thin: lowest and highest base"
     notes = notes_of(runs, bases, f"{numbers['problems'].iloc[0]} test problems")
     if float(numbers["mean"].min()) > 0.97:
         notes += "\nSaturated: nearly everything is solved from the beginning, and nothing can be told apart."

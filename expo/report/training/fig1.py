@@ -15,7 +15,8 @@ from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, INK, METHOD_COLOURS, Axes, Figure, legend_above
 from expo.report.training.setting import NAMES, notes_of
 from expo.report.trainings import EvaluatedRun, before_training, by_method, count_bases, label, levels_of
-from expo.report.words import listed, number
+from expo.report.words import listed, number, spanned
+from expo.text import plural
 
 COLUMNS = ["panel", "method", "level", "kind", "mean", "low", "high", "lowest", "highest", "bases", "n"]
 
@@ -38,7 +39,8 @@ def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1")
         f"{_for(sampled)}: mean number of right (filled, upwards) and wrong (pale, downwards) samples "
         "in a group of G while training, and the positive added (hatched)."
     )
-    problems = f"{runs[0].evaluation['problem'].nunique()} test problems, {rows[0]['n']} a level"
+    a_level = spanned(row["n"] for row in rows if row["panel"] == "accuracy")
+    problems = f"{runs[0].evaluation['problem'].nunique()} test problems, {a_level} a level"
     return draw_picture(
         out,
         f"{name}-{label(runs)}",
@@ -46,7 +48,7 @@ def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1")
         numbers,
         _plot,
         heading=f"Accuracy and samples by level: {label(runs)}",
-        notes=f"{about}\n{notes_of(runs, f'{count_bases(runs)} bases', problems)}",
+        notes=f"{about}\n{notes_of(runs, plural(count_bases(runs), 'base'), problems)}",
         reading=_read(numbers),
     )
 

@@ -15,7 +15,8 @@ from expo.report.markdown import markdown_table, write_table
 from expo.report.toy import beside_paper
 from expo.report.training.setting import NAMES, rates, schedule
 from expo.report.trainings import LEVELS, EvaluatedRun, by_method, label, levels_of
-from expo.report.words import listed
+from expo.report.words import listed, spanned
+from expo.text import plural
 
 COLUMNS = ["method", "k", "level", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
 
@@ -75,9 +76,9 @@ def _table(numbers: pd.DataFrame) -> str:
     rows = []
     heads = _heads(sorted(set(numbers["level"])))
     for (method, k), levels in numbers.groupby(["method", "k"], sort=False):
-        first, problems = levels.iloc[0], sorted({levels["problems"].min(), levels["problems"].max()})
+        first, problems = levels.iloc[0], spanned(levels["problems"])
         cells = {f"level {row['level']}": accuracy_text(row) for _, row in levels.iterrows()}
-        size = f"n = {first['n']}, {' to '.join(map(str, problems))} problems a level, {first['bases']} bases"
+        size = f"n = {first['n']}, {problems} problems a level, {plural(int(first['bases']), 'base')}"
         rows.append([f"{NAMES[str(method)]} pass@{k} ({size})", *(cells.get(head, "–") for head in heads[1:])])
     return markdown_table(heads, rows)
 
