@@ -41,8 +41,10 @@ def draw_grid(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artef
     # What they are trained on may differ.
     for trained_on in {run.levels for run in runs}:
         check_comparable([run for run in runs if run.levels == trained_on])
-    levels: list[int | str] = [*levels_of(runs), ALL]
-    hardest = [ALL, *levels][-2]
+    levels: list[int | str] = levels_of(runs)
+    hardest = [ALL, *levels][-1]
+    if len(levels) != 1:
+        levels.append(ALL)
     numbers, chosen = _numbers(runs, levels), best(runs)
     return write_table(
         out,
@@ -108,19 +110,44 @@ def _row(setting: Setting, runs: Sequence[EvaluatedRun], level: int | str, step:
 
 def _true_steps(run: EvaluatedRun, step: int, levels: list[int] | None) -> float:
     rows = run.at(step, levels)
-    return float(rows["steps_true"].sum() / max(rows["steps"].sum(), 1))
+    steps = int(rows["steps"].sum())
+    return float(rows["steps_true"].sum() / steps) if steps else float("nan")
 
 
 def _about(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame, hardest: int | str) -> str:
     first = runs[0]
     return (
         f"Accuracy after {first.last_step} steps of {first.batch} {'pairs' if first.is_dpo else 'samples'}, on the "
-        f"split `{first.recipe['eval_split']}`: the mean over bases, and the lowest and highest base. "
+        f"split `{first.recipe['eval_split']}`: {_spread(numbers)}. "
         f"{numbers['problems'].iloc[0]} problems{' a level' * (hardest != ALL)}, {first.sampling}, "
-        f"seed {first.seed}; intervals over problems are in the CSV. *Steps* is the share of true steps at "
-        f"{_where(hardest)}. In bold: of each method the rate and weight with the highest mean accuracy on the levels "
-        "that it was trained on."
+        f"seed {first.seed}{'' if _has_one_base(numbers) else '; intervals over problems are in the CSV'}. *Steps* is "
+        f"the share of true steps at {_where(hardest)}. In bold: of each method the {_choice(numbers)} with the "
+        "highest mean accuracy on the levels that it was trained on."
     )
+
+
+def _has_one_base(numbers: pd.DataFrame) -> bool:
+    return int(numbers["bases"].max()) == 1
+
+
+def _has_weights(numbers: pd.DataFrame) -> bool:
+    return bool(numbers["beta"].gt(0).any())
+
+
+def _choice(numbers: pd.DataFrame) -> str:
+    return "rate and weight" if _has_weights(numbers) else "rate"
+
+
+def _spread(numbers: pd.DataFrame) -> str:
+    if _has_one_base(numbers):
+        return "one base, in brackets the 95 % bootstrap interval by problem"
+    return "the mean over bases, and the lowest and highest base"
+
+
+def _cell(row: pd.Series, one_base: bool) -> str:
+    if one_base:
+        return f"{share(row['mean'])} [{share(row['low'])}, {share(row['high'])}]"
+    return f"{share(row['mean'])} ({share(row['lowest'])} to {share(row['highest'])})"
 
 
 def _where(level: int | str) -> str:
@@ -129,14 +156,16 @@ def _where(level: int | str) -> str:
 
 def _table(numbers: pd.DataFrame, chosen: Best, hardest: int | str) -> str:
     levels = [str(level) if level == ALL else f"level {level}" for level in dict.fromkeys(numbers["level"])]
-    heads = ["trained on", "method", "rate", "weight", *levels, "steps", "bases"]
+    weights = ["weight"] * _has_weights(numbers)
+    heads = ["trained on", "method", "rate", *weights, *levels, "steps", "bases"]
     table = []
     for (trained_on, method, rate, beta), rows in numbers.groupby(COLUMNS[:4], sort=False):
         last = rows[rows["level"] == hardest].iloc[0]
         mark = "**" if chosen.get((str(trained_on), str(method))) == (rate, beta) else ""
         name = METHODS.get(str(method))
-        setting = f"{name} | {mark}{rate:g}{mark} | {mark}{beta:g}{mark}" if name else "before training | |"
-        cells = [f"{share(r['mean'])} ({share(r['lowest'])} to {share(r['highest'])})" for _, r in rows.iterrows()]
+        values = [f"{mark}{value:g}{mark}" for value in (rate, beta)][: 1 + len(weights)]
+        setting = " | ".join([name, *values]) if name else "before training" + " |" * len(values)
+        cells = [_cell(r, _has_one_base(numbers)) for _, r in rows.iterrows()]
         table.append([str(trained_on), setting, *cells, share(last["steps_true"]), str(last["bases"])])
     return markdown_table(heads, table, ["---", "---", *["--:"] * (len(heads) - 2)])
 
@@ -147,11 +176,11 @@ def _read(numbers: pd.DataFrame, chosen: Best, hardest: int | str) -> str:
     for trained_on in dict.fromkeys(levels for levels, _ in chosen):
         methods = [
             f"{METHODS[method]} {share(float(means[trained_on, method, rate, beta]))} "
-            f"(rate {rate:g}, weight {number(beta)})"
+            f"(rate {rate:g}{f', weight {number(beta)}' if _has_weights(numbers) else ''})"
             for (levels, method), (rate, beta) in chosen.items()
             if levels == trained_on
         ]
         sentences.append(
-            f"Trained on {trained_on}, {_where(hardest)} at the best rate and weight of each: {listed(methods)}."
+            f"Trained on {trained_on}, {_where(hardest)} at the best {_choice(numbers)} of each: {listed(methods)}."
         )
     return " ".join(sentences)

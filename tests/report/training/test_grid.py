@@ -63,3 +63,21 @@ def test_a_grid_is_shown_whole(folder: Path, tmp_path: Path) -> None:
     assert "| all levels | GRPO | 0.0003 | 0 |" in drawn.shown.read_text(encoding="utf-8")
     assert f"GRPO {share(fast['mean'])} (rate 0.001, weight 0)" in drawn.reading
     assert "GRPO" in drawn.shown.read_text(encoding="utf-8")
+
+
+def test_a_grid_of_one_base_at_one_level_shows_intervals_and_no_empty_columns(folder: Path, tmp_path: Path) -> None:
+    recipe = Run(folder / "all-tiny-0-none").recipe()
+    recipe |= {"policy": "tiny-9", "algorithm": "sft", "positive": "answer", "levels": [5], "eval_levels": [5]}
+    for rate, accuracy in ((1e-4, 0.2), (1e-3, 0.6)):
+        write(folder / f"one-{rate}", {**recipe, "learning_rate": rate}, {0: {5: 0.0}, 20: {5: accuracy}})
+    runs = [r for r in find_evaluated(folder)[0] if r.base == "tiny-9"]
+    drawn = draw_grid("rates", runs, tmp_path / "out")
+    text = drawn.shown.read_text(encoding="utf-8")
+    assert "| trained on | method | rate | level 5 | steps | bases |" in text
+    last = drawn.numbers.iloc[-1]
+    assert f"| **0.001** | {share(last['mean'])} [{share(last['low'])}, {share(last['high'])}] |" in text
+    assert f"at the best rate of each: SFT on bare answers {share(last['mean'])} (rate 0.001)." in drawn.reading
+    # An answer without a step has no share of true ones.
+    for run in runs:
+        run.evaluation[["steps", "steps_true"]] = 0
+    assert draw_grid("rates", runs, tmp_path / "without").numbers["steps_true"].isna().all()
