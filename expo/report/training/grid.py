@@ -41,7 +41,7 @@ def draw_grid(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artef
     # What they are trained on may differ.
     for trained_on in {run.levels for run in runs}:
         check_comparable([run for run in runs if run.levels == trained_on])
-    levels: list[int | str] = levels_of(runs)
+    levels: list[int | str] = [*levels_of(runs)]
     hardest = [ALL, *levels][-1]
     if len(levels) != 1:
         levels.append(ALL)
