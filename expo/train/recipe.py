@@ -29,6 +29,9 @@ _OURS = {
     "accelerator_config": _ORDER,
     "ignore_data_skip": "a run goes on with the problem that comes next",
     "shuffle_dataset": _ORDER,
+    "enable_jit_checkpoint": "at SIGTERM a run ends with a checkpoint anyway, from which it goes on",
+    "use_transformers_continuous_batching": "TRL rounds the weights that are trained to bfloat16 for it, and small "
+    "steps are lost",
     "eval_strategy": _EVALUATED,
     "eval_on_start": _EVALUATED,
     "do_eval": _EVALUATED,

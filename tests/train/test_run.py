@@ -397,11 +397,21 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"shuffle_dataset": True}, "shuffle_dataset: problems are shuffled by seed"),
         ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy: problems are shuffled by seed"),
         ({"logging_strategy": "epoch"}, "logging_strategy: logging_steps says how often"),
+        ({"enable_jit_checkpoint": True}, "enable_jit_checkpoint: at SIGTERM a run ends with a checkpoint anyway"),
+        (
+            {"use_transformers_continuous_batching": True},
+            "continuous_batching: TRL rounds the weights that are trained",
+        ),
+        ({"push_to_hub": True}, r"push_to_hub needs a hub_model_id \(owner/name\)"),
     ],
 )
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_recipe({**VALUES, **more})
+
+
+def test_a_training_is_pushed_under_the_name_that_is_given() -> None:
+    assert read_recipe({**VALUES, "push_to_hub": True, "hub_model_id": "me/mine"}).trl["hub_model_id"] == "me/mine"
 
 
 def test_yaml_numbers_that_are_text_are_numbers() -> None:
