@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from expo.report.accuracy import mean_accuracy, mean_by_base, summary
+from expo.report.accuracy import mean_accuracy, mean_by_base, summary, with_interval
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.trainings import (
@@ -146,7 +146,7 @@ def _spread(numbers: pd.DataFrame) -> str:
 
 def _cell(row: pd.Series, one_base: bool) -> str:
     if one_base:
-        return f"{share(row['mean'])} [{share(row['low'])}, {share(row['high'])}]"
+        return with_interval(row)
     return f"{share(row['mean'])} ({share(row['lowest'])} to {share(row['highest'])})"
 
 
