@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Two processes of one thread each do more than one of two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
-.PHONY: install reproduce smoke style test test-all bench mutants tiny clean
+.PHONY: install reproduce smoke style test test-all test-sharded bench mutants tiny clean
 
 install: $(VENV)/.installed  ## into .venv, as the others do by themselves
 
@@ -28,6 +28,12 @@ test: style  ## style, types, and all tests but the slow ones
 
 test-all: style  ## style, types, and all tests: those that kill processes, start servers or take long, too
 	$(PYTEST)
+
+# Apart from .venv, where accelerate would load it, with its messages, for whoever trains on one CPU.
+test-sharded: $(VENV)/.installed  ## trainings in two processes that share weights: DeepSpeed's ZeRO, and FSDP2
+	$(BIN)/pip install --quiet --target build/deepspeed --upgrade --no-deps --constraint constraints.txt \
+		deepspeed einops hjson msgpack ninja py-cpuinfo
+	PYTHONPATH=build/deepspeed OMP_NUM_THREADS=1 $(BIN)/pytest tests/train/test_sharded.py
 
 bench: $(VENV)/.installed  ## timings against peers, never part of the tests
 	$(BIN)/python -m benchmarks

@@ -117,6 +117,13 @@ class BaseRecipe:
         default="smollm2-135m",
         metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"},
     )
+    revision: str | None = field(
+        default=None, metadata={"help": "of a hub id: a branch, a tag or a commit; default its main branch"}
+    )
+    attn_implementation: str | None = field(
+        default=None,
+        metadata={"help": "of the policy: sdpa, eager, flash_attention_2, ...; default transformers' choice"},
+    )
     dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, ...; auto: float32 on CPU, else bfloat16"})
     prompts: dict[str, str | bool] | str | None = field(
         default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}

@@ -54,6 +54,10 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         draft.unlink(missing_ok=True)
 
 
+# Packages that hold and print what others compute: a run may go on with other versions of them.
+_TABLES_ALONE = ("datasets", "numpy", "pandas")
+
+
 @contextmanager
 def locked(folder: Path, *, wait: bool) -> Iterator[None]:
     """No other process has the folder meanwhile, unless the file system knows no locks. A kill ends it, too.
@@ -81,9 +85,10 @@ def identity(recipe: dict[str, Any]) -> dict[str, Any]:
     """What makes a resolved recipe another run's: all but how its work is shared out, and the limits of an audit.
 
     How many rows are decoded at a time changes no number beyond rounding: one that ran out of memory goes on with less.
-    A run goes on with the chunks of problems that it began with.
+    A run goes on with the chunks of problems that it began with. Of which revision a policy is, is in its commit, which
+    the record has: a run goes on with that revision given, when the hub's main branch has changed since.
     """
-    return {name: value for name, value in recipe.items() if name not in ("rows", "chunk", "limits")}
+    return {name: value for name, value in recipe.items() if name not in ("rows", "chunk", "limits", "revision")}
 
 
 def defaults_of(recipe: type) -> dict[str, Any]:
@@ -143,8 +148,11 @@ class Run:
                 )
             return
         now = environment(**facts)
+        for packages in (began.get("packages", {}), now["packages"]):
+            for name in _TABLES_ALONE:
+                packages.pop(name, None)
         asked = {k: now[k] for k in ("schema", "expo", "packages", *facts) if now[k] is not None and k != "task"}
-        for name in {"chat_template", "trained_by"} - set(began):
+        for name in {"chat_template", "sharding", "trained_by"} - set(began):
             asked.pop(name, None)
         if changed := _differences({k: began.get(k) for k in asked}, json.loads(json.dumps(asked))):
             raise RecordError(

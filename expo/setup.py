@@ -157,6 +157,8 @@ def load(recipe: BaseRecipe, device: str) -> Policy:
         Prompts(**cast(dict[str, Any], recipe.prompts)),
         device=device,
         dtype=recipe.dtype,
+        revision=recipe.revision,
+        attn_implementation=recipe.attn_implementation,
         trust_remote_code=recipe.trust_remote_code,
     )
     words = set(policy.tokenizer.get_vocab())

@@ -32,11 +32,19 @@ GIVE = (
 
 
 def load_policy(
-    name: str, prompts: Prompts, *, device: str = "auto", dtype: str = "auto", trust_remote_code: bool = False
+    name: str,
+    prompts: Prompts,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Policy:
     """Load `tiny`, `tiny-<k>`, `smollm2-135m`, a folder, a `.gguf` file, or any hub id, in evaluation mode.
 
-    Weights are read from safetensors only. `dtype="auto"` is float32 on a CPU and bfloat16 on a GPU.
+    Weights are read from safetensors only. `dtype="auto"` is float32 on a CPU and bfloat16 on a GPU. `revision` is of a
+    hub id; `attn_implementation` is as transformers calls it.
 
     Raises:
         PolicyError: if nothing by that name can be loaded whole, or it cannot be sampled in batches.
@@ -45,18 +53,19 @@ def load_policy(
     if dtype not in ("auto", *DTYPES):
         raise PolicyError(f"dtype {dtype!r}: the dtypes are auto, {', '.join(DTYPES)}")
     kind = DTYPES[("float32" if place.type == "cpu" else "bfloat16") if dtype == "auto" else dtype]
-    where, source = resolve(name)
+    where, source = resolve(name, revision)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trust_remote_code)
         model, report = AutoModelForCausalLM.from_pretrained(
             where,
             dtype=kind,
+            attn_implementation=attn_implementation,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
             ignore_mismatched_sizes=True,  # `_check` names them
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         code = " Its own code runs only with --trust-remote-code." if "custom code" in str(error) else ""
         raise PolicyError(f"policy {name!r}: {shown(error)}{code}\n{GIVE}") from error
     policy = Policy(name, model, tokenizer, prompts, source)
@@ -97,8 +106,14 @@ def _check(policy: Policy, missing: Iterable[str]) -> None:
         raise PolicyError(f"policy {policy.name!r}: its tokenizer names no end token (eos_token)")
 
 
-def resolve(name: str) -> tuple[str, str]:
-    """Where a policy's files are, and which weights they are in words."""
+def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
+    """Where a policy's files are, and which weights they are in words.
+
+    Raises:
+        PolicyError: if there is none by that name, or a `revision` is given of what is no hub id.
+    """
+    if revision and not _is_hub_id(name):
+        raise PolicyError(f"policy {name!r}: a revision ({revision!r}) is of a hub id; leave it out")
     if found := TINY.fullmatch(name):
         from expo.policies import tiny
 
@@ -132,7 +147,7 @@ def resolve(name: str) -> tuple[str, str]:
         return str(path), f"folder {path.resolve().name}, sha256 {_digest(sorted(path.glob('*.safetensors')))}"
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
         raise PolicyError(f"policy {name!r}: no such folder, and no hub id\n{GIVE}")
-    return _from_hub(name)
+    return _from_hub(name, revision)
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -143,18 +158,25 @@ def _last_checkpoint(folder: Path) -> Path | None:
 
 def where_is(name: str) -> str:
     """A folder or hub id from which a policy's configuration can be read, without its weights being fetched."""
-    is_hub_id = name != SMOLLM2 and not name.endswith(".gguf") and not Path(name).expanduser().is_dir()
-    return name if is_hub_id and not TINY.fullmatch(name) else resolve(name)[0]
+    return name if _is_hub_id(name) else resolve(name)[0]
 
 
-def _from_hub(repo: str) -> tuple[str, str]:
+def _is_hub_id(name: str) -> bool:
+    is_other = name == SMOLLM2 or TINY.fullmatch(name) or name.endswith(".gguf") or Path(name).expanduser().is_dir()
+    return not is_other
+
+
+def _from_hub(repo: str, revision: str | None = None) -> tuple[str, str]:
     """Download once to the hub's own cache; with no network, what lies there."""
     try:
         # The snapshot asks for the repository once; from_pretrained would retry each file for half a minute.
-        folder = Path(snapshot_download(repo, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_EXTRAS))
+        folder = Path(
+            snapshot_download(repo, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_EXTRAS)
+        )
     except (OSError, ValueError) as error:
+        at = f" at revision {revision!r}" if revision else ""
         raise PolicyError(
-            f"policy {repo!r}: no such folder, and not read from the hub: {shown(error)}\n{GIVE} "
+            f"policy {repo!r}{at}: no such folder, and not read from the hub: {shown(error)}\n{GIVE} "
             "A hub id needs a network, or HF_HOME pointing at a filled cache."
         ) from error
     return str(folder), f"{repo} (hub, commit {folder.name})"

@@ -8,6 +8,7 @@ a line for each log.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from expo.evaluate import by_level
 from expo.records import to_yaml, write_atomic
 from expo.schema import as_frame
 from expo.train.checkpoints import BUFFERED, mark_whole
@@ -38,6 +40,8 @@ from expo.train.supply import Supply
 # What the machine took, and what begins anew where a run goes on. The epoch says twice what the recipe does.
 _TIMING = ("step_time", "epoch", "num_tokens")
 LIVE = "metrics.jsonl"
+# As trackers are told it, who then show `eval/accuracy`; the table `evaluation` has each problem.
+_ACCURACY = "eval_accuracy"
 
 
 class Recorder(TrainerCallback):
@@ -54,9 +58,10 @@ class Recorder(TrainerCallback):
     ) -> None:
         """Measure the policy before its first step."""
         if state.is_world_process_zero:
-            _drop_after(self.session.run.path(LIVE), state.global_step)
+            # The accuracy before the first step is said again.
+            _drop_after(self.session.run.path(LIVE), state.global_step or -1)
         if state.global_step == 0:
-            self.probes.measure(0)
+            self._measure(0)
         shown = self.session.progress and state.is_world_process_zero
         self.bar = tqdm(
             desc="training", total=state.max_steps, initial=state.global_step, unit="step", disable=not shown
@@ -82,10 +87,29 @@ class Recorder(TrainerCallback):
         check_finite(self.session, args, kwargs["model"], state.global_step)
         self.session.on_step()
         self.bar.update()
+        is_last = state.global_step == state.max_steps
         # Else what was gathered since the last log would be lost.
-        control.should_log |= state.global_step == state.max_steps
-        if state.global_step == state.max_steps or (args.eval_steps and state.global_step % args.eval_steps == 0):
-            self.probes.measure(state.global_step)
+        should_log = control.should_log or is_last
+        if is_last or (args.eval_steps and state.global_step % args.eval_steps == 0):
+            self._measure(state.global_step)
+        # The log of an accuracy takes the step's own as done.
+        control.should_log = should_log
+
+    def _measure(self, step: int) -> None:
+        """Measure the policy, and say what it scores: on screen, and to TRL's `report_to`."""
+        self.probes.measure(step)
+        evaluation = self.session.read("evaluation", step)
+        accuracies = {
+            "all levels" if level is None else f"level {level}": a for level, a in by_level(evaluation).items()
+        }
+        if self.session.progress and PartialState().is_main_process:
+            said = "   ".join(f"{level} {accuracy}" for level, accuracy in accuracies.items())
+            tqdm.write(f"step {step}: accuracy   {said}", file=sys.stderr)
+        assert self.session.trainer is not None
+        # TRL's own `log` would take what it has gathered of the step under way along.
+        names = ("" if level == "all levels" else "_" + level.replace(" ", "_") for level in accuracies)
+        values = (a.mean for a in accuracies.values())
+        Trainer.log(self.session.trainer, {f"{_ACCURACY}{n}": v for n, v in zip(names, values, strict=True)})
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -103,13 +127,15 @@ class Recorder(TrainerCallback):
     ) -> None:
         """Keep what is logged, and the groups that were sampled since."""
         logs = logs or {}
-        self.bar.set_postfix(
-            {name: f"{logs[name]:.3g}" for name in ("reward", "exp_sft/nll_per_token") if name in logs}
-        )
         # The last log of a training, or of a round, has times alone.
         if state.is_world_process_zero and "train_runtime" not in logs:
             with self.session.run.path(LIVE).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+        if _ACCURACY in logs:
+            return
+        self.bar.set_postfix(
+            {name: f"{logs[name]:.3g}" for name in ("reward", "exp_sft/nll_per_token") if name in logs}
+        )
         for name, value in logs.items():
             table = "timing" if name in _TIMING else "metrics"
             self.rows[table].append({"step": state.global_step, "name": name, "value": value})

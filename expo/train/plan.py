@@ -15,6 +15,7 @@ from expo.tasks import TASKS, Task
 from expo.text import plural
 from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, settings_of
 from expo.train.recipe import TrainRecipe
+from expo.train.sharding import unsharded
 from expo.train.steps import batch_of, steps_of
 
 _GIB = 2**30
@@ -97,10 +98,10 @@ def _anew(recipe: TrainRecipe) -> str:
 def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
     where = where_is(recipe.policy)
     try:
-        config = AutoConfig.from_pretrained(where, trust_remote_code=args.trust_remote_code)
+        config = AutoConfig.from_pretrained(where, revision=recipe.revision, trust_remote_code=args.trust_remote_code)
     except (OSError, ValueError) as error:
         return [f"memory        not known: the policy's config.json cannot be read ({str(error).splitlines()[0]})"]
-    with torch.device("meta"):
+    with unsharded(args), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code)
     text = config.get_text_config()
     if (context := getattr(text, "max_position_embeddings", math.inf)) <= args.max_completion_length:
@@ -109,9 +110,9 @@ def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
             f"context of {context} tokens; take {context // 2}, say"
         )
     weights = sum(p.numel() for p in model.parameters())
-    # float32 weights, gradients and AdamW's two moments. At its step AdamW has one more copy of the weights on a GPU:
-    # the shape of Qwen2.5-3B, trained on one H100, took 57.6 GiB at most, which is 20 bytes a weight.
-    state, at_step = 16 * weights, 4 * weights
+    # float32 weights, gradients and AdamW's two moments. At its step AdamW, unless it is fused, has one more copy of
+    # the weights on a GPU: the shape of Qwen2.5-3B, trained on one H100, took 57.6 GiB at most, 20 bytes a weight.
+    state, at_step = 16 * weights, 4 * weights * (args.optim != "adamw_torch_fused")
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     bytes_each = 2 if args.bf16 else 4
     rows = args.per_device_train_batch_size
@@ -133,11 +134,11 @@ def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
     cached = sampled * tokens * text.num_hidden_layers * heads * head * 2
     # Between rounds of DPO the reference is loaded beside the policy, to score new pairs.
     loaded = isinstance(args, PairsDPOConfig) and recipe.refresh_steps > 0
+    at_its_step = f", and {at_step / _GIB:.1f} GiB more at its step on a GPU" if at_step else ""
     again = f"; {4 * weights / _GIB:.1f} GiB more between rounds, for the reference" if loaded else ""
     return [
-        f"memory        {weights / 1e6:,.2f}M weights: {state / _GIB:.1f} GiB with gradients and AdamW's moments, and "
-        f"{at_step / _GIB:.1f} GiB more at its step on a GPU (over all processes, if they share them as ZeRO-3 does)"
-        f"{again}",
+        f"memory        {weights / 1e6:,.2f}M weights: {state / _GIB:.1f} GiB with gradients and AdamW's moments"
+        f"{at_its_step} (over all processes, if they share them as ZeRO-3 does){again}",
         f"              between steps about {activations / _GIB:.1f} GiB of activations{copy}, or "
         f"{cached * bytes_each / _GIB:.1f} GiB of keys and values while sampling, on each process",
     ]

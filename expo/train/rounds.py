@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accelerate import PartialState
-from transformers.integrations import is_deepspeed_zero3_enabled
 
 from expo.positives.closing import question_ids
 from expo.tasks.problem import Problem
@@ -29,10 +28,8 @@ def train_rounds(session: Session) -> None:
     Every round begins as a run does that goes on after a kill, so that both hold the same numbers.
 
     Raises:
-        ValueError: if no problem of the first round has a pair, or under ZeRO-3.
+        ValueError: if no problem of the first round has a pair.
     """
-    if is_deepspeed_zero3_enabled():
-        raise ValueError("dpo does not run under ZeRO-3; one 80 GB card holds a 3B policy with what it needs")
     args, recipe = session.args, session.recipe
     assert isinstance(args, PairsDPOConfig)
     args.max_steps = steps_in_rounds(recipe, args, len(session.task.problems))

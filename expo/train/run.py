@@ -24,6 +24,7 @@ from expo.train.rewards import AnswerReward
 from expo.train.rounds import train_rounds
 from expo.train.session import Session, on_main, own_device, with_padding
 from expo.train.sft import sft_trainer
+from expo.train.sharding import check_processes, shared_by
 from expo.train.stopping import train_to_end
 from expo.train.supply import Supply
 from expo.train.tables import join_tables
@@ -46,21 +47,23 @@ def train(
     Raises:
         DataError, PolicyError, RecordError: as their modules say.
         FloatingPointError, KeyboardInterrupt: as `train_to_end` says.
-        ValueError: for a recipe that TRL refuses, or if no problem has a positive, or too few are there for a batch.
+        ValueError: for a recipe that TRL refuses, or if no problem has a positive, or too few are there for a batch;
+            and as `check_processes` says.
     """
 
     def settings() -> Configuration:
         return settings_of(recipe.algorithm, recipe.trl, recipe.positive, str(Path(folder, "checkpoints")))
 
     # Let go at once: under ZeRO-3 a policy that is loaded while settings are alive holds a part of its weights alone.
-    limit = settings().max_completion_length
+    check_processes(recipe, settings())
+    limit, sharding = settings().max_completion_length, shared_by(settings())
     with ExitStack() as stack:
         setup = stack.enter_context(
             set_up(
                 recipe,
                 folder,
                 ["evaluation"],
-                _facts,
+                lambda policy: {**_facts(policy), "sharding": sharding},
                 device=own_device(),
                 room=("max_completion_length", limit),
                 held_out=recipe.evaluated,
@@ -77,6 +80,8 @@ def train(
         session = Session(
             run, recipe, args, with_padding(policy), setup.checker, setup.task, held_out, progress, on_step
         )
+        # The session alone holds the policy: under ZeRO-3 it lets go of it before it is loaded in parts.
+        del policy, setup.policy
         if isinstance(args, PairsDPOConfig):
             train_rounds(session)
         else:
@@ -116,6 +121,7 @@ def _train(session: Session) -> None:
         raise ValueError(f"none of the {len(session.task.problems)} problems has a positive: {supply.left_out(0)}")
     if is_deepspeed_zero3_enabled():
         # Loaded once more, now that each process is to hold its part of the weights alone.
+        del session.policy
         session.policy = session.load_initial()
     reward = _make_trainer(session, positives)
     assert session.trainer is not None

@@ -23,6 +23,7 @@ from expo.tasks import Checker, Task
 from expo.train.config import Configuration
 from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.recipe import TrainRecipe
+from expo.train.sharding import gathered
 
 
 @dataclass
@@ -56,7 +57,10 @@ class Session:
                 yield
             return
         wrapped, accelerator = self.trainer.model_wrapped, self.trainer.accelerator
-        with computing, unwrap_model_for_generation(wrapped, accelerator) as model:
+        # Checkpointing is switched off meanwhile, and on again as it was asked for.
+        kwargs = self.args.gradient_checkpointing_kwargs
+        whole = unwrap_model_for_generation(wrapped, accelerator, gradient_checkpointing_kwargs=kwargs)
+        with computing, gathered(wrapped, accelerator), whole as model:
             was_training = model.training
             self.policy.model = model.eval()
             yield

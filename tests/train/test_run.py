@@ -532,17 +532,29 @@ def test_metrics_can_be_read_while_a_training_runs(tmp_path: Path) -> None:
     path, seen = tmp_path / "run" / "metrics.jsonl", []
     recipe = read_recipe({**VALUES, "max_steps": 3, "save_steps": 3, "gradient_problems": 0, "refresh_steps": 0})
 
-    def steps() -> list[int]:
-        return [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()]
+    def lines(name: str) -> list[dict[str, float]]:
+        every = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [line for line in every if name in line]
+
+    def steps() -> list[float]:
+        return [line["step"] for line in lines("loss")]
 
     run = train(recipe, tmp_path / "run", progress=False, on_step=lambda: seen.append(steps() if path.exists() else []))
     # A step is logged after it was counted; no checkpoint is made before the last.
     assert seen == [[], [1], [1, 2]]
     # What TRL says of the whole training at its end is no step's.
     assert steps() == [1, 2, 3]
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     metrics = run.read("metrics").query("name == 'exp_sft/loss'")["value"].tolist()
-    assert [line["exp_sft/loss"] for line in lines] == metrics
+    assert [line["exp_sft/loss"] for line in lines("exp_sft/loss")] == metrics
+    # The accuracy of each evaluation, of all problems and of each level; problems have as many samples each.
+    evaluation = run.read("evaluation")
+    said = {line["step"]: line for line in lines("eval_accuracy")}
+    assert said.keys() == {0, 3}
+    for step, of_step in evaluation.groupby("step"):
+        for name, rows in {"": of_step, "_level_2": of_step[of_step["level"] == 2]}.items():
+            expected = rows["correct"].sum() / rows["n"].sum()
+            assert said[int(step)][f"eval_accuracy{name}"] == pytest.approx(expected)
+    assert not run.read("metrics")["name"].str.contains("accuracy").any()
     # A kill leaves a part of a line, or what a file system makes of it. Whoever watches goes on watching.
     with path.open("a", encoding="utf-8") as file:
         file.write('{"step": 4, "reward": 0}\n\0\0\n[4]\n{"step": 5, "re')
@@ -568,7 +580,8 @@ def test_metrics_of_a_run_that_was_stopped_have_each_step_once(tmp_path: Path) -
         file.write('{"step": 3, "reward": 0}\n')
     train(recipe, tmp_path / "run", progress=False)
     steps = [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()]
-    assert steps == [1, 2, 3, 4]
+    # Before its own log a step that was evaluated has that of the accuracy.
+    assert steps == [0, 1, 2, 3, 3, 4, 4]
 
 
 def test_a_step_says_how_long_it_took_by_the_clock_and_of_the_processor(whole: Run) -> None:

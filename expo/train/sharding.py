@@ -1,0 +1,86 @@
+"""Weights that several processes share, by DeepSpeed's ZeRO or FSDP2: what runs then, and where they are whole.
+
+Each launch of `accelerate` says by its settings how weights are shared. ZeRO-2 shares gradients and optimizer states
+alone. Under ZeRO-3 and FSDP2 no process has the whole policy; it is gathered for as long as it is sampled and scored,
+since processes call it unlike numbers of times.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import parse_flag_from_env
+from torch.distributed.fsdp import FSDPModule
+from transformers.integrations import unset_hf_deepspeed_config
+
+from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig
+from expo.train.recipe import TrainRecipe
+
+
+def check_processes(recipe: TrainRecipe, args: Configuration) -> None:
+    """That these processes can do the training, before anything is sampled.
+
+    Raises:
+        ValueError: for one process with several GPUs; or for what does not run with shared weights, which is named.
+    """
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"this is one process on a machine with {args.n_gpu} GPUs, and a process trains on one. For all of them: "
+            f"accelerate launch --num_processes {args.n_gpu} -m expo.cli train ..., with --config_file for ZeRO-3 or "
+            "FSDP2; for one: CUDA_VISIBLE_DEVICES=0 expo train ..."
+        )
+    how = shared_by(args)
+    if how == "no":
+        return
+    if how == "FSDP1":
+        raise ValueError("FSDP1 is not supported: write fsdp_version: 2 in accelerate's settings")
+    if isinstance(args, ExPGRPOConfig) and args.sft_grad_norm_steps:
+        raise ValueError(f"sft_grad_norm_steps: under {how} no process has the gradient; leave it at 0")
+    if recipe.gradient_problems and how == "FSDP2":
+        raise ValueError("gradient_problems: not measured under FSDP2; leave it at 0, or share weights by ZeRO-3")
+    if isinstance(args, PairsDPOConfig) and how == "ZeRO-3":
+        raise ValueError("dpo does not run under ZeRO-3; one 80 GB card holds a 3B policy with what it needs")
+    if isinstance(args, PairsDPOConfig) and recipe.refresh_steps:
+        raise ValueError(
+            f"refresh_steps: under {how} a second round of dpo does not begin in the same process; leave it at 0, or "
+            "take processes that share nothing: an 80 GB card holds a 3B policy with what it needs"
+        )
+
+
+def shared_by(args: Configuration) -> str:
+    """How processes share weights, gradients or optimizer states, by the recipe or the launch; `no` if they do not."""
+    if args.deepspeed_plugin and args.deepspeed_plugin.zero_stage:
+        return f"ZeRO-{args.deepspeed_plugin.zero_stage}"
+    if args.fsdp_plugin_args:
+        return f"FSDP{args.fsdp_plugin_args['fsdp_version']}"
+    return f"FSDP{os.environ.get('FSDP_VERSION', '1')}" if parse_flag_from_env("ACCELERATE_USE_FSDP") else "no"
+
+
+@contextmanager
+def unsharded(args: Configuration) -> Iterator[None]:
+    """Models made meanwhile are whole: transformers shares out their weights while settings of ZeRO-3 are alive."""
+    unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        if args.deepspeed_plugin:
+            args.deepspeed_plugin.set_deepspeed_weakref()
+
+
+@contextmanager
+def gathered(model: torch.nn.Module, accelerator: Accelerator) -> Iterator[None]:
+    """Under FSDP2, all weights on each process meanwhile."""
+    parts = [m for m in model.modules() if isinstance(m, FSDPModule)]
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.reshard()
+            part.set_reshard_after_forward(bool(accelerator.state.fsdp_plugin.reshard_after_forward), recurse=False)

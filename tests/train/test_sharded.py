@@ -1,0 +1,174 @@
+"""Two processes that share weights against two that do not: the same record to rounding, and the same after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+from accelerate.utils import is_deepspeed_available
+from safetensors.torch import load_file
+
+from expo.records import Run
+from expo.report.runs import ROOT
+from expo.train.recipe import TrainRecipe, read_recipe
+from expo.train.run import settings_of
+from expo.train.sharding import check_processes, shared_by
+from tests.train.kills import same
+from tests.train.test_processes import kill_at_its_checkpoint
+from tests.train.test_run import RECIPES, VALUES
+
+SHARING = {"zero2": {"zero_stage": 2}, "zero3": {"zero_stage": 3}, "fsdp2": {"fsdp_version": 2}}
+KINDS = {"zero2": "ZeRO-2", "zero3": "ZeRO-3", "fsdp2": "FSDP2"}
+# Processes have unlike numbers of problems to evaluate on, and decode few at a time.
+GRPO = {
+    **VALUES,
+    "rows": 4,
+    "eval_problems": 9,
+    "per_device_train_batch_size": 8,
+    "gradient_checkpointing": True,
+    "gradient_problems": 0,
+    "refresh_steps": 2,
+    "max_steps": 4,
+}
+
+
+def kinds(*names: str) -> list[Any]:
+    # DeepSpeed is brought by make test-sharded alone.
+    lacking = pytest.mark.skipif(not is_deepspeed_available(), reason="make test-sharded runs it")
+    return [pytest.param(name, marks=lacking if name.startswith("zero") else ()) for name in names]
+
+
+class Launched:
+    """`expo` in two processes of `accelerate launch`, by the settings in recipes/accelerate, or by none of them."""
+
+    def __init__(self, kind: str, arguments: list[str], said: Path) -> None:
+        flags = {"num_processes": "2", "num_machines": "1", "mixed_precision": "no", "dynamo_backend": "no"}
+        flags |= {"num_cpu_threads_per_process": "1", "main_process_port": "0"}
+        flags |= {"config_file": str(RECIPES / "accelerate" / f"{kind}.yaml")} if kind in KINDS else {}
+        more = ["--multi_gpu"] if kind not in KINDS else []
+        module = "tests.train.fsdp_on_cpu" if kind == "fsdp2" else "expo.cli"
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "DS_ACCELERATOR": "cpu"}
+        # DeepSpeed begins on a CPU by itself, and does not if accelerate is told to.
+        environment |= {} if kind.startswith("zero") else {"ACCELERATE_USE_CPU": "true"}
+        given = [part for name, value in flags.items() for part in (f"--{name}", value)]
+        command = [sys.executable, "-m", "accelerate.commands.launch", *more, *given, "-m", module, *arguments]
+        with said.open("a") as out:
+            self._launcher = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+        self.poll, self.wait = self._launcher.poll, self._launcher.wait
+
+    def kill(self) -> None:
+        launcher = psutil.Process(self._launcher.pid)
+        # Its processes outlive it.
+        for process in (launcher, *launcher.children(recursive=True)):
+            process.kill()
+
+
+def trained(kind: str, values: dict[str, Any], folder: Path) -> Run:
+    recipe, said = folder / "recipe.yaml", folder / "said.txt"
+    folder.mkdir(exist_ok=True)
+    recipe.write_text(json.dumps(values), encoding="utf-8")
+    run = folder / "run"
+    code = Launched(kind, ["train", "--config", str(recipe), "--output", str(run)], said).wait(timeout=900)
+    assert code == 0, said.read_text()[-3000:]
+    assert Run(run).environment()["processes"] == 2
+    assert Run(run).environment()["sharding"] == KINDS.get(kind, "no")
+    return Run(run)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return trained("none", GRPO, tmp_path_factory.mktemp("plain"))
+
+
+def alike(a: Run, b: Run) -> None:
+    """The same record to rounding."""
+    for table in ("positives", "groups", "evaluation", "probes", "metrics"):
+        pd.testing.assert_frame_equal(a.read(table), b.read(table), rtol=1e-4, atol=1e-5)
+    one, two = (load_file(run.path("model", "model.safetensors")) for run in (a, b))
+    assert one.keys() == two.keys()
+    assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", kinds(*KINDS))
+def test_sharing_weights_changes_no_number_and_a_killed_run_goes_on(kind: str, plain: Run, tmp_path: Path) -> None:
+    shared = trained(kind, GRPO, tmp_path / "whole")
+    alike(plain, shared)
+    # The control: the policy has moved by more than that.
+    first, last = (load_file(p / "model.safetensors") for p in sorted(shared.path("checkpoints").glob("checkpoint-*")))
+    assert max((first[name] - last[name]).abs().max().item() for name in first) > 1e-4
+    assert shared.read("positives")["step"].unique().tolist() == [0, 2]
+    command = ["train", "--config", str(tmp_path / "whole" / "recipe.yaml")]
+
+    def start(arguments: list[str], said: Path) -> Launched:
+        return Launched(kind, arguments, said)
+
+    folders = (tmp_path / f"killed{n}" for n in range(5))
+    folder = next(folder for folder in folders if kill_at_its_checkpoint(start, command, folder))
+    said = tmp_path / "said.txt"
+    # Its checkpoint is of two processes that share weights.
+    assert Launched("none", [*command, "--output", str(folder)], said).wait(timeout=300) == 1
+    assert f"sharding: '{KINDS[kind]}' -> 'no'" in said.read_text()
+    assert start([*command, "--output", str(folder)], said).wait(timeout=900) == 0, said.read_text()[-3000:]
+    same(shared, Run(folder))
+
+
+DPO = {k: v for k, v in GRPO.items() if k not in ("num_generations", "refresh_steps")} | {
+    "algorithm": "dpo",
+    "positive": "expert",
+    "per_device_train_batch_size": 4,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("values", [{**DPO, "algorithm": "sft"}, DPO], ids=["sft", "dpo"])
+@pytest.mark.parametrize("kind", kinds(*KINDS))
+def test_the_other_algorithms_share_weights_too(kind: str, values: dict[str, Any], tmp_path: Path) -> None:
+    try:
+        check_processes(read_recipe(values), settings(read_recipe(values), SHARING[kind]))
+    except ValueError as error:
+        pytest.skip(str(error))
+    alone, shared = trained("none", values, tmp_path / "none"), trained(kind, values, tmp_path / kind)
+    for table in ("evaluation", "probes", "metrics"):
+        pd.testing.assert_frame_equal(alone.read(table), shared.read(table), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "sharing", "message"),
+    [
+        ({"sft_grad_norm_steps": 2}, {"zero_stage": 3}, "under ZeRO-3 no process has the gradient"),
+        ({"gradient_problems": 2}, {"fsdp_version": 2}, "not measured under FSDP2"),
+        ({}, {"fsdp_version": 1}, "fsdp_version: 2"),
+        ({**DPO}, {"zero_stage": 3}, "dpo does not run under ZeRO-3"),
+        ({**DPO, "refresh_steps": 2}, {"zero_stage": 2}, "refresh_steps: under ZeRO-2 a second round"),
+        ({**DPO, "refresh_steps": 2}, {"fsdp_version": 2}, "refresh_steps: under FSDP2 a second round"),
+        ({}, {"gpus": 4}, "a machine with 4 GPUs.*--num_processes 4"),
+    ],
+)
+def test_what_does_not_run_is_refused_before_anything_is_sampled(
+    values: dict[str, Any], sharing: dict[str, int], message: str
+) -> None:
+    base = {} if values.get("algorithm") else {**GRPO}
+    recipe = read_recipe({**base, **values})
+    with pytest.raises(ValueError, match=message):
+        check_processes(recipe, settings(recipe, sharing))
+    check_processes(recipe, settings(recipe, {}))
+
+
+def settings(recipe: TrainRecipe, sharing: dict[str, int]) -> Any:
+    """A recipe's settings as this launch would make them."""
+    args = settings_of(recipe.algorithm, recipe.trl, recipe.positive, "unused")
+    if "zero_stage" in sharing:
+        args.deepspeed_plugin = type("Plugin", (), sharing)
+        assert shared_by(args) == f"ZeRO-{sharing['zero_stage']}"
+    if "fsdp_version" in sharing:
+        args.fsdp_plugin_args = sharing
+    args._n_gpu = sharing.get("gpus", 1)
+    return args
