@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from expo.gradients.batches import Batch
+from expo.policies.adapters import without_wrapper
 from expo.policies.policy import Policy, PolicyError
 
 # Tokens whose logits are whole at once.
@@ -51,8 +52,7 @@ class Net:
         Raises:
             PolicyError: if it is built in another way.
         """
-        model: Any = policy.model
-        model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        model: Any = without_wrapper(policy.model)
         base = model.base_model
         embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
         blocks, norm = getattr(base, "layers", None), getattr(base, "norm", None)

@@ -7,6 +7,7 @@ import re
 import struct
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from expo.policies.adapters import CONFIG, WEIGHTS, base_of, is_adapter, load_adapter
 from expo.policies.names import SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir, writable
 from expo.policies.policy import Policy, PolicyError, shown
 from expo.tasks.prompts import Prompts
@@ -44,7 +46,8 @@ def load_policy(
     """Load `tiny`, `tiny-<k>`, `smollm2-135m`, a folder, a `.gguf` file, or any hub id, in evaluation mode.
 
     Weights are read from safetensors only. `dtype="auto"` is float32 on a CPU and bfloat16 on a GPU. `revision` is of a
-    hub id; `attn_implementation` is as transformers calls it.
+    hub id; `attn_implementation` is as transformers calls it. The folder of a LoRA adapter gives its base with it, and
+    the base's tokenizer.
 
     Raises:
         PolicyError: if nothing by that name can be loaded whole, or it cannot be sampled in batches.
@@ -54,6 +57,19 @@ def load_policy(
         raise PolicyError(f"dtype {dtype!r}: the dtypes are auto, {', '.join(DTYPES)}")
     kind = DTYPES[("float32" if place.type == "cpu" else "bfloat16") if dtype == "auto" else dtype]
     where, source = resolve(name, revision)
+    if is_adapter(Path(where)):
+        base_name, base_revision = base_of(Path(where))
+        base = load_policy(
+            base_name,
+            prompts,
+            device=device,
+            dtype=dtype,
+            revision=base_revision,
+            attn_implementation=attn_implementation,
+            trust_remote_code=trust_remote_code,
+        )
+        model = load_adapter(base.model, Path(where)).eval()
+        return replace(base, name=name, model=model, source=f"{source} on {base.source}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trust_remote_code)
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -133,13 +149,13 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
     if name and path.is_dir():
         if not any(path.iterdir()):
             raise PolicyError(f"policy {name!r}: an empty folder\n{GIVE}")
-        if (path / "adapter_config.json").exists() and not (path / "config.json").exists():
-            raise PolicyError(
-                f"policy {name!r}: a LoRA adapter alone; merge it into its base first: peft.AutoPeftModelForCausalLM"
-                f".from_pretrained({str(path)!r}).merge_and_unload().save_pretrained(FOLDER), with the base's tokenizer"
-            )
-        if not (path / "config.json").exists() and (path / "model" / "config.json").exists():
+        if not (path / "config.json").exists() and (
+            (path / "model" / "config.json").exists() or is_adapter(path / "model")
+        ):
             raise PolicyError(f"policy {name!r}: the folder of a run; its policy is {str(path / 'model')!r}")
+        if is_adapter(path):
+            base_of(path)
+            return str(path), f"adapter {path.resolve().name}, sha256 {_digest([path / CONFIG, path / WEIGHTS])}"
         if not (path / "config.json").exists() and (last := _last_checkpoint(path)):
             raise PolicyError(
                 f"policy {name!r}: of a training that has not finished; give its command again, or take {str(last)!r}"
@@ -158,7 +174,10 @@ def _last_checkpoint(folder: Path) -> Path | None:
 
 def where_is(name: str) -> str:
     """A folder or hub id from which a policy's configuration can be read, without its weights being fetched."""
-    return name if _is_hub_id(name) else resolve(name)[0]
+    if _is_hub_id(name):
+        return name
+    where = resolve(name)[0]
+    return where_is(base_of(Path(where))[0]) if is_adapter(Path(where)) else where
 
 
 def _is_hub_id(name: str) -> bool:

@@ -99,17 +99,15 @@ class Recorder(TrainerCallback):
         """Measure the policy, and say what it scores: on screen, and to TRL's `report_to`."""
         self.probes.measure(step)
         evaluation = self.session.read("evaluation", step)
-        accuracies = {
-            "all levels" if level is None else f"level {level}": a for level, a in by_level(evaluation).items()
-        }
+        accuracies = by_level(evaluation)
         if self.session.progress and PartialState().is_main_process:
-            said = "   ".join(f"{level} {accuracy}" for level, accuracy in accuracies.items())
-            tqdm.write(f"step {step}: accuracy   {said}", file=sys.stderr)
+            levels = "   ".join(f"level {level} {a.mean:.3g}" for level, a in accuracies.items() if level is not None)
+            of_all = f"{accuracies[None]}, n = {accuracies[None].n}"
+            tqdm.write(f"step {step}: accuracy {of_all}   {levels}", file=sys.stderr)
         assert self.session.trainer is not None
         # TRL's own `log` would take what it has gathered of the step under way along.
-        names = ("" if level == "all levels" else "_" + level.replace(" ", "_") for level in accuracies)
-        values = (a.mean for a in accuracies.values())
-        Trainer.log(self.session.trainer, {f"{_ACCURACY}{n}": v for n, v in zip(names, values, strict=True)})
+        said = {_ACCURACY + ("" if level is None else f"_level_{level}"): a.mean for level, a in accuracies.items()}
+        Trainer.log(self.session.trainer, said)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+from expo.policies.adapters import is_adapter, name_base
 from expo.records import DRAFT, RecordError, Run, write_atomic
 
 # A file in a checkpoint.
@@ -97,6 +98,9 @@ def keep_model(run: Run, step: int) -> None:
     draft = run.path(f"model{DRAFT}")
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(checkpoint, draft, ignore=_for_training_alone)
+    if is_adapter(draft):
+        recipe = run.recipe()
+        name_base(draft, recipe["policy"], recipe.get("revision"))
     draft.rename(model)
 
 

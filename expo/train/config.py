@@ -117,7 +117,8 @@ def check_whole_groups(args: GRPOConfig) -> None:
 def quiet() -> Iterator[None]:
     """Without what transformers says to TRL of names that change in its next version; nothing that a user can fix."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
+        renamed = "`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated"
+        warnings.filterwarnings("ignore", renamed, FutureWarning)
         yield
 
 

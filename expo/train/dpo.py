@@ -26,6 +26,7 @@ from transformers import (
 from trl import DPOTrainer
 from trl.trainer import add_fused_lm_head
 
+from expo.policies.adapters import WEIGHTS, without_wrapper
 from expo.policies.policy import Policy
 from expo.train.config import PairsDPOConfig
 
@@ -39,7 +40,7 @@ def dpo_trainer(policy: Policy, args: PairsDPOConfig) -> DPOTrainer:
     end = policy.tokenizer.eos_token
     row = Dataset.from_list([{"prompt": end, "chosen": end, "rejected": end}])
     # What an earlier trainer put in place of the policy's own.
-    policy.model.__dict__.pop("forward", None)
+    without_wrapper(policy.model).__dict__.pop("forward", None)
     shown = not are_progress_bars_disabled()
     disable_progress_bars()
     try:
@@ -63,6 +64,13 @@ def restore(policy: Policy, checkpoint: Path) -> None:
     Raises:
         RuntimeError: if the checkpoint lacks weights of it, or has others.
     """
+    if hasattr(policy.model, "peft_config"):
+        from peft import set_peft_model_state_dict
+
+        unfit: Any = set_peft_model_state_dict(policy.model, load_file(checkpoint / WEIGHTS))
+        if unfit.unexpected_keys:
+            raise RuntimeError(f"{checkpoint}: has unknown {unfit.unexpected_keys[:3]}")
+        return
     weights: dict[str, torch.Tensor] = {}
     for file in sorted(checkpoint.glob("*.safetensors")):
         weights |= load_file(file)
@@ -100,7 +108,7 @@ def score_reference(
     if reference is None:
         reference = trainer.model
     else:
-        add_fused_lm_head(reference)
+        add_fused_lm_head(without_wrapper(reference))
     batch = trainer.args.per_device_train_batch_size
     rows = dataset(prompts, pairs.assign(ref_winner=0.0, ref_loser=0.0)).remove_columns(
         ["ref_chosen_logps", "ref_rejected_logps"]

@@ -35,6 +35,7 @@ from torch import Tensor
 from trl import GRPOTrainer
 from trl.trainer import add_fused_lm_head
 
+from expo.policies.adapters import without_wrapper
 from expo.policies.policy import Policy
 from expo.tasks.prompts import TEXT
 from expo.train.config import ExPGRPOConfig, check_whole_groups
@@ -97,7 +98,7 @@ class ExPGRPOTrainer(GRPOTrainer):
                 "Look at why, or take beta_sft=0"
             )
         base = self.accelerator.unwrap_model(self.model)
-        _add_head_at_one(base.get_base_model() if hasattr(base, "get_base_model") else base, args.cast_lm_head_to_fp32)
+        _add_head_at_one(without_wrapper(base), args.cast_lm_head_to_fp32)
 
     def set_positives(self, prompts: Iterable[Any], positives: Iterable[str | Sequence[int] | None]) -> None:
         """Put the positives of these prompts in place of those held; None or empty takes them away.

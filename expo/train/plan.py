@@ -8,7 +8,8 @@ from contextlib import closing
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from expo.policies.load import where_is
+from expo.policies.adapters import add_adapter, weights_of
+from expo.policies.load import DTYPES, where_is
 from expo.records import to_yaml
 from expo.setup import load_problems
 from expo.tasks import TASKS, Task
@@ -103,16 +104,22 @@ def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
         return [f"memory        not known: the policy's config.json cannot be read ({str(error).splitlines()[0]})"]
     with unsharded(args), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code)
+        if recipe.use_peft:
+            model = add_adapter(model, recipe.seed, **recipe.lora)
     text = config.get_text_config()
     if (context := getattr(text, "max_position_embeddings", math.inf)) <= args.max_completion_length:
         raise ValueError(
             f"max_completion_length ({args.max_completion_length}) leaves no room for a question in the policy's "
             f"context of {context} tokens; take {context // 2}, say"
         )
-    weights = sum(p.numel() for p in model.parameters())
-    # float32 weights, gradients and AdamW's two moments. At its step AdamW, unless it is fused, has one more copy of
-    # the weights on a GPU: the shape of Qwen2.5-3B, trained on one H100, took 57.6 GiB at most, 20 bytes a weight.
-    state, at_step = 16 * weights, 4 * weights * (args.optim != "adamw_torch_fused")
+    weights, trained = weights_of(model)
+    # Weights, and of those trained gradients and AdamW's two moments. At its step AdamW, unless it is fused, has one
+    # more copy of them on a GPU: the shape of Qwen2.5-3B, trained on one H100, took 57.6 GiB, 20 bytes a weight.
+    itemsize = DTYPES.get(recipe.dtype, torch.float32).itemsize
+    # An adapter is float32 beside a base of any dtype.
+    each = 4 if recipe.use_peft else itemsize
+    state, at_step = itemsize * (weights - trained) + 4 * each * trained, each * trained
+    at_step *= args.optim != "adamw_torch_fused"
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     bytes_each = 2 if args.bf16 else 4
     rows = args.per_device_train_batch_size
@@ -135,10 +142,11 @@ def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
     # Between rounds of DPO the reference is loaded beside the policy, to score new pairs.
     loaded = isinstance(args, PairsDPOConfig) and recipe.refresh_steps > 0
     at_its_step = f", and {at_step / _GIB:.1f} GiB more at its step on a GPU" if at_step else ""
+    of_them = f", {trained:,} of them trained" if recipe.use_peft else ""
     again = f"; {4 * weights / _GIB:.1f} GiB more between rounds, for the reference" if loaded else ""
     return [
-        f"memory        {weights / 1e6:,.2f}M weights: {state / _GIB:.1f} GiB with gradients and AdamW's moments"
-        f"{at_its_step} (over all processes, if they share them as ZeRO-3 does){again}",
+        f"memory        {weights / 1e6:,.2f}M weights{of_them}: {state / _GIB:.1f} GiB with gradients and AdamW's "
+        f"moments{at_its_step} (over all processes, if they share them as ZeRO-3 does){again}",
         f"              between steps about {activations / _GIB:.1f} GiB of activations{copy}, or "
         f"{cached * bytes_each / _GIB:.1f} GiB of keys and values while sampling, on each process",
     ]

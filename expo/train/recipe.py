@@ -39,6 +39,9 @@ _OURS = {
 }
 
 
+_OF_PEFT = (
+    *("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_modules_to_save", "use_rslora", "use_dora"),
+)
 # Floats to TRL, which takes them as shares of the training too.
 _COUNTS = ("save_steps", "logging_steps", "eval_steps")
 
@@ -91,6 +94,20 @@ class TrainRecipe(BaseRecipe):
         default=0, metadata={"help": "training problems whose gradients are measured at each evaluation; 0: none"}
     )
     gradient_rollouts: int = field(default=8, metadata={"help": "samples of each, from which the slope of J is had"})
+    use_peft: bool = field(
+        default=False, metadata={"help": "train a LoRA adapter alone; it and the next are TRL's ModelConfig's"}
+    )
+    lora_r: int = field(default=16, metadata={"help": "rank of the adapter's matrices"})
+    lora_alpha: int = field(default=32, metadata={"help": "the adapter counts lora_alpha / lora_r times"})
+    lora_dropout: float = field(default=0.05, metadata={"help": "share of an adapter's inputs dropped in training"})
+    lora_target_modules: list[str] | None = field(
+        default=None, metadata={"help": "names of layers, or all-linear; default peft's for the policy's architecture"}
+    )
+    lora_modules_to_save: list[str] | None = field(
+        default=None, metadata={"help": "names of other layers that are trained whole"}
+    )
+    use_rslora: bool = field(default=False, metadata={"help": "the adapter counts lora_alpha / sqrt(lora_r) times"})
+    use_dora: bool = field(default=False, metadata={"help": "weights as magnitude and direction (DoRA)"})
     trl: dict[str, Any] = field(
         default_factory=dict, metadata={"help": "fields of TRL's configuration; flat in a recipe"}
     )
@@ -125,8 +142,26 @@ class TrainRecipe(BaseRecipe):
         check_bounds(self, {**lowest, "positive_temperature": 1e-3, "eval_samples": 1, "eval_temperature": 0})
         if self.refresh_steps and self.positive in ("expert", "answer", "none") and self.algorithm != "dpo":
             raise ValueError(f"refresh_steps: positives of kind {self.positive} are not sampled")
+        given = [f.name for f in fields(self) if f.name in _OF_PEFT and getattr(self, f.name) != f.default]
+        if given and not self.use_peft:
+            raise ValueError(f"{given[0]}: of a LoRA adapter; give use_peft too")
         if not TASKS[self.task].has_splits:
             self.split = "test"
+
+    @property
+    def lora(self) -> dict[str, Any]:
+        """Fields of `peft.LoraConfig`."""
+        targets = self.lora_target_modules
+        return {
+            "r": self.lora_r,
+            "lora_alpha": self.lora_alpha,
+            "lora_dropout": self.lora_dropout,
+            # A single name may be peft's all-linear, or a pattern.
+            "target_modules": targets[0] if targets and len(targets) == 1 else targets,
+            "modules_to_save": self.lora_modules_to_save,
+            "use_rslora": self.use_rslora,
+            "use_dora": self.use_dora,
+        }
 
     @property
     def evaluated(self) -> dict[str, Any]:

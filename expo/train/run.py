@@ -22,7 +22,7 @@ from expo.train.probes import Probes
 from expo.train.recipe import TrainRecipe
 from expo.train.rewards import AnswerReward
 from expo.train.rounds import train_rounds
-from expo.train.session import Session, on_main, own_device, with_padding
+from expo.train.session import Session, on_main, own_device, prepared
 from expo.train.sft import sft_trainer
 from expo.train.sharding import check_processes, shared_by
 from expo.train.stopping import train_to_end
@@ -78,7 +78,7 @@ def train(
         on_main(lambda: stack.enter_context(run.writing()))
         args = settings()
         session = Session(
-            run, recipe, args, with_padding(policy), setup.checker, setup.task, held_out, progress, on_step
+            run, recipe, args, prepared(policy, recipe), setup.checker, setup.task, held_out, progress, on_step
         )
         # The session alone holds the policy: under ZeRO-3 it lets go of it before it is loaded in parts.
         del policy, setup.policy

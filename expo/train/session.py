@@ -15,6 +15,7 @@ from tqdm import tqdm
 from trl import DPOTrainer, SFTTrainer
 from trl.models.utils import unwrap_model_for_generation
 
+from expo.policies.adapters import add_adapter
 from expo.policies.policy import Policy
 from expo.records import Run
 from expo.schema import as_frame
@@ -46,7 +47,7 @@ class Session:
 
     def load_initial(self) -> Policy:
         """The policy as it was before the training, once more."""
-        return with_padding(load(self.recipe, own_device()))
+        return prepared(load(self.recipe, own_device()), self.recipe)
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
@@ -109,10 +110,22 @@ class Session:
         }
 
 
-def with_padding(policy: Policy) -> Policy:
-    """The policy with a token that TRL's trainers can pad with."""
+def prepared(policy: Policy, recipe: TrainRecipe) -> Policy:
+    """The policy as it is trained: with a fresh adapter, if one is, and a token that TRL's trainers can pad with.
+
+    Raises:
+        ValueError: as `add_adapter` says; or for a policy that is an adapter's folder.
+    """
     if policy.tokenizer.pad_token_id is None:
         policy.tokenizer.pad_token = policy.tokenizer.eos_token
+    if hasattr(policy.model, "peft_config"):
+        raise ValueError(
+            f"policy {policy.name!r}: an adapter, and a training begins with whole weights; merge it into its base: "
+            f"peft.AutoPeftModelForCausalLM.from_pretrained({policy.name!r}).merge_and_unload()"
+            ".save_pretrained(FOLDER), with the base's tokenizer"
+        )
+    if recipe.use_peft:
+        policy.model = add_adapter(policy.model, recipe.seed, **recipe.lora)
     return policy
 
 

@@ -52,7 +52,7 @@ from expo.train.probes import Probes
 from expo.train.recipe import POSITIVES, TrainRecipe, read_recipe
 from expo.train.rewards import AnswerReward
 from expo.train.run import resume_status, train
-from expo.train.session import with_padding
+from expo.train.session import prepared
 from expo.train.sft import sft_trainer
 from expo.train.show import show, without_signal
 from expo.train.stopping import _StopAtSignal
@@ -855,7 +855,7 @@ def test_ids_that_are_no_tokens_are_not_sampled_by_trl(recipe: TrainRecipe, tmp_
     task = load_problems(recipe, ChainChecker())
     args = settings_of("grpo", {**recipe.trl, "generation_kwargs": {"suppress_tokens": [1]}}, "none", str(tmp_path))
     assert isinstance(args, ExPGRPOConfig)
-    session = SimpleNamespace(policy=with_padding(policy), task=task)
+    session = SimpleNamespace(policy=prepared(policy, read_recipe(dict(VALUES))), task=task)
     reward = AnswerReward(policy, ChainChecker(), {p.id: p for p in task.problems}, 4)
     trainer = grpo_module.grpo_trainer(session, args, reward, as_frame("positives"))  # type: ignore[arg-type]
     suppressed = trainer.generation_config.suppress_tokens

@@ -1,0 +1,117 @@
+"""LoRA adapters, by peft: a fresh one on a policy that is to be trained, and the policy in an adapter's folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from accelerate.utils import set_seed
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.utils import is_peft_available
+
+from expo.policies.policy import PolicyError, shown
+from expo.records import write_atomic
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter alone, without its base."""
+    return (folder / CONFIG).exists() and not (folder / "config.json").exists()
+
+
+def base_of(folder: Path) -> tuple[str, str | None]:
+    """The name of an adapter's base, and its revision.
+
+    Raises:
+        PolicyError: if the adapter names none, or has no weights as safetensors.
+    """
+    try:
+        said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        name, revision = said.get("base_model_name_or_path"), said.get("revision")
+    except (OSError, ValueError, AttributeError) as error:
+        raise PolicyError(f"policy {str(folder)!r}: its {CONFIG} cannot be read: {shown(error)}") from error
+    if not isinstance(name, str) or not name:
+        raise PolicyError(f"policy {str(folder)!r}: its {CONFIG} names no base_model_name_or_path; write it there")
+    if not (folder / WEIGHTS).exists():
+        raise PolicyError(f"policy {str(folder)!r}: an adapter without {WEIGHTS} (pickled weights are not read)")
+    return name, revision if isinstance(revision, str) else None
+
+
+def load_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The base with an adapter's weights, not merged: in bfloat16 its small changes would be rounded away.
+
+    Gradients are those of the adapter alone.
+
+    Raises:
+        PolicyError: if peft is not installed, or the adapter does not fit the base.
+    """
+    _need_peft()
+    from peft import PeftModel
+
+    try:
+        model: Any = PeftModel.from_pretrained(base, str(folder), is_trainable=True)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise PolicyError(f"policy {str(folder)!r}: the adapter does not fit its base: {shown(error)}") from error
+    return cast(PreTrainedModel, model)
+
+
+def add_adapter(base: PreTrainedModel, seed: int, **lora: Any) -> PreTrainedModel:
+    """The base with a fresh adapter, which alone is to be trained; its first weights follow `seed`.
+
+    Args:
+        base: with whole weights. Without a fitting name of a layer it is left as it was.
+        seed: of the adapter's initialisation.
+        lora: fields of `peft.LoraConfig`.
+
+    Raises:
+        ValueError: if peft is not installed, or refuses the fields; for an adapter on the output matrix, which TRL's
+            log-probabilities would pass by.
+    """
+    _need_peft()
+    from peft import LoraConfig, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if hasattr(base, "peft_config"):
+        raise ValueError("use_peft: the policy is an adapter already; merge it into its base first")
+    set_seed(seed)
+    try:
+        config = LoraConfig(task_type="CAUSAL_LM", **lora)
+        model: Any = get_peft_model(base, config)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"use_peft: {shown(error)}") from error
+    if isinstance(model.get_output_embeddings(), BaseTunerLayer):
+        raise ValueError(
+            "lora_target_modules: an adapter on the output matrix would not be trained, for TRL takes "
+            "log-probabilities from the matrix itself; leave lm_head out"
+        )
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("lora_target_modules: nothing is left to be trained")
+    return cast(PreTrainedModel, model)
+
+
+def name_base(folder: Path, name: str, revision: str | None) -> None:
+    """Have an adapter's folder name its base as a policy is named, and not by the place where its files were read."""
+    path = Path(name).expanduser()
+    said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    said |= {"base_model_name_or_path": str(path.resolve()) if path.exists() else name, "revision": revision}
+    write_atomic(folder / CONFIG, json.dumps(said, indent=2) + "\n")
+
+
+def without_wrapper(model: PreTrainedModel) -> PreTrainedModel:
+    """The model that peft has put adapters into, adapters and all; one without adapters as it is."""
+    return cast(PreTrainedModel, model.get_base_model()) if hasattr(model, "get_base_model") else model
+
+
+def weights_of(model: nn.Module) -> tuple[int, int]:
+    """How many weights a model has, and how many of them are trained."""
+    each = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, _ in each), sum(n for n, trained in each if trained)
+
+
+def _need_peft() -> None:
+    if not is_peft_available():
+        raise PolicyError('LoRA adapters need peft: pip install "expo-toolkit[gpu]", or peft alone')
