@@ -14,7 +14,7 @@ from expo.records import to_yaml
 from expo.setup import load_problems
 from expo.tasks import TASKS, Task
 from expo.text import plural
-from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, settings_of
+from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, quiet, settings_of
 from expo.train.recipe import TrainRecipe
 from expo.train.sharding import unsharded
 from expo.train.steps import batch_of, steps_of
@@ -34,6 +34,7 @@ _SETTINGS = (
 )
 
 
+@quiet()
 def describe(recipe: TrainRecipe) -> str:
     """The resolved recipe and what it takes, as text.
 

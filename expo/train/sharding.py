@@ -40,6 +40,12 @@ def check_processes(recipe: TrainRecipe, args: Configuration) -> None:
         raise ValueError("FSDP1 is not supported: write fsdp_version: 2 in accelerate's settings")
     if isinstance(args, ExPGRPOConfig) and args.sft_grad_norm_steps:
         raise ValueError(f"sft_grad_norm_steps: under {how} no process has the gradient; leave it at 0")
+    adds = isinstance(args, ExPGRPOConfig) and args.beta_sft > 0
+    if recipe.use_peft and adds and args.gradient_checkpointing and how == "ZeRO-3":
+        raise ValueError(
+            "gradient_checkpointing: DeepSpeed does not recompute the two terms of a step with an adapter under "
+            "ZeRO-3; set it to false, or share weights by FSDP2"
+        )
     if recipe.gradient_problems and how == "FSDP2":
         raise ValueError("gradient_problems: not measured under FSDP2; leave it at 0, or share weights by ZeRO-3")
     if isinstance(args, PairsDPOConfig) and how == "ZeRO-3":
