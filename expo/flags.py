@@ -20,7 +20,9 @@ from expo.recipe import check_types, unknown_field
 
 _NO_FILE = "--config needs the path of a YAML file"
 # What a shell leaves as it is in --output=~/x.
-_PATHS = {"output", "data", "eval_data", "policy", "run", "runs", "figures", "study", "dataset", "file"}
+_PATHS = {
+    *("output", "data", "eval_data", "positive_data", "policy", "run", "runs", "figures", "study", "dataset", "file"),
+}
 
 
 @dataclass

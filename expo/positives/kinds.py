@@ -98,17 +98,22 @@ def from_sample(
 
 
 def from_expert(policy: Policy, problem: Problem, checker: Checker) -> Positive:
-    """The data's worked solution as a positive, cut at its final-answer statement as a sample is.
-
-    Without a chat template nothing stands between prompt and CoT; samples begin with a separator of their own, the
-    expert CoT is given a line break.
-    """
+    """The data's worked solution as a positive."""
     assert problem.expert_cot is not None
-    text = problem.expert_cot[: checker.cot_end(problem.expert_cot)].rstrip() or problem.expert_cot
-    separator = "" if policy.uses_chat_template else "\n"
-    cot = tuple(policy.encode(separator + text))
-    scored = close(policy, problem, f"{problem.id}/expert/0", cot)
-    return Positive(problem, "expert", 0, "", None, problem.expert_cot, text, scored)
+    return from_text(policy, problem, "expert", problem.expert_cot, checker)
+
+
+def from_text(policy: Policy, problem: Problem, source: str, text: str, checker: Checker) -> Positive:
+    """A text that is there already as a positive, cut at its final-answer statement as a sample is.
+
+    Without a chat template nothing stands between prompt and CoT; samples begin with a separator of their own, a text
+    without one is given a line break.
+    """
+    cot_text = text[: checker.cot_end(text)].rstrip() or text
+    separator = "" if policy.uses_chat_template or cot_text[:1].isspace() else "\n"
+    cot = tuple(policy.encode(separator + cot_text))
+    scored = close(policy, problem, f"{problem.id}/{source}/0", cot)
+    return Positive(problem, source, 0, "", None, text, cot_text, scored)
 
 
 def from_answer(policy: Policy, problem: Problem) -> Positive:

@@ -15,6 +15,7 @@ from expo.setup import load_problems
 from expo.tasks import TASKS, Task
 from expo.text import plural
 from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, quiet, settings_of
+from expo.train.given import texts_in_words
 from expo.train.recipe import TrainRecipe
 from expo.train.sharding import unsharded
 from expo.train.steps import batch_of, steps_of
@@ -58,6 +59,7 @@ def describe(recipe: TrainRecipe) -> str:
     batch = batch_of(args)
     lines += [
         f"trained on    {plural(len(task.problems), 'problem')}{_experts(recipe, task)}",
+        *([f"positives     {texts_in_words(recipe.positive_data, task.problems)}"] if recipe.positive_data else []),
         *_skips(task),
         f"evaluated on  {plural(len(held_out.problems), 'problem')}"
         + (f", {len(same)} of them TRAINED ON: {TASKS[recipe.task].other_problems}" if same else ""),

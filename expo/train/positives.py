@@ -31,6 +31,7 @@ def make(
     kind: str,
     *,
     tries: int,
+    must_be: Sequence[str] = (),
     temperature: float,
     max_new_tokens: int,
     seed: int,
@@ -40,8 +41,9 @@ def make(
 ) -> tuple[pd.DataFrame, list[Skip]]:
     """One positive a problem, (c, a*) as `expo.positives` closes it: rows of `positives.parquet`, and what is missing.
 
-    Of `tries` samples the first that ended by itself is taken; of own CoTs the first whose answer was right. A text cut
-    by the token limit is none: closed with a*, it would teach to break off in mid-sentence.
+    Of `tries` samples the first that ended by itself and is all it `must_be` is taken; of own CoTs the first whose
+    answer was right. A text cut by the token limit is none: closed with a*, it would teach to break off in
+    mid-sentence.
     """
     if kind == "none":
         return as_frame("positives"), []
@@ -68,7 +70,7 @@ def make(
             rows=rows,
             on_finished=on_finished,
         )
-        chosen, missing = _first_fit(policy, checker, kind, [(p, h) for p, h, _ in wanted], done)
+        chosen, missing = _first_fit(policy, checker, kind, must_be, [(p, h) for p, h, _ in wanted], done)
         missing += [
             Skip(
                 p.where or p.id,
@@ -83,7 +85,7 @@ def make(
             for p in problems
             if p.id not in {q.id for q, _, _ in asked}
         ]
-    table = [_row(policy, checker, kind, step, p, g) for p, g in chosen]
+    table = [row_of(policy, checker, kind, step, p, g) for p, g in chosen]
     return as_frame("positives", table), missing
 
 
@@ -91,6 +93,7 @@ def _first_fit(
     policy: Policy,
     checker: Checker,
     kind: str,
+    must_be: Sequence[str],
     asked: Sequence[tuple[Problem, str]],
     done: Sequence[Sequence[Completion]],
 ) -> tuple[list[tuple[Positive, Grade | None]], list[Skip]]:
@@ -104,16 +107,14 @@ def _first_fit(
     missing = []
     for group in built:
         graded = [(p, next(grades)) for p in group]
-        fit = [
-            (p, g)
-            for p, g in graded
-            if p.sampled and not p.sampled.truncated and (kind != "own_correct" or g.status is Status.CORRECT)
-        ]
+        must = [*must_be, *(["right"] if kind == "own_correct" else [])]
+        fit = [(p, g) for p, g in graded if p.sampled and not p.sampled.truncated and fits(checker, p, g, must)]
         if fit:
             chosen.append(fit[0])
             continue
         problem = group[0].problem
         why = "was right" if kind == "own_correct" else "ended before the token limit"
+        why += f" and was {', '.join(must_be)}" if must_be else ""
         tried = "its one sample never" if len(group) == 1 else f"none of its {len(group)} samples"
         missing.append(
             Skip(problem.where or problem.id, kind, f"{tried} {why}: no positive; more positive_tries may find one")
@@ -121,7 +122,22 @@ def _first_fit(
     return chosen, missing
 
 
-def _row(policy: Policy, checker: Checker, kind: str, step: int, p: Positive, grade: Grade | None) -> dict[str, object]:
+def fits(checker: Checker, positive: Positive, grade: Grade | None, must_be: Sequence[str]) -> bool:
+    """Whether a positive is all that it must be, in the words of `positive_filter`."""
+    return all(
+        {
+            "right": lambda: grade is not None and grade.status is Status.CORRECT,
+            "no_leak": lambda: not checker.is_leak(positive.text),
+            "true_steps": lambda: all(true for _, true in checker.steps(positive.problem, positive.cot_text)),
+        }[name]()
+        for name in must_be
+    )
+
+
+def row_of(
+    policy: Policy, checker: Checker, kind: str, step: int, p: Positive, grade: Grade | None
+) -> dict[str, object]:
+    """A row of `positives.parquet`."""
     steps = checker.steps(p.problem, p.cot_text)
     return {
         "step": step,
@@ -133,7 +149,7 @@ def _row(policy: Policy, checker: Checker, kind: str, step: int, p: Positive, gr
         "ids": list(p.scored.completion),
         "cot_tokens": p.scored.cot,
         "status": grade.status.value if grade else "",
-        "leak": checker.is_leak(p.text) if p.sampled else False,
+        "leak": checker.is_leak(p.text) if kind not in ("expert", "answer") else False,
         "steps": len(steps),
         "steps_true": sum(true for _, true in steps),
     }

@@ -15,6 +15,10 @@ from expo.tasks import TASKS
 ALGORITHMS = ("grpo", "dpo", "sft")
 # What the added term makes likelier, or DPO prefers; none is plain GRPO, answer has no CoT.
 POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "answer", "none")
+# The kinds that are sampled, and may be given instead.
+_SAMPLED = ("explanation", "own_correct", "wrong_explanation", "nonsense")
+# What a positive may have to be: its own answer a*, silent on having been given it, without a false step.
+WANTED = ("right", "no_leak", "true_steps")
 # Fields of TRL's configuration that a run decides, and why.
 _SAVED = "a run saves all that it needs to go on, every save_steps"
 _EVALUATED = "a run evaluates before its first step, every eval_steps, and after its last"
@@ -62,6 +66,16 @@ class TrainRecipe(BaseRecipe):
     )
     positive: str = field(
         default="explanation", metadata={"help": f"what is learnt, or wins a pair of DPO: {', '.join(POSITIVES)}"}
+    )
+    positive_data: str | None = field(
+        default=None,
+        metadata={
+            "help": "positives in place of sampled ones: another run's folder, expo sample's dataset, a file, or "
+            "owner/name:split on the hub"
+        },
+    )
+    positive_filter: list[str] | None = field(
+        default=None, metadata={"help": f"what a positive must be: {', '.join(WANTED)}"}
     )
     positive_tries: int = field(
         default=1, metadata={"help": "samples a problem from which its positive is taken: the first that will do"}
@@ -142,6 +156,13 @@ class TrainRecipe(BaseRecipe):
         check_bounds(self, {**lowest, "positive_temperature": 1e-3, "eval_samples": 1, "eval_temperature": 0})
         if self.refresh_steps and self.positive in ("expert", "answer", "none") and self.algorithm != "dpo":
             raise ValueError(f"refresh_steps: positives of kind {self.positive} are not sampled")
+        for name in ("positive_data", "positive_filter"):
+            if getattr(self, name) and self.positive not in _SAMPLED:
+                raise ValueError(f"{name}: of positives that are sampled ({', '.join(_SAMPLED)}), not {self.positive}")
+        if unknown := set(self.positive_filter or ()) - set(WANTED):
+            raise ValueError(f"positive_filter: no {sorted(unknown)[0]!r}; there are {', '.join(WANTED)}")
+        if self.positive_data and self.refresh_steps and self.algorithm == "grpo":
+            raise ValueError("refresh_steps: positives of positive_data are not sampled; leave it at 0")
         given = [f.name for f in fields(self) if f.name in _OF_PEFT and getattr(self, f.name) != f.default]
         if given and not self.use_peft:
             raise ValueError(f"{given[0]}: of a LoRA adapter; give use_peft too")

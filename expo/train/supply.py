@@ -14,6 +14,7 @@ from expo.schema import as_frame
 from expo.tasks.problem import Problem, Skip
 from expo.train.dpo import score_reference
 from expo.train.exp_grpo import ExPGRPOTrainer
+from expo.train.given import given
 from expo.train.pairs import make_pairs
 from expo.train.positives import as_prompt, make
 from expo.train.session import Session, shard_of
@@ -30,22 +31,33 @@ class Supply:
         s = self.session
         if not s.has("positives", step):
             mine = s.share(s.task.problems if problems is None else problems)
-            with s.at_rest(), s.bar(f"positives, step {step}", len(mine) * s.recipe.positive_tries) as bar:
-                frame, skips = make(
-                    s.policy,
-                    s.checker,
-                    mine,
-                    s.task.problems,
-                    s.recipe.positive,
-                    tries=s.recipe.positive_tries,
-                    **s.sampling(step),
-                    on_finished=lambda _: bar.update(),
-                )
+            frame, skips = self._given(mine) if s.recipe.positive_data else self._made(mine, step)
             if step == 0 and PartialState().is_main_process:
                 skips = [*s.task.skipped, *s.held_out.skipped, *skips]
             s.write("skips", as_frame("skips", map(vars, skips)), step)
             s.write("positives", frame, step)
         return s.read("positives", step)
+
+    def _made(self, problems: Sequence[Problem], step: int) -> tuple[pd.DataFrame, list[Skip]]:
+        s = self.session
+        with s.at_rest(), s.bar(f"positives, step {step}", len(problems) * s.recipe.positive_tries) as bar:
+            return make(
+                s.policy,
+                s.checker,
+                problems,
+                s.task.problems,
+                s.recipe.positive,
+                tries=s.recipe.positive_tries,
+                must_be=s.recipe.positive_filter or (),
+                **s.sampling(step),
+                on_finished=lambda _: bar.update(),
+            )
+
+    def _given(self, problems: Sequence[Problem]) -> tuple[pd.DataFrame, list[Skip]]:
+        s = self.session
+        assert s.recipe.positive_data
+        must_be = s.recipe.positive_filter or ()
+        return given(s.policy, s.checker, problems, s.recipe.positive_data, s.recipe.positive, must_be)
 
     def pairs(self, step: int, problems: Sequence[Problem], prompts: dict[str, list[int]]) -> pd.DataFrame:
         """The step's pairs of these problems, scored under the initial policy."""

@@ -1,0 +1,135 @@
+"""Positives that are there already, and what a positive must be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from expo.dataset import write_dataset
+from expo.measure.run import measure
+from expo.policies.load import load_policy
+from expo.recipe import MeasureRecipe
+from expo.records import Run
+from expo.setup import load_problems
+from expo.tasks.chain_task import CHAIN, ChainChecker
+from expo.tasks.problem import DataError
+from expo.train.given import given
+from expo.train.plan import describe
+from expo.train.recipe import read_recipe
+from expo.train.run import train
+from tests.train.test_run import VALUES
+
+BASE = {**VALUES, "max_steps": 2, "eval_steps": 2, "gradient_problems": 0, "refresh_steps": 0, "levels": [2]}
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(read_recipe(dict(BASE)), tmp_path_factory.mktemp("sampled") / "run", progress=False)
+
+
+def test_another_run_learns_the_same_tokens(sampled: Run, tmp_path: Path) -> None:
+    recipe = read_recipe({**BASE, "policy": "tiny-1", "seed": 1, "positive_data": str(sampled.folder)})
+    run = train(recipe, tmp_path / "run", progress=False)
+    before, after = (
+        {
+            r["problem"]: (r["text"], list(r["ids"]), r["cot_tokens"], r["status"])
+            for _, r in run.read("positives").iterrows()
+        }
+        for run in (sampled, run)
+    )
+    assert before == after
+    assert len(before) > 15
+    # The control: another base's own are others.
+    own = train(read_recipe({**BASE, "policy": "tiny-1", "seed": 1}), tmp_path / "own", progress=False)
+    assert own.read("positives")["text"].tolist() != run.read("positives")["text"].tolist()
+    assert f"texts for {len(before)} of them in {sampled.folder}" in describe(recipe)
+
+
+def test_a_dataset_of_explanations_is_learnt(tmp_path: Path) -> None:
+    values = {"task": "chain", "policy": "tiny-0", "problems": 24, "levels": [2], "split": "train", "seed": 1}
+    run = measure(
+        MeasureRecipe(**values, sources=["explanation"], samples=2, max_new_tokens=45),
+        tmp_path / "sampled",
+        progress=False,
+    )
+    folder = write_dataset(run, tmp_path / "dataset")
+    rows = pd.read_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    learnt = train(read_recipe({**BASE, "positive_data": str(folder)}), tmp_path / "run", progress=False).read(
+        "positives"
+    )
+    first = rows.drop_duplicates("problem").set_index("problem")["completion"]
+    assert len(learnt) == len(first) == 24
+    for row in learnt.itertuples():
+        assert row.text.split() == first[row.problem].split()
+
+
+def test_texts_are_found_by_question_and_filtered(tmp_path: Path) -> None:
+    """The first text that is all that it must be; what the source says of a text counts before the text itself."""
+    recipe, checker = read_recipe(dict(BASE)), ChainChecker()
+    policy = load_policy("tiny-0", CHAIN)
+    problems = load_problems(recipe, checker).problems[:3]
+    right, wrong = (f"a get 1 <ans> {a}" for a in (problems[0].answer, "99"))
+    rows = [
+        {"question": problems[0].question, "explanation": wrong},
+        {"question": problems[0].question, "explanation": right},
+        {"question": problems[1].question, "explanation": right, "correct": False},
+        {"question": "of another task", "explanation": right},
+    ]
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    every, missing = given(policy, checker, problems, str(file), "explanation", [])
+    assert every["problem"].tolist() == [problems[0].id, problems[1].id]
+    assert every["status"].tolist() == ["wrong", "wrong"]
+    assert [m.reason for m in missing] == [f"{file} has no text for it: no positive"]
+    # Whatever it stated, it is closed with the answer.
+    for text, problem in zip(every["text"], problems, strict=False):
+        assert text.split("<ans>")[1].split() == problem.answer.split()
+    kept, missing = given(policy, checker, problems, str(file), "explanation", ["right"])
+    assert kept["status"].tolist() == ["correct"]
+    assert [m.reason.partition(" fits")[0] for m in missing] == [
+        "none of its 1 text",
+        f"{file} has no text for it: no positive",
+    ]
+
+
+def test_a_filter_takes_the_next_sample(sampled: Run, tmp_path: Path) -> None:
+    statuses = sampled.read("positives")["status"]
+    # The control: without it some are not right.
+    assert 0 < (statuses == "correct").sum() < len(statuses)
+    recipe = read_recipe({**BASE, "positive_filter": ["right", "true_steps"], "positive_tries": 4})
+    positives = train(recipe, tmp_path / "run", progress=False).read("positives")
+    assert (positives["status"] == "correct").all()
+    assert (positives["steps"] == positives["steps_true"]).all()
+    assert len(positives) > 5
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"positive": "expert", "positive_data": "x"}, "positive_data: of positives that are sampled"),
+        ({"positive_filter": ["rihgt"]}, "positive_filter: no 'rihgt'; there are right, no_leak, true_steps"),
+        ({"positive_data": "x", "refresh_steps": 1}, "refresh_steps: positives of positive_data are not sampled"),
+    ],
+)
+def test_what_is_no_such_recipe_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_recipe({**BASE, **values})
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"question": "q", "answer": "1"}], "no column completion or explanation or text"),
+        ([{"text": "a"}], "no column problem or question or prompt"),
+        ([{"question": "another", "text": "a"}], "no text for any of the 24 problems.*same task, split and seed"),
+    ],
+)
+def test_a_source_without_texts_is_named(rows: list[dict[str, str]], message: str, tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=message):
+        describe(read_recipe({**BASE, "positive_data": str(file)}))
