@@ -11,6 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from expo.audit import audit
+from expo.chunks import Frames, do_chunks
 from expo.grading.answers import Status
 from expo.policies.policy import Policy
 from expo.policies.sampling import Completion, Request, sample
@@ -122,7 +123,8 @@ def evaluate_run(
             with nullcontext() if policy else run.writing():
                 _complete(run, list(chunks), skips, recipe.limits, progress)
             return run
-        assert policy
+        # Several processes load it each for themselves.
+        del policy
         done = run.shards("completions")
         with tqdm(
             desc=recipe.title,
@@ -131,23 +133,31 @@ def evaluate_run(
             unit="sample",
             disable=not progress,
         ) as bar:
-            for name, problems in chunks.items():
-                if name in done:
-                    continue
-                frame = evaluate(
-                    policy,
-                    setup.checker,
-                    problems,
-                    samples=recipe.samples_each,
-                    temperature=recipe.temperature,
-                    max_new_tokens=recipe.token_limit,
-                    seed=recipe.seed,
-                    rows=recipe.rows,
-                    on_finished=lambda _: (bar.update(), on_step()),
-                )
-                run.write("completions", frame, name)
+            do_chunks(recipe, setup, chunks, _chunk, "completions", lambda: (bar.update(), on_step()))
         _complete(run, list(chunks), skips, recipe.limits, progress)
         return run
+
+
+def _chunk(
+    recipe: EvaluateRecipe,
+    policy: Policy,
+    checker: Checker,
+    problems: Sequence[Problem],
+    _: Sequence[Problem],
+    on_step: Callable[[], object],
+) -> Frames:
+    completions = evaluate(
+        policy,
+        checker,
+        problems,
+        samples=recipe.samples_each,
+        temperature=recipe.temperature,
+        max_new_tokens=recipe.token_limit,
+        seed=recipe.seed,
+        rows=recipe.rows,
+        on_finished=lambda _: on_step(),
+    )
+    return {"completions": completions}
 
 
 def _complete(

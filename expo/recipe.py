@@ -128,7 +128,7 @@ class BaseRecipe:
     prompts: dict[str, str | bool] | str | None = field(
         default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
     )
-    rows: int = field(default=64, metadata={"help": "samples decoded at a time, over all processes"})
+    rows: int = field(default=64, metadata={"help": "samples decoded at a time, on each GPU or on all CPUs"})
     grader: str = field(
         default="math",
         metadata={"help": "texts: math compares values; exact compares what stands between answer_cue and answer_end"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
@@ -98,7 +99,16 @@ def set_up_alone(
     """`set_up` for a job of one process that samples and trains nothing: no other process writes to its run meanwhile.
 
     With `leave_out_too_long`, problems are left out that do not fit the policy's context with a completion.
+
+    Raises:
+        DataError, PolicyError, RecordError: as their modules say.
+        ValueError: in one of several processes that a launcher started.
     """
+    if (launched := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise ValueError(
+            f"this is one of {launched} processes of a launcher, which would each do all of it; the command uses all "
+            "GPUs of a machine by itself: give it without accelerate launch"
+        )
     room = ("max_new_tokens", recipe.token_limit) if leave_out_too_long else None
 
     def more(policy: Policy | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from expo import chunks as chunks_module
 from expo import evaluate as evaluate_module
 from expo.evaluate import by_level, count, evaluate, evaluate_run
 from expo.policies.load import load_policy
@@ -134,3 +135,14 @@ def test_a_run_goes_on_with_its_own_chunks_and_may_be_audited_later(tmp_path: Pa
 def test_greedy_samples_are_one_by_default() -> None:
     assert EvaluateRecipe(task="chain", policy="tiny-0").samples == 4
     assert EvaluateRecipe(task="chain", policy="tiny-0", temperature=0).samples == 1
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = evaluate_run(replace(RECIPE, rows=8), tmp_path / "one", progress=False)
+    monkeypatch.setattr(chunks_module, "processes_for", lambda *_: 2)
+    ticks: list[int] = []
+    two = evaluate_run(replace(RECIPE, rows=16), tmp_path / "two", progress=False, on_step=lambda: ticks.append(1))
+    assert len(ticks) == 15 * 3
+    for table in ("completions", "evaluation"):
+        pd.testing.assert_frame_equal(one.read(table), two.read(table))

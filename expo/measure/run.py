@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-import torch
-from torch import multiprocessing
 from tqdm import tqdm
 
+from expo.chunks import Frames, do_chunks
 from expo.grading.answers import Grade, Status
 from expo.measure.samples import sample_row
 from expo.measure.verdict import summary
@@ -21,19 +18,10 @@ from expo.positives.kinds import Positive, experts, fitting, from_sample
 from expo.recipe import MeasureRecipe
 from expo.records import Run
 from expo.schema import as_frame
-from expo.setup import load, set_up_alone
+from expo.setup import set_up_alone
 from expo.shards import chunk_of, in_chunks, join_shards, restore_tables
 from expo.tasks import Checker
 from expo.tasks.problem import Problem, Skip
-from expo.workers import spread
-
-# A model of more weights than this keeps two threads busy; and each process holds them.
-MAX_BYTES = 2 << 30
-# One of fewer is sampled as fast by one process: the others would load longer than they work.
-MIN_BYTES = 16 << 20
-MIN_ROWS = 32
-
-Frames = dict[str, pd.DataFrame]
 
 
 def measure(
@@ -59,10 +47,8 @@ def measure(
                 run.write("metrics", summary(run.read("samples")))
             return run
         chunks = in_chunks(task.problems, chunk_of(run, recipe.chunk))
-        processes = processes_for(policy, recipe.rows, len(chunks))
-        work = ChunkWork(recipe, run, task.problems, policy, setup.checker)
-        if processes > 1:  # each loads its own
-            setup.policy = work.policy = policy = None
+        # Several processes load it each for themselves.
+        del policy
         done = run.shards("samples")
         per_problem = 2 * sum(recipe.counts.values()) + ("expert" in recipe.sources)
         with tqdm(
@@ -72,51 +58,12 @@ def measure(
             unit="step",
             disable=not progress,
         ) as bar:
-            todo = [job for job in chunks.items() if job[0] not in done]
-            spread(work, todo, processes, lambda: (bar.update(), on_step()))
+            do_chunks(recipe, setup, chunks, _chunk, "samples", lambda: (bar.update(), on_step()))
         tables = join_shards(run, ["samples"], list(chunks), task.skipped)
         # `samples`, which says that the run is finished, comes last.
         for table, frame in {"metrics": summary(tables["samples"]), **tables}.items():
             run.write(table, frame)
         return run
-
-
-def processes_for(policy: Policy, rows: int, jobs: int) -> int:
-    """How many processes share the work: on a CPU, for a small model, one for 32 rows or more and each thread.
-
-    A run that goes on with as many threads and rows as before computes as before, to the last bit.
-    """
-    weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())
-    gains = policy.device.type == "cpu" and MIN_BYTES <= weights < MAX_BYTES
-    # One of several runs that are done side by side has its share of the threads already, and may start no process.
-    if not gains or multiprocessing.current_process().daemon:
-        return 1
-    return max(1, min(torch.get_num_threads(), rows // MIN_ROWS, jobs))
-
-
-@dataclass
-class ChunkWork:
-    """Everything about one chunk of problems, as a job of any process: each opens policy and checker for itself."""
-
-    recipe: MeasureRecipe
-    run: Run
-    others: Sequence[Problem]
-    policy: Policy | None = None
-    checker: Checker | None = None
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "policy": None, "checker": None}
-
-    def __call__(self, job: tuple[str, Sequence[Problem]], on_step: Callable[[], object], processes: int) -> None:
-        """Measure the problems of `job` and write them as the shard of its name."""
-        recipe = replace(self.recipe, rows=self.recipe.rows // processes)
-        self.policy = self.policy or load(recipe, recipe.device)
-        self.checker = self.checker or recipe.checker()
-        name, problems = job
-        frames = _chunk(recipe, self.policy, self.checker, problems, self.others, on_step)
-        # The table that says a shard is done comes last.
-        self.run.write("skips", frames["skips"], name)
-        self.run.write("samples", frames["samples"], name)
 
 
 def _chunk(
@@ -164,7 +111,7 @@ def _chunk(
         skips += skipped
     scores = score(policy, [p.scored for p, _ in rows], on_scored=lambda _: on_step())
     table = [sample_row(policy, checker, p, g, s) for (p, g), s in zip(rows, scores, strict=True)]
-    return {"samples": as_frame("samples", table), "skips": as_frame("skips", map(vars, skips))}
+    return {"skips": as_frame("skips", map(vars, skips)), "samples": as_frame("samples", table)}
 
 
 def _as_own_correct(policy: Policy, p: Positive, checker: Checker) -> Positive:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from expo import chunks as chunks_module
 from expo import records
 from expo import setup as set_up_module
 from expo.measure import run as run_module
@@ -221,8 +224,8 @@ def test_two_processes_measure_what_one_does(recipe: MeasureRecipe, tmp_path: Pa
         # The same 8 rows a process.
         wide = replace(recipe, rows=16)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(run_module, "MIN_ROWS", 8)
-            patch.setattr(run_module, "MIN_BYTES", 0)
+            patch.setattr(chunks_module, "MIN_ROWS", 8)
+            patch.setattr(chunks_module, "MIN_BYTES", 0)
             two = measure(wide, tmp_path / "two", progress=False, on_step=lambda: steps.append(1)).read("samples")
     finally:
         torch.set_num_threads(threads)
@@ -233,10 +236,30 @@ def test_two_processes_measure_what_one_does(recipe: MeasureRecipe, tmp_path: Pa
 def test_only_a_small_model_on_a_cpu_is_spread(policy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = set_up_module.load(MeasureRecipe(policy=str(policy_folder)), "cpu")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    assert run_module.processes_for(policy, 64, 7) == 1
-    monkeypatch.setattr(run_module, "MIN_BYTES", 0)
-    assert run_module.processes_for(policy, 64, 7) == 2
-    assert run_module.processes_for(policy, 256, 3) == 3
-    assert run_module.processes_for(policy, 16, 7) == 1
-    monkeypatch.setattr(run_module, "MAX_BYTES", 1)
-    assert run_module.processes_for(policy, 64, 7) == 1
+    assert chunks_module.processes_for(policy, "auto", 64, 7) == 1
+    monkeypatch.setattr(chunks_module, "MIN_BYTES", 0)
+    assert chunks_module.processes_for(policy, "auto", 64, 7) == 2
+    assert chunks_module.processes_for(policy, "auto", 256, 3) == 3
+    assert chunks_module.processes_for(policy, "auto", 16, 7) == 1
+    monkeypatch.setattr(chunks_module, "MAX_BYTES", 1)
+    assert chunks_module.processes_for(policy, "auto", 64, 7) == 1
+
+
+def test_each_gpu_has_a_process_unless_one_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy: Any = SimpleNamespace(device=torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert chunks_module.processes_for(policy, "auto", 64, 7) == 4
+    assert chunks_module.processes_for(policy, "auto", 64, 3) == 3
+    assert chunks_module.processes_for(policy, "cuda:1", 64, 7) == 1
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert chunks_module.processes_for(policy, "auto", 64, 7) == 1
+
+
+def test_several_processes_of_a_launcher_are_refused(
+    recipe: MeasureRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would each do all of it."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"2 processes.*uses all GPUs of a machine by itself"):
+        measure(recipe, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()

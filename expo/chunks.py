@@ -1,0 +1,96 @@
+"""The chunks of a run, done by as many processes as gain by it: one on each GPU, or a few on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import multiprocessing
+
+from expo.policies.policy import Policy
+from expo.recipe import SamplingRecipe
+from expo.records import Run
+from expo.setup import Setup, load
+from expo.tasks import Checker
+from expo.tasks.problem import Problem
+from expo.workers import spread
+
+# A model of more weights than this keeps two threads busy; and each process holds them.
+MAX_BYTES = 2 << 30
+# One of fewer is sampled as fast by one process: the others would load longer than they work.
+MIN_BYTES = 16 << 20
+MIN_ROWS = 32
+
+Frames = dict[str, pd.DataFrame]
+# All about some problems of a chunk: with recipe, policy, checker, the problems, those of the whole run, and what to
+# call after each step. The table that says that the chunk is done comes last.
+Do = Callable[[Any, Policy, Checker, Sequence[Problem], Sequence[Problem], Callable[[], object]], Frames]
+
+
+def do_chunks(
+    recipe: SamplingRecipe,
+    setup: Setup,
+    chunks: Mapping[str, Sequence[Problem]],
+    do: Do,
+    table: str,
+    on_step: Callable[[], object],
+) -> None:
+    """Write the shards of those chunks that have none of `table`; with several processes the setup's policy is let go.
+
+    Raises:
+        Exception: what `do` raises in any process; the others are stopped, and what they have written stays.
+        RuntimeError: if a process died.
+    """
+    assert setup.policy
+    processes = processes_for(setup.policy, recipe.device, recipe.rows, len(chunks))
+    work = ChunkWork(recipe, setup.run, setup.task.problems, do, setup.policy, setup.checker)
+    if processes > 1:  # each loads its own
+        setup.policy = work.policy = None
+    done = setup.run.shards(table)
+    spread(work, [job for job in chunks.items() if job[0] not in done], processes, on_step)
+
+
+def processes_for(policy: Policy, device: str, rows: int, jobs: int) -> int:
+    """How many processes share the work: one for each GPU, unless one was chosen as `device`.
+
+    On a CPU, for a small model, one for 32 rows or more and each thread. A run that goes on with as many threads and
+    rows as before computes as before, to the last bit.
+    """
+    # One of several runs that are done side by side has its share of the threads already, and may start no process.
+    if multiprocessing.current_process().daemon:
+        return 1
+    if policy.device.type == "cuda":
+        return max(1, min(torch.cuda.device_count(), jobs)) if device == "auto" else 1
+    weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())
+    if policy.device.type != "cpu" or not MIN_BYTES <= weights < MAX_BYTES:
+        return 1
+    return max(1, min(torch.get_num_threads(), rows // MIN_ROWS, jobs))
+
+
+@dataclass
+class ChunkWork:
+    """Everything about one chunk of problems, as a job of any process: each opens policy and checker for itself."""
+
+    recipe: SamplingRecipe
+    run: Run
+    others: Sequence[Problem]
+    do: Do
+    policy: Policy | None = None
+    checker: Checker | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "policy": None, "checker": None}
+
+    def __call__(self, job: tuple[str, Sequence[Problem]], on_step: Callable[[], object], processes: int) -> None:
+        """Do the problems of `job` and write them as the shards of its name."""
+        # Processes on one CPU share its memory.
+        self.policy = self.policy or load(self.recipe, self.recipe.device)
+        rows = self.recipe.rows // processes if self.policy.device.type == "cpu" else self.recipe.rows
+        self.checker = self.checker or self.recipe.checker()
+        name, problems = job
+        frames = self.do(replace(self.recipe, rows=rows), self.policy, self.checker, problems, self.others, on_step)
+        for table, frame in frames.items():
+            self.run.write(table, frame, name)
