@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pandas as pd
 from datasets import Dataset
@@ -13,7 +14,7 @@ from expo.tasks import Task
 from expo.train.config import ExPGRPOConfig
 from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.positives import as_prompt
-from expo.train.rewards import AnswerReward
+from expo.train.rewards import AnswerReward, own_reward
 from expo.train.session import Session
 from expo.train.steps import generations_in
 
@@ -35,7 +36,11 @@ def grpo_trainer(
     if no_tokens and not args.use_vllm:
         given = args.generation_kwargs or {}
         args.generation_kwargs = {**given, "suppress_tokens": [*no_tokens, *(given.get("suppress_tokens") or ())]}
-    trainer = ExPGRPOTrainer(policy.model, [reward], args, prompts, processing_class=policy.tokenizer)
+    functions: list[Any] = [reward]
+    if session.recipe.reward:
+        # Answers are graded all the same, for the record, and weigh nothing.
+        functions, args.reward_weights = [own_reward(session.recipe.reward), reward], [1.0, 0.0]
+    trainer = ExPGRPOTrainer(policy.model, functions, args, prompts, processing_class=policy.tokenizer)
     first = task.problems[0]
     if trainer.prompt_ids(as_prompt(policy, first)) != tuple(question_ids(policy, first)):
         raise PolicyError(
@@ -51,7 +56,8 @@ def dataset(policy: Policy, task: Task, positives: pd.DataFrame, args: ExPGRPOCo
     rows = []
     for p in task.problems:
         positive = [int(i) for i in ids[p.id]] if p.id in ids else None
-        rows.append({"prompt": as_prompt(policy, p), "problem": p.id, "positive": positive})
+        about = {"problem": p.id, "answer": p.answer, "level": p.level}
+        rows.append({"prompt": as_prompt(policy, p), "positive": positive, **about})
     wanted = generations_in(len(rows), args) * (args.generation_batch_size // args.num_generations)
     order: list[int] = []
     for epoch in range(-(-wanted // len(rows))):

@@ -122,6 +122,13 @@ class TrainRecipe(BaseRecipe):
     )
     use_rslora: bool = field(default=False, metadata={"help": "the adapter counts lora_alpha / sqrt(lora_r) times"})
     use_dora: bool = field(default=False, metadata={"help": "weights as magnitude and direction (DoRA)"})
+    reward: str | None = field(
+        default=None,
+        metadata={
+            "help": "of grpo: your own, as module:function or file.py:function, called as TRL calls one; default 1 for "
+            "a right answer and 0 for any other, which is measured in any case"
+        },
+    )
     trl: dict[str, Any] = field(
         default_factory=dict, metadata={"help": "fields of TRL's configuration; flat in a recipe"}
     )
@@ -156,6 +163,8 @@ class TrainRecipe(BaseRecipe):
         check_bounds(self, {**lowest, "positive_temperature": 1e-3, "eval_samples": 1, "eval_temperature": 0})
         if self.refresh_steps and self.positive in ("expert", "answer", "none") and self.algorithm != "dpo":
             raise ValueError(f"refresh_steps: positives of kind {self.positive} are not sampled")
+        if self.reward and self.algorithm != "grpo":
+            raise ValueError(f"reward: of grpo alone; {self.algorithm} has none")
         for name in ("positive_data", "positive_filter"):
             if getattr(self, name) and self.positive not in _SAMPLED:
                 raise ValueError(f"{name}: of positives that are sampled ({', '.join(_SAMPLED)}), not {self.positive}")

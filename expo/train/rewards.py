@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from expo.grading.answers import Status
@@ -50,3 +53,32 @@ class AnswerReward:
                 }
             )
         return [float(g.status is Status.CORRECT) for g in grades]
+
+
+def own_reward(place: str) -> Callable[..., Any]:
+    """A user's reward function, named as `module:function` or `path/to/file.py:function`; its module is run.
+
+    TRL calls it with `prompts`, `completions`, `completion_ids` and the dataset's `problem`, `answer` and `level`.
+
+    Raises:
+        ValueError: if there is none by that name.
+    """
+    where, _, name = place.rpartition(":")
+    if not where or not name.isidentifier():
+        raise ValueError(f"reward: {place!r} names no function; write module:function or path/to/file.py:function")
+    try:
+        if where.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(Path(where).stem, Path(where).expanduser())
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(where)
+    except (ImportError, OSError) as error:
+        raise ValueError(f"reward: {where} cannot be imported: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        there = sorted(n for n, value in vars(module).items() if callable(value) and not n.startswith("_"))
+        raise ValueError(f"reward: {where} has no function {name!r}; it has {', '.join(there) or 'none'}")
+    return function

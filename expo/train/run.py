@@ -20,7 +20,7 @@ from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, Posi
 from expo.train.grpo import grpo_trainer
 from expo.train.probes import Probes
 from expo.train.recipe import TrainRecipe
-from expo.train.rewards import AnswerReward
+from expo.train.rewards import AnswerReward, own_reward
 from expo.train.rounds import train_rounds
 from expo.train.session import Session, on_main, own_device, prepared
 from expo.train.sft import sft_trainer
@@ -56,6 +56,8 @@ def train(
 
     # Let go at once: under ZeRO-3 a policy that is loaded while settings are alive holds a part of its weights alone.
     check_processes(recipe, settings())
+    if recipe.reward:
+        own_reward(recipe.reward)
     limit, sharding = settings().max_completion_length, shared_by(settings())
     with ExitStack() as stack:
         setup = stack.enter_context(
