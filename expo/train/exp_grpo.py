@@ -27,6 +27,7 @@ import random
 import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import torch
@@ -90,6 +91,11 @@ class ExPGRPOTrainer(GRPOTrainer):
                 "(`expo sample` writes them as `completion`), or beta_sft=0 for plain GRPO; it has "
                 f"{_columns(train_dataset)}"
             )
+        template = self.chat_template or getattr(self.processing_class, "chat_template", None)
+        if "date_string" in str(template):
+            # Llama 3.2's writes today's: all prompts keep that of the training's first day.
+            today = datetime.now().strftime("%d %b %Y")
+            self.chat_template_kwargs = {"date_string": today, **(args.chat_template_kwargs or {})}
         _check_one_each(train_dataset)
         self.set_positives(train_dataset["prompt"], train_dataset["positive"])
         if not self.positives:

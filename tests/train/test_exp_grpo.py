@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import trl
 from datasets import Dataset
 from trl import GRPOTrainer
 from trl.trainer import add_fused_lm_head
@@ -287,6 +290,27 @@ def test_a_prompt_that_is_not_the_dataset_s_stops_the_training(toy: Policy, tmp_
     trainer.train_dataset = rows.map(lambda row: {"prompt": f"{row['prompt']} <think>"})
     with pytest.raises(RuntimeError, match=r"a prompt of the batch is none of train_dataset's.*<think> <think>"):
         trainer.train()
+
+
+def test_a_template_that_writes_the_date_writes_one_for_the_whole_training(toy: Policy, tmp_path: Path) -> None:
+    rows = rows_of(toy).map(lambda row: {"messages": [{"role": "user", "content": row["prompt"]}]})
+    rows = rows.remove_columns("prompt").rename_column("messages", "prompt")
+    assert "date_string" in (Path(trl.__file__).parent / "chat_templates" / "llama3_2.jinja").read_text(
+        encoding="utf-8"
+    )
+    # The toy has no words for a date.
+    dated = "{% if date_string == '' %}{{ date_string }}{% endif %}{{ messages[0]['content'] }}"
+
+    def given(template: str, **kwargs: Any) -> dict[str, Any]:
+        words = copy.deepcopy(toy.tokenizer)
+        words.chat_template = template
+        args = config(tmp_path, **kwargs)
+        return dict(ExPGRPOTrainer(toy.model, [nothing], args, rows, processing_class=words).chat_template_kwargs)
+
+    assert given(dated) == {"date_string": datetime.now().strftime("%d %b %Y")}
+    assert given(dated, chat_template_kwargs={"date_string": "a day"}) == {"date_string": "a day"}
+    # The control: one that knows no date is given none.
+    assert given("{{ messages[0]['content'] }}") == {}
 
 
 def test_a_group_must_be_on_one_process(tmp_path: Path) -> None:
