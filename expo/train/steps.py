@@ -43,6 +43,14 @@ def steps_in_rounds(recipe: TrainRecipe, args: PairsDPOConfig, problems: int) ->
     return steps
 
 
+def rows_between(args: ExPGRPOConfig, start: int, end: int) -> slice:
+    """The prompts of the dataset, in the order of training, that steps `start` to `end` sample for."""
+    each = args.generation_batch_size // args.num_generations
+    steps = args.steps_per_generation * args.num_iterations
+    first = start * args.gradient_accumulation_steps // steps
+    return slice(first * each, math.ceil(end * args.gradient_accumulation_steps / steps) * each)
+
+
 def generations_in(problems: int, args: ExPGRPOConfig) -> int:
     """How often the policy is sampled: for the whole batches of the epochs, or for `max_steps`.
 

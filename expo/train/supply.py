@@ -18,6 +18,7 @@ from expo.train.given import given
 from expo.train.pairs import make_pairs
 from expo.train.positives import as_prompt, make
 from expo.train.session import Session, shard_of
+from expo.train.steps import rows_between
 
 
 @dataclass
@@ -85,8 +86,17 @@ class Supply:
         return s.read("pairs", step)
 
     def refresh(self, step: int) -> None:
-        """Have the trainer learn positives from the policy as it is now, in place of those before."""
-        self.teach(self.positives(step))
+        """Have the trainer learn positives from the policy as it is now, of the problems up to the next refresh."""
+        self.positives(step, self._renewed_at(step))
+        self.teach(self.in_force(step + 1))
+
+    def _renewed_at(self, step: int) -> Sequence[Problem]:
+        """The problems that the steps until the next refresh learn, in the task's order."""
+        s = self.session
+        assert isinstance(s.trainer, ExPGRPOTrainer)
+        rows = rows_between(s.trainer.args, step, step + s.recipe.refresh_steps)
+        names = set(s.trainer.train_dataset["problem"][rows])
+        return [p for p in s.task.problems if p.id in names]
 
     def teach(self, positives: pd.DataFrame) -> None:
         """Have the trainer learn these; a problem that has none is left without."""
@@ -99,8 +109,14 @@ class Supply:
         )
 
     def in_force(self, step: int) -> pd.DataFrame:
-        """The positives that the step after `step` of a run that goes on begins with: of the last refresh before it."""
-        return self.session.read("positives", self.session.steps_before(step, "positives")[-1])
+        """The positives that the step after `step` of a run that goes on begins with: each problem's last."""
+        s = self.session
+        first, *later = s.steps_before(step, "positives")
+        held = s.read("positives", first)
+        for begun in later:
+            renewed = {p.id for p in self._renewed_at(begun)}
+            held = pd.concat([held[~held["problem"].isin(renewed)], s.read("positives", begun)])
+        return held
 
     def left_out(self, step: int) -> str:
         """Why there is nothing to learn at a step, and where all the reasons stand."""

@@ -295,9 +295,8 @@ def test_a_prompt_that_is_not_the_dataset_s_stops_the_training(toy: Policy, tmp_
 def test_a_template_that_writes_the_date_writes_one_for_the_whole_training(toy: Policy, tmp_path: Path) -> None:
     rows = rows_of(toy).map(lambda row: {"messages": [{"role": "user", "content": row["prompt"]}]})
     rows = rows.remove_columns("prompt").rename_column("messages", "prompt")
-    assert "date_string" in (Path(trl.__file__).parent / "chat_templates" / "llama3_2.jinja").read_text(
-        encoding="utf-8"
-    )
+    llama = Path(trl.__file__).parent / "chat_templates" / "llama3_2.jinja"
+    assert "date_string" in llama.read_text(encoding="utf-8")
     # The toy has no words for a date.
     dated = "{% if date_string == '' %}{{ date_string }}{% endif %}{{ messages[0]['content'] }}"
 

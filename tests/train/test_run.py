@@ -102,6 +102,11 @@ def test_the_record_holds_what_was_done(whole: Run) -> None:
     assert set(groups["level"]) == {2, 3}
     assert sorted(positives["step"].unique()) == [0, 4]
     assert positives[positives["step"] == 0]["text"].str.contains("<ans>").all()
+    # Sampled anew are those of the steps that are left, and no others.
+    asked = set(groups.query("step >= 4")["problem"])
+    renewed = set(positives.query("step == 4")["problem"]) | {w for w in whole.read("skips")["where"] if w in asked}
+    assert renewed <= asked
+    assert 10 < len(renewed) <= len(asked) < groups["problem"].nunique()
     evaluation = whole.read("evaluation")
     assert evaluation.groupby("step")["problem"].nunique().to_dict() == {0: 10, 3: 10, 6: 10}
     assert (evaluation["correct"] <= evaluation["n"]).all()
@@ -655,6 +660,18 @@ def test_a_run_stopped_after_its_last_step_takes_no_other(tmp_path: Path, monkey
             train(recipe, tmp_path / "stopped", progress=False)
     same(whole, train(recipe, tmp_path / "stopped", progress=False))
     assert whole.read("metrics")["step"].max() == 3
+
+
+def test_positives_may_be_of_the_policy_of_each_step(tmp_path: Path) -> None:
+    """As the objective is printed: a step samples explanations of its own 8 problems alone."""
+    values = {**VALUES, "refresh_steps": 1, "max_steps": 3, "gradient_problems": 0, "eval_problems": 1}
+    run = train(read_recipe(values), tmp_path / "run", progress=False)
+    positives, groups = run.read("positives"), run.read("groups")
+    for step in (1, 2):
+        asked = set(groups.loc[groups["step"] == step, "problem"])
+        assert len(asked) == 8
+        assert set(positives.loc[positives["step"] == step, "problem"]) <= asked
+    assert positives["step"].value_counts()[[1, 2]].min() > 4
 
 
 def test_a_run_goes_on_without_positives_if_a_refresh_found_none(
