@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,6 +50,9 @@ def do_chunks(
     work = ChunkWork(recipe, setup.run, setup.task.problems, do, setup.policy, setup.checker)
     if processes > 1:  # each loads its own
         setup.policy = work.policy = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     done = setup.run.shards(table)
     spread(work, [job for job in chunks.items() if job[0] not in done], processes, on_step)
 

@@ -85,10 +85,9 @@ def identity(recipe: dict[str, Any]) -> dict[str, Any]:
     """What makes a resolved recipe another run's: all but how its work is shared out, and the limits of an audit.
 
     How many rows are decoded at a time changes no number beyond rounding: one that ran out of memory goes on with less.
-    A run goes on with the chunks of problems that it began with. Of which revision a policy is, is in its commit, which
-    the record has: a run goes on with that revision given, when the hub's main branch has changed since.
+    A run goes on with the chunks of problems that it began with.
     """
-    return {name: value for name, value in recipe.items() if name not in ("rows", "chunk", "limits", "revision")}
+    return {name: value for name, value in recipe.items() if name not in ("rows", "chunk", "limits")}
 
 
 def defaults_of(recipe: type) -> dict[str, Any]:
@@ -133,6 +132,10 @@ class Run:
         before = self.recipe()
         if _is_same_policy(before.get("policy"), recipe.get("policy")):
             recipe = {**recipe, "policy": before["policy"]}
+        unfinished = not any(self.has(table) for table in TABLES)
+        if unfinished and before.get("revision") is None:
+            # Where the hub's main branch has changed since, its commit of then is named; weights are compared below.
+            recipe = {**recipe, "revision": None}
         if changed := _differences(identity({**defaults, **before}), identity({**defaults, **recipe})):
             more = [f"and {len(changed) - 6} more"] if len(changed) > 6 else []
             raise RecordError(
@@ -140,7 +143,7 @@ class Run:
                 "Choose another --output, or delete that folder if it is no longer needed."
             )
         began = self.environment()
-        if any(self.has(table) for table in TABLES):
+        if not unfinished:
             if began.get("data_sha256") not in (None, facts.get("data_sha256")):
                 raise RecordError(
                     f"{self.folder} holds a finished run on other problems: the data has changed since. "
@@ -152,7 +155,7 @@ class Run:
             for name in _TABLES_ALONE:
                 packages.pop(name, None)
         asked = {k: now[k] for k in ("schema", "expo", "packages", *facts) if now[k] is not None and k != "task"}
-        for name in {"chat_template", "sharding", "trained_by"} - set(began):
+        for name in {"chat_template", "reward", "sharding", "trained_by"} - set(began):
             asked.pop(name, None)
         if changed := _differences({k: began.get(k) for k in asked}, json.loads(json.dumps(asked))):
             raise RecordError(

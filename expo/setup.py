@@ -106,8 +106,8 @@ def set_up_alone(
     """
     if (launched := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
         raise ValueError(
-            f"this is one of {launched} processes of a launcher, which would each do all of it; the command uses all "
-            "GPUs of a machine by itself: give it without accelerate launch"
+            f"this is one of {launched} processes of a launcher, which would each do all of it: only expo train is for "
+            "accelerate launch; the other commands use a machine's GPUs by themselves"
         )
     room = ("max_new_tokens", recipe.token_limit) if leave_out_too_long else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from accelerate.utils import set_seed
 from torch import nn
@@ -57,6 +57,19 @@ def load_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise PolicyError(f"policy {str(folder)!r}: the adapter does not fit its base: {shown(error)}") from error
     return cast(PreTrainedModel, model)
+
+
+def refuse_to_train(name: str) -> NoReturn:
+    """What is said of an adapter's folder as the policy of a training.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(
+        f"policy {name!r}: an adapter, and a training begins with whole weights; merge it into its base: "
+        f"peft.AutoPeftModelForCausalLM.from_pretrained({name!r}).merge_and_unload().save_pretrained(FOLDER), with the "
+        "base's tokenizer"
+    )
 
 
 def add_adapter(base: PreTrainedModel, seed: int, **lora: Any) -> PreTrainedModel:

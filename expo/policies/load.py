@@ -59,6 +59,8 @@ def load_policy(
     where, source = resolve(name, revision)
     if is_adapter(Path(where)):
         base_name, base_revision = base_of(Path(where))
+        if is_adapter(Path(base_name).expanduser()):
+            raise PolicyError(f"policy {name!r}: its base, {base_name!r}, is an adapter itself; merge that one first")
         base = load_policy(
             base_name,
             prompts,
@@ -176,8 +178,7 @@ def where_is(name: str) -> str:
     """A folder or hub id from which a policy's configuration can be read, without its weights being fetched."""
     if _is_hub_id(name):
         return name
-    where = resolve(name)[0]
-    return where_is(base_of(Path(where))[0]) if is_adapter(Path(where)) else where
+    return resolve(name)[0]
 
 
 def _is_hub_id(name: str) -> bool:

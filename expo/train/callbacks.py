@@ -92,7 +92,7 @@ class Recorder(TrainerCallback):
         should_log = control.should_log or is_last
         if is_last or (args.eval_steps and state.global_step % args.eval_steps == 0):
             self._measure(state.global_step)
-        # The log of an accuracy takes the step's own as done.
+        # Logging an accuracy resets it.
         control.should_log = should_log
 
     def _measure(self, step: int) -> None:

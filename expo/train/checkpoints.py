@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -99,8 +100,8 @@ def keep_model(run: Run, step: int) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(checkpoint, draft, ignore=_for_training_alone)
     if is_adapter(draft):
-        recipe = run.recipe()
-        name_base(draft, recipe["policy"], recipe.get("revision"))
+        commit = re.search(r"\(hub, commit (\w+)\)", run.environment().get("weights") or "")
+        name_base(draft, run.recipe()["policy"], commit[1] if commit else None)
     draft.rename(model)
 
 

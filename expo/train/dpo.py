@@ -65,11 +65,12 @@ def restore(policy: Policy, checkpoint: Path) -> None:
         RuntimeError: if the checkpoint lacks weights of it, or has others.
     """
     if hasattr(policy.model, "peft_config"):
-        from peft import set_peft_model_state_dict
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
-        unfit: Any = set_peft_model_state_dict(policy.model, load_file(checkpoint / WEIGHTS))
-        if unfit.unexpected_keys:
-            raise RuntimeError(f"{checkpoint}: has unknown {unfit.unexpected_keys[:3]}")
+        adapter = load_file(checkpoint / WEIGHTS)
+        if apart := sorted(adapter.keys() ^ get_peft_model_state_dict(policy.model).keys()):
+            raise RuntimeError(f"{checkpoint}: lacks or has beyond the adapter's weights {apart[:3]}")
+        set_peft_model_state_dict(policy.model, adapter)
         return
     weights: dict[str, torch.Tensor] = {}
     for file in sorted(checkpoint.glob("*.safetensors")):

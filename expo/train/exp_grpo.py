@@ -93,7 +93,7 @@ class ExPGRPOTrainer(GRPOTrainer):
             )
         template = self.chat_template or getattr(self.processing_class, "chat_template", None)
         if "date_string" in str(template):
-            # Llama 3.2's writes today's: all prompts keep that of the training's first day.
+            # Llama 3.2's writes today's: prompts keep that of the day on which this process began.
             today = datetime.now().strftime("%d %b %Y")
             self.chat_template_kwargs = {"date_string": today, **(args.chat_template_kwargs or {})}
         _check_one_each(train_dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from expo.grading.answers import Grade, Status
 from expo.policies.policy import Policy
+from expo.positives.closing import close
 from expo.positives.kinds import Positive, from_ids, from_text
 from expo.schema import as_frame
 from expo.tasks import Checker
@@ -22,8 +24,8 @@ from expo.train.positives import fits, row_of
 # Columns by what they hold, of which the first that is there is taken. A problem is named by its id or its question.
 _PROBLEM = ("problem", "question", "prompt")
 _TEXT = ("completion", "explanation", "text", "positive", "response", "solution")
-# What a record and a dataset of ours keep beside a text: whether its own answer was right, before it was closed.
-_RIGHT = {"status": Status.CORRECT.value, "correct": True}
+# What `correct` may say of a text's own answer, before it was closed with a*.
+_WORDS = {"true": Status.CORRECT, "1": Status.CORRECT, "false": Status.WRONG, "0": Status.WRONG}
 
 Texts = dict[str, list[Row]]
 
@@ -44,12 +46,15 @@ def read_texts(where: str, problems: Sequence[Problem]) -> Texts:
     rows = [row for row in read_rows(source) if isinstance(row, Row)]
     there = list(dict.fromkeys(name for row in rows for name in row.fields))
     named, text = _column(source, there, _PROBLEM), _column(source, there, _TEXT)
-    ids = {p.question.strip(): p.id for p in problems} | {p.id: p.id for p in problems}
+    found = {p.question.strip(): p for p in problems} | {p.id: p for p in problems}
     texts: Texts = {}
     for row in rows:
-        problem = ids.get(str(row.fields.get(named)).strip())
-        if problem and isinstance(row.fields.get(text), str) and row.fields[text].strip():
-            texts.setdefault(problem, []).append(Row(row.where, row.number, {**row.fields, "text": row.fields[text]}))
+        problem = found.get(str(row.fields.get(named)).strip())
+        # Other data may have the same ids.
+        asked = str(row.fields.get("question") or (problem and problem.question)).strip()
+        written = row.fields.get(text)
+        if problem and asked == problem.question.strip() and isinstance(written, str) and written.strip():
+            texts.setdefault(problem.id, []).append(replace(row, fields={**row.fields, "text": written}))
     if not texts:
         raise DataError(
             f"{source}: no text for any of the {plural(len(problems), 'problem')}, which are looked for in the column "
@@ -65,7 +70,13 @@ def _column(source: str, there: Iterable[str], names: Sequence[str]) -> str:
 
 
 def given(
-    policy: Policy, checker: Checker, problems: Sequence[Problem], where: str, kind: str, must_be: Sequence[str]
+    policy: Policy,
+    checker: Checker,
+    problems: Sequence[Problem],
+    texts: Texts,
+    kind: str,
+    must_be: Sequence[str],
+    step: int = 0,
 ) -> tuple[pd.DataFrame, list[Skip]]:
     """One positive a problem from texts that are there, as `make` gives those that it samples.
 
@@ -74,50 +85,53 @@ def given(
     or else what the text itself says.
 
     Raises:
-        DataError: as `read_texts` says.
+        DataError: if a row says in another way than by true or false whether its text is right.
     """
-    texts = read_texts(where, problems)
+    must = [*must_be, *(["right"] if kind == "own_correct" else [])]
     table, missing = [], []
     for p in problems:
         if p.id not in texts:
-            missing.append(Skip(p.where or p.id, kind, f"{where} has no text for it: no positive"))
+            missing.append(Skip(p.where or p.id, kind, "positive_data has no text for it: no positive"))
             continue
         built = [_positive(policy, p, kind, row.fields, checker) for row in texts[p.id]]
         grades = checker.grade([(p, b.text) for b in built], [False] * len(built))
-        known = [_as_known(row.fields, grade) for row, grade in zip(texts[p.id], grades, strict=True)]
-        fit = [
+        known = [_as_known(row, grade) for row, grade in zip(texts[p.id], grades, strict=True)]
+        short = [
             (b, g)
             for b, g in zip(built, known, strict=True)
-            if fits(checker, b, g, must_be) and len(b.scored.prompt) + len(b.scored.completion) <= policy.context
+            if len(b.scored.prompt) + len(b.scored.completion) <= policy.context
         ]
-        if fit:
-            table.append(row_of(policy, checker, kind, 0, *fit[0]))
-        else:
-            asked = f" and is {' and '.join(must_be)}" if must_be else ""
-            reason = (
-                f"none of its {plural(len(built), 'text')} fits the context of {policy.context}{asked}: no positive"
-            )
-            missing.append(Skip(p.where or p.id, kind, reason))
+        if fit := [(b, g) for b, g in short if fits(checker, b, g, must)]:
+            table.append(row_of(policy, checker, kind, step, *fit[0]))
+            continue
+        lacks = f"is {' and '.join(must)}" if short else f"fits the context of {policy.context}"
+        missing.append(Skip(p.where or p.id, kind, f"none of its {plural(len(built), 'text')} {lacks}: no positive"))
     return as_frame("positives", table), missing
 
 
 def _positive(policy: Policy, problem: Problem, kind: str, fields: dict[str, Any], checker: Checker) -> Positive:
-    """A text closed with a*; where the source has its tokens, and they are this policy's, as it was."""
+    """A text closed with a*; where the source has its tokens, which end in a* and are this policy's, as it was."""
     ids, cot = fields.get("ids"), fields.get("cot_tokens")
     if ids is None or cot is None or not all(0 <= i < policy.vocabulary for i in ids):
         return from_text(policy, problem, kind, fields["text"], checker)
-    if policy.decode(ids) != fields["text"]:
+    bare = close(policy, problem, "", ())
+    end = bare.completion[len(bare.cue) :]
+    if tuple(ids[-len(end) :]) != end or policy.decode(ids) != fields["text"]:
         return from_text(policy, problem, kind, fields["text"], checker)
     return from_ids(policy, problem, kind, [int(i) for i in ids], int(cot))
 
 
-def _as_known(fields: dict[str, Any], grade: Grade) -> Grade:
+def _as_known(row: Row, grade: Grade) -> Grade:
     """A grade as the source has it of the text before it was closed with a*, if it says so."""
-    for name, right in _RIGHT.items():
-        if fields.get(name) not in (None, ""):
-            status = Status.CORRECT if fields[name] == right else Status.WRONG
-            return Grade(status, grade.extracted)
-    return grade
+    status = row.fields.get("status")
+    if status in list(Status):
+        return Grade(Status(status), grade.extracted)
+    right = row.fields.get("correct")
+    if right is None or right != right:  # NaN
+        return grade
+    if str(right).lower() not in _WORDS:
+        raise DataError(f"{row.where}: correct: {right!r} is neither true nor false")
+    return Grade(_WORDS[str(right).lower()], grade.extracted)
 
 
 def texts_in_words(where: str, problems: Sequence[Problem]) -> str:

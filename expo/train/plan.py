@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
+from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from expo.policies.adapters import add_adapter, weights_of
+from expo.policies.adapters import add_adapter, is_adapter, refuse_to_train, weights_of
 from expo.policies.load import DTYPES, where_is
 from expo.records import to_yaml
 from expo.setup import load_problems
@@ -101,6 +102,8 @@ def _anew(recipe: TrainRecipe) -> str:
 
 def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
     where = where_is(recipe.policy)
+    if is_adapter(Path(where)):
+        refuse_to_train(recipe.policy)
     try:
         config = AutoConfig.from_pretrained(where, revision=recipe.revision, trust_remote_code=args.trust_remote_code)
     except (OSError, ValueError) as error:

@@ -109,7 +109,8 @@ class TrainRecipe(BaseRecipe):
     )
     gradient_rollouts: int = field(default=8, metadata={"help": "samples of each, from which the slope of J is had"})
     use_peft: bool = field(
-        default=False, metadata={"help": "train a LoRA adapter alone; it and the next are TRL's ModelConfig's"}
+        default=False,
+        metadata={"help": "train a LoRA adapter alone; this and the next are fields of TRL's ModelConfig"},
     )
     lora_r: int = field(default=16, metadata={"help": "rank of the adapter's matrices"})
     lora_alpha: int = field(default=32, metadata={"help": "the adapter counts lora_alpha / lora_r times"})
@@ -163,6 +164,10 @@ class TrainRecipe(BaseRecipe):
         check_bounds(self, {**lowest, "positive_temperature": 1e-3, "eval_samples": 1, "eval_temperature": 0})
         if self.refresh_steps and self.positive in ("expert", "answer", "none") and self.algorithm != "dpo":
             raise ValueError(f"refresh_steps: positives of kind {self.positive} are not sampled")
+        if self.reward and "reward_weights" in self.trl:
+            raise ValueError("reward_weights: your reward is the only one that weighs anything; leave it out")
+        if self.positive_data and self.positive_tries != 1 and self.algorithm != "dpo":
+            raise ValueError("positive_tries: positives of positive_data are not sampled; leave it out")
         if self.reward and self.algorithm != "grpo":
             raise ValueError(f"reward: of grpo alone; {self.algorithm} has none")
         for name in ("positive_data", "positive_filter"):
@@ -186,8 +191,7 @@ class TrainRecipe(BaseRecipe):
             "r": self.lora_r,
             "lora_alpha": self.lora_alpha,
             "lora_dropout": self.lora_dropout,
-            # A single name may be peft's all-linear, or a pattern.
-            "target_modules": targets[0] if targets and len(targets) == 1 else targets,
+            "target_modules": targets[0] if targets == ["all-linear"] else targets,
             "modules_to_save": self.lora_modules_to_save,
             "use_rslora": self.use_rslora,
             "use_dora": self.use_dora,

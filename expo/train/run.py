@@ -20,7 +20,7 @@ from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, Posi
 from expo.train.grpo import grpo_trainer
 from expo.train.probes import Probes
 from expo.train.recipe import TrainRecipe
-from expo.train.rewards import AnswerReward, own_reward
+from expo.train.rewards import AnswerReward, own_reward, source_of
 from expo.train.rounds import train_rounds
 from expo.train.session import Session, on_main, own_device, prepared
 from expo.train.sft import sft_trainer
@@ -56,8 +56,7 @@ def train(
 
     # Let go at once: under ZeRO-3 a policy that is loaded while settings are alive holds a part of its weights alone.
     check_processes(recipe, settings())
-    if recipe.reward:
-        own_reward(recipe.reward)
+    reward = source_of(own_reward(recipe.reward)) if recipe.reward else None
     limit, sharding = settings().max_completion_length, shared_by(settings())
     with ExitStack() as stack:
         setup = stack.enter_context(
@@ -65,7 +64,7 @@ def train(
                 recipe,
                 folder,
                 ["evaluation"],
-                lambda policy: {**_facts(policy), "sharding": sharding},
+                lambda policy: {**_facts(policy), "sharding": sharding, **({"reward": reward} if reward else {})},
                 device=own_device(),
                 room=("max_completion_length", limit),
                 held_out=recipe.evaluated,
@@ -83,7 +82,7 @@ def train(
             run, recipe, args, prepared(policy, recipe), setup.checker, setup.task, held_out, progress, on_step
         )
         # The session alone holds the policy: under ZeRO-3 it lets go of it before it is loaded in parts.
-        del policy, setup.policy
+        policy = setup.policy = None
         if isinstance(args, PairsDPOConfig):
             train_rounds(session)
         else:

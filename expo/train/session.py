@@ -15,7 +15,7 @@ from tqdm import tqdm
 from trl import DPOTrainer, SFTTrainer
 from trl.models.utils import unwrap_model_for_generation
 
-from expo.policies.adapters import add_adapter
+from expo.policies.adapters import add_adapter, refuse_to_train
 from expo.policies.policy import Policy
 from expo.records import Run
 from expo.schema import as_frame
@@ -119,11 +119,7 @@ def prepared(policy: Policy, recipe: TrainRecipe) -> Policy:
     if policy.tokenizer.pad_token_id is None:
         policy.tokenizer.pad_token = policy.tokenizer.eos_token
     if hasattr(policy.model, "peft_config"):
-        raise ValueError(
-            f"policy {policy.name!r}: an adapter, and a training begins with whole weights; merge it into its base: "
-            f"peft.AutoPeftModelForCausalLM.from_pretrained({policy.name!r}).merge_and_unload()"
-            ".save_pretrained(FOLDER), with the base's tokenizer"
-        )
+        refuse_to_train(policy.name)
     if recipe.use_peft:
         policy.model = add_adapter(policy.model, recipe.seed, **recipe.lora)
     return policy

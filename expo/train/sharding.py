@@ -2,7 +2,7 @@
 
 Each launch of `accelerate` says by its settings how weights are shared. ZeRO-2 shares gradients and optimizer states
 alone. Under ZeRO-3 and FSDP2 no process has the whole policy; it is gathered for as long as it is sampled and scored,
-since processes call it unlike numbers of times.
+since one process may have to call it more often than another.
 """
 
 from __future__ import annotations

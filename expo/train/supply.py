@@ -14,7 +14,7 @@ from expo.schema import as_frame
 from expo.tasks.problem import Problem, Skip
 from expo.train.dpo import score_reference
 from expo.train.exp_grpo import ExPGRPOTrainer
-from expo.train.given import given
+from expo.train.given import given, read_texts
 from expo.train.pairs import make_pairs
 from expo.train.positives import as_prompt, make
 from expo.train.session import Session, shard_of
@@ -32,7 +32,7 @@ class Supply:
         s = self.session
         if not s.has("positives", step):
             mine = s.share(s.task.problems if problems is None else problems)
-            frame, skips = self._given(mine) if s.recipe.positive_data else self._made(mine, step)
+            frame, skips = (self._given if s.recipe.positive_data else self._made)(mine, step)
             if step == 0 and PartialState().is_main_process:
                 skips = [*s.task.skipped, *s.held_out.skipped, *skips]
             s.write("skips", as_frame("skips", map(vars, skips)), step)
@@ -54,11 +54,13 @@ class Supply:
                 on_finished=lambda _: bar.update(),
             )
 
-    def _given(self, problems: Sequence[Problem]) -> tuple[pd.DataFrame, list[Skip]]:
+    def _given(self, problems: Sequence[Problem], step: int) -> tuple[pd.DataFrame, list[Skip]]:
         s = self.session
         assert s.recipe.positive_data
+        # Of all problems: a process whose share has no text goes on without.
+        texts = read_texts(s.recipe.positive_data, s.task.problems)
         must_be = s.recipe.positive_filter or ()
-        return given(s.policy, s.checker, problems, s.recipe.positive_data, s.recipe.positive, must_be)
+        return given(s.policy, s.checker, problems, texts, s.recipe.positive, must_be, step)
 
     def pairs(self, step: int, problems: Sequence[Problem], prompts: dict[str, list[int]]) -> pd.DataFrame:
         """The step's pairs of these problems, scored under the initial policy."""
@@ -114,8 +116,9 @@ class Supply:
         first, *later = s.steps_before(step, "positives")
         held = s.read("positives", first)
         for begun in later:
-            renewed = {p.id for p in self._renewed_at(begun)}
-            held = pd.concat([held[~held["problem"].isin(renewed)], s.read("positives", begun)])
+            shard = s.read("positives", begun)
+            renewed = {p.id for p in self._renewed_at(begun)} | set(shard["problem"])
+            held = pd.concat([held[~held["problem"].isin(renewed)], shard])
         return held
 
     def left_out(self, step: int) -> str:

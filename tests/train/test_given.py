@@ -17,7 +17,8 @@ from expo.records import Run
 from expo.setup import load_problems
 from expo.tasks.chain_task import CHAIN, ChainChecker
 from expo.tasks.problem import DataError
-from expo.train.given import given
+from expo.tasks.row import Row
+from expo.train.given import given, read_texts
 from expo.train.plan import describe
 from expo.train.recipe import read_recipe
 from expo.train.run import train
@@ -81,19 +82,16 @@ def test_texts_are_found_by_question_and_filtered(tmp_path: Path) -> None:
     ]
     file = tmp_path / "texts.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    every, missing = given(policy, checker, problems, str(file), "explanation", [])
+    every, missing = given(policy, checker, problems, read_texts(str(file), problems), "explanation", [])
     assert every["problem"].tolist() == [problems[0].id, problems[1].id]
     assert every["status"].tolist() == ["wrong", "wrong"]
-    assert [m.reason for m in missing] == [f"{file} has no text for it: no positive"]
+    assert [m.reason for m in missing] == ["positive_data has no text for it: no positive"]
     # Whatever it stated, it is closed with the answer.
     for text, problem in zip(every["text"], problems, strict=False):
         assert text.split("<ans>")[1].split() == problem.answer.split()
-    kept, missing = given(policy, checker, problems, str(file), "explanation", ["right"])
+    kept, missing = given(policy, checker, problems, read_texts(str(file), problems), "explanation", ["right"])
     assert kept["status"].tolist() == ["correct"]
-    assert [m.reason.partition(" fits")[0] for m in missing] == [
-        "none of its 1 text",
-        f"{file} has no text for it: no positive",
-    ]
+    assert missing[0].reason == "none of its 1 text is right: no positive"
 
 
 def test_a_filter_takes_the_next_sample(sampled: Run, tmp_path: Path) -> None:
@@ -133,3 +131,42 @@ def test_a_source_without_texts_is_named(rows: list[dict[str, str]], message: st
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match=message):
         describe(read_recipe({**BASE, "positive_data": str(file)}))
+
+
+@pytest.mark.parametrize(("said", "kept"), [("True", 1), ("false", 0), ("", 1), ("0", 0), (None, 1)])
+def test_a_csv_says_in_words_whether_a_text_is_right(said: str | None, kept: int, tmp_path: Path) -> None:
+    policy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
+    problem = load_problems(read_recipe(dict(BASE)), checker).problems[0]
+    file = tmp_path / "texts.csv"
+    row = {"question": problem.question, "text": f"a get 1 <ans> {problem.answer}", "correct": said}
+    pd.DataFrame([row]).to_csv(file, index=False)
+    frame, _ = given(policy, checker, [problem], read_texts(str(file), [problem]), "explanation", ["right"])
+    assert len(frame) == kept
+
+
+def test_a_row_that_says_neither_is_named(tmp_path: Path) -> None:
+    policy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
+    problem = load_problems(read_recipe(dict(BASE)), checker).problems[0]
+    file = tmp_path / "texts.jsonl"
+    file.write_text(json.dumps({"question": problem.question, "text": "a get 1", "correct": "maybe"}))
+    with pytest.raises(DataError, match=r"texts.jsonl:1: correct: 'maybe' is neither true nor false"):
+        given(policy, checker, [problem], read_texts(str(file), [problem]), "explanation", [])
+
+
+def test_tokens_that_end_in_another_answer_are_closed_anew(sampled: Run) -> None:
+    """As of other data with the same ids: the text is closed with the problem's own answer."""
+    policy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
+    one, other = load_problems(read_recipe(dict(BASE)), checker).problems[:2]
+    assert one.answer != other.answer
+    row = sampled.read("positives").query("problem == @one.id").iloc[0].to_dict()
+    kept, _ = given(policy, checker, [one], {one.id: [Row("x", 0, row)]}, "explanation", [])
+    anew, _ = given(policy, checker, [other], {other.id: [Row("x", 0, row)]}, "explanation", [])
+    assert kept["ids"][0] == list(row["ids"])
+    assert anew["text"][0].split("<ans>")[1].split() == other.answer.split()
+
+
+def test_a_share_of_problems_without_a_text_has_skips_alone() -> None:
+    policy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
+    problem = load_problems(read_recipe(dict(BASE)), checker).problems[0]
+    frame, missing = given(policy, checker, [problem], {"another": []}, "explanation", [])
+    assert (len(frame), len(missing)) == (0, 1)

@@ -180,6 +180,14 @@ def test_the_other_algorithms_train_an_adapter(algorithm: str, tmp_path: Path) -
     assert any(w.abs().max() > 0 for n, w in adapter_of(run).items() if "lora_B" in n)
 
 
+def test_one_layer_may_be_named() -> None:
+    model = prepared(load_policy("tiny-0", CHAIN), read_recipe({**LORA, "lora_target_modules": ["q_proj"]})).model
+    names = {n.split(".")[-4] for n, p in model.named_parameters() if p.requires_grad}
+    assert names == {"q_proj"}
+    every = prepared(load_policy("tiny-0", CHAIN), read_recipe({**LORA, "lora_target_modules": ["all-linear"]})).model
+    assert "down_proj" in {n.split(".")[-4] for n, p in every.named_parameters() if p.requires_grad}
+
+
 def test_the_plan_says_how_many_weights_are_trained() -> None:
     said = describe(read_recipe(dict(LORA)))
     model = prepared(load_policy("tiny-0", CHAIN), read_recipe(dict(LORA))).model
@@ -207,11 +215,14 @@ def test_an_adapter_that_cannot_be_loaded_is_named(whole_run: Run, tmp_path: Pat
     folder = shutil.copytree(whole_run.path("model"), tmp_path / "adapter")
     with pytest.raises(ValueError, match="an adapter, and a training begins with whole weights; merge it"):
         train(read_recipe({**LORA, "policy": str(folder)}), tmp_path / "run", progress=False)
+    with pytest.raises(ValueError, match="an adapter, and a training begins with whole weights; merge it"):
+        describe(read_recipe({**LORA, "policy": str(folder)}))
     settings = json.loads((folder / "adapter_config.json").read_text())
     for changed, message in [
         ({"base_model_name_or_path": None}, "names no base_model_name_or_path"),
         ({"base_model_name_or_path": "no/such folder"}, "no such folder"),
         ({"r": 8}, "does not fit its base"),
+        ({"base_model_name_or_path": str(folder)}, "is an adapter itself"),
     ]:
         (folder / "adapter_config.json").write_text(json.dumps({**settings, **changed}))
         with pytest.raises(PolicyError, match=message):

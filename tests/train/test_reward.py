@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ def of_length(completions, completion_ids, answer, level, problem, **_):
     return [float(len(ids)) for ids in completion_ids]
 
 something = 3
+
+def answer(completions, **_):
+    return [0.0] * len(completions)
 """
 BASE = {**VALUES, "max_steps": 2, "eval_steps": 2, "gradient_problems": 0, "refresh_steps": 0, "positive": "none"}
 
@@ -36,23 +40,27 @@ def test_what_is_learnt_is_the_own_reward_and_answers_are_graded(tmp_path: Path)
     assert metric(run, "rewards/answer/mean")[0] == metric(usual, "rewards/answer/mean")[0]
     assert metric(run, "reward") == metric(run, "rewards/of_length/mean") != metric(usual, "reward")
     assert run.read("groups").query("step == 0").equals(usual.read("groups").query("step == 0"))
+    assert run.environment()["reward"] == hashlib.sha256(OWN.encode()).hexdigest()[:12]
     assert metric(run, "reward")[0] == pytest.approx(metric(run, "completions/mean_length")[0])
 
 
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("rewards.py:nothing", "has no function 'nothing'; it has of_length"),
+        ("rewards.py:nothing", "has no function 'nothing'; it has answer, of_length"),
         ("rewards.py:something", "has no function 'something'"),
         ("rewards.py", "names no function; write module:function"),
         ("missing.py:of_length", "missing.py cannot be imported"),
-        ("no_such_module:of_length", "no_such_module cannot be imported: No module named"),
+        ("no_such_module:of_length", "no_such_module cannot be imported: ModuleNotFoundError"),
+        ("broken.py:of_length", "broken.py cannot be imported: SyntaxError"),
+        ("rewards.py:answer", "give it another name"),
     ],
 )
 def test_what_is_no_function_is_named(
     place: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rewards.py").write_text(OWN)
+    (tmp_path / "broken.py").write_text("def (")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=re.escape(message)):
         own_reward(place)
@@ -64,3 +72,9 @@ def test_what_is_no_function_is_named(
 def test_only_grpo_has_a_reward() -> None:
     with pytest.raises(ValueError, match="reward: of grpo alone; sft has none"):
         read_recipe({"algorithm": "sft", "task": "chain", "policy": "tiny-0", "reward": "a:b"})
+
+
+def test_a_module_of_the_working_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_rewards.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    assert own_reward("my_rewards:of_length")(["a"], [[1, 2]], ["1"], [1], ["p"]) == [2.0]
