@@ -872,7 +872,8 @@ def test_ids_that_are_no_tokens_are_not_sampled_by_trl(recipe: TrainRecipe, tmp_
     task = load_problems(recipe, ChainChecker())
     args = settings_of("grpo", {**recipe.trl, "generation_kwargs": {"suppress_tokens": [1]}}, "none", str(tmp_path))
     assert isinstance(args, ExPGRPOConfig)
-    session = SimpleNamespace(policy=prepared(policy, read_recipe(dict(VALUES))), task=task)
+    recipe = read_recipe(dict(VALUES))
+    session = SimpleNamespace(policy=prepared(policy, recipe), task=task, recipe=recipe)
     reward = AnswerReward(policy, ChainChecker(), {p.id: p for p in task.problems}, 4)
     trainer = grpo_module.grpo_trainer(session, args, reward, as_frame("positives"))  # type: ignore[arg-type]
     suppressed = trainer.generation_config.suppress_tokens
