@@ -151,9 +151,11 @@ class Run:
                 )
             return
         now = environment(**facts)
+        # Those that an earlier version did not note are not compared.
+        known = began.get("packages", {}).keys() - set(_TABLES_ALONE)
         for packages in (began.get("packages", {}), now["packages"]):
-            for name in _TABLES_ALONE:
-                packages.pop(name, None)
+            for name in packages.keys() - known:
+                del packages[name]
         asked = {k: now[k] for k in ("schema", "expo", "packages", *facts) if now[k] is not None and k != "task"}
         for name in {"chat_template", "reward", "sharding", "trained_by"} - set(began):
             asked.pop(name, None)
@@ -332,7 +334,18 @@ def environment(**facts: Any) -> dict[str, Any]:
     """What a run ran on: versions, commit of the toolkit, machine, and the facts given."""
     import torch
 
-    packages = ["torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "numpy", "pandas"]
+    packages = [
+        "torch",
+        "transformers",
+        "trl",
+        "datasets",
+        "accelerate",
+        "math-verify",
+        "numpy",
+        "pandas",
+        "peft",
+        "deepspeed",
+    ]
     return {
         "schema": SCHEMA,
         "python": platform.python_version(),

@@ -114,7 +114,7 @@ def _first_fit(
             continue
         problem = group[0].problem
         why = "was right" if kind == "own_correct" else "ended before the token limit"
-        why += f" and was {', '.join(must_be)}" if must_be else ""
+        why += f" and passed the filter ({', '.join(must_be)})" if must_be else ""
         tried = "its one sample never" if len(group) == 1 else f"none of its {len(group)} samples"
         missing.append(
             Skip(problem.where or problem.id, kind, f"{tried} {why}: no positive; more positive_tries may find one")
