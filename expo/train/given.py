@@ -19,7 +19,7 @@ from expo.tasks.files import read_rows
 from expo.tasks.problem import DataError, Problem, Skip
 from expo.tasks.row import Row
 from expo.text import plural
-from expo.train.positives import fits, row_of
+from expo.train.positives import all_of, fits, row_of
 
 # Columns by what they hold, of which the first that is there is taken. A problem is named by its id or its question.
 _PROBLEM = ("problem", "question", "prompt")
@@ -87,7 +87,7 @@ def given(
     Raises:
         DataError: if a row says in another way than by true or false whether its text is right.
     """
-    must = [*must_be, *(["right"] if kind == "own_correct" else [])]
+    must = all_of(kind, must_be)
     table, missing = [], []
     for p in problems:
         if p.id not in texts:

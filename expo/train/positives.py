@@ -107,7 +107,7 @@ def _first_fit(
     missing = []
     for group in built:
         graded = [(p, next(grades)) for p in group]
-        must = [*must_be, *(["right"] if kind == "own_correct" else [])]
+        must = all_of(kind, must_be)
         fit = [(p, g) for p, g in graded if p.sampled and not p.sampled.truncated and fits(checker, p, g, must)]
         if fit:
             chosen.append(fit[0])
@@ -120,6 +120,11 @@ def _first_fit(
             Skip(problem.where or problem.id, kind, f"{tried} {why}: no positive; more positive_tries may find one")
         )
     return chosen, missing
+
+
+def all_of(kind: str, must_be: Sequence[str]) -> list[str]:
+    """What a positive of a kind must be in all: an own correct CoT is right."""
+    return [*must_be, *(["right"] if kind == "own_correct" else [])]
 
 
 def fits(checker: Checker, positive: Positive, grade: Grade | None, must_be: Sequence[str]) -> bool:
