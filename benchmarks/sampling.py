@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from transformers import GenerationConfig
 
+from expo.policies.engine import Request
 from expo.policies.kv_cache import left_padded
 from expo.policies.policy import Policy
-from expo.policies.sampling import Request, sample
+from expo.policies.sampling import sample
 from expo.tasks.problem import Problem
 from expo.tasks.prompts import fill
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import torch
 
+from expo.policies.engine import Request
 from expo.policies.policy import Policy
-from expo.policies.sampling import Request, sample
+from expo.policies.sampling import sample
 from expo.policies.scoring import Sample, score
 from expo.tasks.problem import Problem
 from expo.tasks.prompts import fill

@@ -49,6 +49,8 @@ def do_chunks(
     processes = processes_for(setup.policy, recipe.device, recipe.rows, len(chunks))
     work = ChunkWork(recipe, setup.run, setup.task.problems, do, setup.policy, setup.checker)
     if processes > 1:  # each loads its own
+        if setup.policy.engine:
+            setup.policy.engine.close()
         setup.policy = work.policy = None
         gc.collect()
         if torch.cuda.is_available():
@@ -66,6 +68,8 @@ def processes_for(policy: Policy, device: str, rows: int, jobs: int) -> int:
     # One of several runs that are done side by side has its share of the threads already, and may start no process.
     if multiprocessing.current_process().daemon:
         return 1
+    if policy.engine and policy.device.type == "cpu":
+        return 1  # it takes all threads
     if policy.device.type == "cuda":
         return max(1, min(torch.cuda.device_count(), jobs)) if device == "auto" else 1
     weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from expo.audit import audit
 from expo.chunks import Frames, do_chunks
 from expo.grading.answers import Status
+from expo.policies.engine import Completion, Request
 from expo.policies.policy import Policy
-from expo.policies.sampling import Completion, Request, sample
+from expo.policies.sampling import sample
 from expo.positives.closing import question_ids
 from expo.recipe import EvaluateRecipe
 from expo.records import Run

@@ -15,6 +15,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from expo.grading.rules import USUAL, Rules
+from expo.policies.engine import ENGINES
 from expo.schema import SOURCES
 from expo.tasks import GRADERS, STEP_CHECKERS, TASKS, Checker, checker_of
 from expo.tasks.prompts import Prompts
@@ -25,7 +26,7 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 # Fields that recipes did not have at first, with what they meant then.
 _LATER: dict[str, Any] = {
     **asdict(USUAL),
-    **{"columns": None, "limits": None, "grader": "math", "step_checker": "arithmetic"},
+    **{"engine": "hf", "columns": None, "limits": None, "grader": "math", "step_checker": "arithmetic"},
     **{"positive_temperature": None, "hinted_rows": 0.0},
     **dict.fromkeys(("revision", "attn_implementation", "positive_data", "positive_filter", "reward")),
     **{"use_peft": False, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "use_rslora": False, "use_dora": False},
@@ -131,7 +132,10 @@ class BaseRecipe:
     prompts: dict[str, str | bool] | str | None = field(
         default=None, metadata={"help": "fields of the task's prompts to replace: a mapping, as a flag in JSON"}
     )
-    rows: int = field(default=64, metadata={"help": "samples decoded at a time, on each GPU or on all CPUs"})
+    engine: str = field(
+        default="hf", metadata={"help": "what samples: hf, the policy's own model; vllm, if it is installed"}
+    )
+    rows: int = field(default=64, metadata={"help": "samples decoded at a time by hf, on each GPU or on all CPUs"})
     grader: str = field(
         default="math",
         metadata={"help": "texts: math compares values; exact compares what stands between answer_cue and answer_end"},
@@ -160,6 +164,11 @@ class BaseRecipe:
         """Whether code that a hub id brings along is run."""
         raise NotImplementedError
 
+    @property
+    def samples_in(self) -> str | None:
+        """The dtype that another engine than hf samples in; None for the policy's own."""
+        return None
+
     def check_shared(self) -> None:
         """Check the fields that every job shares.
 
@@ -175,10 +184,11 @@ class BaseRecipe:
         for name, value, known in (
             ("grader", self.grader, GRADERS),
             ("step_checker", self.step_checker, tuple(STEP_CHECKERS)),
+            ("engine", self.engine, ENGINES),
         ):
             if value not in known:
                 raise ValueError(f"{name}: no {value!r}; there are {', '.join(known)}")
-            if value != known[0] and TASKS[self.task].checker:
+            if name != "engine" and value != known[0] and TASKS[self.task].checker:
                 raise ValueError(f"{name}: {self.task} has its own; leave it out")
         if self.rules != USUAL and (TASKS[self.task].checker or self.grader != "math"):
             what = f"grader {self.grader}" if self.grader != "math" else self.task
@@ -346,6 +356,8 @@ class GradientRecipe(SamplingRecipe):
         if "own_correct" in self.sources:
             raise ValueError("sources: own_correct is chosen from several own CoTs; here there is one of each kind")
         check_sources(self.sources)
+        if self.engine != "hf":
+            raise ValueError(f"engine: gradients go with samples of the policy's own model: hf, not {self.engine}")
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype: a step is lost to rounding in weights of {self.dtype}; float32 or float64")
         if not self.sizes or not all(0 < s < math.inf for s in self.sizes):

@@ -11,15 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from expo.policies.load import load_policy
+from expo.policies.load import DTYPES, load_policy
 from expo.policies.policy import Policy, PolicyError
-from expo.positives.closing import longest
+from expo.policies.vllm import VLLM, check_engine
+from expo.positives.closing import longest, question_ids
 from expo.recipe import BaseRecipe, SamplingRecipe
 from expo.records import Run, defaults_of
 from expo.tasks import TASKS, Checker, Task, load_task
 from expo.tasks.problem import DataError, Problem, Skip
 from expo.tasks.prompts import Prompts
 
+# Problems of which a sample is compared, where an engine samples.
+_CHECKED = 4
 Facts = Callable[[Policy | None], dict[str, Any]]
 
 
@@ -79,12 +82,13 @@ def set_up(
             tasks = [fit(policy, without_control_tokens(policy, task)) for task in tasks]
         if policy and room:
             tasks = [within_context(policy, task, *room) for task in tasks]
-        with starting():
-            run = Run.start(folder, recipe.resolved(), defaults_of(type(recipe)), **about)
-        setup = Setup(run, checker, policy, *tasks)
-        # A job that lets go of its policy frees the memory.
-        del policy
-        yield setup
+        with checked_engine(policy, tasks[0].problems) as engine:
+            with starting():
+                run = Run.start(folder, recipe.resolved(), defaults_of(type(recipe)), **about, **engine)
+            setup = Setup(run, checker, policy, *tasks)
+            # A job that lets go of its policy frees the memory.
+            del policy
+            yield setup
 
 
 @contextmanager
@@ -171,6 +175,9 @@ def load(recipe: BaseRecipe, device: str) -> Policy:
         attn_implementation=recipe.attn_implementation,
         trust_remote_code=recipe.trust_remote_code,
     )
+    if recipe.engine == "vllm":
+        dtype = DTYPES[recipe.samples_in] if recipe.samples_in else policy.model.dtype
+        policy.engine = VLLM(policy, dtype, trust_remote_code=recipe.trust_remote_code)
     words = set(policy.tokenizer.get_vocab())
     for name, task in TASKS.items():
         if task.vocabulary and (words == task.vocabulary) != (name == recipe.task):
@@ -179,6 +186,25 @@ def load(recipe: BaseRecipe, device: str) -> Policy:
                 f"and {name} is written in them"
             )
     return policy
+
+
+@contextmanager
+def checked_engine(policy: Policy | None, problems: Sequence[Problem]) -> Iterator[dict[str, Any]]:
+    """What the record says of a policy's engine, which computes what the policy does; it is closed at the end.
+
+    Raises:
+        PolicyError: as `check_engine` says.
+    """
+    engine = policy.engine if policy else None
+    if policy is None or engine is None:
+        yield {}
+        return
+    try:
+        check_engine(policy, [question_ids(policy, p) for p in problems[:_CHECKED]])
+        del policy
+        yield {"engine": engine.version}
+    finally:
+        engine.close()
 
 
 def without_control_tokens(policy: Policy, task: Task) -> Task:

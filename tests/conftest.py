@@ -55,7 +55,15 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return made
 
 
-def build(shape: str = "llama", *, chat: bool = True, context: int = 512, dtype: torch.dtype = torch.float64) -> Policy:
+def build(
+    shape: str = "llama",
+    *,
+    chat: bool = True,
+    context: int = 512,
+    dtype: torch.dtype = torch.float64,
+    head_dim: int = 8,
+    seed: int = 0,
+) -> Policy:
     """A policy of random weights whose next-token distributions are far from uniform."""
     words = tokenizer()
     if not chat:
@@ -68,7 +76,7 @@ def build(shape: str = "llama", *, chat: bool = True, context: int = 512, dtype:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=8,
+        head_dim=head_dim,
         max_position_embeddings=context,
         initializer_range=0.3,
         eos_token_id=words.eos_token_id,
@@ -76,7 +84,7 @@ def build(shape: str = "llama", *, chat: bool = True, context: int = 512, dtype:
         pad_token_id=None,
         **SHAPES[shape],
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
     return Policy(shape, model, words, TEXT, "random weights")
 

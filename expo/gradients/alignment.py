@@ -22,8 +22,9 @@ import pandas as pd
 from expo.gradients.examples import Example, Gradients
 from expo.gradients.gram import per_example_gram
 from expo.grading.answers import Status
+from expo.policies.engine import Completion, Request
 from expo.policies.policy import Policy
-from expo.policies.sampling import Completion, Request, sample
+from expo.policies.sampling import sample
 from expo.policies.scoring import Score, score
 from expo.positives.closing import question_ids
 from expo.positives.kinds import Positive

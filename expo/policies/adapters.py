@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+import torch
 from accelerate.utils import set_seed
 from torch import nn
 from transformers import PreTrainedModel
@@ -59,6 +62,49 @@ def load_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
     return cast(PreTrainedModel, model)
 
 
+def is_wrapped(model: nn.Module) -> bool:
+    """Whether a model is a base with an adapter in it."""
+    return hasattr(model, "peft_config")
+
+
+@contextmanager
+def base_kept(model: nn.Module) -> Iterator[None]:
+    """Whatever merges adapters meanwhile and takes them out again, the base's weights are the same bits afterwards.
+
+    Adding an adapter's part to a weight and subtracting it rounds twice.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [m.get_base_layer() for m in model.modules() if isinstance(m, BaseTunerLayer)]
+    kept = [(p, p.detach().to("cpu", copy=True)) for layer in layers for p in layer.parameters()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, before in kept:
+                weight.copy_(before)
+
+
+def whole_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The weights of a policy by the names that its base has, on the CPU; an adapter is merged into them.
+
+    Only of a model whose process holds all weights at the moment.
+    """
+    if not is_wrapped(model):
+        return {name: p.detach().cpu() for name, p in model.named_parameters()}
+    wrapped: Any = model
+    out = {}
+    with base_kept(model):
+        wrapped.merge_adapter()
+        for name, p in model.named_parameters():
+            if wrapped.prefix in name or "original_module" in name:
+                continue
+            plain = name.removeprefix("base_model.model.").replace(".base_layer", "")
+            out[plain.replace("modules_to_save.default.", "")] = p.detach().to("cpu", copy=True)
+        wrapped.unmerge_adapter()
+    return out
+
+
 def refuse_to_train(name: str) -> NoReturn:
     """What is said of an adapter's folder as the policy of a training.
 
@@ -88,7 +134,7 @@ def add_adapter(base: PreTrainedModel, seed: int, **lora: Any) -> PreTrainedMode
     from peft import LoraConfig, get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    if hasattr(base, "peft_config"):
+    if is_wrapped(base):
         raise ValueError("use_peft: the policy is an adapter already; merge it into its base first")
     set_seed(seed)
     try:

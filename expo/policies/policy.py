@@ -13,6 +13,7 @@ import jinja2
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from expo.policies.engine import Engine
 from expo.tasks.prompts import Prompts
 
 # Some chat templates write today's date into every prompt, unless they are told another: this is Llama 3.2's own
@@ -44,6 +45,8 @@ class Policy:
     tokenizer: PreTrainedTokenizerBase
     prompts: Prompts
     source: str
+    # What samples in the model's place, with its weights.
+    engine: Engine | None = None
     # The text of a token alone.
     _pieces: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from expo.policies.engine import Completion, Request, Settings, draws_of
 from expo.policies.kv_cache import RowCache, common, forward, prefill
 from expo.policies.policy import Policy
 
@@ -26,29 +27,6 @@ MAX_PREFILL_TOKENS = 4096
 
 class ContextError(ValueError):
     """A prompt that leaves no room in the policy's context."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """`n` samples of one prompt. `key` names the random streams; `max_new_tokens` counts the end token."""
-
-    key: str
-    prompt_ids: Sequence[int]
-    n: int
-    max_new_tokens: int
-
-    @property
-    def tokens(self) -> int:
-        """The longest that prompt and completion can be."""
-        return len(self.prompt_ids) + self.max_new_tokens
-
-
-@dataclass(frozen=True)
-class Completion:
-    """Sampled token ids as sampled, the end token included if it was reached; `truncated` if it was not."""
-
-    ids: tuple[int, ...]
-    truncated: bool
 
 
 @dataclass
@@ -74,7 +52,7 @@ def sample(
 
     Ids that the model scores but that are no tokens are left out; they have a share in the softmax of `score`. A
     temperature of 0 is greedy. At most `rows` samples are decoded at a time. The model's own generation
-    config is not consulted, except for its end tokens.
+    config is not consulted, except for its end tokens. A policy's engine, if it has one, samples in its place.
 
     Raises:
         ValueError: for a temperature below 0.001 that is not 0, or an empty prompt.
@@ -92,6 +70,8 @@ def sample(
                 f"{r.key}: prompt of {len(r.prompt_ids)} tokens and {r.max_new_tokens} new ones exceed the "
                 f"context of {policy.name} ({policy.context}); lower the limit or drop the problem"
             )
+    if policy.engine:
+        return _by_engine(policy, requests, temperature, seed, on_finished or (lambda _: None))
     out: list[list[Completion | None]] = [[None] * r.n for r in requests]
     families = _families([r.prompt_ids for r in requests])
     family_of = {i: f for f, family in enumerate(families) for i in family}
@@ -130,6 +110,23 @@ def sample(
             if on_finished:
                 on_finished(done)
     return [[c for c in cs if c is not None] for cs in out]
+
+
+def _by_engine(
+    policy: Policy,
+    requests: Sequence[Request],
+    temperature: float,
+    seed: int,
+    on_finished: Callable[[Completion], object],
+) -> list[list[Completion]]:
+    assert policy.engine is not None
+    draws = draws_of(requests, seed)
+    rows = policy.model.config.get_text_config().vocab_size
+    settings = Settings(temperature, tuple(sorted(policy.eos_ids)), range(policy.vocabulary, rows))
+    out: list[list[Completion]] = [[] for _ in requests]
+    for draw, completion in zip(draws, policy.engine.sample(draws, settings, on_finished), strict=True):
+        out[draw.request].append(completion)
+    return out
 
 
 def _take(waiting: Iterator[tuple[int, int]], n: int, requests: Sequence[Request], seed: int) -> list[_Row]:

@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from expo.policies.engine import Completion, Request
 from expo.policies.policy import Policy
-from expo.policies.sampling import Completion, Request
 from expo.policies.scoring import Sample
 from expo.positives.closing import close, cut, explain_ids, longest, question_ids
 from expo.tasks import Checker

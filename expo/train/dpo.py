@@ -26,7 +26,7 @@ from transformers import (
 from trl import DPOTrainer
 from trl.trainer import add_fused_lm_head
 
-from expo.policies.adapters import WEIGHTS, without_wrapper
+from expo.policies.adapters import WEIGHTS, is_wrapped, without_wrapper
 from expo.policies.policy import Policy
 from expo.train.config import PairsDPOConfig
 
@@ -64,7 +64,7 @@ def restore(policy: Policy, checkpoint: Path) -> None:
     Raises:
         RuntimeError: if the checkpoint lacks weights of it, or has others.
     """
-    if hasattr(policy.model, "peft_config"):
+    if is_wrapped(policy.model):
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
         adapter = load_file(checkpoint / WEIGHTS)

@@ -12,6 +12,7 @@ from expo.policies.policy import Policy, PolicyError
 from expo.positives.closing import question_ids
 from expo.tasks import Task
 from expo.train.config import ExPGRPOConfig
+from expo.train.engine import keep_base
 from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.positives import as_prompt
 from expo.train.rewards import AnswerReward, own_reward
@@ -41,6 +42,8 @@ def grpo_trainer(
         # Answers are graded all the same, for the record, and weigh nothing.
         functions, args.reward_weights = [own_reward(session.recipe.reward), reward], [1.0, 0.0]
     trainer = ExPGRPOTrainer(policy.model, functions, args, prompts, processing_class=policy.tokenizer)
+    if args.use_vllm:
+        keep_base(trainer)
     first = task.problems[0]
     if trainer.prompt_ids(as_prompt(policy, first)) != tuple(question_ids(policy, first)):
         raise PolicyError(

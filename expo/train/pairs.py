@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from expo.grading.answers import Grade, Status
+from expo.policies.engine import Completion, Request
 from expo.policies.policy import Policy
-from expo.policies.sampling import Completion, Request, sample
+from expo.policies.sampling import sample
 from expo.positives.closing import question_ids
 from expo.schema import as_frame
 from expo.tasks import Checker

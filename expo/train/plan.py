@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from expo.policies.adapters import add_adapter, is_adapter, refuse_to_train, weights_of
 from expo.policies.load import DTYPES, where_is
+from expo.policies.shapes import known_shape
 from expo.records import to_yaml
 from expo.setup import load_problems
 from expo.tasks import TASKS, Task
@@ -101,13 +102,16 @@ def _anew(recipe: TrainRecipe) -> str:
 
 
 def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
-    where = where_is(recipe.policy)
-    if is_adapter(Path(where)):
-        refuse_to_train(recipe.policy)
-    try:
-        config = AutoConfig.from_pretrained(where, revision=recipe.revision, trust_remote_code=args.trust_remote_code)
-    except (OSError, ValueError) as error:
-        return [f"memory        not known: the policy's config.json cannot be read ({str(error).splitlines()[0]})"]
+    config = known_shape(recipe.policy)
+    if config is None:
+        where = where_is(recipe.policy)
+        if is_adapter(Path(where)):
+            refuse_to_train(recipe.policy)
+        code = args.trust_remote_code
+        try:
+            config = AutoConfig.from_pretrained(where, revision=recipe.revision, trust_remote_code=code)
+        except (OSError, ValueError) as error:
+            return [f"memory        not known: the policy's config.json cannot be read ({str(error).splitlines()[0]})"]
     with unsharded(args), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code)
         if recipe.use_peft:

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from expo.grading.answers import Grade, Status
+from expo.policies.engine import Completion
 from expo.policies.policy import Policy
-from expo.policies.sampling import Completion, sample
+from expo.policies.sampling import sample
 from expo.positives.kinds import Positive, experts, from_answer, from_sample, requests
 from expo.schema import as_frame
 from expo.tasks import Checker

@@ -14,8 +14,10 @@ from expo.evaluate import count, evaluate
 from expo.gradients.alignment import align_positives, alignment_rows, product_rows, rewards_of, sample_rollouts
 from expo.grading.answers import Grade
 from expo.measure.samples import sample_row
-from expo.policies.sampling import Request, sample
+from expo.policies.engine import Request
+from expo.policies.sampling import sample
 from expo.policies.scoring import score, whole
+from expo.policies.vllm import check_engine
 from expo.positives.closing import question_ids
 from expo.positives.kinds import Positive, from_ids, from_sample
 from expo.schema import as_frame
@@ -23,6 +25,9 @@ from expo.tasks.problem import Problem
 from expo.train.config import PairsDPOConfig
 from expo.train.session import Session
 from expo.train.supply import Supply
+
+# Problems of which a sample is compared, where an engine samples.
+_CHECKED = 4
 
 
 @dataclass
@@ -38,6 +43,9 @@ class Probes:
         if s.has("evaluation", step):
             return
         with s.at_rest():
+            if s.policy.engine:
+                # Now, too: an engine that was not given the weights of this step would sample another policy.
+                check_engine(s.policy, [question_ids(s.policy, p) for p in s.task.problems[:_CHECKED]])
             tables = {"probes": self._probes(step)}
             evaluation = self._evaluation(step)
             margins = {"margins": self._margins(step)} if self._is_dpo else {}
@@ -109,6 +117,7 @@ class Probes:
         rows: list[dict[Any, Any]] = []
         products = []
         # Gradients are those of the weights as they are, in their own precision.
+        engine, s.policy.engine = s.policy.engine, None
         with torch.autocast(s.policy.device.type, enabled=False):
             watched = self._watched(s.recipe.gradient_problems)
             learnt = {p.problem.id: p for p in self._learnt(watched, step)}
@@ -121,6 +130,7 @@ class Probes:
                 of_problem = alignment_rows(s.policy, positives, alignments, rollouts, step)
                 rows += of_problem
                 products.append(product_rows(of_problem, gradients, step))
+        s.policy.engine = engine
         # A process may have no share of the problems.
         joined = pd.concat(products) if products else as_frame("gradients")
         return {"alignment": as_frame("alignment", rows), "gradients": joined}

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import torch
+
 from expo.policies.names import TINY
 from expo.recipe import BaseRecipe, check_bounds, unknown_field
 from expo.tasks import TASKS
@@ -211,6 +213,11 @@ class TrainRecipe(BaseRecipe):
     def trust_remote_code(self) -> bool:
         """Whether code that the hub id brings along is run; a field of TRL's."""
         return bool(self.trl.get("trust_remote_code", False))
+
+    @property
+    def samples_in(self) -> str | None:
+        """As it computes in training: bfloat16 on a GPU, unless `bf16` says otherwise."""
+        return "bfloat16" if self.trl.get("bf16", torch.cuda.is_available()) else None
 
     @property
     def seed(self) -> int:

@@ -30,6 +30,7 @@ def train_rounds(session: Session) -> None:
     Raises:
         ValueError: if no problem of the first round has a pair.
     """
+    session.end_engine()
     args, recipe = session.args, session.recipe
     assert isinstance(args, PairsDPOConfig)
     args.max_steps = steps_in_rounds(recipe, args, len(session.task.problems))

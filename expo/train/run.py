@@ -124,6 +124,7 @@ def _train(session: Session) -> None:
         # Loaded once more, now that each process is to hold its part of the weights alone.
         del session.policy
         session.policy = session.load_initial()
+    session.end_engine()
     reward = _make_trainer(session, positives)
     assert session.trainer is not None
     attach(session.trainer, Recorder(session, supply, Probes(session, supply), reward))

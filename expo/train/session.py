@@ -15,13 +15,14 @@ from tqdm import tqdm
 from trl import DPOTrainer, SFTTrainer
 from trl.models.utils import unwrap_model_for_generation
 
-from expo.policies.adapters import add_adapter, refuse_to_train
+from expo.policies.adapters import add_adapter, is_wrapped, refuse_to_train
 from expo.policies.policy import Policy
 from expo.records import Run
 from expo.schema import as_frame
 from expo.setup import load
 from expo.tasks import Checker, Task
 from expo.train.config import Configuration
+from expo.train.engine import engine_of
 from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.recipe import TrainRecipe
 from expo.train.sharding import gathered
@@ -58,14 +59,27 @@ class Session:
                 yield
             return
         wrapped, accelerator = self.trainer.model_wrapped, self.trainer.accelerator
+        engine = engine_of(self.policy, self.trainer, self.recipe)
         # Checkpointing is switched off meanwhile, and on again as it was asked for.
         kwargs = self.args.gradient_checkpointing_kwargs
         whole = unwrap_model_for_generation(wrapped, accelerator, gradient_checkpointing_kwargs=kwargs)
         with computing, gathered(wrapped, accelerator), whole as model:
             was_training = model.training
             self.policy.model = model.eval()
-            yield
+            self.policy.engine = engine
+            try:
+                yield
+            finally:
+                if engine:
+                    engine.close()
+                self.policy.engine = None
             model.train(was_training)
+
+    def end_engine(self) -> None:
+        """End the engine that has sampled the initial policy: the trainer needs the memory."""
+        if self.policy.engine:
+            self.policy.engine.close()
+        self.policy.engine = None
 
     def write(self, table: str, frame: pd.DataFrame, step: int, order: Sequence[str] = ()) -> None:
         """Write the step's shard of a table, from the rows of all processes; `order` is that of its problems."""
@@ -118,7 +132,7 @@ def prepared(policy: Policy, recipe: TrainRecipe) -> Policy:
     """
     if policy.tokenizer.pad_token_id is None:
         policy.tokenizer.pad_token = policy.tokenizer.eos_token
-    if hasattr(policy.model, "peft_config"):
+    if is_wrapped(policy.model):
         refuse_to_train(policy.name)
     if recipe.use_peft:
         policy.model = add_adapter(policy.model, recipe.seed, **recipe.lora)

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from expo.policies import sampling
+from expo.policies.engine import Completion, Request
 from expo.policies.policy import Policy
-from expo.policies.sampling import Completion, ContextError, Request, sample
+from expo.policies.sampling import ContextError, sample
 from tests.conftest import build
 
 STEM = tuple(range(40, 60))

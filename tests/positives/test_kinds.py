@@ -12,8 +12,8 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
+from expo.policies.engine import Completion
 from expo.policies.policy import Policy
-from expo.policies.sampling import Completion
 from expo.positives.kinds import from_expert, from_sample, requests
 from expo.tasks import chain
 from expo.tasks.chain_task import ChainChecker

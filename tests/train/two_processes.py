@@ -14,8 +14,9 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
+from expo.policies.engine import Request
 from expo.policies.load import load_policy
-from expo.policies.sampling import Request, sample
+from expo.policies.sampling import sample
 from expo.tasks.chain_task import CHAIN
 from expo.train.exp_grpo import ExPGRPOTrainer
 from tests.train.test_exp_grpo import PROBLEMS, G, config, rows_of

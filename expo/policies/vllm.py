@@ -1,0 +1,184 @@
+"""vLLM as the engine that samples a policy: its process, and the check that it computes what the policy does."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from expo.policies.adapters import whole_weights, without_wrapper
+from expo.policies.engine import Completion, Draw, Request, Settings
+from expo.policies.policy import Policy, PolicyError
+from expo.policies.sampling import sample
+from expo.policies.scoring import score, whole
+from expo.policies.vllm_worker import Start
+
+INSTALL = 'pip install "vllm>=0.22,<=0.31"'
+# Of what is free on a GPU when it starts; the policy's own model stays there to score.
+_SHARE = 0.9
+# What vLLM on a CPU keeps keys and values in, in GiB, unless the environment says otherwise.
+_CPU_CACHE = "1"
+# How far the log-probabilities of engine and policy may be apart, nats a token on average. In bfloat16 the two round
+# differently at each layer; other weights, or another use of them, are apart by more than a tenth.
+TOLERANCES = {"float32": 0.005, "bfloat16": 0.05}
+_CHECK_TOKENS = 32
+
+
+class VLLM:
+    """vLLM with a policy's weights, in a process of its own that starts with the first sample.
+
+    Raises:
+        PolicyError: at the start, if vLLM is not installed or cannot run the policy, with the last that it wrote.
+    """
+
+    def __init__(self, policy: Policy, dtype: torch.dtype, *, trust_remote_code: bool = False) -> None:
+        # Held by its policy alone, which may have to be let go of while this is not.
+        self._policy = weakref.ref(policy)
+        self._name, self._kind, self.trust_remote_code = policy.name, dtype, trust_remote_code
+        self.dtype = str(dtype).removeprefix("torch.")
+        self.version = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection | None = None
+        self._log: IO[bytes] | None = None
+
+    def sample(
+        self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[Completion], object]
+    ) -> list[Completion]:
+        """A completion for each draw, in their order.
+
+        Raises:
+            PolicyError: if it cannot start, or ends before it is done.
+        """
+        self.start()
+        assert self._pipe is not None
+        self._pipe.send((list(draws), settings))
+        out: list[Completion | None] = [None] * len(draws)
+        for _ in draws:
+            place, completion = self._answer()
+            out[place] = completion
+            on_finished(completion)
+        return [c for c in out if c is not None]
+
+    def start(self) -> None:
+        """Load the policy's weights as they are now, unless it runs."""
+        if self._process is not None:
+            return
+        check_installed()
+        policy = self._policy()
+        assert policy is not None
+        self._pipe, theirs = Pipe()
+        memory, environment = _room(policy.device)
+        with tempfile.TemporaryDirectory(prefix="expo-vllm-") as folder:
+            _write(policy, folder, self._kind)
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process is)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "expo.policies.vllm_worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                # Ctrl-C is for the one who asks, who closes the pipe.
+                start_new_session=True,
+            )
+            theirs.close()
+            self._pipe.send(Start(folder, self.dtype, policy.context, memory, self.trust_remote_code))
+            self.version = self._answer()
+
+    def close(self) -> None:
+        """End the process and free its memory."""
+        if self._process is None:
+            return
+        assert self._pipe is not None
+        assert self._log is not None
+        self._pipe.close()
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+        self._process = self._pipe = self._log = None
+
+    def _answer(self) -> Any:
+        assert self._pipe is not None
+        assert self._process is not None
+        assert self._log is not None
+        try:
+            answer = self._pipe.recv()
+        except (EOFError, OSError):
+            self._log.seek(0)
+            said = self._log.read().decode(errors="replace").strip().splitlines()
+            answer = RuntimeError(f"its process ended with {self._process.wait()}: {' | '.join(said[-3:])}")
+        if isinstance(answer, Exception):
+            self.close()
+            raise PolicyError(f"policy {self._name!r}: vLLM fails: {answer}; go without it: --engine hf")
+        return answer
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self.close()
+
+
+def _write(policy: Policy, folder: str, dtype: torch.dtype) -> None:
+    """The policy's weights and configuration, for vLLM to read."""
+    weights = {name: weight.to(dtype) for name, weight in whole_weights(policy.model).items()}
+    without_wrapper(policy.model).save_pretrained(folder, state_dict=weights)
+
+
+def _room(device: torch.device) -> tuple[float, dict[str, str]]:
+    """The share of the GPU that vLLM may take, and its environment."""
+    environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_CPU_KVCACHE_SPACE": _CPU_CACHE, **os.environ}
+    if device.type != "cuda":
+        return _SHARE, environment
+    at = torch.cuda.current_device() if device.index is None else device.index
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info(at)
+    return _SHARE * free / total, {**environment, "CUDA_VISIBLE_DEVICES": _visible(at)}
+
+
+def check_engine(policy: Policy, prompts: Sequence[Sequence[int]]) -> None:
+    """That a policy's engine computes what the policy does, on a sample of each prompt.
+
+    Raises:
+        PolicyError: if it cannot start, or its log-probabilities are others.
+    """
+    assert policy.engine is not None
+    requests = [Request(f"check/{i}", ids, 1, _CHECK_TOKENS) for i, ids in enumerate(prompts)]
+    requests = [r for r in requests if r.tokens <= policy.context]
+    done = [completion for (completion,) in sample(policy, requests, temperature=1.0, seed=0)]
+    scores = score(policy, [whole(r.prompt_ids, c.ids, r.key) for r, c in zip(requests, done, strict=True)])
+    theirs = np.concatenate([[], *(c.log_probs or () for c in done)])
+    apart = np.abs(theirs - np.concatenate([[], *(s.completion for s in scores)]))
+    tolerance = TOLERANCES.get(policy.engine.dtype, max(TOLERANCES.values()))
+    # A NaN is no agreement.
+    if len(apart) and not apart.mean() <= tolerance:
+        raise PolicyError(
+            f"policy {policy.name!r}: {policy.engine.version} does not compute what the policy does: log-probabilities "
+            f"of {len(apart)} tokens differ by {apart.mean():.3g} nats on average, {apart.max():.3g} at most, and "
+            f"{tolerance:g} on average is allowed; go without it: --engine hf"
+        )
+
+
+def check_installed() -> None:
+    """That vLLM can be imported.
+
+    Raises:
+        PolicyError: if not, with the command that brings it.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise PolicyError(f"engine vllm: it is not installed; {INSTALL}, or go without it: --engine hf")
+
+
+def _visible(index: int) -> str:
+    """The name of this process's GPU number `index` for a process that is to see it alone."""
+    mine = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return mine.split(",")[index] if mine else str(index)

@@ -1,0 +1,113 @@
+"""vLLM in a process of its own: it changes the threads, seeds and logging of the process that imports it.
+
+Run as `python -m expo.policies.vllm_worker FD`, with one end of a pipe. The first message is `Start`; each later one is
+draws and their settings, and every completion goes back as soon as it is finished.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any
+
+from expo.policies.engine import Completion, Draw, Settings
+
+
+@dataclass(frozen=True)
+class Start:
+    """What vLLM is to load, and how much of a GPU's memory, as a share, it may take."""
+
+    folder: str
+    dtype: str
+    context: int
+    memory: float
+    trust_remote_code: bool
+
+
+def complete(llm: Any, draws: Sequence[Draw], settings: Settings) -> Iterator[tuple[int, Completion]]:
+    """The completion of each draw, with its place, in the order in which they are finished.
+
+    Args:
+        llm: a `vllm.LLM` in this process, made with `logprobs_mode="processed_logprobs"`.
+        draws: what to draw.
+        settings: of all of them; the whole softmax is drawn from.
+    """
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    engine = llm.llm_engine
+    bias = dict.fromkeys(settings.no_tokens, -100.0) or None
+    for place, draw in enumerate(draws):
+        params = SamplingParams(
+            temperature=settings.temperature,
+            top_p=1.0,
+            top_k=0,
+            max_tokens=draw.max_new_tokens,
+            seed=draw.seed,
+            stop_token_ids=list(settings.stop),
+            logit_bias=bias,
+            logprobs=0,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        engine.add_request(str(place), {"prompt_token_ids": list(draw.prompt_ids)}, params)
+    while engine.has_unfinished_requests():
+        for finished in engine.step():
+            (out,) = finished.outputs
+            ids = tuple(out.token_ids)
+            log_probs = tuple(of[i].logprob for i, of in zip(ids, out.logprobs, strict=True))
+            yield int(finished.request_id), Completion(ids, out.finish_reason == "length", log_probs)
+
+
+def _load(start: Start) -> Any:
+    from vllm import LLM
+
+    return LLM(
+        model=start.folder,
+        dtype=start.dtype,
+        max_model_len=start.context,
+        gpu_memory_utilization=start.memory,
+        trust_remote_code=start.trust_remote_code,
+        # The policy's own generation config must not change what is drawn.
+        generation_config="vllm",
+        skip_tokenizer_init=True,
+        logprobs_mode="processed_logprobs",
+        disable_log_stats=True,
+    )
+
+
+def _read(pipe: Connection, inbox: SimpleQueue[Any]) -> None:
+    try:
+        while True:
+            inbox.put(pipe.recv())
+    except (EOFError, OSError):
+        # Whoever asked is gone: nobody else would free the GPU.
+        os._exit(0)
+
+
+def main(pipe: Connection) -> None:
+    """Serve one policy until the other end of the pipe is closed."""
+    inbox: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_read, args=(pipe, inbox), daemon=True).start()
+    try:
+        start = inbox.get()
+        llm = _load(start)
+        import vllm
+
+        pipe.send(f"vllm {vllm.__version__}, {start.dtype}")
+        while True:
+            for finished in complete(llm, *inbox.get()):
+                pipe.send(finished)
+    except Exception as error:
+        pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
+        raise
+
+
+if __name__ == "__main__":
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    main(Connection(int(sys.argv[1])))

@@ -1,0 +1,70 @@
+"""The engine that samples positives and evaluations while a policy is trained: with its weights as they are then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from expo.policies.adapters import base_kept, is_wrapped
+from expo.policies.engine import Completion, Draw, Engine, Settings
+from expo.policies.load import DTYPES
+from expo.policies.policy import Policy
+from expo.policies.vllm import VLLM
+from expo.policies.vllm_worker import complete
+from expo.train.recipe import TrainRecipe
+
+
+class Colocated:
+    """The vLLM that TRL samples from in this process, given the weights as they are now."""
+
+    version, dtype = "TRL's vllm", ""
+
+    def __init__(self, generation: Any) -> None:
+        self.generation = generation
+        generation.sync_weights()
+
+    def sample(
+        self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[Completion], object]
+    ) -> list[Completion]:
+        """A completion for each draw, in their order."""
+        out: list[Completion | None] = [None] * len(draws)
+        if self.generation.enable_sleep_mode:
+            self.generation.llm.wake_up(tags=["kv_cache"])
+        for place, completion in complete(self.generation.llm, draws, settings):
+            out[place] = completion
+            on_finished(completion)
+        return [c for c in out if c is not None]
+
+    def close(self) -> None:
+        """Leave it to TRL."""
+        if self.generation.enable_sleep_mode:
+            self.generation.llm.sleep(level=2)
+            # As TRL notes it: the weights are to be given anew.
+            self.generation._llm_weights_sleeping = True
+
+
+def engine_of(policy: Policy, trainer: Any, recipe: TrainRecipe) -> Engine | None:
+    """What samples the policy in the middle of its training; None for the policy's own model.
+
+    Every process calls this: TRL gathers the weights for its vLLM.
+    """
+    if recipe.engine == "hf":
+        return None
+    args = trainer.args
+    if getattr(args, "use_vllm", False) and args.vllm_mode == "colocate" and args.vllm_tensor_parallel_size == 1:
+        return Colocated(trainer.vllm_generation)
+    dtype = DTYPES[recipe.samples_in] if recipe.samples_in else policy.model.dtype
+    return VLLM(policy, dtype, trust_remote_code=recipe.trust_remote_code)
+
+
+def keep_base(trainer: Any) -> None:
+    """Have TRL's vLLM given merged weights without the base being rounded each time."""
+    generation = trainer.vllm_generation
+    synchronise = generation.sync_weights
+
+    def sync_weights() -> None:
+        with base_kept(generation.model) if is_wrapped(generation.model) else nullcontext():
+            synchronise()
+
+    generation.sync_weights = sync_weights
