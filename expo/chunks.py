@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,13 +18,14 @@ from expo.records import Run
 from expo.setup import Setup, load
 from expo.tasks import Checker
 from expo.tasks.problem import Problem
-from expo.workers import spread
+from expo.workers import launched, spread
 
 # A model of more weights than this keeps two threads busy; and each process holds them.
 MAX_BYTES = 2 << 30
 # One of fewer is sampled as fast by one process: the others would load longer than they work.
 MIN_BYTES = 16 << 20
 MIN_ROWS = 32
+_LOOKS_EVERY = 0.5  # seconds
 
 Frames = dict[str, pd.DataFrame]
 # All about some problems of a chunk: with recipe, policy, checker, the problems, those of the whole run, and what to
@@ -38,15 +40,24 @@ def do_chunks(
     do: Do,
     table: str,
     on_step: Callable[[], object],
+    *,
+    on_cpu: bool = True,
 ) -> None:
     """Write the shards of those chunks that have none of `table`; with several processes the setup's policy is let go.
+
+    On a CPU several processes are taken only with `on_cpu`. Of the processes of a launcher each does its share; all but
+    the first then end, and the first waits for their shards.
 
     Raises:
         Exception: what `do` raises in any process; the others are stopped, and what they have written stays.
         RuntimeError: if a process died.
+        SystemExit: in a launcher's process but the first, when its share is done.
     """
     assert setup.policy
-    processes = processes_for(setup.policy, recipe.device, recipe.rows, len(chunks))
+    rank, world = launched()
+    processes = 1
+    if world == 1 and (on_cpu or setup.policy.device.type != "cpu"):
+        processes = processes_for(setup.policy, recipe.device, recipe.rows, len(chunks))
     work = ChunkWork(recipe, setup.run, setup.task.problems, do, setup.policy, setup.checker)
     if processes > 1:  # each loads its own
         if setup.policy.engine:
@@ -56,7 +67,13 @@ def do_chunks(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     done = setup.run.shards(table)
-    spread(work, [job for job in chunks.items() if job[0] not in done], processes, on_step)
+    share = list(chunks.items())[rank::world]
+    spread(work, [job for job in share if job[0] not in done], processes, on_step)
+    if rank:
+        raise SystemExit(0)
+    # A launcher ends all its processes if one of them fails.
+    while chunks.keys() - setup.run.shards(table):
+        time.sleep(_LOOKS_EVERY)
 
 
 def processes_for(policy: Policy, device: str, rows: int, jobs: int) -> int:

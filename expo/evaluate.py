@@ -25,6 +25,7 @@ from expo.shards import chunk_of, in_chunks
 from expo.stats import Interval, bootstrap, pass_at_k_of
 from expo.tasks import Checker
 from expo.tasks.problem import Problem
+from expo.workers import is_first
 
 
 def evaluate(
@@ -132,7 +133,7 @@ def evaluate_run(
             total=len(task.problems) * recipe.samples_each,
             initial=sum(len(chunks[name]) for name in chunks.keys() & done) * recipe.samples_each,
             unit="sample",
-            disable=not progress,
+            disable=not (progress and is_first()),
         ) as bar:
             do_chunks(recipe, setup, chunks, _chunk, "completions", lambda: (bar.update(), on_step()))
         _complete(run, list(chunks), skips, recipe.limits, progress)

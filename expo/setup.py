@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
+
+import torch
 
 from expo.policies.load import DTYPES, load_policy
 from expo.policies.policy import Policy, PolicyError
@@ -20,6 +24,7 @@ from expo.records import Run, defaults_of
 from expo.tasks import TASKS, Checker, Task, load_task
 from expo.tasks.problem import DataError, Problem, Skip
 from expo.tasks.prompts import Prompts
+from expo.workers import launched
 
 # Problems of which a sample is compared, where an engine samples.
 _CHECKED = 4
@@ -100,30 +105,44 @@ def set_up_alone(
     *,
     leave_out_too_long: bool = True,
 ) -> Iterator[Setup]:
-    """`set_up` for a job of one process that samples and trains nothing: no other process writes to its run meanwhile.
+    """`set_up` for a job that samples and trains nothing: no other command writes to its run meanwhile.
 
-    With `leave_out_too_long`, problems are left out that do not fit the policy's context with a completion.
+    With `leave_out_too_long`, problems are left out that do not fit the policy's context with a completion. Of the
+    processes that a launcher has started the first begins the record and finishes it.
 
     Raises:
         DataError, PolicyError, RecordError: as their modules say.
-        ValueError: in one of several processes that a launcher started.
+        SystemExit: in a launcher's process but the first, if nothing is left to be sampled.
     """
-    if (launched := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
-        raise ValueError(
-            f"this is one of {launched} processes of a launcher, which would each do all of it: only expo train is for "
-            "accelerate launch; the other commands use a machine's GPUs by themselves"
-        )
+    rank, world = launched()
+    device = recipe.device
+    if world > 1 and device == "auto" and torch.cuda.is_available():
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    if rank and any(Run(folder).has(table) for table in finished_by):
+        raise SystemExit(0)
     room = ("max_new_tokens", recipe.token_limit) if leave_out_too_long else None
 
     def more(policy: Policy | None) -> dict[str, Any]:
         """Device and dtype as they turned out."""
         dtype = str(policy.model.dtype).removeprefix("torch.") if policy else None
-        return {"device": str(policy.device) if policy else None, "dtype": dtype, **facts(policy)}
+        return {"device": policy.device.type if policy else None, "dtype": dtype, **facts(policy)}
 
-    with set_up(recipe, folder, finished_by, more, device=recipe.device, room=room) as setup, ExitStack() as stack:
-        if setup.policy:
+    starting = partial(_after_the_first, folder) if rank else nullcontext
+    with (
+        set_up(recipe, folder, finished_by, more, device=device, room=room, starting=starting) as setup,
+        ExitStack() as stack,
+    ):
+        if setup.policy and not rank:
             stack.enter_context(setup.run.writing())
         yield setup
+
+
+@contextmanager
+def _after_the_first(folder: Path | str) -> Iterator[None]:
+    """Once a launcher's first process has begun the record; if that one fails, the launcher ends this one."""
+    while not Run(folder).path("recipe.yaml").exists():
+        time.sleep(0.1)
+    yield
 
 
 def load_problems(recipe: BaseRecipe, checker: Checker, **other: Any) -> Task:

@@ -75,6 +75,16 @@ def spread(
             worker.join()
 
 
+def launched() -> tuple[int, int]:
+    """The number of this process among those that a launcher has started, and their number; 0, 1 without one."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first() -> bool:
+    """Whether this is a launcher's first process, or has no launcher."""
+    return launched()[0] == 0
+
+
 @contextmanager
 def threads(n: int) -> Iterator[None]:
     """torch with so many threads meanwhile."""

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm import tqdm
 
+from expo.chunks import Frames, do_chunks
 from expo.gradients.alignment import (
     align_positives,
     alignment_rows,
@@ -38,11 +38,11 @@ from expo.positives.kinds import Positive, experts, fitting, from_sample
 from expo.recipe import GradientRecipe
 from expo.records import Run
 from expo.schema import as_frame
-from expo.setup import set_up_alone
-from expo.shards import join_shards, restore_tables
+from expo.setup import Setup, load, set_up_alone
+from expo.shards import in_chunks, join_shards, restore_tables
 from expo.tasks import TASKS, Checker
 from expo.tasks.problem import Problem, Skip
-from expo.workers import threads
+from expo.workers import is_first, threads
 
 # Of the tree by which J is found where a task's policies know few words.
 FLOOR = 1e-5
@@ -69,10 +69,14 @@ def measure_gradients(
         if policy is None:
             restore_tables(run, ["alignment", "gains"], task.skipped)
             return run
-        with threads(1 if _weights(policy) < MIN_WEIGHTS else torch.get_num_threads()):
-            names = _questions(recipe, run, policy, setup.checker, task.problems, progress, on_step)
+        few = _weights(policy) < MIN_WEIGHTS
+        # Several processes load it each for themselves.
+        del policy
+        with threads(1 if few else torch.get_num_threads()):
+            names = _questions(recipe, setup, progress, on_step)
             tables = join_shards(run, ["alignment", "gains"], names, task.skipped)
             rows = tables["alignment"].to_dict("records")
+            policy = setup.policy or load(recipe, recipe.device)
             gradients = per_example_gram(policy, _examples(policy, rows, task.problems))
             tables["gradients"] = product_rows(rows, gradients)
         # All at once: a run with one of its tables is taken for finished, whatever the policy.
@@ -89,35 +93,24 @@ def _weights_measured(policy: Policy | None) -> dict[str, Any]:
     return {"weights_measured": _weights(policy) or None if policy else None}
 
 
-def _questions(
-    recipe: GradientRecipe,
-    run: Run,
-    policy: Policy,
-    checker: Checker,
-    problems: Sequence[Problem],
-    progress: bool,
-    on_step: Callable[[], object],
-) -> list[str]:
+def _questions(recipe: GradientRecipe, setup: Setup, progress: bool, on_step: Callable[[], object]) -> list[str]:
     """Write the shards of those questions that have none, return the names of all; the progress is in steps."""
-    per, done = len(recipe.sources) * len(recipe.sizes), run.shards("gains")
-    names = [f"{i:04d}" for i in range(len(problems))]
+    per = _steps_each(recipe)
+    chunks = in_chunks(setup.task.problems, 1)
     with tqdm(
         desc=recipe.title,
-        total=len(names) * per,
-        initial=len(done & set(names)) * per,
+        total=len(chunks) * per,
+        initial=len(setup.run.shards("gains") & chunks.keys()) * per,
         unit="step",
-        disable=not progress,
+        disable=not (progress and is_first()),
     ) as bar:
-        for name, problem in zip(names, problems, strict=True):
-            if name in done:
-                continue
-            begun = bar.n
-            tables = _question(recipe, policy, checker, problem, problems, lambda: (bar.update(), on_step()))
-            for table, frame in tables.items():
-                run.write(table, frame, name)
-            # A kind that was left out took no step.
-            bar.update(begun + per - bar.n)
-    return names
+        # On a CPU a question keeps all threads busy.
+        do_chunks(recipe, setup, chunks, _question, "gains", lambda: (bar.update(), on_step()), on_cpu=False)
+    return list(chunks)
+
+
+def _steps_each(recipe: GradientRecipe) -> int:
+    return len(recipe.sources) * len(recipe.sizes)
 
 
 def _examples(policy: Policy, rows: Sequence[dict[Any, Any]], problems: Sequence[Problem]) -> list[Example]:
@@ -130,13 +123,16 @@ def _question(
     recipe: GradientRecipe,
     policy: Policy,
     checker: Checker,
-    problem: Problem,
+    problems: Sequence[Problem],
     others: Sequence[Problem],
     on_step: Callable[[], object],
-) -> dict[str, pd.DataFrame]:
-    """Its shard of each table; `gains`, which says that the shard is done, comes last."""
+) -> Frames:
+    """The shard of each table of one question; `gains`, which says that the shard is done, comes last."""
+    (problem,) = problems
     positives, skips = _positives(recipe, policy, checker, problem, others)
     if not positives:
+        for _ in range(_steps_each(recipe)):
+            on_step()
         return {"skips": as_frame("skips", skips), "alignment": as_frame("alignment"), "gains": as_frame("gains")}
     half, limit = recipe.rollouts, recipe.token_limit
     rollouts, right = sample_rollouts(policy, checker, problem, 2 * half, limit, recipe.seed, recipe.rows)
@@ -185,6 +181,9 @@ def _question(
                 }
             )
             on_step()
+    # A kind that was left out takes no step.
+    for _ in range(_steps_each(recipe) - len(changes)):
+        on_step()
     return {
         "skips": as_frame("skips", skips),
         "alignment": as_frame("alignment", rows),

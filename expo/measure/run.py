@@ -22,6 +22,7 @@ from expo.setup import set_up_alone
 from expo.shards import chunk_of, in_chunks, join_shards, restore_tables
 from expo.tasks import Checker
 from expo.tasks.problem import Problem, Skip
+from expo.workers import is_first
 
 
 def measure(
@@ -56,7 +57,7 @@ def measure(
             total=len(task.problems) * per_problem,
             initial=sum(len(chunks[name]) for name in chunks.keys() & done) * per_problem,
             unit="step",
-            disable=not progress,
+            disable=not (progress and is_first()),
         ) as bar:
             do_chunks(recipe, setup, chunks, _chunk, "samples", lambda: (bar.update(), on_step()))
         tables = join_shards(run, ["samples"], list(chunks), task.skipped)

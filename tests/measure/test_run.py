@@ -253,13 +253,3 @@ def test_each_gpu_has_a_process_unless_one_was_chosen(monkeypatch: pytest.Monkey
     assert chunks_module.processes_for(policy, "cuda:1", 64, 7) == 1
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert chunks_module.processes_for(policy, "auto", 64, 7) == 1
-
-
-def test_several_processes_of_a_launcher_are_refused(
-    recipe: MeasureRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They would each do all of it."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"2 processes.*only expo train is for accelerate launch"):
-        measure(recipe, tmp_path / "run", progress=False)
-    assert not (tmp_path / "run").exists()
