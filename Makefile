@@ -27,7 +27,7 @@ test: style  ## style, types, and all tests but the slow ones
 	$(PYTEST) -m "not slow"
 
 test-all: style  ## style, types, and all tests: those that kill processes, start servers or take long, too
-	$(PYTEST)
+	$(PYTEST) -m "not sharded"
 
 # Apart from .venv, where accelerate would load it, with its messages, for whoever trains on one CPU.
 test-sharded: $(VENV)/.installed  ## trainings in two processes that share weights: DeepSpeed's ZeRO, and FSDP2

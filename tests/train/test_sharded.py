@@ -126,6 +126,7 @@ OTHERS = {"sft": {**DPO, "algorithm": "sft"}, "dpo": DPO, "lora": LORA}
 
 
 @pytest.mark.slow
+@pytest.mark.sharded
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
