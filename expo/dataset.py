@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from expo.policies.names import SMOLLM2, TINY
+from expo.hub import upload
+from expo.policies.names import SMOLLM2, TINY, public
 from expo.records import DRAFT, RecordError, Run, to_yaml, write_atomic
 from expo.tasks import TASKS, checker_of
 
@@ -89,7 +90,7 @@ def _holds(parquet: Path, frame: pd.DataFrame) -> bool:
 def card(run: Run, frame: pd.DataFrame) -> str:
     """The dataset card: what the rows are, how they were made, their counts and licence."""
     recipe, facts = run.recipe(), run.environment()
-    policy = _public(recipe["policy"])
+    policy = public(recipe["policy"])
     task = TASKS[recipe["task"]]
     licence = task.licence
     # What a model of unknown licence wrote is not ours to call free.
@@ -112,14 +113,14 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         if facts.get("toy")
         else ""
     )
-    written = to_yaml({**recipe, "data": recipe["data"] and _public(recipe["data"]), "policy": policy})
+    written = to_yaml({**recipe, "data": recipe["data"] and public(recipe["data"]), "policy": policy})
     # A prompt may hold a fence of its own.
     fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", written))])
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# Self-explanations of {policy} on {recipe['task']}\n{toy}",
         "A self-explanation is what a model writes when it is shown a question with its answer (ExPO, Zhou et al.).",
-        f"\nQuestions: {_public(facts['task'])}. Weights: {facts.get('weights') or policy}. Licence of the questions: "
+        f"\nQuestions: {public(facts['task'])}. Weights: {facts.get('weights') or policy}. Licence of the questions: "
         f"{licence}{' (state that of your own data)' if licence == 'other' else ''}; "
         "the model's licence applies to what it wrote.",
         "\n## Counts\n",
@@ -132,11 +133,6 @@ def card(run: Run, frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _public(name: str) -> str:
-    """A file or folder of this machine by its name alone; a hub id or a task as it is."""
-    return Path(name).name if Path(name).exists() or name.startswith(("/", ".", "~")) else name
-
-
 def push(folder: Path, repo: str) -> None:
     """Push a dataset folder to a new or empty repository of the hub; a new one is private.
 
@@ -144,21 +140,9 @@ def push(folder: Path, repo: str) -> None:
         ConnectionError: if the hub is not reached or refuses.
         RecordError: if the repository holds files already; they stay as they are.
     """
-    import httpx2  # what huggingface_hub speaks through, and lets through when there is no network
-    from huggingface_hub import HfApi
-
-    api = HfApi()
+    found = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(DRAFT))
+    files: dict[str, Path | bytes] = {str(p.relative_to(folder)): p for p in found}
     try:
-        api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
-        files = set(api.list_repo_files(repo, repo_type="dataset")) - {".gitattributes"}
-        if not files:
-            api.upload_folder(folder_path=folder, repo_id=repo, repo_type="dataset", ignore_patterns=[f"*{DRAFT}"])
-    except (OSError, ValueError, httpx2.HTTPError) as error:
-        raise ConnectionError(
-            f"{folder} is not pushed to {repo}: {error}; fix that and give the same command"
-        ) from error
-    if files:
-        raise RecordError(
-            f"{folder} is not pushed to {repo}, which holds {', '.join(sorted(files)[:3])} already; name another "
-            "repository, or delete what is there"
-        )
+        upload(files, repo, "dataset", str(folder))
+    except FileExistsError as error:
+        raise RecordError(str(error)) from error

@@ -39,6 +39,8 @@ class TrainArguments(Where):
     """Where the record goes, and whether anything is trained."""
 
     dry_run: bool = field(default=False, metadata={"help": "print the recipe, the steps and the memory; train nothing"})
+    # By TRL's fields push_to_hub and hub_model_id, which belong to no recipe: a run that is finished can be pushed.
+    repository: str | None = field(default=None, init=False)
 
 
 @dataclass
@@ -253,6 +255,10 @@ def parse_train(argv: Sequence[str]) -> tuple[Any, TrainArguments]:
     )
     values, file = flags.read(argv)
     where = TrainArguments(**{f.name: values.pop(f.name) for f in fields(TrainArguments) if f.name in values})
+    repository, wanted = values.pop("hub_model_id", None), values.pop("push_to_hub", False)
+    if bool(repository) != bool(wanted):
+        flags.fail("push_to_hub: a policy is pushed by --push_to_hub true --hub_model_id owner/name", file)
+    where.repository = repository
     try:
         check_types(where)
         return read_recipe(values), where

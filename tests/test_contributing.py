@@ -390,7 +390,7 @@ def faults(command: list[str]) -> list[str]:
         targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
         return [a for a in arguments if a not in targets]
     if program == "pytest":
-        markers = re.search(r"^markers = \[\"(\w+):", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+        markers = re.search(r"^markers = \[\s*\"(\w+):", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
         assert markers
         options = {"-m": f"not {markers[1]}", "-n": "2"}
         given = dict(pairwise(arguments))

@@ -30,3 +30,8 @@ def writable(folder: Path) -> None:
         raise OSError(
             f"{folder} cannot be made ({error.strerror}); set EXPO_CACHE to a folder you can write to"
         ) from error
+
+
+def public(name: str) -> str:
+    """A file or folder of this machine by its name alone; a hub id or a task as it is."""
+    return Path(name).name if Path(name).exists() or name.startswith(("/", ".", "~")) else name

@@ -41,6 +41,11 @@ _OURS = {
     "eval_strategy": _EVALUATED,
     "eval_on_start": _EVALUATED,
     "do_eval": _EVALUATED,
+    **dict.fromkeys(("push_to_hub", "hub_model_id"), "the command pushes a finished run, whatever its recipe"),
+    **dict.fromkeys(
+        ("hub_strategy", "hub_token", "hub_private_repo", "hub_always_push", "hub_revision"),
+        "a finished run is pushed once, to a new private repository, by the login of hf auth login",
+    ),
     "load_best_model_at_end": "the policy of the last step is kept, and every evaluation is in the record",
 }
 
