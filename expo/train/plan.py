@@ -125,7 +125,8 @@ def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
     weights, trained = weights_of(model)
     # Weights, and of those trained gradients and AdamW's two moments. At its step AdamW, unless it is fused, has one
     # more copy of them on a GPU: the shape of Qwen2.5-3B, trained on one H100, took 57.6 GiB, 20 bytes a weight.
-    itemsize = DTYPES.get(recipe.dtype, torch.float32).itemsize
+    of_this_machine = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    itemsize = DTYPES.get(recipe.dtype, of_this_machine).itemsize
     # An adapter is float32 beside a base of any dtype.
     each = 4 if recipe.use_peft else itemsize
     state, at_step = itemsize * (weights - trained) + 4 * each * trained, each * trained
@@ -146,14 +147,14 @@ def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
     activations = (
         in_memory * tokens * text.hidden_size * (_HIDDEN_SIZES * layers * bytes_each + 2 * text.num_hidden_layers)
     )
-    copy = f", {2 * weights / _GIB:.1f} GiB of weights in bfloat16" if args.bf16 else ""
+    copy = f", {2 * weights / _GIB:.1f} GiB of weights in bfloat16" if args.bf16 and itemsize > 2 else ""
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     cached = sampled * tokens * text.num_hidden_layers * heads * head * 2
     # Between rounds of DPO the reference is loaded beside the policy, to score new pairs.
     loaded = isinstance(args, PairsDPOConfig) and recipe.refresh_steps > 0
     at_its_step = f", and {at_step / _GIB:.1f} GiB more at its step on a GPU" if at_step else ""
     of_them = f", {trained:,} of them trained" if recipe.use_peft else ""
-    again = f"; {4 * weights / _GIB:.1f} GiB more between rounds, for the reference" if loaded else ""
+    again = f"; {itemsize * weights / _GIB:.1f} GiB more between rounds, for the reference" if loaded else ""
     return [
         f"memory        {weights / 1e6:,.2f}M weights{of_them}: {state / _GIB:.1f} GiB with gradients and AdamW's "
         f"moments{at_its_step} (over all processes, if they share them as ZeRO-3 does){again}",

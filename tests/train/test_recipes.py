@@ -39,7 +39,7 @@ SIZES = {
     "save_steps": 2,
     "max_steps": 2,
     "probe_problems": 1,
-    "positive_tries": 4,
+    "positive_tries": 16,
     "rows": 4,
     "max_completion_length": 12,
     "gradient_accumulation_steps": 1,
@@ -92,11 +92,14 @@ def test_a_recipe_is_planned_without_a_hub(data: Path, path: Path, capsys: pytes
     assert main(["train", "--config", str(path), "--dry_run"]) == 0
     said = capsys.readouterr().out
     billions = BILLIONS[yaml.safe_load(path.read_text())["policy"]]
-    assert re.search(rf"memory +{int(billions * 1000):,}\.\d+M weights", said), said
+    millions, trained = re.findall(r"memory +([\d,.]+)M weights(?:, ([\d,]+) of them trained)?", said)[0]
+    adapter = float(trained.replace(",", "") or 0) / 1e9
+    assert float(millions.replace(",", "")) / 1e3 - adapter == pytest.approx(billions, abs=1e-3)
+    assert (adapter > 0) == ("lora" in path.stem)
     assert "not known" not in said
 
 
-@pytest.mark.parametrize("name", ["exp-grpo", "exp-dpo", "sft-gt-cot"])
+@pytest.mark.parametrize("name", ["exp-grpo", "exp-grpo-lora", "exp-dpo", "exp-dpo-lora", "sft-gt-cot"])
 def test_a_recipe_runs_as_it_stands_but_for_its_sizes(
     folder: tuple[str, Path], data: Path, tmp_path: Path, name: str
 ) -> None:
@@ -104,12 +107,34 @@ def test_a_recipe_runs_as_it_stands_but_for_its_sizes(
     values: dict[str, Any] = yaml.safe_load((RECIPES / family / f"{name}.yaml").read_text())
     # GRPO's prompts are compared with TRL's own rendering as it begins.
     values |= SIZES | {"policy": str(where)}
-    values |= {"num_generations": 2} if name == "exp-grpo" else {}
+    values |= {"num_generations": 2} if name.startswith("exp-grpo") else {}
+    values |= {"refresh_steps": 2} if name.startswith("exp-dpo") else {}
     run = train(read_recipe(values), tmp_path / "run", progress=False)
     assert set(run.read("evaluation")["step"]) == {0, 2}
     assert len(run.read("positives")) >= 2
     facts = run.environment()
     assert facts["chat_template"].startswith("sha256 ")
+
+
+LAUNCHES = [
+    [cell.strip() for cell in line.strip("|\n").split("|")]
+    for line in Path("docs/TRAINING.md").read_text(encoding="utf-8").splitlines()
+    if re.match(r"\| \d+ \|", line)
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_launches_of_the_docs_have_whole_groups_and_the_batch_that_they_name(family: str) -> None:
+    assert len(LAUNCHES) == 9
+    for cards, trains, recipe, command, samples in LAUNCHES:
+        values = yaml.safe_load((RECIPES / family / recipe.strip("`")).read_text())
+        assert values.get("use_peft", False) == (trains == "an adapter")
+        flags = dict(re.findall(r"--(\w+) (\d+)", command))
+        processes = int(flags.pop("num_processes", 4 if "zero3" in command else 1))
+        values |= {name: int(value) for name, value in flags.items()}
+        each = values["per_device_train_batch_size"] * values["gradient_accumulation_steps"]
+        assert (processes, processes * each) == (int(cards), int(samples))
+        assert each % values.get("num_generations", 1) == 0
 
 
 # As the two templates write a turn: the ids of their special tokens are those of the hub's tokenizers.
