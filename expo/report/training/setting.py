@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from expo.report.trainings import EvaluatedRun, by_method
+from expo.report.trainings import EvaluatedRun, by_method, count_bases
 from expo.report.words import METHODS, listed
+from expo.text import plural
 
 NAMES = {**METHODS, "base": "base"}
 
@@ -30,8 +31,12 @@ def rates(runs: Sequence[EvaluatedRun]) -> str:
 def notes_of(runs: Sequence[EvaluatedRun], bases: str, problems: str) -> str:
     """The lines beneath a picture of accuracies: over how many `bases`, on how many `problems`, and how trained."""
     first = runs[0]
+    counts = {method: count_bases(of_method) for method, of_method in by_method(runs).items()}
+    most = max(counts.values())
+    fewer = [f"{NAMES[method]}: {plural(n, 'base')}" for method, n in counts.items() if n < most]
     return (
-        f"Mean over {bases}. n = {problems}, k = {first.sampling}, seed {first.seed}.\n"
+        f"Mean over {bases}. n = {problems}, k = {first.sampling}, seed {first.seed}."
+        f"{f' {listed(fewer)}.' if fewer else ''}\n"
         f"Trained on {first.levels}; {schedule(runs)}.\n"
         f"Learning rates: {rates(runs)}."
     )
