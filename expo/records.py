@@ -159,6 +159,9 @@ class Run:
         asked = {k: now[k] for k in ("schema", "expo", "packages", *facts) if now[k] is not None and k != "task"}
         for name in {"chat_template", "reward", "sharding", "trained_by"} - set(began):
             asked.pop(name, None)
+        if "device" in asked and began.get("device"):
+            # It was noted with its number once.
+            began["device"] = began["device"].partition(":")[0]
         if changed := _differences({k: began.get(k) for k in asked}, json.loads(json.dumps(asked))):
             raise RecordError(
                 f"{self.folder} holds an unfinished run of something else ({'; '.join(changed)}). "

@@ -20,7 +20,7 @@ from expo.policies.policy import Policy, PolicyError
 from expo.policies.vllm import VLLM, check_engine
 from expo.positives.closing import longest, question_ids
 from expo.recipe import BaseRecipe, SamplingRecipe
-from expo.records import Run, defaults_of
+from expo.records import RecordError, Run, defaults_of
 from expo.tasks import TASKS, Checker, Task, load_task
 from expo.tasks.problem import DataError, Problem, Skip
 from expo.tasks.prompts import Prompts
@@ -28,6 +28,9 @@ from expo.workers import launched
 
 # Problems of which a sample is compared, where an engine samples.
 _CHECKED = 4
+# In a run's folder, the reason why a launcher's process failed.
+FAILED = ".failed"
+_PATIENCE = 3600  # seconds
 Facts = Callable[[Policy | None], dict[str, Any]]
 
 
@@ -118,7 +121,7 @@ def set_up_alone(
     device = recipe.device
     if world > 1 and device == "auto" and torch.cuda.is_available():
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    if rank and any(Run(folder).has(table) for table in finished_by):
+    if rank and all(Run(folder).has(table) for table in finished_by):
         raise SystemExit(0)
     room = ("max_new_tokens", recipe.token_limit) if leave_out_too_long else None
 
@@ -128,21 +131,33 @@ def set_up_alone(
         return {"device": policy.device.type if policy else None, "dtype": dtype, **facts(policy)}
 
     starting = partial(_after_the_first, folder) if rank else nullcontext
-    with (
-        set_up(recipe, folder, finished_by, more, device=device, room=room, starting=starting) as setup,
-        ExitStack() as stack,
-    ):
-        if setup.policy and not rank:
-            stack.enter_context(setup.run.writing())
-        yield setup
+    failed = Run(folder).path(FAILED)
+    if not rank:
+        failed.unlink(missing_ok=True)
+    try:
+        with (
+            set_up(recipe, folder, finished_by, more, device=device, room=room, starting=starting) as setup,
+            ExitStack() as stack,
+        ):
+            if setup.policy and not rank:
+                stack.enter_context(setup.run.writing())
+            yield setup
+    except Exception as error:
+        # The first may be on another machine, whose launcher does not hear of it.
+        if rank and Run(folder).path("recipe.yaml").exists():
+            failed.write_text(f"process {rank} of {world}: {type(error).__name__}: {error}", encoding="utf-8")
+        raise
 
 
 @contextmanager
 def _after_the_first(folder: Path | str) -> Iterator[None]:
     """Once a launcher's first process has begun the record; if that one fails, the launcher ends this one."""
-    while not Run(folder).path("recipe.yaml").exists():
+    for _ in range(10 * _PATIENCE):
+        if Run(folder).path("recipe.yaml").exists():
+            yield
+            return
         time.sleep(0.1)
-    yield
+    raise RecordError(f"{folder}: the launcher's first process did not begin the record in {_PATIENCE // 60} minutes")
 
 
 def load_problems(recipe: BaseRecipe, checker: Checker, **other: Any) -> Task:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from pandas.testing import assert_frame_equal
 
+from expo.evaluate import evaluate_run
+from expo.recipe import EvaluateRecipe
 from expo.records import Run
+from expo.setup import FAILED
 from tests.forked import Forked
-from tests.train.test_processes import Ranked
+from tests.train.test_processes import Launched, Ranked
 
 # They start processes.
 pytestmark = pytest.mark.slow
@@ -41,11 +46,44 @@ def test_two_processes_write_the_record_of_one(job: str, tmp_path: Path) -> None
         assert_frame_equal(one.read(table), two.read(table), rtol=1e-5)
 
 
-def test_a_process_that_fails_leaves_what_is_done(tmp_path: Path) -> None:
-    """A launcher ends the others; the same command goes on."""
+def test_a_process_that_dies_ends_the_others_and_leaves_what_is_done(tmp_path: Path) -> None:
     said, folder = tmp_path / "said.txt", tmp_path / "run"
-    two = Ranked(asked("evaluate", folder), said)
-    two.kill()
-    assert Ranked(asked("evaluate", folder), said).wait(300) == 0, said.read_text()
+    more = ["--samples", "40"]
+    launched = Launched([*asked("evaluate", folder), *more], said)
+    while not (shards := Run(folder).shards("completions")):
+        assert launched.poll() is None, said.read_text()
+        time.sleep(0.01)
+    second = [p for p in psutil.process_iter() if p.is_running() and rank_of(p) == ("1", str(folder))]
+    second[0].kill()
+    assert launched.wait(120) != 0
+    assert not Run(folder).has("evaluation")
+    times = {name: Run(folder).file("completions", name).stat().st_mtime_ns for name in shards}
+    assert Ranked([*asked("evaluate", folder), *more], said).wait(300) == 0, said.read_text()
     evaluation = Run(folder).read("evaluation")
     assert len(evaluation) == evaluation["problem"].nunique() == 6
+    assert times == {name: Run(folder).file("completions", name).stat().st_mtime_ns for name in shards}
+
+
+def rank_of(process: psutil.Process) -> tuple[str, str]:
+    """Its rank in a launch, and the folder that it writes to."""
+    try:
+        return process.environ().get("RANK", ""), process.cmdline()[-3] if process.cmdline() else ""
+    except (psutil.Error, IndexError):
+        return "", ""
+
+
+def test_the_first_process_ends_with_the_reason_of_another_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy_folder: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    recipe = EvaluateRecipe(task="stories", policy=str(policy_folder), problems=2, chunk=1, samples=1, max_new_tokens=4)
+
+    def other_fails() -> None:
+        (tmp_path / "run" / FAILED).write_text("process 1 of 2: OutOfMemoryError: none left")
+
+    with pytest.raises(RuntimeError, match="process 1 of 2: OutOfMemoryError"):
+        evaluate_run(recipe, tmp_path / "run", progress=False, on_step=other_fails)
+    # The same command goes on; the word of before is gone.
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert len(evaluate_run(recipe, tmp_path / "run", progress=False).read("evaluation")) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,9 @@ INSTALL = 'pip install "vllm>=0.22,<=0.31"'
 _SHARE = 0.9
 # What vLLM on a CPU keeps keys and values in, in GiB, unless the environment says otherwise.
 _CPU_CACHE = "1"
+_LOWEST_TEMPERATURE = 0.01
+_ROOM = 4096  # tokens of prompt and completion
+_OF_LAUNCHERS = r"TORCHELASTIC_|MASTER_|((LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)$)"
 # How far the log-probabilities of engine and policy may be apart, nats a token on average. In bfloat16 the two round
 # differently at each layer; other weights, or another use of them, are apart by more than a tenth.
 TOLERANCES = {"float32": 0.005, "bfloat16": 0.05}
@@ -47,6 +51,8 @@ class VLLM:
         self._policy = weakref.ref(policy)
         self._name, self._kind, self.trust_remote_code = policy.name, dtype, trust_remote_code
         self.dtype = str(dtype).removeprefix("torch.")
+        # vLLM refuses a length for which it has not the memory, and a policy's context may be long.
+        self._context, self._room_for = policy.context, 0
         self.version = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
@@ -60,12 +66,25 @@ class VLLM:
         Raises:
             PolicyError: if it cannot start, or ends before it is done.
         """
+        if 0 < settings.temperature < _LOWEST_TEMPERATURE:
+            raise PolicyError(
+                f"temperature {settings.temperature:g}: vLLM takes {_LOWEST_TEMPERATURE:g} for anything lower; take "
+                "that, or 0 for greedy, or --engine hf"
+            )
+        longest = max((len(d.prompt_ids) + d.max_new_tokens for d in draws), default=1)
+        if longest > self._room_for:
+            self.close()
+            # Room for more, so that longer draws seldom start it anew.
+            self._room_for = min(max(3 * longest // 2, _ROOM), self._context)
         self.start()
         assert self._pipe is not None
         self._pipe.send((list(draws), settings))
         out: list[Completion | None] = [None] * len(draws)
         for _ in draws:
             place, completion = self._answer()
+            if any(i in settings.no_tokens for i in completion.ids):
+                self.close()
+                raise PolicyError("vLLM drew an id that is no token; take a lower temperature, or --engine hf")
             out[place] = completion
             on_finished(completion)
         return [c for c in out if c is not None]
@@ -93,7 +112,7 @@ class VLLM:
                 start_new_session=True,
             )
             theirs.close()
-            self._pipe.send(Start(folder, self.dtype, policy.context, memory, self.trust_remote_code))
+            self._pipe.send(Start(folder, self.dtype, self._room_for or policy.context, memory, self.trust_remote_code))
             self.version = self._answer()
 
     def close(self) -> None:
@@ -130,13 +149,21 @@ class VLLM:
 
 def _write(policy: Policy, folder: str, dtype: torch.dtype) -> None:
     """The policy's weights and configuration, for vLLM to read."""
+    # Sampling is inference; what peft puts in place of a weight there could not be trained afterwards.
+    with torch.inference_mode(False), torch.no_grad():
+        _write_weights(policy, folder, dtype)
+
+
+def _write_weights(policy: Policy, folder: str, dtype: torch.dtype) -> None:
     weights = {name: weight.to(dtype) for name, weight in whole_weights(policy.model).items()}
     without_wrapper(policy.model).save_pretrained(folder, state_dict=weights)
 
 
 def _room(device: torch.device) -> tuple[float, dict[str, str]]:
     """The share of the GPU that vLLM may take, and its environment."""
-    environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_CPU_KVCACHE_SPACE": _CPU_CACHE, **os.environ}
+    # What a launcher tells its processes is not meant for this one.
+    mine = {name: value for name, value in os.environ.items() if not re.match(_OF_LAUNCHERS, name)}
+    environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_CPU_KVCACHE_SPACE": _CPU_CACHE, **mine}
     if device.type != "cuda":
         return _SHARE, environment
     at = torch.cuda.current_device() if device.index is None else device.index

@@ -41,6 +41,7 @@ def complete(llm: Any, draws: Sequence[Draw], settings: Settings) -> Iterator[tu
     from vllm.sampling_params import RequestOutputKind
 
     engine = llm.llm_engine
+    # vLLM's lowest, added before the division by the temperature.
     bias = dict.fromkeys(settings.no_tokens, -100.0) or None
     for place, draw in enumerate(draws):
         params = SamplingParams(

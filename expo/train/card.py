@@ -44,7 +44,8 @@ def files_of(run: Run) -> dict[str, Path | bytes]:
         said = json.loads((model / CONFIG).read_text(encoding="utf-8"))
         said["base_model_name_or_path"] = public(said["base_model_name_or_path"])
         files[CONFIG] = (json.dumps(said, indent=2) + "\n").encode()
-    files |= {f"{RECORD}/{p.name}": p for p in sorted(run.folder.glob("*.parquet"))}
+    # Skips name the file and line of each row that was left out.
+    files |= {f"{RECORD}/{p.name}": p for p in sorted(run.folder.glob("*.parquet")) if p.stem != "skips"}
     files[f"{RECORD}/recipe.yaml"] = to_yaml(_recipe(run)).encode()
     files["README.md"] = card(run).encode()
     return files

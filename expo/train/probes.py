@@ -118,6 +118,8 @@ class Probes:
         products = []
         # Gradients are those of the weights as they are, in their own precision.
         engine, s.policy.engine = s.policy.engine, None
+        if engine:
+            engine.close()  # which frees the memory that gradients need
         with torch.autocast(s.policy.device.type, enabled=False):
             watched = self._watched(s.recipe.gradient_problems)
             learnt = {p.problem.id: p for p in self._learnt(watched, step)}

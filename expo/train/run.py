@@ -120,11 +120,12 @@ def _train(session: Session) -> None:
     learns = session.args.beta_sft > 0 if isinstance(session.args, ExPGRPOConfig) else True
     if positives.empty and learns:
         raise ValueError(f"none of the {len(session.task.problems)} problems has a positive: {supply.left_out(0)}")
+    # The trainer needs the memory.
+    session.end_engine()
     if is_deepspeed_zero3_enabled():
         # Loaded once more, now that each process is to hold its part of the weights alone.
         del session.policy
         session.policy = session.load_initial()
-    session.end_engine()
     reward = _make_trainer(session, positives)
     assert session.trainer is not None
     attach(session.trainer, Recorder(session, supply, Probes(session, supply), reward))

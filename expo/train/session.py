@@ -76,7 +76,7 @@ class Session:
             model.train(was_training)
 
     def end_engine(self) -> None:
-        """End the engine that has sampled the initial policy: the trainer needs the memory."""
+        """End the engine that has sampled the initial policy."""
         if self.policy.engine:
             self.policy.engine.close()
         self.policy.engine = None

@@ -20,7 +20,7 @@ from expo.policies.engine import Completion, Draw, Request, Settings, draws_of
 from expo.policies.policy import Policy, PolicyError
 from expo.policies.sampling import sample
 from expo.policies.scoring import score, whole
-from expo.policies.vllm import INSTALL, VLLM, check_engine
+from expo.policies.vllm import INSTALL, VLLM, _room, _write, check_engine
 from expo.records import Run
 from expo.report.runs import ROOT
 from tests.conftest import build
@@ -173,8 +173,29 @@ def test_merged_weights_are_those_that_the_policy_computes_with() -> None:
     assert all(torch.equal(p, plain[n.replace(".base_layer", "")]) for n, p in kept.items())
 
 
-def adapter_on(policy: Policy) -> Any:
-    model = add_adapter(policy.model, 0, r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"])
+@pytest.mark.parametrize("dora", [False, True])
+def test_a_policy_can_be_trained_after_its_weights_were_written(dora: bool, tmp_path: Path) -> None:
+    policy = build(dtype=torch.float32)
+    policy.model = adapter_on(policy, use_dora=dora)
+    # As `sample` calls it.
+    with torch.inference_mode():
+        _write(policy, str(tmp_path), torch.float32)
+    policy.model(torch.tensor([PROMPTS[0]])).logits.sum().backward()
+    trained = [p.grad for n, p in policy.model.named_parameters() if "lora_A" in n]
+    assert trained
+    assert all(grad is not None and grad.abs().max() > 0 for grad in trained)
+
+
+def test_what_a_launcher_tells_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE", "RANKING"):
+        monkeypatch.setenv(name, "1")
+    _, environment = _room(torch.device("cpu"))
+    assert "RANKING" in environment
+    assert not {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"} & environment.keys()
+
+
+def adapter_on(policy: Policy, **more: Any) -> Any:
+    model = add_adapter(policy.model, 0, r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], **more)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "lora_B" in name:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import huggingface_hub.constants
+import pandas as pd
 import pytest
 import yaml
 
@@ -83,7 +84,7 @@ def test_a_policy_is_pushed_whole_and_only_once(run: Run, hub: type[Hub]) -> Non
     assert hub.files["record/evaluation.parquet"] == run.path("evaluation.parquet").read_bytes()
     assert {"config.json", "tokenizer.json", "README.md", "record/recipe.yaml"} <= hub.files.keys()
     assert not [name for name in hub.files if name.endswith((".pt", ".bin", ".pth"))]
-    assert not [name for name, content in hub.files.items() if str(run.folder).encode() in content]
+    assert "record/skips.parquet" not in hub.files
     with pytest.raises(RecordError, match="me/mine, which holds README"):
         push_model(run, "me/mine")
 
@@ -114,3 +115,22 @@ def test_a_finished_run_is_pushed_by_the_same_command(
 def test_a_run_without_its_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no trained policy to push"):
         files_of(Run(tmp_path))
+
+
+def test_nothing_that_is_pushed_names_a_folder_of_this_machine(tmp_path: Path, policy_folder: Path) -> None:
+    rows = [{"question": f"how many? {i}", "answer": str(i)} for i in (1, 2, 3, 4, 4)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = {"task": "jsonl", "data": str(tmp_path / "rows.jsonl"), "policy": str(policy_folder), "positive": "answer"}
+    asked |= {"algorithm": "sft", "max_steps": 1, "per_device_train_batch_size": 2, "max_completion_length": 8}
+    asked |= {"eval_samples": 1, "use_peft": True, "probe_problems": 1}
+    made = train(read_recipe(asked), tmp_path / "run", progress=False)
+    # One row is there twice, and is named by its file.
+    assert str(tmp_path) in made.read("skips").to_string()
+    assert str(policy_folder) in made.path("model", "adapter_config.json").read_text()
+    for name, content in files_of(made).items():
+        if name.endswith(".parquet"):
+            said = pd.read_parquet(content).to_string().encode()
+        else:
+            said = content if isinstance(content, bytes) else content.read_bytes()
+        assert str(tmp_path).encode() not in said, name
+        assert str(policy_folder).encode() not in said, name
