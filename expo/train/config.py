@@ -153,8 +153,6 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
         raise ValueError(f"report_to: {name} is not installed; pip install it, or leave report_to out")
     if getattr(args, "use_vllm", False) and not is_vllm_available():
         raise ValueError("use_vllm: vllm is not installed; pip install it, or leave use_vllm out")
-    if args.push_to_hub and not args.hub_model_id:
-        raise ValueError("push_to_hub needs a hub_model_id (owner/name): without one, TRL would call it 'checkpoints'")
     if args.max_steps < 1 and args.max_steps != -1:
         raise ValueError(f"max_steps must be at least 1, or -1 for all of num_train_epochs, got {args.max_steps}")
     if not args.temperature > 0:

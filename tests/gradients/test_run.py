@@ -120,7 +120,7 @@ def test_what_does_not_fit_the_context_is_left_out_and_said(tmp_path: Path, monk
             measure_gradients(recipe(), tmp_path / "run", progress=False)
     # Without an expert CoT there is no positive, which is no end of the run.
     bare = replace(problems[0], expert_cot=None)
-    found = gain._question(recipe(sources=["expert"]), toy, ChainChecker(), bare, problems, lambda: None)
+    found = gain._question(recipe(sources=["expert"]), toy, ChainChecker(), [bare], problems, lambda: None)
     assert [len(found[table]) for table in ("alignment", "gains")] == [0, 0]
     assert found["skips"]["field"].tolist() == ["expert_cot"]
 

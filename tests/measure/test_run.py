@@ -246,7 +246,7 @@ def test_only_a_small_model_on_a_cpu_is_spread(policy_folder: Path, monkeypatch:
 
 
 def test_each_gpu_has_a_process_unless_one_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy: Any = SimpleNamespace(device=torch.device("cuda"))
+    policy: Any = SimpleNamespace(device=torch.device("cuda"), engine=None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert chunks_module.processes_for(policy, "auto", 64, 7) == 4
     assert chunks_module.processes_for(policy, "auto", 64, 3) == 3
