@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +12,7 @@ from expo.hub import upload
 from expo.policies.names import SMOLLM2, TINY, public
 from expo.records import DRAFT, RecordError, Run, to_yaml, write_atomic
 from expo.tasks import TASKS, checker_of
+from expo.text import fenced
 
 COLUMNS = {
     "problem": "id of the problem in its task",
@@ -114,8 +114,6 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         else ""
     )
     written = to_yaml({**recipe, "data": recipe["data"] and public(recipe["data"]), "policy": policy})
-    # A prompt may hold a fence of its own.
-    fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`+", written))])
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# Self-explanations of {policy} on {recipe['task']}\n{toy}",
@@ -128,7 +126,7 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         "\n## Columns\n",
         *(f"- `{name}`: {text}" for name, text in COLUMNS.items()),
         f"\nA leak is counted if {checker_of(recipe).leak_rule}.",
-        f"\n## Recipe\n\n{fence}yaml\n{written}{fence}\n",
+        f"\n## Recipe\n\n{fenced(written.rstrip(), 'yaml')}\n",
     ]
     return "\n".join(lines)
 
@@ -142,7 +140,4 @@ def push(folder: Path, repo: str) -> None:
     """
     found = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(DRAFT))
     files: dict[str, Path | bytes] = {str(p.relative_to(folder)): p for p in found}
-    try:
-        upload(files, repo, "dataset", str(folder))
-    except FileExistsError as error:
-        raise RecordError(str(error)) from error
+    upload(files, repo, "dataset", str(folder))

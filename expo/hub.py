@@ -9,13 +9,15 @@ from pathlib import Path
 import httpx2  # what huggingface_hub speaks through, and lets through when there is no network
 from huggingface_hub import CommitOperationAdd, HfApi
 
+from expo.records import RecordError
+
 
 def upload(files: Mapping[str, Path | bytes], repo: str, kind: str, what: str) -> None:
     """Push files, by their paths in the repository, to a repository of a kind (`dataset` or `model`).
 
     Raises:
         ConnectionError: if the hub is not reached or refuses; `what` says what was not pushed.
-        FileExistsError: if the repository holds files already; they stay as they are.
+        RecordError: if the repository holds files already; they stay as they are.
     """
     api = HfApi()
     try:
@@ -30,7 +32,7 @@ def upload(files: Mapping[str, Path | bytes], repo: str, kind: str, what: str) -
     except (OSError, ValueError, httpx2.HTTPError) as error:
         raise ConnectionError(f"{what} is not pushed to {repo}: {error}; fix that and give the same command") from error
     if there:
-        raise FileExistsError(
+        raise RecordError(
             f"{what} is not pushed to {repo}, which holds {', '.join(sorted(there)[:3])} already; name another "
             "repository, or delete what is there"
         )

@@ -210,8 +210,7 @@ def load(recipe: BaseRecipe, device: str) -> Policy:
         trust_remote_code=recipe.trust_remote_code,
     )
     if recipe.engine == "vllm":
-        dtype = DTYPES[recipe.samples_in] if recipe.samples_in else policy.model.dtype
-        policy.engine = VLLM(policy, dtype, trust_remote_code=recipe.trust_remote_code)
+        policy.engine = vllm_of(policy, recipe)
     words = set(policy.tokenizer.get_vocab())
     for name, task in TASKS.items():
         if task.vocabulary and (words == task.vocabulary) != (name == recipe.task):
@@ -220,6 +219,21 @@ def load(recipe: BaseRecipe, device: str) -> Policy:
                 f"and {name} is written in them"
             )
     return policy
+
+
+def vllm_of(policy: Policy, recipe: BaseRecipe) -> VLLM:
+    """A vLLM for the policy, in the dtype that the recipe samples in; it starts with the first sample."""
+    dtype = DTYPES[recipe.samples_in] if recipe.samples_in else policy.model.dtype
+    return VLLM(policy, dtype, trust_remote_code=recipe.trust_remote_code)
+
+
+def check_engine_on(policy: Policy, problems: Sequence[Problem]) -> None:
+    """That the policy's engine computes what the policy does, on a sample of each of a few problems.
+
+    Raises:
+        PolicyError: as `check_engine` says.
+    """
+    check_engine(policy, [question_ids(policy, p) for p in problems[:_CHECKED]])
 
 
 @contextmanager
@@ -234,7 +248,7 @@ def checked_engine(policy: Policy | None, problems: Sequence[Problem]) -> Iterat
         yield {}
         return
     try:
-        check_engine(policy, [question_ids(policy, p) for p in problems[:_CHECKED]])
+        check_engine_on(policy, problems)
         del policy
         yield {"engine": engine.version}
     finally:

@@ -19,6 +19,7 @@ from expo.dataset import COLUMNS, push, write_dataset
 from expo.recipe import MeasureRecipe
 from expo.records import RecordError, Run
 from expo.schema import TABLES
+from tests.answering import answer
 
 TEXTS = [
     "We add: 3 + 4 = 7.",
@@ -246,12 +247,7 @@ class Hub(BaseHTTPRequestHandler):
     def _answer(self, content: object) -> None:
         self.asked.append(f"{self.command} {self.path}")
         self.rfile.read(int(self.headers.get("content-length") or 0))
-        body = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        answer(self, content)
 
     def do_POST(self) -> None:
         self._answer({"url": f"http://127.0.0.1:{self.server.server_port}/datasets/me/mine"})

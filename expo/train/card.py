@@ -13,6 +13,7 @@ from expo.hub import upload
 from expo.policies.adapters import CONFIG, is_adapter
 from expo.policies.names import public
 from expo.records import RecordError, Run, to_yaml
+from expo.text import fenced
 
 RECORD = "record"
 
@@ -24,10 +25,7 @@ def push_model(run: Run, repo: str) -> None:
         ConnectionError: if the hub is not reached or refuses.
         RecordError: if the run has not finished or has lost its model, or the repository holds files already.
     """
-    try:
-        upload(files_of(run), repo, "model", str(run.folder))
-    except FileExistsError as error:
-        raise RecordError(str(error)) from error
+    upload(files_of(run), repo, "model", str(run.folder))
 
 
 def files_of(run: Run) -> dict[str, Path | bytes]:
@@ -71,7 +69,6 @@ def card(run: Run) -> str:
     toy = "\n**A toy.** It shows a mechanism; it is no evidence for effects on real tasks.\n"
     what = "A LoRA adapter" if adapter else "A policy"
     written = to_yaml(recipe)
-    fence = "`" * max(3, written.count("`") + 1)
     return "\n".join(
         [
             f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
@@ -84,7 +81,7 @@ def card(run: Run) -> str:
             "| --- | --- | --- | --- |",
             *rows,
             f"\nEvery number is computed from the tables in `{RECORD}/`.",
-            f"\n## Recipe\n\n{fence}yaml\n{written}{fence}\n",
+            f"\n## Recipe\n\n{fenced(written.rstrip(), 'yaml')}\n",
         ]
     )
 

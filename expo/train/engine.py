@@ -8,10 +8,9 @@ from typing import Any
 
 from expo.policies.adapters import base_kept, is_wrapped
 from expo.policies.engine import Completion, Draw, Engine, Settings
-from expo.policies.load import DTYPES
 from expo.policies.policy import Policy
-from expo.policies.vllm import VLLM
 from expo.policies.vllm_worker import complete
+from expo.setup import vllm_of
 from expo.train.recipe import TrainRecipe
 
 
@@ -54,8 +53,7 @@ def engine_of(policy: Policy, trainer: Any, recipe: TrainRecipe) -> Engine | Non
     args = trainer.args
     if getattr(args, "use_vllm", False) and args.vllm_mode == "colocate" and args.vllm_tensor_parallel_size == 1:
         return Colocated(trainer.vllm_generation)
-    dtype = DTYPES[recipe.samples_in] if recipe.samples_in else policy.model.dtype
-    return VLLM(policy, dtype, trust_remote_code=recipe.trust_remote_code)
+    return vllm_of(policy, recipe)
 
 
 def keep_base(trainer: Any) -> None:

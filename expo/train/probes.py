@@ -17,17 +17,14 @@ from expo.measure.samples import sample_row
 from expo.policies.engine import Request
 from expo.policies.sampling import sample
 from expo.policies.scoring import score, whole
-from expo.policies.vllm import check_engine
 from expo.positives.closing import question_ids
 from expo.positives.kinds import Positive, from_ids, from_sample
 from expo.schema import as_frame
+from expo.setup import check_engine_on
 from expo.tasks.problem import Problem
 from expo.train.config import PairsDPOConfig
 from expo.train.session import Session
 from expo.train.supply import Supply
-
-# Problems of which a sample is compared, where an engine samples.
-_CHECKED = 4
 
 
 @dataclass
@@ -45,7 +42,7 @@ class Probes:
         with s.at_rest():
             if s.policy.engine:
                 # Now, too: an engine that was not given the weights of this step would sample another policy.
-                check_engine(s.policy, [question_ids(s.policy, p) for p in s.task.problems[:_CHECKED]])
+                check_engine_on(s.policy, s.task.problems)
             tables = {"probes": self._probes(step)}
             evaluation = self._evaluation(step)
             margins = {"margins": self._margins(step)} if self._is_dpo else {}

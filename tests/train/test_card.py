@@ -21,6 +21,7 @@ from expo.records import RecordError, Run
 from expo.train.card import card, files_of, push_model
 from expo.train.recipe import read_recipe
 from expo.train.run import train
+from tests.answering import answer
 
 from .test_run import VALUES
 
@@ -33,30 +34,22 @@ class Hub(BaseHTTPRequestHandler):
 
     files: ClassVar[dict[str, bytes]] = {}
 
-    def _answer(self, content: object) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
     def do_POST(self) -> None:
         asked = self.rfile.read(int(self.headers.get("content-length") or 0))
         here = "http://127.0.0.1/me/mine"
         if "/preupload/" in self.path:
-            self._answer({"files": [{**f, **_AS_IT_IS} for f in json.loads(asked)["files"]]})
+            answer(self, {"files": [{**f, **_AS_IT_IS} for f in json.loads(asked)["files"]]})
         elif "/commit/" in self.path:
             for line in map(json.loads, asked.splitlines()):
                 if line["key"] == "file":
                     self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            self._answer({"commitUrl": f"{here}/commit/0", "commitOid": "0", "pullRequestUrl": None, "success": True})
+            answer(self, {"commitUrl": f"{here}/commit/0", "commitOid": "0", "pullRequestUrl": None, "success": True})
         else:
-            self._answer({"url": here})
+            answer(self, {"url": here})
 
     def do_GET(self) -> None:
         there = [{"type": "file", "path": path, "size": 1, "oid": "0"} for path in self.files]
-        self._answer(there if "/tree/" in self.path else {"id": "me/mine", "sha": "0", "siblings": []})
+        answer(self, there if "/tree/" in self.path else {"id": "me/mine", "sha": "0", "siblings": []})
 
     def log_message(self, *args: object) -> None:
         pass
