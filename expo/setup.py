@@ -132,8 +132,9 @@ def set_up_alone(
 
     starting = partial(_after_the_first, folder) if rank else nullcontext
     failed = Run(folder).path(FAILED)
-    if not rank:
-        failed.unlink(missing_ok=True)
+    # Where a file is in the folder's place, what follows says so.
+    if not rank and failed.exists():
+        failed.unlink()
     try:
         with (
             set_up(recipe, folder, finished_by, more, device=device, room=room, starting=starting) as setup,
