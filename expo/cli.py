@@ -142,7 +142,7 @@ def train_job(argv: list[str]) -> int:
     # Each process of `accelerate launch` runs all of this.
     state = PartialState()
     say = functools.partial(print, flush=True) if state.is_main_process else lambda *_: None
-    say(describe(recipe))
+    say(describe(recipe, where.calibration))
     if not where.dry_run:
         _train(recipe, where, say)
     # A process that exits with its group open may abort there.
@@ -292,9 +292,14 @@ def reproduce_job(argv: list[str]) -> int:
 
 def doctor_job(argv: list[str]) -> int:
     """`expo doctor`."""
-    from expo.flags import parse
+    from expo.flags import DoctorArguments, parse
 
-    parse("doctor", [], argv, "What is installed and found here, and what each study needs.")
+    (asked,) = parse("doctor", [DoctorArguments], argv, "What is installed and found here, and what each study needs.")
+    if asked.calibrate:
+        from expo.calibration import calibrate, default_file, table
+
+        print("\n".join([*table(calibrate()), "", f"{default_file()}: expo train --dry_run plans by it"]))
+        return 0
     from expo.doctor import report
 
     print(report())

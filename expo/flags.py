@@ -38,9 +38,23 @@ class Where:
 class TrainArguments(Where):
     """Where the record goes, and whether anything is trained."""
 
-    dry_run: bool = field(default=False, metadata={"help": "print the recipe, the steps and the memory; train nothing"})
+    dry_run: bool = field(default=False, metadata={"help": "print the recipe and what it takes; train nothing"})
+    calibration: str | None = field(
+        default=None,
+        metadata={"help": "plan for the machine of this file, which expo doctor --calibrate wrote there"},
+    )
     # By TRL's fields push_to_hub and hub_model_id, which belong to no recipe: a run that is finished can be pushed.
     repository: str | None = field(default=None, init=False)
+
+
+@dataclass
+class DoctorArguments:
+    """What else is looked into."""
+
+    calibrate: bool = field(
+        default=False,
+        metadata={"help": "measure how fast this machine samples and trains, for expo train --dry_run (a minute)"},
+    )
 
 
 @dataclass

@@ -1,31 +1,33 @@
-"""What a training will take, said before it begins: the resolved recipe, its steps, its memory."""
+"""What a training will take, said before it begins: the resolved recipe, steps, memory, tokens, time and disk."""
 
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, PretrainedConfig
 
-from expo.policies.adapters import add_adapter, is_adapter, refuse_to_train, weights_of
+from expo.calibration import Calibration, default_file, device_memory, read
+from expo.policies.adapters import is_adapter, refuse_to_train
 from expo.policies.load import DTYPES, where_is
 from expo.policies.shapes import known_shape
 from expo.records import to_yaml
 from expo.setup import load_problems
 from expo.tasks import TASKS, Task
 from expo.text import plural
-from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, quiet, settings_of
+from expo.train.config import Configuration, PairsDPOConfig, PositivesSFTConfig, quiet, settings_of
+from expo.train.cost import Work, disk_of, in_words, seconds_of, shares, tokens_in_words, work_of
 from expo.train.given import texts_in_words
+from expo.train.memory import GIB, count_weights, memory_of, tokens_of
 from expo.train.recipe import TrainRecipe
-from expo.train.sharding import unsharded
 from expo.train.steps import batch_of, steps_of
 
-_GIB = 2**30
-# Of a transformer layer's activations in bfloat16, in hidden sizes a token, when they are computed again for the
-# backward pass: attention and a gated feed-forward of about 3 hidden sizes, without the attention matrix.
-_HIDDEN_SIZES = 34
 # Of TRL's many fields those that a reader of a recipe looks for.
 _SETTINGS = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm"),
@@ -37,15 +39,43 @@ _SETTINGS = (
 )
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What a training is planned for: the bytes that each process can have, and how fast it was measured to be."""
+
+    on_gpu: bool
+    memory: float
+    calibration: Calibration | None
+
+
+def machine_of(file: str | None, processes: int = 1) -> Machine:
+    """The machine of a calibration's file; or this one, with its own calibration if it was measured.
+
+    Raises:
+        CalibrationError: for a file that is no calibration.
+    """
+    if file is not None:
+        made = read(Path(file))
+        return Machine(made.on_gpu, made.memory, made)
+    on_gpu, memory = torch.cuda.is_available(), device_memory()
+    own = read(default_file()) if default_file().is_file() else None
+    if own and (own.on_gpu != on_gpu or own.memory != memory):
+        # Of another machine, with which this one shares its home.
+        own = None
+    # Processes on a CPU have its memory together.
+    return Machine(on_gpu, memory if on_gpu else memory / processes, own)
+
+
 @quiet()
-def describe(recipe: TrainRecipe) -> str:
-    """The resolved recipe and what it takes, as text.
+def describe(recipe: TrainRecipe, calibration: str | None = None) -> str:
+    """The resolved recipe and what it takes, as text; for this machine, or for that of a calibration's file.
 
     Raises:
         DataError, PolicyError: if the task's data or the policy's folder are not found.
-        ValueError: if the policy's context is no longer than the token limit.
+        ValueError: if the policy's context is no longer than the token limit; or CalibrationError, for such a file.
     """
     args = settings_of(recipe.algorithm, recipe.trl, recipe.positive, "unused")
+    machine = machine_of(calibration, args.world_size)
     values = args.to_dict()
     defaults = {name: values[name] for name in _SETTINGS if name not in recipe.trl and name in values}
     lines = [to_yaml(recipe.resolved()).rstrip(), "", "# not given, so TRL's or this machine's:"]
@@ -68,7 +98,7 @@ def describe(recipe: TrainRecipe) -> str:
         *(_skips(held_out) if held_out.skipped != task.skipped else []),
         f"steps         {steps_of(recipe, args, len(task.problems))} of {batch} {_samples(args)}, "
         f"on {plural(args.world_size, 'process', 'processes')}{_anew(recipe)}",
-        *_memory(recipe, args),
+        *_takes(recipe, args, work_of(recipe, args, len(task.problems), len(held_out.problems)), machine),
     ]
     return "\n".join(lines)
 
@@ -101,7 +131,12 @@ def _anew(recipe: TrainRecipe) -> str:
     return f"; {what} are sampled anew every {plural(recipe.refresh_steps, 'step')}" if recipe.refresh_steps else ""
 
 
-def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
+def _policy(recipe: TrainRecipe, args: Configuration) -> PretrainedConfig | str:
+    """The policy's configuration, or why it is not known.
+
+    Raises:
+        ValueError: for an adapter's folder, or a policy whose context is no longer than the token limit.
+    """
     config = known_shape(recipe.policy)
     if config is None:
         where = where_is(recipe.policy)
@@ -111,53 +146,122 @@ def _memory(recipe: TrainRecipe, args: Configuration) -> list[str]:
         try:
             config = AutoConfig.from_pretrained(where, revision=recipe.revision, trust_remote_code=code)
         except (OSError, ValueError) as error:
-            return [f"memory        not known: the policy's config.json cannot be read ({str(error).splitlines()[0]})"]
-    with unsharded(args), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=args.trust_remote_code)
-        if recipe.use_peft:
-            model = add_adapter(model, recipe.seed, **recipe.lora)
-    text = config.get_text_config()
-    if (context := getattr(text, "max_position_embeddings", math.inf)) <= args.max_completion_length:
+            return f"the policy's config.json cannot be read ({str(error).splitlines()[0]})"
+    context = getattr(config.get_text_config(), "max_position_embeddings", math.inf)
+    if context <= args.max_completion_length:
         raise ValueError(
             f"max_completion_length ({args.max_completion_length}) leaves no room for a question in the policy's "
             f"context of {context} tokens; take {context // 2}, say"
         )
-    weights, trained = weights_of(model)
-    # Weights, and of those trained gradients and AdamW's two moments. At its step AdamW, unless it is fused, has one
-    # more copy of them on a GPU: the shape of Qwen2.5-3B, trained on one H100, took 57.6 GiB, 20 bytes a weight.
-    of_this_machine = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    itemsize = DTYPES.get(recipe.dtype, of_this_machine).itemsize
-    # An adapter is float32 beside a base of any dtype.
-    each = 4 if recipe.use_peft else itemsize
-    state, at_step = itemsize * (weights - trained) + 4 * each * trained, each * trained
-    at_step *= args.optim != "adamw_torch_fused"
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    bytes_each = 2 if args.bf16 else 4
-    rows = args.per_device_train_batch_size
-    sampled, in_memory = recipe.rows, float(rows)
-    if isinstance(args, ExPGRPOConfig):
-        sampled = max(sampled, rows * args.steps_per_generation)
-        # The added term holds a positive for each G samples at the same time.
-        in_memory += rows / args.num_generations * (recipe.positive != "none" and args.beta_sft > 0)
-    if isinstance(args, PairsDPOConfig):
-        in_memory *= 2  # a pair is two sequences
-    # Prompts are taken to be as long as an eighth of the completions.
-    tokens = int(args.max_completion_length * 1.125)
-    layers = 1 if args.gradient_checkpointing else text.num_hidden_layers
-    activations = (
-        in_memory * tokens * text.hidden_size * (_HIDDEN_SIZES * layers * bytes_each + 2 * text.num_hidden_layers)
-    )
-    copy = f", {2 * weights / _GIB:.1f} GiB of weights in bfloat16" if args.bf16 and itemsize > 2 else ""
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    cached = sampled * tokens * text.num_hidden_layers * heads * head * 2
-    # Between rounds of DPO the reference is loaded beside the policy, to score new pairs.
-    loaded = isinstance(args, PairsDPOConfig) and recipe.refresh_steps > 0
-    at_its_step = f", and {at_step / _GIB:.1f} GiB more at its step on a GPU" if at_step else ""
-    of_them = f", {trained:,} of them trained" if recipe.use_peft else ""
-    again = f"; {itemsize * weights / _GIB:.1f} GiB more between rounds, for the reference" if loaded else ""
+    return config
+
+
+def _takes(recipe: TrainRecipe, args: Configuration, work: Work, machine: Machine) -> list[str]:
+    """Memory, work, time and disk, a line or more each."""
+    sampled = sum(work.samples.values()) * args.max_completion_length
+    trained_tokens = tokens_in_words(work.trained * tokens_of(args))
+    by_part = ", ".join(shares({name: float(n) for name, n in work.samples.items()}))
+    lines = [f"tokens        at most {tokens_in_words(sampled)} sampled ({by_part}), {trained_tokens} trained"]
+    config = _policy(recipe, args)
+    if isinstance(config, str):
+        return [f"memory        not known: {config}", *lines]
+    weights, trained = count_weights(recipe, args, config)
+    itemsize = DTYPES.get(recipe.dtype, torch.bfloat16 if machine.on_gpu else torch.float32).itemsize
+    disk = disk_of(recipe, args, weights, trained, itemsize) / GIB
+    free = shutil.disk_usage(".").free / GIB
     return [
-        f"memory        {weights / 1e6:,.2f}M weights{of_them}: {state / _GIB:.1f} GiB with gradients and AdamW's "
-        f"moments{at_its_step} (over all processes, if they share them as ZeRO-3 does){again}",
-        f"              between steps about {activations / _GIB:.1f} GiB of activations{copy}, or "
-        f"{cached * bytes_each / _GIB:.1f} GiB of keys and values while sampling, on each process",
+        *_memory(recipe, args, config, weights, trained, machine),
+        *lines,
+        *_time(recipe, args, work, machine, weights, trained, config.get_text_config().num_hidden_layers),
+        f"disk          {disk:.1f} GiB for checkpoints and the policy, {'of' if disk < free else 'MORE THAN'} the "
+        f"{free:.0f} GiB that are free here",
+    ]
+
+
+def _memory(
+    recipe: TrainRecipe,
+    args: Configuration,
+    config: PretrainedConfig,
+    weights: int,
+    trained: int,
+    machine: Machine,
+) -> list[str]:
+    held = memory_of(recipe, args, config, on_gpu=machine.on_gpu, capacity=machine.memory)
+    of_them = f", {trained:,} of them trained" if recipe.use_peft else ""
+    fits = held.peak <= machine.memory
+    of = f", of {machine.memory / GIB:.0f} GiB: {'it fits' if fits else 'IT DOES NOT FIT'}" if machine.memory else ""
+    step = {"weights": held.weights, "gradients": held.gradients, "moments": held.moments}
+    step |= {"activations": held.activations} if held.activations > held.at_step else {"AdamW's step": held.at_step}
+    sampling = {"weights": held.weights + held.whole, "moments": held.moments, "keys, values, logits": held.sampling}
+    sampling |= {"the reference": held.reference} if held.reference else {}
+    engine = {"vLLM": held.engine} if held.engine else {}
+    lines = [
+        f"memory        {weights / 1e6:,.2f}M weights{of_them}; at most {held.peak / GIB:.1f} GiB on each process{of}",
+        f"              in a step, GiB: {_gib(step | engine)}",
+        f"              while sampling: {_gib(sampling | engine)}",
+    ]
+    if not fits and machine.memory:
+        for flags, other, changed in lighter(recipe, args):
+            peak = memory_of(other, changed, config, on_gpu=machine.on_gpu, capacity=machine.memory).peak
+            lines.append(f"              with {flags}: {peak / GIB:.1f} GiB")
+        lines.append("              or over several GPUs that share weights: accelerate launch, with fsdp2.yaml")
+    return lines
+
+
+def _gib(parts: dict[str, float]) -> str:
+    return ", ".join(f"{name} {part / GIB:.1f}" for name, part in parts.items())
+
+
+def lighter(recipe: TrainRecipe, args: Configuration) -> Iterator[tuple[str, TrainRecipe, Configuration]]:
+    """Changes that save memory, each on top of those before: its flags, and the recipe and settings with it."""
+    flags: list[str] = []
+    for name, value in _savings(recipe, args):
+        more = {name: value}
+        if name == "per_device_train_batch_size":
+            more["gradient_accumulation_steps"] = (
+                args.gradient_accumulation_steps * args.per_device_train_batch_size // value
+            )
+        flags += [f"--{k} {str(v).lower()}" for k, v in more.items()]
+        if name in ("use_peft", "rows"):
+            recipe = replace(recipe, **more)
+        else:
+            recipe = replace(recipe, trl={**recipe.trl, **more})
+        args = settings_of(recipe.algorithm, recipe.trl, recipe.positive, "unused")
+        yield " ".join(flags), recipe, args
+
+
+def _savings(recipe: TrainRecipe, args: Configuration) -> list[tuple[str, Any]]:
+    rows = int(args.per_device_train_batch_size)
+    out: list[tuple[str, Any]] = []
+    if not args.gradient_checkpointing:
+        out.append(("gradient_checkpointing", True))
+    if rows > 1:
+        out.append(("per_device_train_batch_size", next(n for n in (1, rows) if rows % n == 0)))
+    if args.optim != "adamw_torch_fused":
+        out.append(("optim", "adamw_torch_fused"))
+    if recipe.rows > 8:
+        out.append(("rows", 8))
+    if not recipe.use_peft:
+        out.append(("use_peft", True))
+    return out
+
+
+def _time(
+    recipe: TrainRecipe,
+    args: Configuration,
+    work: Work,
+    machine: Machine,
+    weights: int,
+    trained: int,
+    layers: int,
+) -> list[str]:
+    measured = machine.calibration
+    if measured is None:
+        return ["time          not known: expo doctor --calibrate measures this machine in about a minute"]
+    parts = seconds_of(work, recipe, args, measured, weights, trained, layers)
+    by_vllm = recipe.engine == "vllm" or getattr(args, "use_vllm", False)
+    return [
+        f"time          at most {in_words(sum(parts.values()))} on {measured.device} as measured on {measured.made}"
+        + (", if transformers sampled instead of vLLM, which is not measured" if by_vllm else ""),
+        f"              {', '.join(shares(parts))}",
     ]

@@ -18,7 +18,7 @@ ALGORITHMS = ("grpo", "dpo", "sft")
 # What the added term makes likelier, or DPO prefers; none is plain GRPO, answer has no CoT.
 POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "answer", "none")
 # The kinds that are sampled, and may be given instead.
-_SAMPLED = ("explanation", "own_correct", "wrong_explanation", "nonsense")
+SAMPLED = ("explanation", "own_correct", "wrong_explanation", "nonsense")
 # What a positive may have to be: its own answer a*, silent on having been given it, without a false step.
 WANTED = ("right", "no_leak", "true_steps")
 # Fields of TRL's configuration that a run decides, and why.
@@ -178,8 +178,8 @@ class TrainRecipe(BaseRecipe):
         if self.reward and self.algorithm != "grpo":
             raise ValueError(f"reward: of grpo alone; {self.algorithm} has none")
         for name in ("positive_data", "positive_filter"):
-            if getattr(self, name) and self.positive not in _SAMPLED:
-                raise ValueError(f"{name}: of positives that are sampled ({', '.join(_SAMPLED)}), not {self.positive}")
+            if getattr(self, name) and self.positive not in SAMPLED:
+                raise ValueError(f"{name}: of positives that are sampled ({', '.join(SAMPLED)}), not {self.positive}")
         if unknown := set(self.positive_filter or ()) - set(WANTED):
             raise ValueError(f"positive_filter: no {sorted(unknown)[0]!r}; there are {', '.join(WANTED)}")
         if self.positive_data and self.refresh_steps and self.algorithm == "grpo":

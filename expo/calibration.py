@@ -1,0 +1,238 @@
+"""How fast a machine samples and trains: measured in about a minute with random weights, for plans of trainings on it.
+
+A pass through a model is taken to cost so much a layer (the call of its kernels), so much a weight (its way from
+memory) and so much a weight and token (the arithmetic). The three are fitted to the passes measured, no one below 0,
+each pass by its relative error. Attention to long contexts is not in it, nor is what other work on the machine takes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
+from trl.trainer import add_fused_lm_head
+
+from expo.policies.engine import Request
+from expo.policies.names import cache_dir, writable
+from expo.policies.policy import Policy
+from expo.policies.sampling import sample
+from expo.records import version_of, write_atomic
+from expo.tasks.prompts import TEXT
+
+SCHEMA = 1
+# What is timed: a token of each row by this package's sampler, by the `generate` that TRL samples with, a pass forward
+# and back, and AdamW's step.
+KINDS = ("sample", "generate", "train", "step")
+# Hidden size, layers, heads, vocabulary of the models that are timed; the last on a GPU alone.
+_SHAPES = ((64, 4, 4, 1024), (384, 12, 6, 16384), (576, 30, 9, 49152), (2048, 16, 16, 128256))
+_NEW_TOKENS = 8
+
+
+class CalibrationError(ValueError):
+    """A calibration that cannot be read; names the file and the fix."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One pass: through how many weights and layers, of how many tokens, and the seconds it took."""
+
+    kind: str
+    weights: int
+    layers: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A machine as it was measured. `memory` is that of one GPU, or of the machine where there is none, in bytes."""
+
+    device: str
+    on_gpu: bool
+    memory: int
+    threads: int
+    torch: str
+    transformers: str
+    trl: str
+    made: str
+    measured: tuple[Measured, ...]
+
+    def seconds(self, kind: str, weights: int, layers: int, tokens: int) -> float:
+        """What a pass is expected to take: one of `KINDS`, of `tokens` in all, or of as many rows by a token each."""
+        of_kind = [m for m in self.measured if m.kind == kind]
+        features = np.array([_features(m.weights, m.layers, m.tokens) for m in of_kind])
+        taken = np.array([m.seconds for m in of_kind])
+        costs, _ = nnls(features / taken[:, None], np.ones(len(of_kind)))
+        return float(costs @ _features(weights, layers, tokens))
+
+    @property
+    def worst(self) -> float:
+        """The largest relative error of the fit to the passes measured."""
+        return max(abs(self.seconds(m.kind, m.weights, m.layers, m.tokens) / m.seconds - 1) for m in self.measured)
+
+
+def _features(weights: int, layers: int, tokens: int) -> np.ndarray:
+    # In units that leave the costs of like size.
+    return np.array([float(layers), weights / 1e6, weights * tokens / 1e9])
+
+
+def default_file() -> Path:
+    """Where this machine's is kept: `calibration.json` in the cache."""
+    return cache_dir() / "calibration.json"
+
+
+def read(file: Path) -> Calibration:
+    """A calibration from its file.
+
+    Raises:
+        CalibrationError: if it cannot be read, or is of another version.
+    """
+    again = "make it anew: expo doctor --calibrate"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if values.pop("schema") != SCHEMA:
+            raise CalibrationError(f"{file}: of another version; {again}")
+        measured = tuple(Measured(**m) for m in values.pop("measured"))
+        made = Calibration(**values, measured=measured)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, CalibrationError):
+            raise
+        raise CalibrationError(f"{file}: no calibration ({error}); {again}") from error
+    if missing := set(KINDS) - {m.kind for m in measured if m.seconds > 0}:
+        raise CalibrationError(f"{file}: without a time of {', '.join(sorted(missing))}; {again}")
+    return made
+
+
+def calibrate(file: Path | None = None, *, shapes: int | None = None, progress: bool = True) -> Calibration:
+    """Measure this machine with torch's number of threads, and write the file; `shapes` takes the first few alone."""
+    file = file or default_file()
+    writable(file.parent)
+    on_gpu = torch.cuda.is_available()
+    chosen = _SHAPES[: shapes or (len(_SHAPES) if on_gpu else len(_SHAPES) - 1)]
+    measured: list[Measured] = []
+    with tqdm(total=len(chosen) * 8, desc="calibration", unit="time", disable=not progress, leave=False) as bar:
+        for shape in chosen:
+            measured += _times_of(shape, on_gpu, bar.update)
+    made = Calibration(
+        device=torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads",
+        on_gpu=on_gpu,
+        memory=device_memory(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        transformers=version_of("transformers") or "",
+        trl=version_of("trl") or "",
+        made=datetime.now(UTC).strftime("%Y-%m-%d"),
+        measured=tuple(measured),
+    )
+    write_atomic(file, json.dumps({"schema": SCHEMA, **asdict(made)}, indent=1) + "\n")
+    return made
+
+
+def device_memory() -> int:
+    """The bytes of a GPU here, else of the machine; 0 where the system does not say."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[1])
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 0
+
+
+def _times_of(shape: tuple[int, int, int, int], on_gpu: bool, on_done: Callable[[], object]) -> list[Measured]:
+    policy = _random_policy(shape, on_gpu)
+    model, layers = policy.model, shape[1]
+    weights = sum(p.numel() for p in model.parameters())
+    out = []
+
+    def add(kind: str, tokens: int, seconds: float) -> None:
+        out.append(Measured(kind, weights, layers, tokens, seconds))
+        on_done()
+
+    rows = (4, 128) if on_gpu else (4, 32)
+    for n in rows:
+        add("sample", n, _seconds(partial(_sample, policy, n)) / _NEW_TOKENS)
+        add("generate", n, _seconds(partial(_generate, model, n)) / _NEW_TOKENS)
+    add_fused_lm_head(model)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=on_gpu)
+    for n in (1, 8) if on_gpu else (1, 4):
+        ids = torch.ones(n, 128, dtype=torch.long, device=model.device)
+        add("train", ids.numel(), _seconds(partial(_train, model, ids)))
+    optimizer.step()
+    add("step", 0, _seconds(optimizer.step))
+    on_done()
+    return out
+
+
+def _random_policy(shape: tuple[int, int, int, int], on_gpu: bool) -> Policy:
+    hidden, layers, heads, words = shape
+    config = LlamaConfig(
+        hidden_size=hidden,
+        intermediate_size=8 * hidden // 3,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=max(1, heads // 3),
+        vocab_size=words,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        eos_token_id=0,
+    )
+    device, dtype = ("cuda", torch.bfloat16) if on_gpu else ("cpu", torch.float32)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    vocabulary = Tokenizer(WordLevel({f"w{i}": i for i in range(words)}, unk_token="w1"))
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=vocabulary, eos_token="w0", pad_token="w0")
+    return Policy("random weights", model, tokenizer, TEXT, "random weights")
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """The least of three, after one that is not counted: other work on the machine can only add to it."""
+    times = []
+    for _ in range(4):
+        began = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return min(times[1:])
+
+
+def _sample(policy: Policy, rows: int) -> None:
+    request = Request("calibration", (1, 2, 3, 4), rows, _NEW_TOKENS)
+    sample(policy, [request], temperature=1.0, seed=0, rows=rows)
+
+
+def _generate(model: PreTrainedModel, rows: int) -> None:
+    ids = torch.ones(rows, 4, dtype=torch.long, device=model.device)
+    length = {"max_new_tokens": _NEW_TOKENS, "min_new_tokens": _NEW_TOKENS}
+    with torch.no_grad():
+        model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=True, pad_token_id=0, **length)
+
+
+def _train(model: PreTrainedModel, ids: torch.Tensor) -> None:
+    model.zero_grad()
+    out = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids, fused_lm_head=True)
+    out.log_probs.sum().backward()
+
+
+def table(made: Calibration) -> Sequence[str]:
+    """What was measured, in lines."""
+    lines = [f"{made.device}, {made.memory / 2**30:.0f} GiB, torch {made.torch}, measured {made.made}", ""]
+    lines.append(f"{'pass':<10}{'weights':>14}{'layers':>8}{'tokens':>8}{'seconds':>10}{'fit':>10}")
+    for m in made.measured:
+        fit = made.seconds(m.kind, m.weights, m.layers, m.tokens)
+        lines.append(f"{m.kind:<10}{m.weights:>14,}{m.layers:>8}{m.tokens:>8}{m.seconds:>10.4f}{fit:>10.4f}")
+    return lines
