@@ -38,7 +38,8 @@ def dpo_trainer(policy: Policy, args: PairsDPOConfig) -> DPOTrainer:
     no memory while the policy learns.
     """
     end = policy.tokenizer.eos_token
-    row = Dataset.from_list([{"prompt": end, "chosen": end, "rejected": end}])
+    # Of a list datasets would make a name from all that tokenises it, for seconds at each round.
+    row = Dataset.from_list([{"prompt": end, "chosen": end, "rejected": end}]).to_iterable_dataset()
     # What an earlier trainer put in place of the policy's own.
     without_wrapper(policy.model).__dict__.pop("forward", None)
     shown = not are_progress_bars_disabled()
