@@ -22,8 +22,15 @@ import torch
 from scipy.optimize import nnls
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from tqdm import tqdm
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from trl.trainer import add_fused_lm_head
 
 from expo.policies.engine import Request
@@ -191,10 +198,18 @@ def _random_policy(shape: tuple[int, int, int, int], on_gpu: bool) -> Policy:
         eos_token_id=0,
     )
     device, dtype = ("cuda", torch.bfloat16) if on_gpu else ("cpu", torch.float32)
+    return random_policy(config, device, dtype)
+
+
+def random_policy(config: PretrainedConfig, device: str, dtype: torch.dtype) -> Policy:
+    """A policy of random weights, whose tokens are the words w0 (its end), w1, ...; it hardly ever ends by itself."""
+    torch.manual_seed(0)
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
-    vocabulary = Tokenizer(WordLevel({f"w{i}": i for i in range(words)}, unk_token="w1"))
-    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=vocabulary, eos_token="w0", pad_token="w0")
+    words = Tokenizer(WordLevel({f"w{i}": i for i in range(config.vocab_size)}, unk_token="w1"))
+    words.pre_tokenizer = WhitespaceSplit()
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="w0", pad_token="w0")
+    model.generation_config.eos_token_id = 0
     return Policy("random weights", model, tokenizer, TEXT, "random weights")
 
 

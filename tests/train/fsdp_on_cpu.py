@@ -26,4 +26,5 @@ def begin_with_fsdp(self: AcceleratorState, *args: Any, fsdp_plugin: Any = None,
 
 
 AcceleratorState.__init__ = begin_with_fsdp
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
