@@ -61,7 +61,7 @@ class Recorder(TrainerCallback):
             # The accuracy before the first step is said again.
             _drop_after(self.session.run.path(LIVE), state.global_step or -1)
         if state.global_step == 0:
-            self._measure(0)
+            self.measure(0)
         shown = self.session.progress and state.is_world_process_zero
         self.bar = tqdm(
             desc="training", total=state.max_steps, initial=state.global_step, unit="step", disable=not shown
@@ -91,11 +91,11 @@ class Recorder(TrainerCallback):
         # Else what was gathered since the last log would be lost.
         should_log = control.should_log or is_last
         if is_last or (args.eval_steps and state.global_step % args.eval_steps == 0):
-            self._measure(state.global_step)
+            self.measure(state.global_step)
         # Logging an accuracy resets it.
         control.should_log = should_log
 
-    def _measure(self, step: int) -> None:
+    def measure(self, step: int) -> None:
         """Measure the policy, and say what it scores: on screen, and to TRL's `report_to`."""
         self.probes.measure(step)
         evaluation = self.session.read("evaluation", step)

@@ -25,7 +25,7 @@ import json
 import math
 import random
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -78,7 +78,7 @@ class ExPGRPOTrainer(GRPOTrainer):
         self._prompt_ids: dict[str, Tokens] = {}
         self._known: set[Tokens] = set()
         self._solved: set[Tokens] = set()
-        self._seen: dict[Tokens, tuple[int, int]] = {}
+        self._places: list[list[Tokens]] = []
         self._pending: list[dict[str, float]] = []
         # Called when the sampling of a generation begins, with True, and when it is done and graded.
         self.on_sampling: Callable[[bool], object] = lambda _: None
@@ -177,7 +177,7 @@ class ExPGRPOTrainer(GRPOTrainer):
         beta = self.beta_sft()
         if beta == 0 or not self.model.training:
             return loss
-        pairs = self._due(inputs)
+        pairs = self._due()
         weight = self.args.num_generations / (len(inputs["prompt_ids"]) * self.current_gradient_accumulation_steps)
         if not self._scores(pairs):
             norms = self._grad_norms(model, policy_grad_norm=loss)
@@ -199,28 +199,49 @@ class ExPGRPOTrainer(GRPOTrainer):
         shape = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
         return self.args.beta_sft * max(shape[self.args.beta_sft_schedule], 0.0)
 
-    def _due(self, inputs: dict[str, Tensor]) -> list[tuple[Tokens, Tokens]]:
-        """Prompts whose term this micro-batch computes, with their positives.
+    def _due(self) -> list[tuple[Tokens, Tokens]]:
+        """Prompts whose term this micro-batch computes, with their positives."""
+        place = self._step % self.args.steps_per_generation
+        if place == 0:
+            self._places = self._share_out()
+        prompts = self._places[place]
+        return [(p, self.positives[p]) for p in prompts if p in self.positives and p not in self._solved]
 
-        The G samples of a group come shuffled over the micro-batches of a generation; one of them, chosen by seed,
-        step and prompt, brings the term along.
+    def _share_out(self) -> list[list[Tokens]]:
+        """A generation's prompts by the micro-batch that computes their term: the same places on every process.
+
+        All processes have a second pass if one has: so the k-th of n prompts goes to the micro-batch at k / n of them,
+        whatever the samples that are in it. The order is that of one sample of each, chosen by seed, step and prompt.
         """
-        due = []
-        for ids, mask in zip(inputs["prompt_ids"], inputs["prompt_mask"], strict=True):
-            prompt = tuple(ids[mask.bool()].tolist())
-            if prompt not in self._known:
-                raise RuntimeError(
-                    f"a prompt of the batch is none of train_dataset's as they were tokenised at the start, so that "
-                    f"its positive cannot be found: {self.processing_class.decode(prompt)[-300:]!r}. Does the chat "
-                    "template put in the date? Then fix it by chat_template_kwargs"
-                )
-            count, step = self._seen.pop(prompt, (0, self.state.global_step))
-            chosen = random.Random(f"{self.args.seed}:{step}:{prompt}").randrange(self.args.num_generations)
-            if count == chosen and prompt in self.positives and prompt not in self._solved:
-                due.append((prompt, self.positives[prompt]))
-            if count + 1 < self.args.num_generations:
-                self._seen[prompt] = (count + 1, step)
-        return due
+        order: list[Tokens] = []
+        seen: dict[Tokens, int] = {}
+        for prompt in self._prompts_sampled():
+            count = seen.get(prompt, 0)
+            seen[prompt] = (count + 1) % self.args.num_generations
+            name = f"{self.args.seed}:{self.state.global_step}:{prompt}"
+            if count == random.Random(name).randrange(self.args.num_generations):
+                order.append(prompt)
+        places: list[list[Tokens]] = [[] for _ in self._buffered_inputs]
+        for k, prompt in enumerate(order):
+            places[k * len(places) // len(order)].append(prompt)
+        return places
+
+    def _prompts_sampled(self) -> Iterator[Tokens]:
+        """The prompt of each sample of a generation, in TRL's order.
+
+        Raises:
+            RuntimeError: for one whose positive could not be found.
+        """
+        for inputs in self._buffered_inputs:
+            for ids, mask in zip(inputs["prompt_ids"], inputs["prompt_mask"], strict=True):
+                prompt = tuple(ids[mask.bool()].tolist())
+                if prompt not in self._known:
+                    raise RuntimeError(
+                        "a prompt of the batch is none of train_dataset's as they were tokenised at the start, so that "
+                        f"its positive cannot be found: {self.processing_class.decode(prompt)[-300:]!r}. Does the chat "
+                        "template put in the date? Then fix it by chat_template_kwargs"
+                    )
+                yield prompt
 
     def _scores(self, pairs: list[Any]) -> bool:
         """Whether this micro-batch has a second pass: on every process, if on any, for they must go in step."""

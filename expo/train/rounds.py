@@ -64,14 +64,16 @@ def _round(
     prompts = {p.id: question_ids(session.policy, p) for p in problems}
     trainer = session.trainer = dpo_trainer(session.policy, session.args)
     pairs = supply.pairs(start, problems, prompts)
+    recorder = Recorder(session, supply, probes)
+    attach(trainer, recorder)
     if not len(pairs) and start:
-        probes.measure(start)
+        trainer.state.global_step = start
+        recorder.measure(start)
         return False
     if not len(pairs):
         why = supply.left_out(start)
         raise ValueError(f"none of the {len(problems)} problems of the round from step {start} on has a pair: {why}")
     trainer.train_dataset = dataset(prompts, in_order(pairs, wanted))
-    attach(trainer, Recorder(session, supply, probes))
     trainer.add_callback(EndOfRound(end))
     train_to_end(session, checkpoint)
     PartialState().wait_for_everyone()

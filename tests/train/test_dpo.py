@@ -334,8 +334,14 @@ def one_round(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_later_round_without_pairs_ends_the_training(one_round: Run) -> None:
-    assert one_round.read("evaluation")["step"].max() == 4
+    evaluation = one_round.read("evaluation")
+    assert evaluation["step"].max() == 4
     assert one_round.path("model", "model.safetensors").exists()
+    # What it scores then is told, too.
+    said = [json.loads(line) for line in one_round.path("metrics.jsonl").read_text().splitlines()]
+    last = evaluation[evaluation["step"] == 4]
+    assert said[-1]["step"] == 4
+    assert said[-1]["eval_accuracy"] == pytest.approx(last["correct"].sum() / last["n"].sum())
 
 
 def test_the_end_token_is_trained_on_though_it_pads(tmp_path: Path) -> None:

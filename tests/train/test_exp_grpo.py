@@ -415,3 +415,34 @@ def test_what_is_relied_on_in_trl(toy: Policy, tmp_path: Path) -> None:
     ]
     # Each micro-batch holds whole rows, and a generation each prompt G times.
     assert {p: prompts.count(p) for p in prompts} == {tuple(toy.encode(p)): G for p in rows["prompt"]}
+
+
+@pytest.mark.parametrize(("micro", "iterations", "steps"), [(16, 1, 1), (4, 1, 1), (8, 1, 2), (4, 2, 2)])
+def test_terms_are_spread_over_micro_batches_whatever_samples_are_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro: int, iterations: int, steps: int
+) -> None:
+    """All processes have a second pass where one has: at the k / n-th micro-batch for the k-th of n problems."""
+    passes: list[tuple[int, tuple[Any, ...]]] = []
+    scored = ExPGRPOTrainer._score
+
+    def watched(self: Any, model: Any, pairs: Any) -> Any:
+        passes.append((self._step, tuple(prompt for prompt, _ in pairs)))
+        return scored(self, model, pairs)
+
+    monkeypatch.setattr(ExPGRPOTrainer, "_score", watched)
+    policy = load_policy("tiny-0", CHAIN)
+    args = config(
+        tmp_path,
+        per_device_train_batch_size=PROBLEMS * G // micro,
+        gradient_accumulation_steps=micro // (steps // iterations),
+        steps_per_generation=micro,
+        num_iterations=iterations,
+        max_steps=steps,
+    )
+    trained(policy, args, rows_of(policy))
+    wanted = {k * micro // PROBLEMS for k in range(PROBLEMS)}
+    assert {step % micro for step, _ in passes} == wanted
+    # Every problem once in each pass over a generation.
+    for iteration in range(iterations):
+        learnt = [p for step, prompts in passes if step // micro == iteration for p in prompts]
+        assert len(learnt) == len(set(learnt)) == PROBLEMS

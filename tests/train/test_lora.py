@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from expo.evaluate import evaluate_run
 from expo.gradients.dense import dense
@@ -20,11 +20,12 @@ from expo.gradients.examples import Example
 from expo.gradients.gram import per_example_gram
 from expo.gradients.run import measure_gradients
 from expo.measure.run import measure
+from expo.policies.adapters import WEIGHTS
 from expo.policies.load import load_policy
 from expo.policies.policy import PolicyError
 from expo.policies.scoring import score, whole
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
-from expo.records import Run
+from expo.records import RecordError, Run
 from expo.tasks.chain_task import CHAIN
 from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.plan import describe
@@ -154,6 +155,22 @@ def test_a_stopped_run_goes_on_to_the_same_adapter(whole_run: Run, tmp_path: Pat
     with pytest.raises(KeyboardInterrupt):
         train(read_recipe(dict(LORA)), tmp_path / "run", progress=False, on_step=stop)
     same(whole_run, train(read_recipe(dict(LORA)), tmp_path / "run", progress=False))
+
+
+def test_a_checkpoint_of_another_adapter_is_refused(whole_run: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole_run.folder, tmp_path / "run")
+    for other in ({"lora_r": 8}, {"lora_alpha": 8}, {"use_peft": False}):
+        (name,) = other
+        left = {k: v for k, v in LORA.items() if other.get("use_peft", True) or "lora" not in k}
+        with pytest.raises(RecordError, match=rf"{name}: .* -> {other[name]}"):
+            train(read_recipe({**left, **other}), folder, progress=False)
+    # The files of another one in the place of its own.
+    (folder / "evaluation.parquet").unlink()
+    last = max(folder.glob("checkpoints/checkpoint-*"), key=lambda p: int(p.name.partition("-")[2]))
+    weights = load_file(last / WEIGHTS)
+    save_file({name: torch.cat([w, w]) for name, w in weights.items()}, last / WEIGHTS)
+    with pytest.raises(RecordError, match=f"{WEIGHTS} is not as it was written"):
+        train(read_recipe(dict(LORA)), folder, progress=False)
 
 
 def same(a: Run, b: Run) -> None:

@@ -96,7 +96,8 @@ def test_a_recipe_is_planned_without_a_hub(data: Path, path: Path, capsys: pytes
     adapter = float(trained.replace(",", "") or 0) / 1e9
     assert float(millions.replace(",", "")) / 1e3 - adapter == pytest.approx(billions, abs=1e-3)
     assert (adapter > 0) == ("lora" in path.stem)
-    assert "not known" not in said
+    assert "memory        not known" not in said
+    assert re.search(r"in a step, GiB: weights [\d.]+, gradients [\d.]+, moments [\d.]+, activations [\d.]+", said)
 
 
 @pytest.mark.parametrize("name", ["exp-grpo", "exp-grpo-lora", "exp-dpo", "exp-dpo-lora", "sft-gt-cot"])
