@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -31,6 +33,7 @@ from trl.trainer import add_fused_lm_head
 
 from benchmarks.gradients import SHAPES, batched, examples, measured
 from benchmarks.sampling import generate
+from benchmarks.training import by_length
 from benchmarks.turns import compared, in_turns, timed
 from expo.calibration import device_memory, random_policy
 from expo.gradients.gram import per_example_gram
@@ -41,11 +44,12 @@ from expo.policies.vllm import VLLM
 from expo.train.config import quiet, settings_of
 from expo.train.dpo import dataset, dpo_trainer
 from expo.train.exp_grpo import ExPGRPOTrainer
-from expo.train.memory import GIB, memory_of
+from expo.train.memory import GIB, Lengths, memory_of
 from expo.train.recipe import read_recipe
 from expo.train.session import prepared
 
 SECONDS = 460
+_LEAST = 15  # that a part needs to begin
 G = 8
 _LARGE, _SMALL = "qwen2.5-3b", "smollm2-135m"
 # What `--rehearse` puts in place of a shape's sizes.
@@ -85,7 +89,8 @@ class Bench:
             args = settings_of(recipe.algorithm, recipe.trl, recipe.positive, folder)
             args.save_strategy, args.disable_tqdm = "no", True
             config = self.config(shape)
-            plan = memory_of(recipe, args, config, on_gpu=self.on_gpu, capacity=device_memory())
+            lengths = Lengths(args.max_completion_length // 8 + 1, args.max_completion_length)
+            plan = memory_of(recipe, args, config, lengths, on_gpu=self.on_gpu, capacity=device_memory())
             policy = prepared(self.policy(shape, getattr(torch, recipe.dtype)), recipe)
             trainer = make(policy, args)
             found: list[list[float]] = []
@@ -105,10 +110,6 @@ def _rows(policy: Policy, n: int, limit: int) -> list[dict[str, Any]]:
     return [{"prompt": p, "positive": [i % words for i in positive]} for p in prompts(n, limit // 8 + 1, words)]
 
 
-def _length(completions: list[Any], **_: Any) -> list[float]:
-    return [float(len(str(c)) % 7) for c in completions]
-
-
 def grpo(bench: Bench, *, adapter: bool) -> list[Row]:
     """ExP-GRPO at 3B, 24 samples a step, 3 at a time."""
     limit = bench.size(256, 8)
@@ -118,7 +119,7 @@ def grpo(bench: Bench, *, adapter: bool) -> list[Row]:
 
     def make(policy: Policy, args: Any) -> ExPGRPOTrainer:
         rows = Dataset.from_list(_rows(policy, 9, limit))
-        return ExPGRPOTrainer(policy.model, [_length], args, rows, processing_class=policy.tokenizer)
+        return ExPGRPOTrainer(policy.model, [by_length], args, rows, processing_class=policy.tokenizer)
 
     what = f"step of ExP-GRPO, {_LARGE}, {'a LoRA adapter' if adapter else 'all weights'}, 24 samples of {limit} tokens"
     return [{"what": what, **bench.steps(_LARGE, values, make)}]
@@ -155,7 +156,7 @@ def against_trl(bench: Bench) -> list[Row]:
         args = settings_of("grpo", given, "explanation", folder)
         args.save_strategy, args.disable_tqdm = "no", True
         rows = Dataset.from_list(_rows(policy, 8 * steps, limit))
-        return cls(policy.model, [_length], args, rows, processing_class=policy.tokenizer)
+        return cls(policy.model, [by_length], args, rows, processing_class=policy.tokenizer)
 
     with tempfile.TemporaryDirectory() as folder:
         times = in_turns(*(make(cls, folder) for cls in (GRPOTrainer, ExPGRPOTrainer)))
@@ -222,14 +223,20 @@ PARTS: dict[str, Callable[[Bench], list[Row]]] = {
 
 def _done_by(name: str, rehearse: bool, seconds: float) -> list[Row]:
     """The rows of a part, from a process of its own; what went wrong is a row, too."""
+    if seconds < _LEAST:
+        return [{"what": name, "note": "not begun: the time was up"}]
     command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, *(["--rehearse"] if rehearse else [])]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=max(seconds, 1), check=False)
-    except subprocess.TimeoutExpired:
-        return [{"what": name, "note": f"stopped: the time was up after {seconds:.0f} s"}]
-    if done.returncode:
-        return [{"what": name, "note": f"failed: {(done.stderr.strip().splitlines() or ['?'])[-1][:200]}"}]
-    rows: list[Row] = json.loads(done.stdout.splitlines()[-1])
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as part:
+        try:
+            out, err = part.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            # With what it has started: a vLLM would keep the card's memory.
+            os.killpg(part.pid, signal.SIGKILL)
+            return [{"what": name, "note": f"stopped: the time was up after {seconds:.0f} s"}]
+    if part.returncode:
+        return [{"what": name, "note": f"failed: {(err.strip().splitlines() or ['?'])[-1][:200]}"}]
+    rows: list[Row] = json.loads(out.splitlines()[-1])
     return rows
 
 

@@ -93,10 +93,11 @@ def _trainer(
     args: ExPGRPOConfig = configuration("grpo", given, folder)
     adapter = LoraConfig(task_type="CAUSAL_LM", r=16, target_modules="all-linear", lora_dropout=0.0) if lora else None
     data = Dataset.from_list(rows)
-    return cls(policy.model, [_length], args, data, processing_class=policy.tokenizer, peft_config=adapter)
+    return cls(policy.model, [by_length], args, data, processing_class=policy.tokenizer, peft_config=adapter)
 
 
-def _length(completions: list[Any], **_: Any) -> list[float]:
+def by_length(completions: list[Any], **_: Any) -> list[float]:
+    """A reward that costs nothing, and differs."""
     return [float(len(str(c)) % 7) for c in completions]
 
 

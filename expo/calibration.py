@@ -8,12 +8,14 @@ each pass by its relative error. Attention to long contexts is not in it, nor is
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +39,14 @@ from expo.policies.engine import Request
 from expo.policies.names import cache_dir, writable
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
+from expo.recipe import check_types
 from expo.records import version_of, write_atomic
 from expo.tasks.prompts import TEXT
 
 SCHEMA = 1
 # What is timed: a token of each row by this package's sampler, by the `generate` that TRL samples with, a pass forward
 # and back, and AdamW's step.
-KINDS = ("sample", "generate", "train", "step")
+KINDS = ("sample", "generate", "train", "optimizer")
 # Hidden size, layers, heads, vocabulary of the models that are timed; the last on a GPU alone.
 _SHAPES = ((64, 4, 4, 1024), (384, 12, 6, 16384), (576, 30, 9, 49152), (2048, 16, 16, 128256))
 _NEW_TOKENS = 8
@@ -55,9 +58,10 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class Measured:
-    """One pass: through how many weights and layers, of how many tokens, and the seconds it took."""
+    """One pass: through how many weights, of which dtype, and layers; of how many tokens; and the seconds it took."""
 
     kind: str
+    dtype: str
     weights: int
     layers: int
     tokens: int
@@ -78,18 +82,17 @@ class Calibration:
     made: str
     measured: tuple[Measured, ...]
 
-    def seconds(self, kind: str, weights: int, layers: int, tokens: int) -> float:
-        """What a pass is expected to take: one of `KINDS`, of `tokens` in all, or of as many rows by a token each."""
-        of_kind = [m for m in self.measured if m.kind == kind]
-        features = np.array([_features(m.weights, m.layers, m.tokens) for m in of_kind])
-        taken = np.array([m.seconds for m in of_kind])
-        costs, _ = nnls(features / taken[:, None], np.ones(len(of_kind)))
-        return float(costs @ _features(weights, layers, tokens))
+    def seconds(self, kind: str, dtype: str, weights: int, layers: int, tokens: int) -> float:
+        """What a pass is expected to take: one of `KINDS`, of `tokens` in all, or of as many rows by a token each.
 
-    @property
-    def worst(self) -> float:
-        """The largest relative error of the fit to the passes measured."""
-        return max(abs(self.seconds(m.kind, m.weights, m.layers, m.tokens) / m.seconds - 1) for m in self.measured)
+        With weights of a dtype that was not timed it is that of the others.
+        """
+        of_kind = [m for m in self.measured if m.kind == kind]
+        chosen = [m for m in of_kind if m.dtype == dtype] or of_kind
+        features = np.array([_features(m.weights, m.layers, m.tokens) for m in chosen])
+        taken = np.array([m.seconds for m in chosen])
+        costs, _ = nnls(features / taken[:, None], np.ones(len(chosen)))
+        return float(costs @ _features(weights, layers, tokens))
 
 
 def _features(weights: int, layers: int, tokens: int) -> np.ndarray:
@@ -108,19 +111,23 @@ def read(file: Path) -> Calibration:
     Raises:
         CalibrationError: if it cannot be read, or is of another version.
     """
-    again = "make it anew: expo doctor --calibrate"
+    again = "create it again: expo doctor --calibrate"
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         if values.pop("schema") != SCHEMA:
-            raise CalibrationError(f"{file}: of another version; {again}")
+            raise CalibrationError(f"{file}: another version of expo wrote it; {again}")
         measured = tuple(Measured(**m) for m in values.pop("measured"))
         made = Calibration(**values, measured=measured)
+        for told in (made, *measured):
+            check_types(told)
+        if missing := set(KINDS) - {m.kind for m in measured}:
+            raise ValueError(f"without a time of {', '.join(sorted(missing))}")
+        if not all(0 < m.seconds < math.inf for m in measured) or made.memory < 0:
+            raise ValueError("a time or a size that is none")
+    except CalibrationError:
+        raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, CalibrationError):
-            raise
         raise CalibrationError(f"{file}: no calibration ({error}); {again}") from error
-    if missing := set(KINDS) - {m.kind for m in measured if m.seconds > 0}:
-        raise CalibrationError(f"{file}: without a time of {', '.join(sorted(missing))}; {again}")
     return made
 
 
@@ -130,10 +137,11 @@ def calibrate(file: Path | None = None, *, shapes: int | None = None, progress: 
     writable(file.parent)
     on_gpu = torch.cuda.is_available()
     chosen = _SHAPES[: shapes or (len(_SHAPES) if on_gpu else len(_SHAPES) - 1)]
+    dtypes = (torch.float32, torch.bfloat16) if on_gpu else (torch.float32,)
     measured: list[Measured] = []
-    with tqdm(total=len(chosen) * 8, desc="calibration", unit="time", disable=not progress, leave=False) as bar:
-        for shape in chosen:
-            measured += _times_of(shape, on_gpu, bar.update)
+    with tqdm(total=len(chosen) * len(dtypes) * 7, desc="calibration", disable=not progress, leave=False) as bar:
+        for shape, dtype in product(chosen, dtypes):
+            measured += _times_of(shape, dtype, bar.update)
     made = Calibration(
         device=torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads",
         on_gpu=on_gpu,
@@ -150,41 +158,20 @@ def calibrate(file: Path | None = None, *, shapes: int | None = None, progress: 
 
 
 def device_memory() -> int:
-    """The bytes of a GPU here, else of the machine; 0 where the system does not say."""
+    """The bytes of a GPU here, else of the machine or of the container; 0 where the system does not say."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[1])
+    found = []
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return 0
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    limit = Path("/sys/fs/cgroup/memory.max")
+    # `max` where there is no limit.
+    if limit.is_file() and (text := limit.read_text(encoding="utf-8").strip()).isdigit():
+        found.append(int(text))
+    return min(found, default=0)
 
 
-def _times_of(shape: tuple[int, int, int, int], on_gpu: bool, on_done: Callable[[], object]) -> list[Measured]:
-    policy = _random_policy(shape, on_gpu)
-    model, layers = policy.model, shape[1]
-    weights = sum(p.numel() for p in model.parameters())
-    out = []
-
-    def add(kind: str, tokens: int, seconds: float) -> None:
-        out.append(Measured(kind, weights, layers, tokens, seconds))
-        on_done()
-
-    rows = (4, 128) if on_gpu else (4, 32)
-    for n in rows:
-        add("sample", n, _seconds(partial(_sample, policy, n)) / _NEW_TOKENS)
-        add("generate", n, _seconds(partial(_generate, model, n)) / _NEW_TOKENS)
-    add_fused_lm_head(model)
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=on_gpu)
-    for n in (1, 8) if on_gpu else (1, 4):
-        ids = torch.ones(n, 128, dtype=torch.long, device=model.device)
-        add("train", ids.numel(), _seconds(partial(_train, model, ids)))
-    optimizer.step()
-    add("step", 0, _seconds(optimizer.step))
-    on_done()
-    return out
-
-
-def _random_policy(shape: tuple[int, int, int, int], on_gpu: bool) -> Policy:
+def _times_of(shape: tuple[int, int, int, int], dtype: torch.dtype, on_done: Callable[[], object]) -> list[Measured]:
     hidden, layers, heads, words = shape
     config = LlamaConfig(
         hidden_size=hidden,
@@ -197,8 +184,30 @@ def _random_policy(shape: tuple[int, int, int, int], on_gpu: bool) -> Policy:
         tie_word_embeddings=True,
         eos_token_id=0,
     )
-    device, dtype = ("cuda", torch.bfloat16) if on_gpu else ("cpu", torch.float32)
-    return random_policy(config, device, dtype)
+    on_gpu = torch.cuda.is_available()
+    policy = random_policy(config, "cuda" if on_gpu else "cpu", dtype)
+    model = policy.model
+    weights = sum(p.numel() for p in model.parameters())
+    out = []
+
+    def add(kind: str, tokens: int, work: Callable[[], object], each: int = 1) -> None:
+        # As a training computes: float32 weights are cast to bfloat16 for each pass on a GPU.
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu):
+            seconds = _seconds(work) / each
+        out.append(Measured(kind, str(dtype).removeprefix("torch."), weights, layers, tokens, seconds))
+        on_done()
+
+    for n in (4, 128) if on_gpu else (4, 32):
+        add("sample", n, partial(_sample, policy, n), _NEW_TOKENS)
+        add("generate", n, partial(_generate, model, n), _NEW_TOKENS)
+    add_fused_lm_head(model)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=on_gpu)
+    for n in (1, 8) if on_gpu else (1, 4):
+        ids = torch.ones(n, 128, dtype=torch.long, device=model.device)
+        add("train", ids.numel(), partial(_train, model, ids))
+    add("optimizer", 0, optimizer.step)
+    return out
 
 
 def random_policy(config: PretrainedConfig, device: str, dtype: torch.dtype) -> Policy:
@@ -246,8 +255,9 @@ def _train(model: PreTrainedModel, ids: torch.Tensor) -> None:
 def table(made: Calibration) -> Sequence[str]:
     """What was measured, in lines."""
     lines = [f"{made.device}, {made.memory / 2**30:.0f} GiB, torch {made.torch}, measured {made.made}", ""]
-    lines.append(f"{'pass':<10}{'weights':>14}{'layers':>8}{'tokens':>8}{'seconds':>10}{'fit':>10}")
+    lines.append(f"{'pass':<10}{'dtype':<9}{'weights':>14}{'layers':>8}{'tokens':>8}{'seconds':>10}{'fit':>10}")
     for m in made.measured:
-        fit = made.seconds(m.kind, m.weights, m.layers, m.tokens)
-        lines.append(f"{m.kind:<10}{m.weights:>14,}{m.layers:>8}{m.tokens:>8}{m.seconds:>10.4f}{fit:>10.4f}")
+        fit = made.seconds(m.kind, m.dtype, m.weights, m.layers, m.tokens)
+        passed = f"{m.kind:<10}{m.dtype:<9}{m.weights:>14,}{m.layers:>8}{m.tokens:>8}"
+        lines.append(f"{passed}{m.seconds:>10.4f}{fit:>10.4f}")
     return lines

@@ -142,7 +142,8 @@ def train_job(argv: list[str]) -> int:
     # Each process of `accelerate launch` runs all of this.
     state = PartialState()
     say = functools.partial(print, flush=True) if state.is_main_process else lambda *_: None
-    say(describe(recipe, where.calibration))
+    folder = Path(where.output) if where.output else default_folder("train", recipe)
+    say(describe(recipe, where.calibration, folder, traced=state.is_main_process))
     if not where.dry_run:
         _train(recipe, where, say)
     # A process that exits with its group open may abort there.

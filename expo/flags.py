@@ -38,7 +38,9 @@ class Where:
 class TrainArguments(Where):
     """Where the record goes, and whether anything is trained."""
 
-    dry_run: bool = field(default=False, metadata={"help": "print the recipe and what it takes; train nothing"})
+    dry_run: bool = field(
+        default=False, metadata={"help": "print the recipe, and the memory, time and disk that it takes; train nothing"}
+    )
     calibration: str | None = field(
         default=None,
         metadata={"help": "plan for the machine of this file, which expo doctor --calibrate wrote there"},

@@ -1,7 +1,7 @@
-"""What a training samples and trains, and the hours and the disk that it takes, said before it begins.
+"""What a training samples and trains, and the time and the disk that it takes, reckoned before it begins.
 
-All of it is at most: every completion is taken to be as long as the limit, and every problem to be sampled as often as
-the recipe allows.
+Every completion is taken to be as long as the limit, and every problem to be sampled as often as the recipe allows.
+Left out are grading, what TRL does beside its passes, and what processes tell each other.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from dataclasses import dataclass
 
 from expo.calibration import Calibration
 from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig
-from expo.train.memory import tokens_of
+from expo.train.memory import Lengths
 from expo.train.recipe import SAMPLED, TrainRecipe
-from expo.train.steps import batch_of, generations_in, steps_of
+from expo.train.sharding import shared_by
+from expo.train.steps import batch_of, generations_in, rows_between, steps_of
 
 
 @dataclass(frozen=True)
 class Work:
-    """Samples by what they are for, and sequences trained, over all processes.
+    """Samples by what they are for, and sequences that pass through the policy, over all processes.
 
     Attributes:
-        samples: of `rollouts`, `positives`, `losers` and `evaluations`.
+        samples: of `rollouts`, `positives`, `losers`, `evaluations`, `probes` and `gradients`.
         trained: sequences that go forward and back.
         scored: sequences that go forward alone: old or reference log-probabilities.
         steps: of the optimizer.
@@ -37,64 +38,78 @@ class Work:
 def work_of(recipe: TrainRecipe, args: Configuration, problems: int, held_out: int) -> Work:
     """The work of a training on so many problems, evaluated on so many."""
     steps, batch = steps_of(recipe, args, problems), batch_of(args)
-    samples = {"rollouts": 0, "positives": 0, "losers": 0}
-    trained, scored = steps * batch, 0
-    # Problems that a sampling of positives asks, and how often there is one.
-    asked, rounds = problems, 1
+    evaluations = 1 + (math.ceil(steps / int(args.eval_steps)) if args.eval_steps else 1)
+    samples = {"evaluations": evaluations * held_out * recipe.eval_samples}
+    samples["probes"] = evaluations * min(recipe.probe_problems, problems)
+    samples["gradients"] = evaluations * min(recipe.gradient_problems, problems) * (recipe.gradient_rollouts + 1)
+    trained, scored, asked = steps * batch, 0, problems
     if isinstance(args, PairsDPOConfig):
         every = recipe.refresh_steps or steps
-        asked, rounds = min(problems, every * batch), steps // every
-        samples["losers"] = asked * rounds * recipe.loser_tries
-        trained, scored = 2 * trained, 2 * asked * rounds
-    if isinstance(args, ExPGRPOConfig):
-        groups = steps * batch // args.num_generations
+        asked = min(problems, every * batch) * (steps // every)
+        samples["losers"] = asked * recipe.loser_tries
+        trained, scored = 2 * trained, 2 * asked
+    elif isinstance(args, ExPGRPOConfig):
         samples["rollouts"] = generations_in(problems, args) * args.generation_batch_size
-        scored = steps * batch * ((args.beta > 0) + (args.num_iterations > 1))
+        scored = samples["rollouts"] * ((args.beta > 0) + _scores_old(args))
         if recipe.positive != "none" and args.beta_sft > 0:
-            trained += groups
-        if recipe.refresh_steps:
-            rounds = math.ceil(steps / recipe.refresh_steps)
-            asked = min(problems, max(1, groups // rounds))
+            trained += steps * batch // args.num_generations
+        for step in range(recipe.refresh_steps, steps, recipe.refresh_steps or steps):
+            rows = rows_between(args, step, min(step + recipe.refresh_steps, steps))
+            asked += min(problems, rows.stop - rows.start)
     if recipe.positive in SAMPLED and not recipe.positive_data:
-        samples["positives"] = asked * rounds * recipe.positive_tries
-    evaluations = 1 + (math.ceil(steps / int(args.eval_steps)) if args.eval_steps else 1)
-    samples["evaluations"] = evaluations * held_out * recipe.eval_samples
+        samples["positives"] = asked * recipe.positive_tries
+    trained += samples["gradients"]
     return Work({name: n for name, n in samples.items() if n}, trained, scored, steps)
 
 
+def _scores_old(args: ExPGRPOConfig) -> bool:
+    """Whether TRL scores rollouts under the policy that sampled them, as its own code asks."""
+    within = args.gradient_accumulation_steps % (args.steps_per_generation * args.num_iterations) == 0
+    return not within or (args.use_vllm and args.vllm_importance_sampling_correction)
+
+
 def seconds_of(
-    work: Work, recipe: TrainRecipe, args: Configuration, machine: Calibration, weights: int, trained: int, layers: int
+    work: Work,
+    recipe: TrainRecipe,
+    args: Configuration,
+    lengths: Lengths,
+    machine: Calibration,
+    shape: tuple[int, int, int],
+    dtype: str,
 ) -> dict[str, float]:
-    """Seconds on such a machine by part of the work, if it has as many of its devices as there are processes."""
-    n, limit, width = args.world_size, args.max_completion_length, tokens_of(args)
+    """Seconds by part of the work, on a machine with a GPU for each process, or whose cores the processes share.
+
+    `shape` is the number of weights, of those trained, and of layers; `dtype` that of the weights.
+    """
+    weights, trained, layers = shape
+    # Processes on a CPU have no more cores than one.
+    n, limit = (args.world_size if machine.on_gpu else 1), args.max_completion_length
     out = {}
     for what, samples in work.samples.items():
         # TRL samples rollouts by `generate`; the rest is this package's sampler's.
-        kind = "generate" if what == "rollouts" else "sample"
-        rows = min(math.ceil(samples / n), recipe.rows)
-        if isinstance(args, ExPGRPOConfig) and kind == "generate":
-            rows = args.per_device_train_batch_size * args.steps_per_generation
-        out[what] = samples / n / rows * limit * machine.seconds(kind, weights, layers, rows)
+        kind, rows = "sample", min(math.ceil(samples / n), recipe.rows)
+        if isinstance(args, ExPGRPOConfig) and what == "rollouts":
+            kind, rows = "generate", args.per_device_train_batch_size * args.steps_per_generation
+        out[what] = samples / n / rows * limit * machine.seconds(kind, dtype, weights, layers, rows)
     rows = args.per_device_train_batch_size
-    tokens = rows * width
-    there_and_back = machine.seconds("train", weights, layers, tokens)
-    # Forward is a third of it; with checkpointing it is done twice, and without gradients of weights a third is spared.
-    passes = work.trained / n / rows + work.scored / n / rows / 3
+    once = machine.seconds("train", dtype, weights, layers, rows * lengths.whole) / rows / n
+    # Forward is a third of it; checkpointing does it twice, and an adapter spares the gradients of most weights.
     share = 1 + (1 / 3 if args.gradient_checkpointing else 0) - (1 / 3 if recipe.use_peft else 0)
-    out["backward"] = passes * there_and_back * share
-    out["optimizer"] = work.steps * machine.seconds("step", trained, layers, 0)
-    return out
+    out["forward and backward"] = once * work.trained * share
+    out["log-probabilities"] = once * work.scored / 3
+    out["optimizer"] = work.steps * machine.seconds("optimizer", dtype, trained, layers, 0)
+    return {name: seconds for name, seconds in out.items() if seconds}
 
 
-def disk_of(recipe: TrainRecipe, args: Configuration, weights: int, trained: int, itemsize: int) -> float:
+def disk_of(recipe: TrainRecipe, args: Configuration, work: Work, shape: tuple[int, int, int], itemsize: int) -> float:
     """Bytes of the checkpoints that are kept at a time, one more while it is written, and the policy at the end."""
-    saved = itemsize * (trained if recipe.use_peft else weights)
-    kept = (args.save_total_limit or math.inf) if args.save_total_limit else _saves(args)
-    return (kept + 1) * (saved + 2 * itemsize * trained) + saved
-
-
-def _saves(args: Configuration) -> int:
-    return math.ceil(max(args.max_steps, 1) / int(args.save_steps))
+    weights, trained, _ = shape
+    # An adapter, and the optimizer's state of shared weights, are float32.
+    each = 4 if recipe.use_peft or shared_by(args) != "no" else itemsize
+    saved = each * trained if recipe.use_peft else itemsize * weights
+    state = 12 * trained if shared_by(args).startswith("ZeRO") else 2 * each * trained
+    kept = args.save_total_limit or math.ceil(work.steps / int(args.save_steps))
+    return float((kept + 1) * (saved + state) + saved)
 
 
 def in_words(seconds: float) -> str:

@@ -211,7 +211,8 @@ class ExPGRPOTrainer(GRPOTrainer):
         """A generation's prompts by the micro-batch that computes their term: the same places on every process.
 
         All processes have a second pass if one has: so the k-th of n prompts goes to the micro-batch at k / n of them,
-        whatever the samples that are in it. The order is that of one sample of each, chosen by seed, step and prompt.
+        whatever the samples that are in it, from one on that is drawn anew for each generation: each of its optimizer
+        steps has terms in its turn. The order is that of one sample of each, chosen by seed, step and prompt.
         """
         order: list[Tokens] = []
         seen: dict[Tokens, int] = {}
@@ -222,8 +223,9 @@ class ExPGRPOTrainer(GRPOTrainer):
             if count == random.Random(name).randrange(self.args.num_generations):
                 order.append(prompt)
         places: list[list[Tokens]] = [[] for _ in self._buffered_inputs]
+        first = random.Random(f"{self.args.seed}:{self.state.global_step}").randrange(len(places))
         for k, prompt in enumerate(order):
-            places[k * len(places) // len(order)].append(prompt)
+            places[(first + k * len(places) // len(order)) % len(places)].append(prompt)
         return places
 
     def _prompts_sampled(self) -> Iterator[Tokens]:

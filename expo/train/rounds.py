@@ -67,8 +67,9 @@ def _round(
     recorder = Recorder(session, supply, probes)
     attach(trainer, recorder)
     if not len(pairs) and start:
-        trainer.state.global_step = start
-        recorder.measure(start)
+        if not session.has("evaluation", start):
+            trainer.state.global_step = start
+            recorder.measure(start)
         return False
     if not len(pairs):
         why = supply.left_out(start)

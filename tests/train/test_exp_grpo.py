@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -421,7 +422,7 @@ def test_what_is_relied_on_in_trl(toy: Policy, tmp_path: Path) -> None:
 def test_terms_are_spread_over_micro_batches_whatever_samples_are_in_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro: int, iterations: int, steps: int
 ) -> None:
-    """All processes have a second pass where one has: at the k / n-th micro-batch for the k-th of n problems."""
+    """All processes have a second pass where one has: n problems take n micro-batches at equal distances."""
     passes: list[tuple[int, tuple[Any, ...]]] = []
     scored = ExPGRPOTrainer._score
 
@@ -440,9 +441,26 @@ def test_terms_are_spread_over_micro_batches_whatever_samples_are_in_them(
         max_steps=steps,
     )
     trained(policy, args, rows_of(policy))
-    wanted = {k * micro // PROBLEMS for k in range(PROBLEMS)}
-    assert {step % micro for step, _ in passes} == wanted
+    places = sorted({step % micro for step, _ in passes})
+    assert len(places) == min(micro, PROBLEMS)
+    assert {b - a for a, b in itertools.pairwise(places)} == {max(1, micro // PROBLEMS)}
     # Every problem once in each pass over a generation.
     for iteration in range(iterations):
         learnt = [p for step, prompts in passes if step // micro == iteration for p in prompts]
         assert len(learnt) == len(set(learnt)) == PROBLEMS
+
+
+def test_a_term_is_not_always_of_the_same_step_of_its_generation(toy: Policy, tmp_path: Path) -> None:
+    """One problem to four optimizer steps: each has its turn, the same on every process."""
+    args = config(tmp_path, per_device_train_batch_size=G, steps_per_generation=4, num_generations=4 * G)
+    trainer = ExPGRPOTrainer(toy.model, [nothing], args, rows_of(toy), processing_class=toy.tokenizer)
+    ids = torch.tensor([trainer.prompt_ids(rows_of(toy)["prompt"][0])] * G)
+    trainer._buffered_inputs = [{"prompt_ids": ids, "prompt_mask": torch.ones_like(ids)}] * 4
+    places = []
+    for step in range(20):
+        trainer.state.global_step = step
+        shared = trainer._share_out()
+        assert shared == trainer._share_out()
+        (place,) = [i for i, prompts in enumerate(shared) if prompts]
+        places.append(place)
+    assert set(places) == {0, 1, 2, 3}
