@@ -175,6 +175,8 @@ class TrainRecipe(BaseRecipe):
             raise ValueError("reward_weights: your reward is the only one that weighs anything; leave it out")
         if self.positive_data and self.positive_tries != 1 and self.algorithm != "dpo":
             raise ValueError("positive_tries: positives of positive_data are not sampled; leave it out")
+        if self.positive_data and self.positive_temperature is not None:
+            raise ValueError("positive_temperature: positives of positive_data are not sampled; leave it out")
         if self.reward and self.algorithm != "grpo":
             raise ValueError(f"reward: of grpo alone; {self.algorithm} has none")
         for name in ("positive_data", "positive_filter"):

@@ -111,6 +111,10 @@ def test_a_filter_takes_the_next_sample(sampled: Run, tmp_path: Path) -> None:
         ({"positive": "expert", "positive_data": "x"}, "positive_data: of positives that are sampled"),
         ({"positive_filter": ["rihgt"]}, "positive_filter: no 'rihgt'; there are right, no_leak, true_steps"),
         ({"positive_data": "x", "refresh_steps": 1}, "refresh_steps: positives of positive_data are not sampled"),
+        (
+            {"positive_data": "x", "positive_temperature": 0.5},
+            "positive_temperature: positives of positive_data are not",
+        ),
     ],
 )
 def test_what_is_no_such_recipe_is_refused(values: dict[str, Any], message: str) -> None:
