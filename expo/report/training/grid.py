@@ -19,7 +19,7 @@ from expo.report.trainings import (
     label,
     levels_of,
 )
-from expo.report.words import METHODS, listed, number, share
+from expo.report.words import METHODS, listed, number, share, spanned
 
 COLUMNS = ["trained_on", "method", "rate", "beta", "level", "mean", "low", "high", "lowest", "highest"]
 COLUMNS += ["steps_true", "bases", "problems", "n", "split"]
@@ -116,10 +116,13 @@ def _true_steps(run: EvaluatedRun, step: int, levels: list[int] | None) -> float
 
 def _about(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame, hardest: int | str) -> str:
     first = runs[0]
+    by_level = numbers[numbers["level"] != ALL]
+    a_level = f"{spanned(by_level['problems'])} problems a level" if len(by_level) else ""
+    problems = a_level or f"{numbers['problems'].iloc[0]} problems"
     return (
         f"Accuracy after {first.last_step} steps of {first.batch} {'pairs' if first.is_dpo else 'samples'}, on the "
         f"split `{first.recipe['eval_split']}`: {_spread(numbers)}. "
-        f"{numbers['problems'].iloc[0]} problems{' a level' * (hardest != ALL)}, {first.sampling}, "
+        f"{problems}, {first.sampling}, "
         f"seed {first.seed}{'' if _has_one_base(numbers) else '; intervals over problems are in the CSV'}. *Steps* is "
         f"the share of true steps at {_where(hardest)}. In bold: of each method the {_choice(numbers)} with the "
         "highest mean accuracy on the levels that it was trained on."

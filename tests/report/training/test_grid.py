@@ -81,3 +81,16 @@ def test_a_grid_of_one_base_at_one_level_shows_intervals_and_no_empty_columns(fo
     for run in runs:
         run.evaluation[["steps", "steps_true"]] = 0
     assert draw_grid("rates", runs, tmp_path / "without").numbers["steps_true"].isna().all()
+
+
+def test_levels_may_have_unlike_numbers_of_problems(folder: Path, tmp_path: Path) -> None:
+    alike = draw_grid("rates", [r for r in find_evaluated(folder)[0] if r.is_training], tmp_path / "alike")
+    n = pd.read_csv(tmp_path / "alike" / "rates-tiny.csv").query("level != 'all'")["problems"].iloc[0]
+    assert f"{n} problems a level" in alike.shown.read_text(encoding="utf-8")
+    for file in folder.glob("*/evaluation.parquet"):
+        run = Run(file.parent)
+        rows = run.read("evaluation")
+        first = rows[rows["level"] == 1]["problem"].unique()
+        run.write("evaluation", rows[~rows["problem"].isin(first[1:])])
+    unlike = draw_grid("rates", [r for r in find_evaluated(folder)[0] if r.is_training], tmp_path / "unlike")
+    assert f"1 to {n} problems a level" in unlike.shown.read_text(encoding="utf-8")
