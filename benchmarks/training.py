@@ -29,6 +29,7 @@ from expo.tasks.problem import Problem
 from expo.train.config import ExPGRPOConfig, configuration
 from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.positives import as_prompt
+from expo.workers import launched
 
 G = 8
 TRAINERS = (GRPOTrainer, ExPGRPOTrainer)
@@ -80,7 +81,7 @@ def _trainer(
         "per_device_train_batch_size": batch,
         "num_generations": G,
         "max_completion_length": new_tokens,
-        "max_steps": len(rows) * G // batch // PartialState().num_processes,
+        "max_steps": len(rows) * G // batch // launched()[1],
         "temperature": 0.9,
         "loss_type": "grpo",
         "gradient_checkpointing": False,

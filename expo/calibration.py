@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
-from scipy.optimize import nnls
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -91,13 +90,25 @@ class Calibration:
         chosen = [m for m in of_kind if m.dtype == dtype] or of_kind
         features = np.array([_features(m.weights, m.layers, m.tokens) for m in chosen])
         taken = np.array([m.seconds for m in chosen])
-        costs, _ = nnls(features / taken[:, None], np.ones(len(chosen)))
-        return float(costs @ _features(weights, layers, tokens))
+        return float(_costs(features / taken[:, None]) @ _features(weights, layers, tokens))
 
 
 def _features(weights: int, layers: int, tokens: int) -> np.ndarray:
     # In units that leave the costs of like size.
     return np.array([float(layers), weights / 1e6, weights * tokens / 1e9])
+
+
+def _costs(features: np.ndarray) -> np.ndarray:
+    """The costs, none below 0, whose sums over the features (passes, 3) are nearest to 1: of each subset, the best."""
+    best, error = np.zeros(3), math.inf
+    for some in ([i for i in range(3) if subset >> i & 1] for subset in range(1, 8)):
+        found = np.linalg.lstsq(features[:, some], np.ones(len(features)), rcond=None)[0]
+        left = float(np.square(features[:, some] @ found - 1).sum())
+        # Of costs that explain as much, the fewest.
+        if (found >= 0).all() and left < error - 1e-12:
+            best, error = np.zeros(3), left
+            best[some] = found
+    return best
 
 
 def default_file() -> Path:
@@ -122,12 +133,19 @@ def read(file: Path) -> Calibration:
             check_types(told)
         if missing := set(KINDS) - {m.kind for m in measured}:
             raise ValueError(f"without a time of {', '.join(sorted(missing))}")
-        if not all(0 < m.seconds < math.inf for m in measured) or made.memory < 0:
-            raise ValueError("a time or a size that is none")
+        if made.memory < 0:
+            raise ValueError(f"memory must be at least 0, got {made.memory}")
+        if wrong := [m.seconds for m in measured if not 0 < m.seconds < math.inf]:
+            raise ValueError(f"seconds must be above 0 and finite, got {wrong[0]}")
     except CalibrationError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CalibrationError(f"{file}: no calibration ({error}); {again}") from error
+    except FileNotFoundError as error:
+        where = "copy calibration.json from the EXPO_CACHE of the machine that is to train"
+        raise CalibrationError(f"{file}: no such file; {where}, where expo doctor --calibrate wrote it") from error
+    except KeyError as error:
+        raise CalibrationError(f"{file}: not a calibration (it lacks the field {error}); {again}") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CalibrationError(f"{file}: not a calibration ({error}); {again}") from error
     return made
 
 
@@ -158,17 +176,15 @@ def calibrate(file: Path | None = None, *, shapes: int | None = None, progress: 
 
 
 def device_memory() -> int:
-    """The bytes of a GPU here, else of the machine or of the container; 0 where the system does not say."""
+    """The bytes of a GPU here, else of the machine or of the container."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[1])
-    found = []
-    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    found = [int(psutil.virtual_memory().total)]
     limit = Path("/sys/fs/cgroup/memory.max")
     # `max` where there is no limit.
     if limit.is_file() and (text := limit.read_text(encoding="utf-8").strip()).isdigit():
         found.append(int(text))
-    return min(found, default=0)
+    return min(found)
 
 
 def _times_of(shape: tuple[int, int, int, int], dtype: torch.dtype, on_done: Callable[[], object]) -> list[Measured]:

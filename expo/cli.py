@@ -143,6 +143,8 @@ def train_job(argv: list[str]) -> int:
     state = PartialState()
     say = functools.partial(print, flush=True) if state.is_main_process else lambda *_: None
     folder = Path(where.output) if where.output else default_folder("train", recipe)
+    if file := next((p for p in (folder, *folder.parents) if p.is_file()), None):
+        raise ValueError(f"{file} is a file; --output needs a folder")
     say(describe(recipe, where.calibration, folder, traced=state.is_main_process))
     if not where.dry_run:
         _train(recipe, where, say)

@@ -8,19 +8,22 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import psutil
 from huggingface_hub import try_to_load_from_cache
 
 from expo.bases import Bases
 from expo.policies.names import SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir
 from expo.policies.tiny import BASES
+from expo.policies.vllm import INSTALL
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.records import version_of
 from expo.study import NOTEBOOKS, STUDIES, load_study
 from expo.tasks import TASKS
+from expo.train.needs import machine_of
 from expo.train.recipe import TrainRecipe
 
 PACKAGES = ("expo-toolkit", "torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "pandas")
-EXTRAS = {"matplotlib": "notebooks", "nbclient": "notebooks", "openai": "judge"}
+EXTRAS = {"matplotlib": "notebooks", "nbclient": "notebooks", "openai": "judge", "peft": "gpu", "deepspeed": "gpu"}
 
 
 def report() -> str:
@@ -30,6 +33,7 @@ def report() -> str:
     for package, extra in EXTRAS.items():
         fix = f"not installed; pip install 'expo-toolkit[{extra}]'"
         lines.append(f"{package:<14}{version_of(package) or fix}")
+    lines.append(f"{'vllm':<14}{version_of('vllm') or f'not installed; {INSTALL}'}")
     lines += ["", *_device(), "", *_data(), ""]
     for path in sorted(STUDIES.glob("*.yaml")):
         study = load_study(path.stem)
@@ -81,11 +85,12 @@ def _device() -> list[str]:
     for i in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(i)
         lines.append(f"device        cuda:{i} {torch.cuda.get_device_name(i)}, {free >> 30} of {total >> 30} GiB free")
-    if "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", ()):
-        page = os.sysconf("SC_PAGE_SIZE")
-        free, total = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
-        lines.append(f"memory        {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
-    return [*lines, f"disk          {shutil.disk_usage('.').free / 2**30:.0f} GiB free"]
+    memory = psutil.virtual_memory()
+    lines.append(f"memory        {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free")
+    lines.append(f"disk          {shutil.disk_usage('.').free / 2**30:.0f} GiB free")
+    measured = machine_of(None)
+    speed = f"measured on {measured.calibration.made}" if measured.calibration else f"not measured: {measured.why}"
+    return [*lines, f"calibration   {speed}"]
 
 
 def _data() -> list[str]:

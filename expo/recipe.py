@@ -185,10 +185,11 @@ class BaseRecipe:
             ("grader", self.grader, GRADERS),
             ("step_checker", self.step_checker, tuple(STEP_CHECKERS)),
             ("engine", self.engine, ENGINES),
+            ("dtype", self.dtype, ("auto", "float32", "bfloat16", "float16", "float64")),
         ):
             if value not in known:
                 raise ValueError(f"{name}: no {value!r}; there are {', '.join(known)}")
-            if name != "engine" and value != known[0] and TASKS[self.task].checker:
+            if name not in ("engine", "dtype") and value != known[0] and TASKS[self.task].checker:
                 raise ValueError(f"{name}: {self.task} has its own; leave it out")
         if self.rules != USUAL and (TASKS[self.task].checker or self.grader != "math"):
             what = f"grader {self.grader}" if self.grader != "math" else self.task

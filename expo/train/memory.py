@@ -144,7 +144,7 @@ def memory_of(
     return Memory(
         weights=held / n if shares_weights else held,
         gradients=_gradients(args, how, trained, each, computes),
-        optimizer=_optimizer(args, how, trained, each),
+        optimizer=optimizer_state(args, how, trained, each) / (1 if how == "no" else n),
         activations=in_pass + traced,
         temporary=float(temporary / n if how == "FSDP2" else temporary),
         gathered=float(computes * weights) if shares_weights else 0.0,
@@ -168,12 +168,12 @@ def _gradients(args: Configuration, how: str, trained: int, each: int, computes:
     return float(each * trained * (2 if n > 1 else 1))
 
 
-def _optimizer(args: Configuration, how: str, trained: int, each: int) -> float:
-    n, optim = args.world_size, args.optim.value
+def optimizer_state(args: Configuration, how: str, trained: int, each: int) -> float:
+    """Its bytes on all processes that share it, for weights of `each` bytes."""
     if how.startswith("ZeRO"):
-        return 12 * trained / n  # float32 weights and two moments
-    per_weight = 0 if "sgd" in optim or "adafactor" in optim else 2 if "8bit" in optim else 2 * each
-    return per_weight * trained / (n if how == "FSDP2" else 1)
+        return 12.0 * trained  # float32 weights and two moments
+    optim = args.optim.value
+    return float(trained * (0 if "sgd" in optim or "adafactor" in optim else 2 if "8bit" in optim else 2 * each))
 
 
 def _engine(args: Configuration, capacity: float) -> float:

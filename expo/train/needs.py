@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from transformers import PretrainedConfig
 from expo.calibration import Calibration, CalibrationError, default_file, device_memory, read
 from expo.recipe import read_prompts
 from expo.tasks.problem import Problem
-from expo.train.config import Configuration, settings_of
+from expo.train.config import Configuration, ExPGRPOConfig, settings_of
 from expo.train.cost import Work, disk_of, in_words, seconds_of, shares, tokens_in_words, work_of
 from expo.train.memory import GIB, Lengths, Memory, count_weights, dtype_of, memory_of
 from expo.train.recipe import TrainRecipe
@@ -77,11 +77,14 @@ def needs(
     by_part = ", ".join(shares({name: float(n) for name, n in work.samples.items()}))
     lines = [
         f"tokens        up to {tokens_in_words(sampled)} sampled ({by_part})",
-        f"              and {tokens_in_words(work.trained * lengths.whole)} trained, in sequences of up to "
-        f"{lengths.prompt} + {lengths.completion}",
+        f"              and {tokens_in_words(work.trained * lengths.whole)} trained, in sequences of about "
+        f"{lengths.prompt} + {lengths.completion} at most",
     ]
     if config is None:
-        return ["memory        not known: the policy's config.json cannot be read", *lines]
+        return [
+            f"memory        not known: no config.json of {recipe.policy} here, nor on the hub",
+            *lines,
+        ]
     weights, trained = count_weights(recipe, args, config)
     shape, dtype = (weights, trained, config.get_text_config().num_hidden_layers), dtype_of(recipe, machine.on_gpu)
     disk = disk_of(recipe, args, work, shape, dtype.itemsize) / GIB
@@ -119,14 +122,17 @@ def _memory(
     if held.untraced:
         lines.append(f"              activations are not known and not in it: {held.untraced}")
     if machine.memory and held.peak > machine.memory:
-        for flags, other, changed in lighter(recipe, args):
-            try:
-                peak = memory_of(other, changed, config, lengths, on_gpu=machine.on_gpu, capacity=machine.memory).peak
-            except ValueError:  # an adapter that peft does not have for this policy
-                continue
+
+        def peak_of(other: TrainRecipe, changed: Configuration) -> float:
+            return memory_of(other, changed, config, lengths, on_gpu=machine.on_gpu, capacity=machine.memory).peak
+
+        for flags, peak in lighter(recipe, args, held.peak, peak_of):
             lines.append(f"              with {flags}: {_gib(peak)} GiB")
-        if machine.on_gpu and shared_by(args) == "no":
+        of_weights = held.weights + held.gradients + held.optimizer
+        if machine.on_gpu and shared_by(args) == "no" and of_weights > held.peak / 2:
             lines.append("              or on several GPUs that share weights: see docs/TRAINING.md")
+        if not len(lines) > 3:
+            lines.append("              with a shorter max_completion_length, or vLLM, which samples in less")
     return lines
 
 
@@ -158,40 +164,60 @@ def _parts(held: Memory, *, in_steps: bool) -> str:
     return ", ".join(f"{name} {_gib(part)}" for name, part in parts.items())
 
 
-def lighter(recipe: TrainRecipe, args: Configuration) -> Iterator[tuple[str, TrainRecipe, Configuration]]:
-    """Changes that save memory, each with those before it: its flags, and the recipe and settings with them."""
-    flags: list[str] = []
-    for more in _savings(recipe, args):
-        other = replace(recipe, **{k: v for k, v in more.items() if k in ("use_peft", "rows")})
-        other = replace(other, trl={**recipe.trl, **{k: v for k, v in more.items() if k not in ("use_peft", "rows")}})
+def lighter(
+    recipe: TrainRecipe, args: Configuration, peak: float, peak_of: Callable[[TrainRecipe, Configuration], float]
+) -> Iterator[tuple[str, float]]:
+    """Changes that lower the peak, each with those before it: their flags, and the peak with them."""
+    given: dict[str, Any] = {}
+    for saving in (_recomputed, _one_row, _fused, _few_rows, _small_generation, _adapter):
+        more = saving(recipe, args)
+        ours = {k: v for k, v in more.items() if k in ("use_peft", "rows")}
+        trl = {**recipe.trl, **{k: v for k, v in more.items() if k not in ours}}
         try:
+            other = replace(recipe, **ours, trl=trl)
             changed = settings_of(other.algorithm, other.trl, other.positive, "unused")
             check_processes(other, changed)
-        except ValueError:
+            lower = peak_of(other, changed)
+        except ValueError:  # settings that are refused, or an adapter that peft does not have for this policy
             continue
-        recipe, args = other, changed
-        flags += [f"--{k} {str(v).lower()}" for k, v in more.items()]
-        yield " ".join(flags), recipe, args
+        if lower < 0.99 * peak:
+            recipe, args, peak = other, changed, lower
+            given |= more
+            yield " ".join(f"--{k} {str(v).lower()}" for k, v in given.items()), peak
 
 
-def _savings(recipe: TrainRecipe, args: Configuration) -> Iterator[dict[str, Any]]:
+def _recomputed(_: TrainRecipe, args: Configuration) -> dict[str, Any]:
+    return {} if args.gradient_checkpointing else {"gradient_checkpointing": True}
+
+
+def _one_row(recipe: TrainRecipe, args: Configuration) -> dict[str, Any]:
     rows = int(args.per_device_train_batch_size)
-    if not args.gradient_checkpointing:
-        yield {"gradient_checkpointing": True}
-    if rows > 1:
-        more = {
-            "per_device_train_batch_size": 1,
-            "gradient_accumulation_steps": args.gradient_accumulation_steps * rows,
-        }
-        if "steps_per_generation" in recipe.trl:
-            more["steps_per_generation"] = args.steps_per_generation * rows
-        yield more
-    if args.optim == "adamw_torch":
-        yield {"optim": "adamw_torch_fused"}
-    if recipe.rows > 8:
-        yield {"rows": 8}
-    if not recipe.use_peft:
-        yield {"use_peft": True}
+    if rows == 1:
+        return {}
+    more = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": args.gradient_accumulation_steps * rows}
+    if "steps_per_generation" in recipe.trl:
+        more["steps_per_generation"] = args.steps_per_generation * rows
+    return more
+
+
+def _fused(_: TrainRecipe, args: Configuration) -> dict[str, Any]:
+    return {"optim": "adamw_torch_fused"} if args.optim == "adamw_torch" else {}
+
+
+def _few_rows(recipe: TrainRecipe, _: Configuration) -> dict[str, Any]:
+    return {"rows": 8} if recipe.rows > 8 else {}
+
+
+def _small_generation(_: TrainRecipe, args: Configuration) -> dict[str, Any]:
+    """The fewest micro-batches that have whole groups."""
+    if not isinstance(args, ExPGRPOConfig) or args.use_vllm:
+        return {}
+    least = args.num_generations // math.gcd(args.num_generations, args.per_device_train_batch_size)
+    return {"steps_per_generation": least} if least < args.steps_per_generation else {}
+
+
+def _adapter(recipe: TrainRecipe, _: Configuration) -> dict[str, Any]:
+    return {} if recipe.use_peft else {"use_peft": True}
 
 
 def _time(

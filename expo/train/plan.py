@@ -11,6 +11,7 @@ from transformers import AutoConfig, PretrainedConfig
 from expo.policies.adapters import is_adapter, refuse_to_train
 from expo.policies.load import where_is
 from expo.policies.shapes import known_shape
+from expo.policies.vllm import check_installed
 from expo.records import to_yaml
 from expo.setup import load_problems
 from expo.tasks import TASKS, Task
@@ -49,9 +50,13 @@ def describe(
         ValueError: if the policy's context is no longer than the token limit; or CalibrationError, for such a file.
     """
     args = settings_of(recipe.algorithm, recipe.trl, recipe.positive, "unused")
+    if recipe.engine == "vllm" and calibration is None:
+        check_installed()
     machine = machine_of(calibration, args.world_size)
     values = args.to_dict()
     defaults = {name: values[name] for name in _SETTINGS if name not in recipe.trl and name in values}
+    if calibration is not None:
+        defaults.pop("bf16", None)  # it is this machine's
     lines = [to_yaml(recipe.resolved()).rstrip(), "", "# not given, so TRL's or this machine's:"]
     lines += [to_yaml(defaults).rstrip(), ""]
     with closing(recipe.checker()) as checker:

@@ -188,7 +188,7 @@ class TrainRecipe(BaseRecipe):
             raise ValueError("refresh_steps: positives of positive_data are not sampled; leave it at 0")
         given = [f.name for f in fields(self) if f.name in _OF_PEFT and getattr(self, f.name) != f.default]
         if given and not self.use_peft:
-            raise ValueError(f"{given[0]}: of a LoRA adapter; give use_peft too")
+            raise ValueError(f"{given[0]}: a field of LoRA adapters; also set use_peft")
         if not TASKS[self.task].has_splits:
             self.split = "test"
 
@@ -234,7 +234,8 @@ class TrainRecipe(BaseRecipe):
     def resolved(self) -> dict[str, Any]:
         """What `recipe.yaml` holds: every field of ours, and those of TRL's configuration that were given."""
         ours = {k: v for k, v in super().resolved().items() if k != "trl"}
-        return {**ours, **self.trl}
+        lora = {name: getattr(self, name) for name in _OF_PEFT} if self.use_peft else {}
+        return {**ours, **lora, **self.trl}
 
 
 def read_recipe(values: dict[str, Any]) -> TrainRecipe:

@@ -219,7 +219,7 @@ def test_the_plan_says_how_many_weights_are_trained() -> None:
         ({"lora_target_modules": ["lm_head"]}, "leave lm_head out"),
         ({"lora_target_modules": ["nothing"]}, "use_peft: Target modules.*not found"),
         ({"lora_r": 0}, "use_peft: .*r"),
-        ({"use_peft": False}, "lora_r: of a LoRA adapter; give use_peft"),
+        ({"use_peft": False}, "lora_r: a field of LoRA adapters; also set use_peft"),
     ],
 )
 def test_what_is_no_adapter_is_refused(values: dict[str, Any], message: str, tmp_path: Path) -> None:
