@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-from importlib import metadata
 from pathlib import Path
 
 import huggingface_hub
