@@ -77,8 +77,8 @@ def needs(
     by_part = ", ".join(shares({name: float(n) for name, n in work.samples.items()}))
     lines = [
         f"tokens        up to {tokens_in_words(sampled)} sampled ({by_part})",
-        f"              and {tokens_in_words(work.trained * lengths.whole)} trained, in sequences of about "
-        f"{lengths.prompt} + {lengths.completion} at most",
+        f"              and {tokens_in_words(work.trained * lengths.whole)} trained, in sequences of up to about "
+        f"{lengths.prompt} + {lengths.completion}",
     ]
     if config is None:
         return [
@@ -126,13 +126,12 @@ def _memory(
         def peak_of(other: TrainRecipe, changed: Configuration) -> float:
             return memory_of(other, changed, config, lengths, on_gpu=machine.on_gpu, capacity=machine.memory).peak
 
-        for flags, peak in lighter(recipe, args, held.peak, peak_of):
-            lines.append(f"              with {flags}: {_gib(peak)} GiB")
+        offered = [f"with {flags}: {_gib(peak)} GiB" for flags, peak in lighter(recipe, args, held.peak, peak_of)]
         of_weights = held.weights + held.gradients + held.optimizer
         if machine.on_gpu and shared_by(args) == "no" and of_weights > held.peak / 2:
-            lines.append("              or on several GPUs that share weights: see docs/TRAINING.md")
-        if not len(lines) > 3:
-            lines.append("              with a shorter max_completion_length, or vLLM, which samples in less")
+            offered.append("on several GPUs that share weights: see docs/TRAINING.md")
+        offered = offered or ["with a shorter max_completion_length, or vLLM, which samples in less"]
+        lines += [f"              {way}" for way in offered]
     return lines
 
 
@@ -170,7 +169,8 @@ def lighter(
     """Changes that lower the peak, each with those before it: their flags, and the peak with them."""
     given: dict[str, Any] = {}
     for saving in (_recomputed, _one_row, _fused, _few_rows, _small_generation, _adapter):
-        more = saving(recipe, args)
+        if not (more := saving(recipe, args)):
+            continue
         ours = {k: v for k, v in more.items() if k in ("use_peft", "rows")}
         trl = {**recipe.trl, **{k: v for k, v in more.items() if k not in ours}}
         try:
