@@ -63,6 +63,7 @@ def kill_and_go_on(start: Start, values: dict[str, Any], whole: Run, folder: Pat
     file.write_text(json.dumps(values), encoding="utf-8")
     # How long a training takes, without what it takes to import it all.
     begun, ended = (whole.path(name).stat().st_mtime for name in ("recipe.yaml", "evaluation.parquet"))
+    longest = ended - begun
     rng, wanted, landed = random.Random(0), int(os.environ.get("EXPO_KILLS", "1")), 0
     for n in range(10 * wanted):
         run = folder / f"run{n}"
@@ -73,10 +74,14 @@ def kill_and_go_on(start: Start, values: dict[str, Any], whole: Run, folder: Pat
             # A kill before it says that it begins tells nothing.
             while "record: " not in said.read_text() and running.poll() is None:
                 time.sleep(0.01)
+            began = time.monotonic()
             if landed < wanted:
-                time.sleep(rng.uniform(0, ended - begun))
+                time.sleep(rng.uniform(0, longest))
                 running.kill()
             code = running.wait()
+            if code == 0:
+                # It was quicker than the one before it, which may have met other work.
+                longest = min(longest, time.monotonic() - began)
             assert code in (0, -signal.SIGKILL), said.read_text()[-2000:]
             # One before the first checkpoint, or when all is done, has nothing to go on with.
             told = whole_checkpoints(Run(run)) and not Run(run).has("evaluation")

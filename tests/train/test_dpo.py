@@ -319,15 +319,14 @@ def test_what_was_logged_in_a_round_is_kept_and_skips_are_written_once(
     same(uninterrupted, again)
 
 
+def none_later(*args: Any, **kwargs: Any) -> Any:
+    found, missing = make_pairs(*args, **kwargs)
+    return (found.iloc[:0], missing) if kwargs["step"] else (found, missing)
+
+
 @pytest.fixture(scope="module")
 def one_round(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run whose second round has no pair."""
-    usual = supply_module.make_pairs
-
-    def none_later(*args: object, **kwargs: object) -> object:
-        found, missing = usual(*args, **kwargs)  # type: ignore[arg-type]
-        return (found.iloc[:0], missing) if kwargs["step"] else (found, missing)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(supply_module, "make_pairs", none_later)
         return train(read_recipe(dict(VALUES)), tmp_path_factory.mktemp("one-round") / "run", progress=False)
@@ -337,11 +336,24 @@ def test_a_later_round_without_pairs_ends_the_training(one_round: Run) -> None:
     evaluation = one_round.read("evaluation")
     assert evaluation["step"].max() == 4
     assert one_round.path("model", "model.safetensors").exists()
-    # What it scores then is told, too.
-    said = [json.loads(line) for line in one_round.path("metrics.jsonl").read_text().splitlines()]
-    last = evaluation[evaluation["step"] == 4]
-    assert said[-1]["step"] == 4
-    assert said[-1]["eval_accuracy"] == pytest.approx(last["correct"].sum() / last["n"].sum())
+    told_once(one_round, 4)
+
+
+def told_once(run: Run, step: int) -> None:
+    """What the policy scores at a step is told, and only once."""
+    said = [json.loads(line) for line in run.path("metrics.jsonl").read_text().splitlines()]
+    (accuracy,) = [line["eval_accuracy"] for line in said if line["step"] == step and "eval_accuracy" in line]
+    rows = run.read("evaluation").query("step == @step")
+    assert accuracy == pytest.approx(rows["correct"].sum() / rows["n"].sum())
+
+
+@slow
+def test_a_later_round_without_pairs_says_what_it_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where no evaluation was due at the step that it ends with."""
+    monkeypatch.setattr(supply_module, "make_pairs", none_later)
+    run = train(read_recipe({**VALUES, "eval_steps": 3}), tmp_path / "run", progress=False)
+    assert set(run.read("evaluation")["step"]) == {0, 3, 4}
+    told_once(run, 4)
 
 
 def test_the_end_token_is_trained_on_though_it_pads(tmp_path: Path) -> None:
