@@ -140,6 +140,7 @@ def memory_of(
     traced, untraced = _activations(recipe, args, config, lengths, dtype, half)
     is_dpo, grpo = isinstance(args, PairsDPOConfig), isinstance(args, ExPGRPOConfig)
     kl = grpo and args.beta > 0 and not recipe.use_peft
+    colocated = on_gpu and grpo and args.use_vllm and args.vllm_mode == "colocate"
     between = args.steps_per_generation * args.num_iterations if grpo else args.gradient_accumulation_steps
     return Memory(
         weights=held / n if shares_weights else held,
@@ -150,7 +151,7 @@ def memory_of(
         gathered=float(computes * weights) if shares_weights else 0.0,
         sampling=_cache(recipe, args, config, lengths, dtype.itemsize),
         reference=held / (n if shares_weights else 1) if kl or (is_dpo and recipe.refresh_steps) else 0.0,
-        engine=_engine(args, capacity if on_gpu else 0.0),
+        engine=args.vllm_gpu_memory_utilization * capacity if colocated else 0.0,
         untraced=untraced,
         reference_in_steps=bool(kl),
         gradients_in_sampling=between % args.gradient_accumulation_steps != 0,
@@ -174,11 +175,6 @@ def optimizer_state(args: Configuration, how: str, trained: int, each: int) -> f
         return 12.0 * trained  # float32 weights and two moments
     optim = args.optim.value
     return float(trained * (0 if "sgd" in optim or "adafactor" in optim else 2 if "8bit" in optim else 2 * each))
-
-
-def _engine(args: Configuration, capacity: float) -> float:
-    colocated = isinstance(args, ExPGRPOConfig) and args.use_vllm and args.vllm_mode == "colocate"
-    return args.vllm_gpu_memory_utilization * capacity if colocated else 0.0
 
 
 def rows_held(recipe: TrainRecipe, args: Configuration) -> int:
