@@ -28,12 +28,11 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from transformers import PretrainedConfig
-from trl import GRPOTrainer
 from trl.trainer import add_fused_lm_head
 
 from benchmarks.gradients import SHAPES, batched, examples, measured
 from benchmarks.sampling import generate
-from benchmarks.training import by_length
+from benchmarks.training import NAMES, TRAINERS, G, by_length
 from benchmarks.turns import compared, in_turns, timed
 from expo.calibration import device_memory, random_policy
 from expo.gradients.gram import per_example_gram
@@ -50,7 +49,6 @@ from expo.train.session import prepared
 
 SECONDS = 460
 _LEAST = 15  # that a part needs to begin
-G = 8
 _LARGE, _SMALL = "qwen2.5-3b", "smollm2-135m"
 # What `--rehearse` puts in place of a shape's sizes.
 _TINY = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 512}
@@ -159,8 +157,8 @@ def against_trl(bench: Bench) -> list[Row]:
         return cls(policy.model, [by_length], args, rows, processing_class=policy.tokenizer)
 
     with tempfile.TemporaryDirectory() as folder:
-        times = in_turns(*(make(cls, folder) for cls in (GRPOTrainer, ExPGRPOTrainer)))
-    said = compared(("GRPOTrainer", "ExPGRPOTrainer"), times, "").splitlines()[-1].strip()
+        times = in_turns(*(make(cls, folder) for cls in TRAINERS))
+    said = compared(NAMES, times, "").splitlines()[-1].strip()
     what = f"step of ExP-GRPO, {_SMALL}, 64 samples of {limit} tokens, against TRL's GRPO"
     return [{"what": what, "seconds": statistics.median(times[1]), "note": said}]
 

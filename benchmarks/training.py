@@ -33,7 +33,7 @@ from expo.workers import launched
 
 G = 8
 TRAINERS = (GRPOTrainer, ExPGRPOTrainer)
-_NAMES = ("GRPOTrainer", "ExPGRPOTrainer")
+NAMES = ("GRPOTrainer", "ExPGRPOTrainer")
 _ABOUT = " (the added term is one sequence for each 8: 1.125 if it cost as much as they do)"
 
 
@@ -42,7 +42,7 @@ def run(name: str, task: str, problems: Sequence[Problem], batch: int, new_token
     given = (name, task, problems, batch, new_tokens, lora)
     with tempfile.TemporaryDirectory() as folder:
         times = in_turns(*(_trainer(cls, folder, *given) for cls in TRAINERS))
-    return f"{_head(name, batch, new_tokens, lora)}\n{compared(_NAMES, times, _ABOUT)}"
+    return f"{_head(name, batch, new_tokens, lora)}\n{compared(NAMES, times, _ABOUT)}"
 
 
 def run_blocks(name: str, task: str, problems: Sequence[Problem], batch: int, new_tokens: int, blocks: int = 2) -> str:
@@ -57,7 +57,7 @@ def run_blocks(name: str, task: str, problems: Sequence[Problem], batch: int, ne
                 gc.collect()
     state = PartialState()
     head = f"{_head(name, batch, new_tokens, False)}, {state.num_processes} processes, FSDP2"
-    return f"{head}\n{compared(_NAMES, times, _ABOUT)}"
+    return f"{head}\n{compared(NAMES, times, _ABOUT)}"
 
 
 def _head(name: str, batch: int, new_tokens: int, lora: bool) -> str:

@@ -137,14 +137,14 @@ def train_job(argv: list[str]) -> int:
     recipe, where = parse_train(argv)
     from accelerate import PartialState
 
+    from expo.records import refuse_file
     from expo.train.plan import describe
 
     # Each process of `accelerate launch` runs all of this.
     state = PartialState()
     say = functools.partial(print, flush=True) if state.is_main_process else lambda *_: None
     folder = Path(where.output) if where.output else default_folder("train", recipe)
-    if file := next((p for p in (folder, *folder.parents) if p.is_file()), None):
-        raise ValueError(f"{file} is a file; --output needs a folder")
+    refuse_file(folder)
     say(describe(recipe, where.calibration, folder, traced=state.is_main_process))
     if not where.dry_run:
         _train(recipe, where, say)

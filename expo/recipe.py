@@ -16,6 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from expo.grading.rules import USUAL, Rules
 from expo.policies.engine import ENGINES
+from expo.policies.names import DTYPE_NAMES
 from expo.schema import SOURCES
 from expo.tasks import GRADERS, STEP_CHECKERS, TASKS, Checker, checker_of
 from expo.tasks.prompts import Prompts
@@ -185,7 +186,7 @@ class BaseRecipe:
             ("grader", self.grader, GRADERS),
             ("step_checker", self.step_checker, tuple(STEP_CHECKERS)),
             ("engine", self.engine, ENGINES),
-            ("dtype", self.dtype, ("auto", "float32", "bfloat16", "float16", "float64")),
+            ("dtype", self.dtype, ("auto", *DTYPE_NAMES)),
         ):
             if value not in known:
                 raise ValueError(f"{name}: no {value!r}; there are {', '.join(known)}")

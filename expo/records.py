@@ -95,6 +95,16 @@ def defaults_of(recipe: type) -> dict[str, Any]:
     return {f.name: f.default for f in fields(recipe) if f.default is not MISSING}
 
 
+def refuse_file(folder: Path) -> None:
+    """That no file is in the place of a folder that is to be made, or of one above it.
+
+    Raises:
+        RecordError: for such a file.
+    """
+    if file := next((p for p in (folder, *folder.parents) if p.exists() and not p.is_dir()), None):
+        raise RecordError(f"{file} is a file; --output needs a folder")
+
+
 class Run:
     """One run folder."""
 
@@ -119,8 +129,7 @@ class Run:
         if run.path("recipe.yaml").exists():
             run._must_match(recipe, defaults or {}, facts)
             return run
-        if run.folder.exists() and not run.folder.is_dir():
-            raise RecordError(f"{run.folder} is a file; --output needs a folder")
+        refuse_file(run.folder)
         if run.folder.exists() and not all(map(_left_by_a_start, run.folder.iterdir())):
             raise RecordError(f"{run.folder} is not empty and holds no run; choose another --output")
         write_atomic(run.path("environment.json"), json.dumps(environment(**facts), indent=2) + "\n")

