@@ -162,11 +162,12 @@ def _train(recipe: Any, where: Any, say: Callable[..., None]) -> None:
     from expo.train.show import show
 
     folder = Path(where.output) if where.output else default_folder("train", recipe)
-    say(f"record: {folder}/{resume_status(Run(folder))}")
+    say(f"record: {folder}/{resume_status(Run(folder), recipe)}")
     try:
         run = train(recipe, folder)
     except KeyboardInterrupt:
-        say(f"\n{folder}/{resume_status(Run(folder)) or ': no checkpoint yet, so training begins with its first step'}")
+        status = resume_status(Run(folder), recipe) or ": no checkpoint yet, so training begins with its first step"
+        say(f"\n{folder}/{status}")
         raise
     say(show(run))
     if where.repository and PartialState().is_main_process:

@@ -137,22 +137,32 @@ class Run:
         write_atomic(run.path("recipe.yaml"), to_yaml(recipe))
         return run
 
-    def _must_match(self, recipe: dict[str, Any], defaults: dict[str, Any], facts: dict[str, Any]) -> None:
+    def changes(self, recipe: dict[str, Any], defaults: dict[str, Any]) -> list[str]:
+        """In what a resolved recipe is another than this run's; see `start` for `defaults`.
+
+        Raises:
+            RecordError: if this is no run, or its recipe is damaged.
+        """
         before = self.recipe()
         if _is_same_policy(before.get("policy"), recipe.get("policy")):
             recipe = {**recipe, "policy": before["policy"]}
-        unfinished = not any(self.has(table) for table in TABLES)
-        if unfinished and before.get("revision") is None:
-            # Where the hub's main branch has changed since, its commit of then is named; weights are compared below.
+        if self._unfinished() and before.get("revision") is None:
+            # Where the hub's main branch has changed since, its commit of then is named; weights are compared later.
             recipe = {**recipe, "revision": None}
-        if changed := _differences(identity({**defaults, **before}), identity({**defaults, **recipe})):
+        return _differences(identity({**defaults, **before}), identity({**defaults, **recipe}))
+
+    def _unfinished(self) -> bool:
+        return not any(self.has(table) for table in TABLES)
+
+    def _must_match(self, recipe: dict[str, Any], defaults: dict[str, Any], facts: dict[str, Any]) -> None:
+        if changed := self.changes(recipe, defaults):
             more = [f"and {len(changed) - 6} more"] if len(changed) > 6 else []
             raise RecordError(
                 f"{self.folder} holds a run of another recipe ({'; '.join([*changed[:6], *more])}). "
                 "Choose another --output, or delete that folder if it is no longer needed."
             )
         began = self.environment()
-        if not unfinished:
+        if not self._unfinished():
             if began.get("data_sha256") not in (None, facts.get("data_sha256")):
                 raise RecordError(
                     f"{self.folder} holds a finished run on other problems: the data has changed since. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,16 @@ def base_of(folder: Path) -> tuple[str, str | None]:
     return name, revision if isinstance(revision, str) else None
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what transformers says to peft and TRL of names that change in its next version: no user can fix it."""
+    with warnings.catch_warnings():
+        renamed = "`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated"
+        warnings.filterwarnings("ignore", renamed, FutureWarning)
+        yield
+
+
+@quiet()
 def load_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """The base with an adapter's weights, not merged: in bfloat16 its small changes would be rounded away.
 

@@ -33,7 +33,7 @@ def read_rows(data: str) -> Iterator[Row | Skip]:
     """The rows of a source, one at a time.
 
     A path that does not exist and looks like `owner/name`, `owner/name:split` or `owner/name:config:split` is a dataset
-    on the hub; the split is `test` unless it is given.
+    on the hub; the split is `test` unless it is given. Where `owner` is a folder here, it has to be given.
 
     Raises:
         DataError: if it is missing, unreadable, or of no kind that can be read.
@@ -43,6 +43,11 @@ def read_rows(data: str) -> Iterator[Row | Skip]:
         return _saved(path)
     is_file_name = data.lower().removesuffix(".gz").endswith(SUFFIXES)
     if not path.exists() and not is_file_name and (hub := _HUB.fullmatch(data)):
+        if path.parent.is_dir() and ":" not in data:
+            raise DataError(
+                f"{data}: {path.parent}/ is a folder here and has no {path.name}; "
+                f"if you mean a dataset on the hub, name its split, too: {data}:test"
+            )
         return _hub(hub["repo"], hub["config"], hub["split"])
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     suffix = suffixes[-1] if suffixes else ".jsonl"

@@ -106,7 +106,7 @@ def keep_model(run: Run, step: int) -> None:
 
 
 def _for_training_alone(_: str, names: list[str]) -> list[str]:
-    # Optimizer, schedule, random states and settings are pickles; ZeRO keeps its parts in folders of a step.
-    return [
-        n for n in names if n.endswith((".pt", ".bin", ".pth")) or n.startswith(("global_step", "trainer_state", MARK))
-    ]
+    # Optimizer, schedule, random states and settings are pickles; ZeRO keeps its parts in folders of a step. The
+    # README.md is peft's, a form to be filled in.
+    endings, beginnings = (".pt", ".bin", ".pth"), ("global_step", "trainer_state", "README.md", MARK)
+    return [n for n in names if n.endswith(endings) or n.startswith(beginnings)]

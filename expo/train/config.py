@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers import Trainer
 from transformers.integrations import get_available_reporting_integrations
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.training_args import OptimizerNames
 from trl import DPOConfig, GRPOConfig, SFTConfig
 from trl.import_utils import is_vllm_available
 
+from expo.policies.adapters import quiet
 from expo.policies.policy import TEMPLATE_VARIABLES
 from expo.policies.vllm import INSTALL
 from expo.recipe import unknown_field
@@ -114,13 +114,20 @@ def check_whole_groups(args: GRPOConfig) -> None:
         )
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without what transformers says to TRL of names that change in its next version; nothing that a user can fix."""
-    with warnings.catch_warnings():
-        renamed = "`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated"
-        warnings.filterwarnings("ignore", renamed, FutureWarning)
-        yield
+def check_optimizer(args: Configuration) -> None:
+    """That the package of the recipe's optimizer is installed: TRL looks for it when positives are sampled already.
+
+    Raises:
+        ValueError: if not.
+    """
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args)
+    except ImportError as error:
+        raise ValueError(
+            f"optim: {OptimizerNames(args.optim).value} needs a package that is not installed: {error}"
+        ) from error
+    except ValueError:
+        pass  # some ask for the model, too
 
 
 @quiet()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, PretrainedConfig
 
-from expo.policies.adapters import is_adapter, refuse_to_train
+from expo.policies.adapters import is_adapter, quiet, refuse_to_train
 from expo.policies.load import where_is
 from expo.policies.shapes import known_shape
 from expo.policies.vllm import check_installed
@@ -16,7 +16,7 @@ from expo.records import to_yaml
 from expo.setup import load_problems
 from expo.tasks import TASKS, Task
 from expo.text import plural
-from expo.train.config import Configuration, PairsDPOConfig, PositivesSFTConfig, quiet, settings_of
+from expo.train.config import Configuration, PairsDPOConfig, PositivesSFTConfig, check_optimizer, settings_of
 from expo.train.given import texts_in_words
 from expo.train.needs import machine_of, needs
 from expo.train.recipe import TrainRecipe
@@ -47,11 +47,14 @@ def describe(
 
     Raises:
         DataError, PolicyError: if the task's data or the policy's folder are not found.
-        ValueError: if the policy's context is no longer than the token limit; or CalibrationError, for such a file.
+        ValueError: if the policy's context is no longer than the token limit, or the optimizer's package is not
+            installed on this machine, for which it is planned; or CalibrationError, for such a file.
     """
     args = settings_of(recipe.algorithm, recipe.trl, recipe.positive, "unused")
-    if recipe.engine == "vllm" and calibration is None:
-        check_installed()
+    if calibration is None:
+        check_optimizer(args)
+        if recipe.engine == "vllm":
+            check_installed()
     machine = machine_of(calibration, args.world_size)
     values = args.to_dict()
     defaults = {name: values[name] for name in _SETTINGS if name not in recipe.trl and name in values}

@@ -11,12 +11,20 @@ import pandas as pd
 from accelerate import PartialState
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from expo.policies.adapters import quiet
 from expo.policies.policy import Policy
-from expo.records import Run
+from expo.records import Run, defaults_of
 from expo.setup import set_up
 from expo.train.callbacks import Recorder, attach
 from expo.train.checkpoints import damaged, is_last, keep_model, last_checkpoint, step_of, whole_checkpoints
-from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig, quiet, settings_of
+from expo.train.config import (
+    Configuration,
+    ExPGRPOConfig,
+    PairsDPOConfig,
+    PositivesSFTConfig,
+    check_optimizer,
+    settings_of,
+)
 from expo.train.grpo import grpo_trainer
 from expo.train.probes import Probes
 from expo.train.recipe import TrainRecipe
@@ -48,7 +56,7 @@ def train(
         DataError, PolicyError, RecordError: as their modules say.
         FloatingPointError, KeyboardInterrupt: as `train_to_end` says.
         ValueError: for a recipe that TRL refuses, or if no problem has a positive, or too few are there for a batch;
-            and as `check_processes` says.
+            and as `check_processes` and `check_optimizer` say.
     """
 
     def settings() -> Configuration:
@@ -56,6 +64,7 @@ def train(
 
     # Let go at once: under ZeRO-3 a policy that is loaded while settings are alive holds a part of its weights alone.
     check_processes(recipe, settings())
+    check_optimizer(settings())
     reward = source_of(own_reward(recipe.reward)) if recipe.reward else None
     limit, sharding = settings().max_completion_length, shared_by(settings())
     with ExitStack() as stack:
@@ -94,8 +103,13 @@ def train(
         return run
 
 
-def resume_status(run: Run) -> str:
-    """What the same command does with a run folder, to be read after its name; nothing for a new one."""
+def resume_status(run: Run, recipe: TrainRecipe) -> str:
+    """What a command with this recipe does with a run folder, to be read after its name.
+
+    Nothing for a new folder, and for one of another recipe, which `train` refuses.
+    """
+    if not run.path("recipe.yaml").exists() or run.changes(recipe.resolved(), defaults_of(TrainRecipe)):
+        return ""
     if run.has("evaluation"):
         return ": finished before; this is its record"
     whole = whole_checkpoints(run)

@@ -236,3 +236,15 @@ def test_a_mistyped_file_is_not_looked_for_on_the_hub(monkeypatch: pytest.Monkey
     assert asked == []
     list(files.read_rows("d/nope"))
     assert asked == ["d/nope"]
+
+
+def test_a_mistyped_folder_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(files, "_hub", lambda *repo: asked.append(repo[0]) or iter(()))
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    with pytest.raises(DataError, match=r"runs/ is a folder here and has no textz; .*runs/textz:test"):
+        list(files.read_rows("runs/textz"))
+    assert asked == []
+    list(files.read_rows("runs/textz:test"))
+    assert asked == ["runs/textz"]

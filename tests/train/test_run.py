@@ -48,6 +48,7 @@ from expo.train.callbacks import _drop_after
 from expo.train.checkpoints import BY_STEP, MARK, _sizes, last_checkpoint
 from expo.train.completions import completions
 from expo.train.config import LOSSES, ExPGRPOConfig, configuration, settings_of
+from expo.train.plan import describe
 from expo.train.probes import Probes
 from expo.train.recipe import POSITIVES, TrainRecipe, read_recipe
 from expo.train.rewards import AnswerReward
@@ -165,7 +166,9 @@ def test_gradients_are_those_of_the_policy_of_their_step(whole: Run) -> None:
 def test_a_finished_run_is_not_run_again(recipe: TrainRecipe, whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(set_up_module, "load", lambda *_: pytest.fail("loaded again"))
     assert train(recipe, whole.folder, progress=False).has("evaluation")
-    assert resume_status(whole) == ": finished before; this is its record"
+    assert resume_status(whole, recipe) == ": finished before; this is its record"
+    # Of another recipe, the run is refused.
+    assert resume_status(whole, replace(recipe, eval_samples=recipe.eval_samples + 1)) == ""
 
 
 def test_a_model_that_was_deleted_is_made_again(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
@@ -255,7 +258,7 @@ def test_a_damaged_checkpoint_is_named_with_what_is_left(
 ) -> None:
     run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
     run.path("evaluation.parquet").unlink()
-    assert resume_status(run) == ": goes on from its checkpoint of step 6"
+    assert resume_status(run, recipe) == ": goes on from its checkpoint of step 6"
     last = run.path("checkpoints", "checkpoint-6")
     (last / name).write_bytes((last / name).read_bytes()[:-1])
     with pytest.raises(RecordError, match=rf"checkpoint-6/{name} is not as it was written. Delete .* from step 4"):
@@ -414,6 +417,14 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_recipe({**VALUES, **more})
+
+
+def test_an_optimizer_whose_package_is_missing_is_named_before_anything_is_written(tmp_path: Path) -> None:
+    recipe = read_recipe({**VALUES, "optim": "paged_adamw_8bit"})
+    for ask in (lambda: train(recipe, tmp_path / "run", progress=False), lambda: describe(recipe)):
+        with pytest.raises(ValueError, match=r"optim: paged_adamw_8bit needs a package that is not .*bitsandbytes"):
+            ask()
+    assert not (tmp_path / "run").exists()
 
 
 def test_yaml_numbers_that_are_text_are_numbers() -> None:
@@ -810,7 +821,7 @@ def test_ctrl_c_keeps_the_step_under_way(whole: Run, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     assert len(steps) == 3
     assert not run.has("evaluation")
-    assert resume_status(run) == ": goes on from its checkpoint of step 3"
+    assert resume_status(run, seldom) == ": goes on from its checkpoint of step 3"
     train(seldom, tmp_path / "run", progress=False)
     same(run, whole)
 
