@@ -14,7 +14,8 @@ from expo.records import Run, write_atomic
 from expo.schema import SOURCES
 from expo.text import is_folder_name
 
-# What a rule may ask of a base: of which kind of samples of its measurement, and the number that they have.
+# What a rule may ask of a base: of which kind of samples of its measurement, and the number that they have. Of steps it
+# is the share of those written: a step left out is not counted.
 CRITERIA: dict[str, tuple[str, Callable[[pd.DataFrame], float]]] = {
     "own_right": ("own", lambda rows: float((rows["status"] == "correct").mean())),
     "explanation_steps_true": (
@@ -74,8 +75,8 @@ class Bases:
         """What other runs call the bases, as their policy."""
         return [f"base-{i}" for i in range(self.take)]
 
-    def takes(self, name: str) -> bool:
-        """Whether a run of the study that makes the bases may not be called so: the name is one of theirs."""
+    def is_reserved(self, name: str) -> bool:
+        """Whether a run's name is reserved for the bases of its study."""
         return name == WARM_UPS or name in self.names or name.startswith(f"{self.name}-seed")
 
     def warm_up(self, seed: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from expo.records import Run
 from expo.schema import as_frame
 from expo.setup import set_up_alone
 from expo.shards import chunk_of, in_chunks
-from expo.stats import Interval, bootstrap, pass_at_k_of
+from expo.stats import Interval, bootstrap_rate, pass_at_k_of
 from expo.tasks import Checker
 from expo.tasks.problem import Problem
 from expo.workers import is_first
@@ -99,9 +99,9 @@ def by_level(evaluation: pd.DataFrame, k: int = 1) -> dict[int | None, Interval]
     With 95 % bootstrap intervals, problems resampled: what another draw of problems would give, not of samples.
     """
     values = pass_at_k_of(evaluation, k)
-    out: dict[int | None, Interval] = {None: bootstrap(values.to_numpy())}
+    out: dict[int | None, Interval] = {None: bootstrap_rate(values.to_numpy())}
     for level, of_level in values.groupby(evaluation["level"]):
-        out[int(level)] = bootstrap(of_level.to_numpy())
+        out[int(level)] = bootstrap_rate(of_level.to_numpy())
     return out
 
 

@@ -41,9 +41,18 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> Interval:
 
 
 def bootstrap_rate(values: np.ndarray) -> Interval:
-    """`bootstrap` of values from 0 to 1: of one problem the interval is all that a rate can be."""
+    """`bootstrap` of values from 0 to 1. Of one problem the interval is all that a rate can be.
+
+    Where every problem has 0, or every one has 1, resampling shows no spread: the interval is the exact binomial one
+    then (Clopper and Pearson), of which one end is the value.
+    """
     rate = bootstrap(values)
-    return replace(rate, low=max(rate.low, 0.0), high=min(rate.high, 1.0)) if rate.n else rate
+    if not rate.n:
+        return rate
+    if rate.n > 1 and rate.low == rate.high and rate.mean in (0.0, 1.0):
+        reach = 1 - 0.025 ** (1 / rate.n)
+        rate = replace(rate, low=rate.mean - reach, high=rate.mean + reach)
+    return replace(rate, low=max(rate.low, 0.0), high=min(rate.high, 1.0))
 
 
 def bootstrap_questions(values: pd.Series) -> Interval:

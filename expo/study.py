@@ -59,13 +59,13 @@ class Study:
         return [name for name in self.notebooks if not (NOTEBOOKS / f"{name}.ipynb").is_file()]
 
 
-def load_study(name: str) -> Study:
+def load_study(name: str, of: tuple[Path, ...] = ()) -> Study:
     """A shipped study by name, or any by the path of its YAML file.
 
     `defaults` holds fields for all runs, each entry of `runs` its own, and `job` (measure, evaluate, train). An entry
     with `each: {field: [values]}` is a run for each combination of the values. A `policy` may be the name of a training
     of the study, which is then done before, or a base (`base-0`, ...) of those that `bases` has made (`expo.bases`);
-    `bases` is how, or the name of the study that says how.
+    `bases` is how, or the name of the study that says how. `of` are the studies that ask this one for its bases.
 
     Raises:
         StudyError: for an unknown study, or a field that it or its recipes do not have or cannot take.
@@ -93,7 +93,7 @@ def load_study(name: str) -> Study:
             if each in recipes:
                 raise StudyError(f"{path}: two runs would be called {each}; rename {run}")
             recipes[each] = recipe_of(path, each, values)
-    bases_of, bases = _bases(path, content.get("bases"))
+    bases_of, bases = _bases(path, content.get("bases"), of)
     _check_policies(path, recipes, bases)
     return Study(
         bases=bases,
@@ -106,14 +106,17 @@ def load_study(name: str) -> Study:
     )
 
 
-def _bases(path: Path, content: object) -> tuple[str, Bases | None]:
+def _bases(path: Path, content: object, of: tuple[Path, ...]) -> tuple[str, Bases | None]:
     """The study whose bases they are, and how they are made."""
     if content is None:
         return "", None
     if isinstance(content, str):
-        if Path(content).stem == path.stem:
-            raise StudyError(f"{path}: bases: {content} is this study; say here how they are made")
-        other = load_study(str(path.parent / content) if content.endswith((".yaml", ".yml")) else content)
+        ring = [*of, path]
+        if any(Path(content).stem == asking.stem for asking in ring):
+            asked = " -> ".join([*(asking.stem for asking in ring), Path(content).stem])
+            raise StudyError(f"{path}: bases: {asked}: no study says how they are made; write it in one of them")
+        is_file = content.endswith((".yaml", ".yml"))
+        other = load_study(str(path.parent / content) if is_file else content, tuple(ring))
         if other.bases is None:
             raise StudyError(f"{path}: bases: the study {content} makes none")
         return other.bases_of, other.bases
@@ -134,7 +137,7 @@ def _bases(path: Path, content: object) -> tuple[str, Bases | None]:
 def _check_policies(path: Path, recipes: dict[str, Recipe], bases: Bases | None) -> None:
     """That runs which begin from other runs' policies can be done in some order, and that no name has two meanings."""
     for name, recipe in recipes.items():
-        if bases and bases.takes(name):
+        if bases and bases.is_reserved(name):
             raise StudyError(f"{path}: {name} is the name of a base; rename the run")
         is_shipped = TINY.fullmatch(name) or name == SMOLLM2
         if isinstance(recipe, TrainRecipe) and (is_shipped or name == recipe.policy):

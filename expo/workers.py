@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +22,8 @@ from torch import multiprocessing
 
 # A job, what to call each time that a part of it is done, and the number of processes.
 Work = Callable[[Any, Callable[[], object], int], object]
+_AT_ONCE = 2  # seconds in which whatever has nothing to finish has ended
+_STOPPING = "stopping: each training finishes its step and saves a checkpoint; Ctrl-C again stops at once"
 
 
 def spread(
@@ -31,10 +35,12 @@ def spread(
 ) -> None:
     """Do all jobs in `processes` processes that share this one's threads; with one, here.
 
-    `work` and the jobs are pickled. What they give back is theirs to write.
+    `work` and the jobs are pickled. What they give back is theirs to write. At Ctrl-C or SIGTERM each process is sent
+    SIGTERM and waited for, so that a training can end with a checkpoint; a second signal kills them.
 
     Raises:
-        Exception: what a job raised, with its traceback as a note; the other jobs are stopped.
+        Exception: what a job raised, with its traceback as a note; the other jobs are killed.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM.
         RuntimeError: if a process died, as where memory ran out.
     """
     if processes == 1:
@@ -52,23 +58,28 @@ def spread(
     started: list[Any] = []
     try:
         for worker in workers:
-            worker.start()
+            with _handling(signal.SIGINT, signal.SIG_IGN):  # it inherits that
+                worker.start()
             started.append(worker)
         for place in [*range(len(jobs)), *[None] * len(workers)]:
             todo.put(place)
         left = len(jobs)
-        while left:
-            report = _next(reports, workers)
-            if isinstance(report, Exception):
-                raise report
-            if report == "tick":
-                on_tick()
-            else:
-                left -= 1
-                on_done(jobs[report])
+        with _handling(signal.SIGTERM, signal.default_int_handler):
+            while left:
+                report = _next(reports, workers)
+                if isinstance(report, Exception):
+                    raise report
+                if report == "tick":
+                    on_tick()
+                else:
+                    left -= 1
+                    on_done(jobs[report])
+    except KeyboardInterrupt:
+        _end(started)
+        raise
     except BaseException:
         for worker in started:
-            worker.terminate()
+            worker.kill()
         raise
     finally:
         for worker in started:
@@ -94,6 +105,35 @@ def threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _handling(number: signal.Signals, handler: Any) -> Iterator[None]:
+    """A signal handled so meanwhile, in the main thread; one that is ignored stays so."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(number) in (signal.SIG_IGN, None):
+        yield
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _end(workers: Sequence[Any]) -> None:
+    """Ask the processes to end, and wait for them; at another Ctrl-C kill them."""
+    try:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join(_AT_ONCE / len(workers))
+        if any(worker.is_alive() for worker in workers):
+            print(f"\n{_STOPPING}", file=sys.stderr, flush=True)
+        for worker in workers:
+            worker.join()
+    except KeyboardInterrupt:
+        for worker in workers:
+            worker.kill()
 
 
 def _next(reports: Any, workers: list[Any]) -> Any:

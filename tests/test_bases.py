@@ -145,8 +145,11 @@ def test_bases_can_be_those_of_another_study(tmp_path: Path) -> None:
     study = load_study(written(tmp_path, "bases: theirs.yaml" + RUNS))
     theirs = load_study(str(tmp_path / "theirs.yaml"))
     assert (study.bases, study.bases_of) == (theirs.bases, "theirs")
-    with pytest.raises(StudyError, match=r"bases: theirs\.yaml is this study; say here how they are made"):
+    with pytest.raises(StudyError, match="bases: theirs -> theirs: no study says how they are made"):
         load_study(written(tmp_path, "bases: theirs.yaml", "theirs.yaml"))
+    written(tmp_path, "bases: b.yaml", "a.yaml")
+    with pytest.raises(StudyError, match=r"a\.yaml: bases: b -> a -> b: no study says how they are made"):
+        load_study(written(tmp_path, "bases: a.yaml", "b.yaml"))
     written(tmp_path, "runs: {a: {}}", "none.yaml")
     with pytest.raises(StudyError, match=r"bases: the study none\.yaml makes none"):
         load_study(written(tmp_path, "bases: none.yaml" + RUNS, "other.yaml"))

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +16,11 @@ import pytest
 
 from expo import setup as set_up_module
 from expo.policies.names import SMOLLM2_WHEEL
-from expo.records import version_of
+from expo.records import Run, version_of
 from expo.reproduce import reproduce
 from expo.study import load_study
+from expo.train.checkpoints import whole_checkpoints
+from tests.train.kills import same
 
 FIGURES = Path(__file__).parent.parent / "figures"
 pytestmark = pytest.mark.slow
@@ -59,3 +66,48 @@ def test_the_theory_study_ends_in_a_green_ledger(tmp_path: Path) -> None:
     assert ledger.loc["L1-b", "verdict"] == "refuted"
     assert ledger.loc["T2", "verdict"] == "contradicted by the paper's own table"
     assert (tmp_path / "figures" / "ledger-graph.png").exists()
+
+
+STUDY = """
+runs:
+  sft:
+    {job: train, algorithm: sft, task: chain, levels: [2], problems: 48, positive: expert,
+     max_steps: 300, save_steps: 300,
+     per_device_train_batch_size: 4, max_completion_length: 45, eval_problems: 4, eval_samples: 1, probe_problems: 0,
+     learning_rate: 1.0e-3, gradient_checkpointing: false, each: {policy: [tiny-0, tiny-1]}}
+"""
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_each_training_from_which_it_goes_on(tmp_path: Path) -> None:
+    study, said = tmp_path / "short.yaml", tmp_path / "said"
+    study.write_text(STUDY)
+
+    def start(runs: Path) -> subprocess.Popen[bytes]:
+        arguments = ["reproduce", "--study", str(study), "--runs", str(runs)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+        with said.open("a") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "expo.cli", *arguments],
+                env=environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def runs_in(runs: Path) -> list[Run]:
+        return [Run(runs / "short" / f"sft-tiny-{i}") for i in range(2)]
+
+    stopped = runs_in(tmp_path / "stopped")
+    running = start(tmp_path / "stopped")
+    steps = [run.path("metrics.jsonl") for run in stopped]
+    # The line of accuracy before the first step, and then of the first.
+    while running.poll() is None and not all(f.exists() and len(f.read_text().splitlines()) > 1 for f in steps):
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+    assert running.wait(120) == 130
+    assert [len(whole_checkpoints(run)) for run in stopped] == [1, 1]
+    assert all(0 < min(whole_checkpoints(run)) < 300 for run in stopped)
+    assert start(tmp_path / "stopped").wait(600) == 0
+    assert start(tmp_path / "whole").wait(600) == 0
+    for one, other in zip(stopped, runs_in(tmp_path / "whole"), strict=True):
+        same(one, other)

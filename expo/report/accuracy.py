@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ import pandas as pd
 
 from expo.report.trainings import EvaluatedRun
 from expo.report.words import share
-from expo.stats import bootstrap
+from expo.stats import MIN_PROBLEMS, Interval, bootstrap_rate
 
 LEGEND = (
     "unbiased from n samples a problem: the mean over bases, in brackets the 95 % bootstrap interval (problems "
-    "resampled, each with its mean over bases), and the lowest and highest base."
+    "resampled, each with its mean over bases; exact where no problem differs from another; none for fewer than "
+    f"{MIN_PROBLEMS} problems), and the lowest and highest base."
 )
 
 
@@ -50,10 +51,19 @@ def summary(
     The mean is over bases and problems. Its bootstrap interval is over problems, the bases' mean of each: it says
     nothing of other bases; the range does.
     """
-    by_base = _problems_by_base(runs, step, levels, k)
-    mean = bootstrap(_mean_over_bases(by_base))
-    of_bases = [float(accuracies.mean()) for accuracies in by_base]
+    return _summary(_problems_by_base(runs, step, levels, k), runs)
+
+
+def _summary(by_base: Sequence[pd.Series], runs: Sequence[EvaluatedRun]) -> dict[str, Any]:
+    mean = _interval(by_base)
+    of_bases = [float(of_base.mean()) for of_base in by_base]
     return {**asdict(mean), **range_of(of_bases), "problems": mean.n, "n": runs[0].eval_samples}
+
+
+def true_steps(runs: Sequence[EvaluatedRun], levels: Iterable[int] | None = None) -> dict[str, Any]:
+    """The same columns for the share of true steps at the last step, of problems whose samples have any."""
+    levels = None if levels is None else list(levels)
+    return _summary(_by_base(runs, lambda run: run.steps_true(run.last_step, levels)), runs)
 
 
 def _problems_by_base(
@@ -61,10 +71,25 @@ def _problems_by_base(
 ) -> list[pd.Series]:
     """pass@k of each problem, for each base."""
     levels = None if levels is None else list(levels)
-    accuracies: dict[str, list[pd.Series]] = {}
+    return _by_base(runs, lambda run: run.accuracies(run.last_step if step is None else step, levels, k))
+
+
+def _by_base(runs: Sequence[EvaluatedRun], values: Callable[[EvaluatedRun], pd.Series]) -> list[pd.Series]:
+    """A number of each problem, for each base: the mean over the base's runs."""
+    by_base: dict[str, list[pd.Series]] = {}
     for run in runs:
-        accuracies.setdefault(run.base, []).append(run.accuracies(run.last_step if step is None else step, levels, k))
-    return [pd.concat(of_base, axis=1).mean(axis=1) for of_base in accuracies.values()]
+        by_base.setdefault(run.base, []).append(values(run))
+    return [pd.concat(of_base, axis=1).mean(axis=1) for of_base in by_base.values()]
+
+
+def _interval(by_base: Sequence[pd.Series]) -> Interval:
+    mean = bootstrap_rate(_mean_over_bases(by_base))
+    if mean.n < 2 or mean.low < mean.high:
+        return mean
+    # No problem differs from another, though bases do.
+    of_bases = [bootstrap_rate(of_base.to_numpy()) for of_base in by_base]
+    low, high = (float(np.mean(ends)) for ends in zip(*((base.low, base.high) for base in of_bases), strict=True))
+    return replace(mean, low=low, high=high)
 
 
 def _mean_over_bases(by_base: Sequence[pd.Series]) -> np.ndarray:
@@ -78,13 +103,14 @@ def range_of(bases: Sequence[float]) -> dict[str, Any]:
 
 
 def accuracy_text(row: Mapping[Any, Any] | pd.Series) -> str:
-    """A cell of a table: mean, interval and range over bases of a row that has them."""
-    return f"{with_interval(row)}, {share(row['lowest'])} to {share(row['highest'])}"
+    """A cell of a table: mean, interval and, of several bases, their range, of a row that has them."""
+    return with_interval(row) + (f", {share(row['lowest'])} to {share(row['highest'])}" if row["bases"] > 1 else "")
 
 
 def with_interval(row: Mapping[Any, Any] | pd.Series) -> str:
-    """The mean of a row, and its interval in brackets."""
-    return f"{share(row['mean'])} [{share(row['low'])}, {share(row['high'])}]"
+    """The mean of a row, and its interval in brackets unless it is of too few problems to have one."""
+    bracket = f" [{share(row['low'])}, {share(row['high'])}]" if row["problems"] >= MIN_PROBLEMS else ""
+    return share(row["mean"]) + bracket
 
 
 def order_of_bases(a: pd.Series, b: pd.Series) -> int:

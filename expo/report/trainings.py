@@ -106,8 +106,13 @@ class EvaluatedRun(FinishedRun):
         return 0.0 if self.is_sft or self.adds_nothing else float(self.recipe.get("beta_sft", 1.0))
 
     @property
+    def unit(self) -> str:
+        """What a batch is of."""
+        return "pairs" if self.is_dpo else "positives" if self.is_sft else "samples"
+
+    @property
     def batch(self) -> int:
-        """Samples a step, or pairs, over all processes."""
+        """Samples, pairs or positives a step, over all processes."""
         batch, accumulated = (
             self.recipe.get(k, d) for k, d in (("per_device_train_batch_size", 8), ("gradient_accumulation_steps", 1))
         )
@@ -153,6 +158,12 @@ class EvaluatedRun(FinishedRun):
         rows = self.at(step, levels)
         return pass_at_k_of(rows.set_index("problem"), k)
 
+    def steps_true(self, step: int, levels: Iterable[int] | None = None) -> pd.Series:
+        """The share of true steps of each problem that has any, as `accuracies`."""
+        rows = self.at(step, levels).set_index("problem")
+        rows = rows[rows["steps"] > 0]
+        return (rows["steps_true"] / rows["steps"]).astype(float)
+
 
 def find_evaluated(folder: Path | str) -> tuple[list[EvaluatedRun], list[str]]:
     """The finished trainings and evaluations of a study's folder, and the names of those cut short.
@@ -174,6 +185,20 @@ def before_training(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
     """The runs whose step 0 is a base, or all if none's is."""
     runs = list(runs)
     return [run for run in runs if not run.environment.get("trained_from")] or runs
+
+
+def weights_note(runs: Iterable[EvaluatedRun]) -> str:
+    """What a caption says if a base that these runs began from was made more than once; empty if none was.
+
+    Made again on another machine by the same recipe, its weights differ by rounding.
+    """
+    weights: dict[str, set[str]] = {}
+    for run in runs:
+        if not run.environment.get("trained_from") and (source := run.environment.get("weights")):
+            weights.setdefault(run.base, set()).add(str(source))
+    again = sorted(Path(base).name for base, sources in weights.items() if len(sources) > 1)
+    made = "were made more than once" if len(again) > 1 else "was made more than once"
+    return f" {listed(again)} {made} by one recipe; the weights of these runs differ by rounding." if again else ""
 
 
 def without_stages(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:

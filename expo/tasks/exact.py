@@ -14,7 +14,7 @@ class ExactChecker(StepsAndLeaks):
     """An answer is what stands between the last `answer_cue` and the next `answer_end`, where nothing follows.
 
     It is right if it is the ground truth character by character, white space at its ends aside. A text without such an
-    answer has none: what is unsure is never right.
+    answer has none: a doubtful answer is never counted as right.
 
     Args:
         prompts: their `answer_cue` and `answer_end` are looked for without the white space around them.

@@ -102,8 +102,10 @@ def fault(problem: Problem) -> tuple[str, str] | None:
     words = words_of(problem.question)
     if not words:
         return "question", f"the question does not read as {question_of(['food', 'wind'])!r}"
-    if len(letters := problem.answer.split(", ")) != len(words):
+    if len(letters := problem.answer.strip().split(", ")) != len(words):
         return "answer", f"the answer has {len(letters)} letters, the question {len(words)} words"
+    if problem.answer.strip() != (right := answer_of(words)):
+        return "answer", f"the words end in {right}, and the answer is {problem.answer}"
     return None
 
 
@@ -145,11 +147,12 @@ def read_words(path: Path | None = None) -> dict[str, tuple[str, ...]]:
             raise DataError(f"{name}: {words} must be a list of words, got {listed!r:.80}")
         for word in listed:
             if not isinstance(word, str) or not re.fullmatch("[a-z]{2,}", word):
-                raise DataError(f"{name}: {words}: {word!r} is no word of two or more letters from a to z")
+                raise DataError(f"{name}: {words}: {word!r} must be two or more lowercase letters, a to z")
     counts = Counter(word for listed in content.values() for word in listed)
     if double := [word for word, n in counts.items() if n > 1]:
-        sets = [words for words, listed in content.items() for word in listed if word == double[0]]
-        raise DataError(f"{name}: {double[0]!r} is in {' and in '.join(sets)}; a word may stand in one place alone")
+        sets = dict.fromkeys(words for words, listed in content.items() if double[0] in listed)
+        where = f"in {' and in '.join(sets)}" if len(sets) > 1 else f"twice in {next(iter(sets))}"
+        raise DataError(f"{name}: {double[0]!r} is {where}; list each word once")
     return {words: tuple(listed) for words, listed in content.items()}
 
 
@@ -175,6 +178,8 @@ def load(
     Raises:
         DataError: for an unknown split or level, a level beyond the words, or more problems than the split has.
     """
+    if n < 1:
+        raise DataError(f"letters: n: {n} problems asked for; ask for at least 1")
     if split not in SET_OF:
         raise DataError(f"letters: split: {split!r} is unknown; choose one of {', '.join(SET_OF)}")
     pool = (words or read_words())[SET_OF[split]]
@@ -190,7 +195,10 @@ def load(
         drawn[level] = _draw_level(split, pool, -(-left // (len(wanted) - i)), seed, level)
         left -= len(drawn[level])
     if left > 0:
-        raise DataError(f"letters: n: {split} has about {n - left} problems of levels {wanted}, {n} asked for")
+        raise DataError(
+            f"letters: n: {split} has about {n - left} problems of levels {wanted}, {n} asked for; ask for fewer, or "
+            "for other levels"
+        )
     longest = max(map(len, drawn.values()))
     mixed = [drawn[level][i] for i in range(longest) for level in wanted if i < len(drawn[level])]
     return Task(name="letters", problems=tuple(mixed), source=f"letters:{split}:{seed}")
@@ -226,14 +234,14 @@ def unfit(task: Task, encode: Callable[[str], Sequence[int]]) -> dict[str, Skip]
         return max(len(encode(word)), len(encode(" " + word)))
 
     found = {p.id: word for p in task.problems for word in words_of(p.question) if tokens(word) > 1}
-    reason = "{!r} is {} tokens to the policy, not one; --data takes other words"
+    reason = "{!r} is {} tokens in this policy's tokenizer, not one; replace it in a file of words, given by --data"
     return {name: Skip(name, "question", reason.format(word, tokens(word))) for name, word in found.items()}
 
 
 def _load(selection: Selection) -> Task:
     words = read_words(Path(selection.data).expanduser()) if selection.data else None
-    n, levels = selection.problems or DEFAULT_PROBLEMS, selection.levels or LEVELS
-    task = load(selection.split, n, selection.seed, levels, words)
+    n = DEFAULT_PROBLEMS if selection.problems is None else selection.problems
+    task = load(selection.split, n, selection.seed, selection.levels or LEVELS, words)
     if selection.can_parse and not all(selection.can_parse(p.answer) for p in task.problems):
         raise DataError(f"letters: answers as {task.problems[-1].answer!r} hold prompts.answer_end; choose another")
     return task

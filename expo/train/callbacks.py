@@ -97,7 +97,9 @@ class Recorder(TrainerCallback):
 
     def measure(self, step: int) -> None:
         """Measure the policy, and say what it scores: on screen, and to TRL's `report_to`."""
+        self.bar.set_description("training: evaluating")
         self.probes.measure(step)
+        self.bar.set_description("training")
         evaluation = self.session.read("evaluation", step)
         accuracies = by_level(evaluation)
         if self.session.progress and PartialState().is_main_process:

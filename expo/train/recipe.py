@@ -85,7 +85,7 @@ class TrainRecipe(BaseRecipe):
         default=None, metadata={"help": f"what a positive must be: {', '.join(WANTED)}"}
     )
     positive_tries: int = field(
-        default=1, metadata={"help": "samples a problem from which its positive is taken: the first that will do"}
+        default=1, metadata={"help": "samples drawn for a problem's positive; the first acceptable one is taken"}
     )
     positive_temperature: float | None = field(
         default=None, metadata={"help": "of sampling positives; default that of the policy's own samples"}

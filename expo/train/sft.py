@@ -24,14 +24,16 @@ def sft_trainer(
 ) -> SFTTrainer:
     """TRL's trainer on log pi(c, a*|q), the mean over a batch's tokens, of the problems that have a positive.
 
-    `hinted_rows` is the share of problems, chosen by seed, whose prompt gives the answer: log pi(c, a*|q, a*).
+    `hinted_rows` is the share of problems, chosen by seed, whose prompt gives the answer: log pi(c, a*|q, a*). One that
+    does not fit the context with it has the plain question.
     """
     ids = dict(zip(positives["problem"], positives["ids"], strict=True))
     rows = []
     for p in problems:
         if p.id in ids:
             hinted = random.Random(f"hinted:{args.seed}:{p.id}").random() < hinted_rows
-            prompt = explain_ids(policy, p) if hinted else question_ids(policy, p)
-            positive = [int(i) for i in ids[p.id]]
+            prompt, positive = question_ids(policy, p), [int(i) for i in ids[p.id]]
+            if hinted and len(longer := explain_ids(policy, p)) + len(positive) <= policy.context:
+                prompt = longer
             rows.append({"input_ids": prompt + positive, "labels": [-100] * len(prompt) + positive})
     return SFTTrainer(policy.model, args, train_dataset=Dataset.from_list(rows), processing_class=policy.tokenizer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -53,8 +52,8 @@ class _StopAtSignal(TrainerCallback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Meanwhile signals are answered here, but in a process or thread that another one stops when it must."""
-        if threading.current_thread() is not threading.main_thread() or multiprocessing.current_process().daemon:
+        """Meanwhile signals are answered here, but in a thread, which gets none."""
+        if threading.current_thread() is not threading.main_thread():
             yield
             return
         # A signal that is to be ignored, as in a script's background, stays so.

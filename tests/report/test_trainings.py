@@ -69,7 +69,7 @@ def test_trainings_on_positives_alone_and_from_a_trained_policy_are_kept_apart(f
     assert is_grid(runs)
     assert len(by_method(runs)["none"]) == 3
     text = draw_grid("rates", runs, tmp_path / "out").shown.read_text(encoding="utf-8")
-    assert "| all levels | SFT-GT-CoT | **2e-05** | **0** |" in text
+    assert "| all levels | SFT-GT-CoT | 2e-05 | 0 |" in text
 
 
 def test_policies_of_one_name_are_two_bases_and_a_trained_one_is_none(folder: Path) -> None:

@@ -162,7 +162,9 @@ def test_a_level_with_few_problems_gives_all_it_has() -> None:
         ({"split": "dev"}, "split: 'dev' is unknown; choose one of warmup, known, train, rate, test, new"),
         ({"levels": [0, 2]}, r"levels: \[0, 2\] must be from 1 to 52"),
         ({"levels": [53]}, r"levels: \[53\] must be from 1 to 52, the words of the set train"),
-        ({"levels": [1], "problems": 90}, r"train has about \d+ problems of levels \[1\], 90 asked for"),
+        ({"levels": [1], "problems": 90}, r"train has about \d+ problems of levels \[1\], 90 asked for; ask for fewer"),
+        ({"problems": 0}, "n: 0 problems asked for; ask for at least 1"),
+        ({"problems": -1}, "n: -1 problems asked for; ask for at least 1"),
         ({"columns": "question=Q"}, "--columns belongs to the task jsonl, not to letters"),
     ],
 )
@@ -176,11 +178,14 @@ def test_what_cannot_be_drawn_is_named(arguments: dict[str, object], message: st
     [
         ({"train": ["food"]}, "it should hold the sets warmup, train, new"),
         ({"warmup": [], "train": ["food"], "new": ["bird"]}, r"warmup must be a list of words, got \[\]"),
-        ({"warmup": ["Read"], "train": ["food"], "new": ["bird"]}, "warmup: 'Read' is no word of two or more letters"),
-        ({"warmup": ["two words"], "train": ["food"], "new": ["bird"]}, "'two words' is no word"),
-        ({"warmup": [7], "train": ["food"], "new": ["bird"]}, "warmup: 7 is no word"),
+        ({"warmup": ["Read"], "train": ["food"], "new": ["bird"]}, "warmup: 'Read' must be two or more lowercase"),
+        ({"warmup": ["two words"], "train": ["food"], "new": ["bird"]}, "'two words' must be"),
+        ({"warmup": [7], "train": ["food"], "new": ["bird"]}, "warmup: 7 must be"),
         ({"warmup": ["read"], "train": ["food", "read"], "new": ["bird"]}, "'read' is in warmup and in train"),
-        ({"warmup": ["read", "read"], "train": ["food"], "new": ["bird"]}, "'read' is in warmup and in warmup"),
+        (
+            {"warmup": ["read", "read"], "train": ["food"], "new": ["bird"]},
+            "'read' is twice in warmup; list each",
+        ),
     ],
 )
 def test_a_file_of_words_that_cannot_be_used_is_named(tmp_path: Path, sets: object, message: str) -> None:
@@ -220,6 +225,7 @@ def test_rows_of_a_user_are_checked_by_name_and_those_that_cannot_be_are_skips(t
         {"question": "What are the last letters of food stone?", "answer": "d"},
         {"question": "Spell food.", "answer": "f, o"},
         {"question": "What are the last letters of rock milk?", "answer": "k), k"},
+        {"question": "What are the last letters of wind food?", "answer": "d, o"},
     ]
     path = tmp_path / "mine.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
@@ -236,6 +242,7 @@ def test_rows_of_a_user_are_checked_by_name_and_those_that_cannot_be_are_skips(t
     reasons = " ".join(map(str, task.skipped))
     assert "answer: the answer has 1 letters, the question 2 words" in reasons
     assert "question: the question does not read as" in reasons
+    assert "answer: the words end in d, d, and the answer is d, o" in reasons
     (problem,) = task.problems
     texts = ["food ends in d. wind ends in d. Answer: (d, d)", "Answer: (d d)"]
     assert [g.status for g in checker.grade([(problem, text) for text in texts])] == [Status.CORRECT, Status.WRONG]

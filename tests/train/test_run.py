@@ -520,9 +520,19 @@ def test_a_share_of_the_rows_of_sft_has_the_answer_in_its_prompt(tmp_path: Path)
     assert first == pytest.approx(nll(explain_ids), rel=1e-5)
     # The control: without the answer it is another number.
     assert abs(first - nll(question_ids)) > 0.01
-    half = sft_trainer(policy, problems, run.read("positives"), settings_of("sft", recipe.trl, "expert", "x"), 0.5)
+    args = settings_of("sft", recipe.trl, "expert", "x")
+    half = sft_trainer(policy, problems, run.read("positives"), args, 0.5)
     (key,) = policy.encode("key")
     assert 5 < sum(key in row["input_ids"] for row in half.train_dataset) < 19
+    # One that does not fit the context with the answer has the plain question.
+    most = max(len(question_ids(policy, p)) + len(positives[p.id]) for p in problems)
+    policy.model.config.max_position_embeddings = most
+    all_hinted = sft_trainer(
+        policy, problems, run.read("positives"), settings_of("sft", recipe.trl, "expert", "x"), 1.0
+    )
+    lengths = [len(row["input_ids"]) for row in all_hinted.train_dataset]
+    assert max(lengths) <= most
+    assert 0 < sum(key in row["input_ids"] for row in all_hinted.train_dataset) < 24
 
 
 def test_positives_have_a_temperature_of_their_own(tmp_path: Path) -> None:

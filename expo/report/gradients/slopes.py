@@ -15,8 +15,8 @@ from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, LEGEND_PAD, METHOD_COLOURS, Axes, Figure, legend_outside, line_style
 from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
-from expo.report.words import METHODS, interval
-from expo.stats import Interval, bootstrap_questions
+from expo.report.words import METHODS, interval, number
+from expo.stats import MIN_PROBLEMS, Interval, bootstrap_questions
 from expo.text import plural
 
 COLUMNS = ["panel", "method", "step", "mean", "lowest", "highest", "bases", "low", "high", "questions"]
@@ -52,7 +52,8 @@ def draw_slopes(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Art
 def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
     """`COLUMNS`: the mean over bases, the lowest and highest base, and a 95 % bootstrap interval by question.
 
-    `positives` are those of all bases, `live` those of them whose question has right and wrong rollouts.
+    `positives` are those of all bases, `live` those of them whose question has right and wrong rollouts. Where none is,
+    rollouts say nothing of the slope, and the row has counts alone.
     """
     rows: list[dict[str, Any]] = []
     for method, of_method in by_method(runs).items():
@@ -64,8 +65,10 @@ def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
             by_question = bootstrap_questions(at_step.set_index("problem")["value"])
             row = {"panel": panel, "method": method, "step": step, "mean": sum(of_bases) / len(of_bases)}
             row |= {"low": by_question.low, "high": by_question.high, "questions": by_question.n}
-            counts = {"positives": len(at_step), "live": int(at_step["live"].sum())}
-            rows.append({**row, **range_of(of_bases), **counts})
+            row |= {**range_of(of_bases), "positives": len(at_step), "live": int(at_step["live"].sum())}
+            if panel == "slope" and not row["live"]:
+                row |= dict.fromkeys(("mean", "low", "high", "lowest", "highest"), float("nan"))
+            rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -99,7 +102,8 @@ def _notes(runs: Sequence[EvaluatedRun]) -> str:
         f"Of {first.recipe['gradient_problems']} questions trained on, at each evaluation; means over bases, thin "
         "lines the lowest and highest. "
         f"Slopes are from {first.recipe['gradient_rollouts']} rollouts each at T = 1, 0 where all are right or all "
-        "wrong. T1, whose logs are averaged, is of right positives, the cosine of positives that are not the own "
+        "wrong; there is none where that is so of every question. T1, whose logs are averaged, is of right positives, "
+        "the cosine of positives that are not the own "
         "sample's text. Counts and intervals by question: see the CSV.\n"
         f"Claims E6-dom and E6-mono of the ledger say when T1 dominates.{own_samples}\n"
         f"Trained on {first.levels}; {plural(count_bases(runs), 'base')}, own samples at T = "
@@ -138,10 +142,15 @@ def _read(numbers: pd.DataFrame) -> str:
     slopes = numbers[numbers["panel"] == "slope"]
     live = f"{slopes['live'].min()} to {slopes['live'].max()} of {slopes['positives'].max()} positives"
     return (
-        f"First step to last, with 95 % intervals by question; at a step {live} are of a question with right and wrong "
+        f"First step to last, with 95 % intervals by question where there are enough; at a step "
+        f"{live} are of a question with right and wrong "
         "rollouts:\n\n" + "\n".join(lines)
     )
 
 
 def _mean(row: pd.Series) -> str:
+    if np.isnan(row["mean"]):
+        return "–"
+    if row["questions"] < MIN_PROBLEMS:
+        return f"{number(row['mean'])} (of {plural(int(row['questions']), 'question')})"
     return interval(Interval(row["mean"], row["low"], row["high"], row["questions"]))

@@ -14,7 +14,7 @@ from expo.report.markdown import markdown_table, write_table
 from expo.report.positives.measurements import Measurement, label
 from expo.report.runs import check_alike
 from expo.report.words import METHODS, NAMES, interval, listed, method_name, number
-from expo.stats import Interval, bootstrap
+from expo.stats import Interval, bootstrap, bootstrap_rate
 
 COLUMNS = ["method", "source", "quantity", "mean", "low", "high", "problems", "bases", "samples"]
 QUANTITIES = {
@@ -24,6 +24,7 @@ QUANTITIES = {
     "correct": "own answer right",
     "steps_true": "true steps",
 }
+_SHARES = ("correct", "steps_true")
 
 
 def before_and_after(runs: Sequence[Measurement]) -> list[Measurement]:
@@ -49,9 +50,11 @@ def draw_change(runs: Sequence[Measurement], out: Path | str) -> Artefact:
     numbers = pd.DataFrame(_rows(runs), columns=COLUMNS)
     first = runs[0]
     about = (
-        f"{first.setting}. Every positive is sampled anew from the policy at hand, but for expert CoTs, and scored "
-        "under its plain question prompt, in nats at temperature 1. Means over problems and bases with 95 % bootstrap "
-        "intervals over problems."
+        f"{first.setting}, split `{first.recipe['split']}`, {_levels(first)}; {_bases(runs)}. Every positive is "
+        "sampled anew from the policy at hand, but for expert CoTs, of which there is one a problem, as of controls. All "
+        "are closed with a\\* and scored under the plain question prompt, in nats at temperature 1; *own answer right* "
+        "is of the text before that. Means over problems and bases with 95 % bootstrap intervals over problems, exact "
+        "where a share is 0 or 1 for all."
     )
     return write_table(
         out,
@@ -64,6 +67,18 @@ def draw_change(runs: Sequence[Measurement], out: Path | str) -> Artefact:
     )
 
 
+def _levels(run: Measurement) -> str:
+    levels = run.recipe.get("levels")
+    if not levels:
+        return "all levels"
+    return f"{'level' if len(levels) == 1 else 'levels'} {listed([str(level) for level in levels])}"
+
+
+def _bases(runs: Sequence[Measurement]) -> str:
+    names = sorted({Path(run.base).name for run in runs})
+    return f"{'base' if len(names) == 1 else 'bases'} {listed(names)}"
+
+
 def _rows(runs: Sequence[Measurement]) -> list[dict[str, Any]]:
     rows = []
     for method in ("", *METHODS):
@@ -73,7 +88,8 @@ def _rows(runs: Sequence[Measurement]) -> list[dict[str, Any]]:
             of_source = [run.samples[run.samples["source"] == source] for run in alike]
             about = {"method": method or "base", "source": source, "bases": len({run.base for run in alike})}
             for quantity in QUANTITIES:
-                mean = bootstrap(_by_problem(of_source, quantity).to_numpy())
+                resample = bootstrap_rate if quantity in _SHARES else bootstrap
+                mean = resample(_by_problem(of_source, quantity).to_numpy())
                 if mean.n:
                     rows.append({**about, "quantity": quantity, **_named(mean), "samples": sum(map(len, of_source))})
     return rows

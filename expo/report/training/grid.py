@@ -18,6 +18,7 @@ from expo.report.trainings import (
     check_comparable,
     label,
     levels_of,
+    weights_note,
 )
 from expo.report.words import METHODS, listed, number, share, spanned
 
@@ -120,12 +121,12 @@ def _about(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame, hardest: int | s
     a_level = f"{spanned(by_level['problems'])} problems a level" if len(by_level) else ""
     problems = a_level or f"{numbers['problems'].iloc[0]} problems"
     return (
-        f"Accuracy after {first.last_step} steps of {first.batch} {'pairs' if first.is_dpo else 'samples'}, on the "
+        f"Accuracy after {first.last_step} steps of {first.batch} {first.unit}, on the "
         f"split `{first.recipe['eval_split']}`: {_spread(numbers)}. "
         f"{problems}, {first.sampling}, "
         f"seed {first.seed}{'' if _has_one_base(numbers) else '; intervals over problems are in the CSV'}. *Steps* is "
-        f"the share of true steps at {_where(hardest)}. In bold: of each method the {_choice(numbers)} with the "
-        "highest mean accuracy on the levels that it was trained on."
+        f"the share of true steps at {_where(hardest)}. In bold: of each method with several, the {_choice(numbers)} "
+        f"with the highest mean accuracy on the levels that it was trained on.{weights_note(runs)}"
     )
 
 
@@ -164,7 +165,9 @@ def _table(numbers: pd.DataFrame, chosen: Best, hardest: int | str) -> str:
     table = []
     for (trained_on, method, rate, beta), rows in numbers.groupby(COLUMNS[:4], sort=False):
         last = rows[rows["level"] == hardest].iloc[0]
-        mark = "**" if chosen.get((str(trained_on), str(method))) == (rate, beta) else ""
+        several = numbers[(numbers["trained_on"] == trained_on) & (numbers["method"] == method)]
+        is_chosen = chosen.get((str(trained_on), str(method))) == (rate, beta)
+        mark = "**" if is_chosen and len(several[["rate", "beta"]].drop_duplicates()) > 1 else ""
         name = METHODS.get(str(method))
         values = [f"{mark}{value:g}{mark}" for value in (rate, beta)][: 1 + len(weights)]
         setting = " | ".join([name, *values]) if name else "before training" + " |" * len(values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from expo.report.trainings import EvaluatedRun, by_method, count_bases
+from expo.report.trainings import EvaluatedRun, by_method, count_bases, weights_note
 from expo.report.words import METHODS, listed
 from expo.text import plural
 
@@ -38,5 +38,5 @@ def notes_of(runs: Sequence[EvaluatedRun], bases: str, problems: str) -> str:
         f"Mean over {bases}. n = {problems}, k = {first.sampling}, seed {first.seed}."
         f"{f' {listed(fewer)}.' if fewer else ''}\n"
         f"Trained on {first.levels}; {schedule(runs)}.\n"
-        f"Learning rates: {rates(runs)}."
+        f"Learning rates: {rates(runs)}.{weights_note(runs)}"
     )

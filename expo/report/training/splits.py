@@ -8,16 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from expo.report.accuracy import LEGEND, accuracy_text, summary, with_interval
+from expo.report.accuracy import LEGEND, accuracy_text, summary, true_steps, with_interval
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.runs import check_alike
 from expo.report.training.setting import NAMES
-from expo.report.trainings import EvaluatedRun, check_comparable, label, levels_of
-from expo.report.words import METHODS, listed
+from expo.report.trainings import EvaluatedRun, check_comparable, count_bases, label, levels_of, weights_note
+from expo.report.words import METHODS, listed, spanned
 from expo.tasks import TASKS
+from expo.text import plural
 
-COLUMNS = ["method", "split", "level", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
+COLUMNS = ["method", "split", "level", "quantity", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
 
 
 def evaluated_on_splits(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
@@ -29,7 +30,7 @@ def evaluated_on_splits(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
 
 
 def draw_splits(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "splits") -> Artefact:
-    """Write `<name>-<label>.md` and `.csv`: accuracy of each method by split and level.
+    """Write `<name>-<label>.md` and `.csv`: accuracy and true steps of each method by split and level.
 
     Raises:
         ValueError: if they were not evaluated alike.
@@ -41,13 +42,14 @@ def draw_splits(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "spli
         check_comparable(of_split)
         for method in ("base", *METHODS):
             if alike := [run for run in of_split if run.trained_method == method]:
-                rows += [_row(method, split, level, alike) for level in levels_of(alike)]
+                rows += [row for level in levels_of(alike) for row in _rows(method, split, level, alike)]
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     first = runs[0]
     about = (
-        f"Accuracy by split and level, {LEGEND} Sampled at T = {first.recipe['temperature']:g}, {first.eval_samples} "
-        f"samples a problem, at most {first.limit} tokens, seed {first.recipe['seed']}. "
-        f"{TASKS[str(first.recipe['task'])].about_splits}"
+        f"Accuracy by split and level, and the share of true steps, {LEGEND} Sampled at T = "
+        f"{first.recipe['temperature']:g}, {first.eval_samples} samples a problem, {spanned(numbers['problems'])} "
+        f"problems a level, at most {first.limit} tokens, seed {first.recipe['seed']}; "
+        f"{plural(count_bases(runs), 'base')}.{weights_note(runs)} {TASKS[str(first.recipe['task'])].about_splits}"
     )
     return write_table(
         out,
@@ -60,16 +62,21 @@ def draw_splits(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "spli
     )
 
 
-def _row(method: str, split: str, level: int, runs: Sequence[EvaluatedRun]) -> dict[str, Any]:
-    return {"method": method, "split": split, "level": level, **summary(runs, None, [level])}
+def _rows(method: str, split: str, level: int, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
+    of_quantity = {"accuracy": summary(runs, None, [level]), "true steps": true_steps(runs, [level])}
+    return [
+        {"method": method, "split": split, "level": level, "quantity": name, **values}
+        for name, values in of_quantity.items()
+    ]
 
 
 def _table(numbers: pd.DataFrame) -> str:
     places = list(dict.fromkeys(zip(numbers["split"], numbers["level"], strict=True)))
     rows = []
-    for method, of_method in numbers.groupby("method", sort=False):
-        cells = {(row["split"], row["level"]): accuracy_text(row) for _, row in of_method.iterrows()}
-        rows.append([NAMES[str(method)], *(cells.get(place, "–") for place in places)])
+    for (quantity, method), of_both in numbers.groupby(["quantity", "method"], sort=False):
+        cells = {(row["split"], row["level"]): accuracy_text(row) for _, row in of_both.iterrows()}
+        rows.append([f"{NAMES[str(method)]}, {quantity}", *(cells.get(place, "–") for place in places)])
+    rows.sort(key=lambda row: row[0].endswith("true steps"))
     return markdown_table(["", *(f"{split}, level {level}" for split, level in places)], rows)
 
 
@@ -77,6 +84,8 @@ def _read(numbers: pd.DataFrame) -> str:
     lines = []
     for split, of_split in numbers.groupby("split", sort=False):
         hardest = of_split[of_split["level"] == of_split["level"].max()]
-        accuracies = [f"{NAMES[row['method']]} {with_interval(row)}" for _, row in hardest.iterrows()]
-        lines.append(f"On `{split}` at level {hardest['level'].iloc[0]}: {listed(accuracies)}.")
+        level = hardest["level"].iloc[0]
+        for quantity, of_one in hardest.groupby("quantity", sort=False):
+            told = listed([f"{NAMES[row['method']]} {with_interval(row)}" for _, row in of_one.iterrows()])
+            lines.append(f"On `{split}` at level {level}, {quantity}: {told}.")
     return " ".join(lines)

@@ -14,7 +14,7 @@ from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.toy import beside_paper
 from expo.report.training.setting import NAMES, rates, schedule
-from expo.report.trainings import LEVELS, EvaluatedRun, by_method, label, levels_of
+from expo.report.trainings import LEVELS, EvaluatedRun, by_method, label, levels_of, weights_note
 from expo.report.words import listed, spanned
 from expo.text import plural
 
@@ -38,7 +38,7 @@ def draw_table3(
     setting = (
         f"Trained for {first.last_step} steps on {first.levels}; learning rates: {rates(runs)}; "
         f"{schedule(runs)}. Sampled at T = {first.recipe['eval_temperature']:g}, at most "
-        f"{first.recipe.get('max_completion_length')} tokens."
+        f"{first.recipe.get('max_completion_length')} tokens, seed {first.seed}.{weights_note(runs)}"
     )
     return write_table(
         out,

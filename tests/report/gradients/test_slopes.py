@@ -30,7 +30,7 @@ def test_gradients_over_training_are_of_the_positive(tmp_path: Path) -> None:
     # GRPO has no positive: its own samples, which have no angle with themselves.
     assert own.loc[("none", 0, "norm"), "mean"] > 0
     assert ("none", 0, "cosine") not in own.index
-    assert "norm of the gradient 2.00 [of one problem] → 12.0 [of one problem]" in made.reading
+    assert "norm of the gradient 2.00 (of 1 question) → 12.0 (of 1 question)" in made.reading
     assert "at a step 2 to 2 of 2 positives are of a question with right and wrong rollouts" in made.reading
     assert held.loc[("explanation", 0, "t1"), "mean"] == pytest.approx(-3 - np.log10(2))
     assert held.loc[("expert", 10, "slope"), ["bases", "questions", "positives", "live"]].tolist() == [2, 1, 2, 2]

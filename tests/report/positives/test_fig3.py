@@ -24,7 +24,7 @@ def test_fig3_shows_the_step_checker_and_the_judge(swept: Group, drawn: dict[str
     assert (judge["n"], judge["left_out"], judge["unparsed"], judge["failed"]) == (11, 1, 1, 0)
     assert sorted(rows.loc[rows["judge"] == "judge-1", "level"].dropna()) == [1, 2, 3, 4, 5]
     one, other = made.reading.split("\n\n")
-    assert "step checker, count: 1.00 [1.00, 1.00] over 12 problems, **wins**" in one
+    assert "step checker, count: 1.00 [0.735, 1.00] over 12 problems, **wins**" in one
     assert "judge-1" in one
     assert "1 left out" in one
     assert "**loses**" in other

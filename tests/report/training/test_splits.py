@@ -43,14 +43,20 @@ def test_methods_are_told_apart_on_every_split(tmp_path: Path) -> None:
         .set_index(["method", "split", "level"])
         .sort_index()
     )
-    assert len(numbers) == 3 * 3
+    assert len(numbers) == 3 * 3 * 2
+    steps = numbers[numbers["quantity"] == "true steps"]
+    numbers = numbers[numbers["quantity"] == "accuracy"]
+    # Of every problem 7 of 10 steps are true.
+    assert (steps["mean"].round(6) == 0.7).all()
     assert set(numbers["bases"]) == {2}
     exp, then = (numbers.loc[method, "mean"] for method in ("explanation", "sft_explanation+none"))
     assert exp["test", 3] > then["test", 3] > numbers.loc["base", "mean"]["test", 3]
     text = drawn.shown.read_text(encoding="utf-8")
     assert "`new` words that were never trained on" in text
     assert "| | test, level 1 | test, level 3 | new, level 3 |" in text
-    assert "On `new` at level 3: base" in drawn.reading
+    assert "On `new` at level 3, accuracy: base" in drawn.reading
+    assert "On `new` at level 3, true steps: base 70 %" in drawn.reading
+    assert "12 problems a level" in text
     # One that was sampled otherwise cannot stand among them.
     odd = {**SETTING, "split": "new", "temperature": 1.0, "policy": "bases/model-seed0"}
     write(folder / "warmer", odd, {0: {3: 0.5}})
