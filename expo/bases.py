@@ -55,8 +55,10 @@ class Bases:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if not self.accept or not self.seeds or not 1 <= self.take <= len(self.seeds):
-            raise ValueError("name criteria in accept, and at least as many seeds as take")
+        if not self.accept:
+            raise ValueError(f"accept: name at least one criterion; there are {', '.join(CRITERIA)}")
+        if not 1 <= self.take <= len(self.seeds):
+            raise ValueError(f"take is {self.take}, and {len(self.seeds)} seeds are given; take at least 1 of them")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: name each once, got {self.seeds}")
         if not is_folder_name(self.name):

@@ -289,8 +289,8 @@ def reproduce_job(argv: list[str]) -> int:
     study = load_study(arguments.study)
     runs = Path(arguments.runs)
     figures = Path(arguments.figures) if arguments.figures else default_figures(study, runs)
-    reproduce(study, runs, figures, only_draw=arguments.only_draw)
-    print(f"figures and their numbers: {figures}/")
+    if reproduce(study, runs, figures, only_draw=arguments.only_draw):
+        print(f"figures and their numbers: {figures}/")
     return 0
 
 

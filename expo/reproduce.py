@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,9 @@ from expo.bases import WARM_UPS, NoBase, make_bases
 from expo.policies.load import resolve
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.records import Run, run_before
+from expo.setup import load_problems
 from expo.study import NOTEBOOKS, Recipe, Study, StudyError, ready_of, recipe_of
+from expo.tasks.problem import DataError
 from expo.train.recipe import TrainRecipe, read_recipe
 
 
@@ -33,7 +36,9 @@ def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = Fals
     from expo.report.notebooks import execute
 
     folder = runs / study.name
-    if not only_draw:
+    if only_draw:
+        _say_what_is_missing(study, folder)
+    else:
         _do_all(study, runs, progress)
     if strangers := sorted(p.parent.name for p in folder.glob("*/recipe.yaml") if p.parent.name not in study.runs):
         print(f"drawn too, though not of this study: {', '.join(strangers)} (in {folder})")
@@ -46,19 +51,53 @@ def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = Fals
     return done
 
 
+def _say_what_is_missing(study: Study, folder: Path) -> None:
+    """Of a study that is only drawn.
+
+    Raises:
+        StudyError: if there is nothing to draw.
+    """
+    if not study.notebooks:
+        raise StudyError(f"study {study.name}: it has no notebooks, so there is nothing to draw")
+    missing = [name for name in study.runs if not (folder / name / "recipe.yaml").exists()]
+    if not folder.is_dir() or (study.runs and len(missing) == len(study.runs)):
+        raise StudyError(f"{folder}: none of the study's runs is there; --runs is the folder that holds {study.name}/")
+    if missing:
+        shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
+        print(f"drawn of {len(study.runs) - len(missing)} of {len(study.runs)} runs; not there: {shown}", flush=True)
+
+
+def _check_problems(study: str, runs: dict[str, Recipe]) -> None:
+    """That each run has problems, before the first of them takes hours.
+
+    Raises:
+        StudyError: if not; the run is named.
+    """
+    for name, recipe in runs.items():
+        with closing(recipe.checker()) as checker:
+            try:
+                load_problems(recipe, checker)
+                if isinstance(recipe, TrainRecipe):
+                    load_problems(recipe, checker, **recipe.evaluated)
+            except DataError as error:
+                raise StudyError(f"study {study}: run {name}: {error}") from error
+
+
 def _do_all(study: Study, runs: Path, progress: bool) -> None:
     """The bases first, then all runs, each after the one whose policy it begins from."""
     folder = runs / study.name
     models: dict[str, str] = {}
     # Before the first of them takes hours.
     waiting = {name: _checked(study.name, name, recipe) for name, recipe in study.runs.items()}
+    _check_problems(study.name, waiting)
     if study.bases:
         where = runs / study.bases_of
 
         def read(name: str, values: dict[str, Any]) -> Recipe:
-            return _checked(study.bases_of, name, recipe_of(Path(study.bases_of), name, values))
+            recipe = recipe_of(Path(study.bases_of), name.replace(": ", "-"), values)
+            return _checked(study.bases_of, name, recipe)
 
-        read("bases", study.bases.warm_up(0))
+        read("bases: train", study.bases.warm_up(0))
         try:
             models = make_bases(
                 study.bases,

@@ -162,13 +162,20 @@ def _after_the_first(folder: Path | str) -> Iterator[None]:
 
 
 def load_problems(recipe: BaseRecipe, checker: Checker, **other: Any) -> Task:
-    """The recipe's problems, those left out that the checker cannot check. `other` replaces fields of the recipe.
+    """The recipe's problems, those left out that the checker cannot check.
+
+    `other` replaces fields of the recipe, as those do on which a training is evaluated.
 
     Raises:
         DataError: as `load_task` says.
     """
     fields = {name: getattr(recipe, name) for name in ("data", "columns", "split", "problems", "levels")}
-    task = load_task(recipe.task, **{**fields, **other}, seed=recipe.seed, can_parse=checker.can_parse)
+    try:
+        task = load_task(recipe.task, **{**fields, **other}, seed=recipe.seed, can_parse=checker.can_parse)
+    except DataError as error:
+        if not other:
+            raise
+        raise DataError(f"for the evaluation (eval_data, eval_split, eval_levels, eval_problems): {error}") from error
     faults = [(p, fault) for p in task.problems if (fault := checker.fault(p))]
     return without(task, [Skip(p.where or p.id, *fault) for p, fault in faults], {p.id for p, _ in faults})
 

@@ -12,7 +12,7 @@ import yaml
 
 from expo.bases import Bases
 from expo.policies.names import SMOLLM2, TINY
-from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
+from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe, unknown_field
 from expo.text import is_folder_name
 from expo.train.recipe import TrainRecipe
 
@@ -129,8 +129,8 @@ def _bases(path: Path, content: object, of: tuple[Path, ...]) -> tuple[str, Base
     except ValueError as cause:
         raise StudyError(f"{path}: bases: {cause}") from cause
     # Read once, so that a mistake is told at once.
-    recipe_of(path, "bases", bases.warm_up(bases.seeds[0]))
-    recipe_of(path, "bases", {**bases.measure, "job": "measure"})
+    recipe_of(path, "bases-train", bases.warm_up(bases.seeds[0]))
+    recipe_of(path, "bases-measure", {**bases.measure, "job": "measure"})
     return path.stem, bases
 
 
@@ -143,8 +143,8 @@ def _check_policies(path: Path, recipes: dict[str, Recipe], bases: Bases | None)
         if isinstance(recipe, TrainRecipe) and (is_shipped or name == recipe.policy):
             raise StudyError(f"{path}: {name} is the name of a policy, which this run would hide; rename it")
         if re.fullmatch(r"base-\d+", recipe.policy) and recipe.policy not in (bases.names if bases else ()):
-            taken = f"{bases.take} are taken" if bases else "the study has no bases"
-            raise StudyError(f"{path}: run {name}: policy: there is no {recipe.policy}; {taken}")
+            made = f"the study makes {', '.join(bases.names)}" if bases else "the study makes no bases"
+            raise StudyError(f"{path}: run {name}: policy: there is no {recipe.policy}; {made}")
     waiting = dict(recipes)
     while waiting:
         ready = ready_of(waiting)
@@ -193,7 +193,7 @@ def recipe_of(path: Path, run: str, values: dict[str, Any]) -> Recipe:
         rest = {name: values.pop(name) for name in list(values) if name not in known}
         values["trl"] = rest
     if unknown := sorted(str(key) for key in set(values) - known):
-        raise StudyError(f"{path}: run {run}: no field {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
+        raise StudyError(f"{path}: run {run}: {unknown_field(unknown[0], known, job)}")
     try:
         recipe: Recipe = JOBS[job](**values)
         return recipe

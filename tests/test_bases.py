@@ -104,7 +104,7 @@ def test_a_later_stage_is_checked_before_the_first_is_done(tmp_path: Path) -> No
     with pytest.raises(StudyError, match="run second: no field 'learning_rat'; did you mean learning_rate"):
         reproduce(load_study(written(tmp_path, text)), tmp_path / "runs", tmp_path / "figures", progress=False)
     text = BASES.replace("{ACCEPT}", ANY).replace("max_steps: 1", "max_steps: 1, learning_rat: 1") + RUNS
-    with pytest.raises(StudyError, match="run bases: no field 'learning_rat'"):
+    with pytest.raises(StudyError, match="run bases: train: no field 'learning_rat'"):
         reproduce(load_study(written(tmp_path, text)), tmp_path / "runs", tmp_path / "figures", progress=False)
     assert not (tmp_path / "runs").exists()
 
@@ -158,7 +158,7 @@ def test_bases_can_be_those_of_another_study(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("take: 2", "take: 4"), "name criteria in accept, and at least as many seeds as take"),
+        (("take: 2", "take: 4"), "take is 4, and 3 seeds are given; take at least 1 of them"),
         (("take: 2", ""), "bases: the fields are name, train, measure, accept, seeds, take, all of them"),
         (("name: toy", "name: a/b"), "name: it names folders, so letters, digits"),
         (("own_right", "owm_right"), "accept: no criterion 'owm_right'; there are own_right, explanation_steps_true"),
@@ -167,10 +167,13 @@ def test_bases_can_be_those_of_another_study(tmp_path: Path) -> None:
         (("seeds: [3, 5, 8]", "seeds: [3, 5, 3]"), r"seeds: name each once, got \[3, 5, 3\]"),
         (("[0, 1]", "[0, 1e-2]"), r"own_right must be the least and the most, as \[0, 0\.02\], got \[0, '1e-2'\]"),
         (("[own, explanation]", "[explanation]"), "accept: own_right needs own among the sources of measure"),
-        (("[base-0, base-1]", "[base-0, base-7]"), r"run first-base-7: policy: there is no base-7; 2 are taken"),
+        (
+            ("[base-0, base-1]", "[base-0, base-7]"),
+            "policy: there is no base-7; the study makes base-0, base-1",
+        ),
         (("  second:", "  tiny-1:"), "tiny-1 is the name of a policy, which this run would hide; rename it"),
         (("  after:", "  toy-seed9:"), "toy-seed9 is the name of a base; rename the run"),
-        (("algorithm: sft", "algorithm: sff"), "run bases: algorithm: no 'sff'"),
+        (("algorithm: sft", "algorithm: sff"), "run bases-train: algorithm: no 'sff'"),
         (("policy: first-base-0", "policy: second"), "second is the name of a policy, which this run would hide"),
         (("  after:", "  base-1:"), "base-1 is the name of a base; rename the run"),
     ],

@@ -180,7 +180,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", "--task", "stories", "--data", "d.jsonl"], 1, "--data: the task stories reads no file"),
     (["measure", "--task", "chain", "--policy", "tiny-0", "--data", "d"], 1, "the task chain reads no file"),
     (["measure", *MEASURE, "--data", "nowhere.jsonl"], 1, "nowhere.jsonl: no such file"),
-    (["measure", *MEASURE, "--policy", "./nowhere"], 1, "policy './nowhere': no such folder, and no hub id"),
+    (["measure", *MEASURE, "--policy", "./nowhere"], 1, "policy './nowhere': not a folder here, and not a hub id"),
     (["measure", *MEASURE, "--dtype", "float8"], 2, "dtype: no 'float8'; there are auto, float32"),
     (["measure", *MEASURE, "--device", "gpu"], 1, "device 'gpu': "),
     (["measure", *FEW, "--output", "d.jsonl"], 1, "d.jsonl is a file; --output needs a folder"),

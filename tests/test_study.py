@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,9 +72,9 @@ def test_defaults_are_for_all_runs_and_each_run_may_differ(tmp_path: Path) -> No
             "no field default; the fields are description, notebooks, bases, defaults",
         ),
         ("runs: {a: {}}\nnotebooks: 2_positives", "notebooks must be a list of names, got '2_positives'"),
-        ("runs: {a: {sampels: 2}}", "run a: no field sampels; the fields are .*chunk, .*controls, .*samples"),
-        ("runs: {a: {}}\ndefaults: {sampels: 2}", "run a: no field sampels"),
-        ("runs: {a: {1: 2}}", "run a: no field 1"),
+        ("runs: {a: {sampels: 2}}", "run a: no field 'sampels'; did you mean samples?"),
+        ("runs: {a: {}}\ndefaults: {sampels: 2}", "run a: no field 'sampels'; did you mean samples?"),
+        ("runs: {a: {1: 2}}", "run a: no field '1'; `expo measure --help` lists them"),
         ("runs: {a: {samples: 0}}", "run a: samples must be at least 1, got 0"),
         ("runs: {a: {samples: '2'}}", "run a: samples must be a whole number, got '2'"),
         ("runs: {a: {task: gms8k}}", "run a: task: no task 'gms8k'; the tasks are"),
@@ -158,7 +159,7 @@ def test_each_is_a_run_for_every_combination(tmp_path: Path) -> None:
           base: {job: evaluate, policy: tiny-0}
         """,
     )
-    with pytest.raises(StudyError, match="run base: no field learning_rate, max_steps"):
+    with pytest.raises(StudyError, match="run base: no field 'learning_rate'; `expo evaluate --help` lists them"):
         load_study(path)
     study = load_study(
         written(
@@ -208,18 +209,43 @@ def test_a_training_s_field_is_checked_before_any_run(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_figures_can_be_drawn_of_what_is_there_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_can_be_drawn_of_what_is_there_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     drawn = []
     monkeypatch.setattr(notebooks, "execute", lambda path, **where: drawn.append((path.stem, where["runs"])))
     text = "notebooks: [2_positives]\nruns: {a: {task: chain, policy: tiny-0, problems: 2, max_new_tokens: 8}}"
     study = load_study(written(tmp_path, text))
-    reproduce(study, tmp_path / "runs", tmp_path / "figures", only_draw=True, progress=False)
-    assert drawn == [("2_positives", tmp_path / "runs" / "mine")]
-    assert not (tmp_path / "runs").exists()
+    where = {"runs": tmp_path / "runs", "figures": tmp_path / "figures", "progress": False}
+    with pytest.raises(StudyError, match="mine: none of the study's runs is there; --runs is the folder that holds"):
+        reproduce(study, **where, only_draw=True)
+    assert (drawn, (tmp_path / "runs").exists()) == ([], False)
     # Without it, the run is done first.
-    reproduce(study, tmp_path / "runs", tmp_path / "figures", progress=False)
+    reproduce(study, **where)
     assert Run(tmp_path / "runs" / "mine" / "a").has("samples")
+    assert drawn == [("2_positives", tmp_path / "runs" / "mine")]
+    capsys.readouterr()
+    more = load_study(written(tmp_path, text.replace("runs: {a:", "runs: {b: {task: chain, policy: tiny-1}, a:")))
+    reproduce(more, **where, only_draw=True)
+    assert "drawn of 1 of 2 runs; not there: b" in capsys.readouterr().out
     assert len(drawn) == 2
+    with pytest.raises(StudyError, match="it has no notebooks, so there is nothing to draw"):
+        reproduce(replace(study, notebooks=()), **where, only_draw=True)
+
+
+def test_a_run_without_problems_is_named_before_any_is_done(tmp_path: Path) -> None:
+    first = "first: {task: chain, policy: tiny-0, problems: 2, max_new_tokens: 8}"
+    wrong = {
+        "b: {task: chain, policy: tiny-0, levels: [9]}": r"run b: chain: levels: \[9\] must be some of",
+        "b: {job: train, task: chain, policy: tiny-0, eval_split: tests, max_steps: 1}": (
+            "run b: for the evaluation .*eval_split.*: chain: split: 'tests' is unknown"
+        ),
+    }
+    for run, message in wrong.items():
+        study = load_study(written(tmp_path, f"runs:\n  {first}\n  {run}"))
+        with pytest.raises(StudyError, match=message):
+            reproduce(study, tmp_path / "runs", tmp_path / "figures", progress=False)
+        assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("name", ["warm-up", "exp-grpo"])

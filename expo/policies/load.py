@@ -163,8 +163,7 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
                 f"policy {name!r}: of a training that has not finished; give its command again, or take {str(last)!r}"
             )
         return str(path), f"folder {path.resolve().name}, sha256 {_digest(sorted(path.glob('*.safetensors')))}"
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
-        raise PolicyError(f"policy {name!r}: no such folder, and no hub id\n{GIVE}")
+    _check_hub_id(name)
     return _from_hub(name, revision)
 
 
@@ -175,8 +174,13 @@ def _last_checkpoint(folder: Path) -> Path | None:
 
 
 def where_is(name: str) -> str:
-    """A folder or hub id from which a policy's configuration can be read, without its weights being fetched."""
+    """A folder or hub id from which a policy's configuration can be read, without its weights being fetched.
+
+    Raises:
+        PolicyError: if there is none by that name, as far as can be told without the hub.
+    """
     if _is_hub_id(name):
+        _check_hub_id(name)
         return name
     return resolve(name)[0]
 
@@ -184,6 +188,11 @@ def where_is(name: str) -> str:
 def _is_hub_id(name: str) -> bool:
     is_other = name == SMOLLM2 or TINY.fullmatch(name) or name.endswith(".gguf") or Path(name).expanduser().is_dir()
     return not is_other
+
+
+def _check_hub_id(name: str) -> None:
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
+        raise PolicyError(f"policy {name!r}: not a folder here, and not a hub id\n{GIVE}")
 
 
 def _from_hub(repo: str, revision: str | None = None) -> tuple[str, str]:

@@ -140,7 +140,7 @@ def load(split: str, n: int, seed: int = 0, levels: Iterable[int] = (1, 2, 3, 4,
     if not wanted or not set(wanted) <= set(LEVELS):
         raise DataError(f"chain: levels: {wanted} must be some of {sorted(LEVELS)}")
     if n < 1:
-        raise DataError(f"chain: n: {n} problems asked for; ask for at least 1")
+        raise DataError(f"chain: problems: {n} asked for; ask for at least 1")
     drawn = [_draw_level(split, -(-(n - i) // len(wanted)), seed, level) for i, level in enumerate(wanted)]
     problems = tuple(drawn[i % len(wanted)][i // len(wanted)] for i in range(n))
     return Task(name="chain", problems=problems, source=f"chain:{split}:{seed}", is_toy=True)
@@ -156,7 +156,7 @@ def _draw_level(split: str, n: int, seed: int, level: int) -> list[Problem]:
             failed += 1
             if failed > _FAILED_DRAWS:
                 raise DataError(
-                    f"chain: n: level {level} of split {split!r} has about {len(problems)} different "
+                    f"chain: problems: level {level} of split {split!r} has about {len(problems)} different "
                     f"problems, {n} asked for; ask for fewer or leave level {level} out"
                 )
             continue

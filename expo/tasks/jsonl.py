@@ -62,7 +62,10 @@ def _problem(row: Row, can_parse: Callable[[str], bool] | None) -> Problem:
     question = row.text("question")
     answer = _text_or_number(row, "answer")
     if can_parse is not None and not can_parse(answer):
-        reason = f"no number or expression can be read in {_short(answer)}, so nothing can be graded"
+        reason = (
+            f"the grader cannot read {_short(answer)}, so nothing can be graded; it needs a number or an expression, "
+            "or with --grader exact any text without prompts.answer_end"
+        )
         raise RowError(row.called("answer"), reason)
     return Problem(
         id=f"q-{digest(question)}" if row.fields.get("id") is None else _text_or_number(row, "id"),

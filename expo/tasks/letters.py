@@ -179,14 +179,14 @@ def load(
         DataError: for an unknown split or level, a level beyond the words, or more problems than the split has.
     """
     if n < 1:
-        raise DataError(f"letters: n: {n} problems asked for; ask for at least 1")
+        raise DataError(f"letters: problems: {n} asked for; ask for at least 1")
     if split not in SET_OF:
         raise DataError(f"letters: split: {split!r} is unknown; choose one of {', '.join(SET_OF)}")
     pool = (words or read_words())[SET_OF[split]]
     wanted = sorted(set(levels))
     if not wanted or wanted[0] < 1 or wanted[-1] > len(pool):
         raise DataError(
-            f"letters: levels: {wanted} must be from 1 to {len(pool)}, the words of the set {SET_OF[split]}"
+            f"letters: levels: {wanted} must be from 1 to {len(pool)}, the number of words in the set {SET_OF[split]}"
         )
     drawn: dict[int, list[Problem]] = {}
     left = n
@@ -196,8 +196,8 @@ def load(
         left -= len(drawn[level])
     if left > 0:
         raise DataError(
-            f"letters: n: {split} has about {n - left} problems of levels {wanted}, {n} asked for; ask for fewer, or "
-            "for other levels"
+            f"letters: problems: {n} asked for, and the split {split} has about {n - left} of levels {wanted}; ask for "
+            "fewer, or for other levels"
         )
     longest = max(map(len, drawn.values()))
     mixed = [drawn[level][i] for i in range(longest) for level in wanted if i < len(drawn[level])]

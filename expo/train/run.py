@@ -114,7 +114,7 @@ def resume_status(run: Run, recipe: TrainRecipe) -> str:
         return ": finished before; this is its record"
     whole = whole_checkpoints(run)
     last = max(whole, default=0)
-    return f": goes on from its checkpoint of step {last}" if last and not damaged(whole[last]) else ""
+    return f": resumes from its checkpoint of step {last}" if last and not damaged(whole[last]) else ""
 
 
 def _facts(policy: Policy | None) -> dict[str, Any]:

@@ -357,9 +357,9 @@ def test_code_that_a_model_brings_runs_only_when_asked(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"name": "./nowhere"}, r"'\./nowhere': no such folder, and no hub id\nGive tiny, smollm2-135m"),
-        ({"name": "a/b/c"}, "no such folder, and no hub id"),
-        ({"name": ""}, "no such folder, and no hub id"),
+        ({"name": "./nowhere"}, r"'\./nowhere': not a folder here, and not a hub id\nGive tiny, smollm2-135m"),
+        ({"name": "a/b/c"}, "not a folder here, and not a hub id"),
+        ({"name": ""}, "not a folder here, and not a hub id"),
         ({"name": "nowhere.gguf"}, r"'nowhere\.gguf': no such file"),
         ({"dtype": "float8"}, "dtype 'float8': the dtypes are auto, float32, bfloat16"),
         ({"dtype": "nn"}, "dtype 'nn'"),

@@ -117,7 +117,7 @@ def test_splits_have_their_shares_of_level_1() -> None:
     ("arguments", "message"),
     [
         (("dev", 5), "split"),
-        (("train", 0), "n: 0"),
+        (("train", 0), "problems: 0 asked for; ask for at least 1"),
         (("train", 5, 0, (6,)), "levels"),
         (("train", 5, 0, ()), "levels"),
         (("test", 10_000, 0, (1,)), "level 1 of split 'test' has about"),

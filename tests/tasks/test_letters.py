@@ -161,10 +161,13 @@ def test_a_level_with_few_problems_gives_all_it_has() -> None:
         ({"data": "nowhere.json"}, "nowhere.json: cannot be read"),
         ({"split": "dev"}, "split: 'dev' is unknown; choose one of warmup, known, train, rate, test, new"),
         ({"levels": [0, 2]}, r"levels: \[0, 2\] must be from 1 to 52"),
-        ({"levels": [53]}, r"levels: \[53\] must be from 1 to 52, the words of the set train"),
-        ({"levels": [1], "problems": 90}, r"train has about \d+ problems of levels \[1\], 90 asked for; ask for fewer"),
-        ({"problems": 0}, "n: 0 problems asked for; ask for at least 1"),
-        ({"problems": -1}, "n: -1 problems asked for; ask for at least 1"),
+        ({"levels": [53]}, r"levels: \[53\] must be from 1 to 52, the number of words in the set train"),
+        (
+            {"levels": [1], "problems": 90},
+            r"problems: 90 asked for, and the split train has about \d+ of levels \[1\]; ask for fewer",
+        ),
+        ({"problems": 0}, "problems: 0 asked for; ask for at least 1"),
+        ({"problems": -1}, "problems: -1 asked for; ask for at least 1"),
         ({"columns": "question=Q"}, "--columns belongs to the task jsonl, not to letters"),
     ],
 )

@@ -258,7 +258,7 @@ def test_a_damaged_checkpoint_is_named_with_what_is_left(
 ) -> None:
     run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
     run.path("evaluation.parquet").unlink()
-    assert resume_status(run, recipe) == ": goes on from its checkpoint of step 6"
+    assert resume_status(run, recipe) == ": resumes from its checkpoint of step 6"
     last = run.path("checkpoints", "checkpoint-6")
     (last / name).write_bytes((last / name).read_bytes()[:-1])
     with pytest.raises(RecordError, match=rf"checkpoint-6/{name} is not as it was written. Delete .* from step 4"):
@@ -831,7 +831,7 @@ def test_ctrl_c_keeps_the_step_under_way(whole: Run, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     assert len(steps) == 3
     assert not run.has("evaluation")
-    assert resume_status(run, seldom) == ": goes on from its checkpoint of step 3"
+    assert resume_status(run, seldom) == ": resumes from its checkpoint of step 3"
     train(seldom, tmp_path / "run", progress=False)
     same(run, whole)
 

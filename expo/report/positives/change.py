@@ -50,11 +50,12 @@ def draw_change(runs: Sequence[Measurement], out: Path | str) -> Artefact:
     numbers = pd.DataFrame(_rows(runs), columns=COLUMNS)
     first = runs[0]
     about = (
-        f"{first.setting}, split `{first.recipe['split']}`, {_levels(first)}; {_bases(runs)}. Every positive is "
-        "sampled anew from the policy at hand, but for expert CoTs, of which there is one a problem, as of controls. All "
-        "are closed with a\\* and scored under the plain question prompt, in nats at temperature 1; *own answer right* "
-        "is of the text before that. Means over problems and bases with 95 % bootstrap intervals over problems, exact "
-        "where a share is 0 or 1 for all."
+        f"{first.setting}, split `{first.recipe['split']}`, {_levels(first)}; {_bases(runs)}. "
+        "Every positive is sampled anew from the policy at hand, but for expert CoTs. "
+        "Of these and of controls there is one a problem. "
+        "All are closed with a\\* and scored under the plain question prompt, in nats at temperature 1. "
+        "*Own answer right* is of the text before that. "
+        "Means over problems and bases with 95 % bootstrap intervals over problems, exact where a share is 0 or 1."
     )
     return write_table(
         out,

@@ -119,11 +119,13 @@ def label(run: Measurement) -> str:
 
     The bases `tiny-0`, `tiny-1`, ... share the label `tiny`, whose usual task is chain. The bases of a study, which
     end in their seed, share a label too; their usual task is the one they are named for. That of others is stories.
+    What was trained is labelled by its base, and as trained.
     """
-    name = run.policy_name.rpartition("/")[2]
+    trained = "-trained" if run.environment.get("trained_from") else ""
+    name = (Path(run.base).name if trained else run.policy_name).rpartition("/")[2]
     policy = re.sub(r"-seed\d+$", "", name)
     is_base = re.fullmatch(r"tiny(-\d+)?", policy) is not None
-    parts = ["tiny" if is_base else policy.removesuffix(".gguf")]
+    parts = [("tiny" if is_base else policy.removesuffix(".gguf")) + trained]
     if run.task != ("chain" if is_base else "stories") and f"-{run.task}-seed" not in name:
         parts.append(run.task)
     split = run.recipe.get("split", "test")

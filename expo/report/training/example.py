@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ COLUMNS = ["method", "run", "step", "problem", "status", "part", "text", "true"]
 
 
 def draw_example(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "example") -> Artefact:
-    """Write `<name>-<label>.md` and `.csv`: own samples of one question, of each method's run from the first base.
+    """Write `<name>-<label>.md` and `.csv`: own samples of one question, of each method's run from one base.
+
+    The base is the first of those from which most methods were trained.
 
     The question is the first by id of those that all of these runs watched, whatever was answered.
     The CSV (`COLUMNS`) has a row for each part of a CoT: a step with whether it is true, or the text between steps.
@@ -29,8 +31,10 @@ def draw_example(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "exa
     Raises:
         ValueError: if the runs watched no question in common.
     """
-    base = min((run.base for run in runs), key=natural)
-    chosen = {method: next(r for r in alike if r.base == base) for method, alike in by_method(runs).items()}
+    of_method = by_method(runs)
+    # A method without a run from it is left out.
+    base = min({run.base for run in runs}, key=lambda base: (-_methods_from(base, of_method), natural(base)))
+    chosen = {m: run for m, alike in of_method.items() if (run := next((r for r in alike if r.base == base), None))}
     sides = _sides(chosen)
     numbers = pd.DataFrame(
         [
@@ -49,6 +53,11 @@ def draw_example(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "exa
         " ",
     )
     return publish(out, f"{name}-{label(runs)}", shown, numbers, {".md": _markdown(title, about, sides)}, _read(sides))
+
+
+def _methods_from(base: str, of_method: Mapping[str, Sequence[EvaluatedRun]]) -> int:
+    """How many methods have a run from a base."""
+    return sum(any(run.base == base for run in alike) for alike in of_method.values())
 
 
 def _sides(chosen: dict[str, EvaluatedRun]) -> list[tuple[str, EvaluatedRun, Side]]:

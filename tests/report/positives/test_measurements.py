@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ def test_label(make: Make, policy: str, fields: dict[str, str], expected: str):
     assert label(record) == expected
     assert "/home" not in record.title
     assert "/data" not in record.title
+
+
+def test_what_was_trained_is_labelled_by_its_base(make: Make) -> None:
+    run = make("run", policy="runs/mine/exp/model", n=2)
+    assert label(Measurement(run.run)).startswith("model")
+    path = run.run.path("environment.json")
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**facts, "trained_from": "bases/small-seed0"}), encoding="utf-8")
+    assert label(Measurement(run.run)).startswith("small-trained")
 
 
 def test_find_takes_finished_measurements_in_natural_order(make: Make, tmp_path: Path):

@@ -53,6 +53,19 @@ def test_one_question_is_shown_before_and_after(folder: Path, tmp_path: Path) ->
     assert drawn.reading.startswith(f"The question {ids[0]}: before training wrong, 1 of 2 steps true")
 
 
+def test_a_method_that_lacks_the_first_base_does_not_end_the_drawing(folder: Path, tmp_path: Path) -> None:
+    runs = with_probes(folder, [0])
+    # The next base has all three methods.
+    left = [run for run in runs if not (run.method == "none" and run.base == "tiny-0")]
+    numbers = draw_example(left, tmp_path / "out").numbers
+    assert set(numbers["method"]) == {"base", "explanation", "expert", "none"}
+    assert all("tiny-1" in run for run in numbers["run"])
+    # Where no base has all, those of one are shown.
+    few = [r for r in runs if (r.method == "none") == (r.base == "tiny-1") and r.base != "tiny-2"]
+    numbers = draw_example(few, tmp_path / "few").numbers
+    assert set(numbers["method"]) == {"base", "explanation", "expert"}
+
+
 def test_runs_that_watched_other_questions_have_no_example(folder: Path, tmp_path: Path) -> None:
     with_probes(folder, [0])
     runs = with_probes(folder, [0])
