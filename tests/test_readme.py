@@ -6,12 +6,16 @@ import ast
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from expo.report.words import METHODS, share
 
 from .test_project_files import exists
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+BY_BASE = pd.read_csv(ROOT / "figures" / "by-base-smollm2-135m-letters.csv")
 PYTHON = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
 
 
@@ -47,3 +51,37 @@ def test_its_example_of_gradients_runs(policy_folder: Path, capsys: pytest.Captu
     assert capsys.readouterr().out
     with pytest.raises(ImportError):
         exec(code.replace("per_example_gram", "ghost"), {})
+
+
+def trained_rows(readme: str) -> dict[str, list[str]]:
+    """The cells of the table of the trained SmolLM2 by method."""
+    section = readme[readme.index("**SmolLM2-135M, trained**") :]
+    table = re.search(r"(?:^\|.*\|\n)+", section, re.M)
+    assert table
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines()]
+    return {row[0]: row[1:] for row in rows}
+
+
+def wrong_cells(rows: dict[str, list[str]]) -> list[str]:
+    """The cells that are not what the records' table says: accuracies by base, and groups."""
+    wrong = []
+    for method, of_method in BY_BASE.sort_values("base").groupby("method"):
+        accuracies, counts = rows[METHODS[str(method)]][:3], rows[METHODS[str(method)]][3]
+        if accuracies != [share(mean) for mean in of_method["mean"]]:
+            wrong.append(f"{method}: {accuracies}")
+        groups = of_method[["some_right", "groups"]].astype(int)
+        if groups["groups"].all():
+            some = groups["some_right"].tolist()
+            told = f"{some[0]}, {some[1]} and {some[2]} of {groups['groups'].iloc[0]}"
+            if not counts.startswith(told):
+                wrong.append(f"{method}: {counts}")
+    return wrong
+
+
+def test_its_table_of_trainings_says_what_the_records_say() -> None:
+    rows = trained_rows(README)
+    assert set(BY_BASE["method"].map(METHODS)) <= set(rows)
+    assert wrong_cells(rows) == []
+    # The controls: another accuracy, and another count.
+    assert wrong_cells(trained_rows(README.replace("| ExP-GRPO | 93 %", "| ExP-GRPO | 95 %"))) != []
+    assert wrong_cells(trained_rows(README.replace("1, 2 and 2 of 320", "1, 2 and 3 of 320"))) != []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -259,6 +261,20 @@ def test_rows_of_a_user_are_checked_by_name_and_those_that_cannot_be_are_skips(t
     assert checker.wrong_answer(problem, [problem], 0) is None
     assert recipe.resolved()["grader"] == "exact"
     assert "grader" not in MeasureRecipe(task="jsonl", data=str(path)).resolved()
+
+
+def test_the_recipe_of_the_docs_grades_its_row(tmp_path: Path) -> None:
+    page = Path("docs/GRADING.md").read_text(encoding="utf-8")
+    (written,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S)
+    (row,) = re.findall(r'`(\{"question".*?\})`', page)
+    path = tmp_path / "mine.jsonl"
+    path.write_text(row, encoding="utf-8")
+    recipe = MeasureRecipe(**{**yaml.safe_load(written), "data": str(path)})
+    checker = recipe.checker()
+    (problem,) = load_problems(recipe, checker).problems
+    texts = [f"food ends in d. wind ends in d.\nAnswer: ({answer})" for answer in ("d, d", "d d")]
+    assert [g.status for g in checker.grade([(problem, text) for text in texts])] == [Status.CORRECT, Status.WRONG]
+    assert [true for _, true in checker.steps(problem, "food ends in d. wind ends in n.")] == [True, False]
 
 
 @pytest.mark.parametrize(
