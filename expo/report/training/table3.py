@@ -27,11 +27,13 @@ def draw_table3(
     """Write `<name>-<label>.md` and `.csv`: pass@k by level in the paper's layout, the paper's numbers beneath."""
     rows: list[dict[str, Any]] = []
     levels = levels_of(runs)
+    drawn: set[int] = set()
     for method, of_method in by_method(runs).items():
         rows += _rows(method, of_method, 4, levels)
     for k in (64, 128):
         sampled = [base for base in bases if _is_base_of(base, runs[0]) and base.eval_samples >= k]
         if sampled:
+            drawn |= {base.seed for base in sampled}
             rows += _rows("base", sampled, k, levels_of(sampled))
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     first = runs[0]
@@ -39,6 +41,7 @@ def draw_table3(
         f"Trained for {first.last_step} steps on {first.levels}; learning rates: {rates(runs)}; "
         f"{schedule(runs)}. Sampled at T = {first.recipe['eval_temperature']:g}, at most "
         f"{first.recipe.get('max_completion_length')} tokens, seed {first.seed}.{weights_note(runs)}"
+        + (f" Bases alone had other problems: seed {listed(sorted(map(str, drawn)))}." if drawn - {first.seed} else "")
     )
     return write_table(
         out,

@@ -40,3 +40,8 @@ def test_table3_has_the_paper_s_numbers_apart(folder: Path, tmp_path: Path) -> N
     assert "never to be compared" in printed
     # Ours never hold the paper's numbers.
     assert "1131" not in measured
+    assert "other problems" not in measured
+    for base in bases:
+        base.recipe["seed"] = 7
+    again = draw_table3(trained, bases, tmp_path / "out").shown.read_text(encoding="utf-8")
+    assert "Bases alone had other problems: seed 7." in again
