@@ -100,7 +100,8 @@ def main(pipe: Connection) -> None:
         llm = _load(start)
         import vllm
 
-        pipe.send(f"vllm {vllm.__version__}, {start.dtype}")
+        most = llm.llm_engine.vllm_config.scheduler_config.max_num_seqs
+        pipe.send(f"vllm {vllm.__version__}, {start.dtype}, up to {most} sequences at a time")
         while True:
             for finished in complete(llm, *inbox.get()):
                 pipe.send(finished)

@@ -246,7 +246,7 @@ def test_a_training_samples_with_vllm_and_its_added_term_is_the_same(tmp_path: P
         trained(tmp_path, "own"),
         trained(tmp_path, "other", engine="vllm", use_vllm=True, vllm_mode="colocate"),
     )
-    assert other.environment()["engine"].startswith("vllm ")
+    assert re.fullmatch(r"vllm [\w.+]+, float32, up to \d+ sequences at a time", other.environment()["engine"])
 
     def metric(run: Run, name: str) -> np.ndarray:
         frame = run.read("metrics")
