@@ -204,6 +204,14 @@ def adapter_on(policy: Policy, **more: Any) -> Any:
     return model.eval()
 
 
+# vLLM packs weights for oneDNN where the CPU has AVX-512, and TRL cannot give it new ones then.
+WITHOUT_ONEDNN = """
+import sys
+from vllm import _custom_ops
+_custom_ops._supports_onednn = False
+from expo.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 # What TRL samples with vLLM in the process that trains: a run of its own, for vLLM changes the process.
 TRAINED = {
     "task": "jsonl",
@@ -234,7 +242,8 @@ def trained(folder: Path, name: str, **more: Any) -> Run:
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     asked = {**TRAINED, "policy": str(folder / "policy"), "data": str(folder / "rows.jsonl"), **more}
     (folder / f"{name}.yaml").write_text(json.dumps(asked))
-    command = [sys.executable, "-m", "expo.cli", "train", "--config", str(folder / f"{name}.yaml")]
+    start = ["-c", WITHOUT_ONEDNN] if more.get("use_vllm") else ["-m", "expo.cli"]
+    command = [sys.executable, *start, "train", "--config", str(folder / f"{name}.yaml")]
     command += ["--output", str(folder / name)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
