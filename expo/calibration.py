@@ -46,8 +46,8 @@ SCHEMA = 1
 # What is timed: a token of each row by this package's sampler, by the `generate` that TRL samples with, a pass forward
 # and back, and AdamW's step.
 KINDS = ("sample", "generate", "train", "optimizer")
-# Hidden size, layers, heads, vocabulary of the models that are timed; the last on a GPU alone.
-_SHAPES = ((64, 4, 4, 1024), (384, 12, 6, 16384), (576, 30, 9, 49152), (2048, 16, 16, 128256))
+# Hidden size, layers, heads, heads of keys and values, vocabulary of what is timed; the last on a GPU alone.
+_SHAPES = ((64, 4, 4, 1, 1024), (384, 12, 6, 2, 16384), (576, 30, 9, 3, 49152), (2048, 16, 16, 4, 128256))
 _NEW_TOKENS = 8
 
 
@@ -187,14 +187,16 @@ def device_memory() -> int:
     return min(found)
 
 
-def _times_of(shape: tuple[int, int, int, int], dtype: torch.dtype, on_done: Callable[[], object]) -> list[Measured]:
-    hidden, layers, heads, words = shape
+def _times_of(
+    shape: tuple[int, int, int, int, int], dtype: torch.dtype, on_done: Callable[[], object]
+) -> list[Measured]:
+    hidden, layers, heads, of_keys, words = shape
     config = LlamaConfig(
         hidden_size=hidden,
         intermediate_size=8 * hidden // 3,
         num_hidden_layers=layers,
         num_attention_heads=heads,
-        num_key_value_heads=max(1, heads // 3),
+        num_key_value_heads=of_keys,
         vocab_size=words,
         max_position_embeddings=1024,
         tie_word_embeddings=True,

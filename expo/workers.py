@@ -144,9 +144,12 @@ def _next(reports: Any, workers: list[Any]) -> Any:
         with suppress(Empty):
             return reports.get(timeout=1.0)
         if failed or ended:
+            one = (
+                "--device cuda:0 for a single GPU" if torch.cuda.is_available() else "OMP_NUM_THREADS=1 for one process"
+            )
             raise RuntimeError(
-                f"a working process ended with {(failed or [0])[0]}, perhaps for want of memory; "
-                "give the same command with a lower --rows to go on, or OMP_NUM_THREADS=1 for a single process"
+                f"a worker ended with {(failed or [0])[0]}, perhaps for want of memory; the same command resumes, with "
+                f"a lower --rows or {one}"
             )
 
 

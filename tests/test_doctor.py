@@ -130,3 +130,14 @@ def test_memory_is_what_can_be_had_and_a_calibration_is_told() -> None:
     assert "not measured: expo doctor --calibrate measures this machine" in line(text, "calibration ")
     made = calibration.calibrate(shapes=1, progress=False)
     assert line(doctor.report(), "calibration ").endswith(f"measured on {made.made}")
+
+
+@pytest.mark.parametrize("shape", calibration._SHAPES)
+def test_every_shape_that_is_timed_can_compute(shape: tuple[int, int, int, int, int]) -> None:
+    _, _, heads, of_keys, _ = shape
+    # The heads as they are, of a small size, in one layer.
+    small = (8 * heads, 1, heads, of_keys, 64)
+    made = calibration._times_of(small, torch.float32, lambda: None)
+    assert {m.kind for m in made} == set(calibration.KINDS)
+    with pytest.raises(RuntimeError):
+        calibration._times_of((8 * heads, 1, heads, heads + 1, 64), torch.float32, lambda: None)

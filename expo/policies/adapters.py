@@ -13,6 +13,7 @@ import torch
 from accelerate.utils import set_seed
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils import is_peft_available
 
 from expo.policies.policy import PolicyError, shown
@@ -79,20 +80,23 @@ def is_wrapped(model: nn.Module) -> bool:
 
 
 @contextmanager
-def base_kept(model: nn.Module) -> Iterator[None]:
+def base_kept(model: nn.Module, copies: list[torch.Tensor] | None = None) -> Iterator[None]:
     """Whatever merges adapters meanwhile and takes them out again, the base's weights are the same bits afterwards.
 
-    Adding an adapter's part to a weight and subtracting it rounds twice.
+    Adding an adapter's part to a weight and subtracting it rounds twice. `copies` holds the copy for the next time.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers = [m.get_base_layer() for m in model.modules() if isinstance(m, BaseTunerLayer)]
-    kept = [(p, p.detach().to("cpu", copy=True)) for layer in layers for p in layer.parameters()]
+    weights = [p for layer in layers for p in layer.parameters()]
+    copies = [] if copies is None else copies
+    if not copies:
+        copies += [p.detach().to("cpu", copy=True) for p in weights]
     try:
         yield
     finally:
         with torch.no_grad():
-            for weight, before in kept:
+            for weight, before in zip(weights, copies, strict=True):
                 weight.copy_(before)
 
 
@@ -139,24 +143,37 @@ def add_adapter(base: PreTrainedModel, seed: int, **lora: Any) -> PreTrainedMode
 
     Raises:
         ValueError: if peft is not installed, or refuses the fields; for an adapter on the output matrix, which TRL's
-            log-probabilities would pass by.
+            log-probabilities would pass by, or on a matrix that is embedding and output in one.
     """
     _need_peft()
     from peft import LoraConfig, get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import ModulesToSaveWrapper
 
     if is_wrapped(base):
         raise ValueError("use_peft: the policy is an adapter already; merge it into its base first")
     set_seed(seed)
     try:
         config = LoraConfig(task_type="CAUSAL_LM", **lora)
-        model: Any = get_peft_model(base, config)
+        with warnings.catch_warnings():
+            # Refused below.
+            warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
+            # DeepSpeed shares out weights of one dtype alone.
+            model: Any = get_peft_model(base, config, autocast_adapter_dtype=not is_deepspeed_zero3_enabled())
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"use_peft: {shown(error)}") from error
     if isinstance(model.get_output_embeddings(), BaseTunerLayer):
         raise ValueError(
             "lora_target_modules: an adapter on the output matrix would not be trained, for TRL takes "
             "log-probabilities from the matrix itself; leave lm_head out"
+        )
+    matrices = (model.get_input_embeddings(), model.get_output_embeddings())
+    if base.config.get_text_config().tie_word_embeddings and any(
+        isinstance(matrix, BaseTunerLayer | ModulesToSaveWrapper) for matrix in matrices
+    ):
+        raise ValueError(
+            "lora_target_modules, lora_modules_to_save: this policy's embedding is its output matrix, too, and peft "
+            "would part the two; leave embed_tokens and lm_head out"
         )
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError("lora_target_modules: nothing is left to be trained")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -202,6 +203,10 @@ def _from_hub(repo: str, revision: str | None = None) -> tuple[str, str]:
         folder = Path(
             snapshot_download(repo, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_EXTRAS)
         )
+    except GatedRepoError as error:
+        raise PolicyError(
+            f"policy {repo!r}: accept its licence at https://huggingface.co/{repo}, then log in here: hf auth login"
+        ) from error
     except (OSError, ValueError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise PolicyError(

@@ -104,12 +104,15 @@ def seconds_of(
 def disk_of(recipe: TrainRecipe, args: Configuration, work: Work, shape: tuple[int, int, int], itemsize: int) -> float:
     """Bytes of the checkpoints that are kept at a time, one more while it is written, and the policy at the end."""
     weights, trained, _ = shape
-    # An adapter, and the optimizer's state of shared weights, are float32.
-    each = 4 if recipe.use_peft or shared_by(args) != "no" else itemsize
-    saved = each * trained if recipe.use_peft else itemsize * weights
-    state = optimizer_state(args, shared_by(args), trained, each)
+    how = shared_by(args)
+    # An adapter, the optimizer's state of shared weights, and what FSDP2 trains are float32.
+    each = 4 if recipe.use_peft or how != "no" else itemsize
+    saved = each * trained if recipe.use_peft else (each if how == "FSDP2" else itemsize) * weights
+    state = optimizer_state(args, how, trained, each)
+    # A checkpoint of FSDP2 has the weights a second time, in its own format.
+    checkpoint = saved * (2 if how == "FSDP2" else 1) + state
     kept = args.save_total_limit or math.ceil(work.steps / int(args.save_steps))
-    return float((kept + 1) * (saved + state) + saved)
+    return float((kept + 1) * checkpoint + saved)
 
 
 def in_words(seconds: float) -> str:

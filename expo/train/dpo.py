@@ -29,6 +29,7 @@ from trl.trainer import add_fused_lm_head
 from expo.policies.adapters import WEIGHTS, is_wrapped, without_wrapper
 from expo.policies.policy import Policy
 from expo.train.config import PairsDPOConfig
+from expo.train.sharding import compute_precisely
 
 
 def dpo_trainer(policy: Policy, args: PairsDPOConfig) -> DPOTrainer:
@@ -49,6 +50,7 @@ def dpo_trainer(policy: Policy, args: PairsDPOConfig) -> DPOTrainer:
     finally:
         if shown:
             enable_progress_bars()
+    compute_precisely(trainer.accelerator)
     trainer.ref_model, trainer.precompute_ref_logps = None, True
     return trainer
 

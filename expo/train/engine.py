@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from torch import Tensor
+
 from expo.policies.adapters import base_kept, is_wrapped
 from expo.policies.engine import Completion, Draw, Engine, Settings
 from expo.policies.policy import Policy
@@ -60,9 +62,11 @@ def keep_base(trainer: Any) -> None:
     """Have TRL's vLLM given merged weights without the base being rounded each time."""
     generation = trainer.vllm_generation
     synchronise = generation.sync_weights
+    # The base is frozen, and one copy of it serves the whole training.
+    copies: list[Tensor] = []
 
     def sync_weights() -> None:
-        with base_kept(generation.model) if is_wrapped(generation.model) else nullcontext():
+        with base_kept(generation.model, copies) if is_wrapped(generation.model) else nullcontext():
             synchronise()
 
     generation.sync_weights = sync_weights

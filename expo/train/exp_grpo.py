@@ -40,6 +40,7 @@ from expo.policies.adapters import without_wrapper
 from expo.policies.policy import Policy
 from expo.tasks.prompts import TEXT
 from expo.train.config import ExPGRPOConfig, check_whole_groups
+from expo.train.sharding import compute_precisely, gathered
 
 Tokens = tuple[int, ...]
 # The second fused head is asked for by this instead of True.
@@ -82,6 +83,7 @@ class ExPGRPOTrainer(GRPOTrainer):
         self._pending: list[dict[str, float]] = []
         # Called when the sampling of a generation begins, with True, and when it is done and graded.
         self.on_sampling: Callable[[bool], object] = lambda _: None
+        compute_precisely(self.accelerator)
         if args.beta_sft == 0:
             return
         check_whole_groups(args)
@@ -165,7 +167,9 @@ class ExPGRPOTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         self.on_sampling(True)
         try:
-            return super()._generate_and_score_completions(inputs)
+            # Else FSDP2 would gather each layer anew for each token.
+            with gathered(self.model_wrapped):
+                return super()._generate_and_score_completions(inputs)
         finally:
             self.on_sampling(False)
 
@@ -271,7 +275,7 @@ class ExPGRPOTrainer(GRPOTrainer):
                 labels=labels.to(device),
                 fused_lm_head=_AT_ONE,
             )
-        return outputs.log_probs.sum(-1), (labels != -100).sum(-1).to(device)
+        return outputs.log_probs.float().sum(-1), (labels != -100).sum(-1).to(device)
 
     def _grad_norms(self, model: Any, **terms: Tensor) -> dict[str, float]:
         every = self.args.sft_grad_norm_steps

@@ -37,6 +37,11 @@ class Machine:
     calibration: Calibration | None
     why: str = "expo doctor --calibrate measures this machine in about a minute"
 
+    @property
+    def usable(self) -> float:
+        """What a plan may fill: on a GPU the context, libraries and fragments take about 2 GiB and 3 %."""
+        return max(0.97 * self.memory - 2 * GIB, 0.0) if self.on_gpu else self.memory
+
 
 def machine_of(file: str | None, processes: int = 1) -> Machine:
     """The machine of a calibration's file; or this one, with its own calibration if it was measured.
@@ -115,13 +120,13 @@ def _memory(
     of_them = f", {trained:,} of them trained" if recipe.use_peft else ""
     lines = [
         f"memory        {weights / 1e6:,.2f}M weights{of_them}; up to {_gib(held.peak)} GiB on each process"
-        + (f", of {_gib(machine.memory)}: {_verdict(held, machine)}" if machine.memory else ""),
+        + (f", of {_gib(machine.usable)} that can be used: {_verdict(held, machine)}" if machine.memory else ""),
         f"              in a step, GiB: {_parts(held, in_steps=True)}",
         f"              while sampling: {_parts(held, in_steps=False)}",
     ]
     if held.untraced:
         lines.append(f"              activations are not known and not in it: {held.untraced}")
-    if machine.memory and held.peak > machine.memory:
+    if machine.memory and held.peak > machine.usable:
 
         def peak_of(other: TrainRecipe, changed: Configuration) -> float:
             return memory_of(other, changed, config, lengths, on_gpu=machine.on_gpu, capacity=machine.memory).peak
@@ -136,7 +141,7 @@ def _memory(
 
 
 def _verdict(held: Memory, machine: Machine) -> str:
-    if held.peak > machine.memory:
+    if held.peak > machine.usable:
         return "IT DOES NOT FIT"
     return "it fits, without activations" if held.untraced else "it fits"
 
@@ -153,12 +158,14 @@ def _parts(held: Memory, *, in_steps: bool) -> str:
     if not in_steps:
         parts["keys, values and logits"] = held.sampling
     elif held.temporary > held.activations:
-        parts["AdamW's copy at its step"] = held.temporary
+        parts["the optimizer's copies at its step"] = held.temporary
     else:
         parts["activations"] = held.activations
     if held.reference and (held.reference_in_steps or not in_steps):
         parts["the reference"] = held.reference
-    if held.engine:
+    if held.buckets:
+        parts["buckets"] = held.buckets
+    if held.engine and (held.engine_in_steps or not in_steps):
         parts["vLLM"] = held.engine
     return ", ".join(f"{name} {_gib(part)}" for name, part in parts.items())
 
@@ -168,7 +175,7 @@ def lighter(
 ) -> Iterator[tuple[str, float]]:
     """Changes that lower the peak, each with those before it: their flags, and the peak with them."""
     given: dict[str, Any] = {}
-    for saving in (_recomputed, _one_row, _fused, _few_rows, _small_generation, _adapter):
+    for saving in (_recomputed, _one_row, _fused, _few_rows, _small_generation, _sleep, _small_engine, _adapter):
         if not (more := saving(recipe, args)):
             continue
         ours = {k: v for k, v in more.items() if k in ("use_peft", "rows")}
@@ -214,6 +221,22 @@ def _small_generation(_: TrainRecipe, args: Configuration) -> dict[str, Any]:
         return {}
     least = args.num_generations // math.gcd(args.num_generations, args.per_device_train_batch_size)
     return {"steps_per_generation": least} if least < args.steps_per_generation else {}
+
+
+def _sleep(_: TrainRecipe, args: Configuration) -> dict[str, Any]:
+    """vLLM lets go of its memory between generations."""
+    return {"vllm_enable_sleep_mode": True} if _colocated(args) and not args.vllm_enable_sleep_mode else {}
+
+
+def _small_engine(_: TrainRecipe, args: Configuration) -> dict[str, Any]:
+    small = 0.2
+    return (
+        {"vllm_gpu_memory_utilization": small} if _colocated(args) and args.vllm_gpu_memory_utilization > small else {}
+    )
+
+
+def _colocated(args: Configuration) -> bool:
+    return isinstance(args, ExPGRPOConfig) and args.use_vllm and args.vllm_mode == "colocate"
 
 
 def _adapter(recipe: TrainRecipe, _: Configuration) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Session:
         # Checkpointing is switched off meanwhile, and on again as it was asked for.
         kwargs = self.args.gradient_checkpointing_kwargs
         whole = unwrap_model_for_generation(wrapped, accelerator, gradient_checkpointing_kwargs=kwargs)
-        with computing, gathered(wrapped, accelerator), whole as model:
+        with computing, gathered(wrapped), whole as model:
             was_training = model.training
             self.policy.model = model.eval()
             self.policy.engine = engine

@@ -13,6 +13,7 @@ from expo.policies.policy import Policy
 from expo.positives.closing import explain_ids, question_ids
 from expo.tasks.problem import Problem
 from expo.train.config import PositivesSFTConfig
+from expo.train.sharding import compute_precisely
 
 
 def sft_trainer(
@@ -36,4 +37,7 @@ def sft_trainer(
             if hinted and len(longer := explain_ids(policy, p)) + len(positive) <= policy.context:
                 prompt = longer
             rows.append({"input_ids": prompt + positive, "labels": [-100] * len(prompt) + positive})
-    return SFTTrainer(policy.model, args, train_dataset=Dataset.from_list(rows), processing_class=policy.tokenizer)
+    data = Dataset.from_list(rows)
+    trainer = SFTTrainer(policy.model, args, train_dataset=data, processing_class=policy.tokenizer)
+    compute_precisely(trainer.accelerator)
+    return trainer

@@ -14,20 +14,22 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator
 from accelerate.utils import parse_flag_from_env
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from transformers.integrations import unset_hf_deepspeed_config
 
 from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig
 from expo.train.recipe import TrainRecipe
 
 
-def check_processes(recipe: TrainRecipe, args: Configuration) -> None:
+def check_processes(recipe: TrainRecipe, args: Configuration, *, launched: bool = False) -> None:
     """That these processes can do the training, before anything is sampled.
+
+    With `launched` it is planned for another machine, and this one's GPUs do not matter.
 
     Raises:
         ValueError: for one process with several GPUs; or for what does not run with shared weights, which is named.
     """
-    if args.n_gpu > 1:
+    if args.n_gpu > 1 and not launched:
         raise ValueError(
             f"this is one process on a machine with {args.n_gpu} GPUs, and a process trains on one. For all of them: "
             f"accelerate launch --num_processes {args.n_gpu} -m expo.cli train ..., with --config_file for ZeRO-3 or "
@@ -78,9 +80,13 @@ def unsharded(args: Configuration) -> Iterator[None]:
 
 
 @contextmanager
-def gathered(model: torch.nn.Module, accelerator: Accelerator) -> Iterator[None]:
+def gathered(model: torch.nn.Module) -> Iterator[None]:
     """Under FSDP2, all weights on each process meanwhile."""
     parts = [m for m in model.modules() if isinstance(m, FSDPModule)]
+    states = [part._get_fsdp_state() for part in parts]
+    groups = [group for state in states for group in state._fsdp_param_groups]
+    # What a part does after a pass: accelerate and torch do not ask the same of all.
+    before = [state._auto_reshard_after_forward for state in states], [g.post_forward_mesh_info for g in groups]
     for part in parts:
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
@@ -89,4 +95,20 @@ def gathered(model: torch.nn.Module, accelerator: Accelerator) -> Iterator[None]
     finally:
         for part in parts:
             part.reshard()
-            part.set_reshard_after_forward(bool(accelerator.state.fsdp_plugin.reshard_after_forward), recurse=False)
+        for state, automatic in zip(states, before[0], strict=True):
+            state._auto_reshard_after_forward = automatic
+        for group, info in zip(groups, before[1], strict=True):
+            group.post_forward_mesh_info = info
+
+
+def compute_precisely(accelerator: Accelerator) -> None:
+    """Under FSDP2 in bfloat16, sum gradients in float32 and leave log-probabilities as the model gives them.
+
+    accelerate has both rounded to bfloat16: over a completion of 1,000 tokens the sum is off by nats then.
+    """
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is None or plugin.fsdp_version != 2 or plugin.mixed_precision_policy is None:
+        return
+    computed_in = plugin.mixed_precision_policy.param_dtype
+    if computed_in in (torch.bfloat16, torch.float16):
+        plugin.mixed_precision_policy = MixedPrecisionPolicy(computed_in, reduce_dtype=torch.float32)

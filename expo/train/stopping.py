@@ -27,7 +27,8 @@ _STOPPING = (
 def train_to_end(session: Session, checkpoint: Path | None) -> None:
     """Run the session's trainer from a checkpoint, or from the start, to its last step.
 
-    Under `accelerate launch` the launcher kills its processes half a minute after a signal, whatever they do.
+    Under a launcher its processes are killed half a minute after a signal, unless TORCH_ELASTIC_SHUTDOWN_TIMEOUT says
+    more (seconds).
 
     Raises:
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the step under way is finished and has a checkpoint.

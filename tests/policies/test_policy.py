@@ -15,13 +15,14 @@ from dataclasses import replace
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gguf
 import huggingface_hub
 import pytest
 import torch
 from gguf import GGMLQuantizationType, quants
+from huggingface_hub.errors import GatedRepoError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.decoders import Metaspace as MetaspaceDecoder
@@ -30,6 +31,7 @@ from tokenizers.pre_tokenizers import Metaspace
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from expo.policies import load as load_module
 from expo.policies import tiny_pretrain
 from expo.policies.load import load_policy
 from expo.policies.names import SMOLLM2_WHEEL, writable
@@ -621,3 +623,17 @@ def test_a_cache_that_cannot_be_made_names_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="set EXPO_CACHE to a folder you can write to"):
         writable(tmp_path / "file" / "cache")
+
+
+def test_a_licence_that_is_not_accepted_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(repo: str, **_: Any) -> str:
+        # Without the hub's answer, which its constructor asks for.
+        raise GatedRepoError.__new__(GatedRepoError)
+
+    monkeypatch.setattr(load_module, "snapshot_download", refuse)
+    with pytest.raises(PolicyError) as caught:
+        load_policy("meta-llama/Llama-3.2-3B-Instruct", TEXT)
+    assert str(caught.value) == (
+        "policy 'meta-llama/Llama-3.2-3B-Instruct': accept its licence at "
+        "https://huggingface.co/meta-llama/Llama-3.2-3B-Instruct, then log in here: hf auth login"
+    )

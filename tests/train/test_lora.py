@@ -20,7 +20,7 @@ from expo.gradients.examples import Example
 from expo.gradients.gram import per_example_gram
 from expo.gradients.run import measure_gradients
 from expo.measure.run import measure
-from expo.policies.adapters import WEIGHTS
+from expo.policies.adapters import WEIGHTS, add_adapter
 from expo.policies.load import load_policy
 from expo.policies.policy import PolicyError
 from expo.policies.scoring import score, whole
@@ -32,6 +32,7 @@ from expo.train.plan import describe
 from expo.train.recipe import read_recipe
 from expo.train.run import train
 from expo.train.session import prepared
+from tests.conftest import build
 from tests.gradients.test_gram import apart
 from tests.train import kills
 from tests.train.test_exp_grpo import config, rows_of
@@ -228,6 +229,22 @@ def test_what_is_no_adapter_is_refused(values: dict[str, Any], message: str, tmp
     with pytest.raises(ValueError, match=message):
         train(read_recipe({**LORA, **values}), tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "positives.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+        {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+    ],
+)
+def test_an_adapter_on_a_matrix_that_is_embedding_and_output_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"this policy's embedding is its output matrix, too.*leave embed_tokens"):
+        add_adapter(build("llama-tied").model, 0, r=2, **fields)
+    # The controls: apart from these matrices, and where they are two.
+    add_adapter(build("llama-tied").model, 0, r=2, target_modules=["q_proj"], modules_to_save=["norm"])
+    add_adapter(build("llama").model, 0, r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens"])
 
 
 def test_an_adapter_that_cannot_be_loaded_is_named(whole_run: Run, tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 import yaml
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from expo import calibration
@@ -20,11 +22,12 @@ from expo.calibration import Calibration, CalibrationError, Measured
 from expo.cli import main
 from expo.policies.shapes import known_shape
 from expo.tasks.problem import Problem
-from expo.train import memory, needs
+from expo.train import activations, memory, needs, sharding
 from expo.train.config import Configuration, settings_of
 from expo.train.cost import disk_of, in_words, seconds_of, tokens_in_words, work_of
 from expo.train.memory import GIB, Lengths, Memory, memory_of
 from expo.train.needs import lengths_of, lighter, machine_of
+from expo.train.plan import describe
 from expo.train.recipe import TrainRecipe, read_recipe
 
 QWEN = {"policy": "Qwen/Qwen2.5-3B-Instruct", "task": "math", "dtype": "float32", "gradient_checkpointing": True}
@@ -69,14 +72,14 @@ def test_a_trace_without_data_holds_what_a_real_pass_holds(again: bool, half: bo
     recipe = read_recipe({**TOY, "gradient_checkpointing": again})
     args = settings(recipe)
     model = AutoModelForCausalLM.from_config(SMALL)
-    real = memory.traced(model, args, 9, 113, half)
-    without_data, why = memory._activations(recipe, args, SMALL, LENGTHS, torch.float32, half)
+    real = activations.traced(model, args, 9, 113, half)
+    without_data, why = activations.activations(recipe, args, SMALL, LENGTHS.whole, torch.float32, half)
     assert why == ""
     assert without_data == pytest.approx(real, rel=0.02)
 
 
 def test_what_is_dropped_is_counted_no_more() -> None:
-    with memory.Held() as tracker:
+    with activations.Held() as tracker:
         one = torch.zeros(1000)
         two = one + 1
         del one
@@ -121,20 +124,23 @@ def test_activations_grow_with_what_is_held() -> None:
 @pytest.fixture
 def untraced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Activations of 5 GiB, for what is reckoned beside them."""
-    monkeypatch.setattr(memory, "_activations", lambda *_: (5.0 * GIB, ""))
+    monkeypatch.setattr(memory, "activations", lambda *_: (5.0 * GIB, ""))
 
 
 def test_processes_share_what_their_settings_say(untraced: None, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = read_recipe({**QWEN, "max_completion_length": 512, "optim": "adamw_torch", "num_generations": 8})
     alone = held(recipe)
     monkeypatch.setattr(type(settings(recipe)), "world_size", property(lambda self: 4))
-    by = {}
+    by, n = {}, 3.0859e9
     for how in ("no", "ZeRO-2", "ZeRO-3", "FSDP2"):
         monkeypatch.setattr(memory, "shared_by", lambda args, how=how: how)
         by[how] = held(recipe)
-    n = 3.0859e9
-    # Buckets hold a second copy of the gradients.
-    assert (by["no"].weights, by["no"].gradients) == (alone.weights, 2 * alone.gradients)
+    # Buckets hold a second copy of the gradients, also while the policy is sampled.
+    assert (by["no"].weights, by["no"].gradients, by["no"].buckets) == (alone.weights, alone.gradients, alone.gradients)
+    assert alone.buckets == by["FSDP2"].buckets == 0
+    assert by["no"].in_sampling - alone.in_sampling == alone.gradients
+    assert by["ZeRO-2"].buckets == by["ZeRO-3"].buckets == 2 * 2 * 500_000_000
+    assert by["ZeRO-3"].temporary == pytest.approx(n, rel=1e-3)
     # DeepSpeed holds bfloat16 weights and gradients, and float32 ones with the moments.
     assert (by["ZeRO-2"].weights, by["ZeRO-2"].optimizer) == pytest.approx((2 * n, 3 * n), rel=1e-3)
     assert (by["ZeRO-3"].weights, by["ZeRO-3"].gradients) == pytest.approx((n / 2, n / 2), rel=1e-3)
@@ -145,7 +151,7 @@ def test_processes_share_what_their_settings_say(untraced: None, monkeypatch: py
     accumulating = read_recipe({**recipe.resolved(), "gradient_accumulation_steps": 2})
     once = read_recipe({**recipe.resolved(), "gradient_accumulation_steps": 1})
     # Until the last micro-batch each process has whole gradients.
-    assert held(accumulating).gradients - held(once).gradients == pytest.approx(2 * n, rel=1e-3)
+    assert held(accumulating).gradients - held(once).gradients == pytest.approx(4 * n, rel=1e-3)
 
 
 def test_vllm_and_a_reference_take_their_share(untraced: None) -> None:
@@ -154,11 +160,19 @@ def test_vllm_and_a_reference_take_their_share(untraced: None) -> None:
     args.use_vllm, args.vllm_mode, args.vllm_gpu_memory_utilization = True, "colocate", 0.3
     shape = known_shape(recipe.policy)
     assert shape is not None
-    assert memory_of(recipe, args, shape, LENGTHS, on_gpu=True, capacity=80 * GIB).engine == 24 * GIB
+    awake = memory_of(recipe, args, shape, LENGTHS, on_gpu=True, capacity=80 * GIB)
+    assert awake.engine == 24 * GIB
+    args.vllm_enable_sleep_mode = True
+    asleep = memory_of(recipe, args, shape, LENGTHS, on_gpu=True, capacity=80 * GIB)
+    assert (awake.in_steps - asleep.in_steps, awake.in_sampling - asleep.in_sampling) == (24 * GIB, 0)
     online = read_recipe({**QWEN, "algorithm": "dpo", "refresh_steps": 2, "max_steps": 4})
     between = held(online)
     assert between.reference == between.weights
     assert not between.reference_in_steps
+    # Where the reference is, the optimizer is not.
+    assert between.in_sampling - held(replace(online, refresh_steps=0)).in_sampling == max(
+        between.reference - between.optimizer, 0
+    )
     assert held(replace(online, refresh_steps=0)).reference == 0
     kl, without = held(read_recipe({**QWEN, "beta": 0.1})), held(recipe)
     assert kl.in_steps - without.in_steps == kl.in_sampling - without.in_sampling == kl.weights
@@ -282,6 +296,9 @@ def test_disk_holds_checkpoints_and_the_policy(monkeypatch: pytest.MonkeyPatch) 
     args.save_total_limit = 2
     monkeypatch.setattr("expo.train.cost.shared_by", lambda args: "ZeRO-3")
     assert disk_of(recipe, args, work, (100, 100, 1), 2) == 3 * 1400 + 200
+    # FSDP2 trains in float32, and writes the weights twice.
+    monkeypatch.setattr("expo.train.cost.shared_by", lambda args: "FSDP2")
+    assert disk_of(recipe, args, work, (100, 100, 1), 2) == 3 * (2 * 400 + 800) + 400
 
 
 def test_numbers_read_well() -> None:
@@ -363,7 +380,10 @@ def test_a_plan_for_another_machine(cache: Path, capsys: pytest.CaptureFixture[s
     assert "time          not known: expo doctor --calibrate measures this machine" in said
     assert re.search(r"tokens +up to [\d,]+ sampled \(evaluations \d+%, .*\)\n +and [\d,]+ trained, in sequences", said)
     assert re.search(r"disk +[\d.]+ GiB for checkpoints and the policy, of the \d+ GiB that are free", said)
-    for name, gib, verdict in (("large", 80, "of 80.0: it fits"), ("small", 0.01, "of 0.010: IT DOES NOT FIT")):
+    for name, gib, verdict in (
+        ("large", 80, "of 75.6 that can be used: it fits"),
+        ("small", 2.08, "of 0.018 that can be used: IT DOES NOT FIT"),
+    ):
         file = cache / f"{name}.json"
         file.write_text(json.dumps({"schema": 1, **asdict(made_of(1e-3, 1e-3, 1e-3, memory=gib * GIB))}))
         assert main([*asked, "--calibration", str(file)]) == 0
@@ -419,7 +439,7 @@ def test_what_does_not_fit_is_said_with_what_would(untraced: None) -> None:
         return "\n".join(needs._memory(recipe, settings(recipe), shape, Lengths(100, 1024), card))
 
     whole = lines()
-    assert "of 24.0: IT DOES NOT FIT" in whole
+    assert "of 21.3 that can be used: IT DOES NOT FIT" in whole
     # Weights of 46 GiB: fewer rows of 5 GiB do not help, and are not listed.
     assert re.findall(r"with (--.*): ([\d.]+) GiB", whole) == [
         ("--use_peft true", "16.7"),
@@ -429,3 +449,53 @@ def test_what_does_not_fit_is_said_with_what_would(untraced: None) -> None:
     many = lines(use_peft=True, dtype="bfloat16", gradient_accumulation_steps=64)
     assert "--steps_per_generation 1" in many
     assert "several GPUs" not in many
+    assert "vllm" not in many
+
+
+def test_an_engine_beside_the_policy_can_sleep(untraced: None) -> None:
+    recipe = read_recipe({**QWEN, "max_completion_length": 1024, "use_peft": True, "dtype": "bfloat16"})
+    args, shape = settings(recipe), known_shape(recipe.policy)
+    assert shape is not None
+    args.use_vllm, args.vllm_mode, args.vllm_gpu_memory_utilization = True, "colocate", 0.6
+    card = needs.Machine(True, 24 * GIB, None)
+    ways = [needs._sleep(recipe, args), needs._small_engine(recipe, args)]
+    assert ways == [{"vllm_enable_sleep_mode": True}, {"vllm_gpu_memory_utilization": 0.2}]
+    assert "vLLM 14.4" in "\n".join(needs._memory(recipe, args, shape, Lengths(100, 1024), card))
+    args.vllm_enable_sleep_mode, args.vllm_gpu_memory_utilization = True, 0.2
+    assert [needs._sleep(recipe, args), needs._small_engine(recipe, args)] == [{}, {}]
+
+
+def test_a_plan_is_refused_where_the_training_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = read_recipe({**TOY, "algorithm": "dpo", "max_steps": 1})
+    assert "steps  " in describe(recipe, traced=False)
+    monkeypatch.setattr(sharding, "shared_by", lambda _: "ZeRO-3")
+    with pytest.raises(ValueError, match="dpo does not run under ZeRO-3"):
+        describe(recipe, traced=False)
+
+
+def test_a_node_of_several_gpus_is_no_place_to_plan_one_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recipe = read_recipe(TOY)
+    monkeypatch.setattr(type(settings(recipe)), "n_gpu", property(lambda self: 4))
+    with pytest.raises(ValueError, match=r"one process on a machine with 4 GPUs.*accelerate launch --num_processes 4"):
+        describe(recipe, traced=False)
+    # By a calibration it is planned for another machine.
+    file = tmp_path / "card.json"
+    file.write_text(json.dumps({"schema": 1, **asdict(made_of(1e-3, 1e-3, 1e-3))}))
+    assert "steps  " in describe(recipe, str(file), traced=False)
+
+
+@pytest.mark.parametrize(
+    ("version", "computed_in", "changed"),
+    [(2, torch.bfloat16, True), (2, torch.float32, False), (1, torch.bfloat16, False)],
+)
+def test_fsdp2_sums_gradients_and_gives_log_probabilities_in_float32(
+    version: int, computed_in: torch.dtype, changed: bool
+) -> None:
+    rounded = MixedPrecisionPolicy(computed_in, reduce_dtype=computed_in, output_dtype=computed_in)
+    plugin = SimpleNamespace(fsdp_version=version, mixed_precision_policy=rounded)
+    accelerator: Any = SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin))
+    sharding.compute_precisely(accelerator)
+    precise = MixedPrecisionPolicy(computed_in, reduce_dtype=torch.float32, output_dtype=None)
+    assert plugin.mixed_precision_policy == (precise if changed else rounded)

@@ -1,0 +1,132 @@
+"""What a pass of training holds beside weights and gradients, traced with tensors that have a shape and no data."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from trl.trainer import add_fused_lm_head
+
+from expo.policies.adapters import add_adapter, without_wrapper
+from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig
+from expo.train.recipe import TrainRecipe
+from expo.train.sharding import unsharded
+
+
+def rows_held(recipe: TrainRecipe, args: Configuration) -> int:
+    """Sequences whose activations are held at a time."""
+    rows = int(args.per_device_train_batch_size)
+    if isinstance(args, PairsDPOConfig):
+        return 2 * rows
+    if isinstance(args, ExPGRPOConfig) and recipe.positive != "none" and args.beta_sft > 0:
+        # The added term holds a positive for each G samples at the same time.
+        return rows + math.ceil(rows / args.num_generations)
+    return rows
+
+
+def on_meta(recipe: TrainRecipe, args: Configuration, config: PretrainedConfig, **more: Any) -> PreTrainedModel:
+    """The policy without data, with its adapter."""
+    with unsharded(args), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=recipe.trust_remote_code, **more)
+        return add_adapter(model, recipe.seed, **recipe.lora) if recipe.use_peft else model
+
+
+def activations(
+    recipe: TrainRecipe,
+    args: Configuration,
+    config: PretrainedConfig,
+    tokens: int,
+    dtype: torch.dtype,
+    half: bool,
+) -> tuple[float, str]:
+    """The most bytes that a pass through sequences of so many tokens holds; or 0, and why they are not known."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    level = logger.level
+    # Another kernel than the model's usual one holds as little.
+    eager = {"attn_implementation": "eager"} if recipe.attn_implementation == "eager" else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.CRITICAL)  # it would tell a traceback, beside what is said below
+        try:
+            model = on_meta(recipe, args, config, dtype=dtype, **eager)
+            with FakeTensorMode():
+                _move(model, "cpu")
+                return float(traced(model, args, rows_held(recipe, args), tokens, half)), ""
+        # Any code of a model may ask for data, in its own way.
+        except Exception as error:
+            return 0.0, f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:120]
+        finally:
+            logger.setLevel(level)
+
+
+def _move(model: nn.Module, device: str) -> None:
+    """Put tensors on a device that are alike but for their data. `to_empty` does not, where tensors are traced."""
+    moved: dict[int, nn.Parameter] = {}
+
+    def like(x: Tensor) -> Tensor:
+        return torch.empty(x.shape, dtype=x.dtype, device=device)
+
+    for module in model.modules():
+        for name, p in module._parameters.items():
+            if p is not None:
+                module._parameters[name] = moved.setdefault(id(p), nn.Parameter(like(p), p.requires_grad))
+        for held in (module._buffers, vars(module)):
+            for name, value in list(held.items()):
+                if isinstance(value, Tensor):
+                    held[name] = like(value)
+
+
+def traced(model: PreTrainedModel, args: Configuration, rows: int, tokens: int, half: bool) -> int:
+    """The most bytes that a pass forward and back holds at a time, without weights and their gradients."""
+    add_fused_lm_head(without_wrapper(model))
+    if args.gradient_checkpointing:
+        model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs or {"use_reentrant": False})
+        model.enable_input_require_grads()
+    model.train()
+    held = Held()
+    for p in filter(lambda p: p.requires_grad, model.parameters()):
+        p.register_post_accumulate_grad_hook(lambda p: held.leave_out(p.grad))
+    ids = torch.zeros(rows, tokens, dtype=torch.long)
+    with held:
+        # Left when the pass forward is done, as a trainer does.
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            out = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids, fused_lm_head=True)
+        out.log_probs.sum().backward()
+    return held.peak
+
+
+class Held(TorchDispatchMode):
+    """The bytes of the tensors that operations make meanwhile and that are still there, and the most there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self.now = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count what the operation makes."""
+        out = func(*args, **(kwargs or {}))
+        given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and id(storage := tensor.untyped_storage()) not in given | set(self._sizes):
+                self._sizes[id(storage)] = storage.nbytes()
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self._forget, id(storage))
+        self.peak = max(self.peak, self.now)
+        return out
+
+    def leave_out(self, tensor: Tensor) -> None:
+        """Count this one no more."""
+        self._forget(id(tensor.untyped_storage()))
+
+    def _forget(self, storage: int) -> None:
+        self.now -= self._sizes.pop(storage, 0)
