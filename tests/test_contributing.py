@@ -309,7 +309,7 @@ def test_idle_control() -> None:
 def test_the_claim_is_green_and_planted_ones_are_not(tmp_path: Path) -> None:
     folder = tmp_path / "theory"
     (folder / "claims").mkdir(parents=True)
-    for name in ("__init__.py", "conftest.py", "ledger.py", "evidence.py"):
+    for name in ("__init__.py", "conftest.py", "ledger.py", "evidence.py", "relations.py"):
         shutil.copy(ROOT / "theory" / name, folder)
     (folder / "claims" / "1.yaml").write_text(block("theory/claims/6_grpo.yaml"))
     (folder / "claims" / "2.yaml").write_text(PLANTED)

@@ -1,6 +1,7 @@
 """Checkers: what a test of a claim calls, and what it leaves on record.
 
-A statement is a predicate over one instance: True (it holds there), False (it does not), None (its guard is not met).
+A statement says of one instance how two sides of it are related (`theory/relations.py`), or None where its guard is not
+met. A bare True is refused: it would show nothing.
 A domain draws an instance from `pick(low, high)`, whole numbers from low to high, so that the same domain serves seeded
 random instances (`for_all`) and hypothesis' search for a smallest counterexample (`counterexample`).
 
@@ -21,9 +22,13 @@ import numpy as np
 import sympy
 import z3
 
+from theory.relations import Relation, Relations, Said, Tally
+
 Pick = Callable[[int, int], int]
 Domain = Callable[[Pick], Any]
-Statement = Callable[[Any], bool | None]
+Statement = Callable[[Any], Said | None]
+# A check means little with fewer instances that differ or reach a branch, or fewer values of the sides of a relation.
+LEAST, VALUES = 12, 4
 
 # Filled by the checkers of the running test, emptied by theory/conftest.py before each one.
 notes: list[dict[str, Any]] = []
@@ -36,40 +41,57 @@ class Refuted(AssertionError):
 
 
 class Vacuous(AssertionError):
-    """A statement whose guard was met too seldom for its test to mean anything."""
+    """A check that means nothing: its guard is met too seldom, its instances are alike, or what it compares is."""
 
 
-def note(strength: str, size: str, *, refutes: bool = False) -> None:
+def note(strength: str, size: str, *, refutes: bool = False, **counts: Any) -> None:
     """Put on record what the running test showed, and how strongly.
 
     `strength` is proved, exact, sampled, or table (sums over printed numbers); `refutes` tells a counterexample from
-    what was found to hold.
+    what was found to hold; `counts` are what it rests on.
     """
-    notes.append({"strength": strength, "size": size, "refutes": refutes})
+    notes.append({"strength": strength, "size": size, "refutes": refutes, **counts})
 
 
-def for_all(statement: Statement, domain: Domain, n: int = 1000, tries: int = 30) -> None:
+def for_all(statement: Statement, domain: Domain, n: int = 1000, tries: int = 30, least: int = LEAST) -> None:
     """Check a statement on `n` random instances that meet its guard, exactly and from a fixed seed.
 
     Raises:
         Refuted: with the first instance on which it fails.
-        Vacuous: if `tries` times as many draws do not bring `n` instances that meet the guard.
+        Vacuous: if `tries` times as many draws do not bring `n` instances that meet the guard; if fewer than `least` of
+            them differ or reach a branch, or the sides of a relation hardly vary.
+        TypeError: if the statement returns no relation.
     """
     n *= scale
     rng = random.Random(getattr(statement, "__qualname__", "statement"))
-    met = 0
+    tally = Tally()
     for _ in range(tries * n):
         instance = domain(rng.randint)
-        truth = statement(instance)
-        if truth is None:
+        said = asked(statement, instance)
+        if said is None:
+            tally.passed_over += 1
             continue
-        if not truth:
-            raise Refuted(f"{_name(statement)} fails on {show(instance)} (instance {met + 1})")
-        met += 1
-        if met == n:
-            note("exact", f"{n:,} instances")
+        if not said:
+            raise Refuted(f"{_name(statement)} fails on {show(instance)} (instance {tally.met + 1})")
+        tally.add(instance, said)
+        if tally.met == n:
+            if why := tally.hollow(least, VALUES):
+                raise Vacuous(f"{_name(statement)}: {why}")
+            note("exact", f"{n:,} instances", **tally.counts)
             return
-    raise Vacuous(f"{_name(statement)}: the guard was met {met} times in {tries * n} draws, {n} were wanted")
+    raise Vacuous(f"{_name(statement)}: the guard was met {tally.met} times in {tries * n} draws, {n} were wanted")
+
+
+def asked(statement: Statement, instance: Any) -> Said | None:
+    """What a statement says of an instance; None where its guard is not met.
+
+    Raises:
+        TypeError: if it says no relation.
+    """
+    said = statement(instance)
+    if said is None or isinstance(said, Relation | Relations):
+        return said
+    raise TypeError(f"{_name(statement)} must return a relation (eq, lt, ..., both, when), or None; got {said!r}")
 
 
 def negative_control(statement: Statement, domain: Domain, n: int = 1000) -> None:
@@ -95,8 +117,8 @@ def counterexample(statement: Statement, domain: Domain, pinned: Any, size: Call
 
 
 def _fails(statement: Statement, instance: Any) -> bool:
-    truth = statement(instance)
-    return truth is not None and not truth
+    said = asked(statement, instance)
+    return said is not None and not said
 
 
 def find(condition: Callable[[Any], bool], domain: Domain, examples: int = 2000) -> Any:
@@ -161,7 +183,7 @@ def proved(*negation: Any, size: str) -> None:
     assert result == z3.unsat, f"z3 gave no verdict: {result}"
     if _solve(negation[:-1])[0] == z3.unsat:
         raise Vacuous("the assumptions contradict each other")
-    note("proved", f"z3, {size}")
+    note("proved", f"z3, {size}", assumptions=len(negation) - 1)
 
 
 def satisfiable(*constraints: Any) -> None:
@@ -180,13 +202,20 @@ def _solve(constraints: tuple[Any, ...]) -> tuple[Any, Any]:
 
 
 def identity(difference: Any, size: str) -> None:
-    """sympy simplifies every given expression to 0."""
+    """sympy simplifies every given expression to 0.
+
+    Raises:
+        Refuted: with what is left of one that it does not.
+        Vacuous: for no expression.
+    """
     expressions = difference if isinstance(difference, list | tuple) else [difference]
+    if not expressions:
+        raise Vacuous("an identity of nothing")
     for expression in expressions:
         left = sympy.simplify(expression)
         if left != 0:
             raise Refuted(f"not identically 0: {left}")
-    note("proved", f"sympy, {size}")
+    note("proved", f"sympy, {size}", identities=len(expressions))
 
 
 def no_identity(difference: Any) -> None:
@@ -199,9 +228,15 @@ def no_identity(difference: Any) -> None:
     note("exact", f"refuted: {left} is not 0", refutes=True)
 
 
-def table(what: str, *, refutes: bool = False) -> None:
-    """Put on record that the test is arithmetic on numbers that the paper prints."""
-    note("table", what, refutes=refutes)
+def table(what: str, *, refutes: bool = False, rows: int = 1) -> None:
+    """Put on record that the test is arithmetic on numbers that the paper prints, of so many rows.
+
+    Raises:
+        Vacuous: for no row.
+    """
+    if rows < 1:
+        raise Vacuous(f"{what}: of no row")
+    note("table", what, refutes=refutes, rows=rows)
 
 
 def denominator(instance: Any) -> int:

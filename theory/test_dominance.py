@@ -21,6 +21,7 @@ from theory.evidence import (
     satisfiable,
 )
 from theory.policies import Policy, softmax
+from theory.relations import Said, both, eq, ge, gt, iff, le, lt
 
 FIFTHS = (Fraction(1, 5), Fraction(3, 5), Fraction(1, 5))
 
@@ -62,19 +63,19 @@ def skewed(pick: Pick) -> Any:
 # In general
 
 
-def dominates(instance: Any) -> bool:
+def dominates(instance: Any) -> Said:
     """Literal: |T2| <= T1."""
-    return bool(abs(improvement.tabular_t2(*instance)) <= improvement.tabular_t1(*instance))
+    return le(abs(improvement.tabular_t2(*instance)), improvement.tabular_t1(*instance))
 
 
-def never_lowers(instance: Any) -> bool:
+def never_lowers(instance: Any) -> Said:
     """Literal: a step with a right sample does not lower J."""
-    return bool(improvement.tabular_gain(*instance) >= 0)
+    return ge(improvement.tabular_gain(*instance), 0)
 
 
-def within_twice(instance: Any) -> bool:
+def within_twice(instance: Any) -> Said:
     """Literal: the gain is at most twice T1, as it is where T1 dominates."""
-    return bool(improvement.tabular_gain(*instance) <= 2 * improvement.tabular_t1(*instance))
+    return le(improvement.tabular_gain(*instance), 2 * improvement.tabular_t1(*instance))
 
 
 def test_dominance_fails() -> None:
@@ -97,10 +98,10 @@ def test_gain_far_above_t1() -> None:
 # Where it holds
 
 
-def only_right(instance: Any) -> bool:
+def only_right(instance: Any) -> Said:
     """T2 = 0, for any logit gradients."""
     pi, z, r, j = instance
-    return bool(improvement.t2(softmax(pi, z), r, j) == 0)
+    return eq(improvement.t2(softmax(pi, z), r, j), 0, varies=instance)
 
 
 def with_gradients(pick: Pick) -> Any:
@@ -126,7 +127,7 @@ def test_only_right_control_another_right_sample() -> None:
 def near_mode(slack: Fraction) -> Statement:
     """(p - pi_j)(pi_j + M) <= slack pi_j (1 - 2 pi_j), M the largest of the others, gives |T2| <= T1."""
 
-    def statement(instance: Any) -> bool | None:
+    def statement(instance: Any) -> Said | None:
         pi, r, j = instance
         p = sum(x for x, y in zip(pi, r, strict=True) if y)
         most = max(x for i, x in enumerate(pi) if i != j)
@@ -187,14 +188,17 @@ def mean_over_labels(even: bool) -> Statement:
     `even`: every label has the same chance p; otherwise p is the mean of chances that grow with pi_l.
     """
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         pi, z, j, p = instance
         policy = softmax(pi, z)
         mean, variance = labels(policy, j, [p] * len(pi) if even else [p * x for x in pi])
         inner = policy.gram[j]
         spread = sum((x * y) ** 2 for i, (x, y) in enumerate(zip(pi, inner, strict=True)) if i != j)
         first = improvement.t1(policy, (1,) * len(pi), j)
-        return bool(mean == -(p if even else p / len(pi)) * first and (not even or variance == p * (1 - p) * spread))
+        return both(
+            eq(mean, -(p if even else p / len(pi)) * first),
+            *([eq(variance, p * (1 - p) * spread)] if even else []),
+        )
 
     return statement
 
@@ -210,22 +214,22 @@ def test_random_labels_control_likelier_is_righter() -> None:
 # Wrong samples
 
 
-def pushing_down_helps(instance: Any) -> bool | None:
+def pushing_down_helps(instance: Any) -> Said | None:
     """Literal: pushing down a wrong sample does not lower J."""
-    return bool(improvement.tabular_gain(*instance) <= 0)
+    return le(improvement.tabular_gain(*instance), 0)
 
 
 def lowers_iff(factor: int) -> Statement:
     """Pushing down a wrong sample raises J if and only if pi_j > S2_F - factor (1 - p) / p S2_S."""
 
-    def statement(instance: Any) -> bool | None:
+    def statement(instance: Any) -> Said | None:
         pi, r, j = instance
         p = sum(x for x, y in zip(pi, r, strict=True) if y)
         if not p:
             return None
         right = sum(x * x for x, y in zip(pi, r, strict=True) if y)
         wrong = sum(x * x for x, y in zip(pi, r, strict=True) if not y)
-        return bool((improvement.tabular_gain(pi, r, j) < 0) == (pi[j] > wrong - factor * (1 - p) / p * right))
+        return iff(lt(improvement.tabular_gain(pi, r, j), 0), gt(pi[j], wrong - factor * (1 - p) / p * right))
 
     return statement
 

@@ -10,19 +10,20 @@ import sympy
 from theory import improvement
 from theory.domains import bits, point
 from theory.evidence import Pick, Statement, counterexample, for_all, identity, negative_control, no_identity
+from theory.relations import Said, eq, gt, iff, le, lt
 from theory.test_dominance import skewed
 
 
-def minimal(instance: Any) -> bool:
+def minimal(instance: Any) -> Said:
     """Literal: the gain scales with pi_j: at most 2 pi_j, since |s_j|^2 <= 2."""
     pi, r, j = instance
-    return bool(abs(improvement.tabular_gain(pi, r, j)) <= 2 * pi[j])
+    return le(abs(improvement.tabular_gain(pi, r, j)), 2 * pi[j])
 
 
-def vanishes(instance: Any) -> bool:
+def vanishes(instance: Any) -> Said:
     """Literal: the gain of a right sample tends to 0 with pi_j (others in fixed proportion)."""
     pi, r = instance
-    return bool(improvement.tabular_gain((Fraction(0), *pi), (1, *r), 0) == 0)
+    return eq(improvement.tabular_gain((Fraction(0), *pi), (1, *r), 0), 0)
 
 
 def others(pick: Pick) -> Any:
@@ -34,7 +35,7 @@ def others(pick: Pick) -> Any:
 def tends_to(factor: int) -> Statement:
     """That limit is p (1 - p) [(1 - p) m_F - factor p m_S], m_F and m_S the odds that two wrong (right) ones agree."""
 
-    def statement(instance: Any) -> bool | None:
+    def statement(instance: Any) -> Said | None:
         pi, r = instance
         p = sum(x for x, y in zip(pi, r, strict=True) if y)
         if p in (0, 1):
@@ -42,7 +43,7 @@ def tends_to(factor: int) -> Statement:
         right = sum((x / p) ** 2 for x, y in zip(pi, r, strict=True) if y)
         wrong = sum((x / (1 - p)) ** 2 for x, y in zip(pi, r, strict=True) if not y)
         gain = improvement.tabular_gain((Fraction(0), *pi), (1, *r), 0)
-        return bool(gain == p * (1 - p) * ((1 - p) * wrong - factor * p * right))
+        return eq(gain, p * (1 - p) * ((1 - p) * wrong - factor * p * right))
 
     return statement
 
@@ -66,13 +67,13 @@ def test_limit_control_without_the_right_samples() -> None:
     negative_control(tends_to(0), others)
 
 
-def t1_ranks(instance: Any) -> bool | None:
+def t1_ranks(instance: Any) -> Said | None:
     """Literal: of two right samples in one policy the one with the larger T1 gains more."""
     pi, r, j, k = instance
     if not (r[j] and r[k]) or all(r):
         return None
     first = improvement.tabular_t1(pi, r, j) - improvement.tabular_t1(pi, r, k)
-    return bool((first > 0) == (improvement.tabular_gain(pi, r, j) > improvement.tabular_gain(pi, r, k)))
+    return iff(gt(first, 0), gt(improvement.tabular_gain(pi, r, j), improvement.tabular_gain(pi, r, k)))
 
 
 def small_pair(pick: Pick) -> Any:
@@ -86,25 +87,25 @@ def test_t1_ranks_the_other_way() -> None:
     counterexample(t1_ranks, small_pair, (pi, (1, 1, 0), 0, 1))
 
 
-def monotone(instance: Any) -> bool | None:
+def monotone(instance: Any) -> Said | None:
     """Literal: likelier gains more. Two trajectories, the first right, at probabilities x < y."""
     x, y = instance
     if not x < y:
         return None
-    return bool(improvement.tabular_gain((x, 1 - x), (1, 0), 0) < improvement.tabular_gain((y, 1 - y), (1, 0), 0))
+    return lt(improvement.tabular_gain((x, 1 - x), (1, 0), 0), improvement.tabular_gain((y, 1 - y), (1, 0), 0))
 
 
 def up_to(limit: Fraction) -> Statement:
     """T1 grows along a path on which z_j alone moves, up to pi_j = `limit`, and falls beyond."""
 
-    def statement(instance: Any) -> bool | None:
+    def statement(instance: Any) -> Said | None:
         q, x, y = instance
         if not x < y or x < limit < y:
             return None
         first, second = (
             improvement.tabular_t1((t, *((1 - t) * a for a in q)), (1, *(0 for _ in q)), 0) for t in (x, y)
         )
-        return bool(first < second if y <= limit else first > second)
+        return lt(first, second) if y <= limit else gt(first, second)
 
     return statement
 

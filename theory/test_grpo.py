@@ -25,6 +25,7 @@ from theory.evidence import (
 )
 from theory.inputs import Array, array
 from theory.policies import softmax
+from theory.relations import Said, both, each, eq, ge, le
 
 N = 100_000
 
@@ -41,13 +42,13 @@ def equal_groups(pick: Pick) -> Any:
     return z, drawn, (r[0],) * len(r), eps
 
 
-def no_gradient(instance: Any) -> bool:
+def no_gradient(instance: Any) -> Said:
     """The advantages are all 0, and so is sum_i (r_i - mean) s_i, the gradient but for a positive factor."""
     z, drawn, r, eps = instance
     s = softmax([Fraction(1, 2), Fraction(1, 4), Fraction(1, 4)], z).scores[drawn]
     centred = array(r) - Fraction(sum(r), len(r))
     # A float that is exactly 0 is no rounding.
-    return not grpo.advantages(r, eps).any() and not (centred @ s).any()
+    return both(eq(grpo.advantages(r, eps), 0, varies=r), eq(centred @ s, 0, varies=s))
 
 
 def test_equal_rewards_give_no_gradient() -> None:
@@ -103,18 +104,18 @@ def questions(pick: Pick) -> Any:
     return Fraction(pick(0, 60), 60), pick(2, 6)
 
 
-def equal_by_counting(instance: Any) -> bool:
+def equal_by_counting(instance: Any) -> Said:
     """P(no signal) is the sum over all groups of rewards that are equal."""
     p, G = instance
     chance = [(1 - p, p)] * G
     equal = [g for g in product((0, 1), repeat=G) if len(set(g)) == 1]
     total = sum(np.prod([c[x] for c, x in zip(chance, g, strict=True)]) for g in equal)
-    return bool(grpo.no_signal(p, G) == total >= Fraction(2, 2**G))
+    return both(eq(grpo.no_signal(p, G), total), ge(total, Fraction(2, 2**G)))
 
 
-def equal_at_most_half(instance: Any) -> bool:
+def equal_at_most_half(instance: Any) -> Said:
     """P(no signal) is at most 1/2."""
-    return bool(grpo.no_signal(*instance) <= Fraction(1, 2))
+    return le(grpo.no_signal(*instance), Fraction(1, 2))
 
 
 def test_no_signal_by_counting() -> None:
@@ -133,16 +134,16 @@ def mixtures(pick: Pick) -> Any:
     return [Fraction(pick(0, 30), 30) for _ in shares], shares, pick(2, 12)
 
 
-def mixing_adds(instance: Any) -> bool:
+def mixing_adds(instance: Any) -> Said:
     """The mean over questions is at least the value at their mean p."""
     p, shares, G = array(instance[0]), array(instance[1]), instance[2]
-    return shares @ grpo.no_signal(p, G) >= grpo.no_signal(shares @ p, G)
+    return ge(shares @ grpo.no_signal(p, G), grpo.no_signal(shares @ p, G))
 
 
-def mixing_adds_nothing(instance: Any) -> bool:
+def mixing_adds_nothing(instance: Any) -> Said:
     """The mean over questions is the value at their mean p."""
     p, shares, G = array(instance[0]), array(instance[1]), instance[2]
-    return shares @ grpo.no_signal(p, G) == grpo.no_signal(shares @ p, G)
+    return eq(shares @ grpo.no_signal(p, G), grpo.no_signal(shares @ p, G))
 
 
 def test_mixing_questions_adds() -> None:
@@ -195,21 +196,21 @@ def by_counting(instance: Any) -> list[Array]:
     return out
 
 
-def weighs_the_gradient(instance: Any) -> bool:
+def weighs_the_gradient(instance: Any) -> Said:
     """The mean GRPO gradient is, K by K, the weight's term times grad J over the length, any parametrisation."""
     pi, z, r, G, (length, *_) = instance
     policy = softmax(pi, z)
     terms = grpo.weight_terms(policy.value(r), G)
-    return all((t * policy.gradient(r) / length == g).all() for t, g in zip(terms, by_counting(instance), strict=True))
+    return each(eq(t * policy.gradient(r) / length, g) for t, g in zip(terms, by_counting(instance), strict=True))
 
 
-def weighs_by_chance_alone(instance: Any) -> bool:
+def weighs_by_chance_alone(instance: Any) -> Said:
     """The same with P(K) / G for the term: without the division by p (1-p)."""
     pi, z, r, G, (length, *_) = instance
     policy = softmax(pi, z)
     p = policy.value(r)
     terms = grpo.weight_terms(p, G) * p * (1 - p)
-    return all((t * policy.gradient(r) / length == g).all() for t, g in zip(terms, by_counting(instance), strict=True))
+    return each(eq(t * policy.gradient(r) / length, g) for t, g in zip(terms, by_counting(instance), strict=True))
 
 
 def test_weight_by_counting() -> None:
@@ -226,11 +227,11 @@ def lengths_matter(pick: Pick) -> Any:
     return pi, (1, *bits(pick, len(pi) - 2), 0), tuple(pick(1, 2) for _ in pi)
 
 
-def along_the_gradient(instance: Any) -> bool:
+def along_the_gradient(instance: Any) -> Said:
     """Literal: the mean gradient of groups of 2 is a multiple of grad J, tabular."""
     pi, r, lengths = instance
     (mean,), gradient = by_counting((pi, None, r, 2, lengths)), softmax(pi).gradient(r)
-    return bool((np.outer(mean, gradient) == np.outer(gradient, mean)).all())
+    return eq(np.outer(mean, gradient), np.outer(gradient, mean))
 
 
 def test_lengths_turn_the_gradient() -> None:
@@ -252,7 +253,7 @@ def test_weight_in_numbers() -> None:
     assert np.isclose(grpo.weight(0.25, 900), (3 / 16) ** -0.5, rtol=1e-2)
 
 
-def terms_add_up(instance: Any, low: int = 2) -> bool:
+def terms_add_up(instance: Any, low: int = 2) -> Said:
     """The terms times K (G-K) add up to G - 1, 2 K (G-K) / G <= sqrt(K (G-K)) <= K (G-K) / sqrt(G-1): w_G's bounds.
 
     At p = 0 only K = 1 is left, with term 1: the limit of w_G, a polynomial in p. `low` stands for the first 2.
@@ -260,9 +261,9 @@ def terms_add_up(instance: Any, low: int = 2) -> bool:
     p, G = instance
     squares = [K * (G - K) for K in range(1, G)]
     terms = grpo.weight_terms(p, G)
-    ordered = all(Fraction(low**2 * x * x, G * G) <= x <= Fraction(x * x, G - 1) for x in squares)
-    at_zero = list(grpo.weight_terms(0, G)) == [1] + [0] * (G - 2)
-    return ordered and at_zero and bool(terms @ np.array(squares) == G - 1) and bool((terms >= 0).all())
+    ordered = each(both(le(Fraction(low**2 * x * x, G * G), x), le(x, Fraction(x * x, G - 1))) for x in squares)
+    at_zero = eq(list(grpo.weight_terms(0, G)), [1] + [0] * (G - 2))
+    return both(ordered, at_zero, eq(terms @ np.array(squares), G - 1), ge(terms, 0))
 
 
 def any_group(pick: Pick) -> Any:
@@ -285,7 +286,7 @@ def test_weight_bounds() -> None:
         sweep(*bounds_error(G, 1), why="4 G roundings of a sum of positive terms up to sqrt(G-1)")
 
 
-def terms_add_up_to_more(instance: Any) -> bool:
+def terms_add_up_to_more(instance: Any) -> Said:
     """The same with 3 for 2 in the lower bound."""
     return terms_add_up(instance, 3)
 

@@ -10,6 +10,7 @@ from theory.domains import bits
 from theory.evidence import Pick, counterexample, for_all, negative_control
 from theory.inputs import Array, array
 from theory.policies import softmax
+from theory.relations import Said, both, either, eq, le
 
 HALF = Fraction(1, 2)
 
@@ -20,23 +21,23 @@ def batches(pick: Pick) -> Any:
     return [[Fraction(pick(-9, 9), 7) for _ in range(n)] for n in lengths], Fraction(pick(-50, 50), 11)
 
 
-def placement(instance: Any, inside: str) -> bool:
+def placement(instance: Any, inside: str) -> Said:
     """The boxed term added in the innermost sum, and after all sums, give the same."""
     rows, box = instance
     outside = sum(sum(row) / len(row) for row in rows) / len(rows) + box
     within = sum(sum(x + box for x in row) / (len(row) if inside == "token" else 1) for row in rows) / len(rows)
-    return within == outside
+    return eq(within, outside)
 
 
-def inside_is_outside(instance: Any) -> bool:
+def inside_is_outside(instance: Any) -> Said:
     """With both averages as printed."""
     return placement(instance, "token")
 
 
-def inside_is_outside_without_lengths(instance: Any) -> bool:
+def inside_is_outside_without_lengths(instance: Any) -> Said:
     """Without the division by the length."""
     rows, box = instance
-    return box == 0 or placement((rows, box), "sample")
+    return either(eq(box, 0), placement((rows, box), "sample"))
 
 
 def test_boxed_term_inside_or_outside() -> None:
@@ -64,9 +65,9 @@ def sampler_gradient(instance: Any) -> Array:
     return (post * (array(n) - post @ array(n))) @ (s - post @ s)
 
 
-def sampler_adds_nothing(instance: Any) -> bool:
+def sampler_adds_nothing(instance: Any) -> Said:
     """The gradient is grad log J, whether or not the sampler is differentiated."""
-    return not sampler_gradient(instance).any()
+    return eq(sampler_gradient(instance), 0)
 
 
 def test_sampler_gradient_is_not_zero() -> None:
@@ -81,12 +82,12 @@ def tokens(pick: Pick) -> Any:
     return Fraction(pick(1, 40), 20), Fraction(pick(-12, 12), 4), Fraction(pick(1, 9), 10)
 
 
-def slope_is_the_advantage(instance: Any) -> bool:
+def slope_is_the_advantage(instance: Any) -> Said:
     """The weight of a token is its advantage."""
-    return bool(grpo.slope(*instance) == instance[1])
+    return eq(grpo.slope(*instance), instance[1])
 
 
-def slope_of_clipping(instance: Any) -> bool | None:
+def slope_of_clipping(instance: Any) -> Said | None:
     """Difference quotients of the surrogate away from its kinks: A, or 0 beyond the clip on A's own side."""
     x, A, eps = instance
     h = Fraction(1, 1000)
@@ -94,13 +95,13 @@ def slope_of_clipping(instance: Any) -> bool | None:
         return None
     quotient = (grpo.surrogate(x + h, A, eps) - grpo.surrogate(x - h, A, eps)) / (2 * h)
     beyond = x > 1 + eps if A > 0 else x < 1 - eps
-    return bool(grpo.slope(x, A, eps) == quotient == (0 if beyond else A))
+    return both(eq(grpo.slope(x, A, eps), quotient), eq(quotient, 0 if beyond else A))
 
 
-def slope_of_clipping_on_both_sides(instance: Any) -> bool:
+def slope_of_clipping_on_both_sides(instance: Any) -> Said:
     """0 wherever the ratio leaves [1-eps, 1+eps]."""
     x, A, eps = instance
-    return bool(grpo.slope(x, A, eps) == (A if 1 - eps <= x <= 1 + eps else 0))
+    return eq(grpo.slope(x, A, eps), A if 1 - eps <= x <= 1 + eps else 0)
 
 
 def steepness(instance: Any) -> int:
@@ -144,14 +145,14 @@ def squared_gradient(instance: Any, averaged: bool) -> Fraction:
     return K * (G - K) * total**2 / G**2
 
 
-def within_one_token(instance: Any) -> bool:
+def within_one_token(instance: Any) -> Said:
     """The GRPO part's gradient is at most 9, one token's largest score; the boxed term's may be T * 9."""
-    return squared_gradient(instance, True) <= 81
+    return le(squared_gradient(instance, True), 81)
 
 
-def within_one_token_without_lengths(instance: Any) -> bool:
+def within_one_token_without_lengths(instance: Any) -> Said:
     """The same without the average over tokens."""
-    return squared_gradient(instance, False) <= 81
+    return le(squared_gradient(instance, False), 81)
 
 
 def test_grpo_part_is_within_one_token() -> None:

@@ -12,6 +12,7 @@ from theory import improvement
 from theory.domains import bits, gradients, point, twelfths
 from theory.evidence import Pick, Statement, for_all, identity, negative_control, no_identity
 from theory.policies import factorised, softmax
+from theory.relations import Said, both, eq, ge, gt, iff, when
 
 
 def sample(pick: Pick) -> Any:
@@ -56,18 +57,18 @@ def asked_with_two_answers(pick: Pick) -> Any:
     return ((half, half, Fraction(0)), *law[1:]), chance
 
 
-def answer_may_be_dropped(instance: Any) -> bool:
+def answer_may_be_dropped(instance: Any) -> Said:
     """The mean over pairs (q, a*) is the mean over questions, each with the first answer that counts as right."""
     law, chance = instance
     pairs = sum(x * y for row, c in zip(law, chance, strict=True) for x, y in zip(row, c, strict=True))
     right = [next(a for a, x in enumerate(row) if x) for row in law]
-    return bool(pairs == sum(sum(row) * c[a] for row, c, a in zip(law, chance, right, strict=True)))
+    return eq(pairs, sum(sum(row) * c[a] for row, c, a in zip(law, chance, right, strict=True)))
 
 
-def value_by_cot(instance: Any) -> bool:
+def value_by_cot(instance: Any) -> Said:
     """J summed over pairs (CoT, answer) is J summed over CoTs."""
     policy = factorised(*instance)
-    return bool(policy.joint.value(policy.joint_rewards) == policy.value)
+    return eq(policy.joint.value(policy.joint_rewards), policy.value)
 
 
 def cots(pick: Pick) -> Any:
@@ -124,14 +125,14 @@ def slope(pi: Any, z: Any, r: Any, g: Any) -> Fraction:
 def eq4(chance_counts: bool) -> Statement:
     """The slope of J along g is the sum over all q, c, a of P(q) pi r <g, s>."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         chance, held, g = instance
         left = sum(p * slope(pi, z, r, g) for p, (pi, z, r) in zip(chance, held, strict=True))
         right = Fraction(0)
         for p, (pi, z, r) in zip(chance, held, strict=True):
             inner = (softmax(pi, z).scores * np.array(g, dtype=object)).sum(-1)
             right += (p if chance_counts else 1) * sum(a * b * c for a, b, c in zip(pi, r, inner, strict=True))
-        return left == right
+        return eq(left, right)
 
     return statement
 
@@ -147,32 +148,32 @@ def test_eq4_control_without_the_chance_of_a_question() -> None:
 # Eq 6
 
 
-def splits(instance: Any) -> bool:
+def splits(instance: Any) -> Said:
     """Eq 6: T1 + T2 is the gain, for any logit gradients."""
     pi, z, r, j = instance
     policy = softmax(pi, z)
-    return bool(improvement.t1(policy, r, j) + improvement.t2(policy, r, j) == policy.gain(r, j))
+    return eq(improvement.t1(policy, r, j) + improvement.t2(policy, r, j), policy.gain(r, j))
 
 
-def splits_without_reward(instance: Any) -> bool:
+def splits_without_reward(instance: Any) -> Said:
     """Eq 6 with T1's reward left out."""
     pi, z, r, j = instance
     policy = softmax(pi, z)
-    return bool(improvement.t1(policy, (1,) * len(pi), j) + improvement.t2(policy, r, j) == policy.gain(r, j))
+    return eq(improvement.t1(policy, (1,) * len(pi), j) + improvement.t2(policy, r, j), policy.gain(r, j))
 
 
-def closed_form(instance: Any) -> bool:
+def closed_form(instance: Any) -> Said:
     """The closed forms of T1, T2 and the gain agree with sums over trajectories, tabular, rewards in [0, 1]."""
     pi, r, j = instance
     policy = softmax(pi)
-    return bool(
-        improvement.tabular_t1(pi, r, j) == improvement.t1(policy, r, j)
-        and improvement.tabular_t2(pi, r, j) == improvement.t2(policy, r, j)
-        and improvement.tabular_gain(pi, r, j) == policy.gain(r, j)
+    return both(
+        eq(improvement.tabular_t1(pi, r, j), improvement.t1(policy, r, j)),
+        eq(improvement.tabular_t2(pi, r, j), improvement.t2(policy, r, j)),
+        eq(improvement.tabular_gain(pi, r, j), policy.gain(r, j)),
     )
 
 
-def closed_form_of_sums(instance: Any) -> bool:
+def closed_form_of_sums(instance: Any) -> Said:
     """T1 and T2 from p, S2_S and S2_F alone agree with sums over trajectories."""
     pi, r, j = instance
     p = sum(x * y for x, y in zip(pi, r, strict=True))
@@ -180,20 +181,20 @@ def closed_form_of_sums(instance: Any) -> bool:
     wrong = sum(x * x * (1 - y) for x, y in zip(pi, r, strict=True))
     first, second = improvement.from_sums(pi[j], r[j], p, right, wrong)
     policy = softmax(pi)
-    return bool(first == improvement.t1(policy, r, j) and second == improvement.t2(policy, r, j))
+    return both(eq(first, improvement.t1(policy, r, j)), eq(second, improvement.t2(policy, r, j)))
 
 
 def crosses(shared: bool) -> Statement:
     """Scores of two questions have inner product 0; each question has a table of its own unless `shared`."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         pi, other = instance
         n, m = len(pi), len(other)
         table = np.eye(n + m, dtype=int)
         first = softmax(pi, np.array([[Fraction(int(x)) for x in row] for row in table[:n]], dtype=object))
         rows = table[:m] if shared else table[n:]
         second = softmax(other, np.array([[Fraction(int(x)) for x in row] for row in rows], dtype=object))
-        return bool((first.scores @ second.scores.T == 0).all())
+        return eq(first.scores @ second.scores.T, 0, varies=first.probs)
 
     return statement
 
@@ -233,14 +234,14 @@ def test_eq6_control_shared_table() -> None:
 def positive_iff(factor: int) -> Statement:
     """A right sample's gain is positive if and only if pi_j > S2_S - `factor` p / (1 - p) S2_F."""
 
-    def statement(instance: Any) -> bool | None:
+    def statement(instance: Any) -> Said | None:
         pi, r, j = instance
         if not r[j] or all(r):
             return None
         p = sum(x for x, y in zip(pi, r, strict=True) if y)
         right = sum(x * x for x, y in zip(pi, r, strict=True) if y)
         wrong = sum(x * x for x, y in zip(pi, r, strict=True) if not y)
-        return bool((improvement.tabular_gain(pi, r, j) > 0) == (pi[j] > right - factor * p / (1 - p) * wrong))
+        return iff(gt(improvement.tabular_gain(pi, r, j), 0), gt(pi[j], right - factor * p / (1 - p) * wrong))
 
     return statement
 
@@ -256,7 +257,7 @@ def test_sign_control_without_the_wrong_samples() -> None:
 def average(squared: bool) -> Statement:
     """The mean gain of right samples drawn from the policy is |grad J|^2 / p, for any logit gradients."""
 
-    def statement(instance: Any) -> bool | None:
+    def statement(instance: Any) -> Said | None:
         pi, z, r, _ = instance
         p = sum(x for x, y in zip(pi, r, strict=True) if y)
         if not p:
@@ -264,7 +265,7 @@ def average(squared: bool) -> Statement:
         policy = softmax(pi, z)
         mean = sum(pi[j] / p * policy.gain(r, j) for j in range(len(pi)) if r[j])
         g = policy.gradient(r)
-        return bool(mean == (g * g).sum() / (p if squared else 1))
+        return eq(mean, (g * g).sum() / (p if squared else 1))
 
     return statement
 
@@ -280,13 +281,13 @@ def test_average_gain_control_without_p() -> None:
 def relative(sign: int) -> Statement:
     """Of two samples with the same reward r the gains differ by (r - p)(pi_j - pi_k)."""
 
-    def statement(instance: Any) -> bool | None:
+    def statement(instance: Any) -> Said | None:
         pi, r, j, k = instance
         if r[j] != r[k]:
             return None
         p = sum(x for x, y in zip(pi, r, strict=True) if y)
         difference = improvement.tabular_gain(pi, r, j) - improvement.tabular_gain(pi, r, k)
-        return bool(difference == sign * (r[j] - p) * (pi[j] - pi[k]))
+        return eq(difference, sign * (r[j] - p) * (pi[j] - pi[k]))
 
     return statement
 
@@ -294,18 +295,18 @@ def relative(sign: int) -> Statement:
 def contrastive(sign: int) -> Statement:
     """Weight 1 on a right sample j and -1 on a wrong one k gain (1 - p) pi_j + p pi_k, which is positive."""
 
-    def statement(instance: Any) -> bool | None:
+    def statement(instance: Any) -> Said | None:
         pi, r, j, k = instance
         if not r[j] > r[k]:
             return None
         p = sum(x for x, y in zip(pi, r, strict=True) if y)
         gain = improvement.tabular_gain(pi, r, j) + sign * improvement.tabular_gain(pi, r, k)
-        return bool(gain == (1 - p) * pi[j] + p * pi[k] and gain > 0)
+        return both(eq(gain, (1 - p) * pi[j] + p * pi[k]), gt(gain, 0))
 
     return statement
 
 
-def contrastive_step(instance: Any) -> bool | None:
+def contrastive_step(instance: Any) -> Said | None:
     """Odds of a right sample times `factor` > 1, of a wrong one divided by it: J rises, whatever the factor."""
     (pi, r, j, k), factor = instance
     if not r[j] > r[k]:
@@ -313,7 +314,7 @@ def contrastive_step(instance: Any) -> bool | None:
     scale = [factor if i == j else 1 / factor if i == k else 1 for i in range(len(pi))]
     moved = [p * s for p, s in zip(pi, scale, strict=True)]
     new = sum(m for m, y in zip(moved, r, strict=True) if y) / sum(moved)
-    return bool(new > sum(p for p, y in zip(pi, r, strict=True) if y))
+    return gt(new, sum(p for p, y in zip(pi, r, strict=True) if y))
 
 
 def weighted_batch(pick: Pick) -> Any:
@@ -322,13 +323,13 @@ def weighted_batch(pick: Pick) -> Any:
     return pi, r, tuple(pick(-3, 3) for _ in pi)
 
 
-def zero_sum(instance: Any) -> bool:
+def zero_sum(instance: Any) -> Said:
     """Weights that sum to 0 gain sum_i w_i pi_i (r_i - p), at least 0 if w_i (r_i - p) >= 0 for all."""
     pi, r, w = instance
     p = sum(x for x, y in zip(pi, r, strict=True) if y)
     gain = sum(x * improvement.tabular_gain(pi, r, j) for j, x in enumerate(w))
     signed = all(x * (y - p) >= 0 for x, y in zip(w, r, strict=True))
-    return bool(gain == sum(x * a * (y - p) for x, a, y in zip(w, pi, r, strict=True)) and (gain >= 0 or not signed))
+    return both(eq(gain, sum(x * a * (y - p) for x, a, y in zip(w, pi, r, strict=True))), when(signed, ge(gain, 0)))
 
 
 def zero_sum_batch(pick: Pick) -> Any:

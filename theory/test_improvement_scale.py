@@ -27,6 +27,7 @@ from theory.evidence import (
     satisfiable,
 )
 from theory.policies import softmax
+from theory.relations import Said, both, each, eq, le
 
 RARE = Fraction(1, 2**144)
 PARAMETERS = 3_090_000_000
@@ -44,14 +45,14 @@ def ratio(mass: Fraction, p: Fraction, right: Fraction, wrong: Fraction) -> Frac
 def even_ratio(sign: int) -> Statement:
     """M trajectories of the same probability, K of them right: T2 / T1 = -(K - 1) / (M - 1)."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         M, K = instance
         pi, r = (Fraction(1, M),) * M, (1,) * K + (0,) * (M - K)
         policy = softmax(pi)
         first, second = improvement.t1(policy, r, 0), improvement.t2(policy, r, 0)
         p = Fraction(K, M)
-        same = ratio(Fraction(1, M), p, p / M, (1 - p) / M) == second / first
-        return bool(second * (M - 1) == sign * -(K - 1) * first and same)
+        same = eq(ratio(Fraction(1, M), p, p / M, (1 - p) / M), second / first)
+        return both(eq(second * (M - 1), sign * -(K - 1) * first), same)
 
     return statement
 
@@ -65,10 +66,10 @@ def test_even_policy() -> None:
     for_all(even_ratio(1), alike)
 
 
-def even_at_scale(p: Fraction) -> bool:
+def even_at_scale(p: Fraction) -> Said:
     """The same for M = 2**144 trajectories, pM of them right."""
     M = 2**144
-    return ratio(RARE, p, p / M, (1 - p) / M) == -(p * M - 1) / (M - 1)
+    return eq(ratio(RARE, p, p / M, (1 - p) / M), -(p * M - 1) / (M - 1))
 
 
 def test_even_policy_at_scale() -> None:
@@ -82,14 +83,14 @@ def test_even_policy_control_other_sign() -> None:
 # One other trajectory of weight
 
 
-def one_other_right(instance: Any) -> bool:
+def one_other_right(instance: Any) -> Said:
     """Literal: T1 dominates. Sample at 2**-144, one other right trajectory at 2**-b, the rest wrong and diffuse."""
-    return abs(beside_one_right(*instance)) <= 1
+    return le(abs(beside_one_right(*instance)), 1)
 
 
-def one_other_wrong(instance: Any) -> bool:
+def one_other_wrong(instance: Any) -> Said:
     """The same with one wrong trajectory at 2**-b; the other right ones, p = 1/1024 in all, diffuse."""
-    return abs(beside_one_wrong(*instance)) <= 1
+    return le(abs(beside_one_wrong(*instance)), 1)
 
 
 def beside_one_right(b: int) -> Fraction:
@@ -171,9 +172,9 @@ def typical(T: int) -> Fraction:
     return ratio(p * x, p, p * p * Fraction(11, 32) ** T, Fraction(0))
 
 
-def typical_sequence(instance: Any) -> bool:
+def typical_sequence(instance: Any) -> Said:
     """Literal: T1 dominates. A typical sequence of T tokens, T a multiple of 4."""
-    return abs(typical(*instance)) <= 1
+    return le(abs(typical(*instance)), 1)
 
 
 def test_independent_tokens() -> None:
@@ -188,14 +189,15 @@ def test_independent_tokens() -> None:
 def gram_error(factor: Fraction) -> Statement:
     """Logit gradients whose inner products miss C I by at most e: scores miss theirs by 4 e (1 - pi_j)(1 - pi_k)."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         pi, z, C = instance
         n = len(pi)
         held = np.array(z, dtype=object)
         error = max(abs(sum(held[a] * held[b]) - (C if a == b else 0)) for a, b in product(range(n), repeat=2))
         difference = softmax(pi, z).gram - C * softmax(pi).gram
-        return all(
-            abs(difference[a, b]) <= factor * error * (1 - pi[a]) * (1 - pi[b]) for a, b in product(range(n), repeat=2)
+        return each(
+            le(abs(difference[a, b]), factor * error * (1 - pi[a]) * (1 - pi[b]))
+            for a, b in product(range(n), repeat=2)
         )
 
     return statement
@@ -220,14 +222,14 @@ def mean_square(n: int, d: int) -> Fraction:
     return Fraction(sum(x * x for x in sums), len(sums) * d)
 
 
-def random_signs(instance: Any) -> bool:
+def random_signs(instance: Any) -> Said:
     """Literal: beside 2**b right trajectories alike, cross terms of random sign and size 1 / sqrt(d) do not count.
 
     The root mean square of T2 / T1, sqrt((2**b - 1) / d), is at most 1. The probability cancels, since all are alike:
     what counts is how many trajectories there are.
     """
     (b,) = instance
-    return Fraction(2**b - 1, PARAMETERS) <= 1
+    return le(Fraction(2**b - 1, PARAMETERS), 1)
 
 
 def test_random_signs() -> None:
@@ -253,19 +255,22 @@ def unlikely_pair(pick: Pick) -> Any:
     return point(pick, 1, 3, 8)
 
 
-def orthogonal(q: Any) -> bool:
+def orthogonal(q: Any) -> Said:
     """Literal: the scores of two ever less likely samples become orthogonal; here both have probability 0."""
     inner = softmax((Fraction(0), Fraction(0), *q)).gram
-    return bool(inner[0, 1] == 0)
+    return eq(inner[0, 1], 0)
 
 
 def cosine(shift: int) -> Statement:
     """The cosine is m / (1 + m), m = sum q_l^2, at most 1/2."""
 
-    def statement(q: Any) -> bool:
+    def statement(q: Any) -> Said:
         inner = softmax((Fraction(0), Fraction(0), *q)).gram
         m = sum(x * x for x in q)
-        return bool(inner[0, 0] == inner[1, 1] and inner[0, 1] / inner[0, 0] == m / (shift + m) <= Fraction(1, 2))
+        return both(
+            eq(inner[0, 0], inner[1, 1]),
+            both(eq(inner[0, 1] / inner[0, 0], m / (shift + m)), le(m / (shift + m), Fraction(1, 2))),
+        )
 
     return statement
 

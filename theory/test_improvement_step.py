@@ -25,6 +25,7 @@ from theory.evidence import (
     sweep,
 )
 from theory.inputs import Array
+from theory.relations import Said, both, eq, gt, le
 
 
 def step(pick: Pick) -> Any:
@@ -57,14 +58,14 @@ def aligned(pi: Any, r: Any, v: Any) -> Any:
     return sum(x * (y - p) * s for x, y, s in zip(pi, r, v, strict=True))
 
 
-def first_order_sign(instance: Any) -> bool | None:
+def first_order_sign(instance: Any) -> Said | None:
     """Literal: a positive first-order term means that J rises on the step log 2 * v."""
     pi, r, v = instance
     if not aligned(pi, r, v) > 0:
         return None
     moved = [p * Fraction(2) ** x for p, x in zip(pi, v, strict=True)]
-    return bool(
-        sum(m * y for m, y in zip(moved, r, strict=True)) / sum(moved) > sum(x * y for x, y in zip(pi, r, strict=True))
+    return gt(
+        sum(m * y for m, y in zip(moved, r, strict=True)) / sum(moved), sum(x * y for x, y in zip(pi, r, strict=True))
     )
 
 
@@ -77,8 +78,8 @@ def test_eq2_sign_fails() -> None:
 def first_derivative(sign: int) -> Statement:
     """The slope of J along v is grad J . v."""
 
-    def statement(instance: Any) -> bool:
-        return bool(series(*instance)[0] == sign * aligned(*instance))
+    def statement(instance: Any) -> Said:
+        return eq(series(*instance)[0], sign * aligned(*instance))
 
     return statement
 
@@ -116,25 +117,25 @@ def groups_error(sign: int) -> sympy.Expr:
     return sympy.expand(right - p * (right + wrong) - p * (1 - p) * ((1 - 2 * p) * (a - b) ** 2 + s + sign * f))
 
 
-def second_derivative(instance: Any) -> bool:
+def second_derivative(instance: Any) -> Said:
     """The closed form agrees with the power series."""
-    return bool(improvement.second_derivative(*instance) == series(*instance)[1])
+    return eq(improvement.second_derivative(*instance), series(*instance)[1])
 
 
 def bounded(limit: int) -> Statement:
     """|d^2 J / dt^2| <= R^2 / sqrt(limit), squared so that it stays rational; and R^2 <= 2 |v|^2."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         pi, r, v = instance
         spread = (max(v) - min(v)) ** 2
-        return bool(
-            limit * improvement.second_derivative(pi, r, v) ** 2 <= spread**2 and spread <= 2 * sum(x * x for x in v)
+        return both(
+            le(limit * improvement.second_derivative(pi, r, v) ** 2, spread**2), le(spread, 2 * sum(x * x for x in v))
         )
 
     return statement
 
 
-def splits_in_groups(instance: Any) -> bool | None:
+def splits_in_groups(instance: Any) -> Said | None:
     """For rewards 0 or 1 it is p (1 - p) [(1 - 2p) D^2 + s_S^2 - s_F^2]: D the difference of means, s^2 variances."""
     pi, r, v = instance
     r = tuple(int(x > Fraction(1, 2)) for x in r)
@@ -148,7 +149,7 @@ def splits_in_groups(instance: Any) -> bool | None:
         return mean, sum((x * (s - mean) ** 2 for x, s in held), Fraction(0))
 
     (a, s), (b, t) = moments(1, p), moments(0, 1 - p)
-    return bool(improvement.second_derivative(pi, r, v) == p * (1 - p) * ((1 - 2 * p) * (a - b) ** 2 + s - t))
+    return eq(improvement.second_derivative(pi, r, v), p * (1 - p) * ((1 - 2 * p) * (a - b) ** 2 + s - t))
 
 
 def curvature_beyond(limit: int) -> list[Any]:

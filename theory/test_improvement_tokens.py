@@ -17,6 +17,7 @@ from theory.evidence import (
     negative_control,
 )
 from theory.policies import tree
+from theory.relations import Said, both, eq, le, lt
 
 
 def written(pick: Pick) -> Any:
@@ -46,17 +47,17 @@ def along(tables: Any, r: Any, tokens: tuple[int, ...]) -> tuple[Any, Any]:
 def token_sums(advantage: bool) -> Statement:
     """Gain and inner product, token by token, agree with sums over sequences; `advantage`: of q over V, not of q."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         tables, r, a, b = instance
         v, depth = tables[0].shape[-1], len(tables)
         policy = tree(tables)
         one, other = digits(a, v, depth), digits(b, v, depth)
         probs, q = along(tables, r, one)
-        inner = improvement.tree_inner(probs, one, other) == (policy.scores[a] * policy.scores[b]).sum()
+        inner = eq(improvement.tree_inner(probs, one, other), (policy.scores[a] * policy.scores[b]).sum())
         if advantage:
-            return bool(inner and improvement.tree_gain(probs, q, one) == policy.gain(r, a))
+            return both(inner, eq(improvement.tree_gain(probs, q, one), policy.gain(r, a)))
         own = [[x if i == t else Fraction(0) for i, x in enumerate(row)] for row, t in zip(q, one, strict=True)]
-        return bool(inner and improvement.tree_gain(probs, own, one) == policy.gain(r, a))
+        return both(inner, eq(improvement.tree_gain(probs, own, one), policy.gain(r, a)))
 
     return statement
 
@@ -78,19 +79,19 @@ def coin_gain(T: int) -> tuple[Any, Any]:
     return improvement.tree_gain(probs, q, tokens), improvement.tree_inner(probs, tokens, tokens) / 2**T
 
 
-def coin(T: int) -> bool:
+def coin(T: int) -> Said:
     """The same from sums over all 2**T sequences."""
     half = Fraction(1, 2)
     tables = [np.full((2,) * (t + 1), half, dtype=object) for t in range(T)]
     r = tuple(int(at >= 2 ** (T - 1)) for at in range(2**T))
     policy = tree(tables)
-    return bool(coin_gain(T) == (policy.gain(r, 2**T - 1), improvement.t1(policy, r, 2**T - 1)))
+    return eq(coin_gain(T), (policy.gain(r, 2**T - 1), improvement.t1(policy, r, 2**T - 1)))
 
 
-def within_twice(instance: Any) -> bool:
+def within_twice(instance: Any) -> Said:
     """Literal: the gain is at most twice T1, as it is where T1 dominates. T fair bits."""
     gain, first = coin_gain(*instance)
-    return gain <= 2 * first
+    return le(gain, 2 * first)
 
 
 def test_coin_does_not_shrink() -> None:
@@ -101,21 +102,21 @@ def test_coin_does_not_shrink() -> None:
     assert f"{float(gain / first):.0e}" == "8e+40"
 
 
-def scales_with_probability(instance: Any) -> bool:
+def scales_with_probability(instance: Any) -> Said:
     """Literal: a sequence half as likely gains less. T fair bits, then one more."""
     (T,) = instance
-    return coin_gain(T + 1)[0] < coin_gain(T)[0]
+    return lt(coin_gain(T + 1)[0], coin_gain(T)[0])
 
 
 def test_longer_is_not_less() -> None:
     counterexample(scales_with_probability, lambda pick: (pick(1, 9),), (1,), lambda instance: instance[0])
 
 
-def prefixes(instance: Any) -> bool | None:
+def prefixes(instance: Any) -> Said | None:
     """Literal: scores of sequences that part at the first token are exactly orthogonal, as Lemma 1 asks of logits."""
     tables, _, a, b = instance
     v, depth = tables[0].shape[-1], len(tables)
-    return None if digits(a, v, depth)[0] == digits(b, v, depth)[0] else bool(tree(tables).gram[a, b] == 0)
+    return None if digits(a, v, depth)[0] == digits(b, v, depth)[0] else eq(tree(tables).gram[a, b], 0)
 
 
 def test_shared_prefixes_are_not_orthogonal() -> None:
@@ -128,13 +129,13 @@ def test_shared_prefixes_are_not_orthogonal() -> None:
 def cosine_of_coins(shared: int) -> Statement:
     """Sequences of T fair bits that part at the first have the cosine -1 / T; or, false, at the second."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         (one, other), half = instance, Fraction(1, 2)
         T = len(one)
         one, other = ((1,) * shared + x[shared:] for x in (one, (1 - one[0], *other[1:])))
         probs = [[half, half]] * T
         square, same = (improvement.tree_inner(probs, x, x) for x in (one, other))
-        return bool(square == same and improvement.tree_inner(probs, one, other) / square == Fraction(-1, T))
+        return both(eq(square, same), eq(improvement.tree_inner(probs, one, other) / square, Fraction(-1, T)))
 
     return statement
 

@@ -13,6 +13,7 @@ from theory import grpo
 from theory.domains import point
 from theory.evidence import Pick, Statement, counterexample, for_all, identity, negative_control, no_identity
 from theory.policies import tree
+from theory.relations import Said, both, each, eq, ge, gt, iff, lt, when
 
 
 def weight_errors(sign: int) -> list[sympy.Expr]:
@@ -58,12 +59,14 @@ def leave_one_out(r: Any) -> list[Fraction]:
     return [x - (sum(r, Fraction(0)) - x) / (len(r) - 1) for x in r]
 
 
-def sign_rule(r: Any, weights: Callable[[Any], Any]) -> bool | None:
+def sign_rule(r: Any, weights: Callable[[Any], Any]) -> Said | None:
     """Better than the batch's mean: w > 0; worse: w < 0. Not met by a batch of equal rewards."""
     if len(set(r)) == 1:
         return None
     mean = sum(r, Fraction(0)) / len(r)
-    return all((x > 0) == (y > mean) and (x < 0) == (y < mean) for x, y in zip(weights(r), r, strict=True))
+    return each(
+        both(iff(gt(x, 0), gt(y, mean)), iff(lt(x, 0), lt(y, mean))) for x, y in zip(weights(r), r, strict=True)
+    )
 
 
 def batch(pick: Pick) -> Any:
@@ -71,10 +74,10 @@ def batch(pick: Pick) -> Any:
     return tuple(Fraction(pick(0, 16), 16) for _ in range(pick(2, 6)))
 
 
-def every_algorithm(r: Any) -> bool | None:
+def every_algorithm(r: Any) -> Said | None:
     """Literal: the sign rule, for SFT, REINFORCE and advantages alike."""
-    found = [sign_rule(r, f) for f in (sft, reinforce, advantage)]
-    return None if None in found else all(found)
+    found = [said for f in (sft, reinforce, advantage) if (said := sign_rule(r, f)) is not None]
+    return both(*found) if len(found) == 3 else None
 
 
 def test_eq5_sign_fails_without_baseline() -> None:
@@ -86,13 +89,13 @@ def clipped(ratio: Fraction, A: int) -> Fraction:
     return min(ratio * A, min(max(ratio, Fraction(4, 5)), Fraction(6, 5)) * A)
 
 
-def clipped_sign(instance: Any) -> bool | None:
+def clipped_sign(instance: Any) -> Said | None:
     """Literal: a token's weight, the slope of the objective in its ratio, has the sign of its advantage."""
     ratio, A = instance
     h = Fraction(1, 1000)
     if A == 0 or any(abs(ratio - kink) <= h for kink in (Fraction(4, 5), Fraction(6, 5))):
         return None
-    return (clipped(ratio + h, A) - clipped(ratio - h, A)) * A > 0
+    return gt((clipped(ratio + h, A) - clipped(ratio - h, A)) * A, 0)
 
 
 def test_eq5_sign_fails_where_clipped() -> None:
@@ -111,7 +114,7 @@ def test_eq5_sign_control_without_baseline() -> None:
 # Footnote 3
 
 
-def shared_parameter(instance: Any) -> bool | None:
+def shared_parameter(instance: Any) -> Said | None:
     """Literal: token weights of at least 0 leave <sum_t w_t u_t, sum_t u_t>, the sign of T1, at least 0.
 
     Two tokens, each one of two; one parameter theta = 0 moves their log odds at the rates given, so their scores are
@@ -119,7 +122,7 @@ def shared_parameter(instance: Any) -> bool | None:
     """
     rates, w = instance
     u = [Fraction(x, 2) for x in rates]
-    return sum(a * x for a, x in zip(w, u, strict=True)) * sum(u) >= 0
+    return ge(sum(a * x for a, x in zip(w, u, strict=True)) * sum(u), 0)
 
 
 def test_footnote3_fails() -> None:
@@ -138,15 +141,17 @@ def token_tables(pick: Pick) -> Any:
     return [tables[0], tables[1][0], tables[2]], pick(0, 7), tuple(pick(0, 5) for _ in range(3))
 
 
-def signed_tokens(instance: Any) -> bool:
+def signed_tokens(instance: Any) -> Said:
     """With a table for every prefix, token scores are orthogonal: <sum_t w_t u_t, sum_t u_t> = sum_t w_t |u_t|^2."""
     tables, at, w = instance
     s = tree(tables).scores[at]
     u = [s[0:2], s[2:6], s[6:14]]
     weighted = np.concatenate([x * a for x, a in zip(u, w, strict=True)])
     t1 = (weighted * s).sum()
-    return bool(
-        t1 == sum(a * (x * x).sum() for a, x in zip(w, u, strict=True)) and (t1 >= 0) and (t1 > 0 or not any(w))
+    return both(
+        eq(t1, sum(a * (x * x).sum() for a, x in zip(w, u, strict=True))),
+        ge(t1, 0),
+        when(any(w), gt(t1, 0)),
     )
 
 
@@ -167,11 +172,11 @@ def test_footnote3_control_negative_weights() -> None:
 def orthogonal_only(orthogonal: bool) -> Statement:
     """T1's sign for two tokens' score vectors in the plane, the second turned to be orthogonal or not."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         (a, b), scale, w = instance
         u, v = (a, b), (-b * scale, a * scale) if orthogonal else (b * scale, a * scale)
         total = [x + y for x, y in zip(u, v, strict=True)]
-        return sum((w[0] * x + w[1] * y) * t for x, y, t in zip(u, v, total, strict=True)) >= 0
+        return ge(sum((w[0] * x + w[1] * y) * t for x, y, t in zip(u, v, total, strict=True)), 0)
 
     return statement
 

@@ -153,22 +153,33 @@ def test_a_ledger_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 RUN = """
 from theory import evidence
+from theory.relations import eq, ge
 
 def test_a() -> None:
-    evidence.for_all(lambda x: {truth}, lambda pick: pick(0, 1), 10)
+    evidence.for_all(lambda x: {truth}, lambda pick: pick({low}, 40), 50)
 
 def test_b() -> None:
-    evidence.negative_control(lambda x: x == 0, lambda pick: pick(0, 1), 10)
+    evidence.negative_control(lambda x: eq(x, 0), lambda pick: pick(0, 40), 50)
 """
 
 
-@pytest.mark.parametrize(("truth", "code"), [("True", 0), ("x == 0", 1)])
-def test_a_run_fails_with_a_claim_that_is_not_green(tmp_path: Path, truth: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("truth", "low", "code"),
+    [
+        ("ge(x, 0)", 0, 0),
+        ("eq(x, 0)", 0, 1),
+        # Hollow: a bare True, sides that do not vary, a domain of one instance.
+        ("True", 0, 1),
+        ("eq(0, 0)", 0, 1),
+        ("ge(x, 0)", 40, 1),
+    ],
+)
+def test_a_run_fails_with_a_claim_that_is_not_green(tmp_path: Path, truth: str, low: int, code: int) -> None:
     folder = tmp_path / "theory"
     (folder / "claims").mkdir(parents=True)
-    for name in ("__init__.py", "conftest.py", "ledger.py", "evidence.py"):
+    for name in ("__init__.py", "conftest.py", "ledger.py", "evidence.py", "relations.py"):
         (folder / name).write_text((ledger.HERE / name).read_text())
-    (folder / "test_t.py").write_text(RUN.format(truth=truth))
+    (folder / "test_t.py").write_text(RUN.format(truth=truth, low=low))
     (folder / "claims" / "a.yaml").write_text(re.sub(r"t\.py::", "test_t.py::test_", HOLDS))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "theory", "--ledger=ledger.json"],

@@ -24,6 +24,7 @@ from theory.evidence import (
     no_identity,
 )
 from theory.policies import softmax
+from theory.relations import Said, both, each, eq, gt
 
 HALF = Fraction(1, 2)
 
@@ -57,13 +58,13 @@ def asked(pick: Pick, questions: int) -> Any:
     return tuple((prior, tuple(point(pick, 2, 3, 9) for _ in prior)) for prior in priors)
 
 
-def sums_to_one(instance: Any, left_out: int = 0) -> bool:
+def sums_to_one(instance: Any, left_out: int = 0) -> Said:
     """The probabilities pi(c_j, a_j | q_j) over the set are those of a softmax over it: their sum is 1.
 
     The set has every CoT and answer of every question but the first `left_out`.
     """
     chances = [p * x for prior, rows in instance for p, row in zip(prior, rows, strict=True) for x in row]
-    return bool(sum(chances[left_out:]) == 1)
+    return eq(sum(chances[left_out:]), 1, varies=chances)
 
 
 def test_one_question() -> None:
@@ -103,17 +104,17 @@ def crowded(pick: Pick) -> Any:
     return tuple((*row, Fraction(pick(1, 3))) for row in rows)
 
 
-def meets_assumptions(z: Any) -> bool:
+def meets_assumptions(z: Any) -> Said:
     """(1) orthogonal, (2) all with the same norm, above 0."""
     held = np.array(z, dtype=object)
     inner = held @ held.T
     norms = np.diag(inner)
     off = inner - np.diag(norms)
-    return bool((norms == norms[0]).all() and norms[0] > 0 and (off == 0).all())
+    return both(eq(norms, norms[0]), gt(norms[0], 0), eq(off, 0))
 
 
 @cache
-def can_be_met(instance: tuple[int, int]) -> bool:
+def can_be_met(instance: tuple[int, int]) -> Said:
     """Literal: L vectors of d real numbers can meet both assumptions; z3 looks for them."""
     length, d = instance
     z = [[z3.Real(f"z{i}_{a}") for a in range(d)] for i in range(length)]
@@ -124,7 +125,7 @@ def can_be_met(instance: tuple[int, int]) -> bool:
             solver.add(sum(x * y for x, y in zip(z[i], z[k], strict=True)) == (C if i == k else 0))
     found = solver.check()
     assert found != z3.unknown
-    return bool(found == z3.sat)
+    return eq(found, z3.sat)
 
 
 def test_assumptions_met() -> None:
@@ -133,7 +134,7 @@ def test_assumptions_met() -> None:
 
 def test_assumptions_cannot_be_met() -> None:
     counterexample(can_be_met, lambda pick: (pick(1, 3), pick(1, 2)), (2, 1), size=sum)
-    assert [can_be_met(x) for x in ((1, 1), (2, 2), (3, 2))] == [True, True, False]
+    assert [bool(can_be_met(x)) for x in ((1, 1), (2, 2), (3, 2))] == [True, True, False]
     # Qwen2.5-3B: the answers of two tokens alone outnumber the parameters.
     assert 151_936**2 == 23_084_548_096 > 3_090_000_000
 
@@ -145,26 +146,26 @@ def test_assumptions_control_one_trajectory_more() -> None:
 # The closed form, lines 370 to 381
 
 
-def closed_form(instance: Any) -> bool:
+def closed_form(instance: Any) -> Said:
     """<s_j, s_k> summed from scores is C F."""
     z, w = instance
     pi = tuple(Fraction(x, sum(w)) for x in w)
     C = sum(x * x for x in z[0])
     inner = softmax(pi, z).gram
-    return all(inner[j, k] == C * lemma1.cross_term(pi, j, k) for j, k in combinations(range(len(pi)), 2))
+    return each(eq(inner[j, k], C * lemma1.cross_term(pi, j, k)) for j, k in combinations(range(len(pi)), 2))
 
 
 def weighted(pick: Pick, z: Any) -> Any:
     return z, tuple(pick(1, 60) for _ in z)
 
 
-def expands(instance: Any) -> bool:
+def expands(instance: Any) -> Said:
     """Lines 371 and 378, any logit gradients: s_j = grad z_j - mean, and <s_j, s_k> term by term."""
     pi, z = instance
     g = np.array(z, dtype=object) @ np.array(z, dtype=object).T
     p = np.array(pi, dtype=object)
     terms = g - (g @ p)[:, None] - (g @ p)[None, :] + p @ g @ p
-    return bool((softmax(pi, z).gram == terms).all())
+    return eq(softmax(pi, z).gram, terms)
 
 
 def log_softmax_errors(sign: int) -> list[sympy.Expr]:
@@ -223,10 +224,10 @@ def inner(pi: Any, j: int, k: int) -> Fraction:
 def master(factor: int) -> Statement:
     """The closed form of dF/dpi_j agrees with difference quotients of inner products of scores."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         pi, j, k, d = instance
         found = quotient(lambda t: inner(moved(pi, j, d, t), j, k))
-        return bool(lemma1.derivative(pi, j, k, d) + (factor - 1) * d[k] == found)
+        return eq(lemma1.derivative(pi, j, k, d) + (factor - 1) * d[k], found)
 
     return statement
 
@@ -239,10 +240,10 @@ def test_derivative_control_donor_counts_twice() -> None:
     negative_control(master(2), with_donors)
 
 
-def as_printed(instance: Any) -> bool:
+def as_printed(instance: Any) -> Said:
     """Literal (line 384): the derivative is 2 pi_j - 1, whoever gives."""
     pi, j, k, d = instance
-    return bool(lemma1.derivative(pi, j, k, d) == 2 * pi[j] - 1)
+    return eq(lemma1.derivative(pi, j, k, d), 2 * pi[j] - 1)
 
 
 def test_printed_derivative_fails() -> None:

@@ -26,6 +26,7 @@ from theory.evidence import (
 )
 from theory.inputs import Array
 from theory.policies import softmax
+from theory.relations import Said, both, eq, ge, gt, iff, le, lt
 
 HALF = Fraction(1, 2)
 
@@ -69,33 +70,33 @@ def slope(pi: Any, j: int, k: int) -> Any:
     return lemma1.derivative(pi, j, k, lemma1.donors_proportional(pi, j))
 
 
-def falls_below_half(instance: Any) -> bool:
+def falls_below_half(instance: Any) -> Said:
     """Lemma 1 as printed: F falls with pi_j if and only if pi_j < 1/2."""
-    return bool((slope(*instance) < 0) == (instance[0][instance[1]] < HALF))
+    return iff(lt(slope(*instance), 0), lt(instance[0][instance[1]], HALF))
 
 
-def falls_if_below_half(instance: Any) -> bool | None:
+def falls_if_below_half(instance: Any) -> Said | None:
     """Its 'if' alone."""
-    return bool(slope(*instance) < 0) if instance[0][instance[1]] < HALF else None
+    return lt(slope(*instance), 0) if instance[0][instance[1]] < HALF else None
 
 
-def falls_only_below_half(instance: Any) -> bool | None:
+def falls_only_below_half(instance: Any) -> Said | None:
     """Its 'only if', strictly above 1/2."""
-    return bool(slope(*instance) >= 0) if instance[0][instance[1]] > HALF else None
+    return ge(slope(*instance), 0) if instance[0][instance[1]] > HALF else None
 
 
 def threshold(factor: int) -> Statement:
     """F falls if and only if pi_j < tau; its slope is (1 + q') - 2 (1 - pi_j)(1 + m), from differences on the path."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         q, x = instance
         pi, h, m = on_path(q, x), Fraction(1, 100), sum(a * a for a in q)
         found = (value(q, x + h) - value(q, x - h)) / (2 * h)
         row = (1 + q[0]) - 2 * (1 - x) * (1 + factor * m)
-        return bool(
-            slope(pi, 0, 1) == found == row
-            and (found < 0) == (x < lemma1.threshold(pi, 0, 1))
-            and lemma1.threshold(pi, 0, 1) == (1 + 2 * m - q[0]) / (2 * (1 + m))
+        return both(
+            both(eq(slope(pi, 0, 1), found), eq(found, row)),
+            iff(lt(found, 0), lt(x, lemma1.threshold(pi, 0, 1))),
+            eq(lemma1.threshold(pi, 0, 1), (1 + 2 * m - q[0]) / (2 * (1 + m))),
         )
 
     return statement
@@ -182,11 +183,11 @@ def test_band_is_approached() -> None:
 def within(low: Fraction, high: Fraction) -> Statement:
     """F falls at every pi_j <= low and rises at every pi_j >= high."""
 
-    def statement(instance: Any) -> bool | None:
+    def statement(instance: Any) -> Said | None:
         q, x = instance
         if low < x < high:
             return None
-        return bool((slope(on_path(q, x), 0, 1) < 0) == (x <= low))
+        return iff(lt(slope(on_path(q, x), 0, 1), 0), le(x, low))
 
     return statement
 
@@ -213,9 +214,14 @@ def test_threshold_control_uneven_rest() -> None:
     satisfiable(*even_rest(z3.Q(1, 10)))
 
 
+def half_of_an_even_rest(n: int) -> Said:
+    """The threshold beside n others alike."""
+    return eq(lemma1.threshold(on_path((Fraction(1, n),) * n, HALF), 0, 1), HALF, varies=n)
+
+
 def test_threshold_of_two_and_of_an_even_rest() -> None:
     proved(*even_rest(0), size="any number of others alike")
-    for_all(lambda n: lemma1.threshold(on_path((Fraction(1, n),) * n, HALF), 0, 1) == HALF, lambda pick: pick(1, 9))
+    for_all(half_of_an_even_rest, lambda pick: pick(1, 40))
 
 
 def at_threshold(shift: float) -> Array:
@@ -242,16 +248,16 @@ def test_threshold_control_beside_it() -> None:
 # Line 118: "the inner products decrease as the sample becomes less likely"
 
 
-def decreases(instance: Any) -> bool | None:
+def decreases(instance: Any) -> Said | None:
     """Literal, by value: F is smaller at the smaller pi_j, below 1/2."""
     q, x, y = instance
-    return value(q, x) < value(q, y) if x < y <= HALF else None
+    return lt(value(q, x), value(q, y)) if x < y <= HALF else None
 
 
-def shrinks(instance: Any) -> bool | None:
+def shrinks(instance: Any) -> Said | None:
     """Literal, by size: |F| is smaller at the smaller pi_j, below 1/2."""
     q, x, y = instance
-    return bool(size(q, x) < size(q, y)) if x < y <= HALF else None
+    return lt(size(q, x), size(q, y)) if x < y <= HALF else None
 
 
 def shrinks_where(likely: bool) -> Statement:
@@ -260,12 +266,12 @@ def shrinks_where(likely: bool) -> Statement:
     Not `likely`: the first without m <= q'.
     """
 
-    def statement(instance: Any) -> bool | None:
+    def statement(instance: Any) -> Said | None:
         q, x, y = instance
         m = sum(a * a for a in q)
         if (m <= q[0] or not likely) and y <= lemma1.threshold(on_path(q, HALF), 0, 1):
-            return bool(size(q, x) < size(q, y))
-        return bool(size(q, x) > size(q, y)) if y < (m - q[0]) / (1 + m) else None
+            return lt(size(q, x), size(q, y))
+        return gt(size(q, x), size(q, y)) if y < (m - q[0]) / (1 + m) else None
 
     return statement
 
@@ -325,9 +331,9 @@ def test_size_control_beside_any() -> None:
 # Line 122: "the cross-term contributions become negligible"
 
 
-def negligible(q: Any) -> bool:
+def negligible(q: Any) -> Said:
     """Literal: F tends to 0 with pi_j."""
-    return bool(value(q, Fraction(0)) == 0)
+    return eq(value(q, Fraction(0)), 0)
 
 
 def law(pick: Pick) -> Any:
@@ -337,18 +343,18 @@ def law(pick: Pick) -> Any:
 def tends_to(factor: int) -> Statement:
     """F at pi_j = 0, the limit of a polynomial, is m - q', above -1/4 and below 1; L = 3: at least -1/8."""
 
-    def statement(q: Any) -> bool:
+    def statement(q: Any) -> Said:
         limit = value(q, Fraction(0))
         low = Fraction(-1, 8) if len(q) == 2 else Fraction(-1, 4)
-        return bool(limit == sum(a * a for a in q) - factor * q[0] and low <= limit < 1)
+        return both(eq(limit, sum(a * a for a in q) - factor * q[0]), both(le(low, limit), lt(limit, 1)))
 
     return statement
 
 
-def library(q: Any) -> bool:
+def library(q: Any) -> Said:
     """`limit` is the same wherever on the path it is asked."""
     x = Fraction(len(q), 2 * len(q) + 1)
-    return bool(lemma1.limit(on_path(q, x), 0, 1) == value(q, Fraction(0)))
+    return eq(lemma1.limit(on_path(q, x), 0, 1), value(q, Fraction(0)))
 
 
 def limit_beyond(low: Any, high: Any) -> list[Any]:

@@ -23,6 +23,7 @@ from theory.evidence import (
     satisfiable,
 )
 from theory.inputs import Array
+from theory.relations import Said, both, eq, ge, gt, iff, lt
 from theory.test_lemma1 import inner, pairs, quotient, small, with_donors
 
 HALF = Fraction(1, 2)
@@ -36,9 +37,9 @@ Donors = Callable[[Any, int, int], Array]
 def below_half(donors: Donors) -> Statement:
     """Lemma 1 as printed: F falls with pi_j if and only if pi_j < 1/2."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         pi, j, k = instance
-        return bool((lemma1.derivative(pi, j, k, donors(pi, j, k)) < 0) == (pi[j] < HALF))
+        return iff(lt(lemma1.derivative(pi, j, k, donors(pi, j, k)), 0), lt(pi[j], HALF))
 
     return statement
 
@@ -46,9 +47,9 @@ def below_half(donors: Donors) -> Statement:
 def row(donors: Donors, slope: Callable[[Any, int, int], Any]) -> Statement:
     """A reading's own closed form of dF/dpi_j."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         pi, j, k = instance
-        return bool(lemma1.derivative(pi, j, k, donors(pi, j, k)) == slope(pi, j, k))
+        return eq(lemma1.derivative(pi, j, k, donors(pi, j, k)), slope(pi, j, k))
 
     return statement
 
@@ -85,7 +86,7 @@ def partial_errors(half: int) -> list[sympy.Expr]:
     return [sympy.diff(sum(x * x for x in p) - p[0] - p[1], p[0]) - (2 * p[0] - half)]
 
 
-def any_writing(instance: Any) -> bool:
+def any_writing(instance: Any) -> Said:
     """Literal: the partial is below 0 if and only if pi_j < 1/2, however the same function on the simplex is written.
 
     Writing 0 is S2 - pi_j - pi_k; writing 1 puts the sum of the others minus 1 for -pi_j - pi_k.
@@ -98,7 +99,7 @@ def any_writing(instance: Any) -> bool:
         return square + sum(x) - x[j] - x[k] - 1 if writing else square - x[j] - x[k]
 
     assert f(Fraction(0)) == lemma1.cross_term(pi, j, k)
-    return (quotient(f) < 0) == (pi[j] < HALF)
+    return iff(lt(quotient(f), 0), lt(pi[j], HALF))
 
 
 def test_formal_partial() -> None:
@@ -126,10 +127,10 @@ def test_from_k() -> None:
     for_all(row(from_k, lambda pi, j, k: 2 * (pi[j] - pi[k])), pairs)
 
 
-def exchange(instance: Any) -> bool | None:
+def exchange(instance: Any) -> Said | None:
     """Where F falls, pi_j < 1/2."""
     pi, j, k = instance
-    return bool(pi[j] < HALF) if lemma1.derivative(pi, j, k, from_k(pi, j, k)) < 0 else None
+    return lt(pi[j], HALF) if lemma1.derivative(pi, j, k, from_k(pi, j, k)) < 0 else None
 
 
 def test_from_k_only_below_half() -> None:
@@ -177,7 +178,7 @@ def test_equal_amounts_control_from_k() -> None:
 # (d) gradient ascent on log pi_j
 
 
-def ascent(instance: Any) -> bool:
+def ascent(instance: Any) -> Said:
     """The closed form of dF/deta agrees with difference quotients along d pi / d eta; pi_j grows."""
     pi, j, k = instance
     v = [Fraction(i == j) - p for i, p in enumerate(pi)]
@@ -188,13 +189,13 @@ def ascent(instance: Any) -> bool:
         x = [p + t * c for p, c in zip(pi, change, strict=True)]
         return sum(a * a for a in x) - x[j] - x[k]
 
-    return bool(lemma1.sft_derivative(pi, j, k) == quotient(f) and change[j] > 0)
+    return both(eq(lemma1.sft_derivative(pi, j, k), quotient(f)), gt(change[j], 0))
 
 
-def below_half_by_ascent(instance: Any) -> bool:
+def below_half_by_ascent(instance: Any) -> Said:
     """Lemma 1 as printed, pi_j raised by gradient ascent on log pi_j."""
     pi, j, k = instance
-    return bool((lemma1.sft_derivative(pi, j, k) < 0) == (pi[j] < HALF))
+    return iff(lt(lemma1.sft_derivative(pi, j, k), 0), lt(pi[j], HALF))
 
 
 def test_ascent_fails() -> None:
@@ -203,14 +204,14 @@ def test_ascent_fails() -> None:
     assert lemma1.sft_derivative((HALF, sixth, 2 * sixth), 0, 1) == Fraction(-11, 162)
 
 
-def ascent_falls_below_half(instance: Any) -> bool | None:
+def ascent_falls_below_half(instance: Any) -> Said | None:
     """Its 'if' alone."""
-    return bool(lemma1.sft_derivative(*instance) < 0) if instance[0][0] < HALF else None
+    return lt(lemma1.sft_derivative(*instance), 0) if instance[0][0] < HALF else None
 
 
-def ascent_falls_only_below_half(instance: Any) -> bool | None:
+def ascent_falls_only_below_half(instance: Any) -> Said | None:
     """Its 'only if', strictly above 1/2."""
-    return bool(lemma1.sft_derivative(*instance) >= 0) if instance[0][0] > HALF else None
+    return ge(lemma1.sft_derivative(*instance), 0) if instance[0][0] > HALF else None
 
 
 def test_ascent_has_no_threshold() -> None:
@@ -237,12 +238,12 @@ def test_ascent_control_below_half() -> None:
 def universal(low: Callable[[Any, int, int], Fraction]) -> Statement:
     """F falls if pi_j < `low`, and if nothing is taken from k and pi_j <= 1/2; it rises if pi_j > `high`."""
 
-    def statement(instance: Any) -> bool | None:
+    def statement(instance: Any) -> Said | None:
         pi, j, k, d = instance
         slope = lemma1.derivative(pi, j, k, d)
         if pi[j] < low(pi, j, k) or (d[k] == 0 and pi[j] <= HALF):
-            return bool(slope < 0)
-        return bool(slope > 0) if pi[j] > high(pi, j, k) else None
+            return lt(slope, 0)
+        return gt(slope, 0) if pi[j] > high(pi, j, k) else None
 
     return statement
 
@@ -252,14 +253,14 @@ def high(pi: Any, j: int, k: int) -> Fraction:
     return max([pi[k], *(HALF + p for i, p in enumerate(pi) if i not in (j, k))])
 
 
-def tight(instance: Any) -> bool:
+def tight(instance: Any) -> Said:
     """In every direction F falls if and only if pi_j < pi_k, and rises if and only if pi_j > `high`.
 
     The derivative is linear in the donors, so single donors decide.
     """
     pi, j, k = instance
     slopes = [lemma1.derivative(pi, j, k, lemma1.donors_single(pi, j, i)) for i in range(len(pi)) if i != j]
-    return all(x < 0 for x in slopes) == (pi[j] < pi[k]) and all(x > 0 for x in slopes) == (pi[j] > high(pi, j, k))
+    return both(iff(lt(max(slopes), 0), lt(pi[j], pi[k])), iff(gt(min(slopes), 0), gt(pi[j], high(pi, j, k))))
 
 
 def any_rest(*guard: str) -> list[Any]:
@@ -317,10 +318,10 @@ def test_every_direction_controls() -> None:
 def across(sign: int) -> Statement:
     """F_ik - F_jk = -(pi_i - pi_j): the less likely sample has the larger cross term, at any probability."""
 
-    def statement(instance: Any) -> bool:
+    def statement(instance: Any) -> Said:
         pi, j, k = instance
         i = third_place(pi, j, k)
-        return bool(inner(pi, i, k) - inner(pi, j, k) == sign * (pi[i] - pi[j]))
+        return eq(inner(pi, i, k) - inner(pi, j, k), sign * (pi[i] - pi[j]))
 
     return statement
 

@@ -13,6 +13,7 @@ import z3
 from theory import lemma2
 from theory.domains import Point, point, twelfths
 from theory.evidence import Pick, counterexample, for_all, identity, negative_control, no_identity, proved, satisfiable
+from theory.relations import Said, both, each, eq, ge, iff, le
 
 HALF = Fraction(1, 2)
 
@@ -72,7 +73,7 @@ def test_gap_control_other_power() -> None:
     satisfiable(*one_cot_more(False))
 
 
-def gap_error(instance: Any, power: int) -> bool | None:
+def gap_error(instance: Any, power: int) -> Said | None:
     """The closed forms of posterior and gap against sums over CoTs, and 0 <= gap <= 1 - J, 0 for one X alone."""
     prior, x = instance
     if not any(x):
@@ -81,19 +82,21 @@ def gap_error(instance: Any, power: int) -> bool | None:
     gap = mean(post, x) - value
     variance = mean(prior, [(a - value) ** 2 for a in x])
     chi2 = sum((q - p) ** 2 / p for p, q in zip(prior, post, strict=True))
-    return (
-        tuple(lemma2.posterior(prior, x)) == post
-        and lemma2.gap(prior, x) == gap == variance / value**power == value * chi2
-        and 0 <= gap <= 1 - value
-        and (gap == 0) == (len(set(x)) == 1)
+    return both(
+        eq(tuple(lemma2.posterior(prior, x)), post),
+        both(
+            eq(lemma2.gap(prior, x), gap), eq(gap, variance / value**power), eq(variance / value**power, value * chi2)
+        ),
+        both(le(0, gap), le(gap, 1 - value)),
+        iff(eq(gap, 0), eq(min(x), max(x))),
     )
 
 
-def gap_is_variance_over_value(instance: Any) -> bool | None:
+def gap_is_variance_over_value(instance: Any) -> Said | None:
     return gap_error(instance, 1)
 
 
-def gap_is_variance_over_square(instance: Any) -> bool | None:
+def gap_is_variance_over_square(instance: Any) -> Said | None:
     return gap_error(instance, 2)
 
 
@@ -116,7 +119,7 @@ def test_gap_pinned() -> None:
 # Appendix A's proof, line by line
 
 
-def proof_lines(instance: Any, divisor: int = 1) -> bool | None:
+def proof_lines(instance: Any, divisor: int = 1) -> Said | None:
     """Lines 389 to 402 of the proof, each side a sum over CoTs; `divisor` stands for Bayes' pi(a*|q)^divisor."""
     prior, x = instance
     if not any(x):
@@ -126,11 +129,11 @@ def proof_lines(instance: Any, divisor: int = 1) -> bool | None:
     given = [j / value**divisor for j in joint]
     first = sum(q * a for q, a in zip(given, x, strict=True))
     third = sum(p * a * a for p, a in zip(prior, x, strict=True)) / value
-    jensen = mean(prior, [a * a for a in x]) >= mean(prior, x) ** 2
-    return sum(given) == 1 and first == third and mean(prior, x) == value and jensen and third >= value
+    jensen = ge(mean(prior, [a * a for a in x]), mean(prior, x) ** 2)
+    return both(eq(sum(given), 1, varies=given), eq(first, third), eq(mean(prior, x), value), jensen, ge(third, value))
 
 
-def proof_without_division(instance: Any) -> bool | None:
+def proof_without_division(instance: Any) -> Said | None:
     """The proof with Bayes' denominator left out."""
     return proof_lines(instance, 0)
 
@@ -146,17 +149,17 @@ def test_proof_control_without_division() -> None:
 # Stochastic dominance, win rate, iteration, single pairs
 
 
-def dominates(mu: Any, prior: Any, x: Any) -> bool:
+def dominates(mu: Any, prior: Any, x: Any) -> Said:
     """X is at least t under mu as often as under the prior, for every t."""
-    return all(mean(mu, [a >= t for a in x]) >= mean(prior, [a >= t for a in x]) for t in x)
+    return each(ge(mean(mu, [a >= t for a in x]), mean(prior, [a >= t for a in x])) for t in x)
 
 
-def posterior_dominates(instance: Any) -> bool | None:
+def posterior_dominates(instance: Any) -> Said | None:
     prior, x = instance
     return dominates(lemma2.posterior(prior, x), prior, x) if any(x) else None
 
 
-def complement_dominates(instance: Any) -> bool | None:
+def complement_dominates(instance: Any) -> Said | None:
     """The posterior given a wrong answer instead."""
     prior, x = instance
     return dominates(lemma2.posterior(prior, [1 - a for a in x]), prior, x) if min(x) < 1 else None
@@ -176,14 +179,21 @@ def wins(prior: Any, x: Any, sign: int) -> Fraction:
     return sum((q * p for (q, a), (p, b) in pairs if sign * (a - b) > 0), Fraction(0))
 
 
-def win_rate_is_gini(instance: Any) -> bool | None:
+def win_rate_is_gini(instance: Any) -> Said | None:
     prior, x = instance
-    return lemma2.gini(prior, x) == wins(prior, x, 1) - wins(prior, x, -1) >= 0 if any(x) else None
+    return (
+        both(
+            eq(lemma2.gini(prior, x), wins(prior, x, 1) - wins(prior, x, -1)),
+            ge(wins(prior, x, 1) - wins(prior, x, -1), 0),
+        )
+        if any(x)
+        else None
+    )
 
 
-def win_rate_is_twice_gini(instance: Any) -> bool | None:
+def win_rate_is_twice_gini(instance: Any) -> Said | None:
     prior, x = instance
-    return 2 * lemma2.gini(prior, x) == wins(prior, x, 1) - wins(prior, x, -1) if any(x) else None
+    return eq(2 * lemma2.gini(prior, x), wins(prior, x, 1) - wins(prior, x, -1)) if any(x) else None
 
 
 def test_win_rate_is_gini() -> None:
@@ -194,10 +204,10 @@ def test_win_rate_control_doubled() -> None:
     negative_control(win_rate_is_twice_gini, model)
 
 
-def never_worse(instance: Any) -> bool:
+def never_worse(instance: Any) -> Said:
     """Property 2 for a single pair: the self-explanation's X is not below that of the other CoT."""
     prior, x = instance
-    return wins(prior, x, -1) == 0
+    return eq(wins(prior, x, -1), 0)
 
 
 def test_single_pair_counterexample() -> None:
@@ -207,21 +217,22 @@ def test_single_pair_counterexample() -> None:
     counterexample(never_worse, small_model, (prior, x))
 
 
-def iteration_ascends(instance: Any, right: bool = True) -> bool | None:
+def iteration_ascends(instance: Any, right: bool = True) -> Said | None:
     """Each iterate is the posterior of the one before, given a right (or a wrong) answer; E_mu X never falls."""
     prior, x = instance
     chance = [a if right else 1 - a for a in x]
     if not any(chance):
         return None
     chain = [tuple(prior)]
-    for n in range(4):
+    for _ in range(4):
         chain.append(bayes(chain[-1], chance))
-        if tuple(lemma2.iterated(prior, chance, n)) != chain[n]:
-            return False
-    return all(a <= b for a, b in itertools.pairwise(mean(mu, x) for mu in chain))
+    return both(
+        each(eq(lemma2.iterated(prior, chance, n), chain[n]) for n in range(4)),
+        each(le(a, b) for a, b in itertools.pairwise(mean(mu, x) for mu in chain)),
+    )
 
 
-def iteration_ascends_on_wrong_answers(instance: Any) -> bool | None:
+def iteration_ascends_on_wrong_answers(instance: Any) -> Said | None:
     return iteration_ascends(instance, right=False)
 
 
@@ -243,13 +254,13 @@ def unsolved(pick: Pick) -> Any:
     return prior, tuple(Fraction(pick(0, 2), 2) if p == 0 else Fraction(0) for p in prior), mu
 
 
-def unsolved_has_posterior(instance: Any) -> bool:
+def unsolved_has_posterior(instance: Any) -> Said:
     """The posterior is a distribution."""
     prior, x, _ = instance
     try:
-        return sum(lemma2.posterior(prior, x)) == 1
+        return eq(sum(lemma2.posterior(prior, x)), 1)
     except ValueError:
-        return False
+        return eq(0, 1)
 
 
 def test_unsolved_counterexample() -> None:
@@ -257,10 +268,10 @@ def test_unsolved_counterexample() -> None:
     counterexample(unsolved_has_posterior, unsolved, (prior, (Fraction(0),) * 4, (Fraction(1, 4),) * 4))
 
 
-def unsolved_prompted(instance: Any) -> bool:
+def unsolved_prompted(instance: Any) -> Said:
     """Lemma 2 for a prompted sampler, which nothing ties to the policy."""
     prior, x, mu = instance
-    return bool(lemma2.prompted(prior, x, mu) == mean(mu, x) - mean(prior, x) >= 0)
+    return both(eq(lemma2.prompted(prior, x, mu), mean(mu, x) - mean(prior, x)), ge(mean(mu, x) - mean(prior, x), 0))
 
 
 def solved(pick: Pick) -> Any:
@@ -297,14 +308,14 @@ def at_temperature(answers: Any, k: int) -> Point:
     return tuple(lemma2.tempered(a, Fraction(1, k))[0] for a in answers)
 
 
-def tempered_sampler_measured_at_one(instance: Any) -> bool | None:
+def tempered_sampler_measured_at_one(instance: Any) -> Said | None:
     """Answers alone at temperature 1/k, CoTs at 1: their posterior against J at temperature 1."""
     prior, answers, k = instance
     x = [a[0] for a in answers]
-    return mean(lemma2.posterior(prior, at_temperature(answers, k)), x) >= mean(prior, x) if any(x) else None
+    return ge(mean(lemma2.posterior(prior, at_temperature(answers, k)), x), mean(prior, x)) if any(x) else None
 
 
-def every_token_tempered(instance: Any, own_too: bool = False) -> bool | None:
+def every_token_tempered(instance: Any, own_too: bool = False) -> Said | None:
     """CoTs (of one token) and answers at temperature 1/k: their posterior against J at temperature 1.
 
     `own_too`: against the policy's own CoTs at temperature 1/k. X is that at temperature 1.
@@ -315,19 +326,25 @@ def every_token_tempered(instance: Any, own_too: bool = False) -> bool | None:
         return None
     cots = lemma2.tempered(prior, Fraction(1, k))
     drawn = lemma2.posterior(cots, at_temperature(answers, k))
-    return bool(mean(drawn, x) >= mean(cots if own_too else prior, x))
+    return ge(mean(drawn, x), mean(cots if own_too else prior, x))
 
 
-def own_tempered_too(instance: Any) -> bool | None:
+def own_tempered_too(instance: Any) -> Said | None:
     return every_token_tempered(instance, own_too=True)
 
 
-def tempered_throughout(instance: Any) -> bool:
+def tempered_throughout(instance: Any) -> Said:
     """The same with X at temperature 1/k on both sides; the closed form of `tempered` against powers."""
     prior, answers, k = instance
     x = at_temperature(answers, k)
     powers = tuple(a[0] ** k / sum(b**k for b in a) for a in answers)
-    return x == powers and lemma2.gap(prior, x) == mean(bayes(prior, x), x) - mean(prior, x) >= 0
+    return both(
+        eq(x, powers),
+        both(
+            eq(lemma2.gap(prior, x), mean(bayes(prior, x), x) - mean(prior, x)),
+            ge(mean(bayes(prior, x), x) - mean(prior, x), 0),
+        ),
+    )
 
 
 def test_temperature_two_answers() -> None:

@@ -13,6 +13,7 @@ from scipy.optimize import linprog
 from theory import lemma2
 from theory.domains import point, points, twelfths
 from theory.evidence import Pick, counterexample, for_all, negative_control, refuted_by_sweep, sweep
+from theory.relations import Said, both, eq, ge, gt, iff, le
 from theory.test_lemma2 import mean, model
 
 HALF = Fraction(1, 2)
@@ -39,9 +40,9 @@ def small_prompted_model(pick: Pick) -> Any:
     return prior, tuple(Fraction(pick(0, d), d) for d in (pick(1, 4), pick(1, 4))), mu
 
 
-def keeps_lemma(instance: Any) -> bool:
+def keeps_lemma(instance: Any) -> Said:
     """E_mu X >= J."""
-    return bool(lemma2.prompted(*instance) >= 0)
+    return ge(lemma2.prompted(*instance), 0)
 
 
 def test_prompted_counterexample() -> None:
@@ -50,16 +51,16 @@ def test_prompted_counterexample() -> None:
     counterexample(keeps_lemma, small_prompted_model, pinned)
 
 
-def covariance_form(instance: Any, sign: int = 1) -> bool:
+def covariance_form(instance: Any, sign: int = 1) -> Said:
     """The gap is E_mu X - J, and the covariance of mu/pi and X under the prior; so the lemma holds where that is."""
     prior, x, mu = instance
     value = mean(prior, x)
     ratios = [q / p for p, q in zip(prior, mu, strict=True)]
     covariance = mean(prior, [(w - 1) * (a - value) for w, a in zip(ratios, x, strict=True)])
-    return lemma2.prompted(prior, x, mu) == mean(mu, x) - value == sign * covariance
+    return both(eq(lemma2.prompted(prior, x, mu), mean(mu, x) - value), eq(mean(mu, x) - value, sign * covariance))
 
 
-def covariance_form_other_sign(instance: Any) -> bool:
+def covariance_form_other_sign(instance: Any) -> Said:
     return covariance_form(instance, -1)
 
 
@@ -102,19 +103,19 @@ def towards(pick: Pick) -> Any:
     return prior, x, tuple(mu)
 
 
-def within_radius(instance: Any, widened: Fraction = Fraction(1)) -> bool | None:
+def within_radius(instance: Any, widened: Fraction = Fraction(1)) -> Said | None:
     """The radius is Var/(J R), and a sampler within it keeps the lemma."""
     prior, x, mu = instance
     value = mean(prior, x)
     radius = mean(prior, [(a - value) ** 2 for a in x]) / (value * (max(x) - min(x)))
     if lemma2.tv(mu, lemma2.posterior(prior, x)) > widened * radius:
         return None
-    return (
-        lemma2.tv_radius(prior, x) == radius and lemma2.kl_radius(prior, x) == 2 * radius**2 and keeps_lemma(instance)
+    return both(
+        eq(lemma2.tv_radius(prior, x), radius), eq(lemma2.kl_radius(prior, x), 2 * radius**2), keeps_lemma(instance)
     )
 
 
-def within_wider_radius(instance: Any) -> bool | None:
+def within_wider_radius(instance: Any) -> Said | None:
     return within_radius(instance, Fraction(11, 10))
 
 
@@ -134,13 +135,13 @@ def test_tv_radius_is_tight() -> None:
     assert lemma2.prompted(prior, x, prior) == 0
 
 
-def reaches_zero_gap(instance: Any) -> bool:
+def reaches_zero_gap(instance: Any) -> Said:
     """The nearest sampler is a distribution with gap 0, no nearer than the radius, and as near with two CoTs."""
     prior, x = instance
     mu, radius = lemma2.nearest_tv(prior, x), lemma2.tv_radius(prior, x)
     distance = lemma2.tv(mu, lemma2.posterior(prior, x))
-    near = distance >= radius if len(x) > 2 else distance == radius
-    return min(mu) >= 0 and sum(mu) == 1 and mean(mu, x) == mean(prior, x) and bool(near)
+    near = ge(distance, radius) if len(x) > 2 else eq(distance, radius)
+    return both(ge(min(mu), 0, varies=mu), eq(sum(mu), 1, varies=mu), eq(mean(mu, x), mean(prior, x)), near)
 
 
 def beyond(pick: Pick) -> Any:
@@ -152,15 +153,15 @@ def beyond(pick: Pick) -> Any:
     return prior, x, tuple(mu), lemma2.tv(nearest, lemma2.posterior(prior, x))
 
 
-def no_nearer(instance: Any, widened: Fraction = Fraction(1)) -> bool | None:
+def no_nearer(instance: Any, widened: Fraction = Fraction(1)) -> Said | None:
     """A sampler with a negative gap is farther than the critical distance."""
     prior, x, mu, critical = instance
     if mean(mu, x) >= mean(prior, x):
         return None
-    return bool(lemma2.tv(mu, lemma2.posterior(prior, x)) > widened * critical)
+    return gt(lemma2.tv(mu, lemma2.posterior(prior, x)), widened * critical)
 
 
-def no_nearer_by_a_tenth(instance: Any) -> bool | None:
+def no_nearer_by_a_tenth(instance: Any) -> Said | None:
     return no_nearer(instance, Fraction(11, 10))
 
 
@@ -201,17 +202,17 @@ def contaminated(pick: Pick) -> Any:
     return prior, x, nu, Fraction(pick(0, 12), 12)
 
 
-def contamination_limit(instance: Any, divided: bool = True) -> bool:
+def contamination_limit(instance: Any, divided: bool = True) -> Said:
     """E_mu X >= J iff share (J - E_nu X + Var/J) <= Var/J, for mu = (1 - share) posterior + share nu."""
     prior, x, nu, share = instance
     value = mean(prior, x)
     variance = mean(prior, [(a - value) ** 2 for a in x])
     signal = variance / value if divided else variance
     mu = [(1 - share) * q + share * p for q, p in zip(lemma2.posterior(prior, x), nu, strict=True)]
-    return keeps_lemma((prior, x, mu)) == (share * (value - mean(nu, x) + signal) <= signal)
+    return iff(keeps_lemma((prior, x, mu)), le(share * (value - mean(nu, x) + signal), signal))
 
 
-def contamination_limit_of_variance(instance: Any) -> bool:
+def contamination_limit_of_variance(instance: Any) -> Said:
     """The limit with Var in place of Var/J."""
     return contamination_limit(instance, divided=False)
 

@@ -23,6 +23,7 @@ from theory.evidence import (
 )
 from theory.inputs import Array
 from theory.policies import Policy, softmax, tree
+from theory.relations import Said, both, eq, gt, le, lt
 
 HALF = Fraction(1, 2)
 
@@ -36,21 +37,21 @@ def deceptions(pick: Pick) -> Any:
     return k, M, ref, pi
 
 
-def deceives(instance: Any) -> bool:
+def deceives(instance: Any) -> Said:
     """The loss at beta = 1 is at most 1/k, yet pi_+ <= pi_- / M and pi_+, the right trajectory, fell.
 
     The loss is log(1 + 1/k), by 1/(2k) of itself below 1/k: far more than a float's rounding for k up to 10^6.
     """
     k, M, ref, pi = instance
     gain = objectives.odds_gain(pi, ref, 0, 1)
-    low = bool(objectives.dpo_loss(np.log(float(gain)), 1.0) <= 1 / k)
-    return low and gain == k and pi[0] * M <= pi[1] and pi[0] < ref[0]
+    low = le(objectives.dpo_loss(np.log(float(gain)), 1.0), 1 / k)
+    return both(low, eq(gain, k), le(pi[0] * M, pi[1]), lt(pi[0], ref[0]))
 
 
-def deceives_without_relative_gain(instance: Any) -> bool:
+def deceives_without_relative_gain(instance: Any) -> Said:
     """As `deceives`, and pi_+ / pi_- grew less than k times."""
     k, _, ref, pi = instance
-    return deceives(instance) and pi[0] / pi[1] < k * ref[0] / ref[1]
+    return both(deceives(instance), lt(pi[0] / pi[1], k * ref[0] / ref[1]))
 
 
 def test_low_loss_at_any_ratio() -> None:
@@ -80,9 +81,9 @@ def losses(pick: Pick) -> Any:
     return Fraction(1, pick(100, 10_000)), Fraction(1, pick(1, 10))
 
 
-def minor_increase_suffices(instance: Any) -> bool:
+def minor_increase_suffices(instance: Any) -> Said:
     """At most one nat of relative gain brings the loss down to this."""
-    return bool(objectives.relative_gain(*instance) <= 1)
+    return le(objectives.relative_gain(*instance), 1)
 
 
 def test_minor_increase_does_not_suffice() -> None:
@@ -130,12 +131,12 @@ def two_policies(pick: Pick) -> Any:
     return point(pick, 2, 2, 5), point(pick, 2, 2, 5)
 
 
-def less_likely_is_faster(instance: Any) -> bool | None:
+def less_likely_is_faster(instance: Any) -> Said | None:
     """Where the winner is less likely, the margin grows faster, tabular."""
     pi, other = instance
     if not pi[0] < other[0]:
         return None
-    return bool(objectives.margin_speed(softmax(pi), 0, 1) > objectives.margin_speed(softmax(other), 0, 1))
+    return gt(objectives.margin_speed(softmax(pi), 0, 1), objectives.margin_speed(softmax(other), 0, 1))
 
 
 def test_less_likely_winner_is_no_faster() -> None:
@@ -151,10 +152,10 @@ def any_pair(pick: Pick) -> Any:
     return pi, plus, (plus + pick(1, len(pi) - 1)) % len(pi)
 
 
-def speed_is_two(instance: Any) -> bool:
+def speed_is_two(instance: Any) -> Said:
     """Tabular, the margin's speed is 2, whatever the policy."""
     pi, plus, minus = instance
-    return objectives.margin_speed(softmax(pi), plus, minus) == 2
+    return eq(objectives.margin_speed(softmax(pi), plus, minus), 2, varies=pi)
 
 
 def any_pair_of_any_softmax(pick: Pick) -> Any:
@@ -163,10 +164,10 @@ def any_pair_of_any_softmax(pick: Pick) -> Any:
     return pi, plus, minus, gradients(pick, len(pi))
 
 
-def speed_is_two_of_any_softmax(instance: Any) -> bool:
+def speed_is_two_of_any_softmax(instance: Any) -> Said:
     """The same for logits that depend on the parameters in any way."""
     pi, plus, minus, z = instance
-    return objectives.margin_speed(softmax(pi, z), plus, minus) == 2
+    return eq(objectives.margin_speed(softmax(pi, z), plus, minus), 2)
 
 
 def test_tabular_speed() -> None:
@@ -199,7 +200,7 @@ def two_letters(first: Fraction, winner: list[Fraction], loser: list[Fraction]) 
     return tree(tables)
 
 
-def less_likely_tokens_are_faster(instance: Any) -> bool | None:
+def less_likely_tokens_are_faster(instance: Any) -> Said | None:
     """Token by token less likely after the fork: the margin grows faster, at 2 (1 + sum (1-a)^2 + sum (1-b)^2)."""
     _, a, more, b = instance
     if not any(more[1:]):
@@ -208,17 +209,17 @@ def less_likely_tokens_are_faster(instance: Any) -> bool | None:
     high = two_letters(a[0], [x + y for x, y in zip(a[1:], more[1:], strict=True)], b[1:])
     last = len(low.probs) - 1
     slow, fast = objectives.margin_speed(high, 0, last), objectives.margin_speed(low, 0, last)
-    return bool(fast > slow) and fast == 2 * (1 + sum((1 - x) ** 2 for x in (*a[1:], *b[1:])))
+    return both(gt(fast, slow), eq(fast, 2 * (1 + sum((1 - x) ** 2 for x in (*a[1:], *b[1:])))))
 
 
-def less_likely_first_token_is_faster(instance: Any) -> bool | None:
+def less_likely_first_token_is_faster(instance: Any) -> Said | None:
     """The same with only the first token less likely, the one at which winner and loser part."""
     _, a, more, b = instance
     if not more[0]:
         return None
     low, high = (two_letters(first, a[1:], b[1:]) for first in (a[0], a[0] + more[0]))
     last = len(low.probs) - 1
-    return bool(objectives.margin_speed(low, 0, last) > objectives.margin_speed(high, 0, last))
+    return gt(objectives.margin_speed(low, 0, last), objectives.margin_speed(high, 0, last))
 
 
 def test_less_likely_tokens_are_faster() -> None:
@@ -229,9 +230,9 @@ def test_token_control_at_the_fork() -> None:
     negative_control(less_likely_first_token_is_faster, letters)
 
 
-def winner_drifts(instance: Any) -> bool:
+def winner_drifts(instance: Any) -> Said:
     """A DPO step on the pair lowers log pi_+, tabular."""
-    return winner_rate(instance) < 0
+    return lt(winner_rate(instance), 0)
 
 
 def winner_rate(instance: Any) -> Fraction:
@@ -241,16 +242,16 @@ def winner_rate(instance: Any) -> Fraction:
     return gram[plus, plus] - gram[plus, minus]
 
 
-def winner_rises(instance: Any) -> bool:
+def winner_rises(instance: Any) -> Said:
     """The rate of log pi_+ is 1 - pi_+ + pi_-, above 0."""
     pi, plus, minus = instance
-    return winner_rate(instance) == 1 - pi[plus] + pi[minus] > 0
+    return both(eq(winner_rate(instance), 1 - pi[plus] + pi[minus]), gt(1 - pi[plus] + pi[minus], 0))
 
 
-def loser_rises_too(instance: Any) -> bool:
+def loser_rises_too(instance: Any) -> Said:
     """The same rate with the signs of the two probabilities swapped."""
     pi, plus, minus = instance
-    return winner_rate(instance) == 1 + pi[plus] - pi[minus]
+    return eq(winner_rate(instance), 1 + pi[plus] - pi[minus])
 
 
 def test_winner_does_not_drift() -> None:
@@ -288,18 +289,18 @@ def mean_first_step(instance: Any) -> Array:
     return sum(pi[a] * r[a] / J * losers[b] / sum(losers) * beta / 2 * (s[a] - s[b]) for a, b in pairs)
 
 
-def first_step(instance: Any) -> bool:
+def first_step(instance: Any) -> Said:
     """The first step is the closed form: along grad J, any parametrisation."""
     pi, z, r, beta, wrong_only = instance
     closed = objectives.dpo_first_step(softmax(pi, z), r, beta, wrong_only=wrong_only)
-    return bool((mean_first_step(instance) == closed).all())
+    return eq(mean_first_step(instance), closed)
 
 
-def first_step_is_always_as_printed(instance: Any) -> bool:
+def first_step_is_always_as_printed(instance: Any) -> Said:
     """The closed form of losers drawn from pi for wrong losers too."""
     pi, z, r, beta, _ = instance
     closed = objectives.dpo_first_step(softmax(pi, z), r, beta, wrong_only=False)
-    return bool((mean_first_step(instance) == closed).all())
+    return eq(mean_first_step(instance), closed)
 
 
 def test_first_step() -> None:
@@ -324,10 +325,10 @@ def losing_responses(pick: Pick) -> Any:
     return pi, (1, *bits(pick, len(pi) - 1))
 
 
-def loser_is_worse(instance: Any) -> bool:
+def loser_is_worse(instance: Any) -> Said:
     """No losing response drawn from pi is right."""
     pi, r = instance
-    return softmax(pi).value(r) == 0
+    return eq(softmax(pi).value(r), 0)
 
 
 def test_loser_may_be_right() -> None:

@@ -22,6 +22,7 @@ from theory.evidence import (
     sweep,
 )
 from theory.inputs import Array, array
+from theory.relations import Said, both, eq, gt, iff, le, lt
 
 N = 100_000
 
@@ -32,16 +33,16 @@ def tilts(pick: Pick) -> Any:
     return pi, bits(pick, len(pi)), 1 + Fraction(pick(1, 60), pick(1, 4))
 
 
-def shifts_the_odds(instance: Any, power: int = 1) -> bool:
+def shifts_the_odds(instance: Any, power: int = 1) -> Said:
     """Odds of a right answer times odds^power; the law given right, and given wrong, as it was; J = 0 and 1 stay."""
     pi, r, odds = array(instance[0]), array(instance[1]), instance[2]
     new = objectives.kl_optimum(pi, r, odds)
     J, after = pi @ r, new @ r
-    same = (new * r * J == pi * r * after).all() and (new * (1 - r) * (1 - J) == pi * (1 - r) * (1 - after)).all()
-    return bool(same) and new.sum() == 1 and after * (1 - J) == odds**power * J * (1 - after)
+    same = both(eq(new * r * J, pi * r * after), eq(new * (1 - r) * (1 - J), pi * (1 - r) * (1 - after)))
+    return both(same, eq(new.sum(), 1, varies=new), eq(after * (1 - J), odds**power * J * (1 - after)))
 
 
-def shifts_the_odds_twice(instance: Any) -> bool:
+def shifts_the_odds_twice(instance: Any) -> Said:
     """As `shifts_the_odds`, by 2 / beta."""
     return shifts_the_odds(instance, 2)
 
@@ -111,10 +112,10 @@ def whole_odds(pick: Pick) -> Any:
     return pi, bits(pick, len(pi)), Fraction(pick(2, 40))
 
 
-def stays_within_half(instance: Any) -> bool:
+def stays_within_half(instance: Any) -> Said:
     """At most half of the probability moves: J* - J <= 1/2, which is the total variation."""
     pi, r, odds = instance
-    return ((objectives.kl_optimum(pi, r, odds) - array(pi)) * array(r)).sum() <= Fraction(1, 2)
+    return le(((objectives.kl_optimum(pi, r, odds) - array(pi)) * array(r)).sum(), Fraction(1, 2))
 
 
 def largest(instance: Any) -> tuple[int, Fraction]:
@@ -162,23 +163,23 @@ def pull(instance: Any) -> tuple[Fraction, Fraction, Fraction]:
     return -(pi * (n - pi @ n)) @ (pi * (r - J)), J, ref @ r
 
 
-def regresses(instance: Any) -> bool | None:
+def regresses(instance: Any) -> Said | None:
     """With the KL term alone, J falls."""
-    return pull(instance)[0] < 0 if 0 < pull(instance)[1] < 1 else None
+    return lt(pull(instance)[0], 0) if 0 < pull(instance)[1] < 1 else None
 
 
-def returns(instance: Any) -> bool | None:
+def returns(instance: Any) -> Said | None:
     """Two outcomes: J moves towards the reference's J: it falls just where it is above."""
     rate, J, at_ref = pull(instance)
     if len(instance[0]) > 2 or not 0 < J < 1:
         return None
-    return (rate < 0, rate > 0) == (at_ref < J, at_ref > J)
+    return both(iff(lt(rate, 0), lt(at_ref, J)), iff(gt(rate, 0), gt(at_ref, J)))
 
 
-def always_returns(instance: Any) -> bool | None:
+def always_returns(instance: Any) -> Said | None:
     """The same with more than two outcomes."""
     rate, J, at_ref = pull(instance)
-    return (rate < 0) == (at_ref < J) if 0 < J < 1 else None
+    return iff(lt(rate, 0), lt(at_ref, J)) if 0 < J < 1 else None
 
 
 def test_kl_may_raise_j_or_leave_it() -> None:

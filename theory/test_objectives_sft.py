@@ -12,6 +12,7 @@ from theory.domains import bits, gradients, point
 from theory.evidence import Pick, counterexample, for_all, negative_control
 from theory.inputs import Array, array
 from theory.policies import softmax
+from theory.relations import Said, both, either, eq, ge, gt, le, lt
 
 HALF = Fraction(1, 2)
 FIFTHS = (Fraction(1, 5), Fraction(3, 5), Fraction(1, 5))
@@ -29,17 +30,17 @@ def small_samples(pick: Pick) -> Any:
     return pi, gradients(pick, len(pi), 1), pick(0, len(pi) - 1)
 
 
-def any_gradient_is_not_zero(instance: Any) -> bool:
+def any_gradient_is_not_zero(instance: Any) -> Said:
     """The SFT gradient of a sample is not zero, any parametrisation."""
     pi, z, j = instance
-    return bool((softmax(pi, z).scores[j] != 0).any())
+    return gt(abs(softmax(pi, z).scores[j]).max(), 0)
 
 
-def tabular_gradient_is_bounded(instance: Any) -> bool:
+def tabular_gradient_is_bounded(instance: Any) -> Said:
     """Tabular, (1-pi_j)^2 L / (L-1) <= |s_j|^2 <= 2 (1-pi_j)^2, so it is not zero."""
     pi, _, j = instance
     square, rest = softmax(pi).gram[j, j], (1 - pi[j]) ** 2
-    return 0 < rest * len(pi) / (len(pi) - 1) <= square <= 2 * rest
+    return both(lt(0, rest * len(pi) / (len(pi) - 1)), le(rest * len(pi) / (len(pi) - 1), square), le(square, 2 * rest))
 
 
 def test_gradient_may_be_zero() -> None:
@@ -62,21 +63,21 @@ def questions(pick: Pick) -> Any:
     return pi, gradients(pick, len(pi), 2), (1, *bits(pick, len(pi) - 1))
 
 
-def fisher(instance: Any) -> bool:
+def fisher(instance: Any) -> Said:
     """E_posterior s = grad J / J, so the step raises J at the rate |grad J|^2 / J."""
     pi, z, r = instance
     policy = softmax(pi, z)
     mean = lemma2.posterior(pi, r) @ policy.scores
     g, J = policy.gradient(r), policy.value(r)
-    return bool((mean * J == g).all()) and g @ mean == g @ g / J >= 0
+    return both(eq(mean * J, g), both(eq(g @ mean, g @ g / J), ge(g @ g / J, 0)))
 
 
-def fisher_of_even_sampler(instance: Any) -> bool:
+def fisher_of_even_sampler(instance: Any) -> Said:
     """The same with all right trajectories equally likely in place of the posterior."""
     pi, z, r = instance
     policy = softmax(pi, z)
     mean = (array(r) / sum(r)) @ policy.scores
-    return bool((mean * policy.value(r) == policy.gradient(r)).all())
+    return eq(mean * policy.value(r), policy.gradient(r))
 
 
 def test_step_on_the_posterior_raises_j() -> None:
@@ -95,10 +96,10 @@ def right_samples(pick: Pick) -> Any:
     return pi, (*r[:j], 1, *r[j + 1 :]), j
 
 
-def single_sample_raises_j(instance: Any) -> bool:
+def single_sample_raises_j(instance: Any) -> Said:
     """One right sample's step does not lower J, tabular."""
     pi, r, j = instance
-    return bool(softmax(pi).gain(r, j) >= 0)
+    return ge(softmax(pi).gain(r, j), 0)
 
 
 def test_single_sample_may_lower_j() -> None:
@@ -112,13 +113,13 @@ def two_questions(pick: Pick) -> Any:
     return shares, J, tuple(pick(-2, 2) for _ in range(2))
 
 
-def raises_mean_over_questions(instance: Any) -> bool:
+def raises_mean_over_questions(instance: Any) -> Said:
     """The mean step over both questions does not lower E J: the gradients of E log J and of E J agree in sign."""
     shares, J, slopes = instance
     policies = [softmax((x, 1 - x), [[a], [0]]) for x, a in zip(J, slopes, strict=True)]
     of_mean = sum(w * p.gradient((1, 0)) for w, p in zip(shares, policies, strict=True))
     step = sum(w * lemma2.posterior(p.probs, (1, 0)) @ p.scores for w, p in zip(shares, policies, strict=True))
-    return bool((of_mean * step >= 0).all())
+    return ge(of_mean * step, 0)
 
 
 def complexity(instance: Any) -> tuple[int, ...]:
@@ -141,19 +142,23 @@ def samplers(pick: Pick) -> Any:
     return pi, r, tuple(Fraction(w, sum(weights)) for w in weights)
 
 
-def overlap_decides(instance: Any, share: Fraction = Fraction(1)) -> bool:
+def overlap_decides(instance: Any, share: Fraction = Fraction(1)) -> Said:
     """Closed form against the sum; with <mu, pi> >= `share` * sum of pi_l^2 over right l the step does not lower J."""
     pi, r, mu = instance
     policy = softmax(pi)
     p = policy.value(r)
     gain = objectives.tabular_sft_gain(pi, r, mu)
     overlap, right, wrong = mu @ array(pi), array(pi) ** 2 @ array(r), array(pi) ** 2 @ (1 - array(r))
-    return (
-        gain == sum(m * policy.gain(r, j) for j, m in enumerate(mu)) == (1 - p) * (overlap - right) + p * wrong
-    ) and not (overlap >= share * right and gain < 0)
+    return both(
+        both(
+            eq(gain, sum(m * policy.gain(r, j) for j, m in enumerate(mu))),
+            eq(sum(m * policy.gain(r, j) for j, m in enumerate(mu)), (1 - p) * (overlap - right) + p * wrong),
+        ),
+        either(lt(overlap, share * right), ge(gain, 0)),
+    )
 
 
-def half_the_overlap_decides(instance: Any) -> bool:
+def half_the_overlap_decides(instance: Any) -> Said:
     """Half of that overlap is enough."""
     return overlap_decides(instance, HALF)
 
@@ -172,11 +177,11 @@ def any_reward(pick: Pick) -> Any:
     return pi, tuple(Fraction(pick(0, 6), 6) for _ in pi), point(pick, len(pi), len(pi))
 
 
-def same_as_sum(instance: Any) -> bool:
+def same_as_sum(instance: Any) -> Said:
     """The closed form against the sum for rewards between 0 and 1."""
     pi, r, mu = instance
     policy = softmax(pi)
-    return objectives.tabular_sft_gain(pi, r, mu) == sum(m * policy.gain(r, j) for j, m in enumerate(mu))
+    return eq(objectives.tabular_sft_gain(pi, r, mu), sum(m * policy.gain(r, j) for j, m in enumerate(mu)))
 
 
 def test_closed_form_with_any_reward() -> None:
@@ -196,17 +201,17 @@ def after_em(instance: Any) -> tuple[Array, Any, Any]:
     return new, (new * array(r)).sum(), (array(pi) * array(r)).sum()
 
 
-def em_raises_j(instance: Any) -> bool:
+def em_raises_j(instance: Any) -> Said:
     """A distribution again, with J' = (1-t) J + t."""
     new, after, before = after_em(instance)
     t = instance[2]
-    return new.sum() == 1 and after == (1 - t) * before + t
+    return both(eq(new.sum(), 1, varies=new), eq(after, (1 - t) * before + t))
 
 
-def em_raises_j_by_t(instance: Any) -> bool:
+def em_raises_j_by_t(instance: Any) -> Said:
     """J' = J + t."""
     _, after, before = after_em(instance)
-    return after == before + instance[2]
+    return eq(after, before + instance[2])
 
 
 def test_em_step() -> None:
@@ -224,18 +229,18 @@ def others(pick: Pick) -> Any:
     return pi, j, (j + pick(1, len(pi) - 1)) % len(pi)
 
 
-def other_falls(instance: Any) -> bool:
+def other_falls(instance: Any) -> Said:
     """A step on log pi_j does not raise pi_k, tabular: its rate is pi_k <s_j, s_k>."""
     pi, j, k = instance
-    return softmax(pi).gram[j, k] <= 0
+    return le(softmax(pi).gram[j, k], 0)
 
 
-def all_others_fall(instance: Any) -> bool:
+def all_others_fall(instance: Any) -> Said:
     """Their total falls at the rate pi_j |s_j|^2, tabular."""
     pi, j, _ = instance
     gram = softmax(pi).gram
     total = sum(p * gram[j, k] for k, p in enumerate(pi) if k != j)
-    return total == -pi[j] * gram[j, j] < 0
+    return both(eq(total, -pi[j] * gram[j, j]), lt(-pi[j] * gram[j, j], 0))
 
 
 def test_other_may_rise() -> None:

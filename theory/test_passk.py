@@ -10,6 +10,7 @@ from typing import Any
 from theory import passk
 from theory.domains import point
 from theory.evidence import Pick, for_all, negative_control
+from theory.relations import Said, both, eq, gt, le
 
 
 def counts(pick: Pick) -> Any:
@@ -29,26 +30,27 @@ def mean(instance: Any, estimator: Any) -> Fraction:
     return sum((x * estimator(n, c, k) for c, x in enumerate(chances(n, p))), Fraction(0))
 
 
-def unbiased(instance: Any) -> bool:
+def unbiased(instance: Any) -> Said:
     """The mean of the estimator is 1 - (1-p)^k; it is the share of all k-subsets with a right sample."""
     n, k, p = instance
     c = round(n * p)
     subsets = [any(i < c for i in subset) for subset in combinations(range(n), k)]
-    return passk.pass_at_k(n, c, k) == Fraction(sum(subsets), len(subsets)) and (
-        mean(instance, passk.pass_at_k) == 1 - (1 - p) ** k
+    return both(
+        eq(passk.pass_at_k(n, c, k), Fraction(sum(subsets), len(subsets))),
+        eq(mean(instance, passk.pass_at_k), 1 - (1 - p) ** k),
     )
 
 
-def plug_in_unbiased(instance: Any) -> bool:
+def plug_in_unbiased(instance: Any) -> Said:
     """The mean of 1 - (1 - c/n)^k is 1 - (1-p)^k."""
-    return mean(instance, passk.plug_in) == 1 - (1 - instance[2]) ** instance[1]
+    return eq(mean(instance, passk.plug_in), 1 - (1 - instance[2]) ** instance[1])
 
 
-def plug_in_low(instance: Any) -> bool:
+def plug_in_low(instance: Any) -> Said:
     """The mean of 1 - (1 - c/n)^k is at most 1 - (1-p)^k, and below it but for k = 1 and sure questions."""
     _, k, p = instance
     gap = 1 - (1 - p) ** k - mean(instance, passk.plug_in)
-    return gap == 0 if k == 1 or p in (0, 1) else gap > 0
+    return eq(gap, 0) if k == 1 or p in (0, 1) else gt(gap, 0)
 
 
 def test_unbiased() -> None:
@@ -64,15 +66,17 @@ def test_unbiased_control_plug_in() -> None:
     negative_control(plug_in_unbiased, counts)
 
 
-def spreads(instance: Any, factor: int = 1) -> bool:
+def spreads(instance: Any, factor: int = 1) -> Said:
     """The variance formula is the variance, and at most k/n m (1-m) / `factor` for the mean m."""
     n, k, p = instance
     m = 1 - (1 - p) ** k
     second = mean(instance, lambda *a: passk.pass_at_k(*a) ** 2)
-    return second - m * m == passk.variance(n, p, k) <= Fraction(k, n) * m * (1 - m) / factor
+    return both(
+        eq(second - m * m, passk.variance(n, p, k)), le(passk.variance(n, p, k), Fraction(k, n) * m * (1 - m) / factor)
+    )
 
 
-def spreads_less(instance: Any) -> bool:
+def spreads_less(instance: Any) -> Said:
     """As `spreads`, with half of that bound."""
     return spreads(instance, 2)
 
@@ -100,16 +104,16 @@ def curve(instance: Any, k: int) -> Fraction:
     return value
 
 
-def limited(instance: Any) -> bool:
+def limited(instance: Any) -> Said:
     """pass@k grows with k, ever slower, and pass@2k <= 1 - (1 - pass@k)^2."""
     k = instance[2]
     now, one, two, double = (curve(instance, x) for x in (k, k + 1, k + 2, 2 * k))
-    return now <= one and two - one <= one - now and double <= 1 - (1 - now) ** 2
+    return both(le(now, one), le(two - one, one - now), le(double, 1 - (1 - now) ** 2))
 
 
-def limited_as_one_question(instance: Any) -> bool:
+def limited_as_one_question(instance: Any) -> Said:
     """pass@2k = 1 - (1 - pass@k)^2, as for a single question."""
-    return curve(instance, 2 * instance[2]) == 1 - (1 - curve(instance, instance[2])) ** 2
+    return eq(curve(instance, 2 * instance[2]), 1 - (1 - curve(instance, instance[2])) ** 2)
 
 
 def test_mixture() -> None:
@@ -132,16 +136,16 @@ def unsolved(instance: Any) -> Any:
     return 1 - passk.mixture(p, shares, 8), 1 - passk.mixture(p, shares, 64)
 
 
-def few_tries_leave_more(instance: Any) -> bool:
+def few_tries_leave_more(instance: Any) -> Said:
     """f <= E (1-p)^8 <= f^(1/8) for f = E (1-p)^64."""
     eight, f = unsolved(instance)
-    return f <= eight and eight**8 <= f
+    return both(le(f, eight), le(eight**8, f))
 
 
-def few_tries_leave_exactly(instance: Any) -> bool:
+def few_tries_leave_exactly(instance: Any) -> Said:
     """E (1-p)^8 = f^(1/8), as for a single question."""
     eight, f = unsolved(instance)
-    return eight**8 == f
+    return eq(eight**8, f)
 
 
 def test_groups_without_a_right_answer() -> None:

@@ -2,56 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from theory import passk, printed
-from theory.evidence import Refuted, note, table
+from theory.evidence import Refuted, Statement, asked, note, table
+from theory.relations import Said, both, eq, ge, gt, le, lt
 
 BOTH = ("self-explanation", "expert")
 LEVELS = range(1, 6)
 
 
-def every(statement: Callable[[Any], bool], rows: Iterable[Any], what: str) -> None:
+def every(statement: Statement, rows: Iterable[Any], what: str) -> None:
     """A statement about each of some printed numbers.
 
     Raises:
         Refuted: naming the rows on which it fails.
     """
     rows = list(rows)
-    failing = [row for row in rows if not statement(row)]
+    failing = [row for row in rows if not asked(statement, row)]
     if failing:
         raise Refuted(f"{what} fails for {failing}")
-    table(f"{what}: {len(rows)} of {len(rows)}")
+    table(f"{what}: {len(rows)} of {len(rows)}", rows=len(rows))
 
 
-def contradicted(statement: Callable[[Any], bool], rows: Iterable[Any], failing: list[Any], what: str) -> None:
+def contradicted(statement: Statement, rows: Iterable[Any], failing: list[Any], what: str) -> None:
     """`every` refutes the statement, on just the rows `failing`."""
     rows = list(rows)
     with pytest.raises(Refuted):
         every(statement, rows, what)
-    assert [row for row in rows if not statement(row)] == failing
-    table(f"{what}: fails for {failing}", refutes=True)
+    assert [row for row in rows if not asked(statement, row)] == failing
+    table(f"{what}: fails for {failing}", refutes=True, rows=len(rows))
 
 
-def refuted(statement: Callable[[Any], bool], rows: Iterable[Any], what: str) -> None:
+def refuted(statement: Statement, rows: Iterable[Any], what: str) -> None:
     """A negative control of a statement about printed numbers: `every` must refute it."""
     with pytest.raises(Refuted) as caught:
         every(statement, rows, what)
     note("exact", f"refuted: {caught.value}", refutes=True)
 
 
-def wins(cell: printed.Cell) -> bool:
+def wins(cell: printed.Cell) -> Said:
     """Self-explanations above expert CoTs."""
     values = printed.cells()[cell]
-    return values["self-explanation"] > values["expert"]
+    return gt(values["self-explanation"], values["expert"])
 
 
-def online(cell: printed.Cell) -> bool:
-    return cell[2] == "online"
+def online(cell: printed.Cell) -> Said:
+    return eq(cell[2], "online")
 
 
 def test_self_explanations_do_not_win_everywhere() -> None:
@@ -78,8 +79,8 @@ def rows(first: Mapping[str, tuple[str, ...]]) -> list[tuple[tuple[str, ...], tu
     return [(row, printed.TABLE4[name]) for name, row in first.items()]
 
 
-def agree(pair: tuple[tuple[str, ...], tuple[str, ...]]) -> bool:
-    return pair[0] == pair[1]
+def agree(pair: tuple[tuple[str, ...], tuple[str, ...]]) -> Said:
+    return eq(pair[0], pair[1])
 
 
 def test_tables_2_and_4_agree() -> None:
@@ -95,11 +96,11 @@ def test_tables_control_one_cell_exchanged() -> None:
 SETTINGS = [(benchmark, model) for benchmark in ("MATH", "GSM8K") for model in ("LLaMA", "Qwen")]
 
 
-def regenerated_gains_more(setting: tuple[str, str]) -> bool:
+def regenerated_gains_more(setting: tuple[str, str]) -> Said:
     """Going online adds more with self-explanations, which are sampled again, than with expert CoTs, which are not."""
     benchmark, model = setting
     gain, fixed = (printed.online_gain(benchmark, model, winner) for winner in BOTH)
-    return gain > fixed
+    return gt(gain, fixed)
 
 
 def test_expert_winners_gain_online_too() -> None:
@@ -115,10 +116,10 @@ def test_expert_winners_gain_online_too() -> None:
     assert [(sum(gains[0]) + swap) / 4, (sum(gains[1]) - swap) / 4] == [Fraction("7.4"), Fraction("8.625")]
 
 
-def gains_online(setting: tuple[str, str]) -> bool:
+def gains_online(setting: tuple[str, str]) -> Said:
     """Online self-explanations above offline ones."""
     benchmark, model = setting
-    return printed.online_gain(benchmark, model, "self-explanation") > 0
+    return gt(printed.online_gain(benchmark, model, "self-explanation"), 0)
 
 
 def test_online_is_above_offline() -> None:
@@ -126,14 +127,14 @@ def test_online_is_above_offline() -> None:
 
 
 def test_online_control_by_five_points() -> None:
-    refuted(lambda s: printed.online_gain(s[0], s[1], "self-explanation") > 5, SETTINGS, "by more than 5 points")
+    refuted(lambda s: gt(printed.online_gain(s[0], s[1], "self-explanation"), 5), SETTINGS, "by more than 5 points")
 
 
-def qwen_above(cell: tuple[str, str]) -> bool:
+def qwen_above(cell: tuple[str, str]) -> Said:
     """Qwen above LLaMA with self-explanations, for a (benchmark, scheme)."""
     benchmark, scheme = cell
     llama, qwen = (printed.table4(benchmark, model, scheme)["self-explanation"] for model in ("LLaMA", "Qwen"))
-    return qwen > llama
+    return gt(qwen, llama)
 
 
 SCHEMES = [(benchmark, scheme) for benchmark in ("MATH", "GSM8K") for scheme in ("offline", "online")]
@@ -143,10 +144,10 @@ def test_qwen_is_above() -> None:
     every(qwen_above, SCHEMES, "Qwen above LLaMA with c~ in Table 4")
 
 
-def qwen_gains_more(benchmark: str) -> bool:
+def qwen_gains_more(benchmark: str) -> Said:
     """Going online adds more to Qwen than to LLaMA."""
     llama, qwen = (printed.online_gain(benchmark, model, "self-explanation") for model in ("LLaMA", "Qwen"))
-    return qwen > llama
+    return gt(qwen, llama)
 
 
 def test_qwen_control_gains_too() -> None:
@@ -159,9 +160,9 @@ def test_qwen_gains_less_on_gsm8k() -> None:
     assert printed.online_gain("GSM8K", "LLaMA", "self-explanation") == Fraction("10.3")
 
 
-def above_85(model: str) -> bool:
+def above_85(model: str) -> Said:
     """More than 85% on GSM8K online."""
-    return printed.table4("GSM8K", model, "online")["self-explanation"] > 85
+    return gt(printed.table4("GSM8K", model, "online")["self-explanation"], 85)
 
 
 def test_qwen_is_above_85() -> None:
@@ -172,8 +173,8 @@ def test_85_control_llama() -> None:
     refuted(above_85, ("LLaMA", "Qwen"), "above 85% on GSM8K")
 
 
-def add_up(total: int) -> bool:
-    return sum(printed.LEVEL_SIZES) == total
+def add_up(total: int) -> Said:
+    return eq(sum(printed.LEVEL_SIZES), total)
 
 
 def test_levels_add_up() -> None:
@@ -194,9 +195,9 @@ def test_rates_over_all_levels() -> None:
     ]
 
 
-def share_is_most(levels: tuple[int, ...]) -> bool:
+def share_is_most(levels: tuple[int, ...]) -> Said:
     """More than half of ExP-GRPO's gain over GRPO, for any rounding."""
-    return printed.share(levels, slack=Fraction(-1)) > Fraction(1, 2)
+    return gt(printed.share(levels, slack=Fraction(-1)), Fraction(1, 2))
 
 
 def test_most_of_the_gain_is_not_at_level_5() -> None:
@@ -216,9 +217,9 @@ def test_gain_control_each_level() -> None:
     refuted(share_is_most, ((4, 5), (4,)), "most of the gain over GRPO is at level 4 alone")
 
 
-def no_better_than_base(level: int) -> bool:
+def no_better_than_base(level: int) -> Said:
     """GRPO's pass@4 is not above what the base reaches in 4 tries, as far as its 64 tries bound that."""
-    return printed.rate("GRPO pass@4", level) <= printed.rate("Base pass@64", level)
+    return le(printed.rate("GRPO pass@4", level), printed.rate("Base pass@64", level))
 
 
 def test_grpo_learned_at_level_4() -> None:
@@ -230,9 +231,9 @@ def test_grpo_learned_at_level_4() -> None:
 EASY = [(easy, hard) for easy in (1, 2, 3) for hard in (4, 5)]
 
 
-def closer(levels: tuple[int, int]) -> bool:
+def closer(levels: tuple[int, int]) -> Said:
     """The trained methods lie closer together at the first level than at the second."""
-    return printed.spread(levels[0]) < printed.spread(levels[1])
+    return lt(printed.spread(levels[0]), printed.spread(levels[1]))
 
 
 def test_spread_is_smaller_on_easy_levels() -> None:
@@ -244,9 +245,9 @@ def test_spread_control_grows_with_the_level() -> None:
     refuted(closer, [(n, n + 1) for n in range(1, 5)], "the spread grows with the level")
 
 
-def above(method: str) -> Callable[[int], bool]:
+def above(method: str) -> Statement:
     """ExP-GRPO's pass@4 above another row of Table 3, at a level, for any rounding."""
-    return lambda level: printed.rate("ExP-GRPO pass@4", level) - printed.rate(method, level) > 2 * printed.ROUNDING
+    return lambda level: gt(printed.rate("ExP-GRPO pass@4", level) - printed.rate(method, level), 2 * printed.ROUNDING)
 
 
 def test_coverage_of_hard_levels() -> None:
@@ -257,9 +258,9 @@ def test_coverage_control_every_level() -> None:
     refuted(above("Base pass@128"), LEVELS, "ExP-GRPO's pass@4 above the base's pass@128")
 
 
-def at_least(method: str) -> Callable[[int], bool]:
+def at_least(method: str) -> Statement:
     """ExP-GRPO's printed pass@4 above that of another row of Table 3, at a level."""
-    return lambda level: printed.rate("ExP-GRPO pass@4", level) > printed.rate(method, level)
+    return lambda level: gt(printed.rate("ExP-GRPO pass@4", level), printed.rate(method, level))
 
 
 def test_exp_grpo_is_best_at_every_level() -> None:
@@ -271,10 +272,10 @@ def test_best_control_base() -> None:
     refuted(at_least("Base pass@64"), LEVELS, "ExP-GRPO's pass@4 above the base's pass@64")
 
 
-def fits(pair: tuple[Fraction, Fraction]) -> bool:
+def fits(pair: tuple[Fraction, Fraction]) -> Said:
     """pass@64 <= pass@128 <= 1 - (1 - pass@64)^2, as for any questions."""
     few, many = pair
-    return few <= many <= 1 - (1 - few) ** 2
+    return both(le(few, many), le(many, 1 - (1 - few) ** 2))
 
 
 def base(level: int) -> tuple[Fraction, Fraction]:
@@ -300,9 +301,9 @@ def test_base_control_lower_half() -> None:
     refuted(fits, [(base(5)[0] + Fraction(x, 10_000), least) for x in (0, 20)], "pass@64 from 4% to 4.2% fits 8.5%")
 
 
-def is_true(step: tuple[int, str, Fraction]) -> bool:
+def is_true(step: tuple[int, str, Fraction]) -> Said:
     """What a step states is what counting the box gives."""
-    return printed.box()[step[1]] == step[2]
+    return eq(printed.box()[step[1]], step[2])
 
 
 def test_self_explanation_has_wrong_steps() -> None:
@@ -333,4 +334,4 @@ def test_ends_control_standard_cot() -> None:
 def test_qwen_has_two_names() -> None:
     names = printed.QWEN_NAMES
     assert [line for line in names if "2.5" not in names[line]] == [212, 245]
-    refuted(lambda line: "2.5" in names[line], names, "one version of the Qwen model")
+    refuted(lambda line: ge(names[line].find("2.5"), 0), names, "one version of the Qwen model")

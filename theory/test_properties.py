@@ -10,6 +10,7 @@ import z3
 from theory.domains import Point, point, twelfths
 from theory.evidence import Pick, counterexample, for_all, negative_control, proved, satisfiable
 from theory.policies import Factorised, factorised
+from theory.relations import Said, ge, gt, iff, le
 
 HALF = Fraction(1, 2)
 ONE, ZERO = Fraction(1), Fraction(0)
@@ -53,10 +54,10 @@ def sequences(pick: Pick) -> Any:
     return tuple((Fraction(pick(1, d - 1), d), pick(1, 3)) for d in (pick(2, 5) for _ in range(2)))
 
 
-def ranks_as_tokens_do(instance: Any) -> bool | None:
+def ranks_as_tokens_do(instance: Any) -> Said | None:
     """The sample with the likelier tokens is the likelier sample."""
     (p, length), (q, other) = instance
-    return p**length > q**other if p > q else None
+    return gt(p**length, q**other) if p > q else None
 
 
 def test_length_counterexample() -> None:
@@ -85,14 +86,14 @@ def two_answers(instance: Any) -> Factorised:
     return factorised(prior, [(right, 1 - right) for right in x])
 
 
-def capped(instance: Any, share: Fraction = ONE) -> bool:
+def capped(instance: Any, share: Fraction = ONE) -> Said:
     """No sample with the right answer is likelier than J."""
     policy = two_answers(instance)
     right = [p for p, r in zip(policy.joint.probs, policy.joint_rewards, strict=True) if r]
-    return max(right) <= share * policy.value
+    return le(max(right), share * policy.value)
 
 
-def capped_at_half(instance: Any) -> bool:
+def capped_at_half(instance: Any) -> Said:
     return capped(instance, HALF)
 
 
@@ -110,11 +111,11 @@ def hard(pick: Pick) -> Any:
     return prior, tuple(Fraction(pick(1, d), d) for d in (pick(1, 5) for _ in prior))
 
 
-def right_sample_near_maximum(instance: Any) -> bool:
+def right_sample_near_maximum(instance: Any) -> Said:
     """Some sample with the right answer has half the probability of the likeliest one at least."""
     policy = two_answers(instance)
     right = [p for p, r in zip(policy.joint.probs, policy.joint_rewards, strict=True) if r]
-    return max(right) >= max(policy.joint.probs) / 2
+    return ge(max(right), max(policy.joint.probs) / 2)
 
 
 def test_near_maximum_counterexample() -> None:
@@ -133,24 +134,24 @@ def judged_pair(pick: Pick) -> Any:
     return tuple(drawn)
 
 
-def right_before_wrong(instance: Any) -> bool | None:
+def right_before_wrong(instance: Any) -> Said | None:
     """Property 2 does not prefer a wrong answer to a right one (line 136)."""
     (x, right), (y, other) = instance
-    return not y > x if right > other else None
+    return le(y, x) if right > other else None
 
 
-def right_first_then_x(instance: Any) -> bool | None:
+def right_first_then_x(instance: Any) -> Said | None:
     """Right answers first, X among equals: follows line 136, and Property 2 where both are right or both wrong."""
     first, second = ((right, x) for x, right in instance)
     if first[0] != second[0]:
-        return (first > second) == (first[0] > second[0])
-    return (first > second) == (first[1] > second[1])
+        return iff(gt(first, second), gt(first[0], second[0]))
+    return iff(gt(first, second), gt(first[1], second[1]))
 
 
-def x_first_then_right(instance: Any) -> bool | None:
+def x_first_then_right(instance: Any) -> Said | None:
     """The other order of the two criteria."""
     (x, right), (y, other) = instance
-    return ((x, right) > (y, other)) == (right > other) if right != other else None
+    return iff(gt((x, right), (y, other)), gt(right, other)) if right != other else None
 
 
 def test_right_before_wrong_counterexample() -> None:

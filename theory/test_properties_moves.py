@@ -12,6 +12,7 @@ from theory import properties, shifts
 from theory.domains import point
 from theory.evidence import Pick, counterexample, for_all, negative_control, proved, satisfiable
 from theory.policies import softmax
+from theory.relations import Said, both, either, eq, ge, gt, lt, when
 from theory.test_lemma2 import mean
 from theory.test_properties import HALF, ONE, ZERO, cots, small
 
@@ -24,7 +25,7 @@ def transferred(pick: Pick) -> Any:
     return prior, x, Fraction(pick(1, 12), 12)
 
 
-def transfer_gain(instance: Any, by_pair: bool = True) -> bool | None:
+def transfer_gain(instance: Any, by_pair: bool = True) -> Said | None:
     """J changes by amount (X_1 - X_2): it grows where X_1 > X_2 (the printed condition; else where X_1 > J)."""
     prior, x, share = instance
     if x[0] <= (x[1] if by_pair else mean(prior, x)):
@@ -32,10 +33,13 @@ def transfer_gain(instance: Any, by_pair: bool = True) -> bool | None:
     amount = share * prior[1]
     after = properties.transfer(prior, 0, 1, amount)
     moved = (prior[0] + amount, prior[1] - amount, *prior[2:])
-    return tuple(after) == moved and mean(after, x) - mean(prior, x) == amount * (x[0] - x[1]) > 0
+    return both(
+        eq(tuple(after), moved),
+        both(eq(mean(after, x) - mean(prior, x), amount * (x[0] - x[1])), gt(amount * (x[0] - x[1]), 0)),
+    )
 
 
-def transfer_gain_by_baseline(instance: Any) -> bool | None:
+def transfer_gain_by_baseline(instance: Any) -> Said | None:
     return transfer_gain(instance, by_pair=False)
 
 
@@ -55,12 +59,12 @@ def unequal(pick: Pick) -> Any:
     return prior, small(pick, 3), up, down
 
 
-def unequal_raises(instance: Any) -> bool | None:
+def unequal_raises(instance: Any) -> Said | None:
     """X_1 > X_2: raising c_1 and lowering c_2 raises J, by whatever amounts."""
     prior, x, up, down = instance
     if x[0] <= x[1]:
         return None
-    return mean(properties.uneven(prior, 0, up, 1, down), x) > mean(prior, x)
+    return gt(mean(properties.uneven(prior, 0, up, 1, down), x), mean(prior, x))
 
 
 def test_unequal_counterexample() -> None:
@@ -78,7 +82,7 @@ def unequal_general(pick: Pick) -> Any:
     return prior, x, up, down
 
 
-def unequal_formula(instance: Any, by_pair: bool = False) -> bool | None:
+def unequal_formula(instance: Any, by_pair: bool = False) -> Said:
     """J changes by up (X_1 - X_o) + down (X_o - X_2), X_o the others' mean: never less if X_1 >= X_o >= X_2.
 
     And if X_o lies outside, there are amounts that lower J. `by_pair`: with the false condition X_1 >= X_2.
@@ -89,15 +93,17 @@ def unequal_formula(instance: Any, by_pair: bool = False) -> bool | None:
     after = properties.uneven(prior, 0, up, 1, down)
     shared = [p * (rest + down - up) / rest for p in prior[2:]]
     gain = up * (x[0] - others) + down * (others - x[1])
-    if list(after) != [prior[0] + up, prior[1] - down, *shared] or mean(after, x) - mean(prior, x) != gain:
-        return False
-    if x[0] >= x[1] if by_pair else x[0] >= others >= x[1]:
-        return gain >= 0
+    known = x[0] >= x[1] if by_pair else x[0] >= others >= x[1]
     worst = properties.uneven(prior, 0, rest, 1, 0) if x[0] < others else properties.uneven(prior, 0, 0, 1, prior[1])
-    return mean(worst, x) < mean(prior, x)
+    return both(
+        eq(after, [prior[0] + up, prior[1] - down, *shared]),
+        eq(mean(after, x) - mean(prior, x), gain),
+        when(known, ge(gain, 0)),
+        when(not known, lt(mean(worst, x), mean(prior, x))),
+    )
 
 
-def unequal_formula_by_pair(instance: Any) -> bool | None:
+def unequal_formula_by_pair(instance: Any) -> Said | None:
     return unequal_formula(instance, by_pair=True)
 
 
@@ -135,20 +141,20 @@ def both_below(pick: Pick) -> Any:
     return prior, (1 - x[1], 1 - x[0], ONE), Fraction(pick(2, 4)), HALF
 
 
-def logit_push_keeps(instance: Any, side: int = 0) -> bool | None:
+def logit_push_keeps(instance: Any, side: int = 0) -> Said | None:
     """X_1 > X_2: the push does not lower J. `side` 1 asks for both X above J, -1 for both below."""
     prior, x, alpha, beta = instance
     value = mean(prior, x)
     if x[0] <= x[1] or (side > 0 and x[1] <= value) or (side < 0 and x[0] >= value):
         return None
-    return bool(properties.logit_gain(prior, x, 0, alpha, 1, beta) >= 0)
+    return ge(properties.logit_gain(prior, x, 0, alpha, 1, beta), 0)
 
 
-def both_above_keeps(instance: Any) -> bool | None:
+def both_above_keeps(instance: Any) -> Said | None:
     return logit_push_keeps(instance, 1)
 
 
-def both_below_keeps(instance: Any) -> bool | None:
+def both_below_keeps(instance: Any) -> Said | None:
     return logit_push_keeps(instance, -1)
 
 
@@ -166,7 +172,7 @@ def test_both_below_counterexample() -> None:
     counterexample(both_below_keeps, both_below, pinned)
 
 
-def logit_formula(instance: Any, by_pair: bool = False) -> bool | None:
+def logit_formula(instance: Any, by_pair: bool = False) -> Said:
     """The closed form of the change of J against sums; not negative if X_1 >= J >= X_2 (`by_pair`: X_1 >= X_2)."""
     prior, x, alpha, beta = instance
     value = mean(prior, x)
@@ -174,12 +180,12 @@ def logit_formula(instance: Any, by_pair: bool = False) -> bool | None:
     factors = [alpha, beta, *(ONE for _ in x[2:])]
     weights = [p * f for p, f in zip(prior, factors, strict=True)]
     direct = mean(weights, x) / sum(weights) - value
-    found = gain == direct == mean(shifts.push(prior, 0, alpha, 1, beta), x)
+    found = both(eq(gain, direct), eq(direct, mean(shifts.push(prior, 0, alpha, 1, beta), x)))
     known = x[0] >= x[1] if by_pair else x[0] >= value >= x[1]
-    return bool(found and (gain >= 0 or not known))
+    return both(found, when(known, ge(gain, 0)))
 
 
-def logit_formula_by_pair(instance: Any) -> bool | None:
+def logit_formula_by_pair(instance: Any) -> Said | None:
     return logit_formula(instance, by_pair=True)
 
 
@@ -208,7 +214,7 @@ def test_two_cots_control_others() -> None:
     satisfiable(*two_cots(z3.Q(1, 3)))
 
 
-def pair_gradient(instance: Any, by_pair: bool = False) -> bool | None:
+def pair_gradient(instance: Any, by_pair: bool = False) -> Said:
     """The rate of a step +1 on log pi_1 and -1 on log pi_2 against sums; not negative if X_1 >= J >= X_2.
 
     `by_pair`: with the false condition X_1 >= X_2.
@@ -219,17 +225,17 @@ def pair_gradient(instance: Any, by_pair: bool = False) -> bool | None:
     scores = softmax(prior).scores
     change = [p * (s @ (scores[0] - scores[1])) for p, s in zip(prior, scores, strict=True)]
     known = x[0] >= x[1] if by_pair else x[0] >= value >= x[1]
-    return bool(rate == mean(change, x) and (rate >= 0 or not known))
+    return both(eq(rate, mean(change, x)), when(known, ge(rate, 0)))
 
 
-def pair_gradient_by_pair(instance: Any) -> bool | None:
+def pair_gradient_by_pair(instance: Any) -> Said | None:
     return pair_gradient(instance, by_pair=True)
 
 
-def pair_gradient_raises(instance: Any) -> bool | None:
+def pair_gradient_raises(instance: Any) -> Said | None:
     """X_1 > X_2: the step raises J."""
     prior, x = instance
-    return bool(properties.pair_rate(prior, x, 0, 1) > 0) if x[0] > x[1] else None
+    return gt(properties.pair_rate(prior, x, 0, 1), 0) if x[0] > x[1] else None
 
 
 def test_pair_gradient() -> None:
@@ -255,16 +261,16 @@ def by_baseline(pick: Pick) -> Any:
     return prior, x, [1 + Fraction(pick(0, 20), 10) for _ in x]
 
 
-def baseline_push(instance: Any, level: Any = mean) -> bool | None:
+def baseline_push(instance: Any, level: Any = mean) -> Said | None:
     """CoTs with X above the level get more, those below less, by any factors: J grows, or no factor moved."""
     prior, x, amounts = instance
     base = level(prior, x)
     factors = [f if a > base else 1 / f if a < base else ONE for f, a in zip(amounts, x, strict=True)]
     before, after = mean(prior, x), mean(shifts.stepped(prior, factors), x)
-    return after > before or (after == before and set(factors) == {1})
+    return either(gt(after, before), both(eq(after, before), eq(set(factors), {1})))
 
 
-def half_as_baseline(instance: Any) -> bool | None:
+def half_as_baseline(instance: Any) -> Said | None:
     """The level 1/2 in place of J."""
     return baseline_push(instance, lambda *_: HALF)
 

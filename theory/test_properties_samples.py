@@ -11,6 +11,7 @@ from theory import properties
 from theory.domains import point, twelfths
 from theory.evidence import Pick, counterexample, for_all, negative_control
 from theory.policies import factorised, softmax
+from theory.relations import Said, both, eq, ge, gt, le, when
 from theory.test_lemma2 import mean
 
 
@@ -20,18 +21,18 @@ def policy(pick: Pick) -> Any:
     return prior, tuple(point(pick, m, m) for _ in prior), pick(0, len(prior) - 1), pick(0, m - 1)
 
 
-def sample_rate_form(instance: Any, sign: int = 1) -> bool:
+def sample_rate_form(instance: Any, sign: int = 1) -> Said:
     """The two closed forms against <grad J, score>, parameters summed; a right answer's part is not negative."""
     prior, answers, c, a = instance
     joint = factorised(prior, answers)
     n, m = len(prior), len(answers[0])
     product = joint.joint.gradient(joint.joint_rewards) * joint.joint.scores[c * m + a]
     cot, answer = properties.sample_rates(prior, answers, c, a)
-    signed = bool(answer >= 0 if a == 0 else answer <= 0 or m > 2)
-    return bool(cot == sign * product[:n].sum() and answer == product[n:].sum()) and signed
+    signed = ge(answer, 0) if a == 0 else when(m == 2, le(answer, 0))
+    return both(both(eq(cot, sign * product[:n].sum()), eq(answer, product[n:].sum())), signed)
 
 
-def sample_rate_other_sign(instance: Any) -> bool:
+def sample_rate_other_sign(instance: Any) -> Said:
     return sample_rate_form(instance, -1)
 
 
@@ -56,10 +57,10 @@ def rate_of_pair(prior: Any, x: Any, a_1: int, a_2: int) -> Any:
     return sum(up) - sum(down)
 
 
-def both_wrong_keeps(instance: Any) -> bool | None:
+def both_wrong_keeps(instance: Any) -> Said | None:
     """X_1 > X_2, both sampled answers wrong: weights +1 and -1 do not lower J."""
     prior, x = instance
-    return rate_of_pair(prior, x, 1, 1) >= 0 if x[0] > x[1] else None
+    return ge(rate_of_pair(prior, x, 1, 1), 0) if x[0] > x[1] else None
 
 
 def test_both_wrong_counterexample() -> None:
@@ -69,7 +70,7 @@ def test_both_wrong_counterexample() -> None:
     counterexample(both_wrong_keeps, pair_of_samples, pinned)
 
 
-def cot_parts_raise(instance: Any) -> bool | None:
+def cot_parts_raise(instance: Any) -> Said | None:
     """The CoT parts alone: not negative if X_1 >= J >= X_2."""
     prior, x = instance
     value = mean(prior, x)
@@ -77,13 +78,15 @@ def cot_parts_raise(instance: Any) -> bool | None:
         return None
     answers = [(p, 1 - p) for p in x]
     parts = [properties.sample_rates(prior, answers, c, 1)[0] for c in range(2)]
-    return parts[0] - parts[1] == properties.pair_rate(prior, x, 0, 1) >= 0
+    return both(
+        eq(parts[0] - parts[1], properties.pair_rate(prior, x, 0, 1)), ge(properties.pair_rate(prior, x, 0, 1), 0)
+    )
 
 
-def cot_and_answer_parts_raise(instance: Any) -> bool | None:
+def cot_and_answer_parts_raise(instance: Any) -> Said | None:
     """The same with the answers' parts."""
     prior, x = instance
-    return rate_of_pair(prior, x[:2], 1, 1) >= 0 if len(x) == 2 and x[0] >= x[1] else None
+    return ge(rate_of_pair(prior, x[:2], 1, 1), 0) if len(x) == 2 and x[0] >= x[1] else None
 
 
 def inner(pick: Pick) -> Any:
@@ -106,7 +109,7 @@ def labelled(pick: Pick) -> Any:
     return pi, (1, 0, *(pick(0, 1) for _ in pi[2:]))
 
 
-def right_up_wrong_down(instance: Any, constant: int = 1) -> bool:
+def right_up_wrong_down(instance: Any, constant: int = 1) -> Said:
     """A logit a trajectory: the rate of +1 on a right one, -1 on a wrong one is (1-p) pi_1 + p pi_2 > 0.
 
     `constant` stands before the first part.
@@ -114,10 +117,13 @@ def right_up_wrong_down(instance: Any, constant: int = 1) -> bool:
     pi, r = instance
     model = softmax(pi)
     p = mean(pi, r)
-    return model.gain(r, 0) - model.gain(r, 1) == constant * (1 - p) * pi[0] + p * pi[1] > 0
+    return both(
+        eq(model.gain(r, 0) - model.gain(r, 1), constant * (1 - p) * pi[0] + p * pi[1]),
+        gt(constant * (1 - p) * pi[0] + p * pi[1], 0),
+    )
 
 
-def right_up_wrong_down_doubled(instance: Any) -> bool:
+def right_up_wrong_down_doubled(instance: Any) -> Said:
     return right_up_wrong_down(instance, 2)
 
 
@@ -129,10 +135,10 @@ def test_right_up_control_doubled() -> None:
     negative_control(right_up_wrong_down_doubled, labelled)
 
 
-def right_up_wrong_down_factorised(instance: Any) -> bool:
+def right_up_wrong_down_factorised(instance: Any) -> Said:
     """A policy that writes CoT, then answer: +1 on (c_1, a*) and -1 on (c_2, wrong) raise J."""
     prior, x = instance
-    return rate_of_pair(prior, x, 0, 1) > 0
+    return gt(rate_of_pair(prior, x, 0, 1), 0)
 
 
 def test_right_up_counterexample() -> None:

@@ -22,6 +22,7 @@ from theory.evidence import (
     satisfiable,
 )
 from theory.policies import softmax
+from theory.relations import Said, both, each, eq, ge, gt, iff, le, lt, ne
 
 HALF = Fraction(1, 2)
 
@@ -59,7 +60,7 @@ def single(pi: Any, k: int, alpha: Fraction) -> list[Fraction]:
 # B0 to B2: the formulas, signs, proportions
 
 
-def printed_formulas(instance: Any) -> bool:
+def printed_formulas(instance: Any) -> Said:
     """The printed changes e^z (alpha/Z' - 1/Z) and so on, and the library's, against the softmax before and after."""
     w, i, alpha, j, beta = instance
     z = sum(w)
@@ -67,18 +68,18 @@ def printed_formulas(instance: Any) -> bool:
     printed = [x * ({i: alpha, j: beta}.get(k, 1) / z_after - 1 / z) for k, x in enumerate(w)]
     factors = [{i: alpha, j: beta}.get(k, 1) for k in range(len(w))]
     change = moved(w, {i: alpha, j: beta})
-    return (
-        printed == change == list(shifts.push(shares(w), i, alpha, j, beta))
-        and shifts.ratio(shares(w), i, alpha, j, beta) == z_after / z
-        and list(shifts.stepped(shares(w), factors) - np.array(shares(w))) == change
+    return both(
+        both(eq(printed, change), eq(change, list(shifts.push(shares(w), i, alpha, j, beta)))),
+        eq(shifts.ratio(shares(w), i, alpha, j, beta), z_after / z),
+        eq(list(shifts.stepped(shares(w), factors) - np.array(shares(w))), change),
     )
 
 
-def formulas_without_down(instance: Any) -> bool:
+def formulas_without_down(instance: Any) -> Said:
     """The formulas with Z' that leaves out the push down."""
     w, i, alpha, j, beta = instance
     z_after = sum(w) + (alpha - 1) * w[i]
-    return moved(w, {i: alpha, j: beta})[i] == w[i] * (alpha / z_after - 1 / sum(w))
+    return eq(moved(w, {i: alpha, j: beta})[i], w[i] * (alpha / z_after - 1 / sum(w)))
 
 
 def test_printed_formulas() -> None:
@@ -122,15 +123,16 @@ def test_signs_control_any_factors() -> None:
     satisfiable(*positive, alpha > 0, beta > 0, beta < 1, wrong_sign(alpha, before, after, 1))
 
 
-def proportional(instance: Any, others_only: bool = True) -> bool | None:
+def proportional(instance: Any, others_only: bool = True) -> Said | None:
     """The others all change by the same factor, so in proportion to e^z."""
     w, i, alpha, j, beta = instance
     change = shifts.push(shares(w), i, alpha, j, beta)
     k = [m for m in range(len(w)) if m not in (i, j) or not others_only]
-    return len({change[m] / w[m] for m in k}) == 1 if len(k) > 1 else None
+    factors = [change[m] / w[m] for m in k]
+    return eq(max(factors), min(factors)) if len(k) > 1 else None
 
 
-def all_proportional(instance: Any) -> bool | None:
+def all_proportional(instance: Any) -> Said | None:
     return proportional(instance, others_only=False)
 
 
@@ -149,16 +151,19 @@ def test_proportional_control_all() -> None:
 # The gradient step
 
 
-def gradient_form(instance: Any, own: int = 1) -> bool:
+def gradient_form(instance: Any, own: int = 1) -> Said:
     """d pi_k = pi_k <s_k, s_i>, sums over the parameters of a tabular softmax; it is `first_order` along the score."""
     pi, i = instance
     policy = softmax(pi)
     direct = [p * own * s for p, s in zip(pi, policy.gram[i], strict=True)]
     change = list(shifts.gradient_step(pi, i))
-    return change == direct == list(shifts.first_order(pi, policy.scores[i])) and sum(change) == 0
+    return both(
+        both(eq(change, direct), eq(direct, list(shifts.first_order(pi, policy.scores[i])))),
+        eq(sum(change), 0, varies=change),
+    )
 
 
-def gradient_form_other_sign(instance: Any) -> bool:
+def gradient_form_other_sign(instance: Any) -> Said:
     return gradient_form(instance, -1)
 
 
@@ -201,7 +206,7 @@ def test_rare_control_nothing_left() -> None:
     no_identity(rare_limit(0)[0])
 
 
-def moves_others(instance: Any) -> bool | None:
+def moves_others(instance: Any) -> Said | None:
     """A push by alpha = 2 on a sample up to 1/2 changes the others by a tenth in total, however unlikely it is.
 
     A tenth stands for any amount: `vanishes_with_probability` gives a sample for each.
@@ -209,7 +214,7 @@ def moves_others(instance: Any) -> bool | None:
     pi, i, _, _ = instance
     if pi[i] > HALF:
         return None
-    return sum(abs(d) for m, d in enumerate(single(pi, i, Fraction(2))) if m != i) >= Fraction(1, 10)
+    return ge(sum(abs(d) for m, d in enumerate(single(pi, i, Fraction(2))) if m != i), Fraction(1, 10))
 
 
 def some_rare(pick: Pick) -> Any:
@@ -224,13 +229,13 @@ def test_push_of_rare_sample_counterexample() -> None:
     counterexample(moves_others, some_rare, pinned)
 
 
-def vanishes_with_probability(instance: Any, power: int = 1) -> bool:
+def vanishes_with_probability(instance: Any, power: int = 1) -> Said:
     """A push changes the others by at most (alpha - 1) pi_i in total."""
     pi, i, _, alpha = instance
-    return sum(abs(d) for m, d in enumerate(single(pi, i, alpha)) if m != i) <= (alpha - 1) * pi[i] ** power
+    return le(sum(abs(d) for m, d in enumerate(single(pi, i, alpha)) if m != i), (alpha - 1) * pi[i] ** power)
 
 
-def vanishes_with_square(instance: Any) -> bool:
+def vanishes_with_square(instance: Any) -> Said:
     return vanishes_with_probability(instance, 2)
 
 
@@ -251,32 +256,34 @@ def equal_amounts(pick: Pick) -> Any:
     return pi, 0, 1, Fraction(pick(2, 4))
 
 
-def others_move(instance: Any) -> bool:
+def others_move(instance: Any) -> Said:
     """z_i up and z_j down by the same amount changes the other probabilities."""
     pi, i, j, alpha = instance
-    return any(shifts.push(pi, i, alpha, j, 1 / alpha)[2:])
+    return gt(abs(shifts.push(pi, i, alpha, j, 1 / alpha)[2:]).max(), 0)
 
 
-def others_move_unless_swapped(instance: Any) -> bool:
+def others_move_unless_swapped(instance: Any) -> Said:
     """They stay if and only if pi_j = alpha pi_i, where the push swaps the two; they fall if pi_i is larger."""
     pi, i, j, alpha = instance
     change = shifts.push(pi, i, alpha, j, 1 / alpha)
-    swapped = list(change[:2]) == [pi[j] - pi[i], pi[i] - pi[j]]
     side = alpha * pi[i] - pi[j]
-    return all((d < 0) == (side > 0) and (d == 0) == (side == 0) for d in change[2:]) and swapped == (side == 0)
+    return both(
+        each(both(iff(lt(d, 0), gt(side, 0)), iff(eq(d, 0), eq(side, 0))) for d in change[2:]),
+        iff(eq(change[:2], [pi[j] - pi[i], pi[i] - pi[j]]), eq(side, 0)),
+    )
 
 
-def others_stay_if_equal(instance: Any) -> bool:
+def others_stay_if_equal(instance: Any) -> Said:
     """The false condition pi_i = pi_j."""
     pi, i, j, alpha = instance
-    return (shifts.push(pi, i, alpha, j, 1 / alpha)[2] == 0) == (pi[i] == pi[j])
+    return iff(eq(shifts.push(pi, i, alpha, j, 1 / alpha)[2], 0), eq(pi[i], pi[j]))
 
 
-def gradient_pair_moves_others(instance: Any) -> bool:
+def gradient_pair_moves_others(instance: Any) -> Said:
     """Steps of weights +1 on log pi_i and -1 on log pi_j change other k by -pi_k (pi_i - pi_j)."""
     pi, i, j, _ = instance
     change = shifts.gradient_step(pi, i) - shifts.gradient_step(pi, j)
-    return list(change[2:]) == [-p * (pi[i] - pi[j]) for p in pi[2:]]
+    return eq(list(change[2:]), [-p * (pi[i] - pi[j]) for p in pi[2:]])
 
 
 def test_equal_amounts_counterexample() -> None:
@@ -326,16 +333,16 @@ def test_push_down_control_any_factor() -> None:
     satisfiable(*one_logit(False, lambda f: f > 0))
 
 
-def ascent_lowers_others(instance: Any) -> bool:
+def ascent_lowers_others(instance: Any) -> Said:
     """A gradient step up on log pi_i raises pi_i and lowers every other one."""
     pi, i = instance[:2]
-    return all((d > 0) == (m == i) and d != 0 for m, d in enumerate(shifts.gradient_step(pi, i)))
+    return each(both(iff(gt(d, 0), eq(m, i)), ne(d, 0)) for m, d in enumerate(shifts.gradient_step(pi, i)))
 
 
-def descent_raises_others(instance: Any) -> bool:
+def descent_raises_others(instance: Any) -> Said:
     """A gradient step down on log pi_i lowers pi_i and raises every other one."""
     pi, i = instance[:2]
-    return all((d < 0) == (m == i) and d != 0 for m, d in enumerate(-shifts.gradient_step(pi, i)))
+    return each(both(iff(lt(d, 0), eq(m, i)), ne(d, 0)) for m, d in enumerate(-shifts.gradient_step(pi, i)))
 
 
 FIFTHS = ((Fraction(1, 5), Fraction(1, 5), Fraction(3, 5)), 0, 1, Fraction(2))

@@ -28,6 +28,7 @@ from theory.evidence import (
     satisfiable,
     sweep,
 )
+from theory.relations import Said, both, each, eq, le
 
 N = 100_000
 # exp, product, sum of 4, quotient, difference: at most 16 roundings of numbers up to 3, the largest R.
@@ -65,21 +66,21 @@ def direction(pick: Pick) -> Any:
     return pi, tuple(Fraction(pick(-6, 6)) for _ in pi)
 
 
-def second_bounded(instance: Any, numerator: int = 108) -> bool:
+def second_bounded(instance: Any, numerator: int = 108) -> Said:
     """The closed forms against sums, and 108 f''^2 <= R^4 for every probability: |f''| <= R^2 / (6 sqrt 3)."""
     pi, v = instance
     mean = sum(p * a for p, a in zip(pi, v, strict=True))
     variance = sum(p * (a - mean) ** 2 for p, a in zip(pi, v, strict=True))
     second = [p * ((a - mean) ** 2 - variance) for p, a in zip(pi, v, strict=True)]
     reach = max(v) - min(v)
-    return (
-        list(shifts.first_order(pi, v)) == [p * (a - mean) for p, a in zip(pi, v, strict=True)]
-        and list(shifts.second_order(pi, v)) == second
-        and all(numerator * s**2 <= reach**4 for s in second)
+    return both(
+        eq(list(shifts.first_order(pi, v)), [p * (a - mean) for p, a in zip(pi, v, strict=True)]),
+        eq(list(shifts.second_order(pi, v)), second),
+        each(le(numerator * s**2, reach**4) for s in second),
     )
 
 
-def second_bounded_closer(instance: Any) -> bool:
+def second_bounded_closer(instance: Any) -> Said:
     """A tenth more than is true: 131 f''^2 <= R^4."""
     return second_bounded(instance, 131)
 

@@ -11,6 +11,7 @@ import z3
 from theory import shifts
 from theory.domains import point
 from theory.evidence import Pick, counterexample, for_all, identity, negative_control, no_identity, proved, satisfiable
+from theory.relations import Said, both, each, eq, gt, le, lt
 from theory.test_shifts import HALF, pushed, shares, single, small
 
 # B5: the product of the probabilities
@@ -31,10 +32,10 @@ def test_product_control_doubled() -> None:
     no_identity(first_derivative(0, 1, 2))
 
 
-def symmetric(instance: Any) -> bool:
+def symmetric(instance: Any) -> Said:
     """Pushing k changes pi_i as much as pushing i changes pi_k: both have the product pi_i pi_k."""
     pi, i, k, alpha = instance
-    return single(pi, k, alpha)[i] == single(pi, i, alpha)[k]
+    return eq(single(pi, k, alpha)[i], single(pi, i, alpha)[k])
 
 
 THIRDS = ((Fraction(1, 3), Fraction(2, 3)), 0, 1, Fraction(2))
@@ -46,21 +47,21 @@ def test_product_counterexample() -> None:
     counterexample(symmetric, small, THIRDS)
 
 
-def finite_form(instance: Any, finite: bool = True) -> bool:
+def finite_form(instance: Any, finite: bool = True) -> Said:
     """Of a push on k: pi_k (1 - pi_k) c for itself, -pi_i pi_k c for the others, c = (a - 1)/(1 + (a - 1) pi_k).
 
     Not `finite`: c = a - 1, the slope in the factor at 1.
     """
     pi, _, k, alpha = instance
     c = (alpha - 1) / (1 + (alpha - 1) * pi[k] * finite)
-    return single(pi, k, alpha) == [pi[k] * (1 - p) * c if m == k else -p * pi[k] * c for m, p in enumerate(pi)]
+    return eq(single(pi, k, alpha), [pi[k] * (1 - p) * c if m == k else -p * pi[k] * c for m, p in enumerate(pi)])
 
 
 def test_finite_form() -> None:
     for_all(finite_form, small)
 
 
-def linear_form(instance: Any) -> bool:
+def linear_form(instance: Any) -> Said:
     return finite_form(instance, finite=False)
 
 
@@ -68,21 +69,21 @@ def test_finite_control_linear() -> None:
     negative_control(linear_form, small)
 
 
-def likelier_moves_more(instance: Any) -> bool | None:
+def likelier_moves_more(instance: Any) -> Said | None:
     """A push on the likelier of two samples changes all probabilities together by more."""
     pi, i, k, alpha = instance
     if pi[i] >= pi[k]:
         return None
-    return single(pi, k, alpha)[k] > single(pi, i, alpha)[i]
+    return gt(single(pi, k, alpha)[k], single(pi, i, alpha)[i])
 
 
-def likelier_moves_third_more(instance: Any) -> bool | None:
+def likelier_moves_third_more(instance: Any) -> Said | None:
     """It changes every given third sample by more."""
     pi, i, k, alpha = instance
     if pi[i] >= pi[k]:
         return None
     by_k, by_i = single(pi, k, alpha), single(pi, i, alpha)
-    return all(abs(by_k[m]) > abs(by_i[m]) for m in range(len(pi)) if m not in (i, k))
+    return each(gt(abs(by_k[m]), abs(by_i[m])) for m in range(len(pi)) if m not in (i, k))
 
 
 def test_likelier_counterexample() -> None:
@@ -160,15 +161,15 @@ def test_joint_control_no_second_order() -> None:
     no_identity(mixed_derivative(0))
 
 
-def no_more_than_larger(instance: Any, share: Fraction = Fraction(1)) -> bool:
+def no_more_than_larger(instance: Any, share: Fraction = Fraction(1)) -> Said:
     """Under both pushes another sample changes by no more than under the one that changes it more."""
     w, i, alpha, j, beta = instance
     pi, one = shares(w), Fraction(1)
     both, up, down = (shifts.push(pi, i, a, j, b) for a, b in ((alpha, beta), (alpha, one), (one, beta)))
-    return all(abs(both[k]) <= share * max(abs(up[k]), abs(down[k])) for k in range(len(pi)) if k not in (i, j))
+    return each(le(abs(both[k]), share * max(abs(up[k]), abs(down[k]))) for k in range(len(pi)) if k not in (i, j))
 
 
-def no_more_than_half_the_larger(instance: Any) -> bool:
+def no_more_than_half_the_larger(instance: Any) -> Said:
     return no_more_than_larger(instance, HALF)
 
 
@@ -189,12 +190,12 @@ def suppressed(pick: Pick) -> Any:
     return point(pick, 2, 3, weight=12), Fraction(1, pick(2, 4))
 
 
-def negative_only_barely_helps(instance: Any) -> bool | None:
+def negative_only_barely_helps(instance: Any) -> Said | None:
     """By the factor: with J at most a tenth, a push down of a wrong sample at most doubles J."""
     pi, beta = instance
     if pi[0] > Fraction(1, 10):
         return None
-    return shifts.push(pi, 0, Fraction(1), 1, beta)[0] <= pi[0]
+    return le(shifts.push(pi, 0, Fraction(1), 1, beta)[0], pi[0])
 
 
 def test_negative_only_counterexample() -> None:
@@ -203,7 +204,7 @@ def test_negative_only_counterexample() -> None:
     counterexample(negative_only_barely_helps, suppressed, pinned)
 
 
-def negative_only_gain(instance: Any, by: int = 1) -> bool:
+def negative_only_gain(instance: Any, by: int = 1) -> Said:
     """J' = J / (1 - (1 - beta) pi_j), so J grows by a factor that J does not enter; by less than J pi_j/(1 - pi_j).
 
     `by` 0 puts J in place of pi_j.
@@ -211,10 +212,10 @@ def negative_only_gain(instance: Any, by: int = 1) -> bool:
     pi, beta = instance
     after = pi[0] / (1 - (1 - beta) * pi[by])
     change = shifts.push(pi, 0, Fraction(1), 1, beta)[0]
-    return change == after - pi[0] and 0 < change < pi[0] * pi[1] / (1 - pi[1])
+    return both(eq(change, after - pi[0]), both(lt(0, change), lt(change, pi[0] * pi[1] / (1 - pi[1]))))
 
 
-def negative_only_gain_by_j(instance: Any) -> bool:
+def negative_only_gain_by_j(instance: Any) -> Said:
     return negative_only_gain(instance, 0)
 
 
