@@ -11,6 +11,7 @@ said that something was proved, exact or sampled: a claim's file cannot.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable
 from fractions import Fraction
@@ -183,14 +184,19 @@ def proved(*negation: Any, size: str) -> None:
     assert result == z3.unsat, f"z3 gave no verdict: {result}"
     if _solve(negation[:-1])[0] == z3.unsat:
         raise Vacuous("the assumptions contradict each other")
-    note("proved", f"z3, {size}", assumptions=len(negation) - 1)
+    note("proved", f"z3, {size}", constraints=_named(negation))
 
 
 def satisfiable(*constraints: Any) -> None:
     """A negative control in z3: the control's negation has a model."""
     result, model = _solve(constraints)
     assert result == z3.sat, f"a negative control was not refuted: {result}"
-    note("exact", f"refuted: {model}", refutes=True)
+    note("exact", f"refuted: {model}", refutes=True, constraints=_named(constraints))
+
+
+def _named(constraints: tuple[Any, ...]) -> list[str]:
+    """Constraints as they are written, by a checksum of each."""
+    return [hashlib.sha256(str(z3.simplify(c).sexpr()).encode()).hexdigest()[:8] for c in constraints]
 
 
 def _solve(constraints: tuple[Any, ...]) -> tuple[Any, Any]:

@@ -191,8 +191,13 @@ def _ordered(claims: Mapping[str, Claim]) -> list[str]:
     return done
 
 
-def judge(claims: Mapping[str, Claim], outcomes: Mapping[str, Outcome]) -> dict[str, Entry]:
-    """The ledger: every claim with the verdict that the outcomes support and all that is wrong with its record."""
+def judge(
+    claims: Mapping[str, Claim], outcomes: Mapping[str, Outcome], changed: Mapping[str, list[str]] | None = None
+) -> dict[str, Entry]:
+    """The ledger: every claim with the verdict that the outcomes support and all that is wrong with its record.
+
+    `changed` has what differs from the lock, by claim.
+    """
     entries: dict[str, Entry] = {}
     for name in _ordered(claims):
         claim = claims[name]
@@ -204,6 +209,7 @@ def judge(claims: Mapping[str, Claim], outcomes: Mapping[str, Outcome]) -> dict[
             for t in claim.tests.get(role, ())
             if t in outcomes and not _left(outcomes[t], role)
         ]
+        problems += (changed or {}).get(name, [])
         problems += [f"uses {used}, which is not green" for used in claim.uses if not entries[used].green]
         verdict, evidence = _verdict(claim, outcomes)
         if not problems and verdict != claim.expected:

@@ -165,6 +165,8 @@ class Tally:
     _instances: set[str] = field(default_factory=set)
     _sides: dict[str, set[str]] = field(default_factory=dict)
     _truths: dict[str, Counter[bool]] = field(default_factory=dict)
+    # How often the sides of a <= or >= were not equal.
+    _strict: Counter[str] = field(default_factory=Counter)
     # Parts of an `iff`, which must be both true and false.
     _branches: set[str] = field(default_factory=set)
 
@@ -181,6 +183,8 @@ class Tally:
             if len(seen) < _MOST:
                 seen.add(repr(part.varies) if part.varies is not None else f"{part.left!r} {part.right!r}")
             self._truths[place][bool(part)] += 1
+            if part.sign in ("<=", ">="):
+                self._strict[place] += not bool(np.all(_HOLDS["=="](*_alike(part.left, part.right))))
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -203,6 +207,10 @@ class Tally:
                 return f"{where} is asked of {asked} of {self.met} instances, {least} are wanted"
             if len(seen) < values:
                 return f"the sides of {where} take {len(seen)} values, {values} are wanted; declare what `varies`"
+        for place in self._strict:
+            if not self._strict[place]:
+                where = f"part {place}" if place else "it"
+                return f"the sides of {where} are equal on all instances: say eq"
         for place in sorted(self._branches):
             true, false = self._truths[place][True], self._truths[place][False]
             if min(true, false) < least:

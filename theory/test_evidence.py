@@ -106,6 +106,7 @@ def test_a_hollow_statement_is_refused() -> None:
         "the sides of part 1 take 1 values": lambda x: both(ge(x, 0), eq(1, 1)),
         "the sides of part 0 take 2 values": lambda x: both(eq(x > 1, x > 1), ge(x, 0)),
         r"part 1\.0 is asked of 0 of 1000": lambda x: both(ge(x, 0), when(x < 0, eq(x, 0))) if x >= 0 else None,
+        "the sides of it are equal on all instances: say eq": lambda x: ge(x, x),
         "part 0 of an iff is true 1000 times and false 0 times": lambda x: iff(ge(x, 0), le(-x, 0)),
     }
     for why, statement in hollow.items():

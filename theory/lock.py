@@ -1,0 +1,82 @@
+"""What the claims say and what their evidence rests on, kept in `theory/claims/lock.json`: a change has to be meant.
+
+A test can be made to show less without failing: fewer proofs, one more assumption, a narrower guard, fewer instances. A
+claim can be turned into another, or deleted with its tests. So every whole run compares both with the file, and
+`pytest theory/ --renew` writes it anew; the difference is then in the commit, for a reader to see.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from theory.ledger import CLAIMS, Claim, Outcome
+
+LOCK = CLAIMS / "lock.json"
+RENEW = "if it is meant: pytest theory/ --renew"
+# In words for readers, or found by a search that another version may do in another way.
+_NOT_KEPT = ("size",)
+
+Lock = dict[str, dict[str, Any]]
+
+
+def lock_of(claims: Mapping[str, Claim], outcomes: Mapping[str, Outcome]) -> Lock:
+    """What is kept of a run: a checksum of each claim as it is written, and what each of their tests rests on."""
+    tests = sorted({test for claim in claims.values() for test in claim.all_tests})
+    return {
+        "claims": {name: _checksum(claim) for name, claim in claims.items()},
+        "tests": {test: _rests_on(outcomes[test]) for test in tests if test in outcomes},
+    }
+
+
+def _checksum(claim: Claim) -> str:
+    written = json.dumps({k: v for k, v in asdict(claim).items() if k != "area"}, sort_keys=True)
+    return hashlib.sha256(written.encode()).hexdigest()[:16]
+
+
+def _rests_on(outcome: Outcome) -> list[dict[str, Any]]:
+    return [{k: v for k, v in note.items() if k not in _NOT_KEPT} for note in outcome.notes]
+
+
+def read(path: Path = LOCK) -> Lock:
+    """The lock; empty if there is none yet."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"claims": {}, "tests": {}}
+
+
+def write(lock: Lock, path: Path = LOCK) -> None:
+    """Keep a lock, a line for each claim and test, so that a difference is easy to read."""
+    parts = []
+    for part, held in lock.items():
+        lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, sort_keys=True)}" for k, v in sorted(held.items()))
+        parts.append(f' "{part}": {{\n{lines}\n }}')
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+
+
+def changes(kept: Lock, now: Lock, claims: Mapping[str, Claim]) -> dict[str, list[str]]:
+    """What differs from the lock, by the claim that it is a problem of; of a claim that has gone, by its name."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(set(kept["claims"]) | set(now["claims"])):
+        before, after = kept["claims"].get(name), now["claims"].get(name)
+        if before != after:
+            what = "has gone" if after is None else "is new" if before is None else "is written in another way"
+            found.setdefault(name, []).append(f"{what} since the lock; {RENEW}")
+    for name, claim in claims.items():
+        for test in claim.all_tests:
+            before, after = kept["tests"].get(test), now["tests"].get(test)
+            if after is not None and before != after:
+                found.setdefault(name, []).append(f"{test} {_difference(before, after)} since the lock; {RENEW}")
+    return found
+
+
+def _difference(before: list[dict[str, Any]] | None, after: list[dict[str, Any]]) -> str:
+    if before is None:
+        return "is new"
+    if len(before) != len(after):
+        return f"makes {len(after)} checks, not {len(before)}"
+    old, new = next((a, b) for a, b in zip(before, after, strict=True) if a != b)
+    changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    return ", ".join(f"has {name} {new.get(name)!r}, not {old.get(name)!r}" for name in changed)
