@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 from math import comb
@@ -104,13 +105,21 @@ def questions(pick: Pick) -> Any:
     return Fraction(pick(0, 60), 60), pick(2, 6)
 
 
-def equal_by_counting(instance: Any) -> Said:
-    """P(no signal) is the sum over all groups of rewards that are equal."""
+def equal_by_counting(instance: Any, all_right_too: bool = True) -> Said:
+    """P(no signal) is the sum over all groups of rewards that are equal, at least 2^(1-G).
+
+    Not `all_right_too`: over the groups that are all wrong.
+    """
     p, G = instance
     chance = [(1 - p, p)] * G
-    equal = [g for g in product((0, 1), repeat=G) if len(set(g)) == 1]
+    equal = [g for g in product((0, 1), repeat=G) if len(set(g)) == 1 and (all_right_too or not any(g))]
     total = sum(np.prod([c[x] for c, x in zip(chance, g, strict=True)]) for g in equal)
     return both(eq(grpo.no_signal(p, G), total), ge(total, Fraction(2, 2**G)))
+
+
+def all_wrong_by_counting(instance: Any) -> Said:
+    """P(no signal) is that of a group that is all wrong."""
+    return equal_by_counting(instance, all_right_too=False)
 
 
 def equal_at_most_half(instance: Any) -> Said:
@@ -124,6 +133,10 @@ def test_no_signal_by_counting() -> None:
     assert np.isclose(grpo.no_signal(0.001, 8), 0.992027944, rtol=1e-9)
 
 
+def test_no_signal_control_all_wrong() -> None:
+    negative_control(all_wrong_by_counting, questions)
+
+
 def test_no_signal_control_at_most_half() -> None:
     negative_control(equal_at_most_half, questions)
 
@@ -134,16 +147,15 @@ def mixtures(pick: Pick) -> Any:
     return [Fraction(pick(0, 30), 30) for _ in shares], shares, pick(2, 12)
 
 
-def mixing_adds(instance: Any) -> Said:
-    """The mean over questions is at least the value at their mean p."""
+def mixing_adds(instance: Any, related: Callable[[Any, Any], Said] = ge) -> Said:
+    """The mean over questions is at least (or as `related` says) the value at their mean p."""
     p, shares, G = array(instance[0]), array(instance[1]), instance[2]
-    return ge(shares @ grpo.no_signal(p, G), grpo.no_signal(shares @ p, G))
+    return related(shares @ grpo.no_signal(p, G), grpo.no_signal(shares @ p, G))
 
 
 def mixing_adds_nothing(instance: Any) -> Said:
     """The mean over questions is the value at their mean p."""
-    p, shares, G = array(instance[0]), array(instance[1]), instance[2]
-    return eq(shares @ grpo.no_signal(p, G), grpo.no_signal(shares @ p, G))
+    return mixing_adds(instance, eq)
 
 
 def test_mixing_questions_adds() -> None:
@@ -196,21 +208,21 @@ def by_counting(instance: Any) -> list[Array]:
     return out
 
 
-def weighs_the_gradient(instance: Any) -> Said:
-    """The mean GRPO gradient is, K by K, the weight's term times grad J over the length, any parametrisation."""
+def weighs_the_gradient(instance: Any, divided: bool = True) -> Said:
+    """The mean GRPO gradient is, K by K, the weight's term times grad J over the length, any parametrisation.
+
+    Not `divided`: the term is P(K) / G, without the division by p (1-p).
+    """
     pi, z, r, G, (length, *_) = instance
     policy = softmax(pi, z)
-    terms = grpo.weight_terms(policy.value(r), G)
+    p = policy.value(r)
+    terms = grpo.weight_terms(p, G) * (1 if divided else p * (1 - p))
     return each(eq(t * policy.gradient(r) / length, g) for t, g in zip(terms, by_counting(instance), strict=True))
 
 
 def weighs_by_chance_alone(instance: Any) -> Said:
-    """The same with P(K) / G for the term: without the division by p (1-p)."""
-    pi, z, r, G, (length, *_) = instance
-    policy = softmax(pi, z)
-    p = policy.value(r)
-    terms = grpo.weight_terms(p, G) * p * (1 - p)
-    return each(eq(t * policy.gradient(r) / length, g) for t, g in zip(terms, by_counting(instance), strict=True))
+    """The same with P(K) / G for the term."""
+    return weighs_the_gradient(instance, divided=False)
 
 
 def test_weight_by_counting() -> None:

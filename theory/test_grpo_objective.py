@@ -87,21 +87,24 @@ def slope_is_the_advantage(instance: Any) -> Said:
     return eq(grpo.slope(*instance), instance[1])
 
 
-def slope_of_clipping(instance: Any) -> Said | None:
-    """Difference quotients of the surrogate away from its kinks: A, or 0 beyond the clip on A's own side."""
+def slope_of_clipping(instance: Any, both_sides: bool = False) -> Said | None:
+    """Difference quotients of the surrogate away from its kinks: A, or 0 beyond the clip on A's own side.
+
+    `both_sides`: 0 beyond the clip on either side.
+    """
     x, A, eps = instance
     h = Fraction(1, 1000)
     if min(abs(x - 1 - eps), abs(x - 1 + eps)) <= h:
         return None
     quotient = (grpo.surrogate(x + h, A, eps) - grpo.surrogate(x - h, A, eps)) / (2 * h)
-    beyond = x > 1 + eps if A > 0 else x < 1 - eps
+    above, below = x > 1 + eps, x < 1 - eps
+    beyond = above or below if both_sides else above if A > 0 else below
     return both(eq(grpo.slope(x, A, eps), quotient), eq(quotient, 0 if beyond else A))
 
 
-def slope_of_clipping_on_both_sides(instance: Any) -> Said:
+def slope_of_clipping_on_both_sides(instance: Any) -> Said | None:
     """0 wherever the ratio leaves [1-eps, 1+eps]."""
-    x, A, eps = instance
-    return eq(grpo.slope(x, A, eps), A if 1 - eps <= x <= 1 + eps else 0)
+    return slope_of_clipping(instance, both_sides=True)
 
 
 def steepness(instance: Any) -> int:
@@ -145,14 +148,14 @@ def squared_gradient(instance: Any, averaged: bool) -> Fraction:
     return K * (G - K) * total**2 / G**2
 
 
-def within_one_token(instance: Any) -> Said:
+def within_one_token(instance: Any, averaged: bool = True) -> Said:
     """The GRPO part's gradient is at most 9, one token's largest score; the boxed term's may be T * 9."""
-    return le(squared_gradient(instance, True), 81)
+    return le(squared_gradient(instance, averaged), 81)
 
 
 def within_one_token_without_lengths(instance: Any) -> Said:
     """The same without the average over tokens."""
-    return le(squared_gradient(instance, False), 81)
+    return within_one_token(instance, averaged=False)
 
 
 def test_grpo_part_is_within_one_token() -> None:

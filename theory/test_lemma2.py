@@ -179,21 +179,18 @@ def wins(prior: Any, x: Any, sign: int) -> Fraction:
     return sum((q * p for (q, a), (p, b) in pairs if sign * (a - b) > 0), Fraction(0))
 
 
-def win_rate_is_gini(instance: Any) -> Said | None:
+def win_rate_is_gini(instance: Any, halves: int = 2) -> Said | None:
+    """A self-explanation wins more often than it loses, by E|X - X'| / (2 J); `halves` stands for the 2."""
     prior, x = instance
-    return (
-        both(
-            eq(lemma2.gini(prior, x), wins(prior, x, 1) - wins(prior, x, -1)),
-            ge(wins(prior, x, 1) - wins(prior, x, -1), 0),
-        )
-        if any(x)
-        else None
-    )
+    if not any(x):
+        return None
+    more = wins(prior, x, 1) - wins(prior, x, -1)
+    return both(eq(2 * lemma2.gini(prior, x), halves * more), ge(more, 0))
 
 
 def win_rate_is_twice_gini(instance: Any) -> Said | None:
-    prior, x = instance
-    return eq(2 * lemma2.gini(prior, x), wins(prior, x, 1) - wins(prior, x, -1)) if any(x) else None
+    """The mean difference relative to J, without the half that makes it a Gini coefficient."""
+    return win_rate_is_gini(instance, 1)
 
 
 def test_win_rate_is_gini() -> None:
@@ -308,11 +305,24 @@ def at_temperature(answers: Any, k: int) -> Point:
     return tuple(lemma2.tempered(a, Fraction(1, k))[0] for a in answers)
 
 
-def tempered_sampler_measured_at_one(instance: Any) -> Said | None:
-    """Answers alone at temperature 1/k, CoTs at 1: their posterior against J at temperature 1."""
+def tempered_throughout(instance: Any, throughout: bool = True) -> Said | None:
+    """Answers at temperature 1/k, CoTs at 1: their posterior against J, with X at temperature 1/k on both sides.
+
+    The closed forms of `tempered` and `gap` against powers and sums. Not `throughout`: X is that at temperature 1.
+    """
     prior, answers, k = instance
-    x = [a[0] for a in answers]
-    return ge(mean(lemma2.posterior(prior, at_temperature(answers, k)), x), mean(prior, x)) if any(x) else None
+    drawn = at_temperature(answers, k)
+    x = drawn if throughout else [a[0] for a in answers]
+    if not any(x):
+        return None
+    powers, given = tuple(a[0] ** k / sum(b**k for b in a) for a in answers), bayes(prior, drawn)
+    gap = eq(lemma2.gap(prior, drawn), mean(given, drawn) - mean(prior, drawn))
+    return both(eq(drawn, powers), both(gap, ge(mean(given, x), mean(prior, x))))
+
+
+def tempered_sampler_measured_at_one(instance: Any) -> Said | None:
+    """Answers alone at temperature 1/k: their posterior against J at temperature 1."""
+    return tempered_throughout(instance, throughout=False)
 
 
 def every_token_tempered(instance: Any, own_too: bool = False) -> Said | None:
@@ -331,20 +341,6 @@ def every_token_tempered(instance: Any, own_too: bool = False) -> Said | None:
 
 def own_tempered_too(instance: Any) -> Said | None:
     return every_token_tempered(instance, own_too=True)
-
-
-def tempered_throughout(instance: Any) -> Said:
-    """The same with X at temperature 1/k on both sides; the closed form of `tempered` against powers."""
-    prior, answers, k = instance
-    x = at_temperature(answers, k)
-    powers = tuple(a[0] ** k / sum(b**k for b in a) for a in answers)
-    return both(
-        eq(x, powers),
-        both(
-            eq(lemma2.gap(prior, x), mean(bayes(prior, x), x) - mean(prior, x)),
-            ge(mean(bayes(prior, x), x) - mean(prior, x), 0),
-        ),
-    )
 
 
 def test_temperature_two_answers() -> None:

@@ -36,11 +36,19 @@ def any_gradient_is_not_zero(instance: Any) -> Said:
     return gt(abs(softmax(pi, z).scores[j]).max(), 0)
 
 
-def tabular_gradient_is_bounded(instance: Any) -> Said:
-    """Tabular, (1-pi_j)^2 L / (L-1) <= |s_j|^2 <= 2 (1-pi_j)^2, so it is not zero."""
-    pi, _, j = instance
-    square, rest = softmax(pi).gram[j, j], (1 - pi[j]) ** 2
+def tabular_gradient_is_bounded(instance: Any, tabular: bool = True) -> Said:
+    """Tabular, (1-pi_j)^2 L / (L-1) <= |s_j|^2 <= 2 (1-pi_j)^2, so it is not zero.
+
+    Not `tabular`: with the instance's logit gradients.
+    """
+    pi, z, j = instance
+    square, rest = softmax(pi, None if tabular else z).gram[j, j], (1 - pi[j]) ** 2
     return both(lt(0, rest * len(pi) / (len(pi) - 1)), le(rest * len(pi) / (len(pi) - 1), square), le(square, 2 * rest))
+
+
+def any_gradient_is_bounded(instance: Any) -> Said:
+    """The same bounds for any parametrisation."""
+    return tabular_gradient_is_bounded(instance, tabular=False)
 
 
 def test_gradient_may_be_zero() -> None:
@@ -55,6 +63,7 @@ def test_tabular_gradient_is_not_zero() -> None:
 
 def test_gradient_control_any_parametrisation() -> None:
     negative_control(any_gradient_is_not_zero, small_samples)
+    negative_control(any_gradient_is_bounded, samples)
 
 
 def questions(pick: Pick) -> Any:
@@ -63,21 +72,21 @@ def questions(pick: Pick) -> Any:
     return pi, gradients(pick, len(pi), 2), (1, *bits(pick, len(pi) - 1))
 
 
-def fisher(instance: Any) -> Said:
-    """E_posterior s = grad J / J, so the step raises J at the rate |grad J|^2 / J."""
+def fisher(instance: Any, even: bool = False) -> Said:
+    """E_posterior s = grad J / J, so the step raises J at the rate |grad J|^2 / J.
+
+    `even`: all right trajectories are equally likely, in place of the posterior.
+    """
     pi, z, r = instance
     policy = softmax(pi, z)
-    mean = lemma2.posterior(pi, r) @ policy.scores
+    mean = (array(r) / sum(r) if even else lemma2.posterior(pi, r)) @ policy.scores
     g, J = policy.gradient(r), policy.value(r)
     return both(eq(mean * J, g), both(eq(g @ mean, g @ g / J), ge(g @ g / J, 0)))
 
 
 def fisher_of_even_sampler(instance: Any) -> Said:
-    """The same with all right trajectories equally likely in place of the posterior."""
-    pi, z, r = instance
-    policy = softmax(pi, z)
-    mean = (array(r) / sum(r)) @ policy.scores
-    return eq(mean * policy.value(r), policy.gradient(r))
+    """The same with all right trajectories equally likely."""
+    return fisher(instance, even=True)
 
 
 def test_step_on_the_posterior_raises_j() -> None:
@@ -177,15 +186,29 @@ def any_reward(pick: Pick) -> Any:
     return pi, tuple(Fraction(pick(0, 6), 6) for _ in pi), point(pick, len(pi), len(pi))
 
 
-def same_as_sum(instance: Any) -> Said:
-    """The closed form against the sum for rewards between 0 and 1."""
-    pi, r, mu = instance
+def same_as_sum(instance: Any, for_right_alone: bool = False) -> Said:
+    """The closed form against the sum for rewards between 0 and 1.
+
+    `for_right_alone`: the closed form is that of `overlap_decides`, for rewards 0 or 1 and right samples.
+    """
+    pi, r, mu = array(instance[0]), array(instance[1]), array(instance[2])
     policy = softmax(pi)
-    return eq(objectives.tabular_sft_gain(pi, r, mu), sum(m * policy.gain(r, j) for j, m in enumerate(mu)))
+    p, right, wrong = pi @ r, pi**2 @ r, pi**2 @ (1 - r)
+    closed = (1 - p) * (mu @ pi - right) + p * wrong if for_right_alone else objectives.tabular_sft_gain(pi, r, mu)
+    return eq(closed, sum(m * policy.gain(r, j) for j, m in enumerate(mu)))
+
+
+def same_as_sum_for_right_alone(instance: Any) -> Said:
+    """The form for rewards 0 or 1 and samples from right trajectories, whatever rewards and samples are."""
+    return same_as_sum(instance, for_right_alone=True)
 
 
 def test_closed_form_with_any_reward() -> None:
     for_all(same_as_sum, any_reward)
+
+
+def test_closed_form_control_for_right_alone() -> None:
+    negative_control(same_as_sum_for_right_alone, any_reward)
 
 
 def em_steps(pick: Pick) -> Any:
@@ -201,17 +224,16 @@ def after_em(instance: Any) -> tuple[Array, Any, Any]:
     return new, (new * array(r)).sum(), (array(pi) * array(r)).sum()
 
 
-def em_raises_j(instance: Any) -> Said:
-    """A distribution again, with J' = (1-t) J + t."""
+def em_raises_j(instance: Any, damped: int = 1) -> Said:
+    """A distribution again, with J' = (1 - damped t) J + t; right for 1."""
     new, after, before = after_em(instance)
     t = instance[2]
-    return both(eq(new.sum(), 1, varies=new), eq(after, (1 - t) * before + t))
+    return both(eq(new.sum(), 1, varies=new), eq(after, (1 - damped * t) * before + t))
 
 
 def em_raises_j_by_t(instance: Any) -> Said:
     """J' = J + t."""
-    _, after, before = after_em(instance)
-    return eq(after, before + instance[2])
+    return em_raises_j(instance, 0)
 
 
 def test_em_step() -> None:
@@ -235,12 +257,17 @@ def other_falls(instance: Any) -> Said:
     return le(softmax(pi).gram[j, k], 0)
 
 
-def all_others_fall(instance: Any) -> Said:
-    """Their total falls at the rate pi_j |s_j|^2, tabular."""
+def all_others_fall(instance: Any, power: int = 1) -> Said:
+    """Their total falls at the rate pi_j^power |s_j|^2, tabular; right for power 1."""
     pi, j, _ = instance
     gram = softmax(pi).gram
-    total = sum(p * gram[j, k] for k, p in enumerate(pi) if k != j)
-    return both(eq(total, -pi[j] * gram[j, j]), lt(-pi[j] * gram[j, j], 0))
+    total, rate = sum(p * gram[j, k] for k, p in enumerate(pi) if k != j), pi[j] ** power * gram[j, j]
+    return both(eq(total, -rate), lt(-rate, 0))
+
+
+def all_others_fall_as_the_log_rises(instance: Any) -> Said:
+    """At the rate |s_j|^2, at which log pi_j rises."""
+    return all_others_fall(instance, 0)
 
 
 def test_other_may_rise() -> None:
@@ -251,6 +278,10 @@ def test_other_may_rise() -> None:
 
 def test_total_of_others_falls() -> None:
     for_all(all_others_fall, others)
+
+
+def test_total_control_rate_of_the_log() -> None:
+    negative_control(all_others_fall_as_the_log_rises, others)
 
 
 def test_others_control_each() -> None:

@@ -60,11 +60,14 @@ def single(pi: Any, k: int, alpha: Fraction) -> list[Fraction]:
 # B0 to B2: the formulas, signs, proportions
 
 
-def printed_formulas(instance: Any) -> Said:
-    """The printed changes e^z (alpha/Z' - 1/Z) and so on, and the library's, against the softmax before and after."""
+def printed_formulas(instance: Any, down: bool = True) -> Said:
+    """The printed changes e^z (alpha/Z' - 1/Z) and so on, and the library's, against the softmax before and after.
+
+    Not `down`: Z' leaves out the push down.
+    """
     w, i, alpha, j, beta = instance
     z = sum(w)
-    z_after = alpha * w[i] + beta * w[j] + sum(x for k, x in enumerate(w) if k not in (i, j))
+    z_after = alpha * w[i] + (beta if down else 1) * w[j] + sum(x for k, x in enumerate(w) if k not in (i, j))
     printed = [x * ({i: alpha, j: beta}.get(k, 1) / z_after - 1 / z) for k, x in enumerate(w)]
     factors = [{i: alpha, j: beta}.get(k, 1) for k in range(len(w))]
     change = moved(w, {i: alpha, j: beta})
@@ -76,10 +79,8 @@ def printed_formulas(instance: Any) -> Said:
 
 
 def formulas_without_down(instance: Any) -> Said:
-    """The formulas with Z' that leaves out the push down."""
-    w, i, alpha, j, beta = instance
-    z_after = sum(w) + (alpha - 1) * w[i]
-    return eq(moved(w, {i: alpha, j: beta})[i], w[i] * (alpha / z_after - 1 / sum(w)))
+    """The formulas with Z' after the push up alone."""
+    return printed_formulas(instance, down=False)
 
 
 def test_printed_formulas() -> None:
@@ -110,17 +111,20 @@ def wrong_sign(z_factor: Any, total: Any, total_after: Any, sign: int) -> Any:
     return change <= 0 if sign > 0 else change >= 0
 
 
-def test_signs() -> None:
+def signs(least_up: int) -> list[Any]:
+    """z3: a factor above `least_up` on i and one between 0 and 1 on j, and pi_i does not rise or pi_j not fall."""
     a, b, rest, alpha, beta, positive = weights()
     before, after = a + b + rest, alpha * a + beta * b + rest
     either = z3.Or(wrong_sign(alpha, before, after, 1), wrong_sign(beta, before, after, -1))
-    proved(*positive, alpha > 1, beta > 0, beta < 1, either, size="any number of others, by their total weight")
+    return [*positive, alpha > least_up, beta > 0, beta < 1, either]
+
+
+def test_signs() -> None:
+    proved(*signs(1), size="any number of others, by their total weight")
 
 
 def test_signs_control_any_factors() -> None:
-    a, b, rest, alpha, beta, positive = weights()
-    before, after = a + b + rest, alpha * a + beta * b + rest
-    satisfiable(*positive, alpha > 0, beta > 0, beta < 1, wrong_sign(alpha, before, after, 1))
+    satisfiable(*signs(0))
 
 
 def proportional(instance: Any, others_only: bool = True) -> Said | None:
@@ -196,14 +200,20 @@ def rare_limit(k: int) -> tuple[sympy.Expr, sympy.Expr]:
     return sympy.limit(sympy.expand(change), x, 0), q[k] * (sum(share**2 for share in q) - q[k])
 
 
+def rare_error(k: int, left: int) -> sympy.Expr:
+    """The limit less `left` times the formula; right for 1, and for 0 nothing would be left of the change."""
+    limit, formula = rare_limit(k)
+    return limit - left * formula
+
+
 def test_gradient_step_on_rare_sample() -> None:
-    identity([limit - formula for limit, formula in map(rare_limit, range(3))], "3 others with any shares")
+    identity([rare_error(k, 1) for k in range(3)], "3 others with any shares")
     even = dict.fromkeys(sympy.symbols("q:2", positive=True), sympy.Rational(1, 3))
     assert [formula.subs(even) for _, formula in map(rare_limit, range(3))] == [0, 0, 0]
 
 
 def test_rare_control_nothing_left() -> None:
-    no_identity(rare_limit(0)[0])
+    no_identity(rare_error(0, 0))
 
 
 def moves_others(instance: Any) -> Said | None:
@@ -262,28 +272,38 @@ def others_move(instance: Any) -> Said:
     return gt(abs(shifts.push(pi, i, alpha, j, 1 / alpha)[2:]).max(), 0)
 
 
-def others_move_unless_swapped(instance: Any) -> Said:
-    """They stay if and only if pi_j = alpha pi_i, where the push swaps the two; they fall if pi_i is larger."""
+def others_move_unless_swapped(instance: Any, power: int = 1) -> Said:
+    """They stay if and only if pi_j = alpha^power pi_i, where the push swaps the two; they fall if pi_i is larger.
+
+    Right for power 1.
+    """
     pi, i, j, alpha = instance
     change = shifts.push(pi, i, alpha, j, 1 / alpha)
-    side = alpha * pi[i] - pi[j]
+    side = alpha**power * pi[i] - pi[j]
     return both(
         each(both(iff(lt(d, 0), gt(side, 0)), iff(eq(d, 0), eq(side, 0))) for d in change[2:]),
         iff(eq(change[:2], [pi[j] - pi[i], pi[i] - pi[j]]), eq(side, 0)),
     )
 
 
-def others_stay_if_equal(instance: Any) -> Said:
-    """The false condition pi_i = pi_j."""
+def others_move_unless_equal(instance: Any) -> Said:
+    """The condition of a gradient step, pi_i = pi_j."""
+    return others_move_unless_swapped(instance, 0)
+
+
+def gradient_pair_moves_others(instance: Any, by_factor: bool = False) -> Said:
+    """Steps of weights +1 on log pi_i and -1 on log pi_j change other k by -pi_k (pi_i - pi_j).
+
+    `by_factor`: by -pi_k (alpha pi_i - pi_j).
+    """
     pi, i, j, alpha = instance
-    return iff(eq(shifts.push(pi, i, alpha, j, 1 / alpha)[2], 0), eq(pi[i], pi[j]))
-
-
-def gradient_pair_moves_others(instance: Any) -> Said:
-    """Steps of weights +1 on log pi_i and -1 on log pi_j change other k by -pi_k (pi_i - pi_j)."""
-    pi, i, j, _ = instance
     change = shifts.gradient_step(pi, i) - shifts.gradient_step(pi, j)
-    return eq(list(change[2:]), [-p * (pi[i] - pi[j]) for p in pi[2:]])
+    return eq(list(change[2:]), [-p * ((alpha if by_factor else 1) * pi[i] - pi[j]) for p in pi[2:]])
+
+
+def gradient_pair_moves_others_by_factor(instance: Any) -> Said:
+    """With the condition of a push by alpha, under which they stay where pi_j = alpha pi_i."""
+    return gradient_pair_moves_others(instance, by_factor=True)
 
 
 def test_equal_amounts_counterexample() -> None:
@@ -302,13 +322,17 @@ def test_gradient_pair() -> None:
 
 
 def test_equal_amounts_control_other_condition() -> None:
-    negative_control(others_stay_if_equal, equal_amounts)
+    negative_control(others_move_unless_equal, equal_amounts)
+
+
+def test_gradient_pair_control_condition_of_the_push() -> None:
+    negative_control(gradient_pair_moves_others_by_factor, equal_amounts)
 
 
 # B3 and B4: one logit up or down
 
 
-def one_logit(up: bool, condition: Any) -> Any:
+def one_logit(up: bool, condition: Any) -> list[Any]:
     """z3: with a factor on weight a that meets the condition, pi_a goes the wrong way or some other b does."""
     a, b, rest, factor, _, positive = weights()
     before, after = a + b + rest, factor * a + b + rest
