@@ -65,10 +65,19 @@ def answer_may_be_dropped(instance: Any) -> Said:
     return eq(pairs, sum(sum(row) * c[a] for row, c, a in zip(law, chance, right, strict=True)))
 
 
-def value_by_cot(instance: Any) -> Said:
-    """J summed over pairs (CoT, answer) is J summed over CoTs."""
-    policy = factorised(*instance)
-    return eq(policy.joint.value(policy.joint_rewards), policy.value)
+def value_by_cot(chance_counts: bool) -> Statement:
+    """J summed over pairs (CoT, answer) is J summed over CoTs, each with its probability.
+
+    Not `chance_counts`: the plain mean over CoTs, all with the same weight.
+    """
+
+    def statement(instance: Any) -> Said:
+        prior, answers = instance
+        policy = factorised(prior, answers)
+        weights = prior if chance_counts else (Fraction(1, len(prior)),) * len(prior)
+        return eq(policy.joint.value(policy.joint_rewards), factorised(weights, answers).value)
+
+    return statement
 
 
 def cots(pick: Pick) -> Any:
@@ -82,11 +91,15 @@ def test_eq1_answer_dropped() -> None:
 
 
 def test_eq1_by_cot() -> None:
-    for_all(value_by_cot, cots)
+    for_all(value_by_cot(chance_counts=True), cots)
 
 
 def test_eq1_control_two_answers() -> None:
     negative_control(answer_may_be_dropped, asked_with_two_answers)
+
+
+def test_eq1_control_plain_mean_over_cots() -> None:
+    negative_control(value_by_cot(chance_counts=False), cots)
 
 
 # Eqs 3 and 4
@@ -148,40 +161,54 @@ def test_eq4_control_without_the_chance_of_a_question() -> None:
 # Eq 6
 
 
-def splits(instance: Any) -> Said:
-    """Eq 6: T1 + T2 is the gain, for any logit gradients."""
-    pi, z, r, j = instance
-    policy = softmax(pi, z)
-    return eq(improvement.t1(policy, r, j) + improvement.t2(policy, r, j), policy.gain(r, j))
+def splits(rewarded: bool) -> Statement:
+    """Eq 6: T1 + T2 is the gain, for any logit gradients. Not `rewarded`: with T1's reward left out."""
+
+    def statement(instance: Any) -> Said:
+        pi, z, r, j = instance
+        policy = softmax(pi, z)
+        own = r if rewarded else (1,) * len(pi)
+        return eq(improvement.t1(policy, own, j) + improvement.t2(policy, r, j), policy.gain(r, j))
+
+    return statement
 
 
-def splits_without_reward(instance: Any) -> Said:
-    """Eq 6 with T1's reward left out."""
-    pi, z, r, j = instance
-    policy = softmax(pi, z)
-    return eq(improvement.t1(policy, (1,) * len(pi), j) + improvement.t2(policy, r, j), policy.gain(r, j))
+def closed_form(norm: int) -> Statement:
+    """The closed forms of T1, T2 and the gain agree with sums over trajectories, tabular, rewards in [0, 1].
+
+    Logit gradients are orthogonal and of this norm; beside 1 all three would need the factor C = norm^2.
+    """
+
+    def statement(instance: Any) -> Said:
+        pi, r, j = instance
+        n = len(pi)
+        policy = softmax(pi, [[Fraction(norm * (i == k)) for i in range(n)] for k in range(n)])
+        return both(
+            eq(improvement.tabular_t1(pi, r, j), improvement.t1(policy, r, j)),
+            eq(improvement.tabular_t2(pi, r, j), improvement.t2(policy, r, j)),
+            eq(improvement.tabular_gain(pi, r, j), policy.gain(r, j)),
+        )
+
+    return statement
 
 
-def closed_form(instance: Any) -> Said:
-    """The closed forms of T1, T2 and the gain agree with sums over trajectories, tabular, rewards in [0, 1]."""
-    pi, r, j = instance
-    policy = softmax(pi)
-    return both(
-        eq(improvement.tabular_t1(pi, r, j), improvement.t1(policy, r, j)),
-        eq(improvement.tabular_t2(pi, r, j), improvement.t2(policy, r, j)),
-        eq(improvement.tabular_gain(pi, r, j), policy.gain(r, j)),
-    )
+def closed_form_of_sums(others: bool) -> Statement:
+    """T1 and T2 from p, S2_S and S2_F alone agree with sums over trajectories.
 
+    Not `others`: T2 summed over all right trajectories, the sample itself among them.
+    """
 
-def closed_form_of_sums(instance: Any) -> Said:
-    """T1 and T2 from p, S2_S and S2_F alone agree with sums over trajectories."""
-    pi, r, j = instance
-    p = sum(x * y for x, y in zip(pi, r, strict=True))
-    right = sum(x * x * y for x, y in zip(pi, r, strict=True))
-    wrong = sum(x * x * (1 - y) for x, y in zip(pi, r, strict=True))
-    first, second = improvement.from_sums(pi[j], r[j], p, right, wrong)
-    policy = softmax(pi)
-    return both(eq(first, improvement.t1(policy, r, j)), eq(second, improvement.t2(policy, r, j)))
+    def statement(instance: Any) -> Said:
+        pi, r, j = instance
+        p = sum(x * y for x, y in zip(pi, r, strict=True))
+        right = sum(x * x * y for x, y in zip(pi, r, strict=True))
+        wrong = sum(x * x * (1 - y) for x, y in zip(pi, r, strict=True))
+        first, second = improvement.from_sums(pi[j], r[j], p, right, wrong)
+        policy = softmax(pi)
+        found = improvement.t2(policy, r, j) if others else policy.gain(r, j)
+        return both(eq(first, improvement.t1(policy, r, j)), eq(second, found))
+
+    return statement
 
 
 def crosses(shared: bool) -> Statement:
@@ -205,15 +232,15 @@ def two_policies(pick: Pick) -> Any:
 
 
 def test_eq6_splits_the_gain() -> None:
-    for_all(splits, sample_of_any_softmax)
+    for_all(splits(rewarded=True), sample_of_any_softmax)
 
 
 def test_eq6_closed_forms() -> None:
-    for_all(closed_form, graded_sample)
+    for_all(closed_form(1), graded_sample)
 
 
 def test_eq6_closed_forms_of_sums() -> None:
-    for_all(closed_form_of_sums, sample)
+    for_all(closed_form_of_sums(others=True), sample)
 
 
 def test_eq6_nothing_across_questions() -> None:
@@ -221,7 +248,15 @@ def test_eq6_nothing_across_questions() -> None:
 
 
 def test_eq6_control_without_reward() -> None:
-    negative_control(splits_without_reward, sample_of_any_softmax)
+    negative_control(splits(rewarded=False), sample_of_any_softmax)
+
+
+def test_eq6_control_other_norm() -> None:
+    negative_control(closed_form(2), graded_sample)
+
+
+def test_eq6_control_sample_among_the_others() -> None:
+    negative_control(closed_form_of_sums(others=False), sample)
 
 
 def test_eq6_control_shared_table() -> None:
@@ -306,15 +341,27 @@ def contrastive(sign: int) -> Statement:
     return statement
 
 
-def contrastive_step(instance: Any) -> Said | None:
-    """Odds of a right sample times `factor` > 1, of a wrong one divided by it: J rises, whatever the factor."""
-    (pi, r, j, k), factor = instance
-    if not r[j] > r[k]:
-        return None
-    scale = [factor if i == j else 1 / factor if i == k else 1 for i in range(len(pi))]
-    moved = [p * s for p, s in zip(pi, scale, strict=True)]
-    new = sum(m for m, y in zip(moved, r, strict=True) if y) / sum(moved)
-    return gt(new, sum(p for p, y in zip(pi, r, strict=True) if y))
+def contrastive_step(sign: int) -> Statement:
+    """Odds of a right sample times `factor` > 1, of a wrong one times factor^sign: J rises, whatever the factor.
+
+    With the sign -1 the wrong one goes down; with 1 both go up.
+    """
+
+    def statement(instance: Any) -> Said | None:
+        (pi, r, j, k), factor = instance
+        if not r[j] > r[k]:
+            return None
+        scale = [factor if i == j else factor**sign if i == k else 1 for i in range(len(pi))]
+        moved = [p * s for p, s in zip(pi, scale, strict=True)]
+        new = sum(m for m, y in zip(moved, r, strict=True) if y) / sum(moved)
+        return gt(new, sum(p for p, y in zip(pi, r, strict=True) if y))
+
+    return statement
+
+
+def steps(pick: Pick) -> Any:
+    """(two samples, a factor above 1 and up to 21)."""
+    return two_samples(pick), 1 + Fraction(pick(1, 400), 20)
 
 
 def weighted_batch(pick: Pick) -> Any:
@@ -347,7 +394,7 @@ def test_contrastive_gain() -> None:
 
 
 def test_contrastive_step_of_any_size() -> None:
-    for_all(contrastive_step, lambda pick: (two_samples(pick), 1 + Fraction(pick(1, 400), 20)))
+    for_all(contrastive_step(-1), steps)
 
 
 def test_zero_sum_gain() -> None:
@@ -360,6 +407,10 @@ def test_relative_control_other_sign() -> None:
 
 def test_contrastive_control_both_up() -> None:
     negative_control(contrastive(1), two_samples)
+
+
+def test_contrastive_step_control_both_up() -> None:
+    negative_control(contrastive_step(1), steps)
 
 
 def test_zero_sum_control_any_weights() -> None:

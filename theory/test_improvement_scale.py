@@ -66,18 +66,34 @@ def test_even_policy() -> None:
     for_all(even_ratio(1), alike)
 
 
-def even_at_scale(p: Fraction) -> Said:
-    """The same for M = 2**144 trajectories, pM of them right."""
-    M = 2**144
-    return eq(ratio(RARE, p, p / M, (1 - p) / M), -(p * M - 1) / (M - 1))
+def even_at_scale(own: int) -> Statement:
+    """The same for M = 2**144 trajectories, pM of them right: T2 / T1 = -(pM - own) / (M - own).
+
+    `own` is 1, for the sample is none of the others; with 0 it is -p, which is near but not the same.
+    """
+
+    def statement(p: Fraction) -> Said:
+        M = 2**144
+        return eq(ratio(RARE, p, p / M, (1 - p) / M), -(p * M - own) / (M - own))
+
+    return statement
+
+
+def part(pick: Pick) -> Fraction:
+    """p in 4096ths, neither 0 nor 1."""
+    return Fraction(pick(1, 4095), 4096)
 
 
 def test_even_policy_at_scale() -> None:
-    for_all(even_at_scale, lambda pick: Fraction(pick(1, 4095), 4096))
+    for_all(even_at_scale(1), part)
 
 
 def test_even_policy_control_other_sign() -> None:
     negative_control(even_ratio(-1), alike)
+
+
+def test_even_policy_control_sample_among_the_others() -> None:
+    negative_control(even_at_scale(0), part)
 
 
 # One other trajectory of weight

@@ -117,9 +117,13 @@ def groups_error(sign: int) -> sympy.Expr:
     return sympy.expand(right - p * (right + wrong) - p * (1 - p) * ((1 - 2 * p) * (a - b) ** 2 + s + sign * f))
 
 
-def second_derivative(instance: Any) -> Said:
-    """The closed form agrees with the power series."""
-    return eq(improvement.second_derivative(*instance), series(*instance)[1])
+def second_derivative(times: int) -> Statement:
+    """The closed form agrees with the power series: it is 2 times the coefficient of t^2. With 1, it is that itself."""
+
+    def statement(instance: Any) -> Said:
+        return eq(improvement.second_derivative(*instance), times * series(*instance)[1] / 2)
+
+    return statement
 
 
 def bounded(limit: int) -> Statement:
@@ -135,21 +139,27 @@ def bounded(limit: int) -> Statement:
     return statement
 
 
-def splits_in_groups(instance: Any) -> Said | None:
-    """For rewards 0 or 1 it is p (1 - p) [(1 - 2p) D^2 + s_S^2 - s_F^2]: D the difference of means, s^2 variances."""
-    pi, r, v = instance
-    r = tuple(int(x > Fraction(1, 2)) for x in r)
-    p = sum(x for x, y in zip(pi, r, strict=True) if y)
-    if p in (0, 1):
-        return None
+def splits_in_groups(sign: int) -> Statement:
+    """For rewards 0 or 1 it is p (1 - p) [(1 - 2p) D^2 + s_S^2 + `sign` s_F^2]: D the difference of means, s^2
+    variances; the sign is -1."""
 
-    def moments(reward: int, mass: Fraction) -> tuple[Fraction, Fraction]:
-        held = [(x / mass, s) for x, y, s in zip(pi, r, v, strict=True) if y == reward]
-        mean = sum((x * s for x, s in held), Fraction(0))
-        return mean, sum((x * (s - mean) ** 2 for x, s in held), Fraction(0))
+    def statement(instance: Any) -> Said | None:
+        pi, r, v = instance
+        r = tuple(int(x > Fraction(1, 2)) for x in r)
+        p = sum(x for x, y in zip(pi, r, strict=True) if y)
+        if p in (0, 1):
+            return None
 
-    (a, s), (b, t) = moments(1, p), moments(0, 1 - p)
-    return eq(improvement.second_derivative(pi, r, v), p * (1 - p) * ((1 - 2 * p) * (a - b) ** 2 + s - t))
+        def moments(reward: int, mass: Fraction) -> tuple[Fraction, Fraction]:
+            held = [(x / mass, s) for x, y, s in zip(pi, r, v, strict=True) if y == reward]
+            mean = sum((x * s for x, s in held), Fraction(0))
+            return mean, sum((x * (s - mean) ** 2 for x, s in held), Fraction(0))
+
+        (a, s), (b, t) = moments(1, p), moments(0, 1 - p)
+        found = improvement.second_derivative(pi, r, v)
+        return eq(found, p * (1 - p) * ((1 - 2 * p) * (a - b) ** 2 + s + sign * t))
+
+    return statement
 
 
 def curvature_beyond(limit: int) -> list[Any]:
@@ -165,20 +175,25 @@ def curvature_beyond(limit: int) -> list[Any]:
 
 def test_second_derivative() -> None:
     identity(second_derivative_error(1), "any L, any rewards, by moments of r and v")
-    for_all(second_derivative, step)
+    for_all(second_derivative(2), step)
 
 
 def test_second_derivative_control_first_power() -> None:
     no_identity(second_derivative_error(2))
 
 
+def test_second_derivative_control_coefficient() -> None:
+    negative_control(second_derivative(1), step)
+
+
 def test_second_derivative_in_groups() -> None:
     identity(groups_error(-1), "any L, by means and variances in S and F")
-    for_all(splits_in_groups, step)
+    for_all(splits_in_groups(-1), step)
 
 
 def test_groups_control_other_sign() -> None:
     no_identity(groups_error(1))
+    negative_control(splits_in_groups(1), step)
 
 
 def test_second_derivative_bound() -> None:

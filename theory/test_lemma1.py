@@ -159,13 +159,26 @@ def weighted(pick: Pick, z: Any) -> Any:
     return z, tuple(pick(1, 60) for _ in z)
 
 
-def expands(instance: Any) -> Said:
-    """Lines 371 and 378, any logit gradients: s_j = grad z_j - mean, and <s_j, s_k> term by term."""
-    pi, z = instance
-    g = np.array(z, dtype=object) @ np.array(z, dtype=object).T
-    p = np.array(pi, dtype=object)
-    terms = g - (g @ p)[:, None] - (g @ p)[None, :] + p @ g @ p
-    return eq(softmax(pi, z).gram, terms)
+def expands(last: int) -> Statement:
+    """Lines 371 and 378, any logit gradients: s_j = grad z_j - mean, and <s_j, s_k> term by term.
+
+    `last` stands before the last term, the squared norm of the mean: 1, or 0 to leave it out.
+    """
+
+    def statement(instance: Any) -> Said:
+        pi, z = instance
+        g = np.array(z, dtype=object) @ np.array(z, dtype=object).T
+        p = np.array(pi, dtype=object)
+        terms = g - (g @ p)[:, None] - (g @ p)[None, :] + last * (p @ g @ p)
+        return eq(softmax(pi, z).gram, terms)
+
+    return statement
+
+
+def any_softmax(pick: Pick) -> Any:
+    """(pi, logit gradients), 2 to 5 trajectories."""
+    pi = point(pick, 2, 5)
+    return pi, gradients(pick, len(pi))
 
 
 def log_softmax_errors(sign: int) -> list[sympy.Expr]:
@@ -182,11 +195,7 @@ def test_score_of_a_softmax() -> None:
 
 
 def test_expansion() -> None:
-    def domain(pick: Pick) -> Any:
-        pi = point(pick, 2, 5)
-        return pi, gradients(pick, len(pi))
-
-    for_all(expands, domain)
+    for_all(expands(1), any_softmax)
 
 
 def test_closed_form() -> None:
@@ -195,6 +204,10 @@ def test_closed_form() -> None:
 
 def test_score_control_other_sign() -> None:
     no_identity(log_softmax_errors(-1)[0])
+
+
+def test_expansion_control_without_the_last_term() -> None:
+    negative_control(expands(0), any_softmax)
 
 
 def test_closed_form_control_any_gradients() -> None:

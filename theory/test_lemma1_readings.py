@@ -58,6 +58,10 @@ def equal(pi: Any, j: int, _: int) -> Array:
     return lemma1.donors_equal(pi, j)
 
 
+def in_proportion(pi: Any, j: int, _: int) -> Array:
+    return lemma1.donors_proportional(pi, j)
+
+
 def from_k(pi: Any, j: int, k: int) -> Array:
     return lemma1.donors_single(pi, j, k)
 
@@ -127,18 +131,27 @@ def test_from_k() -> None:
     for_all(row(from_k, lambda pi, j, k: 2 * (pi[j] - pi[k])), pairs)
 
 
-def exchange(instance: Any) -> Said | None:
+def only_below_half(donors: Donors) -> Statement:
     """Where F falls, pi_j < 1/2."""
-    pi, j, k = instance
-    return lt(pi[j], HALF) if lemma1.derivative(pi, j, k, from_k(pi, j, k)) < 0 else None
+
+    def statement(instance: Any) -> Said | None:
+        pi, j, k = instance
+        return lt(pi[j], HALF) if lemma1.derivative(pi, j, k, donors(pi, j, k)) < 0 else None
+
+    return statement
 
 
 def test_from_k_only_below_half() -> None:
-    for_all(exchange, pairs)
+    for_all(only_below_half(from_k), pairs)
 
 
 def test_from_k_control() -> None:
     negative_control(row(from_k, lambda pi, j, _k: 2 * pi[j] - 1), pairs)
+
+
+def test_from_k_only_control_in_proportion() -> None:
+    # All others give, each in proportion to its probability, as in reading (b).
+    negative_control(only_below_half(in_proportion), pairs)
 
 
 def test_from_a_third_fails() -> None:
@@ -178,18 +191,25 @@ def test_equal_amounts_control_from_k() -> None:
 # (d) gradient ascent on log pi_j
 
 
-def ascent(instance: Any) -> Said:
-    """The closed form of dF/deta agrees with difference quotients along d pi / d eta; pi_j grows."""
-    pi, j, k = instance
-    v = [Fraction(i == j) - p for i, p in enumerate(pi)]
-    mean = sum(p * x for p, x in zip(pi, v, strict=True))
-    change = [p * (x - mean) for p, x in zip(pi, v, strict=True)]
+def ascent(others: int) -> Statement:
+    """The closed form of dF/deta agrees with difference quotients along d pi / d eta; pi_j grows.
 
-    def f(t: Fraction) -> Fraction:
-        x = [p + t * c for p, c in zip(pi, change, strict=True)]
-        return sum(a * a for a in x) - x[j] - x[k]
+    The step on the logits is e_j - `others` pi: 1 for gradient ascent on log pi_j; with 0 the logit z_j moves alone.
+    """
 
-    return both(eq(lemma1.sft_derivative(pi, j, k), quotient(f)), gt(change[j], 0))
+    def statement(instance: Any) -> Said:
+        pi, j, k = instance
+        v = [Fraction(i == j) - others * p for i, p in enumerate(pi)]
+        mean = sum(p * x for p, x in zip(pi, v, strict=True))
+        change = [p * (x - mean) for p, x in zip(pi, v, strict=True)]
+
+        def f(t: Fraction) -> Fraction:
+            x = [p + t * c for p, c in zip(pi, change, strict=True)]
+            return sum(a * a for a in x) - x[j] - x[k]
+
+        return both(eq(lemma1.sft_derivative(pi, j, k), quotient(f)), gt(change[j], 0))
+
+    return statement
 
 
 def below_half_by_ascent(instance: Any) -> Said:
@@ -225,11 +245,15 @@ def test_ascent_has_no_threshold() -> None:
 
 
 def test_ascent_closed_form() -> None:
-    for_all(ascent, pairs)
+    for_all(ascent(1), pairs)
 
 
 def test_ascent_control_below_half() -> None:
     negative_control(below_half_by_ascent, pairs)
+
+
+def test_ascent_control_one_logit() -> None:
+    negative_control(ascent(0), pairs)
 
 
 # What holds in every direction

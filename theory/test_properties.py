@@ -8,7 +8,7 @@ from typing import Any
 import z3
 
 from theory.domains import Point, point, twelfths
-from theory.evidence import Pick, counterexample, for_all, negative_control, proved, satisfiable
+from theory.evidence import Pick, Statement, counterexample, for_all, negative_control, proved, satisfiable
 from theory.policies import Factorised, factorised
 from theory.relations import Said, ge, gt, iff, le
 
@@ -140,18 +140,18 @@ def right_before_wrong(instance: Any) -> Said | None:
     return le(y, x) if right > other else None
 
 
-def right_first_then_x(instance: Any) -> Said | None:
-    """Right answers first, X among equals: follows line 136, and Property 2 where both are right or both wrong."""
-    first, second = ((right, x) for x, right in instance)
-    if first[0] != second[0]:
-        return iff(gt(first, second), gt(first[0], second[0]))
-    return iff(gt(first, second), gt(first[1], second[1]))
+def by_two(right_first: bool) -> Statement:
+    """Right answers first, X among equals: follows line 136, and Property 2 where both are right or both wrong.
 
+    Not `right_first`: the other order of the two criteria, X first and right answers among equals.
+    """
 
-def x_first_then_right(instance: Any) -> Said | None:
-    """The other order of the two criteria."""
-    (x, right), (y, other) = instance
-    return iff(gt((x, right), (y, other)), gt(right, other)) if right != other else None
+    def statement(instance: Any) -> Said:
+        (x, right), (y, other) = instance
+        first, second = ((right, x), (other, y)) if right_first else ((x, right), (y, other))
+        return iff(gt(first, second), gt(right, other) if right != other else gt(x, y))
+
+    return statement
 
 
 def test_right_before_wrong_counterexample() -> None:
@@ -159,8 +159,8 @@ def test_right_before_wrong_counterexample() -> None:
 
 
 def test_right_first_then_x() -> None:
-    for_all(right_first_then_x, judged_pair)
+    for_all(by_two(right_first=True), judged_pair)
 
 
 def test_right_first_control_other_order() -> None:
-    negative_control(x_first_then_right, judged_pair)
+    negative_control(by_two(right_first=False), judged_pair)

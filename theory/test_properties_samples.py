@@ -9,7 +9,7 @@ import numpy as np
 
 from theory import properties
 from theory.domains import point, twelfths
-from theory.evidence import Pick, counterexample, for_all, negative_control
+from theory.evidence import Pick, Statement, counterexample, for_all, negative_control
 from theory.policies import factorised, softmax
 from theory.relations import Said, both, eq, ge, gt, le, when
 from theory.test_lemma2 import mean
@@ -70,17 +70,21 @@ def test_both_wrong_counterexample() -> None:
     counterexample(both_wrong_keeps, pair_of_samples, pinned)
 
 
-def cot_parts_raise(instance: Any) -> Said | None:
-    """The CoT parts alone: not negative if X_1 >= J >= X_2."""
-    prior, x = instance
-    value = mean(prior, x)
-    if not x[0] >= value >= x[1]:
-        return None
-    answers = [(p, 1 - p) for p in x]
-    parts = [properties.sample_rates(prior, answers, c, 1)[0] for c in range(2)]
-    return both(
-        eq(parts[0] - parts[1], properties.pair_rate(prior, x, 0, 1)), ge(properties.pair_rate(prior, x, 0, 1), 0)
-    )
+def cot_parts_raise(beside_j: bool) -> Statement:
+    """The CoT parts alone: not negative if X_1 >= J >= X_2. Not `beside_j`: if X_1 >= X_2, wherever J lies."""
+
+    def statement(instance: Any) -> Said | None:
+        prior, x = instance
+        value = mean(prior, x) if beside_j else x[0]
+        if not x[0] >= value >= x[1]:
+            return None
+        answers = [(p, 1 - p) for p in x]
+        parts = [properties.sample_rates(prior, answers, c, 1)[0] for c in range(2)]
+        return both(
+            eq(parts[0] - parts[1], properties.pair_rate(prior, x, 0, 1)), ge(properties.pair_rate(prior, x, 0, 1), 0)
+        )
+
+    return statement
 
 
 def cot_and_answer_parts_raise(instance: Any) -> Said | None:
@@ -96,7 +100,11 @@ def inner(pick: Pick) -> Any:
 
 
 def test_cot_parts_raise() -> None:
-    for_all(cot_parts_raise, inner)
+    for_all(cot_parts_raise(beside_j=True), inner)
+
+
+def test_cot_parts_control_by_pair() -> None:
+    negative_control(cot_parts_raise(beside_j=False), inner)
 
 
 def test_cot_parts_control_with_answers() -> None:
