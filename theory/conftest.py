@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from theory import evidence, ledger, lock
+from theory import evidence, ledger, lock, ties
 
 
 class _Recorder:
@@ -44,6 +44,8 @@ class _Recorder:
             lock.write(now)
         # Counts are those of a plain run.
         changed = {} if evidence.scale > 1 else lock.changes(lock.read(), now, claims)
+        for name, problems in ties.untied(claims).items():
+            changed.setdefault(name, []).extend(problems)
         entries = self.entries = ledger.judge(claims, self.outcomes, changed)
         self.gone = {name: problems for name, problems in changed.items() if name not in claims}
         if path := self.config.getoption("--ledger"):

@@ -155,11 +155,14 @@ RUN = """
 from theory import evidence
 from theory.relations import eq, ge
 
+def statement(x, zero=False):
+    return eq(x, 0) if zero else {truth}
+
 def test_a() -> None:
-    evidence.for_all(lambda x: {truth}, lambda pick: pick({low}, 40), 50)
+    evidence.for_all(statement, lambda pick: pick({low}, 40), 50)
 
 def test_b() -> None:
-    evidence.negative_control(lambda x: eq(x, 0), lambda pick: pick(0, 40), 50)
+    evidence.negative_control(lambda x: statement(x, True), lambda pick: pick(0, 40), 50)
 """
 
 
@@ -177,12 +180,12 @@ def test_b() -> None:
 def test_a_run_fails_with_a_claim_that_is_not_green(tmp_path: Path, truth: str, low: int, code: int) -> None:
     folder = tmp_path / "theory"
     (folder / "claims").mkdir(parents=True)
-    for name in ("__init__.py", "conftest.py", "ledger.py", "evidence.py", "relations.py"):
+    for name in ("__init__.py", "conftest.py", "ledger.py", "evidence.py", "relations.py", "lock.py", "ties.py"):
         (folder / name).write_text((ledger.HERE / name).read_text())
     (folder / "test_t.py").write_text(RUN.format(truth=truth, low=low))
     (folder / "claims" / "a.yaml").write_text(re.sub(r"t\.py::", "test_t.py::test_", HOLDS))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "theory", "--ledger=ledger.json"],
+        [sys.executable, "-m", "pytest", "theory", "--ledger=ledger.json", "--renew"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

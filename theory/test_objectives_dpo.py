@@ -38,14 +38,14 @@ def deceptions(pick: Pick) -> Any:
 
 
 def deceives(instance: Any) -> Said:
-    """The loss at beta = 1 is at most 1/k, yet pi_+ <= pi_- / M and pi_+, the right trajectory, fell.
+    """The loss at beta = 1 is at most 1/k, yet pi_+ = pi_- / M and pi_+, the right trajectory, fell.
 
     The loss is log(1 + 1/k), by 1/(2k) of itself below 1/k: far more than a float's rounding for k up to 10^6.
     """
     k, M, ref, pi = instance
     gain = objectives.odds_gain(pi, ref, 0, 1)
     low = le(objectives.dpo_loss(np.log(float(gain)), 1.0), 1 / k)
-    return both(low, eq(gain, k), le(pi[0] * M, pi[1]), lt(pi[0], ref[0]))
+    return both(low, eq(gain, k), eq(pi[0] * M, pi[1]), lt(pi[0], ref[0]))
 
 
 def deceives_without_relative_gain(instance: Any) -> Said:
