@@ -180,12 +180,15 @@ def wins(prior: Any, x: Any, sign: int) -> Fraction:
 
 
 def win_rate_is_gini(instance: Any, halves: int = 2) -> Said | None:
-    """A self-explanation wins more often than it loses, by E|X - X'| / (2 J); `halves` stands for the 2."""
+    """A self-explanation wins at least as often as it loses, by E|X - X'| / (2 J), which is 0 for one X alone.
+
+    `halves` stands for the 2.
+    """
     prior, x = instance
     if not any(x):
         return None
     more = wins(prior, x, 1) - wins(prior, x, -1)
-    return both(eq(2 * lemma2.gini(prior, x), halves * more), ge(more, 0))
+    return both(eq(2 * lemma2.gini(prior, x), halves * more), ge(more, 0), iff(eq(more, 0), eq(min(x), max(x))))
 
 
 def win_rate_is_twice_gini(instance: Any) -> Said | None:

@@ -71,18 +71,15 @@ def test_both_wrong_counterexample() -> None:
 
 
 def cot_parts_raise(beside_j: bool) -> Statement:
-    """The CoT parts alone: not negative if X_1 >= J >= X_2. Not `beside_j`: if X_1 >= X_2, wherever J lies."""
+    """The CoT parts alone: their rate, not negative if X_1 >= J >= X_2. Not `beside_j`: if X_1 >= X_2."""
 
-    def statement(instance: Any) -> Said | None:
+    def statement(instance: Any) -> Said:
         prior, x = instance
         value = mean(prior, x) if beside_j else x[0]
-        if not x[0] >= value >= x[1]:
-            return None
         answers = [(p, 1 - p) for p in x]
         parts = [properties.sample_rates(prior, answers, c, 1)[0] for c in range(2)]
-        return both(
-            eq(parts[0] - parts[1], properties.pair_rate(prior, x, 0, 1)), ge(properties.pair_rate(prior, x, 0, 1), 0)
-        )
+        rate = properties.pair_rate(prior, x, 0, 1)
+        return both(eq(parts[0] - parts[1], rate), when(x[0] >= value >= x[1], ge(rate, 0)))
 
     return statement
 
