@@ -9,6 +9,7 @@ from pathlib import Path
 
 from expo.policies.adapters import is_adapter, name_base
 from expo.records import DRAFT, RecordError, Run, write_atomic
+from expo.train.chunks import drop_chunks_after
 
 # A file in a checkpoint.
 MARK = "expo-checkpoint-is-whole"
@@ -52,6 +53,7 @@ def last_checkpoint(run: Run) -> Path | None:
         for shard in run.shards(table):
             if int(shard) > last:
                 run.file(table, shard).unlink()
+    drop_chunks_after(run, last)
     return whole.get(last)
 
 

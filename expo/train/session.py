@@ -21,6 +21,8 @@ from expo.records import Run
 from expo.schema import as_frame
 from expo.setup import load
 from expo.tasks import Checker, Task
+from expo.tasks.problem import Problem
+from expo.train.chunks import Chunks
 from expo.train.config import Configuration
 from expo.train.engine import engine_of
 from expo.train.exp_grpo import ExPGRPOTrainer
@@ -108,10 +110,14 @@ class Session:
         state = PartialState()
         return problems[state.process_index :: state.num_processes]
 
-    def bar(self, what: str, total: int) -> tqdm:
+    def chunks(self, table: str, step: int, problems: Sequence[Problem], tries: int) -> Chunks:
+        """The chunks of this process's share of the problems, for the step's shard of a table."""
+        return Chunks.of(self.run, table, step, PartialState().process_index, problems, tries)
+
+    def bar(self, what: str, total: int, done: int = 0) -> tqdm:
         """A progress bar of the main process."""
         shown = self.progress and PartialState().is_main_process
-        return tqdm(desc=what, total=total, unit="sample", disable=not shown, leave=False)
+        return tqdm(desc=what, total=total, initial=done, unit="sample", disable=not shown, leave=False)
 
     def sampling(self, step: int) -> dict[str, Any]:
         """How positives are sampled."""

@@ -12,12 +12,13 @@ from trl import DPOTrainer
 
 from expo.schema import as_frame
 from expo.tasks.problem import Problem, Skip
+from expo.train.chunks import drop_chunks
 from expo.train.dpo import score_reference
 from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.given import given, read_texts
 from expo.train.pairs import make_pairs
 from expo.train.positives import as_prompt, make
-from expo.train.session import Session, shard_of
+from expo.train.session import Session, on_main, shard_of
 from expo.train.steps import rows_between
 
 
@@ -37,22 +38,29 @@ class Supply:
                 skips = [*s.task.skipped, *s.held_out.skipped, *skips]
             s.write("skips", as_frame("skips", map(vars, skips)), step)
             s.write("positives", frame, step)
+            on_main(lambda: drop_chunks(s.run, "positives", step))
         return s.read("positives", step)
 
     def _made(self, problems: Sequence[Problem], step: int) -> tuple[pd.DataFrame, list[Skip]]:
         s = self.session
-        with s.at_rest(), s.bar(f"positives, step {step}", len(problems) * s.recipe.positive_tries) as bar:
+        tries = s.recipe.positive_tries
+        chunks = s.chunks("positives", step, problems, tries)
+
+        def make_some(some: Sequence[Problem]) -> tuple[pd.DataFrame, list[Skip]]:
             return make(
                 s.policy,
                 s.checker,
-                problems,
+                some,
                 s.task.problems,
                 s.recipe.positive,
-                tries=s.recipe.positive_tries,
+                tries=tries,
                 must_be=s.recipe.positive_filter or (),
                 **s.sampling(step),
                 on_finished=lambda _: bar.update(),
             )
+
+        with s.at_rest(), s.bar(f"positives, step {step}", len(problems) * tries, chunks.done * tries) as bar:
+            return chunks.complete(make_some)
 
     def _given(self, problems: Sequence[Problem], step: int) -> tuple[pd.DataFrame, list[Skip]]:
         s = self.session
@@ -67,25 +75,38 @@ class Supply:
         s = self.session
         if not s.has("pairs", step):
             assert isinstance(s.trainer, DPOTrainer)
-            winners, mine = self.positives(step, problems), s.share(problems)
-            with s.at_rest(), s.bar(f"losers, step {step}", len(mine) * s.recipe.loser_tries) as bar:
-                frame, skips = make_pairs(
-                    s.policy,
-                    s.checker,
-                    mine,
-                    winners,
-                    right_losers=s.recipe.right_losers,
-                    tries=s.recipe.loser_tries,
-                    **{**s.sampling(step), "temperature": s.args.temperature},
-                    on_finished=lambda _: bar.update(),
-                )
+            winners = self.positives(step, problems)
+            frame, skips = self._with_losers(s.share(problems), winners, step)
             frame = score_reference(s.trainer, s.load_initial().model if step else None, prompts, frame)
             before = s.read("skips", step).to_dict("records") if PartialState().is_main_process else []
             # A run that was killed just here wrote them before.
             rows: list[dict[Any, Any]] = [*(r for r in before if r["field"] != "loser"), *map(vars, skips)]
             s.write("skips", as_frame("skips", rows), step)
             s.write("pairs", frame, step, [p.id for p in problems])
+            on_main(lambda: drop_chunks(s.run, "pairs", step))
         return s.read("pairs", step)
+
+    def _with_losers(
+        self, problems: Sequence[Problem], winners: pd.DataFrame, step: int
+    ) -> tuple[pd.DataFrame, list[Skip]]:
+        s = self.session
+        tries = s.recipe.loser_tries
+        chunks = s.chunks("pairs", step, problems, tries)
+
+        def make_some(some: Sequence[Problem]) -> tuple[pd.DataFrame, list[Skip]]:
+            return make_pairs(
+                s.policy,
+                s.checker,
+                some,
+                winners,
+                right_losers=s.recipe.right_losers,
+                tries=tries,
+                **{**s.sampling(step), "temperature": s.args.temperature},
+                on_finished=lambda _: bar.update(),
+            )
+
+        with s.at_rest(), s.bar(f"losers, step {step}", len(problems) * tries, chunks.done * tries) as bar:
+            return chunks.complete(make_some)
 
     def refresh(self, step: int) -> None:
         """Have the trainer learn positives from the policy as it is now, of the problems up to the next refresh."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pandas.testing import assert_frame_equal
 from safetensors.torch import load_file
 
 from expo.records import Run
@@ -153,3 +154,54 @@ def test_two_processes_write_one_record_and_go_on_after_a_kill(algorithm: str, s
         counts = record.read("pairs").groupby("step")["problem"].agg(["size", "nunique"])
         assert (counts["size"] == counts["nunique"]).all()
         assert counts["size"].min() > 18
+
+
+def kill_between_chunks(arguments: list[str], folder: Path) -> set[str]:
+    """Kill two processes when each has kept a chunk; the problems that were kept, none if it was too late."""
+    said, kept = folder.with_suffix(".txt"), Run(folder / "chunks" / "positives-0")
+    killed, begun = Ranked([*arguments, "--output", str(folder)], said), time.monotonic()
+    while {name[0] for name in kept.shards("positives")} != {"0", "1"} and killed.poll() is None:
+        if time.monotonic() - begun > 300:
+            break
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait(timeout=300)
+    if Run(folder).shards("positives"):
+        return set()
+    for name in kept.shards("positives"):
+        kept.write("positives", kept.read("positives", name).assign(text="kept"), name)
+    return {row for name in kept.shards("positives") for row in kept.read("positives", name)["problem"]}
+
+
+def test_two_processes_go_on_with_the_chunks_of_each(tmp_path: Path) -> None:
+    """What was kept is taken, the rest is sampled, and both are the positives of one process."""
+    # A problem is a chunk.
+    few = {"rows": 1, "positive_tries": 8, "max_steps": 1, "save_steps": 1, "eval_steps": 1, "refresh_steps": 0}
+    few |= {
+        "problems": 12,
+        "levels": [2],
+        "eval_problems": 1,
+        "eval_samples": 1,
+        "probe_problems": 0,
+        "gradient_problems": 0,
+    }
+    command = {}
+    for processes in (1, 2):
+        recipe = tmp_path / f"recipe{processes}.yaml"
+        recipe.write_text(json.dumps({**VALUES, **few, "per_device_train_batch_size": 16 // processes}))
+        command[processes] = ["train", "--config", str(recipe)]
+    said, one, two = tmp_path / "said.txt", Run(tmp_path / "one"), Run(tmp_path / "two")
+    assert Forked([*command[1], "--output", str(one.folder)], said).wait(300) == 0, said.read_text()[-3000:]
+    assert Ranked([*command[2], "--output", str(two.folder)], said).wait(300) == 0, said.read_text()[-3000:]
+    whole = two.read("positives")
+    assert_frame_equal(
+        whole.sort_values("problem", ignore_index=True), one.read("positives").sort_values("problem", ignore_index=True)
+    )
+    folders = (tmp_path / f"killed{n}" for n in range(5))
+    folder, kept = next((f, kept) for f in folders if (kept := kill_between_chunks(command[2], f)))
+    assert Ranked([*command[2], "--output", str(folder)], said).wait(300) == 0, said.read_text()[-3000:]
+    is_kept = whole["problem"].isin(kept)
+    assert 0 < is_kept.sum() < len(whole)
+    assert_frame_equal(whole.assign(text=whole["text"].mask(is_kept, "kept")), Run(folder).read("positives"))
+    weights = [load_file(run.path("model", "model.safetensors")) for run in (two, Run(folder))]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
