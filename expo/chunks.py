@@ -12,10 +12,11 @@ import pandas as pd
 import torch
 from torch import multiprocessing
 
+from expo.launcher import Peers
 from expo.policies.policy import Policy
 from expo.recipe import SamplingRecipe
 from expo.records import Run
-from expo.setup import FAILED, Setup, load
+from expo.setup import Setup, load
 from expo.tasks import Checker
 from expo.tasks.problem import Problem
 from expo.workers import launched, spread
@@ -50,7 +51,7 @@ def do_chunks(
 
     Raises:
         Exception: what `do` raises in any process; the others are stopped, and what they have written stays.
-        RuntimeError: if a process died, or one of the launcher's failed.
+        RuntimeError: if a process died, or one of the launcher's failed or is lost.
         SystemExit: in a launcher's process but the first, when its share is done.
     """
     assert setup.policy
@@ -71,10 +72,9 @@ def do_chunks(
     spread(work, [job for job in share if job[0] not in done], processes, on_step)
     if rank:
         raise SystemExit(0)
-    # A launcher ends all its processes on a machine if one of them fails; another machine's leave a word.
-    while chunks.keys() - setup.run.shards(table):
-        if setup.run.path(FAILED).exists():
-            raise RuntimeError(setup.run.path(FAILED).read_text(encoding="utf-8"))
+    peers, doer = Peers(setup.run, world), {name: i % world for i, name in enumerate(chunks)}
+    while missing := chunks.keys() - setup.run.shards(table):
+        peers.check({doer[name] for name in missing})
         time.sleep(_LOOKS_EVERY)
 
 

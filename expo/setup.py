@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 
+from expo.launcher import forget, reporting
 from expo.policies.load import DTYPES, load_policy
 from expo.policies.policy import Policy, PolicyError
 from expo.policies.vllm import VLLM, check_engine
@@ -28,8 +29,6 @@ from expo.workers import launched
 
 # Problems of which a sample is compared, where an engine samples.
 _CHECKED = 4
-# In a run's folder, the reason why a launcher's process failed.
-FAILED = ".failed"
 _PATIENCE = 3600  # seconds
 Facts = Callable[[Policy | None], dict[str, Any]]
 
@@ -130,24 +129,17 @@ def set_up_alone(
         dtype = str(policy.model.dtype).removeprefix("torch.") if policy else None
         return {"device": policy.device.type if policy else None, "dtype": dtype, **facts(policy)}
 
+    if rank == 0:
+        forget(Run(folder))
     starting = partial(_after_the_first, folder) if rank else nullcontext
-    failed = Run(folder).path(FAILED)
-    # Where a file is in the folder's place, what follows says so.
-    if not rank and failed.exists():
-        failed.unlink()
-    try:
-        with (
-            set_up(recipe, folder, finished_by, more, device=device, room=room, starting=starting) as setup,
-            ExitStack() as stack,
-        ):
-            if setup.policy and not rank:
-                stack.enter_context(setup.run.writing())
-            yield setup
-    except Exception as error:
-        # The first may be on another machine, whose launcher does not hear of it.
-        if rank and Run(folder).path("recipe.yaml").exists():
-            failed.write_text(f"process {rank} of {world}: {type(error).__name__}: {error}", encoding="utf-8")
-        raise
+    with (
+        reporting(Run(folder), rank, world) if rank else nullcontext(),
+        set_up(recipe, folder, finished_by, more, device=device, room=room, starting=starting) as setup,
+        ExitStack() as stack,
+    ):
+        if setup.policy and not rank:
+            stack.enter_context(setup.run.writing())
+        yield setup
 
 
 @contextmanager

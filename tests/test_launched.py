@@ -10,9 +10,9 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from expo.evaluate import evaluate_run
+from expo.launcher import FAILED
 from expo.recipe import EvaluateRecipe
 from expo.records import Run
-from expo.setup import FAILED
 from tests.forked import Forked
 from tests.train.test_processes import Launched, Ranked
 

@@ -1,0 +1,98 @@
+"""Heartbeats and errors of a launcher's processes, as files in the run folder: the first process waits for the others.
+
+A launcher stops all its processes on a machine when one of them fails, but may not hear of one on another machine.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from expo.records import Run
+
+FAILED = ".failed"
+_ALIVE = ".alive-"  # then the number of the process
+_EVERY = 5.0  # seconds between heartbeats
+_LIMIT = 600.0  # seconds without one
+
+
+def forget(run: Run) -> None:
+    """Delete the files that earlier processes left behind."""
+    for path in (*run.folder.glob(f"{_ALIVE}*"), run.path(FAILED)):
+        with suppress(OSError):
+            path.unlink()
+
+
+@contextmanager
+def reporting(run: Run, process: int, processes: int) -> Iterator[None]:
+    """Keep a heartbeat meanwhile, and write down an error, once the first process has begun the record."""
+    ended = threading.Event()
+    thread = threading.Thread(target=_beat, args=(run, process, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if _is_begun(run):
+            reason = f"process {process} of {processes}: {type(error).__name__}: {error}"
+            run.path(FAILED).write_text(reason, encoding="utf-8")
+        raise
+    finally:
+        ended.set()
+        thread.join()
+        with suppress(OSError):
+            _alive(run, process).unlink()
+
+
+def _beat(run: Run, process: int, ended: threading.Event) -> None:
+    while True:
+        with suppress(OSError):  # the next may succeed
+            if _is_begun(run):
+                _alive(run, process).touch()
+        if ended.wait(_EVERY):
+            return
+
+
+class Peers:
+    """A launcher's other processes, as the first sees them: by its own clock only, as those of machines may differ."""
+
+    def __init__(self, run: Run, processes: int) -> None:
+        self._run, self._processes = run, processes
+        # The last heartbeat of each process, and when it was first seen.
+        self._seen: dict[int, tuple[int | None, float]] = {}
+
+    def check(self, processes: Collection[int]) -> None:
+        """Check that no process has failed, and that each of these has a heartbeat.
+
+        Raises:
+            RuntimeError: with the error of a process that failed, or the number of one that is lost.
+        """
+        if self._run.path(FAILED).exists():
+            raise RuntimeError(self._run.path(FAILED).read_text(encoding="utf-8"))
+        now = time.monotonic()
+        for process in sorted(processes):
+            beat = _last_beat(self._run, process)
+            before, since = self._seen.get(process, (None, now))
+            self._seen[process] = (beat, since if beat == before else now)
+            if now - self._seen[process][1] > _LIMIT:
+                raise RuntimeError(
+                    f"process {process} of {self._processes} has had no heartbeat for {_LIMIT / 60:.0f} minutes: "
+                    "it was killed, perhaps for lack of memory, or its machine is down; finished chunks are kept, and "
+                    "the same command resumes"
+                )
+
+
+def _last_beat(run: Run, process: int) -> int | None:
+    with suppress(OSError):
+        return _alive(run, process).stat().st_mtime_ns
+    return None
+
+
+def _alive(run: Run, process: int) -> Path:
+    return run.path(f"{_ALIVE}{process}")
+
+
+def _is_begun(run: Run) -> bool:
+    return run.path("recipe.yaml").exists()
