@@ -37,6 +37,8 @@ _OF_LAUNCHERS = r"TORCHELASTIC_|MASTER_|((LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)
 # differently at each layer; other weights, or another use of them, are apart by more than a tenth.
 TOLERANCES = {"float32": 0.005, "bfloat16": 0.05}
 _CHECK_TOKENS = 32
+# Seconds without an answer: at its start, and between two completions.
+_PATIENCE = 3600.0
 
 
 class VLLM:
@@ -64,7 +66,7 @@ class VLLM:
         """A completion for each draw, in their order.
 
         Raises:
-            PolicyError: if it cannot start, or ends before it is done.
+            PolicyError: if it cannot start, ends before it is done, or does not answer.
         """
         if 0 < settings.temperature < _LOWEST_TEMPERATURE:
             raise PolicyError(
@@ -132,11 +134,12 @@ class VLLM:
         assert self._process is not None
         assert self._log is not None
         try:
-            answer = self._pipe.recv()
+            if self._pipe.poll(_PATIENCE):
+                answer = self._pipe.recv()
+            else:
+                answer = RuntimeError(f"it has not answered for {_PATIENCE / 60:.0f} minutes: {_last_lines(self._log)}")
         except (EOFError, OSError):
-            self._log.seek(0)
-            said = self._log.read().decode(errors="replace").strip().splitlines()
-            answer = RuntimeError(f"its process ended with {self._process.wait()}: {' | '.join(said[-3:])}")
+            answer = RuntimeError(f"its process ended with {self._process.wait()}: {_last_lines(self._log)}")
         if isinstance(answer, Exception):
             self.close()
             raise PolicyError(f"policy {self._name!r}: vLLM fails: {answer}; go without it: --engine hf")
@@ -145,6 +148,11 @@ class VLLM:
     def __del__(self) -> None:
         with suppress(Exception):
             self.close()
+
+
+def _last_lines(log: IO[bytes]) -> str:
+    log.seek(0)
+    return " | ".join(log.read().decode(errors="replace").strip().splitlines()[-3:])
 
 
 def _write(policy: Policy, folder: str, dtype: torch.dtype) -> None:

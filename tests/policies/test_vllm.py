@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from expo.policies import vllm as vllm_module
 from expo.policies.adapters import add_adapter, whole_weights
 from expo.policies.engine import Completion, Draw, Request, Settings, draws_of
 from expo.policies.policy import Policy, PolicyError
@@ -119,6 +120,40 @@ def test_the_command_that_installs_it_is_named() -> None:
     with pytest.raises(PolicyError, match="not installed; pip install") as error:
         check_engine(with_engine(), PROMPTS)
     assert INSTALL in str(error.value)
+
+
+# In vLLM's place: it may answer at its start, and nothing after that.
+SILENT = """
+import sys, time
+from multiprocessing.connection import Connection
+print("loading weights", file=sys.stderr, flush=True)
+pipe = Connection(int(sys.argv[1]))
+pipe.recv()
+if {answers}:
+    pipe.send("vllm of a test")
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_engine_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+    policy = with_engine()
+    engine = policy.engine
+    assert isinstance(engine, VLLM)
+    start = subprocess.Popen
+
+    def silent(command: list[str], **more: Any) -> subprocess.Popen[bytes]:
+        return start([sys.executable, "-c", SILENT.format(answers=answers), command[-1]], **more)
+
+    monkeypatch.setattr(vllm_module, "check_installed", lambda: None)
+    monkeypatch.setattr(vllm_module.subprocess, "Popen", silent)
+    if answers:
+        engine.start()
+        assert engine.version == "vllm of a test"
+    monkeypatch.setattr(vllm_module, "_PATIENCE", 2.0)
+    with pytest.raises(PolicyError, match="vLLM fails: it has not answered for 0 minutes: loading weights; go without"):
+        sample(policy, [Request("a", PROMPTS[0], 1, 4)], temperature=1.0, seed=0)
+    assert engine._process is None
 
 
 class Another:
