@@ -645,7 +645,8 @@ def test_the_bar_says_whether_a_step_samples_or_learns(recipe: TrainRecipe, tmp_
         train(replace(recipe, trl={**recipe.trl, "max_steps": 2}), tmp_path / "run", progress=False)
     finally:
         patch.undo()
-    assert said == ["training: sampling", "training: backward"] * 2
+    steps, evaluation = ["training: sampling", "training: backward"] * 2, ["training: evaluating", "training"]
+    assert said == [*evaluation, *steps, *evaluation]
 
 
 @pytest.fixture(scope="module")
