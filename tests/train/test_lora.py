@@ -256,7 +256,7 @@ def test_an_adapter_that_cannot_be_loaded_is_named(whole_run: Run, tmp_path: Pat
     settings = json.loads((folder / "adapter_config.json").read_text())
     for changed, message in [
         ({"base_model_name_or_path": None}, "names no base_model_name_or_path"),
-        ({"base_model_name_or_path": "no/such folder"}, "no such folder"),
+        ({"base_model_name_or_path": "no/such folder"}, "not a folder here"),
         ({"r": 8}, "does not fit its base"),
         ({"base_model_name_or_path": str(folder)}, "is an adapter itself"),
     ]:
