@@ -53,7 +53,7 @@ def test_the_notebook_of_trainings_shows_curves_or_a_grid(tmp_path: Path):
     write_study(runs, "all", None)
     write_study(runs, "level5", [5])
     execute(TRAININGS, runs, figures, tmp_path / "out.ipynb")
-    curves = ["fig1-tiny", "fig4-tiny", "fig5-tiny", "fig9-tiny", "forgetting-tiny", "table3-tiny"]
+    curves = ["by-base-tiny", "fig1-tiny", "fig4-tiny", "fig5-tiny", "fig9-tiny", "forgetting-tiny", "table3-tiny"]
     assert sorted(json.loads((figures / PROVENANCE).read_text())) == curves
     executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
     assert "Every base ends higher with ExP-GRPO than any with GRPO" in str(executed)
@@ -69,7 +69,7 @@ def test_the_notebook_of_trainings_shows_curves_or_a_grid(tmp_path: Path):
     write_study(hard, "level5", [5])
     execute(TRAININGS, hard, tmp_path / "of-hard", tmp_path / "out.ipynb")
     names = set(json.loads((tmp_path / "of-hard" / PROVENANCE).read_text()))
-    assert names == {"fig1-tiny", "fig4-tiny", "forgetting-tiny", "table3-tiny"}
+    assert names == {"by-base-tiny", "fig1-tiny", "fig4-tiny", "forgetting-tiny", "table3-tiny"}
     # All levels that were evaluated were trained on: there is none to forget.
     for run in hard.iterdir():
         evaluation = Run(run).read("evaluation")
