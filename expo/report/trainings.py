@@ -187,20 +187,6 @@ def before_training(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
     return [run for run in runs if not run.environment.get("trained_from")] or runs
 
 
-def weights_note(runs: Iterable[EvaluatedRun]) -> str:
-    """What a caption says if a base that these runs began from was made more than once; empty if none was.
-
-    Made again on another machine by the same recipe, its weights differ by rounding.
-    """
-    weights: dict[str, set[str]] = {}
-    for run in runs:
-        if not run.environment.get("trained_from") and (source := run.environment.get("weights")):
-            weights.setdefault(run.base, set()).add(str(source))
-    again = sorted(Path(base).name for base, sources in weights.items() if len(sources) > 1)
-    made = "were made more than once" if len(again) > 1 else "was made more than once"
-    return f" {listed(again)} {made} by one recipe; the weights of these runs differ by rounding." if again else ""
-
-
 def without_stages(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
     """The runs without those from whose policy another of them goes on: a stage is no result of its own."""
     runs = list(runs)

@@ -12,8 +12,8 @@ import pandas as pd
 from expo.report.accuracy import with_interval
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
-from expo.report.training.setting import NAMES, rates
-from expo.report.trainings import EvaluatedRun, by_method, label, weights_note
+from expo.report.training.setting import NAMES, rates, weights_note
+from expo.report.trainings import EvaluatedRun, by_method, label
 from expo.report.words import listed, share
 from expo.stats import MIN_PROBLEMS, bootstrap_rate
 

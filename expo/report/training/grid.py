@@ -11,15 +11,8 @@ import pandas as pd
 from expo.report.accuracy import mean_accuracy, mean_by_base, summary, with_interval
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
-from expo.report.trainings import (
-    EvaluatedRun,
-    before_training,
-    check_averageable,
-    check_comparable,
-    label,
-    levels_of,
-    weights_note,
-)
+from expo.report.training.setting import weights_note
+from expo.report.trainings import EvaluatedRun, before_training, check_averageable, check_comparable, label, levels_of
 from expo.report.words import METHODS, listed, number, share, spanned
 
 COLUMNS = ["trained_on", "method", "rate", "beta", "level", "mean", "low", "high", "lowest", "highest"]

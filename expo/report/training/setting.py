@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from expo.report.trainings import EvaluatedRun, by_method, count_bases, weights_note
+from expo.report.trainings import EvaluatedRun, by_method, count_bases
 from expo.report.words import METHODS, listed
 from expo.text import plural
 
@@ -40,3 +41,17 @@ def notes_of(runs: Sequence[EvaluatedRun], bases: str, problems: str) -> str:
         f"Trained on {first.levels}; {schedule(runs)}.\n"
         f"Learning rates: {rates(runs)}.{weights_note(runs)}"
     )
+
+
+def weights_note(runs: Iterable[EvaluatedRun]) -> str:
+    """What a caption says if a base that these runs began from was made more than once; empty if none was.
+
+    Made again on another machine by the same recipe, its weights differ by rounding.
+    """
+    weights: dict[str, set[str]] = {}
+    for run in runs:
+        if not run.environment.get("trained_from") and (source := run.environment.get("weights")):
+            weights.setdefault(run.base, set()).add(str(source))
+    again = sorted(Path(base).name for base, sources in weights.items() if len(sources) > 1)
+    made = "were made more than once" if len(again) > 1 else "was made more than once"
+    return f" {listed(again)} {made} by one recipe; the weights of these runs differ by rounding." if again else ""

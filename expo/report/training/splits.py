@@ -12,8 +12,8 @@ from expo.report.accuracy import LEGEND, accuracy_text, summary, true_steps, wit
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.runs import check_alike
-from expo.report.training.setting import NAMES
-from expo.report.trainings import EvaluatedRun, check_comparable, count_bases, label, levels_of, weights_note
+from expo.report.training.setting import NAMES, weights_note
+from expo.report.trainings import EvaluatedRun, check_comparable, count_bases, label, levels_of
 from expo.report.words import METHODS, listed, spanned
 from expo.tasks import TASKS
 from expo.text import plural

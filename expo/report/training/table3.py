@@ -13,8 +13,8 @@ from expo.report.accuracy import LEGEND, accuracy_text, summary, with_interval
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.toy import beside_paper
-from expo.report.training.setting import NAMES, rates, schedule
-from expo.report.trainings import LEVELS, EvaluatedRun, by_method, label, levels_of, weights_note
+from expo.report.training.setting import NAMES, rates, schedule, weights_note
+from expo.report.trainings import LEVELS, EvaluatedRun, by_method, label, levels_of
 from expo.report.words import listed, spanned
 from expo.text import plural
 

@@ -9,7 +9,8 @@ import pytest
 
 from expo.records import Run
 from expo.report.training.by_base import draw_by_base
-from expo.report.trainings import find_evaluated, weights_note
+from expo.report.training.setting import weights_note
+from expo.report.trainings import find_evaluated
 
 from ..records.trainings import write
 
