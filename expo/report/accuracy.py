@@ -66,6 +66,13 @@ def true_steps(runs: Sequence[EvaluatedRun], levels: Iterable[int] | None = None
     return _summary(_by_base(runs, lambda run: run.steps_true(run.last_step, levels)), runs)
 
 
+def share_of_true_steps(run: EvaluatedRun, step: int, levels: Iterable[int] | None = None) -> float:
+    """Of all steps that a run's samples have at a step of its training; NaN if they have none."""
+    rows = run.at(step, levels)
+    steps = int(rows["steps"].sum())
+    return float(rows["steps_true"].sum() / steps) if steps else float("nan")
+
+
 def _problems_by_base(
     runs: Sequence[EvaluatedRun], step: int | None, levels: Iterable[int] | None, k: int
 ) -> list[pd.Series]:

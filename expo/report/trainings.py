@@ -12,7 +12,7 @@ import pandas as pd
 
 from expo.records import method_of
 from expo.report.runs import FinishedRun, differing, runs_in
-from expo.report.words import METHODS, listed
+from expo.report.words import METHODS, levels_in_words, listed
 from expo.stats import pass_at_k_of
 
 # Of MATH, in the paper.
@@ -82,10 +82,7 @@ class EvaluatedRun(FinishedRun):
     @property
     def levels(self) -> str:
         """The levels trained on, in words."""
-        levels = self.recipe.get("levels")
-        if not levels:
-            return "all levels"
-        return ("level " if len(levels) == 1 else "levels ") + ", ".join(map(str, levels))
+        return levels_in_words(self.recipe.get("levels"))
 
     @property
     def trained_levels(self) -> tuple[int, ...] | None:

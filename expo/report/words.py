@@ -97,6 +97,12 @@ def listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "none"
 
 
+def levels_in_words(levels: Iterable[int] | None) -> str:
+    """`level 3`, `levels 1, 2`, or that they are all."""
+    named = [str(level) for level in levels or ()]
+    return f"{'level' if len(named) == 1 else 'levels'} {', '.join(named)}" if named else "all levels"
+
+
 def spanned(counts: Iterable[int]) -> str:
     """`6 to 27`, or `40` where all are the same."""
     ordered = sorted(counts)

@@ -53,7 +53,7 @@ def describe(
             a file.
     """
     args = settings_of(recipe.algorithm, recipe.trl, recipe.positive, "unused")
-    check_processes(recipe, args, launched=calibration is not None)
+    check_processes(recipe, args, elsewhere=calibration is not None)
     if calibration is None:
         check_optimizer(args)
         if recipe.engine == "vllm":

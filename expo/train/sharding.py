@@ -21,15 +21,15 @@ from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig
 from expo.train.recipe import TrainRecipe
 
 
-def check_processes(recipe: TrainRecipe, args: Configuration, *, launched: bool = False) -> None:
+def check_processes(recipe: TrainRecipe, args: Configuration, *, elsewhere: bool = False) -> None:
     """That these processes can do the training, before anything is sampled.
 
-    With `launched` it is planned for another machine, and this one's GPUs do not matter.
+    With `elsewhere` it is planned for another machine, and this one's GPUs do not matter.
 
     Raises:
         ValueError: for one process with several GPUs; or for what does not run with shared weights, which is named.
     """
-    if args.n_gpu > 1 and not launched:
+    if args.n_gpu > 1 and not elsewhere:
         raise ValueError(
             f"this is one process on a machine with {args.n_gpu} GPUs, and a process trains on one. For all of them: "
             f"accelerate launch --num_processes {args.n_gpu} -m expo.cli train ..., with --config_file for ZeRO-3 or "

@@ -13,7 +13,7 @@ from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.positives.measurements import Measurement, label
 from expo.report.runs import check_alike
-from expo.report.words import METHODS, NAMES, interval, listed, method_name, number
+from expo.report.words import METHODS, NAMES, interval, levels_in_words, listed, method_name, number
 from expo.stats import Interval, bootstrap, bootstrap_rate
 
 COLUMNS = ["method", "source", "quantity", "mean", "low", "high", "problems", "bases", "samples"]
@@ -49,8 +49,9 @@ def draw_change(runs: Sequence[Measurement], out: Path | str) -> Artefact:
     """
     numbers = pd.DataFrame(_rows(runs), columns=COLUMNS)
     first = runs[0]
+    levels = levels_in_words(first.recipe.get("levels"))
     about = (
-        f"{first.setting}, split `{first.recipe['split']}`, {_levels(first)}; {_bases(runs)}. "
+        f"{first.setting}, split `{first.recipe['split']}`, {levels}; {_bases(runs)}. "
         "Every positive is sampled anew from the policy at hand, but for expert CoTs. "
         "Of these and of controls there is one a problem. "
         "All are closed with a\\* and scored under the plain question prompt, in nats at temperature 1. "
@@ -66,13 +67,6 @@ def draw_change(runs: Sequence[Measurement], out: Path | str) -> Artefact:
         parts=[about, _table(numbers)],
         reading=_read(numbers),
     )
-
-
-def _levels(run: Measurement) -> str:
-    levels = run.recipe.get("levels")
-    if not levels:
-        return "all levels"
-    return f"{'level' if len(levels) == 1 else 'levels'} {listed([str(level) for level in levels])}"
 
 
 def _bases(runs: Sequence[Measurement]) -> str:

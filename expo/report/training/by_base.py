@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from expo.report.accuracy import with_interval
+from expo.report.accuracy import share_of_true_steps, with_interval
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.training.setting import NAMES, rates, weights_note
@@ -43,8 +43,6 @@ def _row(run: EvaluatedRun) -> dict[str, Any]:
     levels = run.trained_levels
     accuracy = asdict(bootstrap_rate(run.accuracies(run.last_step, levels).to_numpy()))
     accuracy["problems"] = accuracy.pop("n")
-    at_end = run.at(run.last_step, levels)
-    written = int(at_end["steps"].sum())
     groups = run.run.read("groups") if run.run.has("groups") else None
     return {
         "trained_on": run.levels,
@@ -54,7 +52,7 @@ def _row(run: EvaluatedRun) -> dict[str, Any]:
         "before": float(run.accuracies(0, levels).mean()),
         **accuracy,
         "samples": run.eval_samples,
-        "steps_true": int(at_end["steps_true"].sum()) / written if written else float("nan"),
+        "steps_true": share_of_true_steps(run, run.last_step, levels),
         "groups": len(groups) if groups is not None else 0,
         "some_right": int((groups["correct"] > 0).sum()) if groups is not None else 0,
         "all_right": int((groups["correct"] == groups["n"]).sum()) if groups is not None else 0,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from expo.report.accuracy import mean_accuracy, mean_by_base, summary, with_interval
+from expo.report.accuracy import mean_accuracy, mean_by_base, share_of_true_steps, summary, with_interval
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.training.setting import weights_note
@@ -92,7 +92,9 @@ def _numbers(runs: Sequence[EvaluatedRun], levels: Sequence[int | str]) -> pd.Da
 
 def _row(setting: Setting, runs: Sequence[EvaluatedRun], level: int | str, step: int | None = None) -> dict[str, Any]:
     levels = None if level == ALL else [int(level)]
-    steps_true = mean_by_base(runs, [_true_steps(run, run.last_step if step is None else step, levels) for run in runs])
+    steps_true = mean_by_base(
+        runs, [share_of_true_steps(run, run.last_step if step is None else step, levels) for run in runs]
+    )
     return {
         **dict(zip(COLUMNS[:4], setting, strict=True)),
         "level": level,
@@ -100,12 +102,6 @@ def _row(setting: Setting, runs: Sequence[EvaluatedRun], level: int | str, step:
         "steps_true": sum(steps_true) / len(steps_true),
         "split": runs[0].recipe["eval_split"],
     }
-
-
-def _true_steps(run: EvaluatedRun, step: int, levels: list[int] | None) -> float:
-    rows = run.at(step, levels)
-    steps = int(rows["steps"].sum())
-    return float(rows["steps_true"].sum() / steps) if steps else float("nan")
 
 
 def _about(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame, hardest: int | str) -> str:
