@@ -417,7 +417,7 @@ def test_no_saving_is_offered_that_is_refused_or_saves_nothing(monkeypatch: pyte
     recipe = read_recipe({**TOY, "gradient_checkpointing": False, "optim": "sgd"})
     asked: list[TrainRecipe] = []
 
-    def refuse(other: TrainRecipe, args: Configuration) -> None:
+    def refuse(other: TrainRecipe, args: Configuration, *, elsewhere: bool) -> None:
         if args.gradient_checkpointing or other.use_peft:
             raise ValueError("not here")
 
@@ -484,6 +484,10 @@ def test_a_node_of_several_gpus_is_no_place_to_plan_one_process(
     file = tmp_path / "card.json"
     file.write_text(json.dumps({"schema": 1, **asdict(made_of(1e-3, 1e-3, 1e-3))}))
     assert "steps  " in describe(recipe, str(file), traced=False)
+    # What would lower the peak is offered, too.
+    assert ("--rows 8", 50.0) in lighter(
+        recipe, settings(recipe), 100.0, lambda other, _: 50.0 * (1 + (other.rows > 8))
+    )
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from tests.train.kills import same
 from tests.train.test_processes import kill_at_its_checkpoint
 from tests.train.test_run import RECIPES, VALUES
 
-KINDS = {"zero2": "ZeRO-2", "zero3": "ZeRO-3", "fsdp2": "FSDP2"}
+KINDS = {"zero2": "ZeRO-2", "zero3": "ZeRO-3", "everything": "ZeRO-3", "fsdp2": "FSDP2"}
 # Processes have unlike numbers of problems to evaluate on, and decode few at a time.
 GRPO = {
     **VALUES,
@@ -44,7 +44,24 @@ GRPO = {
 def kinds(*names: str) -> list[Any]:
     # DeepSpeed is brought by make test-sharded alone.
     lacking = pytest.mark.skipif(not is_deepspeed_available(), reason="make test-sharded runs it")
-    return [pytest.param(name, marks=lacking if name.startswith("zero") else ()) for name in names]
+    return [pytest.param(name, marks=lacking if KINDS[name] != "FSDP2" else ()) for name in names]
+
+
+def settings_file(kind: str, folder: Path) -> Path:
+    """The settings in recipes/accelerate; of `everything`, ones that share the toy's small weights, too.
+
+    By default DeepSpeed leaves every weight below 100,000 numbers whole, and all of the toy's are.
+    """
+    if kind != "everything":
+        return RECIPES / "accelerate" / f"{kind}.yaml"
+    zero = {"stage": 3, "stage3_param_persistence_threshold": 0, "stage3_gather_16bit_weights_on_model_save": True}
+    names = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping")
+    deepspeed = folder / "deepspeed.json"
+    deepspeed.write_text(json.dumps({**dict.fromkeys(names, "auto"), "zero_optimization": zero}), encoding="utf-8")
+    given = {"deepspeed_config_file": str(deepspeed), "zero3_init_flag": True}
+    path = folder / "everything.yaml"
+    path.write_text(json.dumps({"distributed_type": "DEEPSPEED", "deepspeed_config": given}), encoding="utf-8")
+    return path
 
 
 class Launched(test_processes.Launched):
@@ -53,12 +70,12 @@ class Launched(test_processes.Launched):
     def __init__(self, kind: str, arguments: list[str], said: Path) -> None:
         flags = {"num_processes": "2", "num_machines": "1", "mixed_precision": "no", "dynamo_backend": "no"}
         flags |= {"num_cpu_threads_per_process": "1", "main_process_port": "0"}
-        flags |= {"config_file": str(RECIPES / "accelerate" / f"{kind}.yaml")} if kind in KINDS else {}
+        flags |= {"config_file": str(settings_file(kind, said.parent))} if kind in KINDS else {}
         more = ["--multi_gpu"] if kind not in KINDS else []
         module = "tests.train.fsdp_on_cpu" if kind == "fsdp2" else "expo.cli"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "DS_ACCELERATOR": "cpu"}
         # DeepSpeed begins on a CPU by itself, and does not if accelerate is told to.
-        environment |= {} if kind.startswith("zero") else {"ACCELERATE_USE_CPU": "true"}
+        environment |= {} if KINDS.get(kind, "").startswith("ZeRO") else {"ACCELERATE_USE_CPU": "true"}
         given = [part for name, value in flags.items() for part in (f"--{name}", value)]
         command = [sys.executable, "-m", "accelerate.commands.launch", *more, *given, "-m", module, *arguments]
         with said.open("a") as out:
@@ -167,7 +184,7 @@ OTHERS = {"sft": {**DPO, "algorithm": "sft"}, "dpo": DPO, "lora": LORA}
         for kind in kinds(*KINDS)
         for name, values in OTHERS.items()
         # Which is refused, as below.
-        if (kind.values[0], name) != ("zero3", "dpo")
+        if (KINDS[kind.values[0]], name) != ("ZeRO-3", "dpo")
     ],
 )
 def test_the_other_algorithms_and_adapters_share_weights_too(kind: str, values: dict[str, Any], tmp_path: Path) -> None:
