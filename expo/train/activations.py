@@ -58,7 +58,8 @@ def activations(
         logger.setLevel(logging.CRITICAL)  # it would tell a traceback, beside what is said below
         try:
             model = on_meta(recipe, args, config, dtype=dtype, **eager)
-            with FakeTensorMode():
+            # Whole in the pass, too: its head would be gathered.
+            with unsharded(args), FakeTensorMode():
                 _move(model, "cpu")
                 return float(traced(model, args, rows_held(recipe, args), tokens, half)), ""
         # Any code of a model may ask for data, in its own way.

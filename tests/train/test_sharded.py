@@ -90,6 +90,7 @@ def trained(kind: str, values: dict[str, Any], folder: Path) -> Run:
     run = folder / "run"
     code = Launched(kind, ["train", "--config", str(recipe), "--output", str(run)], said).wait(timeout=900)
     assert code == 0, said.read_text()[-3000:]
+    assert "activations are not known" not in said.read_text()
     assert Run(run).environment()["processes"] == 2
     assert Run(run).environment()["sharding"] == KINDS.get(kind, "no")
     return Run(run)
