@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import multiprocessing
 
-from expo.launcher import Peers
+from expo.launcher import Peers, counted
 from expo.policies.policy import Policy
 from expo.recipe import SamplingRecipe
 from expo.records import Run
@@ -51,7 +51,7 @@ def do_chunks(
 
     Raises:
         Exception: what `do` raises in any process; the others are stopped, and what they have written stays.
-        RuntimeError: if a process died, or one of the launcher's failed or is lost.
+        RuntimeError: if a process died or hangs, or one of the launcher's failed or is lost.
         SystemExit: in a launcher's process but the first, when its share is done.
     """
     assert setup.policy
@@ -69,6 +69,8 @@ def do_chunks(
             torch.cuda.empty_cache()
     done = setup.run.shards(table)
     share = list(chunks.items())[rank::world]
+    if rank:
+        on_step = counted(setup.run, rank, on_step)
     spread(work, [job for job in share if job[0] not in done], processes, on_step)
     if rank:
         raise SystemExit(0)

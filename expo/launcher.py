@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ FAILED = ".failed"
 _ALIVE = ".alive-"  # then the number of the process
 _EVERY = 5.0  # seconds between heartbeats
 _LIMIT = 600.0  # seconds without one
+_PATIENCE = 3600.0  # seconds without a finished sample
 
 
 def forget(run: Run) -> None:
@@ -46,6 +47,22 @@ def reporting(run: Run, process: int, processes: int) -> Iterator[None]:
             _alive(run, process).unlink()
 
 
+def counted(run: Run, process: int, on_step: Callable[[], object]) -> Callable[[], object]:
+    """`on_step`, which also writes to the process's heartbeat how many steps it has done."""
+    steps, written = 0, -_EVERY
+
+    def step() -> None:
+        nonlocal steps, written
+        steps += 1
+        if time.monotonic() - written >= _EVERY:
+            written = time.monotonic()
+            with suppress(OSError):
+                _alive(run, process).write_text(str(steps), encoding="utf-8")
+        on_step()
+
+    return step
+
+
 def _beat(run: Run, process: int, ended: threading.Event) -> None:
     while True:
         with suppress(OSError):  # the next may succeed
@@ -60,34 +77,45 @@ class Peers:
 
     def __init__(self, run: Run, processes: int) -> None:
         self._run, self._processes = run, processes
-        # The last heartbeat of each process, and when it was first seen.
-        self._seen: dict[int, tuple[int | None, float]] = {}
+        # The last heartbeat of each process and its steps, and when each was first seen.
+        self._seen: dict[tuple[int, str], tuple[object, float]] = {}
 
     def check(self, processes: Collection[int]) -> None:
-        """Check that no process has failed, and that each of these has a heartbeat.
+        """Check that no process has failed, and that each of these has a heartbeat and gets on.
 
         Raises:
-            RuntimeError: with the error of a process that failed, or the number of one that is lost.
+            RuntimeError: with the error of a process that failed, or the number of one that is lost or hangs.
         """
         if self._run.path(FAILED).exists():
             raise RuntimeError(self._run.path(FAILED).read_text(encoding="utf-8"))
-        now = time.monotonic()
         for process in sorted(processes):
-            beat = _last_beat(self._run, process)
-            before, since = self._seen.get(process, (None, now))
-            self._seen[process] = (beat, since if beat == before else now)
-            if now - self._seen[process][1] > _LIMIT:
-                raise RuntimeError(
-                    f"process {process} of {self._processes} has had no heartbeat for {_LIMIT / 60:.0f} minutes: "
-                    "it was killed, perhaps for lack of memory, or its machine is down; finished chunks are kept, and "
-                    "the same command resumes"
+            beat, steps = _last_beat(self._run, process)
+            if self._unchanged_for(process, "beat", beat) > _LIMIT:
+                why = (
+                    f"has had no heartbeat for {_LIMIT / 60:.0f} minutes: it was killed, perhaps for lack of memory, "
+                    "or its machine is down"
                 )
+            elif self._unchanged_for(process, "steps", steps) > _PATIENCE:
+                why = f"has finished no sample for {_PATIENCE / 60:.0f} minutes: it hangs"
+            else:
+                continue
+            raise RuntimeError(
+                f"process {process} of {self._processes} {why}; finished chunks are kept, and the same command resumes"
+            )
+
+    def _unchanged_for(self, process: int, what: str, value: object) -> float:
+        """The seconds since this value was first seen."""
+        now = time.monotonic()
+        before, since = self._seen.get((process, what), (value, now))
+        self._seen[process, what] = value, since if value == before else now
+        return now - self._seen[process, what][1]
 
 
-def _last_beat(run: Run, process: int) -> int | None:
+def _last_beat(run: Run, process: int) -> tuple[int | None, str | None]:
+    """When a process last gave a sign of life, and the steps it had done."""
     with suppress(OSError):
-        return _alive(run, process).stat().st_mtime_ns
-    return None
+        return _alive(run, process).stat().st_mtime_ns, _alive(run, process).read_text(encoding="utf-8")
+    return None, None
 
 
 def _alive(run: Run, process: int) -> Path:

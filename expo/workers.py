@@ -23,6 +23,8 @@ from torch import multiprocessing
 # A job, what to call each time that a part of it is done, and the number of processes.
 Work = Callable[[Any, Callable[[], object], int], object]
 _AT_ONCE = 2  # seconds in which whatever has nothing to finish has ended
+_POLL = 1.0  # seconds
+_PATIENCE = 3600.0  # seconds without a report of any process
 _STOPPING = "stopping: each training finishes its step and saves a checkpoint; Ctrl-C again stops at once"
 
 
@@ -41,7 +43,7 @@ def spread(
     Raises:
         Exception: what a job raised, with its traceback as a note; the other jobs are killed.
         KeyboardInterrupt: after Ctrl-C or SIGTERM.
-        RuntimeError: if a process died, as where memory ran out.
+        RuntimeError: if a process died, as where memory ran out, or none has reported anything for an hour.
     """
     if processes == 1:
         for job in jobs:
@@ -137,12 +139,19 @@ def _end(workers: Sequence[Any]) -> None:
 
 
 def _next(reports: Any, workers: list[Any]) -> Any:
+    silent = 0.0  # counted, not by a clock: it runs on while Ctrl-Z holds all of them
     while True:
         # Asked before the queue: what a worker reported before it ended is in there.
         failed = [w.exitcode for w in workers if w.exitcode not in (None, 0)]
         ended = not any(w.is_alive() for w in workers)
         with suppress(Empty):
-            return reports.get(timeout=1.0)
+            return reports.get(timeout=_POLL)
+        silent += _POLL
+        if silent > _PATIENCE:
+            raise RuntimeError(
+                f"no worker has finished a sample or a step for {_PATIENCE / 60:.0f} minutes, so one hangs; they are "
+                "stopped, and the same command resumes"
+            )
         if failed or ended:
             one = (
                 "--device cuda:0 for a single GPU" if torch.cuda.is_available() else "OMP_NUM_THREADS=1 for one process"

@@ -10,7 +10,7 @@ import pytest
 
 from expo import launcher
 from expo.evaluate import evaluate_run
-from expo.launcher import FAILED, Peers, forget, reporting
+from expo.launcher import FAILED, Peers, counted, forget, reporting
 from expo.recipe import EvaluateRecipe
 from expo.records import Run, write_atomic
 
@@ -48,6 +48,22 @@ def test_a_process_that_is_lost_is_named_and_one_that_lives_is_not(run: Run) -> 
     launcher._alive(run, 1).touch()
     with pytest.raises(RuntimeError, match="process 1 of 3"):
         waited_for(peers, 1)
+
+
+def test_a_process_that_hangs_is_named_and_one_that_gets_on_is_not(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "_PATIENCE", LIMIT)
+    peers, calls = Peers(run, 2), []
+    with reporting(run, 1, 2):
+        step = counted(run, 1, lambda: calls.append(1))
+        until = time.monotonic() + 2 * LIMIT
+        while time.monotonic() < until:
+            step()
+            peers.check([1])
+            time.sleep(0.05)
+        assert len(calls) > 10
+        # Its heartbeat goes on.
+        with pytest.raises(RuntimeError, match="process 1 of 2 has finished no sample for 0 minutes: it hangs"):
+            waited_for(peers, 1)
 
 
 @pytest.mark.parametrize("error", [MemoryError("none left"), KeyboardInterrupt(), SystemExit(0)])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from expo import workers
 from expo.workers import spread
 
 
@@ -66,6 +68,24 @@ def test_what_a_job_raises_is_raised_here(tmp_path: Path, processes: int) -> Non
 def test_a_process_that_dies_is_named() -> None:
     with pytest.raises(RuntimeError, match="ended with -9"):
         spread(die_at_b, [(Path(), name) for name in "abc"], 2, lambda: None)
+
+
+def hang_at_b(job: tuple[Path, str], tick: Callable[[], object], processes: int) -> None:
+    time.sleep(60 if job[1] == "b" else 0.4)
+    tick()
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_POLL", 0.05)
+    monkeypatch.setattr(workers, "_PATIENCE", 20.0)  # which it takes to start one
+    begun, done = time.monotonic(), []
+    with pytest.raises(RuntimeError, match="no worker has finished a sample or a step for 0 minutes"):
+        spread(hang_at_b, [(Path(), name) for name in "abc"], 2, lambda: None, done.append)
+    assert [name for _, name in done] == ["a", "c"]
+    assert time.monotonic() - begun < 59
+    # The control: as slow, but all report.
+    spread(hang_at_b, [(Path(), name) for name in "acd"], 2, lambda: None)
 
 
 class Odd(ValueError):
