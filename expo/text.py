@@ -11,6 +11,12 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def in_markdown(text: str) -> str:
+    """The text in one line of Markdown in which nothing can be read as markup."""
+    line = " ".join(visible(text).split())
+    return "".join(f"\\{c}" if c in "\\`|*_<>[]" else c for c in line)
+
+
 def fenced(text: str, language: str = "text") -> str:
     """A Markdown code block in which nothing of the text can be read as markup, nor end the block."""
     longest = max(map(len, re.findall("`+", text)), default=0)

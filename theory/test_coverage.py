@@ -227,7 +227,8 @@ def covered(above: Above) -> Statement:
     """The 95 % interval of n draws misses p with probability at most 1/20."""
 
     def statement(instance: Any) -> Said:
-        return le(miss(*instance, above), 2 * SIDE)
+        n, p = instance
+        return le(miss(n, p, above), 2 * SIDE)
 
     return statement
 

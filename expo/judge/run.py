@@ -72,7 +72,8 @@ def _judge(run: Run, asked: list[Pair], model: str, base_url: str | None, option
     s = summarize_votes(mine)
     unread = why_unread(mine)
     return (
-        f"{model}: self-explanation wins {s.win_rate.rate:.2f} [{s.win_rate.low:.2f}, {s.win_rate.high:.2f}] "
+        f"{model}: self-explanation wins {s.win_rate.rate:.2f} [{s.win_rate.low:.2f}, {s.win_rate.high:.2f}], "
+        f"finite-sample {s.win_rate.finite_sample.brackets}, "
         f"over {s.win_rate.problems} problems (wins {s.win_rate.wins}, ties or disagreement {s.win_rate.ties}, "
         f"losses {s.win_rate.losses}); the order changed the vote in {s.disagreement:.2f}, "
         f"{s.a_share:.2f} of the decided votes went to the text shown first; "

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from expo.judge.endpoint import Asking, Key, Row, ask_all, connect
-from expo.stats import bootstrap_rate
+from expo.stats import Interval, bootstrap_rate, finite_sample
 
 # The three verdicts share a line: a judge that only repeats its instructions must not cast a vote.
 JUDGE_PROMPT = """\
@@ -65,11 +65,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class WinRate:
-    """Mean of per-problem scores (win 1, tie 0.5, loss 0) with its 95 % interval; NaN without problems."""
+    """Mean of per-problem scores (win 1, tie 0.5, loss 0) with its 95 % intervals; NaN without problems."""
 
     rate: float
     low: float
     high: float
+    finite_sample: Interval
     problems: int
     wins: int
     ties: int
@@ -178,9 +179,8 @@ def pair_scores(votes: pd.DataFrame) -> pd.DataFrame:
 
 
 def win_rate(scores: Iterable[float]) -> WinRate:
-    """Mean of one score in {0, 0.5, 1} per problem, with its 95 % bootstrap interval, problems resampled.
-
-    Where all scores are equal the interval has no width, so show the number of problems beside it.
+    """Mean of one score in {0, 0.5, 1} per problem, with its 95 % intervals: the bootstrap's, problems resampled, and
+    the finite-sample one, whose level holds at every n.
 
     Raises:
         ValueError: for a score other than 0, 0.5 and 1 (NaN included).
@@ -190,7 +190,7 @@ def win_rate(scores: Iterable[float]) -> WinRate:
     if wins + ties + losses != len(values):
         raise ValueError("win_rate: scores must be 0, 0.5 or 1; drop the problems that have none first")
     rate = bootstrap_rate(values)
-    return WinRate(rate.mean, rate.low, rate.high, rate.n, wins, ties, losses)
+    return WinRate(rate.mean, rate.low, rate.high, finite_sample(values), rate.n, wins, ties, losses)
 
 
 def summarize_votes(votes: pd.DataFrame) -> VoteSummary:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from expo.measure.verdict import MIN_PROBLEMS, by_problem, table1
+from expo.measure.verdict import MIN_PROBLEMS, PROBABILITY, Comparison, by_problem, hangs_on, own_answers, table1, worth
 from expo.records import Run
 from expo.terminal import NAMES, TOY, skipped
+from expo.text import visible
 
 _COLUMNS = ("tokens", "nll_sum", "nll_per_token", "learning_signal")
+_UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token", PROBABILITY: "as a probability"}
 MARKS = {"holds": "✓ holds", "fails": "✗ fails", "undecided": "? undecided"}
 
 
@@ -34,17 +36,25 @@ def show(run: Run) -> str:
             f"{means['nll_per_token']:>9.3f}{means['learning_signal']:>9.2f}{right:>7}"
             f"{rows['truncated'].mean():>6.2f}{rows['leak'].mean():>6.2f}"
         )
-    lines += ["", "Table 1, measured (difference of means with 95 % bootstrap interval by problem, nats):"]
-    for c in table1(samples):
-        unit = {"nll_sum": "per sequence", "nll_per_token": "per token"}.get(c.quantity, "")
-        lines.append(
-            f"  {NAMES[c.source]:<30} {c.property} {unit}".ljust(66)
-            + f"{MARKS[c.verdict]:<12} {c.difference} against {NAMES[c.reference]}, n = {c.difference.n}"
-        )
+    lines += [
+        "",
+        "Table 1, measured (difference of means by problem, nats, with 95 % bootstrap interval; probabilities and",
+        "shares have a finite-sample interval, too, whose 95 % hold at every n: it gives the verdict):",
+        *map(_line, [*table1(samples), *own_answers(samples)]),
+        f"  {worth(samples['problem'].nunique())}",
+    ]
     if samples["problem"].nunique() < MIN_PROBLEMS:
         lines.append(f"  (fewer than {MIN_PROBLEMS} problems decide nothing)")
     lines += ["", *skipped(run), f"record: {run.folder}"]
     return "\n".join(lines)
+
+
+def _line(c: Comparison) -> str:
+    bounded = f", finite-sample {c.finite_sample.brackets}," if c.finite_sample else ""
+    hangs = hangs_on(c.verdict, visible(c.largest), c.share)
+    what = f"  {NAMES[c.source]:<30} {c.property} {_UNITS.get(c.quantity, '')}".ljust(76)
+    against = f"against {NAMES[c.reference]}, n = {c.difference.n}" + (hangs and f"; {hangs}")
+    return f"{what}{MARKS[c.verdict]:<12} {c.difference}{bounded} {against}"
 
 
 def _fewer(recipe: dict[str, Any], samples: pd.DataFrame) -> list[str]:

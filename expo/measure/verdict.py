@@ -1,31 +1,48 @@
-"""Table 1 as a measurement: differences of means with bootstrap intervals by problem, and what they support."""
+"""Table 1 as a measurement: differences of means by problem with their intervals, and what they support.
+
+Two intervals, both 95 %. The bootstrap's, problems resampled, is for every quantity, and its level is nominal: `worth`
+says at which n it is worth what. The finite-sample interval has a level that holds at every n, and is for quantities
+between 0 and 1 alone: of log-probabilities no interval has one (ledger: COV-none).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from expo.stats import MIN_PROBLEMS, Interval, bootstrap
+from expo.stats import MIN_PROBLEMS, Interval, bootstrap, finite_sample, missed_kind
 
+# pi(a*|q, c): computed from the learning signal, so that every record has it.
+PROBABILITY = "answer_probability"
 MEASUREMENTS = (
     "nll_sum",
     "nll_per_token",
     "nll_cot",
     "learning_signal",
+    PROBABILITY,
     "tokens",
     "truncated",
     "leak",
     "correct",
 )
+# From 0 to 1, so that differences are from -1 to 1.
+BOUNDED = (PROBABILITY, "truncated", "leak", "correct")
+# A mean hangs on a problem that is this share of its sum.
+HANGS = 0.25
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One cell of Table 1: `source` against `reference` in one quantity, over the problems that have both.
 
-    `holds` means that the interval of the difference lies wholly on the property's side, `fails` that it lies
-    wholly on the other, `undecided` that it holds 0 or that there are fewer than `MIN_PROBLEMS` problems.
+    Attributes:
+        difference: with its bootstrap interval.
+        finite_sample: the same with the interval whose level holds at every n; None unless the quantity is bounded.
+        verdict: by the finite-sample interval if there is one, else by the bootstrap's.
+        largest: the problem whose difference is the largest share of their sum; empty if that is 0.
+        share: that share; above 1 where the others together are on the other side of 0.
     """
 
     property: str
@@ -33,31 +50,70 @@ class Comparison:
     source: str
     reference: str
     difference: Interval
+    finite_sample: Interval | None
     verdict: str
+    largest: str
+    share: float
 
 
 def by_problem(samples: pd.DataFrame, source: str, quantity: str) -> pd.Series:
     """Mean of a quantity over a problem's samples of one source, indexed by problem."""
     rows = samples[samples["source"] == source]
+    if quantity == PROBABILITY:
+        # A log-probability of 0 can come out above it by rounding.
+        rows = rows.assign(**{quantity: np.exp(rows["learning_signal"].astype(float).clip(upper=0))})
     return rows.groupby("problem")[quantity].mean().astype(float)
 
 
-def compare(samples: pd.DataFrame, source: str, reference: str, quantity: str) -> Interval:
-    """Difference source minus reference, paired by problem."""
-    paired = pd.concat(
-        [by_problem(samples, source, quantity), by_problem(samples, reference, quantity)],
-        axis=1,
-        join="inner",
-    )
-    return bootstrap((paired.iloc[:, 0] - paired.iloc[:, 1]).dropna().to_numpy())
+def compare(
+    samples: pd.DataFrame, source: str, reference: str, quantity: str, sign: int, property: str = ""
+) -> Comparison:
+    """Source minus reference, paired by problem; the property is that the difference has this sign."""
+    sides = [by_problem(samples, side, quantity) for side in (source, reference)]
+    paired = pd.concat(sides, axis=1, join="inner")
+    gaps = (paired.iloc[:, 0] - paired.iloc[:, 1]).dropna()
+    difference = bootstrap(gaps.to_numpy())
+    bounded = finite_sample(gaps.to_numpy(), -1, 1) if quantity in BOUNDED else None
+    said = verdict(bounded or difference, sign)
+    largest, share = _largest(gaps)
+    return Comparison(property, quantity, source, reference, difference, bounded, said, largest, share)
+
+
+def _largest(gaps: pd.Series) -> tuple[str, float]:
+    total = float(gaps.sum())
+    if not total:
+        return "", float("nan")
+    shares = gaps / total
+    return str(shares.idxmax()), float(shares.max())
 
 
 def verdict(difference: Interval, sign: int) -> str:
-    """What an interval says of 'the difference has this sign'."""
+    """What an interval says of 'the difference has this sign'.
+
+    `holds` means that it lies wholly on that side of 0, `fails` that it lies wholly on the other, `undecided` that it
+    holds 0 or that there are fewer than `MIN_PROBLEMS` problems.
+    """
     if difference.n < MIN_PROBLEMS:
         return "undecided"
     low, high = sorted((sign * difference.low, sign * difference.high))
     return "holds" if low > 0 else "fails" if high < 0 else "undecided"
+
+
+def hangs_on(verdict: str, problem: str, share: float) -> str:
+    """`problem p7 is 45 % of it`, of a mean that is told from 0 and of which one problem is a quarter or more.
+
+    Of an undecided mean a single problem is mostly a large share, since the sum is near 0.
+    """
+    return f"problem {problem} is {100 * share:.0f} % of it" if verdict != "undecided" and share >= HANGS else ""
+
+
+def worth(n: int) -> str:
+    """What a bootstrap interval of log-probabilities over n problems is worth, in a sentence."""
+    return (
+        f"At n = {n} the 95 % of a bootstrap interval is nominal: half of all draws of {n} problems hold none of a "
+        f"kind that is 1 problem in {missed_kind(n)}, and log-probabilities have no bound to say how far that kind "
+        "moves their mean."
+    )
 
 
 def table1(samples: pd.DataFrame) -> list[Comparison]:
@@ -65,8 +121,8 @@ def table1(samples: pd.DataFrame) -> list[Comparison]:
 
     In-distribution (Property 1): a lower NLL than the expert CoT; the expert itself is held against the own CoT.
     Stated on sequence probability in the paper and read per token in its Fig 2, so both are given.
-    Positive learning signal (Property 2): a higher log pi(a*|q, c) than the own CoT; the own CoT itself is held
-    against the self-explanation.
+    Positive learning signal (Property 2): a higher pi(a*|q, c) than the own CoT, in logarithms and as it is; the own
+    CoT itself is held against the self-explanation.
     """
     out = []
     present = set(samples["source"])
@@ -75,9 +131,16 @@ def table1(samples: pd.DataFrame) -> list[Comparison]:
             reference = own if source == default else default
             if reference not in present:
                 continue
-            difference = compare(samples, source, reference, quantity)
-            out.append(Comparison(name, quantity, source, reference, difference, verdict(difference, sign)))
+            out.append(compare(samples, source, reference, quantity, sign, name))
     return out
+
+
+def own_answers(samples: pd.DataFrame) -> list[Comparison]:
+    """Whether the self-explanation's own answer is right more often than the own CoT's, if both were graded."""
+    if not {"explanation", "own"} <= set(samples["source"]):
+        return []
+    compared = compare(samples, "explanation", "own", "correct", 1, "own answer right")
+    return [compared] if compared.difference.n else []
 
 
 _ORDER = ("explanation", "expert", "own", "own_correct", "wrong_explanation", "nonsense")
@@ -86,20 +149,34 @@ _PROPERTIES = (
     ("in-distribution", "nll_sum", -1, "expert", "own"),
     ("in-distribution", "nll_per_token", -1, "expert", "own"),
     ("positive learning signal", "learning_signal", 1, "own", "explanation"),
+    ("positive learning signal", PROBABILITY, 1, "own", "explanation"),
 )
 
 
 def summary(samples: pd.DataFrame) -> pd.DataFrame:
-    """Metrics of a record: `<source>/<measurement>` means over problems with `/low` and `/high`, and counts."""
+    """Metrics of a record: means over problems of each source, differences of Table 1, and counts.
+
+    `<source>/<measurement>` and `<source> - <reference>/<measurement>`, each with `/low` and `/high` of the bootstrap,
+    and of bounded quantities `/finite_sample_low` and `/finite_sample_high`.
+    """
     rows: list[tuple[str, float]] = []
     for source in [s for s in _ORDER if s in set(samples["source"])]:
         rows.append((f"{source}/problems", float(samples.loc[samples["source"] == source, "problem"].nunique())))
         rows.append((f"{source}/samples", float((samples["source"] == source).sum())))
         for quantity in MEASUREMENTS:
-            interval = bootstrap(by_problem(samples, source, quantity).dropna().to_numpy())
-            if interval.n:
-                rows.append((f"{source}/{quantity}", interval.mean))
-                rows.append((f"{source}/{quantity}/low", interval.low))
-                rows.append((f"{source}/{quantity}/high", interval.high))
+            values = by_problem(samples, source, quantity).dropna().to_numpy()
+            bounded = finite_sample(values) if quantity in BOUNDED else None
+            rows += _metrics(f"{source}/{quantity}", bootstrap(values), bounded)
+    for c in [*table1(samples), *own_answers(samples)]:
+        rows += _metrics(f"{c.source} - {c.reference}/{c.quantity}", c.difference, c.finite_sample)
     frame = pd.DataFrame(rows, columns=["name", "value"])
     return frame.assign(step=0)[["step", "name", "value"]]
+
+
+def _metrics(name: str, mean: Interval, bounded: Interval | None) -> list[tuple[str, float]]:
+    if not mean.n:
+        return []
+    rows = [(name, mean.mean), (f"{name}/low", mean.low), (f"{name}/high", mean.high)]
+    if bounded:
+        rows += [(f"{name}/finite_sample_low", bounded.low), (f"{name}/finite_sample_high", bounded.high)]
+    return rows

@@ -19,18 +19,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from expo.stats import Interval, bootstrap_rate
+from expo.stats import Interval, bootstrap_rate, finite_sample
 
 RULES = ("count", "share")
 
 
 @dataclass(frozen=True)
 class StepWins:
-    """A win rate over problems with its interval; the counts are pairs. `level` is None for all levels."""
+    """A win rate over problems with its two intervals; the counts are pairs. `level` is None for all levels."""
 
     rule: str
     level: int | None
     rate: Interval
+    finite_sample: Interval
     wins: int
     ties: int
     losses: int
@@ -79,10 +80,12 @@ def _score(first: pd.Series, second: pd.Series) -> pd.Series:
 
 def _wins(pairs: pd.DataFrame, rule: str, level: int | None) -> StepWins:
     scores = pairs[rule].dropna()
+    of_problems = scores.groupby(pairs["problem"]).mean().to_numpy(dtype=float)
     return StepWins(
         rule=rule,
         level=level,
-        rate=bootstrap_rate(scores.groupby(pairs["problem"]).mean().to_numpy(dtype=float)),
+        rate=bootstrap_rate(of_problems),
+        finite_sample=finite_sample(of_problems),
         wins=int((scores == 1).sum()),
         ties=int((scores == 0.5).sum()),
         losses=int((scores == 0).sum()),

@@ -37,6 +37,7 @@ TABLE1: dict[str, dict[str, bool]] = {
 # claim, quantity, what it is compared with, and the sign that the difference would have.
 SECTION_4_2: tuple[tuple[str, str, str, int], ...] = (
     ("weaker learning signal", "learning_signal", "expert", -1),
+    ("weaker learning signal", "answer_probability", "expert", -1),
     ("less in-distribution", "nll_sum", "own", 1),
     ("less in-distribution", "nll_per_token", "own", 1),
 )

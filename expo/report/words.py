@@ -46,7 +46,7 @@ METHODS = {
     },
     "again": "from a trained policy",
 }
-UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token"}
+UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token", "answer_probability": "as a probability"}
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?"}
 
 
@@ -80,11 +80,18 @@ def signed(x: float) -> str:
     return f"+{number(x)}" if x > 0 else number(x)
 
 
-def interval(estimate: Interval, sign: bool = False) -> str:
-    """`−1.20 [−1.50, −0.900]`, the 95 % interval in brackets; one problem has none."""
+def interval(estimate: Interval, sign: bool = False, finite_sample: Interval | None = None) -> str:
+    """`−1.20 [−1.50, −0.900]`, the 95 % interval in brackets; one problem has none.
+
+    With a second interval of the same mean: `0.60 [0.51, 0.69], finite-sample [0.45, 0.74]`.
+    """
+    second = f", finite-sample {_brackets(finite_sample, sign)}" if finite_sample else ""
+    return f"{(signed if sign else number)(estimate.mean)} {_brackets(estimate, sign)}{second}"
+
+
+def _brackets(estimate: Interval, sign: bool) -> str:
     show = signed if sign else number
-    bounds = f"[{show(estimate.low)}, {show(estimate.high)}]" if estimate.n != 1 else "[of one problem]"
-    return f"{show(estimate.mean)} {bounds}"
+    return f"[{show(estimate.low)}, {show(estimate.high)}]" if estimate.n != 1 else "[of one problem]"
 
 
 def share(x: float) -> str:

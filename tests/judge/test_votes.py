@@ -161,6 +161,7 @@ def test_win_rate_and_its_interval() -> None:
     slow = np.quantile(resampled, [0.025, 0.975])
     assert [result.low, result.high] == pytest.approx(slow, abs=0.011)  # means move in steps of 0.005
     # Control: counting each of the two votes as a problem of its own would promise too narrow an interval.
+    assert result.finite_sample.low < result.low < result.high < result.finite_sample.high
     double = win_rate(np.repeat(scores, 2))
     assert double.high - double.low < 0.85 * (slow[1] - slow[0])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expo.measure.verdict import compare, summary, table1, verdict
+from expo.measure.verdict import by_problem, compare, hangs_on, own_answers, summary, table1, verdict, worth
 from expo.stats import MIN_PROBLEMS, Interval, bootstrap
 
 MEANS = {
@@ -78,16 +78,18 @@ def test_sequence_and_token_can_disagree() -> None:
 def test_differences_are_paired_and_problems_are_the_unit() -> None:
     samples = record(noise=0)
     samples.loc[samples["problem"] == "p0", "nll_sum"] += 1000.0
-    got = compare(samples, "explanation", "expert", "nll_sum")
-    assert got == Interval(-60.0, -60.0, -60.0, 40)
+    got = compare(samples, "explanation", "expert", "nll_sum", -1)
+    assert got.difference == Interval(-60.0, -60.0, -60.0, 40)
     doubled = pd.concat([record(), record().assign(index=9)])
-    assert compare(doubled, "explanation", "expert", "nll_sum") == compare(record(), "explanation", "expert", "nll_sum")
+    assert compare(doubled, "explanation", "expert", "nll_sum", -1) == compare(
+        record(), "explanation", "expert", "nll_sum", -1
+    )
 
 
 def test_a_problem_without_a_pair_is_left_out() -> None:
     samples = record(n=10)
     samples = samples[~((samples["source"] == "expert") & (samples["problem"] == "p3"))]
-    assert compare(samples, "explanation", "expert", "nll_sum").n == 9
+    assert compare(samples, "explanation", "expert", "nll_sum", -1).difference.n == 9
 
 
 def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
@@ -112,3 +114,73 @@ def test_a_summary_has_means_intervals_and_counts() -> None:
     assert metrics["own/samples"] == 80
     assert metrics["own/nll_sum/low"] < metrics["own/nll_sum"] < metrics["own/nll_sum/high"]
     assert "own/correct" not in metrics
+    assert metrics["explanation - own/learning_signal/low"] < metrics["explanation - own/learning_signal"] > 0
+    assert "explanation - own/learning_signal/finite_sample_low" not in metrics
+    for name in ("own/answer_probability", "explanation - own/answer_probability"):
+        bounded = metrics[f"{name}/finite_sample_high"] - metrics[f"{name}/finite_sample_low"]
+        assert bounded > metrics[f"{name}/high"] - metrics[f"{name}/low"] > 0
+
+
+def with_signals(own: np.ndarray, explanation: np.ndarray) -> pd.DataFrame:
+    """A record with these probabilities of the answer, one a problem and source."""
+    of = {"own": own, "explanation": explanation}
+    rows = [(f"p{i:02d}", source, np.log(p)) for source in of for i, p in enumerate(of[source])]
+    return pd.DataFrame(rows, columns=["problem", "source", "learning_signal"])
+
+
+def test_a_probability_is_that_of_the_signal_in_records_of_any_age() -> None:
+    samples = with_signals(np.array([0.25, 1.0]), np.array([0.5, 0.125]))
+    samples = pd.concat([samples, with_signals(np.array([0.75]), np.array([0.5]))])
+    assert "answer_probability" not in samples
+    # The mean of probabilities, not the probability of a mean; and rounding cannot lift it above 1.
+    assert by_problem(samples, "own", "answer_probability").tolist() == pytest.approx([0.5, 1.0])
+    assert by_problem(samples.assign(learning_signal=1e-7), "own", "answer_probability").tolist() == [1.0, 1.0]
+
+
+def test_where_a_level_can_be_had_it_gives_the_verdict() -> None:
+    rng = np.random.default_rng(0)
+    own, lift = rng.uniform(0.1, 0.4, 40), rng.uniform(0.0, 0.1, 40)
+    slight = compare(with_signals(own, own + lift), "explanation", "own", "answer_probability", 1)
+    large = compare(with_signals(own, own + 5 * lift), "explanation", "own", "answer_probability", 1)
+    assert slight.finite_sample
+    assert large.finite_sample
+    assert verdict(slight.difference, 1) == "holds"
+    assert (slight.verdict, large.verdict) == ("undecided", "holds")
+    assert slight.finite_sample.low < slight.difference.low < slight.difference.high < slight.finite_sample.high
+    # Of a log-probability none can be had.
+    signal = compare(with_signals(own, own + lift), "explanation", "own", "learning_signal", 1)
+    assert (signal.finite_sample, signal.verdict) == (None, "holds")
+
+
+def test_a_mean_that_hangs_on_a_problem_names_it() -> None:
+    own = np.full(40, 0.1)
+    even = compare(with_signals(own, own * 1.2), "explanation", "own", "learning_signal", 1)
+    assert even.verdict == "holds"
+    assert even.share == pytest.approx(1 / 40)
+    assert hangs_on(even.verdict, even.largest, even.share) == ""
+    one = compare(
+        with_signals(own, own * np.where(np.arange(40) == 7, 9.0, 1.05)), "explanation", "own", "learning_signal", 1
+    )
+    assert (one.verdict, one.largest) == ("holds", "p07")
+    assert one.share == pytest.approx(np.log(9) / (np.log(9) + 39 * np.log(1.05)))
+    assert hangs_on(one.verdict, one.largest, one.share) == "problem p07 is 54 % of it"
+    # Of a mean that is not told from 0 a problem is easily much.
+    assert hangs_on("undecided", one.largest, one.share) == ""
+    same = compare(with_signals(own, own), "explanation", "own", "learning_signal", 1)
+    assert (same.largest, np.isnan(same.share)) == ("", True)
+
+
+def test_what_an_interval_is_worth_hangs_on_the_number_of_problems() -> None:
+    assert "At n = 40 the 95 % of a bootstrap interval is nominal" in worth(40)
+    assert "1 problem in 59," in worth(40)
+    assert "1 problem in 18," in worth(12)
+
+
+def test_own_answers_are_compared_where_both_were_graded() -> None:
+    samples = record().assign(correct=lambda table: (table["source"] == "explanation").astype("boolean"))
+    (compared,) = own_answers(samples)
+    assert (compared.difference.mean, compared.verdict) == (1.0, "holds")
+    (turned,) = own_answers(samples.assign(correct=~samples["correct"]))
+    assert turned.verdict == "fails"
+    assert own_answers(record()) == []
+    assert own_answers(samples[samples["source"] != "own"]) == []

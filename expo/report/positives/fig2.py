@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.verdict import by_problem, compare, verdict
+from expo.measure.verdict import by_problem, compare, hangs_on
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.positives.measurements import Group, Measurement, notes_of
 from expo.report.style import COLOURS, COMPACT, LEGEND_PAD, Axes, Figure, legend_outside
 from expo.report.words import NAMES, UNITS, interval, number
-from expo.text import plural
+from expo.text import in_markdown, plural
 
 QUANTITIES = ("nll_sum", "nll_per_token")
 BINS = 30
@@ -86,12 +86,13 @@ def _histogram(axes: Axes, numbers: pd.DataFrame) -> None:
 def _read(run: Measurement) -> str:
     parts, n = [], 0
     for quantity in QUANTITIES:
-        difference = compare(run.samples, "explanation", "expert", quantity)
-        n = difference.n
+        compared = compare(run.samples, "explanation", "expert", quantity, -1)
+        n, hangs = compared.difference.n, hangs_on(compared.verdict, in_markdown(compared.largest), compared.share)
         explanation, expert = (by_problem(run.samples, s, quantity).mean() for s in ("explanation", "expert"))
         parts.append(
             f"{UNITS[quantity]} {number(explanation)} against {number(expert)} nats, difference "
-            f"{interval(difference, sign=True)}: in-distribution **{verdict(difference, -1)}**"
+            f"{interval(compared.difference, sign=True)}: in-distribution **{compared.verdict}**"
+            + (f" ({hangs})" if hangs else "")
         )
     if not n:
         return f"{run.subject}: no problem has both a self-explanation and an expert CoT."

@@ -21,7 +21,7 @@ from expo.stats import Interval
 from expo.text import plural
 
 COUNTS = ["wins", "ties", "losses", "left_out"]
-COLUMNS = ["run", "judge", "level", "rate", "low", "high", "n", *COUNTS]
+COLUMNS = ["run", "judge", "level", "rate", "low", "high", "finite_sample_low", "finite_sample_high", "n", *COUNTS]
 COLUMNS += ["disagreement", "unparsed", "failed"]  # of a model judge only
 
 _RULES = {"count": "step checker, count", "share": "step checker, share"}
@@ -40,7 +40,7 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
     about = (
         "Step checker: k-th explanation against k-th own CoT; a tie counts a half. Count: more true steps. "
         "Share: the larger share of true steps, of pairs where both sides have steps. Black lines: 95 % bootstrap "
-        "intervals, problems resampled."
+        "intervals, problems resampled; thin ones: finite-sample intervals, whose 95 % hold at every n."
     )
     return draw_picture(
         out,
@@ -73,6 +73,7 @@ def _win_rates(run: Measurement) -> pd.DataFrame:
     rows: list[dict[str, Any]] = [
         {"judge": _RULES[w.rule], "level": w.level, "left_out": w.left_out}
         | {"rate": w.rate.mean, "low": w.rate.low, "high": w.rate.high, "n": w.rate.n}
+        | {"finite_sample_low": w.finite_sample.low, "finite_sample_high": w.finite_sample.high}
         | {"wins": w.wins, "ties": w.ties, "losses": w.losses}
         for w in step_wins(run.samples)
     ]
@@ -95,6 +96,7 @@ def _model_rates(run: Measurement) -> list[dict[str, Any]]:
             rows.append(
                 {"judge": str(judge), "level": level, "left_out": summary.left_out}
                 | {"rate": w.rate, "low": w.low, "high": w.high, "n": w.problems}
+                | {"finite_sample_low": w.finite_sample.low, "finite_sample_high": w.finite_sample.high}
                 | {"wins": w.wins, "ties": w.ties, "losses": w.losses}
                 | {"disagreement": summary.disagreement, "unparsed": summary.unparsed, "failed": summary.failed}
             )
@@ -105,7 +107,8 @@ def _bars(axes: Axes, rows: pd.DataFrame) -> None:
     labels = []
     for place, row in enumerate(rows.to_dict("records")):
         axes.barh(place, row["rate"], height=0.42, color=_JUDGE_COLOURS.get(row["judge"], _MODEL_COLOUR))
-        axes.plot([row["low"], row["high"]], [place, place], color=INK, lw=1.4, solid_capstyle="butt")
+        for low, high, width in (("low", "high", 1.4), ("finite_sample_low", "finite_sample_high", 0.6)):
+            axes.plot([row[low], row[high]], [place, place], color=INK, lw=width, solid_capstyle="butt")
         # Two decimals leave the text to the right of the line at 0.5.
         rate = f"{row['rate']:.2f} [{row['low']:.2f}, {row['high']:.2f}], n = {row['n']}"
         axes.text(0.995, place - 0.35, rate, fontsize=8, ha="right", va="center")
@@ -142,9 +145,10 @@ def _read_judge(row: dict[Any, Any]) -> str:
     if not row["n"]:
         return f"{row['judge']}: no pair that it could judge"
     rate = Interval(row["rate"], row["low"], row["high"], row["n"])
-    above_half = Interval(rate.mean - 0.5, rate.low - 0.5, rate.high - 0.5, rate.n)
+    bounded = Interval(row["rate"], row["finite_sample_low"], row["finite_sample_high"], row["n"])
+    above_half = Interval(bounded.mean - 0.5, bounded.low - 0.5, bounded.high - 0.5, bounded.n)
     word = {"holds": "wins", "fails": "loses", "undecided": "undecided"}[verdict(above_half, 1)]
-    text = f"{row['judge']}: {interval(rate)} over {plural(rate.n, 'problem')}, **{word}**"
+    text = f"{row['judge']}: {interval(rate, finite_sample=bounded)}, over {plural(rate.n, 'problem')}, **{word}**"
     if row["left_out"]:
         text += f", {row['left_out']} left out"
     if not np.isnan(row["disagreement"]):

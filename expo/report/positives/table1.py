@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from expo.measure.verdict import Comparison, compare, table1, verdict
+from expo.measure.verdict import HANGS, PROBABILITY, Comparison, compare, hangs_on, own_answers, table1, worth
 from expo.report import paper
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
@@ -16,26 +16,32 @@ from expo.report.positives.measurements import Group, Measurement
 from expo.report.words import MARKS, NAMES, UNITS, interval, listed, share, verdict_mark
 from expo.stats import MIN_PROBLEMS, Interval
 from expo.tasks import TASKS
-from expo.text import plural
+from expo.text import in_markdown, plural
 
-COLUMNS = ["run", "source", "property", "quantity", "reference", "difference", "low", "high", "n"]
-COLUMNS += ["verdict", "paper"]
-_QUANTITIES = ("nll_sum", "nll_per_token", "learning_signal")
+COLUMNS = ["run", "source", "property", "quantity", "reference", "difference", "low", "high"]
+COLUMNS += ["finite_sample_low", "finite_sample_high", "n", "verdict", "paper", "largest", "largest_share"]
+_QUANTITIES = ("nll_sum", "nll_per_token", "learning_signal", PROBABILITY)
+_SUBJECTS = {
+    "nll_sum": "NLL per sequence",
+    "nll_per_token": "NLL per token",
+    "learning_signal": "learning signal",
+    PROBABILITY: r"π(a\*∣q, c)",
+}
 _STATUSES = ("correct", "wrong", "unparsed", "timeout")
 
 
 def draw_table1(group: Group, out: Path | str) -> Artefact:
     """Write `table1-<label>.md` and `.csv`: a block for each run of the group.
 
-    The CSV (`COLUMNS`) has a row for each comparison; `paper` is Table 1's mark, empty where it has none. The
-    last rows are those of `section_4_2`.
+    The CSV (`COLUMNS`) has a row for each comparison; `paper` is Table 1's mark, empty where it has none. `largest` is
+    the problem with the largest share of the sum. The last rows are those of `section_4_2` and of `own_answers`.
     """
     blocks, frames, readings = [], [], []
     for run in group.runs:
-        comparisons, claims = table1(run.samples), section_4_2(run.samples)
-        frames.append(_numbers(run, [*comparisons, *claims]))
-        blocks += [f"## {run.title}", _marks(comparisons, run.recipe["sources"])]
-        blocks += [part for part in (_claims(claims), _notes(run), _counts(run)) if part]
+        comparisons, claims, own = table1(run.samples), section_4_2(run.samples), own_answers(run.samples)
+        frames.append(_numbers(run, [*comparisons, *claims, *own]))
+        blocks += [f"## {run.title}", _marks(comparisons, run.recipe["sources"]), worth(run.problems)]
+        blocks += [part for part in (_claims(claims), _own(own), _notes(run), _counts(run)) if part]
         readings.append(read_table1(run, comparisons))
     return write_table(
         out,
@@ -54,7 +60,7 @@ def read_table1(run: Measurement, comparisons: Sequence[Comparison]) -> str:
     of_explanation = [c for c in comparisons if c.source == "explanation"]
     sentence = "; ".join(map(_read_cell, of_explanation)) or "not measured"
     text = f"{run.subject}, {run.setting}. Self-explanation: {sentence}."
-    verdicts = {c.verdict for c in of_explanation if c.quantity in UNITS}
+    verdicts = {c.verdict for c in of_explanation if c.property == paper.IN_DISTRIBUTION}
     if verdicts == {"holds", "fails"}:
         text += " Per sequence and per token contradict each other: the two texts differ in length."
     truncated = {source: rows["truncated"] for source, rows in run.samples.groupby("source")}
@@ -69,11 +75,10 @@ def read_table1(run: Measurement, comparisons: Sequence[Comparison]) -> str:
 
 
 def _read_cell(c: Comparison) -> str:
-    unit = _unit(c)
-    subject = "NLL" if unit else "learning signal"
+    size = interval(_size(c.difference), finite_sample=c.finite_sample and _size(c.finite_sample))
     return (
-        f"its {subject}{unit} is {_side(c.difference)} that of the {NAMES[c.reference]} by "
-        f"{interval(_size(c.difference))} nats: {c.property} **{c.verdict}**"
+        f"its {_SUBJECTS[c.quantity]} is {_side(c.difference)} that of the {NAMES[c.reference]} by "
+        f"{size}{'' if c.finite_sample else ' nats'}: {c.property} **{c.verdict}**{_hangs(c)}"
     )
 
 
@@ -103,9 +108,13 @@ def _numbers(run: Measurement, comparisons: Sequence[Comparison]) -> pd.DataFram
             "difference": c.difference.mean,
             "low": c.difference.low,
             "high": c.difference.high,
+            "finite_sample_low": c.finite_sample.low if c.finite_sample else None,
+            "finite_sample_high": c.finite_sample.high if c.finite_sample else None,
             "n": c.difference.n,
             "verdict": c.verdict,
             "paper": _printed(c.source, c.property),
+            "largest": c.largest,
+            "largest_share": c.share,
         }
         for c in comparisons
     ]
@@ -115,12 +124,11 @@ def _numbers(run: Measurement, comparisons: Sequence[Comparison]) -> pd.DataFram
 def section_4_2(samples: pd.DataFrame) -> list[Comparison]:
     """What the paper's Section 4.2 claims of the self-explanation beyond Table 1, as far as it was measured."""
     present = set(samples["source"])
-    comparisons = []
-    for claim, quantity, reference, sign in paper.SECTION_4_2:
-        if {"explanation", reference} <= present:
-            gap = compare(samples, "explanation", reference, quantity)
-            comparisons.append(Comparison(claim, quantity, "explanation", reference, gap, verdict(gap, sign)))
-    return comparisons
+    return [
+        compare(samples, "explanation", reference, quantity, sign, claim)
+        for claim, quantity, reference, sign in paper.SECTION_4_2
+        if {"explanation", reference} <= present
+    ]
 
 
 def _printed(source: str, property: str) -> str:
@@ -136,11 +144,18 @@ def _claims(claims: Sequence[Comparison]) -> str:
     return "\n".join(lines)
 
 
+def _own(own: Sequence[Comparison]) -> str:
+    return "\n".join(
+        f"Beyond the paper: its own answer is right more often than the {NAMES[c.reference]}'s: {_cell(c)}" for c in own
+    )
+
+
 _HEADS = (
     "positive",
     "in-distribution, per sequence",
     "in-distribution, per token",
     "positive learning signal",
+    "positive learning signal, as a probability",
     "paper: in-distribution",
     "paper: learning signal",
 )
@@ -158,24 +173,33 @@ def _marks(comparisons: Sequence[Comparison], asked: Sequence[str]) -> str:
         for source in NAMES
         if source in asked
     ]
-    return markdown_table(_HEADS, rows, [*["---"] * 4, ":-:", ":-:"])
+    return markdown_table(_HEADS, rows, [*["---"] * 5, ":-:", ":-:"])
 
 
 def _cell(c: Comparison | None) -> str:
     if c is None:
         return "not measured"
-    return f"{verdict_mark(c.verdict)}: {interval(c.difference, sign=True)}, n = {c.difference.n}"
+    numbers = interval(c.difference, sign=True, finite_sample=c.finite_sample)
+    return f"{verdict_mark(c.verdict)}: {numbers}, n = {c.difference.n}{_hangs(c)}"
+
+
+def _hangs(c: Comparison) -> str:
+    hangs = hangs_on(c.verdict, in_markdown(c.largest), c.share)
+    return hangs and f"; {hangs}"
 
 
 _LEGEND = f"""\
 Each cell: verdict, difference of means in nats with its 95 % bootstrap interval (problems resampled), and
 the number of problems that have both sides. `holds` and `fails` mean that the whole interval lies on one side
-of 0; `undecided` that it does not, or that there are fewer than {MIN_PROBLEMS} problems.
+of 0; `undecided` that it does not, or that there are fewer than {MIN_PROBLEMS} problems. A probability or a share
+has a second, finite-sample interval, which gives its verdict: its 95 % hold at every number of problems, whatever
+their distribution, which those of the bootstrap do not. A problem is named where it is {100 * HANGS:.0f} % or more
+of a mean that is told from 0.
 
 - In-distribution: `-log pi(c, a*|q)` against that of the expert CoT, and the expert CoT's against the own
   CoT's. Lower is better. The own CoT is scored with its own answer.
 - Positive learning signal: `log pi(a*|q, c)` against that of the own CoT, and the own CoT's against the
-  self-explanation's. Higher is better.
+  self-explanation's. Higher is better. As a probability: the same of `pi(a*|q, c)`, from -1 to 1, not in nats.
 
 All scores are at temperature 1 under the plain question prompt. The paper prints marks without numbers (its
 Table 1), and none for the controls."""

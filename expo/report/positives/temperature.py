@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.measure.verdict import by_problem, compare, verdict
+from expo.measure.verdict import by_problem, compare, hangs_on, worth
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.positives.measurements import Group, Measurement, notes_of
@@ -17,9 +17,11 @@ from expo.report.style import COLOURS, INK, Axes, Figure
 from expo.report.toy import warned
 from expo.report.words import MARKS, NAMES, UNITS, interval, listed
 from expo.stats import Interval, bootstrap
+from expo.text import in_markdown
 
 QUANTITIES = ("nll_sum", "nll_per_token")
-COLUMNS = ["sweep", "quantity", "temperature", "what", "mean", "low", "high", "n", "verdict"]
+COLUMNS = ["sweep", "quantity", "temperature", "what", "mean", "low", "high", "n"]
+COLUMNS += ["verdict", "largest", "largest_share"]
 SOURCES = ("own", "explanation", "expert")
 DIFFERENCE = "explanation - expert"
 
@@ -28,7 +30,7 @@ def draw_temperature(group: Group, out: Path | str) -> Artefact:
     """Write `property1-temperature-<label>.png` and `.csv`: NLL by sampling temperature, for each sweep.
 
     The CSV (`COLUMNS`) has a row for each temperature and each of `SOURCES`, its mean over problems, and one
-    for the difference, with its verdict.
+    for the difference, with its verdict and the problem that is the largest share of its sum.
 
     Raises:
         ValueError: if no two runs of the group differ in temperature alone.
@@ -41,6 +43,8 @@ def draw_temperature(group: Group, out: Path | str) -> Artefact:
         "Upper: means over problems; lower: paired difference, ✓ holds, ✗ fails, ? undecided. 95 % bootstrap "
         "intervals. Every score is at temperature 1: only the sampling changes."
     )
+    if n := int(numbers.loc[numbers["what"] == DIFFERENCE, "n"].max()):
+        about += f"\n{worth(n)}"
     reading = "\n\n".join(_read(name, numbers) for name in dict.fromkeys(numbers["sweep"]))
     return draw_picture(
         out,
@@ -81,9 +85,10 @@ def _sweep(runs: Sequence[Measurement]) -> pd.DataFrame:
             place = (name, quantity, run.temperature)
             for source in SOURCES:
                 mean = bootstrap(by_problem(run.samples, source, quantity).dropna().to_numpy())
-                rows.append((*place, source, mean.mean, mean.low, mean.high, mean.n, ""))
-            gap = compare(run.samples, "explanation", "expert", quantity)
-            rows.append((*place, DIFFERENCE, gap.mean, gap.low, gap.high, gap.n, verdict(gap, -1)))
+                rows.append((*place, source, mean.mean, mean.low, mean.high, mean.n, "", "", np.nan))
+            c = compare(run.samples, "explanation", "expert", quantity, -1)
+            gap = c.difference
+            rows.append((*place, DIFFERENCE, gap.mean, gap.low, gap.high, gap.n, c.verdict, c.largest, c.share))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -115,7 +120,9 @@ def _read(name: str, numbers: pd.DataFrame) -> str:
         verdicts = []
         for row in numbers[at].to_dict("records"):
             difference = Interval(row["mean"], row["low"], row["high"], row["n"])
-            verdicts.append(f"{row['verdict']} at {row['temperature']:g} ({interval(difference, sign=True)})")
+            hangs = hangs_on(row["verdict"], in_markdown(row["largest"]), row["largest_share"])
+            shown = interval(difference, sign=True) + (hangs and f"; {hangs}")
+            verdicts.append(f"{row['verdict']} at {row['temperature']:g} ({shown})")
         by_quantity.append(f"{UNITS[quantity]} {listed(verdicts)}")
     return (
         f"**{name}**: NLL of self-explanation minus expert CoT in nats, by sampling temperature. "

@@ -12,7 +12,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact, publish
 from expo.report.markdown import markdown_table
 from expo.report.words import listed
-from expo.text import plural
+from expo.text import in_markdown, plural
 from theory.ledger import Entry
 
 COLUMNS = ["claim", "area", "where", "statement", "reading", "assumes", "verdict", "evidence", "counterexample"]
@@ -89,16 +89,10 @@ def _markdown(entries: Mapping[str, Entry], reading: str) -> str:
     for area, of_area in _by_area(entries).items():
         rows = []
         for name, entry in of_area.items():
-            claim, where, evidence, instead = map(_escaped, _cells(entry))
+            claim, where, evidence, instead = map(in_markdown, _cells(entry))
             rows.append([name, where, claim, f"**{entry.verdict}**", evidence, instead])
         blocks += [f"## {area}", markdown_table(_HEADS, rows)]
     return "\n\n".join(blocks) + "\n"
-
-
-def _escaped(text: str) -> str:
-    for special in "\\|*_<>[]":
-        text = text.replace(special, f"\\{special}")
-    return text
 
 
 _STYLE = """\

@@ -22,9 +22,13 @@ def test_fig3_shows_the_step_checker_and_the_judge(swept: Group, drawn: dict[str
     assert checker["level"].fillna(0).tolist() == [w.level or 0 for w in expected]
     judge = rows[(rows["judge"] == "judge-1") & rows["level"].isna()].iloc[0]
     assert (judge["n"], judge["left_out"], judge["unparsed"], judge["failed"]) == (11, 1, 1, 0)
+    # The bootstrap alone would say that it wins.
+    assert judge["low"] > 0.5 > judge["finite_sample_low"]
+    assert "judge-1: 0.818 [" in made.reading.partition("\n\n")[0]
+    assert "over 11 problems, **undecided**" in made.reading.partition("\n\n")[0]
     assert sorted(rows.loc[rows["judge"] == "judge-1", "level"].dropna()) == [1, 2, 3, 4, 5]
     one, other = made.reading.split("\n\n")
-    assert "step checker, count: 1.00 [0.735, 1.00] over 12 problems, **wins**" in one
+    assert "step checker, count: 1.00 [0.735, 1.00], finite-sample [0.639, 1.00], over 12 problems, **wins**" in one
     assert "judge-1" in one
     assert "1 left out" in one
     assert "**loses**" in other

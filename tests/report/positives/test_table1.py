@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from expo.measure.verdict import table1
+from expo.measure.verdict import own_answers, table1, worth
 from expo.records import Run
 from expo.report.positives.measurements import Measurement, group_by_label
 from expo.report.positives.table1 import draw_table1, section_4_2
@@ -18,11 +18,12 @@ def test_table1_shows_what_the_verdicts_say(make: Make, tmp_path: Path):
     record = make("tiny-0")
     made = draw_table1(*group_by_label([record]), tmp_path / "figures")
     held = pd.read_csv(tmp_path / "figures" / "table1-tiny.csv", keep_default_na=False)
-    expected = [*table1(record.samples), *section_4_2(record.samples)]
+    expected = [*table1(record.samples), *section_4_2(record.samples), *own_answers(record.samples)]
     assert held["difference"].tolist() == [c.difference.mean for c in expected]
     assert held["verdict"].tolist() == [c.verdict for c in expected]
-    assert len(held) == 6 * 3 + 3
-    cells = held[: 6 * 3].set_index(["source", "quantity"])["verdict"]
+    assert held["largest"].tolist() == [c.largest for c in expected]
+    assert len(held) == 6 * 4 + 4 + 1
+    cells = held[: 6 * 4].set_index(["source", "quantity"])["verdict"]
     assert cells["explanation", "nll_sum"] == "holds"
     assert cells["explanation", "learning_signal"] == "holds"
     assert cells["expert", "nll_sum"] == "fails"
@@ -46,7 +47,7 @@ def test_table1_shows_what_the_verdicts_say(make: Make, tmp_path: Path):
 
 def test_a_reversed_record_reverses_the_table(make: Make, tmp_path: Path):
     made = draw_table1(*group_by_label([make("tiny-0", reverse=True)]), tmp_path)
-    cells = made.numbers[: 6 * 3].set_index(["source", "quantity"])
+    cells = made.numbers[: 6 * 4].set_index(["source", "quantity"])
     assert cells.loc[("explanation", "nll_sum"), "verdict"] == "fails"
     assert cells.loc[("explanation", "learning_signal"), "verdict"] == "fails"
     assert cells.loc[("explanation", "nll_sum"), "difference"] > 0
@@ -93,7 +94,7 @@ def test_a_source_without_samples_keeps_its_row_and_cuts_are_said(make: Make, tm
     table["truncated"] = table["source"] == "own"
     record.run.write("samples", table)
     made = draw_table1(*group_by_label([Measurement(Run(record.run.folder))]), tmp_path)
-    assert "| own correct CoT | not measured | not measured | not measured |  |  |" in made.shown.read_text()
+    assert f"| own correct CoT{' | not measured' * 4} |  |  |" in made.shown.read_text()
     assert "Cut at the limit of tokens: 100 % of own CoTs;" in made.reading
 
 
@@ -109,3 +110,34 @@ def test_section_4_2_is_held_against_the_record_too(make: Make):
     found = {(c.property, c.quantity): c.verdict for c in section_4_2(unlikely)}
     assert found["less in-distribution", "nll_sum"] == "holds"
     assert [c.property for c in section_4_2(table[table["source"] != "expert"])] == ["less in-distribution"] * 2
+
+
+def test_the_table_says_what_its_intervals_are_worth(make: Make, tmp_path: Path):
+    record = make("tiny-0")
+    made = draw_table1(*group_by_label([record]), tmp_path)
+    page = made.shown.read_text()
+    assert worth(12) in page
+    assert worth(40) not in page
+    bounded = made.numbers["finite_sample_low"].notna()
+    assert set(made.numbers.loc[bounded, "quantity"]) == {"answer_probability", "correct"}
+    (row,) = (line for line in page.splitlines() if line.startswith("| self-explanation | ✓"))
+    assert [", finite-sample [" in cell for cell in row.split("|")[2:6]] == [False, False, False, True]
+    assert "its own answer is right more often than the own CoT's: ✓ holds: +1.00" in page
+    assert "π(a\\*∣q, c) is above that of the own CoT by " in made.reading
+    assert " % of it" not in page + made.reading
+
+
+def test_a_problem_on_which_a_mean_hangs_is_named_and_its_name_is_text(make: Make, tmp_path: Path):
+    record = make("tiny-0")
+    table = record.run.read("samples")
+    evil = "<b>|`x`*"
+    table["problem"] = table["problem"].where(table["problem"] != table["problem"].iloc[0], evil)
+    is_one = (table["problem"] == evil) & (table["source"] == "explanation")
+    table["learning_signal"] = table["learning_signal"].where(~is_one, 60.0)
+    record.run.write("samples", table)
+    made = draw_table1(*group_by_label([Measurement(Run(record.run.folder))]), tmp_path)
+    (row,) = (line for line in made.shown.read_text().splitlines() if line.startswith("| self-explanation | ✓"))
+    shown = r"problem \<b\>\|\`x\`\* is 60 % of it"
+    assert shown in row
+    assert shown in made.reading
+    assert evil not in row + made.reading

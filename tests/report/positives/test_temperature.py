@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from expo.measure.verdict import compare
+from expo.measure.verdict import compare, worth
 from expo.report.artefacts import Artefact
+from expo.report.positives import temperature
 from expo.report.positives.measurements import Group, group_by_label
 from expo.report.positives.temperature import DIFFERENCE, draw_temperature
 
@@ -19,7 +20,9 @@ def test_temperature_has_a_verdict_at_each(swept: Group, drawn: dict[str, Artefa
     gaps = numbers[(numbers["what"] == DIFFERENCE) & (numbers["quantity"] == "nll_sum")]
     assert gaps["temperature"].tolist() == [0.5, 0.9, 1.2]
     (sweep,) = swept.sweeps
-    expected = [compare(r.samples, "explanation", "expert", "nll_sum") for r in sweep]
+    compared = [compare(r.samples, "explanation", "expert", "nll_sum", -1) for r in sweep]
+    expected = [c.difference for c in compared]
+    assert gaps["largest"].tolist() == [c.largest for c in compared]
     assert gaps[["mean", "low", "high", "n"]].to_numpy().tolist() == [[e.mean, e.low, e.high, e.n] for e in expected]
     assert gaps["verdict"].tolist() == ["holds"] * 3
     assert "holds at 0.5" in made.reading
@@ -30,6 +33,19 @@ def test_a_verdict_that_turns_with_the_temperature_is_seen(make: Make, tmp_path:
     made = draw_temperature(*group_by_label(records), tmp_path)
     assert "per sequence holds at 0.9" in made.reading
     assert "fails at 1.5" in made.reading
+
+
+def test_the_caption_says_what_the_marks_are_worth(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    notes: list[str] = []
+
+    def caught(*args: object, **words: str) -> None:
+        notes.append(words["notes"])
+
+    monkeypatch.setattr(temperature, "draw_picture", caught)
+    records = [make("a", policy="tiny-0", n=15), make("b", policy="tiny-0", n=15, temperature=1.5)]
+    draw_temperature(*group_by_label(records), tmp_path)
+    assert worth(15) in notes[0].splitlines()
+    assert worth(12) not in notes[0]
 
 
 def test_without_a_sweep_there_is_no_temperature_picture(make: Make, tmp_path: Path):
