@@ -228,7 +228,7 @@ def covered(above: Above) -> Statement:
 
     def statement(instance: Any) -> Said:
         n, p = instance
-        return le(miss(n, p, above), 2 * SIDE)
+        return le(miss(n, p, above), Fraction(1, 20))
 
     return statement
 
