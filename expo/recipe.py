@@ -28,7 +28,7 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 _LATER: dict[str, Any] = {
     **asdict(USUAL),
     **{"engine": "hf", "columns": None, "limits": None, "grader": "math", "step_checker": "arithmetic"},
-    **{"positive_temperature": None, "hinted_rows": 0.0},
+    **{"positive_temperature": None, "hinted_rows": 0.0, "token_scores": False},
     **dict.fromkeys(("revision", "attn_implementation", "positive_data", "positive_filter", "reward")),
     **{"use_peft": False, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "use_rslora": False, "use_dora": False},
     **dict.fromkeys(("lora_target_modules", "lora_modules_to_save")),
@@ -282,6 +282,10 @@ class MeasureRecipe(SamplingRecipe):
     )
     samples: int = field(default=1, metadata={"help": "own CoTs and self-explanations per problem"})
     controls: int = field(default=1, metadata={"help": "wrong-answer and nonsense samples per problem"})
+    token_scores: bool = field(
+        default=False,
+        metadata={"help": "keep log-probabilities by token, with and without the hint, in tokens.parquet"},
+    )
     chunk: int = field(default=16, metadata={"help": "problems between two saves; a killed run loses one chunk"})
 
     def __post_init__(self) -> None:

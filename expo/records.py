@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from expo.schema import SCHEMA, TABLES
+from expo.schema import LATER, SCHEMA, TABLES
 
 _VERSION_KEY = b"expo.schema"
 DRAFT = ".tmp"  # ends the name of a file that is being written
@@ -274,9 +274,13 @@ class Run:
                     f"{path} has schema version {version}, this toolkit reads {SCHEMA}; take the version "
                     "that wrote it, read it with plain pandas.read_parquet, or delete it and run the command again"
                 )
-            if missing := [c for c in TABLES[table] if c not in content.column_names]:
+            frame = content.to_pandas()
+            for later in LATER.get(table, ()):
+                if later not in frame:
+                    frame[later] = pd.NA
+            if missing := [c for c in TABLES[table] if c not in frame]:
                 raise RecordError(f"{path} lacks the columns {missing}; delete it and run the command again")
-            return content.to_pandas().astype(TABLES[table])
+            return frame.astype(TABLES[table])[list(TABLES[table])]
         except (FileNotFoundError, NotADirectoryError):
             if not self.path("recipe.yaml").exists():
                 raise RecordError(f"{self.folder} is no run: it has no recipe.yaml") from None

@@ -32,12 +32,23 @@ TABLES: dict[str, dict[str, str]] = {
         "nll_per_token": "Float64",
         "nll_cot": "Float64",  # -log pi(c|q)
         "learning_signal": "Float64",  # log pi(a*|q, c)
+        "nll_prompted": "Float64",  # -log mu(c|q, hint): of the CoT under the prompt that it was sampled from
         "status": "string",  # of the sampled answer: correct, wrong, unparsed, timeout; empty for the expert
         "correct": "boolean",
         "truncated": "boolean",
         "leak": "boolean",  # the text says that it was given the answer
         "steps": "Int64",  # found in the CoT: arithmetic statements, or what the task's step checker takes for one
         "steps_true": "Int64",
+    },
+    # Of a measurement, on request: a hinted CoT token by token, under the plain prompt and under the hinted one.
+    "tokens": {
+        "problem": "string",
+        "source": "string",
+        "index": "Int64",
+        "ids": "object",  # the tokens of the CoT
+        "texts": "object",  # of each token; of one that is a part of a character, the replacement character
+        "plain": "object",  # log pi(t|q, ...) of each token
+        "prompted": "object",  # log mu(t|q, hint, ...)
     },
     "skips": {"where": "string", "field": "string", "reason": "string"},
     "metrics": {"step": "Int64", "name": "string", "value": "Float64"},
@@ -208,6 +219,9 @@ TABLES: dict[str, dict[str, str]] = {
         "request_sha": "string",
     },
 }
+
+# Columns that records did not have at first; they are missing there.
+LATER = {"samples": ("nll_prompted",), "probes": ("nll_prompted",)}
 
 # Of a training: problems of the training set watched while it runs, scored under the policy of the time.
 TABLES["probes"] = {"step": "Int64", **TABLES["samples"]}

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from expo.chunks import Frames, do_chunks
 from expo.grading.answers import Grade, Status
+from expo.measure.prompted import score_prompted, token_row
 from expo.measure.samples import sample_row
 from expo.measure.verdict import summary
 from expo.policies.policy import Policy
@@ -42,8 +43,9 @@ def measure(
     """
     with set_up_alone(recipe, folder, ["samples"], leave_out_too_long=False) as setup:
         run, task, policy = setup.run, setup.task, setup.policy
+        names = ["samples", *(["tokens"] if recipe.token_scores else [])]
         if policy is None:
-            restore_tables(run, ["samples"], task.skipped)
+            restore_tables(run, names, task.skipped)
             if not run.has("metrics"):
                 run.write("metrics", summary(run.read("samples")))
             return run
@@ -60,10 +62,11 @@ def measure(
             disable=not (progress and is_first()),
         ) as bar:
             do_chunks(recipe, setup, chunks, _chunk, "samples", lambda: (bar.update(), on_step()))
-        tables = join_shards(run, ["samples"], list(chunks), task.skipped)
+        tables = join_shards(run, names, list(chunks), task.skipped)
         # `samples`, which says that the run is finished, comes last.
-        for table, frame in {"metrics": summary(tables["samples"]), **tables}.items():
-            run.write(table, frame)
+        tables["metrics"] = summary(tables["samples"])
+        for table in (*tables.keys() - {"samples"}, "samples"):
+            run.write(table, tables[table])
         return run
 
 
@@ -111,8 +114,14 @@ def _chunk(
         rows += [(p, None) for p in of_experts]
         skips += skipped
     scores = score(policy, [p.scored for p, _ in rows], on_scored=lambda _: on_step())
-    table = [sample_row(policy, checker, p, g, s) for (p, g), s in zip(rows, scores, strict=True)]
-    return {"skips": as_frame("skips", map(vars, skips)), "samples": as_frame("samples", table)}
+    prompted = score_prompted(policy, [p for p, _ in rows])
+    scored = [(p, g, s, prompted.get(p.scored.key)) for (p, g), s in zip(rows, scores, strict=True)]
+    frames = {"skips": as_frame("skips", map(vars, skips))}
+    if recipe.token_scores:
+        by_token = (token_row(policy, p, s, hinted) for p, _, s, hinted in scored if hinted is not None)
+        frames["tokens"] = as_frame("tokens", by_token)
+    # The table that says that the chunk is done comes last.
+    return {**frames, "samples": as_frame("samples", (sample_row(policy, checker, *row) for row in scored))}
 
 
 def _as_own_correct(policy: Policy, p: Positive, checker: Checker) -> Positive:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from expo.grading.answers import Grade, Status
 from expo.policies.policy import Policy
 from expo.policies.scoring import Score
@@ -9,8 +11,15 @@ from expo.positives.kinds import Positive
 from expo.tasks import Checker
 
 
-def sample_row(policy: Policy, checker: Checker, p: Positive, grade: Grade | None, s: Score) -> dict[str, object]:
-    """One row of `samples.parquet`."""
+def sample_row(
+    policy: Policy,
+    checker: Checker,
+    p: Positive,
+    grade: Grade | None,
+    s: Score,
+    prompted: np.ndarray | None = None,
+) -> dict[str, object]:
+    """One row of `samples.parquet`; `prompted` has log mu(t|q, hint, ...) of the tokens of a hinted CoT."""
     steps = checker.steps(p.problem, p.cot_text)
     return {
         "problem": p.problem.id,
@@ -30,6 +39,7 @@ def sample_row(policy: Policy, checker: Checker, p: Positive, grade: Grade | Non
         "nll_per_token": s.nll_per_token,
         "nll_cot": float(-s.completion[: p.scored.cot].sum()),
         "learning_signal": s.learning_signal,
+        "nll_prompted": None if prompted is None else float(-prompted.sum()),
         "status": grade.status.value if grade else "",
         "correct": grade.status == Status.CORRECT if grade else None,
         "truncated": p.sampled.truncated if p.sampled else False,

@@ -6,8 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from expo.measure.acts import KINDS, shares
 from expo.measure.verdict import MIN_PROBLEMS, PROBABILITY, Comparison, by_problem, hangs_on, own_answers, table1, worth
+from expo.measure.weights import WORDS, against_posterior
 from expo.records import Run
+from expo.stats import bootstrap
 from expo.terminal import NAMES, TOY, skipped
 from expo.text import visible
 
@@ -45,7 +48,7 @@ def show(run: Run) -> str:
     ]
     if samples["problem"].nunique() < MIN_PROBLEMS:
         lines.append(f"  (fewer than {MIN_PROBLEMS} problems decide nothing)")
-    lines += ["", *skipped(run), f"record: {run.folder}"]
+    lines += [*_by_weight(run, samples), *_by_token(run, samples), "", *skipped(run), f"record: {run.folder}"]
     return "\n".join(lines)
 
 
@@ -55,6 +58,41 @@ def _line(c: Comparison) -> str:
     what = f"  {NAMES[c.source]:<30} {c.property} {_UNITS.get(c.quantity, '')}".ljust(76)
     against = f"against {NAMES[c.reference]}, n = {c.difference.n}" + (hangs and f"; {hangs}")
     return f"{what}{MARKS[c.verdict]:<12} {c.difference}{bounded} {against}"
+
+
+def _by_weight(run: Run, samples: pd.DataFrame) -> list[str]:
+    """How far the prompted sampler is from the posterior; only a sampler at temperature 1 has these weights."""
+    if not (found := against_posterior(samples)):
+        return []
+    if run.recipe()["temperature"] != 1:
+        return ["", "Self-explanations are compared with the posterior pi(c|q, a*) with --temperature 1 alone."]
+    most = int(samples.loc[samples["source"] == "explanation"].groupby("problem").size().max())
+    alone = " (1 by definition: --samples K gives each problem K of them)" if most == 1 else f" of {most}"
+    units = {"effective_samples": alone, "kl_bound": " nats"}
+    return [
+        "",
+        "Self-explanations against the posterior pi(c|q, a*) (means over problems with 95 % bootstrap interval):",
+        *(f"  {WORDS[name]:<64} {interval}{units.get(name, '')}" for name, interval in found.items()),
+    ]
+
+
+def _by_token(run: Run, samples: pd.DataFrame) -> list[str]:
+    """Where in the self-explanations the answer acts."""
+    if not run.has("tokens"):
+        return []
+    answers = dict(zip(samples["problem"], samples["reference"], strict=True))
+    found = shares(run.read("tokens"), answers)
+    if found.empty:
+        return []
+    return [
+        "",
+        "Where the answer acts: shares of |log pi(t|q, a*) - log pi(t|q)| over the tokens of self-explanations:",
+        *(
+            f"  {KINDS[kind]:<30} {bootstrap(found[f'{kind}/difference'].to_numpy())} of it, "
+            f"{found[f'{kind}/tokens'].mean():.3f} of the tokens"
+            for kind in KINDS
+        ),
+    ]
 
 
 def _fewer(recipe: dict[str, Any], samples: pd.DataFrame) -> list[str]:

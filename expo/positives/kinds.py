@@ -62,21 +62,25 @@ def requests(
     for source in SAMPLED:
         if not counts.get(source):
             continue
-        hint = ""
-        if source == "own":
-            ids = question_ids(policy, problem)
-        elif source == "nonsense":
+        hint: str | None = ""
+        if source == "nonsense":
             hint = checker.nonsense(problem, seed)
-            ids = policy.prompt_ids(fill(policy.prompts.nonsense, question=problem.question, nonsense=hint))
-        else:
-            shown = problem.answer if source == "explanation" else checker.wrong_answer(problem, others, seed)
-            if shown is None:
-                continue
-            hint = shown
-            ids = explain_ids(policy, problem, hint)
-        key = f"{problem.id}/{source}"
-        out.append((source, hint, Request(key, ids, counts[source], max_new_tokens)))
+        elif source != "own":
+            hint = problem.answer if source == "explanation" else checker.wrong_answer(problem, others, seed)
+        if hint is None:
+            continue
+        ids = sampling_prompt(policy, problem, source, hint)
+        out.append((source, hint, Request(f"{problem.id}/{source}", ids, counts[source], max_new_tokens)))
     return out
+
+
+def sampling_prompt(policy: Policy, problem: Problem, source: str, hint: str) -> list[int]:
+    """The tokens of the prompt that a kind of positive is sampled from, with what it gives away."""
+    if source == "own":
+        return question_ids(policy, problem)
+    if source == "nonsense":
+        return policy.prompt_ids(fill(policy.prompts.nonsense, question=problem.question, nonsense=hint))
+    return explain_ids(policy, problem, hint)
 
 
 def from_sample(

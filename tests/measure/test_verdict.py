@@ -35,6 +35,7 @@ def record(
                         "nll_per_token": b,
                         "nll_cot": a,
                         "learning_signal": c,
+                        "nll_prompted": None,
                         "tokens": 100,
                         "truncated": False,
                         "leak": False,
