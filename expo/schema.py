@@ -68,6 +68,10 @@ TABLES: dict[str, dict[str, str]] = {
         "leak": "boolean",
         "steps": "Int64",
         "steps_true": "Int64",
+        "candidates": "Int64",  # samples that it was chosen from
+        "place": "Int64",  # its place among them, from 0
+        "effective_samples": "Float64",  # of the candidates' weights, where it was chosen by them
+        "weight_entropy": "Float64",  # of these weights, nats
     },
     # Of a training by DPO: what was learnt; `step` is when both were sampled. Log-probabilities are sums over tokens.
     "pairs": {
@@ -221,7 +225,10 @@ TABLES: dict[str, dict[str, str]] = {
 }
 
 # Columns that records did not have at first; they are missing there.
-LATER = {"samples": ("nll_prompted",), "probes": ("nll_prompted",)}
+LATER = {
+    **dict.fromkeys(("samples", "probes"), ("nll_prompted",)),
+    "positives": ("candidates", "place", "effective_samples", "weight_entropy"),
+}
 
 # Of a training: problems of the training set watched while it runs, scored under the policy of the time.
 TABLES["probes"] = {"step": "Int64", **TABLES["samples"]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from expo.policies.scoring import Score
 from expo.stats import Interval, bootstrap
 
 WORDS = {
@@ -23,6 +24,11 @@ def log_weights(samples: pd.DataFrame) -> pd.Series:
     """log w of each self-explanation that was scored under its prompt; the index is that of `samples`."""
     rows = samples[(samples["source"] == "explanation") & samples["nll_prompted"].notna()]
     return (rows["learning_signal"] - rows["nll_cot"] + rows["nll_prompted"]).astype(float)
+
+
+def log_weight(plain: Score, cot: int, prompted: np.ndarray) -> float:
+    """log w of one self-explanation, whose first `cot` tokens are its CoT, from its scores under both prompts."""
+    return float(plain.completion[:cot].sum() + plain.learning_signal - prompted.sum())
 
 
 def normalised(log_w: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from expo.tasks.files import read_rows
 from expo.tasks.problem import DataError, Problem, Skip
 from expo.tasks.row import Row
 from expo.text import plural
+from expo.train.choice import Chosen
 from expo.train.positives import all_of, fits, row_of
 
 # Columns by what they hold, of which the first that is there is taken. A problem is named by its id or its question.
@@ -102,7 +103,7 @@ def given(
             if len(b.scored.prompt) + len(b.scored.completion) <= policy.context
         ]
         if fit := [(b, g) for b, g in short if fits(checker, b, g, must)]:
-            table.append(row_of(policy, checker, kind, step, *fit[0]))
+            table.append(row_of(policy, checker, kind, step, Chosen(*fit[0])))
             continue
         lacks = f"is {' and '.join(must)}" if short else f"fits the context of {policy.context}"
         missing.append(Skip(p.where or p.id, kind, f"none of its {plural(len(built), 'text')} {lacks}: no positive"))

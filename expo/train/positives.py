@@ -16,6 +16,7 @@ from expo.schema import as_frame
 from expo.tasks import Checker
 from expo.tasks.problem import Problem, Skip
 from expo.tasks.prompts import fill
+from expo.train.choice import Chosen, Graded, choose
 
 
 def as_prompt(policy: Policy, problem: Problem) -> Any:
@@ -32,6 +33,7 @@ def make(
     kind: str,
     *,
     tries: int,
+    choice: str = "first",
     must_be: Sequence[str] = (),
     temperature: float,
     max_new_tokens: int,
@@ -42,19 +44,19 @@ def make(
 ) -> tuple[pd.DataFrame, list[Skip]]:
     """One positive a problem, (c, a*) as `expo.positives` closes it: rows of `positives.parquet`, and what is missing.
 
-    Of `tries` samples the first that ended by itself and is all it `must_be` is taken; of own CoTs the first whose
-    answer was right. A text cut by the token limit is none: closed with a*, it would teach to break off in
-    mid-sentence.
+    Of `tries` samples those may be taken that ended by themselves and are all they `must_be`, and of own CoTs those
+    whose answer was right; `choice` says which of them is. A text cut by the token limit is none: closed with a*, it
+    would teach to break off in mid-sentence.
     """
     if kind == "none":
         return as_frame("positives"), []
-    chosen: list[tuple[Positive, Grade | None]]
+    chosen: list[Chosen]
     missing: list[Skip] = []
     if kind == "answer":
-        chosen = [(from_answer(policy, p), None) for p in problems]
+        chosen = [Chosen(from_answer(policy, p), None) for p in problems]
     elif kind == "expert":
         positives, missing = experts(policy, problems, checker, without=": no positive", too_long=": no positive")
-        chosen = [(p, None) for p in positives]
+        chosen = [Chosen(p, None) for p in positives]
     else:
         source = "own" if kind == "own_correct" else kind
         asked = [
@@ -71,7 +73,8 @@ def make(
             rows=rows,
             on_finished=on_finished,
         )
-        chosen, missing = _first_fit(policy, checker, kind, must_be, [(p, h) for p, h, _ in wanted], done)
+        fit, missing = _acceptable(policy, checker, kind, must_be, [(p, h) for p, h, _ in wanted], done)
+        chosen = choose(policy, fit, choice, seed + step)
         missing += [
             Skip(
                 p.where or p.id,
@@ -86,32 +89,35 @@ def make(
             for p in problems
             if p.id not in {q.id for q, _, _ in asked}
         ]
-    table = [row_of(policy, checker, kind, step, p, g) for p, g in chosen]
+    table = [row_of(policy, checker, kind, step, c) for c in chosen]
     return as_frame("positives", table), missing
 
 
-def _first_fit(
+def _acceptable(
     policy: Policy,
     checker: Checker,
     kind: str,
     must_be: Sequence[str],
     asked: Sequence[tuple[Problem, str]],
     done: Sequence[Sequence[Completion]],
-) -> tuple[list[tuple[Positive, Grade | None]], list[Skip]]:
+) -> tuple[list[list[Graded]], list[Skip]]:
+    """Of each problem the samples that may be its positive, and the problems that have none."""
     built = [
         [from_sample(policy, p, kind, k, hint, c, checker) for k, c in enumerate(group)]
         for (p, hint), group in zip(asked, done, strict=True)
     ]
     truncated = [c.truncated for group in done for c in group]
     grades = iter(checker.grade([(p.problem, p.text) for group in built for p in group], truncated))
-    chosen: list[tuple[Positive, Grade | None]] = []
+    acceptable: list[list[Graded]] = []
     missing = []
     for group in built:
         graded = [(p, next(grades)) for p in group]
         must = all_of(kind, must_be)
-        fit = [(p, g) for p, g in graded if p.sampled and not p.sampled.truncated and fits(checker, p, g, must)]
+        fit: list[Graded] = [
+            (p, g) for p, g in graded if p.sampled and not p.sampled.truncated and fits(checker, p, g, must)
+        ]
         if fit:
-            chosen.append(fit[0])
+            acceptable.append(fit)
             continue
         problem = group[0].problem
         why = "was right" if kind == "own_correct" else "ended before the token limit"
@@ -120,7 +126,7 @@ def _first_fit(
         missing.append(
             Skip(problem.where or problem.id, kind, f"{tried} {why}: no positive; more positive_tries may find one")
         )
-    return chosen, missing
+    return acceptable, missing
 
 
 def all_of(kind: str, must_be: Sequence[str]) -> list[str]:
@@ -140,10 +146,9 @@ def fits(checker: Checker, positive: Positive, grade: Grade | None, must_be: Seq
     )
 
 
-def row_of(
-    policy: Policy, checker: Checker, kind: str, step: int, p: Positive, grade: Grade | None
-) -> dict[str, object]:
+def row_of(policy: Policy, checker: Checker, kind: str, step: int, chosen: Chosen) -> dict[str, object]:
     """A row of `positives.parquet`."""
+    p, grade = chosen.positive, chosen.grade
     steps = checker.steps(p.problem, p.cot_text)
     return {
         "step": step,
@@ -158,4 +163,8 @@ def row_of(
         "leak": checker.is_leak(p.text) if kind not in ("expert", "answer") else False,
         "steps": len(steps),
         "steps_true": sum(true for _, true in steps),
+        "candidates": chosen.candidates,
+        "place": chosen.place,
+        "effective_samples": chosen.effective_samples,
+        "weight_entropy": chosen.weight_entropy,
     }

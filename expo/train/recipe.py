@@ -19,6 +19,8 @@ ALGORITHMS = ("grpo", "dpo", "sft")
 POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "answer", "none")
 # The kinds that are sampled, and may be given instead.
 SAMPLED = ("explanation", "own_correct", "wrong_explanation", "nonsense")
+# Which of several samples becomes the positive (`expo/train/choice.py`).
+CHOICES = ("first", "posterior", "best_signal", "best_joint")
 # What a positive may have to be: its own answer a*, silent on having been given it, without a false step.
 WANTED = ("right", "no_leak", "true_steps")
 # Fields of TRL's configuration that a run decides, and why.
@@ -85,7 +87,14 @@ class TrainRecipe(BaseRecipe):
         default=None, metadata={"help": f"what a positive must be: {', '.join(WANTED)}"}
     )
     positive_tries: int = field(
-        default=1, metadata={"help": "samples drawn for a problem's positive; the first acceptable one is taken"}
+        default=1, metadata={"help": "samples drawn for a problem's positive, of which one is taken"}
+    )
+    positive_choice: str = field(
+        default="first",
+        metadata={
+            "help": "which of the acceptable ones: first, posterior (drawn by importance weight), best_signal (highest "
+            "log pi(a*|q, c)), best_joint (highest log pi(c, a*|q))"
+        },
     )
     positive_temperature: float | None = field(
         default=None, metadata={"help": "of sampling positives; default that of the policy's own samples"}
@@ -175,6 +184,7 @@ class TrainRecipe(BaseRecipe):
             raise ValueError("reward_weights: your reward is the only one that weighs anything; leave it out")
         if self.positive_data and self.positive_tries != 1 and self.algorithm != "dpo":
             raise ValueError("positive_tries: positives of positive_data are not sampled; leave it out")
+        self._check_choice()
         if self.positive_data and self.positive_temperature is not None:
             raise ValueError("positive_temperature: positives of positive_data are not sampled; leave it out")
         if self.reward and self.algorithm != "grpo":
@@ -191,6 +201,24 @@ class TrainRecipe(BaseRecipe):
             raise ValueError(f"{given[0]}: a field of LoRA adapters; also set use_peft")
         if not TASKS[self.task].has_splits:
             self.split = "test"
+
+    def _check_choice(self) -> None:
+        if self.positive_choice not in CHOICES:
+            raise ValueError(f"positive_choice: no {self.positive_choice!r}; there are {', '.join(CHOICES)}")
+        if self.positive_choice == "first":
+            return
+        if self.positive not in SAMPLED or self.positive_data:
+            raise ValueError("positive_choice: of positives that are sampled while training; leave it out")
+        if self.positive_choice != "posterior":
+            return
+        if self.positive != "explanation":
+            raise ValueError(f"positive_choice posterior: only explanations have its weights, not {self.positive}")
+        temperature = self.positive_temperature or self.trl.get("temperature", 1.0)
+        if temperature != 1:
+            raise ValueError(
+                f"positive_choice posterior: its weights are those of samples at temperature 1, not {temperature:g}; "
+                "set positive_temperature: 1.0"
+            )
 
     @property
     def lora(self) -> dict[str, Any]:

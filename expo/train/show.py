@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import yaml
 
@@ -35,6 +37,8 @@ def show(run: Run) -> str:
             lines.append(
                 f"  {_level(level):<11} {count:>5} groups     {none:.0%} without a right sample, {full:.0%} all right"
             )
+    if recipe.get("positive_choice", "first") != "first":
+        lines += ["", _chosen(run.read("positives"), recipe)]
     if run.has("pairs"):
         lines += ["", *_pairs(run.read("pairs")), *_ended_early(run, int(evaluation["step"].max()))]
     if run.has("alignment"):
@@ -42,6 +46,21 @@ def show(run: Run) -> str:
     if run.path("completions.md").exists():
         lines += ["", f"some completions to read: {run.path('completions.md')}"]
     return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
+
+
+def _chosen(positives: pd.DataFrame, recipe: dict[str, Any]) -> str:
+    """How positives were chosen among their candidates, as means over problems."""
+    said = (
+        f"positives chosen by {recipe['positive_choice']} from {positives['candidates'].mean():.1f} acceptable samples "
+        f"of {recipe['positive_tries']}; another than the first in {(positives['place'] > 0).mean():.0%}"
+    )
+    weights = positives.dropna(subset=["effective_samples"])
+    if len(weights):
+        said += (
+            f"; effective sample size {weights['effective_samples'].mean():.2f}, entropy of the weights "
+            f"{weights['weight_entropy'].mean():.2f} nats"
+        )
+    return said
 
 
 def _pairs(pairs: pd.DataFrame) -> list[str]:

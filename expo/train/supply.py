@@ -54,6 +54,7 @@ class Supply:
                 s.task.problems,
                 s.recipe.positive,
                 tries=tries,
+                choice=s.recipe.positive_choice,
                 must_be=s.recipe.positive_filter or (),
                 **s.sampling(step),
                 on_finished=lambda _: bar.update(),

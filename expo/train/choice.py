@@ -1,0 +1,61 @@
+"""Which of several samples of a problem is its positive: the first, one by its weight, or the best by a score."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from expo.grading.answers import Grade
+from expo.measure.prompted import score_prompted
+from expo.measure.weights import effective, log_weight, normalised
+from expo.policies.policy import Policy
+from expo.policies.scoring import score
+from expo.positives.kinds import Positive
+
+Graded = tuple[Positive, Grade | None]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A positive with its grade, and how it was chosen; effective sample size and entropy are of weights."""
+
+    positive: Positive
+    grade: Grade | None
+    candidates: int = 1
+    place: int = 0
+    effective_samples: float | None = None
+    weight_entropy: float | None = None
+
+
+def choose(policy: Policy, candidates: Sequence[Sequence[Graded]], how: str, seed: int) -> list[Chosen]:
+    """One of each problem's candidates, of which there is at least one.
+
+    Args:
+        policy: whose positives they are, as it is now.
+        candidates: of each problem, with their grades.
+        how: `first`; `posterior`, one drawn by its weight pi(c|q) pi(a*|q, c) / mu(c|q, a*); `best_signal`, the highest
+            log pi(a*|q, c); `best_joint`, the highest log pi(c, a*|q).
+        seed: of the draw.
+    """
+    if how == "first":
+        return [Chosen(*group[0], candidates=len(group)) for group in candidates]
+    positives = [p for group in candidates for p, _ in group]
+    scores = dict(zip((p.scored.key for p in positives), score(policy, [p.scored for p in positives]), strict=True))
+    if how != "posterior":
+        by = {"best_signal": lambda s: s.learning_signal, "best_joint": lambda s: -s.nll_sum}[how]
+        places = [int(np.argmax([by(scores[p.scored.key]) for p, _ in group])) for group in candidates]
+        return [Chosen(*g[i], len(g), i) for g, i in zip(candidates, places, strict=True)]
+    prompted = score_prompted(policy, positives)
+    chosen = []
+    for group in candidates:
+        weights = normalised(
+            np.array([log_weight(scores[p.scored.key], p.scored.cot, prompted[p.scored.key]) for p, _ in group])
+        )
+        draw = random.Random(f"{seed}:{group[0][0].problem.id}:choice")
+        place = draw.choices(range(len(group)), weights.tolist())[0]
+        entropy = -float(sum(w * np.log(w) for w in weights if w > 0))
+        chosen.append(Chosen(*group[place], len(group), place, effective(weights), entropy))
+    return chosen

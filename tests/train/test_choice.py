@@ -1,0 +1,131 @@
+"""Which of several samples becomes the positive: each rule against its own words, and the draw against its weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from expo.measure.prompted import score_prompted
+from expo.policies.load import load_policy
+from expo.policies.policy import Policy
+from expo.policies.sampling import sample
+from expo.policies.scoring import score
+from expo.positives.kinds import from_sample, requests
+from expo.tasks import chain
+from expo.tasks.chain_task import CHAIN, ChainChecker
+from expo.train.choice import Graded, choose
+from expo.train.recipe import CHOICES, read_recipe
+from expo.train.run import train
+from expo.train.show import show
+from tests.train.test_run import VALUES
+
+K = 6
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy("tiny-0", CHAIN)
+
+
+@pytest.fixture(scope="module")
+def candidates(policy: Policy) -> list[list[Graded]]:
+    """K explanations of each of ten problems, unlike each other: the third level is hard for this base."""
+    problems, checker = chain.load("train", 10, levels=[3]).problems, ChainChecker()
+    asked = [(p, *requests(policy, p, problems, {"explanation": K}, 60, 0, checker)[0]) for p in problems]
+    done = sample(policy, [r for *_, r in asked], temperature=1.0, seed=0)
+    return [
+        [(from_sample(policy, p, source, k, hint, c, checker), None) for k, c in enumerate(group)]
+        for (p, source, hint, _), group in zip(asked, done, strict=True)
+    ]
+
+
+def test_the_first_is_the_first_and_the_best_the_best(policy: Policy, candidates: list[list[Graded]]) -> None:
+    assert [c.place for c in choose(policy, candidates, "first", 0)] == [0] * 10
+    by = {
+        "best_signal": lambda s: s.learning_signal,
+        "best_joint": lambda s: float(s.completion.sum()),
+    }
+    for how, value in by.items():
+        chosen = choose(policy, candidates, how, 0)
+        for group, c in zip(candidates, chosen, strict=True):
+            values = [value(s) for s in score(policy, [p.scored for p, _ in group])]
+            assert c.positive is group[c.place][0]
+            assert values[c.place] == max(values)
+        # The control: it is not the first in all.
+        assert any(c.place for c in chosen)
+
+
+def weights_of(policy: Policy, group: list[Graded]) -> np.ndarray:
+    """w = pi(c|q) pi(a*|q, c) / mu(c|q, a*), from scores of one text at a time."""
+    logs = []
+    for p, _ in group:
+        (plain,), prompted = score(policy, [p.scored]), score_prompted(policy, [p])[p.scored.key]
+        logs.append(plain.completion[: p.scored.cot].sum() + plain.answer.sum() - prompted.sum())
+    w = np.exp(np.array(logs) - max(logs))
+    return w / w.sum()
+
+
+def test_the_posterior_is_drawn_by_its_weights(policy: Policy, candidates: list[list[Graded]]) -> None:
+    weights = [weights_of(policy, group) for group in candidates]
+    # One whose weights are neither all alike nor all with one sample.
+    at = int(np.argmin([abs(w.max() - 0.6) for w in weights]))
+    assert 0.2 < weights[at].max() < 0.95
+    group, w = candidates[at], weights[at]
+    draws = [choose(policy, [group], "posterior", seed)[0] for seed in range(300)]
+    counts = Counter(c.place for c in draws)
+    shares = np.array([counts[i] / len(draws) for i in range(K)])
+    # Five standard errors of a share.
+    assert (np.abs(shares - w) <= 5 * np.sqrt(w * (1 - w) / len(draws)) + 1e-9).all()
+    # The control: an even draw is refuted by the same bound.
+    assert (np.abs(shares - 1 / K) > 5 * np.sqrt((1 / K) * (1 - 1 / K) / len(draws))).any()
+    assert draws[0].effective_samples == pytest.approx(1 / (w**2).sum(), rel=1e-4)
+    assert draws[0].weight_entropy == pytest.approx(-(w[w > 0] * np.log(w[w > 0])).sum(), rel=1e-3, abs=1e-6)
+    assert draws[0].candidates == K
+    # The same seed draws the same, whatever the other problems are.
+    chosen = choose(policy, candidates, "posterior", 3)
+    assert chosen[at].place == draws[3].place
+
+
+def test_one_candidate_has_all_the_weight(policy: Policy, candidates: list[list[Graded]]) -> None:
+    (chosen,) = choose(policy, [candidates[0][:1]], "posterior", 0)
+    assert (chosen.place, chosen.candidates) == (0, 1)
+    assert (chosen.effective_samples, chosen.weight_entropy) == (1.0, 0.0)
+    assert choose(policy, [], "posterior", 0) == []
+
+
+@pytest.mark.parametrize("how", CHOICES[1:])
+def test_a_training_says_how_its_positives_were_chosen(how: str, tmp_path: Path) -> None:
+    values = {**VALUES, "max_steps": 2, "eval_steps": 2, "gradient_problems": 0, "refresh_steps": 0}
+    recipe = read_recipe({**values, "positive_choice": how, "positive_tries": 4, "temperature": 1.0})
+    run = train(recipe, tmp_path / "run", progress=False)
+    positives = run.read("positives")
+    assert positives["candidates"].between(1, 4).all()
+    assert (positives["place"] < positives["candidates"]).all()
+    assert positives["place"].max() > 0
+    assert positives["effective_samples"].notna().all() == (how == "posterior")
+    said = show(run)
+    assert f"positives chosen by {how} from" in said
+    assert ("effective sample size" in said) == (how == "posterior")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"positive_choice": "best"}, "positive_choice: no 'best'; there are first, posterior"),
+        (
+            {"positive_choice": "best_signal", "positive": "expert", "refresh_steps": 0},
+            "of positives that are sampled while training",
+        ),
+        ({"positive_choice": "posterior", "positive": "nonsense"}, "only explanations have its weights, not nonsense"),
+        ({"positive_choice": "posterior", "temperature": 0.9}, r"not 0\.9; set positive_temperature: 1\.0"),
+        ({"positive_choice": "posterior", "positive_temperature": 0.5}, "not 0.5"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_recipe({**VALUES, **values})
+    read_recipe({**VALUES, "positive_choice": "posterior", "temperature": 0.9, "positive_temperature": 1.0})
