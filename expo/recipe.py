@@ -28,7 +28,13 @@ _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 _LATER: dict[str, Any] = {
     **asdict(USUAL),
     **{"engine": "hf", "columns": None, "limits": None, "grader": "math", "step_checker": "arithmetic"},
-    **{"positive_temperature": None, "hinted_rows": 0.0, "token_scores": False, "positive_choice": "first"},
+    **{
+        "positive_temperature": None,
+        "hinted_rows": 0.0,
+        "token_scores": False,
+        "positive_choice": "first",
+        "positive_tokens": "all",
+    },
     **dict.fromkeys(("revision", "attn_implementation", "positive_data", "positive_filter", "reward")),
     **{"use_peft": False, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "use_rslora": False, "use_dora": False},
     **dict.fromkeys(("lora_target_modules", "lora_modules_to_save")),

@@ -277,7 +277,7 @@ class Run:
             frame = content.to_pandas()
             for later in LATER.get(table, ()):
                 if later not in frame:
-                    frame[later] = pd.NA
+                    frame[later] = None
             if missing := [c for c in TABLES[table] if c not in frame]:
                 raise RecordError(f"{path} lacks the columns {missing}; delete it and run the command again")
             return frame.astype(TABLES[table])[list(TABLES[table])]

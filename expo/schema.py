@@ -72,6 +72,7 @@ TABLES: dict[str, dict[str, str]] = {
         "place": "Int64",  # its place among them, from 0
         "effective_samples": "Float64",  # of the candidates' weights, where it was chosen by them
         "weight_entropy": "Float64",  # of these weights, nats
+        "mask": "object",  # which tokens are learnt; missing where all are
     },
     # Of a training by DPO: what was learnt; `step` is when both were sampled. Log-probabilities are sums over tokens.
     "pairs": {
@@ -227,7 +228,7 @@ TABLES: dict[str, dict[str, str]] = {
 # Columns that records did not have at first; they are missing there.
 LATER = {
     **dict.fromkeys(("samples", "probes"), ("nll_prompted",)),
-    "positives": ("candidates", "place", "effective_samples", "weight_entropy"),
+    "positives": ("candidates", "place", "effective_samples", "weight_entropy", "mask"),
 }
 
 # Of a training: problems of the training set watched while it runs, scored under the policy of the time.

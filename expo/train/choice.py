@@ -59,3 +59,23 @@ def choose(policy: Policy, candidates: Sequence[Sequence[Graded]], how: str, see
         entropy = -float(sum(w * np.log(w) for w in weights if w > 0))
         chosen.append(Chosen(*group[place], len(group), place, effective(weights), entropy))
     return chosen
+
+
+def mask_tokens(policy: Policy, positives: Sequence[Positive], which: str) -> list[list[bool] | None]:
+    """Of each positive which tokens count, None for all; the answer cue, a* and the end token always do.
+
+    `least_moved` counts the half of its CoT's tokens with the smallest |log mu(t|q, hint, ...) - log pi(t|q, ...)|,
+    `most_moved` the other half.
+    """
+    if which == "all":
+        return [None] * len(positives)
+    plain = score(policy, [p.scored for p in positives])
+    prompted = score_prompted(policy, positives)
+    masks: list[list[bool] | None] = []
+    for p, s in zip(positives, plain, strict=True):
+        moved = np.abs(prompted[p.scored.key] - s.completion[: p.scored.cot])
+        # By rank, not by the median: ties would make one half larger.
+        least = np.argsort(np.argsort(moved, kind="stable"), kind="stable") < (len(moved) + 1) // 2
+        counted = least if which == "least_moved" else ~least
+        masks.append([*counted.tolist(), *[True] * (len(p.scored.completion) - p.scored.cot)])
+    return masks

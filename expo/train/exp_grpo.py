@@ -5,7 +5,8 @@ Longer than most modules: the trainer is one class, to be read beside TRL's.
     trainer = ExPGRPOTrainer(model, reward_funcs=reward, args=ExPGRPOConfig("out"), train_dataset=dataset)
 
 The dataset is GRPO's with one more column, `positive`: what the policy is to learn for that prompt, (c~, a*), as text
-or as token ids. Where it is None or empty the term is zero. With `beta_sft=0` this is `GRPOTrainer`, bit for bit.
+or as token ids. Where it is None or empty the term is zero. A column `positive_mask` may say of each token whether it
+counts. With `beta_sft=0` this is `GRPOTrainer`, bit for bit.
 
 The loss of an optimizer step over P problems, each with G samples, is
 
@@ -43,6 +44,8 @@ from expo.train.config import ExPGRPOConfig, check_whole_groups
 from expo.train.sharding import compute_precisely, gathered
 
 Tokens = tuple[int, ...]
+Mask = tuple[bool, ...]
+Pair = tuple[Tokens, Tokens, Mask]  # a prompt, its positive, and which tokens of it count
 # The second fused head is asked for by this instead of True.
 _AT_ONE = "temperature 1"
 
@@ -76,6 +79,7 @@ class ExPGRPOTrainer(GRPOTrainer):
             raise ValueError("sft_failed_groups_only needs a plain function as the first of reward_funcs")
         super().__init__(model, watched or None, args, train_dataset, **kwargs)
         self.positives: dict[Tokens, Tokens] = {}
+        self.masks: dict[Tokens, Mask] = {}
         self._prompt_ids: dict[str, Tokens] = {}
         self._known: set[Tokens] = set()
         self._solved: set[Tokens] = set()
@@ -99,7 +103,8 @@ class ExPGRPOTrainer(GRPOTrainer):
             today = datetime.now().strftime("%d %b %Y")
             self.chat_template_kwargs = {"date_string": today, **(args.chat_template_kwargs or {})}
         _check_one_each(train_dataset)
-        self.set_positives(train_dataset["prompt"], train_dataset["positive"])
+        masks = train_dataset["positive_mask"] if "positive_mask" in train_dataset.column_names else None
+        self.set_positives(train_dataset["prompt"], train_dataset["positive"], masks)
         if not self.positives:
             raise ValueError(
                 f"none of the {len(train_dataset)} prompts has a positive: all were left out. "
@@ -108,13 +113,19 @@ class ExPGRPOTrainer(GRPOTrainer):
         base = self.accelerator.unwrap_model(self.model)
         _add_head_at_one(without_wrapper(base), args.cast_lm_head_to_fp32)
 
-    def set_positives(self, prompts: Iterable[Any], positives: Iterable[str | Sequence[int] | None]) -> None:
+    def set_positives(
+        self,
+        prompts: Iterable[Any],
+        positives: Iterable[str | Sequence[int] | None],
+        masks: Iterable[Sequence[bool] | None] | None = None,
+    ) -> None:
         """Put the positives of these prompts in place of those held; None or empty takes them away.
 
         A text is tokenised as text that goes on after the prompt, and closed with the token that ends the model's turn;
-        ids are taken as they are.
+        ids are taken as they are. A mask says of each token whether the term counts it; without one all are counted.
         """
-        for prompt, positive in zip(prompts, positives, strict=True):
+        pairs = list(zip(prompts, positives, strict=True))
+        for (prompt, positive), mask in zip(pairs, masks or [None] * len(pairs), strict=True):
             name = _name(prompt)
             if name not in self._prompt_ids:
                 self._prompt_ids[name] = self.prompt_ids(prompt)
@@ -126,6 +137,7 @@ class ExPGRPOTrainer(GRPOTrainer):
                 positive = [*ids, *policy.end] if ids else ids
             if positive:
                 self.positives[self._prompt_ids[name]] = self._checked(name, positive)
+                self.masks[self._prompt_ids[name]] = _mask(name, mask, len(positive))
             else:
                 self.positives.pop(self._prompt_ids[name], None)
 
@@ -203,13 +215,13 @@ class ExPGRPOTrainer(GRPOTrainer):
         shape = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
         return self.args.beta_sft * max(shape[self.args.beta_sft_schedule], 0.0)
 
-    def _due(self) -> list[tuple[Tokens, Tokens]]:
-        """Prompts whose term this micro-batch computes, with their positives."""
+    def _due(self) -> list[Pair]:
+        """Prompts whose term this micro-batch computes, with their positives and masks."""
         place = self._step % self.args.steps_per_generation
         if place == 0:
             self._places = self._share_out()
         prompts = self._places[place]
-        return [(p, self.positives[p]) for p in prompts if p in self.positives and p not in self._solved]
+        return [(p, self.positives[p], self.masks[p]) for p in prompts if p in self.positives and p not in self._solved]
 
     def _share_out(self) -> list[list[Tokens]]:
         """A generation's prompts by the micro-batch that computes their term: the same places on every process.
@@ -256,16 +268,16 @@ class ExPGRPOTrainer(GRPOTrainer):
         flag = torch.tensor(float(bool(pairs)), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, reduction="sum").item())
 
-    def _score(self, model: Any, pairs: Sequence[tuple[Tokens, Tokens]]) -> tuple[Tensor, Tensor]:
-        """log pi(positive | prompt) in nats per sequence, and the number of its tokens, each of shape (pairs,)."""
-        width = max(len(p) + len(c) for p, c in pairs)
+    def _score(self, model: Any, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+        """log pi of the counted tokens of each positive, nats, and their number, each of shape (pairs,)."""
+        width = max(len(p) + len(c) for p, c, _ in pairs)
         ids = torch.zeros(len(pairs), width, dtype=torch.long)
         labels = torch.full_like(ids, -100)
         mask = torch.zeros_like(ids)
-        for i, (prompt, positive) in enumerate(pairs):
+        for i, (prompt, positive, counted) in enumerate(pairs):
             end = len(prompt) + len(positive)
             ids[i, :end] = torch.tensor(prompt + positive)
-            labels[i, len(prompt) : end] = torch.tensor(positive)
+            labels[i, len(prompt) : end] = torch.where(torch.tensor(counted), torch.tensor(positive), -100)
             mask[i, :end] = 1
         device = self.accelerator.device
         with self.accelerator.autocast():
@@ -358,10 +370,25 @@ def _name(prompt: Any) -> str:
     return prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True)
 
 
-def _stand_in(inputs: dict[str, Tensor]) -> tuple[Tokens, Tokens]:
+def _mask(name: str, mask: Sequence[bool] | None, tokens: int) -> Mask:
+    """Which tokens of a positive are counted.
+
+    Raises:
+        ValueError: for a mask of another length, or one that counts none; the prompt is named.
+    """
+    counted = (True,) * tokens if mask is None else tuple(map(bool, mask))
+    if len(counted) != tokens or not any(counted):
+        raise ValueError(
+            f"positive_mask must say of each of the {tokens} tokens of the positive whether it counts, and count at "
+            f"least one; got {len(counted)}, of which {sum(counted)} count, for {name[-300:]!r}"
+        )
+    return counted
+
+
+def _stand_in(inputs: dict[str, Tensor]) -> Pair:
     """Some prompt and token of the micro-batch, for a pass that weighs nothing."""
     prompt = inputs["prompt_ids"][0][inputs["prompt_mask"][0].bool()]
-    return tuple(prompt.tolist()), (int(inputs["completion_ids"][0, 0]),)
+    return tuple(prompt.tolist()), (int(inputs["completion_ids"][0, 0]),), (True,)
 
 
 def _which(

@@ -16,7 +16,7 @@ from expo.schema import as_frame
 from expo.tasks import Checker
 from expo.tasks.problem import Problem, Skip
 from expo.tasks.prompts import fill
-from expo.train.choice import Chosen, Graded, choose
+from expo.train.choice import Chosen, Graded, choose, mask_tokens
 
 
 def as_prompt(policy: Policy, problem: Problem) -> Any:
@@ -34,6 +34,7 @@ def make(
     *,
     tries: int,
     choice: str = "first",
+    tokens: str = "all",
     must_be: Sequence[str] = (),
     temperature: float,
     max_new_tokens: int,
@@ -45,8 +46,8 @@ def make(
     """One positive a problem, (c, a*) as `expo.positives` closes it: rows of `positives.parquet`, and what is missing.
 
     Of `tries` samples those may be taken that ended by themselves and are all they `must_be`, and of own CoTs those
-    whose answer was right; `choice` says which of them is. A text cut by the token limit is none: closed with a*, it
-    would teach to break off in mid-sentence.
+    whose answer was right; `choice` says which of them is, and `tokens` which of its tokens are learnt. A text cut by
+    the token limit is none: closed with a*, it would teach to break off in mid-sentence.
     """
     if kind == "none":
         return as_frame("positives"), []
@@ -89,7 +90,8 @@ def make(
             for p in problems
             if p.id not in {q.id for q, _, _ in asked}
         ]
-    table = [row_of(policy, checker, kind, step, c) for c in chosen]
+    masks = mask_tokens(policy, [c.positive for c in chosen], tokens)
+    table = [{**row_of(policy, checker, kind, step, c), "mask": mask} for c, mask in zip(chosen, masks, strict=True)]
     return as_frame("positives", table), missing
 
 
@@ -167,4 +169,19 @@ def row_of(policy: Policy, checker: Checker, kind: str, step: int, chosen: Chose
         "place": chosen.place,
         "effective_samples": chosen.effective_samples,
         "weight_entropy": chosen.weight_entropy,
+        "mask": None,
     }
+
+
+def of_problems(
+    positives: pd.DataFrame, problems: Sequence[Problem]
+) -> list[tuple[list[int] | None, list[bool] | None]]:
+    """Of each problem the tokens of its positive, None without one, and which of them count, None for all."""
+    held = dict(zip(positives["problem"], zip(positives["ids"], positives["mask"], strict=True), strict=True))
+    found: list[tuple[list[int] | None, list[bool] | None]] = []
+    for p in problems:
+        ids, mask = held.get(p.id, (None, None))
+        found.append(
+            (None if ids is None else [int(i) for i in ids], None if mask is None else [bool(m) for m in mask])
+        )
+    return found

@@ -21,6 +21,9 @@ POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonse
 SAMPLED = ("explanation", "own_correct", "wrong_explanation", "nonsense")
 # Which of several samples becomes the positive (`expo/train/choice.py`).
 CHOICES = ("first", "posterior", "best_signal", "best_joint")
+# Which tokens of it are learnt, and the kinds whose prompt had a hint.
+TOKENS = ("all", "least_moved", "most_moved")
+HINTED = ("explanation", "wrong_explanation", "nonsense")
 # What a positive may have to be: its own answer a*, silent on having been given it, without a false step.
 WANTED = ("right", "no_leak", "true_steps")
 # Fields of TRL's configuration that a run decides, and why.
@@ -94,6 +97,13 @@ class TrainRecipe(BaseRecipe):
         metadata={
             "help": "which of the acceptable ones: first, posterior (drawn by importance weight), best_signal (highest "
             "log pi(a*|q, c)), best_joint (highest log pi(c, a*|q))"
+        },
+    )
+    positive_tokens: str = field(
+        default="all",
+        metadata={
+            "help": "which tokens are learnt: all, or the answer and the half of the CoT that the hint moves least "
+            "(least_moved) or most (most_moved)"
         },
     )
     positive_temperature: float | None = field(
@@ -185,6 +195,7 @@ class TrainRecipe(BaseRecipe):
         if self.positive_data and self.positive_tries != 1 and self.algorithm != "dpo":
             raise ValueError("positive_tries: positives of positive_data are not sampled; leave it out")
         self._check_choice()
+        self._check_tokens()
         if self.positive_data and self.positive_temperature is not None:
             raise ValueError("positive_temperature: positives of positive_data are not sampled; leave it out")
         if self.reward and self.algorithm != "grpo":
@@ -219,6 +230,18 @@ class TrainRecipe(BaseRecipe):
                 f"positive_choice posterior: its weights are those of samples at temperature 1, not {temperature:g}; "
                 "set positive_temperature: 1.0"
             )
+
+    def _check_tokens(self) -> None:
+        if self.positive_tokens not in TOKENS:
+            raise ValueError(f"positive_tokens: no {self.positive_tokens!r}; there are {', '.join(TOKENS)}")
+        if self.positive_tokens == "all":
+            return
+        if self.positive not in HINTED or self.positive_data:
+            raise ValueError(
+                f"positive_tokens: of texts that are sampled with a hint ({', '.join(HINTED)}), not {self.positive}"
+            )
+        if self.algorithm == "dpo":
+            raise ValueError("positive_tokens: dpo compares whole texts; leave it out")
 
     @property
     def lora(self) -> dict[str, Any]:

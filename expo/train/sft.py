@@ -13,6 +13,7 @@ from expo.policies.policy import Policy
 from expo.positives.closing import explain_ids, question_ids
 from expo.tasks.problem import Problem
 from expo.train.config import PositivesSFTConfig
+from expo.train.positives import of_problems
 from expo.train.sharding import compute_precisely
 
 
@@ -28,15 +29,16 @@ def sft_trainer(
     `hinted_rows` is the share of problems, chosen by seed, whose prompt gives the answer: log pi(c, a*|q, a*). One that
     does not fit the context with it has the plain question.
     """
-    ids = dict(zip(positives["problem"], positives["ids"], strict=True))
     rows = []
-    for p in problems:
-        if p.id in ids:
-            hinted = random.Random(f"hinted:{args.seed}:{p.id}").random() < hinted_rows
-            prompt, positive = question_ids(policy, p), [int(i) for i in ids[p.id]]
-            if hinted and len(longer := explain_ids(policy, p)) + len(positive) <= policy.context:
-                prompt = longer
-            rows.append({"input_ids": prompt + positive, "labels": [-100] * len(prompt) + positive})
+    for p, (positive, mask) in zip(problems, of_problems(positives, problems), strict=True):
+        if positive is None:
+            continue
+        hinted = random.Random(f"hinted:{args.seed}:{p.id}").random() < hinted_rows
+        prompt = question_ids(policy, p)
+        if hinted and len(longer := explain_ids(policy, p)) + len(positive) <= policy.context:
+            prompt = longer
+        counted = positive if mask is None else [i if m else -100 for i, m in zip(positive, mask, strict=True)]
+        rows.append({"input_ids": prompt + positive, "labels": [-100] * len(prompt) + counted})
     data = Dataset.from_list(rows)
     trainer = SFTTrainer(policy.model, args, train_dataset=data, processing_class=policy.tokenizer)
     compute_precisely(trainer.accelerator)

@@ -17,7 +17,7 @@ from expo.train.dpo import score_reference
 from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.given import given, read_texts
 from expo.train.pairs import make_pairs
-from expo.train.positives import as_prompt, make
+from expo.train.positives import as_prompt, make, of_problems
 from expo.train.session import Session, on_main, shard_of
 from expo.train.steps import rows_between
 
@@ -55,6 +55,7 @@ class Supply:
                 s.recipe.positive,
                 tries=tries,
                 choice=s.recipe.positive_choice,
+                tokens=s.recipe.positive_tokens,
                 must_be=s.recipe.positive_filter or (),
                 **s.sampling(step),
                 on_finished=lambda _: bar.update(),
@@ -125,11 +126,10 @@ class Supply:
     def teach(self, positives: pd.DataFrame) -> None:
         """Have the trainer learn these; a problem that has none is left without."""
         s = self.session
-        ids = dict(zip(positives["problem"], positives["ids"], strict=True))
         assert isinstance(s.trainer, ExPGRPOTrainer)
         s.trainer.set_positives(
-            (as_prompt(s.policy, p) for p in s.task.problems),
-            ([int(i) for i in ids[p.id]] if p.id in ids else None for p in s.task.problems),
+            [as_prompt(s.policy, p) for p in s.task.problems],
+            *zip(*of_problems(positives, s.task.problems), strict=True),
         )
 
     def in_force(self, step: int) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from expo.measure.prompted import score_prompted
@@ -17,7 +18,7 @@ from expo.policies.scoring import score
 from expo.positives.kinds import from_sample, requests
 from expo.tasks import chain
 from expo.tasks.chain_task import CHAIN, ChainChecker
-from expo.train.choice import Graded, choose
+from expo.train.choice import Graded, choose, mask_tokens
 from expo.train.recipe import CHOICES, read_recipe
 from expo.train.run import train
 from expo.train.show import show
@@ -97,6 +98,53 @@ def test_one_candidate_has_all_the_weight(policy: Policy, candidates: list[list[
     assert choose(policy, [], "posterior", 0) == []
 
 
+def test_the_halves_of_a_cot_are_told_apart_by_what_the_hint_moves(
+    policy: Policy, candidates: list[list[Graded]]
+) -> None:
+    positives = [p for p, _ in candidates[0]]
+    assert mask_tokens(policy, positives, "all") == [None] * K
+    least, most = (mask_tokens(policy, positives, which) for which in ("least_moved", "most_moved"))
+    prompted = score_prompted(policy, positives)
+    plain = score(policy, [p.scored for p in positives])
+    for p, s, kept, dropped in zip(positives, plain, least, most, strict=True):
+        assert kept is not None
+        assert dropped is not None
+        cot = p.scored.cot
+        moved = np.abs(prompted[p.scored.key] - s.completion[:cot])
+        assert [a != b for a, b in zip(kept[:cot], dropped[:cot], strict=True)] == [True] * cot
+        assert sum(kept[:cot]) == (cot + 1) // 2
+        assert moved[np.array(kept[:cot])].max() <= moved[np.array(dropped[:cot])].min()
+        # Cue, answer and end token are in both.
+        assert kept[cot:] == dropped[cot:] == [True] * (len(p.scored.completion) - cot)
+        assert len(kept) == len(p.scored.completion)
+    # The control: the hint moves some more than others.
+    assert any(
+        np.ptp(prompted[p.scored.key] - s.completion[: p.scored.cot]) > 0.01
+        for p, s in zip(positives, plain, strict=True)
+    )
+
+
+@pytest.mark.parametrize("which", ["least_moved", "most_moved"])
+@pytest.mark.parametrize("algorithm", ["grpo", "sft"])
+def test_tokens_that_do_not_count_are_not_learnt(which: str, algorithm: str, tmp_path: Path) -> None:
+    values = {**VALUES, "max_steps": 2, "eval_steps": 2, "gradient_problems": 0, "refresh_steps": 0}
+    if algorithm == "sft":
+        values = {k: v for k, v in values.items() if k != "num_generations"} | {"algorithm": "sft"}
+    run = train(read_recipe({**values, "positive_tokens": which}), tmp_path / "run", progress=False)
+    positives = run.read("positives")
+    for row in positives.itertuples():
+        assert len(row.mask) == len(row.ids)
+        assert sum(row.mask) < len(row.ids)
+    whole = train(read_recipe(values), tmp_path / "whole", progress=False)
+    assert whole.read("positives")["mask"].isna().all()
+    pd.testing.assert_series_equal(whole.read("positives")["text"], positives["text"])
+    # The control: they are learnt otherwise.
+    first, second = (
+        r.read("metrics").query("name.str.contains('loss')", engine="python")["value"].iloc[0] for r in (run, whole)
+    )
+    assert first != second
+
+
 @pytest.mark.parametrize("how", CHOICES[1:])
 def test_a_training_says_how_its_positives_were_chosen(how: str, tmp_path: Path) -> None:
     values = {**VALUES, "max_steps": 2, "eval_steps": 2, "gradient_problems": 0, "refresh_steps": 0}
@@ -123,9 +171,16 @@ def test_a_training_says_how_its_positives_were_chosen(how: str, tmp_path: Path)
         ({"positive_choice": "posterior", "positive": "nonsense"}, "only explanations have its weights, not nonsense"),
         ({"positive_choice": "posterior", "temperature": 0.9}, r"not 0\.9; set positive_temperature: 1\.0"),
         ({"positive_choice": "posterior", "positive_temperature": 0.5}, "not 0.5"),
+        ({"positive_tokens": "half"}, "positive_tokens: no 'half'; there are all, least_moved, most_moved"),
+        ({"positive_tokens": "most_moved", "positive": "own_correct"}, "texts that are sampled with a hint"),
+        (
+            {**{k: v for k, v in VALUES.items() if k != "num_generations"}, "positive_tokens": "most_moved"}
+            | {"algorithm": "dpo"},
+            "positive_tokens: dpo compares whole texts",
+        ),
     ],
 )
 def test_a_choice_that_cannot_be_made_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        read_recipe({**VALUES, **values})
+        read_recipe(values if "algorithm" in values else {**VALUES, **values})
     read_recipe({**VALUES, "positive_choice": "posterior", "temperature": 0.9, "positive_temperature": 1.0})

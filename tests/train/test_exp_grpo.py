@@ -427,7 +427,7 @@ def test_terms_are_spread_over_micro_batches_whatever_samples_are_in_them(
     scored = ExPGRPOTrainer._score
 
     def watched(self: Any, model: Any, pairs: Any) -> Any:
-        passes.append((self._step, tuple(prompt for prompt, _ in pairs)))
+        passes.append((self._step, tuple(prompt for prompt, *_ in pairs)))
         return scored(self, model, pairs)
 
     monkeypatch.setattr(ExPGRPOTrainer, "_score", watched)
