@@ -72,6 +72,7 @@ def evaluate(
                 "status": grade.status.value,
                 "steps": len(steps),
                 "steps_true": sum(true for _, true in steps),
+                "leak": checker.is_leak(text),
             }
         )
     return as_frame("completions", table)
@@ -87,6 +88,8 @@ def count(completions: pd.DataFrame, step: int = 0) -> pd.DataFrame:
             "n": len(rows),
             **{status.value: int((rows["status"] == status).sum()) for status in Status if status is not Status.WRONG},
             **{name: int(rows[name].sum()) for name in ("truncated", "tokens", "steps", "steps_true")},
+            "leaks": None if rows["leak"].isna().any() else int(rows["leak"].sum()),
+            "distinct": rows["text"].nunique(),
         }
         for problem, rows in completions.groupby("problem", sort=False)
     ]

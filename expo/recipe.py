@@ -34,6 +34,7 @@ _LATER: dict[str, Any] = {
         "token_scores": False,
         "positive_choice": "first",
         "positive_tokens": "all",
+        "probe_initial": False,
     },
     **dict.fromkeys(("revision", "attn_implementation", "positive_data", "positive_filter", "reward")),
     **{"use_peft": False, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "use_rslora": False, "use_dora": False},

@@ -242,6 +242,7 @@ class Run:
             RecordError: if a column is missing, unknown, or does not fit its type.
         """
         columns = TABLES[table]
+        frame = _with_later(table, frame)
         if set(frame.columns) != set(columns):
             missing, unknown = set(columns) - set(frame.columns), set(frame.columns) - set(columns)
             raise RecordError(f"{table}: missing columns {sorted(missing)}, unknown columns {sorted(unknown)}")
@@ -274,10 +275,7 @@ class Run:
                     f"{path} has schema version {version}, this toolkit reads {SCHEMA}; take the version "
                     "that wrote it, read it with plain pandas.read_parquet, or delete it and run the command again"
                 )
-            frame = content.to_pandas()
-            for later in LATER.get(table, ()):
-                if later not in frame:
-                    frame[later] = None
+            frame = _with_later(table, content.to_pandas())
             if missing := [c for c in TABLES[table] if c not in frame]:
                 raise RecordError(f"{path} lacks the columns {missing}; delete it and run the command again")
             return frame.astype(TABLES[table])[list(TABLES[table])]
@@ -299,6 +297,11 @@ class Run:
     def file(self, table: str, shard: str | None = None) -> Path:
         """Where a table, or a shard of it, is or will be."""
         return self.path(f"{table}.parquet") if shard is None else self.path(_SHARDS, table, f"{shard}.parquet")
+
+
+def _with_later(table: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """A table with the columns that its records did not have at first, missing where it lacks them."""
+    return frame.assign(**{name: None for name in LATER.get(table, ()) if name not in frame})
 
 
 def run_before(policy: str) -> Run | None:

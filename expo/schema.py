@@ -32,6 +32,7 @@ TABLES: dict[str, dict[str, str]] = {
         "nll_per_token": "Float64",
         "nll_cot": "Float64",  # -log pi(c|q)
         "learning_signal": "Float64",  # log pi(a*|q, c)
+        "nll_first": "Float64",  # -log pi of its first 8 tokens, per token
         "nll_prompted": "Float64",  # -log mu(c|q, hint): of the CoT under the prompt that it was sampled from
         "status": "string",  # of the sampled answer: correct, wrong, unparsed, timeout; empty for the expert
         "correct": "boolean",
@@ -132,6 +133,7 @@ TABLES: dict[str, dict[str, str]] = {
         "status": "string",
         "steps": "Int64",
         "steps_true": "Int64",
+        "leak": "boolean",  # it says that it was given the answer, which it was not
     },
     # Of an evaluation: the same samples cut at several token limits and graded by several graders.
     "grades": {
@@ -158,6 +160,8 @@ TABLES: dict[str, dict[str, str]] = {
         "tokens": "Int64",
         "steps": "Int64",
         "steps_true": "Int64",
+        "leaks": "Int64",  # say that they were given the answer, which they were not
+        "distinct": "Int64",  # texts that differ
     },
     # Of a question: one positive of each kind, and how J, the chance of a right rollout, rises along its gradient.
     # Gradients are of log pi(positive|q) in nats, at temperature 1, over all trainable weights; the positive is
@@ -227,12 +231,16 @@ TABLES: dict[str, dict[str, str]] = {
 
 # Columns that records did not have at first; they are missing there.
 LATER = {
-    **dict.fromkeys(("samples", "probes"), ("nll_prompted",)),
+    "samples": ("nll_first", "nll_prompted"),
+    "probes": ("nll_first", "nll_prompted", "nll_initial"),
+    "completions": ("leak",),
+    "evaluation": ("leaks", "distinct"),
     "positives": ("candidates", "place", "effective_samples", "weight_entropy", "mask"),
 }
 
 # Of a training: problems of the training set watched while it runs, scored under the policy of the time.
-TABLES["probes"] = {"step": "Int64", **TABLES["samples"]}
+# On request, `nll_initial` is the NLL of an own sample under the initial policy: -log pi_0(c, a|q).
+TABLES["probes"] = {"step": "Int64", **TABLES["samples"], "nll_initial": "Float64"}
 
 
 def as_frame(table: str, rows: Iterable[Mapping[str, Any]] = ()) -> pd.DataFrame:

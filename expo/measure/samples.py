@@ -10,6 +10,9 @@ from expo.policies.scoring import Score
 from expo.positives.kinds import Positive
 from expo.tasks import Checker
 
+# Tokens in which a text is begun: their NLL is an estimate of the entropy there.
+FIRST = 8
+
 
 def sample_row(
     policy: Policy,
@@ -39,6 +42,7 @@ def sample_row(
         "nll_per_token": s.nll_per_token,
         "nll_cot": float(-s.completion[: p.scored.cot].sum()),
         "learning_signal": s.learning_signal,
+        "nll_first": float(-s.completion[:FIRST].mean()),
         "nll_prompted": None if prompted is None else float(-prompted.sum()),
         "status": grade.status.value if grade else "",
         "correct": grade.status == Status.CORRECT if grade else None,

@@ -24,6 +24,7 @@ from expo.setup import check_engine_on
 from expo.tasks.problem import Problem
 from expo.train.config import PairsDPOConfig
 from expo.train.session import Session
+from expo.train.sharding import unsharded
 from expo.train.supply import Supply
 
 
@@ -101,11 +102,24 @@ class Probes:
         )
         learnt = self._learnt(watched, step)
         scores = score(s.policy, [p.scored for p in own + learnt])
+        initial = self._under_the_initial(own)
         rows = [
-            {"step": step, **sample_row(s.policy, s.checker, *row)}
-            for row in zip(own + learnt, grades + [None] * len(learnt), scores, strict=True)
+            {"step": step, **sample_row(s.policy, s.checker, p, g, found), "nll_initial": initial.get(p.scored.key)}
+            for p, g, found in zip(own + learnt, grades + [None] * len(learnt), scores, strict=True)
         ]
         return as_frame("probes", rows)
+
+    def _under_the_initial(self, own: Sequence[Positive]) -> dict[str, float]:
+        """-log pi_0(c, a|q) of own samples, by key, if that was asked for."""
+        s = self.session
+        if not s.recipe.probe_initial:
+            return {}
+        with unsharded(s.args):
+            initial = s.load_initial()
+        initial.model.eval()
+        return {
+            p.scored.key: found.nll_sum for p, found in zip(own, score(initial, [p.scored for p in own]), strict=True)
+        }
 
     def _gradients(self, step: int) -> dict[str, pd.DataFrame]:
         """Of some training problems a fresh own sample and the positive: their gradients, and J's slope along them."""

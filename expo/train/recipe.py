@@ -130,6 +130,10 @@ class TrainRecipe(BaseRecipe):
     eval_samples: int = field(default=4, metadata={"help": "samples a problem, in training and at its end"})
     eval_temperature: float = field(default=0.7, metadata={"help": "of these samples (the paper's: 0.7); 0 is greedy"})
     probe_problems: int = field(default=16, metadata={"help": "training problems whose samples are scored as it runs"})
+    probe_initial: bool = field(
+        default=False,
+        metadata={"help": "also score the probes' own samples under the initial policy, for the KL to it"},
+    )
     gradient_problems: int = field(
         default=0, metadata={"help": "training problems whose gradients are measured at each evaluation; 0: none"}
     )
