@@ -22,6 +22,18 @@ METHODS = {
     "expert": "GRPO SFT-GT-CoT",
     "none": "GRPO",
     "sft_explanation+none": "SFT on explanations, then GRPO",
+    **{
+        f"explanation_{choice}_{k}": f"ExP-GRPO, {name} of {k}"
+        for choice, name in (
+            ("posterior", "drawn by weight"),
+            ("best_signal", "best learning signal"),
+            ("best_joint", "likeliest"),
+        )
+        for k in (2, 4, 8, 16, 32)
+    },
+    "explanation_right": "ExP-GRPO, explanations with a right answer",
+    "explanation_least_moved": "ExP-GRPO, tokens that the answer moves least",
+    "explanation_most_moved": "ExP-GRPO, tokens that the answer moves most",
     "own_correct": "GRPO + own correct CoT",
     "wrong_explanation": "GRPO + explanation of a wrong answer",
     "nonsense": "GRPO + nonsense prefix",

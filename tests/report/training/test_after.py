@@ -1,0 +1,87 @@
+"""What training does to a policy beyond accuracy: numbers that are known, from records written by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from expo.records import Run
+from expo.report.training.after import QUANTITIES, draw_after, has_after
+from expo.report.trainings import find_evaluated
+from expo.schema import TABLES, as_frame
+
+from ..records.trainings import write
+
+RECIPE = {"task": "letters", "levels": [5], "eval_split": "test", "eval_temperature": 0.7, "learning_rate": 1e-4}
+# At the first step and the last: of own samples the NLL now and under the initial policy, the signal, right or not.
+PROBES = {0: (40.0, 40.0, 0.2, False), 20: (30.0, 36.0, 0.9, True)}
+
+
+def with_probes(run: Run, *, moved: bool) -> None:
+    blank = {**dict.fromkeys(TABLES["probes"], 0), **dict.fromkeys(("question", "reference", "hint", "text"), "")}
+    blank |= {**dict.fromkeys(("cot", "answer", "status"), ""), **dict.fromkeys(("truncated", "leak"), False)}
+    rows = [
+        {
+            **blank,
+            **{"step": step, "problem": f"w{i}", "source": "own", "nll_sum": nll, "nll_initial": initial},
+            **{"learning_signal": math.log(signal), "correct": right, "nll_first": 0.5},
+        }
+        for step, (nll, initial, signal, right) in PROBES.items()
+        for i in range(12)
+    ]
+    run.write("probes", as_frame("probes", rows))
+    evaluation = run.read("evaluation")
+    last = (evaluation["step"] > 0) & moved
+    # Not alike, so that there is an interval.
+    n = evaluation["n"]
+    evaluation = evaluation.assign(tokens=n * 40, leaks=np.where(last, n // 2, 0), distinct=np.where(last, n // 4, n))
+    run.write("evaluation", evaluation)
+
+
+def runs_of(folder: Path) -> list:
+    for name, rate in (("a", 1e-4), ("b", 3e-4)):
+        recipe = {**RECIPE, "positive": "explanation", "policy": "bases/model-seed0", "learning_rate": rate}
+        write(folder / name, recipe, {0: {5: 0.0}, 20: {5: 0.9 if name == "b" else 0.3}})
+        with_probes(Run(folder / name), moved=name == "b")
+    return find_evaluated(folder)[0]
+
+
+def test_the_best_rate_is_shown_before_and_after(tmp_path: Path) -> None:
+    made = draw_after(runs_of(tmp_path / "runs"), tmp_path / "out")
+    numbers = made.numbers.set_index(["method", "quantity"])
+    assert set(numbers["rate"]) == {0.0, 3e-4}
+    wanted = {
+        "base": {"tokens": 40, "leaks": 0, "distinct": 1, "entropy": 0.5, "kl": 0, "signal": 0.2, "right": 0},
+        "explanation": {
+            "tokens": 40,
+            "leaks": 0.5,
+            "distinct": 0.25,
+            "entropy": 0.5,
+            "kl": 6,
+            "signal": 0.9,
+            "right": 1,
+        },
+    }
+    wanted["base"]["brier"], wanted["explanation"]["brier"] = 0.2**2, 0.1**2
+    for method, values in wanted.items():
+        assert values.keys() == QUANTITIES.keys()
+        for quantity, value in values.items():
+            assert numbers.loc[(method, quantity), "mean"] == pytest.approx(value, abs=1e-9), (method, quantity)
+    assert numbers.loc[("explanation", "kl"), "problems"] == 12
+    text = made.shown.read_text(encoding="utf-8")
+    assert "| level 5 | ExP-GRPO | 0.0003 |" in text
+    assert "ExP-GRPO: leaks 0.500 after 0, distinct 0.250 after 1.00" in made.reading
+    assert "tokens 40" not in made.reading
+
+
+def test_records_without_it_are_told_apart(tmp_path: Path) -> None:
+    runs = runs_of(tmp_path / "runs")
+    assert has_after(runs)
+    evaluation = runs[0].run.read("evaluation")
+    runs[0].run.write("evaluation", evaluation.assign(leaks=pd.NA))
+    assert not has_after(find_evaluated(tmp_path / "runs")[0])
+    assert not has_after([])
