@@ -74,6 +74,7 @@ TABLES: dict[str, dict[str, str]] = {
         "effective_samples": "Float64",  # of the candidates' weights, where it was chosen by them
         "weight_entropy": "Float64",  # of these weights, nats
         "mask": "object",  # which tokens are learnt; missing where all are
+        "weight": "Float64",  # in the term of its problem, which may have several
     },
     # Of a training by DPO: what was learnt; `step` is when both were sampled. Log-probabilities are sums over tokens.
     "pairs": {
@@ -235,7 +236,7 @@ LATER = {
     "probes": ("nll_first", "nll_prompted", "nll_initial"),
     "completions": ("leak",),
     "evaluation": ("leaks", "distinct"),
-    "positives": ("candidates", "place", "effective_samples", "weight_entropy", "mask"),
+    "positives": ("candidates", "place", "effective_samples", "weight_entropy", "mask", "weight"),
 }
 
 # Of a training: problems of the training set watched while it runs, scored under the policy of the time.

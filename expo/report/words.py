@@ -26,6 +26,7 @@ METHODS = {
         f"explanation_{choice}_{k}": f"ExP-GRPO, {name} of {k}"
         for choice, name in (
             ("posterior", "drawn by weight"),
+            ("weighted", "all by weight"),
             ("best_signal", "best learning signal"),
             ("best_joint", "likeliest"),
         )

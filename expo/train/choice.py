@@ -16,11 +16,15 @@ from expo.policies.scoring import score
 from expo.positives.kinds import Positive
 
 Graded = tuple[Positive, Grade | None]
+_LEAST = 1e-7
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A positive with its grade, and how it was chosen; effective sample size and entropy are of weights."""
+    """A positive with its grade, how it was chosen, and its weight in the term of its problem.
+
+    Effective sample size and entropy are of the weights of all candidates.
+    """
 
     positive: Positive
     grade: Grade | None
@@ -28,23 +32,25 @@ class Chosen:
     place: int = 0
     effective_samples: float | None = None
     weight_entropy: float | None = None
+    weight: float = 1.0
 
 
 def choose(policy: Policy, candidates: Sequence[Sequence[Graded]], how: str, seed: int) -> list[Chosen]:
-    """One of each problem's candidates, of which there is at least one.
+    """One of each problem's candidates, of which there is at least one; or, `weighted`, all of them.
 
     Args:
         policy: whose positives they are, as it is now.
         candidates: of each problem, with their grades.
-        how: `first`; `posterior`, one drawn by its weight pi(c|q) pi(a*|q, c) / mu(c|q, a*); `best_signal`, the highest
-            log pi(a*|q, c); `best_joint`, the highest log pi(c, a*|q).
+        how: `first`; `posterior`, one drawn by its weight pi(c|q) pi(a*|q, c) / mu(c|q, a*); `weighted`, all with these
+            weights over their sum; `best_signal`, the highest log pi(a*|q, c); `best_joint`, the highest log
+            pi(c, a*|q).
         seed: of the draw.
     """
     if how == "first":
         return [Chosen(*group[0], candidates=len(group)) for group in candidates]
     positives = [p for group in candidates for p, _ in group]
     scores = dict(zip((p.scored.key for p in positives), score(policy, [p.scored for p in positives]), strict=True))
-    if how != "posterior":
+    if how not in ("posterior", "weighted"):
         by = {"best_signal": lambda s: s.learning_signal, "best_joint": lambda s: -s.nll_sum}[how]
         places = [int(np.argmax([by(scores[p.scored.key]) for p, _ in group])) for group in candidates]
         return [Chosen(*g[i], len(g), i) for g, i in zip(candidates, places, strict=True)]
@@ -54,10 +60,15 @@ def choose(policy: Policy, candidates: Sequence[Sequence[Graded]], how: str, see
         weights = normalised(
             np.array([log_weight(scores[p.scored.key], p.scored.cot, prompted[p.scored.key]) for p, _ in group])
         )
-        draw = random.Random(f"{seed}:{group[0][0].problem.id}:choice")
-        place = draw.choices(range(len(group)), weights.tolist())[0]
-        entropy = -float(sum(w * np.log(w) for w in weights if w > 0))
-        chosen.append(Chosen(*group[place], len(group), place, effective(weights), entropy))
+        worth, entropy = effective(weights), -float(sum(w * np.log(w) for w in weights if w > 0))
+        if how == "weighted":
+            # One that adds nothing to a float32 sum is left out.
+            kept = [i for i, w in enumerate(weights) if w > _LEAST]
+            chosen += [Chosen(*group[i], len(group), i, worth, entropy, float(weights[i])) for i in kept]
+        else:
+            draw = random.Random(f"{seed}:{group[0][0].problem.id}:choice")
+            place = draw.choices(range(len(group)), weights.tolist())[0]
+            chosen.append(Chosen(*group[place], len(group), place, worth, entropy))
     return chosen
 
 

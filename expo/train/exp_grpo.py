@@ -5,8 +5,9 @@ Longer than most modules: the trainer is one class, to be read beside TRL's.
     trainer = ExPGRPOTrainer(model, reward_funcs=reward, args=ExPGRPOConfig("out"), train_dataset=dataset)
 
 The dataset is GRPO's with one more column, `positive`: what the policy is to learn for that prompt, (c~, a*), as text
-or as token ids. Where it is None or empty the term is zero. A column `positive_mask` may say of each token whether it
-counts. With `beta_sft=0` this is `GRPOTrainer`, bit for bit.
+or as token ids. Where it is None or empty the term is zero. It may be several texts, as a list of {"ids", "mask",
+"weight"}: `mask` says of each token whether it counts, and the term is the sum of theirs, each times its weight.
+With `beta_sft=0` this is `GRPOTrainer`, bit for bit.
 
 The loss of an optimizer step over P problems, each with G samples, is
 
@@ -26,7 +27,7 @@ import json
 import math
 import random
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -41,11 +42,10 @@ from expo.policies.adapters import without_wrapper
 from expo.policies.policy import Policy
 from expo.tasks.prompts import TEXT
 from expo.train.config import ExPGRPOConfig, check_whole_groups
+from expo.train.parts import Part, Tokens, several, whole
 from expo.train.sharding import compute_precisely, gathered
 
-Tokens = tuple[int, ...]
-Mask = tuple[bool, ...]
-Pair = tuple[Tokens, Tokens, Mask]  # a prompt, its positive, and which tokens of it count
+Pair = tuple[Tokens, Part]  # a prompt and a text to be learnt for it
 # The second fused head is asked for by this instead of True.
 _AT_ONE = "temperature 1"
 
@@ -78,8 +78,7 @@ class ExPGRPOTrainer(GRPOTrainer):
         if args.sft_failed_groups_only and not (rewards and watched[0] is not rewards[0]):
             raise ValueError("sft_failed_groups_only needs a plain function as the first of reward_funcs")
         super().__init__(model, watched or None, args, train_dataset, **kwargs)
-        self.positives: dict[Tokens, Tokens] = {}
-        self.masks: dict[Tokens, Mask] = {}
+        self.positives: dict[Tokens, tuple[Part, ...]] = {}
         self._prompt_ids: dict[str, Tokens] = {}
         self._known: set[Tokens] = set()
         self._solved: set[Tokens] = set()
@@ -103,8 +102,7 @@ class ExPGRPOTrainer(GRPOTrainer):
             today = datetime.now().strftime("%d %b %Y")
             self.chat_template_kwargs = {"date_string": today, **(args.chat_template_kwargs or {})}
         _check_one_each(train_dataset)
-        masks = train_dataset["positive_mask"] if "positive_mask" in train_dataset.column_names else None
-        self.set_positives(train_dataset["prompt"], train_dataset["positive"], masks)
+        self.set_positives(train_dataset["prompt"], train_dataset["positive"])
         if not self.positives:
             raise ValueError(
                 f"none of the {len(train_dataset)} prompts has a positive: all were left out. "
@@ -114,18 +112,14 @@ class ExPGRPOTrainer(GRPOTrainer):
         _add_head_at_one(without_wrapper(base), args.cast_lm_head_to_fp32)
 
     def set_positives(
-        self,
-        prompts: Iterable[Any],
-        positives: Iterable[str | Sequence[int] | None],
-        masks: Iterable[Sequence[bool] | None] | None = None,
+        self, prompts: Iterable[Any], positives: Iterable[str | Sequence[int] | Sequence[Mapping[str, Any]] | None]
     ) -> None:
         """Put the positives of these prompts in place of those held; None or empty takes them away.
 
         A text is tokenised as text that goes on after the prompt, and closed with the token that ends the model's turn;
-        ids are taken as they are. A mask says of each token whether the term counts it; without one all are counted.
+        ids are taken as they are. Several texts are mappings, as the module says.
         """
-        pairs = list(zip(prompts, positives, strict=True))
-        for (prompt, positive), mask in zip(pairs, masks or [None] * len(pairs), strict=True):
+        for prompt, positive in zip(prompts, positives, strict=True):
             name = _name(prompt)
             if name not in self._prompt_ids:
                 self._prompt_ids[name] = self.prompt_ids(prompt)
@@ -135,11 +129,15 @@ class ExPGRPOTrainer(GRPOTrainer):
                 policy = Policy("the policy", self.model, self.processing_class, asked, "given to the trainer")
                 ids = policy.encode_on(positive)
                 positive = [*ids, *policy.end] if ids else ids
-            if positive:
-                self.positives[self._prompt_ids[name]] = self._checked(name, positive)
-                self.masks[self._prompt_ids[name]] = _mask(name, mask, len(positive))
-            else:
+            if not positive:
                 self.positives.pop(self._prompt_ids[name], None)
+                continue
+            texts = [part for part in positive if isinstance(part, Mapping)] if isinstance(positive, Sequence) else []
+            if texts:
+                parts = several(name, [{**text, "ids": self._checked(name, text["ids"])} for text in texts])
+            else:
+                parts = whole(self._checked(name, positive))
+            self.positives[self._prompt_ids[name]] = parts
 
     def _checked(self, name: str, positive: Any) -> Tokens:
         """A positive as token ids.
@@ -199,13 +197,16 @@ class ExPGRPOTrainer(GRPOTrainer):
             norms = self._grad_norms(model, policy_grad_norm=loss)
             self._pending.append({"step": self.state.global_step, "beta": beta, **norms})
             return loss
-        log_probs, tokens = self._score(model, pairs or [_stand_in(inputs)])
-        used = log_probs / tokens if self.args.sft_normalization == "token" else log_probs
         # A stand-in keeps the processes in step and weighs nothing.
-        term = -beta * weight * used.sum() * bool(pairs)
+        scored = pairs or [_stand_in(inputs)]
+        log_probs, tokens = self._score(model, scored)
+        weights = torch.tensor([part.weight for _, part in scored], device=log_probs.device)
+        used = log_probs / tokens if self.args.sft_normalization == "token" else log_probs
+        term = -beta * weight * (weights * used).sum()
         entry = {"step": self.state.global_step, "beta": beta, "loss": term.item()}
         if pairs:
-            entry |= {"scored": len(pairs), "nll": -log_probs.sum().item(), "tokens": tokens.sum().item()}
+            of_all = {"scored": weights, "nll": -weights * log_probs, "tokens": weights * tokens}
+            entry |= {name: values.sum().item() for name, values in of_all.items()}
         self._pending.append(entry | self._grad_norms(model, policy_grad_norm=loss, grad_norm=term))
         return loss + term
 
@@ -216,12 +217,13 @@ class ExPGRPOTrainer(GRPOTrainer):
         return self.args.beta_sft * max(shape[self.args.beta_sft_schedule], 0.0)
 
     def _due(self) -> list[Pair]:
-        """Prompts whose term this micro-batch computes, with their positives and masks."""
+        """Prompts whose term this micro-batch computes, with each of their positives."""
         place = self._step % self.args.steps_per_generation
         if place == 0:
             self._places = self._share_out()
         prompts = self._places[place]
-        return [(p, self.positives[p], self.masks[p]) for p in prompts if p in self.positives and p not in self._solved]
+        due = [p for p in prompts if p in self.positives and p not in self._solved]
+        return [(p, part) for p in due for part in self.positives[p]]
 
     def _share_out(self) -> list[list[Tokens]]:
         """A generation's prompts by the micro-batch that computes their term: the same places on every process.
@@ -270,14 +272,14 @@ class ExPGRPOTrainer(GRPOTrainer):
 
     def _score(self, model: Any, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
         """log pi of the counted tokens of each positive, nats, and their number, each of shape (pairs,)."""
-        width = max(len(p) + len(c) for p, c, _ in pairs)
+        width = max(len(prompt) + len(part.ids) for prompt, part in pairs)
         ids = torch.zeros(len(pairs), width, dtype=torch.long)
         labels = torch.full_like(ids, -100)
         mask = torch.zeros_like(ids)
-        for i, (prompt, positive, counted) in enumerate(pairs):
-            end = len(prompt) + len(positive)
-            ids[i, :end] = torch.tensor(prompt + positive)
-            labels[i, len(prompt) : end] = torch.where(torch.tensor(counted), torch.tensor(positive), -100)
+        for i, (prompt, part) in enumerate(pairs):
+            end = len(prompt) + len(part.ids)
+            ids[i, :end] = torch.tensor(prompt + part.ids)
+            labels[i, len(prompt) : end] = torch.where(torch.tensor(part.mask), torch.tensor(part.ids), -100)
             mask[i, :end] = 1
         device = self.accelerator.device
         with self.accelerator.autocast():
@@ -370,25 +372,10 @@ def _name(prompt: Any) -> str:
     return prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True)
 
 
-def _mask(name: str, mask: Sequence[bool] | None, tokens: int) -> Mask:
-    """Which tokens of a positive are counted.
-
-    Raises:
-        ValueError: for a mask of another length, or one that counts none; the prompt is named.
-    """
-    counted = (True,) * tokens if mask is None else tuple(map(bool, mask))
-    if len(counted) != tokens or not any(counted):
-        raise ValueError(
-            f"positive_mask must say of each of the {tokens} tokens of the positive whether it counts, and count at "
-            f"least one; got {len(counted)}, of which {sum(counted)} count, for {name[-300:]!r}"
-        )
-    return counted
-
-
 def _stand_in(inputs: dict[str, Tensor]) -> Pair:
     """Some prompt and token of the micro-batch, for a pass that weighs nothing."""
     prompt = inputs["prompt_ids"][0][inputs["prompt_mask"][0].bool()]
-    return tuple(prompt.tolist()), (int(inputs["completion_ids"][0, 0]),), (True,)
+    return tuple(prompt.tolist()), Part((int(inputs["completion_ids"][0, 0]),), (True,), 0.0)
 
 
 def _which(

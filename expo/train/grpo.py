@@ -14,7 +14,8 @@ from expo.tasks import Task
 from expo.train.config import ExPGRPOConfig
 from expo.train.engine import keep_base
 from expo.train.exp_grpo import ExPGRPOTrainer
-from expo.train.positives import as_prompt, of_problems
+from expo.train.parts import parts_of
+from expo.train.positives import as_prompt
 from expo.train.rewards import AnswerReward, own_reward
 from expo.train.session import Session
 from expo.train.steps import generations_in
@@ -55,11 +56,10 @@ def grpo_trainer(
 
 def dataset(policy: Policy, task: Task, positives: pd.DataFrame, args: ExPGRPOConfig) -> Dataset:
     """Prompts with their positives in the order of training, each epoch shuffled by seed."""
-    held = of_problems(positives, task.problems)
-    rows: list[dict[str, Any]] = []
-    for p, (positive, mask) in zip(task.problems, held, strict=True):
+    rows = []
+    for p, parts in zip(task.problems, parts_of(positives, task.problems), strict=True):
         about = {"problem": p.id, "answer": p.answer, "level": p.level}
-        rows.append({"prompt": as_prompt(policy, p), "positive": positive, "positive_mask": mask, **about})
+        rows.append({"prompt": as_prompt(policy, p), "positive": parts, **about})
     wanted = generations_in(len(rows), args) * (args.generation_batch_size // args.num_generations)
     order: list[int] = []
     for epoch in range(-(-wanted // len(rows))):

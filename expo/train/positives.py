@@ -43,7 +43,7 @@ def make(
     rows: int = 64,
     on_finished: Callable[[Completion], object] | None = None,
 ) -> tuple[pd.DataFrame, list[Skip]]:
-    """One positive a problem, (c, a*) as `expo.positives` closes it: rows of `positives.parquet`, and what is missing.
+    """Positives, (c, a*) as `expo.positives` closes them: rows of `positives.parquet`, and what is missing.
 
     Of `tries` samples those may be taken that ended by themselves and are all they `must_be`, and of own CoTs those
     whose answer was right; `choice` says which of them is, and `tokens` which of its tokens are learnt. A text cut by
@@ -170,18 +170,5 @@ def row_of(policy: Policy, checker: Checker, kind: str, step: int, chosen: Chose
         "effective_samples": chosen.effective_samples,
         "weight_entropy": chosen.weight_entropy,
         "mask": None,
+        "weight": chosen.weight,
     }
-
-
-def of_problems(
-    positives: pd.DataFrame, problems: Sequence[Problem]
-) -> list[tuple[list[int] | None, list[bool] | None]]:
-    """Of each problem the tokens of its positive, None without one, and which of them count, None for all."""
-    held = dict(zip(positives["problem"], zip(positives["ids"], positives["mask"], strict=True), strict=True))
-    found: list[tuple[list[int] | None, list[bool] | None]] = []
-    for p in problems:
-        ids, mask = held.get(p.id, (None, None))
-        found.append(
-            (None if ids is None else [int(i) for i in ids], None if mask is None else [bool(m) for m in mask])
-        )
-    return found

@@ -180,7 +180,9 @@ class Probes:
             frame = pd.concat(rounds).drop_duplicates("problem", keep="last")
         else:
             frame = self.supply.in_force(step)
-        by_problem = frame.set_index("problem")
+        # Of several the one that weighs most.
+        heaviest = frame.assign(weight=frame["weight"].fillna(1.0)).sort_values("weight", kind="stable")
+        by_problem = heaviest.drop_duplicates("problem", keep="last").set_index("problem")
         rows = [(p, by_problem.loc[p.id].to_dict()) for p in problems if p.id in by_problem.index]
         return [
             replace(

@@ -20,7 +20,7 @@ POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonse
 # The kinds that are sampled, and may be given instead.
 SAMPLED = ("explanation", "own_correct", "wrong_explanation", "nonsense")
 # Which of several samples becomes the positive (`expo/train/choice.py`).
-CHOICES = ("first", "posterior", "best_signal", "best_joint")
+CHOICES = ("first", "posterior", "weighted", "best_signal", "best_joint")
 # Which tokens of it are learnt, and the kinds whose prompt had a hint.
 TOKENS = ("all", "least_moved", "most_moved")
 HINTED = ("explanation", "wrong_explanation", "nonsense")
@@ -95,8 +95,8 @@ class TrainRecipe(BaseRecipe):
     positive_choice: str = field(
         default="first",
         metadata={
-            "help": "which of the acceptable ones: first, posterior (drawn by importance weight), best_signal (highest "
-            "log pi(a*|q, c)), best_joint (highest log pi(c, a*|q))"
+            "help": "which of the acceptable ones: first, posterior (drawn by importance weight), weighted (all, by "
+            "these weights), best_signal (highest log pi(a*|q, c)), best_joint (highest log pi(c, a*|q))"
         },
     )
     positive_tokens: str = field(
@@ -224,15 +224,19 @@ class TrainRecipe(BaseRecipe):
             return
         if self.positive not in SAMPLED or self.positive_data:
             raise ValueError("positive_choice: of positives that are sampled while training; leave it out")
-        if self.positive_choice != "posterior":
+        if self.positive_choice not in ("posterior", "weighted"):
             return
+        if self.positive_choice == "weighted" and self.algorithm != "grpo":
+            raise ValueError(f"positive_choice weighted: of grpo alone; {self.algorithm} learns one text a problem")
         if self.positive != "explanation":
-            raise ValueError(f"positive_choice posterior: only explanations have its weights, not {self.positive}")
+            raise ValueError(
+                f"positive_choice {self.positive_choice}: only explanations have its weights, not {self.positive}"
+            )
         temperature = self.positive_temperature or self.trl.get("temperature", 1.0)
         if temperature != 1:
             raise ValueError(
-                f"positive_choice posterior: its weights are those of samples at temperature 1, not {temperature:g}; "
-                "set positive_temperature: 1.0"
+                f"positive_choice {self.positive_choice}: its weights are those of samples at temperature 1, not "
+                f"{temperature:g}; set positive_temperature: 1.0"
             )
 
     def _check_tokens(self) -> None:

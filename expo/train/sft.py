@@ -13,7 +13,7 @@ from expo.policies.policy import Policy
 from expo.positives.closing import explain_ids, question_ids
 from expo.tasks.problem import Problem
 from expo.train.config import PositivesSFTConfig
-from expo.train.positives import of_problems
+from expo.train.parts import parts_of
 from expo.train.sharding import compute_precisely
 
 
@@ -30,9 +30,10 @@ def sft_trainer(
     does not fit the context with it has the plain question.
     """
     rows = []
-    for p, (positive, mask) in zip(problems, of_problems(positives, problems), strict=True):
-        if positive is None:
+    for p, parts in zip(problems, parts_of(positives, problems), strict=True):
+        if parts is None:
             continue
+        positive, mask = parts[0]["ids"], parts[0]["mask"]
         hinted = random.Random(f"hinted:{args.seed}:{p.id}").random() < hinted_rows
         prompt = question_ids(policy, p)
         if hinted and len(longer := explain_ids(policy, p)) + len(positive) <= policy.context:

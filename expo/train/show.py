@@ -52,7 +52,7 @@ def _chosen(positives: pd.DataFrame, recipe: dict[str, Any]) -> str:
     """How positives were chosen among their candidates, as means over problems."""
     said = (
         f"positives chosen by {recipe['positive_choice']} from {positives['candidates'].mean():.1f} acceptable samples "
-        f"of {recipe['positive_tries']}; another than the first in {(positives['place'] > 0).mean():.0%}"
+        f"of {recipe['positive_tries']}; another than the first in {_moved(positives):.0%} of problems"
     )
     weights = positives.dropna(subset=["effective_samples"])
     if len(weights):
@@ -61,6 +61,12 @@ def _chosen(positives: pd.DataFrame, recipe: dict[str, Any]) -> str:
             f"{weights['weight_entropy'].mean():.2f} nats"
         )
     return said
+
+
+def _moved(positives: pd.DataFrame) -> float:
+    """The share of problems whose positive, or heaviest of several, is not the first sample."""
+    heaviest = positives.sort_values("weight", kind="stable").drop_duplicates(["step", "problem"], keep="last")
+    return float((heaviest["place"] > 0).mean())
 
 
 def _pairs(pairs: pd.DataFrame) -> list[str]:

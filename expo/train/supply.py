@@ -17,7 +17,8 @@ from expo.train.dpo import score_reference
 from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.given import given, read_texts
 from expo.train.pairs import make_pairs
-from expo.train.positives import as_prompt, make, of_problems
+from expo.train.parts import parts_of
+from expo.train.positives import as_prompt, make
 from expo.train.session import Session, on_main, shard_of
 from expo.train.steps import rows_between
 
@@ -129,7 +130,7 @@ class Supply:
         assert isinstance(s.trainer, ExPGRPOTrainer)
         s.trainer.set_positives(
             [as_prompt(s.policy, p) for p in s.task.problems],
-            *zip(*of_problems(positives, s.task.problems), strict=True),
+            parts_of(positives, s.task.problems),
         )
 
     def in_force(self, step: int) -> pd.DataFrame:

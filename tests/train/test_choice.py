@@ -91,6 +91,17 @@ def test_the_posterior_is_drawn_by_its_weights(policy: Policy, candidates: list[
     assert chosen[at].place == draws[3].place
 
 
+def test_all_are_learnt_by_their_weights(policy: Policy, candidates: list[list[Graded]]) -> None:
+    chosen = choose(policy, candidates, "weighted", 0)
+    for group in candidates:
+        of = [c for c in chosen if c.positive.problem.id == group[0][0].problem.id]
+        w = weights_of(policy, group)
+        np.testing.assert_allclose([c.weight for c in of], [w[c.place] for c in of], rtol=1e-4)
+        assert sum(c.weight for c in of) == pytest.approx(1)
+        assert [c.positive for c in of] == [group[c.place][0] for c in of]
+    assert len(chosen) > len(candidates)
+
+
 def test_one_candidate_has_all_the_weight(policy: Policy, candidates: list[list[Graded]]) -> None:
     (chosen,) = choose(policy, [candidates[0][:1]], "posterior", 0)
     assert (chosen.place, chosen.candidates) == (0, 1)
@@ -154,10 +165,16 @@ def test_a_training_says_how_its_positives_were_chosen(how: str, tmp_path: Path)
     assert positives["candidates"].between(1, 4).all()
     assert (positives["place"] < positives["candidates"]).all()
     assert positives["place"].max() > 0
-    assert positives["effective_samples"].notna().all() == (how == "posterior")
+    by_weight = how in ("posterior", "weighted")
+    assert positives["effective_samples"].notna().all() == by_weight
+    assert (positives["problem"].duplicated().any()) == (how == "weighted")
+    np.testing.assert_allclose(positives.groupby("problem")["weight"].sum().astype(float), 1, rtol=1e-6)
     said = show(run)
     assert f"positives chosen by {how} from" in said
-    assert ("effective sample size" in said) == (how == "posterior")
+    assert ("effective sample size" in said) == by_weight
+    # A problem counts once, whatever the number of its texts.
+    scored = run.read("metrics").query("name == 'exp_sft/scored'")["value"]
+    np.testing.assert_allclose(scored, scored.round(), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +188,11 @@ def test_a_training_says_how_its_positives_were_chosen(how: str, tmp_path: Path)
         ({"positive_choice": "posterior", "positive": "nonsense"}, "only explanations have its weights, not nonsense"),
         ({"positive_choice": "posterior", "temperature": 0.9}, r"not 0\.9; set positive_temperature: 1\.0"),
         ({"positive_choice": "posterior", "positive_temperature": 0.5}, "not 0.5"),
+        (
+            {**{k: v for k, v in VALUES.items() if k != "num_generations"}, "positive_choice": "weighted"}
+            | {"algorithm": "sft", "refresh_steps": 0},
+            "positive_choice weighted: of grpo alone; sft learns one text a problem",
+        ),
         ({"positive_tokens": "half"}, "positive_tokens: no 'half'; there are all, least_moved, most_moved"),
         ({"positive_tokens": "most_moved", "positive": "own_correct"}, "texts that are sampled with a hint"),
         (

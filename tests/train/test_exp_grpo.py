@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import trl
@@ -20,11 +21,13 @@ from trl.trainer import add_fused_lm_head
 from expo.policies.load import load_policy
 from expo.policies.policy import Policy
 from expo.policies.scoring import Sample, score
+from expo.policies.scoring import whole as whole_sample
 from expo.positives.kinds import from_expert
 from expo.tasks import chain
 from expo.tasks.chain_task import CHAIN, ChainChecker
 from expo.train.config import check_whole_groups
 from expo.train.exp_grpo import ExPGRPOConfig, ExPGRPOTrainer
+from expo.train.parts import whole
 from expo.train.positives import as_prompt
 from tests.conftest import build
 
@@ -241,7 +244,8 @@ def test_a_chat_policy_and_positives_as_text(tmp_path: Path) -> None:
     )
     trainer = trained(policy, config(tmp_path, learning_rate=0.0), rows)
     prompt = tuple(policy.prompt_ids("What is 3 + 3?"))
-    assert trainer.positives[prompt] == (*policy.encode("It is 6."), policy.tokenizer.eos_token_id)
+    (part,) = trainer.positives[prompt]
+    assert part.ids == (*policy.encode("It is 6."), policy.tokenizer.eos_token_id)
     assert logged(trainer, "exp_sft/scored") == [PROBLEMS]
 
 
@@ -254,9 +258,49 @@ def test_a_text_ends_with_the_token_that_ends_a_turn(tmp_path: Path) -> None:
         [{"prompt": [{"role": "user", "content": f"{i} + {i}?"}], "positive": "It is 6."} for i in range(PROBLEMS)]
     )
     trainer = ExPGRPOTrainer(policy.model, [nothing], config(tmp_path), rows, processing_class=policy.tokenizer)
-    ends = {ids[-1] for ids in trainer.positives.values()}
+    ends = {part.ids[-1] for (part,) in trainer.positives.values()}
     assert ends == {policy.tokenizer.convert_tokens_to_ids("<|im_end|>")}
     assert ends != {policy.tokenizer.eos_token_id}
+
+
+def test_several_texts_weigh_as_they_are_told(toy: Policy, tmp_path: Path) -> None:
+    """The term of a prompt is the sum of its texts' terms, each over the tokens that count, times its weight."""
+    rows = rows_of(toy)
+    trainer = ExPGRPOTrainer(toy.model, [nothing], config(tmp_path), rows, processing_class=toy.tokenizer)
+    first = rows["prompt"][0]
+    (one,) = trainer.positives[tuple(toy.encode(first))]
+    mask = [i % 2 == 0 for i in range(len(one.ids))]
+    parts = [{"ids": list(one.ids), "weight": 0.25}, {"ids": list(one.ids), "mask": mask, "weight": 0.75}]
+    trainer.set_positives([first], [parts])
+    held = trainer.positives[tuple(toy.encode(first))]
+    assert [part.weight for part in held] == [0.25, 0.75]
+    prompt = tuple(toy.encode(first))
+    with torch.no_grad():
+        log_probs, tokens = trainer._score(toy.model, [(prompt, part) for part in held])
+    (plain,) = score(toy, [whole_sample(prompt, one.ids, "p")])
+    assert log_probs.tolist() == pytest.approx(
+        [plain.completion.sum(), plain.completion[np.array(mask)].sum()], rel=1e-4
+    )
+    assert tokens.tolist() == [len(one.ids), sum(mask)]
+    # The control: the mask leaves something out.
+    assert abs(log_probs[0] - log_probs[1]) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"ids": [5, 6], "mask": [True]}, "each of the 2 tokens"),
+        ({"ids": [5, 6], "mask": [False, False]}, "of which 0 count"),
+        ({"ids": [5, 6], "weight": 0.0}, "must be above 0 and finite, got 0.0"),
+        ({"ids": [5, 6], "weight": float("nan")}, "must be above 0 and finite"),
+        ({"ids": [5, 10**6]}, "token ids below"),
+    ],
+)
+def test_a_part_that_says_nothing_is_refused(toy: Policy, tmp_path: Path, part: dict[str, Any], message: str) -> None:
+    rows = rows_of(toy)
+    trainer = ExPGRPOTrainer(toy.model, [nothing], config(tmp_path), rows, processing_class=toy.tokenizer)
+    with pytest.raises(ValueError, match=message):
+        trainer.set_positives(rows["prompt"][:1], [[part]])
 
 
 def test_positives_can_be_replaced(toy: Policy, tmp_path: Path) -> None:
@@ -264,7 +308,7 @@ def test_positives_can_be_replaced(toy: Policy, tmp_path: Path) -> None:
     trainer = ExPGRPOTrainer(toy.model, [nothing], config(tmp_path), rows, processing_class=toy.tokenizer)
     trainer.set_positives(rows["prompt"][:2], [[5, 6], None])
     held = [trainer.positives.get(tuple(toy.encode(p))) for p in rows["prompt"]]
-    assert held[0] == (5, 6)
+    assert held[0] == whole((5, 6))
     assert held[1] is None
     assert held[2] == tuple(rows["positive"][2])
 

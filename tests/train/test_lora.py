@@ -118,12 +118,12 @@ def test_the_second_head_is_that_of_the_adapted_policy(tmp_path: Path) -> None:
         rows,
         processing_class=policy.tokenizer,
     )
-    pairs = list(trainer.positives.items())
+    pairs = [(prompt, part) for prompt, (part,) in trainer.positives.items()]
 
     def heads() -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad():
             fused, _ = trainer._score(policy.model, pairs)
-        scored = score(policy, [whole(list(prompt), list(ids), "p") for prompt, ids in pairs])
+        scored = score(policy, [whole(list(prompt), list(part.ids), "p") for prompt, part in pairs])
         return fused, torch.tensor([-s.nll_sum for s in scored])
 
     fused, plain = heads()
