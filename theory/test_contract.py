@@ -15,7 +15,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from theory import grpo, improvement, lemma1, lemma2, objectives, passk, policies, properties, shifts
+from theory import (
+    combined,
+    grpo,
+    improvement,
+    lemma1,
+    lemma2,
+    natural,
+    objectives,
+    passk,
+    policies,
+    properties,
+    sampler,
+    shifts,
+)
 from theory.policies import Factorised, Policy, softmax
 
 F = Fraction
@@ -112,6 +125,17 @@ CASES = [
     case(grpo.weight, p=PART, G=5),
     case(grpo.surrogate, ratio=UP, advantage=[F(-1), F(2)], eps=DOWN),
     case(grpo.slope, ratio=UP, advantage=[F(-1), F(2)], eps=DOWN),
+    case(natural.fisher, policy=POLICY),
+    case(natural.natural_gain, policy=POLICY, r=X, j=1),
+    case(natural.natural_length, policy=POLICY, j=1),
+    case(natural.pseudo_inverse, matrix=[[V[0], X[0]], [V[1], X[1]]]),
+    case(sampler.importance, prior=PI, x=X, mu=Q),
+    case(sampler.chi_squared, p=PI, q=Q),
+    case(sampler.sft_bias, policy=POLICY, r=X, mu=Q),
+    case(sampler.gain_slack, policy=POLICY, r=X, mu=Q),
+    case(sampler.winner_rate, policy=POLICY, mu=Q, beta=DOWN, r=X),
+    case(combined.reach, ratio=PART, G=5, ddof=1),
+    case(combined.reach_unscaled, ratio=PART, G=5),
     case(passk.variance, n=6, p=PART, k=4),
     case(passk.mixture, p=X, weights=PI, k=3),
 ]
@@ -154,7 +178,10 @@ def parts(result: Any) -> list[np.ndarray]:
 
 
 def test_none_is_left_out() -> None:
-    modules = (policies, improvement, lemma1, lemma2, properties, shifts, objectives, grpo, passk)
+    modules = (
+        *(policies, improvement, lemma1, lemma2, properties, shifts, objectives, grpo, passk),
+        *(natural, sampler, combined),
+    )
     public = {
         f
         for module in modules
