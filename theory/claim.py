@@ -9,6 +9,7 @@ the claim (`amendment`), and how near the claim is to the paper's own words (`fi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,9 +103,12 @@ class Claim:
 
     def says(self, assumption: str) -> bool:
         """Whether the claim says by name what a proof assumes: in `assumes`, or word by word in its statement."""
-        said = [" ".join(text.split()).casefold() for text in (self.statement, self.corrected, self.reading)]
-        named = assumption in MEANING or assumption in self.assumes
-        return named or any(assumption.casefold() in text for text in said)
+        if assumption in MEANING or assumption in self.assumes:
+            return True
+        said = " | ".join(" ".join(text.split()) for text in (self.statement, self.corrected, self.reading))
+        # Whole words and numbers, and more than a symbol.
+        phrase = rf"(?<![\w/]){re.escape(assumption)}(?![\w/])"
+        return len(assumption) > 3 and re.search(phrase, said, re.IGNORECASE) is not None
 
 
 def load(folder: Path = CLAIMS) -> dict[str, Claim]:

@@ -201,8 +201,8 @@ def proved(*negation: Any, size: str) -> None:
     if _solve(_flat(assumed))[0] == z3.unsat:
         raise Vacuous("the assumptions contradict each other")
     names = [a.name for a in assumed]
-    told = "".join(f", given {name}" for name in names if name not in MEANING)
-    note(_covering(size), f"z3, {size}{told}", constraints=_named(constraints), assuming=names)
+    told = " and ".join(name for name in names if name not in MEANING)
+    note(_covering(size), f"z3, {size}{told and f', given {told}'}", constraints=_named(constraints), assuming=names)
 
 
 def _covering(size: str) -> str:

@@ -100,13 +100,20 @@ def test_strength_is_handed_on_to_what_uses_a_claim() -> None:
         ),
         ({**EXACT, "met": 0}, "rests on no instance: 1; note one of met, rows, instances, constraints, identities"),
         (
-            {**PROVED, "assuming": ["J > 0", "rare", "Odd cases", "X is a probability", "pi_j = 1/2"]},
+            {**PROVED, "assuming": ["J > 0", "rare ones", "Odd cases", "X is a probability", "pi_j = 1/2"]},
             "proves it given 'pi_j = 1/2', which the claim does not say: list it in `assumes`, or do without",
+        ),
+        *(
+            (
+                {**PROVED, "assuming": [said]},
+                f"proves it given {said!r}, which the claim does not say: list it in `assumes`, or do without",
+            )
+            for said in ("", "of", "dd cases", "cases 1", "m = 1")
         ),
     ],
 )
 def test_evidence_that_is_none_is_named(note: Note, problem: str) -> None:
-    of = claim(statement="It holds of odd\n  cases.", assumes=("J > 0",), reading="rare ones")
+    of = claim(statement="It holds of odd\n  cases 1/2, m = 1/3.", assumes=("J > 0",), reading="rare ones")
     assert verdict(of, a=Outcome(True, (note,)), b=CONTROL) == ("undecided", (f"t.py::a {problem}",))
 
 
