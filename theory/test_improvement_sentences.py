@@ -45,7 +45,7 @@ def shifts_make_the_gain(of_all: bool) -> Statement:
 
 
 def test_shifts_make_the_gain() -> None:
-    for_all(shifts_make_the_gain(of_all=True), pushed)
+    for_all(shifts_make_the_gain(of_all=True), pushed, n=500)
 
 
 def test_shifts_control_own_alone() -> None:

@@ -153,7 +153,7 @@ def rate_below(share: Any) -> list[Any]:
 def test_ahead_by_enough() -> None:
     proved(*one_cot_more(), size="from n CoTs to n + 1")
     proved(*rate_below(1), size="any number of CoTs and of answers")
-    for_all(ahead_by_enough(1), answered)
+    for_all(ahead_by_enough(1), answered, n=500)
 
 
 def test_ahead_control_above_j() -> None:
@@ -272,7 +272,7 @@ def wrong_to_push(by_j: bool) -> Statement:
 
 
 def test_wrong_to_push() -> None:
-    for_all(wrong_to_push(by_j=True), pushes)
+    for_all(wrong_to_push(by_j=True), pushes, n=500)
 
 
 def test_wrong_control_by_partner() -> None:

@@ -179,7 +179,7 @@ def partly_right(in_x: bool) -> Statement:
 
 
 def test_partly_right() -> None:
-    for_all(partly_right(in_x=True), two_steps)
+    for_all(partly_right(in_x=True), two_steps, n=300)
 
 
 def test_partly_control_other_step() -> None:
