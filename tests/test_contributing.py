@@ -309,8 +309,9 @@ def test_idle_control() -> None:
 def test_the_claim_is_green_and_planted_ones_are_not(tmp_path: Path) -> None:
     folder = tmp_path / "theory"
     (folder / "claims").mkdir(parents=True)
-    for name in ("__init__.py", "conftest.py", "ledger.py", "evidence.py", "relations.py", "lock.py", "ties.py"):
-        shutil.copy(ROOT / "theory" / name, folder)
+    for path in (ROOT / "theory").glob("*.py"):
+        if not path.name.startswith("test_"):
+            shutil.copy(path, folder)
     (folder / "claims" / "1.yaml").write_text(block("theory/claims/6_grpo.yaml"))
     (folder / "claims" / "2.yaml").write_text(PLANTED)
     (tmp_path / MIXED).write_text(block(MIXED))
@@ -318,7 +319,7 @@ def test_the_claim_is_green_and_planted_ones_are_not(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "theory", "--ledger=ledger.json", "--renew", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
-    ledger = json.loads((tmp_path / "ledger.json").read_text())
+    ledger = json.loads((tmp_path / "ledger.json").read_text())["claims"]
     assert ledger["GROUP-mixed"]["problems"] == []
     assert ledger["GROUP-mixed"]["verdict"] == "exact"
     assert ledger["GROUP-mixed"]["evidence"][-1] == "1 negative control refuted"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from theory import evidence, ledger, lock, ties
+from theory import claim, evidence, ledger, lock, ties
 
 
 class _Recorder:
@@ -38,7 +37,7 @@ class _Recorder:
                 if self.config.getoption(option):
                     raise pytest.UsageError(f"{option} needs all tests of the theory: pytest theory/ {option}")
             return
-        claims = ledger.load()
+        claims = claim.load()
         now = lock.lock_of(claims, self.outcomes)
         if self.config.getoption("--renew"):
             lock.write(now)
@@ -46,6 +45,7 @@ class _Recorder:
         changed = {} if evidence.scale > 1 else lock.changes(lock.read(), now, claims)
         for name, problems in ties.untied(claims).items():
             changed.setdefault(name, []).extend(problems)
+        changed |= ledger.orphans(claims, self.outcomes)
         entries = self.entries = ledger.judge(claims, self.outcomes, changed)
         self.gone = {name: problems for name, problems in changed.items() if name not in claims}
         if path := self.config.getoption("--ledger"):
@@ -56,9 +56,11 @@ class _Recorder:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not (entries := self.entries):
             return
-        terminalreporter.section("claims of the paper")
-        counts = Counter(e.verdict for e in entries.values())
-        terminalreporter.write_line(", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+        terminalreporter.section("claims")
+        for whose, of in ledger.counts(entries).items():
+            told = [f"{n} {verdict}" for verdict, n in of["verdicts"].items()]
+            told += [f"{n} {fidelity} to its words" for fidelity, n in of["fidelity"].items()]
+            terminalreporter.write_line(f"{of['claims']} {whose}, {of['statements']} statements: {', '.join(told)}")
         for name, problems in {**{name: e.problems for name, e in entries.items()}, **self.gone}.items():
             for problem in problems:
                 terminalreporter.write_line(f"{name} is not green: {problem}")
@@ -72,7 +74,7 @@ class _Recorder:
         if o.markexpr not in ("", "not slow"):
             return False
         asked = (Path(self.config.invocation_params.dir, a) for a in self.config.args)
-        return any(p.is_dir() and ledger.HERE.is_relative_to(p.resolve()) for p in asked)
+        return any(p.is_dir() and claim.HERE.is_relative_to(p.resolve()) for p in asked)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -84,8 +86,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     try:
-        ledger.load()
-    except ledger.ClaimError as error:
+        claim.load()
+    except claim.ClaimError as error:
         # Before any test: it would be told at the end, after minutes.
         raise pytest.UsageError(str(error)) from None
     evidence.scale = 100 if config.getoption("--thorough") else 1

@@ -23,6 +23,7 @@ import numpy as np
 import sympy
 import z3
 
+from theory.claim import MEANING
 from theory.relations import Relation, Relations, Said, Tally
 
 Pick = Callable[[int, int], int]
@@ -155,7 +156,8 @@ def sweep(error: Any, tolerance: Any, why: str) -> None:
         at = int(np.argmax(bad))
         raise Refuted(f"instance {at}: error {error.flat[at]:.3g} beyond {tolerance.flat[at]:.3g}; {bad.sum()} fail")
     one = tolerance.max() == tolerance.min()
-    note("sampled", f"{error.size:,} instances, {f'tolerance {tolerance.max():.1e}' if one else 'each within'} {why}")
+    within = f"tolerance {tolerance.max():.1e}" if one else "each within"
+    note("sampled", f"{error.size:,} instances, {within} {why}", instances=error.size)
 
 
 def refuted_by_sweep(error: Any, tolerance: Any) -> None:
@@ -169,29 +171,56 @@ def refuted_by_sweep(error: Any, tolerance: Any) -> None:
     raise AssertionError("a negative control was not refuted by the sweep")
 
 
-def proved(*negation: Any, size: str) -> None:
-    """z3 finds no counterexample: the constraints, which state the claim's negation, cannot be met.
+class Given:
+    """What a proof in z3 assumes: constraints under the name that the claim has for them (`Claim.says`)."""
 
-    The last one is the negated conclusion; those before it, the assumptions, can be met.
+    def __init__(self, name: str, *constraints: Any) -> None:
+        self.name, self.constraints = name, constraints
+
+
+def proved(*negation: Any, size: str) -> None:
+    """z3 finds no counterexample: the claim's negation cannot be met.
+
+    Before the negated conclusion, which stands last, stand the assumptions (`Given`); they can be met. `size` says of
+    what it is proved. Only "any ...", all that the claim is about, makes the claim proved; at the sizes that another
+    text names, it is exact.
 
     Raises:
-        Refuted: with a model that meets them.
+        Refuted: with a model that meets the negation.
         Vacuous: if the assumptions contradict each other.
+        TypeError: for an assumption without a name.
     """
-    result, model = _solve(negation)
+    assumed = negation[:-1]
+    if unnamed := [a for a in assumed if not isinstance(a, Given)]:
+        raise TypeError(f"an assumption without a name: {unnamed[0]}; write Given('its name in the claim', ...)")
+    constraints = _flat(negation)
+    result, model = _solve(constraints)
     if result == z3.sat:
         raise Refuted(f"counterexample: {model}")
     assert result == z3.unsat, f"z3 gave no verdict: {result}"
-    if _solve(negation[:-1])[0] == z3.unsat:
+    if _solve(_flat(assumed))[0] == z3.unsat:
         raise Vacuous("the assumptions contradict each other")
-    note("proved", f"z3, {size}", constraints=_named(negation))
+    names = [a.name for a in assumed]
+    told = " and ".join(name for name in names if name not in MEANING)
+    note(_covering(size), f"z3, {size}{told and f', given {told}'}", constraints=_named(constraints), assuming=names)
+
+
+def _covering(size: str) -> str:
+    """How strong a proof is for what it covers."""
+    return "proved" if size.startswith("any ") else "exact"
 
 
 def satisfiable(*constraints: Any) -> None:
     """A negative control in z3: the control's negation has a model."""
-    result, model = _solve(constraints)
+    flat = _flat(constraints)
+    result, model = _solve(flat)
     assert result == z3.sat, f"a negative control was not refuted: {result}"
-    note("exact", f"refuted: {model}", refutes=True, constraints=_named(constraints))
+    note("exact", f"refuted: {model}", refutes=True, constraints=_named(flat))
+
+
+def _flat(constraints: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Constraints without the names of assumptions."""
+    return tuple(c for held in constraints for c in (held.constraints if isinstance(held, Given) else (held,)))
 
 
 def _named(constraints: tuple[Any, ...]) -> list[str]:
@@ -209,7 +238,7 @@ def _solve(constraints: tuple[Any, ...]) -> tuple[Any, Any]:
 
 
 def identity(difference: Any, size: str) -> None:
-    """sympy simplifies every given expression to 0.
+    """sympy simplifies every given expression to 0; `size` as for `proved`.
 
     Raises:
         Refuted: with what is left of one that it does not.
@@ -222,7 +251,7 @@ def identity(difference: Any, size: str) -> None:
         left = sympy.simplify(expression)
         if left != 0:
             raise Refuted(f"not identically 0: {left}")
-    note("proved", f"sympy, {size}", identities=len(expressions))
+    note(_covering(size), f"sympy, {size}", identities=len(expressions))
 
 
 def no_identity(difference: Any) -> None:

@@ -1,10 +1,8 @@
-"""The ledger: claims as data, and verdicts computed from the tests that ran.
+"""The ledger: verdicts computed from the tests that ran.
 
-A claim is one YAML file in `theory/claims/`. Its tests have roles: `holds` (the claim as printed), `refutes` (a
-counterexample to it), `amended` (a corrected statement), `negative_controls` (false variants that the same checker must
-refute). What was shown is worked out from these and from what the checkers put on record; a claim's file says what is
-expected, and a test run fails where the two differ. One thing is a reader's judgement and stands in the file: how a
-corrected statement differs from the printed one (`amendment`).
+What was shown of a claim is worked out from the roles of its tests (`theory/claim.py`) and from what the checkers put
+on record; a claim's file says what is expected, and a test run fails where the two differ. A claim is as strong as the
+weakest of its tests and of the claims that it uses.
 """
 
 from __future__ import annotations
@@ -12,70 +10,25 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-CLAIMS = HERE / "claims"
-ROLES = ("holds", "refutes", "amended", "negative_controls")
-# How a corrected statement differs from the printed one, and the verdict that follows when it holds and the printed
-# one is refuted.
-AMENDMENTS = {
-    "assumption": "holds under an added assumption",
-    "first order": "first order only",
-    "reading": "ambiguous by reading",
-    "correction": "refuted",
-}
+from theory.claim import AMENDMENTS, HERE, ROLES, VERDICTS, Claim, load, ordered
+
 REFUTING = ("refutes", "negative_controls")
+# What is said to hold; `instances` of it do not count.
+HOLDING = ("holds", "amended")
 # The strength of what a checker found to hold, as a place in VERDICTS. Sums over printed numbers are exact.
 STRENGTHS = {"proved": 0, "exact": 1, "table": 1, "sampled": 2}
-VERDICTS = (
-    "proved",
-    "exact",
-    "sampled",
-    "holds under an added assumption",
-    "first order only",
-    "ambiguous by reading",
-    "refuted",
-    "contradicted by the paper's own table",
-)
+WEAKEST = max(STRENGTHS.values())
+# What evidence that something holds may rest on.
+_RESTS_ON = ("met", "rows", "instances", "constraints", "identities")
 
-
-Note = Mapping[str, str | bool]
-
-
-class ClaimError(ValueError):
-    """A claim's file that cannot be used; names the file, the field and the fix."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim. `where` is a place in the paper, or 'beyond the paper'; `tests` maps a role to names file::test.
-
-    `area` is the claim's file, without the number that orders the files.
-    """
-
-    id: str
-    where: str
-    statement: str
-    expected: str
-    tests: Mapping[str, tuple[str, ...]]
-    area: str = ""
-    reading: str = ""
-    assumes: tuple[str, ...] = ()
-    uses: tuple[str, ...] = ()
-    counterexample: str = ""
-    corrected: str = ""
-    amendment: str = ""
-    remark: str = ""
-
-    @property
-    def all_tests(self) -> tuple[str, ...]:
-        """Every test that the claim names."""
-        return tuple(name for role in ROLES for name in self.tests.get(role, ()))
+Note = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -89,106 +42,21 @@ class Outcome:
 @dataclass(frozen=True)
 class Entry:
     """A claim with its computed verdict. `green`: every test ran and passed, the verdict is the expected one, and all
-    that the claim uses is green."""
+    that the claim uses is green.
+
+    `strength` is that of what holds of it, by its own tests and by all that it uses; empty where nothing holds.
+    """
 
     claim: Claim
     verdict: str
     evidence: tuple[str, ...] = ()
     problems: tuple[str, ...] = field(default=())
+    strength: str = ""
 
     @property
     def green(self) -> bool:
         """Whether nothing is wrong with the claim's record."""
         return not self.problems
-
-
-def load(folder: Path = CLAIMS) -> dict[str, Claim]:
-    """All claims by id, in the order of their files.
-
-    Raises:
-        ClaimError: for a file that cannot be read, a field that is unknown or missing, a claim without a test, an
-            unknown id in `uses`, or a circle of uses.
-    """
-    import yaml
-
-    claims: dict[str, Claim] = {}
-    if not (paths := sorted(folder.glob("*.yaml"))):
-        raise ClaimError(f"{folder}: no claims there; run from a checkout, pip install -e .")
-    for path in paths:
-        try:
-            held = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ClaimError(f"{path.name}: not YAML: {error}") from error
-        for entry in held if isinstance(held, list) else [held]:
-            claim = _claim(path, entry)
-            if claim.id in claims:
-                raise ClaimError(f"{path.name}: {claim.id} stands twice")
-            claims[claim.id] = claim
-    for claim in claims.values():
-        if unknown := sorted(set(claim.uses) - set(claims)):
-            raise ClaimError(f"{claim.id}: uses {', '.join(unknown)}, which no file states")
-    _ordered(claims)
-    return claims
-
-
-def _claim(path: Path, held: Any) -> Claim:
-    file = path.name
-    if not isinstance(held, dict):
-        raise ClaimError(f"{file}: each claim must be a mapping, got {held!r}")
-    known = set(Claim.__dataclass_fields__) - {"area"}
-    name = f"{file}: {held.get('id', '?')}"
-    if unknown := sorted(set(held) - known):
-        raise ClaimError(f"{name}: no field {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
-    if missing := sorted({"id", "where", "statement", "expected", "tests"} - set(held)):
-        raise ClaimError(f"{name}: the field {', '.join(missing)} is missing")
-    if held["expected"] not in VERDICTS:
-        raise ClaimError(f"{name}: expected must be one of {', '.join(VERDICTS)}, got {held['expected']!r}")
-    if held.get("amendment", "") not in ("", *AMENDMENTS):
-        raise ClaimError(f"{name}: amendment must be one of {', '.join(AMENDMENTS)}")
-    tests = held["tests"] or {}
-    if "twins" in tests:
-        raise ClaimError(f"{name}: the role twins is called negative_controls now; rename it")
-    if unknown := sorted(set(tests) - set(ROLES)):
-        raise ClaimError(f"{name}: no role {', '.join(unknown)}; the roles are {', '.join(ROLES)}")
-    for name_of, value in [*held.items(), *tests.items()]:
-        if name_of in ("assumes", "uses", *ROLES) and not isinstance(value, list):
-            raise ClaimError(f"{name}: {name_of} must be a list, got {value!r}")
-    tests = {role: tuple(names) for role, names in tests.items()}
-    if not any(tests.get(role) for role in ("holds", "refutes", "amended")):
-        raise ClaimError(f"{name}: names no test")
-    if (tests.get("holds") or tests.get("amended")) and not tests.get("negative_controls"):
-        raise ClaimError(
-            f"{name}: something is said to hold, but no negative control shows that its checker can refute"
-        )
-    amended = [bool(tests.get("amended")), bool(held.get("amendment")), bool(held.get("corrected"))]
-    if any(amended) and not (all(amended) and tests.get("refutes")):
-        raise ClaimError(f"{name}: `amended` and `refutes` tests, `amendment` and `corrected` come together")
-    if tests.get("refutes") and not held.get("counterexample"):
-        raise ClaimError(f"{name}: is refuted without its counterexample in words")
-    lists = {k: tuple(map(str, held[k])) for k in ("assumes", "uses") if k in held}
-    area = path.stem.lstrip("0123456789_").replace("_", " ")
-    return Claim(**{**held, **lists, "id": str(held["id"]), "tests": tests, "area": area})
-
-
-def _ordered(claims: Mapping[str, Claim]) -> list[str]:
-    """Ids so that each stands after all that it uses."""
-    done: list[str] = []
-    open_: list[str] = []
-
-    def visit(name: str) -> None:
-        if name in done:
-            return
-        if name in open_:
-            raise ClaimError(f"{' uses '.join([*open_[open_.index(name) :], name])}: a circle")
-        open_.append(name)
-        for used in claims[name].uses:
-            visit(used)
-        open_.remove(name)
-        done.append(name)
-
-    for name in claims:
-        visit(name)
-    return done
 
 
 def judge(
@@ -199,23 +67,50 @@ def judge(
     `changed` has what differs from the lock, by claim.
     """
     entries: dict[str, Entry] = {}
-    for name in _ordered(claims):
+    reached: dict[str, int] = {}
+    for name in ordered(claims):
         claim = claims[name]
-        problems = [f"{t} did not run" for t in claim.all_tests if t not in outcomes]
-        problems += [f"{t} failed" for t in claim.all_tests if t in outcomes and not outcomes[t].passed]
-        problems += [
-            f"{t} left no {'counterexample' if role in REFUTING else 'evidence'}"
-            for role in ROLES
-            for t in claim.tests.get(role, ())
-            if t in outcomes and not _left(outcomes[t], role)
-        ]
-        problems += (changed or {}).get(name, [])
+        problems = [*_faults(claim, outcomes), *(changed or {}).get(name, [])]
         problems += [f"uses {used}, which is not green" for used in claim.uses if not entries[used].green]
-        verdict, evidence = _verdict(claim, outcomes)
+        reached[name] = max([_own(claim, outcomes), *(reached[used] for used in claim.uses)])
+        verdict = _verdict(claim, outcomes, reached[name])
         if not problems and verdict != claim.expected:
-            problems.append(f"expected {claim.expected!r}, the tests show {verdict!r}")
-        entries[name] = Entry(claim, "undecided" if problems else verdict, evidence, tuple(problems))
+            why = _weakest(claim, outcomes, reached) if verdict in VERDICTS[: WEAKEST + 1] else ""
+            problems.append(f"expected {claim.expected!r}, the tests show {verdict!r}{why}")
+        strength = VERDICTS[reached[name]] if claim.named(*HOLDING) else ""
+        shown = "undecided" if problems else verdict
+        entries[name] = Entry(claim, shown, _evidence(claim, outcomes), tuple(problems), strength)
     return {name: entries[name] for name in claims}
+
+
+def _faults(claim: Claim, outcomes: Mapping[str, Outcome]) -> list[str]:
+    """What is wrong with the claim's tests, whatever they show."""
+    faults = [f"{t} did not run" for t in claim.all_tests if t not in outcomes]
+    faults += [f"{t} failed" for t in claim.all_tests if t in outcomes and not outcomes[t].passed]
+    for role in ROLES:
+        for t in claim.named(role):
+            if t not in outcomes:
+                continue
+            notes = _left(outcomes[t], role)
+            if not notes:
+                faults.append(f"{t} left no {'counterexample' if role in REFUTING else 'evidence'}")
+            faults += [f"{t} {fault}" for note in notes if role not in REFUTING for fault in _note_faults(claim, note)]
+    return faults
+
+
+def _note_faults(claim: Claim, note: Note) -> list[str]:
+    """What is wrong with evidence that something holds."""
+    faults = []
+    if note["strength"] not in STRENGTHS:
+        faults.append(f"has the unknown strength {note['strength']!r}; note one of {', '.join(STRENGTHS)}")
+    if not any(note.get(on) for on in _RESTS_ON):
+        faults.append(f"rests on no instance: {note['size']}; note one of {', '.join(_RESTS_ON)}")
+    for name in note.get("assuming", ()):
+        if not claim.says(name):
+            faults.append(
+                f"proves it given {name!r}, which the claim does not say: list it in `assumes`, or do without"
+            )
+    return faults
 
 
 def _left(outcome: Outcome, role: str) -> list[Note]:
@@ -223,25 +118,83 @@ def _left(outcome: Outcome, role: str) -> list[Note]:
     return [n for n in outcome.notes if bool(n["refutes"]) == (role in REFUTING)]
 
 
-def _verdict(claim: Claim, outcomes: Mapping[str, Outcome]) -> tuple[str, tuple[str, ...]]:
-    notes = {role: [_left(outcomes[t], role) for t in claim.tests.get(role, ()) if t in outcomes] for role in ROLES}
-    shown = [f"{role}: {n['strength']}, {n['size']}" for role in ROLES[:3] for test in notes[role] for n in test]
-    controls = len(claim.tests.get("negative_controls", ()))
-    evidence = (
-        *dict.fromkeys(shown),
-        *([f"{controls} negative control{'s' * (controls > 1)} refuted"] if controls else []),
+def _tests(claim: Claim, outcomes: Mapping[str, Outcome]) -> dict[str, int]:
+    """How strong each test of what holds is, as a place in VERDICTS: as strong as the weakest of its checks."""
+    return {
+        t: max((STRENGTHS.get(n["strength"], WEAKEST) for n in _left(outcomes[t], role)), default=WEAKEST)
+        for role in HOLDING
+        for t in claim.named(role)
+        if t in outcomes
+    }
+
+
+def _own(claim: Claim, outcomes: Mapping[str, Outcome]) -> int:
+    """How strong what the claim's own tests show is; a counterexample by itself leaves nothing open."""
+    return max(_tests(claim, outcomes).values(), default=0)
+
+
+def _weakest(claim: Claim, outcomes: Mapping[str, Outcome], reached: Mapping[str, int]) -> str:
+    """Which tests or which used claims make the claim no stronger, and the cure."""
+    level = reached[claim.id]
+    if claim.expected not in VERDICTS[:level]:
+        return ": expect it"
+    by = [t for t, strength in _tests(claim, outcomes).items() if strength == level]
+    by += [f"{used}, which it uses" for used in claim.uses if reached[used] == level]
+    return (
+        f", as {' and '.join(by)}: prove it for any size (size='any ...'), or expect less; "
+        "an instance of what a stronger test shows goes under `instances`"
     )
-    if claim.tests.get("amended"):
-        return AMENDMENTS[claim.amendment], evidence
-    if claim.tests.get("holds") and claim.tests.get("refutes"):
-        return "ambiguous by reading", evidence
-    if claim.tests.get("refutes"):
-        by_table = any(n["strength"] == "table" for test in notes["refutes"] for n in test)
-        return "contradicted by the paper's own table" if by_table else "refuted", evidence
-    # Each test shows a part of the claim, by its strongest means; the claim is as strong as its weakest part.
-    parts = [min((STRENGTHS[str(n["strength"])] for n in test), default=len(VERDICTS)) for test in notes["holds"]]
-    weakest = max(parts, default=len(VERDICTS))
-    return VERDICTS[weakest] if weakest < len(VERDICTS) else "undecided", evidence
+
+
+def _evidence(claim: Claim, outcomes: Mapping[str, Outcome]) -> tuple[str, ...]:
+    shown = [
+        f"{role}: {n['strength']}, {n['size']}"
+        for role in ROLES[:-1]
+        for t in claim.named(role)
+        if t in outcomes
+        for n in _left(outcomes[t], role)
+    ]
+    controls = len(claim.named("negative_controls"))
+    told = [f"{controls} negative control{'s' * (controls > 1)} refuted"] if controls else []
+    return (*dict.fromkeys(shown), *told)
+
+
+def _verdict(claim: Claim, outcomes: Mapping[str, Outcome], reached: int) -> str:
+    if claim.named("amended"):
+        return AMENDMENTS[claim.amendment]
+    if claim.named("holds") and claim.named("refutes"):
+        return "ambiguous by reading"
+    if refuting := claim.named("refutes"):
+        notes = [n for t in refuting if t in outcomes for n in _left(outcomes[t], "refutes")]
+        by_table = any(n["strength"] == "table" for n in notes)
+        return "contradicted by the paper's own table" if by_table else "refuted"
+    return VERDICTS[reached]
+
+
+def orphans(claims: Mapping[str, Claim], outcomes: Mapping[str, Outcome]) -> dict[str, list[str]]:
+    """Tests that leave evidence of no claim, among those whose file has tests of a claim."""
+    named = {test for claim in claims.values() for test in claim.all_tests}
+    files = {test.partition("::")[0] for test in named}
+    return {
+        test: ["leaves evidence of no claim; name it in one"]
+        for test, outcome in outcomes.items()
+        if outcome.notes and test not in named and test.partition("::")[0] in files
+    }
+
+
+def counts(entries: Mapping[str, Entry]) -> dict[str, dict[str, Any]]:
+    """How many claims came out how, the paper's and ours apart; claims that read one sentence in several ways have one
+    statement."""
+    found: dict[str, dict[str, Any]] = {}
+    for whose, ours in (("of the paper", False), ("beyond the paper", True)):
+        held = [entry for entry in entries.values() if entry.claim.ours is ours]
+        found[whose] = {
+            "claims": len(held),
+            "statements": len({" ".join(entry.claim.statement.split()) for entry in held}),
+            "verdicts": dict(Counter(entry.verdict for entry in held)),
+            "fidelity": dict(Counter(entry.claim.fidelity for entry in held if not ours)),
+        }
+    return found
 
 
 def run(*arguments: str) -> dict[str, Entry]:
@@ -264,17 +217,28 @@ def run(*arguments: str) -> dict[str, Entry]:
 
 
 def write(entries: Mapping[str, Entry], path: Path) -> None:
-    """Save a ledger as JSON."""
-    held = {name: {"verdict": e.verdict, "evidence": e.evidence, "problems": e.problems} for name, e in entries.items()}
+    """Save a ledger as JSON: `counts`, and what was found of each claim."""
+    found = {
+        name: {
+            "ours": e.claim.ours,
+            "fidelity": e.claim.fidelity,
+            "verdict": e.verdict,
+            "strength": e.strength,
+            "evidence": e.evidence,
+            "problems": e.problems,
+        }
+        for name, e in entries.items()
+    }
+    held = {"counts": counts(entries), "claims": found}
     path.write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read(path: Path) -> dict[str, Entry]:
     """A saved ledger, joined to the claims as they stand in their files."""
-    held = json.loads(path.read_text(encoding="utf-8"))
+    held = json.loads(path.read_text(encoding="utf-8"))["claims"]
     claims = load()
     return {
-        name: Entry(claims[name], e["verdict"], tuple(e["evidence"]), tuple(e["problems"]))
+        name: Entry(claims[name], e["verdict"], tuple(e["evidence"]), tuple(e["problems"]), e["strength"])
         for name, e in held.items()
         if name in claims
     }

@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from theory.ledger import CLAIMS, Claim, Outcome
+from theory.claim import CLAIMS, Claim
+from theory.ledger import Outcome
 
 LOCK = CLAIMS / "lock.json"
 RENEW = "if it is meant: pytest theory/ --renew"

@@ -14,6 +14,7 @@ import z3
 from theory.coverage import BETS, SIDE, Above, bets_above, bootstrap_above, chance_above, miss, wealth
 from theory.domains import point
 from theory.evidence import (
+    Given,
     Pick,
     Statement,
     for_all,
@@ -131,14 +132,19 @@ def left_of_one_bet(values: int, against_own: bool = False) -> Any:
 def two_bets(g_below: int = 1) -> list[Any]:
     """Negated: bets g in (0, `g_below`) never owe, and two on means m (1 + u), m (1 - u) are at most 1 on average."""
     g, u, x, m = z3.Reals("g u x m")
-    can_be = [g > 0, g < g_below, u >= -1, u <= 1, m > 0, x >= 0]
+    can_be = [
+        Given("a bet g between 0 and 1", g > 0, g < g_below),
+        Given("a mean m above 0", m > 0),
+        Given("x >= 0", x >= 0),
+        Given("the means average m", u >= -1, u <= 1),
+    ]
     return [*can_be, z3.Or(1 - g + g * x / m < 0, (1 + g * u) * (1 - g * u) > 1)]
 
 
 def test_one_bet_is_fair() -> None:
     for values in (2, 3, 4):
-        identity(left_of_one_bet(values), f"any law of {values} values, any bet and mean")
-    proved(*two_bets(), size="two values, any bet and means")
+        identity(left_of_one_bet(values), f"laws of {values} values, any bet and mean")
+    proved(*two_bets(), size="two values, whatever the bet and the means")
 
 
 def test_one_bet_control_against_the_mean_itself() -> None:

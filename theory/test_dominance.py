@@ -12,6 +12,7 @@ import z3
 from theory import improvement
 from theory.domains import bits, gradients, point
 from theory.evidence import (
+    Given,
     Pick,
     Statement,
     counterexample,
@@ -144,16 +145,23 @@ def near_mode_fails(factor: int) -> list[Any]:
     Each of the others is at most M, so h <= M g and s <= M (1 - x).
     """
     x, g, h, s, most = z3.Reals("x g h s M")
-    sums = [x > 0, x < 1, g >= 0, g <= 1 - x, h >= 0, h <= most * g, h <= s, s <= most * (1 - x)]
     first = x * (1 - 2 * x + x * x + s)
     second = g * (x * x + s - x) - h
     near = g * (x + most) <= factor * x * (1 - 2 * x)
-    return [*sums, most >= 0, near, z3.Or(second > first, -second > first)]
+    return [
+        Given("probabilities are above 0 and sum to 1", x > 0, x < 1, g >= 0, g <= 1 - x),
+        Given("M the largest of the other probabilities", most >= 0, h <= most * g, s <= most * (1 - x)),
+        Given("a sum of squares", h >= 0, h <= s),
+        Given("(p - pi_j)(pi_j + M) <= pi_j (1 - 2 pi_j)", near),
+        z3.Or(second > first, -second > first),
+    ]
 
 
 def test_near_mode() -> None:
     proved(*near_mode_fails(1), size="any L")
-    # The same of trajectories one by one.
+
+
+def test_near_mode_on_instances() -> None:
     for_all(near_mode(Fraction(1)), right_sample)
 
 

@@ -10,7 +10,7 @@ import sympy
 from theory import improvement
 from theory.domains import bits, point
 from theory.evidence import Pick, Statement, counterexample, for_all, identity, negative_control, no_identity
-from theory.relations import Said, eq, gt, iff, le, lt
+from theory.relations import Said, both, eq, gt, iff, le, lt, when
 from theory.test_dominance import skewed
 
 
@@ -95,32 +95,58 @@ def monotone(instance: Any) -> Said | None:
     return lt(improvement.tabular_gain((x, 1 - x), (1, 0), 0), improvement.tabular_gain((y, 1 - y), (1, 0), 0))
 
 
-def up_to(limit: Fraction) -> Statement:
-    """T1 grows along a path on which z_j alone moves, up to pi_j = `limit`, and falls beyond."""
+def peak(q: Any, r: Any, of_t1: bool = False) -> Fraction:
+    """Where the gain of a right sample peaks on the path: (1 - 2k)/3; T1 peaks at 1/3, as if k were 0."""
+    rho = sum((a for a, y in zip(q, r, strict=True) if y), Fraction(0))
+    right, wrong = (sum((a * a for a, y in zip(q, r, strict=True) if y == which), Fraction(0)) for which in (1, 0))
+    k = (rho * wrong - (1 - rho) * right) / ((1 - rho) * (1 + right + wrong))
+    return Fraction(1 - 2 * (0 if of_t1 else k)) / 3
+
+
+def up_to_the_peak(of_t1: bool) -> Statement:
+    """The gain grows along the path on which z_j alone moves, up to its peak, and falls beyond.
+
+    `of_t1`: up to the peak of T1, whatever the others are.
+    """
 
     def statement(instance: Any) -> Said | None:
-        q, x, y = instance
-        if not x < y or x < limit < y:
+        q, r, x, y = instance
+        if not x < y or all(r) or x < peak(q, r, of_t1) < y:
             return None
-        first, second = (
-            improvement.tabular_t1((t, *((1 - t) * a for a in q)), (1, *(0 for _ in q)), 0) for t in (x, y)
+        first, second = (improvement.tabular_gain((t, *((1 - t) * a for a in q)), (1, *r), 0) for t in (x, y))
+        return both(
+            when(y <= peak(q, r, of_t1), lt(first, second)),
+            when(y > peak(q, r, of_t1), gt(first, second)),
         )
-        return lt(first, second) if y <= limit else gt(first, second)
 
     return statement
 
 
 def path(pick: Pick) -> Any:
-    """(law of the others, x, y): two values of pi_j on the path."""
-    return point(pick, 1, 4), Fraction(pick(1, 59), 60), Fraction(pick(1, 59), 60)
+    """(law of the others, their rewards, x, y): two values of pi_j on the path."""
+    q = point(pick, 1, 4)
+    return q, bits(pick, len(q)), Fraction(pick(1, 59), 60), Fraction(pick(1, 59), 60)
+
+
+def gain_errors(times: int) -> list[sympy.Expr]:
+    """The gain on the path less (1 - rho)(1 + m)(1 - x)^2 (x + k), and its slope less (1 - rho)(1 + m)(1 - x) times
+    1 - 2k - `times` x, which is right for 3.
+
+    Any L: rho is the share of right ones among the others, a and b the sums of the squared shares of the right and of
+    the wrong ones, m = a + b.
+    """
+    x, rho, a, b = sympy.symbols("x rho a b", positive=True)
+    p, right, wrong = x + (1 - x) * rho, x**2 + (1 - x) ** 2 * a, (1 - x) ** 2 * b
+    gain = x * (1 - p) - (1 - p) * right + p * wrong
+    scale = (1 - rho) * (1 + a + b)
+    k = (rho * b - (1 - rho) * a) / scale
+    return [gain - scale * (1 - x) ** 2 * (x + k), sympy.diff(gain, x) - scale * (1 - x) * (1 - 2 * k - times * x)]
 
 
 def peak_errors(at: sympy.Rational) -> list[sympy.Expr]:
-    """T1 = (1 + m) x (1 - x)^2 on the path, m = sum q_l^2: its slope at `at`, its value there minus 4/27 (1 + m)."""
-    x, q = sympy.symbols("x", positive=True), sympy.symbols("q:3", positive=True)
-    rest = [*q[:2], 1 - q[0] - q[1]]
-    m = sum(a * a for a in rest)
-    first = x * (1 - 2 * x + x * x + sum(((1 - x) * a) ** 2 for a in rest))
+    """T1 = (1 + m) x (1 - x)^2 on the path, any L, m = sum q_l^2: its slope at `at`, its value there - 4/27 (1 + m)."""
+    x, m = sympy.symbols("x m", positive=True)
+    first = x * (1 - 2 * x + x * x + (1 - x) ** 2 * m)
     shape = sympy.expand(first - (1 + m) * x * (1 - x) ** 2)
     return [shape, sympy.diff(first, x).subs(x, at), first.subs(x, at) - sympy.Rational(4, 27) * (1 + m)]
 
@@ -133,17 +159,33 @@ def test_likelier_can_gain_less() -> None:
     )
 
 
-def test_peak_at_a_third() -> None:
-    identity(peak_errors(sympy.Rational(1, 3)), "three others in any proportion")
+def test_gain_on_the_path() -> None:
+    identity(gain_errors(3), "any L, by the shares of right and wrong ones")
 
 
-def test_peak_exact() -> None:
-    for_all(up_to(Fraction(1, 3)), path)
+def test_peak_of_t1() -> None:
+    identity(peak_errors(sympy.Rational(1, 3)), "any L, by the sum of the squared shares")
+
+
+def test_peak_on_instances() -> None:
+    for_all(up_to_the_peak(of_t1=False), path)
+    # One right and two wrong to three: below 1/3, at 2/7.
+    q, r = (Fraction(1, 3), Fraction(2, 3)), (1, 0)
+    assert peak(q, r) == Fraction(2, 7)
+    gains = [
+        improvement.tabular_gain((x, *((1 - x) * a for a in q)), (1, *r), 0)
+        for x in (Fraction(17, 60), Fraction(19, 60))
+    ]
+    assert gains == [Fraction(275501, 1458000), Fraction(274003, 1458000)]
+
+
+def test_gain_control_other_peak() -> None:
+    no_identity(gain_errors(2)[1])
 
 
 def test_peak_control_at_a_half() -> None:
     no_identity(peak_errors(sympy.Rational(1, 2))[1])
 
 
-def test_peak_control_exact() -> None:
-    negative_control(up_to(Fraction(1, 2)), path)
+def test_peak_control_that_of_t1() -> None:
+    negative_control(up_to_the_peak(of_t1=True), path)

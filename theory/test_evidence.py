@@ -11,7 +11,7 @@ import sympy
 import z3
 
 from theory import evidence
-from theory.evidence import Pick, Refuted, Statement, Vacuous
+from theory.evidence import Given, Pick, Refuted, Statement, Vacuous
 from theory.relations import Said, both, each, either, eq, ge, gt, iff, le, lt, ne, when
 
 
@@ -170,7 +170,12 @@ def test_a_sweep_bounds_every_instance_and_lets_no_nan_pass() -> None:
     error = np.zeros(100_000)
     evidence.sweep(error, 1e-12, "why")
     assert evidence.notes == [
-        {"strength": "sampled", "size": "100,000 instances, tolerance 1.0e-12 why", "refutes": False}
+        {
+            "strength": "sampled",
+            "size": "100,000 instances, tolerance 1.0e-12 why",
+            "refutes": False,
+            "instances": 100_000,
+        }
     ]
     for bad in (1.0, np.nan):
         error[7] = bad
@@ -194,10 +199,34 @@ def test_z3_proves_refutes_and_does_not_guess() -> None:
     with pytest.raises(Refuted, match="counterexample"):
         evidence.proved(x * x < 1, size="any x")
     with pytest.raises(Vacuous, match="contradict"):
-        evidence.proved(x > 1, x < 0, x == 5, size="nothing")
+        evidence.proved(Given("above 1", x > 1), Given("below 0", x < 0), x == 5, size="nothing")
     evidence.satisfiable(x * x < 1)
     with pytest.raises(AssertionError, match="was not refuted: unsat"):
         evidence.satisfiable(x * x < 0)
+
+
+def test_a_proof_names_what_it_assumes() -> None:
+    x, root = z3.Reals("x root")
+    odd, known = Given("x above 1", x > 1, x > 0), Given("a square root", root > 0, root * root == x)
+    evidence.proved(odd, known, root <= 1, size="any x")
+    (note,) = evidence.notes
+    assert note["assuming"] == ["x above 1", "a square root"]
+    assert len(note["constraints"]) == 5
+    # What the symbols mean is not told again.
+    assert note["size"] == "z3, any x, given x above 1"
+    evidence.satisfiable(odd, x <= 2)
+    with pytest.raises(Refuted, match="counterexample"):
+        evidence.proved(known, root <= 1, size="any x")
+    with pytest.raises(TypeError, match=r"an assumption without a name: x > 1; write Given"):
+        evidence.proved(x > 1, x <= 0, size="any x")
+
+
+def test_only_a_proof_of_any_size_is_one() -> None:
+    x = z3.Real("x")
+    for size in ("any x", "x = 2, 3", "L = 4"):
+        evidence.proved(x * x < 0, size=size)
+        evidence.identity(sympy.Integer(0), size)
+    assert [n["strength"] for n in evidence.notes] == ["proved"] * 2 + ["exact"] * 4
 
 
 def test_sympy_tells_an_identity_from_none() -> None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import sympy
+import z3
 
 from theory import grpo
 from theory.domains import bits, gradients, point
 from theory.evidence import (
+    Given,
     Pick,
     counterexample,
     denominator,
@@ -21,7 +23,9 @@ from theory.evidence import (
     identity,
     negative_control,
     no_identity,
+    proved,
     refuted_by_sweep,
+    satisfiable,
     sweep,
 )
 from theory.inputs import Array, array
@@ -166,23 +170,40 @@ def test_mixing_control_equal() -> None:
     negative_control(mixing_adds_nothing, mixtures)
 
 
+def curvature(G: Any, u: Any, v: Any, power: int) -> Any:
+    """G (G - power)(u + v), u = p^(G-2) and v = (1-p)^(G-2): the second derivative of p^G + (1-p)^G for power 1."""
+    return G * (G - power) * (u + v)
+
+
+def not_convex(power: int) -> list[Any]:
+    """z3: that second derivative is below 0."""
+    G, u, v = z3.Reals("G u v")
+    return [
+        Given("a power of a positive number", u > 0, v > 0),
+        Given("a group of G samples", G >= 1),
+        curvature(G, u, v, power) < 0,
+    ]
+
+
 def curvature_error(power: int) -> list[sympy.Expr]:
-    """p^G + (1-p)^G: second derivative less G (G-power) (p^(G-2) + (1-p)^(G-2)), slope and value at 1/2."""
+    """p^G + (1-p)^G: its second derivative less `curvature`, its slope and value at 1/2."""
     p, G = sympy.symbols("p G", positive=True)
     q = sympy.symbols("q", positive=True)
     # q stands for 1 - p: d/dp of (1-p)^G is minus d/dq of q^G.
     second = sympy.diff(p**G, p, 2) + sympy.diff(q**G, q, 2)
     half = sympy.Rational(1, 2)
     slope = (sympy.diff(p**G, p) - sympy.diff(q**G, q)).subs({p: half, q: half})
-    return [second - G * (G - power) * (p ** (G - 2) + q ** (G - 2)), slope, 2 * half**G - 2 ** (1 - G)]
+    return [second - curvature(G, p ** (G - 2), q ** (G - 2), power), slope, 2 * half**G - 2 ** (1 - G)]
 
 
 def test_no_signal_is_convex() -> None:
     identity(curvature_error(1), "any G")
+    proved(*not_convex(1), size="any G >= 1 and any p")
 
 
 def test_convex_control() -> None:
     no_identity(curvature_error(0)[0])
+    satisfiable(*not_convex(2))
 
 
 def policies(pick: Pick) -> Any:
@@ -292,8 +313,11 @@ def bounds_error(G: int, slack: float) -> tuple[Array, Array]:
     return np.maximum(np.maximum(low - w, w - high), 0), 4 * G * 2.0**-53 * np.sqrt(G - 1)
 
 
-def test_weight_bounds() -> None:
+def test_weight_terms() -> None:
     for_all(terms_add_up, any_group)
+
+
+def test_weight_bounds() -> None:
     for G in (2, 3, 8, 16):
         sweep(*bounds_error(G, 1), why="4 G roundings of a sum of positive terms up to sqrt(G-1)")
 

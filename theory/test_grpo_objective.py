@@ -10,7 +10,7 @@ from theory.domains import bits
 from theory.evidence import Pick, counterexample, for_all, negative_control
 from theory.inputs import Array, array
 from theory.policies import softmax
-from theory.relations import Said, both, either, eq, le
+from theory.relations import Said, both, either, eq, le, when
 
 HALF = Fraction(1, 2)
 
@@ -156,6 +156,34 @@ def within_one_token(instance: Any, averaged: bool = True) -> Said:
 def within_one_token_without_lengths(instance: Any) -> Said:
     """The same without the average over tokens."""
     return within_one_token(instance, averaged=False)
+
+
+def boxed_scores(pick: Pick) -> Any:
+    """(b, scores of the boxed term's T tokens in one parameter, at most b in size); in half of them all are b."""
+    b, T = pick(1, 9), pick(2, 12)
+    return b, [b] * T if pick(0, 1) else [pick(-b, b) for _ in range(T)]
+
+
+def boxed_term_within(instance: Any, tokens: bool = True) -> Said:
+    """The boxed term's gradient is at most T b for T tokens of scores up to b, and is T b where all scores are b.
+
+    Not `tokens`: within b, as the GRPO part.
+    """
+    b, scores = instance
+    bound, found = b * (len(scores) if tokens else 1), abs(sum(scores))
+    return both(le(found, bound), when(set(scores) == {b}, eq(found, b * len(scores))))
+
+
+def boxed_term_within_one_token(instance: Any) -> Said:
+    return boxed_term_within(instance, tokens=False)
+
+
+def test_boxed_term_may_reach_all_tokens() -> None:
+    for_all(boxed_term_within, boxed_scores)
+
+
+def test_boxed_term_control_within_one_token() -> None:
+    negative_control(boxed_term_within_one_token, boxed_scores)
 
 
 def test_grpo_part_is_within_one_token() -> None:

@@ -6,6 +6,7 @@ Probabilities are powers of 2, so that every number is exact; 2**-144 has log-pr
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -16,6 +17,7 @@ import z3
 from theory import improvement
 from theory.domains import gradients, point
 from theory.evidence import (
+    Given,
     Pick,
     Statement,
     counterexample,
@@ -27,9 +29,10 @@ from theory.evidence import (
     satisfiable,
 )
 from theory.policies import softmax
-from theory.relations import Said, both, each, eq, le
+from theory.relations import Said, both, each, eq, iff, le
 
 RARE = Fraction(1, 2**144)
+DIFFUSE = "diffuse trajectories count by their mass alone, their squares not at all"
 PARAMETERS = 3_090_000_000
 
 
@@ -145,31 +148,38 @@ def beside_right(lost: bool, bound: Any) -> list[Any]:
 
     With y^2 (1 - y) <= bound x (1 - x)^2, |T2| <= T1; and, `lost`, with y^2 (1 - y) > bound x, |T2| > T1. T2 < 0.
     """
-    x, y = z3.Reals("x y")
-    square = y * y * (1 - y)
-    first, second = x * (1 - 2 * x + x * x + y * y), y * (x * x + y * y - x - y)
-    simplex = [x > 0, y > 0, x + y < 1]
+    x, y, diffuse = z3.Reals("x y diffuse")
+    square, squares = y * y * (1 - y), x * x + y * y + diffuse
+    first, second = x * (1 - 2 * x + squares), y * (squares - x - y)
+    known = [Given("probabilities are above 0 and sum to 1", x > 0, y > 0, x + y < 1), Given(DIFFUSE, diffuse == 0)]
     if lost:
-        return [*simplex, square > bound * x, -second <= first]
-    return [*simplex, square <= bound * x * (1 - x) ** 2, z3.Or(-second > first, second > first)]
+        return [*known, Given("y^2 (1 - y) > pi_j", square > bound * x), -second <= first]
+    kept = Given("y^2 (1 - y) <= 3/4 pi_j (1 - pi_j)^2", square <= bound * x * (1 - x) ** 2)
+    return [*known, kept, z3.Or(-second > first, second > first)]
 
 
 def beside_wrong(factor: int) -> list[Any]:
     """Negation: sample x, right ones of mass p - x diffuse, one wrong y, p > 2x. T2 > T1 iff y^2 is above the square
     root rule's x (1 - x)(factor + p - 2x) / (p - 2x)."""
-    x, y, p = z3.Reals("x y p")
-    first, second = x * (1 - 2 * x + x * x + y * y), (p - x) * (x * x + y * y - x)
+    x, y, p, diffuse = z3.Reals("x y p diffuse")
+    squares = x * x + y * y + diffuse
+    first, second = x * (1 - 2 * x + squares), (p - x) * (squares - x) - diffuse
     rule = y * y * (p - 2 * x) > x * (1 - x) * (factor + p - 2 * x)
-    return [x > 0, p > 2 * x, y > 0, p + y <= 1, (second > first) != rule]
+    return [
+        Given("probabilities are above 0 and sum to 1", x > 0, y > 0, p + y <= 1),
+        Given(DIFFUSE, diffuse == 0),
+        Given("p > 2 pi_j", p > 2 * x),
+        (second > first) != rule,
+    ]
 
 
 def test_square_root_rule_right() -> None:
-    proved(*beside_right(False, z3.Q(3, 4)), size="two right trajectories, diffuse rest")
-    proved(*beside_right(True, 1), size="two right trajectories, diffuse rest")
+    proved(*beside_right(False, z3.Q(3, 4)), size="any two right trajectories, diffuse rest")
+    proved(*beside_right(True, 1), size="any two right trajectories, diffuse rest")
 
 
 def test_square_root_rule_wrong() -> None:
-    proved(*beside_wrong(1), size="one wrong trajectory, diffuse rest")
+    proved(*beside_wrong(1), size="any wrong trajectory, diffuse rest")
 
 
 def test_square_root_rule_controls() -> None:
@@ -234,8 +244,28 @@ def test_gram_error_control_smaller() -> None:
 
 def mean_square(n: int, d: int) -> Fraction:
     """Mean of (T2 / T1)^2 over all signs: n right trajectories alike, scores of norm 1, cross terms 1 / sqrt(d)."""
-    sums = [sum(signs) for signs in product((-1, 1), repeat=n - 1)]
-    return Fraction(sum(x * x for x in sums), len(sums) * d)
+    return Fraction(sum(square for square in squared_sums(n)), len(squared_sums(n)) * d)
+
+
+@cache
+def squared_sums(n: int) -> tuple[int, ...]:
+    """Squares of the sums of n - 1 signs, all of them."""
+    return tuple(sum(signs) ** 2 for signs in product((-1, 1), repeat=n - 1))
+
+
+def up_to_dimension(more: int) -> Statement:
+    """The mean square is (n - 1) / d: at most 1 if and only if there are at most d + `more` of them; right for 1."""
+
+    def statement(instance: Any) -> Said:
+        n, d = instance
+        return both(eq(mean_square(n, d), Fraction(n - 1, d)), iff(le(mean_square(n, d), 1), le(n, d + more)))
+
+    return statement
+
+
+def some_dimensions(pick: Pick) -> Any:
+    """(how many trajectories are alike, dimensions)."""
+    return pick(2, 10), pick(1, 12)
 
 
 def random_signs(instance: Any) -> Said:
@@ -248,8 +278,15 @@ def random_signs(instance: Any) -> Said:
     return le(Fraction(2**b - 1, PARAMETERS), 1)
 
 
+def test_random_signs_up_to_the_dimension() -> None:
+    for_all(up_to_dimension(1), some_dimensions)
+
+
+def test_random_signs_control_one_fewer() -> None:
+    negative_control(up_to_dimension(0), some_dimensions)
+
+
 def test_random_signs() -> None:
-    assert all(mean_square(n, d) == Fraction(n - 1, d) for n in range(2, 10) for d in (1, 7))
     counterexample(random_signs, lambda pick: (pick(1, 144),), (32,), lambda instance: instance[0])
 
 
@@ -296,9 +333,13 @@ def test_unlikely_scores_are_not_orthogonal() -> None:
 
 
 def test_cosine_of_unlikely_scores() -> None:
-    identity(cosine_errors(1), "two others")
     for_all(cosine(1), unlikely_pair)
+
+
+def test_cosine_in_the_limit() -> None:
+    identity(cosine_errors(1), "two others")
 
 
 def test_cosine_control() -> None:
     no_identity(cosine_errors(2)[0])
+    negative_control(cosine(2), unlikely_pair)

@@ -12,6 +12,7 @@ import z3
 from theory import improvement
 from theory.domains import bits, point, points, twelfths
 from theory.evidence import (
+    Given,
     Pick,
     Statement,
     counterexample,
@@ -169,12 +170,25 @@ def curvature_beyond(limit: int) -> list[Any]:
     are the worst. Only the upper side: swapping S and F turns the sign.
     """
     x, a, b, k = z3.Reals("x a b k")
-    unit = [x >= 0, x <= 1, a >= 0, a <= 1, b >= 0, b <= 1]
-    return [*unit, k > 0, limit * k * k == 1, x * (1 - x) * ((1 - 2 * x) * (a - b) ** 2 + a * (1 - a)) > k]
+    return [
+        Given("probabilities are at least 0 and sum to 1", x >= 0, x <= 1),
+        Given("v scaled to [0, 1]", a >= 0, a <= 1, b >= 0, b <= 1),
+        Given("a square root", k > 0, limit * k * k == 1),
+        x * (1 - x) * ((1 - 2 * x) * (a - b) ** 2 + a * (1 - a)) > k,
+    ]
+
+
+def range_beyond(times: int) -> list[Any]:
+    """Negation of R^2 <= `times` |v|^2, for any L: |v|^2 is at least the squares of the largest and the least v."""
+    most, least, square = z3.Reals("most least square")
+    return [Given("a sum of squares", square >= most**2 + least**2), (most - least) ** 2 > times * square]
 
 
 def test_second_derivative() -> None:
     identity(second_derivative_error(1), "any L, any rewards, by moments of r and v")
+
+
+def test_second_derivative_on_instances() -> None:
     for_all(second_derivative(2), step)
 
 
@@ -188,6 +202,9 @@ def test_second_derivative_control_coefficient() -> None:
 
 def test_second_derivative_in_groups() -> None:
     identity(groups_error(-1), "any L, by means and variances in S and F")
+
+
+def test_second_derivative_in_groups_on_instances() -> None:
     for_all(splits_in_groups(-1), step)
 
 
@@ -198,14 +215,17 @@ def test_groups_control_other_sign() -> None:
 
 def test_second_derivative_bound() -> None:
     proved(*curvature_beyond(108), size="any L, rewards 0 or 1")
-    most, least, square = z3.Reals("most least square")
-    proved(square >= most**2 + least**2, (most - least) ** 2 > 2 * square, size="R^2 <= 2 |v|^2")
-    # The same of steps one by one, rewards in [0, 1].
+    proved(*range_beyond(2), size="any v: R^2 <= 2 |v|^2")
+
+
+def test_second_derivative_bound_on_instances() -> None:
+    # Rewards in [0, 1].
     for_all(bounded(108), step)
 
 
 def test_second_derivative_control_smaller() -> None:
     satisfiable(*curvature_beyond(110))
+    satisfiable(*range_beyond(1))
     negative_control(bounded(400), step)
 
 

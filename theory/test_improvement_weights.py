@@ -31,7 +31,7 @@ def weight_errors(sign: int) -> list[sympy.Expr]:
 
 
 def test_eq5_weights() -> None:
-    identity(weight_errors(1), "DPO, unclipped GRPO at the sampling policy, SFT")
+    identity(weight_errors(1), "any sample, DPO, unclipped GRPO at the sampling policy, SFT")
 
 
 def test_eq5_control_other_sign() -> None:

@@ -12,6 +12,7 @@ import z3
 from theory import lemma1
 from theory.domains import point, points
 from theory.evidence import (
+    Given,
     Pick,
     Statement,
     counterexample,
@@ -152,25 +153,33 @@ def test_threshold_control() -> None:
 
 
 TAU, ROOT2, ROOT3 = z3.Reals("tau root2 root3")
-ROOTS = (ROOT2 > 0, ROOT2 * ROOT2 == 2, ROOT3 > 0, ROOT3 * ROOT3 == 3)
+ROOTS = Given("a square root", ROOT2 > 0, ROOT2 * ROOT2 == 2, ROOT3 > 0, ROOT3 * ROOT3 == 3)
 
 
-def beyond(*guard: Any, length: int = 0) -> list[Any]:
-    """A law of the others with q' and m, and `guard`, which may use tau and the root of 2 or of 3.
+def beyond(negation: Any, length: int = 0) -> list[Any]:
+    """A law of the others with q' and m, and the negated conclusion, which may use tau and the root of 2 or of 3.
 
     m > q'^2, and at most q'^2 + (1 - q')^2: the rest of the mass on one. For `length` 3 it is just that.
     """
     q, m = z3.Reals("q m")
     most = q * q + (1 - q) * (1 - q)
-    square = m == most if length == 3 else z3.And(m > q * q, m <= most)
-    return [q > 0, q < 1, square, TAU * 2 * (1 + m) == 1 + 2 * m - q, *ROOTS, *guard]
+    return [
+        Given("probabilities are above 0 and sum to 1", q > 0, q < 1),
+        Given("a sum of squares", m > q * q, m <= most),
+        *([Given("L = 3", m == most)] if length == 3 else []),
+        Given("the threshold tau", TAU * 2 * (1 + m) == 1 + 2 * m - q),
+        ROOTS,
+        negation,
+    ]
 
 
 def test_band() -> None:
     proved(*beyond(4 * TAU <= 3 - ROOT2), size="any L >= 3: tau > (3 - sqrt 2)/4")
     proved(*beyond(4 * TAU >= 3), size="any L >= 3: tau < 3/4")
-    proved(*beyond(12 * TAU < 9 - 2 * ROOT3, length=3), size="L = 3: tau >= (9 - 2 sqrt 3)/12")
-    # The same of policies one by one.
+    proved(*beyond(12 * TAU < 9 - 2 * ROOT3, length=3), size="any law of the others: tau >= (9 - 2 sqrt 3)/12")
+
+
+def test_band_on_instances() -> None:
     for_all(within(Fraction(396, 1000), Fraction(3, 4)), cornered)
 
 
@@ -207,21 +216,38 @@ def test_band_control_below_half() -> None:
 def even_rest(beside: Any) -> list[Any]:
     """n >= 1 others alike, q' = m = 1/n, with tau not 1/2; `beside` more on k."""
     n, q, m = z3.Reals("n q m")
-    return [n >= 1, n * m == 1, q == m + beside, q <= 1, TAU * 2 * (1 + m) == 1 + 2 * m - q, 2 * TAU != 1]
+    return [
+        Given("an even rest", n >= 1, n * m == 1, q == m + beside, q <= 1),
+        Given("the threshold tau", TAU * 2 * (1 + m) == 1 + 2 * m - q),
+        2 * TAU != 1,
+    ]
 
 
 def test_threshold_control_uneven_rest() -> None:
     satisfiable(*even_rest(z3.Q(1, 10)))
 
 
-def half_of_an_even_rest(n: int) -> Said:
-    """The threshold beside n others alike."""
-    return eq(lemma1.threshold(on_path((Fraction(1, n),) * n, HALF), 0, 1), HALF, varies=n)
+def half_of_an_even_rest(n: int, more: Fraction = Fraction(0)) -> Said:
+    """The threshold beside n others alike; k has a share of `more` in place of as much of the even ones."""
+    q = [(1 - more) / n] * n
+    q[0] += more
+    return eq(lemma1.threshold(on_path(tuple(q), HALF), 0, 1), HALF, varies=n)
+
+
+def half_of_an_uneven_rest(n: int) -> Said:
+    return half_of_an_even_rest(n, Fraction(1, 10))
 
 
 def test_threshold_of_two_and_of_an_even_rest() -> None:
     proved(*even_rest(0), size="any number of others alike")
+
+
+def test_threshold_of_an_even_rest_on_instances() -> None:
     for_all(half_of_an_even_rest, lambda pick: pick(1, 40))
+
+
+def test_threshold_control_uneven_rest_on_instances() -> None:
+    negative_control(half_of_an_uneven_rest, lambda pick: pick(1, 40))
 
 
 def at_threshold(shift: float) -> Array:
@@ -277,17 +303,29 @@ def shrinks_where(likely: bool) -> Statement:
 
 
 def size_on_path(*guard: str) -> list[Any]:
-    """Negations for any L: F = s^2 (1 + m) - s (1 + q') at s = 1 - x and 1 - y."""
+    """Negations for any L: F = s^2 (1 + m) - s (1 + q') at s = 1 - x and 1 - y; pi_j falls from y to x.
+
+    The last guard is the negated conclusion.
+    """
     q, m, x, y = z3.Reals("q m x y")
     at = {t: (1 - t) * (1 - t) * (1 + m) - (1 - t) * (1 + q) for t in (x, y)}
     known = {
-        "m <= q": m <= q,
-        "y <= tau": y * 2 * (1 + m) <= 1 + 2 * m - q,
-        "y below the zero": y * (1 + m) < m - q,
+        "m <= q'": m <= q,
+        "pi_j <= tau": y * 2 * (1 + m) <= 1 + 2 * m - q,
+        "pi_j falls below (m - q')/(1 + m)": y * (1 + m) < m - q,
+    }
+    conclusion = {
         "|F| does not shrink": at[x] * at[x] >= at[y] * at[y],
         "|F| does not grow": at[x] * at[x] <= at[y] * at[y],
     }
-    return [q > 0, q <= 1, m >= q * q, m <= 1, x > 0, x < y, y < 1, *(known[g] for g in guard)]
+    *conditions, last = guard
+    return [
+        Given("probabilities are above 0 and sum to 1", q > 0, q <= 1, x > 0, y < 1),
+        Given("a sum of squares", m >= q * q, m <= 1),
+        Given("pi_j falls", x < y),
+        *(Given(condition, known[condition]) for condition in conditions),
+        conclusion[last],
+    ]
 
 
 def places(pick: Pick) -> Any:
@@ -311,8 +349,8 @@ def test_size_does_not_decrease() -> None:
 
 
 def test_size_shrinks_beside_a_likely_one() -> None:
-    proved(*size_on_path("m <= q", "y <= tau", "|F| does not shrink"), size="any L")
-    proved(*size_on_path("y below the zero", "|F| does not grow"), size="any L")
+    proved(*size_on_path("m <= q'", "pi_j <= tau", "|F| does not shrink"), size="any L")
+    proved(*size_on_path("pi_j falls below (m - q')/(1 + m)", "|F| does not grow"), size="any L")
 
 
 def test_size_exact() -> None:
@@ -320,8 +358,9 @@ def test_size_exact() -> None:
 
 
 def test_size_controls() -> None:
-    satisfiable(*size_on_path("y <= tau", "|F| does not shrink"))
-    satisfiable(*size_on_path("m <= q", "|F| does not shrink"))
+    satisfiable(*size_on_path("pi_j <= tau", "|F| does not shrink"))
+    satisfiable(*size_on_path("m <= q'", "|F| does not shrink"))
+    satisfiable(*size_on_path("pi_j <= tau", "|F| does not grow"))
 
 
 def test_size_control_beside_any() -> None:
@@ -351,17 +390,26 @@ def tends_to(factor: int) -> Statement:
     return statement
 
 
-def library(q: Any) -> Said:
-    """`limit` is the same wherever on the path it is asked."""
+def library(q: Any, found: Any = lemma1.limit) -> Said:
+    """`limit` is the same wherever on the path it is asked; `found` stands for it."""
     x = Fraction(len(q), 2 * len(q) + 1)
-    return eq(lemma1.limit(on_path(q, x), 0, 1), value(q, Fraction(0)))
+    return eq(found(on_path(q, x), 0, 1), value(q, Fraction(0)))
+
+
+def library_of_the_value_there(q: Any) -> Said:
+    """With the cross term at that place on the path in place of its limit."""
+    return library(q, lemma1.cross_term)
 
 
 def limit_beyond(low: Any, high: Any) -> list[Any]:
     """A law of the others with a limit m - q' outside."""
     q, m = z3.Reals("q m")
     limit = m - q
-    return [q > 0, q < 1, m > q * q, m <= q * q + (1 - q) * (1 - q), z3.Or(limit <= low, limit >= high)]
+    return [
+        Given("probabilities are above 0 and sum to 1", q > 0, q < 1),
+        Given("a sum of squares", m > q * q, m <= q * q + (1 - q) * (1 - q)),
+        z3.Or(limit <= low, limit >= high),
+    ]
 
 
 def test_limit_is_not_0() -> None:
@@ -382,6 +430,7 @@ def test_limit_range() -> None:
 
 def test_limit_control() -> None:
     negative_control(tends_to(2), law)
+    negative_control(library_of_the_value_there, law)
 
 
 def test_limit_range_control() -> None:

@@ -12,7 +12,17 @@ import z3
 
 from theory import lemma2
 from theory.domains import Point, point, twelfths
-from theory.evidence import Pick, counterexample, for_all, identity, negative_control, no_identity, proved, satisfiable
+from theory.evidence import (
+    Given,
+    Pick,
+    counterexample,
+    for_all,
+    identity,
+    negative_control,
+    no_identity,
+    proved,
+    satisfiable,
+)
 from theory.relations import Said, both, each, eq, ge, iff, le
 
 HALF = Fraction(1, 2)
@@ -59,13 +69,20 @@ def one_cot_more(x_counts_in: bool) -> list[Any]:
     """
     weight, first, second, p, x = z3.Reals("weight first second p x")
     more = p * x * x if x_counts_in else 0
-    known = [weight > 0, first >= 0, second >= 0, p >= 0, x >= 0, second * weight >= first * first]
-    return [*known, (second + more) * (weight + p) < (first + p * x) * (first + p * x)]
+    return [
+        Given("probabilities are at least 0 and sum to 1", weight > 0, p >= 0),
+        Given("X is a probability", first >= 0, second >= 0, x >= 0),
+        Given("induction hypothesis", second * weight >= first * first),
+        (second + more) * (weight + p) < (first + p * x) * (first + p * x),
+    ]
+
+
+def test_mean_square_is_no_less() -> None:
+    proved(*one_cot_more(True), size="any number of CoTs, from n to n + 1: E X^2 >= (E X)^2")
 
 
 def test_gap_is_a_sum_of_squares() -> None:
     identity(pairs_form(2), "4 CoTs: J (E_post X - J) is a sum of pi pi' (X - X')^2, so not negative")
-    proved(*one_cot_more(True), size="from n CoTs to n + 1: E X^2 >= (E X)^2 for any number")
 
 
 def test_gap_control_other_power() -> None:

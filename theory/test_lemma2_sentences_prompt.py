@@ -12,6 +12,7 @@ import z3
 from theory import lemma2
 from theory.domains import Point, points
 from theory.evidence import (
+    Given,
     Pick,
     Statement,
     counterexample,
@@ -83,8 +84,11 @@ def farther_than_spread(denominator: int) -> list[Any]:
     set gains.
     """
     s, x, u, w = z3.Reals("s x u w")
-    model = [s > 1, x >= 0, x <= 1, u >= 0, u <= s * s * x, w >= 1 - x, u + w > 0]
-    return [*model, (u - x * (u + w)) * (s + denominator) > (s - 1) * (u + w)]
+    return [
+        Given("probabilities are at least 0 and sum to 1", x >= 0, x <= 1, u >= 0, u + w > 0),
+        Given("R = 2 log s", s > 1, u <= s * s * x, w >= 1 - x),
+        (u - x * (u + w)) * (s + denominator) > (s - 1) * (u + w),
+    ]
 
 
 def test_one_token_counterexample() -> None:
@@ -95,6 +99,9 @@ def test_one_token_counterexample() -> None:
 
 def test_distance_within_spread() -> None:
     proved(*farther_than_spread(1), size="any number of CoTs and of tokens")
+
+
+def test_distance_within_spread_on_instances() -> None:
     for_all(within_spread(1), spread_tokens)
 
 
@@ -155,6 +162,9 @@ LEAD_ROUNDING = 16 * 4 * 50 * 2.0**-53
 
 def test_expert_no_less_spread() -> None:
     identity(expert_form(1), "3 CoTs, any expert nu")
+
+
+def test_expert_no_less_spread_in_floats() -> None:
     sweep(lead_error(1), LEAD_ROUNDING, "16 terms of 4 roundings of numbers below 50")
 
 

@@ -10,18 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from theory import ledger
+from theory.claim import HERE
 
 CLAIMS = """
 - id: A
-  where: nowhere
+  where: beyond the paper
   statement: squares are not negative
   expected: exact
   tests: {holds: ["test_t.py::test_a"], negative_controls: ["test_t.py::test_b"]}
 - id: B
-  where: nowhere
-  statement: numbers are not negative
+  where: beyond the paper
+  statement: numbers above a bound are not negative
   expected: proved
+  tests: {holds: ["test_t.py::test_c"], negative_controls: ["test_t.py::test_d"]}
+- id: C
+  where: beyond the paper
+  statement: squares above a bound are not negative
+  expected: exact
   uses: [A]
   tests: {holds: ["test_t.py::test_c"], negative_controls: ["test_t.py::test_d"]}
 """
@@ -46,7 +51,7 @@ def other_control(x):
     return ge(x, 0)
 
 def below(bound, low=0):
-    return [X >= bound, X < low]
+    return [evidence.Given("above a bound", X >= bound), X < low]
 
 def test_a() -> None:
     evidence.for_all(statement, numbers, 60)
@@ -78,12 +83,26 @@ SABOTAGES = {
         "makes 1 checks, not 2",
     ),
     "a proof that is gone": ('    evidence.proved(*below(2), size="any x")\n', "", "B is not green: .*makes 1 checks"),
-    "one more assumption": ("proved(*below(1)", "proved(X >= 5, *below(1)", "B is not green: .*constraints"),
+    "one more assumption": (
+        "proved(*below(1)",
+        'proved(evidence.Given("x = 1/2", 2 * X == 1), *below(0)',
+        "B is not green: test_t.py::test_c proves it given 'x = 1/2', which the claim does not say",
+    ),
+    "one more assumption under the old name": (
+        '"above a bound", X >= bound',
+        '"above a bound", X >= bound, X <= 9',
+        "B is not green: .*constraints",
+    ),
+    "a proof of one size": (
+        'below(1), size="any x"',
+        'below(1), size="x = 2, 3"',
+        "B is not green: .*has strength 'exact', not 'proved'",
+    ),
     "another statement in words": ("squares are not negative", "squares are negative", "A is not green: is written"),
-    "no more uses": ("  uses: [A]\n", "", "B is not green: is written in another way"),
+    "no more uses": ("  uses: [A]\n", "", "C is not green: is written in another way"),
     "another claim's tests": (
-        'holds: ["test_t.py::test_c"]',
-        'holds: ["test_t.py::test_a"]',
+        'expected: proved\n  tests: {holds: ["test_t.py::test_c"]',
+        'expected: proved\n  tests: {holds: ["test_t.py::test_a"]',
         "B is not green: is written in another way",
     ),
     "a control of something else": (
@@ -91,7 +110,11 @@ SABOTAGES = {
         "negative_control(other_control",
         "A is not green: test_t.py::test_a shares no statement with any negative control",
     ),
-    "a claim that is gone with its tests": (CLAIMS[CLAIMS.index("- id: B") :], "", "B is not green: has gone"),
+    "a claim that is gone with its tests": (
+        CLAIMS[CLAIMS.index("- id: B") : CLAIMS.index("- id: C")],
+        "",
+        "B is not green: has gone",
+    ),
 }
 
 
@@ -105,8 +128,9 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A theory of two claims, with its lock."""
     folder = tmp_path_factory.mktemp("theory") / "theory"
     (folder / "claims").mkdir(parents=True)
-    for name in ("__init__.py", "conftest.py", "ledger.py", "evidence.py", "relations.py", "lock.py", "ties.py"):
-        (folder / name).write_text((ledger.HERE / name).read_text())
+    for path in HERE.glob("*.py"):
+        if not path.name.startswith("test_"):
+            (folder / path.name).write_text(path.read_text())
     (folder / "claims" / "1.yaml").write_text(CLAIMS)
     (folder / "test_t.py").write_text(TESTS)
     unlocked = run(folder.parent)
@@ -132,15 +156,25 @@ def test_a_sabotage_turns_the_run_red(locked: Path, tmp_path: Path, name: str) -
     assert re.search(message, done.stdout), done.stdout[-3000:]
 
 
-def test_what_is_meant_is_renewed_and_what_is_hollow_is_not(locked: Path, tmp_path: Path) -> None:
-    for name, code in (("fewer instances", 0), ("a hollow statement", 1)):
-        folder = tmp_path / str(code)
-        shutil.copytree(locked, folder / "theory")
-        before, after, _ = SABOTAGES[name]
-        file = folder / "theory" / "test_t.py"
+# What a run says of some of them that is told to renew the lock; nothing of what may be meant.
+RENEWED = {
+    "fewer instances": "",
+    "a hollow statement": "test_t.py::test_a failed",
+    "one more assumption": "test_t.py::test_c proves it given 'x = 1/2', which the claim does not say",
+    "a proof of one size": "expected 'proved', the tests show 'exact', as test_t.py::test_c: prove it for any size",
+    "no more uses": "expected 'exact', the tests show 'proved': expect it",
+}
+
+
+@pytest.mark.parametrize("name", RENEWED)
+def test_what_is_meant_is_renewed_and_what_shows_too_little_is_not(locked: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(locked, tmp_path / "theory")
+    before, after, _ = SABOTAGES[name]
+    for file in (tmp_path / "theory" / "claims" / "1.yaml", tmp_path / "theory" / "test_t.py"):
         file.write_text(file.read_text().replace(before, after))
-        assert run(folder, "--renew").returncode == code
-        assert run(folder).returncode == code
+    done = run(tmp_path, "--renew")
+    assert done.returncode == bool(RENEWED[name]), done.stdout
+    assert RENEWED[name] in done.stdout
 
 
 def test_all_sabotages_at_once_are_named(locked: Path, tmp_path: Path) -> None:

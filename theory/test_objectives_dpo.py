@@ -23,7 +23,7 @@ from theory.evidence import (
 )
 from theory.inputs import Array
 from theory.policies import Policy, softmax, tree
-from theory.relations import Said, both, eq, gt, le, lt
+from theory.relations import Said, both, each, either, eq, gt, le, lt, when
 
 HALF = Fraction(1, 2)
 
@@ -227,8 +227,34 @@ def test_token_control_at_the_fork() -> None:
 
 
 def winner_drifts(instance: Any) -> Said:
-    """A DPO step on the pair lowers log pi_+, tabular."""
-    return lt(winner_rate(instance), 0)
+    """A DPO step on the pair lowers log pi_+, or lowers it against that of some other sample, tabular."""
+    return either(lt(winner_rate(instance), 0), lt(min(against_others(instance).values()), 0))
+
+
+def against_others(instance: Any) -> dict[int, Fraction]:
+    """<s_+ - s_k, s_+ - s_->: the rate of log pi_+ - log pi_k, by which Property 1 orders samples, for each other k."""
+    pi, plus, minus = instance
+    gram = softmax(pi).gram
+    toward = gram[:, plus] - gram[:, minus]
+    return {k: toward[plus] - toward[k] for k in range(len(pi)) if k != plus}
+
+
+def winner_rises_above_others(instance: Any, loser: int = 2) -> Said:
+    """log pi_+ rises at the rate 1 against every other sample, and at the rate 2 against the loser, whatever pi.
+
+    `loser` stands for the 2.
+    """
+    pi, _, minus = instance
+    rates = against_others(instance)
+    return both(
+        eq(rates[minus], loser, varies=pi),
+        when(len(pi) > 2, each(eq(rate, 1, varies=(pi, k)) for k, rate in rates.items() if k != minus)),
+    )
+
+
+def winner_rises_alike(instance: Any) -> Said:
+    """At the rate 1 against the loser, too."""
+    return winner_rises_above_others(instance, 1)
 
 
 def winner_rate(instance: Any) -> Fraction:
@@ -262,6 +288,17 @@ def test_winner_rises() -> None:
     # Logits that share parameters: even one pair's winner may fall.
     s = softmax([Fraction(1, 10), Fraction(1, 10), Fraction(4, 5)], [[1], [2], [0]]).gram
     assert s[0, 0] - s[0, 1] == Fraction(-7, 10)
+
+
+def test_winner_rises_above_others() -> None:
+    for_all(winner_rises_above_others, any_pair)
+    # The first of two winners falls against the other, by the difference of their weights, 1 and 9.
+    gram = softmax([Fraction(x, 100) for x in (1, 25, 70, 4)]).gram
+    assert (gram[0] - gram[2]) @ np.array([1, -1, 9, -9]) == 1 - 9
+
+
+def test_winner_control_loser_as_others() -> None:
+    negative_control(winner_rises_alike, any_pair)
 
 
 def test_winner_control_signs_swapped() -> None:

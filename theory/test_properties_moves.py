@@ -10,7 +10,7 @@ import z3
 
 from theory import properties, shifts
 from theory.domains import point
-from theory.evidence import Pick, counterexample, for_all, negative_control, proved, satisfiable
+from theory.evidence import Given, Pick, counterexample, for_all, negative_control, proved, satisfiable
 from theory.policies import softmax
 from theory.relations import Said, both, either, eq, ge, gt, lt, when
 from theory.test_lemma2 import mean
@@ -202,12 +202,17 @@ def two_cots(rest: Any) -> list[Any]:
     p, q, x, y, t, alpha, beta = z3.Reals("p q x y t alpha beta")
     value = p * x + q * y + rest * t
     gain = (alpha - 1) * p * (x - value) + (1 - beta) * q * (value - y)
-    model = [p > 0, q > 0, p + q + rest == 1, x <= 1, y >= 0, x > y, t >= 0, t <= 1]
-    return [*model, alpha > 1, beta > 0, beta < 1, gain <= 0]
+    pushes = [x > y, alpha > 1, beta > 0, beta < 1]
+    return [
+        Given("probabilities are above 0 and sum to 1", p > 0, q > 0, p + q + rest == 1),
+        Given("X is a probability", x <= 1, y >= 0, t >= 0, t <= 1),
+        Given("pushing the logit of the better one up and the other's down", *pushes),
+        gain <= 0,
+    ]
 
 
 def test_two_cots() -> None:
-    proved(*two_cots(0), size="two CoTs, any X_1 > X_2 and any amounts")
+    proved(*two_cots(0), size="any two CoTs, X_1 > X_2 and amounts")
 
 
 def test_two_cots_control_others() -> None:

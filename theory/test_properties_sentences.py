@@ -10,7 +10,7 @@ import z3
 
 from theory import improvement, objectives, properties, shifts
 from theory.domains import bits, point
-from theory.evidence import Pick, Statement, counterexample, for_all, negative_control, proved, satisfiable
+from theory.evidence import Given, Pick, Statement, counterexample, for_all, negative_control, proved, satisfiable
 from theory.policies import factorised
 from theory.relations import Said, both, eq, ge, gt, iff, le, lt
 from theory.test_dominance import right_sample
@@ -49,18 +49,25 @@ def near_likeliest_right(share: Callable[[Fraction], Fraction]) -> Statement:
     return statement
 
 
-def one_right_more() -> list[Any]:
-    """z3: of n right trajectories sum pi^2 <= M sum pi, of probabilities up to M, but not with one more."""
+def one_right_more(times: int = 1) -> list[Any]:
+    """z3: of n right trajectories sum pi^2 <= M sum pi, of probabilities up to `times` M, but not with one more."""
     most, squares, total, x = z3.Reals("M squares total x")
-    known = [total >= 0, squares >= 0, squares <= most * total, x >= 0, x <= most]
-    return [*known, squares + x * x > most * (total + x)]
+    return [
+        Given("probabilities are at least 0 and sum to 1", total >= 0, squares >= 0, x >= 0, x <= times * most),
+        Given("induction hypothesis", squares <= most * total),
+        squares + x * x > most * (total + x),
+    ]
 
 
 def gain_below(share: Any) -> list[Any]:
     """z3: x >= `share` p M, yet the gain (1 - p)(x - S2_S) + p S2_F is below p S2_F; S2_S <= M p as by induction."""
     most, right, wrong, p, x = z3.Reals("M right wrong p x")
-    model = [p > 0, p < 1, x > 0, x <= most, most <= p, right >= x * x, right <= most * p, wrong >= 0]
-    return [*model, x >= share * p * most, (1 - p) * (x - right) + p * wrong < p * wrong]
+    return [
+        Given("probabilities are above 0 and sum to 1", p > 0, p < 1, x > 0, x <= most, most <= p),
+        Given("a sum of squares", right >= x * x, right <= most * p, wrong >= 0),
+        Given("p times the largest probability of a right", x >= share * p * most),
+        (1 - p) * (x - right) + p * wrong < p * wrong,
+    ]
 
 
 def test_near_the_likeliest_counterexample() -> None:
@@ -70,13 +77,17 @@ def test_near_the_likeliest_counterexample() -> None:
 
 
 def test_near_the_likeliest_right() -> None:
-    proved(*one_right_more(), size="from n right trajectories to n + 1: S2_S <= M p for any number")
+    proved(*one_right_more(), size="any number of right trajectories, from n to n + 1: S2_S <= M p")
     proved(*gain_below(1), size="any L")
+
+
+def test_near_the_likeliest_right_on_instances() -> None:
     for_all(near_likeliest_right(lambda p: p), right_sample)
 
 
 def test_near_the_likeliest_control_half() -> None:
     satisfiable(*gain_below(z3.Q(1, 2)))
+    satisfiable(*one_right_more(times=2))
     negative_control(near_likeliest_right(lambda p: p / 2), right_sample)
 
 
@@ -132,11 +143,15 @@ def ahead_by_enough(share: int) -> Statement:
     return statement
 
 
-def one_cot_more() -> list[Any]:
-    """z3: of n CoTs sum pi^2 e <= M sum pi max(e, 0), e = X - J, but not with one more; pi <= M where e > 0."""
+def one_cot_more(times: int = 1) -> list[Any]:
+    """z3: of n CoTs sum pi^2 e <= M sum pi max(e, 0), e = X - J, but not with one more; pi <= `times` M where e > 0."""
     most, squares, total, x, e = z3.Reals("M squares total x e")
-    known = [most >= 0, total >= 0, squares <= most * total, x >= 0, z3.Implies(e > 0, x <= most)]
-    return [*known, squares + x * x * e > most * (total + x * z3.If(e > 0, e, 0))]
+    return [
+        Given("probabilities are at least 0 and sum to 1", most >= 0, total >= 0, x >= 0),
+        Given("M the largest probability of a CoT with X > J", z3.Implies(e > 0, x <= times * most)),
+        Given("induction hypothesis", squares <= most * total),
+        squares + x * x * e > most * (total + x * z3.If(e > 0, e, 0)),
+    ]
 
 
 def rate_below(share: Any) -> list[Any]:
@@ -146,18 +161,27 @@ def rate_below(share: Any) -> list[Any]:
     """
     most, squares, total, x, right, value, q = z3.Reals("M squares total x X J q")
     e, answer = right - value, x * right * (1 - 2 * right + q)
-    model = [x > 0, x <= 1, most >= 0, right >= 0, right <= 1, value > 0, total >= 0, q >= right * right]
-    return [*model, squares <= most * total, x * e >= share * most * total, x * e - squares + answer < 0]
+    return [
+        Given("probabilities are at least 0 and sum to 1", x > 0, x <= 1, most >= 0, value > 0, total >= 0),
+        Given("X is a probability", right >= 0, right <= 1),
+        Given("a sum of squares", q >= right * right, squares <= most * total),
+        Given("pi_c (X_c - J) >= M E max(X - J, 0)", x * e >= share * most * total),
+        x * e - squares + answer < 0,
+    ]
 
 
 def test_ahead_by_enough() -> None:
-    proved(*one_cot_more(), size="from n CoTs to n + 1")
+    proved(*one_cot_more(), size="any number of CoTs, from n to n + 1")
     proved(*rate_below(1), size="any number of CoTs and of answers")
+
+
+def test_ahead_by_enough_on_instances() -> None:
     for_all(ahead_by_enough(1), answered, n=500)
 
 
 def test_ahead_control_above_j() -> None:
     satisfiable(*rate_below(0))
+    satisfiable(*one_cot_more(times=2))
     negative_control(ahead_by_enough(0), answered)
 
 
@@ -235,7 +259,7 @@ def has_no_partner(closed: bool) -> list[Any]:
     """z3: for some X_1 the partner X_1 / 2 is no worse, or (1 + X_1) / 2 no better. `closed`: X_1 may be 0 or 1."""
     x = z3.Real("x")
     inside = [x >= 0, x <= 1] if closed else [x > 0, x < 1]
-    return [*inside, z3.Not(z3.And(x / 2 < x, x < (1 + x) / 2))]
+    return [Given("X between 0 and 1", *inside), z3.Not(z3.And(x / 2 < x, x < (1 + x) / 2))]
 
 
 def test_preferred_and_not() -> None:

@@ -12,6 +12,7 @@ import z3
 from theory import shifts
 from theory.domains import point
 from theory.evidence import (
+    Given,
     Pick,
     counterexample,
     for_all,
@@ -102,7 +103,7 @@ def test_push_of_floats_in_batches() -> None:
 def weights() -> tuple[Any, ...]:
     """z3: weights e^z of i and j, the weight of all others together, alpha, beta; nothing said of the factors."""
     a, b, rest, alpha, beta = z3.Reals("a b rest alpha beta")
-    return a, b, rest, alpha, beta, [a > 0, b > 0, rest >= 0]
+    return a, b, rest, alpha, beta, Given("probabilities are above 0 and sum to 1", a > 0, b > 0, rest >= 0)
 
 
 def wrong_sign(z_factor: Any, total: Any, total_after: Any, sign: int) -> Any:
@@ -116,7 +117,7 @@ def signs(least_up: int) -> list[Any]:
     a, b, rest, alpha, beta, positive = weights()
     before, after = a + b + rest, alpha * a + beta * b + rest
     either = z3.Or(wrong_sign(alpha, before, after, 1), wrong_sign(beta, before, after, -1))
-    return [*positive, alpha > least_up, beta > 0, beta < 1, either]
+    return [positive, Given("both pushes are positive", alpha > least_up, beta > 0, beta < 1), either]
 
 
 def test_signs() -> None:
@@ -207,7 +208,7 @@ def rare_error(k: int, left: int) -> sympy.Expr:
 
 
 def test_gradient_step_on_rare_sample() -> None:
-    identity([rare_error(k, 1) for k in range(3)], "3 others with any shares")
+    identity([rare_error(k, 1) for k in range(3)], "three others with any shares")
     even = dict.fromkeys(sympy.symbols("q:2", positive=True), sympy.Rational(1, 3))
     assert [formula.subs(even) for _, formula in map(rare_limit, range(3))] == [0, 0, 0]
 
@@ -338,7 +339,7 @@ def one_logit(up: bool, condition: Any) -> list[Any]:
     before, after = a + b + rest, factor * a + b + rest
     sign = 1 if up else -1
     wrong = z3.Or(wrong_sign(factor, before, after, sign), wrong_sign(1, before, after, -sign))
-    return [*positive, condition(factor), wrong]
+    return [positive, Given(f"pushing sample k {'up' if up else 'down'}", condition(factor)), wrong]
 
 
 def test_push_up_one() -> None:

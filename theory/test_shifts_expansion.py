@@ -18,6 +18,7 @@ import z3
 from theory import improvement, shifts
 from theory.domains import point, points
 from theory.evidence import (
+    Given,
     Pick,
     for_all,
     identity,
@@ -36,6 +37,13 @@ ROUNDING = 16 * 3 * 2.0**-53
 WHY = "at most 16 roundings of numbers up to 3"
 
 
+def derivatives(v: Any, mean: Any) -> dict[int, Any]:
+    """First to third derivative of a probability along v over the probability: v its own, mean[n - 1] that of v^n."""
+    c, variance = v - mean[0], mean[1] - mean[0] ** 2
+    third = mean[2] - 3 * mean[0] * mean[1] + 2 * mean[0] ** 3
+    return {1: c, 2: c**2 - variance, 3: c**3 - 3 * c * variance - third}
+
+
 def derivative_error(order: int, form: int) -> sympy.Expr:
     """Derivative of a probability along v over the probability, by sympy, less the closed form of order `form`.
 
@@ -43,13 +51,10 @@ def derivative_error(order: int, form: int) -> sympy.Expr:
     """
     t, v, *mean = sympy.symbols("t v m1:4", real=True)
     total = sympy.Function("N")(t)
-    c, variance = v - mean[0], mean[1] - mean[0] ** 2
-    third = mean[2] - 3 * mean[0] * mean[1] + 2 * mean[0] ** 3
-    forms = {1: c, 2: c**2 - variance, 3: c**3 - 3 * c * variance - third}
     change = sympy.diff(sympy.exp(t * v) / total, t, order) * total / sympy.exp(t * v)
     for n in (3, 2, 1):
         change = change.subs(sympy.Derivative(total, (t, n)), mean[n - 1] * total)
-    return sympy.expand(change - forms[form])
+    return sympy.expand(change - derivatives(v, mean)[form])
 
 
 def test_derivatives() -> None:
@@ -85,11 +90,11 @@ def second_bounded_closer(instance: Any) -> Said:
     return second_bounded(instance, 131)
 
 
-def merged() -> sympy.Expr:
-    """f'' = x (c^2 - Var) less x(1-x)((1-2x) mu^2 - var): pi_m = x with v_m = 0, mean mu and var of the others."""
+def merged(times: int) -> sympy.Expr:
+    """f'' less x(1-x)((1-2x) mu^2 - `times` var): pi_m = x with v_m = 0, mean mu and variance var of the others."""
     x, mu, others = sympy.symbols("x mu var", real=True)
-    mean, square = (1 - x) * mu, (1 - x) * (others + mu**2)
-    return sympy.expand(x * (mean**2 - (square - mean**2)) - x * (1 - x) * ((1 - 2 * x) * mu**2 - others))
+    second = derivatives(0, [(1 - x) * mu, (1 - x) * (others + mu**2), 0])[2]
+    return sympy.expand(x * second - x * (1 - x) * ((1 - 2 * x) * mu**2 - times * others))
 
 
 def beyond_bound(least_root: int) -> list[Any]:
@@ -99,21 +104,31 @@ def beyond_bound(least_root: int) -> list[Any]:
     """
     x, u, b, variance, root = z3.Reals("x u b variance root")
     second = x * (1 - x) * ((1 - 2 * x) * (u - b) ** 2 - variance)
-    inside = [z3.And(a >= 0, a <= 1) for a in (x, u, b)]
-    most = [variance >= 0, variance <= u * (1 - u), root > 0, root * root == least_root]
-    return [*inside, *most, z3.Or(6 * root * second > 1, 6 * root * second < -1)]
+    return [
+        Given("probabilities are at least 0 and sum to 1", x >= 0, x <= 1),
+        Given("v scaled to [0, 1]", u >= 0, u <= 1, b >= 0, b <= 1),
+        Given("a variance on an interval", variance >= 0, variance <= u * (1 - u)),
+        Given("a square root", root > 0, root * root == least_root),
+        z3.Or(6 * root * second > 1, 6 * root * second < -1),
+    ]
 
 
 def test_second_derivative_bound() -> None:
-    identity(merged(), "any L: f'' by the mean and variance of the others")
+    identity(merged(1), "any L: f'' by the mean and variance of the others")
     proved(*beyond_bound(3), size="any L, by the mean and variance of the others")
-    # The same of policies one by one.
+
+
+def test_second_derivative_bound_on_instances() -> None:
     for_all(second_bounded, direction)
 
 
 def test_second_derivative_control_closer() -> None:
     satisfiable(*beyond_bound(4))
     negative_control(second_bounded_closer, direction)
+
+
+def test_merged_control_variance_twice() -> None:
+    no_identity(merged(2))
 
 
 def one_against(reach: Any, share: Any) -> sympy.Expr:
@@ -123,7 +138,7 @@ def one_against(reach: Any, share: Any) -> sympy.Expr:
 
 
 def test_second_derivative_bound_is_sharp() -> None:
-    identity(one_against(sympy.Symbol("R", positive=True), 1), "two samples, pi_i = (3 - sqrt 3)/6")
+    identity(one_against(sympy.Symbol("R", positive=True), 1), "any R, two samples, pi_i = (3 - sqrt 3)/6")
     assert improvement.remainder_bound([Fraction(0), Fraction(2)]) == 4 / (12 * np.sqrt(3))
 
 
@@ -160,15 +175,30 @@ def third(x: Any) -> Any:
     return x * (1 - x) * (1 - 6 * x + 6 * x * x)
 
 
+def third_error(pushed: int) -> sympy.Expr:
+    """The third derivative's closed form for v = 1 on one sample, 0 on the others, times its probability, less `third`.
+
+    Of the pushed sample, whose own v is 1; of another one for `pushed` 0.
+    """
+    x = sympy.Symbol("x", real=True)
+    return sympy.expand(x * derivatives(pushed, [x, x, x])[3] - third(x))
+
+
 def third_beyond(n: int) -> list[Any]:
     """z3: |f'''| > 1/n."""
     x = z3.Real("x")
-    return [x >= 0, x <= 1, z3.Or(third(x) > z3.Q(1, n), third(x) < -z3.Q(1, n))]
+    inside = Given("probabilities are at least 0 and sum to 1", x >= 0, x <= 1)
+    return [inside, z3.Or(third(x) > z3.Q(1, n), third(x) < -z3.Q(1, n))]
 
 
 def test_third_derivative_of_one_push() -> None:
+    identity(third_error(1), "any pi_k of a single push")
     proved(*third_beyond(8), size="any pi_k of a single push")
     assert third(Fraction(1, 2)) == -Fraction(1, 8)
+
+
+def test_third_control_of_another_sample() -> None:
+    no_identity(third_error(0))
 
 
 def test_third_control_ninth() -> None:

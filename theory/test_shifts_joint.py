@@ -10,7 +10,17 @@ import z3
 
 from theory import shifts
 from theory.domains import point
-from theory.evidence import Pick, counterexample, for_all, identity, negative_control, no_identity, proved, satisfiable
+from theory.evidence import (
+    Given,
+    Pick,
+    counterexample,
+    for_all,
+    identity,
+    negative_control,
+    no_identity,
+    proved,
+    satisfiable,
+)
 from theory.relations import Said, both, each, eq, gt, le, lt
 from theory.test_shifts import HALF, pushed, shares, single, small
 
@@ -105,16 +115,19 @@ def test_likelier_control_in_total() -> None:
     negative_control(likelier_moves_more, with_third)
 
 
-def above_peak(root: Any, x: Any, peak: Any) -> Any:
-    """z3: the own change x(1-x)(s^2-1)/(1+(s^2-1)x) of a push by alpha = s^2 exceeds `peak` (a pair num, den)."""
-    top, bottom = x * (1 - x) * (root * root - 1), 1 + (root * root - 1) * x
-    return top * peak[1] > peak[0] * bottom
+def above_peak(more: int) -> list[Any]:
+    """z3: the own change x(1-x)(s^2-1)/(1+(s^2-1)x) of a push by alpha = s^2 exceeds (s - 1)/(s + more)."""
+    s, x = z3.Reals("s x")
+    top, bottom = x * (1 - x) * (s * s - 1), 1 + (s * s - 1) * x
+    return [
+        Given("probabilities are at least 0 and sum to 1", x >= 0, x <= 1),
+        Given("a push by alpha", s > 1),
+        top * (s + more) > (s - 1) * bottom,
+    ]
 
 
 def test_peak_of_own_change() -> None:
-    s, x = z3.Reals("s x")
-    peak = (s - 1, s + 1)
-    proved(s > 1, x >= 0, x <= 1, above_peak(s, x, peak), size="any alpha = s^2 > 1 and any pi_k")
+    proved(*above_peak(1), size="any alpha = s^2 > 1 and any pi_k")
     for root in (Fraction(3, 2), Fraction(2), Fraction(3)):
         at = 1 / (1 + root)
         assert single((at, 1 - at), 0, root**2)[0] == (root - 1) / (root + 1)
@@ -122,8 +135,7 @@ def test_peak_of_own_change() -> None:
 
 
 def test_peak_control_lower() -> None:
-    s, x = z3.Reals("s x")
-    satisfiable(s > 1, x >= 0, x <= 1, above_peak(s, x, (s - 1, s + 2)))
+    satisfiable(*above_peak(2))
 
 
 # B6 to B8: both pushes against one
@@ -137,7 +149,11 @@ def not_below_sum(beta_range: Any) -> list[Any]:
     p, q, alpha, beta = z3.Reals("p q alpha beta")
     u, v = 1 + (alpha - 1) * p, 1 - (1 - beta) * q
     w = u + v - 1
-    return [p > 0, q > 0, p + q < 1, alpha > 1, beta_range(beta), u * v + w * u * v >= (u + v) * w]
+    return [
+        Given("probabilities are above 0 and sum to 1", p > 0, q > 0, p + q < 1),
+        Given("a push up and one down at once", alpha > 1, beta_range(beta)),
+        u * v + w * u * v >= (u + v) * w,
+    ]
 
 
 def test_joint_push_is_no_sum() -> None:
@@ -236,11 +252,33 @@ def positive_only(condition: Any) -> list[Any]:
     """z3: a push up alone takes no more from another sample than the same push together with one on j does."""
     p, q, alpha, beta = z3.Reals("p q alpha beta")
     alone, both = 1 + (alpha - 1) * p, 1 + (alpha - 1) * p - (1 - beta) * q
-    return [p > 0, q > 0, p + q < 1, alpha > 1, beta > 0, condition(beta), both >= alone]
+    return [
+        Given("probabilities are above 0 and sum to 1", p > 0, q > 0, p + q < 1),
+        Given("the same push together with one down", alpha > 1, beta > 0, condition(beta)),
+        both >= alone,
+    ]
 
 
 def test_positive_only_takes_more() -> None:
     proved(*positive_only(lambda beta: beta < 1), size="any other sample's change over its probability")
+
+
+def two_pushes(pick: Pick) -> Any:
+    """(pi, alpha, beta): sample 0 is pushed up, sample 1 down."""
+    return point(pick, 2, 3, weight=6), Fraction(pick(2, 4)), Fraction(1, pick(2, 4))
+
+
+def positive_only_moves_more(instance: Any) -> Said:
+    """By total variation: a push up alone changes the policy by more than it does together with one down."""
+    pi, alpha, beta = instance
+    alone, both = (shifts.push(pi, 0, alpha, 1, factor) for factor in (Fraction(1), beta))
+    return gt(sum(abs(alone)), sum(abs(both)))
+
+
+def test_positive_only_moves_less_counterexample() -> None:
+    pinned = ((HALF, HALF), Fraction(2), HALF)
+    assert [shifts.push(pinned[0], 0, Fraction(2), 1, b)[0] for b in (1, HALF)] == [Fraction(1, 6), Fraction(3, 10)]
+    counterexample(positive_only_moves_more, two_pushes, pinned)
 
 
 def test_positive_only_control_both_up() -> None:

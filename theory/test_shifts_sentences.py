@@ -10,7 +10,7 @@ import z3
 
 from theory import improvement, shifts
 from theory.domains import bits, point
-from theory.evidence import Pick, Statement, counterexample, for_all, negative_control, proved, satisfiable
+from theory.evidence import Given, Pick, Statement, counterexample, for_all, negative_control, proved, satisfiable
 from theory.policies import softmax
 from theory.relations import Said, both, eq, ge, gt, iff, le, lt
 from theory.test_lemma2 import mean
@@ -23,9 +23,12 @@ HALF = Fraction(1, 2)
 def one_more(counted: bool) -> list[Any]:
     """z3: n sum x^2 >= (sum x)^2 of n probabilities, but not of n + 1. Not `counted`: n stays as it is."""
     n, squares, total, x = z3.Reals("n squares total x")
-    known = [n >= 1, total >= 0, squares >= 0, x >= 0, n * squares >= total * total]
     left = n + 1 if counted else n
-    return [*known, left * (squares + x * x) < (total + x) * (total + x)]
+    return [
+        Given("probabilities are at least 0 and sum to 1", n >= 1, total >= 0, squares >= 0, x >= 0),
+        Given("induction hypothesis", n * squares >= total * total),
+        left * (squares + x * x) < (total + x) * (total + x),
+    ]
 
 
 def wrong_ones(pick: Pick) -> Any:
@@ -50,7 +53,10 @@ def drawn_are_likely(of_drawn: bool) -> Statement:
 
 
 def test_drawn_are_likely() -> None:
-    proved(*one_more(counted=True), size="from n wrong trajectories to n + 1: for any number")
+    proved(*one_more(counted=True), size="any number of wrong trajectories, from n to n + 1")
+
+
+def test_drawn_are_likely_on_instances() -> None:
     for_all(drawn_are_likely(of_drawn=True), wrong_ones)
 
 
@@ -136,7 +142,11 @@ def above_peak(steps: int) -> list[Any]:
     b, value = z3.Reals("b J")
     part = 1 - b * b
     top, bottom = part * value * (1 - value), 1 - part * (1 - value)
-    return [b > 0, b < 1, value >= 0, value <= 1, top * (1 + steps * b) > (1 - b) * bottom]
+    return [
+        Given("probabilities are at least 0 and sum to 1", value >= 0, value <= 1),
+        Given("a push down", b > 0, b < 1),
+        top * (1 + steps * b) > (1 - b) * bottom,
+    ]
 
 
 def test_most_at_a_middle_j() -> None:

@@ -1,26 +1,29 @@
 """Whether a statement and a negative control of it are one piece of code: else the control guards something else.
 
-Read from the sources of the tests. Both must reach a function that states something: one that draws no instance, and
-that few claims use, as `mean` is used by many.
+Read from the sources of the tests. Every check of a test and a control must reach a function that states something: one
+that draws no instance, and that few claims use, as `mean` is used by many.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from theory.ledger import HERE, Claim
+from theory.claim import HERE, Claim
 
 # Claims that may use a function that is part of a statement; what more of them use is a tool.
 _MOST = 4
+# Checkers that leave evidence that something holds.
+_CHECKERS = ("for_all", "proved", "identity", "sweep", "every")
+_CURE = "let both call one function, with one place changed"
 Function = tuple[str, str]
 
 
 def untied(claims: Mapping[str, Claim], folder: Path = HERE) -> dict[str, list[str]]:
-    """By claim, the tests of what holds that share no statement with any of its negative controls."""
-    reached = {test: _reached(folder, *_split(test)) for claim in claims.values() for test in claim.all_tests}
+    """By claim, the checks of what holds that share no statement with any of its negative controls."""
+    reached = {t: _reached(folder, [_split(t)]) for claim in claims.values() for t in claim.all_tests}
     users: dict[Function, set[str]] = {}
     for claim in claims.values():
         for test in claim.all_tests:
@@ -29,11 +32,16 @@ def untied(claims: Mapping[str, Claim], folder: Path = HERE) -> dict[str, list[s
     stating = {function for function, of in users.items() if len(of) <= _MOST}
     found: dict[str, list[str]] = {}
     for name, claim in claims.items():
-        controls = [reached[test] & stating for test in claim.tests.get("negative_controls", ())]
-        for role in ("holds", "amended"):
-            for test in claim.tests.get(role, ()):
-                if not any(reached[test] & control for control in controls):
-                    found.setdefault(name, []).append(f"{test} shares no statement with any negative control")
+        controls = [reached[test] & stating for test in claim.named("negative_controls")]
+        for test in claim.named("holds", "amended", "instances"):
+            if not any(reached[test] & control for control in controls):
+                found.setdefault(name, []).append(f"{test} shares no statement with any negative control; {_CURE}")
+                continue
+            for check, states in _checks(folder, *_split(test)):
+                if not any(states & control for control in controls):
+                    found.setdefault(name, []).append(
+                        f"{test}: {check} shares no statement with any negative control; {_CURE}"
+                    )
     return found
 
 
@@ -42,18 +50,47 @@ def _split(test: str) -> Function:
     return file.removesuffix(".py"), name
 
 
-def _reached(folder: Path, module: str, test: str) -> frozenset[Function]:
-    """The functions of the tests that a test reaches, itself and those that draw instances left out."""
+def _checks(folder: Path, module: str, test: str) -> Iterator[tuple[str, frozenset[Function]]]:
+    """The checks that a test makes itself, each with the functions that it reaches."""
+    functions, imported = _module(folder, module)
+    if test not in functions:
+        return
+    # What a local name stands for.
+    local: dict[str, set[str]] = {}
+    for node in ast.walk(functions[test]):
+        if isinstance(node, ast.Assign):
+            for name in {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}:
+                local.setdefault(name, set()).update(_names(node.value))
+    for node in ast.walk(functions[test]):
+        if isinstance(node, ast.Call) and _called(node) in _CHECKERS:
+            names = {name for argument in [*node.args, *node.keywords] for name in _names(argument)}
+            names |= {more for name in names for more in local.get(name, ())}
+            yield ast.unparse(node)[:60], _reached(folder, [imported.get(n, (module, n)) for n in names])
+
+
+def _called(node: ast.Call) -> str:
+    """The name of what is called, also if it is asked of a module."""
+    return node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+
+
+def _names(node: ast.AST) -> set[str]:
+    """The names that are read there, but for those of its own arguments and local variables."""
+    names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+    own = {n.id for n in names if not isinstance(n.ctx, ast.Load)}
+    return {n.id for n in names} - own - {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+
+
+def _reached(folder: Path, start: list[Function]) -> frozenset[Function]:
+    """The functions of the tests that some reach, themselves, tests and those that draw instances left out."""
     seen: set[Function] = set()
-    waiting = [(module, test)]
+    waiting = list(start)
     while waiting:
         here = waiting.pop()
         functions, imported = _module(folder, here[0])
         if here in seen or here[1] not in functions:
             continue
         seen.add(here)
-        names = {node.id for node in ast.walk(functions[here[1]]) if isinstance(node, ast.Name)}
-        waiting += [imported.get(name, (here[0], name)) for name in names]
+        waiting += [imported.get(name, (here[0], name)) for name in _names(functions[here[1]])]
     return frozenset(f for f in seen if not f[1].startswith("test_") and not _draws(folder, f))
 
 

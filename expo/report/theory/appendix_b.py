@@ -19,7 +19,7 @@ _PLACES, _CHANGES = ([f"{symbol}_{k}" for k in (1, 2, 3)] for symbol in ("pi", "
 
 
 def draw_appendix_b(out: Path | str) -> Artefact:
-    """Write `appendix-b`: a push of one logit against a gradient step (claims B3, B4)."""
+    """Write `appendix-b`: a push of one logit against a gradient step (claims B3-ascent, B4-descent)."""
     grid = np.array([(i, j, 16 - i - j) for i in range(1, 15) for j in range(1, 16 - i)]) / 16
     push = shifts.first_order(grid, np.broadcast_to([1.0, 0, 0], grid.shape).copy())
     step = shifts.gradient_step(grid, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,10 +12,11 @@ from expo.report.artefacts import Artefact, publish
 from expo.report.markdown import markdown_table
 from expo.report.words import listed
 from expo.text import in_markdown, plural
-from theory.ledger import Entry
+from theory.claim import FIDELITY
+from theory.ledger import STRENGTHS, Entry, counts
 
-COLUMNS = ["claim", "area", "where", "statement", "reading", "assumes", "verdict", "evidence", "counterexample"]
-COLUMNS += ["corrected", "uses", "remark"]
+COLUMNS = ["claim", "area", "source", "where", "fidelity", "statement", "reading", "assumes", "verdict", "strength"]
+COLUMNS += ["evidence", "counterexample", "corrected", "uses", "remark"]
 # Okabe and Ito's colours, light enough to be written on.
 COLOURS = {
     "proved": "#7FCDB0",
@@ -31,12 +31,16 @@ COLOURS = {
 }
 _HEADS = ("id", "where", "claim", "verdict", "evidence", "what fails, what holds")
 _LEGEND = (
-    "Verdicts are computed from the tests that ran. *Proved*: by z3 or sympy for the size given, from the claims that "
-    "it uses. *Exact*: in rational arithmetic on all instances given. *Sampled*: in floating point within a derived "
-    "tolerance. A claim of several parts is as strong as its weakest. Where a printed claim fails and a corrected one "
-    "holds, the verdict says how they differ, which is a reader's judgement. Each claim that is said to hold has a "
-    "negative control, which a checker of the same kind refuted. A claim is green only if all that it uses is. Claims "
-    "'beyond the paper' are ours."
+    "Verdicts are computed from the tests that ran. *Proved*: by z3 or sympy for any size that the claim is about. "
+    "*Exact*: in rational arithmetic on all instances given, or by a proof for the sizes given. *Sampled*: in floating "
+    "point within a derived tolerance. A claim is as strong as the weakest of its tests and of the claims that it "
+    "uses; beside any other verdict the strength of what holds stands in brackets. Where a printed claim fails and a "
+    "corrected one holds, the verdict says how they differ, which is a reader's judgement. A counterexample is the "
+    "smallest that a search of its domain finds. Each claim that is said to hold has a negative control, which a "
+    "checker of the same kind refuted. A claim is green only if all that it uses is. Claims 'beyond the paper' are "
+    "ours. Beside the place of the others stands how near the claim is to the sentence, a reader's judgement again: "
+    + "; ".join(f"*{word}*: {what}" for word, what in FIDELITY.items())
+    + "."
 )
 
 
@@ -49,24 +53,32 @@ def draw_ledger(entries: Mapping[str, Entry], out: Path | str) -> Artefact:
 
 
 def read_ledger(entries: Mapping[str, Entry]) -> str:
-    """How many claims came out how."""
-    counts = Counter(entry.verdict for entry in entries.values())
-    ordered = [f"{counts[verdict]} {verdict}" for verdict in COLOURS if counts[verdict]]
+    """How many claims came out how, the paper's and ours apart."""
+    texts = []
+    for whose, of in counts(entries).items():
+        if not of["claims"]:
+            continue
+        near = [f"{of['fidelity'][word]} {word}" for word in FIDELITY if word in of["fidelity"]]
+        notes = [plural(of["statements"], "statement")] if of["statements"] < of["claims"] else []
+        notes += [f"to its words {listed(near)}"] if near else []
+        found = [f"{of['verdicts'][verdict]} {verdict}" for verdict in COLOURS if verdict in of["verdicts"]]
+        told = f" ({'; '.join(notes)})" if notes else ""
+        texts.append(f"{plural(of['claims'], 'claim')} {whose}{told}: {listed(found)}.")
     broken = [name for name, entry in entries.items() if not entry.green]
-    text = f"{plural(len(entries), 'claim')}: {listed(ordered)}."
-    return f"{text} Not green: {', '.join(broken)}." if broken else text
+    return " ".join([*texts, f"Not green: {', '.join(broken)}."] if broken else texts)
 
 
 def _row(entry: Entry) -> list[str]:
     claim = entry.claim
     assumes, evidence, uses = ("; ".join(parts) for parts in (claim.assumes, entry.evidence, claim.uses))
-    texts = [claim.id, claim.area, claim.where, claim.statement, claim.reading, assumes, entry.verdict, evidence]
-    texts += [claim.counterexample, claim.corrected, uses, claim.remark]
+    source = "ours" if claim.ours else "the paper"
+    texts = [claim.id, claim.area, source, claim.where, claim.fidelity, claim.statement, claim.reading, assumes]
+    texts += [entry.verdict, entry.strength, evidence, claim.counterexample, claim.corrected, uses, claim.remark]
     return [" ".join(str(text).split()) for text in texts]
 
 
 def _cells(entry: Entry) -> tuple[str, str, str, str]:
-    """Claim, where, verdict with evidence, and what fails or holds instead: plain text."""
+    """Claim, where with how near to the paper, evidence, and what fails or holds instead: plain text."""
     row = dict(zip(COLUMNS, _row(entry), strict=True))
     claim = row["statement"]
     claim += f" Read as: {row['reading']}" if row["reading"] else ""
@@ -74,7 +86,14 @@ def _cells(entry: Entry) -> tuple[str, str, str, str]:
     instead = [f"Fails: {row['counterexample']}" if row["counterexample"] else ""]
     instead += [f"Holds: {row['corrected']}" if row["corrected"] else "", row["remark"]]
     problems = "; ".join(entry.problems)
-    return claim, row["where"], problems or row["evidence"], " ".join(filter(None, instead))
+    where = f"{row['where']} ({row['fidelity']})" if row["fidelity"] else row["where"]
+    return claim, where, problems or row["evidence"], " ".join(filter(None, instead))
+
+
+def _verdict(entry: Entry) -> str:
+    """The verdict, and how strong what holds is where the verdict does not say that."""
+    silent = entry.strength and entry.green and entry.verdict not in STRENGTHS
+    return f"{entry.verdict} ({entry.strength})" if silent else entry.verdict
 
 
 def _by_area(entries: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
@@ -90,7 +109,7 @@ def _markdown(entries: Mapping[str, Entry], reading: str) -> str:
         rows = []
         for name, entry in of_area.items():
             claim, where, evidence, instead = map(in_markdown, _cells(entry))
-            rows.append([name, where, claim, f"**{entry.verdict}**", evidence, instead])
+            rows.append([name, where, claim, f"**{_verdict(entry)}**", evidence, instead])
         blocks += [f"## {area}", markdown_table(_HEADS, rows)]
     return "\n\n".join(blocks) + "\n"
 
@@ -130,6 +149,6 @@ def _html_row(name: str, entry: Entry) -> str:
     return (
         f'<tr id="{name}"><td>{name}</td><td class="small">{where}</td>'
         f"<td>{claim}{f'<br>Uses {uses}.' if uses else ''}</td>"
-        f'<td class="verdict" style="background:{COLOURS[entry.verdict]}">{html.escape(entry.verdict)}</td>'
+        f'<td class="verdict" style="background:{COLOURS[entry.verdict]}">{html.escape(_verdict(entry))}</td>'
         f'<td class="small">{evidence}</td><td class="small">{instead}</td></tr>'
     )

@@ -24,15 +24,17 @@ def draw_ledger_graph(entries: Mapping[str, Entry], out: Path | str) -> Artefact
     """Write `ledger-graph`: a line from each claim, on the left, to those that use it, coloured by verdict."""
     places = _places(entries)
     edges = [(used, name) for name, entry in entries.items() for used in entry.claim.uses]
+    paper = sum(not entries[name].claim.ours for name in places)
     return draw_theory(
         out,
         "ledger-graph",
         pd.DataFrame(edges, columns=["claim", "used_by"]),
-        partial(_plot, verdicts={name: entry.verdict for name, entry in entries.items()}, places=places),
+        partial(_plot, entries=entries, places=places),
         heading="What rests on what",
-        notes=f"Left to right: a claim stands after all that it uses. {plural(len(entries) - len(places), 'claim')} "
-        "that neither use another nor are used are left out.",
-        reading=f"{plural(len(edges), 'use')} among {plural(len(places), 'claim')}.",
+        notes=f"Left to right: a claim stands after all that it uses. Ours are in italics. "
+        f"{plural(len(entries) - len(places), 'claim')} that neither use another nor are used are left out.",
+        reading=f"{plural(len(edges), 'use')} among {plural(len(places), 'claim')}, {paper} of the paper and "
+        f"{len(places) - paper} beyond it.",
     )
 
 
@@ -55,14 +57,16 @@ def _places(entries: Mapping[str, Entry]) -> Places:
     return places
 
 
-def _plot(edges: pd.DataFrame, caption: Caption, *, verdicts: Mapping[str, str], places: Places) -> Figure:
+def _plot(edges: pd.DataFrame, caption: Caption, *, entries: Mapping[str, Entry], places: Places) -> Figure:
     tallest = max(y for _, y in places.values()) + 1
     figure, ((axes,),) = sheet(1, 1, max(3.0, 0.24 * tallest), caption)
     for claim, used_by in zip(edges["claim"], edges["used_by"], strict=True):
         axes.plot(*zip(places[claim], places[used_by], strict=True), color=GREY, lw=0.6, zorder=0)
     for name, (x, y) in places.items():
-        _write(axes, x, y, name, verdicts[name], ha="center", color=INK)
-    for i, verdict in enumerate(verdict for verdict in COLOURS if verdict in verdicts.values()):
+        style = "italic" if entries[name].claim.ours else "normal"
+        _write(axes, x, y, name, entries[name].verdict, ha="center", color=INK, style=style)
+    found = {entry.verdict for entry in entries.values()}
+    for i, verdict in enumerate(verdict for verdict in COLOURS if verdict in found):
         _write(axes, 0, -1.2 - 0.9 * i, verdict, verdict, ha="left")
     axes.set(xlim=(-0.4, max(x for x, _ in places.values()) + 0.4), ylim=(tallest, -8))
     axes.axis("off")

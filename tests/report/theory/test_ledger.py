@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from expo.report.theory.ledger import draw_ledger, read_ledger
 from expo.report.theory.ledger_graph import draw_ledger_graph
-from theory.ledger import Claim, Entry
+from theory.claim import Claim
+from theory.ledger import Entry
 
 
 def entries() -> dict[str, Entry]:
     tests = {"holds": ("t.py::a",)}
-    a = Claim("A", "line 1", "x < y & <script>alert(1)</script> | *z*", "exact", tests, area="first")
-    b = Claim("B", "line 2", "two", "refuted", tests, area="first", uses=("A",), counterexample="(1/2, 1/2)")
-    c = Claim("C", "line 3", "three", "exact", tests, area="second", uses=("B",), corrected="four")
-    d = Claim("D", "line 4", "alone", "exact", tests, area="second")
+    a = Claim("A", "line 1", "x < y & <script>alert(1)</script> | *z*", "exact", tests, "literal", area="first")
+    b = Claim("B", "line 2", "two", "refuted", tests, "related", "first", uses=("A",), counterexample="(1/2, 1/2)")
+    c = Claim("C", "line 3", "two", "exact", tests, "related", "second", uses=("B",), corrected="four")
+    d = Claim("D", "beyond the paper (line 4)", "alone", "exact", tests, area="second", uses=("A",))
     return {
-        "A": Entry(a, "exact", ("holds: exact, 1,000 instances",)),
-        "B": Entry(b, "refuted"),
-        "C": Entry(c, "undecided", (), ("t.py::a failed",)),
-        "D": Entry(d, "exact"),
+        "A": Entry(a, "exact", ("holds: exact, 1,000 instances",), strength="exact"),
+        "B": Entry(b, "first order only", strength="sampled"),
+        "C": Entry(c, "undecided", (), ("t.py::a failed",), "exact"),
+        "D": Entry(d, "exact", strength="exact"),
+        "E": Entry(replace(d, id="E", uses=()), "exact", strength="exact"),
     }
 
 
@@ -34,14 +37,29 @@ def test_the_ledger_escapes_what_claims_say(tmp_path: Path) -> None:
     assert r"\<script\>alert(1)\</script\> \| \*z\*" in table
     rows = [line for line in table.splitlines() if line.startswith("| ") and "---" not in line]
     assert {line.replace(r"\|", "").count("|") for line in rows} == {7}
-    assert list(pd.read_csv(tmp_path / "ledger.csv")["verdict"]) == ["exact", "refuted", "undecided", "exact"]
+    numbers = pd.read_csv(tmp_path / "ledger.csv")
+    assert list(numbers["verdict"]) == ["exact", "first order only", "undecided", "exact", "exact"]
+    assert list(numbers["source"]) == ["the paper"] * 3 + ["ours"] * 2
+    assert list(numbers["fidelity"].fillna("")) == ["literal", "related", "related", "", ""]
+    assert list(numbers["strength"]) == ["exact", "sampled", "exact", "exact", "exact"]
+    # Strength stands beside a verdict that does not say it; nearness beside the place in the paper.
+    assert "**first order only (sampled)**" in table
+    assert "**exact**" in table
+    assert "**undecided**" in table
+    assert "first order only (sampled)</td>" in page
+    assert "line 2 (related)" in table
+    assert "| beyond the paper (line 4) |" in table
 
 
 def test_the_ledger_says_what_is_not_green() -> None:
-    assert read_ledger(entries()) == "4 claims: 2 exact, 1 refuted and 1 undecided. Not green: C."
+    assert read_ledger(entries()) == (
+        "3 claims of the paper (2 statements; to its words 1 literal and 2 related): 1 exact, 1 first order only and 1 "
+        "undecided. 2 claims beyond the paper (1 statement): 2 exact. Not green: C."
+    )
+    assert read_ledger({"D": entries()["D"]}) == "1 claim beyond the paper: 1 exact."
 
 
 def test_the_graph_has_an_arrow_for_each_use(tmp_path: Path) -> None:
     artefact = draw_ledger_graph(entries(), tmp_path)
-    assert artefact.numbers.to_numpy().tolist() == [["A", "B"], ["B", "C"]]
-    assert artefact.reading == "2 uses among 3 claims."
+    assert artefact.numbers.to_numpy().tolist() == [["A", "B"], ["B", "C"], ["A", "D"]]
+    assert artefact.reading == "3 uses among 4 claims, 3 of the paper and 1 beyond it."
