@@ -3,7 +3,7 @@
 A statement says of one instance how two sides of it are related (`theory/relations.py`), or None where its guard is not
 met. A bare True is refused: it would show nothing.
 A domain draws an instance from `pick(low, high)`, whole numbers from low to high, so that the same domain serves seeded
-random instances (`for_all`) and hypothesis' search for a smallest counterexample (`counterexample`).
+random instances (`for_all`) and hypothesis' search for a smaller counterexample (`counterexample`).
 
 Every checker notes its strength and size; `theory/conftest.py` ties the notes to the test that ran. Only here is it
 said that something was proved, exact or sampled: a claim's file cannot.
@@ -107,15 +107,22 @@ def negative_control(statement: Statement, domain: Domain, n: int = 1000) -> Non
 
 
 def counterexample(statement: Statement, domain: Domain, pinned: Any, size: Callable[[Any], Any] | None = None) -> None:
-    """A literal claim is false: the pinned instance refutes it, and hypothesis finds no smaller one.
+    """A literal claim is false: the pinned instance refutes it, and hypothesis finds no smaller one in the domain.
 
-    `size` orders instances; by default the largest denominator in them.
+    That is a search: it may miss a smaller one, and knows none outside of the domain, which the note names. `size`
+    orders instances; by default the largest denominator in them.
     """
     size = size or denominator
     assert _fails(statement, pinned), f"{_name(statement)} does not fail on the pinned {show(pinned)}"
     found = find(lambda x: _fails(statement, x), domain)
     assert size(found) >= size(pinned), f"smaller than the pinned {show(pinned)}: {show(found)}"
-    note("exact", f"counterexample {show(pinned)}", refutes=True)
+    note("exact", f"counterexample {show(pinned)}, a search of {_where(domain)} found none smaller", refutes=True)
+
+
+def _where(domain: Domain) -> str:
+    """The name of a domain with its module; of one without a name, that of the test that has it."""
+    name: str = domain.__qualname__.partition(".<locals>")[0]
+    return f"{domain.__module__.removeprefix('theory.')}.{name}"
 
 
 def _fails(statement: Statement, instance: Any) -> bool:
@@ -124,7 +131,7 @@ def _fails(statement: Statement, instance: Any) -> bool:
 
 
 def find(condition: Callable[[Any], bool], domain: Domain, examples: int = 2000) -> Any:
-    """The smallest instance that hypothesis finds to meet a condition; raises if it finds none."""
+    """The smallest instance that hypothesis finds to meet a condition, by a search; raises if it finds none."""
 
     @st.composite
     def instances(draw: st.DrawFn) -> Any:

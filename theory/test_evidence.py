@@ -158,8 +158,13 @@ def test_a_control_must_be_false() -> None:
         evidence.negative_control(not_negative, halves)
 
 
-def test_a_counterexample_must_fail_and_be_smallest() -> None:
+def test_a_counterexample_must_fail_and_no_smaller_one_be_found() -> None:
     evidence.counterexample(below_two, halves, Fraction(2))
+    evidence.counterexample(below_two, lambda pick: halves(pick), Fraction(2))
+    here = "test_evidence.test_a_counterexample_must_fail_and_no_smaller_one_be_found"
+    assert [n["size"] for n in evidence.notes] == [
+        f"counterexample 2, a search of {place} found none smaller" for place in ("test_evidence.halves", here)
+    ]
     with pytest.raises(AssertionError, match="does not fail on the pinned 1"):
         evidence.counterexample(below_two, halves, Fraction(1))
     with pytest.raises(AssertionError, match="smaller than the pinned 5/2"):
