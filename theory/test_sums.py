@@ -1,0 +1,24 @@
+"""Finite sums by their terms: what is the sum of its terms passes, what is not does not."""
+
+from __future__ import annotations
+
+import sympy
+
+from theory.sums import summed
+
+X, Y, P, Q, C = sympy.symbols("x y p q c")
+SUMS = {P: X * Y, Q: X * X}
+
+
+def test_a_linear_form_is_the_sum_of_its_terms() -> None:
+    assert not any(summed(C * P - 2 * Q, C * X * Y - 2 * X**2, SUMS))
+    # Two trajectories, by hand.
+    a, b, r, s = sympy.symbols("a b r s")
+    whole = (C * P - 2 * Q).subs({P: a * r + b * s, Q: a * a + b * b})
+    assert sympy.expand(whole - sum(C * x * y - 2 * x * x for x, y in ((a, r), (b, s)))) == 0
+
+
+def test_what_is_no_such_form_leaves_something() -> None:
+    # Another term, a constant, a product of sums, a square.
+    for total, term in ((P + Q, X * Y), (P + C, X * Y + C), (P * Q, X**3 * Y), (P**2, X**2 * Y**2)):
+        assert any(summed(total, term, SUMS)), total
