@@ -57,6 +57,9 @@ MEANING = frozenset(
         # What is homogeneous in v may be shown for max v - min v = 1.
         "v scaled to [0, 1]",
         "induction hypothesis",
+        # What the same test proves of the terms of a sum, added up; and what an index may be.
+        "terms added up",
+        "the index of a term",
     }
 )
 
