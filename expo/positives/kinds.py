@@ -65,8 +65,10 @@ def requests(
         hint: str | None = ""
         if source == "nonsense":
             hint = checker.nonsense(problem, seed)
-        elif source != "own":
-            hint = problem.answer if source == "explanation" else checker.wrong_answer(problem, others, seed)
+        elif source == "explanation":
+            hint = problem.answer
+        elif source == "wrong_explanation":
+            hint = checker.wrong_answer(problem, others, seed)
         if hint is None:
             continue
         ids = sampling_prompt(policy, problem, source, hint)
