@@ -1,4 +1,4 @@
-"""ExP-GRPO's two terms together (beyond the paper, line 253): up to which p the boxed term outweighs the GRPO part.
+"""ExP-GRPO's two terms together (beyond the paper, line 253): which outweighs the other, and whether J rises.
 
 At theta_old, for self-explanations as Bayes' rule draws them, both are multiples of grad J of their question. lambda is
 the weight of the boxed term, 1 in print; p is how often a sample is right. Past p the GRPO part weighs more.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from theory import grpo
-from theory.inputs import Array, Numbers, Scalars, array
+from theory.inputs import Array, Numbers, Scalars, array, beside
+from theory.policies import Policy
 
 # Halvings of [0, 1], to below the rounding of a float.
 HALVINGS = 60
@@ -42,6 +43,23 @@ def reach_unscaled(ratio: Numbers | Scalars, G: int) -> Array:
     if isinstance(G, bool) or not isinstance(G, int | np.integer) or G < 2:
         raise ValueError(f"G must be a whole number from 2 on, got {G!r}")
     return np.minimum(ratio * int(G) / (int(G) - 1), ratio * 0 + 1)
+
+
+def least_share(policy: Policy, r: Numbers, mu: Numbers) -> Array:
+    """The least k for which J does not fall, to first order, on k grad J + E_mu s, shape (...). Claim ADDED-ascent.
+
+    max(0, -<grad J, E_mu s> / |grad J|^2). Beside a GRPO part of k grad J a boxed term of weight beta is safe up to
+    beta = k over this, and at any weight where it is 0.
+
+    Raises:
+        ValueError: for a gradient of 0, which no k makes rise.
+    """
+    gradient, mu = policy.gradient(r), beside(mu, policy.probs, "mu")
+    square = (gradient * gradient).sum(-1)
+    if np.any(square == 0):
+        raise ValueError("r needs a gradient: J does not move, whatever the share")
+    rate = (gradient * (mu[..., None] * policy.scores).sum(-2)).sum(-1)
+    return np.maximum(-rate / square, 0 * square)
 
 
 def _ratio(ratio: Numbers | Scalars) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from theory import (
+    choices,
     combined,
     grpo,
     improvement,
@@ -136,6 +137,9 @@ CASES = [
     case(sampler.winner_rate, policy=POLICY, mu=Q, beta=DOWN, r=X),
     case(combined.reach, ratio=PART, G=5, ddof=1),
     case(combined.reach_unscaled, ratio=PART, G=5),
+    case(combined.least_share, policy=POLICY, r=R, mu=Q),
+    case(choices.resampled, prior=PI, x=X, mu=Q, K=3),
+    case(choices.best_of, mu=Q, score=V, K=3),
     case(passk.variance, n=6, p=PART, k=4),
     case(passk.mixture, p=X, weights=PI, k=3),
 ]
@@ -180,7 +184,7 @@ def parts(result: Any) -> list[np.ndarray]:
 def test_none_is_left_out() -> None:
     modules = (
         *(policies, improvement, lemma1, lemma2, properties, shifts, objectives, grpo, passk),
-        *(natural, sampler, combined),
+        *(natural, sampler, combined, choices),
     )
     public = {
         f
