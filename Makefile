@@ -52,10 +52,12 @@ test-trackers: $(VENV)/.installed  ## TensorBoard and Trackio, fed by a training
 bench: $(VENV)/.installed  ## timings against peers, never part of the tests
 	$(BIN)/python -m benchmarks
 
-mutants: $(VENV)/.installed  ## list the changes to the theory's library that its tests do not notice (40 minutes)
+# The second half takes up where it was stopped: its record is build/mutants.jsonl.
+mutants: $(VENV)/.installed  ## list the changes to the theory's library that its tests do not notice (over an hour)
 	$(BIN)/pip install --quiet --constraint constraints.txt mutmut
 	$(BIN)/mutmut run --max-children 2
 	$(BIN)/mutmut results
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.mutants
 
 tiny: $(VENV)/.installed  ## train the toy's bases again
 	$(BIN)/python -m expo.policies.tiny

@@ -123,8 +123,8 @@ def tree(tables: Sequence[Numbers]) -> Policy:
     """An autoregressive policy with a table of next-token probabilities for every prefix.
 
     `tables[t]` has shape (V,) * t + (V,): next-token probabilities after each prefix of t tokens. Trajectories are the
-    V**T token sequences in lexicographic order; the parameters are the tabular logits of every table, so scores of two
-    sequences share the blocks of their common prefixes.
+    V**T token sequences in lexicographic order; the parameters are the tabular logits of every table, tables and their
+    prefixes in that order too, so scores of two sequences share the blocks of their common prefixes.
     """
     if not tables:
         raise ValueError("tables needs at least one level")

@@ -43,7 +43,7 @@ ANSWERS = [
     [[F(1, 2), F(1, 4), F(1, 4)], [F(1, 3), F(1, 3), F(1, 3)], [F(1, 6), F(2, 3), F(1, 6)]],
     [[F(1, 5), F(1, 5), F(3, 5)], [F(3, 4), F(1, 8), F(1, 8)], [F(1, 2), F(1, 6), F(1, 3)]],
 ]
-POLICY = softmax(PI, [[[F(1), F(0)], [F(2), F(-1)], [F(-1), F(3)]], [[F(0), F(1)], [F(1), F(1)], [F(2), F(-3)]]])
+POLICY = softmax(PI, [[[F(1), F(0)], [F(2), F(-1)], [F(-1), F(3)]], [[F(0), F(1)], [F(3), F(1)], [F(2), F(-3)]]])
 UP, DOWN, PART = [F(3, 2), F(5)], [F(1, 3), F(3, 4)], [F(1, 7), F(1, 5)]
 
 
@@ -220,6 +220,11 @@ def test_one_argument_for_all_rows(c: Case) -> None:
         for batch, *single in zip(got, *rows, strict=True):
             batch = np.broadcast_to(batch, (2, *single[0].shape))
             assert np.allclose(batch.astype(float), np.stack(single).astype(float), rtol=1e-13, atol=0), name
+
+
+def test_rewards_of_pairs_are_those_of_one_row() -> None:
+    many, one = policies.factorised(PI, ANSWERS), policies.factorised(PI[0], ANSWERS[0])
+    assert many.joint_rewards.tolist() == one.joint_rewards.tolist() == [1, 0, 0] * 3
 
 
 @every

@@ -13,7 +13,7 @@ import sympy
 import z3
 
 from theory import grpo
-from theory.domains import bits, gradients, point
+from theory.domains import bits, gradients, point, size, wide
 from theory.evidence import (
     Given,
     Pick,
@@ -37,7 +37,7 @@ N = 100_000
 
 def groups(pick: Pick) -> Any:
     """(logit gradients of 3 trajectories, sampled trajectories, rewards of the samples, eps)."""
-    G = pick(2, 8)
+    G = size(pick, 2, 8)
     return gradients(pick, 3), [pick(0, 2) for _ in range(G)], bits(pick, G), 10.0 ** -pick(1, 9)
 
 
@@ -147,7 +147,7 @@ def test_no_signal_control_at_most_half() -> None:
 
 def mixtures(pick: Pick) -> Any:
     """(p of several questions, their shares, G)."""
-    shares = point(pick, 2, 4)
+    shares = wide(pick, 2, 4, zeros=True)
     return [Fraction(pick(0, 30), 30) for _ in shares], shares, pick(2, 12)
 
 
@@ -301,7 +301,7 @@ def terms_add_up(instance: Any, low: int = 2) -> Said:
 
 def any_group(pick: Pick) -> Any:
     """(p, G) for larger groups."""
-    return Fraction(pick(0, 60), 60), pick(2, 40)
+    return Fraction(pick(0, 60), 60), size(pick, 2, 40, most=128)
 
 
 def bounds_error(G: int, slack: float) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import numpy as np
 import sympy
 
 from theory import improvement
-from theory.domains import bits, gradients, point, twelfths
+from theory.domains import bits, gradients, point, twelfths, wide
 from theory.evidence import Pick, Statement, for_all, identity, negative_control, no_identity
 from theory.policies import factorised, softmax
 from theory.relations import Said, both, eq, ge, gt, iff, when
@@ -17,13 +17,13 @@ from theory.relations import Said, both, eq, ge, gt, iff, when
 
 def sample(pick: Pick) -> Any:
     """(pi, r, j): a policy, rewards, a sample."""
-    pi = point(pick, 2, 5)
+    pi = wide(pick, 2, 5)
     return pi, bits(pick, len(pi)), pick(0, len(pi) - 1)
 
 
 def graded_sample(pick: Pick) -> Any:
-    """As `sample`, with rewards between 0 and 1."""
-    pi = point(pick, 2, 5)
+    """As `sample`, with rewards between 0 and 1; at times some of pi is 0."""
+    pi = wide(pick, 2, 5, zeros=True)
     return pi, twelfths(pick, len(pi)), pick(0, len(pi) - 1)
 
 
@@ -81,8 +81,8 @@ def value_by_cot(chance_counts: bool) -> Statement:
 
 
 def cots(pick: Pick) -> Any:
-    """(prior, answers): 2 or 3 CoTs, 3 answers each."""
-    prior = point(pick, 2, 3)
+    """(prior, answers): 2 or 3 CoTs, at times more, with 3 answers each."""
+    prior = wide(pick, 2, 3, zeros=True)
     return prior, tuple(point(pick, 3, 3) for _ in prior)
 
 

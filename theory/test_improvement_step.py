@@ -10,7 +10,7 @@ import sympy
 import z3
 
 from theory import improvement
-from theory.domains import bits, point, points, twelfths
+from theory.domains import bits, point, points, twelfths, wide
 from theory.evidence import (
     Given,
     Pick,
@@ -31,7 +31,7 @@ from theory.relations import Said, both, eq, gt, le
 
 def step(pick: Pick) -> Any:
     """(pi, r, v): a policy, rewards in [0, 1], whole logit steps."""
-    pi = point(pick, 2, 5)
+    pi = wide(pick, 2, 5, zeros=True)
     return pi, twelfths(pick, len(pi)), tuple(Fraction(pick(-5, 5)) for _ in pi)
 
 

@@ -13,6 +13,7 @@ from theory.policies import softmax, tree
 
 HALF = Fraction(1, 2)
 PI = (HALF, HALF)
+EIGHT = [np.full((2,) * (t + 1), HALF, dtype=object) for t in range(8)]
 
 
 @pytest.mark.parametrize("f", [improvement.tabular_t1, improvement.tabular_t2, improvement.tabular_gain])
@@ -94,6 +95,7 @@ def test_second_derivative() -> None:
         ([PI], [(1, 0, 0)], (0,), "q needs 2 numbers"),
         ([PI], [(2, 0)], (0,), "q must lie in"),
         ([PI], [(1, 0)], (2,), "tokens must be"),
+        ([PI] * 9, [(1, 0)] * 9, (0,) * 8 + (2,), "tokens must be"),
         ([(HALF, 0)], [(1, 0)], (0,), "probs must sum to 1"),
     ],
 )
@@ -131,6 +133,9 @@ def test_softmax(gradients: Any, what: str) -> None:
         ([PI, PI], r"tables\[1\] must have shape \(2, 2\), got \(2,\)"),
         ([PI, [PI, (HALF, HALF, 0)]], r"tables\[1\] is ragged"),
         ([PI, [PI, (HALF, 0)]], r"tables\[1\] must sum to 1"),
+        ([[PI, PI]], r"tables\[0\] must have shape \(2,\), got \(2, 2\)"),
+        ([*EIGHT, PI], r"tables\[8\] must have shape \(2, 2, 2, 2, 2, 2, 2, 2, 2\), got \(2,\)"),
+        ([*EIGHT, np.full((2,) * 9, 0.5)], r"tables\[0\] and .* tables\[8\] mix exact and float"),
         ([PI, [(0.5, 0.5)] * 2], r"tables\[0\] and tables\[1\] mix exact and float"),
     ],
 )

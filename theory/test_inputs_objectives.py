@@ -104,6 +104,8 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "more than a rounding": (lambda: printed.share((5,), slack=F(3, 2)), r"slack must lie in \[-1, 1\], got 3/2"),
     "less than a rounding": (lambda: printed.share((5,), slack=F(-3, 2)), r"slack must lie in \[-1, 1\], got -3/2"),
     "levels that are none": (lambda: printed.share((5, 6)), "level must be from 1 to 5"),
+    "a first level that is none": (lambda: printed.share((6, 5)), "level must be from 1 to 5"),
+    "a ninth level that is none": (lambda: printed.share((5,) * 8 + (6,)), "level must be from 1 to 5"),
 }
 
 

@@ -13,7 +13,7 @@ import sympy
 import z3
 
 from theory import lemma1
-from theory.domains import gradients, point
+from theory.domains import corner, gradients, point, wide
 from theory.evidence import (
     Pick,
     Statement,
@@ -30,8 +30,8 @@ HALF = Fraction(1, 2)
 
 
 def pairs(pick: Pick) -> Any:
-    """(pi, j, k): 2 to 6 trajectories, two of them."""
-    pi = point(pick, 2, 5)
+    """(pi, j, k): 2 to 5 trajectories, at times more; two of them."""
+    pi = wide(pick, 2, 5)
     j = pick(0, len(pi) - 1)
     return pi, j, (j + pick(1, len(pi) - 1)) % len(pi)
 
@@ -41,9 +41,12 @@ def small(pick: Pick) -> Any:
     return point(pick, 2, 4, 9), 0, 1
 
 
-def with_donors(pick: Pick) -> Any:
-    """(pi, j, k, donors): any distribution over the others, some of them 0."""
+def with_donors(pick: Pick, *, empty: bool = True) -> Any:
+    """(pi, j, k, donors): any distribution over the others, some of it 0; if `empty`, at times of some with pi = 0."""
     pi, j, k = pairs(pick)
+    if empty and corner(pick):
+        left = [p if i == j else p * pick(0, 1) for i, p in enumerate(pi)]
+        pi = tuple(p / sum(left) for p in left)
     w = [0 if i == j else pick(0, 9) for i in range(len(pi))]
     w[k] += not any(w)
     return pi, j, k, tuple(Fraction(x, sum(w)) for x in w)
@@ -176,8 +179,8 @@ def expands(last: int) -> Statement:
 
 
 def any_softmax(pick: Pick) -> Any:
-    """(pi, logit gradients), 2 to 5 trajectories."""
-    pi = point(pick, 2, 5)
+    """(pi, logit gradients), 2 to 5 trajectories, at times more."""
+    pi = wide(pick, 2, 5, zeros=True)
     return pi, gradients(pick, len(pi))
 
 
@@ -223,9 +226,12 @@ def moved(pi: Any, j: int, d: Any, t: Fraction) -> tuple[Fraction, ...]:
 
 
 def quotient(f: Callable[[Fraction], Any]) -> Fraction:
-    """The derivative at 0 of a polynomial of degree 2: its central difference, exactly."""
-    h = Fraction(1, 1000)
-    return Fraction((f(h) - f(-h)) / (2 * h))
+    """The derivative at 0 of a polynomial of degree 2, from its values before 0, exactly.
+
+    Backwards j gives: what the others take, they may have none of.
+    """
+    h = Fraction(1, 10_000)
+    return Fraction((3 * f(0 * h) - 4 * f(-h) + f(-2 * h)) / (2 * h))
 
 
 def inner(pi: Any, j: int, k: int) -> Fraction:

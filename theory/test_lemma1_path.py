@@ -10,7 +10,7 @@ import sympy
 import z3
 
 from theory import lemma1
-from theory.domains import point, points
+from theory.domains import point, points, wide
 from theory.evidence import (
     Given,
     Pick,
@@ -50,7 +50,7 @@ def size(q: Any, x: Fraction) -> Any:
 
 def place(pick: Pick) -> Any:
     """(q, x): the law of the others, pi_j."""
-    return point(pick, 1, 4, 30), Fraction(pick(1, 59), 60)
+    return wide(pick, 1, 4, 30, zeros=True), Fraction(pick(1, 59), 60)
 
 
 def small(pick: Pick) -> Any:
@@ -61,7 +61,7 @@ def small(pick: Pick) -> Any:
 def two_places(pick: Pick) -> Any:
     """(q, x, y), x < y two values of pi_j."""
     y = pick(2, 59)
-    return point(pick, 1, 4, 30), Fraction(pick(1, y - 1), 60), Fraction(y, 60)
+    return wide(pick, 1, 4, 30, zeros=True), Fraction(pick(1, y - 1), 60), Fraction(y, 60)
 
 
 # The threshold

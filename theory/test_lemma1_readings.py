@@ -10,7 +10,7 @@ import sympy
 import z3
 
 from theory import lemma1
-from theory.domains import point
+from theory.domains import point, wide
 from theory.evidence import (
     Given,
     Pick,
@@ -77,7 +77,7 @@ def from_a_third(pi: Any, j: int, k: int) -> Array:
 
 def three(pick: Pick) -> Any:
     """As `pairs`, at least 3 trajectories."""
-    pi = point(pick, 3, 5)
+    pi = wide(pick, 3, 5)
     j = pick(0, len(pi) - 1)
     return pi, j, (j + pick(1, len(pi) - 1)) % len(pi)
 
@@ -321,7 +321,7 @@ def pairs_with_a_likely_one(pick: Pick) -> Any:
 
 def with_donors_of_a_likely_one(pick: Pick) -> Any:
     """As `with_donors`, in half of them with pi_j up to 40 times as likely."""
-    pi, j, k, d = with_donors(pick)
+    pi, j, k, d = with_donors(pick, empty=False)
     return with_a_likely_one(pi, j, pick(1, 40) if pick(0, 1) else 1), j, k, d
 
 

@@ -11,7 +11,7 @@ import sympy
 import z3
 
 from theory import lemma2
-from theory.domains import Point, point, twelfths
+from theory.domains import Point, point, twelfths, wide
 from theory.evidence import (
     Given,
     Pick,
@@ -30,7 +30,7 @@ HALF = Fraction(1, 2)
 
 def model(pick: Pick) -> Any:
     """(prior, X): CoTs, and the probability of the right answer after each; J may be 0."""
-    prior = point(pick, 2, 4)
+    prior = wide(pick, 2, 4)
     return prior, twelfths(pick, len(prior))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from theory import lemma2
-from theory.domains import point, points, twelfths
+from theory.domains import point, points, twelfths, wide
 from theory.evidence import Pick, counterexample, for_all, negative_control, refuted_by_sweep, sweep
 from theory.relations import Said, both, eq, ge, gt, iff, le
 from theory.test_lemma2 import mean, model
@@ -22,10 +22,15 @@ LP_MODELS = 50
 
 
 def varied(pick: Pick) -> Any:
-    """(prior, X) with J > 0 and two values of X at least."""
-    prior = point(pick, 2, 4)
-    x = twelfths(pick, len(prior))
-    return prior, x if len(set(x)) > 1 else (abs(x[0] - Fraction(1, 12)), *x[1:])
+    """(prior, X) with J > 0 and two values of X at least; at times the prior has zeros."""
+    prior = wide(pick, 2, 4, zeros=True)
+    x = list(twelfths(pick, len(prior)))
+    if not mean(prior, x):
+        x[next(c for c, p in enumerate(prior) if p)] = Fraction(1, 12)
+    if len(set(x)) == 1:
+        # Another value where some CoT is likely enough for J > 0 to stay: a change of one that is 1/12 is to 1/6.
+        x[0] += Fraction(1, 12) if x[0] < 1 else -Fraction(1, 12)
+    return prior, tuple(x)
 
 
 def prompted_model(pick: Pick) -> Any:

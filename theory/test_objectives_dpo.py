@@ -10,7 +10,7 @@ import numpy as np
 import sympy
 
 from theory import objectives
-from theory.domains import bits, gradients, point
+from theory.domains import bits, gradients, point, wide
 from theory.evidence import (
     Pick,
     counterexample,
@@ -150,7 +150,7 @@ def test_less_likely_winner_is_no_faster() -> None:
 
 def any_pair(pick: Pick) -> Any:
     """(pi, plus, minus)."""
-    pi = point(pick)
+    pi = wide(pick)
     plus = pick(0, len(pi) - 1)
     return pi, plus, (plus + pick(1, len(pi) - 1)) % len(pi)
 
@@ -307,7 +307,7 @@ def test_winner_control_signs_swapped() -> None:
 
 def steps(pick: Pick) -> Any:
     """(pi, logit gradients, r, beta, wrong_only) with a right and a wrong trajectory."""
-    pi = point(pick, 2, 4)
+    pi = wide(pick, 2, 4)
     r = (1, 0, *bits(pick, len(pi) - 2))
     return pi, gradients(pick, len(pi), 2), r, Fraction(pick(1, 20), 10), bool(pick(0, 1))
 

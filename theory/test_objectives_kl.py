@@ -10,7 +10,7 @@ import numpy as np
 import sympy
 
 from theory import lemma2, objectives
-from theory.domains import bits, point, points
+from theory.domains import bits, point, points, wide
 from theory.evidence import (
     Pick,
     counterexample,
@@ -29,7 +29,7 @@ N = 100_000
 
 def tilts(pick: Pick) -> Any:
     """(pi, r, odds): a reference, rewards, e^(1 / beta)."""
-    pi = point(pick, 2, 5)
+    pi = wide(pick, 2, 5, zeros=True)
     return pi, bits(pick, len(pi)), 1 + Fraction(pick(1, 60), pick(1, 4))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from theory import lemma2, objectives
-from theory.domains import bits, gradients, point
+from theory.domains import bits, gradients, point, wide
 from theory.evidence import Pick, counterexample, for_all, negative_control
 from theory.inputs import Array, array
 from theory.policies import softmax
@@ -20,7 +20,7 @@ FIFTHS = (Fraction(1, 5), Fraction(3, 5), Fraction(1, 5))
 
 def samples(pick: Pick) -> Any:
     """(pi, logit gradients, j)."""
-    pi = point(pick, 2, 5)
+    pi = wide(pick, 2, 5)
     return pi, gradients(pick, len(pi), 2), pick(0, len(pi) - 1)
 
 
@@ -68,7 +68,7 @@ def test_gradient_control_any_parametrisation() -> None:
 
 def questions(pick: Pick) -> Any:
     """(pi, logit gradients, r) with a right trajectory."""
-    pi = point(pick, 2, 5)
+    pi = wide(pick, 2, 5)
     return pi, gradients(pick, len(pi), 2), (1, *bits(pick, len(pi) - 1))
 
 
@@ -182,7 +182,7 @@ def test_overlap_control_half() -> None:
 
 def any_reward(pick: Pick) -> Any:
     """(pi, rewards in [0, 1], mu), mu anywhere."""
-    pi = point(pick, 2, 5)
+    pi = wide(pick, 2, 5, zeros=True)
     return pi, tuple(Fraction(pick(0, 6), 6) for _ in pi), point(pick, len(pi), len(pi))
 
 

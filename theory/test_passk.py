@@ -9,7 +9,7 @@ from math import comb
 from typing import Any
 
 from theory import passk
-from theory.domains import point
+from theory.domains import size, wide
 from theory.evidence import Pick, Statement, for_all, negative_control
 from theory.relations import Relation, Said, both, eq, gt, le
 
@@ -19,7 +19,7 @@ Estimator = Callable[[int, int, int], Fraction]
 
 def counts(pick: Pick) -> Any:
     """(n, k, p): samples, tries, probability of a right one."""
-    n = pick(1, 8)
+    n = size(pick, 1, 8)
     return n, pick(1, n), Fraction(pick(0, 12), 12)
 
 
@@ -113,7 +113,7 @@ def test_variance_control_half_the_bound() -> None:
 
 def mixtures(pick: Pick) -> Any:
     """(p of several questions, their shares, k)."""
-    shares = point(pick, 1, 4)
+    shares = wide(pick, 1, 4, zeros=True)
     return [Fraction(pick(0, 12), 12) for _ in shares], shares, pick(1, 6)
 
 
@@ -149,7 +149,7 @@ def test_mixture_control_one_question() -> None:
 
 def many_tries(pick: Pick) -> Any:
     """(p of several hard questions, their shares): solved once in 20 to 400 tries, or never."""
-    shares = point(pick, 2, 4)
+    shares = wide(pick, 2, 4)
     return [Fraction(pick(0, 20), 400) for _ in shares], shares
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import z3
 
-from theory.domains import Point, point, twelfths
+from theory.domains import Point, point, twelfths, wide
 from theory.evidence import Pick, Statement, counterexample, for_all, negative_control, proved, satisfiable
 from theory.policies import Factorised, factorised
 from theory.relations import Said, ge, gt, iff, le
@@ -22,8 +22,8 @@ def small(pick: Pick, n: int) -> Point:
 
 
 def cots(pick: Pick) -> Any:
-    """(prior, X): 3 or 4 CoTs."""
-    prior = point(pick, 3, 4)
+    """(prior, X): 3 or 4 CoTs, at times more."""
+    prior = wide(pick, 3, 4)
     return prior, twelfths(pick, len(prior))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from theory import properties
-from theory.domains import point, twelfths
+from theory.domains import point, size, twelfths, wide
 from theory.evidence import Pick, Statement, counterexample, for_all, negative_control
 from theory.policies import factorised, softmax
 from theory.relations import Said, both, eq, ge, gt, le, when
@@ -16,8 +16,10 @@ from theory.test_lemma2 import mean
 
 
 def policy(pick: Pick) -> Any:
-    """(prior, answers, c, a): 2 or 3 CoTs with 2 or 3 answers each, the right one first; one sample."""
-    prior, m = point(pick, 2, 3), pick(2, 3)
+    """(prior, answers, c, a): 2 or 3 CoTs with 2 or 3 answers each, at times more, the right one first; one sample."""
+    prior = wide(pick, 2, 3)
+    # Many of both would be very many pairs.
+    m = size(pick, 2, 3) if len(prior) <= 3 else 2
     return prior, tuple(point(pick, m, m) for _ in prior), pick(0, len(prior) - 1), pick(0, m - 1)
 
 
@@ -91,8 +93,8 @@ def cot_and_answer_parts_raise(instance: Any) -> Said | None:
 
 
 def inner(pick: Pick) -> Any:
-    """(prior, X): 2 to 4 CoTs."""
-    prior = point(pick, 2, 4)
+    """(prior, X): 2 to 4 CoTs, at times more."""
+    prior = wide(pick, 2, 4)
     return prior, twelfths(pick, len(prior))
 
 
@@ -110,7 +112,7 @@ def test_cot_parts_control_with_answers() -> None:
 
 def labelled(pick: Pick) -> Any:
     """(pi, right ones): trajectory 0 is right, 1 is wrong, the others either."""
-    pi = point(pick, 2, 5)
+    pi = wide(pick, 2, 5)
     return pi, (1, 0, *(pick(0, 1) for _ in pi[2:]))
 
 

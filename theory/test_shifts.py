@@ -10,7 +10,7 @@ import sympy
 import z3
 
 from theory import shifts
-from theory.domains import point
+from theory.domains import point, size, wide
 from theory.evidence import (
     Given,
     Pick,
@@ -29,8 +29,8 @@ HALF = Fraction(1, 2)
 
 
 def pushed(pick: Pick, low: int = 2) -> Any:
-    """(e^z, i, alpha, j, beta): whole weights e^z, a push up on i and one down on j; `low` to 4 samples."""
-    w = tuple(Fraction(pick(1, 60)) for _ in range(pick(low, 4)))
+    """(e^z, i, alpha, j, beta): a push up on i and one down on j, of whole weights e^z; `low` to 4, at times more."""
+    w = tuple(Fraction(pick(1, 60)) for _ in range(size(pick, low, 4)))
     i = pick(0, len(w) - 1)
     j = (i + pick(1, len(w) - 1)) % len(w)
     return w, i, 1 + Fraction(pick(1, 30), 10), j, Fraction(pick(1, 19), 20)
@@ -174,7 +174,7 @@ def gradient_form_other_sign(instance: Any) -> Said:
 
 def chosen(pick: Pick) -> Any:
     """(pi, i)."""
-    pi = point(pick, 2, 4)
+    pi = wide(pick, 2, 4, zeros=True)
     return pi, pick(0, len(pi) - 1)
 
 

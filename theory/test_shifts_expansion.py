@@ -16,7 +16,7 @@ import sympy
 import z3
 
 from theory import improvement, shifts
-from theory.domains import point, points
+from theory.domains import points, wide
 from theory.evidence import (
     Given,
     Pick,
@@ -67,7 +67,7 @@ def test_derivatives_control_first_for_second() -> None:
 
 def direction(pick: Pick) -> Any:
     """(pi, v): a policy and a direction of whole numbers."""
-    pi = point(pick, 2, 4)
+    pi = wide(pick, 2, 4, zeros=True)
     return pi, tuple(Fraction(pick(-6, 6)) for _ in pi)
 
 
