@@ -122,6 +122,12 @@ class Copy:
             found |= more
         return sorted(name for name in found if name.startswith("test_"))
 
+    def asking(self, files: Mapping[str, Row], module: str, function: int | None) -> dict[str, Row]:
+        """The test files that call a function, known by its first line; for None, those that import the module."""
+        if function is None:
+            return {file: files[file] for file in self.importing([module])}
+        return {file: known for file, known in files.items() if [module, function] in map(list, known["calls"])}
+
     def _imported(self, source: str) -> set[str]:
         nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module]
         dotted = [f"{node.module}.{alias.name}".split(".") for node in nodes for alias in node.names]
@@ -201,7 +207,7 @@ def checked(copy: Copy, modules: Sequence[str], record: Record) -> dict[str, Row
             raise Broken(f"{copy.said}{failed} fails without any change")
         for module in modules:
             with copy.planted(module, copy.sources[module] + GROSS):
-                if copy.run(_limits(_calling(files, module)))[0] is None:
+                if copy.run(_limits(copy.asking(files, module, None)))[0] is None:
                     raise Broken(f"no test notices that every function of {module} answers None")
         record.keep({"key": key, "files": files})
     return dict(record.held[key]["files"])
@@ -211,11 +217,6 @@ def _limits(files: Mapping[str, Row]) -> dict[str, float]:
     """The CPU seconds that each test file may take, the fastest first."""
     fastest = sorted(files, key=lambda file: files[file]["seconds"])
     return {file: TIMES * files[file]["seconds"] + MORE for file in fastest}
-
-
-def _calling(files: Mapping[str, Row], module: str, function: int | None = None) -> dict[str, Row]:
-    """The test files that call a function, known by its first line, or any of a module."""
-    return {f: k for f, k in files.items() if any(m == module and function in (None, n) for m, n in k["calls"])}
 
 
 def judge(copy: Copy, modules: Sequence[str], record: Record) -> list[Row]:
@@ -230,9 +231,9 @@ def judge(copy: Copy, modules: Sequence[str], record: Record) -> list[Row]:
             key = _sum(f"{module} {m.text}")
             row = record.held.get(key)
             if row is None or (row["by"] is None and row["tests"] != tests):
-                calling = _calling(files, module, _function(copy.sources[module], m.line))
+                asking = copy.asking(files, module, _function(copy.sources[module], m.line))
                 with copy.planted(module, m.text):
-                    by, _ = copy.run(_limits(calling))
+                    by, _ = copy.run(_limits(asking))
                 row = {"key": key, "tests": tests, "module": module, "by": by}
                 row |= {"line": m.line, "operator": m.operator, "before": m.before, "after": m.after}
                 record.keep(row)

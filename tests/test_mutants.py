@@ -12,7 +12,7 @@ from benchmarks.mutants import Broken, Copy, Record, judge
 from benchmarks.mutations import mutations
 
 LIBRARY = """
-import numpy as np
+PAIR = divmod(7, 2)
 
 def total(values: list[int]) -> int:
     if len(values) < 1:
@@ -27,6 +27,12 @@ from toy.library import ratio, total
 
 def test_total():
     assert total([1, 2, 4, 8, 16]) == 31
+"""
+IMPORTS = """
+from toy.library import PAIR
+
+def test_pair():
+    assert PAIR == (3, 1)
 """
 
 
@@ -60,7 +66,7 @@ def test_what_says_nothing_is_left_alone() -> None:
 def toy(tmp_path: Path) -> Path:
     package = tmp_path / "toy"
     package.mkdir()
-    for name, text in {"__init__": "", "library": LIBRARY, "test_library": TESTS}.items():
+    for name, text in {"__init__": "", "library": LIBRARY, "test_library": TESTS, "test_pair": IMPORTS}.items():
         (package / f"{name}.py").write_text(text, encoding="utf-8")
     return package
 
@@ -76,8 +82,10 @@ def test_survivors_are_told_and_asked_again_after_a_change_to_a_test(toy: Path) 
     survived = {(row["line"], row["operator"]) for row in before if row["by"] is None}
     # Nothing is asked of `ratio`, nor of one value, and five are fewer than eight.
     assert survived == {(5, "strict"), (7, "only [:8]"), (10, "swapped")}
-    assert {row["by"] for row in before} == {"test_library", None}
-    assert len(before) == 6
+    # A file that calls no function of the module is asked what happens on import.
+    assert [row["by"] for row in before if row["line"] == 2] == ["test_pair"]
+    assert {row["by"] for row in before} == {"test_library", "test_pair", None}
+    assert len(before) == 7
 
     asked = (toy / "test_library.py").read_text(encoding="utf-8")
     (toy / "test_library.py").write_text(asked + "    assert ratio(7, 2) == 3\n    assert total([1]) == 1\n")
@@ -103,7 +111,8 @@ def test_a_run_that_was_stopped_goes_on(
 ) -> None:
     record, runs = toy.parent / "record.jsonl", 0
     asked = ["--package", str(toy), "--modules", "library", "--record", str(record)]
-    one = {"test_library": {"seconds": 0.0, "calls": [("library", 4), ("library", 9)]}}
+    called = {"seconds": 0.0, "calls": [("library", 4), ("library", 9)]}
+    one = {"test_library": called, "test_pair": {"seconds": 0.0, "calls": []}}
 
     def run(*_: object, **__: object) -> tuple[str | None, dict[str, mutants.Row]]:
         nonlocal runs
@@ -120,8 +129,8 @@ def test_a_run_that_was_stopped_goes_on(
     # A kill in the middle of a line.
     record.write_text(kept + '{"key": "a', encoding="utf-8")
     assert mutants.main(asked) == 0
-    assert runs == 5 + 6 - 2
-    assert "6 changes" in (said := capsys.readouterr().out)
-    assert "6 killed, 0 never end, 0 survive" in said
+    assert runs == 5 + 7 - 2
+    assert "7 changes" in (said := capsys.readouterr().out)
+    assert "7 killed, 0 never end, 0 survive" in said
     rows = [json.loads(line) for line in kept.splitlines()]
     assert len(rows) == 3

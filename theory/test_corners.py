@@ -164,7 +164,7 @@ def test_long_sequence(T: int, v: int) -> None:
     assert improvement.tree_inner(probs, own, own) == scores[-1] @ scores[-1]
 
 
-@pytest.mark.parametrize(("v", "depth"), [(3, 3), (2, 9)])
+@pytest.mark.parametrize(("v", "depth"), [(3, 3), (2, 10)])
 def test_parameters_of_a_tree_are_in_order(v: int, depth: int) -> None:
     """Tables as given, in each the prefixes as sequences are: in lexicographic order."""
     rng, tables = np.random.default_rng(v), list[Any]()
