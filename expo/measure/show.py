@@ -65,7 +65,7 @@ def _by_weight(run: Run, samples: pd.DataFrame) -> list[str]:
     if not (found := against_posterior(samples)):
         return []
     if run.recipe()["temperature"] != 1:
-        return ["", "Self-explanations are compared with the posterior pi(c|q, a*) with --temperature 1 alone."]
+        return ["", "Self-explanations can be compared with the posterior pi(c|q, a*) only at --temperature 1."]
     most = int(samples.loc[samples["source"] == "explanation"].groupby("problem").size().max())
     alone = " (1 by definition: --samples K gives each problem K of them)" if most == 1 else f" of {most}"
     units = {"effective_samples": alone, "kl_bound": " nats"}

@@ -158,7 +158,7 @@ def test_the_terminal_says_what_the_weights_say(recipe: MeasureRecipe, tmp_path:
     assert "Where the answer acts" in said
     recipe.temperature, recipe.token_scores = 0.9, False
     said = show(measure(recipe, tmp_path / "warm", progress=False))
-    assert "with --temperature 1 alone" in said
+    assert "only at --temperature 1" in said
     assert "effective sample size" not in said
     recipe.temperature, recipe.samples = 1.0, 1
     assert "1 by definition" in show(measure(recipe, tmp_path / "one", progress=False))
