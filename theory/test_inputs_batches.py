@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theory import grpo, lemma1, lemma2, objectives, properties, shifts
+from theory import choices, combined, grpo, lemma1, lemma2, natural, objectives, properties, sampler, shifts
 from theory.inputs import array, like, rewards, simplex
 from theory.policies import softmax
 
@@ -111,6 +111,37 @@ CASES: dict[str, tuple[Call, dict[str, Any], dict[str, Any], str]] = {
     "odds": (lambda odds: objectives.kl_optimum(PI, R, odds), {"odds": 2.0}, {"odds": 1.0}, "odds .* greater than 1"),
     "loss": (lambda loss: objectives.relative_gain(loss, 1.0), {"loss": 1.0}, {"loss": 0.0}, "loss must be greater"),
     "no signal": (lambda r: grpo.advantages(r), {"r": R}, {"r": [1, 1, 1]}, "eps must be positive"),
+    "nothing to fit": (
+        lambda pi: natural.natural_gain(softmax(pi), R, 2),
+        {"pi": PI},
+        {"pi": [0.5, 0.5, 0]},
+        "policy must give sample j",
+    ),
+    "no posterior": (
+        lambda r: sampler.sft_bias(softmax([PI] * ROWS), r, PI),
+        {"r": R},
+        {"r": [0, 0, 0]},
+        "r needs a right trajectory",
+    ),
+    "winner beta": (
+        lambda beta: sampler.winner_rate(softmax([PI] * ROWS), PI, beta),
+        {"beta": 0.5},
+        {"beta": 0.0},
+        "beta must be greater",
+    ),
+    "no wrong loser": (
+        lambda r: sampler.winner_rate(softmax([PI] * ROWS), PI, 0.5, r),
+        {"r": R},
+        {"r": [1, 1, 1]},
+        "r needs a wrong trajectory",
+    ),
+    "no gradient": (
+        lambda r: combined.least_share(softmax([PI] * ROWS), r, PI),
+        {"r": R},
+        {"r": [0, 0, 0]},
+        "r needs a gradient",
+    ),
+    "share": (lambda x: combined.reach(x, 4), {"x": 0.5}, {"x": 0.0}, "ratio must be greater"),
     "ratio": (lambda x: grpo.slope(x, 1.0, 0.5), {"x": 1.5}, {"x": 0.0}, "ratio must be greater"),
     "eps 0": (lambda e: grpo.slope(1.5, 1.0, e), {"e": 0.5}, {"e": 0.0}, "eps must lie between"),
     "eps 1": (lambda e: grpo.slope(1.5, 1.0, e), {"e": 0.5}, {"e": 1.0}, "eps must lie between"),
@@ -145,6 +176,9 @@ def test_one_bad_entry(at: int) -> None:
         (lambda x: lemma2.kl(even, simplex(x / x.sum())), 0, "q is 0 where p is not"),
         (lambda x: lemma2.critical_kl(even, x * np.linspace(0.5, 1, ROWS)), 0, "prior and x must be positive"),
         (lambda x: lemma2.critical_kl(x / x.sum(), np.linspace(0.5, 1, ROWS)), 0, "prior and x must be positive"),
+        (lambda x: sampler.importance(even, even, x / x.sum()), 0, "mu must be positive"),
+        (lambda x: sampler.chi_squared(even, x / x.sum()), 0, "q is 0 where p is not"),
+        (lambda x: choices.resampled(even, x, even, 2), 0, "x must be positive wherever mu is"),
         (lambda x: objectives.em_step(even, x, 0.5), 0.5, "r must be 0 or 1"),
         (lambda x: objectives.kl_optimum(even, x, 2.0), 0.5, "r must be 0 or 1"),
     ):
