@@ -58,6 +58,12 @@ def test_pseudo_inverses_of_a_batch() -> None:
         assert (inverse @ m == (inverse @ m).T).all()
 
 
+def test_pseudo_inverse_with_its_pivots_far_down() -> None:
+    backwards = [[F(k + 1) * (k + column == MANY - 1) for column in range(MANY)] for k in range(MANY)]
+    inverse = natural.pseudo_inverse(backwards)
+    assert inverse.tolist() == [[F(k + column == MANY - 1, column + 1) for column in range(MANY)] for k in range(MANY)]
+
+
 def test_samplers() -> None:
     policy, mean = softmax(PI), mean_score(MU)
     posterior = PI * R / J
