@@ -32,6 +32,10 @@ def test_a_shipped_study_loads(name: str) -> None:
     assert study.description
     assert study.runs or study.notebooks or study.bases
     assert len({json.dumps(r.resolved(), sort_keys=True) for r in study.runs.values()}) == len(study.runs)
+    # TRL's fields are read when the runs begin.
+    for recipe in study.runs.values():
+        if isinstance(recipe, TrainRecipe):
+            read_recipe(recipe.resolved())
 
 
 def test_defaults_are_for_all_runs_and_each_run_may_differ(tmp_path: Path) -> None:
