@@ -187,6 +187,13 @@ def device_memory() -> int:
     return min(found)
 
 
+def free_memory() -> int:
+    """The bytes that nobody uses now, of what `device_memory` counts."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    return min(device_memory(), int(psutil.virtual_memory().available))
+
+
 def _times_of(
     shape: tuple[int, int, int, int, int], dtype: torch.dtype, on_done: Callable[[], object]
 ) -> list[Measured]:

@@ -406,7 +406,8 @@ def test_a_dry_run_knows_the_shape_of_other_families(work: Path, capsys: pytest.
     asked = ["train", "--task", "jsonl", "--data", str(data), "--policy", str(work / "gpt2"), "--dry_run"]
     assert main(asked) == 0
     said = capsys.readouterr().out
-    assert re.search(r"in a step, GiB: weights 0\.\d+, gradients 0\.\d+, optimizer 0\.\d+, activations \d", said)
+    size = r"[\d.]+ [GM]iB"
+    assert re.search(rf"a step, {size}: weights {size}, gradients {size}, optimizer {size}, activations {size}", said)
     assert "evaluated on  1 problem, 1 of them TRAINED ON: give --eval_data another file" in said
 
 

@@ -119,7 +119,13 @@ def in_words(seconds: float) -> str:
     """A time as one reads it."""
     if seconds < 120:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    days = hours / 24
+    if days < 3:
+        return f"{hours:.1f} h"
+    return f"{days:.0f} days" if days < 730 else f"{days / 365.25:,.0f} years"
 
 
 def tokens_in_words(tokens: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
-from expo.calibration import Calibration, CalibrationError, default_file, device_memory, read
+from expo.calibration import Calibration, CalibrationError, default_file, device_memory, free_memory, read
 from expo.recipe import read_prompts
 from expo.tasks.problem import Problem
 from expo.train.config import Configuration, ExPGRPOConfig, settings_of
@@ -29,12 +29,13 @@ _CHARACTERS, _TEMPLATE = 3, 32
 class Machine:
     """What a training is planned for: the bytes that each process can have, and how fast it was measured to be.
 
-    Without a calibration, `why` says what is amiss.
+    Without a calibration, `why` says what is amiss. `free` are the bytes that nobody uses now, None on another machine.
     """
 
     on_gpu: bool
     memory: float
     calibration: Calibration | None
+    free: float | None = None
     why: str = "expo doctor --calibrate measures this machine in about a minute"
 
     @property
@@ -54,7 +55,8 @@ def machine_of(file: str | None, processes: int = 1) -> Machine:
         return Machine(made.on_gpu, made.memory / (1 if made.on_gpu else processes), made)
     on_gpu, memory = torch.cuda.is_available(), device_memory()
     # Processes on a CPU have its memory together.
-    here = Machine(on_gpu, memory / (1 if on_gpu else processes), None)
+    share = 1 if on_gpu else processes
+    here = Machine(on_gpu, memory / share, None, free_memory() / share)
     if not default_file().is_file():
         return here
     try:
@@ -119,10 +121,10 @@ def _memory(
     weights, trained = count_weights(recipe, args, config)
     of_them = f", {trained:,} of them trained" if recipe.use_peft else ""
     lines = [
-        f"memory        {weights / 1e6:,.2f}M weights{of_them}; up to {_gib(held.peak)} GiB on each process"
-        + (f", of {_gib(machine.usable)} that can be used: {_verdict(held, machine)}" if machine.memory else ""),
-        f"              in a step, GiB: {_parts(held, in_steps=True)}",
-        f"              while sampling: {_parts(held, in_steps=False)}",
+        f"memory        {weights / 1e6:,.2f}M weights{of_them}; up to {_size(held.peak)} on each process"
+        + (f", of {_size(machine.usable)} that can be used: {_verdict(held, machine)}" if machine.memory else ""),
+        f"              in a step, {_size(held.in_steps)}: {_parts(held, in_steps=True)}",
+        f"              while sampling, {_size(held.in_sampling)}: {_parts(held, in_steps=False)}",
     ]
     if held.untraced:
         lines.append(f"              activations are not known and not in it: {held.untraced}")
@@ -131,7 +133,12 @@ def _memory(
         def peak_of(other: TrainRecipe, changed: Configuration) -> float:
             return memory_of(other, changed, config, lengths, on_gpu=machine.on_gpu, capacity=machine.memory).peak
 
-        offered = [f"with {flags}: {_gib(peak)} GiB" for flags, peak in lighter(recipe, args, held.peak, peak_of)]
+        offered = []
+        for flags, peak in lighter(recipe, args, held.peak, peak_of):
+            fits = peak <= machine.usable
+            offered.append(f"with {flags}: {_size(peak)}{', which fits' if fits else ''}")
+            if fits:
+                break
         of_weights = held.weights + held.gradients + held.optimizer
         if machine.on_gpu and shared_by(args) == "no" and of_weights > held.peak / 2:
             offered.append("on several GPUs that share weights: see docs/TRAINING.md")
@@ -143,31 +150,40 @@ def _memory(
 def _verdict(held: Memory, machine: Machine) -> str:
     if held.peak > machine.usable:
         return "IT DOES NOT FIT"
-    return "it fits, without activations" if held.untraced else "it fits"
+    fits = "it fits, without activations" if held.untraced else "it fits"
+    if machine.free is not None and held.peak > machine.free:
+        return f"{fits}, BUT ONLY {_size(machine.free)} ARE FREE NOW"
+    return fits
 
 
-def _gib(size: float) -> str:
-    return f"{size / GIB:.1f}" if size > 0.05 * GIB else f"{size / GIB:.3f}"
+def _size(size: float) -> str:
+    return f"{size / GIB:.1f} GiB" if size > 0.1 * GIB else f"{size / 2**20:.1f} MiB"
 
 
 def _parts(held: Memory, *, in_steps: bool) -> str:
     parts = {"weights": held.weights + (0 if in_steps else held.gathered)}
     if in_steps or held.gradients_in_sampling:
         parts["gradients"] = held.gradients
-    parts["optimizer"] = held.optimizer
+    between_rounds = held.reference > 0 and not held.reference_in_steps and not in_steps
+    if between_rounds:
+        # One of them is held at a time.
+        larger = "optimizer" if held.optimizer > held.reference else "between rounds the reference"
+        parts[larger] = max(held.optimizer, held.reference)
+    else:
+        parts["optimizer"] = held.optimizer
     if not in_steps:
         parts["keys, values and logits"] = held.sampling
     elif held.temporary > held.activations:
         parts["the optimizer's copies at its step"] = held.temporary
     else:
         parts["activations"] = held.activations
-    if held.reference and (held.reference_in_steps or not in_steps):
+    if held.reference_in_steps:
         parts["the reference"] = held.reference
     if held.buckets:
         parts["buckets"] = held.buckets
     if held.engine and (held.engine_in_steps or not in_steps):
         parts["vLLM"] = held.engine
-    return ", ".join(f"{name} {_gib(part)}" for name, part in parts.items())
+    return ", ".join(f"{name} {_size(part)}" for name, part in parts.items() if part)
 
 
 def lighter(
@@ -175,10 +191,12 @@ def lighter(
 ) -> Iterator[tuple[str, float]]:
     """Changes that lower the peak, each with those before it: their flags, and the peak with them."""
     given: dict[str, Any] = {}
-    for saving in (_recomputed, _one_row, _fused, _few_rows, _small_generation, _sleep, _small_engine, _adapter):
+    savings = (_recomputed, _one_row, _fused, _few_rows, _small_generation, _sleep, _small_engine, _adapter, _bfloat16)
+    # Once more, for what was too small to be offered beside the weights.
+    for saving in (*savings, _few_rows, _small_generation):
         if not (more := saving(recipe, args)):
             continue
-        ours = {k: v for k, v in more.items() if k in ("use_peft", "rows")}
+        ours = {k: v for k, v in more.items() if k in ("use_peft", "rows", "dtype")}
         trl = {**recipe.trl, **{k: v for k, v in more.items() if k not in ours}}
         try:
             other = replace(recipe, **ours, trl=trl)
@@ -242,6 +260,11 @@ def _colocated(args: Configuration) -> bool:
 
 def _adapter(recipe: TrainRecipe, _: Configuration) -> dict[str, Any]:
     return {} if recipe.use_peft else {"use_peft": True}
+
+
+def _bfloat16(recipe: TrainRecipe, _: Configuration) -> dict[str, Any]:
+    """Of the base of an adapter, which is not trained; float32 weights that are trained need their digits."""
+    return {"dtype": "bfloat16"} if recipe.use_peft and recipe.dtype != "bfloat16" else {}
 
 
 def _time(

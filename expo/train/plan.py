@@ -138,6 +138,6 @@ def _shape_of(recipe: TrainRecipe, args: Configuration) -> PretrainedConfig | No
     if context <= args.max_completion_length:
         raise ValueError(
             f"max_completion_length ({args.max_completion_length}) leaves no room for a question in the policy's "
-            f"context of {context} tokens; take {context // 2}, say"
+            f"context of {context} tokens; try {context // 2}"
         )
     return config

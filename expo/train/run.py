@@ -32,7 +32,7 @@ from expo.train.rewards import AnswerReward, own_reward, source_of
 from expo.train.rounds import train_rounds
 from expo.train.session import Session, on_main, own_device, prepared
 from expo.train.sft import sft_trainer
-from expo.train.sharding import check_processes, shared_by
+from expo.train.sharding import check_devices, check_processes, shared_by
 from expo.train.stopping import train_to_end
 from expo.train.supply import Supply
 from expo.train.tables import join_tables
@@ -56,7 +56,7 @@ def train(
         DataError, PolicyError, RecordError: as their modules say.
         FloatingPointError, KeyboardInterrupt: as `train_to_end` says.
         ValueError: for a recipe that TRL refuses, or if no problem has a positive, or too few are there for a batch;
-            and as `check_processes` and `check_optimizer` say.
+            and as `check_processes`, `check_devices` and `check_optimizer` say.
     """
 
     def settings() -> Configuration:
@@ -64,6 +64,7 @@ def train(
 
     # Let go at once: under ZeRO-3 a policy that is loaded while settings are alive holds a part of its weights alone.
     check_processes(recipe, settings())
+    check_devices(settings())
     check_optimizer(settings())
     reward = source_of(own_reward(recipe.reward)) if recipe.reward else None
     limit, sharding = settings().max_completion_length, shared_by(settings())

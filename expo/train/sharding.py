@@ -59,6 +59,19 @@ def check_processes(recipe: TrainRecipe, args: Configuration, *, elsewhere: bool
         )
 
 
+def check_devices(args: Configuration) -> None:
+    """That a launch that asks for FSDP2 gets it: on a CPU accelerate leaves it out without a word.
+
+    Raises:
+        ValueError: if not.
+    """
+    if shared_by(args) == "FSDP2" and args.device.type == "cpu":
+        raise ValueError(
+            "FSDP2 needs GPUs: on a CPU accelerate would train without sharing weights. Leave out --config_file, or "
+            "launch on a machine with GPUs"
+        )
+
+
 def shared_by(args: Configuration) -> str:
     """How processes share weights, gradients or optimizer states, by the recipe or the launch; `no` if they do not."""
     if args.deepspeed_plugin and args.deepspeed_plugin.zero_stage:

@@ -302,7 +302,8 @@ def test_disk_holds_checkpoints_and_the_policy(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_numbers_read_well() -> None:
-    assert [in_words(s) for s in (5, 600, 7200)] == ["5 s", "10 min", "2.0 h"]
+    times = (5, 600, 7200, 5 * 86400, 206e6)
+    assert [in_words(s) for s in times] == ["5 s", "10 min", "2.0 h", "5 days", "7 years"]
     assert [tokens_in_words(n) for n in (1200, 2.5e6, 31e6, 4e9)] == ["1,200", "2.5 million", "31 million", "4 billion"]
 
 
@@ -381,8 +382,8 @@ def test_a_plan_for_another_machine(cache: Path, capsys: pytest.CaptureFixture[s
     assert re.search(r"tokens +up to [\d,]+ sampled \(evaluations \d+%, .*\)\n +and [\d,]+ trained, in sequences", said)
     assert re.search(r"disk +[\d.]+ GiB for checkpoints and the policy, of the \d+ GiB that are free", said)
     for name, gib, verdict in (
-        ("large", 80, "of 75.6 that can be used: it fits"),
-        ("small", 2.08, "of 0.018 that can be used: IT DOES NOT FIT"),
+        ("large", 80, "of 75.6 GiB that can be used: it fits"),
+        ("small", 2.08, "of 18.0 MiB that can be used: IT DOES NOT FIT"),
     ):
         file = cache / f"{name}.json"
         file.write_text(json.dumps({"schema": 1, **asdict(made_of(1e-3, 1e-3, 1e-3, memory=gib * GIB))}))
@@ -439,17 +440,53 @@ def test_what_does_not_fit_is_said_with_what_would(untraced: None) -> None:
         return "\n".join(needs._memory(recipe, settings(recipe), shape, Lengths(100, 1024), card))
 
     whole = lines()
-    assert "of 21.3 that can be used: IT DOES NOT FIT" in whole
+    assert "of 21.3 GiB that can be used: IT DOES NOT FIT" in whole
     # Weights of 46 GiB: fewer rows of 5 GiB do not help, and are not listed.
-    assert re.findall(r"with (--.*): ([\d.]+) GiB", whole) == [
-        ("--use_peft true", "16.7"),
-    ]
+    assert re.findall(r"with (--.*): ([\d.]+) GiB(.*)", whole) == [("--use_peft true", "16.7", ", which fits")]
     assert "on several GPUs that share weights" in whole
     # Keys and values of 512 samples: smaller generations do.
     many = lines(use_peft=True, dtype="bfloat16", gradient_accumulation_steps=64)
     assert "--steps_per_generation 1" in many
     assert "several GPUs" not in many
     assert "vllm" not in many
+
+
+def test_an_adapter_on_a_base_of_half_the_size_is_offered_where_no_other_way_fits(untraced: None) -> None:
+    recipe = read_recipe({**QWEN, "max_completion_length": 1024})
+    shape = known_shape(recipe.policy)
+    assert shape is not None
+    lines = needs._memory(recipe, settings(recipe), shape, Lengths(100, 1024), needs.Machine(False, 11 * GIB, None))
+    assert [line.strip() for line in lines if "which fits" in line] == [lines[-1].strip()]
+    assert lines[-1].strip().startswith("with --use_peft true --dtype bfloat16")
+    # The control: weights that are trained keep their digits.
+    assert needs._bfloat16(recipe, settings(recipe)) == {}
+
+
+def test_memory_that_others_use_now_is_said(untraced: None) -> None:
+    recipe = read_recipe({**QWEN, "max_completion_length": 1024})
+    shape = known_shape(recipe.policy)
+    assert shape is not None
+
+    def verdict(free: float | None) -> str:
+        card = needs.Machine(False, 80 * GIB, None, free)
+        return needs._memory(recipe, settings(recipe), shape, Lengths(100, 1024), card)[0]
+
+    assert verdict(13 * GIB).endswith("of 80.0 GiB that can be used: it fits, BUT ONLY 13.0 GiB ARE FREE NOW")
+    assert verdict(79 * GIB) == verdict(None)
+    assert verdict(None).endswith("it fits")
+
+
+def test_the_parts_of_a_plan_add_up(untraced: None) -> None:
+    """Between rounds of DPO the reference takes the optimizer's place."""
+    for values in ({}, {"algorithm": "dpo", "refresh_steps": 10, "optim": "adafactor"}, {"algorithm": "dpo"}):
+        recipe = read_recipe({**QWEN, "max_completion_length": 1024, **values})
+        shape = known_shape(recipe.policy)
+        assert shape is not None
+        lines = needs._memory(recipe, settings(recipe), shape, Lengths(100, 1024), needs.Machine(True, 80 * GIB, None))
+        for line in lines[1:3]:
+            whole, *parts = (float(size) for size in re.findall(r"([\d.]+) GiB", line))
+            assert sum(parts) == pytest.approx(whole, abs=0.3)
+        assert ("between rounds the reference" in lines[2]) == ("refresh_steps" in values)
 
 
 def test_an_engine_beside_the_policy_can_sleep(untraced: None) -> None:
@@ -460,7 +497,7 @@ def test_an_engine_beside_the_policy_can_sleep(untraced: None) -> None:
     card = needs.Machine(True, 24 * GIB, None)
     ways = [needs._sleep(recipe, args), needs._small_engine(recipe, args)]
     assert ways == [{"vllm_enable_sleep_mode": True}, {"vllm_gpu_memory_utilization": 0.2}]
-    assert "vLLM 14.4" in "\n".join(needs._memory(recipe, args, shape, Lengths(100, 1024), card))
+    assert "vLLM 14.4 GiB" in "\n".join(needs._memory(recipe, args, shape, Lengths(100, 1024), card))
     args.vllm_enable_sleep_mode, args.vllm_gpu_memory_utilization = True, 0.2
     assert [needs._sleep(recipe, args), needs._small_engine(recipe, args)] == [{}, {}]
 

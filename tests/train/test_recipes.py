@@ -97,7 +97,8 @@ def test_a_recipe_is_planned_without_a_hub(data: Path, path: Path, capsys: pytes
     assert float(millions.replace(",", "")) / 1e3 - adapter == pytest.approx(billions, abs=1e-3)
     assert (adapter > 0) == ("lora" in path.stem)
     assert "memory        not known" not in said
-    assert re.search(r"in a step, GiB: weights [\d.]+, gradients [\d.]+, optimizer [\d.]+, activations [\d.]+", said)
+    size = r"[\d.]+ [GM]iB"
+    assert re.search(rf"a step, {size}: weights {size}, gradients {size}, optimizer {size}, activations {size}", said)
 
 
 @pytest.mark.parametrize("name", ["exp-grpo", "exp-grpo-lora", "exp-dpo", "exp-dpo-lora", "sft-gt-cot"])

@@ -20,8 +20,8 @@ from expo.records import Run
 from expo.report.runs import ROOT
 from expo.tasks.chain_task import CHAIN
 from expo.train.recipe import TrainRecipe, read_recipe
-from expo.train.run import settings_of
-from expo.train.sharding import check_processes, shared_by
+from expo.train.run import settings_of, train
+from expo.train.sharding import check_devices, check_processes, shared_by
 from tests.train import test_processes
 from tests.train.kills import same
 from tests.train.test_processes import kill_at_its_checkpoint
@@ -215,6 +215,18 @@ def test_what_does_not_run_is_refused_before_anything_is_sampled(
     with pytest.raises(ValueError, match=message):
         check_processes(recipe, settings(recipe, sharing))
     check_processes(recipe, settings(recipe, {}))
+
+
+def test_fsdp2_on_a_cpu_is_refused_before_the_policy_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """accelerate would train without sharing weights, and say nothing."""
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    recipe = read_recipe({**GRPO, "gradient_problems": 0})
+    with pytest.raises(ValueError, match="FSDP2 needs GPUs"):
+        train(recipe, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "false")
+    check_devices(settings(recipe, {}))
 
 
 def settings(recipe: TrainRecipe, sharing: dict[str, int]) -> Any:
