@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a job; an error that its message explains is printed without a traceback.
 
     Returns:
-        0 if the job was done, 1 if it failed, 2 if it was not understood, 130 if it was stopped by Ctrl-C.
+        0 if the job was done, 1 if it failed, 2 if it was not understood, 130 if Ctrl-C stopped it,
+        and 143 if SIGTERM stopped a training.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
@@ -57,9 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         return JOBS[args[0]](args[1:])
-    except KeyboardInterrupt:
-        print("\nexpo: stopped; give the same command again to go on", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        print("\nexpo: stopped; the same command resumes the run", file=sys.stderr)
+        # As a shell reports a signal; Python raises this without one at Ctrl-C.
+        return 128 + (stopped.args[0] if stopped.args else signal.SIGINT)
     except BrokenPipeError:
         # The reader, as `head`, has what it wanted; nothing is left to flush to at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -166,7 +169,7 @@ def _train(recipe: Any, where: Any, say: Callable[..., None]) -> None:
     try:
         run = train(recipe, folder)
     except KeyboardInterrupt:
-        status = resume_status(Run(folder), recipe) or ": no checkpoint yet, so training begins with its first step"
+        status = resume_status(Run(folder), recipe) or " has no checkpoint yet: the same command starts training anew"
         say(f"\n{folder}/{status}")
         raise
     say(show(run))

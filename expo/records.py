@@ -183,7 +183,7 @@ class Run:
             began["device"] = began["device"].partition(":")[0]
         if changed := _differences({k: began.get(k) for k in asked}, json.loads(json.dumps(asked))):
             raise RecordError(
-                f"{self.folder} holds an unfinished run of something else ({'; '.join(changed)}). "
+                f"{self.folder} holds an unfinished run that began differently ({'; '.join(changed)}). "
                 "Put that back and give the command again, or delete the folder to begin anew."
             )
 

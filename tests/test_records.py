@@ -298,7 +298,7 @@ def test_another_recipe_is_refused_and_its_fields_named(run: Run) -> None:
 def test_an_unfinished_run_does_not_go_on_from_something_else(tmp_path: Path, changed: dict[str, Any]) -> None:
     run = Run.start(tmp_path / "run", RECIPE, **FACTS)
     Run.start(run.folder, RECIPE, **FACTS | {"weights": None})  # not known is not different
-    with pytest.raises(RecordError, match=f"unfinished run of something else .*{next(iter(changed))}: .* -> "):
+    with pytest.raises(RecordError, match=f"unfinished run that began differently .*{next(iter(changed))}: .* -> "):
         Run.start(run.folder, RECIPE, **FACTS | changed)
     run.write("metrics", metrics())
     Run.start(run.folder, RECIPE, **FACTS | changed)  # what is finished is only read

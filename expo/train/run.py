@@ -107,15 +107,17 @@ def train(
 def resume_status(run: Run, recipe: TrainRecipe) -> str:
     """What a command with this recipe does with a run folder, to be read after its name.
 
-    Nothing for a new folder, and for one of another recipe, which `train` refuses.
+    Nothing for a new folder, and for one of another recipe or number of processes, which `train` refuses.
     """
     if not run.path("recipe.yaml").exists() or run.changes(recipe.resolved(), defaults_of(TrainRecipe)):
         return ""
+    if run.environment().get("processes") not in (None, PartialState().num_processes):
+        return ""
     if run.has("evaluation"):
-        return ": finished before; this is its record"
+        return " holds a finished run, and this is its record"
     whole = whole_checkpoints(run)
     last = max(whole, default=0)
-    return f": resumes from its checkpoint of step {last}" if last and not damaged(whole[last]) else ""
+    return f" has a checkpoint of step {last}: training resumes from it" if last and not damaged(whole[last]) else ""
 
 
 def _facts(policy: Policy | None) -> dict[str, Any]:

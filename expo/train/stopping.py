@@ -31,7 +31,8 @@ def train_to_end(session: Session, checkpoint: Path | None) -> None:
     more (seconds).
 
     Raises:
-        KeyboardInterrupt: after Ctrl-C or SIGTERM; the step under way is finished and has a checkpoint.
+        KeyboardInterrupt: with the signal's number, after Ctrl-C or SIGTERM; the step under way is finished and has a
+            checkpoint.
         FloatingPointError: as `check_finite` says.
     """
     assert session.trainer is not None
@@ -41,7 +42,7 @@ def train_to_end(session: Session, checkpoint: Path | None) -> None:
     with stop.listening():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.is_asked:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(stop.number)
 
 
 class _StopAtSignal(TrainerCallback):
@@ -50,6 +51,7 @@ class _StopAtSignal(TrainerCallback):
     def __init__(self, session: Session) -> None:
         self.session = session
         self.is_asked = self.is_in_a_step = False
+        self.number: int = signal.SIGINT
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -68,8 +70,8 @@ class _StopAtSignal(TrainerCallback):
 
     def _answer(self, number: int, frame: object) -> None:
         if self.is_asked or not self.is_in_a_step:
-            raise KeyboardInterrupt
-        self.is_asked = True
+            raise KeyboardInterrupt(number)
+        self.is_asked, self.number = True, number
         if self.session.progress and PartialState().is_main_process:
             # Not `print`, which may be what was interrupted.
             os.write(sys.stderr.fileno(), _STOPPING)

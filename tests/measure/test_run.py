@@ -110,7 +110,7 @@ def test_a_run_that_ran_out_of_memory_goes_on_with_fewer_rows_but_not_with_other
             measure(recipe, tmp_path / "run", progress=False)
     with monkeypatch.context() as patched:
         patched.setattr(records, "version_of", lambda package: "0.0.1")
-        with pytest.raises(RecordError, match=r"unfinished run of something else \(.*packages\.transformers: "):
+        with pytest.raises(RecordError, match=r"unfinished run that began differently \(.*packages\.transformers: "):
             measure(recipe, tmp_path / "run", progress=False)
     fewer = measure(replace(recipe, rows=3), tmp_path / "run", progress=False).read("samples")
     whole = measure(recipe, tmp_path / "whole", progress=False).read("samples")

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from accelerate import PartialState
 from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 
 from expo import setup as set_up_module
@@ -166,7 +167,7 @@ def test_gradients_are_those_of_the_policy_of_their_step(whole: Run) -> None:
 def test_a_finished_run_is_not_run_again(recipe: TrainRecipe, whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(set_up_module, "load", lambda *_: pytest.fail("loaded again"))
     assert train(recipe, whole.folder, progress=False).has("evaluation")
-    assert resume_status(whole, recipe) == ": finished before; this is its record"
+    assert resume_status(whole, recipe) == " holds a finished run, and this is its record"
     # Of another recipe, the run is refused.
     assert resume_status(whole, replace(recipe, eval_samples=recipe.eval_samples + 1)) == ""
 
@@ -258,7 +259,7 @@ def test_a_damaged_checkpoint_is_named_with_what_is_left(
 ) -> None:
     run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
     run.path("evaluation.parquet").unlink()
-    assert resume_status(run, recipe) == ": resumes from its checkpoint of step 6"
+    assert resume_status(run, recipe) == " has a checkpoint of step 6: training resumes from it"
     last = run.path("checkpoints", "checkpoint-6")
     (last / name).write_bytes((last / name).read_bytes()[:-1])
     with pytest.raises(RecordError, match=rf"checkpoint-6/{name} is not as it was written. Delete .* from step 4"):
@@ -815,7 +816,7 @@ def test_groups_without_signal_are_counted_by_level() -> None:
     assert without_signal(groups) == {None: (4, 0.5, 0.25), 1: (2, 0.0, 0.5), 5: (2, 1.0, 0.0)}
 
 
-def test_ctrl_c_keeps_the_step_under_way(whole: Run, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_the_step_under_way(whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training that saves seldom loses nothing to Ctrl-C, and ends as one that was not stopped."""
     seldom = read_recipe({**VALUES, "save_steps": 100})
     steps: list[int] = []
@@ -826,13 +827,18 @@ def test_ctrl_c_keeps_the_step_under_way(whole: Run, tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         train(seldom, tmp_path / "run", progress=False, on_step=press)
+    assert stopped.value.args == (signal.SIGINT,)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     run = Run(tmp_path / "run")
     assert len(steps) == 3
     assert not run.has("evaluation")
-    assert resume_status(run, seldom) == ": resumes from its checkpoint of step 3"
+    assert resume_status(run, seldom) == " has a checkpoint of step 3: training resumes from it"
+    # The control: with another number of processes it is refused, so nothing is promised.
+    with monkeypatch.context() as patch:
+        patch.setattr(PartialState(), "num_processes", 2)
+        assert resume_status(run, seldom) == ""
     train(seldom, tmp_path / "run", progress=False)
     same(run, whole)
 
@@ -841,7 +847,7 @@ def test_a_second_signal_stops_at_once_and_one_before_the_first_step_too() -> No
     session = SimpleNamespace(progress=False)
     stop = _StopAtSignal(session)  # type: ignore[arg-type]
     with stop.listening():
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="15"):
             os.kill(os.getpid(), signal.SIGTERM)
         stop.is_in_a_step = True
         os.kill(os.getpid(), signal.SIGTERM)
