@@ -309,7 +309,7 @@ def doctor_job(argv: list[str]) -> int:
         return 0
     from expo.doctor import report
 
-    print(report())
+    print(report(studies=asked.studies))
     return 0
 
 

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -17,8 +18,9 @@ from expo.policies.tiny import BASES
 from expo.policies.vllm import INSTALL
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.records import version_of
-from expo.study import NOTEBOOKS, STUDIES, load_study
+from expo.study import NOTEBOOKS, STUDIES, Study, load_study
 from expo.tasks import TASKS
+from expo.text import plural
 from expo.train.needs import machine_of
 from expo.train.recipe import TrainRecipe
 
@@ -26,8 +28,11 @@ PACKAGES = ("expo-toolkit", "torch", "transformers", "trl", "datasets", "acceler
 EXTRAS = {"matplotlib": "notebooks", "nbclient": "notebooks", "openai": "judge", "peft": "gpu", "deepspeed": "gpu"}
 
 
-def report() -> str:
-    """One line a fact; what is missing says how to get it."""
+def report(*, studies: bool = False) -> str:
+    """One line for each fact, and one for each shipped study; what is missing says how to get it.
+
+    With `studies`, each study has a line for each of its runs besides.
+    """
     lines = [f"python        {platform.python_version()} on {platform.system()} {platform.machine()}"]
     lines += [f"{p:<14}{version_of(p) or 'not installed'}" for p in PACKAGES]
     for package, extra in EXTRAS.items():
@@ -37,37 +42,55 @@ def report() -> str:
     lines += ["", *_device(), "", *_data(), ""]
     for path in sorted(STUDIES.glob("*.yaml")):
         study = load_study(path.stem)
-        lines.append(f"study {study.name}: {study.description}")
-        lines += [
-            f"  missing  notebook {m}: not in {NOTEBOOKS}; run from a checkout, pip install -e ."
-            for m in study.missing_notebooks
-        ]
-        if study.bases:
-            lines.append(f"  {_bases(study.bases)}")
-        trained = Counter(
-            (r.policy, r.task, r.split, r.eval_split) for r in study.runs.values() if isinstance(r, TrainRecipe)
-        )
-        for (policy, task, *splits), count in trained.items():
-            has = "" if policy in study.own_policies else _policy(policy)
-            missing = [m for m in (*(_task(task, split) for split in splits), has) if m]
-            lines.append(f"  {'missing' if missing else 'ready  '}  {count} trainings of {policy} on {task}")
-            lines += [f"           {m}" for m in missing]
-        for name, recipe in study.runs.items():
-            if isinstance(recipe, TrainRecipe):
-                continue
-            has = "" if recipe.policy in study.own_policies else _policy(recipe.policy)
-            missing = [m for m in (_task(recipe.task, recipe.split), has) if m]
-            size = f"{recipe.problems or 'all'} problems, {_what(recipe)}"
-            lines.append(f"  {'missing' if missing else 'ready  '}  {name}: {recipe.policy} on {recipe.task}, {size}")
-            lines += [f"           {m}" for m in missing]
+        needed = list(_needed(study))
+        lacking = sorted({reason for _, missing in needed for reason in missing})
+        lines.append(f"{_state(lacking)}study {study.name}: {study.description}")
+        if studies:
+            lines += [f"  {line}" for what, missing in needed for line in (_state(missing) + what, *_indented(missing))]
+        else:
+            lines += _indented(lacking)
+    if not studies:
+        lines += ["", "expo doctor --studies lists their runs"]
     return "\n".join(lines)
 
 
-def _bases(bases: Bases) -> str:
+def _needed(study: Study) -> Iterator[tuple[str, list[str]]]:
+    """Notebooks, bases and runs of a study, trainings of one policy together; of each what is missing, if anything."""
+    for notebook in study.missing_notebooks:
+        yield (
+            f"notebook {notebook}",
+            [f"notebook {notebook}: not in {NOTEBOOKS}; run from a checkout, pip install -e ."],
+        )
+    if study.bases:
+        yield _bases(study.bases)
+    trained = Counter(
+        (r.policy, r.task, r.split, r.eval_split) for r in study.runs.values() if isinstance(r, TrainRecipe)
+    )
+    for (policy, task, *splits), count in trained.items():
+        has = "" if policy in study.own_policies else _policy(policy)
+        missing = [m for m in (*(_task(task, split) for split in splits), has) if m]
+        yield f"{plural(count, 'training')} of {policy} on {task}", missing
+    for name, recipe in study.runs.items():
+        if isinstance(recipe, TrainRecipe):
+            continue
+        has = "" if recipe.policy in study.own_policies else _policy(recipe.policy)
+        missing = [m for m in (_task(recipe.task, recipe.split), has) if m]
+        size = f"{plural(recipe.problems, 'problem') if recipe.problems else 'all problems'}, {_what(recipe)}"
+        yield f"{name}: {recipe.policy} on {recipe.task}, {size}", missing
+
+
+def _state(missing: Sequence[str]) -> str:
+    return "missing  " if missing else "ready    "
+
+
+def _indented(missing: Sequence[str]) -> list[str]:
+    return [f"         {reason}" for reason in missing]
+
+
+def _bases(bases: Bases) -> tuple[str, list[str]]:
     policy, task = bases.train["policy"], bases.train["task"]
-    missing = _policy(policy)
-    what = f"up to {len(bases.seeds)} bases of {policy} warmed up on {task}, {bases.take} taken"
-    return f"missing  {what}\n           {missing}" if missing else f"ready    {what}"
+    missing = [missing] if (missing := _policy(policy)) else []
+    return f"up to {len(bases.seeds)} bases of {policy} warmed up on {task}, {bases.take} taken", missing
 
 
 def _what(recipe: MeasureRecipe | EvaluateRecipe | GradientRecipe) -> str:

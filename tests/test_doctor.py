@@ -30,7 +30,9 @@ def line(text: str, start: str) -> str:
 
 def study_of(text: str, name: str) -> str:
     """The lines of one study."""
-    return next(part for part in re.split(r"^study ", text, flags=re.M) if part.startswith(f"{name}: "))
+    return next(
+        part for part in re.split(r"^(?:ready  |missing)  study ", text, flags=re.M) if part.startswith(f"{name}: ")
+    )
 
 
 def test_every_fact_is_there() -> None:
@@ -46,22 +48,33 @@ def test_every_fact_is_there() -> None:
 
 
 def test_every_study_and_each_of_its_runs_is_there() -> None:
-    text = doctor.report()
+    text = doctor.report(studies=True)
     for path in STUDIES.glob("*.yaml"):
         study = load_study(path.stem)
         part = study_of(text, study.name)
         assert part.startswith(f"{study.name}: {study.description}")
         for name, recipe in study.runs.items():
             called = (
-                rf"\d+ trainings of {recipe.policy} on"
+                rf"\d+ trainings? of {recipe.policy} on"
                 if isinstance(recipe, TrainRecipe)
                 else (rf"{re.escape(name)}: {recipe.policy} on")
             )
             assert re.search(rf"^  (ready  |missing)  {called} {recipe.task}", part, flags=re.M)
 
 
+def test_without_its_runs_a_study_says_once_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = doctor.report()
+    assert study_of(text, "gsm8k").count("task gsm8k: set EXPO_DATA") == 1
+    assert re.search("^missing  study gsm8k: ", text, flags=re.M)
+    assert "trainings of" not in text
+    # The control: one that lacks nothing.
+    assert re.search("^ready    study tiny-rates: ", text, flags=re.M)
+    assert study_of(text, "tiny-rates").count("\n") == 1
+    assert text.endswith("expo doctor --studies lists their runs")
+
+
 def test_what_a_study_makes_itself_is_not_missing() -> None:
-    part = study_of(doctor.report(), "smollm2-screening")
+    part = study_of(doctor.report(studies=True), "smollm2-screening")
     assert re.search(
         r"^  (ready  |missing)  up to 6 bases of smollm2-135m warmed up on letters, 3 taken", part, flags=re.M
     )
@@ -71,7 +84,7 @@ def test_what_a_study_makes_itself_is_not_missing() -> None:
 
 def test_missing_data_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mend = "task gsm8k: set EXPO_DATA to a folder with gsm8k/test.jsonl, or have a network for the hub"
-    assert mend in study_of(doctor.report(), "gsm8k")
+    assert mend in study_of(doctor.report(studies=True), "gsm8k")
 
     monkeypatch.setenv("EXPO_DATA", str(tmp_path))
     text = doctor.report()
@@ -98,27 +111,27 @@ def test_missing_packages_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_policy_in_the_hub_s_cache_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "version_of", lambda package: None)
-    assert "missing  smollm2-135m:" in study_of(doctor.report(), "smoke")
+    assert "missing  smollm2-135m:" in study_of(doctor.report(studies=True), "smoke")
     repo = tmp_path / "hub" / "models--HuggingFaceTB--SmolLM2-135M-Instruct"
     (repo / "snapshots" / "abc").mkdir(parents=True)
     (repo / "snapshots" / "abc" / "config.json").touch()
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text("abc")
-    assert "ready    smollm2-135m:" in study_of(doctor.report(), "smoke")
+    assert "ready    smollm2-135m:" in study_of(doctor.report(studies=True), "smoke")
 
 
 def test_bases_and_notebooks_that_are_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "BASES", tmp_path / "bases")
     monkeypatch.setattr(study, "NOTEBOOKS", tmp_path / "notebooks")
-    part = study_of(doctor.report(), "smoke")
+    part = study_of(doctor.report(studies=True), "smoke")
     assert "missing  tiny-0:" in part
     assert "policy tiny-0: its weights are not in this installation; `make tiny` trains them" in part
-    assert "missing  notebook 2_positives: not in " in part
+    assert "notebook 2_positives: not in " in part
 
     (tmp_path / "bases" / "tiny-0").mkdir(parents=True)
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "2_positives.ipynb").touch()
-    part = study_of(doctor.report(), "smoke")
+    part = study_of(doctor.report(studies=True), "smoke")
     assert "ready    tiny-0:" in part
     assert "notebook" not in part
 
