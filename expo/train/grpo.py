@@ -17,7 +17,7 @@ from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.parts import parts_of
 from expo.train.positives import as_prompt
 from expo.train.rewards import AnswerReward, own_reward
-from expo.train.session import Session
+from expo.train.session import Session, shard_of
 from expo.train.steps import generations_in
 
 
@@ -27,10 +27,17 @@ def grpo_trainer(
     """The trainer, which learns these positives beside the policy's own samples.
 
     Raises:
+        ValueError: if no problem that the steps ask has a positive to learn.
         PolicyError: if TRL would tokenise prompts in another way than positives and evaluations have them.
     """
     policy, task = session.policy, session.task
     prompts = dataset(policy, task, positives, args)
+    if args.beta_sft > 0 and not any(prompts["positive"]):
+        raise ValueError(
+            f"there are positives for {positives['problem'].nunique()} of the {len(task.problems)} problems, and for "
+            f"none of the {len(set(prompts['problem']))} that the steps ask. Take more steps or more positive_tries; "
+            f"{session.run.file('skips', shard_of(0))} says why the others have none"
+        )
     # All epochs are in the dataset: TRL's own shuffling begins anew when a run goes on, and would give another order.
     args.num_train_epochs = 1
     no_tokens = list(range(policy.vocabulary, policy.model.config.get_text_config().vocab_size))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from expo.recipe import MeasureRecipe
 from expo.records import Run
 from expo.setup import load_problems
 from expo.tasks.chain_task import CHAIN, ChainChecker
-from expo.tasks.problem import DataError
+from expo.tasks.problem import DataError, Problem
 from expo.tasks.row import Row
 from expo.train.given import given, read_texts
 from expo.train.plan import describe
@@ -66,6 +68,34 @@ def test_a_dataset_of_explanations_is_learnt(tmp_path: Path) -> None:
     assert len(learnt) == len(first) == 24
     for row in learnt.itertuples():
         assert row.text.split() == first[row.problem].split()
+
+
+def test_positives_of_questions_that_no_step_asks_are_counted(tmp_path: Path) -> None:
+    recipe = read_recipe({**BASE, "max_steps": 1, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1})
+    problems = load_problems(recipe, ChainChecker()).problems
+    (asked,) = [problems[i] for i in asked_first(len(problems), seed=1, count=1)]
+    other = next(p for p in problems if p is not asked)
+    file = tmp_path / "texts.jsonl"
+
+    def learn(name: str, problem: Problem) -> Run:
+        text = {"question": problem.question, "explanation": f"a get 1 <ans> {problem.answer}"}
+        file.write_text(json.dumps(text) + "\n")
+        return train(replace(recipe, positive_data=str(file)), tmp_path / name, progress=False)
+
+    with pytest.raises(
+        ValueError, match=r"positives for 1 of the 24 problems, and for none of the 1 that the steps ask"
+    ):
+        learn("other", other)
+    # The control.
+    metrics = learn("asked", asked).read("metrics").set_index("name")["value"]
+    assert metrics["exp_sft/scored"] > 0
+
+
+def asked_first(n: int, *, seed: int, count: int) -> list[int]:
+    """The first problems of the first epoch."""
+    order = list(range(n))
+    random.Random(f"{seed}:0").shuffle(order)
+    return order[:count]
 
 
 def test_texts_are_found_by_question_and_filtered(tmp_path: Path) -> None:
