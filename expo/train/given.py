@@ -17,7 +17,7 @@ from expo.schema import as_frame
 from expo.tasks import Checker
 from expo.tasks.files import read_rows
 from expo.tasks.problem import DataError, Problem, Skip
-from expo.tasks.row import Row
+from expo.tasks.row import Row, kind
 from expo.text import plural
 from expo.train.choice import Chosen
 from expo.train.positives import all_of, fits, row_of
@@ -31,37 +31,71 @@ _WORDS = {"true": Status.CORRECT, "1": Status.CORRECT, "false": Status.WRONG, "0
 Texts = dict[str, list[Row]]
 
 
-def read_texts(where: str, problems: Sequence[Problem]) -> Texts:
-    """Rows with a text for each of these problems that has one, by id, in the order of the source.
+def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Skip]]:
+    """Rows with a text for each of these problems that has one, by id, in the order of the source; and bad rows.
 
     Args:
         where: the folder of a run or of a dataset that `expo sample` wrote, or anything that a `jsonl` task reads.
         problems: those that a text may be for.
 
     Raises:
-        DataError: if it cannot be read, has no such columns, or no text for any of the problems.
+        DataError: if it cannot be read, has no usable row, no such columns, or no text for any of the problems.
     """
     folder = Path(where).expanduser()
     inside = (folder / "positives.parquet", folder / "data" / "train-00000-of-00001.parquet")
     source = next((str(file) for file in inside if file.exists()), where)
-    rows = [row for row in read_rows(source) if isinstance(row, Row)]
+    rows, skips = _usable(source)
     there = list(dict.fromkeys(name for row in rows for name in row.fields))
     named, text = _column(source, there, _PROBLEM), _column(source, there, _TEXT)
     found = {p.question.strip(): p for p in problems} | {p.id: p for p in problems}
     texts: Texts = {}
     for row in rows:
-        problem = found.get(str(row.fields.get(named)).strip())
+        if lacking := next((name for name in (named, text) if _is_blank(row.fields.get(name))), None):
+            skips.append(Skip(row.where, lacking, "missing or empty; the row is left out"))
+            continue
+        problem = found.get(str(row.fields[named]).strip())
         # Other data may have the same ids.
         asked = str(row.fields.get("question") or (problem and problem.question)).strip()
-        written = row.fields.get(text)
-        if problem and asked == problem.question.strip() and isinstance(written, str) and written.strip():
+        written = row.fields[text]
+        if not isinstance(written, str):
+            skips.append(Skip(row.where, text, f"{kind(written)}, not text; the row is left out"))
+        elif problem and asked == problem.question.strip():
             texts.setdefault(problem.id, []).append(replace(row, fields={**row.fields, "text": written}))
     if not texts:
+        left_out = _in_lines(skips)
         raise DataError(
             f"{source}: no text for any of the {plural(len(problems), 'problem')}, which are looked for in the column "
-            f"{named!r} by id and by question; are they of the same task, split and seed?"
+            f"{named!r} by id and by question; are they of the same task, split and seed?{left_out}"
         )
-    return texts
+    return texts, skips
+
+
+def _usable(source: str) -> tuple[list[Row], list[Skip]]:
+    """The rows of a source that can be read, and those that cannot."""
+    rows: list[Row] = []
+    skips: list[Skip] = []
+    for row in read_rows(source):
+        if isinstance(row, Row):
+            rows.append(row)
+        else:
+            skips.append(row)
+    if not rows:
+        raise DataError(f"{source}: no usable row{_in_lines(skips)}")
+    return rows, skips
+
+
+def _is_blank(value: Any) -> bool:
+    # NaN is what a table has for nothing.
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def _in_lines(skips: Sequence[Skip]) -> str:
+    """How many rows are left out, and the first of them with their reasons, for the end of a text."""
+    if not skips:
+        return ""
+    more = [f"and {len(skips) - 3} more"] if len(skips) > 3 else []
+    first = "".join(f"\n                {line}" for line in [*map(str, skips[:3]), *more])
+    return f"\n              {plural(len(skips), 'row')} left out:{first}"
 
 
 def _column(source: str, there: Iterable[str], names: Sequence[str]) -> str:
@@ -136,6 +170,6 @@ def _as_known(row: Row, grade: Grade) -> Grade:
 
 
 def texts_in_words(where: str, problems: Sequence[Problem]) -> str:
-    """How many of the problems have a text there, for the plan."""
-    texts = read_texts(where, problems)
-    return f"{plural(sum(map(len, texts.values())), 'text')} for {len(texts)} of them in {where}"
+    """How many of the problems have a text there, and which rows are left out, for the plan."""
+    texts, skips = read_texts(where, problems)
+    return f"{plural(sum(map(len, texts.values())), 'text')} for {len(texts)} of them in {where}{_in_lines(skips)}"

@@ -69,9 +69,11 @@ class Supply:
         s = self.session
         assert s.recipe.positive_data
         # Of all problems: a process whose share has no text goes on without.
-        texts = read_texts(s.recipe.positive_data, s.task.problems)
+        texts, bad_rows = read_texts(s.recipe.positive_data, s.task.problems)
         must_be = s.recipe.positive_filter or ()
-        return given(s.policy, s.checker, problems, texts, s.recipe.positive, must_be, step)
+        frame, missing = given(s.policy, s.checker, problems, texts, s.recipe.positive, must_be, step)
+        # Every process reads all rows; one of them says which are bad.
+        return frame, [*(bad_rows if PartialState().is_main_process else []), *missing]
 
     def pairs(self, step: int, problems: Sequence[Problem], prompts: dict[str, list[int]]) -> pd.DataFrame:
         """The step's pairs of these problems, scored under the initial policy."""

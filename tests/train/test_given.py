@@ -112,14 +112,14 @@ def test_texts_are_found_by_question_and_filtered(tmp_path: Path) -> None:
     ]
     file = tmp_path / "texts.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    every, missing = given(policy, checker, problems, read_texts(str(file), problems), "explanation", [])
+    every, missing = given(policy, checker, problems, read_texts(str(file), problems)[0], "explanation", [])
     assert every["problem"].tolist() == [problems[0].id, problems[1].id]
     assert every["status"].tolist() == ["wrong", "wrong"]
     assert [m.reason for m in missing] == ["positive_data has no text for it: no positive"]
     # Whatever it stated, it is closed with the answer.
     for text, problem in zip(every["text"], problems, strict=False):
         assert text.split("<ans>")[1].split() == problem.answer.split()
-    kept, missing = given(policy, checker, problems, read_texts(str(file), problems), "explanation", ["right"])
+    kept, missing = given(policy, checker, problems, read_texts(str(file), problems)[0], "explanation", ["right"])
     assert kept["status"].tolist() == ["correct"]
     assert missing[0].reason == "none of its 1 text is right: no positive"
 
@@ -167,6 +167,30 @@ def test_a_source_without_texts_is_named(rows: list[dict[str, str]], message: st
         describe(read_recipe({**BASE, "positive_data": str(file)}))
 
 
+def test_bad_rows_are_named_in_the_plan_and_in_the_record(tmp_path: Path) -> None:
+    recipe = read_recipe({**BASE, "max_steps": 1})
+    problems = load_problems(recipe, ChainChecker()).problems
+    good = [json.dumps({"question": p.question, "text": f"a get 1 <ans> {p.answer}"}) for p in problems]
+    bad = ["{", json.dumps({"question": "x", "text": ""}), json.dumps({"question": "x", "text": 3}), '{"text": "x"}']
+    file = tmp_path / "texts.jsonl"
+    file.write_text("\n".join([bad[0], *good, *bad[1:], json.dumps({"question": "of another task", "text": "x"})]))
+    recipe = read_recipe({**BASE, "max_steps": 1, "positive_data": str(file)})
+    plan = describe(recipe)
+    assert "24 texts for 24 of them" in plan
+    assert f"4 rows left out:\n                {file}:1: line: not JSON: Expecting property name" in plan
+    assert "and 1 more" in plan
+    skips = train(recipe, tmp_path / "run", progress=False).read("skips")
+    assert [(w.rpartition(":")[2], f) for w, f in zip(skips["where"], skips["field"], strict=True)] == [
+        ("1", "line"),
+        ("26", "text"),
+        ("27", "text"),
+        ("28", "question"),
+    ]
+    # The control: without bad rows nothing is left out.
+    file.write_text("\n".join(good))
+    assert "left out" not in describe(recipe)
+
+
 @pytest.mark.parametrize(("said", "kept"), [("True", 1), ("false", 0), ("", 1), ("0", 0), (None, 1)])
 def test_a_csv_says_in_words_whether_a_text_is_right(said: str | None, kept: int, tmp_path: Path) -> None:
     policy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
@@ -174,8 +198,15 @@ def test_a_csv_says_in_words_whether_a_text_is_right(said: str | None, kept: int
     file = tmp_path / "texts.csv"
     row = {"question": problem.question, "text": f"a get 1 <ans> {problem.answer}", "correct": said}
     pd.DataFrame([row]).to_csv(file, index=False)
-    frame, _ = given(policy, checker, [problem], read_texts(str(file), [problem]), "explanation", ["right"])
+    frame, _ = given(policy, checker, [problem], read_texts(str(file), [problem])[0], "explanation", ["right"])
     assert len(frame) == kept
+
+
+def test_a_source_of_bad_lines_alone_shows_what_is_wrong_with_them(tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text("{\n" * 5)
+    with pytest.raises(DataError, match=r"(?s)no usable row\n.*5 rows left out:\n.*texts.jsonl:1: line: not JSON: "):
+        describe(read_recipe({**BASE, "positive_data": str(file)}))
 
 
 def test_a_row_that_says_neither_is_named(tmp_path: Path) -> None:
@@ -184,7 +215,7 @@ def test_a_row_that_says_neither_is_named(tmp_path: Path) -> None:
     file = tmp_path / "texts.jsonl"
     file.write_text(json.dumps({"question": problem.question, "text": "a get 1", "correct": "maybe"}))
     with pytest.raises(DataError, match=r"texts.jsonl:1: correct: 'maybe' is neither true nor false"):
-        given(policy, checker, [problem], read_texts(str(file), [problem]), "explanation", [])
+        given(policy, checker, [problem], read_texts(str(file), [problem])[0], "explanation", [])
 
 
 def test_tokens_that_end_in_another_answer_are_closed_anew(sampled: Run) -> None:
