@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,7 +16,8 @@ from expo.grading.last_number import last_number
 from expo.grading.math_verify import MathVerify
 from expo.grading.rules import Rules
 from expo.stats import bootstrap_rate
-from expo.tasks.problem import DataError
+from expo.tasks.files import read_lines
+from expo.tasks.problem import DataError, Skip
 
 # The columns of a file that hold a text, in the order in which they are looked for.
 TEXTS = ("text", "completion", "answer", "response")
@@ -63,23 +63,17 @@ def read_rows(path: Path) -> list[Row]:
         DataError: for a line that is none, by file, line and field.
     """
     rows = []
-    try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
-    for n, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}:{n}: {error}; each line must be a JSON object") from None
-        if not isinstance(row, dict) or "gold" not in row:
-            raise DataError(f"{path}:{n}: gold: missing; a line needs the fields gold and text")
-        name = next((name for name in TEXTS if isinstance(row.get(name), str)), None)
+    for line in read_lines(path.expanduser()):
+        if isinstance(line, Skip):
+            raise DataError(str(line))
+        fields = line.fields
+        if fields.get("gold") is None:
+            said = "null" if "gold" in fields else "missing"
+            raise DataError(f"{line.where}: gold: {said}; a line needs the fields gold and text")
+        name = next((name for name in TEXTS if isinstance(fields.get(name), str)), None)
         if name is None:
-            raise DataError(f"{path}:{n}: text: missing; a line needs a text in one of {', '.join(TEXTS)}")
-        rows.append(Row(str(row["gold"]), row[name]))
+            raise DataError(f"{line.where}: text: missing; a line needs a text in one of {', '.join(TEXTS)}")
+        rows.append(Row(str(fields["gold"]), fields[name]))
     if not rows:
         raise DataError(f"{path}: no line holds a text to be graded")
     return rows

@@ -57,7 +57,9 @@ def test_a_file_is_counted_and_its_disagreements_are_shown(tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "rows.jsonl:2: "),
+        ("{", "rows.jsonl:2: line: not JSON: Expecting property name enclosed in double quotes at column 2\n"),
+        ("[]", "rows.jsonl:2: line: a list, not an object"),
+        ('{"gold": null, "text": "18"}', "rows.jsonl:2: gold: null"),
         ('{"text": "18"}', "rows.jsonl:2: gold: missing"),
         ('{"gold": "18"}', "rows.jsonl:2: text: missing"),
         ('{"gold": "", "text": "18"}', "cannot be read"),

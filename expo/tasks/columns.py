@@ -28,7 +28,7 @@ SYNTAX = "write --columns question=Body+Question,answer=Answer,level=difficulty:
 class Columns:
     """Columns by field, each a tuple that is joined; and the words of levels in their order, the first is 1.
 
-    `near` are columns that are passed over, each with the missing field whose name it is like.
+    `near` are columns that are passed over, each with the field whose name it is like and which their rows lack.
     """
 
     of: dict[str, tuple[str, ...]]
@@ -72,12 +72,12 @@ def renamed(rows: Iterable[Row | Skip], asked: Columns | None, source: str) -> t
     """
     rows = iter(rows)
     first = list(islice(rows, 100))
-    there = list(dict.fromkeys(name for row in first if isinstance(row, Row) for name in row.fields))
-    columns = _choose(there, asked, source)
+    columns = _choose([row.fields for row in first if isinstance(row, Row)], asked, source)
     return columns, (row if isinstance(row, Skip) else _rename(row, columns) for row in chain(first, rows))
 
 
-def _choose(there: list[str], asked: Columns | None, source: str) -> Columns:
+def _choose(rows: list[dict[str, Any]], asked: Columns | None, source: str) -> Columns:
+    there = list(dict.fromkeys(name for row in rows for name in row))
     of = dict(asked.of) if asked else {}
     for field, names in of.items():
         if missing := [name for name in names if there and name not in there]:
@@ -94,10 +94,17 @@ def _choose(there: list[str], asked: Columns | None, source: str) -> Columns:
             )
         if found:
             of[field] = tuple(found[0].split("+"))
+    return Columns(of, asked.levels if asked else (), tuple(_near(rows, there, of)))
+
+
+def _near(rows: list[dict[str, Any]], there: list[str], of: dict[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+    """Columns that are like a field's name, where no row has both: answer_type beside answer is no mistake."""
     taken = {part for names in of.values() for part in names}
-    missing = sorted(USUAL.keys() - of.keys())
-    near = [(name, like[0]) for name in there if name not in taken and (like := get_close_matches(name, missing, 1))]
-    return Columns(of, asked.levels if asked else (), tuple(near))
+    for name in there:
+        having = [row for row in rows if row.get(name) is not None]
+        lacking = [f for f in USUAL if not any(row.get(part) is not None for row in having for part in of.get(f, ()))]
+        if name not in taken and (like := get_close_matches(name, lacking, 1)):
+            yield name, like[0]
 
 
 def _rename(row: Row, columns: Columns) -> Row:

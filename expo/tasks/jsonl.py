@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 from tqdm import tqdm
@@ -52,10 +53,16 @@ def load(path: str | Path, can_parse: Callable[[str], bool] | None = None, colum
     except DataError as error:
         raise DataError(f"{error}\n  Each row holds a problem (question and answer are needed): {FORMAT}") from None
     if any(names != (field,) for field, names in found.of.items()):
-        tqdm.write(f"{source}: {found}", file=sys.stderr)
+        _tell(f"{source}: {found}")
     for name, field in found.near:
-        tqdm.write(f"{source}: the column {name} is passed over; did you mean {field}?", file=sys.stderr)
+        _tell(f"{source}: the column {name} is passed over; did you mean {field}?")
     return task
+
+
+@cache
+def _tell(line: str) -> None:
+    """Say it once: a training reads its data for the plan and for itself, to train and to evaluate on."""
+    tqdm.write(line, file=sys.stderr)
 
 
 def _problem(row: Row, can_parse: Callable[[str], bool] | None) -> Problem:
@@ -81,7 +88,7 @@ def _problem(row: Row, can_parse: Callable[[str], bool] | None) -> Problem:
 def _text_or_number(row: Row, name: str) -> str:
     value = row.fields.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return row.text(name)
+        return row.text(name, "a text or a number")
     # Decimal, because str() of a float may write an exponent (1e-07), which no reader of the answer expects.
     exact = Decimal(str(value))
     if not exact.is_finite() or abs(exact.adjusted()) > 300:

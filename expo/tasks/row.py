@@ -39,8 +39,8 @@ class Row:
         """A field as the source calls it."""
         return self.names.get(name, name)
 
-    def text(self, name: str) -> str:
-        """The stripped text of a field that must be there.
+    def text(self, name: str, needed: str = "text") -> str:
+        """The stripped text of a field that must be there; `needed` says what may stand in it.
 
         Raises:
             RowError: if it is missing, empty, spoiled or no text.
@@ -48,8 +48,10 @@ class Row:
         value = self.fields.get(name)
         name, key = self.called(name), name
         if value is None:
-            there = ", ".join(map(printable, self.columns or self.fields))
-            raise RowError(name, f"missing; the row has the fields {there}")
+            there = self.columns or tuple(self.fields)
+            if all(part in there for part in name.split("+")):
+                raise RowError(name, f"null or empty, where {needed} is needed")
+            raise RowError(name, f"missing; the row has the fields {', '.join(map(printable, there))}")
         if not isinstance(value, str):
             raise RowError(name, f"{kind(value)}, not text; write it in quotes")
         if not value.strip():

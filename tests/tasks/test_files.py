@@ -154,7 +154,7 @@ def test_ragged_and_empty_rows_of_a_csv_are_named(tmp_path: Path) -> None:
     assert [p.answer for p in task.problems] == ["2", "10"]
     assert [str(s) for s in task.skipped] == [
         f"{path}:4: row: 3 cells, where the header names 2 columns",
-        f"{path}:5: answer: missing; the row has the fields question, answer",
+        f"{path}:5: answer: null or empty, where a text or a number is needed",
     ]
     path.write_text("question,answer,answer\n1,2,3\n")
     with pytest.raises(DataError, match="the column 'answer' stands twice"):
@@ -226,6 +226,17 @@ def test_a_column_that_is_nearly_a_field_is_told(tmp_path: Path, capsys: pytest.
     said = capsys.readouterr().err
     assert "the column expert is passed over; did you mean expert_cot?" in said
     assert "votes" not in said
+
+
+def test_a_field_that_is_misspelt_in_some_rows_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, misspelt = ({"question": f"{i} + 1?", "answer": "2", name: "x"} for i, name in enumerate(["level", "levle"]))
+    good["level"], misspelt["levle"] = "1", "1"
+    for _ in range(2):
+        read(tmp_path, good, misspelt)
+    assert capsys.readouterr().err.count("the column levle is passed over; did you mean level?") == 1
+    # The control: a column like a field that its rows have, too.
+    read(tmp_path, {**good, "answers": "2", "levels": "5"})
+    assert "passed over" not in capsys.readouterr().err
 
 
 def test_a_mistyped_file_is_not_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:

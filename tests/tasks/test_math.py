@@ -65,7 +65,7 @@ def test_answer_is_the_last_box(data: Path, solution: str, answer: str) -> None:
         ("[]", "line", "a list, not an object"),
         (row(level="Level ?"), "level", "'Level ?' is none of"),
         (row(level="Level 6"), "level", "'Level 6' is none of"),
-        (row(level=None), "level", "missing"),
+        (row(level=None), "level", "null or empty, where text is needed"),
         (row("It is 2."), "solution", "no \\boxed answer"),
         (row(r"It is $\boxed{2$."), "solution", "never closes"),
         (row(r"It is $\boxed{}$."), "solution", "the last \\boxed is empty"),
