@@ -42,12 +42,14 @@ def audit(run: Run, limits: Sequence[int] = (), progress: bool = True) -> pd.Dat
     if not run.has("completions"):
         if run.has("samples"):
             raise RecordError(f"{run.folder} is a record of `expo measure`; the audit needs one of `expo evaluate`")
+        if not run.has("evaluation") and run.path("recipe.yaml").exists():
+            raise RecordError(f"{run.folder} holds an unfinished run: give the command of its evaluation again")
         raise RecordError(f"{run.folder} has no completions.parquet; `expo evaluate` of this version writes one")
     recipe, completions = run.recipe(), run.read("completions")
     most = int(recipe["max_new_tokens"])
     chosen = sorted({most, *(limits or (max(1, most // 2), max(1, most // 4)))})
     if not 1 <= chosen[0] <= chosen[-1] <= most:
-        raise RecordError(f"limits must be from 1 to {most}, the token limit of {run.folder}; got {chosen}")
+        raise RecordError(f"limits must be from 1 to {most}, the token limit of {run.folder}; got {list(limits)}")
     rows = []
     with ExitStack() as stack:
         by_name = _graders(recipe, stack)

@@ -217,13 +217,13 @@ def judge_job(argv: list[str]) -> int:
 
     (arguments,) = parse("judge", [JudgeArguments], argv, "Compare explanations with own CoTs by a model's votes.")
     from expo.judge.run import judge
-    from expo.records import Run
+    from expo.named import named_run
 
     if arguments.max_tokens < 1 or not 0 < arguments.timeout < float("inf"):
         raise ValueError("max_tokens must be at least 1, and timeout above 0")
     print(
         judge(
-            Run(arguments.run),
+            named_run(arguments.run, "measure"),
             arguments.model,
             arguments.base_url,
             arguments.problems,
@@ -270,10 +270,9 @@ def _audit(asked: Any) -> int:
     if others:
         raise ValueError(f"run: a record has its own golds, texts and rules; leave --{' and --'.join(others)} out")
     from expo.audit import audit, show
-    from expo.records import Run
+    from expo.named import named_run
 
-    run = Run(asked.run)
-    run.recipe()  # or there is no run
+    run = named_run(asked.run, "evaluate")
     with run.writing():
         grades = audit(run, asked.limits or ())
     print(show(grades))

@@ -92,8 +92,37 @@ def test_what_cannot_be_graded_is_named(toy: Run, tmp_path: Path, capsys: pytest
         EvaluateRecipe(task="chain", policy="tiny-0", limits=[200])
     assert main(["grade", "--run", str(toy.folder), "--gold", "1"]) == 1
     assert "leave --gold" in capsys.readouterr().err
+    assert main(["grade", "--run", str(toy.folder), "--limits", "0"]) == 1
+    assert f"limits must be from 1 to 60, the token limit of {toy.folder}; got [0]\n" in capsys.readouterr().err
     assert main(["grade", "--gold", "1", "--answer", "1", "--limits", "3"]) == 1
     assert "limits: belongs to --run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (None, "--run runs/x is no run: there is no such folder; name the folder of a run of `expo evaluate`\n"),
+        ({"samples": 1}, "runs/x holds an unfinished run: give the command of its evaluation again\n"),
+        ({"sources": ["own"]}, "--run runs/x is a record of `expo measure`, where one of `expo evaluate` is needed\n"),
+        (
+            {"positive": "none"},
+            "--run runs/x is a record of `expo train`, where one of `expo evaluate` is needed; "
+            "`expo evaluate --policy runs/x/model` makes one\n",
+        ),
+    ],
+)
+def test_what_is_no_evaluation_is_named_with_the_fix(
+    recipe: dict[str, object] | None,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if recipe is not None:
+        Run.start("runs/x", recipe)
+    assert main(["grade", "--run", "runs/x"]) == 1
+    assert capsys.readouterr().err.endswith(f"expo grade: {message}")
 
 
 def test_a_record_is_graded_again_at_other_limits(toy: Run, capsys: pytest.CaptureFixture[str]) -> None:

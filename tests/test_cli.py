@@ -200,7 +200,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["train", "--policy", "tiny", "--dry_run"], 2, "policy 'tiny' and task 'stories' do not fit"),
     (["evaluate", "--samples", "0"], 2, "samples must be at least 1, got 0"),
     (["judge", "--model", "m"], 2, "the following arguments are required: --run"),
-    (["judge", "--run", "small", "--model", "m"], 1, "small is no run: it has no recipe.yaml"),
+    (["judge", "--run", "small", "--model", "m"], 1, "--run small is no run: it has no recipe.yaml; name the"),
     (["judge", "--run", "d.jsonl", "--model", "m"], 1, "d.jsonl is no run: it has no recipe.yaml"),
     (["reproduce", "--stuyd", "tiny"], 2, "no field 'stuyd'; did you mean study?"),
     (["reproduce", "--study", "tyni"], 1, "no study 'tyni'; shipped are gradients, "),

@@ -1,0 +1,32 @@
+"""The run that a command is given by --run, and that it is of the job whose record the command needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from expo.records import RecordError, Run
+
+# By job, a field that its recipe has and no later one's; what has none of them is an evaluation.
+_FIELDS = {"train": "positive", "gradients": "rollouts", "measure": "sources"}
+
+
+def named_run(folder: str, job: str) -> Run:
+    """The run of a job that --run names.
+
+    Raises:
+        RecordError: if there is none, or it is another job's.
+    """
+    run = Run(folder)
+    if not run.path("recipe.yaml").is_file():
+        lacks = "it has no recipe.yaml" if run.folder.exists() else "there is no such folder"
+        raise RecordError(f"--run {folder} is no run: {lacks}; name the folder of a run of `expo {job}`")
+    if (other := job_of(run.recipe())) != job:
+        fix = f"; `expo {job} --policy {run.path('model')}` makes one" if other == "train" else ""
+        raise RecordError(f"--run {folder} is a record of `expo {other}`, where one of `expo {job}` is needed{fix}")
+    return run
+
+
+def job_of(recipe: Mapping[str, Any]) -> str:
+    """The job whose recipe this is."""
+    return next((job for job, field in _FIELDS.items() if field in recipe), "evaluate")
