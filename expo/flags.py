@@ -156,7 +156,7 @@ class Flags:
             list(types), prog=f"expo {job}", usage=usage, description=about, epilog=epilog, allow_abbrev=False
         )
         self._unknown = unknown or (lambda name, known: unknown_field(name, known, job))
-        self._untyped, left_out = set(untyped), set(hidden)
+        self._job, self._untyped, left_out = job, set(untyped), set(hidden)
         self._actions: dict[str, argparse.Action] = {}
         self._required: list[str] = []
         self._given: set[str] = set()
@@ -212,9 +212,10 @@ class Flags:
             self.parser.error(f"{file} cannot be read: {error}")
         if not isinstance(values, dict):
             self.parser.error(f"{file} must contain a YAML mapping of fields, got {values!r}")
-        for name in map(str, values):
-            if name not in self._actions:
-                self.fail(self._unknown(name, self._actions), file)
+        if unknown := [name for name in map(str, values) if name not in self._actions]:
+            from expo.study import meant_for
+
+            self.fail(meant_for(file, map(str, values), self._job) or self._unknown(unknown[0], self._actions), file)
         try:
             return {name: self._typed(name, value) for name, value in values.items()}
         except argparse.ArgumentError as error:

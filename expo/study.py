@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
@@ -14,7 +15,7 @@ from expo.bases import Bases
 from expo.policies.names import SMOLLM2, TINY
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe, unknown_field
 from expo.text import is_folder_name
-from expo.train.recipe import TrainRecipe
+from expo.train.recipe import ALGORITHMS, TrainRecipe
 
 Recipe = MeasureRecipe | EvaluateRecipe | GradientRecipe | TrainRecipe
 # What a run is, by the word `job` of its entry.
@@ -80,7 +81,8 @@ def load_study(name: str, of: tuple[Path, ...] = ()) -> Study:
         raise StudyError(f"{path}: cannot be read: {cause}") from cause
     content = _mapping(path, "the file", content)
     if unknown := sorted(str(key) for key in set(content) - set(_FIELDS)):
-        raise StudyError(f"{path}: no field {', '.join(unknown)}; the fields are {', '.join(_FIELDS)}")
+        meant = meant_for(str(path), map(str, content))
+        raise StudyError(f"{path}: {meant or f'no field {unknown[0]!r}; the fields are ' + ', '.join(_FIELDS)}")
     runs, notebooks = _mapping(path, "runs", content.get("runs")), content.get("notebooks", [])
     if not isinstance(notebooks, list):
         raise StudyError(f"{path}: notebooks must be a list of names, got {notebooks!r}")
@@ -104,6 +106,30 @@ def load_study(name: str, of: tuple[Path, ...] = ()) -> Study:
         notebooks=tuple(map(str, notebooks)),
         shown=path.parent == STUDIES and path.stem != "smoke",
     )
+
+
+def meant_for(file: str, names: Iterable[str], but: str | None = None) -> str:
+    """What a YAML file with fields of these names is, and the command that takes it; nothing where none has them all.
+
+    `but` is the job to which the file was given in vain.
+    """
+    asked = set(names)
+    if asked & {"runs", "notebooks", "bases"} and asked <= set(_FIELDS):
+        return f"this is a study: expo reproduce --study {file}"
+    for job in JOBS:
+        if job != but and asked <= _names_of(job):
+            return f"this is a recipe of expo {job}: expo {job} --config {file}"
+    return ""
+
+
+def _names_of(job: str) -> set[str]:
+    """The fields that a recipe's file may have."""
+    types = [JOBS[job]]
+    if job == "train":
+        from expo.train.config import configuration_of
+
+        types += map(configuration_of, ALGORITHMS)
+    return {f.name for t in types for f in fields(t)} - {"trl"} | {"output"}
 
 
 def _bases(path: Path, content: object, of: tuple[Path, ...]) -> tuple[str, Bases | None]:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from expo import study as study_module
+from expo.cli import main
 from expo.recipe import EvaluateRecipe, MeasureRecipe
 from expo.records import Run
 from expo.report import notebooks
@@ -73,7 +74,7 @@ def test_defaults_are_for_all_runs_and_each_run_may_differ(tmp_path: Path) -> No
         ("runs: {a: {}}\ndefaults: gsm8k", "defaults must be a mapping of names, got 'gsm8k'"),
         (
             "runs: {a: {}}\ndefault: {task: math}",
-            "no field default; the fields are description, notebooks, bases, defaults",
+            "no field 'default'; the fields are description, notebooks, bases, defaults",
         ),
         ("runs: {a: {}}\nnotebooks: 2_positives", "notebooks must be a list of names, got '2_positives'"),
         ("runs: {a: {sampels: 2}}", "run a: no field 'sampels'; did you mean samples?"),
@@ -273,3 +274,32 @@ def test_the_study_of_rates_on_smollm2_differs_from_the_main_one_in_its_rate_alo
         assert rates[f"level3-base-0-{positive}-0.0001"].resolved() == main_recipe
         other = rates[f"level3-base-0-{positive}-0.0003"].resolved()
         assert {name for name, value in other.items() if value != main_recipe[name]} == {"learning_rate"}
+
+
+@pytest.mark.parametrize(
+    ("job", "flag", "file", "message"),
+    [
+        ("train", "--config", "studies/smoke.yaml", "this is a study: expo reproduce --study {}"),
+        ("reproduce", "--config", "studies/theory.yaml", "this is a study: expo reproduce --study {}"),
+        ("evaluate", "--config", "smollm2-135m/warm-up.yaml", "this is a recipe of expo train: expo train --config {}"),
+        ("reproduce", "--study", "qwen2.5-3b/exp-dpo.yaml", "this is a recipe of expo train: expo train --config {}"),
+    ],
+)
+def test_a_file_of_another_command_says_which(
+    job: str, flag: str, file: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = STUDIES.parent / file
+    try:
+        code: object = main([job, flag, str(path)])
+    except SystemExit as stop:
+        code = stop.code
+    assert code in (1, 2)
+    assert f"{path}: {message.format(path)}\n" in capsys.readouterr().err
+
+
+def test_a_misspelt_recipe_is_no_other_command_s(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("positive: none\nproblmes: 3\n")
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--config", str(path)])
+    assert f"{path}: no field 'positive'" in capsys.readouterr().err

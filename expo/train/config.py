@@ -17,7 +17,6 @@ from trl.import_utils import is_vllm_available
 from expo.policies.adapters import quiet
 from expo.policies.policy import TEMPLATE_VARIABLES
 from expo.policies.vllm import INSTALL
-from expo.recipe import unknown_field
 
 SCHEDULES = ("constant", "linear", "cosine")
 NORMALIZATIONS = ("sequence", "token")
@@ -156,8 +155,8 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
         raise ValueError(f"loss_type: TRL's {algorithm} has no {unknown[0]!r}; it has {', '.join(LOSSES[algorithm])}")
     for name in sorted(set(args.report_to) - set(get_available_reporting_integrations())):
         if name not in INTEGRATION_TO_CALLBACK:
-            near = unknown_field(name, INTEGRATION_TO_CALLBACK, "train").partition("; ")[2]
-            raise ValueError(f"report_to: there is no {name!r}; {near}")
+            there = ", ".join(["none", "all", *sorted(INTEGRATION_TO_CALLBACK)])
+            raise ValueError(f"report_to: there is no {name!r}; there are {there}")
         raise ValueError(f"report_to: {name} is not installed; pip install it, or leave report_to out")
     if getattr(args, "use_vllm", False) and not is_vllm_available():
         raise ValueError(f"use_vllm: vllm is not installed; {INSTALL}, or leave use_vllm out")

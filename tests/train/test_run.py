@@ -397,7 +397,7 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"algorithm": "dpo", "right_losers": False}, "is a field of algorithm grpo"),
         ({"positive": "none", "refresh_steps": 0, "beta_sft": 2.0}, "beta_sft: positive none is plain GRPO"),
         ({"report_to": "wandb"}, "report_to: wandb is not installed; pip install it"),
-        ({"report_to": "wanbd"}, "report_to: there is no 'wanbd'; did you mean wandb?"),
+        ({"report_to": "wanbd"}, "report_to: there is no 'wanbd'; there are none, all, azure_ml, clearml, "),
         ({"use_vllm": True}, 'use_vllm: vllm is not installed; pip install "vllm'),
         ({"save_steps": 3, "steps_per_generation": 4}, "save_steps"),
         ({"save_steps": 0.5}, "save_steps must be a number of steps, not a share of them, got 0.5"),
