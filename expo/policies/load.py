@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -209,11 +209,18 @@ def _from_hub(repo: str, revision: str | None = None) -> tuple[str, str]:
         ) from error
     except (OSError, ValueError) as error:
         at = f" at revision {revision!r}" if revision else ""
+        reason = _unreached(error) if isinstance(error, LocalEntryNotFoundError) else shown(error)
         raise PolicyError(
-            f"policy {repo!r}{at}: no such folder, and not read from the hub: {shown(error)}\n{GIVE} "
+            f"policy {repo!r}{at}: no such folder, and not read from the hub: {reason}\n{GIVE} "
             "A hub id needs a network, or HF_HOME pointing at a filled cache."
         ) from error
     return str(folder), f"{repo} (hub, commit {folder.name})"
+
+
+def _unreached(error: LocalEntryNotFoundError) -> str:
+    """Why there was no answer, in fewer words than the error's own, which are about the hub's cache."""
+    cause = type(error.__cause__).__name__
+    return "offline mode is on (HF_HUB_OFFLINE)" if "Offline" in cause else f"it is not reached ({cause})"
 
 
 def _digest(files: Iterable[Path]) -> str:

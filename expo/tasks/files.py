@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NoReturn
 
 from expo.tasks.problem import DataError, Skip
@@ -219,7 +220,8 @@ def _hub(repo: str, config: str | None, split: str | None) -> Iterator[Row | Ski
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"{repo}: no such file here, and not read from the hub "
-            f"(config {config or 'default'}, split {split}): {error}"
+            f"(config {config or 'default'}, split {split}): {shorten(str(error), 300)}\n"
+            "  Without a hub, give --data a file"
         ) from error
     for number, fields in enumerate(data):
         yield Row(f"{repo}:{split}:{number}", number, fields)

@@ -9,7 +9,12 @@ from expo.tasks.problem import Problem, Task
 from expo.tasks.row import Row, RowError
 from expo.tasks.source import Hub, benchmark, collect, selected
 
-HUB = Hub("openai/gsm8k", "main", "740312add88f781978c0658806c59bc2815b9866")
+HUB = Hub(
+    "openai/gsm8k",
+    "main",
+    "740312add88f781978c0658806c59bc2815b9866",
+    r'{"question": "What is 7 + 5?", "answer": "We add: 7 + 5 = 12.\n#### 12"}',
+)
 
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")

@@ -14,7 +14,12 @@ from expo.tasks.problem import Problem, Task
 from expo.tasks.row import Row, RowError, digest
 from expo.tasks.source import Hub, benchmark, collect, selected
 
-HUB = Hub("DigitalLearningGmbH/MATH-lighteval", "default", "0530c78699ea5e8eb5530600900e1f328b48acad")
+HUB = Hub(
+    "DigitalLearningGmbH/MATH-lighteval",
+    "default",
+    "0530c78699ea5e8eb5530600900e1f328b48acad",
+    r'{"problem": "What is $7+5$?", "level": "Level 1", "type": "Algebra", "solution": "It is $7+5=\\boxed{12}$."}',
+)
 
 _OPEN = r"(?P<open>\\\[|\\\(|\\begin\{|\[asy\])"
 _CLOSE = r"(?P<close>\\\]|\\\)|\\end\{[^}]*\}|\[/asy\])"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 
 from expo.tasks.definition import Selection
 from expo.tasks.files import read_lines
@@ -15,11 +16,12 @@ from expo.tasks.row import Row, RowError
 
 @dataclass(frozen=True)
 class Hub:
-    """A dataset on the hub, at one commit, so that the same rows come back tomorrow."""
+    """A dataset on the hub, at one commit, so that the same rows come back tomorrow; `row` is one of them, as JSON."""
 
     repo: str
     config: str
     revision: str | None = None
+    row: str = ""
 
 
 def benchmark(name: str, split: str, hub: Hub) -> tuple[str, Iterator[Row | Skip]]:
@@ -37,7 +39,8 @@ def benchmark(name: str, split: str, hub: Hub) -> tuple[str, Iterator[Row | Skip
             splits = ", ".join(sorted(p.stem for p in path.parent.glob("*.jsonl"))) or "none"
             raise DataError(
                 f"{path}: no such file (splits of {name} in EXPO_DATA: {splits}); "
-                f"put it there, choose another split, or unset EXPO_DATA to read {hub.repo} from the hub"
+                f"put it there, choose another split, or unset EXPO_DATA to read {hub.repo} from the hub\n"
+                f"  Each line holds a row: {hub.row}"
             )
         # Where the folder lies is this machine's affair; records and dataset cards are passed on.
         return f"EXPO_DATA/{name}/{split}.jsonl", read_lines(path)
@@ -87,8 +90,10 @@ def _read_hub(name: str, split: str, hub: Hub) -> Iterator[Row | Skip]:
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         offline = ", in offline mode (HF_HUB_OFFLINE)" if datasets.config.HF_HUB_OFFLINE else ""
         raise DataError(
-            f"{hub.repo}, config {hub.config}, split {split}: not read from the hub{offline}: {error}\n"
-            f"  No hub? Set EXPO_DATA to a folder that has {name}/{split}.jsonl, in the columns of {hub.repo}"
+            f"{hub.repo}, config {hub.config}, split {split}: not read from the hub{offline}: "
+            f"{shorten(str(error), 300)}\n"
+            f"  Without a hub, set EXPO_DATA to a folder that has {name}/{split}.jsonl; "
+            f"each line holds a row: {hub.row}"
         ) from error
     for number, fields in enumerate(data):
         yield Row(f"{hub.repo}/{hub.config}/{split}:{number}", number, fields)

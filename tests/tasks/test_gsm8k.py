@@ -3,10 +3,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from expo.tasks import gsm8k, load_task
+from expo.tasks import gsm8k, load_task, math
 from expo.tasks.problem import DataError
 
 REAL = os.environ.get("EXPO_DATA")
@@ -89,8 +90,20 @@ def test_missing_split_is_never_replaced(data: Path) -> None:
 
 def test_missing_folder_says_how_to_mend_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPO_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match=r"in EXPO_DATA: none\).* unset EXPO_DATA to read openai/gsm8k"):
+    with pytest.raises(DataError, match=r"in EXPO_DATA: none\).* unset EXPO_DATA to read openai/gsm8k") as told:
         gsm8k.load()
+    assert str(told.value).endswith(f"Each line holds a row: {gsm8k.HUB.row}")
+
+
+@pytest.mark.parametrize("task", [gsm8k, math])
+def test_the_row_that_errors_show_is_itself_read(task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPO_DATA", str(tmp_path))
+    file = tmp_path / task.TASK.name / "test.jsonl"
+    file.parent.mkdir()
+    file.write_text(task.HUB.row)
+    loaded = task.load()
+    assert loaded.skipped == ()
+    assert [p.answer for p in loaded.problems] == ["12"]
 
 
 @pytest.mark.skipif(not REAL, reason="EXPO_DATA is not set: no folder with the real gsm8k/train.jsonl, test.jsonl")
@@ -139,9 +152,10 @@ for split, config in (("train", "main"), ("test", "none"), ("test", "torn")):
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     out = done.stdout
-    for repo_id, name in ((gsm8k.HUB.repo, "gsm8k"), ("DigitalLearningGmbH/MATH-lighteval", "math")):
-        assert f"{repo_id}, config" in out
-        assert f"Set EXPO_DATA to a folder that has {name}/train.jsonl, in the columns of {repo_id}" in out
+    for task, name in ((gsm8k, "gsm8k"), (math, "math")):
+        assert f"{task.HUB.repo}, config" in out
+        fix = f"set EXPO_DATA to a folder that has {name}/train.jsonl; each line holds a row: {task.HUB.row}"
+        assert f"Without a hub, {fix}" in out
     assert out.count("in offline mode (HF_HUB_OFFLINE)") >= 2
     assert f"['gsm8k-test-0', 'gsm8k-test-2'] 6 {repo}/main/test:1: answer: no line ####" in out
     assert f"{repo}, config main, split train: not read from the hub" in out
