@@ -150,7 +150,10 @@ class Recorder(TrainerCallback):
             # Only GRPO samples groups.
             for name, rows in ((n, r) for n, r in self.rows.items() if n != "groups" or self.reward):
                 self.session.run.write(name, as_frame(name, rows), shard_of(state.global_step))
-            mark_whole(Path(args.output_dir, f"checkpoint-{state.global_step}"))
+            checkpoint = Path(args.output_dir, f"checkpoint-{state.global_step}")
+            # peft's card, a form to be filled in.
+            (checkpoint / "README.md").unlink(missing_ok=True)
+            mark_whole(checkpoint)
         self.rows = {name: [] for name in BUFFERED}
 
     def on_sampling(self, begins: bool) -> None:
@@ -181,6 +184,8 @@ def attach(trainer: Trainer, recorder: Recorder) -> None:
         write_atomic(recorder.session.run.path("trl.yaml"), to_yaml(trainer.args.to_dict()))
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
+    # TRL's card of a policy that it was given in memory names no base, no data and no link.
+    trainer.create_model_card = lambda *_, **__: None
     trainer.add_callback(recorder)
     if isinstance(trainer, ExPGRPOTrainer):
         trainer.on_sampling = recorder.on_sampling
