@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from expo.policies.adapters import CONFIG, WEIGHTS, base_of, is_adapter, load_adapter
 from expo.policies.names import DTYPE_NAMES, SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir, writable
 from expo.policies.policy import Policy, PolicyError, shown
+from expo.policies.weights import check_weights
 from expo.tasks.prompts import Prompts
 
 # Other layer kinds (linear attention, state-space) keep a recurrent state that padding would enter.
@@ -58,6 +59,7 @@ def load_policy(
         raise PolicyError(f"dtype {dtype!r}: the dtypes are auto, {', '.join(DTYPES)}")
     kind = DTYPES[("float32" if place.type == "cpu" else "bfloat16") if dtype == "auto" else dtype]
     where, source = resolve(name, revision)
+    check_weights(name, Path(where))
     if is_adapter(Path(where)):
         base_name, base_revision = base_of(Path(where))
         if is_adapter(Path(base_name).expanduser()):

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from expo.policies.adapters import is_adapter, name_base
+from expo.policies.weights import bad_weights, state_of
 from expo.records import DRAFT, RecordError, Run, write_atomic
 from expo.train.chunks import drop_chunks_after
 
@@ -94,9 +95,17 @@ def keep_model(run: Run, step: int) -> None:
     """The policy after `step`, without what only a training needs, as the run's `model`, unless it is there.
 
     A finished run whose model was deleted has it again, if its last checkpoint is still as it was written.
+
+    Raises:
+        RecordError: if its weights are there, but not whole.
     """
     checkpoint, model = whole_checkpoints(run).get(step), run.path("model")
-    if model.exists() or checkpoint is None or damaged(checkpoint):
+    is_whole = checkpoint is not None and not damaged(checkpoint)
+    if model.exists() and (bad := bad_weights(model)):
+        fix = f"delete {model}/ and give the command again, which copies it from the checkpoint of step {step}"
+        anew = f"its checkpoint of step {step} is not whole either, so delete {run.folder}/ to train anew"
+        raise RecordError(f"{bad} is {state_of(bad)}; {fix if is_whole else anew}")
+    if model.exists() or checkpoint is None or not is_whole:
         return
     draft = run.path(f"model{DRAFT}")
     shutil.rmtree(draft, ignore_errors=True)

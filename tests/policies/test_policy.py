@@ -282,7 +282,7 @@ BROKEN: list[tuple[Callable[[Path], None], str]] = [
     (lambda f: without(f, "config.json"), "Unrecognized model"),
     (lambda f: (f / "config.json").write_text("{"), "not a valid JSON file"),
     (lambda f: without(f, "model.safetensors"), r"no file named model\.safetensors"),
-    (truncated, "incomplete metadata"),
+    (truncated, r"model\.safetensors is damaged; put it there again"),
     (lambda f: reshaped(f, None), r"lack, or hold in another shape, the weights model\.layers\.1\.self_attn\.q_proj"),
     (lambda f: reshaped(f, 5), r"lack, or hold in another shape, the weights model\.layers\.1\.self_attn\.q_proj"),
     (lambda f: without(f, "tokenizer.json", "tokenizer_config.json"), "tokenizer"),

@@ -135,6 +135,8 @@ def test_the_record_holds_what_was_done(whole: Run) -> None:
     assert re.search(r"self-explanation c~ +\S+ \[.*n = 2", said)
     assert {p.name for p in whole.path("model").iterdir()} >= {"model.safetensors", "tokenizer.json", "config.json"}
     assert not list(whole.path("model").glob("*.bin"))
+    # TRL's card, which would say "fine-tuned version of None".
+    assert not list(whole.folder.rglob("README.md"))
 
 
 def test_gradients_are_those_of_the_policy_of_their_step(whole: Run) -> None:
@@ -178,6 +180,29 @@ def test_a_model_that_was_deleted_is_made_again(recipe: TrainRecipe, whole: Run,
     train(recipe, folder, progress=False)
     for file in whole.path("model").iterdir():
         assert (folder / "model" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_weights_that_were_lost_are_named_with_the_fix(
+    recipe: TrainRecipe, whole: Run, tmp_path: Path, is_cut: bool
+) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    weights, model = run.path("model", "model.safetensors"), run.path("model")
+    content = weights.read_bytes()
+    weights.unlink()
+    if is_cut:
+        weights.write_bytes(content[:-1])
+    said = f"{re.escape(str(weights))} is {'damaged' if is_cut else 'missing'}; "
+    with pytest.raises(PolicyError, match=f"{said}delete {model}/ and give the command of its training, {run.folder}"):
+        load_policy(str(model), CHAIN)
+    with pytest.raises(RecordError, match=f"{said}delete {model}/ and give the command again, which copies it from"):
+        train(recipe, run.folder, progress=False)
+    shutil.rmtree(run.path("checkpoints"))
+    with pytest.raises(RecordError, match=f"{said}its checkpoint of step 6 is not whole either, so delete"):
+        train(recipe, run.folder, progress=False)
+    # The control: what is put back is enough.
+    weights.write_bytes(content)
+    train(recipe, run.folder, progress=False)
 
 
 def test_a_table_that_was_deleted_is_made_again(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
