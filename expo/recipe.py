@@ -37,6 +37,7 @@ _LATER: dict[str, Any] = {
         "probe_initial": False,
     },
     **dict.fromkeys(("revision", "attn_implementation", "positive_data", "positive_filter", "reward")),
+    **{"tries": 1, "choices": []},
     **{"use_peft": False, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "use_rslora": False, "use_dora": False},
     **dict.fromkeys(("lora_target_modules", "lora_modules_to_save")),
 }
@@ -342,6 +343,9 @@ class EvaluateRecipe(SamplingRecipe):
 
 # Own correct CoTs are chosen from several own ones; gradients are taken of one positive of each kind.
 _GRADIENT_SOURCES = tuple(s for s in SOURCES if s != "own_correct")
+# Which of several self-explanations is measured beside the first (`expo/measure/choice.py`); right is the first of
+# those whose own answer is.
+GRADIENT_CHOICES = ("posterior", "best_signal", "best_joint", "right")
 
 
 @dataclass
@@ -355,6 +359,11 @@ class GradientRecipe(SamplingRecipe):
         default_factory=lambda: list(_GRADIENT_SOURCES),
         metadata={"help": f"kinds of positives, of: {' '.join(_GRADIENT_SOURCES)}"},
     )
+    tries: int = field(default=1, metadata={"help": "self-explanations a problem, from which choices are made"})
+    choices: list[str] = field(
+        default_factory=list,
+        metadata={"help": f"more positives, each one of these tries: {', '.join(GRADIENT_CHOICES)}"},
+    )
     rollouts: int = field(
         default=32, metadata={"help": "samples a problem that predict what a step does, and as many that see it"}
     )
@@ -363,7 +372,8 @@ class GradientRecipe(SamplingRecipe):
     )
 
     def __post_init__(self) -> None:
-        self.check_sampling(rollouts=3)
+        self.check_sampling(rollouts=3, tries=1)
+        self._check_choices()
         self.sizes = [float(s) for s in self.sizes]
         self.dtype = "float32" if self.dtype == "auto" else self.dtype
         if "own_correct" in self.sources:
@@ -378,7 +388,19 @@ class GradientRecipe(SamplingRecipe):
         if len(set(self.sizes)) < len(self.sizes):
             raise ValueError(f"sizes: name each length once, got {self.sizes}")
 
+    def _check_choices(self) -> None:
+        if unknown := sorted(set(self.choices) - set(GRADIENT_CHOICES)):
+            raise ValueError(f"choices: there is no {unknown[0]!r}; the choices are {', '.join(GRADIENT_CHOICES)}")
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError(f"choices: name each once, got {self.choices}")
+        if self.choices and "explanation" not in self.sources:
+            raise ValueError("choices: they are among self-explanations, so sources must name explanation")
+        if (self.tries > 1) != bool(self.choices):
+            raise ValueError("tries: choices need at least 2, and without choices only the first would be measured")
+        if "posterior" in self.choices and self.temperature != 1:
+            raise ValueError("temperature: weights towards the posterior are those of samples at 1")
+
     @property
     def counts(self) -> dict[str, int]:
-        """Samples per problem of each sampled source: one of each."""
-        return {s: 1 for s in self.sources if s != "expert"}
+        """Samples per problem of each sampled source: one of each, but for self-explanations among which to choose."""
+        return {s: self.tries if s == "explanation" else 1 for s in self.sources if s != "expert"}

@@ -12,6 +12,10 @@ NAMES = {
     "wrong_explanation": "explanation of a wrong answer",
     "nonsense": "nonsense prefix",
     "answer": "bare answer",
+    "posterior": "c~ drawn by weight",
+    "best_signal": "c~ with best learning signal",
+    "best_joint": "likeliest c~",
+    "right": "c~ with a right answer",
 }
 TOY = " (a toy: it shows a mechanism, no effect size)"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from expo.gradients.direction import Direction, gradient
 from expo.gradients.enumeration import Success, success
 from expo.gradients.examples import Example, evaluating
 from expo.gradients.gram import per_example_gram
+from expo.grading.answers import Status
+from expo.measure.choice import choose
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
 from expo.policies.scoring import score, whole
@@ -110,7 +113,7 @@ def _questions(recipe: GradientRecipe, setup: Setup, progress: bool, on_step: Ca
 
 
 def _steps_each(recipe: GradientRecipe) -> int:
-    return len(recipe.sources) * len(recipe.sizes)
+    return (len(recipe.sources) + len(recipe.choices)) * len(recipe.sizes)
 
 
 def _examples(policy: Policy, rows: Sequence[dict[Any, Any]], problems: Sequence[Problem]) -> list[Example]:
@@ -208,7 +211,7 @@ def moved(policy: Policy, direction: Direction, size: float) -> Iterator[None]:
 def _positives(
     recipe: GradientRecipe, policy: Policy, checker: Checker, problem: Problem, others: Sequence[Problem]
 ) -> tuple[list[Positive], list[dict[Any, Any]]]:
-    """One of each kind: sampled as `expo measure` samples them, its first; an expert CoT where there is one.
+    """One of each kind: sampled as `expo measure` samples them, its first; then the recipe's choices; an expert CoT.
 
     Also rows of `skips`: what is left out.
     """
@@ -216,11 +219,36 @@ def _positives(
     if asked is None:
         return [], list(map(vars, skips))
     done = sample(policy, [r for *_, r in asked], temperature=recipe.temperature, seed=recipe.seed, rows=recipe.rows)
-    positives = [
-        from_sample(policy, problem, source, 0, hint, c, checker)
-        for (source, hint, _), (c,) in zip(asked, done, strict=True)
+    tried = [
+        [from_sample(policy, problem, source, k, hint, c, checker) for k, c in enumerate(completions)]
+        for (source, hint, _), completions in zip(asked, done, strict=True)
     ]
+    positives = [first for first, *_ in tried]
+    if recipe.choices:
+        (explanations,) = [group for group in tried if group[0].source == "explanation"]
+        chosen, none = _chosen(recipe, policy, checker, explanations)
+        positives, skips = positives + chosen, skips + none
     if "expert" in recipe.sources:
         expert, skipped = experts(policy, [problem], checker, without="; the problem is measured without it")
         positives, skips = positives + expert, skips + skipped
     return positives, list(map(vars, skips))
+
+
+def _chosen(
+    recipe: GradientRecipe, policy: Policy, checker: Checker, tried: Sequence[Positive]
+) -> tuple[list[Positive], list[Skip]]:
+    """One of a question's self-explanations by each choice, named after it, of those that ended by themselves."""
+    ended = [p for p in tried if p.sampled and not p.sampled.truncated]
+    grades = checker.grade([(p.problem, p.text) for p in ended], [False] * len(ended))
+    positives, skips = [], []
+    for how in recipe.choices:
+        graded = [(p, g) for p, g in zip(ended, grades, strict=True) if how != "right" or g.status is Status.CORRECT]
+        if not graded:
+            what = "was right" if how == "right" else "ended before the token limit"
+            problem = tried[0].problem
+            skips.append(Skip(problem.where or problem.id, how, f"none of its {len(tried)} self-explanations {what}"))
+            continue
+        (found,) = choose(policy, [graded], "first" if how == "right" else how, recipe.seed)
+        scored = replace(found.positive.scored, key=f"{found.positive.problem.id}/{how}/{found.positive.index}")
+        positives.append(replace(found.positive, source=how, scored=scored))
+    return positives, skips

@@ -22,6 +22,10 @@ COLOURS = {
     "wrong_explanation": "#CC79A7",
     "nonsense": "#56B4E9",
     "answer": "#B8860B",
+    "posterior": "#E69F00",
+    "best_signal": "#882255",
+    "best_joint": "#117733",
+    "right": "#332288",
 }
 METHOD_COLOURS = {**COLOURS, "none": "#444444", "base": "#BBBBBB", "again": "#999999"}
 METHOD_COLOURS |= {

@@ -15,6 +15,10 @@ NAMES = {
     "wrong_explanation": "explanation of a wrong answer",
     "nonsense": "nonsense prefix",
     "answer": "bare answer",
+    "posterior": "self-explanation drawn by weight",
+    "best_signal": "self-explanation with the best learning signal",
+    "best_joint": "likeliest self-explanation",
+    "right": "self-explanation with a right answer",
 }
 # Trainings in the order of the paper's tables, then controls, then those without own samples, then DPO.
 METHODS = {

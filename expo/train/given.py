@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from expo.grading.answers import Grade, Status
+from expo.measure.choice import Chosen
 from expo.policies.policy import Policy
 from expo.positives.closing import close
 from expo.positives.kinds import Positive, from_ids, from_text
@@ -19,7 +20,6 @@ from expo.tasks.files import read_rows
 from expo.tasks.problem import DataError, Problem, Skip
 from expo.tasks.row import Row, kind
 from expo.text import plural
-from expo.train.choice import Chosen
 from expo.train.positives import all_of, fits, row_of
 
 # Columns by what they hold, of which the first that is there is taken. A problem is named by its id or its question.

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from expo.grading.answers import Grade, Status
+from expo.measure.choice import Chosen, Graded, choose, mask_tokens
 from expo.policies.engine import Completion
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
@@ -16,7 +17,6 @@ from expo.schema import as_frame
 from expo.tasks import Checker
 from expo.tasks.problem import Problem, Skip
 from expo.tasks.prompts import fill
-from expo.train.choice import Chosen, Graded, choose, mask_tokens
 
 
 def as_prompt(policy: Policy, problem: Problem) -> Any:

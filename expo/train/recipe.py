@@ -19,7 +19,7 @@ ALGORITHMS = ("grpo", "dpo", "sft")
 POSITIVES = ("explanation", "expert", "own_correct", "wrong_explanation", "nonsense", "answer", "none")
 # The kinds that are sampled, and may be given instead.
 SAMPLED = ("explanation", "own_correct", "wrong_explanation", "nonsense")
-# Which of several samples becomes the positive (`expo/train/choice.py`).
+# Which of several samples becomes the positive (`expo/measure/choice.py`).
 CHOICES = ("first", "posterior", "weighted", "best_signal", "best_joint")
 # Which tokens of it are learnt, and the kinds whose prompt had a hint.
 TOKENS = ("all", "least_moved", "most_moved")

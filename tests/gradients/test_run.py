@@ -17,9 +17,13 @@ from expo.gradients.examples import Example
 from expo.gradients.predictors import joined
 from expo.gradients.run import measure_gradients, moved
 from expo.gradients.show import show
+from expo.grading.answers import Status
 from expo.policies.load import load_policy
+from expo.policies.sampling import sample
+from expo.policies.scoring import score
 from expo.positives import kinds as kinds_module
-from expo.recipe import GradientRecipe
+from expo.positives.kinds import from_sample, requests
+from expo.recipe import GRADIENT_CHOICES, GradientRecipe
 from expo.records import Run
 from expo.setup import load_problems
 from expo.tasks.chain_task import CHAIN, ChainChecker
@@ -125,6 +129,49 @@ def test_what_does_not_fit_the_context_is_left_out_and_said(tmp_path: Path, monk
     assert found["skips"]["field"].tolist() == ["expert_cot"]
 
 
+def test_a_choice_is_one_of_the_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a step does to J is not looked at here, and takes long.
+    monkeypatch.setattr(gain, "FLOOR", 0.5)
+    asked = recipe(
+        levels=[3],
+        problems=10,
+        rollouts=8,
+        sizes=[0.003],
+        sources=["own", "explanation"],
+        temperature=1.0,
+        tries=6,
+        choices=list(GRADIENT_CHOICES),
+    )
+    run = measure_gradients(asked, tmp_path / "run", progress=False)
+    rows = run.read("alignment").set_index(["problem", "source"])
+    policy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
+    moved_on = 0
+    for p in load_problems(asked, checker).problems:
+        (_, hint, request), *_ = requests(policy, p, [], {"explanation": 6}, 60, 0, checker)
+        (completions,) = sample(policy, [request], temperature=1.0, seed=0)
+        tried = [from_sample(policy, p, "explanation", k, hint, c, checker) for k, c in enumerate(completions)]
+        ended = [t for t in tried if t.sampled and not t.sampled.truncated]
+        scores = score(policy, [t.scored for t in ended])
+        graded = checker.grade([(p, t.text) for t in ended], [False] * len(ended))
+        right = [t for t, g in zip(ended, graded, strict=True) if g.status is Status.CORRECT]
+        by_hand = {
+            "explanation": tried[0],
+            "best_signal": ended[int(np.argmax([s.learning_signal for s in scores]))],
+            "best_joint": ended[int(np.argmin([s.nll_sum for s in scores]))],
+            **({"right": right[0]} if right else {}),
+        }
+        found = {source: tuple(rows.loc[(p.id, source), "ids"]) for source in by_hand}
+        assert found == {source: t.scored.completion for source, t in by_hand.items()}
+        assert tuple(rows.loc[(p.id, "posterior"), "ids"]) in {t.scored.completion for t in ended}
+        assert ((p.id, "right") in rows.index) == bool(right)
+        moved_on += len(set(found.values())) > 1
+    # The control: they are not all the first.
+    assert moved_on
+    skips = run.read("skips")
+    assert (skips["field"] == "right").sum() + (rows.index.get_level_values(1) == "right").sum() == 10
+    assert "c~ with best learning signal" in show(run)
+
+
 def test_weights_are_put_back_bit_for_bit() -> None:
     toy = load_policy("tiny-0", CHAIN)
     before = {k: v.clone() for k, v in toy.model.state_dict().items()}
@@ -153,6 +200,12 @@ def test_weights_are_put_back_bit_for_bit() -> None:
         ({"dtype": "bfloat16"}, "a step is lost to rounding in weights of bfloat16"),
         ({"sources": ["own", "own_correct"]}, "own_correct is chosen from several own CoTs"),
         ({"task": "chian"}, "no task 'chian'"),
+        ({"choices": ["best"], "tries": 2}, "choices: there is no 'best'; the choices are posterior, "),
+        ({"choices": ["best_signal", "best_signal"], "tries": 2}, "choices: name each once"),
+        ({"choices": ["best_signal"]}, "tries: choices need at least 2"),
+        ({"tries": 4}, "tries: .* without choices only the first"),
+        ({"choices": ["best_signal"], "tries": 2, "sources": ["own"]}, "sources must name explanation"),
+        ({"choices": ["posterior"], "tries": 2}, "temperature: weights towards the posterior"),
     ],
 )
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:

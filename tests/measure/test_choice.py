@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from expo.measure.choice import Graded, choose, mask_tokens
 from expo.measure.prompted import score_prompted
 from expo.policies.load import load_policy
 from expo.policies.policy import Policy
@@ -18,7 +19,6 @@ from expo.policies.scoring import score
 from expo.positives.kinds import from_sample, requests
 from expo.tasks import chain
 from expo.tasks.chain_task import CHAIN, ChainChecker
-from expo.train.choice import Graded, choose, mask_tokens
 from expo.train.recipe import CHOICES, read_recipe
 from expo.train.run import train
 from expo.train.show import show
