@@ -17,6 +17,7 @@ from expo.policies.policy import Policy
 from expo.recipe import SamplingRecipe
 from expo.records import Run
 from expo.setup import Setup, load
+from expo.shards import check_shards
 from expo.tasks import Checker
 from expo.tasks.problem import Problem
 from expo.workers import launched, spread
@@ -51,10 +52,12 @@ def do_chunks(
 
     Raises:
         Exception: what `do` raises in any process; the others are stopped, and what they have written stays.
+        RecordError: as `check_shards` says.
         RuntimeError: if a process died or hangs, or one of the launcher's failed or is lost.
         SystemExit: in a launcher's process but the first, when its share is done.
     """
     assert setup.policy
+    check_shards(setup.run, table)
     rank, world = launched()
     processes = 1
     if world == 1 and (on_cpu or setup.policy.device.type != "cpu"):

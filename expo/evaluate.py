@@ -128,6 +128,8 @@ def evaluate_run(
             with nullcontext() if policy else run.writing():
                 _complete(run, list(chunks), skips, recipe.limits, progress)
             return run
+        if run.has("completions"):
+            run.read("completions")  # a damaged one is named before anything is sampled
         # Several processes load it each for themselves.
         del policy
         done = run.shards("completions")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import pandas as pd
 
-from expo.records import Run
-from expo.schema import as_frame
+from expo.records import RecordError, Run
+from expo.schema import TABLES, as_frame
 from expo.tasks.problem import DataError, Problem, Skip
 
 
@@ -19,6 +20,39 @@ def chunk_of(run: Run, chunk: int) -> int:
 def in_chunks(problems: Sequence[Problem], size: int) -> dict[str, Sequence[Problem]]:
     """Problems in order, `size` at a time, by the names of their shards."""
     return {f"{i:04d}": problems[at : at + size] for i, at in enumerate(range(0, len(problems), size))}
+
+
+def check_shards(run: Run, marker: str) -> None:
+    """That the shards which are done can be read, before hours are spent on the rest.
+
+    Raises:
+        RecordError: for one that is damaged, or missing where there is one of `marker`, which is written last.
+    """
+    tables = [table for table in TABLES if run.shards(table)]
+    for name, table in product(sorted(run.shards(marker)), tables):
+        if state := state_of(run, table, name):
+            file, last = run.file(table, name), run.file(marker, name)
+            raise RecordError(
+                f"{file} is {state}; delete {'it' if file == last else last} and give the command again, which does "
+                "the problems of that part anew"
+            )
+
+
+def state_of(run: Run, table: str, name: str) -> str:
+    """In a word what is wrong with a shard; nothing if it can be read.
+
+    Raises:
+        RecordError: for one of another version, as `Run.read` says.
+    """
+    try:
+        run.read(table, name)
+    except RecordError as error:
+        if not run.file(table, name).exists():
+            return "missing"
+        if error.__cause__ is None:
+            raise
+        return "damaged"
+    return ""
 
 
 def join_shards(

@@ -18,6 +18,9 @@ from expo import evaluate as evaluate_module
 from expo.evaluate import by_level, count, evaluate, evaluate_run
 from expo.policies.load import load_policy
 from expo.recipe import EvaluateRecipe
+from expo.records import RecordError, Run
+from expo.schema import as_frame
+from expo.shards import check_shards
 from expo.stats import pass_at_k
 from expo.tasks import chain
 from expo.tasks.chain_task import CHAIN, ChainChecker
@@ -130,6 +133,45 @@ def test_a_run_goes_on_with_its_own_chunks_and_may_be_audited_later(tmp_path: Pa
     run.file("completions").unlink()
     evaluate_run(RECIPE, tmp_path / "run", progress=False)
     pd.testing.assert_frame_equal(run.read("completions"), before)
+
+
+@pytest.mark.parametrize(
+    ("table", "shard", "fix"),
+    [("completions", "0001", "delete it and give the command again"), ("completions", None, "delete it and run")],
+)
+def test_what_is_damaged_is_named_before_anything_is_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, shard: str | None, fix: str
+) -> None:
+    run = evaluate_run(RECIPE, tmp_path / "run", progress=False)
+    before = run.read("evaluation")
+    run.file("evaluation").unlink()
+    run.file(table, "0000").unlink()
+    if shard:
+        run.file("completions").unlink()
+    run.file(table, shard).write_bytes(b"PAR1")
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate_module, "evaluate", lambda *_, **__: pytest.fail("sampled"))
+        with pytest.raises(RecordError, match=rf"{run.file(table, shard)} is damaged.*; {fix}"):
+            evaluate_run(RECIPE, tmp_path / "run", progress=False)
+    run.file(table, shard).unlink()
+    evaluate_run(RECIPE, tmp_path / "run", progress=False)
+    pd.testing.assert_frame_equal(run.read("evaluation"), before)
+
+
+def test_a_part_is_done_anew_by_its_last_table(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for table in ("skips", "completions"):
+        for name in ("0000", "0001"):
+            run.write(table, as_frame(table), name)
+    check_shards(run, "completions")
+    last = run.file("completions", "0001")
+    for damage, state in ((lambda p: p.write_bytes(b"x"), "damaged"), (Path.unlink, "missing")):
+        damage(run.file("skips", "0001"))
+        with pytest.raises(RecordError, match=f"skips/0001.parquet is {state}; delete {last} and give the command"):
+            check_shards(run, "completions")
+    # The control: without its last table a part is not done.
+    last.unlink()
+    check_shards(run, "completions")
 
 
 def test_greedy_samples_are_one_by_default() -> None:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from expo.records import Run
 from expo.schema import as_frame
-from expo.shards import in_chunks
+from expo.shards import check_shards, in_chunks
 from expo.tasks.problem import Problem, Skip
 
 # Samples per chunk, in batches of `rows`: the last samples of a chunk leave most rows idle. vLLM's batches are larger.
@@ -52,6 +52,7 @@ class Chunks:
 
     def complete(self, make: Make) -> tuple[pd.DataFrame, list[Skip]]:
         """What `make` returns for all problems, in order; each chunk is saved as soon as it is done."""
+        check_shards(self.kept, self.table)
         done = self.kept.shards(self.table)
         for name, problems in self.problems.items():
             if name not in done:

@@ -35,7 +35,7 @@ from expo.train.sft import sft_trainer
 from expo.train.sharding import check_devices, check_processes, shared_by
 from expo.train.stopping import train_to_end
 from expo.train.supply import Supply
-from expo.train.tables import join_tables
+from expo.train.tables import check_parts, join_tables
 
 
 @quiet()
@@ -87,6 +87,7 @@ def train(
             on_main(lambda: join_tables(run) if run.lacks_a_table() else None)
             return run
         on_main(lambda: stack.enter_context(run.writing()))
+        on_main(lambda: check_parts(run, step_of(last_checkpoint(run))))
         args = settings()
         session = Session(
             run, recipe, args, prepared(policy, recipe), setup.checker, setup.task, held_out, progress, on_step

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pandas as pd
 
 from expo.records import RecordError, Run, write_atomic
+from expo.shards import state_of
 from expo.train.checkpoints import BY_STEP, TOGETHER
 from expo.train.completions import completions
 
@@ -13,29 +16,44 @@ def join_tables(run: Run) -> None:
     """The shards of each table as one; the one that says the run is done comes last. A done run has what it lacks.
 
     Raises:
-        RecordError: if a shard is missing that others of its step have.
+        RecordError: as `check_parts` says, unless the run is done.
     """
     done, whole = run.has(BY_STEP[-1]), set()
+    if not done:
+        check_parts(run)
     for together in TOGETHER:
         names = {table: run.shards(table) for table in together if run.shards(table)}
         for table, shards in names.items():
-            lost = sorted(set().union(*names.values()) - shards)
-            if not lost:
+            if not set().union(*names.values()) - shards:
                 whole.add(table)
-            elif not done:
-                step, folder = int(lost[0]), run.path("checkpoints")
-                fix = (
-                    f"the checkpoints of step {step} and after in {folder}" if step else f"the run folder {run.folder}"
-                )
-                raise RecordError(
-                    f"{run.file(table, lost[0]).parent} lacks {lost[0]}.parquet, which must be made again: delete "
-                    f"{fix}, and give the command again"
-                )
     for table in BY_STEP:
         if table in whole and not (done and run.has(table)):
             run.write(table, _all_shards(run, table))
         if table == "probes" and run.has("probes") and len(run.read("probes")):
             write_atomic(run.path("completions.md"), completions(run))
+
+
+def check_parts(run: Run, before: int | None = None) -> None:
+    """That the shards of a training are whole, and there where others of their step are.
+
+    Args:
+        run: of a training that has not finished.
+        before: the step from which it is to go on; at this step it may have been stopped between two shards.
+
+    Raises:
+        RecordError: for the first that is not; it says from where the run can make it again.
+    """
+    for together in TOGETHER:
+        names = {table: run.shards(table) for table in together if run.shards(table)}
+        for shard, table in product(sorted(set().union(*names.values())), names):
+            may_be_missing = before is not None and int(shard) >= before
+            if (may_be_missing and shard not in names[table]) or not (state := state_of(run, table, shard)):
+                continue
+            folder = run.path("checkpoints")
+            fix = f"the checkpoints of step {int(shard)} and after in {folder}" if int(shard) else f"{run.folder}/"
+            raise RecordError(
+                f"{run.file(table, shard)} is {state} and must be made again; delete {fix} and give the command again"
+            )
 
 
 def _all_shards(run: Run, table: str) -> pd.DataFrame:

@@ -220,12 +220,30 @@ def test_a_part_that_was_deleted_is_missed(
     for each in BY_STEP:
         run.path(f"{each}.parquet").unlink(missing_ok=True)
     run.path("parts", table, f"{part}.parquet").unlink()
-    with pytest.raises(RecordError, match=rf"{table} lacks {part}.parquet.*checkpoints of step {int(part)} and after"):
+    fix = f"must be made again; delete the checkpoints of step {int(part)} and after in"
+    with pytest.raises(RecordError, match=rf"{table}/{part}.parquet is missing and {fix}"):
         train(recipe, run.folder, progress=False)
     for checkpoint in run.path("checkpoints").glob("checkpoint-*"):
         if int(checkpoint.name.rpartition("-")[2]) >= int(part):
             shutil.rmtree(checkpoint)
     same(whole, train(recipe, run.folder, progress=False))
+
+
+@pytest.mark.parametrize(
+    ("table", "part", "fix"),
+    [("groups", "000002", "the checkpoints of step 2 and after in"), ("positives", "000000", "")],
+)
+def test_a_damaged_part_is_named_with_the_fix_before_a_step_is_taken(
+    recipe: TrainRecipe, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, part: str, fix: str
+) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    run.path("evaluation.parquet").unlink()
+    shutil.rmtree(run.path("checkpoints", "checkpoint-6"))
+    run.file(table, part).write_bytes(b"PAR1")
+    monkeypatch.setattr(run_module, "_train", lambda _: pytest.fail("trained"))
+    said = f"{table}/{part}.parquet is damaged and must be made again; delete {fix or f'{run.folder}/'}"
+    with pytest.raises(RecordError, match=said):
+        train(recipe, run.folder, progress=False)
 
 
 def test_a_done_run_that_lacks_a_part_stays_done(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
