@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from transformers import AutoConfig
 
+from expo.policies.load import resolve
 from expo.report.words import METHODS, share
 
 from .test_project_files import exists
@@ -31,6 +33,17 @@ def imported(code: str) -> list[str]:
     nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
     names = [f"{node.module}.{alias.name}" for node in nodes for alias in node.names]
     return [name for name in names if name.startswith(("expo.", "theory."))]
+
+
+def test_its_trainer_takes_a_model_that_trl_can_load_without_a_network() -> None:
+    (code,) = (block for block in PYTHON if "ExPGRPOTrainer(" in block)
+    names = re.findall(r'resolve\("([^"]+)"\)', code)
+    assert names
+    for name in names:
+        AutoConfig.from_pretrained(resolve(name)[0], local_files_only=True)
+        # The control: the name alone is none of transformers'.
+        with pytest.raises(OSError, match=r"cached files|not a local folder|offline"):
+            AutoConfig.from_pretrained(name, local_files_only=True)
 
 
 def test_its_python_imports_what_is_there() -> None:
