@@ -141,6 +141,7 @@ def train_job(argv: list[str]) -> int:
     from accelerate import PartialState
 
     from expo.records import refuse_file
+    from expo.train.own_reward import in_plan
     from expo.train.plan import describe
 
     # Each process of `accelerate launch` runs all of this.
@@ -148,15 +149,15 @@ def train_job(argv: list[str]) -> int:
     say = functools.partial(print, flush=True) if state.is_main_process else lambda *_: None
     folder = Path(where.output) if where.output else default_folder("train", recipe)
     refuse_file(folder)
-    say(describe(recipe, where.calibration, folder, traced=state.is_main_process))
+    say(describe(recipe, where.calibration, folder, traced=state.is_main_process) + in_plan(recipe.reward))
     if not where.dry_run:
-        _train(recipe, where, say)
+        _train(recipe, where, folder, say)
     # A process that exits with its group open may abort there.
     state.destroy_process_group()
     return 0
 
 
-def _train(recipe: Any, where: Any, say: Callable[..., None]) -> None:
+def _train(recipe: Any, where: Any, folder: Path, say: Callable[..., None]) -> None:
     from accelerate import PartialState
 
     from expo.records import Run
@@ -164,7 +165,6 @@ def _train(recipe: Any, where: Any, say: Callable[..., None]) -> None:
     from expo.train.run import resume_status, train
     from expo.train.show import show
 
-    folder = Path(where.output) if where.output else default_folder("train", recipe)
     say(f"record: {folder}/{resume_status(Run(folder), recipe)}")
     try:
         run = train(recipe, folder)

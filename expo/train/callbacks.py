@@ -133,9 +133,9 @@ class Recorder(TrainerCallback):
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
         if _ACCURACY in logs:
             return
-        self.bar.set_postfix(
-            {name: f"{logs[name]:.3g}" for name in ("reward", "exp_sft/nll_per_token") if name in logs}
-        )
+        shown = {name: logs.get(name) for name in ("reward", "exp_sft/nll_per_token")}
+        # None: a mean over nothing, where a user's reward applies to none of the samples.
+        self.bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items() if value is not None})
         for name, value in logs.items():
             table = "timing" if name in _TIMING else "metrics"
             self.rows[table].append({"step": state.global_step, "name": name, "value": value})

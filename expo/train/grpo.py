@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pandas as pd
 from datasets import Dataset
@@ -14,9 +13,10 @@ from expo.tasks import Task
 from expo.train.config import ExPGRPOConfig
 from expo.train.engine import keep_base
 from expo.train.exp_grpo import ExPGRPOTrainer
+from expo.train.own_reward import own_reward
 from expo.train.parts import parts_of
 from expo.train.positives import as_prompt
-from expo.train.rewards import AnswerReward, own_reward
+from expo.train.rewards import AnswerReward
 from expo.train.session import Session, shard_of
 from expo.train.steps import generations_in
 
@@ -45,11 +45,11 @@ def grpo_trainer(
     if no_tokens and not args.use_vllm:
         given = args.generation_kwargs or {}
         args.generation_kwargs = {**given, "suppress_tokens": [*no_tokens, *(given.get("suppress_tokens") or ())]}
-    functions: list[Any] = [reward]
-    if session.recipe.reward:
-        # Answers are graded all the same, for the record, and weigh nothing.
-        functions, args.reward_weights = [own_reward(session.recipe.reward), reward], [1.0, 0.0]
-    trainer = ExPGRPOTrainer(policy.model, functions, args, prompts, processing_class=policy.tokenizer)
+    own = own_reward(session.recipe.reward) if session.recipe.reward else None
+    function = own.function if own else reward
+    trainer = ExPGRPOTrainer(policy.model, [function], args, prompts, processing_class=policy.tokenizer)
+    if own:
+        trainer.reward_funcs[0] = own.graded_beside(trainer.reward_funcs[0], reward)
     if args.use_vllm:
         keep_base(trainer)
     first = task.problems[0]

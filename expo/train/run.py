@@ -26,9 +26,10 @@ from expo.train.config import (
     settings_of,
 )
 from expo.train.grpo import grpo_trainer
+from expo.train.own_reward import own_reward, source_of
 from expo.train.probes import Probes
 from expo.train.recipe import TrainRecipe
-from expo.train.rewards import AnswerReward, own_reward, source_of
+from expo.train.rewards import AnswerReward
 from expo.train.rounds import train_rounds
 from expo.train.session import Session, on_main, own_device, prepared
 from expo.train.sft import sft_trainer
