@@ -22,6 +22,7 @@ from expo.schema import as_frame
 from expo.stats import Interval, bootstrap_rate, pass_at_k_of
 from expo.tasks import TASKS, checker_of, rules_of
 from expo.tasks.problem import Problem
+from expo.text import plural
 
 # Grades the completion of a problem, given whether that was cut at its token limit.
 Grader = Callable[[Problem, str, bool], Grade]
@@ -148,4 +149,4 @@ def show(grades: pd.DataFrame) -> str:
         cells = "".join(f"{f'{r.mean:.3f} [{r.low:.3f}, {r.high:.3f}]':<28}" for r in rates)
         shares = [rows[column].sum() / rows["n"].sum() for column in ("unparsed", "truncated")]
         lines.append(f"{name:<16}{limit:>7}  {cells}{shares[0]:>9.0%}{shares[1]:>6.0%}")
-    return "\n".join([*lines, f"n = {grades['problem'].nunique()} problems, {n} samples each"])
+    return "\n".join([*lines, f"n = {plural(grades['problem'].nunique(), 'problem')}, {plural(int(n), 'sample')} each"])

@@ -23,7 +23,7 @@ jobs, in the order you would use them
   measure     sample own CoTs and self-explanations, score them beside the expert CoT, print Table 1's verdicts
   sample      the same for self-explanations alone, written as a dataset folder that datasets.load_dataset reads
   train       train with ExP-GRPO, GRPO, ExP-DPO, or SFT on positives of any kind; evaluate by level as it goes
-  evaluate    accuracy of a policy by level, from any number of samples a problem
+  evaluate    accuracy of a policy by level, from any number of samples per problem
   gradients   gradients of positives, how J rises along them, and what a step does to it
   judge       let a model behind an OpenAI-compatible endpoint compare explanations with own CoTs
   grade       grade answers by several graders side by side, with the reason of each verdict
@@ -36,7 +36,7 @@ first steps
   expo measure --config recipe.yaml --temperature 0.5      flags override the recipe
   expo train --task chain --policy tiny-0 --levels 5 --max_steps 20 --learning_rate 3e-4 --max_completion_length 100
 
-`expo JOB --help` lists a job's flags. A job that is stopped goes on when the same command is given again.
+`expo JOB --help` lists a job's flags. A stopped job resumes when you give the same command again.
 """
 
 
@@ -81,8 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 _TOLD = (ValueError, ArithmeticError, OSError, ImportError, RuntimeError)
-_FEWER = "; give the same command with a lower --rows (samples decoded at a time) to go on"
-_FULL = "; the disk is full: free some of it and give the same command to go on from what is whole"
+_FEWER = "; give the same command with a lower --rows (samples decoded at a time) to resume"
+_FULL = "; the disk is full: free some space and give the same command to resume from what was saved"
 _HINTS = dict.fromkeys(("allocate memory", "out of memory"), _FEWER)
 # The second is what torch says when a disk is full.
 _HINTS |= dict.fromkeys(("No space left", "inline_container", "quota exceeded"), _FULL)
@@ -115,7 +115,7 @@ def sample_job(argv: list[str]) -> int:
         "Sample self-explanations and write them as a dataset folder with a card.",
     )
     if recipe.sources not in (MeasureRecipe().sources, ["explanation"]):
-        raise ValueError("sources: sample takes self-explanations alone; for other kinds there is expo measure")
+        raise ValueError("sources: expo sample writes self-explanations only; for other kinds use expo measure")
     recipe = replace(recipe, sources=["explanation"])
     folder = Path(where.output) if where.output else default_folder("measure", recipe)
     from expo.dataset import check_folder, push, write_dataset
@@ -248,7 +248,7 @@ def grade_job(argv: list[str]) -> int:
     if sum(ways) != 1 or (asked.gold is None) != (asked.file is not None):
         raise ValueError("give --gold with either --text or --answer, or --file alone, or --run alone")
     if asked.limits is not None:
-        raise ValueError("limits: belongs to --run")
+        raise ValueError("limits: applies only with --run")
     out = Path(asked.output).expanduser() if asked.output else None
     if out and out.exists():
         raise ValueError(f"output: {out} exists; choose another name, or delete it")
@@ -304,7 +304,7 @@ def doctor_job(argv: list[str]) -> int:
     if asked.calibrate:
         from expo.calibration import calibrate, default_file, table
 
-        print("\n".join([*table(calibrate()), "", f"{default_file()}: expo train --dry_run plans by it"]))
+        print("\n".join([*table(calibrate()), "", f"saved to {default_file()}, which expo train --dry_run uses"]))
         return 0
     from expo.doctor import report
 

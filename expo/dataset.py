@@ -28,7 +28,7 @@ COLUMNS = {
     "nll_per_token": "the same divided by the number of tokens",
     "learning_signal": "log pi(a*|q, c~), nats",
     "leak": "whether the explanation says that it was given the answer",
-    "truncated": "whether sampling met the token limit",
+    "truncated": "whether the sample reached the token limit",
     "steps": "arithmetic statements found in the explanation",
     "steps_true": "how many of them are true",
 }
@@ -41,7 +41,7 @@ def check_folder(folder: Path) -> None:
         RecordError: if the folder holds any file already.
     """
     if folder.exists() and (not folder.is_dir() or any(p.is_file() for p in folder.rglob("*"))):
-        raise RecordError(f"{folder} holds something else; choose another --dataset")
+        raise RecordError(f"{folder} already holds other files; choose another --dataset")
 
 
 def write_dataset(run: Run, folder: Path) -> Path:
@@ -53,12 +53,12 @@ def write_dataset(run: Run, folder: Path) -> Path:
     samples = run.read("samples")
     rows = samples[samples["source"] == "explanation"]
     if rows.empty:
-        raise RecordError(f"{run.folder} has no self-explanations; measure it with explanation among its sources")
+        raise RecordError(f"{run.folder} has no self-explanations; measure again with explanation among the --sources")
     renamed = {"reference": "answer", "cot": "explanation", "text": "completion", "answer": "sampled_answer"}
     frame = rows.rename(columns=renamed)[list(COLUMNS)]
     parquet, readme = folder / "data" / "train-00000-of-00001.parquet", folder / "README.md"
     if not _is_free(folder, parquet, readme, frame):
-        raise RecordError(f"{folder} holds something else; choose another --dataset")
+        raise RecordError(f"{folder} already holds other files; choose another --dataset")
     sink = io.BytesIO()
     frame.to_parquet(sink, index=False)
     write_atomic(parquet, sink.getvalue())
@@ -106,7 +106,7 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         "samples per problem": recipe["samples"],
         "own answer is a*": int(frame["correct"].sum()),
         "say that they were given the answer": int(frame["leak"].sum()),
-        "met the token limit": int(frame["truncated"].sum()),
+        "reached the token limit": int(frame["truncated"].sum()),
     }
     toy = (
         "\n**A toy.** These rows show a mechanism; they are no evidence for effects on real tasks.\n"

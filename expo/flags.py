@@ -43,7 +43,7 @@ class TrainArguments(Where):
     )
     calibration: str | None = field(
         default=None,
-        metadata={"help": "plan for the machine of this file, which expo doctor --calibrate wrote there"},
+        metadata={"help": "plan for another machine: the file that expo doctor --calibrate wrote there"},
     )
     # By TRL's fields push_to_hub and hub_model_id, which belong to no recipe: a run that is finished can be pushed.
     repository: str | None = field(default=None, init=False)
@@ -81,7 +81,7 @@ class JudgeArguments:
     base_url: str | None = field(default=None, metadata={"help": "the endpoint; default OPENAI_BASE_URL or OpenAI's"})
     problems: int | None = field(default=None, metadata={"help": "judge only the first n problems"})
     max_tokens: int = field(default=1024, metadata={"help": "token limit of a reply"})
-    timeout: float = field(default=300.0, metadata={"help": "seconds that a reply is waited for"})
+    timeout: float = field(default=300.0, metadata={"help": "seconds to wait for a reply"})
 
 
 @dataclass
@@ -89,7 +89,7 @@ class GradeArguments:
     """What is graded."""
 
     gold: str | None = field(default=None, metadata={"help": "the ground-truth answer"})
-    text: str | None = field(default=None, metadata={"help": "a completion, in which the answer is looked for"})
+    text: str | None = field(default=None, metadata={"help": "a completion to find the answer in"})
     answer: str | None = field(
         default=None, metadata={"help": "an answer as it would stand in a box, instead of --text"}
     )
@@ -105,7 +105,7 @@ class GradeArguments:
     )
     limits: list[int] | None = field(
         default=None,
-        metadata={"help": "with --run: token limits at which the samples are cut; default its own, a half, a quarter"},
+        metadata={"help": "with --run: token limits to cut the samples at; default the run's, a half and a quarter"},
     )
 
 
@@ -117,13 +117,13 @@ class StudyArguments:
         default="tiny",
         metadata={"help": "a shipped study (expo doctor lists them), or the path of a YAML file"},
     )
-    runs: str = field(default="runs", metadata={"help": "the folder of all studies' runs"})
+    runs: str = field(default="runs", metadata={"help": "the folder that holds the runs of all studies"})
     only_draw: bool = field(
-        default=False, metadata={"help": "draw the figures of the records that are in --runs; do no run"}
+        default=False, metadata={"help": "only draw figures, from the records in --runs; start no run"}
     )
     figures: str | None = field(
         default=None,
-        metadata={"help": "where figures go; default runs/<study>/figures for smoke and one's own, else figures/"},
+        metadata={"help": "where figures go; default runs/<study>/figures for smoke and your studies, else figures/"},
     )
 
 

@@ -20,7 +20,7 @@ def named_run(folder: str, job: str) -> Run:
     run = Run(folder)
     if not run.path("recipe.yaml").is_file():
         lacks = "it has no recipe.yaml" if run.folder.exists() else "there is no such folder"
-        raise RecordError(f"--run {folder} is no run: {lacks}; name the folder of a run of `expo {job}`")
+        raise RecordError(f"--run {folder} is not a run folder: {lacks}; name the folder of a run of `expo {job}`")
     if (other := job_of(run.recipe())) != job:
         fix = f"; `expo {job} --policy {run.path('model')}` makes one" if other == "train" else ""
         raise RecordError(f"--run {folder} is a record of `expo {other}`, where one of `expo {job}` is needed{fix}")

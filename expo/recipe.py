@@ -115,13 +115,13 @@ class BaseRecipe:
     data: str | None = field(
         default=None,
         metadata={
-            "help": "of a jsonl task: a file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a folder of save_to_disk, "
-            "or owner/name:split on the hub; of letters: other word sets"
+            "help": "for jsonl: a file (.jsonl, .json, .csv, .tsv, .parquet; .gz too), a folder made by save_to_disk, "
+            "or owner/name:split on the hub; for letters: other word sets"
         },
     )
     columns: str | None = field(
         default=None,
-        metadata={"help": "of a jsonl task: which columns are what, as question=Body+Question,answer=Answer"},
+        metadata={"help": "for jsonl: the column of each field, as question=Body+Question,answer=Answer"},
     )
     split: str = field(default="test", metadata={"help": "the task's split"})
     problems: int | None = field(default=None, metadata={"help": "how many problems, chosen by seed; default all"})
@@ -131,11 +131,11 @@ class BaseRecipe:
         metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"},
     )
     revision: str | None = field(
-        default=None, metadata={"help": "of a hub id: a branch, a tag or a commit; default its main branch"}
+        default=None, metadata={"help": "for a hub id: a branch, a tag or a commit; default the main branch"}
     )
     attn_implementation: str | None = field(
         default=None,
-        metadata={"help": "of the policy: sdpa, eager, flash_attention_2, ...; default transformers' choice"},
+        metadata={"help": "the policy's attention: sdpa, eager, flash_attention_2, ...; default transformers' choice"},
     )
     dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, ...; auto: float32 on CPU, else bfloat16"})
     prompts: dict[str, str | bool] | str | None = field(
@@ -151,9 +151,7 @@ class BaseRecipe:
     )
     step_checker: str = field(default="arithmetic", metadata={"help": f"texts: {', '.join(STEP_CHECKERS)}"})
     boxed_only: bool = field(default=False, metadata={"help": "texts: only a \\boxed{} states an answer"})
-    last_number: bool = field(
-        default=True, metadata={"help": "texts: grade one that states no answer by its last number"}
-    )
+    last_number: bool = field(default=True, metadata={"help": "texts: if no answer is stated, grade the last number"})
     tolerance: float = field(
         default=0.0, metadata={"help": "texts: how far a number may be off, as a share of the ground truth"}
     )
@@ -202,7 +200,7 @@ class BaseRecipe:
                 raise ValueError(f"{name}: {self.task} has its own; leave it out")
         if self.rules != USUAL and (TASKS[self.task].checker or self.grader != "math"):
             what = f"grader {self.grader}" if self.grader != "math" else self.task
-            raise ValueError(f"boxed_only, last_number, tolerance: say how mathematics is graded, {what} has none")
+            raise ValueError(f"boxed_only, last_number, tolerance: rules for mathematics, which {what} does not use")
         # Written out, so that a record says all of them.
         self.prompts = asdict(read_prompts(self.task, self.prompts))
         self.checker()  # which refuses prompts that it cannot use
@@ -230,7 +228,7 @@ class SamplingRecipe(BaseRecipe):
 
     device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"})
     trust_remote_code: bool = field(default=False, metadata={"help": "run code that the hub id brings along"})
-    temperature: float = field(default=0.9, metadata={"help": "of sampling (the paper's: 0.9); scores are at 1"})
+    temperature: float = field(default=0.9, metadata={"help": "of sampling (the paper's: 0.9); scores are taken at 1"})
     max_new_tokens: int | None = field(
         default=None, metadata={"help": "token limit of a sampled completion; default 256, of the toy 100"}
     )
@@ -301,7 +299,7 @@ class MeasureRecipe(SamplingRecipe):
         self.check_greedy({"samples": self.samples, "controls": self.controls})
         check_sources(self.sources)
         if "own_correct" in self.sources and "own" not in self.sources:
-            raise ValueError("sources: own_correct is chosen from own; ask for own too")
+            raise ValueError("sources: own_correct is chosen from the own CoTs; add own to the sources")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -318,7 +316,7 @@ class EvaluateRecipe(SamplingRecipe):
     temperature: float = field(default=0.7, metadata={"help": "of sampling (the paper's: 0.7); 0 is greedy"})
     samples: int | None = field(
         default=None,
-        metadata={"help": "samples a problem, for pass@k of any k up to it; default 4, at temperature 0 only 1"},
+        metadata={"help": "samples per problem, for pass@k of any k up to it; default 4, or 1 at temperature 0"},
     )
     chunk: int = field(default=16, metadata={"help": "problems between two saves; a killed run loses one chunk"})
     limits: list[int] | None = field(
@@ -365,7 +363,7 @@ class GradientRecipe(SamplingRecipe):
         metadata={"help": f"more positives, each one of these tries: {', '.join(GRADIENT_CHOICES)}"},
     )
     rollouts: int = field(
-        default=32, metadata={"help": "samples a problem that predict what a step does, and as many that see it"}
+        default=32, metadata={"help": "samples per problem to predict the effect of a step, and as many to measure it"}
     )
     sizes: list[float] = field(
         default_factory=lambda: [0.003, 0.01, 0.03], metadata={"help": "lengths of a step along the gradient"}
@@ -380,9 +378,9 @@ class GradientRecipe(SamplingRecipe):
             raise ValueError("sources: own_correct is chosen from several own CoTs; here there is one of each kind")
         check_sources(self.sources)
         if self.engine != "hf":
-            raise ValueError(f"engine: gradients go with samples of the policy's own model: hf, not {self.engine}")
+            raise ValueError(f"engine: gradients need samples of the policy's own model; use hf, not {self.engine}")
         if self.dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype: a step is lost to rounding in weights of {self.dtype}; float32 or float64")
+            raise ValueError(f"dtype: rounding loses a step in weights of {self.dtype}; use float32 or float64")
         if not self.sizes or not all(0 < s < math.inf for s in self.sizes):
             raise ValueError(f"sizes: name lengths above 0 and finite, got {self.sizes}")
         if len(set(self.sizes)) < len(self.sizes):

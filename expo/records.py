@@ -158,14 +158,14 @@ class Run:
         if changed := self.changes(recipe, defaults):
             more = [f"and {len(changed) - 6} more"] if len(changed) > 6 else []
             raise RecordError(
-                f"{self.folder} holds a run of another recipe ({'; '.join([*changed[:6], *more])}). "
+                f"{self.folder} holds a run with a different recipe ({'; '.join([*changed[:6], *more])}). "
                 "Choose another --output, or delete that folder if it is no longer needed."
             )
         began = self.environment()
         if not self._unfinished():
             if began.get("data_sha256") not in (None, facts.get("data_sha256")):
                 raise RecordError(
-                    f"{self.folder} holds a finished run on other problems: the data has changed since. "
+                    f"{self.folder} holds a finished run on different problems: the data has changed since then. "
                     "Choose another --output, or delete that folder to measure again."
                 )
             return
@@ -183,8 +183,8 @@ class Run:
             began["device"] = began["device"].partition(":")[0]
         if changed := _differences({k: began.get(k) for k in asked}, json.loads(json.dumps(asked))):
             raise RecordError(
-                f"{self.folder} holds an unfinished run that began differently ({'; '.join(changed)}). "
-                "Put that back and give the command again, or delete the folder to begin anew."
+                f"{self.folder} holds an unfinished run that began under other conditions ({'; '.join(changed)}). "
+                "Restore them and give the command again, or delete the folder to start over."
             )
 
     @contextmanager
@@ -220,11 +220,11 @@ class Run:
         try:
             content = parse(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            raise RecordError(f"{self.folder} is no run: it has no {name}") from None
+            raise RecordError(f"{self.folder} is not a run folder: it has no {name}") from None
         except (error, UnicodeDecodeError) as cause:
-            raise RecordError(f"{path} is damaged ({cause}); delete the run folder and run it again") from cause
+            raise RecordError(f"{path} is damaged ({cause}); delete the run folder and repeat the command") from cause
         if not isinstance(content, dict):
-            raise RecordError(f"{path} is damaged (no mapping); delete the run folder and run it again")
+            raise RecordError(f"{path} is damaged (not a mapping); delete the run folder and repeat the command")
         return content
 
     def has(self, table: str) -> bool:
@@ -272,7 +272,7 @@ class Run:
             version = (content.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
             if version != str(SCHEMA):
                 raise RecordError(
-                    f"{path} has schema version {version}, this toolkit reads {SCHEMA}; take the version "
+                    f"{path} has schema version {version}, but this toolkit reads {SCHEMA}; use the version "
                     "that wrote it, read it with plain pandas.read_parquet, or delete it and run the command again"
                 )
             frame = _with_later(table, content.to_pandas())
@@ -281,8 +281,8 @@ class Run:
             return frame.astype(TABLES[table])[list(TABLES[table])]
         except (FileNotFoundError, NotADirectoryError):
             if not self.path("recipe.yaml").exists():
-                raise RecordError(f"{self.folder} is no run: it has no recipe.yaml") from None
-            hint = "; the run is not finished: run its command again" if self.path(_SHARDS).exists() else ""
+                raise RecordError(f"{self.folder} is not a run folder: it has no recipe.yaml") from None
+            hint = "; the run is not finished: give its command again" if self.path(_SHARDS).exists() else ""
             raise RecordError(f"{path}: no such table{hint}") from None
         except (PermissionError, RecordError):
             raise

@@ -157,7 +157,7 @@ TABLES: dict[str, dict[str, str]] = {
         "correct": "Int64",
         "unparsed": "Int64",  # no answer found, or none that can be read
         "timeout": "Int64",
-        "truncated": "Int64",  # met the token limit
+        "truncated": "Int64",  # reached the token limit
         "tokens": "Int64",
         "steps": "Int64",
         "steps_true": "Int64",

@@ -215,8 +215,8 @@ def load(recipe: BaseRecipe, device: str) -> Policy:
     for name, task in TASKS.items():
         if task.vocabulary and (words == task.vocabulary) != (name == recipe.task):
             raise PolicyError(
-                f"policy {recipe.policy!r} and task {recipe.task!r} do not fit: tiny knows the words of {name} only, "
-                f"and {name} is written in them"
+                f"policy {recipe.policy!r} and task {recipe.task!r} do not fit: tiny knows only the words of {name}, "
+                f"and only {name} is written in them"
             )
     return policy
 
@@ -299,8 +299,8 @@ def within_context(policy: Policy, task: Task, name: str, max_new_tokens: int) -
         room = policy.context - max(longest(policy, p, 0) for p in task.problems)
         fix = f"--{name} {room} fits all" if room > 0 else f"some fit with a lower --{name}, but not all"
         raise DataError(
-            f"{task.source or task.name}: none of {len(skips)} problems fits the policy's context of {policy.context} "
-            f"tokens with {name} {max_new_tokens}; {fix}"
+            f"{task.source or task.name}: no problem ({len(skips)} tried) fits the policy's context of "
+            f"{policy.context} tokens with {name} {max_new_tokens}; {fix}"
         )
     return replace(task, problems=tuple(kept), skipped=(*task.skipped, *skips))
 

@@ -140,16 +140,16 @@ def _bases(path: Path, content: object, of: tuple[Path, ...]) -> tuple[str, Base
         ring = [*of, path]
         if any(Path(content).stem == asking.stem for asking in ring):
             asked = " -> ".join([*(asking.stem for asking in ring), Path(content).stem])
-            raise StudyError(f"{path}: bases: {asked}: no study says how they are made; write it in one of them")
+            raise StudyError(f"{path}: bases: {asked}: no study says how to make them; add that to one of them")
         is_file = content.endswith((".yaml", ".yml"))
         other = load_study(str(path.parent / content) if is_file else content, tuple(ring))
         if other.bases is None:
-            raise StudyError(f"{path}: bases: the study {content} makes none")
+            raise StudyError(f"{path}: bases: the study {content} makes no bases")
         return other.bases_of, other.bases
     values = _mapping(path, "bases", content)
     known = [f.name for f in fields(Bases)]
     if set(values) != set(known):
-        raise StudyError(f"{path}: bases: the fields are {', '.join(known)}, all of them; got {', '.join(values)}")
+        raise StudyError(f"{path}: bases: give each of the fields {', '.join(known)}; got {', '.join(values)}")
     try:
         bases = Bases(**values)
     except ValueError as cause:
@@ -209,7 +209,7 @@ def recipe_of(path: Path, run: str, values: dict[str, Any]) -> Recipe:
         StudyError: for a field that the recipe does not have or cannot take; the file and the run are named.
     """
     if not is_folder_name(run):
-        raise StudyError(f"{path}: run {run!r}: it names a folder, so letters, digits and . _ - only")
+        raise StudyError(f"{path}: run {run!r}: the name is also a folder's, so use only letters, digits and . _ -")
     job = values.pop("job", "measure")
     if job not in JOBS:
         raise StudyError(f"{path}: run {run}: no job {job!r}; the jobs are {', '.join(JOBS)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from expo.records import Run
+from expo.text import plural
 
 NAMES = {
     "own": "own CoT c",
@@ -25,7 +26,7 @@ def skipped(run: Run) -> list[str]:
     skips = run.read("skips")
     if skips.empty:
         return []
-    lines = [f"skipped: {len(skips)} rows or fields"]
+    lines = [f"skipped: {plural(len(skips), 'row or field', 'rows or fields')}"]
     lines += [f"  {s.where}: {s.field}: {s.reason}" for s in skips.head(5).itertuples()]
     if len(skips) > 5:
         lines.append(f"  ... all of them in {run.path('skips.parquet')}")

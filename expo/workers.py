@@ -149,16 +149,16 @@ def _next(reports: Any, workers: list[Any]) -> Any:
         silent += _POLL
         if silent > _PATIENCE:
             raise RuntimeError(
-                f"no worker has finished a sample or a step for {_PATIENCE / 60:.0f} minutes, so one hangs; they are "
-                "stopped, and the same command resumes"
+                f"no worker has finished a sample or a step for {_PATIENCE / 60:.0f} minutes, so one hangs; all are "
+                "stopped, and the same command resumes the run"
             )
         if failed or ended:
             one = (
                 "--device cuda:0 for a single GPU" if torch.cuda.is_available() else "OMP_NUM_THREADS=1 for one process"
             )
             raise RuntimeError(
-                f"a worker ended with {(failed or [0])[0]}, perhaps for want of memory; the same command resumes, with "
-                f"a lower --rows or {one}"
+                f"a worker ended with {(failed or [0])[0]}, perhaps for lack of memory; the same command resumes it, "
+                f"perhaps with a lower --rows or {one}"
             )
 
 

@@ -95,13 +95,16 @@ def test_what_cannot_be_graded_is_named(toy: Run, tmp_path: Path, capsys: pytest
     assert main(["grade", "--run", str(toy.folder), "--limits", "0"]) == 1
     assert f"limits must be from 1 to 60, the token limit of {toy.folder}; got [0]\n" in capsys.readouterr().err
     assert main(["grade", "--gold", "1", "--answer", "1", "--limits", "3"]) == 1
-    assert "limits: belongs to --run" in capsys.readouterr().err
+    assert "limits: applies only with --run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (None, "--run runs/x is no run: there is no such folder; name the folder of a run of `expo evaluate`\n"),
+        (
+            None,
+            "--run runs/x is not a run folder: there is no such folder; name the folder of a run of `expo evaluate`\n",
+        ),
         ({"samples": 1}, "runs/x holds an unfinished run: give the command of its evaluation again\n"),
         ({"sources": ["own"]}, "--run runs/x is a record of `expo measure`, where one of `expo evaluate` is needed\n"),
         (

@@ -145,13 +145,13 @@ def test_bases_can_be_those_of_another_study(tmp_path: Path) -> None:
     study = load_study(written(tmp_path, "bases: theirs.yaml" + RUNS))
     theirs = load_study(str(tmp_path / "theirs.yaml"))
     assert (study.bases, study.bases_of) == (theirs.bases, "theirs")
-    with pytest.raises(StudyError, match="bases: theirs -> theirs: no study says how they are made"):
+    with pytest.raises(StudyError, match="bases: theirs -> theirs: no study says how to make them"):
         load_study(written(tmp_path, "bases: theirs.yaml", "theirs.yaml"))
     written(tmp_path, "bases: b.yaml", "a.yaml")
-    with pytest.raises(StudyError, match=r"a\.yaml: bases: b -> a -> b: no study says how they are made"):
+    with pytest.raises(StudyError, match=r"a\.yaml: bases: b -> a -> b: no study says how to make them"):
         load_study(written(tmp_path, "bases: a.yaml", "b.yaml"))
     written(tmp_path, "runs: {a: {}}", "none.yaml")
-    with pytest.raises(StudyError, match=r"bases: the study none\.yaml makes none"):
+    with pytest.raises(StudyError, match=r"bases: the study none\.yaml makes no bases"):
         load_study(written(tmp_path, "bases: none.yaml" + RUNS, "other.yaml"))
 
 
@@ -159,7 +159,7 @@ def test_bases_can_be_those_of_another_study(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (("take: 2", "take: 4"), "take is 4, and 3 seeds are given; take at least 1 of them"),
-        (("take: 2", ""), "bases: the fields are name, train, measure, accept, seeds, take, all of them"),
+        (("take: 2", ""), "bases: give each of the fields name, train, measure, accept, seeds, take"),
         (("name: toy", "name: a/b"), "name: it names folders, so letters, digits"),
         (("own_right", "owm_right"), "accept: no criterion 'owm_right'; there are own_right, explanation_steps_true"),
         (("[0, 1]", "[1, 0]"), r"accept: own_right must be the least and the most, as \[0, 0\.02\], got \[1, 0\]"),

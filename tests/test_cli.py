@@ -163,7 +163,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", "--seed", "-1"], 2, "seed must be at least 0, got -1"),
     (["measure", "--sources", "own", "expart"], 2, "sources: no kind ['expart']; the kinds are own, explanation"),
     (["measure", "--sources", "own", "own"], 2, "sources: name at least one kind, and each once"),
-    (["measure", "--sources", "own_correct"], 2, "own_correct is chosen from own; ask for own too"),
+    (["measure", "--sources", "own_correct"], 2, "own_correct is chosen from the own CoTs; add own to"),
     (
         ["measure", "--task", "gms8k"],
         2,
@@ -180,28 +180,32 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", "--task", "stories", "--data", "d.jsonl"], 1, "--data: the task stories reads no file"),
     (["measure", "--task", "chain", "--policy", "tiny-0", "--data", "d"], 1, "the task chain reads no file"),
     (["measure", *MEASURE, "--data", "nowhere.jsonl"], 1, "nowhere.jsonl: no such file"),
-    (["measure", *MEASURE, "--policy", "./nowhere"], 1, "policy './nowhere': not a folder here, and not a hub id"),
+    (["measure", *MEASURE, "--policy", "./nowhere"], 1, "policy './nowhere': neither a folder here nor a hub id"),
     (["measure", *MEASURE, "--dtype", "float8"], 2, "dtype: no 'float8'; there are auto, float32"),
     (["measure", *MEASURE, "--device", "gpu"], 1, "device 'gpu': "),
     (["measure", *FEW, "--output", "d.jsonl"], 1, "d.jsonl is a file; --output needs a folder"),
     (["measure", *FEW, "--output", "small"], 1, "small is not empty and holds no run; choose another --output"),
     (["measure", *FEW, "--output", "/proc/nowhere"], 1, "No such file or directory: '/proc/nowhere'"),
-    (["measure", *FEW, "--policy", "run"], 1, "policy 'run': the folder of a run; its policy is 'run/model'"),
-    (["sample", *MEASURE, "--sources", "own"], 1, "sample takes self-explanations alone"),
-    (["sample", *MEASURE, "--dataset", "small"], 1, "small holds something else; choose another --dataset"),
+    (["measure", *FEW, "--policy", "run"], 1, "policy 'run': this is a run folder; its policy is 'run/model'"),
+    (["sample", *MEASURE, "--sources", "own"], 1, "expo sample writes self-explanations only"),
+    (["sample", *MEASURE, "--dataset", "small"], 1, "small already holds other files; choose another --dataset"),
     (["train", "--learning_rat", "1"], 2, "no field 'learning_rat'; did you mean learning_rate?"),
     (["train", "--positive", "expret"], 2, "positive: no kind 'expret'; the kinds are explanation, expert"),
     (["train", "--algorithm", "dpo", "--num-generations=4"], 2, "num_generations is a field of algorithm grpo"),
     (["train", "--policy", "tiny", "--task", "chain", "--dry_run"], 1, "(512) leaves no room for a question in the"),
-    (["train", "--policy", "halted", "--dry_run"], 1, "not finished; give its command again, or take 'halted/check"),
-    (["train", "--policy", "run", "--dry_run"], 1, "policy 'run': the folder of a run; its policy is 'run/model'"),
+    (["train", "--policy", "halted", "--dry_run"], 1, "not finished; give its command again, or use 'halted/check"),
+    (["train", "--policy", "run", "--dry_run"], 1, "policy 'run': this is a run folder; its policy is 'run/model'"),
     (["train", "--output_dir", "x"], 2, "output_dir: the run folder is given by --output"),
     (["train", "--config", "nowhere.yaml"], 2, "nowhere.yaml cannot be read: [Errno 2] No such file"),
     (["train", "--policy", "tiny", "--dry_run"], 2, "policy 'tiny' and task 'stories' do not fit"),
     (["evaluate", "--samples", "0"], 2, "samples must be at least 1, got 0"),
     (["judge", "--model", "m"], 2, "the following arguments are required: --run"),
-    (["judge", "--run", "small", "--model", "m"], 1, "--run small is no run: it has no recipe.yaml; name the"),
-    (["judge", "--run", "d.jsonl", "--model", "m"], 1, "d.jsonl is no run: it has no recipe.yaml"),
+    (
+        ["judge", "--run", "small", "--model", "m"],
+        1,
+        "--run small is not a run folder: it has no recipe.yaml; name the",
+    ),
+    (["judge", "--run", "d.jsonl", "--model", "m"], 1, "d.jsonl is not a run folder: it has no recipe.yaml"),
     (["reproduce", "--stuyd", "tiny"], 2, "no field 'stuyd'; did you mean study?"),
     (["reproduce", "--study", "tyni"], 1, "no study 'tyni'; shipped are gradients, "),
     (["doctor", "now"], 2, "'now' belongs to no flag"),
@@ -319,7 +323,7 @@ def test_measure_writes_a_record_and_prints_its_verdicts(work: Path, capsys: pyt
     assert capsys.readouterr().out == out
     assert (work / "out" / "samples.parquet").stat().st_mtime_ns == before
     assert main(["measure", *FEW, "--output", "out", "--seed", "1"]) == 1
-    assert "another recipe (seed: 0 -> 1)" in capsys.readouterr().err
+    assert "a different recipe (seed: 0 -> 1)" in capsys.readouterr().err
 
 
 def test_a_recipe_file_is_overridden_by_flags(work: Path) -> None:
@@ -395,7 +399,7 @@ def test_sft_has_flags_of_its_own(work: Path, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "samples a problem, in training and at its end (default: 4)" in text
+    assert "samples per problem, at each evaluation (default: 4)" in text
     assert "weight of log pi(c~, a*|q)" in text
 
 
@@ -443,7 +447,7 @@ def test_a_limit_beyond_the_context_is_said_with_one_that_fits(capsys: pytest.Ca
     beyond = ["--max_new_tokens", "250"]
     assert main([*asked, *beyond]) == 1
     said = capsys.readouterr().err
-    reason = "none of 5 problems fits the policy's context of 256 tokens with max_new_tokens 250; --max_new_tokens"
+    reason = "no problem (5 tried) fits the policy's context of 256 tokens with max_new_tokens 250; --max_new_tokens"
     assert reason in said
     fits = said.partition("--max_new_tokens ")[2].split()[0]
     assert not Path("runs").exists()
@@ -486,15 +490,15 @@ def test_sample_writes_a_dataset(work: Path, capsys: pytest.CaptureFixture[str])
     # Another recipe has another folder by default, and is kept out of this one.
     assert main(["sample", *MEASURE, "--problems", "1"]) == 0
     assert main(["sample", *MEASURE, "--problems", "1", "--dataset", str(folder)]) == 1
-    assert "holds something else; choose another --dataset" in capsys.readouterr().err
+    assert "already holds other files; choose another --dataset" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full: free some of it"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full: free some space"),
         (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), "the disk is full"),
-        (OSError(28, "No space left on device"), "give the same command to go on from what is whole"),
+        (OSError(28, "No space left on device"), "give the same command to resume from what was saved"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "with a lower --rows"),
         (ValueError("no such thing"), "no such thing\n"),
     ],
@@ -584,7 +588,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(work: Path, capsys: pytest.Ca
     assert not stopped.has("samples")
     before = {part: stopped.path("parts", "samples", f"{part}.parquet").stat().st_mtime_ns for part in done}
     assert main(["judge", "--run", "stopped", "--model", "m"]) == 1
-    assert "the run is not finished: run its command again" in capsys.readouterr().err
+    assert "the run is not finished: give its command again" in capsys.readouterr().err
 
     assert main([*asked, "--output", "stopped"]) == 0
     assert main([*asked, "--output", "whole"]) == 0
@@ -603,7 +607,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(work: Path, capsys: pytest.Ca
 def test_a_file_may_hold_what_is_required(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (work / "judge.yaml").write_text("run: small\nmodel: m\n", encoding="utf-8")
     assert outcome(["judge", "--config", "judge.yaml"]) == 1
-    assert "small is no run: it has no recipe.yaml" in capsys.readouterr().err
+    assert "small is not a run folder: it has no recipe.yaml" in capsys.readouterr().err
     # Without one of the two the command is not understood.
     (work / "judge.yaml").write_text("run: small\n", encoding="utf-8")
     assert outcome(["judge", "--config", "judge.yaml"]) == 2

@@ -202,7 +202,7 @@ def test_a_folder_is_a_policy(policy_folder: Path, tmp_path: Path, capsys: pytes
     ((_, *arguments),) = commands("Add a policy")
     more = ["--max_new_tokens", "8", "--device", "cpu", "--output", str(tmp_path / "run")]
     assert code_of([*arguments, *more]) == 1
-    assert "not a folder here" in capsys.readouterr().err
+    assert "neither a folder here" in capsys.readouterr().err
     assert code_of([a.replace("path/to/folder", str(policy_folder)) for a in arguments] + more) == 0
     assert len(Run(tmp_path / "run").read("evaluation")) == 5
 

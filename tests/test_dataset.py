@@ -105,7 +105,9 @@ def test_only_explanations_are_rows(tmp_path: Path) -> None:
     mixed = pd.concat([samples(["mine"], "own"), samples(["shown"]), samples(["theirs"], "expert")])
     folder = write_dataset(record(tmp_path / "run", mixed), tmp_path / "out")
     assert loaded(folder, tmp_path / "cache")["explanation"][:] == ["shown"]
-    with pytest.raises(RecordError, match="has no self-explanations; measure it with explanation among its sources"):
+    with pytest.raises(
+        RecordError, match="has no self-explanations; measure again with explanation among the --sources"
+    ):
         write_dataset(record(tmp_path / "none", samples(["mine"], "own")), tmp_path / "none-out")
     assert not (tmp_path / "none-out").exists()
 
@@ -126,7 +128,7 @@ def test_the_card_states_recipe_model_licence_and_counts(run: Run, tmp_path: Pat
         "problems: 3",
         "own answer is a*: 4",
         "say that they were given the answer: 1",
-        "met the token limit: 0",
+        "reached the token limit: 0",
     ):
         assert f"- {count}\n" in body
     for name in COLUMNS:
@@ -202,7 +204,7 @@ def test_a_foreign_folder_is_left_alone(run: Run, tmp_path: Path, name: str) -> 
     path = tmp_path / "out" / name
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    with pytest.raises(RecordError, match="out holds something else; choose another --dataset"):
+    with pytest.raises(RecordError, match="out already holds other files; choose another --dataset"):
         write_dataset(run, tmp_path / "out")
     assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == [path]
     assert path.read_text() == "mine"
@@ -212,11 +214,11 @@ def test_another_run_s_dataset_is_left_alone(run: Run, tmp_path: Path) -> None:
     folder = write_dataset(run, tmp_path / "out")
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     other = record(tmp_path / "other", samples([*TEXTS[:-1], "other"]))
-    with pytest.raises(RecordError, match="holds something else"):
+    with pytest.raises(RecordError, match="already holds other files"):
         write_dataset(other, folder)
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RecordError, match="holds something else"):
+    with pytest.raises(RecordError, match="already holds other files"):
         write_dataset(run, tmp_path / "file")
 
 

@@ -117,8 +117,14 @@ def rewritten(path: Path, version: int = SCHEMA, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": SCHEMA - 1}, f"schema version {SCHEMA - 1}, this toolkit reads {SCHEMA}; take the version that"),
-        ({"version": SCHEMA + 1}, f"schema version {SCHEMA + 1}, this toolkit reads {SCHEMA}; take the version that"),
+        (
+            {"version": SCHEMA - 1},
+            f"schema version {SCHEMA - 1}, but this toolkit reads {SCHEMA}; use the version that",
+        ),
+        (
+            {"version": SCHEMA + 1},
+            f"schema version {SCHEMA + 1}, but this toolkit reads {SCHEMA}; use the version that",
+        ),
         ({"value": None}, r"lacks the columns \['value'\]; delete it and run the command again"),
         ({"value": "high"}, "is damaged .*; delete it and run the command again"),
     ],
@@ -158,12 +164,12 @@ def test_what_is_missing_is_told_apart(run: Run, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"samples\.parquet: no such table$"):
         run.read("samples")
     run.write("metrics", metrics(), "0000")
-    with pytest.raises(RecordError, match="not finished: run its command again"):
+    with pytest.raises(RecordError, match="not finished: give its command again"):
         run.read("samples")
     (tmp_path / "file").write_text("")
     for foreign in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
         for ask in (Run(foreign).recipe, Run(foreign).environment, lambda f=foreign: Run(f).read("samples")):
-            with pytest.raises(RecordError, match="is no run: it has no "):
+            with pytest.raises(RecordError, match="is not a run folder: it has no "):
                 ask()
 
 
@@ -284,7 +290,7 @@ def test_a_run_goes_on_with_the_same_recipe(run: Run) -> None:
 
 def test_another_recipe_is_refused_and_its_fields_named(run: Run) -> None:
     other = RECIPE | {"samples": 4, "prompts": {"question": "Q: {question}", "chat": True}, "seed": 1}
-    with pytest.raises(RecordError, match="another recipe") as error:
+    with pytest.raises(RecordError, match="a different recipe") as error:
         Run.start(run.folder, other, **FACTS)
     assert "samples: 2 -> 4; seed: None -> 1" in str(error.value)
     assert "prompts.question: '{question}' -> 'Q: {question}'" in str(error.value)
@@ -298,7 +304,9 @@ def test_another_recipe_is_refused_and_its_fields_named(run: Run) -> None:
 def test_an_unfinished_run_does_not_go_on_from_something_else(tmp_path: Path, changed: dict[str, Any]) -> None:
     run = Run.start(tmp_path / "run", RECIPE, **FACTS)
     Run.start(run.folder, RECIPE, **FACTS | {"weights": None})  # not known is not different
-    with pytest.raises(RecordError, match=f"unfinished run that began differently .*{next(iter(changed))}: .* -> "):
+    with pytest.raises(
+        RecordError, match=f"unfinished run that began under other conditions .*{next(iter(changed))}: .* -> "
+    ):
         Run.start(run.folder, RECIPE, **FACTS | changed)
     run.write("metrics", metrics())
     Run.start(run.folder, RECIPE, **FACTS | changed)  # what is finished is only read
@@ -385,7 +393,7 @@ def test_a_start_that_was_killed_can_be_given_again(tmp_path: Path) -> None:
 )
 def test_a_damaged_head_is_named(run: Run, name: str, content: bytes) -> None:
     run.path(name).write_bytes(content)
-    with pytest.raises(RecordError, match=f"(?s){name} is damaged .*; delete the run folder and run it again"):
+    with pytest.raises(RecordError, match=f"(?s){name} is damaged .*; delete the run folder and repeat the command"):
         (run.recipe if name == "recipe.yaml" else run.environment)()
 
 
@@ -435,7 +443,7 @@ def test_a_field_that_an_older_record_lacks_is_at_its_default(tmp_path: Path) ->
     Run.start(tmp_path / "run", {"task": "chain"}, seed=0)
     Run.start(tmp_path / "run", {"task": "chain", "later": 0}, {"task": "stories", "later": 0}, seed=0)
     for changed in ({"task": "chain", "later": 1}, {"task": "stories", "later": 0}):
-        with pytest.raises(RecordError, match="another recipe"):
+        with pytest.raises(RecordError, match="a different recipe"):
             Run.start(tmp_path / "run", changed, {"task": "stories", "later": 0}, seed=0)
 
 
@@ -459,11 +467,11 @@ def test_a_run_goes_on_wherever_its_policy_is_written_from(tmp_path: Path) -> No
     for same in ("./runs/study/base-seed0", "/elsewhere/runs/study/base-seed0"):
         Run.start(tmp_path / "run", {"policy": same})
     for other in ("runs/study/base-seed1", "/elsewhere/other/base-seed0", "base-seed0"):
-        with pytest.raises(RecordError, match="another recipe"):
+        with pytest.raises(RecordError, match="a different recipe"):
             Run.start(tmp_path / "run", {"policy": other})
     # A hub id is no path.
     Run.start(tmp_path / "hub", {"policy": "owner/name"})
-    with pytest.raises(RecordError, match="another recipe"):
+    with pytest.raises(RecordError, match="a different recipe"):
         Run.start(tmp_path / "hub", {"policy": "/models/owner/name"})
 
 

@@ -85,7 +85,9 @@ def derivatives(
                 with _quiet():
                     along: Tensor = jvp(log_probs, (moved,), (tangent,))[1]
             except NotImplementedError as error:
-                raise PolicyError(f"policy {policy.name!r}: forward mode lacks an operation of it: {error}") from error
+                raise PolicyError(
+                    f"policy {policy.name!r}: forward mode lacks one of its operations: {error}"
+                ) from error
             out[batch.members] = along.double().cpu().numpy()
     if not np.isfinite(out).all():
         bad = examples[int(np.flatnonzero(~np.isfinite(out))[0])]
@@ -106,7 +108,7 @@ def _fitting(policy: Policy, direction: Direction, parameters: dict[str, torch.n
         raise ValueError("direction: name at least one parameter")
     for name, value in direction.items():
         if name not in parameters:
-            raise ValueError(f"direction: {name} is no trainable parameter of {policy.name}")
+            raise ValueError(f"direction: {name} is not a trainable parameter of {policy.name}")
         if value.shape != parameters[name].shape:
             raise ValueError(
                 f"direction: {name} has shape {tuple(value.shape)}, the parameter {tuple(parameters[name].shape)}"

@@ -89,9 +89,9 @@ def check(policy: Policy, examples: Sequence[Example]) -> None:
                 f"({policy.context})"
             )
         if unknown := [i for i in s.prompt + s.completion if not 0 <= i < known]:
-            raise ValueError(f"{s.key}: token {unknown[0]} is none of the {known} of {policy.name}")
+            raise ValueError(f"{s.key}: token {unknown[0]} is not one of the {known} of {policy.name}")
     if not any(p.requires_grad for p in policy.model.parameters()):
-        raise PolicyError(f"policy {policy.name!r}: none of its weights is trainable; model.requires_grad_(True)")
+        raise PolicyError(f"policy {policy.name!r}: none of its weights is trainable; call model.requires_grad_(True)")
     for name, p in policy.model.named_parameters():
         if not torch.isfinite(p).all():
             raise FloatingPointError(f"policy {policy.name!r}: its weight {name} is NaN or infinite")

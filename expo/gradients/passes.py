@@ -29,8 +29,8 @@ Use = tuple[Tensor, Tensor]  # a layer's input and the gradient at its output, (
 def unsupported(name: str) -> str:
     """What is said of a weight of a kind that is not known."""
     return (
-        f"the gradient of {name} cannot be had: known are linear layers and layers with weights that are vectors, each "
-        "used once with one input, and the embedding; freeze it (requires_grad_(False)) to leave it out"
+        f"the gradient of {name} is not supported: only linear layers and layers whose weights are vectors, each used "
+        "once with one input, and the embedding are; to leave it out, freeze it (requires_grad_(False))"
     )
 
 
@@ -60,7 +60,7 @@ class Net:
         if not (built and type(embedding) is nn.Embedding and type(head) is nn.Linear and head.bias is None):
             raise PolicyError(
                 f"policy {policy.name!r}: {type(model).__name__} is not built as embedding, `layers`, `norm` and an "
-                "output matrix without bias, which can be taken apart; take another, or call "
+                "output matrix without bias, so it cannot be taken apart; use another policy, or call "
                 "expo.gradients.dense.dense from Python, which takes any policy"
             )
         return cls(policy.name, base, embedding, [*blocks, norm], head, model)
@@ -96,7 +96,7 @@ def _refuse_other_builds(net: Net, b: Batch, out: Tensor) -> None:
     if not (entered and _same(ours, theirs, within * float(theirs.abs().nan_to_num().max()))):
         raise PolicyError(
             f"policy {net.name!r}: {type(net.model).__name__} does more between embedding, blocks, norm and output "
-            "matrix (scaled embeddings or logits, for example) than is known here; take another, or call "
+            "matrix (scaled embeddings or logits, for example) than is supported here; use another policy, or call "
             "expo.gradients.dense.dense from Python, which takes any policy"
         )
 

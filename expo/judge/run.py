@@ -10,6 +10,7 @@ import pandas as pd
 from expo.judge.votes import JUDGE_PROMPT, MAX_TOKENS, SECONDS, Pair, judge_pairs, summarize_votes, why_unread
 from expo.records import RecordError, Run, write_atomic
 from expo.schema import as_frame
+from expo.text import plural
 
 # Pairs between two saves.
 SLICE = 20
@@ -74,8 +75,8 @@ def _judge(run: Run, asked: list[Pair], model: str, base_url: str | None, option
     return (
         f"{model}: self-explanation wins {s.win_rate.rate:.2f} [{s.win_rate.low:.2f}, {s.win_rate.high:.2f}], "
         f"finite-sample {s.win_rate.finite_sample.brackets}, "
-        f"over {s.win_rate.problems} problems (wins {s.win_rate.wins}, ties or disagreement {s.win_rate.ties}, "
-        f"losses {s.win_rate.losses}); the order changed the vote in {s.disagreement:.2f}, "
+        f"over {plural(s.win_rate.problems, 'problem')} (wins {s.win_rate.wins}, ties or disagreement "
+        f"{s.win_rate.ties}, losses {s.win_rate.losses}); the order changed the vote in {s.disagreement:.2f}, "
         f"{s.a_share:.2f} of the decided votes went to the text shown first; "
         f"{s.unparsed} of {s.votes} votes unparsed, {s.failed} failed"
         + (f"\nnot read: {unread}" if unread else "")

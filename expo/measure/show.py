@@ -97,4 +97,4 @@ def _by_token(run: Run, samples: pd.DataFrame) -> list[str]:
 
 def _fewer(recipe: dict[str, Any], samples: pd.DataFrame) -> list[str]:
     asked, measured = recipe["problems"], samples["problem"].nunique()
-    return [f"({asked} problems were asked for; {measured} could be had)"] if asked and measured < asked else []
+    return [f"({measured} of the {asked} problems asked for are available)"] if asked and measured < asked else []

@@ -40,7 +40,7 @@ def base_of(folder: Path) -> tuple[str, str | None]:
     except (OSError, ValueError, AttributeError) as error:
         raise PolicyError(f"policy {str(folder)!r}: its {CONFIG} cannot be read: {shown(error)}") from error
     if not isinstance(name, str) or not name:
-        raise PolicyError(f"policy {str(folder)!r}: its {CONFIG} names no base_model_name_or_path; write it there")
+        raise PolicyError(f"policy {str(folder)!r}: its {CONFIG} names no base_model_name_or_path; add it")
     if not (folder / WEIGHTS).exists():
         raise PolicyError(f"policy {str(folder)!r}: an adapter without {WEIGHTS} (pickled weights are not read)")
     return name, revision if isinstance(revision, str) else None
@@ -127,7 +127,7 @@ def refuse_to_train(name: str) -> NoReturn:
         ValueError: always.
     """
     raise ValueError(
-        f"policy {name!r}: an adapter, and a training begins with whole weights; merge it into its base: policy = "
+        f"policy {name!r}: an adapter, but a training starts from full weights; merge it into its base: policy = "
         f"expo.policies.load.load_policy({name!r}, expo.tasks.prompts.TEXT); policy.model.merge_and_unload()."
         "save_pretrained(FOLDER); policy.tokenizer.save_pretrained(FOLDER)"
     )
@@ -164,7 +164,7 @@ def add_adapter(base: PreTrainedModel, seed: int, **lora: Any) -> PreTrainedMode
         raise ValueError(f"use_peft: {shown(error)}") from error
     if isinstance(model.get_output_embeddings(), BaseTunerLayer):
         raise ValueError(
-            "lora_target_modules: an adapter on the output matrix would not be trained, for TRL takes "
+            "lora_target_modules: an adapter on the output matrix would not be trained, because TRL takes "
             "log-probabilities from the matrix itself; leave lm_head out"
         )
     matrices = (model.get_input_embeddings(), model.get_output_embeddings())
@@ -172,11 +172,11 @@ def add_adapter(base: PreTrainedModel, seed: int, **lora: Any) -> PreTrainedMode
         isinstance(matrix, BaseTunerLayer | ModulesToSaveWrapper) for matrix in matrices
     ):
         raise ValueError(
-            "lora_target_modules, lora_modules_to_save: this policy's embedding is its output matrix, too, and peft "
-            "would part the two; leave embed_tokens and lm_head out"
+            "lora_target_modules, lora_modules_to_save: this policy's embedding is also its output matrix, and peft "
+            "would separate the two; leave embed_tokens and lm_head out"
         )
     if not any(p.requires_grad for p in model.parameters()):
-        raise ValueError("lora_target_modules: nothing is left to be trained")
+        raise ValueError("lora_target_modules: no module is left to train")
     return cast(PreTrainedModel, model)
 
 

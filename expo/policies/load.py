@@ -102,7 +102,7 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     # What torch raises for a device that it does not know, was not built for, or does not find.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise PolicyError(f"device {name!r}: {shown(error)}; auto would take {auto}") from error
+        raise PolicyError(f"device {name!r}: {shown(error)}; auto would choose {auto}") from error
     return device
 
 
@@ -134,7 +134,7 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
         PolicyError: if there is none by that name, or a `revision` is given of what is no hub id.
     """
     if revision and not _is_hub_id(name):
-        raise PolicyError(f"policy {name!r}: a revision ({revision!r}) is of a hub id; leave it out")
+        raise PolicyError(f"policy {name!r}: a revision ({revision!r}) applies only to hub ids; leave it out")
     if found := TINY.fullmatch(name):
         from expo.policies import tiny
 
@@ -149,21 +149,21 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
     path = Path(name).expanduser()
     if name.endswith(".gguf"):
         if not path.is_file():
-            raise PolicyError(f"policy {name!r}: no such file")
+            raise PolicyError(f"policy {name!r}: this file does not exist")
         return _from_gguf(path), f"{path.name}, dequantised, sha256 {_digest([path])}"
     if name and path.is_dir():
         if not any(path.iterdir()):
-            raise PolicyError(f"policy {name!r}: an empty folder\n{GIVE}")
+            raise PolicyError(f"policy {name!r}: this folder is empty\n{GIVE}")
         if not (path / "config.json").exists() and (
             (path / "model" / "config.json").exists() or is_adapter(path / "model")
         ):
-            raise PolicyError(f"policy {name!r}: the folder of a run; its policy is {str(path / 'model')!r}")
+            raise PolicyError(f"policy {name!r}: this is a run folder; its policy is {str(path / 'model')!r}")
         if is_adapter(path):
             base_of(path)
             return str(path), f"adapter {path.resolve().name}, sha256 {_digest([path / CONFIG, path / WEIGHTS])}"
         if not (path / "config.json").exists() and (last := _last_checkpoint(path)):
             raise PolicyError(
-                f"policy {name!r}: of a training that has not finished; give its command again, or take {str(last)!r}"
+                f"policy {name!r}: this training is not finished; give its command again, or use {str(last)!r}"
             )
         return str(path), f"folder {path.resolve().name}, sha256 {_digest(sorted(path.glob('*.safetensors')))}"
     _check_hub_id(name)
@@ -195,7 +195,7 @@ def _is_hub_id(name: str) -> bool:
 
 def _check_hub_id(name: str) -> None:
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
-        raise PolicyError(f"policy {name!r}: not a folder here, and not a hub id\n{GIVE}")
+        raise PolicyError(f"policy {name!r}: neither a folder here nor a hub id\n{GIVE}")
 
 
 def _from_hub(repo: str, revision: str | None = None) -> tuple[str, str]:
@@ -213,7 +213,7 @@ def _from_hub(repo: str, revision: str | None = None) -> tuple[str, str]:
         at = f" at revision {revision!r}" if revision else ""
         reason = _unreached(error) if isinstance(error, LocalEntryNotFoundError) else shown(error)
         raise PolicyError(
-            f"policy {repo!r}{at}: no such folder, and not read from the hub: {reason}\n{GIVE} "
+            f"policy {repo!r}{at}: this is not a folder, and the hub cannot be read: {reason}\n{GIVE} "
             "A hub id needs a network, or HF_HOME pointing at a filled cache."
         ) from error
     return str(folder), f"{repo} (hub, commit {folder.name})"

@@ -130,7 +130,7 @@ class Policy:
             if written.rstrip().endswith("<think>"):
                 raise PolicyError(
                     f"policy {self.name!r}: its chat template begins every answer with hidden thinking (<think>), in "
-                    "which a CoT would be scored as a thought; take a policy or a template that answers in the open"
+                    "which a CoT would be scored as a thought; use a policy or a template that answers openly"
                 )
             return self.encode(written)
         # Not `encode` with special tokens, for some tokenizers add an end token too.
@@ -151,7 +151,7 @@ class Policy:
         except (jinja2.TemplateError, ValueError) as error:
             raise PolicyError(
                 f"policy {self.name!r}: its chat template fails: {shown(error)}; fix tokenizer_config.json or "
-                "chat_template.jinja, or go without it: --prompts '{\"chat\": false}'"
+                "chat_template.jinja, or use none: --prompts '{\"chat\": false}'"
             ) from error
         return written
 

@@ -74,7 +74,7 @@ def build(recipe: TinyRecipe, folder: Path | None = None) -> TinyResult:
     if _holds(folder, recipe):
         return _read(folder)
     if folder.exists():
-        raise FileExistsError(f"{folder}: holds no base of recipe {recipe_hash(recipe)}; remove it or name another")
+        raise FileExistsError(f"{folder}: holds no base of recipe {recipe_hash(recipe)}; delete it or choose another")
     with one_thread():
         model, checks = train(recipe)
     last = {name: checks[-1][name] for name in STOP_RULE}
@@ -142,8 +142,8 @@ def path(seed_index: int = 0) -> Path:
     result = build(recipe, shipped if _holds(shipped, recipe) else None)
     if not result.accepted:
         raise ValueError(
-            f"tiny-{seed_index}: seed {recipe.seed} misses {', '.join(result.missed)} with the code's "
-            "recipe; find seeds that do not with `python -m expo.policies.tiny --seeds ...`"
+            f"tiny-{seed_index}: seed {recipe.seed} no longer reaches {', '.join(result.missed)} with the code's "
+            "recipe; find seeds that do with `python -m expo.policies.tiny --seeds ...`"
         )
     return result.folder
 

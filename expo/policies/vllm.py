@@ -70,8 +70,8 @@ class VLLM:
         """
         if 0 < settings.temperature < _LOWEST_TEMPERATURE:
             raise PolicyError(
-                f"temperature {settings.temperature:g}: vLLM takes {_LOWEST_TEMPERATURE:g} for anything lower; take "
-                "that, or 0 for greedy, or --engine hf"
+                f"temperature {settings.temperature:g}: vLLM raises it to {_LOWEST_TEMPERATURE:g}; use that, 0 for "
+                "greedy, or --engine hf"
             )
         longest = max((len(d.prompt_ids) + d.max_new_tokens for d in draws), default=1)
         if longest > self._room_for:
@@ -86,7 +86,7 @@ class VLLM:
             place, completion = self._answer()
             if any(i in settings.no_tokens for i in completion.ids):
                 self.close()
-                raise PolicyError("vLLM drew an id that is no token; take a lower temperature, or --engine hf")
+                raise PolicyError("vLLM sampled an id that is not a token; use a lower temperature, or --engine hf")
             out[place] = completion
             on_finished(completion)
         return [c for c in out if c is not None]
@@ -142,7 +142,7 @@ class VLLM:
             answer = RuntimeError(f"its process ended with {self._process.wait()}: {_last_lines(self._log)}")
         if isinstance(answer, Exception):
             self.close()
-            raise PolicyError(f"policy {self._name!r}: vLLM fails: {answer}; go without it: --engine hf")
+            raise PolicyError(f"policy {self._name!r}: vLLM failed: {answer}; to do without it, use --engine hf")
         return answer
 
     def __del__(self) -> None:
@@ -199,7 +199,7 @@ def check_engine(policy: Policy, prompts: Sequence[Sequence[int]]) -> None:
         raise PolicyError(
             f"policy {policy.name!r}: {policy.engine.version} does not compute what the policy does: log-probabilities "
             f"of {len(apart)} tokens differ by {apart.mean():.3g} nats on average, {apart.max():.3g} at most, and "
-            f"{tolerance:g} on average is allowed; go without it: --engine hf"
+            f"{tolerance:g} on average is allowed; to do without vLLM, use --engine hf"
         )
 
 
@@ -210,7 +210,7 @@ def check_installed() -> None:
         PolicyError: if not, with the command that brings it.
     """
     if importlib.util.find_spec("vllm") is None:
-        raise PolicyError(f"engine vllm: it is not installed; {INSTALL}, or go without it: --engine hf")
+        raise PolicyError(f"engine vllm: vLLM is not installed; {INSTALL}, or use --engine hf")
 
 
 def _visible(index: int) -> str:

@@ -44,7 +44,7 @@ def last_checkpoint(run: Run) -> Path | None:
     if last and (bad := damaged(whole[last])):
         before = [step for step in whole if step < last]
         raise RecordError(
-            f"{bad} is not as it was written. Delete {whole[last]}/ and give the command again: it goes on from "
+            f"{bad} has changed since it was saved. Delete {whole[last]}/ and give the command again: it resumes from "
             + (f"step {before[-1]}" if before else "the start")
         )
     for folder in run.path("checkpoints").glob("checkpoint-*"):

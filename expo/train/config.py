@@ -69,7 +69,7 @@ class PairsDPOConfig(DPOConfig):
     temperature: float = field(default=0.9, metadata={"help": "of sampling winners and losers"})
     max_completion_length: int = field(default=256, metadata={"help": "token limit of a sampled completion"})
     # A pair longer than the context is left out; one cut at a limit would never end.
-    max_length: int | None = field(default=None, metadata={"help": "none: TRL is not to cut a sequence"})
+    max_length: int | None = field(default=None, metadata={"help": "leave it at none, so that TRL cuts no sequence"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -163,7 +163,7 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
     if args.max_steps < 1 and args.max_steps != -1:
         raise ValueError(f"max_steps must be at least 1, or -1 for all of num_train_epochs, got {args.max_steps}")
     if not args.temperature > 0:
-        raise ValueError(f"temperature must be above 0, for what is learnt is sampled; got {args.temperature}")
+        raise ValueError(f"temperature must be above 0, since a training samples with it; got {args.temperature}")
     if not args.learning_rate >= 0:
         raise ValueError(f"learning_rate must be at least 0, got {args.learning_rate}")
     for name in ("save_steps", "logging_steps", "eval_steps"):
@@ -181,7 +181,7 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
         generation = args.steps_per_generation * args.num_iterations
         if int(args.save_steps) * args.gradient_accumulation_steps % generation:
             raise ValueError(
-                f"save_steps ({args.save_steps}) must end with a generation, for a run to go on from there: save_steps "
+                f"save_steps ({args.save_steps}) must end with a generation, so a run can resume there: save_steps "
                 "x gradient_accumulation_steps must be a multiple of steps_per_generation x num_iterations "
                 f"({generation})"
             )

@@ -55,8 +55,8 @@ def grpo_trainer(
     first = task.problems[0]
     if trainer.prompt_ids(as_prompt(policy, first)) != tuple(question_ids(policy, first)):
         raise PolicyError(
-            "TRL's prompts are not those that positives and evaluations are sampled with: take away what "
-            "chat_template_kwargs or chat_template_path of the recipe change, or today's date from the template"
+            "TRL's prompts differ from those of positives and evaluations: remove chat_template_kwargs and "
+            "chat_template_path from the recipe, or today's date from the template"
         )
     return trainer
 

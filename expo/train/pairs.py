@@ -16,6 +16,7 @@ from expo.positives.closing import question_ids
 from expo.schema import as_frame
 from expo.tasks import Checker
 from expo.tasks.problem import Problem, Skip
+from expo.text import plural
 
 
 def order(problems: Sequence[Problem], wanted: int, seed: int) -> list[Problem]:
@@ -61,7 +62,7 @@ def make_pairs(
         fit = [(c, g) for c, g in graded if right_losers or g.status is not Status.CORRECT]
         winner = winners.loc[p.id].to_dict()
         if not fit:
-            why = f"all of {len(graded)} samples are right: no loser, no pair"
+            why = f"no sample is wrong ({plural(len(graded), 'sample')}): no loser, no pair"
             missing.append(Skip(p.where or p.id, "loser", why))
         elif list(fit[0][0].ids) == [int(i) for i in winner["ids"]]:
             missing.append(Skip(p.where or p.id, "loser", "winner and loser are the same: no pair"))

@@ -32,15 +32,15 @@ _EVALUATED = "a run evaluates before its first step, every eval_steps, and after
 _ORDER = "problems are shuffled by seed, anew in each epoch, so that a run can go on in the middle of one"
 _OURS = {
     "output_dir": "the run folder is given by --output",
-    "resume_from_checkpoint": "a run goes on by itself",
+    "resume_from_checkpoint": "a run resumes by itself",
     "save_strategy": _SAVED,
     "save_only_model": _SAVED,
-    "logging_strategy": "logging_steps says how often; what is logged must not be lost where a run is stopped",
+    "logging_strategy": "logging_steps says how often; a stopped run must not lose what it logged",
     "train_sampling_strategy": _ORDER,
     "accelerator_config": _ORDER,
-    "ignore_data_skip": "a run goes on with the problem that comes next",
+    "ignore_data_skip": "a resumed run continues with the next problem",
     "shuffle_dataset": _ORDER,
-    "enable_jit_checkpoint": "at SIGTERM a run ends with a checkpoint anyway, from which it goes on",
+    "enable_jit_checkpoint": "at SIGTERM a run saves a checkpoint anyway, and resumes from it",
     "use_transformers_continuous_batching": "TRL rounds the weights that are trained to bfloat16 for it, and small "
     "steps are lost",
     "eval_strategy": _EVALUATED,
@@ -68,8 +68,8 @@ class TrainRecipe(BaseRecipe):
 
     split: str = field(default="train", metadata={"help": "questions trained on, where the task has splits"})
     problems: int | None = field(default=None, metadata={"help": "how many of them, chosen by seed; default all"})
-    dtype: str = field(default="float32", metadata={"help": "of the weights; bf16: true computes in bfloat16"})
-    rows: int = field(default=64, metadata={"help": "samples decoded at a time, but for TRL's own"})
+    dtype: str = field(default="float32", metadata={"help": "dtype of the weights; bf16: true computes in bfloat16"})
+    rows: int = field(default=64, metadata={"help": "samples decoded at a time, except by TRL itself"})
     algorithm: str = field(
         default="grpo",
         metadata={
@@ -107,27 +107,27 @@ class TrainRecipe(BaseRecipe):
         },
     )
     positive_temperature: float | None = field(
-        default=None, metadata={"help": "of sampling positives; default that of the policy's own samples"}
+        default=None, metadata={"help": "for sampling positives; default that of the policy's own samples"}
     )
     hinted_rows: float = field(
         default=0.0,
-        metadata={"help": "of sft: the share of positives learnt with the answer in the prompt, as an explanation is"},
+        metadata={"help": "for sft: the share of positives learnt with the answer in the prompt, as an explanation is"},
     )
     right_losers: bool = field(
-        default=True, metadata={"help": "of dpo: whether a loser may happen to be right, as in the paper's objective"}
+        default=True, metadata={"help": "for dpo: whether a loser may happen to be right, as in the paper's objective"}
     )
     loser_tries: int = field(
-        default=1, metadata={"help": "of dpo: samples a problem from which its loser is taken: the first that will do"}
+        default=1, metadata={"help": "for dpo: samples per problem; the first acceptable one is the loser"}
     )
     refresh_steps: int = field(
         default=0,
         metadata={"help": "sample positives, and losers, anew every so many steps; 0: from the initial policy"},
     )
-    eval_data: str | None = field(default=None, metadata={"help": "of a jsonl task: the file evaluated on"})
+    eval_data: str | None = field(default=None, metadata={"help": "for a jsonl task: the file to evaluate on"})
     eval_split: str = field(default="test", metadata={"help": "questions evaluated on"})
     eval_problems: int | None = field(default=None, metadata={"help": "how many of them; default all"})
     eval_levels: list[int] | None = field(default=None, metadata={"help": "only these levels"})
-    eval_samples: int = field(default=4, metadata={"help": "samples a problem, in training and at its end"})
+    eval_samples: int = field(default=4, metadata={"help": "samples per problem, at each evaluation"})
     eval_temperature: float = field(default=0.7, metadata={"help": "of these samples (the paper's: 0.7); 0 is greedy"})
     probe_problems: int = field(default=16, metadata={"help": "training problems whose samples are scored as it runs"})
     probe_initial: bool = field(
@@ -137,27 +137,27 @@ class TrainRecipe(BaseRecipe):
     gradient_problems: int = field(
         default=0, metadata={"help": "training problems whose gradients are measured at each evaluation; 0: none"}
     )
-    gradient_rollouts: int = field(default=8, metadata={"help": "samples of each, from which the slope of J is had"})
+    gradient_rollouts: int = field(default=8, metadata={"help": "samples of each, to estimate the slope of J"})
     use_peft: bool = field(
         default=False,
-        metadata={"help": "train a LoRA adapter alone; this and the next are fields of TRL's ModelConfig"},
+        metadata={"help": "train only a LoRA adapter; this field and the next ones are of TRL's ModelConfig"},
     )
     lora_r: int = field(default=16, metadata={"help": "rank of the adapter's matrices"})
-    lora_alpha: int = field(default=32, metadata={"help": "the adapter counts lora_alpha / lora_r times"})
+    lora_alpha: int = field(default=32, metadata={"help": "scales the adapter by lora_alpha / lora_r"})
     lora_dropout: float = field(default=0.05, metadata={"help": "share of an adapter's inputs dropped in training"})
     lora_target_modules: list[str] | None = field(
         default=None, metadata={"help": "names of layers, or all-linear; default peft's for the policy's architecture"}
     )
     lora_modules_to_save: list[str] | None = field(
-        default=None, metadata={"help": "names of other layers that are trained whole"}
+        default=None, metadata={"help": "names of other layers to train in full"}
     )
-    use_rslora: bool = field(default=False, metadata={"help": "the adapter counts lora_alpha / sqrt(lora_r) times"})
+    use_rslora: bool = field(default=False, metadata={"help": "scale the adapter by lora_alpha / sqrt(lora_r)"})
     use_dora: bool = field(default=False, metadata={"help": "weights as magnitude and direction (DoRA)"})
     reward: str | None = field(
         default=None,
         metadata={
-            "help": "of grpo: your own, as module:function or file.py:function, called as TRL calls one; default 1 for "
-            "a right answer and 0 for any other, which is measured in any case"
+            "help": "for grpo: your reward function, as module:function or file.py:function, called as TRL calls one; "
+            "default 1 for a right answer and 0 for any other, which is recorded in any case"
         },
     )
     trl: dict[str, Any] = field(
@@ -172,22 +172,22 @@ class TrainRecipe(BaseRecipe):
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"algorithm: no {self.algorithm!r}; there are {', '.join(ALGORITHMS)}")
         if self.algorithm != "grpo" and self.positive == "none":
-            raise ValueError(f"positive: {self.algorithm} learns positives, so it needs a kind of them, not none")
+            raise ValueError(f"positive: {self.algorithm} learns from positives; choose a kind other than none")
         if self.algorithm == "sft" and self.refresh_steps:
             raise ValueError(
                 "refresh_steps: sft learns the positives that were made before its first step; leave it at 0"
             )
         if self.algorithm != "dpo" and (not self.right_losers or self.loser_tries != 1):
-            raise ValueError(f"right_losers, loser_tries: losers are of dpo, not of {self.algorithm}; leave them out")
+            raise ValueError(f"right_losers, loser_tries: only dpo has losers, not {self.algorithm}; leave them out")
         if self.positive == "none" and self.trl.get("beta_sft"):
-            raise ValueError("beta_sft: positive none is plain GRPO, which adds nothing; leave one of them out")
+            raise ValueError("beta_sft: with positive none there is nothing to add; leave out one of the two")
         if self.positive not in POSITIVES:
             raise ValueError(f"positive: no kind {self.positive!r}; the kinds are {', '.join(POSITIVES)}")
         lowest: dict[str, float] = {"positive_tries": 1, "loser_tries": 1, "refresh_steps": 0, "eval_problems": 1}
         if self.positive_temperature is not None and self.positive in ("expert", "answer", "none"):
             raise ValueError(f"positive_temperature: positives of kind {self.positive} are not sampled; leave it out")
         if self.hinted_rows and self.algorithm != "sft":
-            raise ValueError(f"hinted_rows: a field of sft, not of {self.algorithm}; leave it out")
+            raise ValueError(f"hinted_rows: applies only to sft, not to {self.algorithm}; leave it out")
         if not 0 <= self.hinted_rows <= 1:
             raise ValueError(f"hinted_rows must be a share from 0 to 1, got {self.hinted_rows}")
         lowest |= {"gradient_problems": 0, "gradient_rollouts": 3, "probe_problems": int(self.algorithm == "dpo")}
@@ -195,7 +195,7 @@ class TrainRecipe(BaseRecipe):
         if self.refresh_steps and self.positive in ("expert", "answer", "none") and self.algorithm != "dpo":
             raise ValueError(f"refresh_steps: positives of kind {self.positive} are not sampled")
         if self.reward and "reward_weights" in self.trl:
-            raise ValueError("reward_weights: your reward is the only one that weighs anything; leave it out")
+            raise ValueError("reward_weights: only your reward affects training; leave it out")
         if self.positive_data and self.positive_tries != 1 and self.algorithm != "dpo":
             raise ValueError("positive_tries: positives of positive_data are not sampled; leave it out")
         self._check_choice()
@@ -203,17 +203,17 @@ class TrainRecipe(BaseRecipe):
         if self.positive_data and self.positive_temperature is not None:
             raise ValueError("positive_temperature: positives of positive_data are not sampled; leave it out")
         if self.reward and self.algorithm != "grpo":
-            raise ValueError(f"reward: of grpo alone; {self.algorithm} has none")
+            raise ValueError(f"reward: applies only to grpo; {self.algorithm} has none")
         for name in ("positive_data", "positive_filter"):
             if getattr(self, name) and self.positive not in SAMPLED:
-                raise ValueError(f"{name}: of positives that are sampled ({', '.join(SAMPLED)}), not {self.positive}")
+                raise ValueError(f"{name} applies to sampled positives ({', '.join(SAMPLED)}), not to {self.positive}")
         if unknown := set(self.positive_filter or ()) - set(WANTED):
             raise ValueError(f"positive_filter: no {sorted(unknown)[0]!r}; there are {', '.join(WANTED)}")
         if self.positive_data and self.refresh_steps and self.algorithm == "grpo":
             raise ValueError("refresh_steps: positives of positive_data are not sampled; leave it at 0")
         given = [f.name for f in fields(self) if f.name in _OF_PEFT and getattr(self, f.name) != f.default]
         if given and not self.use_peft:
-            raise ValueError(f"{given[0]}: a field of LoRA adapters; also set use_peft")
+            raise ValueError(f"{given[0]}: applies only to LoRA adapters; also set use_peft")
         if not TASKS[self.task].has_splits:
             self.split = "test"
 
@@ -223,14 +223,14 @@ class TrainRecipe(BaseRecipe):
         if self.positive_choice == "first":
             return
         if self.positive not in SAMPLED or self.positive_data:
-            raise ValueError("positive_choice: of positives that are sampled while training; leave it out")
+            raise ValueError("positive_choice: applies only to positives that the training samples; leave it out")
         if self.positive_choice not in ("posterior", "weighted"):
             return
         if self.positive_choice == "weighted" and self.algorithm != "grpo":
-            raise ValueError(f"positive_choice weighted: of grpo alone; {self.algorithm} learns one text a problem")
+            raise ValueError(f"positive_choice weighted: only for grpo; {self.algorithm} learns one text per problem")
         if self.positive != "explanation":
             raise ValueError(
-                f"positive_choice {self.positive_choice}: only explanations have its weights, not {self.positive}"
+                f"positive_choice {self.positive_choice}: only explanations have weights, not {self.positive}"
             )
         temperature = self.positive_temperature or self.trl.get("temperature", 1.0)
         if temperature != 1:
@@ -246,7 +246,7 @@ class TrainRecipe(BaseRecipe):
             return
         if self.positive not in HINTED or self.positive_data:
             raise ValueError(
-                f"positive_tokens: of texts that are sampled with a hint ({', '.join(HINTED)}), not {self.positive}"
+                f"positive_tokens applies only to texts with a hint ({', '.join(HINTED)}), not to {self.positive}"
             )
         if self.algorithm == "dpo":
             raise ValueError("positive_tokens: dpo compares whole texts; leave it out")

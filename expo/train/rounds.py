@@ -73,7 +73,7 @@ def _round(
         return False
     if not len(pairs):
         why = supply.left_out(start)
-        raise ValueError(f"none of the {len(problems)} problems of the round from step {start} on has a pair: {why}")
+        raise ValueError(f"no problem of the round from step {start} has a pair ({len(problems)} tried): {why}")
     trainer.train_dataset = dataset(prompts, in_order(pairs, wanted))
     trainer.add_callback(EndOfRound(end))
     train_to_end(session, checkpoint)

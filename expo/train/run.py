@@ -138,7 +138,7 @@ def _train(session: Session) -> None:
     positives = supply.positives(0)
     learns = session.args.beta_sft > 0 if isinstance(session.args, ExPGRPOConfig) else True
     if positives.empty and learns:
-        raise ValueError(f"none of the {len(session.task.problems)} problems has a positive: {supply.left_out(0)}")
+        raise ValueError(f"no problem has a positive ({len(session.task.problems)} tried): {supply.left_out(0)}")
     # The trainer needs the memory.
     session.end_engine()
     if is_deepspeed_zero3_enabled():

@@ -20,22 +20,23 @@ def show(run: Run) -> str:
     evaluation, recipe, environment = run.read("evaluation"), run.recipe(), run.environment()
     toy = TOY if environment.get("toy") else ""
     n = int(evaluation["n"].min())
-    each = f"{plural(n, 'sample')} a problem"
+    each = f"{plural(n, 'sample')} per problem"
     lines = ["", f"{recipe['policy']} on {recipe['task']}{toy}: {each}, seed {environment['seed']}", ""]
     trained = evaluation["step"].max() > 0
     for step in sorted({evaluation["step"].min(), evaluation["step"].max()}):
         at = evaluation[evaluation["step"] == step]
         cut, unread = (at[name].sum() / at["n"].sum() for name in ("truncated", "unparsed"))
         when = f"step {step}: " if trained else ""
-        lines.append(f"{when}{cut:.0%} of samples met the token limit, {unread:.0%} gave no answer")
+        lines.append(f"{when}{cut:.0%} of samples reached the token limit, {unread:.0%} gave no answer")
         for level, accuracy in by_level(at).items():
             wide = f"   pass@{n} {by_level(at, n)[level]}" if n > 1 else ""
-            lines.append(f"  {_level(level):<11} {accuracy.n:>5} problems   accuracy {accuracy}{wide}")
+            shown = f"{accuracy.n:>5} {'problem ' if accuracy.n == 1 else 'problems'}"
+            lines.append(f"  {_level(level):<11} {shown}   accuracy {accuracy}{wide}")
     if run.has("groups") and len(groups := run.read("groups")):
-        lines += ["", "groups of own samples while training, from which GRPO learns nothing:"]
+        lines += ["", "share of training groups that give GRPO no gradient:"]
         for level, (count, none, full) in without_signal(groups).items():
             lines.append(
-                f"  {_level(level):<11} {count:>5} groups     {none:.0%} without a right sample, {full:.0%} all right"
+                f"  {_level(level):<11} {count:>5} groups     {none:.0%} with no right sample, {full:.0%} all right"
             )
     if recipe.get("positive_choice", "first") != "first":
         lines += ["", _chosen(run.read("positives"), recipe)]
@@ -52,7 +53,7 @@ def _chosen(positives: pd.DataFrame, recipe: dict[str, Any]) -> str:
     """How positives were chosen among their candidates, as means over problems."""
     said = (
         f"positives chosen by {recipe['positive_choice']} from {positives['candidates'].mean():.1f} acceptable samples "
-        f"of {recipe['positive_tries']}; another than the first in {_moved(positives):.0%} of problems"
+        f"of {recipe['positive_tries']}; not the first one in {_moved(positives):.0%} of problems"
     )
     weights = positives.dropna(subset=["effective_samples"])
     if len(weights):
@@ -86,7 +87,7 @@ def _ended_early(run: Run, last: int) -> list[str]:
 
 def _slopes(alignment: pd.DataFrame) -> list[str]:
     """How J rises along the gradients of the questions watched, at the first step and the last."""
-    lines = ["slope of J per unit of step along the gradient, some questions trained on, first step and last:"]
+    lines = ["slope of J per unit of step along the gradient, for some training questions, first and last step:"]
     rows = alignment.assign(unit=unit_slopes(alignment)).set_index("problem")
     for source, of_source in rows.groupby("source", sort=False):
         steps = of_source["step"].min(), of_source["step"].max()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from expo.text import plural
 from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig, PositivesSFTConfig
 from expo.train.recipe import TrainRecipe
 
@@ -37,7 +38,9 @@ def steps_in_rounds(recipe: TrainRecipe, args: PairsDPOConfig, problems: int) ->
     """
     steps = args.max_steps if args.max_steps > 0 else math.ceil(problems * args.num_train_epochs / batch_of(args))
     if steps < 1:
-        raise ValueError(f"{problems} problems in {args.num_train_epochs:g} epochs make no step; give max_steps")
+        raise ValueError(
+            f"{plural(problems, 'problem')} and num_train_epochs {args.num_train_epochs:g} make no step; set max_steps"
+        )
     if recipe.refresh_steps and steps % recipe.refresh_steps:
         raise ValueError(f"refresh_steps ({recipe.refresh_steps}) must divide the number of steps ({steps})")
     return steps
@@ -64,6 +67,6 @@ def generations_in(problems: int, args: ExPGRPOConfig) -> int:
     if generations := int(problems * args.num_train_epochs) // batch:
         return generations
     raise ValueError(
-        f"{problems} problems in {args.num_train_epochs:g} epochs are fewer than the {batch} that one generation "
-        "takes; give more problems or epochs, or lower steps_per_generation or the batch"
+        f"{plural(problems, 'problem')} and num_train_epochs {args.num_train_epochs:g} give less than one generation "
+        f"of {plural(batch, 'problem')}; give more problems or epochs, or lower steps_per_generation or the batch"
     )

@@ -111,6 +111,6 @@ def check_finite(session: Session, args: TrainingArguments, model: torch.nn.Modu
     last = max(whole_checkpoints(session.run), default=0)
     kept = f"the checkpoint of step {last} is from before it" if last else "there is no checkpoint from before it"
     raise FloatingPointError(
-        f"step {step}: the weights are not finite after it; {kept}. A lower learning_rate (now {args.learning_rate:g}) "
-        f"or max_grad_norm (now {args.max_grad_norm:g}) may help; it is another recipe, so give it another --output"
+        f"step {step}: the weights are no longer finite; {kept}. A lower learning_rate (now {args.learning_rate:g}) "
+        f"or max_grad_norm (now {args.max_grad_norm:g}) may help; that changes the recipe, so choose another --output"
     )

@@ -197,7 +197,7 @@ def test_weights_are_put_back_bit_for_bit() -> None:
         ({"sizes": 0.01}, "sizes must be a list, each"),
         ({"sizes": [0.1, 0.1]}, "sizes: name each length once"),
         ({"temperature": "hot"}, "temperature must be"),
-        ({"dtype": "bfloat16"}, "a step is lost to rounding in weights of bfloat16"),
+        ({"dtype": "bfloat16"}, "rounding loses a step in weights of bfloat16"),
         ({"sources": ["own", "own_correct"]}, "own_correct is chosen from several own CoTs"),
         ({"task": "chian"}, "no task 'chian'"),
         ({"choices": ["best"], "tries": 2}, "choices: there is no 'best'; the choices are posterior, "),

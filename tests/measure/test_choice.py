@@ -183,18 +183,18 @@ def test_a_training_says_how_its_positives_were_chosen(how: str, tmp_path: Path)
         ({"positive_choice": "best"}, "positive_choice: no 'best'; there are first, posterior"),
         (
             {"positive_choice": "best_signal", "positive": "expert", "refresh_steps": 0},
-            "of positives that are sampled while training",
+            "applies only to positives that the training samples",
         ),
-        ({"positive_choice": "posterior", "positive": "nonsense"}, "only explanations have its weights, not nonsense"),
+        ({"positive_choice": "posterior", "positive": "nonsense"}, "only explanations have weights, not nonsense"),
         ({"positive_choice": "posterior", "temperature": 0.9}, r"not 0\.9; set positive_temperature: 1\.0"),
         ({"positive_choice": "posterior", "positive_temperature": 0.5}, "not 0.5"),
         (
             {**{k: v for k, v in VALUES.items() if k != "num_generations"}, "positive_choice": "weighted"}
             | {"algorithm": "sft", "refresh_steps": 0},
-            "positive_choice weighted: of grpo alone; sft learns one text a problem",
+            "positive_choice weighted: only for grpo; sft learns one text per problem",
         ),
         ({"positive_tokens": "half"}, "positive_tokens: no 'half'; there are all, least_moved, most_moved"),
-        ({"positive_tokens": "most_moved", "positive": "own_correct"}, "texts that are sampled with a hint"),
+        ({"positive_tokens": "most_moved", "positive": "own_correct"}, "applies only to texts with a hint"),
         (
             {**{k: v for k, v in VALUES.items() if k != "num_generations"}, "positive_tokens": "most_moved"}
             | {"algorithm": "dpo"},

@@ -110,7 +110,9 @@ def test_a_run_that_ran_out_of_memory_goes_on_with_fewer_rows_but_not_with_other
             measure(recipe, tmp_path / "run", progress=False)
     with monkeypatch.context() as patched:
         patched.setattr(records, "version_of", lambda package: "0.0.1")
-        with pytest.raises(RecordError, match=r"unfinished run that began differently \(.*packages\.transformers: "):
+        with pytest.raises(
+            RecordError, match=r"unfinished run that began under other conditions \(.*packages\.transformers: "
+        ):
             measure(recipe, tmp_path / "run", progress=False)
     fewer = measure(replace(recipe, rows=3), tmp_path / "run", progress=False).read("samples")
     whole = measure(recipe, tmp_path / "whole", progress=False).read("samples")
@@ -123,7 +125,7 @@ def test_a_finished_run_is_not_run_again(
     measure(recipe, tmp_path / "run", progress=False)
     monkeypatch.setattr(set_up_module, "load", lambda *_: pytest.fail("loaded the policy again"))
     measure(recipe, tmp_path / "run", progress=False)
-    with pytest.raises(RecordError, match=r"another recipe \(temperature: 0.9 -> 0.5\)"):
+    with pytest.raises(RecordError, match=r"a different recipe \(temperature: 0.9 -> 0.5\)"):
         measure(replace(recipe, temperature=0.5), tmp_path / "run", progress=False)
 
 
@@ -145,7 +147,7 @@ def test_data_that_changed_is_not_passed_off_as_measured(recipe: MeasureRecipe, 
     assert recipe.data is not None
     data = Path(recipe.data)
     data.write_text(data.read_text(encoding="utf-8").replace("What is 3 + 3?", "What is 4 + 2?"), encoding="utf-8")
-    with pytest.raises(RecordError, match="finished run on other problems: the data has changed"):
+    with pytest.raises(RecordError, match="finished run on different problems: the data has changed"):
         measure(recipe, tmp_path / "run", progress=False)
 
 

@@ -230,7 +230,7 @@ def test_a_toy_is_known_by_its_vocabulary(policy_folder: Path, tmp_path: Path) -
     shutil.copytree(policy_folder, tmp_path / "tiny-random-llama")
     assert load(EvaluateRecipe(policy=str(tmp_path / "tiny-random-llama")), "cpu").prompts == TEXT
     for task, policy in (("stories", "checkpoint-10"), ("chain", "tiny-random-llama")):
-        with pytest.raises(PolicyError, match="do not fit: tiny knows the words of chain only"):
+        with pytest.raises(PolicyError, match="do not fit: tiny knows only the words of chain"):
             load(EvaluateRecipe(task=task, policy=str(tmp_path / policy)), "cpu")
 
 
@@ -359,14 +359,14 @@ def test_code_that_a_model_brings_runs_only_when_asked(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"name": "./nowhere"}, r"'\./nowhere': not a folder here, and not a hub id\nGive tiny, smollm2-135m"),
-        ({"name": "a/b/c"}, "not a folder here, and not a hub id"),
-        ({"name": ""}, "not a folder here, and not a hub id"),
-        ({"name": "nowhere.gguf"}, r"'nowhere\.gguf': no such file"),
+        ({"name": "./nowhere"}, r"'\./nowhere': neither a folder here nor a hub id\nGive tiny, smollm2-135m"),
+        ({"name": "a/b/c"}, "neither a folder here nor a hub id"),
+        ({"name": ""}, "neither a folder here nor a hub id"),
+        ({"name": "nowhere.gguf"}, r"'nowhere\.gguf': this file does not exist"),
         ({"dtype": "float8"}, "dtype 'float8': the dtypes are auto, float32, bfloat16"),
         ({"dtype": "nn"}, "dtype 'nn'"),
-        ({"device": "gpu"}, "device 'gpu': .*auto would take"),
-        ({"device": "cuda:99"}, "device 'cuda:99': .*auto would take"),
+        ({"device": "gpu"}, "device 'gpu': .*auto would choose"),
+        ({"device": "cuda:99"}, "device 'cuda:99': .*auto would choose"),
     ],
 )
 def test_what_cannot_be_is_named(policy_folder: Path, asked: dict[str, str], message: str) -> None:
@@ -413,7 +413,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
 
 
 def test_a_hub_that_is_down_is_not_asked_again(hub: type[Hub]) -> None:
-    with pytest.raises(PolicyError, match=r"'me/small': no such folder, and not read from the hub: (?s:.*)a network"):
+    with pytest.raises(
+        PolicyError, match=r"'me/small': this is not a folder, and the hub cannot be read: (?s:.*)a network"
+    ):
         load_policy("me/small", TEXT)
     assert len(hub.asked) == len(set(hub.asked)) <= 2
 
@@ -431,16 +433,16 @@ def test_from_pretrained_alone_asks_a_hub_that_is_down_again_and_again(
 
 def test_a_repository_that_is_not_there(hub: type[Hub]) -> None:
     hub.status = 404
-    with pytest.raises(PolicyError, match=r"not read from the hub: .*Repository Not Found"):
+    with pytest.raises(PolicyError, match=r"the hub cannot be read: .*Repository Not Found"):
         load_policy("me/small", TEXT)
 
 
 def test_no_network_at_all(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
-    with pytest.raises(PolicyError, match=r"not read from the hub: it is not reached \(\w+\)\nGive tiny"):
+    with pytest.raises(PolicyError, match=r"the hub cannot be read: it is not reached \(\w+\)\nGive tiny"):
         load_policy("me/small", TEXT)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(PolicyError, match=r"the hub: offline mode is on \(HF_HUB_OFFLINE\)\nGive tiny"):
+    with pytest.raises(PolicyError, match=r"the hub cannot be read: offline mode is on \(HF_HUB_OFFLINE\)\nGive tiny"):
         load_policy("me/small", TEXT)
     assert hub.asked == []
 
@@ -603,7 +605,7 @@ def test_smollm2_from_its_wheel() -> None:
 
 
 def test_a_folder_that_holds_no_policy_is_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="an empty folder"):
+    with pytest.raises(PolicyError, match="this folder is empty"):
         load_policy(str(tmp_path), TEXT)
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(PolicyError, match=r"its adapter_config.json names no base_model_name_or_path"):

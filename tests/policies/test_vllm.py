@@ -99,7 +99,7 @@ def test_an_adapter_is_merged_and_its_base_left_as_it_was(tmp_path: Path) -> Non
 def test_a_model_that_it_cannot_run_is_refused_by_name() -> None:
     policy = build(dtype=torch.float32)
     policy.engine = VLLM(policy, torch.float32)
-    with pytest.raises(PolicyError, match=r"policy 'llama': vLLM fails: .*head_dim=8"):
+    with pytest.raises(PolicyError, match=r"policy 'llama': vLLM failed: .*head_dim=8"):
         check_engine(policy, PROMPTS)
 
 
@@ -151,7 +151,9 @@ def test_an_engine_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Mo
         engine.start()
         assert engine.version == "vllm of a test"
     monkeypatch.setattr(vllm_module, "_PATIENCE", 2.0)
-    with pytest.raises(PolicyError, match="vLLM fails: it has not answered for 0 minutes: loading weights; go without"):
+    with pytest.raises(
+        PolicyError, match="vLLM failed: it has not answered for 0 minutes: loading weights; to do without"
+    ):
         sample(policy, [Request("a", PROMPTS[0], 1, 4)], temperature=1.0, seed=0)
     assert engine._process is None
 

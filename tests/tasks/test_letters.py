@@ -286,8 +286,8 @@ def test_the_recipe_of_the_docs_grades_its_row(tmp_path: Path) -> None:
         ({"task": "chain", "step_checker": "none"}, "step_checker: chain has its own"),
         ({"grader": "exact", "prompts": {"answer_cue": " "}}, "prompts.answer_cue: an exact grader needs one"),
         ({"task": "letters", "prompts": {"answer_end": "\n"}}, "prompts.answer_end: an exact grader needs one"),
-        ({"grader": "exact", "tolerance": 0.1}, "say how mathematics is graded, grader exact has none"),
-        ({"task": "letters", "boxed_only": True}, "say how mathematics is graded, letters has none"),
+        ({"grader": "exact", "tolerance": 0.1}, "rules for mathematics, which grader exact does not use"),
+        ({"task": "letters", "boxed_only": True}, "rules for mathematics, which letters does not use"),
     ],
 )
 def test_a_grader_that_does_not_fit_is_named(fields: dict[str, object], message: str) -> None:

@@ -255,7 +255,7 @@ def test_losers_that_are_right_are_kept_or_dropped_and_counted(policy: Policy) -
     wrong, missing = pairs_of(policy, easy, held, right_losers=False, tries=2)
     assert len(wrong) + len(missing) == 12
     assert not (wrong["loser_status"] == "correct").any()
-    assert {s.reason for s in missing} == {"all of 2 samples are right: no loser, no pair"}
+    assert {s.reason for s in missing} == {"no sample is wrong (2 samples): no loser, no pair"}
     assert {s.field for s in missing} == {"loser"}
 
 
@@ -379,7 +379,7 @@ def test_a_round_without_pairs_stops_clearly(tmp_path: Path) -> None:
     values = {**VALUES, "levels": [5], "positive": "own_correct", "problems": 4, "refresh_steps": 0}
     with pytest.raises(
         ValueError,
-        match=r"none of the 4 problems of the round from step 0 on has a pair: all were left out, as .*000000",
+        match=r"no problem of the round from step 0 has a pair \(4 tried\): all were left out, as .*000000",
     ):
         train(read_recipe(values), tmp_path / "run", progress=False)
 
@@ -392,7 +392,7 @@ def test_a_later_round_without_pairs_is_told(one_round: Run, whole: Run) -> None
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"positive": "none"}, "positive: dpo learns positives, so it needs a kind of them, not none"),
+        ({"positive": "none"}, "positive: dpo learns from positives; choose a kind other than none"),
         ({"loser_tries": 0}, "loser_tries must be at least 1"),
         ({"beta": 0}, "beta must be above 0, or nothing is learnt from a pair; got 0"),
         ({"precompute_ref_log_probs": True}, "precompute_ref_log_probs: a round's pairs are scored before it anyway"),
@@ -408,7 +408,7 @@ def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
 
 def test_rounds_must_make_up_the_steps(tmp_path: Path) -> None:
     none = {**VALUES, "max_steps": -1, "num_train_epochs": 0}
-    with pytest.raises(ValueError, match=r"24 problems in 0 epochs make no step"):
+    with pytest.raises(ValueError, match=r"24 problems and num_train_epochs 0 make no step"):
         train(read_recipe(none), tmp_path / "none", progress=False)
     with pytest.raises(ValueError, match=r"refresh_steps \(3\) must divide the number of steps \(8\)"):
         train(read_recipe({**VALUES, "refresh_steps": 3}), tmp_path / "run", progress=False)

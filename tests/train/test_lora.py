@@ -222,7 +222,7 @@ def test_the_plan_says_how_many_weights_are_trained() -> None:
         ({"lora_target_modules": ["lm_head"]}, "leave lm_head out"),
         ({"lora_target_modules": ["nothing"]}, "use_peft: Target modules.*not found"),
         ({"lora_r": 0}, "use_peft: .*r"),
-        ({"use_peft": False}, "lora_r: a field of LoRA adapters; also set use_peft"),
+        ({"use_peft": False}, "lora_r: applies only to LoRA adapters; also set use_peft"),
     ],
 )
 def test_what_is_no_adapter_is_refused(values: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_what_is_no_adapter_is_refused(values: dict[str, Any], message: str, tmp
     ],
 )
 def test_an_adapter_on_a_matrix_that_is_embedding_and_output_is_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"this policy's embedding is its output matrix, too.*leave embed_tokens"):
+    with pytest.raises(ValueError, match=r"this policy's embedding is also its output matrix.*leave embed_tokens"):
         add_adapter(build("llama-tied").model, 0, r=2, **fields)
     # The controls: apart from these matrices, and where they are two.
     add_adapter(build("llama-tied").model, 0, r=2, target_modules=["q_proj"], modules_to_save=["norm"])
@@ -249,14 +249,14 @@ def test_an_adapter_on_a_matrix_that_is_embedding_and_output_is_refused(fields: 
 
 def test_an_adapter_that_cannot_be_loaded_is_named(whole_run: Run, tmp_path: Path) -> None:
     folder = shutil.copytree(whole_run.path("model"), tmp_path / "adapter")
-    with pytest.raises(ValueError, match="an adapter, and a training begins with whole weights; merge it"):
+    with pytest.raises(ValueError, match="an adapter, but a training starts from full weights; merge it"):
         train(read_recipe({**LORA, "policy": str(folder)}), tmp_path / "run", progress=False)
-    with pytest.raises(ValueError, match="an adapter, and a training begins with whole weights; merge it"):
+    with pytest.raises(ValueError, match="an adapter, but a training starts from full weights; merge it"):
         describe(read_recipe({**LORA, "policy": str(folder)}))
     settings = json.loads((folder / "adapter_config.json").read_text())
     for changed, message in [
         ({"base_model_name_or_path": None}, "names no base_model_name_or_path"),
-        ({"base_model_name_or_path": "no/such folder"}, "not a folder here"),
+        ({"base_model_name_or_path": "no/such folder"}, "neither a folder here"),
         ({"r": 8}, "does not fit its base"),
         ({"base_model_name_or_path": str(folder)}, "is an adapter itself"),
     ]:

@@ -126,7 +126,7 @@ def test_what_is_no_function_is_named(
 
 
 def test_only_grpo_has_a_reward() -> None:
-    with pytest.raises(ValueError, match="reward: of grpo alone; sft has none"):
+    with pytest.raises(ValueError, match="reward: applies only to grpo; sft has none"):
         read_recipe({"algorithm": "sft", "task": "chain", "policy": "tiny-0", "reward": "a:b"})
 
 

@@ -130,7 +130,7 @@ def test_the_record_holds_what_was_done(whole: Run) -> None:
     assert "accuracy" in said
     groups = whole.read("groups")
     dead = int((groups["correct"] == 0).mean() * 100 + 0.5)
-    assert f"all levels  {len(groups):>5} groups     {dead}% without a right sample" in said
+    assert f"all levels  {len(groups):>5} groups     {dead}% with no right sample" in said
     assert "completions.md" in said
     assert re.search(r"self-explanation c~ +\S+ \[.*n = 2", said)
     assert {p.name for p in whole.path("model").iterdir()} >= {"model.safetensors", "tokenizer.json", "config.json"}
@@ -305,7 +305,9 @@ def test_a_damaged_checkpoint_is_named_with_what_is_left(
     assert resume_status(run, recipe) == " has a checkpoint of step 6: training resumes from it"
     last = run.path("checkpoints", "checkpoint-6")
     (last / name).write_bytes((last / name).read_bytes()[:-1])
-    with pytest.raises(RecordError, match=rf"checkpoint-6/{name} is not as it was written. Delete .* from step 4"):
+    with pytest.raises(
+        RecordError, match=rf"checkpoint-6/{name} has changed since it was saved. Delete .* from step 4"
+    ):
         train(recipe, run.folder, progress=False)
 
 
@@ -421,7 +423,7 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"max_steps": 0}, "max_steps must be at least 1, or -1"),
         ({"temperature": 0}, "temperature must be above 0"),
         ({"learning_rate": -1}, "learning_rate must be at least 0, got -1"),
-        ({"loser_tries": 2}, "right_losers, loser_tries: losers are of dpo, not of grpo"),
+        ({"loser_tries": 2}, "right_losers, loser_tries: only dpo has losers, not grpo"),
         ({"max_steps": "ten"}, "max_steps must be a whole number, got 'ten'"),
         ({"per_device_train_batch_size": 2.5}, "per_device_train_batch_size must be a whole number, got 2.5"),
         ({"beta_sft": None}, "beta_sft must be a number, got None"),
@@ -432,13 +434,16 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
             "positive_temperature: positives of kind expert are not sampled; leave it out",
         ),
         ({"positive_temperature": 0}, "positive_temperature must be at least 0.001"),
-        ({"hinted_rows": 0.5}, "hinted_rows: a field of sft, not of grpo; leave it out"),
+        ({"hinted_rows": 0.5}, "hinted_rows: applies only to sft, not to grpo; leave it out"),
         ({"eval_samples": 0}, "eval_samples must be at least 1, got 0"),
         ({"task": "chian"}, "task: no task 'chian'"),
         ({"num_generations": 5}, r"generation_batch_size is per_device_train_batch_size x steps_per_generation"),
         ({"loss_type": "gpro"}, "loss_type: TRL's grpo has no 'gpro'; it has grpo, dapo, "),
         ({"algorithm": "dpo", "right_losers": False}, "is a field of algorithm grpo"),
-        ({"positive": "none", "refresh_steps": 0, "beta_sft": 2.0}, "beta_sft: positive none is plain GRPO"),
+        (
+            {"positive": "none", "refresh_steps": 0, "beta_sft": 2.0},
+            "beta_sft: with positive none there is nothing to add",
+        ),
         ({"report_to": "wandb"}, "report_to: wandb is not installed; pip install it"),
         ({"report_to": "wanbd"}, "report_to: there is no 'wanbd'; there are none, all, azure_ml, clearml, "),
         ({"use_vllm": True}, 'use_vllm: vllm is not installed; pip install "vllm'),
@@ -449,7 +454,7 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"shuffle_dataset": True}, "shuffle_dataset: problems are shuffled by seed"),
         ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy: problems are shuffled by seed"),
         ({"logging_strategy": "epoch"}, "logging_strategy: logging_steps says how often"),
-        ({"enable_jit_checkpoint": True}, "enable_jit_checkpoint: at SIGTERM a run ends with a checkpoint anyway"),
+        ({"enable_jit_checkpoint": True}, "enable_jit_checkpoint: at SIGTERM a run saves a checkpoint anyway"),
         (
             {"use_transformers_continuous_batching": True},
             "continuous_batching: TRL rounds the weights that are trained",
@@ -483,7 +488,9 @@ def test_missing_positives_are_counted_and_their_term_is_zero(tmp_path: Path) ->
         "max_steps": 1,
         "positive_tries": 2,
     }
-    with pytest.raises(ValueError, match=r"24 problems has a positive: all were.*was right: no posit.*000000"):
+    with pytest.raises(
+        ValueError, match=r"no problem has a positive \(24 tried\): all were.*was right: no posit.*000000"
+    ):
         train(read_recipe({**values, "levels": [5], "policy": "tiny-2"}), tmp_path / "none", progress=False)
     run = train(read_recipe({**values, "levels": [3, 4]}), tmp_path / "some", progress=False)
     have, skipped = set(run.read("positives")["problem"]), run.read("skips")
@@ -496,7 +503,9 @@ def test_missing_positives_are_counted_and_their_term_is_zero(tmp_path: Path) ->
 
 
 def test_problems_too_few_or_too_long_are_said(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="3 problems in 1 epochs are fewer than the 8 that one generation takes"):
+    with pytest.raises(
+        ValueError, match="3 problems and num_train_epochs 1 give less than one generation of 8 problems"
+    ):
         train(
             read_recipe({**VALUES, "problems": 3, "max_steps": -1, "num_train_epochs": 1}),
             tmp_path / "few",
@@ -784,7 +793,7 @@ def test_other_prompts_than_the_positives_are_refused(
     recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grpo_module, "as_prompt", lambda policy, problem: f"{problem.question} <think> <think>")
-    with pytest.raises(PolicyError, match="TRL's prompts are not those that positives"):
+    with pytest.raises(PolicyError, match="TRL's prompts differ from those of positives"):
         train(recipe, tmp_path / "run", progress=False)
 
 
@@ -802,11 +811,11 @@ def test_a_mapping_may_be_given_as_json() -> None:
 
 
 def test_supervised_training_needs_positives(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="positive: sft learns positives, so it needs a kind"):
+    with pytest.raises(ValueError, match="positive: sft learns from positives; choose a kind"):
         read_recipe({"algorithm": "sft", "positive": "none"})
     with pytest.raises(ValueError, match="refresh_steps: sft learns"):
         supervised(positive="explanation", refresh_steps=2)
-    with pytest.raises(ValueError, match=r"none of the 24 problems has a positive: all were left out, as .*000000"):
+    with pytest.raises(ValueError, match=r"no problem has a positive \(24 tried\): all were left out, as .*000000"):
         train(
             supervised(policy="tiny-2", positive="own_correct", levels=[5], problems=24),
             tmp_path / "run",
@@ -901,7 +910,7 @@ def test_a_second_signal_stops_at_once_and_one_before_the_first_step_too() -> No
 
 def test_a_step_that_ruins_the_weights_is_named_and_has_no_checkpoint(tmp_path: Path) -> None:
     few = {**VALUES, "refresh_steps": 0, "gradient_problems": 0, "save_steps": 1, "learning_rate": 1e38}
-    with pytest.raises(FloatingPointError, match=r"step 1: the weights are not finite .* lower learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"step 1: the weights are no longer finite; .* lower learning_rate"):
         train(read_recipe(few), tmp_path / "run", progress=False)
     assert not list((tmp_path / "run" / "checkpoints").glob("*"))
 
