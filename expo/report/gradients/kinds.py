@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from expo.gradients.predictors import distinct, unit_slopes
+from expo.recipe import GRADIENT_CHOICES
 from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, notes_of
 from expo.report.markdown import markdown_table, write_table
@@ -19,15 +20,21 @@ from expo.text import plural
 
 COLUMNS = ["questions", "source", "positives", "right", "same_as_own", "mean", "low", "high", "n"]
 ALL, OWN_RIGHT, OWN_WRONG = "all questions", "own CoT right", "own CoT wrong"
+MORE = "more than the self-explanation"
 
 
 def draw_kinds(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
     """Write `kinds-<name>.md` and `.csv`: the mean slope of J per unit of step along each kind of positive.
 
     Of all questions, and of those whose own CoT is right, or wrong, apart: a positive may gain on the own CoT by being
-    right where that is wrong.
+    right where that is wrong. Choices among several self-explanations have a column of differences from the
+    first of the same question.
     """
-    numbers = _numbers(pd.concat([_slopes(run) for run in runs], ignore_index=True))
+    slopes = pd.concat([_slopes(run).assign(run=run.name) for run in runs], ignore_index=True)
+    numbers = _numbers(slopes)
+    if runs[0].recipe.get("choices"):
+        counts = dict.fromkeys(("same_as_own", "same_as_first"), "Int64")
+        numbers = pd.concat([numbers, _more(slopes)], ignore_index=True).astype(counts)
     about = (
         "Slope of J per unit of step along a positive's gradient, ⟨∇J, g⟩ / ‖g‖, from rollouts; 0 where all of a "
         "question are right or all are wrong. Mean with its 95 % bootstrap interval, questions resampled; in brackets "
@@ -40,7 +47,7 @@ def draw_kinds(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artef
         runs,
         numbers,
         title=f"Slope of J by kind of positive: {name}",
-        parts=[notes_of(runs, about), _table(numbers)],
+        parts=[notes_of(runs, about + _choices(runs[0])), _table(numbers)],
         reading=_read(numbers),
     )
 
@@ -72,6 +79,32 @@ def _numbers(slopes: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table, columns=COLUMNS)
 
 
+def _more(slopes: pd.DataFrame) -> pd.DataFrame:
+    """By how much the slope along each choice is above that along the first of the same self-explanations."""
+    keyed = slopes.set_index(["run", "problem"])
+    first = keyed[keyed["source"] == "explanation"]
+    table: list[dict[str, Any]] = []
+    for source in GRADIENT_CHOICES:
+        rows = keyed[keyed["source"] == source]
+        if rows.empty:
+            continue
+        more = (rows["unit"] - first["unit"]).dropna().reset_index("run", drop=True)
+        same = int((rows["ids"].map(tuple) == first["ids"].map(tuple).reindex(rows.index)).sum())
+        counts = {"positives": len(rows), "right": int(rows["reward"].sum()), "same_as_first": same}
+        table.append({"questions": MORE, "source": source, **counts, **asdict(bootstrap_questions(more))})
+    return pd.DataFrame(table)
+
+
+def _choices(run: GradientRun) -> str:
+    if not run.recipe.get("choices"):
+        return ""
+    return (
+        f" Of each question {run.recipe['tries']} self-explanations were sampled. The first is shown as such; a "
+        f"choice is among all that ended by themselves. *{MORE.capitalize()}*: the mean difference from the first one, by "
+        "question; in brackets how many, and how many of them are the first itself."
+    )
+
+
 def _table(numbers: pd.DataFrame) -> str:
     columns = list(dict.fromkeys(numbers["questions"]))
     table = []
@@ -83,7 +116,9 @@ def _table(numbers: pd.DataFrame) -> str:
 
 def _cell(row: Mapping[Any, Any]) -> str:
     slope = Interval(row["mean"], row["low"], row["high"], row["n"])
-    return f"{interval(slope)} ({row['positives']}, {row['right']})"
+    return (
+        f"{interval(slope)} ({row['positives']}, {int(row['same_as_first' if row['questions'] == MORE else 'right'])})"
+    )
 
 
 def _read(numbers: pd.DataFrame) -> str:
@@ -94,4 +129,7 @@ def _read(numbers: pd.DataFrame) -> str:
     text = f"Slope of J per unit of step: {'; '.join(slopes)}."
     if positives:
         text += f" {plural(same, 'self-explanation')} of {positives} have the text of the own CoT."
+    compared = numbers[numbers["questions"] == MORE].to_dict("records")
+    if more := [f"{NAMES[str(row['source'])]} {_cell(row)}" for row in compared]:
+        text += f" {MORE.capitalize()}: {'; '.join(more)}."
     return text
