@@ -138,7 +138,7 @@ def test_a_filter_takes_the_next_sample(sampled: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"positive": "expert", "positive_data": "x"}, "positive_data applies to sampled positives ("),
+        ({"positive": "expert", "positive_data": "x"}, "positive_data applies to sampled positives"),
         ({"positive_filter": ["rihgt"]}, "positive_filter: no 'rihgt'; there are right, no_leak, true_steps"),
         ({"positive_data": "x", "refresh_steps": 1}, "refresh_steps: positives of positive_data are not sampled"),
         (

@@ -172,7 +172,7 @@ def test_a_checkpoint_of_another_adapter_is_refused(whole_run: Run, tmp_path: Pa
     last = max(folder.glob("checkpoints/checkpoint-*"), key=lambda p: int(p.name.partition("-")[2]))
     weights = load_file(last / WEIGHTS)
     save_file({name: torch.cat([w, w]) for name, w in weights.items()}, last / WEIGHTS)
-    with pytest.raises(RecordError, match=f"{WEIGHTS} is not as it was written"):
+    with pytest.raises(RecordError, match=f"{WEIGHTS} has changed since it was saved"):
         train(read_recipe(dict(LORA)), folder, progress=False)
 
 
