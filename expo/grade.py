@@ -18,6 +18,7 @@ from expo.grading.rules import Rules
 from expo.stats import bootstrap_rate
 from expo.tasks.files import read_lines
 from expo.tasks.problem import DataError, Skip
+from expo.text import plural
 
 # The columns of a file that hold a text, in the order in which they are looked for.
 TEXTS = ("text", "completion", "answer", "response")
@@ -118,7 +119,7 @@ def _counts(grades: Sequence[dict[str, Grade]]) -> Iterator[str]:
 def _differences(rows: Sequence[Row], grades: Sequence[dict[str, Grade]]) -> Iterator[str]:
     differ = [i for i, row in enumerate(grades) if len({g.status is Status.CORRECT for g in row.values()}) > 1]
     if differ:
-        yield f"\n{len(differ)} rows on which the graders differ; the first {min(SHOWN, len(differ))}:"
+        yield f"\n{plural(len(differ), 'row')} on which the graders differ; the first {min(SHOWN, len(differ))}:"
     for i in differ[:SHOWN]:
         verdicts = ", ".join(f"{name} {g.status}" for name, g in grades[i].items())
         yield f"  {i + 1}: gold {rows[i].gold!r}, found {grades[i]['ours'].extracted!r}: {verdicts}"

@@ -96,11 +96,12 @@ class Peers:
                     "or its machine is down"
                 )
             elif self._unchanged_for(process, "steps", steps) > _PATIENCE:
-                why = f"has finished no sample for {_PATIENCE / 60:.0f} minutes: it hangs"
+                why = f"has not finished a sample for {_PATIENCE / 60:.0f} minutes, so it hangs"
             else:
                 continue
             raise RuntimeError(
-                f"process {process} of {self._processes} {why}; finished chunks are kept, and the same command resumes"
+                f"process {process} of {self._processes} {why}; finished chunks are kept, and the same command resumes "
+                "the run"
             )
 
     def _unchanged_for(self, process: int, what: str, value: object) -> float:

@@ -41,7 +41,7 @@ def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = Fals
     else:
         _do_all(study, runs, progress)
     if strangers := sorted(p.parent.name for p in folder.glob("*/recipe.yaml") if p.parent.name not in study.runs):
-        print(f"drawn too, though not of this study: {', '.join(strangers)} (in {folder})")
+        print(f"also drawn, although not part of this study: {', '.join(strangers)} (in {folder})")
     done = []
     for name in study.notebooks:
         print(f"notebook {name}", flush=True)
@@ -64,7 +64,7 @@ def _say_what_is_missing(study: Study, folder: Path) -> None:
         raise StudyError(f"{folder}: none of the study's runs is there; --runs is the folder that holds {study.name}/")
     if missing:
         shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
-        print(f"drawn of {len(study.runs) - len(missing)} of {len(study.runs)} runs; not there: {shown}", flush=True)
+        print(f"drawn from {len(study.runs) - len(missing)} of {len(study.runs)} runs; missing: {shown}", flush=True)
 
 
 def _check_problems(study: str, runs: dict[str, Recipe]) -> None:

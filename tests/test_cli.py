@@ -179,7 +179,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", "--task", "jsonl"], 1, "task jsonl needs --data FILE.jsonl"),
     (["measure", "--task", "stories", "--data", "d.jsonl"], 1, "--data: the task stories reads no file"),
     (["measure", "--task", "chain", "--policy", "tiny-0", "--data", "d"], 1, "the task chain reads no file"),
-    (["measure", *MEASURE, "--data", "nowhere.jsonl"], 1, "nowhere.jsonl: no such file"),
+    (["measure", *MEASURE, "--data", "nowhere.jsonl"], 1, "nowhere.jsonl: this file does not exist"),
     (["measure", *MEASURE, "--policy", "./nowhere"], 1, "policy './nowhere': neither a folder here nor a hub id"),
     (["measure", *MEASURE, "--dtype", "float8"], 2, "dtype: no 'float8'; there are auto, float32"),
     (["measure", *MEASURE, "--device", "gpu"], 1, "device 'gpu': "),
@@ -370,9 +370,9 @@ def test_a_dry_run_says_what_is_sampled_anew(work: Path, capsys: pytest.CaptureF
     asked = ["train", "--task", "chain", "--policy", "tiny-0", "--max_steps", "6", "--max_completion_length", "100"]
     asked += ["--refresh_steps", "3", "--dry_run"]
     assert main([*asked, "--algorithm", "dpo"]) == 0
-    assert "steps         6 of 8 pairs, on 1 process; pairs are sampled anew every 3 steps" in capsys.readouterr().out
+    assert "steps         6 of 8 pairs, on 1 process; pairs are sampled again every 3 steps" in capsys.readouterr().out
     assert main(asked) == 0
-    assert "on 1 process; positives are sampled anew every 3 steps" in capsys.readouterr().out
+    assert "on 1 process; positives are sampled again every 3 steps" in capsys.readouterr().out
 
 
 def test_a_flag_overrides_the_file_also_where_it_says_no(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

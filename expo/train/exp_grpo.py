@@ -106,7 +106,7 @@ class ExPGRPOTrainer(GRPOTrainer):
         if not self.positives:
             raise ValueError(
                 f"none of the {len(train_dataset)} prompts has a positive: all were left out. "
-                "Look at why, or take beta_sft=0"
+                "Check the data, or use beta_sft=0"
             )
         base = self.accelerator.unwrap_model(self.model)
         _add_head_at_one(without_wrapper(base), args.cast_lm_head_to_fp32)
@@ -257,8 +257,8 @@ class ExPGRPOTrainer(GRPOTrainer):
                 prompt = tuple(ids[mask.bool()].tolist())
                 if prompt not in self._known:
                     raise RuntimeError(
-                        "a prompt of the batch is none of train_dataset's as they were tokenised at the start, so that "
-                        f"its positive cannot be found: {self.processing_class.decode(prompt)[-300:]!r}. Does the chat "
+                        "a prompt in the batch does not match any prompt of train_dataset as tokenised at the start, "
+                        f"so its positive cannot be found: {self.processing_class.decode(prompt)[-300:]!r}. Does the chat "
                         "template put in the date? Then fix it by chat_template_kwargs"
                     )
                 yield prompt
@@ -347,7 +347,9 @@ class ExPGRPOTrainer(GRPOTrainer):
             if is_first and self.args.sft_failed_groups_only and self.model.training and self.positives:
                 known = [self._prompt_ids[_name(p)] for p in prompts]
                 self._solved -= set(known)
-                self._solved |= {ids for ids, r in zip(known, rewards, strict=True) if r is not None and r > 0}
+                self._solved |= {
+                    ids for ids, r in zip(known, rewards, strict=True) if not isinstance(r, str | None) and r > 0
+                }
             return rewards
 
         return watched
@@ -391,7 +393,10 @@ def _which(
                 f"reward function {reward.__name__} raised {type(alone).__name__}: {alone}\n"
                 f"prompt {_name(prompt)[-300:]!r}\ncompletion {_name(completion)[:300]!r}"
             )
-    return f"reward function {reward.__name__} raised {type(error).__name__}: {error}, on no sample alone"
+    return (
+        f"reward function {reward.__name__} raised {type(error).__name__}: {error} for the whole batch, but for no single "
+        "sample"
+    )
 
 
 def _add_head_at_one(model: Any, cast_to_fp32: bool) -> None:

@@ -64,8 +64,8 @@ def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Ski
     if not texts:
         left_out = _in_lines(skips)
         raise DataError(
-            f"{source}: no text for any of the {plural(len(problems), 'problem')}, which are looked for in the column "
-            f"{named!r} by id and by question; are they of the same task, split and seed?{left_out}"
+            f"{source}: no problem of {len(problems)} has a text; they are matched by id and by question in the column "
+            f"{named!r}; are the texts of the same task, split and seed?{left_out}"
         )
     return texts, skips
 
@@ -165,7 +165,7 @@ def _as_known(row: Row, grade: Grade) -> Grade:
     if right is None or right != right:  # NaN
         return grade
     if str(right).lower() not in _WORDS:
-        raise DataError(f"{row.where}: correct: {right!r} is neither true nor false")
+        raise DataError(f"{row.where}: correct: must be true or false, got {right!r}")
     return Grade(_WORDS[str(right).lower()], grade.extracted)
 
 

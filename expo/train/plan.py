@@ -69,7 +69,7 @@ def describe(
         task, held_out = load_problems(recipe, checker), load_problems(recipe, checker, **recipe.evaluated)
     if recipe.positive == "expert" and not any(p.expert_cot for p in task.problems):
         raise ValueError(
-            f"{task.source or task.name}: no problem has an expert_cot; add it, or take another --positive"
+            f"{task.source or task.name}: no problem has an expert_cot; add the field, or choose another --positive"
         )
     asked = {p.question for p in task.problems}
     same = [p for p in held_out.problems if p.question in asked]
@@ -110,12 +110,12 @@ def _samples(args: Configuration) -> str:
         return "pairs"
     if isinstance(args, PositivesSFTConfig):
         return "positives, if every problem has one"
-    return f"samples, {args.num_generations} a question"
+    return f"samples, {args.num_generations} per question"
 
 
 def _anew(recipe: TrainRecipe) -> str:
     what = "pairs" if recipe.algorithm == "dpo" else "positives"
-    return f"; {what} are sampled anew every {plural(recipe.refresh_steps, 'step')}" if recipe.refresh_steps else ""
+    return f"; {what} are sampled again every {plural(recipe.refresh_steps, 'step')}" if recipe.refresh_steps else ""
 
 
 def _shape_of(recipe: TrainRecipe, args: Configuration) -> PretrainedConfig | None:

@@ -31,7 +31,7 @@ def check_processes(recipe: TrainRecipe, args: Configuration, *, elsewhere: bool
     """
     if args.n_gpu > 1 and not elsewhere:
         raise ValueError(
-            f"this is one process on a machine with {args.n_gpu} GPUs, and a process trains on one. For all of them: "
+            f"this machine has {args.n_gpu} GPUs, but one process trains on one GPU only. To use all of them: "
             f"accelerate launch --num_processes {args.n_gpu} -m expo.cli train ..., with --config_file for ZeRO-3 or "
             "FSDP2; for one: CUDA_VISIBLE_DEVICES=0 expo train ..."
         )
@@ -41,7 +41,7 @@ def check_processes(recipe: TrainRecipe, args: Configuration, *, elsewhere: bool
     if how == "FSDP1":
         raise ValueError("FSDP1 is not supported: write fsdp_version: 2 in accelerate's settings")
     if isinstance(args, ExPGRPOConfig) and args.sft_grad_norm_steps:
-        raise ValueError(f"sft_grad_norm_steps: under {how} no process has the gradient; leave it at 0")
+        raise ValueError(f"sft_grad_norm_steps: under {how} no process holds the whole gradient; leave it at 0")
     adds = isinstance(args, ExPGRPOConfig) and args.beta_sft > 0
     if recipe.use_peft and adds and args.gradient_checkpointing and how == "ZeRO-3":
         raise ValueError(
@@ -49,13 +49,13 @@ def check_processes(recipe: TrainRecipe, args: Configuration, *, elsewhere: bool
             "ZeRO-3; set it to false, or share weights by FSDP2"
         )
     if recipe.gradient_problems and how == "FSDP2":
-        raise ValueError("gradient_problems: not measured under FSDP2; leave it at 0, or share weights by ZeRO-3")
+        raise ValueError("gradient_problems: not measured under FSDP2; leave it at 0, or use ZeRO-3")
     if isinstance(args, PairsDPOConfig) and how == "ZeRO-3":
-        raise ValueError("dpo does not run under ZeRO-3; one 80 GB card holds a 3B policy with what it needs")
+        raise ValueError("dpo does not run under ZeRO-3; one 80 GB card is enough for a 3B policy")
     if isinstance(args, PairsDPOConfig) and recipe.refresh_steps:
         raise ValueError(
-            f"refresh_steps: under {how} a second round of dpo does not begin in the same process; leave it at 0, or "
-            "take processes that share nothing: an 80 GB card holds a 3B policy with what it needs"
+            f"refresh_steps: under {how} dpo cannot start a second round in the same process; leave it at 0, or "
+            "use processes that share nothing: one 80 GB card is enough for a 3B policy"
         )
 
 

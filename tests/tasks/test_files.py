@@ -117,7 +117,7 @@ def test_levels_in_words_have_an_order(tmp_path: Path) -> None:
     task = read(tmp_path, *rows, columns="level=difficulty:easy<medium<hard")
     assert [p.level for p in task.problems] == [3, 1]
     (skip,) = task.skipped
-    assert (skip.field, skip.reason) == ("difficulty", "'odd' is none of easy < medium < hard")
+    assert (skip.field, skip.reason) == ("difficulty", "'odd' is not one of easy < medium < hard")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_levels_in_words_have_an_order(tmp_path: Path) -> None:
             "no column 'Antwort' for answer; there are question, an",
         ),
         ([{"question": "q", "answer": "1"}], "solution=answer", "a problem has no 'solution'; it has question, answer"),
-        ([{"question": "q", "answer": "1"}], "answer", "'answer' names no column; write --columns question="),
+        ([{"question": "q", "answer": "1"}], "answer", "'answer' does not name a column; write --columns question="),
         ([{"question": "q", "answer": "1"}], "answer=answer:1<2", "only levels have an order"),
     ],
 )
@@ -157,7 +157,7 @@ def test_ragged_and_empty_rows_of_a_csv_are_named(tmp_path: Path) -> None:
         f"{path}:5: answer: null or empty, where a text or a number is needed",
     ]
     path.write_text("question,answer,answer\n1,2,3\n")
-    with pytest.raises(DataError, match="the column 'answer' stands twice"):
+    with pytest.raises(DataError, match="the column 'answer' appears twice"):
         jsonl.load(path)
 
 

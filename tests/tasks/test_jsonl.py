@@ -49,10 +49,10 @@ BAD = [
     (b"[" + GOOD + b"]", "line", "a list, not an object"),
     (b'"question"', "line", "text, not an object"),
     (b"null", "line", "null, not an object"),
-    (b"[" * 100_000, "line", "not JSON that can be read"),
+    (b"[" * 100_000, "line", "this JSON cannot be read"),
     (b'{"question": "caf\xe9?", "answer": "1"}', "line", "not UTF-8 (byte 0xe9)"),
-    (b'{"question": "Q?", "answer": NaN}', "line", "NaN is no JSON value; write null"),
-    (b'{"question": "Q?", "answer": ' + b"9" * 5000 + b"}", "line", "not JSON that can be read"),
+    (b'{"question": "Q?", "answer": NaN}', "line", "NaN is not a JSON value; write null"),
+    (b'{"question": "Q?", "answer": ' + b"9" * 5000 + b"}", "line", "this JSON cannot be read"),
     (b'{"answer": "1"}', "question", "missing; the row has the fields answer"),
     (b'{"Question": "Q?", "answer": "1"}', "question", "missing; the row has the fields Question, answer"),
     (row(question=None), "question", "null or empty, where text is needed"),
@@ -194,9 +194,9 @@ def test_empty_file(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.jsonl: no such file"):
+    with pytest.raises(DataError, match=r"none\.jsonl: this file does not exist"):
         jsonl.load(tmp_path / "none.jsonl")
-    with pytest.raises(DataError, match=r"a folder, but none of save_to_disk; name a file in it"):
+    with pytest.raises(DataError, match=r"this folder was not written by save_to_disk; name a file in it"):
         jsonl.load(str(tmp_path))
 
 

@@ -333,7 +333,9 @@ def test_a_prompt_that_is_not_the_dataset_s_stops_the_training(toy: Policy, tmp_
     rows = rows_of(toy)
     trainer = ExPGRPOTrainer(toy.model, [nothing], config(tmp_path), rows, processing_class=toy.tokenizer)
     trainer.train_dataset = rows.map(lambda row: {"prompt": f"{row['prompt']} <think>"})
-    with pytest.raises(RuntimeError, match=r"a prompt of the batch is none of train_dataset's.*<think> <think>"):
+    with pytest.raises(
+        RuntimeError, match=r"a prompt in the batch does not match any prompt of train_dataset.*<think> <think>"
+    ):
         trainer.train()
 
 

@@ -157,7 +157,7 @@ def test_what_is_no_such_recipe_is_refused(values: dict[str, Any], message: str)
     [
         ([{"question": "q", "answer": "1"}], "no column completion or explanation or text"),
         ([{"text": "a"}], "no column problem or question or prompt"),
-        ([{"question": "another", "text": "a"}], "no text for any of the 24 problems.*same task, split and seed"),
+        ([{"question": "another", "text": "a"}], "no problem of 24 has a text.*same task, split and seed"),
     ],
 )
 def test_a_source_without_texts_is_named(rows: list[dict[str, str]], message: str, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_row_that_says_neither_is_named(tmp_path: Path) -> None:
     problem = load_problems(read_recipe(dict(BASE)), checker).problems[0]
     file = tmp_path / "texts.jsonl"
     file.write_text(json.dumps({"question": problem.question, "text": "a get 1", "correct": "maybe"}))
-    with pytest.raises(DataError, match=r"texts.jsonl:1: correct: 'maybe' is neither true nor false"):
+    with pytest.raises(DataError, match=r"texts.jsonl:1: correct: must be true or false, got 'maybe'"):
         given(policy, checker, [problem], read_texts(str(file), [problem])[0], "explanation", [])
 
 

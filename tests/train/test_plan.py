@@ -515,7 +515,7 @@ def test_a_node_of_several_gpus_is_no_place_to_plan_one_process(
 ) -> None:
     recipe = read_recipe(TOY)
     monkeypatch.setattr(type(settings(recipe)), "n_gpu", property(lambda self: 4))
-    with pytest.raises(ValueError, match=r"one process on a machine with 4 GPUs.*accelerate launch --num_processes 4"):
+    with pytest.raises(ValueError, match=r"this machine has 4 GPUs.*accelerate launch --num_processes 4"):
         describe(recipe, traced=False)
     # By a calibration it is planned for another machine.
     file = tmp_path / "card.json"

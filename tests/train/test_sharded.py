@@ -197,14 +197,14 @@ def test_the_other_algorithms_and_adapters_share_weights_too(kind: str, values: 
 @pytest.mark.parametrize(
     ("values", "sharing", "message"),
     [
-        ({"sft_grad_norm_steps": 2}, {"zero_stage": 3}, "under ZeRO-3 no process has the gradient"),
+        ({"sft_grad_norm_steps": 2}, {"zero_stage": 3}, "under ZeRO-3 no process holds the whole gradient"),
         ({"gradient_problems": 2}, {"fsdp_version": 2}, "not measured under FSDP2"),
         ({}, {"fsdp_version": 1}, "fsdp_version: 2"),
         ({"use_peft": True}, {"zero_stage": 3}, "gradient_checkpointing: .* with an adapter under ZeRO-3"),
         ({**DPO}, {"zero_stage": 3}, "dpo does not run under ZeRO-3"),
         ({**DPO, "refresh_steps": 2}, {"zero_stage": 2}, "refresh_steps: under ZeRO-2 a second round"),
         ({**DPO, "refresh_steps": 2}, {"fsdp_version": 2}, "refresh_steps: under FSDP2 a second round"),
-        ({}, {"gpus": 4}, "a machine with 4 GPUs.*--num_processes 4"),
+        ({}, {"gpus": 4}, "this machine has 4 GPUs.*--num_processes 4"),
     ],
 )
 def test_what_does_not_run_is_refused_before_anything_is_sampled(
