@@ -258,7 +258,7 @@ class ExPGRPOTrainer(GRPOTrainer):
                 if prompt not in self._known:
                     raise RuntimeError(
                         "a prompt in the batch does not match any prompt of train_dataset as tokenised at the start, "
-                        f"so its positive cannot be found: {self.processing_class.decode(prompt)[-300:]!r}. Does the chat "
+                        f"so it has no known positive: {self.processing_class.decode(prompt)[-300:]!r}. Does the chat "
                         "template put in the date? Then fix it by chat_template_kwargs"
                     )
                 yield prompt
@@ -394,8 +394,8 @@ def _which(
                 f"prompt {_name(prompt)[-300:]!r}\ncompletion {_name(completion)[:300]!r}"
             )
     return (
-        f"reward function {reward.__name__} raised {type(error).__name__}: {error} for the whole batch, but for no single "
-        "sample"
+        f"reward function {reward.__name__} raised {type(error).__name__}: {error} for the whole batch, but for no "
+        "single sample"
     )
 
 
