@@ -135,7 +135,7 @@ def test_a_typo_is_found_before_the_trainers_are_imported(imports: tuple[list[li
 
 def test_doctor_prints_its_report(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
-    assert "\nstudy tiny: " in capsys.readouterr().out
+    assert "\nready    study tiny: " in capsys.readouterr().out
 
 
 # ---- mistakes
@@ -358,7 +358,7 @@ def test_a_dry_run_says_what_a_training_takes(work: Path, capsys: pytest.Capture
     assert main(["train", "--config", "toy.yaml", *flags]) == 0
     said = capsys.readouterr().out
     # 40 questions, 4 a step.
-    assert "steps         10 of 16 samples, 4 a question, on 1 process" in said
+    assert "steps         10 of 16 samples, 4 per question, on 1 process" in said
     assert "learning_rate: 0.0001" in said
     assert "\nloss_type: dapo\n" in said.partition("# not given")[2]
     assert "TRAINED ON" not in said
@@ -439,7 +439,10 @@ def test_what_is_left_out_is_listed_before_a_training(work: Path, capsys: pytest
     assert "mine.jsonl:2: answer: missing" in said
     (work / "mine.jsonl").write_text(json.dumps(data[0]), encoding="utf-8")
     assert main([*asked, "--max_completion_length", "8", "--dry_run"]) == 1
-    assert "mine.jsonl: no problem has an expert_cot; add it, or take another --positive" in capsys.readouterr().err
+    assert (
+        "mine.jsonl: no problem has an expert_cot; add the field, or choose another --positive"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_limit_beyond_the_context_is_said_with_one_that_fits(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,7 @@ from expo.policies.policy import PolicyError
 from expo.policies.scoring import score
 from expo.policies.scoring import whole as whole_sample
 from expo.positives.closing import explain_ids, question_ids
+from expo.recipe import GRADIENT_CHOICES
 from expo.records import RecordError, Run, defaults_of, write_atomic
 from expo.report import words
 from expo.schema import as_frame
@@ -778,7 +779,7 @@ def test_no_more_rows_are_decoded_at_a_time_than_asked(tmp_path: Path, monkeypat
 
 
 def test_every_positive_has_a_name() -> None:
-    assert {*POSITIVES, "own"} - {"none"} == set(NAMES) == set(words.NAMES)
+    assert {*POSITIVES, "own", *GRADIENT_CHOICES} - {"none"} == set(NAMES) == set(words.NAMES)
 
 
 def test_what_was_logged_last_is_kept(tmp_path: Path) -> None:

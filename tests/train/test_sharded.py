@@ -202,8 +202,12 @@ def test_the_other_algorithms_and_adapters_share_weights_too(kind: str, values: 
         ({}, {"fsdp_version": 1}, "fsdp_version: 2"),
         ({"use_peft": True}, {"zero_stage": 3}, "gradient_checkpointing: .* with an adapter under ZeRO-3"),
         ({**DPO}, {"zero_stage": 3}, "dpo does not run under ZeRO-3"),
-        ({**DPO, "refresh_steps": 2}, {"zero_stage": 2}, "refresh_steps: under ZeRO-2 a second round"),
-        ({**DPO, "refresh_steps": 2}, {"fsdp_version": 2}, "refresh_steps: under FSDP2 a second round"),
+        ({**DPO, "refresh_steps": 2}, {"zero_stage": 2}, "refresh_steps: under ZeRO-2 dpo cannot start a second round"),
+        (
+            {**DPO, "refresh_steps": 2},
+            {"fsdp_version": 2},
+            "refresh_steps: under FSDP2 dpo cannot start a second round",
+        ),
         ({}, {"gpus": 4}, "this machine has 4 GPUs.*--num_processes 4"),
     ],
 )
