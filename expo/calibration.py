@@ -188,10 +188,15 @@ def device_memory() -> int:
 
 
 def free_memory() -> int:
-    """The bytes that nobody uses now, of what `device_memory` counts."""
+    """The bytes that are free now, of what `device_memory` counts."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
-    return min(device_memory(), int(psutil.virtual_memory().available))
+    found, used = [int(psutil.virtual_memory().available)], Path("/sys/fs/cgroup/memory.current")
+    if used.is_file():
+        # Files that are cached make room.
+        stat = dict(line.split() for line in used.with_name("memory.stat").read_text(encoding="utf-8").splitlines())
+        found.append(device_memory() - int(used.read_text(encoding="utf-8")) + int(stat.get("inactive_file", 0)))
+    return max(min(found), 0)
 
 
 def _times_of(

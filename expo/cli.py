@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stopped:
         print("\nexpo: stopped; the same command resumes the run", file=sys.stderr)
         # As a shell reports a signal; Python raises this without one at Ctrl-C.
-        return 128 + (stopped.args[0] if stopped.args else signal.SIGINT)
+        return 128 + next((number for number in stopped.args if isinstance(number, int)), signal.SIGINT)
     except BrokenPipeError:
         # The reader, as `head`, has what it wanted; nothing is left to flush to at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -341,8 +341,8 @@ class EvaluateRecipe(SamplingRecipe):
 
 # Own correct CoTs are chosen from several own ones; gradients are taken of one positive of each kind.
 _GRADIENT_SOURCES = tuple(s for s in SOURCES if s != "own_correct")
-# Which of several self-explanations is measured beside the first (`expo/measure/choice.py`); right is the first of
-# those whose own answer is.
+# Which of several self-explanations is measured beside the first (`expo/measure/choice.py`); `right` is the first
+# whose own answer is right.
 GRADIENT_CHOICES = ("posterior", "best_signal", "best_joint", "right")
 
 
@@ -357,7 +357,7 @@ class GradientRecipe(SamplingRecipe):
         default_factory=lambda: list(_GRADIENT_SOURCES),
         metadata={"help": f"kinds of positives, of: {' '.join(_GRADIENT_SOURCES)}"},
     )
-    tries: int = field(default=1, metadata={"help": "self-explanations a problem, from which choices are made"})
+    tries: int = field(default=1, metadata={"help": "self-explanations per problem, to choose among"})
     choices: list[str] = field(
         default_factory=list,
         metadata={"help": f"more positives, each one of these tries: {', '.join(GRADIENT_CHOICES)}"},

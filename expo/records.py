@@ -307,7 +307,9 @@ def _with_later(table: str, frame: pd.DataFrame) -> pd.DataFrame:
 def run_before(policy: str) -> Run | None:
     """The run whose `model` or checkpoint a policy is; None if it is no folder of a run."""
     folders = Path(policy).parents[:2] if Path(policy).is_dir() else ()
-    return next((Run(folder) for folder in folders if Run(folder).path("recipe.yaml").exists()), None)
+    # A recipe alone may be a user's own file beside a model.
+    begun = ("recipe.yaml", "environment.json")
+    return next((Run(folder) for folder in folders if all(Run(folder).path(name).exists() for name in begun)), None)
 
 
 def begun_from(run: Run | None) -> str | None:

@@ -30,7 +30,7 @@ def check_shards(run: Run, marker: str) -> None:
     """
     tables = [table for table in TABLES if run.shards(table)]
     for name, table in product(sorted(run.shards(marker)), tables):
-        if state := state_of(run, table, name):
+        if state := fault_of(run, table, name):
             file, last = run.file(table, name), run.file(marker, name)
             raise RecordError(
                 f"{file} is {state}; delete {'it' if file == last else last} and give the command again, which does "
@@ -38,7 +38,7 @@ def check_shards(run: Run, marker: str) -> None:
             )
 
 
-def state_of(run: Run, table: str, name: str) -> str:
+def fault_of(run: Run, table: str, name: str) -> str:
     """In a word what is wrong with a shard; nothing if it can be read.
 
     Raises:

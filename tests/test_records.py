@@ -480,6 +480,9 @@ def test_a_trained_policy_is_traced_to_its_beginning(tmp_path: Path) -> None:
     for folder in (one / "model", one / "checkpoints" / "checkpoint-2", two / "model", tmp_path / "other" / "model"):
         folder.mkdir(parents=True)
     assert run_before(str(one / "model")) is None
+    # A recipe of a user beside a model makes no run of it.
+    (tmp_path / "other" / "recipe.yaml").write_text("policy: model", encoding="utf-8")
+    assert run_before(str(tmp_path / "other" / "model")) is None
     for folder, policy, algorithm in ((one, "tiny-0", "sft"), (two, str(one / "model"), "grpo")):
         recipe = {"policy": policy, "algorithm": algorithm, "positive": "expert"}
         (folder / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")

@@ -222,7 +222,7 @@ def _from_hub(repo: str, revision: str | None = None) -> tuple[str, str]:
 def _unreached(error: LocalEntryNotFoundError) -> str:
     """Why there was no answer, in fewer words than the error's own, which are about the hub's cache."""
     cause = type(error.__cause__).__name__
-    return "offline mode is on (HF_HUB_OFFLINE)" if "Offline" in cause else f"it is not reached ({cause})"
+    return "offline mode is on (HF_HUB_OFFLINE)" if "Offline" in cause else f"it cannot be reached ({cause})"
 
 
 def _digest(files: Iterable[Path]) -> str:

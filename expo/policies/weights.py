@@ -15,22 +15,23 @@ _ONE = "model.safetensors"
 _INDEX = f"{_ONE}.index.json"
 
 
-def bad_weights(folder: Path) -> Path | None:
-    """A file of weights that a policy's folder lacks, or that is cut or damaged; None if all are whole."""
+def bad_weights(folder: Path) -> tuple[Path, str] | None:
+    """A file of weights that a policy's folder lacks, or that is cut or damaged, and which; None if all are whole."""
     names = {WEIGHTS} if is_adapter(folder) else {_ONE}
     index = folder / _INDEX
-    if index.exists():
+    # A single file is loaded before an index.
+    if index.exists() and not (folder / _ONE).exists():
         try:
             names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, AttributeError, TypeError):
-            return index
+            return index, "damaged"
     for name in sorted(names):
         try:
             # Its header says how long the file is; the weights are not read.
             with safe_open(folder / name, "pt"):
                 pass
         except (OSError, SafetensorError):
-            return folder / name
+            return folder / name, "damaged" if (folder / name).exists() else "missing"
     return None
 
 
@@ -40,13 +41,13 @@ def check_weights(name: str, folder: Path) -> None:
     Raises:
         PolicyError: naming the file and the fix.
     """
-    bad, run = bad_weights(folder), run_before(str(folder))
-    if bad is None or not (run or bad.exists()):
+    run, found = run_before(str(folder)), bad_weights(folder)
+    if found is None or (run is None and found[1] == "missing"):
         return
-    fix = f"delete {folder}/ and give the command of its training, {run.folder}, again" if run else "put it there again"
-    raise PolicyError(f"policy {name!r}: {bad} is {state_of(bad)}; {fix}")
-
-
-def state_of(bad: Path) -> str:
-    """In a word what a bad file is."""
-    return "damaged" if bad.exists() else "missing"
+    fix = "copy it there again"
+    if run:
+        is_kept = folder.name == "model"
+        fix = (
+            f"give the command of the training {run.folder} again" if is_kept else "use another checkpoint, or `model`"
+        )
+    raise PolicyError(f"policy {name!r}: {found[0]} is {found[1]}; {fix}")

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from expo.policies.adapters import is_adapter, name_base
-from expo.policies.weights import bad_weights, state_of
+from expo.policies.weights import bad_weights
 from expo.records import DRAFT, RecordError, Run, write_atomic
 from expo.train.chunks import drop_chunks_after
 
@@ -103,8 +103,8 @@ def keep_model(run: Run, step: int) -> None:
     is_whole = checkpoint is not None and not damaged(checkpoint)
     if model.exists() and (bad := bad_weights(model)):
         fix = f"delete {model}/ and give the command again, which copies it from the checkpoint of step {step}"
-        anew = f"its checkpoint of step {step} is not whole either, so delete {run.folder}/ to train anew"
-        raise RecordError(f"{bad} is {state_of(bad)}; {fix if is_whole else anew}")
+        anew = f"there is no whole checkpoint of step {step} to copy it from, so delete {run.folder}/ to train again"
+        raise RecordError(f"{bad[0]} is {bad[1]}; {fix if is_whole else anew}")
     if model.exists() or checkpoint is None or not is_whole:
         return
     draft = run.path(f"model{DRAFT}")

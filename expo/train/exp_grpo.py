@@ -43,6 +43,7 @@ from expo.policies.policy import Policy
 from expo.tasks.prompts import TEXT
 from expo.train.config import ExPGRPOConfig, check_whole_groups
 from expo.train.parts import Part, Tokens, several, whole
+from expo.train.rewards import BadReward
 from expo.train.sharding import compute_precisely, gathered
 
 Pair = tuple[Tokens, Part]  # a prompt and a text to be learnt for it
@@ -342,14 +343,14 @@ class ExPGRPOTrainer(GRPOTrainer):
         def watched(prompts: list[Any], completions: list[Any], **kwargs: Any) -> list[float | None]:
             try:
                 rewards: list[float | None] = reward(prompts=prompts, completions=completions, **kwargs)
+            except BadReward:
+                raise
             except Exception as error:
                 raise RuntimeError(_which(reward, prompts, completions, kwargs, error)) from error
             if is_first and self.args.sft_failed_groups_only and self.model.training and self.positives:
                 known = [self._prompt_ids[_name(p)] for p in prompts]
                 self._solved -= set(known)
-                self._solved |= {
-                    ids for ids, r in zip(known, rewards, strict=True) if not isinstance(r, str | None) and r > 0
-                }
+                self._solved |= {ids for ids, r in zip(known, rewards, strict=True) if r is not None and r > 0}
             return rewards
 
         return watched

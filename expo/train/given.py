@@ -44,12 +44,18 @@ def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Ski
     folder = Path(where).expanduser()
     inside = (folder / "positives.parquet", folder / "data" / "train-00000-of-00001.parquet")
     source = next((str(file) for file in inside if file.exists()), where)
-    rows, skips = _usable(source)
+    every = list(read_rows(source))
+    rows, skips = [row for row in every if isinstance(row, Row)], []
+    if not rows:
+        raise DataError(f"{source}: no usable row{_in_lines([row for row in every if isinstance(row, Skip)])}")
     there = list(dict.fromkeys(name for row in rows for name in row.fields))
     named, text = _column(source, there, _PROBLEM), _column(source, there, _TEXT)
     found = {p.question.strip(): p for p in problems} | {p.id: p for p in problems}
     texts: Texts = {}
-    for row in rows:
+    for row in every:
+        if isinstance(row, Skip):
+            skips.append(row)
+            continue
         if lacking := next((name for name in (named, text) if _is_blank(row.fields.get(name))), None):
             skips.append(Skip(row.where, lacking, "missing or empty; the row is left out"))
             continue
@@ -68,20 +74,6 @@ def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Ski
             f"{named!r}; are the texts of the same task, split and seed?{left_out}"
         )
     return texts, skips
-
-
-def _usable(source: str) -> tuple[list[Row], list[Skip]]:
-    """The rows of a source that can be read, and those that cannot."""
-    rows: list[Row] = []
-    skips: list[Skip] = []
-    for row in read_rows(source):
-        if isinstance(row, Row):
-            rows.append(row)
-        else:
-            skips.append(row)
-    if not rows:
-        raise DataError(f"{source}: no usable row{_in_lines(skips)}")
-    return rows, skips
 
 
 def _is_blank(value: Any) -> bool:

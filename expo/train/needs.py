@@ -29,7 +29,7 @@ _CHARACTERS, _TEMPLATE = 3, 32
 class Machine:
     """What a training is planned for: the bytes that each process can have, and how fast it was measured to be.
 
-    Without a calibration, `why` says what is amiss. `free` are the bytes that nobody uses now, None on another machine.
+    Without a calibration, `why` says what is amiss. `free` are the bytes that are free now, None on another machine.
     """
 
     on_gpu: bool

@@ -10,7 +10,8 @@ import inspect
 import math
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -18,53 +19,59 @@ from typing import Any
 
 from trl.trainer.utils import is_async_callable
 
-from expo.train.rewards import AnswerReward
+from expo.train.rewards import AnswerReward, BadReward
 
-# What TRL passes by keyword; `positive` is there too, unless nothing is added to the loss.
+# What TRL passes by keyword.
 _GIVEN = ("prompts", "completions", "completion_ids", "problem", "answer", "level", "positive")
 _ALSO_GIVEN = ("trainer_state", "log_extra", "log_metric")
 
 
 @dataclass(frozen=True)
 class OwnReward:
-    """A reward function as the recipe names it (`place`), callable by keyword, and the file that it is written in."""
+    """A reward function as the recipe names it (`place`), callable by keyword, its values checked.
+
+    `files` are those that its module and the function itself are written in.
+    """
 
     place: str
     function: Callable[..., Any]
-    file: Path | None
+    files: tuple[Path, ...]
 
     def graded_beside(self, watched: Callable[..., Any], answer: AnswerReward) -> Callable[..., Any]:
-        """`watched`, the function as the trainer calls it, with its values checked; answers are graded for the record.
+        """`watched`, the function as the trainer calls it; answers are graded beside it for the record.
 
         TRL excludes a completion from its group if every reward function returns None for it. A second function would
         always return a number, so TRL is not given the grades as one.
         """
 
-        def checked(rewards: Any, given: dict[str, Any]) -> list[float | None]:
-            values = _values(rewards, given["completions"], self.place)
+        def graded(rewards: list[float | None], given: dict[str, Any]) -> list[float | None]:
             grades = answer(**given)
             given["log_extra"]("answer_reward", grades)
             for grade in grades:
                 given["log_metric"](f"rewards/{answer.__name__}/mean", grade)
-            return values
+            return rewards
 
         if is_async_callable(watched):
 
             async def later(**given: Any) -> list[float | None]:
                 try:
                     rewards = await watched(**given)
+                except BadReward:
+                    raise
                 except Exception as error:
                     raise RuntimeError(self._failure(error)) from error
-                return checked(rewards, given)
+                return graded(rewards, given)
 
             return later
 
         def at_once(**given: Any) -> list[float | None]:
             try:
                 rewards = watched(**given)
+            except BadReward:
+                raise
             except Exception as error:
                 raise RuntimeError(self._failure(error)) from error
-            return checked(rewards, given)
+            return graded(rewards, given)
 
         return at_once
 
@@ -76,7 +83,7 @@ class OwnReward:
         raised: BaseException | None = error
         while raised is not None:
             for frame in reversed(traceback.extract_tb(raised.__traceback__)):
-                if self.file is not None and Path(frame.filename) == self.file:
+                if Path(frame.filename) in self.files:
                     return f"{said}\n{frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line}"
             raised = raised.__cause__
         return said
@@ -85,8 +92,8 @@ class OwnReward:
 def own_reward(place: str) -> OwnReward:
     """A user's reward function, named as `module:function` or `path/to/file.py:function`; its module is run.
 
-    TRL calls it with `prompts`, `completions`, `completion_ids` and the dataset's `problem`, `answer` and `level`. Any
-    callable will do: a function, async or not, a `functools.partial`, or an object with `__call__`.
+    TRL calls it with `prompts`, `completions`, `completion_ids` and the dataset's `problem`, `answer`, `level` and
+    `positive`. Any callable will do: a function, async or not, a `functools.partial`, or an object with `__call__`.
 
     Raises:
         ValueError: if there is none by that name, or if it cannot be called with these arguments.
@@ -108,12 +115,12 @@ def own_reward(place: str) -> OwnReward:
     if name == "answer":
         raise ValueError(f"reward: {name!r} is the name under which right answers are counted; rename your function")
     _check_arguments(place, function)
-    return OwnReward(place, _named(name, function), _file_of(function, module))
+    return OwnReward(place, _named(place, function), _files_of(function, module))
 
 
 def source_of(reward: OwnReward) -> str:
-    """The first digits of the SHA-256 of the file that a reward function is written in."""
-    return hashlib.sha256(reward.file.read_bytes() if reward.file else b"").hexdigest()[:12]
+    """The first digits of the SHA-256 of the files that a reward function is written in."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in reward.files)).hexdigest()[:12]
 
 
 def in_plan(place: str | None) -> str:
@@ -124,8 +131,8 @@ def in_plan(place: str | None) -> str:
     """
     if place is None:
         return ""
-    file = own_reward(place).file
-    return f"\nreward        {place}" + (f", from {file}" if file else "")
+    files = own_reward(place).files
+    return f"\nreward        {place}" + (f", from {' and '.join(map(str, files))}" if files else "")
 
 
 @functools.cache
@@ -163,60 +170,59 @@ def _check_arguments(place: str, function: Callable[..., Any]) -> None:
         ) from error
 
 
-def _named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function under the name by which the recipe knows it and TRL logs it: partials and objects have none."""
+def _named(place: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with its values checked, under the name by which TRL logs it: partials and objects have none."""
 
-    async def later(**given: Any) -> Any:
-        return await function(**given)
+    async def later(**given: Any) -> list[float | None]:
+        return _values(await function(**given), given["completions"], place)
 
-    def at_once(**given: Any) -> Any:
-        return function(**given)
+    def at_once(**given: Any) -> list[float | None]:
+        return _values(function(**given), given["completions"], place)
 
     named = later if is_async_callable(function) else at_once
-    named.__name__ = name
+    named.__name__ = place.rpartition(":")[2]
     return named
 
 
-def _file_of(function: Any, module: ModuleType) -> Path | None:
+def _files_of(function: Any, module: ModuleType) -> tuple[Path, ...]:
+    """The module's file, and the function's where that is another."""
     while isinstance(function, functools.partial):
         function = function.func
     if not inspect.isroutine(function):
         function = type(function).__call__
-    try:
-        return Path(inspect.getfile(inspect.unwrap(function)))
-    except TypeError:
-        # Compiled code; what a built-in module has is in no file at all.
-        file = getattr(module, "__file__", None)
-        return Path(file) if file else None
+    # Compiled code, and what a built-in module has, is in no file at all.
+    files = [Path(file)] if (file := getattr(module, "__file__", None)) else []
+    with suppress(TypeError):
+        files.append(Path(inspect.getfile(inspect.unwrap(function))))
+    return tuple(dict.fromkeys(files))
 
 
 def _values(rewards: Any, completions: list[Any], place: str) -> list[float | None]:
     """Rewards as numbers; None, TRL's "does not apply", stays.
 
     Raises:
-        ValueError: if they are not one finite number or None per completion.
+        BadReward: if they are not one finite number or None per completion.
     """
-    if not isinstance(rewards, Iterable) or isinstance(rewards, str | dict):
-        raise ValueError(f"reward: {place} returned {rewards!r:.100}; it must return a list, one reward per completion")
-    values = list(rewards)
-    if len(values) != len(completions):
-        raise ValueError(f"reward: {place} returned {len(values)} rewards for {len(completions)} completions")
-    for index, value in enumerate(values):
-        if not _is_reward(value):
-            raise ValueError(
-                f"reward: {place} returned {value!r:.100} for completion {index} (counted from 0); a reward is a "
-                f"finite number, or None where it does not apply. That completion: {completions[index]!r:.300}"
-            )
-    return [None if value is None else float(value) for value in values]
-
-
-def _is_reward(value: Any) -> bool:
-    """Whether it is None or a finite number, be it Python's, NumPy's or a tensor's; text that reads as one is not."""
-    if value is None:
-        return True
-    if isinstance(value, str | bytes):
-        return False
     try:
-        return math.isfinite(value)
-    except (TypeError, ValueError, RuntimeError):
-        return False
+        # A set has an order of its own.
+        values = None if isinstance(rewards, str | bytes | dict | set | frozenset) else list(rewards)
+    except TypeError:
+        values = None
+    if values is None:
+        raise BadReward(f"reward: {place} returned {rewards!r:.100}; it must return a list, one reward per completion")
+    if len(values) != len(completions):
+        raise BadReward(f"reward: {place} returned {len(values)} rewards for {len(completions)} completions")
+    return [_number(value, place, at, completions[at]) for at, value in enumerate(values)]
+
+
+def _number(value: Any, place: str, at: int, completion: Any) -> float | None:
+    """A reward, be it Python's number, NumPy's or a tensor's; text that reads as one is none."""
+    if value is None:
+        return None
+    with suppress(TypeError, ValueError, RuntimeError, OverflowError):
+        if not isinstance(value, str | bytes) and math.isfinite(number := float(value)):
+            return number
+    raise BadReward(
+        f"reward: {place} returned {value!r:.100} for completion {at} (counted from 0); a reward is a finite number, "
+        f"or None where it does not apply. That completion: {completion!r:.300}"
+    )

@@ -11,6 +11,10 @@ from expo.tasks import Checker
 from expo.tasks.problem import Problem
 
 
+class BadReward(ValueError):
+    """What a user's reward function returned is no reward; the message names the function and the fix."""
+
+
 class AnswerReward:
     """A reward function as TRL calls it; needs the dataset's column `problem`.
 

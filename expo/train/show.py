@@ -33,7 +33,10 @@ def show(run: Run) -> str:
             shown = f"{accuracy.n:>5} {'problem ' if accuracy.n == 1 else 'problems'}"
             lines.append(f"  {_level(level):<11} {shown}   accuracy {accuracy}{wide}")
     if run.has("groups") and len(groups := run.read("groups")):
-        lines += ["", "share of training groups that give GRPO no gradient:"]
+        heading = "share of training groups that give GRPO no gradient:"
+        # By its values, which are not in the table.
+        own = "training groups by their answers (GRPO learns from your own reward):"
+        lines += ["", own if recipe.get("reward") else heading]
         for level, (count, none, full) in without_signal(groups).items():
             lines.append(
                 f"  {_level(level):<11} {count:>5} groups     {none:.0%} with no right sample, {full:.0%} all right"

@@ -7,7 +7,7 @@ from itertools import product
 import pandas as pd
 
 from expo.records import RecordError, Run, write_atomic
-from expo.shards import state_of
+from expo.shards import fault_of
 from expo.train.checkpoints import BY_STEP, TOGETHER
 from expo.train.completions import completions
 
@@ -46,14 +46,25 @@ def check_parts(run: Run, before: int | None = None) -> None:
     for together in TOGETHER:
         names = {table: run.shards(table) for table in together if run.shards(table)}
         for shard, table in product(sorted(set().union(*names.values())), names):
-            may_be_missing = before is not None and int(shard) >= before
-            if (may_be_missing and shard not in names[table]) or not (state := state_of(run, table, shard)):
+            # What is learnt from a step on is written after its checkpoint, all else before it.
+            later = before == 0 or "positives" in together
+            may_be_missing = before is not None and int(shard) >= before and later
+            if (may_be_missing and shard not in names[table]) or not (state := fault_of(run, table, shard)):
                 continue
-            folder = run.path("checkpoints")
-            fix = f"the checkpoints of step {int(shard)} and after in {folder}" if int(shard) else f"{run.folder}/"
+            fix = _what_to_delete(run, table, shard)
             raise RecordError(
                 f"{run.file(table, shard)} is {state} and must be made again; delete {fix} and give the command again"
             )
+
+
+def _what_to_delete(run: Run, table: str, shard: str) -> str:
+    """The least that must go for a shard to be made again."""
+    if int(shard):
+        return f"the checkpoints of step {int(shard)} and after in {run.path('checkpoints')}"
+    if table in ("positives", "skips") and not run.shards("pairs"):
+        # Those of the initial policy are sampled again, and are the same.
+        return " and ".join(str(run.file(name, shard)) for name in ("positives", "skips"))
+    return f"{run.folder}/"
 
 
 def _all_shards(run: Run, table: str) -> pd.DataFrame:

@@ -282,7 +282,7 @@ BROKEN: list[tuple[Callable[[Path], None], str]] = [
     (lambda f: without(f, "config.json"), "Unrecognized model"),
     (lambda f: (f / "config.json").write_text("{"), "not a valid JSON file"),
     (lambda f: without(f, "model.safetensors"), r"no file named model\.safetensors"),
-    (truncated, r"model\.safetensors is damaged; put it there again"),
+    (truncated, r"model\.safetensors is damaged; copy it there again"),
     (lambda f: reshaped(f, None), r"lack, or hold in another shape, the weights model\.layers\.1\.self_attn\.q_proj"),
     (lambda f: reshaped(f, 5), r"lack, or hold in another shape, the weights model\.layers\.1\.self_attn\.q_proj"),
     (lambda f: without(f, "tokenizer.json", "tokenizer_config.json"), "tokenizer"),
@@ -439,7 +439,7 @@ def test_a_repository_that_is_not_there(hub: type[Hub]) -> None:
 
 def test_no_network_at_all(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
-    with pytest.raises(PolicyError, match=r"the hub cannot be read: it is not reached \(\w+\)\nGive tiny"):
+    with pytest.raises(PolicyError, match=r"the hub cannot be read: it cannot be reached \(\w+\)\nGive tiny"):
         load_policy("me/small", TEXT)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(PolicyError, match=r"the hub cannot be read: offline mode is on \(HF_HUB_OFFLINE\)\nGive tiny"):

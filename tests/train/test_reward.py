@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from expo.cli import main
+from expo.train import own_reward as own_reward_module
 from expo.train.own_reward import own_reward, source_of
 from expo.train.recipe import read_recipe
 from expo.train.run import train
@@ -200,6 +201,10 @@ def module(values: Any) -> Any:
         (None, "f returned None; it must return a list, one reward per completion"),
         (1.0, "f returned 1.0; it must return a list"),
         ("ab", "f returned 'ab'; it must return a list"),
+        (b"ab", "f returned b'ab'; it must return a list"),
+        ({1.0, 2.0}, "it must return a list"),
+        (torch.tensor(1.0), "it must return a list"),
+        ([10**400, 0.0], "for completion 0"),
     ],
 )
 def test_what_is_no_reward_is_refused(
@@ -244,9 +249,27 @@ def test_a_step_without_any_reward_is_taken(rewards: Path, tmp_path: Path) -> No
         ("divides", "rewards.py, line "),
     ],
 )
-def test_a_training_stops_at_what_is_no_reward(rewards: Path, tmp_path: Path, name: str, message: str) -> None:
+@pytest.mark.parametrize("failed_alone", [False, True])
+def test_a_training_stops_at_what_is_no_reward(
+    rewards: Path, tmp_path: Path, name: str, message: str, failed_alone: bool
+) -> None:
+    values = {**ONE_STEP, "reward": f"{rewards}:{name}", "sft_failed_groups_only": failed_alone}
     with pytest.raises((ValueError, RuntimeError), match=re.escape(message)):
-        train(read_recipe({**ONE_STEP, "reward": f"{rewards}:{name}"}), tmp_path / "run", progress=False)
+        train(read_recipe(values), tmp_path / "run", progress=False)
+
+
+def test_a_reward_that_is_made_of_anothers_code_is_known_by_both_files(tmp_path: Path) -> None:
+    library, mine = tmp_path / "lib_of_rewards.py", tmp_path / "mine.py"
+    library.write_text("def f(completions, value=0.0, **_):\n    return [value for _ in completions]\n")
+    written = "import functools, sys\nsys.path.insert(0, {!r})\nimport lib_of_rewards\n"
+    found = []
+    for value in (0.5, 2.0):
+        mine.write_text(written.format(str(tmp_path)) + f"g = functools.partial(lib_of_rewards.f, value={value})\n")
+        own_reward_module._module.cache_clear()
+        reward = own_reward(f"{mine}:g")
+        assert reward.files == (mine, library)
+        found.append(source_of(reward))
+    assert found[0] != found[1]
 
 
 def test_a_dry_run_finds_the_reward(

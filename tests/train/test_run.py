@@ -60,6 +60,7 @@ from expo.train.sft import sft_trainer
 from expo.train.show import show, without_signal
 from expo.train.stopping import _StopAtSignal
 from expo.train.supply import Supply
+from expo.train.tables import check_parts
 from tests.train.kills import command, kill_and_go_on, same
 
 VALUES = {
@@ -194,12 +195,12 @@ def test_weights_that_were_lost_are_named_with_the_fix(
     if is_cut:
         weights.write_bytes(content[:-1])
     said = f"{re.escape(str(weights))} is {'damaged' if is_cut else 'missing'}; "
-    with pytest.raises(PolicyError, match=f"{said}delete {model}/ and give the command of its training, {run.folder}"):
+    with pytest.raises(PolicyError, match=f"{said}give the command of the training {run.folder} again"):
         load_policy(str(model), CHAIN)
     with pytest.raises(RecordError, match=f"{said}delete {model}/ and give the command again, which copies it from"):
         train(recipe, run.folder, progress=False)
     shutil.rmtree(run.path("checkpoints"))
-    with pytest.raises(RecordError, match=f"{said}its checkpoint of step 6 is not whole either, so delete"):
+    with pytest.raises(RecordError, match=f"{said}there is no whole checkpoint of step 6 to copy it from, so"):
         train(recipe, run.folder, progress=False)
     # The control: what is put back is enough.
     weights.write_bytes(content)
@@ -232,7 +233,11 @@ def test_a_part_that_was_deleted_is_missed(
 
 @pytest.mark.parametrize(
     ("table", "part", "fix"),
-    [("groups", "000002", "the checkpoints of step 2 and after in"), ("positives", "000000", "")],
+    [
+        ("groups", "000002", "the checkpoints of step 2 and after in"),
+        ("positives", "000000", r"\S+/positives/000000.parquet and \S+/skips/000000.parquet and give"),
+        ("evaluation", "000000", ""),
+    ],
 )
 def test_a_damaged_part_is_named_with_the_fix_before_a_step_is_taken(
     recipe: TrainRecipe, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, part: str, fix: str
@@ -245,6 +250,33 @@ def test_a_damaged_part_is_named_with_the_fix_before_a_step_is_taken(
     said = f"{table}/{part}.parquet is damaged and must be made again; delete {fix or f'{run.folder}/'}"
     with pytest.raises(RecordError, match=said):
         train(recipe, run.folder, progress=False)
+
+
+def test_what_was_sampled_first_is_sampled_again(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    for each in BY_STEP:
+        run.path(f"{each}.parquet").unlink(missing_ok=True)
+    shutil.rmtree(run.path("checkpoints", "checkpoint-6"))
+    for table in ("positives", "skips"):
+        run.file(table, "000000").unlink()
+    same(whole, train(recipe, run.folder, progress=False))
+
+
+def test_only_what_is_learnt_next_may_be_missing_at_the_step_of_a_checkpoint(whole: Run, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    run.file("skips", "000004").unlink()
+    check_parts(run, 4)
+    for before in (None, 6):
+        with pytest.raises(RecordError, match=r"skips/000004.parquet is missing"):
+            check_parts(run, before)
+    # The control: metrics are written before the checkpoint.
+    run.file("groups", "000004").unlink()
+    with pytest.raises(RecordError, match=r"groups/000004.parquet is missing and must be made again"):
+        check_parts(run, 4)
+    # Without a checkpoint the first evaluation may be under way.
+    run = Run(shutil.copytree(whole.folder, tmp_path / "other"))
+    run.file("evaluation", "000000").unlink()
+    check_parts(run, 0)
 
 
 def test_a_done_run_that_lacks_a_part_stays_done(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from expo.records import Run
 from expo.report.gradients.kinds import MORE, draw_kinds
 from expo.report.gradients.runs import by_policy, find_gradients
 
@@ -33,7 +34,27 @@ def test_kinds_are_told_apart_by_whether_the_own_cot_is_right(runs: list[Any], t
 
 
 def test_a_choice_is_compared_with_the_first_of_the_same_tries(tmp_path: Path) -> None:
-    run = write_gradients(tmp_path / "runs" / "one", tries=4, choices=["best_joint", "right"], temperature=1.0)
+    chosen: dict[str, Any] = {"tries": 4, "choices": ["best_joint", "right"], "temperature": 1.0}
+    # Of two bases, on the same questions.
+    for base in ("tiny-0", "tiny-1"):
+        write_choices(write_gradients(tmp_path / "runs" / base, policy=base, **chosen))
+    (runs,) = by_policy(find_gradients(tmp_path / "runs")).values()
+    made = draw_kinds("tiny", runs, tmp_path)
+    more = made.numbers[made.numbers["questions"] == MORE].set_index("source")
+    assert more["mean"].to_dict() == pytest.approx({"best_joint": 1.5, "right": 0.0})
+    assert more["same_as_first"].to_dict() == {"best_joint": 10, "right": 6}
+    assert more["positives"].to_dict() == {"best_joint": 20, "right": 6}
+    assert more["n"].to_dict() == {"best_joint": 10, "right": 3}
+    assert "More than the self-explanation: likeliest self-explanation 1.5" in made.reading
+    assert "4 self-explanations were sampled" in made.shown.read_text()
+    # The control: without choices nothing is compared.
+    write_gradients(tmp_path / "others" / "one")
+    (runs,) = by_policy(find_gradients(tmp_path / "others")).values()
+    assert MORE not in set(draw_kinds("plain", runs, tmp_path).numbers["questions"])
+
+
+def write_choices(run: Run) -> None:
+    """The likeliest, and of three questions one with a right answer."""
     table = run.read("alignment")
     first = table[table["source"] == "explanation"]
     # Of every other question the likeliest is the first itself, else one that J rises by 3 more along.
@@ -44,15 +65,3 @@ def test_a_choice_is_compared_with_the_first_of_the_same_tries(tmp_path: Path) -
         ids=[[9] if other else ids for other, ids in zip(moved, first["ids"], strict=True)],
     )
     run.write("alignment", pd.concat([table, likeliest, first.head(3).assign(source="right")], ignore_index=True))
-    (runs,) = by_policy(find_gradients(tmp_path / "runs")).values()
-    made = draw_kinds("tiny", runs, tmp_path)
-    more = made.numbers[made.numbers["questions"] == MORE].set_index("source")
-    assert more["mean"].to_dict() == pytest.approx({"best_joint": 1.5, "right": 0.0})
-    assert more["same_as_first"].to_dict() == {"best_joint": 5, "right": 3}
-    assert more["positives"].to_dict() == {"best_joint": 10, "right": 3}
-    assert "More than the self-explanation: likeliest self-explanation 1.5" in made.reading
-    assert "4 self-explanations were sampled" in made.shown.read_text()
-    # The control: without choices nothing is compared.
-    write_gradients(tmp_path / "others" / "one")
-    (runs,) = by_policy(find_gradients(tmp_path / "others")).values()
-    assert MORE not in set(draw_kinds("plain", runs, tmp_path).numbers["questions"])
