@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import hypothesis
@@ -24,6 +23,7 @@ import sympy
 import z3
 
 from theory.claim import MEANING
+from theory.instances import denominator, show
 from theory.relations import Relation, Relations, Said, Tally
 
 Pick = Callable[[int, int], int]
@@ -280,22 +280,6 @@ def table(what: str, *, refutes: bool = False, rows: int = 1) -> None:
     if rows < 1:
         raise Vacuous(f"{what}: of no row")
     note("table", what, refutes=refutes, rows=rows)
-
-
-def denominator(instance: Any) -> int:
-    """The largest denominator in an instance: how large a counterexample is."""
-    if isinstance(instance, Fraction):
-        return instance.denominator
-    if isinstance(instance, list | tuple | np.ndarray):
-        return max((denominator(x) for x in instance), default=1)
-    return 1
-
-
-def show(instance: Any) -> str:
-    """An instance in short: Fractions as 1/3."""
-    if isinstance(instance, tuple | list | np.ndarray):
-        return "(" + ", ".join(show(x) for x in instance) + ")"
-    return str(instance)
 
 
 def _name(statement: Statement) -> str:

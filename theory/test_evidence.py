@@ -10,7 +10,7 @@ import pytest
 import sympy
 import z3
 
-from theory import evidence
+from theory import evidence, instances
 from theory.evidence import Given, Pick, Refuted, Statement, Vacuous
 from theory.relations import Said, both, each, either, eq, ge, gt, iff, le, lt, ne, when
 
@@ -250,5 +250,5 @@ def test_sympy_tells_an_identity_from_none() -> None:
 
 def test_sizes_and_names_of_instances() -> None:
     instance = ((Fraction(1, 3), Fraction(2, 7)), 5, np.array([Fraction(1, 9)], dtype=object))
-    assert evidence.denominator(instance) == 9
-    assert evidence.show(instance) == "((1/3, 2/7), 5, (1/9))"
+    assert instances.denominator(instance) == 9
+    assert instances.show(instance) == "((1/3, 2/7), 5, (1/9))"

@@ -11,8 +11,9 @@ import numpy as np
 
 from theory import grpo
 from theory.domains import bits, gradients, point, size
-from theory.evidence import Pick, counterexample, denominator, for_all, negative_control, refuted_by_sweep, sweep
+from theory.evidence import Pick, counterexample, for_all, negative_control, refuted_by_sweep, sweep
 from theory.inputs import Array
+from theory.instances import denominator
 from theory.policies import softmax
 from theory.relations import Said, both, each, eq, ge, le
 from theory.test_grpo import N

@@ -10,8 +10,9 @@ import numpy as np
 
 from theory import lemma2, objectives
 from theory.domains import bits, gradients, point
-from theory.evidence import Pick, Statement, counterexample, denominator, for_all, negative_control
+from theory.evidence import Pick, Statement, counterexample, for_all, negative_control
 from theory.inputs import array
+from theory.instances import denominator
 from theory.policies import softmax, tree
 from theory.relations import Said, both, eq, ge, gt, le, lt, ne
 from theory.test_improvement_tokens import digits, written

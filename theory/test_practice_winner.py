@@ -10,8 +10,9 @@ import numpy as np
 
 from theory import lemma2, sampler
 from theory.domains import bits, gradients, point
-from theory.evidence import Pick, counterexample, denominator, for_all, negative_control
+from theory.evidence import Pick, counterexample, for_all, negative_control
 from theory.inputs import Array, array
+from theory.instances import denominator
 from theory.policies import Policy, softmax
 from theory.relations import Said, both, eq, ge, iff, lt
 
