@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import sympy
 
 from theory.sums import summed
@@ -19,6 +21,15 @@ def test_a_linear_form_is_the_sum_of_its_terms() -> None:
 
 
 def test_what_is_no_such_form_leaves_something() -> None:
-    # Another term, a constant, a product of sums, a square.
-    for total, term in ((P + Q, X * Y), (P + C, X * Y + C), (P * Q, X**3 * Y), (P**2, X**2 * Y**2)):
+    # Another term, a constant, a product of sums, a square of either.
+    forms = ((P + Q, X * Y), (P + C, X * Y + C), (P * Q, X**3 * Y), (P**2, X**2 * Y**2), (Q**2, X**4))
+    for total, term in forms:
         assert any(summed(total, term, SUMS)), total
+
+
+def test_of_ten_sums_none_is_passed_over() -> None:
+    names = sympy.symbols("s:10")
+    sums = {s: X**i for i, s in enumerate(names)}
+    assert not any(summed(sum(names), sum(sums.values()), sums))
+    for one, other in itertools.combinations_with_replacement(names, 2):
+        assert any(summed(one * other, sums[one] * sums[other], sums)), (one, other)
