@@ -18,7 +18,7 @@ from expo.text import plural
 # The paper samples at this temperature (Appendix C.1).
 PAPER_TEMPERATURE = 0.9
 # Fields that do not change the expectation of a mean over problems: one run of a sweep may have more samples.
-_INDIFFERENT = {"sources", "samples", "controls", "device", "rows", "chunk"}
+_INDIFFERENT = {"sources", "samples", "controls", "device", "rows", "chunk", "token_scores"}
 _NEEDED = {"policy", "task", "sources", "samples", "temperature", "seed"}
 
 

@@ -1,0 +1,136 @@
+"""A picture of a grid of trainings: each method at its best rate, beside the share of its positives without a slip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from expo.report.accuracy import mean_by_base, range_of, summary
+from expo.report.artefacts import Artefact
+from expo.report.picture import Caption, draw_picture, sheet
+from expo.report.style import GREY, INK, METHOD_COLOURS, Axes, Figure
+from expo.report.training.grid import best
+from expo.report.training.setting import NAMES
+from expo.report.trainings import EvaluatedRun, before_training, check_comparable, count_bases, label
+from expo.report.words import METHODS, listed, share
+from expo.stats import bootstrap
+from expo.text import plural
+
+COLUMNS = ["panel", "method", "rate", "beta", "mean", "low", "high", "lowest", "highest", "bases", "n"]
+PANELS = {"accuracy": "accuracy", "positives": "positives whose steps are all true"}
+
+
+def draw_best(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
+    """Write `best-<name>-<label>.png` and `.csv`: accuracy on the levels trained on, and the positives' true steps.
+
+    All runs are trained on the same levels. In the CSV `n` counts problems, of positives those that have one.
+    """
+    check_comparable(runs)
+    numbers = _numbers(runs)
+    first = runs[0]
+    return draw_picture(
+        out,
+        f"best-{name}-{label(runs)}",
+        runs,
+        numbers,
+        _plot,
+        heading=f"Each method at its best rate, trained on {first.levels}: {name}, {label(runs)}",
+        notes=(
+            f"Left: accuracy at {first.levels} after {first.last_step} steps, mean over "
+            f"{plural(count_bases(runs), 'base')} with the 95 % bootstrap interval by problem; circles are the lowest "
+            "and the highest base. Right: the share of positives (each times its weight) whose steps are all true, "
+            "with its interval; own samples are not in it.\n"
+            f"Split {first.recipe['eval_split']}, {first.sampling}, seed {first.seed}. The rate with the highest mean "
+            f"accuracy is chosen on these same problems; the table {name}-{label(runs)} has all of them."
+        ),
+        reading=_read(numbers),
+    )
+
+
+def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
+    first = runs[0]
+    rows = [_accuracy("base", before_training(runs), 0.0, 0.0, 0)]
+    chosen = best(runs)
+    for method in [m for m in METHODS if (first.levels, m) in chosen]:
+        rate, beta = chosen[first.levels, method]
+        alike = [run for run in runs if (run.method, run.rate, run.beta) == (method, rate, beta)]
+        rows.append(_accuracy(method, alike, rate, beta))
+        if of_positives := _positives(alike):
+            rows.append({"panel": "positives", "method": method, "rate": rate, "beta": beta, **of_positives})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _accuracy(
+    method: str, runs: Sequence[EvaluatedRun], rate: float, beta: float, step: int | None = None
+) -> dict[str, Any]:
+    found = summary(runs, step, runs[0].trained_levels)
+    return {"panel": "accuracy", "method": method, "rate": rate, "beta": beta, **found, "n": found["problems"]}
+
+
+def _positives(runs: Sequence[EvaluatedRun]) -> dict[str, Any]:
+    """The share of positives without a false step, by weight; nothing for methods that learn none with steps."""
+    by_run = [_without_slip(run) for run in runs]
+    if any(of_run.empty for of_run in by_run):
+        return {}
+    of_bases = mean_by_base(runs, [float(of_run.mean()) for of_run in by_run])
+    mean = asdict(bootstrap(pd.concat(by_run, axis=1).mean(axis=1).to_numpy()))
+    return {**mean, **range_of(of_bases)}
+
+
+def _without_slip(run: EvaluatedRun) -> pd.Series:
+    """Of each problem that has a positive with steps, whether all are true; a mean by weight where it has several."""
+    held = run.run.read("positives") if run.run.has("positives") and not run.adds_nothing else pd.DataFrame()
+    if held.empty or run.recipe.get("algorithm") == "dpo":
+        return pd.Series(dtype=float)
+    held = held[held["steps"] > 0]
+    weight = held["weight"].astype(float).fillna(1.0)
+    true = (held["steps"] == held["steps_true"]).astype(float) * weight
+    shares: pd.Series = true.groupby(held["problem"]).sum() / weight.groupby(held["problem"]).sum()
+    return shares
+
+
+def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
+    methods = list(dict.fromkeys(numbers["method"]))
+    figure, ((left, right),) = sheet(1, 2, 0.9 + 0.26 * len(methods), caption)
+    for axes, (panel, title) in zip((left, right), PANELS.items(), strict=True):
+        _dots(axes, numbers[numbers["panel"] == panel].set_index("method"), methods)
+        axes.set_title(title)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    left.set_xlim(left=0)
+    left.set_yticks(range(len(methods)), [NAMES[m] if m != "base" else "before training" for m in methods])
+    right.set_yticks(range(len(methods)), [""] * len(methods))
+    return figure
+
+
+def _dots(axes: Axes, rows: pd.DataFrame, methods: Sequence[str]) -> None:
+    for place, method in enumerate(methods):
+        if method not in rows.index:
+            continue
+        row, colour = rows.loc[method], METHOD_COLOURS.get(method, METHOD_COLOURS["explanation"])
+        axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
+        axes.plot([row["mean"]], [place], "o", color=colour, markersize=6)
+        axes.plot([row["lowest"], row["highest"]], [place, place], "o", color=GREY, markersize=4, fillstyle="none")
+        beside = (float(row["high"]), place)
+        axes.annotate(share(float(row["mean"])), beside, (4, 5), textcoords="offset points", fontsize=8, color=INK)
+    axes.set_ylim(len(methods) - 0.5, -0.5)
+
+
+def _read(numbers: pd.DataFrame) -> str:
+    accuracy = numbers[(numbers["panel"] == "accuracy") & (numbers["method"] != "base")]
+    order = accuracy.sort_values("mean", ascending=False, kind="stable")
+    said = [f"{NAMES[str(m)]} {share(v)}" for m, v in zip(order["method"], order["mean"], strict=True)]
+    text = f"At the best rate of each, from the highest: {listed(said)}."
+    slips = numbers[numbers["panel"] == "positives"].set_index("method")["mean"]
+    both = accuracy.set_index("method")["mean"].reindex(slips.index)
+    if len(slips) > 2 and slips.nunique() > 1:
+        rank = float(np.corrcoef(slips.rank(), both.rank())[0, 1])
+        text += (
+            f" Over the {len(slips)} methods that learn positives with steps, accuracy and the share of positives "
+            f"without a false step have a rank correlation of {rank:.2f}."
+        )
+    return text

@@ -1,0 +1,74 @@
+"""Each method at its best rate: accuracies are the grid's, and positives count by their weight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from expo.report.training.best_picture import draw_best
+from expo.report.training.grid import draw_grid
+from expo.report.trainings import EvaluatedRun, find_evaluated
+
+from ..records.trainings import levels, write
+
+RECIPE: dict[str, Any] = {
+    **{"task": "chain", "levels": [5], "positive": "explanation", "eval_split": "rate", "eval_temperature": 0.7},
+    "positive_tries": 2,
+}
+
+
+def positives(run: EvaluatedRun, rows: list[tuple[str, int, int, float | None]]) -> None:
+    """Positives with so many steps, so many of them true, and a weight."""
+    first = run.run.read("positives").iloc[[0]]
+    made = [
+        first.assign(problem=problem, steps=steps, steps_true=true, weight=weight)
+        for problem, steps, true, weight in rows
+    ]
+    run.run.write("positives", pd.concat(made, ignore_index=True))
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[EvaluatedRun]:
+    for base in ("tiny-0", "tiny-1"):
+        for choice, rate, end in (("first", 1e-4, 0.2), ("first", 1e-3, 0.4), ("weighted", 1e-3, 0.7)):
+            recipe = {**RECIPE, "policy": base, "learning_rate": rate, "positive_choice": choice}
+            write(tmp_path / "runs" / f"{base}-{choice}-{rate}", recipe, {0: levels(0.0), 20: levels(end)})
+    found = [run for run in find_evaluated(tmp_path / "runs")[0] if run.is_training]
+    for run in found:
+        if run.method == "explanation":
+            positives(run, [("a", 3, 3, None), ("b", 3, 2, None), ("c", 0, 0, None)])
+        else:
+            # Of a the false one has a quarter of the weight.
+            positives(run, [("a", 3, 3, 0.75), ("a", 3, 2, 0.25), ("b", 3, 3, 1.0)])
+    return [run for run in find_evaluated(tmp_path / "runs")[0] if run.is_training]
+
+
+def test_the_best_rate_and_positives_by_weight(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+    made = draw_best("posterior", runs, tmp_path)
+    held = made.numbers.set_index(["panel", "method"])
+    assert held.loc[("accuracy", "explanation"), "rate"] == 1e-3
+    grid = draw_grid("posterior", runs, tmp_path).numbers
+    of_grid = grid[(grid["method"] == "explanation") & (grid["rate"] == 1e-3) & (grid["level"] == 5)].iloc[0]
+    shown = held.loc[("accuracy", "explanation")]
+    for column in ("mean", "low", "high", "lowest", "highest"):
+        assert shown[column] == of_grid[column]
+    # Of c, which has no step, nothing is said.
+    assert held.loc[("positives", "explanation"), "mean"] == 0.5
+    assert held.loc[("positives", "explanation_weighted_2"), "mean"] == pytest.approx((0.75 + 1) / 2)
+    assert ("positives", "base") not in held.index
+    assert made.shown.read_bytes().startswith(b"\x89PNG")
+    assert made.reading.startswith("At the best rate of each, from the highest: ExP-GRPO, all by weight of 2 ")
+    # Two methods are too few for a correlation.
+    assert "rank correlation" not in made.reading
+
+
+def test_methods_without_positives_have_no_second_number(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+    for run in runs:
+        if run.method == "explanation":
+            positives(run, [("a", 0, 0, None)])
+    held = draw_best("posterior", runs, tmp_path).numbers.set_index(["panel", "method"])
+    assert ("positives", "explanation") not in held.index
+    assert ("positives", "explanation_weighted_2") in held.index
