@@ -111,12 +111,13 @@ def _dots(axes: Axes, rows: pd.DataFrame, methods: Sequence[str]) -> None:
     for place, method in enumerate(methods):
         if method not in rows.index:
             continue
-        row, colour = rows.loc[method], METHOD_COLOURS.get(method, METHOD_COLOURS["explanation"])
+        row: Any = rows.loc[method]
+        colour = METHOD_COLOURS.get(method, METHOD_COLOURS["explanation"])
         axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
         axes.plot([row["mean"]], [place], "o", color=colour, markersize=6)
         axes.plot([row["lowest"], row["highest"]], [place, place], "o", color=GREY, markersize=4, fillstyle="none")
-        beside = (float(row["high"]), place)
-        axes.annotate(share(float(row["mean"])), beside, (4, 5), textcoords="offset points", fontsize=8, color=INK)
+        beside = (row["high"], place)
+        axes.annotate(share(row["mean"]), beside, (4, 5), textcoords="offset points", fontsize=8, color=INK)
     axes.set_ylim(len(methods) - 0.5, -0.5)
 
 
