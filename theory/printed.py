@@ -49,19 +49,38 @@ QWEN_NAMES = {
 
 # The box of Example 1, line 449: both sides of each card.
 BOX = ("BB", "BB", "BB", "BR", "RR", "RR")
-# What the two answers state of it: (line, quantity, value).
+# All that the two answers state of it as often as they do, but for what the question gives (the cards of each kind, two
+# sides each), in their order: (line, quantity, value).
 SELF_EXPLANATION = (
+    (467, "red sides of red cards", Fraction(4)),
+    (467, "red sides of mixed cards", Fraction(1)),
     (469, "red sides", Fraction(5)),
+    (473, "red sides", Fraction(5)),
     (473, "sides", Fraction(6)),
     (475, "P(red)", Fraction(5, 6)),
+    (477, "red sides of red cards", Fraction(4)),
+    (477, "red sides of mixed cards", Fraction(1)),
     (479, "red sides of red cards", Fraction(4)),
+    (479, "red sides", Fraction(5)),
     (481, "P(other red | red)", Fraction(4, 5)),
+    (483, "red sides", Fraction(5)),
+    (483, "sides", Fraction(6)),
     (483, "cards red on both sides", Fraction(4)),
+    (483, "red sides of mixed cards", Fraction(1)),
+    (483, "P(other red | red)", Fraction(4, 5)),
 )
 STANDARD_COT = (
+    (455, "red sides of red cards", Fraction(4)),
+    (455, "red sides of mixed cards", Fraction(1)),
     (455, "red sides", Fraction(5)),
+    (457, "sides of black cards", Fraction(6)),
+    (457, "sides of red cards", Fraction(4)),
     (457, "sides", Fraction(10)),
+    (459, "red sides", Fraction(5)),
     (459, "red sides of red cards", Fraction(5)),
+    (459, "red sides", Fraction(5)),
+    (459, "red sides of red cards", Fraction(5)),
+    (459, "P(other red | red)", Fraction(1)),
     (461, "P(other red | red)", Fraction(1)),
 )
 
@@ -126,6 +145,9 @@ def box() -> Mapping[str, Fraction]:
         "sides": Fraction(len(seen)),
         "red sides": Fraction(len(red)),
         "red sides of red cards": Fraction(len(both)),
+        "red sides of mixed cards": Fraction(len(red) - len(both)),
+        "sides of black cards": Fraction(2 * BOX.count("BB")),
+        "sides of red cards": Fraction(2 * BOX.count("RR")),
         "cards red on both sides": Fraction(BOX.count("RR")),
         "P(red)": Fraction(len(red), len(seen)),
         "P(other red | red)": Fraction(len(both), len(red)),
