@@ -7,10 +7,11 @@ from typing import Any
 
 import z3
 
-from theory import improvement, objectives, properties, shifts
-from theory.domains import bits, point
+from theory import improvement, lemma2, properties, shifts
+from theory.domains import bits, gradients, point
 from theory.evidence import Given, Pick, Statement, counterexample, for_all, negative_control, proved, satisfiable
-from theory.relations import Said, both, eq, ge, gt, iff, le, lt
+from theory.policies import softmax
+from theory.relations import Said, both, eq, ge, gt, iff, lt, when
 from theory.test_lemma2 import mean
 from theory.test_properties import HALF, ONE, cots, small
 
@@ -46,39 +47,47 @@ def test_likelier_is_not_necessary() -> None:
     counterexample(likelier_is_necessary, right_and_wrong, ((Fraction(1, 3), Fraction(2, 3)), (1, 0), 0))
 
 
-# P-essential, lines 72 and 257: what negative samples alone can do
+# P-essential, lines 72 and 257: what a negative sample gains beside a positive one
 
 
-def suppressed(pick: Pick) -> Any:
-    """(pi, r, t, factors): every e^z of a wrong trajectory gets a factor from t to 1; the first trajectory is right."""
-    pi, t = point(pick, 2, 5), Fraction(pick(1, 11), 12)
-    r = (1, *bits(pick, len(pi) - 1))
-    return pi, r, t, tuple(ONE if x else t + (1 - t) * Fraction(pick(0, 3), 3) for x in r)
+def right_and_wrong_ones(pick: Pick) -> Any:
+    """(pi, logit gradients, r): the first trajectory is right, the last one wrong."""
+    pi = point(pick, 2, 5)
+    return pi, gradients(pick, len(pi), 2), (1, *bits(pick, len(pi) - 2), 0)
 
 
-def negatives_alone(and_positives: bool) -> Statement:
-    """Pushes down by factors of t or more raise J to at most J / t; a step t towards self-explanations adds t (1 - J).
+def positives_gain_more(own: bool) -> Statement:
+    """Mean gains: |grad J|^2 / J by a self-explanation pushed up, |grad J|^2 / (1 - J) by a wrong sample pushed down.
 
-    `and_positives`: the right trajectories are pushed up by 1 / t as well.
+    Weights 1 and -1, any parametrisation, the wrong sample from the policy; so the former is larger just where
+    J < 1/2. Not `own`: all wrong trajectories are drawn equally often.
     """
 
     def statement(instance: Any) -> Said:
-        pi, r, t, factors = instance
-        factors = [1 / t if x and and_positives else f for f, x in zip(factors, r, strict=True)]
-        value = mean(pi, r)
-        after = mean(shifts.stepped(pi, factors), r)
-        added = mean(objectives.em_step(pi, r, t), r) - value
-        return both(le(after, value / t), eq(added, t * (1 - value)))
+        pi, z, r = instance
+        policy, value = softmax(pi, z), mean(pi, r)
+        wrong = [(p if own else ONE) * (1 - x) for p, x in zip(pi, r, strict=True)]
+        gains = [policy.gain(r, j) for j in range(len(pi))]
+        up, down = mean(lemma2.posterior(pi, r), gains), -mean(wrong, gains) / sum(wrong)
+        square = policy.gradient(r) @ policy.gradient(r)
+        return both(
+            eq(up * value, square),
+            eq(down * (1 - value), square),
+            when(square > 0, iff(gt(up, down), lt(value, HALF))),
+        )
 
     return statement
 
 
-def test_negatives_alone() -> None:
-    for_all(negatives_alone(and_positives=False), suppressed)
+def test_positives_gain_more() -> None:
+    for_all(positives_gain_more(own=True), right_and_wrong_ones)
+    # Not of bounded pushes on all trajectories: wrong ones down by t or right ones up by 1/t give one policy.
+    pi, t = (Fraction(1, 100), Fraction(99, 100)), Fraction(1, 3)
+    assert shifts.stepped(pi, (ONE, t))[0] == shifts.stepped(pi, (1 / t, ONE))[0] == Fraction(1, 34)
 
 
-def test_negatives_control_positives_too() -> None:
-    negative_control(negatives_alone(and_positives=True), suppressed)
+def test_positives_control_even_sampler() -> None:
+    negative_control(positives_gain_more(own=False), right_and_wrong_ones)
 
 
 # P2-rel, line 144: no absolute quality
