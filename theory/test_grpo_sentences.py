@@ -5,12 +5,12 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from theory import grpo, objectives
+from theory import grpo, lemma2, objectives
 from theory.domains import bits, gradients, point
-from theory.evidence import Pick, Statement, for_all, negative_control
+from theory.evidence import Pick, Statement, counterexample, for_all, negative_control
 from theory.inputs import array
 from theory.policies import softmax
-from theory.relations import Said, both, eq, gt, when
+from theory.relations import Said, both, eq, ge, gt, le, when
 from theory.test_lemma2 import mean
 
 # G-hard, line 249: groups without a signal on hard questions
@@ -111,5 +111,53 @@ def test_fewer_groups_fail() -> None:
     for_all(fewer_groups_fail(of_group=True), stalled)
 
 
+def rate_of_failing(instance: Any) -> tuple[Any, Any]:
+    """(rate at which -log of a group's chance to be all wrong grows along the term's mean gradient, tabular; J)."""
+    pi, r, _, G = instance
+    value = mean(pi, r)
+    return G * objectives.tabular_sft_gain(pi, r, lemma2.posterior(pi, r)) / (1 - value), value
+
+
+def falls_at_a_rate(instance: Any) -> Said:
+    """Literal: for each of its samples that log falls at a tenth, however small J is.
+
+    A tenth stands for any number: `rate_falls_with_j` gives a J for each.
+    """
+    return ge(rate_of_failing(instance)[0], Fraction(instance[3], 10))
+
+
+def hard_question(pick: Pick) -> Any:
+    """As `stalled`, two trajectories, J down to 1/40; t is not used."""
+    J = Fraction(1, pick(2, 40))
+    return (J, 1 - J), (1, 0), Fraction(1, 2), pick(2, 10)
+
+
+def rate_falls_with_j(power: int) -> Statement:
+    """It falls at a rate of at most 2 G J^power (1 - J), tabular; right for 1."""
+
+    def statement(instance: Any) -> Said | None:
+        if all(instance[1]):
+            return None
+        rate, value = rate_of_failing(instance)
+        return both(gt(rate, 0), le(rate, 2 * instance[3] * value**power * (1 - value)))
+
+    return statement
+
+
+def test_gradient_of_hard_question_counterexample() -> None:
+    J = Fraction(1, 19)
+    pinned = ((J, 1 - J), (1, 0), Fraction(1, 2), 2)
+    assert rate_of_failing(pinned)[0] == 4 * J * (1 - J)
+    counterexample(falls_at_a_rate, hard_question, pinned)
+
+
+def test_rate_falls_with_j() -> None:
+    for_all(rate_falls_with_j(1), stalled)
+
+
 def test_fewer_control_without_the_group() -> None:
     negative_control(fewer_groups_fail(of_group=False), stalled)
+
+
+def test_rate_control_square() -> None:
+    negative_control(rate_falls_with_j(2), stalled)
