@@ -6,11 +6,23 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import sympy
 import z3
 
 from theory import improvement, shifts
 from theory.domains import bits, point
-from theory.evidence import Given, Pick, Statement, counterexample, for_all, negative_control, proved, satisfiable
+from theory.evidence import (
+    Given,
+    Pick,
+    Statement,
+    counterexample,
+    for_all,
+    identity,
+    negative_control,
+    no_identity,
+    proved,
+    satisfiable,
+)
 from theory.policies import softmax
 from theory.relations import Said, both, eq, ge, gt, iff, le, lt
 from theory.test_lemma2 import mean
@@ -29,6 +41,12 @@ def one_more(counted: bool) -> list[Any]:
         Given("induction hypothesis", n * squares >= total * total),
         left * (squares + x * x) < (total + x) * (total + x),
     ]
+
+
+def first_one(power: int) -> sympy.Expr:
+    """The base: for one probability n sum x^2 is (sum x)^2; `power` stands for the first 2."""
+    x = sympy.Symbol("x")
+    return 1 * x**power - x**2
 
 
 def wrong_ones(pick: Pick) -> Any:
@@ -53,6 +71,7 @@ def drawn_are_likely(of_drawn: bool) -> Statement:
 
 
 def test_drawn_are_likely() -> None:
+    identity(first_one(2), "any one wrong trajectory")
     proved(*one_more(counted=True), size="any number of wrong trajectories, from n to n + 1")
 
 
@@ -61,8 +80,22 @@ def test_drawn_are_likely_on_instances() -> None:
 
 
 def test_drawn_control_of_all() -> None:
+    no_identity(first_one(3))
     satisfiable(*one_more(counted=False))
     negative_control(drawn_are_likely(of_drawn=False), wrong_ones)
+
+
+def as_likely_as_positives(instance: Any) -> Said | None:
+    """Literal: a wrong sample drawn from the policy is in the mean no less likely than a right one that is drawn."""
+    pi, r = instance
+    right, wrong = ([p for p, x in zip(pi, r, strict=True) if x == of] for of in (1, 0))
+    return ge(sum(p * p for p in wrong) / sum(wrong), sum(p * p for p in right) / sum(right)) if right else None
+
+
+def test_less_likely_than_positives() -> None:
+    counterexample(as_likely_as_positives, wrong_ones, ((Fraction(1, 3), Fraction(2, 3)), (0, 1)))
+    # On a hard question too: eighteen wrong ones share nine tenths.
+    assert not as_likely_as_positives(((Fraction(1, 10), *[Fraction(1, 20)] * 18), (1, *[0] * 18)))
 
 
 # B-updown, line 410: negatives are pushed down, positives up
