@@ -93,19 +93,20 @@ def test_positives_control_even_sampler() -> None:
 # P2-rel, line 144: no absolute quality
 
 
-def has_no_partner(closed: bool) -> list[Any]:
-    """z3: for some X_1 the partner X_1 / 2 is no worse, or (1 + X_1) / 2 no better. `closed`: X_1 may be 0 or 1."""
+def has_no_value_beside(closed: bool) -> list[Any]:
+    """z3: for some X_1 the value X_1 / 2 is not below it, or (1 + X_1) / 2 not above. `closed`: X_1 may be 0 or 1."""
     x = z3.Real("x")
     inside = [x >= 0, x <= 1] if closed else [x > 0, x < 1]
     return [Given("X between 0 and 1", *inside), z3.Not(z3.And(x / 2 < x, x < (1 + x) / 2))]
 
 
 def test_preferred_and_not() -> None:
-    proved(*has_no_partner(closed=False), size="any X_1 between 0 and 1")
+    """Both values are between 0 and 1."""
+    proved(*has_no_value_beside(closed=False), size="any X_1 between 0 and 1")
 
 
 def test_preferred_control_ends() -> None:
-    satisfiable(*has_no_partner(closed=True))
+    satisfiable(*has_no_value_beside(closed=True))
 
 
 # P2-wrong, line 150: the wrong samples to push
