@@ -156,6 +156,14 @@ def lead_error(entropies: int) -> Array:
     return entropies * ((post * np.log(post)).sum(-1) - (nu * np.log(nu)).sum(-1)) - lead
 
 
+def one_expert_error(entropies: int) -> Array:
+    """The lead over one CoT of the expert's against -log post_e less `entropies` times H(post); right for 1."""
+    prior, x = points(N, 4, seed=3), np.random.default_rng(4).uniform(0.01, 1, (N, 4))
+    post, own = lemma2.posterior(prior, x), np.log(prior * x)
+    lead = (post * own).sum(-1) - own[:, 0]
+    return abs(lead + np.log(post[:, 0]) - entropies * (post * np.log(post)).sum(-1))
+
+
 # 16 terms of 4 roundings, each a probability times a logarithm; logits lie within 40 of one another.
 LEAD_ROUNDING = 16 * 4 * 50 * 2.0**-53
 
@@ -166,8 +174,10 @@ def test_expert_no_less_spread() -> None:
 
 def test_expert_no_less_spread_in_floats() -> None:
     sweep(lead_error(1), LEAD_ROUNDING, "16 terms of 4 roundings of numbers below 50")
+    sweep(one_expert_error(1), LEAD_ROUNDING, "16 terms of 4 roundings of numbers below 50")
 
 
 def test_expert_control_without_entropies() -> None:
     no_identity(expert_form(0))
     refuted_by_sweep(lead_error(0), LEAD_ROUNDING)
+    refuted_by_sweep(one_expert_error(0), LEAD_ROUNDING)
