@@ -61,10 +61,16 @@ def pairs_form(square: int) -> sympy.Expr:
     return sympy.expand(left - sum(pi[c] * pi[k] * (x[c] - x[k]) ** square for c, k in pairs))
 
 
+def one_cot(power: int) -> sympy.Expr:
+    """Of one CoT of weight p: sum pi X^2 sum pi less (sum pi X)^2; `power` stands for the first 2."""
+    p, x = sympy.symbols("p x")
+    return sympy.expand((p * x**power) * p - (p * x) ** 2)
+
+
 def one_cot_more(x_counts_in: bool) -> list[Any]:
     """z3: sum pi X^2 sum pi >= (sum pi X)^2 holds for n CoTs, but not with one more, of weight p and with X = x.
 
-    For one CoT both sides are equal. Not `x_counts_in`: with x left out of sum pi X^2.
+    Not `x_counts_in`: with x left out of sum pi X^2.
     """
     weight, first, second, p, x = z3.Reals("weight first second p x")
     more = p * x * x if x_counts_in else 0
@@ -77,6 +83,7 @@ def one_cot_more(x_counts_in: bool) -> list[Any]:
 
 
 def test_mean_square_is_no_less() -> None:
+    identity(one_cot(2), "any one CoT: E X^2 = (E X)^2")
     proved(*one_cot_more(True), size="any number of CoTs, from n to n + 1: E X^2 >= (E X)^2")
 
 
@@ -86,6 +93,7 @@ def test_gap_is_a_sum_of_squares() -> None:
 
 def test_gap_control_other_power() -> None:
     no_identity(pairs_form(4))
+    no_identity(one_cot(3))
     satisfiable(*one_cot_more(False))
 
 

@@ -15,7 +15,7 @@ from theory import lemma2
 from theory.evidence import Given, for_all, identity, no_identity, proved, satisfiable
 from theory.relations import Said, both, eq
 from theory.sums import summed
-from theory.test_lemma2 import mean, model, one_cot_more
+from theory.test_lemma2 import mean, model, one_cot, one_cot_more
 
 SIMPLEX, CHANCE, ADDED = "probabilities are at least 0 and sum to 1", "X is a probability", "terms added up"
 W, X, J, Q = sympy.symbols("w x J Q")
@@ -111,11 +111,11 @@ def test_iteration() -> None:
     """Lemma 2 with the weights w = pi X^n in place of the prior, for each n in turn.
 
     The n-th iterate is in proportion to pi X^n by induction: the prior is for n = 0, and `posterior_of` is the step.
-    The inequality of sums has its base in one CoT of positive weight and its step in `one_cot_more`. So no iterate has
+    The inequality of sums has its base in `one_cot` and its step in `one_cot_more`. So no iterate has
     a smaller mean than the one before, or than the prior. J > 0 keeps all sums above 0.
     """
     identity(
-        [posterior_of(1), sympy.expand((W * X**2) * W - (W * X) ** 2)],
+        [posterior_of(1), one_cot(2)],
         "any weights, one CoT: the posterior, and E X^2 = (E X)^2",
     )
     proved(*one_cot_more(True), size="any number of CoTs, from n to n + 1, and any weights")
@@ -124,6 +124,7 @@ def test_iteration() -> None:
 
 def test_iteration_controls() -> None:
     no_identity(posterior_of(2))
+    no_identity(one_cot(3))
     satisfiable(*one_cot_more(False))
     satisfiable(*lower(False))
 

@@ -49,6 +49,12 @@ def near_likeliest_right(share: Callable[[Fraction], Fraction]) -> Statement:
     return statement
 
 
+def one_right(times: int = 1) -> list[Any]:
+    """z3: of one right trajectory pi^2 <= M pi, of a probability up to `times` M, does not hold."""
+    most, x = z3.Reals("M x")
+    return [Given("probabilities are at least 0 and sum to 1", x >= 0, x <= times * most), x * x > most * x]
+
+
 def one_right_more(times: int = 1) -> list[Any]:
     """z3: of n right trajectories sum pi^2 <= M sum pi, of probabilities up to `times` M, but not with one more."""
     most, squares, total, x = z3.Reals("M squares total x")
@@ -77,6 +83,7 @@ def test_near_the_likeliest_counterexample() -> None:
 
 
 def test_near_the_likeliest_right() -> None:
+    proved(*one_right(), size="any one right trajectory")
     proved(*one_right_more(), size="any number of right trajectories, from n to n + 1: S2_S <= M p")
     proved(*gain_below(1), size="any L")
 
@@ -87,6 +94,7 @@ def test_near_the_likeliest_right_on_instances() -> None:
 
 def test_near_the_likeliest_control_half() -> None:
     satisfiable(*gain_below(z3.Q(1, 2)))
+    satisfiable(*one_right(times=2))
     satisfiable(*one_right_more(times=2))
     negative_control(near_likeliest_right(lambda p: p / 2), right_sample)
 
@@ -143,6 +151,16 @@ def ahead_by_enough(share: int) -> Statement:
     return statement
 
 
+def one_cot(times: int = 1) -> list[Any]:
+    """z3: of one CoT pi^2 e <= M pi max(e, 0), e = X - J, does not hold; pi <= `times` M where e > 0."""
+    most, x, e = z3.Reals("M x e")
+    return [
+        Given("probabilities are at least 0 and sum to 1", most >= 0, x >= 0),
+        Given("M the largest probability of a CoT with X > J", z3.Implies(e > 0, x <= times * most)),
+        x * x * e > most * x * z3.If(e > 0, e, 0),
+    ]
+
+
 def one_cot_more(times: int = 1) -> list[Any]:
     """z3: of n CoTs sum pi^2 e <= M sum pi max(e, 0), e = X - J, but not with one more; pi <= `times` M where e > 0."""
     most, squares, total, x, e = z3.Reals("M squares total x e")
@@ -171,6 +189,7 @@ def rate_below(share: Any) -> list[Any]:
 
 
 def test_ahead_by_enough() -> None:
+    proved(*one_cot(), size="any one CoT")
     proved(*one_cot_more(), size="any number of CoTs, from n to n + 1")
     proved(*rate_below(1), size="any number of CoTs and of answers")
 
@@ -181,5 +200,6 @@ def test_ahead_by_enough_on_instances() -> None:
 
 def test_ahead_control_above_j() -> None:
     satisfiable(*rate_below(0))
+    satisfiable(*one_cot(times=2))
     satisfiable(*one_cot_more(times=2))
     negative_control(ahead_by_enough(0), answered)
