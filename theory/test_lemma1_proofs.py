@@ -188,7 +188,7 @@ def half(wider: Any) -> list[Any]:
     """Negation: L / (L - 1) (2 pi_j - 1) is negative if and only if pi_j < 1/2 + `wider`, which is 0."""
     a, length = z3.Reals("a L")
     return [
-        Given("Every other trajectory", length >= 2),
+        Given("L >= 2", length >= 2),
         (length / (length - 1) * (2 * a - 1) < 0) != (2 * a < 1 + wider),
     ]
 
