@@ -125,8 +125,8 @@ def test_size_control_beside_any() -> None:
 
 
 def negligible(q: Any) -> Said:
-    """Literal: F tends to 0 with pi_j."""
-    return eq(value(q, Fraction(0)), 0)
+    """Literal: what F adds to T2, pi_k F, tends to 0 with pi_j, and F too, as pi_k tends to its share q' > 0."""
+    return eq(q[0] * value(q, Fraction(0)), 0)
 
 
 def law(pick: Pick) -> Any:
@@ -169,7 +169,9 @@ def limit_beyond(low: Any, high: Any) -> list[Any]:
 def test_limit_is_not_0() -> None:
     third = Fraction(1, 3)
     counterexample(negligible, lambda pick: point(pick, 1, 4, 6), (third, 2 * third))
-    assert value((third, 2 * third), Fraction(0)) == Fraction(2, 9)
+    limit = value((third, 2 * third), Fraction(0))
+    assert (limit, third * limit) == (Fraction(2, 9), Fraction(2, 27))
+    # Beside an unlikely k; pi_k F is a thousandth of it.
     assert value((Fraction(1, 999), Fraction(998, 999)), Fraction(1, 1000)) == Fraction(497003, 500000)
 
 
