@@ -258,7 +258,7 @@ def test_level_control_five_is_enough() -> None:
 
 def beyond(pick: Pick) -> Any:
     """(n, N): problems, and one in how many has a difference beyond the bound that is told."""
-    return pick(9, 40), pick(3, 120)
+    return pick(8, 40), pick(3, 120)
 
 
 def believes(true_bound: bool) -> Statement:
@@ -287,6 +287,9 @@ def believes(true_bound: bool) -> Statement:
 
 def test_bound_that_is_too_narrow() -> None:
     for_all(believes(true_bound=False), beyond, 100)
+    # Seven problems are too few.
+    assert not believes(true_bound=False)((7, 100))
+    assert [round(float(wealth([Fraction(1)] * n, Fraction(1, 2))), 1) for n in (7, 8)] == [28.7, 49.7]
 
 
 def test_bound_control_the_true_one() -> None:
