@@ -1,7 +1,8 @@
 """ExP-GRPO's two terms together (beyond the paper, line 253): which outweighs the other, and whether J rises.
 
 At theta_old, for self-explanations as Bayes' rule draws them, both are multiples of grad J of their question. lambda is
-the weight of the boxed term, 1 in print; p is how often a sample is right. Past p the GRPO part weighs more.
+the weight of the boxed term, 1 in print. J is that of the question, how often a sample is right; on questions with a J
+above `reach` the GRPO part weighs more.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ HALVINGS = 60
 
 
 def reach(ratio: Numbers | Scalars, G: int, ddof: int = 0) -> Array:
-    """The p at which w_G(p) / |o| = lambda / p, float64, for the ratio lambda |o|, shape of it. Claim GRPO-reach.
+    """The J at which w_G(J) / |o| = lambda / J, float64, for the ratio lambda |o|, shape of it. Claim GRPO-reach.
 
-    1 where the boxed term weighs more at every p. For samples of one length |o|, advantages over the group's standard
+    1 where the boxed term weighs more at every J. For samples of one length |o|, advantages over the group's standard
     deviation with `ddof`, eps = 0.
     """
     ratio = _ratio(ratio).astype(np.float64)
@@ -27,14 +28,14 @@ def reach(ratio: Numbers | Scalars, G: int, ddof: int = 0) -> Array:
         raise ValueError(f"ddof must be 0 or 1, got {ddof}")
     low, high = np.zeros_like(ratio), np.ones_like(ratio)
     for _ in range(HALVINGS):
-        p = (low + high) / 2
-        below = p * grpo.weight(p, G) * np.sqrt((G - 1) / G if ddof else 1) < ratio
-        low, high = np.where(below, p, low), np.where(below, high, p)
+        J = (low + high) / 2
+        below = J * grpo.weight(J, G) * np.sqrt((G - 1) / G if ddof else 1) < ratio
+        low, high = np.where(below, J, low), np.where(below, high, J)
     return high
 
 
 def reach_unscaled(ratio: Numbers | Scalars, G: int) -> Array:
-    """The p at which (G-1) / (G M) = lambda / p, in kind, for the ratio lambda M, at most 1. Claim GRPO-unscaled.
+    """The J at which (G-1) / (G M) = lambda / J, in kind, for the ratio lambda M, at most 1. Claim GRPO-unscaled.
 
     Of Dr. GRPO: advantages that are not divided by a standard deviation, sums over tokens divided by one number M,
     whatever the lengths.
@@ -48,8 +49,8 @@ def reach_unscaled(ratio: Numbers | Scalars, G: int) -> Array:
 def least_share(policy: Policy, r: Numbers, mu: Numbers) -> Array:
     """The least k for which J does not fall, to first order, on k grad J + E_mu s, shape (...). Claim ADDED-ascent.
 
-    max(0, -<grad J, E_mu s> / |grad J|^2). Beside a GRPO part of k grad J a boxed term of weight beta is safe up to
-    beta = k over this, and at any weight where it is 0.
+    max(0, -<grad J, E_mu s> / |grad J|^2). Beside a GRPO part of k grad J a boxed term of weight lambda is safe up to
+    lambda = k over this, and at any weight where it is 0.
 
     Raises:
         ValueError: for a gradient of 0, which no k makes rise.

@@ -58,7 +58,7 @@ def mean_step(of_question: Any, G: int, weight: Fraction, even: bool = False) ->
 
 
 def direction(instance: Any, even: bool = False) -> Said:
-    """It is the mean over questions of (w_G(p) / |o| + lambda / p) grad J; without a signal lambda grad log J.
+    """It is the mean over questions of (w_G(J) / |o| + lambda / J) grad J; without a signal lambda grad log J.
 
     Of w_G each term by itself: in front of it stands a root. `even`: with explanations that are not the posterior's.
     """
@@ -67,12 +67,12 @@ def direction(instance: Any, even: bool = False) -> Said:
     wanted: dict[Any, Any] = {}
     for share, (pi, z, r, lengths) in zip(shares, of_questions, strict=True):
         policy = softmax(pi, z)
-        p, gradient = policy.value(r), policy.gradient(r)
-        terms = {K: t / lengths[0] for K, t in enumerate(grpo.weight_terms(p, G), start=1)}
-        silent = grpo.no_signal(p, G) * weight / p
+        J, gradient = policy.value(r), policy.gradient(r)
+        terms = {K: t / lengths[0] for K, t in enumerate(grpo.weight_terms(J, G), start=1)}
+        silent = grpo.no_signal(J, G) * weight / J
         for part, value in mean_step((pi, z, r, lengths), G, weight, even).items():
             found[part] = found.get(part, 0) + share * value
-            one = weight / p if part == "boxed" else silent if part == "no signal" else terms[part]
+            one = weight / J if part == "boxed" else silent if part == "no signal" else terms[part]
             wanted[part] = wanted.get(part, 0) + share * one * gradient
     return each(eq(found[part], wanted[part]) for part in found)
 
@@ -90,7 +90,7 @@ def test_direction_control_even_explanations() -> None:
     negative_control(direction_of_even_explanations, questions, N)
 
 
-# Up to which p the boxed term weighs more
+# Up to which J the boxed term weighs more
 
 
 def roots(x: int) -> tuple[Fraction, Fraction]:
@@ -100,9 +100,9 @@ def roots(x: int) -> tuple[Fraction, Fraction]:
     return Fraction(low, digits), Fraction(low + (low * low < x * digits**2), digits)
 
 
-def products(p: Fraction, G: int) -> tuple[Fraction, Fraction]:
-    """p w_G(p) from below and from above."""
-    terms = p * grpo.weight_terms(p, G)
+def products(J: Fraction, G: int) -> tuple[Fraction, Fraction]:
+    """J w_G(J) from below and from above."""
+    terms = J * grpo.weight_terms(J, G)
     between = [roots(K * (G - K)) for K in range(1, G)]
     return sum(t * low for t, (low, _) in zip(terms, between, strict=True)), sum(
         t * high for t, (_, high) in zip(terms, between, strict=True)
@@ -110,34 +110,34 @@ def products(p: Fraction, G: int) -> tuple[Fraction, Fraction]:
 
 
 def two_chances(pick: Pick) -> Any:
-    """(p, a larger p, G)."""
-    p = pick(0, 59)
-    return Fraction(p, 60), Fraction(pick(p + 1, 60), 60), pick(2, 16)
+    """(J, a larger J, G)."""
+    right = pick(0, 59)
+    return Fraction(right, 60), Fraction(pick(right + 1, 60), 60), pick(2, 16)
 
 
 def rises(instance: Any, without: int = 1) -> Said:
-    """p w_G(p) = E sqrt(K / (G-K)), K ~ Bin(G-1, p), term by term; both K / (G-K) and the tails of K rise.
+    """J w_G(J) = E sqrt(K / (G-K)), K ~ Bin(G-1, J), term by term; both K / (G-K) and the tails of K rise.
 
-    So it rises from 0 to sqrt(G-1). `without`: K ~ Bin(G - `without`, p); right for 1.
+    So it rises from 0 to sqrt(G-1). `without`: K ~ Bin(G - `without`, J); right for 1.
     """
-    p, more, G = instance
+    J, more, G = instance
     n = G - without
 
-    def chances(p: Fraction) -> list[Fraction]:
-        return [comb(n, K) * p**K * (1 - p) ** (n - K) for K in range(n + 1)]
+    def chances(J: Fraction) -> list[Fraction]:
+        return [comb(n, K) * J**K * (1 - J) ** (n - K) for K in range(n + 1)]
 
     # sqrt(K (G-K)) / (G-K) is sqrt(K / (G-K)).
-    terms = [c / (G - K) for K, c in enumerate(chances(p)) if 0 < K < G]
-    tails = [[sum(some[K:]) for K in range(1, G)] for some in (chances(p), chances(more))]
+    terms = [c / (G - K) for K, c in enumerate(chances(J)) if 0 < K < G]
+    tails = [[sum(some[K:]) for K in range(1, G)] for some in (chances(J), chances(more))]
     return both(
-        eq(list(p * grpo.weight_terms(p, G)), terms),
+        eq(list(J * grpo.weight_terms(J, G)), terms),
         each(lt(Fraction(K, G - K), Fraction(K + 1, G - K - 1)) for K in range(G - 1)),
         each(lt(a, b) for a, b in zip(*tails, strict=True)),
     )
 
 
 def rises_of_all(instance: Any) -> Said:
-    """With K ~ Bin(G, p)."""
+    """With K ~ Bin(G, J)."""
     return rises(instance, without=0)
 
 
@@ -155,7 +155,7 @@ def ratios(pick: Pick) -> Any:
 
 
 def crosses(instance: Any, factor: Fraction = Fraction(1)) -> Said:
-    """p w_G(p), in squares, is below lambda |o| at 10^-12 less than `reach`, and above it at 10^-12 more.
+    """J w_G(J), in squares, is below lambda |o| at 10^-12 less than `reach`, and above it at 10^-12 more.
 
     Where `reach` is 1, it is nowhere above. `factor` times `reach`; right for 1.
     """
@@ -212,17 +212,17 @@ def unscaled_step(instance: Any, own_lengths: bool = False) -> tuple[Array, Arra
 
 
 def unscaled(instance: Any, own_lengths: bool = False) -> Said:
-    """They are (G-1) / (G M) grad J and lambda / p grad J; the boxed term is longer if and only if p is within reach.
+    """They are (G-1) / (G M) grad J and lambda / J grad J; the boxed term is longer if and only if J is within reach.
 
     `own_lengths`: each sample divided by its own length.
     """
     (pi, z, r, _), G, weight, M = instance
     policy = softmax(pi, z)
-    p, gradient = policy.value(r), policy.gradient(r)
+    J, gradient = policy.value(r), policy.gradient(r)
     part, box = unscaled_step(instance, own_lengths)
     wanted = Fraction(G - 1, G * M) * gradient
-    longer = iff(gt(box @ gradient, part @ gradient), lt(p, combined.reach_unscaled(weight * M, G)))
-    return both(eq(part, wanted), eq(box, weight / p * gradient), when(bool(gradient.any()), longer))
+    longer = iff(gt(box @ gradient, part @ gradient), lt(J, combined.reach_unscaled(weight * M, G)))
+    return both(eq(part, wanted), eq(box, weight / J * gradient), when(bool(gradient.any()), longer))
 
 
 def unscaled_by_own_lengths(instance: Any) -> Said:
