@@ -93,7 +93,17 @@ def test_minor_increase_does_not_suffice() -> None:
 def round_trip(power: int) -> sympy.Expr:
     """The loss at the gain -log(e^loss - 1) / beta^power, less the loss; right for power 1."""
     loss, beta = sympy.symbols("loss beta", positive=True)
-    gain = -sympy.log(sympy.exp(loss) - 1) / beta**power
+    return loss_left(loss, -sympy.log(sympy.exp(loss) - 1) / beta**power, beta)
+
+
+def reached_by_beta(power: int) -> sympy.Expr:
+    """The loss at the beta -log(e^loss - 1) / gain^power, less the loss; right for power 1."""
+    loss, gain = sympy.symbols("loss gain", positive=True)
+    return loss_left(loss, gain, -sympy.log(sympy.exp(loss) - 1) / gain**power)
+
+
+def loss_left(loss: sympy.Expr, gain: sympy.Expr, beta: sympy.Expr) -> sympy.Expr:
+    """DPO's loss at a relative gain, less the loss that is wanted."""
     return sympy.log(1 + sympy.exp(-beta * gain)) - loss
 
 
@@ -103,6 +113,16 @@ def test_loss_and_gain_determine_each_other() -> None:
 
 def test_loss_control_beta_squared() -> None:
     no_identity(round_trip(2))
+
+
+def test_minor_increase_suffices_at_some_beta() -> None:
+    identity(reached_by_beta(1), "any loss > 0, any relative gain > 0")
+    # One nat at beta = 10.
+    assert np.isclose(objectives.dpo_loss(1, 10), 4.53988992168646e-5, rtol=1e-11)
+
+
+def test_minor_control_gain_squared() -> None:
+    no_identity(reached_by_beta(2))
 
 
 def round_trip_error(wrong: float = 1) -> tuple[Array, Array]:
