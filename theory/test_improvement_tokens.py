@@ -94,7 +94,7 @@ def within_twice(instance: Any) -> Said:
     return le(gain, 2 * first)
 
 
-def test_coin_does_not_shrink() -> None:
+def test_gain_of_coins_above_twice_t1() -> None:
     assert all(coin(T) for T in range(1, 6))
     assert all(coin_gain(T) == (Fraction(1, 4), Fraction(T, 2 ** (T + 1))) for T in (*range(1, 21), 144))
     counterexample(within_twice, lambda pick: (pick(1, 20),), (5,), lambda instance: instance[0])
@@ -102,14 +102,30 @@ def test_coin_does_not_shrink() -> None:
     assert f"{float(gain / first):.0e}" == "8e+40"
 
 
-def scales_with_probability(instance: Any) -> Said:
-    """Literal: a sequence half as likely gains less. T fair bits, then one more."""
-    (T,) = instance
-    return lt(coin_gain(T + 1)[0], coin_gain(T)[0])
+def less_likely_gains_less(instance: Any) -> Said | None:
+    """Literal: of two right samples of one policy the less likely one gains less. What begins with a 0 is wrong."""
+    tables, _, a, b = instance
+    v, depth = tables[0].shape[-1], len(tables)
+    policy, right = tree(tables), tuple(int(at >= v ** (depth - 1)) for at in range(v**depth))
+    if not right[a] or not right[b] or policy.probs[a] >= policy.probs[b]:
+        return None
+    return lt(policy.gain(right, a), policy.gain(right, b))
 
 
-def test_longer_is_not_less() -> None:
-    counterexample(scales_with_probability, lambda pick: (pick(1, 9),), (1,), lambda instance: instance[0])
+def second_bit(ones: Fraction) -> Any:
+    """A fair bit, then, after a 1, a 1 with probability `ones`."""
+    half = Fraction(1, 2)
+    return [np.array([half, half], dtype=object), np.array([[half, half], [1 - ones, ones]], dtype=object)]
+
+
+def test_less_likely_is_not_less() -> None:
+    pinned = (second_bit(Fraction(2, 3)), None, 2, 3)
+    counterexample(less_likely_gains_less, written, pinned)
+    # However unlikely, it gains what the likelier one does, and none gains more.
+    for n in (3, 100, 10**6):
+        policy = tree(second_bit(1 - Fraction(1, n)))
+        assert policy.probs[2] == Fraction(1, 2 * n)
+        assert [policy.gain((0, 0, 1, 1), at) for at in range(4)] == [Fraction(x, 4) for x in (-1, -1, 1, 1)]
 
 
 def prefixes(instance: Any) -> Said | None:
