@@ -11,7 +11,7 @@ from theory import improvement, lemma2, properties, shifts
 from theory.domains import bits, gradients, point
 from theory.evidence import Given, Pick, Statement, counterexample, for_all, negative_control, proved, satisfiable
 from theory.policies import softmax
-from theory.relations import Said, both, eq, ge, gt, iff, lt, when
+from theory.relations import Said, both, either, eq, ge, gt, iff, le, lt, when
 from theory.test_lemma2 import mean
 from theory.test_properties import HALF, ONE, cots, small
 
@@ -24,11 +24,15 @@ def better_is_necessary(instance: Any) -> Said | None:
     return ge(x[0], x[1]) if properties.pair_rate(prior, x, 0, 1) > 0 else None
 
 
-def likelier_is_necessary(instance: Any) -> Said | None:
-    """Literal: where +1 on a right trajectory and -1 on a wrong one raise J, the right one is no less likely."""
-    pi, r, j = instance
-    rate = improvement.tabular_gain(pi, r, j) - improvement.tabular_gain(pi, r, 1)
-    return ge(pi[j], pi[1]) if rate > 0 else None
+def likely_is_necessary(instance: Any) -> Said:
+    """Literal: a right trajectory of probability 1/100 or less raises J at 1/100 or less, alone or with a wrong one."""
+    return either(*(le(rate, Fraction(1, 100)) for rate in up_and_down(*instance)))
+
+
+def up_and_down(pi: Any, r: Any) -> tuple[Fraction, Fraction]:
+    """The rates of J on a step with +1 on the first trajectory, and with -1 on the last as well."""
+    up, down = (Fraction(improvement.tabular_gain(pi, r, at)) for at in (0, len(pi) - 1))
+    return up, up - down
 
 
 def test_better_is_not_necessary() -> None:
@@ -37,14 +41,23 @@ def test_better_is_not_necessary() -> None:
     counterexample(better_is_necessary, lambda pick: (point(pick, 3, 3, 2), (*small(pick, 2), ONE)), pinned)
 
 
-def right_and_wrong(pick: Pick) -> Any:
-    """(pi, r, 0): the first trajectory alone is right."""
-    pi = point(pick, 2, 3, 6)
-    return pi, (1, 0, 0)[: len(pi)], 0
+def unlikely_and_another(pick: Pick) -> Any:
+    """(pi, r): a right trajectory of probability 1/100 or less, another right one, and a wrong one."""
+    chance, wrong = Fraction(1, pick(100, 10_000)), Fraction(pick(1, 9), 10)
+    return (chance, 1 - chance - wrong, wrong), (1, 1, 0)
 
 
-def test_likelier_is_not_necessary() -> None:
-    counterexample(likelier_is_necessary, right_and_wrong, ((Fraction(1, 3), Fraction(2, 3)), (1, 0), 0))
+def test_likely_is_not_necessary() -> None:
+    r, wrong = (1, 1, 0), Fraction(7, 10)
+    pinned = ((Fraction(1, 100), Fraction(29, 100), wrong), r)
+    assert up_and_down(*pinned) == (Fraction(4753, 50_000), Fraction(217, 1000))
+    counterexample(likely_is_necessary, unlikely_and_another, pinned)
+    # As its probability falls to 0 beside another right one, 21/250 and J pi_- are left.
+    for n in (100, 10**6, 10**9):
+        chance = Fraction(1, n)
+        up, pair = up_and_down((chance, 1 - wrong - chance, wrong), r)
+        assert up > Fraction(21, 250)
+        assert pair == wrong * chance + (1 - wrong) * wrong
 
 
 # P-essential, lines 72 and 257: what a negative sample gains beside a positive one
