@@ -29,9 +29,9 @@ def likely_is_necessary(instance: Any) -> Said:
     return either(*(le(rate, Fraction(1, 100)) for rate in up_and_down(*instance)))
 
 
-def up_and_down(pi: Any, r: Any) -> tuple[Fraction, Fraction]:
+def up_and_down(pi: Any, r: Any) -> tuple[Any, Any]:
     """The rates of J on a step with +1 on the first trajectory, and with -1 on the last as well."""
-    up, down = (Fraction(improvement.tabular_gain(pi, r, at)) for at in (0, len(pi) - 1))
+    up, down = (improvement.tabular_gain(pi, r, at) for at in (0, len(pi) - 1))
     return up, up - down
 
 
