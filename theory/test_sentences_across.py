@@ -1,4 +1,4 @@
-"""Cross terms of questions that share parameters (line 118).
+"""Cross terms of questions that share parameters (line 118), and what Lemma 1 implies of unlikely samples (line 122).
 
 Questions share parameters by a bilinear logit z(q, c) = <f(q), W e_c>: each has a vector f(q) of features, and the
 inner products of scores of two questions are tabular ones times their similarity <f(q), f(q')>.
@@ -10,13 +10,16 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import z3
 
-from theory.domains import bits, point
-from theory.evidence import Pick, Statement, counterexample, for_all, negative_control
+from theory import lemma1
+from theory.domains import bits, point, wide
+from theory.evidence import Given, Pick, Statement, counterexample, for_all, negative_control, proved, satisfiable
 from theory.inputs import array
 from theory.policies import eye, softmax
-from theory.relations import Said, both, eq, iff, le
-from theory.test_lemma1_path import HALF
+from theory.relations import Said, both, eq, ge, gt, iff, le, lt, when
+from theory.test_lemma1_path import HALF, on_path, value
+from theory.test_lemma1_size import size
 from theory.test_lemma2 import mean
 
 # E6-across, line 118: "unless the questions and corresponding CoTs are highly similar"
@@ -112,3 +115,77 @@ def test_others_by_their_similarity() -> None:
 
 def test_others_control_counted_once() -> None:
     negative_control(others_add(by_chance=False), alike)
+
+
+# L1-implies, line 122: "The above lemma implies that ... the cross-term contributions in T2 become negligible"
+
+
+def two_places(pick: Pick) -> Any:
+    """(law q of the others, k first, x, y): x < y <= 1/2 are two values of pi_j as z_j moves."""
+    y = pick(2, 30)
+    return wide(pick, 1, 4, 30), Fraction(pick(1, y - 1), 60), Fraction(y, 60)
+
+
+def small_places(pick: Pick) -> Any:
+    """The same, small."""
+    return point(pick, 1, 2, 4), Fraction(pick(1, 3), pick(4, 6)), Fraction(1, pick(2, 4))
+
+
+def implied(instance: Any) -> Said | None:
+    """Literal: where F falls with pi_j below 1/2, as the lemma says, |F| is smaller at the smaller pi_j."""
+    q, x, y = instance
+    if not x < y <= HALF or lemma1.threshold(on_path(q, HALF), 0, 1) < HALF:
+        return None
+    return lt(size(q, x), size(q, y))
+
+
+def largest_at_0(where_it_holds: bool) -> Statement:
+    """The lemma holds below 1/2, as z_j moves, if and only if m >= q'; there F rises as pi_j falls, up to m - q' >= 0.
+
+    Not `where_it_holds`: everywhere.
+    """
+
+    def statement(instance: Any) -> Said:
+        q, x, y = instance
+        top = sum(a * a for a in q) - q[0]
+        rises = both(gt(value(q, x), value(q, y)), gt(top, value(q, x)))
+        holds = ge(lemma1.threshold(on_path(q, HALF), 0, 1), HALF)
+        return both(iff(holds, ge(top, 0)), when(top >= 0 or not where_it_holds, rises))
+
+    return statement
+
+
+def does_not_rise(*conditions: str) -> list[Any]:
+    """z3, any L: F = s^2 (1 + m) - s (1 + q') at s = 1 - pi_j does not rise from y to x < y, or not up to m - q'."""
+    q, m, x, y = z3.Reals("q m x y")
+    at = {t: (1 - t) * (1 - t) * (1 + m) - (1 - t) * (1 + q) for t in (x, y)}
+    return [
+        Given("probabilities are above 0 and sum to 1", q > 0, q <= 1, x > 0, y < 1),
+        Given("a sum of squares", m >= q * q, m <= 1),
+        Given("pi_j falls below 1/2", x < y, 2 * y <= 1),
+        *(Given(condition, {"m >= q'": m >= q}[condition]) for condition in conditions),
+        z3.Not(z3.And(at[x] > at[y], m - q > at[x])),
+    ]
+
+
+def test_unlikely_is_not_smaller() -> None:
+    q, x, y = (Fraction(1, 5), Fraction(4, 5)), Fraction(1, 5), Fraction(1, 4)
+    assert (value(q, x), value(q, y), lemma1.limit(on_path(q, x), 0, 1)) == (
+        Fraction(72, 625),
+        Fraction(9, 200),
+        Fraction(12, 25),
+    )
+    counterexample(implied, small_places, (q, x, y))
+
+
+def test_cross_term_is_largest_at_0() -> None:
+    proved(*does_not_rise("m >= q'"), size="any L")
+
+
+def test_cross_term_is_largest_at_0_on_instances() -> None:
+    for_all(largest_at_0(where_it_holds=True), two_places)
+
+
+def test_largest_controls() -> None:
+    satisfiable(*does_not_rise())
+    negative_control(largest_at_0(where_it_holds=False), two_places)
