@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import product
+from math import prod
 from typing import Any
 
 import z3
 
-from theory.domains import point, wide
+from theory.domains import gradients, point, twelfths, wide
 from theory.evidence import Given, Pick, Statement, counterexample, for_all, negative_control, proved, satisfiable
-from theory.relations import Said, ge, gt
+from theory.policies import softmax
+from theory.relations import Said, both, eq, ge, gt, when
+from theory.test_lemma2 import mean
 
 # P1-ensures, line 154: Property 1 "ensures the samples to have relatively high probability"
 
@@ -77,3 +81,93 @@ def test_above_the_mean_controls() -> None:
 
 def test_below_the_mean_of_all() -> None:
     counterexample(above_the_mean_of_all, small_pair, (tuple(Fraction(x, 7) for x in (1, 2, 4)), 2))
+
+
+# P2-batch, line 154: Property 2 in a batch of more than two
+
+
+def cots(pick: Pick) -> Any:
+    """(prior, X): the batch is the first three CoTs."""
+    prior = point(pick, 3, 5, 12)
+    return prior, twelfths(pick, len(prior))
+
+
+def small_cots(pick: Pick) -> Any:
+    """The same, small: four CoTs, X in quarters."""
+    prior = point(pick, 4, 4, 4)
+    return prior, tuple(Fraction(pick(0, 4), 4) for _ in prior)
+
+
+def batch_rate(prior: Any, x: Any) -> Any:
+    """Rate of J on the step of the batch: each of three CoTs weighs X less the batch's mean; tabular."""
+    policy, level = softmax(prior), sum(x[:3]) / 3
+    return sum((a - level) * s for a, s in zip(x[:3], policy.scores, strict=False)) @ policy.gradient(x)
+
+
+def raises(instance: Any) -> Said:
+    """Literal: the step does not lower J."""
+    return ge(batch_rate(*instance), 0)
+
+
+def raises_where(separated: bool) -> Statement:
+    """The rate is sum w_i pi_i (X_i - J), not negative if no X_i lies between J and the batch's mean.
+
+    Not `separated`: whatever they are.
+    """
+
+    def statement(instance: Any) -> Said:
+        prior, x = instance
+        value, level = mean(prior, x), sum(x[:3]) / 3
+        rate = batch_rate(prior, x)
+        apart = all((a - value) * (a - level) >= 0 for a in x[:3])
+        form = sum((a - level) * p * (a - value) for p, a in zip(prior[:3], x, strict=False))
+        return both(eq(rate, form), when(apart or not separated, ge(form, 0)))
+
+    return statement
+
+
+def batches(pick: Pick) -> Any:
+    """(prior, X, logit gradients, n): batches of n CoTs, drawn with replacement."""
+    prior = point(pick, 2, 3, 12)
+    return prior, twelfths(pick, len(prior)), gradients(pick, len(prior), 2), pick(2, 4)
+
+
+def mean_step(own: bool) -> Statement:
+    """In the mean over batches of n CoTs of the policy's own the step is (n - 1) grad J, for any parametrisation.
+
+    Not `own`: over batches that are drawn evenly.
+    """
+
+    def statement(instance: Any) -> Said:
+        prior, x, z, n = instance
+        policy = softmax(prior, z)
+        law = prior if own else (Fraction(1, len(prior)),) * len(prior)
+        step = 0 * policy.scores[0]
+        for drawn in product(range(len(prior)), repeat=n):
+            level = sum(x[c] for c in drawn) / n
+            step = step + prod(law[c] for c in drawn) * sum((x[c] - level) * policy.scores[c] for c in drawn)
+        return eq(step, (n - 1) * policy.gradient(x))
+
+    return statement
+
+
+def test_batch_may_lower_j() -> None:
+    pinned = (tuple(Fraction(w, 7) for w in (1, 1, 3, 2)), tuple(Fraction(n, 4) for n in (4, 4, 3, 0)))
+    assert batch_rate(*pinned) == Fraction(-1, 1176)
+    counterexample(raises, small_cots, pinned)
+
+
+def test_batch_with_j_apart() -> None:
+    for_all(raises_where(separated=True), cots)
+
+
+def test_batch_control_any() -> None:
+    negative_control(raises_where(separated=False), cots)
+
+
+def test_batches_in_the_mean() -> None:
+    for_all(mean_step(own=True), batches, n=100)
+
+
+def test_batches_control_drawn_evenly() -> None:
+    negative_control(mean_step(own=False), batches)
