@@ -9,11 +9,13 @@ from typing import Any
 
 import z3
 
+from theory import lemma2
 from theory.domains import gradients, point, twelfths, wide
 from theory.evidence import Given, Pick, Statement, counterexample, for_all, negative_control, proved, satisfiable
+from theory.inputs import array
 from theory.policies import softmax
-from theory.relations import Said, both, eq, ge, gt, when
-from theory.test_lemma2 import mean
+from theory.relations import Said, both, eq, ge, gt, iff, le, lt, when
+from theory.test_lemma2 import HALF, mean, model, small_model
 
 # P1-ensures, line 154: Property 1 "ensures the samples to have relatively high probability"
 
@@ -171,3 +173,54 @@ def test_batches_in_the_mean() -> None:
 
 def test_batches_control_drawn_evenly() -> None:
     negative_control(mean_step(own=False), batches)
+
+
+# L2-own, Table 1: own CoTs have no positive learning signal
+
+
+def any_cots(pick: Pick) -> Any:
+    """(prior, X, logit gradients)."""
+    prior, x = model(pick)
+    return prior, x, gradients(pick, len(x), 2)
+
+
+def no_signal(own: bool) -> Statement:
+    """Own CoTs trail self-explanations by Var(X) / J in the mean of X; a step with weight 1 on each adds 0 to J.
+
+    For any parametrisation of the CoTs. Not `own`: for CoTs that Bayes' rule draws.
+    """
+
+    def statement(instance: Any) -> Said | None:
+        prior, x, z = instance
+        if not any(x):
+            return None
+        policy, told = softmax(prior, z), lemma2.posterior(prior, x)
+        law = array(prior) if own else told
+        behind = mean(told, x) - mean(law, x)
+        return both(
+            eq(behind, lemma2.gap(prior, x)),
+            iff(gt(behind, 0), lt(min(x), max(x))),
+            eq(policy.gradient(x) @ (law @ policy.scores), 0, varies=instance),
+        )
+
+    return statement
+
+
+def each_trails(instance: Any) -> Said:
+    """Literal, of each own CoT: it leads to the right answer no more often than a self-explanation in the mean."""
+    prior, x = instance
+    return le(max(x), mean(lemma2.posterior(prior, x), x))
+
+
+def test_own_cots_in_the_mean() -> None:
+    for_all(no_signal(own=True), any_cots)
+
+
+def test_own_control_self_explanations() -> None:
+    negative_control(no_signal(own=False), any_cots)
+
+
+def test_an_own_cot_may_be_better() -> None:
+    pinned = ((HALF, HALF), (Fraction(1), HALF))
+    assert mean(lemma2.posterior(*pinned), pinned[1]) == Fraction(5, 6)
+    counterexample(each_trails, small_model, pinned)
