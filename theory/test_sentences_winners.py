@@ -9,11 +9,12 @@ from typing import Any
 
 import sympy
 
+from theory import lemma2
 from theory.domains import point
 from theory.evidence import Pick, Statement, counterexample, for_all, identity, negative_control, no_identity
-from theory.relations import Said, eq, le
+from theory.relations import Said, both, eq, ge, le, when
 from theory.sums import summed
-from theory.test_lemma2 import mean
+from theory.test_lemma2 import HALF, mean
 
 # O1-expert, line 232: "the expert CoT typically has a much lower log-probability compared to the self-generated CoT"
 
@@ -80,3 +81,73 @@ def test_lead_by_tokens() -> None:
 def test_lead_controls() -> None:
     no_identity(lead(0)[0])
     negative_control(by_tokens(all_of_them=False), texts)
+
+
+# DPO-fresh, line 236: a fresh explanation "ensures that the winning sample remains in-distribution"
+
+
+def trained(pick: Pick) -> Any:
+    """(J, law of fresh self-explanations, law of old ones): right trajectories of a policy, and of the one before."""
+    q = point(pick, 2, 5, 12)
+    return Fraction(pick(1, 12), 12), q, point(pick, len(q), len(q), 12)
+
+
+def small_trained(pick: Pick) -> Any:
+    """The same, small."""
+    return Fraction(1, pick(1, 2)), point(pick, 2, 2, 4), point(pick, 2, 2, 4)
+
+
+def fresh_lead(instance: Any) -> Any:
+    """Mean probability of fresh winners under the policy that draws them, less that of old ones."""
+    J, q, old = instance
+    pi, r = (*(J * x for x in q), 1 - J), (*(1 for _ in q), 0)
+    told = lemma2.posterior(pi, r)
+    return mean(told, pi) - mean((*old, 0), pi)
+
+
+def fresh_is_likelier(instance: Any) -> Said:
+    """Literal: fresh winners are in the mean no less likely than old ones, under the policy that draws them."""
+    return ge(fresh_lead(instance), 0)
+
+
+def fresh_where(no_more_varied: bool) -> Statement:
+    """The lead is J/2 (|q - old|^2 + sum q^2 - sum old^2), so fresh ones lead if they are no more varied than old ones.
+
+    Not `no_more_varied`: whether or not.
+    """
+
+    def statement(instance: Any) -> Said:
+        J, q, old = instance
+        varied = sum(x * x for x in q) - sum(x * x for x in old)
+        form = J / 2 * (sum((x - y) ** 2 for x, y in zip(q, old, strict=True)) + varied)
+        return both(eq(fresh_lead(instance), form), when(varied >= 0 or not no_more_varied, ge(form, 0)))
+
+    return statement
+
+
+def fresh_form(sign: int) -> list[sympy.Expr]:
+    """sum q (q - old) is half of |q - old|^2 + sum q^2 - `sign` sum old^2, by its terms; right for 1."""
+    q, old = sympy.symbols("q_l old_l")
+    apart, fresh, before = sympy.symbols("apart Q2 Old2")
+    return summed(
+        (apart + fresh - sign * before) / 2, q * (q - old), {apart: (q - old) ** 2, fresh: q**2, before: old**2}
+    )
+
+
+def test_fresh_may_be_less_likely() -> None:
+    pinned = (HALF, (Fraction(1, 3), Fraction(2, 3)), (Fraction(1, 4), Fraction(3, 4)))
+    assert fresh_lead(pinned) == Fraction(-1, 72)
+    counterexample(fresh_is_likelier, small_trained, pinned)
+
+
+def test_fresh_form() -> None:
+    identity(fresh_form(1), "any number of right trajectories")
+
+
+def test_fresh_no_more_varied() -> None:
+    for_all(fresh_where(no_more_varied=True), trained)
+
+
+def test_fresh_controls() -> None:
+    no_identity(fresh_form(0)[0])
+    negative_control(fresh_where(no_more_varied=False), trained)
