@@ -9,10 +9,12 @@ from typing import Any
 
 import sympy
 
-from theory import lemma2
+from theory import lemma2, objectives
 from theory.domains import point
 from theory.evidence import Pick, Statement, counterexample, for_all, identity, negative_control, no_identity
-from theory.relations import Said, both, eq, ge, le, when
+from theory.inputs import array
+from theory.policies import softmax
+from theory.relations import Said, both, eq, ge, iff, le, when
 from theory.sums import summed
 from theory.test_lemma2 import HALF, mean
 
@@ -151,3 +153,69 @@ def test_fresh_no_more_varied() -> None:
 def test_fresh_controls() -> None:
     no_identity(fresh_form(0)[0])
     negative_control(fresh_where(no_more_varied=False), trained)
+
+
+# GRPO-initial, lines 251 and 253: "the initially generated" self-explanation, and one from the current policy
+
+
+def later(pick: Pick) -> Any:
+    """(initial law of self-explanations, that of the current policy, its J, the law of its wrong trajectories)."""
+    first = point(pick, 2, 3, 12)
+    now = first if pick(0, 2) == 0 else point(pick, len(first), len(first), 12)
+    return first, now, Fraction(pick(1, 11), 12), point(pick, 1, 3, 12)
+
+
+def small_later(pick: Pick) -> Any:
+    """The same: two right trajectories, with shares that are turned round, and one wrong; each rarer share is 1/n."""
+    a, b, c = (Fraction(1, pick(2, 6)) for _ in range(3))
+    return (a, 1 - a), (1 - b, b), 1 - c, (Fraction(1),)
+
+
+def current(instance: Any) -> tuple[Any, Any, Any]:
+    """(pi, r, the initial self-explanations as a law over all trajectories)."""
+    first, now, J, wrong = instance
+    pi = (*(J * x for x in now), *((1 - J) * x for x in wrong))
+    return pi, (*(1 for _ in now), *(0 for _ in wrong)), (*first, *(0 * x for x in wrong))
+
+
+def initial_raises_j(instance: Any) -> Said:
+    """Literal: the step on initial ones raises J, as the printed step does."""
+    return ge(objectives.tabular_sft_gain(*current(instance)), 0)
+
+
+def steps_apart(in_the_mean: bool) -> Statement:
+    """The step on initial ones is the printed one if and only if the policy's self-explanations are as at first.
+
+    It raises J at the rate J (1 - J)(sum q_l first_l - J m_S + (1 - J) m_F), m_S and m_F the probabilities that two
+    right (two wrong) draws agree. Not `in_the_mean`: m_S without J.
+    """
+
+    def statement(instance: Any) -> Said:
+        pi, r, initial = current(instance)
+        first, now, J, wrong = instance
+        scores, told = softmax(pi).scores, lemma2.posterior(pi, r)
+        rate = objectives.tabular_sft_gain(pi, r, initial)
+        agree = mean(now, first) - (J if in_the_mean else 1) * mean(now, now) + (1 - J) * mean(wrong, wrong)
+        return both(
+            iff(eq(array(initial) @ scores, told @ scores), eq(first, now)),
+            eq(rate, J * (1 - J) * agree),
+            when(first == now, ge(rate, 0)),
+        )
+
+    return statement
+
+
+def test_initial_ones_may_lower_j() -> None:
+    fifth, four = Fraction(1, 5), Fraction(4, 5)
+    pinned = ((fifth, four), (four, fifth), four, (Fraction(1),))
+    assert current(pinned)[0] == (Fraction(16, 25), Fraction(4, 25), fifth)
+    assert objectives.tabular_sft_gain(*current(pinned)) == Fraction(-12, 3125)
+    counterexample(initial_raises_j, small_later, pinned)
+
+
+def test_initial_steps() -> None:
+    for_all(steps_apart(in_the_mean=True), later, n=500)
+
+
+def test_initial_control_without_j() -> None:
+    negative_control(steps_apart(in_the_mean=False), later)
