@@ -2,7 +2,7 @@
 
 Two intervals, both 95 %. The bootstrap's, problems resampled, is for every quantity, and its level is nominal: `worth`
 says at which n it is worth what. The finite-sample interval has a level that holds at every n, and is for quantities
-between 0 and 1 alone: of log-probabilities no interval has one (ledger: COV-none).
+between 0 and 1 alone: of log-probabilities an interval with such a level hardly ever says anything (ledger: COV-none).
 """
 
 from __future__ import annotations
