@@ -34,12 +34,13 @@ from transformers import (
 )
 from trl.trainer import add_fused_lm_head
 
+from expo.environment import version_of
 from expo.policies.engine import Request
 from expo.policies.names import cache_dir, writable
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
 from expo.recipe import check_types
-from expo.records import version_of, write_atomic
+from expo.records import write_atomic
 from expo.tasks.prompts import TEXT
 
 SCHEMA = 1

@@ -13,11 +13,11 @@ import psutil
 from huggingface_hub import try_to_load_from_cache
 
 from expo.bases import Bases
+from expo.environment import version_of
 from expo.policies.names import SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir
 from expo.policies.tiny import BASES
 from expo.policies.vllm import INSTALL
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
-from expo.records import version_of
 from expo.study import NOTEBOOKS, STUDIES, Study, load_study
 from expo.tasks import TASKS
 from expo.text import plural

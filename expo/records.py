@@ -13,12 +13,9 @@ import errno
 import fcntl
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, fields
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from expo.environment import environment
 from expo.schema import LATER, SCHEMA, TABLES
 
 _VERSION_KEY = b"expo.schema"
@@ -370,54 +368,3 @@ def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = ""
 def _left_by_a_start(path: Path) -> bool:
     """Whether a start that was killed before it wrote the recipe may have left this file."""
     return path.name in ("environment.json", _LOCK) or path.name.endswith(DRAFT)
-
-
-def environment(**facts: Any) -> dict[str, Any]:
-    """What a run ran on: versions, commit of the toolkit, machine, and the facts given."""
-    import torch
-
-    packages = [
-        "torch",
-        "transformers",
-        "trl",
-        "datasets",
-        "accelerate",
-        "math-verify",
-        "numpy",
-        "pandas",
-        "peft",
-        "deepspeed",
-    ]
-    return {
-        "schema": SCHEMA,
-        "python": platform.python_version(),
-        "packages": {p: version_of(p) for p in packages},
-        "expo": version_of("expo-toolkit"),
-        "commit": _commit(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        **facts,
-    }
-
-
-def version_of(package: str) -> str | None:
-    """The installed version of a package; None where it is not installed, like a checkout on PYTHONPATH."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """Commit of the toolkit's checkout, `-dirty` if tracked files were changed; None when it is installed."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
-    try:
-        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
-        if Path(top.stdout.strip()) != here.parent:
-            return None
-        head = subprocess.run([*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from expo import calibration, doctor, study
-from expo.records import version_of
+from expo.environment import version_of
 from expo.study import STUDIES, load_study
 from expo.train.recipe import TrainRecipe
 

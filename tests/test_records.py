@@ -22,17 +22,16 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from expo import records
+from expo import environment as environment_module
+from expo.environment import environment, version_of
 from expo.records import (
     RecordError,
     Run,
     begun_from,
-    environment,
     method_of,
     run_before,
     to_yaml,
     trained_by,
-    version_of,
     write_atomic,
 )
 from expo.schema import SCHEMA, TABLES, as_frame
@@ -435,7 +434,7 @@ def test_the_commit_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.
     installed = tmp_path / "site-packages" / "expo"
     installed.mkdir(parents=True)
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    monkeypatch.setattr(records, "__file__", str(installed / "records.py"))
+    monkeypatch.setattr(environment_module, "__file__", str(installed / "environment.py"))
     assert environment()["commit"] is None  # the commit of a project around the installation is not ours
 
 

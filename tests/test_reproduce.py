@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 
 from expo import setup as set_up_module
+from expo.environment import version_of
 from expo.policies.names import SMOLLM2_WHEEL
-from expo.records import Run, version_of
+from expo.records import Run
 from expo.reproduce import reproduce
 from expo.study import load_study
 from expo.train.checkpoints import whole_checkpoints

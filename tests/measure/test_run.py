@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from expo import chunks as chunks_module
-from expo import records
+from expo import environment
 from expo import setup as set_up_module
 from expo.measure import run as run_module
 from expo.measure.run import measure
@@ -109,7 +109,7 @@ def test_a_run_that_ran_out_of_memory_goes_on_with_fewer_rows_but_not_with_other
         with pytest.raises(RuntimeError):
             measure(recipe, tmp_path / "run", progress=False)
     with monkeypatch.context() as patched:
-        patched.setattr(records, "version_of", lambda package: "0.0.1")
+        patched.setattr(environment, "version_of", lambda package: "0.0.1")
         with pytest.raises(
             RecordError, match=r"unfinished run that began under other conditions \(.*packages\.transformers: "
         ):

@@ -31,13 +31,13 @@ from tokenizers.pre_tokenizers import Metaspace
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from expo.environment import version_of
 from expo.policies import load as load_module
 from expo.policies import tiny_pretrain
 from expo.policies.load import load_policy
 from expo.policies.names import SMOLLM2_WHEEL, writable
 from expo.policies.policy import Policy, PolicyError
 from expo.recipe import EvaluateRecipe
-from expo.records import version_of
 from expo.setup import load
 from expo.tasks.chain_task import CHAIN
 from expo.tasks.prompts import TEXT

@@ -1,0 +1,63 @@
+"""What a run ran on: versions of packages, the toolkit's commit, and the machine."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from expo.schema import SCHEMA
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "datasets",
+    "accelerate",
+    "math-verify",
+    "numpy",
+    "pandas",
+    "peft",
+    "deepspeed",
+)
+
+
+def environment(**facts: Any) -> dict[str, Any]:
+    """What a run ran on: versions, commit of the toolkit, machine, and the facts given."""
+    import torch
+
+    return {
+        "schema": SCHEMA,
+        "python": platform.python_version(),
+        "packages": {p: version_of(p) for p in _PACKAGES},
+        "expo": version_of("expo-toolkit"),
+        "commit": _commit(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **facts,
+    }
+
+
+def version_of(package: str) -> str | None:
+    """The installed version of a package; None where it is not installed, like a checkout on PYTHONPATH."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Commit of the toolkit's checkout, `-dirty` if tracked files were changed; None when it is installed."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    try:
+        top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
+        if Path(top.stdout.strip()) != here.parent:
+            return None
+        head = subprocess.run([*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip()
