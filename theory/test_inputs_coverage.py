@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import product
+from math import comb
 
 import pytest
 
-from theory.coverage import SIDE, bets_above, bootstrap_above, chance_above, wealth
+from theory.coverage import SIDE, bets_above, bootstrap_above, chance_above, miss, wealth
 
 TENTHS = [Fraction(tenths, 10) for tenths in (1, 2, 3, 4, 5, 6, 7, 8, 9)]
 
@@ -48,6 +49,25 @@ def test_bootstrap_of_all_resamples() -> None:
         means = [Fraction(sum(resample), 5) for resample in product([1] * k + [0] * (5 - k), repeat=5)]
         for p in (Fraction(x, 20) for x in range(1, 20)):
             assert bootstrap_above(5, k, p) == (sum(mean <= p for mean in means) < SIDE * len(means))
+
+
+def test_bootstrap_of_a_binomial() -> None:
+    n, k = 9, 6
+    chances = [Fraction(comb(n, j)) * Fraction(k, n) ** j * Fraction(n - k, n) ** (n - j) for j in range(n + 1)]
+    for j in range(n):
+        # p just at j/n and just below the next one: both have j ones or fewer at most.
+        for p in (Fraction(2 * j + 1, 2 * n), Fraction(j, n)):
+            if p > 0:
+                assert bootstrap_above(n, k, p) == (sum(chances[: j + 1]) < SIDE)
+    # Both happen.
+    assert bootstrap_above(n, k, Fraction(2, 9))
+    assert not bootstrap_above(n, k, Fraction(3, 9))
+
+
+def test_both_sides_are_missed() -> None:
+    assert miss(9, Fraction(2, 7), lambda _n, _k, _p: True) == 2
+    some = miss(9, Fraction(2, 7), lambda _n, k, _p: k == 9)
+    assert some == Fraction(2, 7) ** 9 + Fraction(5, 7) ** 9
 
 
 def test_chance_is_1_if_every_limit_lies_above() -> None:

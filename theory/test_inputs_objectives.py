@@ -75,7 +75,10 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "eps of NaN": (lambda: grpo.advantages([1, 0], float("nan")), "eps must be one finite number from 0 on"),
     "eps without end": (lambda: grpo.advantages([1, 0], float("inf")), "eps must be one finite number from 0 on"),
     "eps that is none": (lambda: grpo.advantages([1, 0], "a"), "eps must be one finite number"),  # type: ignore[arg-type]
-    "no right trajectory for a step": (lambda: objectives.em_step(PI, (0, 0, 0), 1), "r needs a right trajectory"),
+    "no right trajectory for a step": (
+        lambda: objectives.em_step(PI, (0, 0, 0), 1),
+        "r needs a right trajectory: with J = 0",
+    ),
     "G beyond float64": (lambda: grpo.weight(0.1, 1001), "G must be at most 1000 beside float p"),
     "ddof 2": (lambda: grpo.advantages([1, 0], ddof=2), "ddof must be 0 or 1"),
     "p above 1": (lambda: grpo.no_signal(F(3, 2), 2), r"p must lie in \[0, 1\]"),

@@ -35,7 +35,10 @@ REFUSED: dict[str, tuple[Call, str]] = {
         "mu must be positive wherever prior and x are",
     ),
     "an infinite divergence": (lambda: sampler.chi_squared(PI, MU), "q is 0 where p is not"),
-    "no right trajectory": (lambda: sampler.sft_bias(softmax(PI), (0, 0, 0), MU), "r needs a right trajectory"),
+    "no right trajectory": (
+        lambda: sampler.sft_bias(softmax(PI), (0, 0, 0), MU),
+        "r needs a right trajectory: with J = 0",
+    ),
     "no right trajectory to keep near": (
         lambda: sampler.gain_slack(softmax(PI), (0, 0, 0), MU),
         "r needs a right trajectory",

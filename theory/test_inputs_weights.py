@@ -22,13 +22,14 @@ REFUSED: dict[str, tuple[Call, str]] = {
     "no candidate": (lambda: choices.resampled(PI, R, PI, 0), "K must be a whole number from 1 on, got 0"),
     "K true": (lambda: choices.best_of(PI, R, True), "K must be a whole number from 1 on, got True"),
     "K of 1.5": (lambda: choices.best_of(PI, R, 1.5), "K must be a whole number"),  # type: ignore[arg-type]
-    "weights of 0": (lambda: choices.resampled(PI, R, PI, 2), "x must be positive wherever mu is"),
+    "weights of 0": (lambda: choices.resampled(PI, R, PI, 2), "x must be positive wherever mu is: all K weights"),
+    "no sampler": (lambda: choices.resampled(PI, (1, 1, 1), (1, 1, 1), 2), "mu must sum to 1"),
     "weights of what is never drawn": (
         lambda: choices.resampled(PI, (1, 1, 1), (F(1, 2), F(1, 2), 0), 2),
         "mu must be positive wherever prior and x are",
     ),
     "a score too few": (lambda: choices.best_of(PI, (1, 0), 2), "score needs 3 numbers on its last axis"),
-    "no gradient": (lambda: combined.least_share(softmax(PI), (1, 1, 1), PI), "r needs a gradient"),
+    "no gradient": (lambda: combined.least_share(softmax(PI), (1, 1, 1), PI), "r needs a gradient: J does not move"),
 }
 
 
@@ -45,6 +46,12 @@ def test_one_of_k() -> None:
     found = choices.resampled(PI, R, (F(1, 4), 0, F(3, 4)), 2)
     assert list(found) == [F(1, 16) + F(6, 16) * F(9, 10), 0, F(9, 16) + F(6, 16) * F(1, 10)]
     assert np.isclose(choices.resampled([0.5, 0.5], [1, 0.5], [0.5, 0.5], 2)[0], 1 / 4 + 1 / 2 * 2 / 3)
+
+
+def test_best_of_k_with_ties_in_a_batch() -> None:
+    rows = [(PI, (5, 5, 0)), (PI[::-1], (0, 5, 5))]
+    together = choices.best_of([mu for mu, _ in rows], [score for _, score in rows], 2)
+    assert [list(law) for law in together] == [list(choices.best_of(mu, score, 2)) for mu, score in rows]
 
 
 def test_best_of_k() -> None:
