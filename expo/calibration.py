@@ -42,6 +42,7 @@ from expo.policies.sampling import sample
 from expo.recipe import check_types
 from expo.records import write_atomic
 from expo.tasks.prompts import TEXT
+from expo.text import plural
 
 SCHEMA = 1
 # What is timed: a token of each row by this package's sampler, by the `generate` that TRL samples with, a pass forward
@@ -162,7 +163,7 @@ def calibrate(file: Path | None = None, *, shapes: int | None = None, progress: 
         for shape, dtype in product(chosen, dtypes):
             measured += _times_of(shape, dtype, bar.update)
     made = Calibration(
-        device=torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads",
+        device=torch.cuda.get_device_name() if on_gpu else f"CPU, {plural(torch.get_num_threads(), 'thread')}",
         on_gpu=on_gpu,
         memory=device_memory(),
         threads=torch.get_num_threads(),

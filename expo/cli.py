@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return JOBS[args[0]](args[1:])
     except KeyboardInterrupt as stopped:
-        print("\nexpo: stopped; the same command resumes the run", file=sys.stderr)
+        print("\nexpo: stopped; give the same command again to go on", file=sys.stderr)
         # As a shell reports a signal; Python raises this without one at Ctrl-C.
         return 128 + next((number for number in stopped.args if isinstance(number, int)), signal.SIGINT)
     except BrokenPipeError:
@@ -169,7 +169,7 @@ def _train(recipe: Any, where: Any, folder: Path, say: Callable[..., None]) -> N
     try:
         run = train(recipe, folder)
     except KeyboardInterrupt:
-        status = resume_status(Run(folder), recipe) or " has no checkpoint yet: the same command starts training anew"
+        status = resume_status(Run(folder), recipe) or " has no checkpoint yet: training will start with its first step"
         say(f"\n{folder}/{status}")
         raise
     say(show(run))

@@ -171,6 +171,9 @@ def _complete(
     run: Run, chunks: Sequence[str], skips: pd.DataFrame, limits: Sequence[int] | None, progress: bool
 ) -> None:
     """Write those whole tables of a run that it lacks, and the grades at these limits."""
+    for table in ("skips", "completions", "evaluation"):
+        if run.has(table):
+            run.read(table)  # or it is damaged
     if not run.has("skips"):
         run.write("skips", skips)
     if not run.has("completions") and run.shards("completions") >= set(chunks):

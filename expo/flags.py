@@ -207,8 +207,11 @@ class Flags:
         if not file:
             self.parser.error(_NO_FILE)
         try:
-            values = yaml.safe_load(Path(file).expanduser().read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            with Path(file).expanduser().open(encoding="utf-8") as stream:
+                values = yaml.safe_load(stream)
+        except OSError as error:
+            self.parser.error(f"{file} cannot be read: {error.strerror}")
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             self.parser.error(f"{file} cannot be read: {error}")
         if not isinstance(values, dict):
             self.parser.error(f"{file} must contain a YAML mapping of fields, got {values!r}")

@@ -271,11 +271,14 @@ class Run:
             if version != str(SCHEMA):
                 raise RecordError(
                     f"{path} has schema version {version}, but this toolkit reads {SCHEMA}; use the version "
-                    "that wrote it, read it with plain pandas.read_parquet, or delete it and run the command again"
+                    "that wrote it, read it with plain pandas.read_parquet, or delete it and run the command "
+                    "that wrote it again"
                 )
             frame = _with_later(table, content.to_pandas())
             if missing := [c for c in TABLES[table] if c not in frame]:
-                raise RecordError(f"{path} lacks the columns {missing}; delete it and run the command again")
+                raise RecordError(
+                    f"{path} lacks the columns {missing}; delete it and run the command that wrote it again"
+                )
             return frame.astype(TABLES[table])[list(TABLES[table])]
         except (FileNotFoundError, NotADirectoryError):
             if not self.path("recipe.yaml").exists():
@@ -286,7 +289,9 @@ class Run:
             raise
         # What a damaged footer, page or column raises.
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as cause:
-            raise RecordError(f"{path} is damaged ({cause}); delete it and run the command again") from cause
+            raise RecordError(
+                f"{path} is damaged ({cause}); delete it and run the command that wrote it again"
+            ) from cause
 
     def shards(self, table: str) -> set[str]:
         """Names of the shards of a table that are done."""

@@ -582,7 +582,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(work: Path, capsys: pytest.Ca
     finally:
         process.kill()
     assert process.returncode == 130
-    assert "expo: stopped; the same command resumes the run" in err
+    assert "expo: stopped; give the same command again to go on" in err
     assert "Traceback" not in err
     assert out == ""
     stopped = Run("stopped")

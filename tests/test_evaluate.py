@@ -158,6 +158,17 @@ def test_what_is_damaged_is_named_before_anything_is_sampled(
     pd.testing.assert_frame_equal(run.read("evaluation"), before)
 
 
+def test_a_finished_record_that_was_damaged_is_named(tmp_path: Path) -> None:
+    run = evaluate_run(RECIPE, tmp_path / "run", progress=False)
+    whole = run.file("completions").read_bytes()
+    run.file("completions").write_bytes(whole[:1000])
+    with pytest.raises(RecordError, match=r"completions.parquet is damaged .*run the command that wrote it again"):
+        evaluate_run(RECIPE, tmp_path / "run", progress=False)
+    run.file("completions").unlink()
+    evaluate_run(RECIPE, tmp_path / "run", progress=False)
+    assert run.file("completions").read_bytes() == whole
+
+
 def test_a_part_is_done_anew_by_its_last_table(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for table in ("skips", "completions"):

@@ -124,8 +124,8 @@ def rewritten(path: Path, version: int = SCHEMA, **changes: Any) -> None:
             {"version": SCHEMA + 1},
             f"schema version {SCHEMA + 1}, but this toolkit reads {SCHEMA}; use the version that",
         ),
-        ({"value": None}, r"lacks the columns \['value'\]; delete it and run the command again"),
-        ({"value": "high"}, "is damaged .*; delete it and run the command again"),
+        ({"value": None}, r"lacks the columns \['value'\]; delete it and run the command that wrote it again"),
+        ({"value": "high"}, "is damaged .*; delete it and run the command that wrote it again"),
     ],
 )
 def test_another_version_or_missing_columns(run: Run, change: dict[str, Any], message: str) -> None:
@@ -142,7 +142,9 @@ def test_another_version_or_missing_columns(run: Run, change: dict[str, Any], me
 def test_a_truncated_table_is_named(run: Run, share: float) -> None:
     path = run.path("metrics.parquet")
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(RecordError, match=r"metrics\.parquet is damaged .*delete it and run the command again"):
+    with pytest.raises(
+        RecordError, match=r"metrics\.parquet is damaged .*delete it and run the command that wrote it again"
+    ):
         run.read("metrics")
 
 

@@ -25,7 +25,7 @@ def show(run: Run) -> str:
     toy = TOY if run.environment().get("toy") else ""
     lines = [
         "",
-        f"{recipe['policy']} on {recipe['task']}{toy}: {alignment['problem'].nunique()} problems, 2 x "
+        f"{recipe['policy']} on {recipe['task']}{toy}: {plural(alignment['problem'].nunique(), 'problem')}, 2 x "
         f"{recipe['rollouts']} rollouts each, seed {recipe['seed']}; gradients over {_weights(run)}",
         "",
         f"{'positive':<31}{'n':>4}{'NLL/seq':>9}{'signal':>9}{'norm':>9}{'reward':>7}  {'slope/norm':<27}{'clear':>6}",
@@ -50,7 +50,7 @@ def show(run: Run) -> str:
         for r in correlations:
             name = PREDICTORS[r["predictor"]]
             of = Interval(r["mean"], r["low"], r["high"], r["n"])
-            lines.append(f"  {name:<38} {of}, n = {of.n}" if of.n else f"  {name:<38} no problem tells")
+            lines.append(f"  {name:<38} {of}, n = {of.n}" if of.n > 1 else f"  {name:<38} too few problems tell")
     return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
 
 

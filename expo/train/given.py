@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from expo.tasks.row import Row, kind
 from expo.text import plural
 from expo.train.positives import all_of, fits, row_of
 
-# Columns by what they hold, of which the first that is there is taken. A problem is named by its id or its question.
+# Columns by what they hold, of which the first that is filled is taken. A problem is named by its id or its question.
 _PROBLEM = ("problem", "question", "prompt")
 _TEXT = ("completion", "explanation", "text", "positive", "response", "solution")
 # What `correct` may say of a text's own answer, before it was closed with a*.
@@ -49,14 +49,16 @@ def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Ski
     if not rows:
         raise DataError(f"{source}: no usable row{_in_lines([row for row in every if isinstance(row, Skip)])}")
     there = list(dict.fromkeys(name for row in rows for name in row.fields))
-    named, text = _column(source, there, _PROBLEM), _column(source, there, _TEXT)
+    _check_columns(source, there)
     found = {p.question.strip(): p for p in problems} | {p.id: p for p in problems}
     texts: Texts = {}
     for row in every:
         if isinstance(row, Skip):
             skips.append(row)
             continue
-        if lacking := next((name for name in (named, text) if _is_blank(row.fields.get(name))), None):
+        named, text = _filled(row, _PROBLEM), _filled(row, _TEXT)
+        if named is None or text is None:
+            lacking = " or ".join(name for name in (_TEXT if named else _PROBLEM) if name in there)
             skips.append(Skip(row.where, lacking, "missing or empty; the row is left out"))
             continue
         problem = found.get(str(row.fields[named]).strip())
@@ -70,8 +72,8 @@ def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Ski
     if not texts:
         left_out = _in_lines(skips)
         raise DataError(
-            f"{source}: no problem of {len(problems)} has a text; they are matched by id and by question in the column "
-            f"{named!r}; are the texts of the same task, split and seed?{left_out}"
+            f"{source}: no problem of {len(problems)} has a text; they are matched by id and by question; are the "
+            f"texts of the same task, split and seed?{left_out}"
         )
     return texts, skips
 
@@ -90,10 +92,15 @@ def _in_lines(skips: Sequence[Skip]) -> str:
     return f"\n              {plural(len(skips), 'row')} left out:{first}"
 
 
-def _column(source: str, there: Iterable[str], names: Sequence[str]) -> str:
-    if found := [name for name in names if name in there]:
-        return found[0]
-    raise DataError(f"{source}: no column {' or '.join(names)}; there are {', '.join(there) or 'none'}")
+def _check_columns(source: str, there: Sequence[str]) -> None:
+    for names in (_PROBLEM, _TEXT):
+        if not set(names) & set(there):
+            raise DataError(f"{source}: no column {' or '.join(names)}; there are {', '.join(there) or 'none'}")
+
+
+def _filled(row: Row, names: Sequence[str]) -> str | None:
+    """The first of these columns in which a row has something."""
+    return next((name for name in names if not _is_blank(row.fields.get(name))), None)
 
 
 def given(

@@ -35,7 +35,8 @@ def grpo_trainer(
     if args.beta_sft > 0 and not any(prompts["positive"]):
         raise ValueError(
             f"there are positives for {positives['problem'].nunique()} of the {len(task.problems)} problems, and for "
-            f"none of the {len(set(prompts['problem']))} that the steps ask. Take more steps or more positive_tries; "
+            f"none of the {len(set(prompts['problem']))} that the steps ask. Take more steps or more "
+            f"{'texts' if session.recipe.positive_data else 'positive_tries'}; "
             f"{session.run.file('skips', shard_of(0))} says why the others have none"
         )
     # All epochs are in the dataset: TRL's own shuffling begins anew when a run goes on, and would give another order.

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import logging
 import math
 import sys
 import traceback
@@ -43,6 +44,10 @@ class OwnReward:
         TRL excludes a completion from its group if every reward function returns None for it. A second function would
         always return a number, so TRL is not given the grades as one.
         """
+
+        # None is an answer; TRL warns of it at each step with all that was passed.
+        trainer_log = logging.getLogger("trl.trainer.grpo_trainer")
+        trainer_log.addFilter(_is_of_something_else)
 
         def graded(rewards: list[float | None], given: dict[str, Any]) -> list[float | None]:
             grades = answer(**given)
@@ -87,6 +92,10 @@ class OwnReward:
                     return f"{said}\n{frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line}"
             raised = raised.__cause__
         return said
+
+
+def _is_of_something_else(record: logging.LogRecord) -> bool:
+    return "All reward functions returned None" not in str(record.msg)
 
 
 def own_reward(place: str) -> OwnReward:

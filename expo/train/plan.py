@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from contextlib import closing, suppress
 from pathlib import Path
@@ -10,7 +11,9 @@ from transformers import AutoConfig, PretrainedConfig
 
 from expo.policies.adapters import is_adapter, quiet, refuse_to_train
 from expo.policies.load import where_is
-from expo.policies.shapes import known_shape
+from expo.policies.names import SMOLLM2
+from expo.policies.policy import PolicyError
+from expo.policies.shapes import SHAPES, known_shape
 from expo.policies.vllm import check_installed
 from expo.records import to_yaml
 from expo.setup import load_problems
@@ -133,6 +136,13 @@ def _shape_of(recipe: TrainRecipe, args: Configuration) -> PretrainedConfig | No
         with suppress(OSError, ValueError):
             config = AutoConfig.from_pretrained(where, revision=recipe.revision, trust_remote_code=code)
     if config is None:
+        if near := difflib.get_close_matches(
+            recipe.policy, [*SHAPES, SMOLLM2, *(f"tiny-{i}" for i in range(3))], 1, 0.8
+        ):
+            # A hub id of one word may still be one.
+            raise PolicyError(
+                f"policy {recipe.policy!r}: its config.json is neither here nor on the hub; did you mean {near[0]}?"
+            )
         return None
     context = getattr(config.get_text_config(), "max_position_embeddings", math.inf)
     if context <= args.max_completion_length:

@@ -41,6 +41,11 @@ def show(run: Run) -> str:
             lines.append(
                 f"  {_level(level):<11} {count:>5} groups     {none:.0%} with no right sample, {full:.0%} all right"
             )
+    if recipe.get("reward"):
+        lines += _without_reward(run.read("metrics"))
+    if run.has("positives") and len(positives := run.read("positives")):
+        first = positives[positives["step"] == positives["step"].min()]
+        lines += ["", f"{plural(first['problem'].nunique(), 'problem')} had a positive at first"]
     if recipe.get("positive_choice", "first") != "first":
         lines += ["", _chosen(run.read("positives"), recipe)]
     if run.has("pairs"):
@@ -50,6 +55,14 @@ def show(run: Run) -> str:
     if run.path("completions.md").exists():
         lines += ["", f"some completions to read: {run.path('completions.md')}"]
     return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
+
+
+def _without_reward(metrics: pd.DataFrame) -> list[str]:
+    """At how many steps a user's reward applied to no completion, if at any."""
+    rewards = metrics[metrics["name"] == "reward"]["value"]
+    if not rewards.isna().any():
+        return []
+    return ["", f"at {rewards.isna().sum()} of {len(rewards)} steps the reward was None for every completion"]
 
 
 def _chosen(positives: pd.DataFrame, recipe: dict[str, Any]) -> str:

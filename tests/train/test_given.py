@@ -124,6 +124,23 @@ def test_texts_are_found_by_question_and_filtered(tmp_path: Path) -> None:
     assert missing[0].reason == "none of its 1 text is right: no positive"
 
 
+def test_rows_may_name_their_problems_in_different_columns(tmp_path: Path) -> None:
+    problems = load_problems(read_recipe(dict(BASE)), ChainChecker()).problems[:3]
+    rows = [
+        {"problem": problems[0].id, "text": "a get 1"},
+        {"question": problems[1].question, "explanation": "a get 2"},
+        {"question": problems[2].question, "text": ""},
+    ]
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    texts, skips = read_texts(str(file), problems)
+    assert {name: [row.fields["text"] for row in of] for name, of in texts.items()} == {
+        problems[0].id: ["a get 1"],
+        problems[1].id: ["a get 2"],
+    }
+    assert [str(skip) for skip in skips] == [f"{file}:3: explanation or text: missing or empty; the row is left out"]
+
+
 def test_a_filter_takes_the_next_sample(sampled: Run, tmp_path: Path) -> None:
     statuses = sampled.read("positives")["status"]
     # The control: without it some are not right.

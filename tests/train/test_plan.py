@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Pretrain
 from expo import calibration
 from expo.calibration import Calibration, CalibrationError, Measured
 from expo.cli import main
+from expo.policies.policy import PolicyError
 from expo.policies.shapes import known_shape
 from expo.tasks.problem import Problem
 from expo.train import activations, memory, needs, sharding
@@ -540,3 +541,16 @@ def test_fsdp2_sums_gradients_and_gives_log_probabilities_in_float32(
     sharding.compute_precisely(accelerator)
     precise = MixedPrecisionPolicy(computed_in, reduce_dtype=torch.float32, output_dtype=None)
     assert plugin.mixed_precision_policy == (precise if changed else rounded)
+
+
+@pytest.mark.parametrize(
+    ("policy", "near"),
+    [("tinny-0", "tiny-0"), ("smolm2-135m", "smollm2-135m"), ("Qwen/Qwen2.5-3B-Instuct", "Instruct")],
+)
+def test_a_misspelt_policy_is_no_plan(policy: str, near: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    recipe = read_recipe({**TOY, "policy": policy, "max_completion_length": 32})
+    with pytest.raises(PolicyError, match=f"neither here nor on the hub; did you mean .*{near}?"):
+        describe(recipe, traced=False)
+    # The control: a name unlike those that are known may be on a hub that is not there now.
+    assert "steps  " in describe(replace(recipe, policy="someone/else"), traced=False)

@@ -101,6 +101,28 @@ def test_a_recipe_is_planned_without_a_hub(data: Path, path: Path, capsys: pytes
     assert re.search(rf"a step, {size}: weights {size}, gradients {size}, optimizer {size}, activations {size}", said)
 
 
+# `--name value`, or of `exp-dpo` a sentence on the bare answer; what vLLM needs is not here.
+SAID = re.compile(r"--(?!config|output|policy|use_vllm|vllm_mode|engine)(\w+) (\S*[\w])")
+
+
+@pytest.mark.parametrize("path", OF_FAMILIES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_what_the_head_of_a_recipe_says_can_be_added_to_it(
+    data: Path, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
+    # The second stage of SFT-GT-CoT is another recipe.
+    for name, value in SAID.findall(head):
+        config = path.with_name("exp-grpo.yaml") if path.stem == "sft-gt-cot" else path
+        given = ["train", "--config", str(config), f"--{name}", value, "--dry_run"]
+        assert main(given) == 0, (given, capsys.readouterr().err)
+        assert f"{name}: " in capsys.readouterr().out
+
+
+def test_the_heads_of_the_recipes_say_what_the_baselines_are() -> None:
+    said = {pair for path in OF_FAMILIES for pair in SAID.findall(path.read_text())}
+    assert {("positive", "none"), ("positive", "expert"), ("refresh_steps", "0")} <= said
+
+
 @pytest.mark.parametrize("name", ["exp-grpo", "exp-grpo-lora", "exp-dpo", "exp-dpo-lora", "sft-gt-cot"])
 def test_a_recipe_runs_as_it_stands_but_for_its_sizes(
     folder: tuple[str, Path], data: Path, tmp_path: Path, name: str

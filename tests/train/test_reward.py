@@ -19,6 +19,7 @@ from expo.train import own_reward as own_reward_module
 from expo.train.own_reward import own_reward, source_of
 from expo.train.recipe import read_recipe
 from expo.train.run import train
+from expo.train.show import show
 from tests.train.test_run import VALUES
 
 OWN = """
@@ -235,10 +236,13 @@ def test_a_completion_without_a_reward_is_no_zero(rewards: Path, tmp_path: Path)
     assert metric(run, "rewards/answer/mean") == [pytest.approx(groups["correct"].sum() / groups["n"].sum())]
 
 
-def test_a_step_without_any_reward_is_taken(rewards: Path, tmp_path: Path) -> None:
+def test_a_step_without_any_reward_is_taken(rewards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = train(read_recipe({**ONE_STEP, "reward": f"{rewards}:never"}), tmp_path / "run", progress=False)
     assert pd.isna(metric(run, "reward")).all()
+    assert "at 1 of 1 steps the reward was None for every completion" in show(run)
     assert len(metric(run, "rewards/answer/mean")) == 1
+    # TRL would write all that the function was given to the log, at each step.
+    assert "All reward functions returned None" not in caplog.text
 
 
 @pytest.mark.parametrize(
