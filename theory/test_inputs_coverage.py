@@ -70,6 +70,11 @@ def test_both_sides_are_missed() -> None:
     assert some == Fraction(2, 7) ** 9 + Fraction(5, 7) ** 9
 
 
+def test_chance_of_no_limit_above_is_an_exact_0() -> None:
+    none = chance_above(9, Fraction(2, 7), lambda _n, _k, _p: False)
+    assert (none, type(none)) == (0, Fraction)
+
+
 def test_chance_is_1_if_every_limit_lies_above() -> None:
     assert chance_above(9, Fraction(2, 7), lambda _n, _k, _p: True) == 1
     assert chance_above(9, Fraction(2, 7), lambda _n, k, _p: k == 0) == Fraction(5, 7) ** 9

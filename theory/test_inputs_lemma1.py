@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from theory import lemma1
+from theory import inputs, lemma1
 
 HALF = Fraction(1, 2)
 PI = (HALF, HALF / 2, HALF / 2)
@@ -65,3 +65,10 @@ def test_exact_stays_exact() -> None:
     for x in (*lemma1.donors_equal(PI, 1), lemma1.threshold(PI, 0, 1), lemma1.limit(PI, 0, 1)):
         assert isinstance(x, Fraction)
     assert (lemma1.threshold(PI, 0, 1), lemma1.limit(PI, 0, 1)) == (HALF, 0)
+
+
+def test_a_sum_that_is_off_by_just_the_tolerance_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "SUM_TOLERANCE", 0.5)
+    assert list(inputs.simplex([0.75, 0.75], "pi")) == [0.75, 0.75]
+    with pytest.raises(ValueError, match="pi must sum to 1"):
+        inputs.simplex([0.75, 1.0], "pi")
