@@ -12,7 +12,7 @@ from math import factorial, prod
 import numpy as np
 
 from theory import sampler
-from theory.inputs import Array, Numbers, like, simplex
+from theory.inputs import Array, Numbers, array, like, simplex
 
 
 def resampled(prior: Numbers, x: Numbers, mu: Numbers, K: int) -> Array:
@@ -25,7 +25,8 @@ def resampled(prior: Numbers, x: Numbers, mu: Numbers, K: int) -> Array:
     """
     K = _candidates(K)
     w = sampler.importance(prior, x, mu)
-    mu = np.broadcast_to(simplex(mu, "mu"), w.shape)
+    # It is a law, or it would have been refused.
+    mu = np.broadcast_to(array(mu), w.shape)
     if ((w == 0) & (mu > 0)).any():
         raise ValueError("x must be positive wherever mu is: all K weights may be 0")
     law = w * 0

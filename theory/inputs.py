@@ -192,3 +192,19 @@ def pair(j: int, k: int, pi: Array, names: tuple[str, str] = ("j", "k")) -> tupl
 def column(x: Any) -> Array:
     """One number for each instance, shape (...), with an axis added for the probabilities, (..., 1)."""
     return np.asarray(x)[..., None]
+
+
+def pushed(pi: Numbers, i: int, alpha: Scalars, j: int, beta: Scalars) -> tuple[Array, int, int, Array, Array]:
+    """Two pushes of Appendix B: z_i rises by log alpha, z_j falls by -log beta.
+
+    Raises:
+        ValueError: as `simplex`, `pair` and `like` say, for alpha below 1, or beta outside (0, 1].
+    """
+    pi = simplex(pi)
+    i, j = pair(i, j, pi, ("i", "j"))
+    up, down = like(alpha, pi, "alpha"), like(beta, pi, "beta")
+    if np.any(up < 1):
+        raise ValueError("alpha must be at least 1: it pushes up")
+    if np.any(down <= 0) or np.any(down > 1):
+        raise ValueError("beta must lie in (0, 1]: it pushes down")
+    return pi, i, j, up, down

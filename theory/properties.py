@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from theory.inputs import Array, Numbers, Scalars, array, column, index, like, pair, simplex, unit
+from theory.inputs import Array, Numbers, Scalars, array, column, index, like, pair, pushed, simplex, unit
 from theory.policies import eye, factorised
 from theory.shifts import ratio
 
@@ -54,11 +54,10 @@ def logit_gain(prior: Numbers, x: Numbers, i: int, alpha: Scalars, j: int, beta:
     [(alpha - 1) pi_i (X_i - J) + (1 - beta) pi_j (J - X_j)] Z/Z'. Claim P2-inc-logits.
     """
     pi = simplex(prior, "prior")
-    x, i, j = unit(x, pi, "x"), index(i, pi, "i"), index(j, pi, "j")
+    x, (pi, i, j, up, down) = unit(x, pi, "x"), pushed(pi, i, alpha, j, beta)
     value = (pi * x).sum(-1)
-    total = ratio(pi, i, alpha, j, beta)
-    up, down = like(alpha, pi, "alpha") - 1, 1 - like(beta, pi, "beta")
-    return (up * pi[..., i] * (x[..., i] - value) + down * pi[..., j] * (value - x[..., j])) / total
+    gain = (up - 1) * pi[..., i] * (x[..., i] - value) + (1 - down) * pi[..., j] * (value - x[..., j])
+    return gain / ratio(pi, i, alpha, j, beta)
 
 
 def pair_rate(prior: Numbers, x: Numbers, i: int, j: int) -> Array:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from theory.inputs import Array, Numbers, Scalars, array, column, index, like, pair, simplex, together
+from theory.inputs import Array, Numbers, Scalars, array, column, index, like, pushed, simplex, together
 from theory.policies import eye
 
 
@@ -27,7 +27,7 @@ def stepped(pi: Numbers, factors: Numbers) -> Array:
 
 def ratio(pi: Numbers, i: int, alpha: Scalars, j: int, beta: Scalars) -> Array:
     """Z'/Z = 1 + (alpha - 1) pi_i - (1 - beta) pi_j of Appendix B, shape (...). Claim B0."""
-    pi, i, j, up, down = _pushed(pi, i, alpha, j, beta)
+    pi, i, j, up, down = pushed(pi, i, alpha, j, beta)
     return 1 + (up - 1) * pi[..., i] - (1 - down) * pi[..., j]
 
 
@@ -36,21 +36,10 @@ def push(pi: Numbers, i: int, alpha: Scalars, j: int, beta: Scalars) -> Array:
 
     alpha = 1 or beta = 1 leaves that logit where it is: the effect of the other push alone.
     """
-    pi, i, j, up, down = _pushed(pi, i, alpha, j, beta)
+    pi, i, j, up, down = pushed(pi, i, alpha, j, beta)
     unit = eye(pi.shape[-1], pi)
     factors = 1 + column(up - 1) * unit[i] - column(1 - down) * unit[j]
     return pi * (factors / column(ratio(pi, i, alpha, j, beta)) - 1)
-
-
-def _pushed(pi: Numbers, i: int, alpha: Scalars, j: int, beta: Scalars) -> tuple[Array, int, int, Array, Array]:
-    pi = simplex(pi)
-    i, j = pair(i, j, pi, ("i", "j"))
-    up, down = like(alpha, pi, "alpha"), like(beta, pi, "beta")
-    if np.any(up < 1):
-        raise ValueError("alpha must be at least 1: it pushes up")
-    if np.any(down <= 0) or np.any(down > 1):
-        raise ValueError("beta must lie in (0, 1]: it pushes down")
-    return pi, i, j, up, down
 
 
 def gradient_step(pi: Numbers, i: int) -> Array:
