@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 # The toy's bases, by number.
@@ -37,3 +39,9 @@ def writable(folder: Path) -> None:
 def public(name: str) -> str:
     """A file or folder of this machine by its name alone; a hub id or a task as it is."""
     return Path(name).name if Path(name).exists() or name.startswith(("/", ".", "~")) else name
+
+
+def nearest(name: str, others: Iterable[str]) -> str | None:
+    """The shipped policy or one of the others whose name is so near that it may be meant."""
+    found = difflib.get_close_matches(name, [SMOLLM2, "tiny-0", "tiny-1", "tiny-2", *others], 1, 0.8)
+    return found[0] if found else None

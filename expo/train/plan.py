@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from contextlib import closing, suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from expo.policies.adapters import is_adapter, quiet, refuse_to_train
 from expo.policies.load import where_is
-from expo.policies.names import SMOLLM2
+from expo.policies.names import nearest
 from expo.policies.policy import PolicyError
 from expo.policies.shapes import SHAPES, known_shape
 from expo.policies.vllm import check_installed
@@ -136,12 +135,10 @@ def _shape_of(recipe: TrainRecipe, args: Configuration) -> PretrainedConfig | No
         with suppress(OSError, ValueError):
             config = AutoConfig.from_pretrained(where, revision=recipe.revision, trust_remote_code=code)
     if config is None:
-        if near := difflib.get_close_matches(
-            recipe.policy, [*SHAPES, SMOLLM2, *(f"tiny-{i}" for i in range(3))], 1, 0.8
-        ):
-            # A hub id of one word may still be one.
+        # A hub id of one word may be no slip, but where it cannot be read there is no plan.
+        if near := nearest(recipe.policy, SHAPES):
             raise PolicyError(
-                f"policy {recipe.policy!r}: its config.json is neither here nor on the hub; did you mean {near[0]}?"
+                f"policy {recipe.policy!r}: its config.json is neither here nor on the hub; did you mean {near}?"
             )
         return None
     context = getattr(config.get_text_config(), "max_position_embeddings", math.inf)
