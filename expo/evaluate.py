@@ -124,12 +124,13 @@ def evaluate_run(
         run, task, policy = setup.run, setup.task, setup.policy
         skips = as_frame("skips", map(vars, task.skipped))
         chunks = in_chunks(task.problems, chunk_of(run, recipe.chunk))
+        for table in ("skips", "completions", "evaluation"):
+            if run.has(table):
+                run.read(table)  # a damaged one is named before anything is sampled
         if run.has("evaluation"):
             with nullcontext() if policy else run.writing():
                 _complete(run, list(chunks), skips, recipe.limits, progress)
             return run
-        if run.has("completions"):
-            run.read("completions")  # a damaged one is named before anything is sampled
         # Several processes load it each for themselves.
         del policy
         done = run.shards("completions")
@@ -171,9 +172,6 @@ def _complete(
     run: Run, chunks: Sequence[str], skips: pd.DataFrame, limits: Sequence[int] | None, progress: bool
 ) -> None:
     """Write those whole tables of a run that it lacks, and the grades at these limits."""
-    for table in ("skips", "completions", "evaluation"):
-        if run.has(table):
-            run.read(table)  # or it is damaged
     if not run.has("skips"):
         run.write("skips", skips)
     if not run.has("completions") and run.shards("completions") >= set(chunks):

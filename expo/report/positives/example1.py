@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from expo.report.artefacts import Artefact, publish
+from expo.report.page import page
 from expo.report.positives.measurements import Group, Measurement
 from expo.report.toy import marked, warned
 from expo.report.words import MARKS, NAMES
@@ -190,19 +191,11 @@ def _page(title: str, about: str, sides: Sequence[Side]) -> str:
         score = html.escape(side.score)
         columns.append(f'<div class="{side.source}"><b>{NAMES[side.source]}</b>, {score}<pre>{body}</pre></div>')
     question, answer = (html.escape(visible(str(sides[0].row[field]))) for field in ("question", "reference"))
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{html.escape(title)}</title><style>
-{_STYLE}
-</style></head><body>
-<h1>{html.escape(title)}</h1>
-<p>{html.escape(about)}</p>
-<pre>{question}</pre><p>Answer:</p><pre>{answer}</pre>
+    body = f"""<pre>{question}</pre><p>Answer:</p><pre>{answer}</pre>
 <div class="sides">
 {"".join(columns)}
-</div></body></html>
-"""
+</div>"""
+    return page(title, about, _STYLE, body)
 
 
 def _span(text: str, true: bool | None) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from expo.measure.acts import KINDS, differences, kinds_of, shares
 from expo.report.artefacts import Artefact, publish
 from expo.report.markdown import markdown_table
+from expo.report.page import page
 from expo.report.positives.measurements import Group, Measurement
 from expo.report.toy import marked, warned
 from expo.report.words import interval
@@ -138,20 +139,12 @@ def _page(title: str, about: str, numbers: pd.DataFrame, row: pd.Series) -> str:
     )
     heads = "".join(f"<th>{head}</th>" for head in _HEADS)
     scale = "".join(_span(f" {d:+g} ", d) for d in (-_FULL, -1.0, -0.3, 0.3, 1.0, _FULL))
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{html.escape(title)}</title><style>
-{_STYLE}
-</style></head><body>
-<h1>{html.escape(title)}</h1>
-<p>{html.escape(about)}</p>
-<table><tr>{heads}</tr>{rows}</table>
+    body = f"""<table><tr>{heads}</tr>{rows}</table>
 <p>Question:</p><pre>{question}</pre><p>Answer:</p><pre>{answer}</pre>
 <p>Blue tokens are likelier with the answer in the prompt, orange ones less likely; in nats: {scale}</p>
 <pre>{tokens}</pre>
-</body></html>
 """
+    return page(title, about, _STYLE, body)
 
 
 def _span(text: str, difference: float) -> str:
