@@ -141,7 +141,6 @@ def train_job(argv: list[str]) -> int:
     from accelerate import PartialState
 
     from expo.records import refuse_file
-    from expo.train.own_reward import in_plan
     from expo.train.plan import describe
 
     # Each process of `accelerate launch` runs all of this.
@@ -149,7 +148,7 @@ def train_job(argv: list[str]) -> int:
     say = functools.partial(print, flush=True) if state.is_main_process else lambda *_: None
     folder = Path(where.output) if where.output else default_folder("train", recipe)
     refuse_file(folder)
-    say(describe(recipe, where.calibration, folder, traced=state.is_main_process) + in_plan(recipe.reward))
+    say(describe(recipe, where.calibration, folder, traced=state.is_main_process))
     if not where.dry_run:
         _train(recipe, where, folder, say)
     # A process that exits with its group open may abort there.

@@ -21,6 +21,7 @@ from expo.text import plural
 from expo.train.config import Configuration, PairsDPOConfig, PositivesSFTConfig, check_optimizer, settings_of
 from expo.train.given import texts_in_words
 from expo.train.needs import machine_of, needs
+from expo.train.own_reward import in_plan
 from expo.train.recipe import TrainRecipe
 from expo.train.sharding import check_processes
 from expo.train.steps import batch_of, steps_of
@@ -89,7 +90,7 @@ def describe(
     config = _shape_of(recipe, args)
     if traced:
         lines += needs(recipe, args, config, task.problems, held_out.problems, machine, folder or Path())
-    return "\n".join(lines)
+    return "\n".join(lines) + in_plan(recipe.reward)
 
 
 def _experts(recipe: TrainRecipe, task: Task) -> str:
