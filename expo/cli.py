@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -151,7 +152,8 @@ def train_job(argv: list[str]) -> int:
     say(describe(recipe, where.calibration, folder, traced=state.is_main_process))
     if not where.dry_run:
         _train(recipe, where, folder, say)
-    # A process that exits with its group open may abort there.
+    # A process that exits with its group's threads alive may abort there, and they live as long as the trainer.
+    gc.collect()
     state.destroy_process_group()
     return 0
 

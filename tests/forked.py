@@ -5,6 +5,7 @@ It is as real as one that a shell starts: it has its own signals, environment an
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -45,6 +46,15 @@ class Forked:
         self._process.kill()
 
 
+def thread_names() -> list[str]:
+    """Names of this process's threads, as Linux has them."""
+    names = []
+    for task in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            names.append(task.joinpath("comm").read_text().strip())
+    return names
+
+
 def _expo(arguments: list[str], environment: Mapping[str, str], said: Path) -> None:
     os.environ.clear()
     os.environ.update(environment)
@@ -53,4 +63,7 @@ def _expo(arguments: list[str], environment: Mapping[str, str], said: Path) -> N
     with said.open("a") as out:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(out.fileno(), stream.fileno())
-    sys.exit(main(arguments))
+    code = main(arguments)
+    # A thread of a closed process group may abort the process at its exit.
+    assert not [name for name in thread_names() if "gloo" in name], thread_names()
+    sys.exit(code)

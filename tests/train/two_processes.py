@@ -5,6 +5,7 @@ usage: two_processes.py OUT, in the folder of the repository
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from expo.policies.load import load_policy
 from expo.policies.sampling import sample
 from expo.tasks.chain_task import CHAIN
 from expo.train.exp_grpo import ExPGRPOTrainer
+from tests.forked import thread_names
 from tests.train.test_exp_grpo import PROBLEMS, G, config, rows_of
 
 out = Path(sys.argv[1])
@@ -56,4 +58,8 @@ if state.is_main_process:
     kept = next(e for e in trainer.state.log_history if "loss" in e)
     kept["processes"] = state.num_processes
     (out / "log.json").write_text(json.dumps({k: v for k, v in kept.items() if "time" not in k}))
+# As `expo train` does.
+del trainer
+gc.collect()
 state.destroy_process_group()
+assert not [name for name in thread_names() if "gloo" in name], thread_names()
