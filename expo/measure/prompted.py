@@ -27,6 +27,13 @@ def score_prompted(
     return none | {sample.key: s.completion for sample, s in zip(samples, scores, strict=True)}
 
 
+def pieces(policy: Policy, ids: Sequence[int]) -> list[str]:
+    """Each token's part of the text that `ids` are decoded to: decoded alone, a token of many tokenizers has no space."""
+    text = policy.decode(ids)
+    ends = policy.token_ends(ids, text)
+    return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
 def token_row(policy: Policy, p: Positive, s: Score, prompted: np.ndarray) -> Mapping[str, object]:
     """One row of `tokens.parquet`."""
     ids = p.scored.completion[: p.scored.cot]
@@ -35,7 +42,7 @@ def token_row(policy: Policy, p: Positive, s: Score, prompted: np.ndarray) -> Ma
         "source": p.source,
         "index": p.index,
         "ids": list(ids),
-        "texts": [policy.decode([i]) for i in ids],
+        "texts": pieces(policy, ids),
         "plain": s.completion[: p.scored.cot].tolist(),
         "prompted": prompted.tolist(),
     }

@@ -67,6 +67,8 @@ def test_a_hinted_text_is_scored_under_its_own_prompt(recipe: MeasureRecipe, tmp
         of = hinted.loc[(row.problem, row.source, row.index)]
         assert -sum(row.prompted) == pytest.approx(of["nll_prompted"], rel=1e-5)
         assert -sum(row.plain) == pytest.approx(of["nll_cot"], rel=1e-5)
+        assert len(row.texts) == len(row.ids)
+        assert of["text"].startswith("".join(row.texts))
         if row.source != "explanation":
             continue
         compared += 1

@@ -44,7 +44,7 @@ def draw_where_answer_acts(group: Group, out: Path | str) -> Artefact:
     numbers = pd.concat([_shares(run), _text(row)], ignore_index=True)[COLUMNS]
     title = marked(f"Where the answer acts: {group.label}", group.runs)
     about = warned(
-        f"{run.title}, {run.setting}. The difference log μ(t∣q, a*, …) − log π(t∣q, …) of each token t of a "
+        f"{run.title}, {run.setting}. The difference log μ(t|q, a*, …) − log π(t|q, …) of each token t of a "
         "self-explanation, in nats at temperature 1: above 0 where the prompt with the answer makes it likelier. "
         "Its sum over a text is the pointwise mutual information of text and answer. Shares are of its absolute value, "
         f"means over problems with 95 % bootstrap intervals. The text is chosen, not typical: {why}.",
