@@ -47,7 +47,7 @@ TABLES: dict[str, dict[str, str]] = {
         "source": "string",
         "index": "Int64",
         "ids": "object",  # the tokens of the CoT
-        "texts": "object",  # of each token, and together the CoT; a character in parts belongs to the last of its tokens
+        "texts": "object",  # of each token, the CoT if joined; the last of several for one character has it
         "plain": "object",  # log pi(t|q, ...) of each token
         "prompted": "object",  # log mu(t|q, hint, ...)
     },

@@ -28,7 +28,7 @@ def score_prompted(
 
 
 def pieces(policy: Policy, ids: Sequence[int]) -> list[str]:
-    """Each token's part of the text that `ids` are decoded to: decoded alone, a token of many tokenizers has no space."""
+    """Of each token its part of the text of `ids`; many tokenizers leave the space out of a token decoded alone."""
     text = policy.decode(ids)
     ends = policy.token_ends(ids, text)
     return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
