@@ -42,7 +42,7 @@ def resampled(prior: Numbers, x: Numbers, mu: Numbers, K: int) -> Array:
 def best_of(mu: Numbers, score: Numbers, K: int) -> Array:
     """The law of the first of K CoTs from mu with the highest score, shape (..., n). Claim BEST-law.
 
-    M^K - L^K, M what mu gives to scores up to this one and L to lower ones; CoTs of one score share it as mu does.
+    mu(<= c)^K - mu(< c)^K, what mu gives to scores up to c's and to lower ones; CoTs of one score share it as mu does.
     """
     mu, K = simplex(mu, "mu"), _candidates(K)
     score = like(score, mu, "score")

@@ -35,10 +35,10 @@ def reach(ratio: Numbers | Scalars, G: int, ddof: int = 0) -> Array:
 
 
 def reach_unscaled(ratio: Numbers | Scalars, G: int) -> Array:
-    """The J at which (G-1) / (G M) = lambda / J, in kind, for the ratio lambda M, at most 1. Claim GRPO-unscaled.
+    """The J at which (G-1) / (G T_max) = lambda / J, in kind, for the ratio lambda T_max, at most 1.
 
-    Of Dr. GRPO: advantages that are not divided by a standard deviation, sums over tokens divided by one number M,
-    whatever the lengths.
+    Of Dr. GRPO: advantages that are not divided by a standard deviation, sums over tokens divided by one number
+    T_max, whatever the lengths. Claim GRPO-unscaled.
     """
     ratio = _ratio(ratio)
     if isinstance(G, bool) or not isinstance(G, int | np.integer) or G < 2:
@@ -47,13 +47,13 @@ def reach_unscaled(ratio: Numbers | Scalars, G: int) -> Array:
 
 
 def least_share(policy: Policy, r: Numbers, mu: Numbers) -> Array:
-    """The least k for which J does not fall, to first order, on k grad J + E_mu s, shape (...). Claim ADDED-ascent.
+    """The least w for which J does not fall, to first order, on w grad J + E_mu s, shape (...). Claim ADDED-ascent.
 
-    max(0, -<grad J, E_mu s> / |grad J|^2). Beside a GRPO part of k grad J a boxed term of weight lambda is safe up to
-    lambda = k over this, and at any weight where it is 0.
+    max(0, -<grad J, E_mu s> / |grad J|^2). Beside a GRPO part of w grad J a boxed term of weight lambda is safe up to
+    lambda = w over this, and at any weight where it is 0.
 
     Raises:
-        ValueError: for a gradient of 0, which no k makes rise.
+        ValueError: for a gradient of 0, which no w makes rise.
     """
     gradient, mu = policy.gradient(r), beside(mu, policy.probs, "mu")
     square = (gradient * gradient).sum(-1)

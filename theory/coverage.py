@@ -22,8 +22,8 @@ Above = Callable[[int, int, Fraction], bool]
 def wealth(values: Sequence[Fraction], mean: Fraction, bets: Sequence[Fraction] = BETS) -> Fraction:
     """What 1 becomes by betting that values in [0, 1] have a larger mean than `mean`. Claim COV-bets.
 
-    For a bet g it is the product of 1 - g + g x / mean over the values x, and of several bets their mean: it does not
-    depend on the order of the values. The lower limit is the largest `mean` whose wealth is 1/SIDE.
+    For one bet it is the product of 1 - bet + bet x / mean over the values x, and of several bets their mean. It does
+    not depend on the order of the values. The lower limit is the largest `mean` whose wealth is 1/SIDE.
     """
     if mean <= 0:
         raise ValueError(f"mean must be above 0, got {mean}")

@@ -55,8 +55,8 @@ def weight_terms(p: Numbers | Scalars, G: int) -> Array:
 def weight(p: Numbers | Scalars, G: int) -> Array:
     """w_G(p), float64: the mean GRPO gradient at theta_old is w_G(p) / |o| times grad J. Claim G-weight.
 
-    For samples of one length |o|, eps = 0 and ddof = 0. E sqrt(k (1-k)) / (p (1-p)) for k = K / G, K ~ Bin(G, p); its
-    limit is sqrt(G-1) at p = 0 and p = 1.
+    For samples of one length |o|, eps = 0 and ddof = 0. E sqrt(p_G (1-p_G)) / (p (1-p)) for p_G = K / G, K ~ Bin(G, p);
+    its limit is sqrt(G-1) at p = 0 and p = 1.
     """
     K = np.arange(1, _group(G))
     return (weight_terms(p, G).astype(np.float64) * np.sqrt(K * (G - K))).sum(-1)

@@ -87,7 +87,7 @@ def _terms(mass: Any, reward: Any, p: Any, right: Any, wrong: Any) -> tuple[Any,
 
 
 def second_derivative(pi: Numbers, r: Numbers, v: Numbers) -> Array:
-    """d^2 J / dt^2 for logits z + t v, at t = 0: Cov_pi(r, (v - mean v)^2), shape (...). Claim E2-rem."""
+    """d^2 J / d eta^2 for logits z + eta v, at eta = 0: Cov_pi(r, (v - mean v)^2), shape (...). Claim E2-rem."""
     pi = simplex(pi)
     r, v = rewards(r, pi), like(v, pi, "v")
     if v.shape[-1:] != pi.shape[-1:]:

@@ -1,10 +1,10 @@
 """Lemma 1: the cross term <s_j, s_k> of two trajectories, and how it moves with pi_j.
 
 Lemma 1's assumptions with C = 1 (for another C multiply by it): F = S2 - pi_j - pi_k, S2 = sum_l pi_l^2; the paper's j'
-is k here. Probabilities sum to 1, so pi_j grows only while others shrink: `donors` d, a distribution over the others,
-says from whom. dF/dpi_j is the derivative along e_j - d, and the lemma's truth turns on d.
+is k here. Probabilities sum to 1, so pi_j grows only while others shrink: `donors`, a distribution over the others,
+says from whom. dF/dpi_j is the derivative along e_j - donors, and the lemma's truth turns on them.
 
-Throughout, q_l = pi_l / (1 - pi_j) is the law of the others, q' = q_k, m = sum_{l != j} q_l^2.
+Throughout, rho_l = pi_l / (1 - pi_j) is the law of the others, rho_k the share of k, m = sum_{l != j} rho_l^2.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def cross_term(pi: Numbers, j: int, k: int) -> Array:
 
 
 def derivative(pi: Numbers, j: int, k: int, donors: Numbers) -> Array:
-    """dF/dpi_j = 2 pi_j - 1 - 2 <d, pi> + d_k along e_j - d, shape (...). Claim L1-master.
+    """dF/dpi_j = 2 pi_j - 1 - 2 <donors, pi> + donors_k along e_j - donors, shape (...). Claim L1-master.
 
-    `donors` d (..., L): at least 0, 0 at j, their sum 1.
+    `donors` (..., L): at least 0, 0 at j, their sum 1.
     """
     pi = simplex(pi)
     j, k = pair(j, k, pi)
@@ -38,13 +38,13 @@ def derivative(pi: Numbers, j: int, k: int, donors: Numbers) -> Array:
 
 
 def donors_proportional(pi: Numbers, j: int) -> Array:
-    """d_l = q_l: what happens when only the logit z_j moves, shape (..., L). Claim L1-b."""
+    """donors_l = rho_l: what happens when only the logit z_j moves, shape (..., L). Claim L1-b."""
     pi = simplex(pi)
     return _law(pi, index(j, pi))
 
 
 def donors_equal(pi: Numbers, j: int) -> Array:
-    """d_l = 1 / (L - 1): the same amount from every other trajectory, shape (..., L). Claim L1-e."""
+    """donors_l = 1 / (L - 1): the same amount from every other trajectory, shape (..., L). Claim L1-e."""
     pi = simplex(pi)
     j = index(j, pi)
     return _without(pi * 0 + 1, j) / (pi.shape[-1] - 1)
@@ -58,18 +58,18 @@ def donors_single(pi: Numbers, j: int, donor: int) -> Array:
 
 
 def threshold(pi: Numbers, j: int, k: int) -> Array:
-    """tau = (1 + 2m - q') / (2 (1 + m)), shape (...): when z_j moves, F falls with pi_j if and only if pi_j < tau.
+    """tau = (1 + 2m - rho_k) / (2 (1 + m)), shape (...): when z_j moves, F falls with pi_j just where pi_j < tau.
 
     Depends on the law of the others alone, not on pi_j. Claims L1-b and L1-band.
     """
-    m, q = _others(pi, j, k)
-    return (1 + 2 * m - q) / (2 * (1 + m))
+    m, rho_k = _others(pi, j, k)
+    return (1 + 2 * m - rho_k) / (2 * (1 + m))
 
 
 def limit(pi: Numbers, j: int, k: int) -> Array:
-    """The limit of F as z_j falls without end: m - q', shape (...). Claim L1-lim."""
-    m, q = _others(pi, j, k)
-    return m - q
+    """The limit of F as z_j falls without end: m - rho_k, shape (...). Claim L1-lim."""
+    m, rho_k = _others(pi, j, k)
+    return m - rho_k
 
 
 def sft_derivative(pi: Numbers, j: int, k: int) -> Array:
@@ -100,5 +100,5 @@ def _law(pi: Array, j: int) -> Array:
 def _others(pi: Numbers, j: int, k: int) -> tuple[Array, Array]:
     pi = simplex(pi)
     j, k = pair(j, k, pi)
-    q = _law(pi, j)
-    return (q * q).sum(-1), q[..., k]
+    rho = _law(pi, j)
+    return (rho * rho).sum(-1), rho[..., k]

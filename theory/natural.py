@@ -15,26 +15,26 @@ RELATIVE_ZERO = 1e-10
 
 
 def fisher(policy: Policy) -> Array:
-    """F = sum_l pi_l s_l s_l^T, shape (..., d, d). Claim NAT-fit."""
+    """The Fisher matrix, the sum over l of pi_l s_l s_l^T, shape (..., d, d). Claim NAT-fit."""
     s = policy.scores
     return np.matmul(np.swapaxes(s * policy.probs[..., None], -1, -2), s)
 
 
 def natural_gain(policy: Policy, r: Numbers, j: int) -> Array:
-    """<grad J, F+ s_j>: the rate at which J grows on a natural-gradient step with sample j, shape (...).
+    """<grad J, Fisher+ s_j>: the rate at which J grows on a natural-gradient step with sample j, shape (...).
 
     Claims NAT-fit, NAT-table.
 
     Raises:
-        ValueError: for a sample of probability 0, which F says nothing of.
+        ValueError: for a sample of probability 0, which the Fisher matrix says nothing of.
     """
     return (policy.gradient(r) * _step(policy, j)).sum(-1)
 
 
 def natural_length(policy: Policy, j: int) -> Array:
-    """<s_j, F+ s_j>: a step of size eta moves the policy by eta^2 / 2 times this in KL, to second order. Claim NAT-kl.
+    """<s_j, Fisher+ s_j>: a step of size eta moves the policy by eta^2 / 2 times this in KL, to second order.
 
-    Shape (...).
+    Shape (...). Claim NAT-kl.
 
     Raises:
         ValueError: for a sample of probability 0.

@@ -73,8 +73,8 @@ def tabular_sft_gain(pi: Numbers, r: Numbers, mu: Numbers) -> Array:
     return ((mu - pi) * pi * (r - J)).sum(-1)
 
 
-def em_step(pi: Numbers, r: Numbers, t: Numbers | Scalars) -> Array:
-    """(1 - t) pi + t posterior, shape (..., L): a damped EM step, for which J' = (1 - t) J + t. Claim SFT-em.
+def em_step(pi: Numbers, r: Numbers, eta: Numbers | Scalars) -> Array:
+    """(1 - eta) pi + eta posterior, shape (..., L): a damped EM step, for which J' = (1 - eta) J + eta. Claim SFT-em.
 
     Raises:
         ValueError: for a reward other than 0 and 1, or J = 0.
@@ -85,10 +85,10 @@ def em_step(pi: Numbers, r: Numbers, t: Numbers | Scalars) -> Array:
         raise ValueError("r must be 0 or 1")
     if np.any((pi * r).sum(-1) == 0):
         raise ValueError("r needs a right trajectory: with J = 0 the posterior is 0/0")
-    t = like(t, pi, "t")
-    if ((t < 0) | (t > 1)).any():
-        raise ValueError("t must lie in [0, 1]")
-    return (1 - column(t)) * pi + column(t) * lemma2.posterior(pi, r)
+    eta = like(eta, pi, "eta")
+    if ((eta < 0) | (eta > 1)).any():
+        raise ValueError("eta must lie in [0, 1]")
+    return (1 - column(eta)) * pi + column(eta) * lemma2.posterior(pi, r)
 
 
 def kl_optimum(pi: Numbers, r: Numbers, odds: Numbers | Scalars) -> Array:

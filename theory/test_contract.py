@@ -118,7 +118,7 @@ CASES = [
     case(objectives.margin_speed, policy=POLICY, plus=0, minus=1),
     case(objectives.dpo_first_step, policy=POLICY, r=X, beta=DOWN, wrong_only=True),
     case(objectives.tabular_sft_gain, pi=PI, r=X, mu=Q),
-    case(objectives.em_step, pi=PI, r=R, t=PART),
+    case(objectives.em_step, pi=PI, r=R, eta=PART),
     case(objectives.kl_optimum, pi=PI, r=R, odds=UP),
     case(grpo.advantages, rewards=R, eps=0.5, ddof=1),
     case(grpo.no_signal, p=PART, G=5),

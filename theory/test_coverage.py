@@ -43,22 +43,22 @@ def outcomes(laws: tuple[Law, ...]) -> Any:
 
 
 def rare(pick: Pick) -> Any:
-    """(n, N): problems, and one in how many has the large negative difference."""
+    """(problems, one in how many has the large negative difference)."""
     return pick(2, 60), pick(2, 120)
 
 
 def says_holds(above: Above) -> Statement:
-    """Differences are e with probability 1 - e and e - 1 with probability e = 1/N: their mean is 0.
+    """Differences are gamma with probability 1 - gamma and gamma - 1 with probability gamma: their mean is 0.
 
-    'Holds' is said with probability at least (1-e)^n, and with just that for n <= N.
+    'Holds' is said with probability at least (1-gamma)^n, and with just that for n <= 1/gamma.
     """
 
     def statement(instance: Any) -> Said:
         n, one_in = instance
-        e = Fraction(1, one_in)
-        # A difference less its smallest value is 0 or 1, with mean 1 - e.
-        held = chance_above(n, 1 - e, above)
-        return both(ge(held, (1 - e) ** n), when(n <= one_in, eq(held, (1 - e) ** n)))
+        gamma = Fraction(1, one_in)
+        # A difference less its smallest value is 0 or 1, with mean 1 - gamma.
+        held = chance_above(n, 1 - gamma, above)
+        return both(ge(held, (1 - gamma) ** n), when(n <= one_in, eq(held, (1 - gamma) ** n)))
 
     return statement
 
@@ -77,7 +77,7 @@ def test_bootstrap_control_an_interval_with_a_level() -> None:
 
 
 def ruled(pick: Pick) -> Any:
-    """(a law of positive differences, e, n, which outcomes a rule calls 'holds'), the rare difference among them."""
+    """(a law of positive differences, gamma, n, which outcomes a rule calls 'holds'), the rare one among them."""
     chances = point(pick, 1, 3, 9)
     law = tuple((Fraction(pick(1, 6)), chance) for chance in chances)
     n = pick(1, 3)
@@ -85,20 +85,20 @@ def ruled(pick: Pick) -> Any:
 
 
 def no_level(instance: Any, bound: Fraction | None = None) -> Said:
-    """A law mixed with -mean (1-e)/e, of probability e: the mean is 0, and 'holds' keeps (1-e)^n of its probability.
+    """A law mixed with -x0 (1-gamma)/gamma, of probability gamma: the mean is 0, and 'holds' keeps (1-gamma)^n of it.
 
-    `bound`: how far below 0 a difference can lie; None: as far as it must.
+    x0 is the law's mean. `bound`: how far below 0 a difference can lie; None: as far as it must.
     """
-    law, e, n, rule = instance
-    far = mean_of(law) * (1 - e) / e
-    mixed = (*((x, (1 - e) * chance) for x, chance in law), (-far if bound is None else -min(far, bound), e))
+    law, gamma, n, rule = instance
+    far = mean_of(law) * (1 - gamma) / gamma
+    mixed = (*((x, (1 - gamma) * chance) for x, chance in law), (-far if bound is None else -min(far, bound), gamma))
     places = dict(zip(product(range(len(mixed)), repeat=n), rule, strict=True))
 
     def holds(parts: Law) -> Fraction:
         drawn = product(range(len(parts)), repeat=n)
         return sum((prod((parts[i][1] for i in at), start=Fraction(1)) for at in drawn if places[at]), Fraction(0))
 
-    return both(eq(mean_of(mixed), 0, varies=mixed), ge(holds(mixed), (1 - e) ** n * holds(law)))
+    return both(eq(mean_of(mixed), 0, varies=mixed), ge(holds(mixed), (1 - gamma) ** n * holds(law)))
 
 
 def no_level_bounded(instance: Any) -> Said:
@@ -118,27 +118,27 @@ def test_no_level_control_bounded() -> None:
 
 
 def left_of_one_bet(values: int, against_own: bool = False) -> Any:
-    """A bet g against m turns 1 into 1 + g (mean/m - 1) on average, whatever law a value has: what is left of 0.
+    """A bet against x0 turns 1 into 1 + bet (mean/x0 - 1) on average, whatever law a value has: what is left of 0.
 
-    `against_own`: placed against the law's own mean instead of m.
+    `against_own`: placed against the law's own mean instead of x0.
     """
-    x, w, g, m = sympy.symbols(f"x:{values}"), sympy.symbols(f"w:{values}"), sympy.Symbol("g"), sympy.Symbol("m")
+    x, w, bet, tested = *(sympy.symbols(f"{name}:{values}") for name in "xw"), sympy.Symbol("bet"), sympy.Symbol("x0")
     w = (*w[:-1], 1 - sum(w[:-1]))
     mean = sum(a * b for a, b in zip(w, x, strict=True))
-    held = sum(a * (1 - g + g * b / (mean if against_own else m)) for a, b in zip(w, x, strict=True))
-    return held - 1 - g * (mean / m - 1)
+    held = sum(a * (1 - bet + bet * b / (mean if against_own else tested)) for a, b in zip(w, x, strict=True))
+    return held - 1 - bet * (mean / tested - 1)
 
 
-def two_bets(g_below: int = 1) -> list[Any]:
-    """Negated: bets g in (0, `g_below`) never owe, and two on means m (1 + u), m (1 - u) are at most 1 on average."""
-    g, u, x, m = z3.Reals("g u x m")
+def two_bets(below: int = 1) -> list[Any]:
+    """Negated: bets in (0, `below`) never owe, and two on means x0 (1 + u), x0 (1 - u) are at most 1 on average."""
+    bet, u, x, x0 = z3.Reals("bet u x x0")
     can_be = [
-        Given("a bet g between 0 and 1", g > 0, g < g_below),
-        Given("a mean m above 0", m > 0),
+        Given("a bet between 0 and 1", bet > 0, bet < below),
+        Given("a mean x0 above 0", x0 > 0),
         Given("x >= 0", x >= 0),
-        Given("the means average m", u >= -1, u <= 1),
+        Given("the means average x0", u >= -1, u <= 1),
     ]
-    return [*can_be, z3.Or(1 - g + g * x / m < 0, (1 + g * u) * (1 - g * u) > 1)]
+    return [*can_be, z3.Or(1 - bet + bet * x / x0 < 0, (1 + bet * u) * (1 - bet * u) > 1)]
 
 
 def test_one_bet_is_fair() -> None:
@@ -153,7 +153,7 @@ def test_one_bet_control_against_the_mean_itself() -> None:
 
 
 def tables(pick: Pick) -> Any:
-    """(a law on [0, 1] for each of 1 to 3 values, all alike at times; 1/alpha)."""
+    """(a law on [0, 1] for each of 1 to 3 values, all alike at times; 1/delta)."""
     laws = []
     for _ in range(pick(1, 3)):
         laws.append(tuple((Fraction(pick(0, 12), 12), chance) for chance in point(pick, 1, 3, 9)))
@@ -167,7 +167,7 @@ def average(means: Sequence[Fraction]) -> Fraction:
 def fair(instance: Any, against: Callable[[Sequence[Fraction]], Fraction] = average) -> Said | None:
     """The wealth against the average of the means is 1 on average if they are alike, and at most 1 if not.
 
-    So it reaches 1/alpha with probability at most alpha. `against`: what the bets are placed against.
+    So it reaches 1/delta with probability at most delta. `against`: what the bets are placed against.
     """
     laws, inverse = instance
     means = [mean_of(law) for law in laws]
@@ -257,21 +257,21 @@ def test_level_control_five_is_enough() -> None:
 
 
 def beyond(pick: Pick) -> Any:
-    """(n, N): problems, and one in how many has a difference beyond the bound that is told."""
+    """(problems, one in how many has a difference beyond the bound that is told)."""
     return pick(8, 40), pick(3, 120)
 
 
 def believes(true_bound: bool) -> Statement:
-    """Differences are 1 with probability 1 - e and -(1-e)/e with probability e = 1/N: their mean is 0.
+    """Differences are 1 with probability 1 - gamma and -(1-gamma)/gamma with probability gamma: their mean is 0.
 
-    The interval that bets make says 'holds' with probability at least (1-e)^n, told that they lie in [-1, 1].
+    The interval that bets make says 'holds' with probability at least (1-gamma)^n, told that they lie in [-1, 1].
     `true_bound`: told the smallest value instead of -1.
     """
 
     def statement(instance: Any) -> Said:
         n, one_in = instance
-        e = Fraction(1, one_in)
-        least = -(1 - e) / e
+        gamma = Fraction(1, one_in)
+        least = -(1 - gamma) / gamma
         told = least if true_bound else Fraction(-1)
         # In units of what is told: 0 is the smallest value, 1 the largest, and `at` a difference of 0.
         rare_value, at = (least - told) / (1 - told), -told / (1 - told)
@@ -279,8 +279,8 @@ def believes(true_bound: bool) -> Statement:
         for k in range(n + 1):
             won = sum((1 - g + g / at) ** k * (1 - g + g * rare_value / at) ** (n - k) for g in BETS) / len(BETS)
             if won >= 1 / SIDE:
-                held += comb(n, k) * (1 - e) ** k * e ** (n - k)
-        return ge(held, (1 - e) ** n)
+                held += comb(n, k) * (1 - gamma) ** k * gamma ** (n - k)
+        return ge(held, (1 - gamma) ** n)
 
     return statement
 

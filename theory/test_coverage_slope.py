@@ -16,13 +16,13 @@ from theory.relations import Said, both, eq, ge
 
 
 def rollouts(pick: Pick) -> Any:
-    """(pi, logit gradients, rewards, N): 2 or 3 trajectories, 2 to 4 rollouts."""
+    """(pi, logit gradients, rewards, n): 2 or 3 trajectories, 2 to 4 rollouts."""
     pi = point(pick, 2, 3, 9)
     return pi, gradients(pick, len(pi), 2), bits(pick, len(pi)), pick(2, 4)
 
 
 def estimates(instance: Any, baseline: bool) -> Any:
-    """The slope along the first trajectory's gradient as N rollouts estimate it: (estimate, probability) of each draw.
+    """The slope along the first trajectory's gradient as n rollouts estimate it: (estimate, probability) of each draw.
 
     With the mean reward as a baseline it is the sample covariance of reward and inner product.
     """
@@ -35,9 +35,9 @@ def estimates(instance: Any, baseline: bool) -> Any:
 
 
 def silent(baseline: bool, fewer: int = 0) -> Statement:
-    """The estimate's mean is <grad J, s>, and it is 0 with probability at least (1-p)^N, p = J.
+    """The estimate's mean is <grad J, s>, and it is 0 with probability at least (1-p)^n, p = J.
 
-    With a baseline that is (1-p)^N + p^N: all right rollouts say as little as all wrong ones. `fewer`: rollouts less.
+    With a baseline that is (1-p)^n + p^n: all right rollouts say as little as all wrong ones. `fewer`: rollouts less.
     """
 
     def statement(instance: Any) -> Said | None:

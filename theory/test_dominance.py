@@ -126,7 +126,7 @@ def test_only_right_control_another_right_sample() -> None:
 
 
 def near_mode(slack: Fraction) -> Statement:
-    """(p - pi_j)(pi_j + M) <= slack pi_j (1 - 2 pi_j), M the largest of the others, gives |T2| <= T1."""
+    """(p - pi_j)(pi_j + pi_max) <= slack pi_j (1 - 2 pi_j), pi_max that of the likeliest other, gives |T2| <= T1."""
 
     def statement(instance: Any) -> Said | None:
         pi, r, j = instance
@@ -142,17 +142,17 @@ def near_mode(slack: Fraction) -> Statement:
 def near_mode_fails(factor: int) -> list[Any]:
     """Negation for any L: x = pi_j, g the mass of the other right ones, h and s the squares of these and of all others.
 
-    Each of the others is at most M, so h <= M g and s <= M (1 - x).
+    Each of the others is at most pi_max, so h <= pi_max g and s <= pi_max (1 - x).
     """
-    x, g, h, s, most = z3.Reals("x g h s M")
+    x, g, h, s, most = z3.Reals("x g h s pi_max")
     first = x * (1 - 2 * x + x * x + s)
     second = g * (x * x + s - x) - h
     near = g * (x + most) <= factor * x * (1 - 2 * x)
     return [
         Given("probabilities are above 0 and sum to 1", x > 0, x < 1, g >= 0, g <= 1 - x),
-        Given("M the largest of the other probabilities", most >= 0, h <= most * g, s <= most * (1 - x)),
+        Given("pi_max the largest of the other probabilities", most >= 0, h <= most * g, s <= most * (1 - x)),
         Given("a sum of squares", h >= 0, h <= s),
-        Given("(p - pi_j)(pi_j + M) <= pi_j (1 - 2 pi_j)", near),
+        Given("(p - pi_j)(pi_j + pi_max) <= pi_j (1 - 2 pi_j)", near),
         z3.Or(second > first, -second > first),
     ]
 

@@ -95,12 +95,12 @@ def monotone(instance: Any) -> Said | None:
     return lt(improvement.tabular_gain((x, 1 - x), (1, 0), 0), improvement.tabular_gain((y, 1 - y), (1, 0), 0))
 
 
-def peak(q: Any, r: Any, of_t1: bool = False) -> Fraction:
-    """Where the gain of a right sample peaks on the path: (1 - 2k)/3; T1 peaks at 1/3, as if k were 0."""
-    rho = sum((a for a, y in zip(q, r, strict=True) if y), Fraction(0))
-    right, wrong = (sum((a * a for a, y in zip(q, r, strict=True) if y == which), Fraction(0)) for which in (1, 0))
-    k = (rho * wrong - (1 - rho) * right) / ((1 - rho) * (1 + right + wrong))
-    return Fraction(1 - 2 * (0 if of_t1 else k)) / 3
+def peak(rho: Any, r: Any, of_t1: bool = False) -> Fraction:
+    """Where the gain of a right sample peaks on the path: (1 - 2 kappa)/3; T1 peaks at 1/3, as if kappa were 0."""
+    right_share = sum((a for a, y in zip(rho, r, strict=True) if y), Fraction(0))
+    right, wrong = (sum((a * a for a, y in zip(rho, r, strict=True) if y == which), Fraction(0)) for which in (1, 0))
+    kappa = (right_share * wrong - (1 - right_share) * right) / ((1 - right_share) * (1 + right + wrong))
+    return Fraction(1 - 2 * (0 if of_t1 else kappa)) / 3
 
 
 def up_to_the_peak(of_t1: bool) -> Statement:
@@ -110,13 +110,13 @@ def up_to_the_peak(of_t1: bool) -> Statement:
     """
 
     def statement(instance: Any) -> Said | None:
-        q, r, x, y = instance
-        if not x < y or all(r) or x < peak(q, r, of_t1) < y:
+        rho, r, x, y = instance
+        if not x < y or all(r) or x < peak(rho, r, of_t1) < y:
             return None
-        first, second = (improvement.tabular_gain((t, *((1 - t) * a for a in q)), (1, *r), 0) for t in (x, y))
+        first, second = (improvement.tabular_gain((t, *((1 - t) * a for a in rho)), (1, *r), 0) for t in (x, y))
         return both(
-            when(y <= peak(q, r, of_t1), lt(first, second)),
-            when(y > peak(q, r, of_t1), gt(first, second)),
+            when(y <= peak(rho, r, of_t1), lt(first, second)),
+            when(y > peak(rho, r, of_t1), gt(first, second)),
         )
 
     return statement
@@ -124,27 +124,30 @@ def up_to_the_peak(of_t1: bool) -> Statement:
 
 def path(pick: Pick) -> Any:
     """(law of the others, their rewards, x, y): two values of pi_j on the path."""
-    q = point(pick, 1, 4)
-    return q, bits(pick, len(q)), Fraction(pick(1, 59), 60), Fraction(pick(1, 59), 60)
+    rho = point(pick, 1, 4)
+    return rho, bits(pick, len(rho)), Fraction(pick(1, 59), 60), Fraction(pick(1, 59), 60)
 
 
 def gain_errors(times: int) -> list[sympy.Expr]:
-    """The gain on the path less (1 - rho)(1 + m)(1 - x)^2 (x + k), and its slope less (1 - rho)(1 + m)(1 - x) times
-    1 - 2k - `times` x, which is right for 3.
+    """The gain on the path less (1 - rho_S)(1 + m)(1 - x)^2 (x + kappa), and its slope less (1 - rho_S)(1 + m)(1 - x)
+    times 1 - 2 kappa - `times` x, which is right for 3; x = pi_j.
 
-    Any L: rho is the share of right ones among the others, a and b the sums of the squared shares of the right and of
+    Any L: rho_S is the share of right ones among the others, a and b the sums of the squared shares of the right and of
     the wrong ones, m = a + b.
     """
-    x, rho, a, b = sympy.symbols("x rho a b", positive=True)
-    p, right, wrong = x + (1 - x) * rho, x**2 + (1 - x) ** 2 * a, (1 - x) ** 2 * b
+    x, share, a, b = sympy.symbols("x rho_S a b", positive=True)
+    p, right, wrong = x + (1 - x) * share, x**2 + (1 - x) ** 2 * a, (1 - x) ** 2 * b
     gain = x * (1 - p) - (1 - p) * right + p * wrong
-    scale = (1 - rho) * (1 + a + b)
-    k = (rho * b - (1 - rho) * a) / scale
-    return [gain - scale * (1 - x) ** 2 * (x + k), sympy.diff(gain, x) - scale * (1 - x) * (1 - 2 * k - times * x)]
+    scale = (1 - share) * (1 + a + b)
+    kappa = (share * b - (1 - share) * a) / scale
+    return [
+        gain - scale * (1 - x) ** 2 * (x + kappa),
+        sympy.diff(gain, x) - scale * (1 - x) * (1 - 2 * kappa - times * x),
+    ]
 
 
 def peak_errors(at: sympy.Rational) -> list[sympy.Expr]:
-    """T1 = (1 + m) x (1 - x)^2 on the path, any L, m = sum q_l^2: its slope at `at`, its value there - 4/27 (1 + m)."""
+    """T1 = (1 + m) x (1 - x)^2 on the path, any L, m = sum rho^2: its slope at `at`, its value there - 4/27 (1 + m)."""
     x, m = sympy.symbols("x m", positive=True)
     first = x * (1 - 2 * x + x * x + (1 - x) ** 2 * m)
     shape = sympy.expand(first - (1 + m) * x * (1 - x) ** 2)
@@ -170,10 +173,10 @@ def test_peak_of_t1() -> None:
 def test_peak_on_instances() -> None:
     for_all(up_to_the_peak(of_t1=False), path)
     # One right and two wrong to three: below 1/3, at 2/7.
-    q, r = (Fraction(1, 3), Fraction(2, 3)), (1, 0)
-    assert peak(q, r) == Fraction(2, 7)
+    rho, r = (Fraction(1, 3), Fraction(2, 3)), (1, 0)
+    assert peak(rho, r) == Fraction(2, 7)
     gains = [
-        improvement.tabular_gain((x, *((1 - x) * a for a in q)), (1, *r), 0)
+        improvement.tabular_gain((x, *((1 - x) * a for a in rho)), (1, *r), 0)
         for x in (Fraction(17, 60), Fraction(19, 60))
     ]
     assert gains == [Fraction(275501, 1458000), Fraction(274003, 1458000)]

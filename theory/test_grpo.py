@@ -62,11 +62,11 @@ def test_no_gradient_control_any_rewards() -> None:
 
 
 def standard_errors(ddof: int, wrong: float) -> tuple[Array, Array]:
-    """Advantages in groups of 16 against sqrt((1-k)/k) and -sqrt(k/(1-k)), times sqrt(15/16) for ddof = 1."""
+    """Advantages in groups of 16 against sqrt((1-p_G)/p_G) and -sqrt(p_G/(1-p_G)), times sqrt(15/16) for ddof = 1."""
     r = np.random.default_rng(ddof).integers(0, 2, (N, 16)).astype(float)
     r[:, :2] = [0, 1]
-    k = r.mean(-1, keepdims=True)
-    expected = np.where(r == 1, np.sqrt((1 - k) / k), -np.sqrt(k / (1 - k))) * np.sqrt(15 / 16 if ddof else 1)
+    p_G = r.mean(-1, keepdims=True)
+    expected = np.where(r == 1, np.sqrt((1 - p_G) / p_G), -np.sqrt(p_G / (1 - p_G))) * np.sqrt(15 / 16 if ddof else 1)
     A = grpo.advantages(r, ddof=ddof)
     # For 16 bits the mean, all deviations and the sum of their squares are exact; roots, quotients and factors are not.
     return np.abs(A - wrong * expected).max(-1), 8 * 2.0**-53 * np.sqrt(15)
@@ -85,11 +85,11 @@ def test_advantages_control_signs() -> None:
 
 
 def mean_size(wrong: float) -> tuple[Array, Array]:
-    """mean |A| less `wrong` * 2 sqrt(k (1-k)), and mean |A| less 1, where positive."""
+    """mean |A| less `wrong` * 2 sqrt(p_G (1-p_G)), and mean |A| less 1, where positive."""
     r = np.random.default_rng(2).integers(0, 2, (N, 16)).astype(float)
     r[:, :2] = [0, 1]
-    k, size = r.mean(-1), np.abs(grpo.advantages(r)).mean(-1)
-    error = np.maximum(np.abs(size - wrong * 2 * np.sqrt(k * (1 - k))), size - 1)
+    p_G, size = r.mean(-1), np.abs(grpo.advantages(r)).mean(-1)
+    error = np.maximum(np.abs(size - wrong * 2 * np.sqrt(p_G * (1 - p_G))), size - 1)
     return error, 32 * 2.0**-53 * np.sqrt(15)
 
 

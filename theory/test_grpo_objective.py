@@ -137,7 +137,7 @@ def token_scores(pick: Pick) -> Any:
 
 
 def squared_gradient(instance: Any, averaged: bool) -> Fraction:
-    """(sum_i A_i sum_t u_it / G)^2, with every sample's sum over its tokens averaged as printed or not.
+    """(sum_i A_i sum_t s_it / G)^2, with every sample's sum over its tokens averaged as printed or not.
 
     A_i = sqrt(K (G-K)) / K for a right sample, -sqrt(K (G-K)) / (G-K) for a wrong one: the square is rational.
     """
@@ -159,19 +159,19 @@ def within_one_token_without_lengths(instance: Any) -> Said:
 
 
 def boxed_scores(pick: Pick) -> Any:
-    """(b, scores of the boxed term's T tokens in one parameter, at most b in size); in half of them all are b."""
-    b, T = pick(1, 9), pick(2, 12)
-    return b, [b] * T if pick(0, 1) else [pick(-b, b) for _ in range(T)]
+    """(s_max, scores of the boxed term's T tokens in one parameter, up to s_max in size); in half of them all are."""
+    s_max, T = pick(1, 9), pick(2, 12)
+    return s_max, [s_max] * T if pick(0, 1) else [pick(-s_max, s_max) for _ in range(T)]
 
 
 def boxed_term_within(instance: Any, tokens: bool = True) -> Said:
-    """The boxed term's gradient is at most T b for T tokens of scores up to b, and is T b where all scores are b.
+    """The boxed term's gradient is at most T s_max for T tokens of scores up to s_max, and is that where all are s_max.
 
-    Not `tokens`: within b, as the GRPO part.
+    Not `tokens`: within s_max, as the GRPO part.
     """
-    b, scores = instance
-    bound, found = b * (len(scores) if tokens else 1), abs(sum(scores))
-    return both(le(found, bound), when(set(scores) == {b}, eq(found, b * len(scores))))
+    s_max, scores = instance
+    bound, found = s_max * (len(scores) if tokens else 1), abs(sum(scores))
+    return both(le(found, bound), when(set(scores) == {s_max}, eq(found, s_max * len(scores))))
 
 
 def boxed_term_within_one_token(instance: Any) -> Said:

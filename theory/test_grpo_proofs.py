@@ -1,6 +1,7 @@
 """Section 5.2 for groups of any size: advantages, and the weight w_G of a question.
 
-Of K right samples and W wrong ones, G = K + W; p is the probability of a right one, q = 1 - p.
+Of K right samples and W wrong ones, G = K + W; p is the probability of a right one, q = 1 - p. The share p_G of right
+samples in a group is k here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import z3
 
 from theory.evidence import Given, identity, no_identity, proved, satisfiable
 
-SHARE, ADDED = "a share k of right samples", "terms added up"
+SHARE, ADDED = "a share p_G of right samples", "terms added up"
 
 # G-advantage
 

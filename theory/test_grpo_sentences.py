@@ -88,20 +88,20 @@ def test_skipped_control_solved_groups() -> None:
 
 
 def stalled(pick: Pick) -> Any:
-    """(pi, r, t, G): a policy with a right trajectory, a damped EM step towards self-explanations, a group."""
+    """(pi, r, eta, G): a policy with a right trajectory, a damped EM step towards self-explanations, a group."""
     pi = point(pick, 2, 5)
     return pi, (1, *bits(pick, len(pi) - 1)), Fraction(pick(1, 11), 12), pick(2, 10)
 
 
 def fewer_groups_fail(of_group: bool) -> Statement:
-    """After the step a group is all wrong (1 - t)^G times as often as before. Not `of_group`: 1 - t times."""
+    """After the step a group is all wrong (1 - eta)^G times as often as before. Not `of_group`: 1 - eta times."""
 
     def statement(instance: Any) -> Said | None:
-        pi, r, t, G = instance
-        before, after = 1 - mean(pi, r), 1 - mean(objectives.em_step(pi, r, t), r)
+        pi, r, eta, G = instance
+        before, after = 1 - mean(pi, r), 1 - mean(objectives.em_step(pi, r, eta), r)
         if not before:
             return None
-        factor = (1 - t) ** (G if of_group else 1)
+        factor = (1 - eta) ** (G if of_group else 1)
         return both(eq(after**G, factor * before**G), gt(before**G, after**G))
 
     return statement
@@ -127,7 +127,7 @@ def falls_at_a_rate(instance: Any) -> Said:
 
 
 def hard_question(pick: Pick) -> Any:
-    """As `stalled`, two trajectories, J down to 1/40; t is not used."""
+    """As `stalled`, two trajectories, J down to 1/40; eta is not used."""
     J = Fraction(1, pick(2, 40))
     return (J, 1 - J), (1, 0), Fraction(1, 2), pick(2, 10)
 

@@ -149,7 +149,7 @@ def test_bounds_control_tighter() -> None:
 
 
 def direct_error(G: int, power: int) -> tuple[Array, Array]:
-    """w_G(p) against the sum over K of P(K) sqrt(k (1-k)) / (p (1-p))^power."""
+    """w_G(p) against the sum over K of P(K) sqrt(p_G (1-p_G)) / (p (1-p))^power, p_G = K / G."""
     p = np.random.default_rng(G).uniform(0.01, 0.99, N)
     K = np.arange(G + 1)
     chance = np.array([comb(G, x) for x in K]) * p[:, None] ** K * (1 - p[:, None]) ** (G - K)

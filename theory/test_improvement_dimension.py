@@ -97,14 +97,14 @@ def test_random_signs() -> None:
 
 
 def cosine_errors(shift: int) -> list[sympy.Expr]:
-    """Limits of the cosine of two scores as both probabilities, x and t x, fall to 0: m / (1 + m), m = sum q_l^2.
+    """Limits of the cosine of two scores as both probabilities, x and t x, fall to 0: m / (1 + m), m = sum rho^2.
 
-    q is the law of the others, here two of them.
+    rho is the law of the others, here two of them.
     """
-    x, t, q = sympy.symbols("x t q", positive=True)
+    x, t, rho = sympy.symbols("x t rho", positive=True)
     left = 1 - x - t * x
-    square = x**2 + (t * x) ** 2 + (left * q) ** 2 + (left * (1 - q)) ** 2
-    m = q**2 + (1 - q) ** 2
+    square = x**2 + (t * x) ** 2 + (left * rho) ** 2 + (left * (1 - rho)) ** 2
+    m = rho**2 + (1 - rho) ** 2
     cosine = (square - x - t * x) / sympy.sqrt((1 - 2 * x + square) * (1 - 2 * t * x + square))
     return [cosine.subs(x, 0) - m / (shift + m)]
 
@@ -114,18 +114,18 @@ def unlikely_pair(pick: Pick) -> Any:
     return point(pick, 1, 3, 8)
 
 
-def orthogonal(q: Any) -> Said:
+def orthogonal(rho: Any) -> Said:
     """Literal: the scores of two ever less likely samples become orthogonal; here both have probability 0."""
-    inner = softmax((Fraction(0), Fraction(0), *q)).gram
+    inner = softmax((Fraction(0), Fraction(0), *rho)).gram
     return eq(inner[0, 1], 0)
 
 
 def cosine(shift: int) -> Statement:
-    """The cosine is m / (1 + m), m = sum q_l^2, at most 1/2."""
+    """The cosine is m / (1 + m), m = sum rho^2, at most 1/2."""
 
-    def statement(q: Any) -> Said:
-        inner = softmax((Fraction(0), Fraction(0), *q)).gram
-        m = sum(x * x for x in q)
+    def statement(rho: Any) -> Said:
+        inner = softmax((Fraction(0), Fraction(0), *rho)).gram
+        m = sum(x * x for x in rho)
         return both(
             eq(inner[0, 0], inner[1, 1]),
             both(eq(inner[0, 1] / inner[0, 0], m / (shift + m)), le(m / (shift + m), Fraction(1, 2))),

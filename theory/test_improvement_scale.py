@@ -29,23 +29,23 @@ def ratio(mass: Fraction, p: Fraction, right: Fraction, wrong: Fraction) -> Frac
 
 
 def even_ratio(sign: int) -> Statement:
-    """M trajectories of the same probability, K of them right: T2 / T1 = -(K - 1) / (M - 1)."""
+    """L trajectories of the same probability, n of them right: T2 / T1 = -(n - 1) / (L - 1)."""
 
     def statement(instance: Any) -> Said:
-        M, K = instance
-        pi, r = (Fraction(1, M),) * M, (1,) * K + (0,) * (M - K)
+        L, n = instance
+        pi, r = (Fraction(1, L),) * L, (1,) * n + (0,) * (L - n)
         policy = softmax(pi)
         first, second = improvement.t1(policy, r, 0), improvement.t2(policy, r, 0)
-        p = Fraction(K, M)
-        same = eq(ratio(Fraction(1, M), p, p / M, (1 - p) / M), second / first)
-        return both(eq(second * (M - 1), sign * -(K - 1) * first), same)
+        p = Fraction(n, L)
+        same = eq(ratio(Fraction(1, L), p, p / L, (1 - p) / L), second / first)
+        return both(eq(second * (L - 1), sign * -(n - 1) * first), same)
 
     return statement
 
 
 def alike(pick: Pick) -> Any:
-    M = pick(2, 9)
-    return M, pick(1, M)
+    L = pick(2, 9)
+    return L, pick(1, L)
 
 
 def test_even_policy() -> None:
@@ -53,14 +53,14 @@ def test_even_policy() -> None:
 
 
 def even_at_scale(own: int) -> Statement:
-    """The same for M = 2**144 trajectories, pM of them right: T2 / T1 = -(pM - own) / (M - own).
+    """The same for L = 2**144 trajectories, p L of them right: T2 / T1 = -(p L - own) / (L - own).
 
     `own` is 1, for the sample is none of the others; with 0 it is -p, which is near but not the same.
     """
 
     def statement(p: Fraction) -> Said:
-        M = 2**144
-        return eq(ratio(RARE, p, p / M, (1 - p) / M), -(p * M - own) / (M - own))
+        L = 2**144
+        return eq(ratio(RARE, p, p / L, (1 - p) / L), -(p * L - own) / (L - own))
 
     return statement
 
@@ -127,7 +127,7 @@ def test_one_other_wrong_trajectory() -> None:
 
 
 def beside_right(lost: bool, bound: Any) -> list[Any]:
-    """Negation: samples x, y right, the rest wrong and diffuse (its squares count for nothing).
+    """Negation: samples j and k right, x = pi_j, y = pi_k, the rest wrong and diffuse (its squares count for nothing).
 
     With y^2 (1 - y) <= bound x (1 - x)^2, |T2| <= T1; and, `lost`, with y^2 (1 - y) > bound x, |T2| > T1. T2 < 0.
     """
@@ -136,14 +136,14 @@ def beside_right(lost: bool, bound: Any) -> list[Any]:
     first, second = x * (1 - 2 * x + squares), y * (squares - x - y)
     known = [Given("probabilities are above 0 and sum to 1", x > 0, y > 0, x + y < 1), Given(DIFFUSE, diffuse == 0)]
     if lost:
-        return [*known, Given("y^2 (1 - y) > pi_j", square > bound * x), -second <= first]
-    kept = Given("y^2 (1 - y) <= 3/4 pi_j (1 - pi_j)^2", square <= bound * x * (1 - x) ** 2)
+        return [*known, Given("pi_k^2 (1 - pi_k) > pi_j", square > bound * x), -second <= first]
+    kept = Given("pi_k^2 (1 - pi_k) <= 3/4 pi_j (1 - pi_j)^2", square <= bound * x * (1 - x) ** 2)
     return [*known, kept, z3.Or(-second > first, second > first)]
 
 
 def beside_wrong(factor: int) -> list[Any]:
-    """Negation: sample x, right ones of mass p - x diffuse, one wrong y, p > 2x. T2 > T1 iff y^2 is above the square
-    root rule's x (1 - x)(factor + p - 2x) / (p - 2x)."""
+    """Negation: x = pi_j, right ones of mass p - x diffuse, y = pi_k of one wrong, p > 2x. T2 > T1 iff y^2 is above the
+    square root rule's x (1 - x)(factor + p - 2x) / (p - 2x)."""
     x, y, p, diffuse = z3.Reals("x y p diffuse")
     squares = x * x + y * y + diffuse
     first, second = x * (1 - 2 * x + squares), (p - x) * (squares - x) - diffuse

@@ -136,23 +136,23 @@ def short_path(pick: Pick) -> Any:
 
 
 def first_term(instance: Any) -> Any:
-    """T1 of a right sample of probability x, the others in proportion to q."""
-    q, x = instance
-    return improvement.tabular_t1((x, *((1 - x) * a for a in q)), (1, *(0 for _ in q)), 0)
+    """T1 of a right sample of probability x, the others in proportion to rho."""
+    rho, x = instance
+    return improvement.tabular_t1((x, *((1 - x) * a for a in rho)), (1, *(0 for _ in rho)), 0)
 
 
 def doubles(instance: Any) -> Said:
     """Literal: twice the probability, twice T1."""
-    q, x = instance
-    return eq(first_term((q, 2 * x)), 2 * first_term((q, x)))
+    rho, x = instance
+    return eq(first_term((rho, 2 * x)), 2 * first_term((rho, x)))
 
 
 def nearly_proportional(share: int) -> Statement:
-    """T1 = (1 + m) x (1 - x)^2, m = sum q^2: at most (1 + m) x, and less than that by a part of at most `share` x."""
+    """T1 = (1 + m) x (1 - x)^2, m = sum rho^2: at most (1 + m) x, and less than that by a part of at most `share` x."""
 
     def statement(instance: Any) -> Said:
-        q, x = instance
-        full, found = (1 + sum(a * a for a in q)) * x, first_term(instance)
+        rho, x = instance
+        full, found = (1 + sum(a * a for a in rho)) * x, first_term(instance)
         return both(eq(found, full * (1 - x) ** 2), lt(found, full), ge(found, full * (1 - share * x)))
 
     return statement

@@ -19,13 +19,13 @@ from theory.relations import Said, both, each, eq, ge, gt, iff, lt, when
 def weight_errors(sign: int) -> list[sympy.Expr]:
     """Derivatives of the objectives in the log-probability x of a sample, minus the weights that Eq 5 claims.
 
-    DPO's objective is log sigmoid(b m), m the margin: it moves with +x for the winner, -x for the loser. GRPO's is
+    DPO's objective is log sigmoid(beta m), m the margin: it moves with +x for the winner, -x for the loser. GRPO's is
     A / n times the ratio exp(x - old), unclipped, at x = old; SFT's is x.
     """
-    b, n = sympy.symbols("b n", positive=True)
+    beta, n = sympy.symbols("beta n", positive=True)
     m, A, x, old = sympy.symbols("m A x old", real=True)
-    sigmoid = 1 / (1 + sympy.exp(b * m))
-    dpo = sympy.diff(-sympy.log(1 + sympy.exp(-b * m)), m) - sign * b * sigmoid
+    sigmoid = 1 / (1 + sympy.exp(beta * m))
+    dpo = sympy.diff(-sympy.log(1 + sympy.exp(-beta * m)), m) - sign * beta * sigmoid
     grpo = sympy.diff(A / n * sympy.exp(x - old), x).subs(x, old) - sign * A / n
     return [dpo, grpo, sympy.diff(x, x) - sign]
 
@@ -115,7 +115,7 @@ def test_eq5_sign_control_without_baseline() -> None:
 
 
 def shared_parameter(instance: Any) -> Said | None:
-    """Literal: token weights of at least 0 leave <sum_t w_t u_t, sum_t u_t>, the sign of T1, at least 0.
+    """Literal: token weights of at least 0 leave <sum_t w_t s_t, sum_t s_t>, the sign of T1, at least 0.
 
     Two tokens, each one of two; one parameter theta = 0 moves their log odds at the rates given, so their scores are
     half of these.
@@ -142,7 +142,7 @@ def token_tables(pick: Pick) -> Any:
 
 
 def signed_tokens(instance: Any) -> Said:
-    """With a table for every prefix, token scores are orthogonal: <sum_t w_t u_t, sum_t u_t> = sum_t w_t |u_t|^2."""
+    """With a table for every prefix, token scores are orthogonal: <sum_t w_t s_t, sum_t s_t> = sum_t w_t |s_t|^2."""
     tables, at, w = instance
     s = tree(tables).scores[at]
     u = [s[0:2], s[2:6], s[6:14]]

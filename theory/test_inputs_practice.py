@@ -71,7 +71,7 @@ def test_pseudo_inverses_of_floats_and_of_nothing() -> None:
     nothing = natural.pseudo_inverse([[0, 0, 0], [0, 0, 0]])
     assert nothing.tolist() == [[0, 0]] * 3
     assert all(isinstance(x, Fraction) for x in nothing.flat)
-    # A step of a table in floats, whose F has no inverse.
+    # A step of a table in floats, whose Fisher matrix has no inverse.
     assert np.isclose(natural.natural_gain(softmax([0.1, 0.2, 0.7]), [1, 1, 0], 0), 0.7, rtol=1e-9)
 
 

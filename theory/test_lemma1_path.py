@@ -32,19 +32,19 @@ from theory.relations import Said, both, eq, ge, iff, le, lt
 HALF = Fraction(1, 2)
 
 
-def on_path(q: Any, x: Fraction) -> tuple[Fraction, ...]:
-    """The policy with pi_j = x and the others in proportion q; j stands first, k second."""
-    return (x, *((1 - x) * a for a in q))
+def on_path(rho: Any, x: Fraction) -> tuple[Fraction, ...]:
+    """The policy with pi_j = x and the others in proportion rho; j stands first, k second."""
+    return (x, *((1 - x) * a for a in rho))
 
 
-def value(q: Any, x: Fraction) -> Fraction:
+def value(rho: Any, x: Fraction) -> Fraction:
     """F on the path, from scores."""
-    s = softmax(on_path(q, x)).scores
+    s = softmax(on_path(rho, x)).scores
     return Fraction((s[0] * s[1]).sum())
 
 
 def place(pick: Pick) -> Any:
-    """(q, x): the law of the others, pi_j."""
+    """(rho, x): the law of the others, pi_j."""
     return wide(pick, 1, 4, 30, zeros=True), Fraction(pick(1, 59), 60)
 
 
@@ -76,17 +76,17 @@ def falls_only_below_half(instance: Any) -> Said | None:
 
 
 def threshold(factor: int) -> Statement:
-    """F falls if and only if pi_j < tau; its slope is (1 + q') - 2 (1 - pi_j)(1 + m), from differences on the path."""
+    """F falls just where pi_j < tau; its slope is (1 + rho_k) - 2 (1 - pi_j)(1 + m), from differences on the path."""
 
     def statement(instance: Any) -> Said:
-        q, x = instance
-        pi, h, m = on_path(q, x), Fraction(1, 100), sum(a * a for a in q)
-        found = (value(q, x + h) - value(q, x - h)) / (2 * h)
-        row = (1 + q[0]) - 2 * (1 - x) * (1 + factor * m)
+        rho, x = instance
+        pi, h, m = on_path(rho, x), Fraction(1, 100), sum(a * a for a in rho)
+        found = (value(rho, x + h) - value(rho, x - h)) / (2 * h)
+        row = (1 + rho[0]) - 2 * (1 - x) * (1 + factor * m)
         return both(
             both(eq(slope(pi, 0, 1), found), eq(found, row)),
             iff(lt(found, 0), lt(x, lemma1.threshold(pi, 0, 1))),
-            eq(lemma1.threshold(pi, 0, 1), (1 + 2 * m - q[0]) / (2 * (1 + m))),
+            eq(lemma1.threshold(pi, 0, 1), (1 + 2 * m - rho[0]) / (2 * (1 + m))),
         )
 
     return statement
@@ -100,8 +100,8 @@ def logit_errors(factor: int) -> list[sympy.Expr]:
     F = sum(p * p for p in pi) - pi[0] - pi[1]
     # d/dz = w d/dw for w = exp(z).
     left = sympy.diff(F, w[0]) / sympy.diff(pi[0], w[0])
-    q = [w[1] / (w[1] + w[2]), w[2] / (w[1] + w[2])]
-    return [left - ((1 + q[0]) - 2 * (1 - pi[0]) * (1 + factor * (q[0] ** 2 + q[1] ** 2)))]
+    rho = [w[1] / (w[1] + w[2]), w[2] / (w[1] + w[2])]
+    return [left - ((1 + rho[0]) - 2 * (1 - pi[0]) * (1 + factor * (rho[0] ** 2 + rho[1] ** 2)))]
 
 
 def test_logit_path_fails() -> None:
@@ -146,17 +146,17 @@ ROOTS = Given("a square root", ROOT2 > 0, ROOT2 * ROOT2 == 2, ROOT3 > 0, ROOT3 *
 
 
 def beyond(negation: Any, length: int = 0) -> list[Any]:
-    """A law of the others with q' and m, and the negated conclusion, which may use tau and the root of 2 or of 3.
+    """A law of the others with rho_k and m, and the negated conclusion, which may use tau and the root of 2 or of 3.
 
-    m > q'^2, and at most q'^2 + (1 - q')^2: the rest of the mass on one. For `length` 3 it is just that.
+    m > rho_k^2, and at most rho_k^2 + (1 - rho_k)^2: the rest of the mass on one. For `length` 3 it is just that.
     """
-    q, m = z3.Reals("q m")
-    most = q * q + (1 - q) * (1 - q)
+    rho_k, m = z3.Reals("rho_k m")
+    most = rho_k * rho_k + (1 - rho_k) * (1 - rho_k)
     return [
-        Given("probabilities are above 0 and sum to 1", q > 0, q < 1),
-        Given("a sum of squares", m > q * q, m <= most),
+        Given("probabilities are above 0 and sum to 1", rho_k > 0, rho_k < 1),
+        Given("a sum of squares", m > rho_k * rho_k, m <= most),
         *([Given("L = 3", m == most)] if length == 3 else []),
-        Given("the threshold tau", TAU * 2 * (1 + m) == 1 + 2 * m - q),
+        Given("the threshold tau", TAU * 2 * (1 + m) == 1 + 2 * m - rho_k),
         ROOTS,
         negation,
     ]
@@ -182,16 +182,16 @@ def within(low: Fraction, high: Fraction) -> Statement:
     """F falls at every pi_j <= low and rises at every pi_j >= high."""
 
     def statement(instance: Any) -> Said | None:
-        q, x = instance
+        rho, x = instance
         if low < x < high:
             return None
-        return iff(lt(slope(on_path(q, x), 0, 1), 0), le(x, low))
+        return iff(lt(slope(on_path(rho, x), 0, 1), 0), le(x, low))
 
     return statement
 
 
 def cornered(pick: Pick) -> Any:
-    """(q, x) with laws near both ends of the band: k at about 2/5 of the rest, or nearly nothing beside one other."""
+    """(rho, x) with laws near both ends of the band: k at about 2/5 of the rest, or nearly nothing beside one other."""
     if pick(0, 1):
         n = pick(1, 12)
         return (Fraction(2, 5), *(Fraction(3, 5 * n) for _ in range(n))), Fraction(pick(1, 99), 100)
@@ -203,11 +203,11 @@ def test_band_control_below_half() -> None:
 
 
 def even_rest(beside: Any) -> list[Any]:
-    """n >= 1 others alike, q' = m = 1/n, with tau not 1/2; `beside` more on k."""
-    n, q, m = z3.Reals("n q m")
+    """n >= 1 others alike, rho_k = m = 1/n, with tau not 1/2; `beside` more on k."""
+    n, rho_k, m = z3.Reals("n rho_k m")
     return [
-        Given("an even rest", n >= 1, n * m == 1, q == m + beside, q <= 1),
-        Given("the threshold tau", TAU * 2 * (1 + m) == 1 + 2 * m - q),
+        Given("an even rest", n >= 1, n * m == 1, rho_k == m + beside, rho_k <= 1),
+        Given("the threshold tau", TAU * 2 * (1 + m) == 1 + 2 * m - rho_k),
         2 * TAU != 1,
     ]
 
@@ -218,9 +218,9 @@ def test_threshold_control_uneven_rest() -> None:
 
 def half_of_an_even_rest(n: int, more: Fraction = Fraction(0)) -> Said:
     """The threshold beside n others alike; k has a share of `more` in place of as much of the even ones."""
-    q = [(1 - more) / n] * n
-    q[0] += more
-    return eq(lemma1.threshold(on_path(tuple(q), HALF), 0, 1), HALF, varies=n)
+    rho = [(1 - more) / n] * n
+    rho[0] += more
+    return eq(lemma1.threshold(on_path(tuple(rho), HALF), 0, 1), HALF, varies=n)
 
 
 def half_of_an_uneven_rest(n: int) -> Said:

@@ -219,39 +219,39 @@ def test_across_control() -> None:
     no_identity(across(1))
 
 
-# The path of one logit: what the others give is in proportion to their shares q of the rest, d = q
+# The path of one logit: what the others give is in proportion to their shares rho of the rest, d = rho
 
 
 def shares(others: int) -> list[sympy.Expr]:
-    """<d, pi> is (1 - pi_j) m, as pi_l = (1 - pi_j) q; and the slope is (1 + q') - 2 (1 - pi_j)(1 + m).
+    """<d, pi> is (1 - pi_j) m, as pi_l = (1 - pi_j) rho; and the slope is (1 + rho_k) - 2 (1 - pi_j)(1 + m).
 
-    m is the sum of q^2. `others` stands for the 1 before m.
+    m is the sum of rho^2. `others` stands for the 1 before m.
     """
-    q, m, of_k = sympy.symbols("q m q'")
+    rho, m, of_k = sympy.symbols("rho m rho_k")
     d_pi = (1 - A) * m
     row = (1 + of_k) - 2 * (1 - A) * (1 + others * m)
-    return [sympy.expand(slope(A, d_pi, of_k) - row), *summed(d_pi, q * (1 - A) * q, {m: q * q})]
+    return [sympy.expand(slope(A, d_pi, of_k) - row), *summed(d_pi, rho * (1 - A) * rho, {m: rho * rho})]
 
 
 def falls_at(shift: Any) -> list[Any]:
-    """Negation: the slope is below 0 (or 0) just where pi_j is below (or at) tau; tau = 1/2 just where m = q'.
+    """Negation: the slope is below 0 (or 0) just where pi_j is below (or at) tau; tau = 1/2 just where m = rho_k.
 
-    tau = (1 + 2m - q') / (2 (1 + m)) + `shift`, which is 0.
+    tau = (1 + 2m - rho_k) / (2 (1 + m)) + `shift`, which is 0.
     """
-    a, m, of_k = z3.Reals("a m q_k")
+    a, m, of_k = z3.Reals("a m rho_k")
     tau, row = (1 + 2 * m - of_k) / (2 * (1 + m)) + shift, slope(a, (1 - a) * m, of_k)
     known = Given("the sum of their squared shares", m > 0)
     return [known, z3.Or((row < 0) != (a < tau), (row == 0) != (a == tau), (tau == z3.Q(1, 2)) != (m == of_k))]
 
 
 def test_path() -> None:
-    """Where the logit z_j alone moves, pi = (x, (1 - x) q) with q fixed, so dpi/dx = e_j - q."""
+    """Where the logit z_j alone moves, pi = (x, (1 - x) rho) with rho fixed, so dpi/dx = e_j - rho."""
     identity(shares(1), "any L, any shares")
 
 
 def test_path_threshold() -> None:
-    """As `test_path`: the slope is a form in pi_j, m and q'."""
-    proved(*falls_at(0), size="any L, any shares, by pi_j, m and q'")
+    """As `test_path`: the slope is a form in pi_j, m and rho_k."""
+    proved(*falls_at(0), size="any L, any shares, by pi_j, m and rho_k")
 
 
 def test_path_controls() -> None:

@@ -14,13 +14,13 @@ from theory.relations import Said, both, eq, gt, le, lt
 from theory.test_lemma1_path import HALF, on_path, value
 
 
-def size(q: Any, x: Fraction) -> Any:
+def size(rho: Any, x: Fraction) -> Any:
     """|F| on the path, from the closed form."""
-    return abs(lemma1.cross_term(on_path(q, x), 0, 1))
+    return abs(lemma1.cross_term(on_path(rho, x), 0, 1))
 
 
 def two_places(pick: Pick) -> Any:
-    """(q, x, y), x < y two values of pi_j."""
+    """(rho, x, y), x < y two values of pi_j."""
     y = pick(2, 59)
     return wide(pick, 1, 4, 30, zeros=True), Fraction(pick(1, y - 1), 60), Fraction(y, 60)
 
@@ -30,43 +30,43 @@ def two_places(pick: Pick) -> Any:
 
 def decreases(instance: Any) -> Said | None:
     """Literal, by value: F is smaller at the smaller pi_j, below 1/2."""
-    q, x, y = instance
-    return lt(value(q, x), value(q, y)) if x < y <= HALF else None
+    rho, x, y = instance
+    return lt(value(rho, x), value(rho, y)) if x < y <= HALF else None
 
 
 def shrinks(instance: Any) -> Said | None:
     """Literal, by size: |F| is smaller at the smaller pi_j, below 1/2."""
-    q, x, y = instance
-    return lt(size(q, x), size(q, y)) if x < y <= HALF else None
+    rho, x, y = instance
+    return lt(size(rho, x), size(rho, y)) if x < y <= HALF else None
 
 
 def shrinks_where(likely: bool) -> Statement:
-    """|F| shrinks with pi_j up to tau if m <= q'; if m > q' it grows as pi_j falls below (m - q')/(1 + m).
+    """|F| shrinks with pi_j up to tau if m <= rho_k; if m > rho_k it grows as pi_j falls below (m - rho_k)/(1 + m).
 
-    Not `likely`: the first without m <= q'.
+    Not `likely`: the first without m <= rho_k.
     """
 
     def statement(instance: Any) -> Said | None:
-        q, x, y = instance
-        m = sum(a * a for a in q)
-        if (m <= q[0] or not likely) and y <= lemma1.threshold(on_path(q, HALF), 0, 1):
-            return lt(size(q, x), size(q, y))
-        return gt(size(q, x), size(q, y)) if y < (m - q[0]) / (1 + m) else None
+        rho, x, y = instance
+        m = sum(a * a for a in rho)
+        if (m <= rho[0] or not likely) and y <= lemma1.threshold(on_path(rho, HALF), 0, 1):
+            return lt(size(rho, x), size(rho, y))
+        return gt(size(rho, x), size(rho, y)) if y < (m - rho[0]) / (1 + m) else None
 
     return statement
 
 
 def size_on_path(*guard: str) -> list[Any]:
-    """Negations for any L: F = s^2 (1 + m) - s (1 + q') at s = 1 - x and 1 - y; pi_j falls from y to x.
+    """Negations for any L: F = s^2 (1 + m) - s (1 + rho_k) at s = 1 - x and 1 - y; pi_j falls from y to x.
 
     The last guard is the negated conclusion.
     """
-    q, m, x, y = z3.Reals("q m x y")
-    at = {t: (1 - t) * (1 - t) * (1 + m) - (1 - t) * (1 + q) for t in (x, y)}
+    rho_k, m, x, y = z3.Reals("rho_k m x y")
+    at = {t: (1 - t) * (1 - t) * (1 + m) - (1 - t) * (1 + rho_k) for t in (x, y)}
     known = {
-        "m <= q'": m <= q,
-        "pi_j <= tau": y * 2 * (1 + m) <= 1 + 2 * m - q,
-        "pi_j falls below (m - q')/(1 + m)": y * (1 + m) < m - q,
+        "m <= rho_k": m <= rho_k,
+        "pi_j <= tau": y * 2 * (1 + m) <= 1 + 2 * m - rho_k,
+        "pi_j falls below (m - rho_k)/(1 + m)": y * (1 + m) < m - rho_k,
     }
     conclusion = {
         "|F| does not shrink": at[x] * at[x] >= at[y] * at[y],
@@ -74,8 +74,8 @@ def size_on_path(*guard: str) -> list[Any]:
     }
     *conditions, last = guard
     return [
-        Given("probabilities are above 0 and sum to 1", q > 0, q <= 1, x > 0, y < 1),
-        Given("a sum of squares", m >= q * q, m <= 1),
+        Given("probabilities are above 0 and sum to 1", rho_k > 0, rho_k <= 1, x > 0, y < 1),
+        Given("a sum of squares", m >= rho_k * rho_k, m <= 1),
         Given("pi_j falls", x < y),
         *(Given(condition, known[condition]) for condition in conditions),
         conclusion[last],
@@ -83,7 +83,7 @@ def size_on_path(*guard: str) -> list[Any]:
 
 
 def places(pick: Pick) -> Any:
-    """(q, x, y), small."""
+    """(rho, x, y), small."""
     return point(pick, 1, 3, 4), Fraction(pick(1, 5), pick(2, 10)), Fraction(1, pick(2, 5))
 
 
@@ -103,8 +103,8 @@ def test_size_does_not_decrease() -> None:
 
 
 def test_size_shrinks_beside_a_likely_one() -> None:
-    proved(*size_on_path("m <= q'", "pi_j <= tau", "|F| does not shrink"), size="any L")
-    proved(*size_on_path("pi_j falls below (m - q')/(1 + m)", "|F| does not grow"), size="any L")
+    proved(*size_on_path("m <= rho_k", "pi_j <= tau", "|F| does not shrink"), size="any L")
+    proved(*size_on_path("pi_j falls below (m - rho_k)/(1 + m)", "|F| does not grow"), size="any L")
 
 
 def test_size_exact() -> None:
@@ -113,7 +113,7 @@ def test_size_exact() -> None:
 
 def test_size_controls() -> None:
     satisfiable(*size_on_path("pi_j <= tau", "|F| does not shrink"))
-    satisfiable(*size_on_path("m <= q'", "|F| does not shrink"))
+    satisfiable(*size_on_path("m <= rho_k", "|F| does not shrink"))
     satisfiable(*size_on_path("pi_j <= tau", "|F| does not grow"))
 
 
@@ -124,9 +124,9 @@ def test_size_control_beside_any() -> None:
 # Line 122: "the cross-term contributions become negligible"
 
 
-def negligible(q: Any) -> Said:
-    """Literal: what F adds to T2, pi_k F, tends to 0 with pi_j, and F too, as pi_k tends to its share q' > 0."""
-    return eq(q[0] * value(q, Fraction(0)), 0)
+def negligible(rho: Any) -> Said:
+    """Literal: what F adds to T2, pi_k F, tends to 0 with pi_j, and F too, as pi_k tends to its share rho_k > 0."""
+    return eq(rho[0] * value(rho, Fraction(0)), 0)
 
 
 def law(pick: Pick) -> Any:
@@ -134,34 +134,34 @@ def law(pick: Pick) -> Any:
 
 
 def tends_to(factor: int) -> Statement:
-    """F at pi_j = 0, the limit of a polynomial, is m - q', above -1/4 and below 1; L = 3: at least -1/8."""
+    """F at pi_j = 0, the limit of a polynomial, is m - rho_k, above -1/4 and below 1; L = 3: at least -1/8."""
 
-    def statement(q: Any) -> Said:
-        limit = value(q, Fraction(0))
-        low = Fraction(-1, 8) if len(q) == 2 else Fraction(-1, 4)
-        return both(eq(limit, sum(a * a for a in q) - factor * q[0]), both(le(low, limit), lt(limit, 1)))
+    def statement(rho: Any) -> Said:
+        limit = value(rho, Fraction(0))
+        low = Fraction(-1, 8) if len(rho) == 2 else Fraction(-1, 4)
+        return both(eq(limit, sum(a * a for a in rho) - factor * rho[0]), both(le(low, limit), lt(limit, 1)))
 
     return statement
 
 
-def library(q: Any, found: Any = lemma1.limit) -> Said:
+def library(rho: Any, found: Any = lemma1.limit) -> Said:
     """`limit` is the same wherever on the path it is asked; `found` stands for it."""
-    x = Fraction(len(q), 2 * len(q) + 1)
-    return eq(found(on_path(q, x), 0, 1), value(q, Fraction(0)))
+    x = Fraction(len(rho), 2 * len(rho) + 1)
+    return eq(found(on_path(rho, x), 0, 1), value(rho, Fraction(0)))
 
 
-def library_of_the_value_there(q: Any) -> Said:
+def library_of_the_value_there(rho: Any) -> Said:
     """With the cross term at that place on the path in place of its limit."""
-    return library(q, lemma1.cross_term)
+    return library(rho, lemma1.cross_term)
 
 
 def limit_beyond(low: Any, high: Any) -> list[Any]:
-    """A law of the others with a limit m - q' outside."""
-    q, m = z3.Reals("q m")
-    limit = m - q
+    """A law of the others with a limit m - rho_k outside."""
+    rho_k, m = z3.Reals("rho_k m")
+    limit = m - rho_k
     return [
-        Given("probabilities are above 0 and sum to 1", q > 0, q < 1),
-        Given("a sum of squares", m > q * q, m <= q * q + (1 - q) * (1 - q)),
+        Given("probabilities are above 0 and sum to 1", rho_k > 0, rho_k < 1),
+        Given("a sum of squares", m > rho_k * rho_k, m <= rho_k * rho_k + (1 - rho_k) * (1 - rho_k)),
         z3.Or(limit <= low, limit >= high),
     ]
 

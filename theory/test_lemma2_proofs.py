@@ -152,15 +152,15 @@ def falls(ordered: bool) -> list[Any]:
 
 
 def share_beyond(divided: bool) -> list[Any]:
-    """Negation: (1 - share) posterior + share nu has E X >= J if and only if share (J - E_nu X + V) <= V.
+    """Negation: (1 - share) posterior + share mu has E X >= J if and only if share (J - E_mu X + V) <= V.
 
     V = Var(X) / J; not `divided`: V = Var(X). E_post X = E X^2 / J.
     """
-    J, Q, nu, share = z3.Reals("J Q E_nu share")
+    J, Q, mean, share = z3.Reals("J Q E_mu share")
     V = gap(J, Q) if divided else Q - J * J
-    known = [Given(CHANCE, J <= 1, Q <= J, nu >= 0, nu <= 1), Given("a sum of squares", Q >= J * J)]
+    known = [Given(CHANCE, J <= 1, Q <= J, mean >= 0, mean <= 1), Given("a sum of squares", Q >= J * J)]
     known += [Given("J > 0", J > 0), Given("a share", share >= 0, share <= 1)]
-    return [*known, ((1 - share) * (Q / J) + share * nu >= J) != (share * (J - nu + V) <= V)]
+    return [*known, ((1 - share) * (Q / J) + share * mean >= J) != (share * (J - mean + V) <= V)]
 
 
 def test_covariance() -> None:

@@ -147,21 +147,21 @@ def test_critical_tv_control_tenth_farther() -> None:
 
 
 def contaminated(pick: Pick) -> Any:
-    """(prior, X, nu, share): the posterior with a share of another sampler nu."""
+    """(prior, X, mu, share): the posterior with a share of another sampler mu."""
     prior, x = varied(pick)
     n = len(x)
-    nu = point(pick, n, n) if pick(0, 1) else tuple(Fraction(c == 0) for c in range(n))
-    return prior, x, nu, Fraction(pick(0, 12), 12)
+    mu = point(pick, n, n) if pick(0, 1) else tuple(Fraction(c == 0) for c in range(n))
+    return prior, x, mu, Fraction(pick(0, 12), 12)
 
 
 def contamination_limit(instance: Any, divided: bool = True) -> Said:
-    """E_mu X >= J iff share (J - E_nu X + Var/J) <= Var/J, for mu = (1 - share) posterior + share nu."""
-    prior, x, nu, share = instance
+    """The lemma holds of (1 - share) posterior + share mu if and only if share (J - E_mu X + Var/J) <= Var/J."""
+    prior, x, mu, share = instance
     value = mean(prior, x)
     variance = mean(prior, [(a - value) ** 2 for a in x])
     signal = variance / value if divided else variance
-    mu = [(1 - share) * q + share * p for q, p in zip(lemma2.posterior(prior, x), nu, strict=True)]
-    return iff(keeps_lemma((prior, x, mu)), le(share * (value - mean(nu, x) + signal), signal))
+    mixed = [(1 - share) * q + share * p for q, p in zip(lemma2.posterior(prior, x), mu, strict=True)]
+    return iff(keeps_lemma((prior, x, mixed)), le(share * (value - mean(mu, x) + signal), signal))
 
 
 def contamination_limit_of_variance(instance: Any) -> Said:

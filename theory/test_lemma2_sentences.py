@@ -88,7 +88,7 @@ def test_covariance_control_by_square() -> None:
 
 
 def beside_expert(pick: Pick) -> Any:
-    """(prior, X, X_E): X after the expert's CoT."""
+    """(prior, X, X_expert): X after the expert's CoT."""
     prior, x = model(pick)
     return prior, x, Fraction(pick(0, 12), 12)
 
@@ -100,9 +100,9 @@ def small_beside_expert(pick: Pick) -> Any:
 
 
 def expert_at_least(largest: bool) -> Statement:
-    """An expert's CoT has no smaller X than a self-explanation in the mean if and only if X_E >= J + Var(X) / J.
+    """An expert's CoT has no smaller X than a self-explanation in the mean if and only if X_expert >= J + Var(X) / J.
 
-    It has if X_E is at least the `largest` X of the policy's own CoTs; otherwise the condition is X_E >= J.
+    It has if X_expert is at least the `largest` X of the policy's own CoTs; otherwise the condition is X_expert >= J.
     """
 
     def statement(instance: Any) -> Said | None:

@@ -68,7 +68,7 @@ def spread_tokens(pick: Pick) -> Any:
 
 
 def within_spread(denominator: int) -> Statement:
-    """The distributions are at most (s - 1) / (s + `denominator`) apart; right for 1: tanh(R / 4) for R = log s^2."""
+    """The distributions are at most (s - 1) / (s + `denominator`) apart; right for 1: tanh(R / 4) for R = 2 log s."""
 
     def statement(instance: Any) -> Said:
         tokens, more, s = instance
@@ -80,13 +80,15 @@ def within_spread(denominator: int) -> Statement:
 def farther_than_spread(denominator: int) -> list[Any]:
     """z3: a set of CoTs of mass x has factors up to s^2, the rest at least 1, and the set gains more than that.
 
+    R = 2 log s, so that tanh(R / 4) = (s - 1) / (s + 1).
+
     u and w are what the factors make of the masses of the set and of the rest. Total variation is the most that any
     set gains.
     """
     s, x, u, w = z3.Reals("s x u w")
     return [
         Given("probabilities are at least 0 and sum to 1", x >= 0, x <= 1, u >= 0, u + w > 0),
-        Given("R = 2 log s", s > 1, u <= s * s * x, w >= 1 - x),
+        Given("no two CoTs apart by more than R", s > 1, u <= s * s * x, w >= 1 - x),
         (u - x * (u + w)) * (s + denominator) > (s - 1) * (u + w),
     ]
 

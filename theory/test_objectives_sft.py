@@ -212,27 +212,27 @@ def test_closed_form_control_for_right_alone() -> None:
 
 
 def em_steps(pick: Pick) -> Any:
-    """(pi, r, t)."""
+    """(pi, r, eta)."""
     pi, _, r = questions(pick)
     return pi, r, Fraction(pick(0, 12), 12)
 
 
 def after_em(instance: Any) -> tuple[Array, Any, Any]:
     """(new policy, its J, the old J)."""
-    pi, r, t = instance
-    new = objectives.em_step(pi, r, t)
+    pi, r, eta = instance
+    new = objectives.em_step(pi, r, eta)
     return new, (new * array(r)).sum(), (array(pi) * array(r)).sum()
 
 
 def em_raises_j(instance: Any, damped: int = 1) -> Said:
-    """A distribution again, with J' = (1 - damped t) J + t; right for 1."""
+    """A distribution again, with J' = (1 - damped eta) J + eta; right for 1."""
     new, after, before = after_em(instance)
-    t = instance[2]
-    return both(eq(new.sum(), 1, varies=new), eq(after, (1 - damped * t) * before + t))
+    eta = instance[2]
+    return both(eq(new.sum(), 1, varies=new), eq(after, (1 - damped * eta) * before + eta))
 
 
 def em_raises_j_by_t(instance: Any) -> Said:
-    """J' = J + t."""
+    """J' = J + eta."""
     return em_raises_j(instance, 0)
 
 

@@ -88,7 +88,7 @@ def test_low_control_subsets() -> None:
 
 
 def spreads(instance: Any, factor: int = 1) -> Said:
-    """The variance formula is the variance, and at most k/n m (1-m) / `factor` for the mean m."""
+    """The variance formula is the variance, and at most k/n mean (1 - mean) / `factor`."""
     n, k, p = instance
     m = 1 - (1 - p) ** k
     second = mean(instance, lambda *a: passk.pass_at_k(*a) ** 2)
@@ -160,21 +160,21 @@ def unsolved(instance: Any) -> Any:
 
 
 def few_tries_leave_more(relation: Callable[[Any, Any], Relation]) -> Statement:
-    """f <= E (1-p)^8 <= f^(1/8) for f = E (1-p)^64.
+    """u <= E (1-p)^8 <= u^(1/8) for u = E (1-p)^64.
 
     `relation` is that of the second part: `le`; or `eq`, as for a single question.
     """
 
     def statement(instance: Any) -> Said:
-        eight, f = unsolved(instance)
-        return both(le(f, eight), relation(eight**8, f))
+        eight, u = unsolved(instance)
+        return both(le(u, eight), relation(eight**8, u))
 
     return statement
 
 
 def test_groups_without_a_right_answer() -> None:
     for_all(few_tries_leave_more(le), many_tries)
-    # Printed at level 5: pass@64 of 4%, that is f from 0.955 to 0.965.
+    # Printed at level 5: pass@64 of 4%, that is u from 0.955 to 0.965.
     assert 0.9955 < 0.965 ** (1 / 8) < 0.9957
 
 

@@ -192,36 +192,36 @@ def test_reach_control_earlier() -> None:
 
 
 def any_lengths(pick: Pick) -> Any:
-    """(a question with samples of several lengths, G, lambda, M)."""
+    """(a question with samples of several lengths, G, lambda, T_max)."""
     return question(pick, one_length=False), pick(2, 3), Fraction(pick(1, 20), 20), pick(1, 4)
 
 
 def unscaled_step(instance: Any, own_lengths: bool = False) -> tuple[Array, Array]:
-    """(GRPO part, boxed term): the mean over all groups of sum_i (r_i - mean r) s_i / (G M), and lambda E_post s.
+    """(GRPO part, boxed term): the mean over all groups of sum_i (r_i - mean r) s_i / (G T_max), and lambda E_post s.
 
-    `own_lengths`: each sample over its own length, in place of M.
+    `own_lengths`: each sample over its own length, in place of T_max.
     """
-    (pi, z, r, lengths), G, weight, M = instance
+    (pi, z, r, lengths), G, weight, T_max = instance
     s = softmax(pi, z).scores
     part = s[0] * 0
     for drawn in product(range(len(pi)), repeat=G):
         mean = Fraction(sum(r[i] for i in drawn), G)
-        samples = sum(s[i] * (r[i] - mean) / (lengths[i] if own_lengths else M) for i in drawn)
+        samples = sum(s[i] * (r[i] - mean) / (lengths[i] if own_lengths else T_max) for i in drawn)
         part = part + np.prod([pi[i] for i in drawn]) * samples / G
     return part, weight * lemma2.posterior(pi, r) @ s
 
 
 def unscaled(instance: Any, own_lengths: bool = False) -> Said:
-    """They are (G-1) / (G M) grad J and lambda / J grad J; the boxed term is longer if and only if J is within reach.
+    """They are (G-1) / (G T_max) grad J and lambda / J grad J; the boxed term is longer just where J is within reach.
 
     `own_lengths`: each sample divided by its own length.
     """
-    (pi, z, r, _), G, weight, M = instance
+    (pi, z, r, _), G, weight, T_max = instance
     policy = softmax(pi, z)
     J, gradient = policy.value(r), policy.gradient(r)
     part, box = unscaled_step(instance, own_lengths)
-    wanted = Fraction(G - 1, G * M) * gradient
-    longer = iff(gt(box @ gradient, part @ gradient), lt(J, combined.reach_unscaled(weight * M, G)))
+    wanted = Fraction(G - 1, G * T_max) * gradient
+    longer = iff(gt(box @ gradient, part @ gradient), lt(J, combined.reach_unscaled(weight * T_max, G)))
     return both(eq(part, wanted), eq(box, weight / J * gradient), when(bool(gradient.any()), longer))
 
 

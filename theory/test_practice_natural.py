@@ -67,7 +67,7 @@ def questions(pick: Pick) -> Any:
 
 
 def weighted_fit(y: Array, columns: Array, weights: Array) -> Array:
-    """Least-squares fit of y by columns, a mean weighted by `weights`: Gram and Schmidt, without the matrix F."""
+    """Least-squares fit of y by columns, a mean weighted by `weights`: Gram and Schmidt, without the Fisher matrix."""
     fitted = y * 0
     basis: list[Array] = []
     for column in columns.T:
@@ -106,9 +106,9 @@ def test_fit_control_even_weights() -> None:
 
 
 def rank(policy: Policy) -> Any:
-    """Of F: the trace of F+ F."""
-    F = fisher(policy)
-    return np.trace(pseudo_inverse(F) @ F)
+    """Of the Fisher matrix: the trace of it times its pseudo-inverse."""
+    matrix = fisher(policy)
+    return np.trace(pseudo_inverse(matrix) @ matrix)
 
 
 def models(pick: Pick) -> Any:
@@ -119,9 +119,9 @@ def models(pick: Pick) -> Any:
 
 
 def gain_of_a_table(instance: Any, free: bool = True) -> Said:
-    """Where F has rank L - 1, as for a table, a sample's gain is r_j - J, whatever pi_j.
+    """Where the Fisher matrix has rank L - 1, as for a table, a sample's gain is r_j - J, whatever pi_j.
 
-    Not `free`: whatever the rank of F.
+    Not `free`: whatever the rank.
     """
     pi, r, z, j = instance
     policy = softmax(pi, z)
@@ -150,9 +150,9 @@ def test_alike_control_any_rank() -> None:
 
 
 def kl_errors(factor: sympy.Rational) -> list[sympy.Expr]:
-    """KL(pi || pi_t) along logits z + t v: its value and slope at t = 0, and its curvature less 2 `factor` v^T F v.
+    """KL(pi || pi_t) along logits z + t v: value and slope at t = 0, and the curvature less 2 `factor` <v, Fisher v>.
 
-    KL is log sum_l pi_l e^(t v_l) - t sum_l pi_l v_l, and v^T F v the variance of v; 3 trajectories.
+    KL is log sum_l pi_l e^(t v_l) - t sum_l pi_l v_l, and <v, Fisher v> the variance of v; 3 trajectories.
     """
     t, *v = sympy.symbols("t v:3", real=True)
     a, b = sympy.symbols("a b", positive=True)
@@ -178,7 +178,7 @@ def samples(pick: Pick) -> Any:
 
 
 def length_of_the_step(instance: Any, slack: Fraction = Fraction(1)) -> Said:
-    """<s_j, F+ s_j> is at most 1 / pi_j - 1, and just that for a table; `slack` stands for the 1 before the minus."""
+    """<s_j, Fisher+ s_j> is at most 1 / pi_j - 1, and just that for a table; `slack` stands for the first 1."""
     pi, z, j = instance
     found, bound = natural_length(softmax(pi, z), j), slack / pi[j] - 1
     return both(le(found, bound), when(z is None, eq(found, bound)))
@@ -243,21 +243,24 @@ def scaled(pick: Pick) -> Any:
 
 
 def divided_gain(instance: Any, divided: bool = True) -> Said:
-    """Gains differ by (r - J) (pi_j / d_j - pi_k / d_k), tabular, where the step of parameter l is divided by d_l.
+    """Gains differ by (r - J) (pi_j / scale_j - pi_k / scale_k), tabular: the step of parameter l is over scale_l.
 
-    So by (r - J) (1 / (1 - pi_j) - 1 / (1 - pi_k)) where d is the diagonal of F. Not `divided`: by pi_j - pi_k.
+    So by (r - J) (1 / (1 - pi_j) - 1 / (1 - pi_k)) where the scale is the diagonal of the Fisher matrix. Not `divided`:
+    by pi_j - pi_k.
     """
-    pi, r, d, j, k = instance
+    pi, r, scale, j, k = instance
     policy, J = softmax(pi), array(pi) @ array(r)
     diagonal = np.diagonal(fisher(policy))
 
-    def apart(d: Any) -> Any:
-        gains = [(policy.gradient(r) * policy.scores[i] / array(d)).sum() for i in (j, k)]
+    def apart(scale: Any) -> Any:
+        gains = [(policy.gradient(r) * policy.scores[i] / array(scale)).sum() for i in (j, k)]
         return gains[0] - gains[1]
 
-    by = d if divided else [1] * len(pi)
+    by = scale if divided else [1] * len(pi)
     of_fisher = 1 / (1 - pi[j]) - 1 / (1 - pi[k])
-    return both(eq(apart(d), (r[j] - J) * (pi[j] / by[j] - pi[k] / by[k])), eq(apart(diagonal), (r[j] - J) * of_fisher))
+    return both(
+        eq(apart(scale), (r[j] - J) * (pi[j] / by[j] - pi[k] / by[k])), eq(apart(diagonal), (r[j] - J) * of_fisher)
+    )
 
 
 def divided_gain_as_plain(instance: Any) -> Said:

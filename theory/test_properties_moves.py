@@ -83,9 +83,9 @@ def unequal_general(pick: Pick) -> Any:
 
 
 def unequal_formula(instance: Any, by_pair: bool = False) -> Said:
-    """J changes by up (X_1 - X_o) + down (X_o - X_2), X_o the others' mean: never less if X_1 >= X_o >= X_2.
+    """J changes by up (X_1 - X_rest) + down (X_rest - X_2), X_rest the others' mean: not less if X_1 >= X_rest >= X_2.
 
-    And if X_o lies outside, there are amounts that lower J. `by_pair`: with the false condition X_1 >= X_2.
+    And if X_rest lies outside, there are amounts that lower J. `by_pair`: with the false condition X_1 >= X_2.
     """
     prior, x, up, down = instance
     rest = 1 - prior[0] - prior[1]

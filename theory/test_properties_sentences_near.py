@@ -50,14 +50,14 @@ def near_likeliest_right(share: Callable[[Fraction], Fraction]) -> Statement:
 
 
 def one_right(times: int = 1) -> list[Any]:
-    """z3: of one right trajectory pi^2 <= M pi, of a probability up to `times` M, does not hold."""
-    most, x = z3.Reals("M x")
+    """z3: of one right trajectory pi^2 <= pi_max pi, of a probability up to `times` pi_max, does not hold."""
+    most, x = z3.Reals("pi_max x")
     return [Given("probabilities are at least 0 and sum to 1", x >= 0, x <= times * most), x * x > most * x]
 
 
 def one_right_more(times: int = 1) -> list[Any]:
-    """z3: of n right trajectories sum pi^2 <= M sum pi, of probabilities up to `times` M, but not with one more."""
-    most, squares, total, x = z3.Reals("M squares total x")
+    """z3: of n right trajectories, each up to `times` pi_max, sum pi^2 <= pi_max sum pi, but not with one more."""
+    most, squares, total, x = z3.Reals("pi_max squares total x")
     return [
         Given("probabilities are at least 0 and sum to 1", total >= 0, squares >= 0, x >= 0, x <= times * most),
         Given("induction hypothesis", squares <= most * total),
@@ -66,8 +66,11 @@ def one_right_more(times: int = 1) -> list[Any]:
 
 
 def gain_below(share: Any) -> list[Any]:
-    """z3: x >= `share` p M, yet the gain (1 - p)(x - S2_S) + p S2_F is below p S2_F; S2_S <= M p as by induction."""
-    most, right, wrong, p, x = z3.Reals("M right wrong p x")
+    """z3: x >= `share` p pi_max, yet the gain (1 - p)(x - S2_S) + p S2_F is below p S2_F.
+
+    S2_S <= pi_max p, as by induction.
+    """
+    most, right, wrong, p, x = z3.Reals("pi_max right wrong p x")
     return [
         Given("probabilities are above 0 and sum to 1", p > 0, p < 1, x > 0, x <= most, most <= p),
         Given("a sum of squares", right >= x * x, right <= most * p, wrong >= 0),
@@ -84,7 +87,7 @@ def test_near_the_likeliest_counterexample() -> None:
 
 def test_near_the_likeliest_right() -> None:
     proved(*one_right(), size="any one right trajectory")
-    proved(*one_right_more(), size="any number of right trajectories, from n to n + 1: S2_S <= M p")
+    proved(*one_right_more(), size="any number of right trajectories, from n to n + 1: S2_S <= pi_max p")
     proved(*gain_below(1), size="any L")
 
 
@@ -134,9 +137,9 @@ def answered(pick: Pick) -> Any:
 
 
 def ahead_by_enough(share: int) -> Statement:
-    """With pi_c (X_c - J) >= `share` M E max(X - J, 0) a step on (c, a*) does not lower J.
+    """With pi_c (X_c - J) >= `share` pi_max E max(X - J, 0) a step on (c, a*) does not lower J.
 
-    M is the largest probability of a CoT with X > J; the policy writes a CoT, then an answer. Right for a share of 1.
+    pi_max is that of the likeliest CoT with X > J; the policy writes a CoT, then an answer. Right for a share of 1.
     """
 
     def statement(instance: Any) -> Said | None:
@@ -152,38 +155,41 @@ def ahead_by_enough(share: int) -> Statement:
 
 
 def one_cot(times: int = 1) -> list[Any]:
-    """z3: of one CoT pi^2 e <= M pi max(e, 0), e = X - J, does not hold; pi <= `times` M where e > 0."""
-    most, x, e = z3.Reals("M x e")
+    """z3: of one CoT pi^2 e <= pi_max pi max(e, 0), e = X - J, does not hold; pi <= `times` pi_max where e > 0."""
+    most, x, e = z3.Reals("pi_max x e")
     return [
         Given("probabilities are at least 0 and sum to 1", most >= 0, x >= 0),
-        Given("M the largest probability of a CoT with X > J", z3.Implies(e > 0, x <= times * most)),
+        Given("pi_max the largest probability of a CoT with X > J", z3.Implies(e > 0, x <= times * most)),
         x * x * e > most * x * z3.If(e > 0, e, 0),
     ]
 
 
 def one_cot_more(times: int = 1) -> list[Any]:
-    """z3: of n CoTs sum pi^2 e <= M sum pi max(e, 0), e = X - J, but not with one more; pi <= `times` M where e > 0."""
-    most, squares, total, x, e = z3.Reals("M squares total x e")
+    """z3: of n CoTs sum pi^2 e <= pi_max sum pi max(e, 0), e = X - J, but not with one more.
+
+    pi <= `times` pi_max where e > 0.
+    """
+    most, squares, total, x, e = z3.Reals("pi_max squares total x e")
     return [
         Given("probabilities are at least 0 and sum to 1", most >= 0, total >= 0, x >= 0),
-        Given("M the largest probability of a CoT with X > J", z3.Implies(e > 0, x <= times * most)),
+        Given("pi_max the largest probability of a CoT with X > J", z3.Implies(e > 0, x <= times * most)),
         Given("induction hypothesis", squares <= most * total),
         squares + x * x * e > most * (total + x * z3.If(e > 0, e, 0)),
     ]
 
 
 def rate_below(share: Any) -> list[Any]:
-    """z3: x (X - J) >= `share` M E max(X - J, 0), yet the rate of J is below 0, after that induction.
+    """z3: x (X - J) >= `share` pi_max E max(X - J, 0), yet the rate of J is below 0, after that induction.
 
     q is the sum of the squares of the answers' probabilities after the CoT, at least X^2.
     """
-    most, squares, total, x, right, value, q = z3.Reals("M squares total x X J q")
+    most, squares, total, x, right, value, q = z3.Reals("pi_max squares total x X J q")
     e, answer = right - value, x * right * (1 - 2 * right + q)
     return [
         Given("probabilities are at least 0 and sum to 1", x > 0, x <= 1, most >= 0, value > 0, total >= 0),
         Given("X is a probability", right >= 0, right <= 1),
         Given("a sum of squares", q >= right * right, squares <= most * total),
-        Given("pi_c (X_c - J) >= M E max(X - J, 0)", x * e >= share * most * total),
+        Given("pi_c (X_c - J) >= pi_max E max(X - J, 0)", x * e >= share * most * total),
         x * e - squares + answer < 0,
     ]
 

@@ -121,7 +121,7 @@ def test_others_control_counted_once() -> None:
 
 
 def two_places(pick: Pick) -> Any:
-    """(law q of the others, k first, x, y): x < y <= 1/2 are two values of pi_j as z_j moves."""
+    """(law rho of the others, k first, x, y): x < y <= 1/2 are two values of pi_j as z_j moves."""
     y = pick(2, 30)
     return wide(pick, 1, 4, 30), Fraction(pick(1, y - 1), 60), Fraction(y, 60)
 
@@ -133,53 +133,53 @@ def small_places(pick: Pick) -> Any:
 
 def implied(instance: Any) -> Said | None:
     """Literal: where F falls with pi_j below 1/2, as the lemma says, |F| is smaller at the smaller pi_j."""
-    q, x, y = instance
-    if not x < y <= HALF or lemma1.threshold(on_path(q, HALF), 0, 1) < HALF:
+    rho, x, y = instance
+    if not x < y <= HALF or lemma1.threshold(on_path(rho, HALF), 0, 1) < HALF:
         return None
-    return lt(size(q, x), size(q, y))
+    return lt(size(rho, x), size(rho, y))
 
 
 def largest_at_0(where_it_holds: bool) -> Statement:
-    """The lemma holds below 1/2, as z_j moves, if and only if m >= q'; there F rises as pi_j falls, up to m - q' >= 0.
+    """The lemma holds below 1/2, as z_j moves, just where m >= rho_k.
 
-    Not `where_it_holds`: everywhere.
+    There F rises as pi_j falls, up to m - rho_k >= 0. Not `where_it_holds`: everywhere.
     """
 
     def statement(instance: Any) -> Said:
-        q, x, y = instance
-        top = sum(a * a for a in q) - q[0]
-        rises = both(gt(value(q, x), value(q, y)), gt(top, value(q, x)))
-        holds = ge(lemma1.threshold(on_path(q, HALF), 0, 1), HALF)
+        rho, x, y = instance
+        top = sum(a * a for a in rho) - rho[0]
+        rises = both(gt(value(rho, x), value(rho, y)), gt(top, value(rho, x)))
+        holds = ge(lemma1.threshold(on_path(rho, HALF), 0, 1), HALF)
         return both(iff(holds, ge(top, 0)), when(top >= 0 or not where_it_holds, rises))
 
     return statement
 
 
 def does_not_rise(*conditions: str) -> list[Any]:
-    """z3, any L: F = s^2 (1 + m) - s (1 + q') at s = 1 - pi_j does not rise from y to x < y, or not up to m - q'."""
-    q, m, x, y = z3.Reals("q m x y")
-    at = {t: (1 - t) * (1 - t) * (1 + m) - (1 - t) * (1 + q) for t in (x, y)}
+    """z3, any L: F = s^2 (1 + m) - s (1 + rho_k), s = 1 - pi_j, does not rise from y to x < y or to m - rho_k."""
+    rho_k, m, x, y = z3.Reals("rho_k m x y")
+    at = {t: (1 - t) * (1 - t) * (1 + m) - (1 - t) * (1 + rho_k) for t in (x, y)}
     return [
-        Given("probabilities are above 0 and sum to 1", q > 0, q <= 1, x > 0, y < 1),
-        Given("a sum of squares", m >= q * q, m <= 1),
+        Given("probabilities are above 0 and sum to 1", rho_k > 0, rho_k <= 1, x > 0, y < 1),
+        Given("a sum of squares", m >= rho_k * rho_k, m <= 1),
         Given("pi_j falls below 1/2", x < y, 2 * y <= 1),
-        *(Given(condition, {"m >= q'": m >= q}[condition]) for condition in conditions),
-        z3.Not(z3.And(at[x] > at[y], m - q > at[x])),
+        *(Given(condition, {"m >= rho_k": m >= rho_k}[condition]) for condition in conditions),
+        z3.Not(z3.And(at[x] > at[y], m - rho_k > at[x])),
     ]
 
 
 def test_unlikely_is_not_smaller() -> None:
-    q, x, y = (Fraction(1, 5), Fraction(4, 5)), Fraction(1, 5), Fraction(1, 4)
-    assert (value(q, x), value(q, y), lemma1.limit(on_path(q, x), 0, 1)) == (
+    rho, x, y = (Fraction(1, 5), Fraction(4, 5)), Fraction(1, 5), Fraction(1, 4)
+    assert (value(rho, x), value(rho, y), lemma1.limit(on_path(rho, x), 0, 1)) == (
         Fraction(72, 625),
         Fraction(9, 200),
         Fraction(12, 25),
     )
-    counterexample(implied, small_places, (q, x, y))
+    counterexample(implied, small_places, (rho, x, y))
 
 
 def test_cross_term_is_largest_at_0() -> None:
-    proved(*does_not_rise("m >= q'"), size="any L")
+    proved(*does_not_rise("m >= rho_k"), size="any L")
 
 
 def test_cross_term_is_largest_at_0_on_instances() -> None:

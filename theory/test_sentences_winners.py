@@ -113,9 +113,9 @@ def fresh_is_likelier(instance: Any) -> Said:
 
 
 def fresh_where(no_more_varied: bool) -> Statement:
-    """The lead is J/2 (|q - old|^2 + sum q^2 - sum old^2), so fresh ones lead if they are no more varied than old ones.
+    """The lead is J/2 (|fresh - old|^2 + sum fresh^2 - sum old^2).
 
-    Not `no_more_varied`: whether or not.
+    So fresh ones lead if they are no more varied than old ones. Not `no_more_varied`: whether or not.
     """
 
     def statement(instance: Any) -> Said:
@@ -128,9 +128,9 @@ def fresh_where(no_more_varied: bool) -> Statement:
 
 
 def fresh_form(sign: int) -> list[sympy.Expr]:
-    """sum q (q - old) is half of |q - old|^2 + sum q^2 - `sign` sum old^2, by its terms; right for 1."""
-    q, old = sympy.symbols("q_l old_l")
-    apart, fresh, before = sympy.symbols("apart Q2 Old2")
+    """sum fresh (fresh - old) is half of |fresh - old|^2 + sum fresh^2 - `sign` sum old^2, by its terms."""
+    q, old = sympy.symbols("fresh_l old_l")
+    apart, fresh, before = sympy.symbols("apart Fresh2 Old2")
     return summed(
         (apart + fresh - sign * before) / 2, q * (q - old), {apart: (q - old) ** 2, fresh: q**2, before: old**2}
     )
@@ -186,7 +186,7 @@ def initial_raises_j(instance: Any) -> Said:
 def steps_apart(in_the_mean: bool) -> Statement:
     """The step on initial ones is the printed one if and only if the policy's self-explanations are as at first.
 
-    It raises J at the rate J (1 - J)(sum q_l first_l - J m_S + (1 - J) m_F), m_S and m_F the probabilities that two
+    It raises J at the rate J (1 - J)(sum now_l first_l - J m_S + (1 - J) m_F), m_S and m_F the probabilities that two
     right (two wrong) draws agree. Not `in_the_mean`: m_S without J.
     """
 

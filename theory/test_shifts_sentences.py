@@ -199,14 +199,15 @@ def test_peak_control_lower() -> None:
 
 
 def two_steps(pick: Pick) -> Any:
-    """(x, y): the first step is right with x, the second, after a right one, with y; in twelfths."""
+    """(p_1, p_2): how likely the first step is right, and the second after a right one; in twelfths."""
     return Fraction(pick(1, 11), 12), Fraction(pick(1, 11), 12)
 
 
 def partly_right(in_x: bool) -> Statement:
-    """Pushing down an answer that goes wrong at the second step gains less than one at the first iff y(1-y) < 1-x.
+    """A push down on an answer wrong at the second step gains less than one at the first iff p_2 (1 - p_2) < 1 - p_1.
 
-    It lowers J if and only if (1 - x)^2 > y (1 - y). A table for each step; J = x y. Not `in_x`: y in place of x.
+    It lowers J if and only if (1 - p_1)^2 > p_2 (1 - p_2). A table for each step; x and y are p_1 and p_2, J = x y. Not
+    `in_x`: y in place of x.
     """
 
     def statement(instance: Any) -> Said:

@@ -17,15 +17,15 @@ from theory.test_shifts import HALF, single, small
 
 
 def rare_limit(k: int) -> tuple[sympy.Expr, sympy.Expr]:
-    """(limit, q_k (Q2 - q_k)): the gradient step's change of sample k of 3 others, as the pushed one's x -> 0.
+    """(limit, rho_k (m - rho_k)): the gradient step's change of sample k of 3 others, as the pushed one's x -> 0.
 
-    The others have the shares q of what is left, Q2 = sum q^2.
+    The others have the shares rho of what is left, m = sum rho^2.
     """
-    x, *head = sympy.symbols("x q:2", positive=True)
-    q = (*head, 1 - sum(head))
-    pi = [x, *((1 - x) * share for share in q)]
+    x, *head = sympy.symbols("x rho:2", positive=True)
+    rho = (*head, 1 - sum(head))
+    pi = [x, *((1 - x) * share for share in rho)]
     change = pi[k + 1] * (sum(p**2 for p in pi) - pi[k + 1] - x)
-    return sympy.limit(sympy.expand(change), x, 0), q[k] * (sum(share**2 for share in q) - q[k])
+    return sympy.limit(sympy.expand(change), x, 0), rho[k] * (sum(share**2 for share in rho) - rho[k])
 
 
 def rare_error(k: int, left: int) -> sympy.Expr:
@@ -36,7 +36,7 @@ def rare_error(k: int, left: int) -> sympy.Expr:
 
 def test_gradient_step_on_rare_sample() -> None:
     identity([rare_error(k, 1) for k in range(3)], "three others with any shares")
-    even = dict.fromkeys(sympy.symbols("q:2", positive=True), sympy.Rational(1, 3))
+    even = dict.fromkeys(sympy.symbols("rho:2", positive=True), sympy.Rational(1, 3))
     assert [formula.subs(even) for _, formula in map(rare_limit, range(3))] == [0, 0, 0]
 
 

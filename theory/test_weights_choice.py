@@ -23,7 +23,7 @@ N = 150
 
 
 def two_terms(pick: Pick) -> Any:
-    """(pi, logit gradients, r, mu over right trajectories, k, lambda)."""
+    """(pi, logit gradients, r, mu over right trajectories, w, lambda)."""
     pi = point(pick, 3, 4, 9)
     r = (1, 0, *bits(pick, len(pi) - 2))
     weights = [pick(1, 9) * right for right in r]
@@ -32,19 +32,19 @@ def two_terms(pick: Pick) -> Any:
 
 
 def ascends(instance: Any, factor: int = 1) -> Said | None:
-    """J does not fall on k grad J + lambda E_mu s if and only if k >= lambda `least_share`, times `factor`, which is 1.
+    """J does not fall on w grad J + lambda E_mu s if and only if w >= lambda `least_share`, times `factor`, which is 1.
 
     Where <grad J, E_mu s> >= 0 that is at any lambda.
     """
-    pi, z, r, mu, k, weight = instance
+    pi, z, r, mu, w, weight = instance
     policy = softmax(pi, z)
     gradient, mean = policy.gradient(r), array(mu) @ policy.scores
     if not gradient.any():
         return None
     share = combined.least_share(policy, r, mu)
-    safe = ge(gradient @ (k * gradient + weight * mean), 0)
+    safe = ge(gradient @ (w * gradient + weight * mean), 0)
     return both(
-        iff(safe, ge(k, factor * weight * share)), when(gradient @ mean >= 0, both(safe, eq(share, 0, varies=mu)))
+        iff(safe, ge(w, factor * weight * share)), when(gradient @ mean >= 0, both(safe, eq(share, 0, varies=mu)))
     )
 
 
@@ -55,7 +55,7 @@ def ascends_from_twice_the_share(instance: Any) -> Said | None:
 
 def test_ascends() -> None:
     for_all(ascends, two_terms, N)
-    # The step of P12-enough: on the likeliest sample, with X_1 above J, J falls; lambda may be 21.7 k.
+    # The step of P12-enough: on the likeliest sample, with X_1 above J, J falls; lambda may be 21.7 w.
     prior, x = tuple(Fraction(w, 10) for w in (5, 4, 1)), (Fraction(7, 8), Fraction(1), Fraction(1, 3))
     held = factorised(prior, [(y, 1 - y) for y in x])
     share = combined.least_share(held.joint, held.joint_rewards, (1, 0, 0, 0, 0, 0))
@@ -79,7 +79,7 @@ def scored(pick: Pick) -> Any:
 def law_of_best(instance: Any, ties: str = "first") -> Said:
     """The first of K with the highest score is c with the probability that `best_of` gives.
 
-    With mu_best, what mu gives to the CoTs of the highest score, one of these is taken with 1 - (1 - mu_best)^K. Not
+    With mu_max, what mu gives to the CoTs of the highest score, one of these is taken with 1 - (1 - mu_max)^K. Not
     `ties` to the first drawn: to the first CoT of the table.
     """
     mu, score, K = instance

@@ -94,7 +94,7 @@ def tends(instance: Any, under_posterior: bool = True, chi_part: int = 3) -> Sai
     """K times the bias is `limit` + (m12 - `chi_part` m11 m02) / K, but for at most a number over K^2; right for 3.
 
     `m12` is E a d^2 for a = v (s - its mean) and d = v - 1, and so on; m02 is chi^2 and m11 is -limit. With A, 1 + D
-    the means of v (s - its mean) and v over K draws the bias is E A / (1 + D), |A| <= M (1 + D), and 1 / (1 + D) is
+    the means of v (s - its mean) and v over K draws the bias is E A / (1 + D), |A| <= s_max (1 + D), and 1 / (1 + D) is
     1 - D + D^2 - D^3 + D^4 - D^5 + D^6 / (1 + D). E A D^n sums over the partitions of the n + 1 factors into draws, at
     least two for each, since E a = E d = 0; so m11 m02 comes from E A D^3.
     """
@@ -147,10 +147,11 @@ def test_bias_control_without_chi() -> None:
 
 
 def bounded(instance: Any, factor: int = 1, whole: bool = False) -> Said:
-    """|K bias - limit| <= M chi^2, the mean square error <= 2 M^2 (1 + 2 chi^2) / K, K |bias| <= 2 M (1 + chi^2).
+    """|K bias - limit| <= s_max chi^2, K |bias| <= 2 s_max (1 + chi^2), mean square <= 2 s_max^2 (1 + 2 chi^2) / K.
 
-    Of each component; chi^2 is that of the posterior from mu, M the component's largest |s - its mean|. The first times
-    1 / `factor`; right for 1. `whole`: the mean square error is that of the vector, M the largest of all components.
+    Of each component; chi^2 is that of the posterior from mu, s_max the component's largest |s - its mean|. The first
+    times 1 / `factor`; right for 1. `whole`: the mean square error is that of the vector, s_max the largest of all
+    components.
     """
     times_bias, v, apart, most, mu = moments(instance)
     K, chi = instance[1], mu @ (v - 1) ** 2
@@ -188,32 +189,32 @@ def bounded_of_the_vector(instance: Any) -> Said:
 
 
 def ratio(power: int, factor: int = 1) -> list[Any]:
-    """Negation: A / B - A + A (B - 1) is at most M |B - 1|^`power`, and (A / B)^2 at most `factor` (2 A^2 + ...).
+    """Negation: A / B - A + A (B - 1) is at most s_max |B - 1|^`power`, and (A / B)^2 at most `factor` (2 A^2 + ...).
 
-    B > 0 is the mean of K weights over J, A that of weights times s less its mean, so that |A| <= M B.
+    B > 0 is the mean of K weights over J, A that of weights times s less its mean, so that |A| <= s_max B.
     """
-    A, B, M, R = z3.Reals("A B M R")
-    given = Given("weights are above 0", B > 0, M >= 0, R * B == A, R <= M, R >= -M)
+    A, B, s_max, R = z3.Reals("A B s_max R")
+    given = Given("weights are above 0", B > 0, s_max >= 0, R * B == A, s_max >= R, s_max >= -R)
     error = R - A + A * (B - 1)
-    bound = M * (B - 1) ** 2 if power == 2 else M * (B - 1) ** 2 * z3.If(B > 1, B - 1, 1 - B)
-    square = factor * A * A + factor * M * M * (B - 1) ** 2 < R * R
+    bound = s_max * (B - 1) ** 2 if power == 2 else s_max * (B - 1) ** 2 * z3.If(B > 1, B - 1, 1 - B)
+    square = factor * A * A + factor * s_max * s_max * (B - 1) ** 2 < R * R
     return [given, z3.Or(error > bound, -error > bound, square)]
 
 
 def linear(slope: int = 1) -> list[Any]:
-    """Negation: |(v - 1) y| <= `slope` M (v + 1) for v > 0 and |y| <= M."""
-    v, y, M = z3.Reals("v y M")
+    """Negation: |(v - 1) y| <= `slope` s_max (v + 1) for v > 0 and |y| <= s_max."""
+    v, y, s_max = z3.Reals("v y s_max")
     return [
-        Given("weights are above 0", v > 0, y <= M, y >= -M),
-        z3.Or((v - 1) * y > slope * M * (v + 1), (1 - v) * y > slope * M * (v + 1)),
+        Given("weights are above 0", v > 0, y <= s_max, y >= -s_max),
+        z3.Or((v - 1) * y > slope * s_max * (v + 1), (1 - v) * y > slope * s_max * (v + 1)),
     ]
 
 
 def test_bound() -> None:
     """Means of K independent draws with mean 0 have E A B' = E a b / K.
 
-    So of the first E A (B - 1) = -limit / K and E (B - 1)^2 = chi^2 / K, of the second E A^2 <= M^2 (1 + chi^2) / K.
-    The limit is E (v - 1) (s - its mean) under the posterior, of which E v = 1 + chi^2.
+    So of the first E A (B - 1) = -limit / K and E (B - 1)^2 = chi^2 / K, of the second E A^2 <= s_max^2 (1 + chi^2)
+    / K. The limit is E (v - 1) (s - its mean) under the posterior, of which E v = 1 + chi^2.
     """
     proved(*ratio(2, 2), size="any K draws of any table")
     proved(*linear(), size="any table")
@@ -228,7 +229,7 @@ def test_bound_controls() -> None:
     satisfiable(*ratio(2, 1))
     satisfiable(*linear(0))
     negative_control(twice_as_near, many, N)
-    # With two CoTs that are drawn by the posterior, equally often, chi^2 is 0, and 3 M^2 is above 2 M^2.
+    # With two CoTs that are drawn by the posterior, equally often, chi^2 is 0, and 3 s_max^2 is above 2 s_max^2.
     negative_control(bounded_of_the_vector, three_alike, N)
 
 
