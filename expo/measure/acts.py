@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from expo.tasks import TASKS
+from expo.tasks.definition import TaskDefinition
+
 KINDS = {"answer": "mentions of the answer", "number": "other tokens with a digit", "rest": "all other tokens"}
 
 
-def kinds_of(texts: list[str], answer: str) -> list[str]:
-    """Of each token: `answer` where it lies in a mention of the answer, `number` where it has a digit, else `rest`."""
+def mentions_of(task: str, answer: str) -> list[str]:
+    """How a text may spell an answer of the task, or a part of it: 1234 also as 1,234, and 1,234 as 1234."""
+    said = TASKS[task].mentions if task in TASKS else TaskDefinition.mentions
+    found = list(said(answer))
+    for text in [m for m in found if re.fullmatch(r"-?\d+|-?\d{1,3}(,\d{3})+", m)]:
+        plain = text.replace(",", "")
+        found += [plain, f"{int(plain):,}"]
+    return list(dict.fromkeys(found))
+
+
+def mentions_by_problem(task: str, samples: pd.DataFrame) -> dict[str, list[str]]:
+    """`mentions_of` the answer of each problem in `samples`."""
+    answers = dict(zip(samples["problem"], samples["reference"], strict=True))
+    return {problem: mentions_of(task, str(answer)) for problem, answer in answers.items()}
+
+
+def kinds_of(texts: list[str], mentions: Sequence[str]) -> list[str]:
+    """Of each token: `answer` where it lies in one of the `mentions`, `number` where it has a digit, else `rest`."""
     text = "".join(texts)
-    # Not within a longer word or number: 4 is no mention in 42.
-    mentions = [m.span() for m in re.finditer(rf"(?<![\w.]){re.escape(answer)}(?!\w|\.\d)", text)]
+    # Not within a longer word or number: 4 is no mention in 42, 4,000 or -4, but it is one in 10-4.
+    said = "|".join(map(re.escape, mentions))
+    whole = rf"(?<![\w.])(?<!\d,)(?<!(?<![\w)])[-−])(?:{said})(?!\w|\.\d|,\d{{3}})"
+    found = [m.span() for m in re.finditer(whole, text)]
     kinds, start = [], 0
     for piece in texts:
         end = start + len(piece)
         # White space before a word belongs to its token.
         inside = start + len(piece) - len(piece.lstrip())
-        in_answer = any(low <= inside < high for low, high in mentions) and bool(piece.strip())
+        in_answer = any(low <= inside < high for low, high in found) and bool(piece.strip())
         kinds.append("answer" if in_answer else "number" if re.search(r"\d", piece) else "rest")
         start = end
     return kinds
@@ -31,14 +53,17 @@ def differences(row: pd.Series) -> np.ndarray:
     return np.asarray(row["prompted"], dtype=float) - np.asarray(row["plain"], dtype=float)
 
 
-def shares(tokens: pd.DataFrame, answers: dict[str, str], source: str = "explanation") -> pd.DataFrame:
-    """Of each problem, for each of `KINDS`: its share of |difference| and of tokens, as means over samples."""
+def shares(tokens: pd.DataFrame, mentions: dict[str, list[str]], source: str = "explanation") -> pd.DataFrame:
+    """Of each problem, for each of `KINDS`: its share of |difference| and of tokens, as means over samples.
+
+    `mentions` has for each problem what `mentions_of` its answer gives.
+    """
     rows = []
     for _, row in tokens[tokens["source"] == source].iterrows():
         size = np.abs(differences(row))
         if not size.sum():
             continue
-        kinds = np.array(kinds_of(list(row["texts"]), answers[row["problem"]]))
+        kinds = np.array(kinds_of(list(row["texts"]), mentions[row["problem"]]))
         of_kind = {kind: kinds == kind for kind in KINDS}
         rows.append(
             {"problem": row["problem"]}

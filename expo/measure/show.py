@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from expo.measure.acts import KINDS, shares
+from expo.measure.acts import KINDS, mentions_by_problem, shares
 from expo.measure.verdict import MIN_PROBLEMS, PROBABILITY, Comparison, by_problem, hangs_on, own_answers, table1, worth
 from expo.measure.weights import WORDS, against_posterior
 from expo.records import Run
@@ -80,8 +80,7 @@ def _by_token(run: Run, samples: pd.DataFrame) -> list[str]:
     """Where in the self-explanations the answer acts."""
     if not run.has("tokens"):
         return []
-    answers = dict(zip(samples["problem"], samples["reference"], strict=True))
-    found = shares(run.read("tokens"), answers)
+    found = shares(run.read("tokens"), mentions_by_problem(run.recipe()["task"], samples))
     if found.empty:
         return []
     return [

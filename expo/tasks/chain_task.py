@@ -87,6 +87,12 @@ def _load(selection: Selection) -> Task:
     return chain.load(selection.split, selection.problems or DEFAULT_PROBLEMS, seed=selection.seed, levels=levels)
 
 
+def _pairs(answer: str) -> list[str]:
+    """A name with its value, as a step states it."""
+    words = answer.split()
+    return [f"{name} {value}" for name, value in zip(words[::2], words[1::2], strict=True)]
+
+
 TASK = TaskDefinition(
     name="chain",
     load=_load,
@@ -94,6 +100,7 @@ TASK = TaskDefinition(
     prompts=CHAIN,
     checker=lambda _: ChainChecker(),
     vocabulary=frozenset(chain.VOCABULARY),
+    mentions=_pairs,
     # The usual 256 are the whole context of its policies.
     max_new_tokens=100,
 )

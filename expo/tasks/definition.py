@@ -41,6 +41,7 @@ class TaskDefinition:
         about_splits: what its splits are, for a reader of results.
         other_problems: how to evaluate on other problems than those trained on.
         unfit: the problems that cannot be put to a policy, by id, from its tokenizer's `encode`.
+        mentions: what a text says where it mentions an answer, or a part of it; the answer itself, if nothing else is.
         vocabulary: all words of a task whose policies know no others; None for text.
         max_new_tokens: token limit of a sampled completion where a recipe names none.
     """
@@ -57,6 +58,7 @@ class TaskDefinition:
     about_splits: str = ""
     other_problems: str = "give --eval_split another split"
     unfit: Callable[[Task, Callable[[str], Sequence[int]]], dict[str, Skip]] = lambda *_: {}
+    mentions: Callable[[str], Sequence[str]] = lambda answer: (answer,)
     vocabulary: frozenset[str] | None = field(default=None, repr=False)
     max_new_tokens: int = 256
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from expo.measure.acts import KINDS, kinds_of, shares
+from expo.measure.acts import KINDS, kinds_of, mentions_by_problem, mentions_of, shares
 from expo.measure.run import measure
 from expo.measure.show import show
 from expo.measure.weights import against_posterior, by_weight, effective, log_weights, normalised
@@ -168,10 +168,54 @@ def test_the_terminal_says_what_the_weights_say(recipe: MeasureRecipe, tmp_path:
 
 def test_tokens_are_told_apart_by_what_they_say() -> None:
     texts = ["2", " +", " 2", " is", " 4", ",", " not", " 4", "2", "."]
-    kinds = kinds_of(texts, "4")
+    kinds = kinds_of(texts, ["4"])
     assert kinds == ["number", "rest", "number", "rest", "answer", "rest", "rest", "number", "number", "rest"]
-    assert kinds_of(["x", " = ", "4", ".", "5"], "4") == ["rest", "rest", "number", "rest", "number"]
-    assert kinds_of(["so ", "4", "2"], "42") == ["rest", "answer", "answer"]
+    assert kinds_of(["x", " = ", "4", ".", "5"], ["4"]) == ["rest", "rest", "number", "rest", "number"]
+    assert kinds_of(["so ", "4", "2"], ["42"]) == ["rest", "answer", "answer"]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "found"),
+    [
+        ("it costs 1,234 now", "1234", "1,234"),
+        ("it costs 1234 now", "1,234", "1234"),
+        ("it costs 4,000 now", "4", ""),
+        ("it costs 1,234 now", "234", ""),
+        ("x is -4 here", "4", ""),
+        ("x is −4 here", "4", ""),
+        ("x is -4 here", "-4", "-4"),
+        ("10-4 is 6", "4", "4"),
+        ("one of 3, 4 or 5", "4", "4"),
+        ("it is (4).", "4", "4"),
+        ("v4 or 4x", "4", ""),
+        (r"so \boxed{\frac{1}{2}}", r"\frac{1}{2}", r"\frac{1}{2}"),
+    ],
+)
+def test_an_answer_is_found_as_a_text_spells_it(text: str, answer: str, found: str) -> None:
+    kinds = kinds_of(list(text), mentions_of("stories", answer))
+    assert "".join(c for c, kind in zip(text, kinds, strict=True) if kind == "answer") == found
+
+
+def test_the_answer_of_the_toy_is_found_step_by_step(tmp_path: Path) -> None:
+    recipe = MeasureRecipe(
+        task="chain", policy="tiny-0", levels=[2], problems=6, sources=["explanation"], samples=2, token_scores=True
+    )
+    run = measure(recipe, tmp_path / "run", progress=False)
+    tokens, samples = run.read("tokens"), run.read("samples")
+    mentions = mentions_by_problem("chain", samples)
+    said = 0
+    for _, row in tokens.iterrows():
+        kinds = kinds_of(list(row["texts"]), mentions[row["problem"]])
+        told = "".join(t for t, kind in zip(row["texts"], kinds, strict=True) if kind == "answer").split()
+        pairs = [pair.split() for pair in mentions[row["problem"]]]
+        assert all([name, value] in pairs for name, value in zip(told[::2], told[1::2], strict=True))
+        said += len(told) // 2
+    right = int(samples["correct"].sum())
+    # A right one states each value in a step.
+    assert said >= 2 * right > 0
+    # The control: of the answer as one text nothing is found.
+    whole = {problem: [answer] for problem, answer in zip(samples["problem"], samples["reference"], strict=True)}
+    assert not shares(tokens, whole)["answer/tokens"].any()
 
 
 def test_shares_say_where_the_answer_acts() -> None:
@@ -188,7 +232,7 @@ def test_shares_say_where_the_answer_acts() -> None:
         # Nothing to share out.
         {"problem": "q", "source": "explanation", "index": 0, "texts": ["a"], "plain": [-1.0], "prompted": [-1.0]},
     ]
-    found = shares(pd.DataFrame(rows), {"p": "4", "q": "1"})
+    found = shares(pd.DataFrame(rows), {"p": ["4"], "q": ["1"]})
     assert list(found.index) == ["p"]
     assert found.loc["p", "answer/difference"] == pytest.approx(0.8)
     assert found.loc["p", "answer/tokens"] == pytest.approx(1 / 3)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from expo.measure.acts import KINDS, differences, kinds_of, shares
+from expo.measure.acts import KINDS, differences, kinds_of, mentions_by_problem, mentions_of, shares
 from expo.report.artefacts import Artefact, publish
 from expo.report.markdown import markdown_table
 from expo.report.page import page
@@ -41,7 +41,7 @@ def draw_where_answer_acts(group: Group, out: Path | str) -> Artefact:
     """
     run = next(run for run in group.runs if has_tokens(run))
     row, why = _choose(run)
-    numbers = pd.concat([_shares(run), _text(row)], ignore_index=True)[COLUMNS]
+    numbers = pd.concat([_shares(run), _text(row, run.recipe["task"])], ignore_index=True)[COLUMNS]
     title = marked(f"Where the answer acts: {group.label}", group.runs)
     about = warned(
         f"{run.title}, {run.setting}. The difference log μ(t|q, a*, …) − log π(t|q, …) of each token t of a "
@@ -70,8 +70,7 @@ def _choose(run: Measurement) -> tuple[pd.Series, str]:
 
 
 def _shares(run: Measurement) -> pd.DataFrame:
-    answers = dict(zip(run.samples["problem"], run.samples["reference"], strict=True))
-    found = shares(run.run.read("tokens"), answers)
+    found = shares(run.run.read("tokens"), mentions_by_problem(run.recipe["task"], run.samples))
     return pd.DataFrame(
         [
             {"part": part, "kind": kind, **asdict(bootstrap(found[f"{kind}/{part}"].to_numpy()))}
@@ -81,12 +80,12 @@ def _shares(run: Measurement) -> pd.DataFrame:
     )
 
 
-def _text(row: pd.Series) -> pd.DataFrame:
+def _text(row: pd.Series, task: str) -> pd.DataFrame:
     texts = list(row["texts"])
     return pd.DataFrame(
         {
             "part": "text",
-            "kind": kinds_of(texts, str(row["reference"])),
+            "kind": kinds_of(texts, mentions_of(task, str(row["reference"]))),
             "place": range(len(texts)),
             "text": texts,
             "plain": np.asarray(row["plain"], dtype=float),
