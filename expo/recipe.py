@@ -396,7 +396,10 @@ class GradientRecipe(SamplingRecipe):
         if (self.tries > 1) != bool(self.choices):
             raise ValueError("tries: choices need at least 2, and without choices only the first would be measured")
         if "posterior" in self.choices and self.temperature != 1:
-            raise ValueError("temperature: weights towards the posterior are those of samples at 1")
+            raise ValueError(
+                f"temperature: only samples at 1 have weights towards the posterior, not at {self.temperature:g}; "
+                "set temperature to 1, or leave posterior out of choices"
+            )
 
     @property
     def counts(self) -> dict[str, int]:

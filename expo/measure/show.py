@@ -62,16 +62,22 @@ def _line(c: Comparison) -> str:
 
 def _by_weight(run: Run, samples: pd.DataFrame) -> list[str]:
     """How far the prompted sampler is from the posterior; only a sampler at temperature 1 has these weights."""
-    if not (found := against_posterior(samples)):
+    told = samples[(samples["source"] == "explanation") & samples["nll_prompted"].notna()]
+    if told.empty:
         return []
     if run.recipe()["temperature"] != 1:
         return ["", "Self-explanations can be compared with the posterior pi(c|q, a*) only at --temperature 1."]
-    most = int(samples.loc[samples["source"] == "explanation"].groupby("problem").size().max())
+    if not (found := against_posterior(samples)):
+        return ["", "No self-explanation ended, so none can be compared with the posterior; raise max_new_tokens."]
+    cut = int(told["truncated"].sum())
+    left_out = f"; {cut} of {len(told)} were cut and are left out" if cut else ""
+    most = int(told[~told["truncated"].astype(bool)].groupby("problem").size().max())
     alone = " (1 by definition: --samples K gives each problem K of them)" if most == 1 else f" of {most}"
     units = {"effective_samples": alone, "kl_bound": " nats"}
     return [
         "",
-        "Self-explanations against the posterior pi(c|q, a*) (means over problems with 95 % bootstrap interval):",
+        "Self-explanations against the posterior pi(c|q, a*) (means over problems with 95 % bootstrap interval"
+        f"{left_out}):",
         *(f"  {WORDS[name]:<64} {interval}{units.get(name, '')}" for name, interval in found.items()),
     ]
 

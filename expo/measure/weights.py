@@ -1,7 +1,9 @@
 """How far the prompted sampler mu(c|q, a*) is from the posterior pi(c|q, a*), by the importance weights of its samples.
 
 A self-explanation has the weight w = pi(c|q) pi(a*|q, c) / mu(c|q, a*). Its mean is J = pi(a*|q), and samples
-weighted by it are samples of the posterior, for which Lemma 2 holds. All this is at temperature 1. Logs are in nats.
+weighted by it are samples of the posterior, for which Lemma 2 holds. All this is at temperature 1, and takes it that
+after the same CoT both prompts end it alike, for c is read up to its final-answer statement. A sample that was cut has
+no end, and so no weight. Logs are in nats.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ WORDS = {
 
 
 def log_weights(samples: pd.DataFrame) -> pd.Series:
-    """log w of each self-explanation that was scored under its prompt; the index is that of `samples`."""
-    rows = samples[(samples["source"] == "explanation") & samples["nll_prompted"].notna()]
+    """log w of each self-explanation that ended and was scored under its prompt; the index is that of `samples`."""
+    ended = ~samples["truncated"].astype(bool)
+    rows = samples[(samples["source"] == "explanation") & samples["nll_prompted"].notna() & ended]
     return (rows["learning_signal"] - rows["nll_cot"] + rows["nll_prompted"]).astype(float)
 
 

@@ -117,6 +117,7 @@ def record(law: np.ndarray, right: np.ndarray, prompted: np.ndarray, own: list[i
             "nll_cot": -np.log(law[c]),
             "learning_signal": np.log(right[c]),
             "nll_prompted": -np.log(prompted[c]) if source == "explanation" else None,
+            "truncated": False,
         }
         for source, some in (("own", own), ("explanation", told))
         for c in some
@@ -146,6 +147,38 @@ def test_weights_are_those_of_the_posterior() -> None:
     assert bound > kl
 
 
+def toy() -> MeasureRecipe:
+    """A policy whose samples end."""
+    return MeasureRecipe(
+        task="chain",
+        policy="tiny-0",
+        levels=[2, 3],
+        problems=6,
+        sources=["own", "explanation"],
+        samples=3,
+        temperature=1.0,
+        max_new_tokens=60,
+        token_scores=True,
+    )
+
+
+def test_a_cut_sample_has_no_weight(tmp_path: Path) -> None:
+    law, right, prompted = np.array([0.5, 0.3, 0.2]), np.array([0.1, 0.5, 0.9]), np.array([0.2, 0.4, 0.4])
+    samples = record(law, right, prompted, own=[0, 1], told=[0, 1, 2])
+    cut = samples.assign(truncated=[False, False, False, False, True])
+    pd.testing.assert_frame_equal(by_weight(cut), by_weight(samples.iloc[:-1]))
+    assert by_weight(cut).loc["p", "effective_samples"] != by_weight(samples).loc["p", "effective_samples"]
+    recipe = toy()
+    recipe.max_new_tokens = 4
+    said = show(measure(recipe, tmp_path / "cut", progress=False))
+    assert "No self-explanation ended" in said
+    recipe.max_new_tokens = 30
+    run = measure(recipe, tmp_path / "some", progress=False)
+    told = run.read("samples").query("source == 'explanation'")
+    assert 0 < told["truncated"].sum() < len(told)
+    assert f"; {told['truncated'].sum()} of {len(told)} were cut and are left out):" in show(run)
+
+
 def test_weights_that_underflow_leave_one_sample() -> None:
     np.testing.assert_allclose(normalised(np.array([-3000.0, -2000.0, -4000.0])), [0, 1, 0])
     assert effective(normalised(np.array([-3000.0, -2000.0, -4000.0]))) == 1
@@ -153,7 +186,8 @@ def test_weights_that_underflow_leave_one_sample() -> None:
     assert effective(normalised(np.array([0.0]))) == 1
 
 
-def test_the_terminal_says_what_the_weights_say(recipe: MeasureRecipe, tmp_path: Path) -> None:
+def test_the_terminal_says_what_the_weights_say(tmp_path: Path) -> None:
+    recipe = toy()
     said = show(measure(recipe, tmp_path / "run", progress=False))
     assert "effective sample size of a problem's self-explanations" in said
     assert " of 3\n" in said
