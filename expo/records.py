@@ -334,22 +334,20 @@ def method_of(recipe: dict[str, Any]) -> str:
     """What a training trained with: the added positive of GRPO, `none` for GRPO alone, `sft_<positive>`, or
     `dpo_<positive>` with `_online` where pairs are sampled anew.
 
-    The added positive has after its name how it was chosen among several, or which part of it is learnt.
+    A positive has after its name how it was chosen among several, which part of it is learnt, and that it is right.
     """
     positive, algorithm = str(recipe.get("positive")), recipe.get("algorithm", "grpo")
-    if algorithm == "sft":
-        return f"sft_{positive}"
-    if algorithm == "dpo":
-        return f"dpo_{positive}{'_online' * bool(recipe.get('refresh_steps'))}"
-    if recipe.get("beta_sft", 1.0) == 0:
+    if algorithm == "grpo" and recipe.get("beta_sft", 1.0) == 0:
         return "none"
+    right = positive == "explanation" and recipe.get("positive_filter") == ["right"]
     if (choice := recipe.get("positive_choice", "first")) != "first":
         positive += f"_{choice}_{recipe['positive_tries']}"
     if (tokens := recipe.get("positive_tokens", "all")) != "all":
         positive += f"_{tokens}"
-    if positive == "explanation" and recipe.get("positive_filter") == ["right"]:
-        positive += "_right"
-    return positive
+    positive += "_right" * right
+    if algorithm == "dpo":
+        return f"dpo_{positive}{'_online' * bool(recipe.get('refresh_steps'))}"
+    return f"sft_{positive}" if algorithm == "sft" else positive
 
 
 def _is_same_policy(one: Any, other: Any) -> bool:

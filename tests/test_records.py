@@ -456,6 +456,18 @@ def test_a_field_that_an_older_record_lacks_is_at_its_default(tmp_path: Path) ->
         ({"positive": "none", "algorithm": "grpo"}, "none"),
         ({"positive": "answer", "algorithm": "sft"}, "sft_answer"),
         ({"positive": "explanation", "algorithm": "dpo", "refresh_steps": 0}, "dpo_explanation"),
+        (
+            {"positive": "explanation", "algorithm": "sft", "positive_choice": "posterior", "positive_tries": 3},
+            "sft_explanation_posterior_3",
+        ),
+        (
+            {"positive": "own_correct", "positive_choice": "best_joint", "positive_tries": 6},
+            "own_correct_best_joint_6",
+        ),
+        (
+            {"positive": "explanation", "positive_tokens": "most_moved", "positive_filter": ["right"]},
+            "explanation_most_moved_right",
+        ),
         ({"positive": "explanation", "algorithm": "dpo", "refresh_steps": 10}, "dpo_explanation_online"),
     ],
 )

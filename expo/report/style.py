@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from expo.report.words import plain_method
+
 # All modules of pictures import matplotlib's classes from here, so that each of them fails with this message.
 try:
     import matplotlib as mpl
@@ -33,6 +35,13 @@ METHOD_COLOURS |= {
 }
 METHOD_COLOURS["sft_explanation+none"] = "#009E73"
 METHOD_COLOURS |= {f"dpo_{source}_online": colour for source, colour in COLOURS.items()}
+
+
+def method_colour(method: str) -> str:
+    """The colour of a method; a variant has that of the method it is one of."""
+    return METHOD_COLOURS.get(method) or METHOD_COLOURS[plain_method(method)]
+
+
 INK, GREY = "#222222", "#777777"
 COMPACT = {"handlelength": 1.2, "columnspacing": 1.0, "handletextpad": 0.4}  # spacing of a legend of long names
 LEGEND_PAD = 20  # points between axes and title, for one row of a legend

@@ -12,7 +12,7 @@ import pandas as pd
 
 from expo.records import method_of
 from expo.report.runs import FinishedRun, differing, runs_in
-from expo.report.words import METHODS, levels_in_words, listed
+from expo.report.words import is_method, levels_in_words, listed, method_name, method_order
 from expo.stats import pass_at_k_of
 
 # Of MATH, in the paper.
@@ -63,7 +63,7 @@ class EvaluatedRun(FinishedRun):
         if not trained_before:
             return self._last_method
         sequence = f"{self.trained_before}+{self._last_method}"
-        return sequence if sequence in METHODS else "again"
+        return sequence if is_method(sequence) else "again"
 
     @property
     def trained_method(self) -> str:
@@ -235,7 +235,7 @@ def by_method(runs: Iterable[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
     of_method: dict[str, list[EvaluatedRun]] = {}
     for run in runs:
         of_method.setdefault(run.method, []).append(run)
-    of_method = {method: of_method[method] for method in METHODS if method in of_method}
+    of_method = {method: of_method[method] for method in sorted(of_method, key=method_order) if is_method(method)}
     check_comparable([run for averaged in of_method.values() for run in averaged])
     for averaged in of_method.values():
         check_averageable(averaged)
@@ -266,7 +266,7 @@ def check_averageable(runs: Sequence[EvaluatedRun]) -> None:
     Raises:
         ValueError: if their recipes differ in more than base and seed, the fields are named; or if one ended early.
     """
-    method = METHODS[runs[0].method]
+    method = method_name(runs[0].method)
     if fields := sorted(differing(runs) - {"policy", "seed", "rows"}):
         raise ValueError(
             f"{method} was trained in several ways, which no mean may join: its runs differ in "

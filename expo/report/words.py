@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from expo.stats import Interval
 
@@ -26,19 +28,6 @@ METHODS = {
     "expert": "GRPO SFT-GT-CoT",
     "none": "GRPO",
     "sft_explanation+none": "SFT on explanations, then GRPO",
-    **{
-        f"explanation_{choice}_{k}": f"ExP-GRPO, {name} of {k}"
-        for choice, name in (
-            ("posterior", "drawn by weight"),
-            ("weighted", "all by weight"),
-            ("best_signal", "best learning signal"),
-            ("best_joint", "likeliest"),
-        )
-        for k in (2, 4, 8, 16, 32)
-    },
-    "explanation_right": "ExP-GRPO, explanations with a right answer",
-    "explanation_least_moved": "ExP-GRPO, tokens that the answer moves least",
-    "explanation_most_moved": "ExP-GRPO, tokens that the answer moves most",
     "own_correct": "GRPO + own correct CoT",
     "wrong_explanation": "GRPO + explanation of a wrong answer",
     "nonsense": "GRPO + nonsense prefix",
@@ -63,13 +52,61 @@ METHODS = {
     },
     "again": "from a trained policy",
 }
+# What `method_of` writes after a method: which of several samples is learnt, and which of its tokens.
+_CHOICES = {
+    "posterior": "drawn by weight",
+    "weighted": "all by weight",
+    "best_signal": "best learning signal",
+    "best_joint": "likeliest",
+}
+_TOKENS = {"least_moved": "tokens that the answer moves least", "most_moved": "tokens that the answer moves most"}
+_VARIANT = re.compile(rf"(.+?)(?:_({'|'.join(_CHOICES)})_(\d+))?(?:_({'|'.join(_TOKENS)}))?(_right)?(_online)?")
 UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token", "answer_probability": "as a probability"}
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?"}
 
 
+class _Variant(NamedTuple):
+    """A method of METHODS, or what is none, and what `method_of` writes after it."""
+
+    method: str
+    choice: str = ""
+    k: int = 0
+    tokens: str = ""
+    right: bool = False
+
+    @classmethod
+    def of(cls, method: str) -> _Variant:
+        """A method taken apart."""
+        name, choice, k, tokens, right, online = found.groups("") if (found := _VARIANT.fullmatch(method)) else [""] * 6
+        return cls(name + online, choice, int(k or 0), tokens, bool(right))
+
+
+def is_method(method: str) -> bool:
+    """Whether a training is known by this name."""
+    return _Variant.of(method).method in METHODS
+
+
+def plain_method(method: str) -> str:
+    """The method of METHODS that this one is a variant of."""
+    return _Variant.of(method).method
+
+
+def method_order(method: str) -> tuple[int, ...]:
+    """Methods in the order of METHODS, each with its variants, and before them what is not trained."""
+    v = _Variant.of(method)
+    place = list(METHODS).index(v.method) if v.method in METHODS else -1
+    choices, tokens = (["", *known] for known in (_CHOICES, _TOKENS))
+    return place, v.right, tokens.index(v.tokens), choices.index(v.choice), v.k
+
+
 def method_name(method: object) -> str:
     """What a method is called; of a base, that it is not trained."""
-    return METHODS.get(str(method), "before training")
+    v = _Variant.of(str(method))
+    if v.method not in METHODS:
+        return "before training"
+    chosen = f"{_CHOICES[v.choice]} of {v.k}" if v.choice else ""
+    right = "explanations with a right answer" if v.right else ""
+    return ", ".join(filter(None, [METHODS[v.method], chosen, right, _TOKENS.get(v.tokens, "")]))
 
 
 def verdict_mark(verdict: str) -> str:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from expo.report.words import interval, listed, number, share, signed, spanned
+from expo.report.style import method_colour
+from expo.report.words import interval, is_method, listed, method_name, method_order, number, share, signed, spanned
 from expo.stats import Interval
 from expo.text import plural
 
@@ -43,3 +44,39 @@ def test_shares_and_lists():
 @pytest.mark.parametrize(("counts", "text"), [([6, 27, 6], "6 to 27"), ([27, 6], "6 to 27"), ([40, 40], "40")])
 def test_spanned(counts: list[int], text: str):
     assert spanned(counts) == text
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("explanation", "ExP-GRPO"),
+        ("explanation_weighted_6", "ExP-GRPO, all by weight of 6"),
+        ("explanation_weighted_4_most_moved", "ExP-GRPO, all by weight of 4, tokens that the answer moves most"),
+        ("own_correct_best_joint_4", "GRPO + own correct CoT, likeliest of 4"),
+        ("explanation_best_signal_16_right", "ExP-GRPO, best learning signal of 16, explanations with a right answer"),
+        ("sft_explanation_posterior_3", "SFT on explanations, drawn by weight of 3"),
+        ("dpo_explanation_best_joint_4_online", "ExP-DPO, online, likeliest of 4"),
+        ("sft_explanation+none", "SFT on explanations, then GRPO"),
+        ("base", "before training"),
+        ("", "before training"),
+    ],
+)
+def test_every_variant_of_a_method_has_a_name(method: str, name: str) -> None:
+    assert method_name(method) == name
+    assert is_method(method) == (name != "before training")
+    assert name == "before training" or method_colour(method).startswith("#")
+
+
+def test_methods_stand_in_one_order() -> None:
+    ordered = [
+        "base",
+        "explanation",
+        "explanation_posterior_4",
+        "explanation_posterior_8",
+        "explanation_best_joint_2",
+        "explanation_right",
+        "expert",
+        "none",
+        "own_correct_best_joint_4",
+    ]
+    assert sorted(ordered[::-1], key=method_order) == ordered

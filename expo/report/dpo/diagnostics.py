@@ -17,7 +17,7 @@ from expo.report.accuracy import mean_by_base, range_of
 from expo.report.artefacts import Artefact
 from expo.report.dpo.setting import first_round, metric, notes_of
 from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import GREY, METHOD_COLOURS, Axes, Figure, legend_above, line_style
+from expo.report.style import GREY, Axes, Figure, legend_above, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, label
 from expo.report.words import method_name, number, share
 from theory.objectives import dpo_loss
@@ -106,19 +106,19 @@ def _plot(numbers: pd.DataFrame, caption: Caption, *, beta: float) -> Figure:
 
 def _plot_batches(axes: Axes, batches: pd.DataFrame, beta: float) -> None:
     for method, dots in batches.groupby("method", sort=False):
-        axes.plot(dots["x"], dots["y"], ".", markersize=3, alpha=0.6, color=METHOD_COLOURS[str(method)])
+        axes.plot(dots["x"], dots["y"], ".", markersize=3, alpha=0.6, color=method_colour(str(method)))
     x = np.linspace(min(batches["x"].min(), -1.0), max(batches["x"].max(), 1.0), 200)
     axes.plot(x, dpo_loss(x, beta), color=GREY, linewidth=1, label="loss of one pair")
     axes.set_xlabel("relative gain, nats")
     axes.set_ylabel("loss")
     for method in dict.fromkeys(batches["method"]):
-        axes.plot([], [], color=METHOD_COLOURS[method], linestyle=line_style(method), label=method_name(method))
+        axes.plot([], [], color=method_colour(method), linestyle=line_style(method), label=method_name(method))
     legend_above(axes, 2, fontsize=7)
 
 
 def _plot_lines(axes: Axes, numbers: pd.DataFrame, panel: str, quantity: str, alpha: float = 1.0) -> None:
     for method, line in numbers[numbers["panel"] == panel].groupby("method", sort=False):
-        colour, style = METHOD_COLOURS[str(method)], line_style(str(method))
+        colour, style = method_colour(str(method)), line_style(str(method))
         axes.plot(line["x"], line["y"], color=colour, linestyle=style, alpha=alpha)
     axes.set_xlabel("step")
     axes.set_ylabel(quantity)

@@ -10,7 +10,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact
 from expo.report.dpo.by_rate import by_rate, notes_of
 from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import GREY, METHOD_COLOURS, Axes, Figure, line_style
+from expo.report.style import GREY, Axes, Figure, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, label
 from expo.report.words import method_name, number
 
@@ -43,7 +43,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     figure, (panels,) = sheet(1, len(offline), 2.6, caption)
     for axes, method in zip(panels, offline, strict=True):
         for variant in (method, f"{method}_online"):
-            _plot_method(axes, numbers[numbers["method"] == variant], variant, METHOD_COLOURS[method])
+            _plot_method(axes, numbers[numbers["method"] == variant], variant, method_colour(method))
         axes.axhline(0, color=GREY, linewidth=0.8)
         axes.set_xscale("log")
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates], fontsize=7)

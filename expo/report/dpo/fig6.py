@@ -13,7 +13,7 @@ from expo.report.accuracy import accuracy_by_base, order_of_bases, range_of
 from expo.report.artefacts import Artefact
 from expo.report.dpo.setting import SMOOTH, K, metric, notes_of, smooth
 from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import METHOD_COLOURS, Figure, legend_above
+from expo.report.style import Figure, legend_above, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, label
 from expo.report.words import method_name, number, share
 
@@ -63,7 +63,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     losses = axes.twinx()
     losses.grid(False)
     for method, line in numbers.groupby("method", sort=False):
-        colour = METHOD_COLOURS[str(method)]
+        colour = method_colour(str(method))
         axes.plot(line["step"], line["pass_at_4"], color=colour, label=method_name(method), marker=".", markersize=4)
         losses.plot(line["step"], line["loss"], color=colour, linestyle="--")
     axes.set_xlabel("step")

@@ -15,7 +15,7 @@ from expo.report.artefacts import Artefact
 from expo.report.dpo.by_rate import by_rate, notes_of
 from expo.report.dpo.setting import SMOOTH
 from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import GREY, METHOD_COLOURS, Axes, Figure, legend_outside, line_style
+from expo.report.style import GREY, Axes, Figure, legend_outside, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, label
 from expo.report.words import method_name, number
 from expo.text import plural
@@ -51,7 +51,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     for axes, rate in zip(panels, rates, strict=True):
         rows = numbers[numbers["rate"] == rate]
         for method, marks in rows.groupby("method", sort=False):
-            colour = METHOD_COLOURS[str(method)]
+            colour = method_colour(str(method))
             face = "none" if line_style(str(method)) == "--" else colour
             style: dict[str, Any] = {"s": 18, "color": colour, "facecolors": face, "linewidths": 1}
             axes.scatter(marks["loss"], marks["change"], **style, label=method_name(method))

@@ -13,9 +13,9 @@ from expo.gradients.predictors import distinct, unit_slopes
 from expo.report.accuracy import mean_by_base, range_of
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import GREY, LEGEND_PAD, METHOD_COLOURS, Axes, Figure, legend_outside, line_style
+from expo.report.style import GREY, LEGEND_PAD, Axes, Figure, legend_outside, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
-from expo.report.words import METHODS, interval, number
+from expo.report.words import interval, method_name, number
 from expo.stats import MIN_PROBLEMS, Interval, bootstrap_questions
 from expo.text import plural
 
@@ -127,8 +127,8 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
 
 
 def _plot_line(axes: Axes, line: pd.DataFrame, method: str) -> None:
-    colour, style = METHOD_COLOURS[method], line_style(method)
-    axes.plot(line["step"], line["mean"], style, color=colour, marker=".", markersize=4, label=METHODS[method])
+    colour, style = method_colour(method), line_style(method)
+    axes.plot(line["step"], line["mean"], style, color=colour, marker=".", markersize=4, label=method_name(method))
     for edge in ("lowest", "highest"):
         axes.plot(line["step"], line[edge], style, color=colour, linewidth=0.5, alpha=0.6)
 
@@ -138,7 +138,7 @@ def _read(numbers: pd.DataFrame) -> str:
     for method, of_method in numbers.groupby("method", sort=False):
         ends = {panel: f"{_mean(rows.iloc[0])} → {_mean(rows.iloc[-1])}" for panel, rows in of_method.groupby("panel")}
         changes = "; ".join(f"{title} {ends[panel]}" for panel, title in PANELS.items() if panel in ends)
-        lines.append(f"- {METHODS[str(method)]}: {changes}")
+        lines.append(f"- {method_name(method)}: {changes}")
     slopes = numbers[numbers["panel"] == "slope"]
     live = f"{slopes['live'].min()} to {slopes['live'].max()} of {slopes['positives'].max()} positives"
     return (

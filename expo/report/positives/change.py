@@ -13,7 +13,7 @@ from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.positives.measurements import Measurement, label
 from expo.report.runs import check_alike
-from expo.report.words import METHODS, NAMES, interval, levels_in_words, listed, method_name, number
+from expo.report.words import NAMES, interval, is_method, levels_in_words, listed, method_name, method_order, number
 from expo.stats import Interval, bootstrap, bootstrap_rate
 
 COLUMNS = ["method", "source", "quantity", "mean", "low", "high", "problems", "bases", "samples"]
@@ -33,7 +33,7 @@ def before_and_after(runs: Sequence[Measurement]) -> list[Measurement]:
     Raises:
         ValueError: if they differ in more than the policy.
     """
-    trained = [run for run in runs if run.trained_before in METHODS]
+    trained = [run for run in runs if is_method(run.trained_before)]
     bases = {run.base for run in trained}
     before = [run for run in runs if not run.environment.get("trained_from") and run.base in bases]
     if not before or not trained:
@@ -76,7 +76,7 @@ def _bases(runs: Sequence[Measurement]) -> str:
 
 def _rows(runs: Sequence[Measurement]) -> list[dict[str, Any]]:
     rows = []
-    for method in ("", *METHODS):
+    for method in sorted({run.trained_before for run in runs}, key=method_order):
         alike = [run for run in runs if run.trained_before == method]
         sources = list(dict.fromkeys(source for run in alike for source in run.samples["source"]))
         for source in sources:

@@ -14,9 +14,9 @@ from expo.measure.samples import FIRST
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.training.grid import best
-from expo.report.training.setting import NAMES, weights_note
+from expo.report.training.setting import named, weights_note
 from expo.report.trainings import EvaluatedRun, before_training, label
-from expo.report.words import METHODS, interval, listed, number
+from expo.report.words import interval, listed, method_order, number
 from expo.stats import Interval, bootstrap
 
 COLUMNS = ["trained_on", "method", "rate", "quantity", "mean", "low", "high", "problems", "runs"]
@@ -75,7 +75,7 @@ def draw_after(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "after
         alike = [run for run in runs if run.levels == trained_on]
         rows += _rows(trained_on, "base", 0.0, before_training(alike), first=True)
         chosen = best(alike)
-        for method in [m for m in METHODS if (trained_on, m) in chosen]:
+        for method in sorted({m for levels, m in chosen if levels == trained_on}, key=method_order):
             rate, beta = chosen[trained_on, method]
             of_method = [r for r in alike if (r.method, r.rate, r.beta) == (method, rate, beta)]
             rows += _rows(trained_on, method, rate, of_method)
@@ -128,7 +128,7 @@ def _table(numbers: pd.DataFrame) -> str:
             "–" if row["problems"] == 0 else interval(Interval(row["mean"], row["low"], row["high"], row["problems"]))
             for _, row in of.iterrows()
         ]
-        rows.append([str(trained_on), NAMES[str(method)], f"{rate:g}" if rate else "–", *cells])
+        rows.append([str(trained_on), named(method), f"{rate:g}" if rate else "–", *cells])
     heads = ["trained on", "method", "rate", *(heading for heading, _ in QUANTITIES.values())]
     return markdown_table(heads, rows, [*["---"] * 3, *["--:"] * len(QUANTITIES)])
 
@@ -145,6 +145,6 @@ def _read(numbers: pd.DataFrame) -> str:
                 for name, row in ((str(row["quantity"]), row) for _, row in rows.iterrows())
                 if row["low"] > base[name]["high"] or row["high"] < base[name]["low"]
             ]
-            told.append(f"{NAMES[str(method)]}: {listed(apart) if apart else 'no quantity'}")
+            told.append(f"{named(method)}: {listed(apart) if apart else 'no quantity'}")
         lines.append(f"Trained on {trained_on}, with an interval apart from the base's: {'; '.join(told)}.")
     return " ".join(lines)

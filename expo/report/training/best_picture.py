@@ -13,11 +13,11 @@ import pandas as pd
 from expo.report.accuracy import mean_by_base, range_of, summary
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import GREY, INK, METHOD_COLOURS, Axes, Figure
+from expo.report.style import GREY, INK, Axes, Figure, method_colour
 from expo.report.training.grid import best
-from expo.report.training.setting import NAMES
+from expo.report.training.setting import named
 from expo.report.trainings import EvaluatedRun, before_training, check_comparable, count_bases, label
-from expo.report.words import METHODS, listed, share
+from expo.report.words import listed, method_name, method_order, share
 from expo.stats import bootstrap
 from expo.text import plural
 
@@ -56,7 +56,7 @@ def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
     first = runs[0]
     rows = [_accuracy("base", before_training(runs), 0.0, 0.0, 0)]
     chosen = best(runs)
-    for method in [m for m in METHODS if (first.levels, m) in chosen]:
+    for method in sorted({m for levels, m in chosen if levels == first.levels}, key=method_order):
         rate, beta = chosen[first.levels, method]
         alike = [run for run in runs if (run.method, run.rate, run.beta) == (method, rate, beta)]
         rows.append(_accuracy(method, alike, rate, beta))
@@ -102,7 +102,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         axes.set_title(title)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     left.set_xlim(left=0)
-    left.set_yticks(range(len(methods)), [NAMES[m] if m != "base" else "before training" for m in methods])
+    left.set_yticks(range(len(methods)), [method_name(m) for m in methods])
     right.set_yticks(range(len(methods)), [""] * len(methods))
     return figure
 
@@ -112,7 +112,7 @@ def _dots(axes: Axes, rows: pd.DataFrame, methods: Sequence[str]) -> None:
         if method not in rows.index:
             continue
         row: Any = rows.loc[method]
-        colour = METHOD_COLOURS.get(method, METHOD_COLOURS["explanation"])
+        colour = method_colour(method)
         axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
         axes.plot([row["mean"]], [place], "o", color=colour, markersize=6)
         axes.plot([row["lowest"], row["highest"]], [place, place], "o", color=GREY, markersize=4, fillstyle="none")
@@ -124,7 +124,7 @@ def _dots(axes: Axes, rows: pd.DataFrame, methods: Sequence[str]) -> None:
 def _read(numbers: pd.DataFrame) -> str:
     accuracy = numbers[(numbers["panel"] == "accuracy") & (numbers["method"] != "base")]
     order = accuracy.sort_values("mean", ascending=False, kind="stable")
-    said = [f"{NAMES[str(m)]} {share(v)}" for m, v in zip(order["method"], order["mean"], strict=True)]
+    said = [f"{named(m)} {share(v)}" for m, v in zip(order["method"], order["mean"], strict=True)]
     text = f"At the best rate of each, from the highest: {listed(said)}."
     slips = numbers[numbers["panel"] == "positives"].set_index("method")["mean"]
     both = accuracy.set_index("method")["mean"].reindex(slips.index)

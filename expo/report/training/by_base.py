@@ -12,7 +12,7 @@ import pandas as pd
 from expo.report.accuracy import share_of_true_steps, with_interval
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
-from expo.report.training.setting import NAMES, rates, weights_note
+from expo.report.training.setting import named, rates, weights_note
 from expo.report.trainings import EvaluatedRun, by_method, label
 from expo.report.words import listed, share
 from expo.stats import MIN_PROBLEMS, bootstrap_rate
@@ -82,7 +82,7 @@ def _table(numbers: pd.DataFrame) -> str:
     for _, row in numbers.iterrows():
         counts = [str(row[name]) if row["groups"] else "–" for name in ("groups", "some_right", "all_right")]
         cells = [share(row["before"]), with_interval(row), str(row["problems"]), share(row["steps_true"])]
-        rows.append([row["trained_on"], NAMES[row["method"]], row["base"], str(row["seed"]), *cells, *counts])
+        rows.append([row["trained_on"], named(row["method"]), row["base"], str(row["seed"]), *cells, *counts])
     return markdown_table(heads, rows, [*["---"] * 3, *["--:"] * (len(heads) - 3)])
 
 
@@ -90,7 +90,7 @@ def _read(numbers: pd.DataFrame) -> str:
     lines = []
     for trained_on, of_levels in numbers.groupby("trained_on", sort=False):
         told = [
-            f"{NAMES[str(method)]} {listed([share(mean) for mean in of_method['mean']])}"
+            f"{named(method)} {listed([share(mean) for mean in of_method['mean']])}"
             for method, of_method in of_levels.groupby("method", sort=False)
         ]
         lines.append(f"Trained on {trained_on}, base by base: {'; '.join(told)}.")

@@ -8,7 +8,7 @@ import numpy as np
 
 from expo.report.accuracy import accuracy_by_base
 from expo.report.toy import marked
-from expo.report.training.setting import NAMES
+from expo.report.training.setting import named
 from expo.report.trainings import EvaluatedRun, by_method, levels_of
 from expo.report.words import number
 
@@ -22,7 +22,7 @@ def what_changed(runs: Sequence[EvaluatedRun]) -> str:
         parts = [f"accuracy there {_change(of_method, trained)}"]
         if others:
             parts.append(f"on the other levels {_change(of_method, others)}")
-        lines.append(f"- {NAMES[method]}: {'; '.join(parts)}.")
+        lines.append(f"- {named(method)}: {'; '.join(parts)}.")
     return "\n".join(lines)
 
 

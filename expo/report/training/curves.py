@@ -12,9 +12,9 @@ import pandas as pd
 from expo.report.accuracy import accuracy_by_base, order_of_bases, range_of
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import METHOD_COLOURS, Figure, legend_above, line_style
+from expo.report.style import Figure, legend_above, line_style, method_colour
 from expo.report.toy import remarked
-from expo.report.training.setting import NAMES, notes_of
+from expo.report.training.setting import named, notes_of
 from expo.report.trainings import EvaluatedRun, before_training, by_method, label
 from expo.report.words import listed, number
 from expo.text import plural
@@ -65,9 +65,9 @@ def _row(method: str, runs: Sequence[EvaluatedRun], step: int, levels: Sequence[
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     figure, ((axes,),) = sheet(1, 1, 3.2, caption)
     for method, line in numbers.groupby("method", sort=False):
-        colour = METHOD_COLOURS[str(method)]
+        colour = method_colour(str(method))
         style = line_style(str(method))
-        axes.plot(line["step"], line["mean"], style, color=colour, label=NAMES[str(method)], marker=".", markersize=4)
+        axes.plot(line["step"], line["mean"], style, color=colour, label=named(method), marker=".", markersize=4)
         if _has_bands(numbers):
             edges = line["mean"] - line["std"], line["mean"] + line["std"]
             axes.fill_between(line["step"], *edges, color=colour, alpha=0.15, linewidth=0)
@@ -109,7 +109,7 @@ def _read(numbers: pd.DataFrame, start: float) -> str:
     last_step = numbers["step"].max()
     ends = numbers[numbers["step"] == last_step].set_index("method")
     accuracies = [
-        f"{NAMES[str(method)]} {number(row['mean'])} (bases {number(row['lowest'])} to {number(row['highest'])})"
+        f"{named(method)} {number(row['mean'])} (bases {number(row['lowest'])} to {number(row['highest'])})"
         for method, row in ends.iterrows()
     ]
     text = f"{_quantity(numbers)} before training {number(start)}; after step {last_step}: {listed(accuracies)}."

@@ -12,8 +12,8 @@ import pandas as pd
 from expo.report.accuracy import mean_by_base, range_of, summary
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import GREY, INK, METHOD_COLOURS, Axes, Figure, legend_above
-from expo.report.training.setting import NAMES, notes_of
+from expo.report.style import GREY, INK, Axes, Figure, legend_above, method_colour
+from expo.report.training.setting import named, notes_of
 from expo.report.trainings import EvaluatedRun, before_training, by_method, count_bases, label, levels_of
 from expo.report.words import listed, number, spanned
 from expo.text import plural
@@ -129,7 +129,7 @@ def _plot_accuracies(axes: Axes, bars: pd.DataFrame) -> None:
         rows = bars[bars["method"] == method]
         shift = (i - (len(methods) - 1) / 2) * width
         at = rows["level"] + shift
-        axes.bar(at, rows["mean"], width, color=METHOD_COLOURS[method], label=NAMES[method])
+        axes.bar(at, rows["mean"], width, color=method_colour(method), label=named(method))
         # Seen on dark bars and on white.
         axes.vlines(at, rows["lowest"], rows["highest"], color="white", linewidth=2.6)
         axes.vlines(at, rows["lowest"], rows["highest"], color=INK, linewidth=1)
@@ -153,7 +153,7 @@ def _plot_samples(axes: Axes, numbers: pd.DataFrame) -> None:
             at = j * distance + i
             is_shown = (numbers["level"] == level) & (numbers["method"] == method)
             mean = numbers[is_shown].set_index("kind")["mean"]
-            colour = METHOD_COLOURS[method]
+            colour = method_colour(method)
             axes.bar(at, mean["right"], 0.8, color=colour)
             axes.bar(at, mean["added"], 0.8, bottom=mean["right"], color="white", edgecolor=colour, hatch="////")
             axes.bar(at, -mean["wrong"], 0.8, color=colour, alpha=0.25)
@@ -168,10 +168,10 @@ def _read(numbers: pd.DataFrame) -> str:
     level = numbers["level"].max()
     hardest = numbers[numbers["level"] == level]
     accuracies = [
-        f"{NAMES[row['method']]} {number(row['mean'])} [{number(row['low'])}, {number(row['high'])}]"
+        f"{named(row['method'])} {number(row['mean'])} [{number(row['low'])}, {number(row['high'])}]"
         for _, row in hardest[hardest["panel"] == "accuracy"].iterrows()
     ]
     samples = hardest[(hardest["panel"] == "samples") & (hardest["kind"] == "right")].dropna(subset="mean")
-    right = [f"{NAMES[row['method']]} {number(row['mean'])}" for _, row in samples.iterrows()]
+    right = [f"{named(row['method'])} {number(row['mean'])}" for _, row in samples.iterrows()]
     text = f"Accuracy at level {level}: {listed(accuracies)}. "
     return f"{text}Right samples in a group there, while training: {listed(right) if right else 'no group'}."

@@ -13,7 +13,7 @@ from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.training.setting import weights_note
 from expo.report.trainings import EvaluatedRun, before_training, check_averageable, check_comparable, label, levels_of
-from expo.report.words import METHODS, listed, number, share, spanned
+from expo.report.words import listed, method_name, method_order, number, share, spanned
 
 COLUMNS = ["trained_on", "method", "rate", "beta", "level", "mean", "low", "high", "lowest", "highest"]
 COLUMNS += ["steps_true", "bases", "problems", "n", "split"]
@@ -71,8 +71,7 @@ def _by_setting(runs: Sequence[EvaluatedRun]) -> dict[Setting, list[EvaluatedRun
         settings.setdefault((run.levels, run.method, run.rate, run.beta), []).append(run)
     for alike in settings.values():
         check_averageable(alike)
-    order = list(METHODS)
-    return dict(sorted(settings.items(), key=lambda item: (item[0][0], order.index(item[0][1]), *item[0][2:])))
+    return dict(sorted(settings.items(), key=lambda item: (item[0][0], method_order(item[0][1]), *item[0][2:])))
 
 
 def _numbers(runs: Sequence[EvaluatedRun], levels: Sequence[int | str]) -> pd.DataFrame:
@@ -157,9 +156,8 @@ def _table(numbers: pd.DataFrame, chosen: Best, hardest: int | str) -> str:
         several = numbers[(numbers["trained_on"] == trained_on) & (numbers["method"] == method)]
         is_chosen = chosen.get((str(trained_on), str(method))) == (rate, beta)
         mark = "**" if is_chosen and len(several[["rate", "beta"]].drop_duplicates()) > 1 else ""
-        name = METHODS.get(str(method))
         values = [f"{mark}{value:g}{mark}" for value in (rate, beta)][: 1 + len(weights)]
-        setting = " | ".join([name, *values]) if name else "before training" + " |" * len(values)
+        setting = method_name(method) + "".join(f" | {v}" if rate else " |" for v in values)
         cells = [_cell(r, _has_one_base(numbers)) for _, r in rows.iterrows()]
         table.append([str(trained_on), setting, *cells, share(last["steps_true"]), str(last["bases"])])
     return markdown_table(heads, table, ["---", "---", *["--:"] * (len(heads) - 2)])
@@ -170,7 +168,7 @@ def _read(numbers: pd.DataFrame, chosen: Best, hardest: int | str) -> str:
     means = numbers[numbers["level"] == hardest].set_index(COLUMNS[:4])["mean"]
     for trained_on in dict.fromkeys(levels for levels, _ in chosen):
         methods = [
-            f"{METHODS[method]} {share(float(means[trained_on, method, rate, beta]))} "
+            f"{method_name(method)} {share(float(means[trained_on, method, rate, beta]))} "
             f"(rate {rate:g}{f', weight {number(beta)}' if _has_weights(numbers) else ''})"
             for (levels, method), (rate, beta) in chosen.items()
             if levels == trained_on

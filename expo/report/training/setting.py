@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from expo.report.trainings import EvaluatedRun, by_method, count_bases
-from expo.report.words import METHODS, listed
+from expo.report.words import listed, method_name
 from expo.text import plural
 
-NAMES = {**METHODS, "base": "base"}
+
+def named(method: object) -> str:
+    """What a method is called in a picture; a base is called one."""
+    return "base" if method == "base" else method_name(method)
 
 
 def schedule(runs: Sequence[EvaluatedRun]) -> str:
@@ -26,7 +29,7 @@ def schedule(runs: Sequence[EvaluatedRun]) -> str:
 
 def rates(runs: Sequence[EvaluatedRun]) -> str:
     """The learning rate of each method."""
-    return listed([f"{NAMES[method]} {of_method[0].rate:g}" for method, of_method in by_method(runs).items()])
+    return listed([f"{named(method)} {of_method[0].rate:g}" for method, of_method in by_method(runs).items()])
 
 
 def notes_of(runs: Sequence[EvaluatedRun], bases: str, problems: str) -> str:
@@ -34,7 +37,7 @@ def notes_of(runs: Sequence[EvaluatedRun], bases: str, problems: str) -> str:
     first = runs[0]
     counts = {method: count_bases(of_method) for method, of_method in by_method(runs).items()}
     most = max(counts.values())
-    fewer = [f"{NAMES[method]}: {plural(n, 'base')}" for method, n in counts.items() if n < most]
+    fewer = [f"{named(method)}: {plural(n, 'base')}" for method, n in counts.items() if n < most]
     return (
         f"Mean over {bases}. n = {problems}, k = {first.sampling}, seed {first.seed}."
         f"{f' {listed(fewer)}.' if fewer else ''}\n"

@@ -12,9 +12,9 @@ from expo.report.accuracy import LEGEND, accuracy_text, summary, true_steps, wit
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.runs import check_alike
-from expo.report.training.setting import NAMES, weights_note
+from expo.report.training.setting import named, weights_note
 from expo.report.trainings import EvaluatedRun, check_comparable, count_bases, label, levels_of
-from expo.report.words import METHODS, listed, spanned
+from expo.report.words import is_method, listed, method_order, spanned
 from expo.tasks import TASKS
 from expo.text import plural
 
@@ -23,7 +23,8 @@ COLUMNS = ["method", "split", "level", "quantity", "mean", "low", "high", "lowes
 
 def evaluated_on_splits(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
     """The evaluations of trained policies, and of bases with as many samples, where they are of several splits."""
-    alone = [run for run in runs if not run.is_training and run.trained_method in NAMES]
+    known = [run for run in runs if run.trained_method == "base" or is_method(run.trained_method)]
+    alone = [run for run in known if not run.is_training]
     samples = {run.recipe.get("samples") for run in alone if run.trained_before}
     alike = [run for run in alone if run.recipe.get("samples") in samples]
     return alike if len({run.recipe.get("split") for run in alike}) > 1 else []
@@ -40,9 +41,9 @@ def draw_splits(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "spli
     for split in sorted({str(run.recipe["split"]) for run in runs}, key=lambda split: (split != "test", split)):
         of_split = [run for run in runs if run.recipe["split"] == split]
         check_comparable(of_split)
-        for method in ("base", *METHODS):
-            if alike := [run for run in of_split if run.trained_method == method]:
-                rows += [row for level in levels_of(alike) for row in _rows(method, split, level, alike)]
+        for method in sorted({run.trained_method for run in of_split}, key=method_order):
+            alike = [run for run in of_split if run.trained_method == method]
+            rows += [row for level in levels_of(alike) for row in _rows(method, split, level, alike)]
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     first = runs[0]
     about = (
@@ -75,7 +76,7 @@ def _table(numbers: pd.DataFrame) -> str:
     rows = []
     for (quantity, method), of_both in numbers.groupby(["quantity", "method"], sort=False):
         cells = {(row["split"], row["level"]): accuracy_text(row) for _, row in of_both.iterrows()}
-        rows.append([f"{NAMES[str(method)]}, {quantity}", *(cells.get(place, "–") for place in places)])
+        rows.append([f"{named(method)}, {quantity}", *(cells.get(place, "–") for place in places)])
     rows.sort(key=lambda row: row[0].endswith("true steps"))
     return markdown_table(["", *(f"{split}, level {level}" for split, level in places)], rows)
 
@@ -86,6 +87,6 @@ def _read(numbers: pd.DataFrame) -> str:
         hardest = of_split[of_split["level"] == of_split["level"].max()]
         level = hardest["level"].iloc[0]
         for quantity, of_one in hardest.groupby("quantity", sort=False):
-            told = listed([f"{NAMES[row['method']]} {with_interval(row)}" for _, row in of_one.iterrows()])
+            told = listed([f"{named(row['method'])} {with_interval(row)}" for _, row in of_one.iterrows()])
             lines.append(f"On `{split}` at level {level}, {quantity}: {told}.")
     return " ".join(lines)

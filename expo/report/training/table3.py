@@ -13,7 +13,7 @@ from expo.report.accuracy import LEGEND, accuracy_text, summary, with_interval
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.toy import beside_paper
-from expo.report.training.setting import NAMES, rates, schedule, weights_note
+from expo.report.training.setting import named, rates, schedule, weights_note
 from expo.report.trainings import LEVELS, EvaluatedRun, by_method, label, levels_of
 from expo.report.words import listed, spanned
 from expo.text import plural
@@ -82,7 +82,7 @@ def _table(numbers: pd.DataFrame) -> str:
         first, problems = levels.iloc[0], spanned(levels["problems"])
         cells = {f"level {row['level']}": accuracy_text(row) for _, row in levels.iterrows()}
         size = f"n = {first['n']}, {problems} problems a level, {plural(int(first['bases']), 'base')}"
-        rows.append([f"{NAMES[str(method)]} pass@{k} ({size})", *(cells.get(head, "–") for head in heads[1:])])
+        rows.append([f"{named(method)} pass@{k} ({size})", *(cells.get(head, "–") for head in heads[1:])])
     return markdown_table(heads, rows)
 
 
@@ -90,7 +90,7 @@ def _printed(runs: Sequence[EvaluatedRun]) -> str:
     about = beside_paper("another model on another task", runs)
     rows = [["test problems", *map(str, paper.TABLE3_PROBLEMS)]]
     rows += [
-        [f"{NAMES[method]} pass@{k}", *(f"{value} %" for value in values)]
+        [f"{named(method)} pass@{k}", *(f"{value} %" for value in values)]
         for (method, k), values in paper.TABLE3.items()
     ]
     title = f"## The paper's Table 3 ({about}): Qwen2.5-3B-Instruct on MATH"
@@ -100,5 +100,5 @@ def _printed(runs: Sequence[EvaluatedRun]) -> str:
 def _read(numbers: pd.DataFrame) -> str:
     level = numbers[numbers["method"] != "base"]["level"].max()
     hardest = numbers[numbers["level"] == level]
-    accuracies = [f"{NAMES[row['method']]} pass@{row['k']} {with_interval(row)}" for _, row in hardest.iterrows()]
+    accuracies = [f"{named(row['method'])} pass@{row['k']} {with_interval(row)}" for _, row in hardest.iterrows()]
     return f"At level {level}: {listed(accuracies)}."
