@@ -79,4 +79,4 @@ def test_methods_stand_in_one_order() -> None:
         "none",
         "own_correct_best_joint_4",
     ]
-    assert sorted(ordered[::-1], key=method_order) == ordered
+    assert sorted([*ordered[4:], *ordered[:4]], key=method_order) == ordered
