@@ -76,17 +76,26 @@ def mask_tokens(policy: Policy, positives: Sequence[Positive], which: str) -> li
     """Of each positive which tokens count, None for all; the answer cue, a* and the end token always do.
 
     `least_moved` counts the half of its CoT's tokens with the smallest |log mu(t|q, hint, ...) - log pi(t|q, ...)|,
-    `most_moved` the other half.
+    `most_moved` the other half, and `random_half`, their control, any half, the same one each time.
     """
     if which == "all":
         return [None] * len(positives)
+    if which == "random_half":
+        return [_mask(p, _random_ranks(p), largest=False) for p in positives]
     plain = score(policy, [p.scored for p in positives])
     prompted = score_prompted(policy, positives)
-    masks: list[list[bool] | None] = []
-    for p, s in zip(positives, plain, strict=True):
-        moved = np.abs(prompted[p.scored.key] - s.completion[: p.scored.cot])
-        # By rank, not by the median: ties would make one half larger.
-        least = np.argsort(np.argsort(moved, kind="stable"), kind="stable") < (len(moved) + 1) // 2
-        counted = least if which == "least_moved" else ~least
-        masks.append([*counted.tolist(), *[True] * (len(p.scored.completion) - p.scored.cot)])
-    return masks
+    return [
+        _mask(p, np.abs(prompted[p.scored.key] - s.completion[: p.scored.cot]), largest=which == "most_moved")
+        for p, s in zip(positives, plain, strict=True)
+    ]
+
+
+def _mask(p: Positive, by: np.ndarray, *, largest: bool) -> list[bool]:
+    # By rank, not by the median: ties would make one half larger.
+    smallest = np.argsort(np.argsort(by, kind="stable"), kind="stable") < (len(by) + 1) // 2
+    counted = ~smallest if largest else smallest
+    return [*counted.tolist(), *[True] * (len(p.scored.completion) - p.scored.cot)]
+
+
+def _random_ranks(p: Positive) -> np.ndarray:
+    return np.array(random.Random(f"{p.problem.id}:{p.index}:tokens").sample(range(p.scored.cot), p.scored.cot))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from expo.report.trainings import EvaluatedRun
 from expo.report.words import share
-from expo.stats import MIN_PROBLEMS, Interval, bootstrap_rate
+from expo.stats import MIN_PROBLEMS, Interval, bootstrap, bootstrap_rate
 
 LEGEND = (
     "unbiased from n samples a problem: the mean over bases, in brackets the 95 % bootstrap interval (problems "
@@ -27,7 +27,7 @@ def accuracy_by_base(
 
     Runs from one base, as with several seeds, count as one: their mean.
     """
-    return [float(accuracies.mean()) for accuracies in _problems_by_base(runs, step, levels, k)]
+    return [float(accuracies.mean()) for accuracies in _problems_by_base(runs, step, levels, k).values()]
 
 
 def mean_by_base(runs: Iterable[EvaluatedRun], values: Iterable[float]) -> list[float]:
@@ -40,7 +40,7 @@ def mean_by_base(runs: Iterable[EvaluatedRun], values: Iterable[float]) -> list[
 
 def mean_accuracy(runs: Sequence[EvaluatedRun], levels: Iterable[int] | None = None) -> float:
     """Mean accuracy over problems and bases at the last step."""
-    return float(_mean_over_bases(_problems_by_base(runs, None, levels, 1)).mean())
+    return float(_mean_over_bases(_problems_by_base(runs, None, levels, 1).values()).mean())
 
 
 def summary(
@@ -51,7 +51,7 @@ def summary(
     The mean is over bases and problems. Its bootstrap interval is over problems, the bases' mean of each: it says
     nothing of other bases; the range does.
     """
-    return _summary(_problems_by_base(runs, step, levels, k), runs)
+    return _summary(list(_problems_by_base(runs, step, levels, k).values()), runs)
 
 
 def _summary(by_base: Sequence[pd.Series], runs: Sequence[EvaluatedRun]) -> dict[str, Any]:
@@ -60,10 +60,22 @@ def _summary(by_base: Sequence[pd.Series], runs: Sequence[EvaluatedRun]) -> dict
     return {**asdict(mean), **range_of(of_bases), "problems": mean.n, "n": runs[0].eval_samples}
 
 
+def difference(
+    runs: Sequence[EvaluatedRun], others: Sequence[EvaluatedRun], levels: Iterable[int] | None = None
+) -> dict[str, Any]:
+    """The same columns for an accuracy less another, at the last step: paired by problem and by base."""
+    levels = None if levels is None else list(levels)
+    these, those = (_problems_by_base(of, None, levels, 1) for of in (runs, others))
+    by_base = [these[base] - those[base] for base in these if base in those]
+    mean = bootstrap(_mean_over_bases(by_base))
+    ranges = range_of([float(of_base.mean()) for of_base in by_base])
+    return {**asdict(mean), **ranges, "problems": mean.n, "n": runs[0].eval_samples}
+
+
 def true_steps(runs: Sequence[EvaluatedRun], levels: Iterable[int] | None = None) -> dict[str, Any]:
     """The same columns for the share of true steps at the last step, of problems whose samples have any."""
     levels = None if levels is None else list(levels)
-    return _summary(_by_base(runs, lambda run: run.steps_true(run.last_step, levels)), runs)
+    return _summary(list(_by_base(runs, lambda run: run.steps_true(run.last_step, levels)).values()), runs)
 
 
 def share_of_true_steps(run: EvaluatedRun, step: int, levels: Iterable[int] | None = None) -> float:
@@ -75,18 +87,18 @@ def share_of_true_steps(run: EvaluatedRun, step: int, levels: Iterable[int] | No
 
 def _problems_by_base(
     runs: Sequence[EvaluatedRun], step: int | None, levels: Iterable[int] | None, k: int
-) -> list[pd.Series]:
-    """pass@k of each problem, for each base."""
+) -> dict[str, pd.Series]:
+    """By base, pass@k of each problem."""
     levels = None if levels is None else list(levels)
     return _by_base(runs, lambda run: run.accuracies(run.last_step if step is None else step, levels, k))
 
 
-def _by_base(runs: Sequence[EvaluatedRun], values: Callable[[EvaluatedRun], pd.Series]) -> list[pd.Series]:
-    """A number of each problem, for each base: the mean over the base's runs."""
+def _by_base(runs: Sequence[EvaluatedRun], values: Callable[[EvaluatedRun], pd.Series]) -> dict[str, pd.Series]:
+    """By base, a number of each problem: the mean over the base's runs."""
     by_base: dict[str, list[pd.Series]] = {}
     for run in runs:
         by_base.setdefault(run.base, []).append(values(run))
-    return [pd.concat(of_base, axis=1).mean(axis=1) for of_base in by_base.values()]
+    return {base: pd.concat(of_base, axis=1).mean(axis=1) for base, of_base in by_base.items()}
 
 
 def _interval(by_base: Sequence[pd.Series]) -> Interval:
@@ -99,7 +111,7 @@ def _interval(by_base: Sequence[pd.Series]) -> Interval:
     return replace(mean, low=low, high=high)
 
 
-def _mean_over_bases(by_base: Sequence[pd.Series]) -> np.ndarray:
+def _mean_over_bases(by_base: Iterable[pd.Series]) -> np.ndarray:
     """The mean over bases of each problem."""
     return pd.concat(by_base, axis=1).mean(axis=1).to_numpy()
 

@@ -59,7 +59,11 @@ _CHOICES = {
     "best_signal": "best learning signal",
     "best_joint": "likeliest",
 }
-_TOKENS = {"least_moved": "tokens that the answer moves least", "most_moved": "tokens that the answer moves most"}
+_TOKENS = {
+    "least_moved": "tokens that the answer moves least",
+    "most_moved": "tokens that the answer moves most",
+    "random_half": "a random half of the tokens",
+}
 _VARIANT = re.compile(rf"(.+?)(?:_({'|'.join(_CHOICES)})_(\d+))?(?:_({'|'.join(_TOKENS)}))?(_right)?(_online)?")
 UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token", "answer_probability": "as a probability"}
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?"}

@@ -81,12 +81,12 @@ class Probes:
             pool = tuple(p for p in pool if p.id in first)
         return s.share(random.Random(f"probes:{s.args.seed}").sample(pool, min(len(pool), count)))
 
-    def _own_samples(self, problems: Sequence[Problem], name: str, step: int) -> list[Positive]:
+    def _own_samples(self, problems: Sequence[Problem], name: str, step: int, temperature: float) -> list[Positive]:
         """A fresh own CoT of each problem; `name` tells its random stream apart."""
         s, limit = self.session, self.session.args.max_completion_length
         asked = [Request(f"{p.id}/{name}", question_ids(s.policy, p), 1, limit) for p in problems]
         seed = s.args.seed + step
-        done = sample(s.policy, asked, temperature=s.args.temperature, seed=seed, rows=s.recipe.rows)
+        done = sample(s.policy, asked, temperature=temperature, seed=seed, rows=s.recipe.rows)
         return [
             from_sample(s.policy, p, "own", 0, "", completion, s.checker)
             for p, (completion,) in zip(problems, done, strict=True)
@@ -96,7 +96,9 @@ class Probes:
         """An own sample of some training problems, and their positives, scored under the policy as it is now."""
         s = self.session
         watched = self._watched(s.recipe.probe_problems)
-        own = self._own_samples(watched, "probe", step)
+        # The KL is a mean over samples at 1.
+        temperature = 1.0 if s.recipe.probe_initial else s.args.temperature
+        own = self._own_samples(watched, "probe", step, temperature)
         grades: list[Grade | None] = list(
             s.checker.grade([(p.problem, p.text) for p in own], [p.sampled.truncated for p in own if p.sampled])
         )
@@ -110,12 +112,12 @@ class Probes:
         return as_frame("probes", rows)
 
     def _under_the_initial(self, own: Sequence[Positive]) -> dict[str, float]:
-        """-log pi_0(c, a|q) of own samples, by key, if that was asked for."""
+        """-log pi_0(c, a|q) of own samples, by key, if that was asked for; pi_0 is the policy before any training."""
         s = self.session
         if not s.recipe.probe_initial:
             return {}
         with unsharded(s.args):
-            initial = s.load_initial()
+            initial = s.load_untrained()
         initial.model.eval()
         return {
             p.scored.key: found.nll_sum for p, found in zip(own, score(initial, [p.scored for p in own]), strict=True)
@@ -134,7 +136,8 @@ class Probes:
         with torch.autocast(s.policy.device.type, enabled=False):
             watched = self._watched(s.recipe.gradient_problems)
             learnt = {p.problem.id: p for p in self._learnt(watched, step)}
-            for problem, own in zip(watched, self._own_samples(watched, "gradient", step), strict=True):
+            sampled = self._own_samples(watched, "gradient", step, s.args.temperature)
+            for problem, own in zip(watched, sampled, strict=True):
                 positives = [own, *([learnt[problem.id]] if problem.id in learnt else [])]
                 n = s.recipe.gradient_rollouts
                 rollouts, right = sample_rollouts(s.policy, s.checker, problem, n, limit, seed, s.recipe.rows)

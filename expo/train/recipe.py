@@ -22,7 +22,7 @@ SAMPLED = ("explanation", "own_correct", "wrong_explanation", "nonsense")
 # Which of several samples becomes the positive (`expo/measure/choice.py`).
 CHOICES = ("first", "posterior", "weighted", "best_signal", "best_joint")
 # Which tokens of it are learnt, and the kinds whose prompt had a hint.
-TOKENS = ("all", "least_moved", "most_moved")
+TOKENS = ("all", "least_moved", "most_moved", "random_half")
 HINTED = ("explanation", "wrong_explanation", "nonsense")
 # What a positive may have to be: its own answer a*, silent on having been given it, without a false step.
 WANTED = ("right", "no_leak", "true_steps")
@@ -103,7 +103,7 @@ class TrainRecipe(BaseRecipe):
         default="all",
         metadata={
             "help": "which tokens are learnt: all, or the answer and the half of the CoT that the hint moves least "
-            "(least_moved) or most (most_moved)"
+            "(least_moved) or most (most_moved), or a random half (random_half), which is their control"
         },
     )
     positive_temperature: float | None = field(
@@ -132,7 +132,9 @@ class TrainRecipe(BaseRecipe):
     probe_problems: int = field(default=16, metadata={"help": "training problems whose samples are scored as it runs"})
     probe_initial: bool = field(
         default=False,
-        metadata={"help": "also score the probes' own samples under the initial policy, for the KL to it"},
+        metadata={
+            "help": "sample the probes at temperature 1, and score them under the policy before training, for the KL"
+        },
     )
     gradient_problems: int = field(
         default=0, metadata={"help": "training problems whose gradients are measured at each evaluation; 0: none"}

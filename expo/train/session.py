@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -17,7 +17,7 @@ from trl.models.utils import unwrap_model_for_generation
 
 from expo.policies.adapters import add_adapter, is_wrapped, refuse_to_train
 from expo.policies.policy import Policy
-from expo.records import Run
+from expo.records import Run, begun_from, run_before
 from expo.schema import as_frame
 from expo.setup import load
 from expo.tasks import Checker, Task
@@ -51,6 +51,11 @@ class Session:
     def load_initial(self) -> Policy:
         """The policy as it was before the training, once more."""
         return prepared(load(self.recipe, own_device()), self.recipe)
+
+    def load_untrained(self) -> Policy:
+        """The policy before the first of the trainings that led to this one's."""
+        first = begun_from(run_before(self.recipe.policy)) or self.recipe.policy
+        return load(replace(self.recipe, policy=first), own_device())
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:

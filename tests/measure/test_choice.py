@@ -128,6 +128,13 @@ def test_the_halves_of_a_cot_are_told_apart_by_what_the_hint_moves(
         # Cue, answer and end token are in both.
         assert kept[cot:] == dropped[cot:] == [True] * (len(p.scored.completion) - cot)
         assert len(kept) == len(p.scored.completion)
+    (half,) = mask_tokens(policy, positives[:1], "random_half")
+    assert half == mask_tokens(policy, positives[:1], "random_half")[0]
+    cot = positives[0].scored.cot
+    assert half is not None
+    assert sum(half[:cot]) == (cot + 1) // 2
+    assert all(half[cot:])
+    assert half not in (least[0], most[0])
     # The control: the hint moves some more than others.
     assert any(
         np.ptp(prompted[p.scored.key] - s.completion[: p.scored.cot]) > 0.01
@@ -135,7 +142,7 @@ def test_the_halves_of_a_cot_are_told_apart_by_what_the_hint_moves(
     )
 
 
-@pytest.mark.parametrize("which", ["least_moved", "most_moved"])
+@pytest.mark.parametrize("which", ["least_moved", "most_moved", "random_half"])
 @pytest.mark.parametrize("algorithm", ["grpo", "sft"])
 def test_tokens_that_do_not_count_are_not_learnt(which: str, algorithm: str, tmp_path: Path) -> None:
     values = {**VALUES, "max_steps": 2, "eval_steps": 2, "gradient_problems": 0, "refresh_steps": 0}
@@ -193,7 +200,10 @@ def test_a_training_says_how_its_positives_were_chosen(how: str, tmp_path: Path)
             | {"algorithm": "sft", "refresh_steps": 0},
             "positive_choice weighted: only for grpo; sft learns one text per problem",
         ),
-        ({"positive_tokens": "half"}, "positive_tokens: no 'half'; there are all, least_moved, most_moved"),
+        (
+            {"positive_tokens": "half"},
+            "positive_tokens: no 'half'; there are all, least_moved, most_moved, random_half",
+        ),
         ({"positive_tokens": "most_moved", "positive": "own_correct"}, "applies only to texts with a hint"),
         (
             {**{k: v for k, v in VALUES.items() if k != "num_generations"}, "positive_tokens": "most_moved"}

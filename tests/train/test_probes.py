@@ -9,6 +9,7 @@ import pytest
 
 from expo.evaluate import count, evaluate
 from expo.policies.load import load_policy
+from expo.policies.sampling import sample
 from expo.records import Run
 from expo.tasks import chain
 from expo.tasks.chain_task import CHAIN, ChainChecker
@@ -29,6 +30,35 @@ def test_own_samples_are_scored_under_the_initial_policy(more: dict[str, object]
     # The mean of log pi - log pi_0 over own samples is the KL to the initial policy.
     assert (last["nll_initial"] - last["nll_sum"]).mean() > 0
     assert probes.loc[probes["source"] != "own", "nll_initial"].isna().all()
+
+
+def test_of_two_trainings_the_second_is_compared_with_the_policy_before_the_first(tmp_path: Path) -> None:
+    values = {**BASE, "probe_initial": True, "learning_rate": 3e-3}
+    first = train(read_recipe(values), tmp_path / "first", progress=False)
+    again = {**values, "policy": str(first.path("model"))}
+    probes = train(read_recipe(again), tmp_path / "again", progress=False).read("probes")
+    own = probes[(probes["source"] == "own") & (probes["step"] == 0)]
+    # Before its own first step it is as far away as the first training has gone.
+    assert (own["nll_initial"] - own["nll_sum"]).mean() > 0.1
+    learnt = first.read("probes")
+    learnt = learnt[(learnt["source"] == "own") & (learnt["step"] == 4)]
+    assert (learnt["nll_initial"] - learnt["nll_sum"]).mean() > 0.1
+
+
+def test_probes_for_the_kl_are_sampled_at_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[float] = []
+
+    def recorded(*given: object, temperature: float, **more: object) -> object:
+        asked.append(temperature)
+        return sample(*given, temperature=temperature, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("expo.train.probes.sample", recorded)
+    values = {**BASE, "temperature": 0.9, "max_steps": 1}
+    train(read_recipe(values), tmp_path / "without", progress=False)
+    assert set(asked) == {0.9}
+    asked.clear()
+    train(read_recipe({**values, "probe_initial": True}), tmp_path / "with", progress=False)
+    assert set(asked) == {1.0}
 
 
 def test_without_asking_none_is(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from expo.grading.answers import Status
 from expo.measure.samples import FIRST
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
@@ -17,9 +18,10 @@ from expo.report.training.grid import best
 from expo.report.training.setting import named, weights_note
 from expo.report.trainings import EvaluatedRun, before_training, label
 from expo.report.words import interval, listed, method_order, number
-from expo.stats import Interval, bootstrap
+from expo.stats import Interval, bootstrap, bootstrap_rate
 
 COLUMNS = ["trained_on", "method", "rate", "quantity", "mean", "low", "high", "problems", "runs"]
+COLUMNS += ["change", "change_low", "change_high"]
 Values = Callable[[EvaluatedRun, int], pd.Series]
 
 
@@ -48,17 +50,32 @@ def _signal(own: pd.DataFrame) -> pd.Series:
     return own["learning_signal"].astype(float).map(np.exp)
 
 
+def _confidence(own: pd.DataFrame) -> pd.Series:
+    """pi(a|q, c) of the sample's own answer; of one without an answer there is none."""
+    answered = own[own["status"].isin([Status.CORRECT, Status.WRONG])]
+    return (answered["nll_cot"] - answered["nll_sum"]).astype(float).map(np.exp)
+
+
+def _squared_error(own: pd.DataFrame) -> pd.Series:
+    return (_confidence(own) - own["correct"].astype(float)).dropna() ** 2
+
+
 # A heading and where its numbers come from.
 QUANTITIES: dict[str, tuple[str, Values]] = {
     "tokens": ("tokens", _share("tokens")),
     "leaks": ("leaks", _share("leaks")),
     "distinct": ("distinct", _share("distinct")),
     "entropy": (f"entropy, first {FIRST} tokens", _of_probes(lambda own: own["nll_first"])),
-    "kl": ("KL to the initial policy", _of_probes(lambda own: own["nll_initial"] - own["nll_sum"])),
+    "kl": ("KL to the base", _of_probes(lambda own: own["nll_initial"] - own["nll_sum"])),
     "signal": ("π(a\\*∣q, c)", _of_probes(_signal)),
     "right": ("right", _of_probes(lambda own: own["correct"])),
-    "brier": ("Brier score", _of_probes(lambda own: (_signal(own) - own["correct"].astype(float)) ** 2)),
+    "confidence": ("π(own answer∣q, c)", _of_probes(_confidence)),
+    "brier": ("Brier score", _of_probes(_squared_error)),
 }
+# Their intervals are exact where all problems are alike.
+_SHARES = {"leaks", "distinct", "right"}
+# At step 0 it is 0 by definition.
+_FROM_THE_BASE = "kl"
 
 
 def has_after(runs: Sequence[EvaluatedRun]) -> bool:
@@ -73,12 +90,13 @@ def draw_after(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "after
     rows = []
     for trained_on in dict.fromkeys(run.levels for run in runs):
         alike = [run for run in runs if run.levels == trained_on]
-        rows += _rows(trained_on, "base", 0.0, before_training(alike), first=True)
+        bases = before_training(alike)
+        rows += _rows(trained_on, "base", 0.0, bases, bases)
         chosen = best(alike)
         for method in sorted({m for levels, m in chosen if levels == trained_on}, key=method_order):
             rate, beta = chosen[trained_on, method]
             of_method = [r for r in alike if (r.method, r.rate, r.beta) == (method, rate, beta)]
-            rows += _rows(trained_on, method, rate, of_method)
+            rows += _rows(trained_on, method, rate, of_method, bases)
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     return write_table(
         out,
@@ -92,33 +110,55 @@ def draw_after(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "after
 
 
 def _rows(
-    trained_on: str, method: str, rate: float, runs: Sequence[EvaluatedRun], *, first: bool = False
+    trained_on: str, method: str, rate: float, runs: Sequence[EvaluatedRun], bases: Sequence[EvaluatedRun]
 ) -> list[dict[str, Any]]:
+    """Of each quantity its mean, and how it differs from the same problems' before training."""
     rows = []
     for quantity, (_, values) in QUANTITIES.items():
-        # A question watched by several trainings is one question.
-        by_run = [values(run, 0 if first else run.last_step) for run in runs]
-        found = asdict(bootstrap(pd.concat(by_run, axis=1).mean(axis=1).to_numpy()))
-        rows.append(
-            {"trained_on": trained_on, "method": method, "rate": rate, "quantity": quantity, "runs": len(runs)}
-            | {"problems": found.pop("n"), **found}
-        )
+        before = _over_bases([values(run, 0) for run in bases])
+        after = before if method == "base" else _over_bases([values(run, run.last_step) for run in runs])
+        of = (bootstrap_rate if quantity in _SHARES else bootstrap)(after.to_numpy())
+        row = {"trained_on": trained_on, "method": method, "rate": rate, "quantity": quantity, "runs": len(runs)}
+        row |= {"mean": of.mean, "low": of.low, "high": of.high, "problems": of.n}
+        if method != "base" and quantity != _FROM_THE_BASE:
+            moved = bootstrap((after - before).dropna().to_numpy())
+            row |= {"change": moved.mean, "change_low": moved.low, "change_high": moved.high}
+        rows.append(row)
     return rows
+
+
+def _over_bases(by_run: Sequence[pd.Series]) -> pd.Series:
+    """A question watched by several trainings is one question."""
+    return pd.concat(by_run, axis=1).mean(axis=1)
 
 
 def _about(runs: Sequence[EvaluatedRun]) -> str:
     first = runs[0]
-    temperature = first.recipe.get("temperature", 1.0)
+    at_1 = first.recipe.get("probe_initial")
+    temperature = 1.0 if at_1 else first.recipe.get("temperature", 1.0)
     return (
-        f"Before the first step and after the last ({first.last_step}), each method at its rate with the highest "
-        "accuracy; means over problems and bases, in brackets the 95 % bootstrap interval by problem. *Tokens* a "
+        f"Before the first step and after the last ({_steps(runs)}), each method at its rate with the highest "
+        "accuracy. Means over problems and bases, in brackets the 95 % bootstrap interval by problem. *Tokens* a "
         "sample, *leaks* (the share of samples that say they were given the answer, which they were not) and "
         f"*distinct* (texts that differ, as a share) are of the evaluation, {first.sampling}. The others are of one "
-        f"own sample of each question watched, at temperature {temperature:g}: *entropy* is −log π per token; *KL* is "
-        "the mean of log π − log π_initial in nats per sequence, of samples at temperature 1 alone an estimate of "
-        "the KL; π(a\\*∣q, c) against the share *right*, and the Brier score, say how well calibrated it is."
-        f"{weights_note(runs)}"
+        f"own sample of each question watched, at temperature {temperature:g}. *Entropy* is −log π per token. "
+        "*KL* is the mean of log π less log π of the policy before any training, in nats per sequence. "
+        "π(a\\*∣q, c) is the probability of the right answer after the sample's CoT. That of its own answer says how "
+        "sure the policy is, and the *Brier score* is the mean square of its difference from 1 where the answer is "
+        f"right and from 0 where it is wrong.{weights_note(runs)}"
     )
+
+
+def _steps(runs: Sequence[EvaluatedRun]) -> str:
+    """The number of the last step; of several each method's, where it differs from most."""
+    by_method = {run.method: run.last_step for run in runs}
+    usual, _ = Counter(by_method.values()).most_common(1)[0]
+    others = [
+        f"{named(method)}: {steps}{', after its first stage' if '+' in method else ''}"
+        for method, steps in by_method.items()
+        if steps != usual
+    ]
+    return "; ".join([str(usual), *others])
 
 
 def _table(numbers: pd.DataFrame) -> str:
@@ -134,17 +174,20 @@ def _table(numbers: pd.DataFrame) -> str:
 
 
 def _read(numbers: pd.DataFrame) -> str:
-    """Which methods differ from the base, by intervals that do not overlap; in which quantities."""
+    """Which quantities of a method differ from those before training, problem by problem."""
     lines = []
     for trained_on, of in numbers.groupby("trained_on", sort=False):
-        base = {str(row["quantity"]): row for _, row in of[of["method"] == "base"].iterrows()}
+        base = of[of["method"] == "base"].set_index("quantity")["mean"]
         told = []
         for method, rows in of[of["method"] != "base"].groupby("method", sort=False):
-            apart = [
-                f"{QUANTITIES[name][0]} {number(float(row['mean']))} after {number(float(base[name]['mean']))}"
-                for name, row in ((str(row["quantity"]), row) for _, row in rows.iterrows())
-                if row["low"] > base[name]["high"] or row["high"] < base[name]["low"]
+            apart = rows[(rows["change_low"] > 0) | (rows["change_high"] < 0)]
+            changes = [
+                f"{QUANTITIES[name][0]} {number(float(mean))} after {number(float(base[name]))}"
+                for name, mean in zip(apart["quantity"], apart["mean"], strict=True)
             ]
-            told.append(f"{named(method)}: {listed(apart) if apart else 'no quantity'}")
-        lines.append(f"Trained on {trained_on}, with an interval apart from the base's: {'; '.join(told)}.")
-    return " ".join(lines)
+            told.append(f"- {named(method)}: {listed(changes) if changes else 'nothing'}")
+        head = (
+            f"Trained on {trained_on}, what differs from before training (paired by problem, the interval without 0):"
+        )
+        lines.append("\n".join([head, *told]))
+    return "\n\n".join(lines)

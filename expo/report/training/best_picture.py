@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import mean_by_base, range_of, summary
+from expo.report.accuracy import difference, mean_by_base, range_of, summary
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, INK, Axes, Figure, method_colour
@@ -44,7 +44,7 @@ def draw_best(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artef
             f"Left: accuracy at {first.levels} after {first.last_step} steps, mean over "
             f"{plural(count_bases(runs), 'base')} with the 95 % bootstrap interval by problem; circles are the lowest "
             "and the highest base. Right: the share of positives (each times its weight) whose steps are all true, "
-            "with its interval; own samples are not in it.\n"
+            "with its interval; own samples are not in it. The CSV has each method's difference from ExP-GRPO, too.\n"
             f"Split {first.recipe['eval_split']}, {first.sampling}, seed {first.seed}. The rate with the highest mean "
             f"accuracy is chosen on these same problems; the table {name}-{label(runs)} has all of them."
         ),
@@ -56,13 +56,22 @@ def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
     first = runs[0]
     rows = [_accuracy("base", before_training(runs), 0.0, 0.0, 0)]
     chosen = best(runs)
+    plain = (first.levels, "explanation")
     for method in sorted({m for levels, m in chosen if levels == first.levels}, key=method_order):
         rate, beta = chosen[first.levels, method]
-        alike = [run for run in runs if (run.method, run.rate, run.beta) == (method, rate, beta)]
+        alike = _at(runs, method, rate, beta)
         rows.append(_accuracy(method, alike, rate, beta))
+        if plain in chosen and method != plain[1]:
+            less = difference(alike, _at(runs, plain[1], *chosen[plain]), first.trained_levels)
+            given = {"panel": "difference", "method": method, "rate": rate, "beta": beta}
+            rows.append({**given, **less, "n": less["problems"]})
         if of_positives := _positives(alike):
             rows.append({"panel": "positives", "method": method, "rate": rate, "beta": beta, **of_positives})
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _at(runs: Sequence[EvaluatedRun], method: str, rate: float, beta: float) -> list[EvaluatedRun]:
+    return [run for run in runs if (run.method, run.rate, run.beta) == (method, rate, beta)]
 
 
 def _accuracy(
@@ -121,11 +130,22 @@ def _dots(axes: Axes, rows: pd.DataFrame, methods: Sequence[str]) -> None:
     axes.set_ylim(len(methods) - 0.5, -0.5)
 
 
+def _points(row: pd.Series) -> str:
+    """A difference of accuracies in points, with its interval and the range of the bases."""
+    mean, low, high, lowest, highest = (f"{100 * row[c]:+.0f}" for c in ("mean", "low", "high", "lowest", "highest"))
+    return f"{mean} [{low}, {high}] points (bases {lowest} to {highest})".replace("-", "−")
+
+
 def _read(numbers: pd.DataFrame) -> str:
     accuracy = numbers[(numbers["panel"] == "accuracy") & (numbers["method"] != "base")]
     order = accuracy.sort_values("mean", ascending=False, kind="stable")
     said = [f"{named(m)} {share(v)}" for m, v in zip(order["method"], order["mean"], strict=True)]
     text = f"At the best rate of each, from the highest: {listed(said)}."
+    less = numbers[numbers["panel"] == "difference"]
+    apart = less[(less["low"] > 0) & (less["lowest"] > 0) | (less["high"] < 0) & (less["highest"] < 0)]
+    if len(less):
+        pairs = [f"{named(row['method'])} by {_points(row)}" for _, row in apart.iterrows()]
+        text += f" Different from ExP-GRPO with an interval without 0 and every base on one side: {listed(pairs)}."
     slips = numbers[numbers["panel"] == "positives"].set_index("method")["mean"]
     both = accuracy.set_index("method")["mean"].reindex(slips.index)
     if len(slips) > 2 and slips.nunique() > 1:

@@ -21,14 +21,20 @@ RECIPE = {"task": "letters", "levels": [5], "eval_split": "test", "eval_temperat
 PROBES = {0: (40.0, 40.0, 0.2, False), 20: (30.0, 36.0, 0.9, True)}
 
 
+def _status(right: bool, i: int) -> str:
+    return "unparsed" if i == 11 else "correct" if right else "wrong"
+
+
 def with_probes(run: Run, *, moved: bool) -> None:
     blank = {**dict.fromkeys(TABLES["probes"], 0), **dict.fromkeys(("question", "reference", "hint", "text"), "")}
-    blank |= {**dict.fromkeys(("cot", "answer", "status"), ""), **dict.fromkeys(("truncated", "leak"), False)}
+    blank |= {**dict.fromkeys(("cot", "answer"), ""), **dict.fromkeys(("truncated", "leak"), False)}
     rows = [
         {
             **blank,
             **{"step": step, "problem": f"w{i}", "source": "own", "nll_sum": nll, "nll_initial": initial},
             **{"learning_signal": math.log(signal), "correct": right, "nll_first": 0.5},
+            # Sure of its own answer by .7, but for one text, which has none.
+            **{"nll_cot": nll if i == 11 else nll + math.log(0.7), "status": _status(right, i)},
         }
         for step, (nll, initial, signal, right) in PROBES.items()
         for i in range(12)
@@ -66,15 +72,24 @@ def test_the_best_rate_is_shown_before_and_after(tmp_path: Path) -> None:
             "right": 1,
         },
     }
-    wanted["base"]["brier"], wanted["explanation"]["brier"] = 0.2**2, 0.1**2
+    wanted["base"] |= {"confidence": 0.7, "brier": 0.7**2}
+    wanted["explanation"] |= {"confidence": 0.7, "brier": 0.3**2}
     for method, values in wanted.items():
         assert values.keys() == QUANTITIES.keys()
         for quantity, value in values.items():
             assert numbers.loc[(method, quantity), "mean"] == pytest.approx(value, abs=1e-9), (method, quantity)
     assert numbers.loc[("explanation", "kl"), "problems"] == 12
+    assert numbers.loc[("explanation", "brier"), "problems"] == 11
+    # None of 12 or all of them is no proof of 0 or 1.
+    assert numbers.loc[("base", "right"), "high"] == pytest.approx(1 - 0.025 ** (1 / 12))
+    assert numbers.loc[("explanation", "right"), "low"] == pytest.approx(0.025 ** (1 / 12))
+    changes = numbers.xs("explanation")["change"]
+    assert changes["leaks"] == pytest.approx(0.5)
+    assert math.isnan(changes["kl"])
     text = made.shown.read_text(encoding="utf-8")
     assert "| level 5 | ExP-GRPO | 0.0003 |" in text
     assert "ExP-GRPO: leaks 0.500 after 0, distinct 0.250 after 1.00" in made.reading
+    assert "KL" not in made.reading
     assert "tokens 40" not in made.reading
 
 

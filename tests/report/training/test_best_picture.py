@@ -61,6 +61,10 @@ def test_the_best_rate_and_positives_by_weight(runs: list[EvaluatedRun], tmp_pat
     assert ("positives", "base") not in held.index
     assert made.shown.read_bytes().startswith(b"\x89PNG")
     assert made.reading.startswith("At the best rate of each, from the highest: ExP-GRPO, all by weight of 2 ")
+    less = held.loc[("difference", "explanation_weighted_2")]
+    assert less["mean"] == pytest.approx(held.loc[("accuracy", "explanation_weighted_2"), "mean"] - shown["mean"])
+    assert less["lowest"] <= less["mean"] <= less["highest"]
+    assert "every base on one side: ExP-GRPO, all by weight of 2 by +38 [" in made.reading
     # Two methods are too few for a correlation.
     assert "rank correlation" not in made.reading
 
