@@ -9,7 +9,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 if the job was done, 1 if it failed, 2 if it was not understood, 130 if Ctrl-C stopped it,
-        and 143 if SIGTERM stopped a training.
+        and 143 if SIGTERM did.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help", "help"):
@@ -59,9 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
-        return JOBS[args[0]](args[1:])
+        with _sigterm_like_ctrl_c():
+            return JOBS[args[0]](args[1:])
     except KeyboardInterrupt as stopped:
-        print("\nexpo: stopped; give the same command again to go on", file=sys.stderr)
+        print("\nexpo: stopped; give the same command again to resume", file=sys.stderr)
         # As a shell reports a signal; Python raises this without one at Ctrl-C.
         return 128 + next((number for number in stopped.args if isinstance(number, int)), signal.SIGINT)
     except BrokenPipeError:
@@ -81,6 +84,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+@contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """Meanwhile SIGTERM interrupts a job as Ctrl-C does, with its own number; a thread gets no signals."""
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 _TOLD = (ValueError, ArithmeticError, OSError, ImportError, RuntimeError)
 _FEWER = "; give the same command with a lower --rows (samples decoded at a time) to resume"
 _FULL = "; the disk is full: free some space and give the same command to resume from what was saved"
@@ -95,7 +115,7 @@ def measure_job(argv: list[str]) -> int:
     from expo.recipe import MeasureRecipe
 
     recipe, where = parse("measure", [MeasureRecipe, Where], argv, "Measure positives and print Table 1's verdicts.")
-    folder = Path(where.output) if where.output else default_folder("measure", recipe)
+    folder = _output(where, "measure", recipe)
     from expo.measure.run import measure
     from expo.measure.show import show
 
@@ -118,7 +138,7 @@ def sample_job(argv: list[str]) -> int:
     if recipe.sources not in (MeasureRecipe().sources, ["explanation"]):
         raise ValueError("sources: expo sample writes self-explanations only; for other kinds use expo measure")
     recipe = replace(recipe, sources=["explanation"])
-    folder = Path(where.output) if where.output else default_folder("measure", recipe)
+    folder = _output(where, "measure", recipe)
     from expo.dataset import check_folder, push, write_dataset
     from expo.measure.run import measure
     from expo.records import Run
@@ -143,12 +163,16 @@ def train_job(argv: list[str]) -> int:
 
     from expo.records import refuse_file
     from expo.train.plan import describe
+    from expo.train.run import refuse_another
 
     # Each process of `accelerate launch` runs all of this.
     state = PartialState()
     say = functools.partial(print, flush=True) if state.is_main_process else lambda *_: None
     folder = Path(where.output) if where.output else default_folder("train", recipe)
     refuse_file(folder)
+    if not where.dry_run:
+        # Before a page of plan is printed for nothing.
+        refuse_another(folder, recipe)
     say(describe(recipe, where.calibration, folder, traced=state.is_main_process))
     if not where.dry_run:
         _train(recipe, where, folder, say)
@@ -185,7 +209,7 @@ def evaluate_job(argv: list[str]) -> int:
     from expo.recipe import EvaluateRecipe
 
     recipe, where = parse("evaluate", [EvaluateRecipe, Where], argv, "Accuracy of a policy by level, and pass@k.")
-    folder = Path(where.output) if where.output else default_folder("evaluate", recipe)
+    folder = _output(where, "evaluate", recipe)
     from expo import audit
     from expo.evaluate import evaluate_run
     from expo.train.show import show
@@ -204,7 +228,7 @@ def gradients_job(argv: list[str]) -> int:
 
     about = "Gradients of positives, how J rises along them, and what a step does to it."
     recipe, where = parse("gradients", [GradientRecipe, Where], argv, about)
-    folder = Path(where.output) if where.output else default_folder("gradients", recipe)
+    folder = _output(where, "gradients", recipe)
     from expo.gradients.run import measure_gradients
     from expo.gradients.show import show
 
@@ -324,6 +348,17 @@ JOBS: dict[str, Callable[[list[str]], int]] = {
     "grade": grade_job,
     "reproduce": reproduce_job,
 }
+
+
+def _output(where: Any, job: str, recipe: Any) -> Path:
+    """The run folder; where a part of its record is there already, the user is told."""
+    folder = Path(where.output) if where.output else default_folder(job, recipe)
+    from expo.records import Run
+    from expo.workers import is_first
+
+    if Run(folder).is_begun() and is_first():
+        print(f"{folder}/ holds a part of this run: resuming", flush=True)
+    return folder
 
 
 def default_folder(job: str, recipe: Any) -> Path:

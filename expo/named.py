@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from expo.records import RecordError, Run
-
-# By job, a field that its recipe has and no later one's; what has none of them is an evaluation.
-_FIELDS = {"train": "positive", "gradients": "rollouts", "measure": "sources"}
+from expo.records import RecordError, Run, job_of
 
 
 def named_run(folder: str, job: str) -> Run:
@@ -25,8 +19,3 @@ def named_run(folder: str, job: str) -> Run:
         fix = f"; `expo {job} --policy {run.path('model')}` makes one" if other == "train" else ""
         raise RecordError(f"--run {folder} is a record of `expo {other}`, where one of `expo {job}` is needed{fix}")
     return run
-
-
-def job_of(recipe: Mapping[str, Any]) -> str:
-    """The job whose recipe this is."""
-    return next((job for job, field in _FIELDS.items() if field in recipe), "evaluate")

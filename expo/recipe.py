@@ -393,8 +393,10 @@ class GradientRecipe(SamplingRecipe):
             raise ValueError(f"choices: name each once, got {self.choices}")
         if self.choices and "explanation" not in self.sources:
             raise ValueError("choices: they are among self-explanations, so sources must name explanation")
-        if (self.tries > 1) != bool(self.choices):
-            raise ValueError("tries: choices need at least 2, and without choices only the first would be measured")
+        if self.choices and self.tries < 2:
+            raise ValueError(f"tries: to choose among self-explanations takes at least 2, got {self.tries}")
+        if self.tries > 1 and not self.choices:
+            raise ValueError(f"choices: name which of the {self.tries} tries to measure, or leave tries out")
         if "posterior" in self.choices and self.temperature != 1:
             raise ValueError(
                 f"temperature: only samples at 1 have weights towards the posterior, not at {self.temperature:g}; "

@@ -13,7 +13,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -103,6 +103,10 @@ def refuse_file(folder: Path) -> None:
         raise RecordError(f"{file} is a file; --output needs a folder")
 
 
+# By job, a field that its recipe has and no later one's; what has none of them is an evaluation.
+_FIELDS = {"train": "positive", "gradients": "rollouts", "measure": "sources"}
+
+
 class Run:
     """One run folder."""
 
@@ -152,13 +156,24 @@ class Run:
     def _unfinished(self) -> bool:
         return not any(self.has(table) for table in TABLES)
 
+    def is_begun(self) -> bool:
+        """Whether a part of the record is there that the whole is still to be made of."""
+        return self._unfinished() and self.path("recipe.yaml").exists() and any(self.path(_SHARDS).glob("*/*.parquet"))
+
+    def refuse_another_recipe(self, recipe: dict[str, Any], defaults: dict[str, Any]) -> None:
+        """Raise RecordError if a resolved recipe is another than this run's, or of another job."""
+        if not (changed := self.changes(recipe, defaults)):
+            return
+        job, other = job_of(recipe), job_of(self.recipe())
+        more = [f"and {len(changed) - 6} more"] if len(changed) > 6 else []
+        what = f"with a different recipe ({'; '.join([*changed[:6], *more])})" if job == other else f"of `expo {other}`"
+        raise RecordError(
+            f"{self.folder} holds a run {what}. "
+            "Choose another --output, or delete that folder if it is no longer needed."
+        )
+
     def _must_match(self, recipe: dict[str, Any], defaults: dict[str, Any], facts: dict[str, Any]) -> None:
-        if changed := self.changes(recipe, defaults):
-            more = [f"and {len(changed) - 6} more"] if len(changed) > 6 else []
-            raise RecordError(
-                f"{self.folder} holds a run with a different recipe ({'; '.join([*changed[:6], *more])}). "
-                "Choose another --output, or delete that folder if it is no longer needed."
-            )
+        self.refuse_another_recipe(recipe, defaults)
         began = self.environment()
         if not self._unfinished():
             if began.get("data_sha256") not in (None, facts.get("data_sha256")):
@@ -328,6 +343,11 @@ def trained_by(run: Run | None) -> list[str] | None:
     if before is None and run.environment().get("trained_from"):
         return None
     return [*(before or []), method_of(run.recipe())]
+
+
+def job_of(recipe: Mapping[str, Any]) -> str:
+    """The job whose recipe this is."""
+    return next((job for job, field in _FIELDS.items() if field in recipe), "evaluate")
 
 
 def method_of(recipe: dict[str, Any]) -> str:

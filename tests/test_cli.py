@@ -324,6 +324,14 @@ def test_measure_writes_a_record_and_prints_its_verdicts(work: Path, capsys: pyt
     assert (work / "out" / "samples.parquet").stat().st_mtime_ns == before
     assert main(["measure", *FEW, "--output", "out", "--seed", "1"]) == 1
     assert "a different recipe (seed: 0 -> 1)" in capsys.readouterr().err
+    assert main(["evaluate", *MEASURE, "--problems", "2", "--output", "out"]) == 1
+    assert "out holds a run of `expo measure`. Choose another --output" in capsys.readouterr().err
+    # Before the plan is printed.
+    train = ["train", "--task", "chain", "--policy", "tiny-0", "--max_completion_length", "100", "--output", "out"]
+    assert main(train) == 1
+    said = capsys.readouterr()
+    assert "out holds a run of `expo measure`" in said.err
+    assert not said.out
 
 
 def test_a_recipe_file_is_overridden_by_flags(work: Path) -> None:
@@ -569,7 +577,10 @@ def test_data_as_people_have_it_is_measured_in_one_command(written: Callable[[Pa
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_and_the_same_command_goes_on(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_and_the_same_command_resumes(
+    number: int, code: int, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = ["measure", *MEASURE, "--max-new-tokens", "64", "--chunk", "1"]
     process = expo(*asked, "--output", "stopped", process_group=0)
     try:
@@ -577,12 +588,12 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(work: Path, capsys: pytest.Ca
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         # To the whole group, as a terminal does.
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         out, err = process.communicate()
     finally:
         process.kill()
-    assert process.returncode == 130
-    assert "expo: stopped; give the same command again to go on" in err
+    assert process.returncode == code
+    assert "expo: stopped; give the same command again to resume" in err
     assert "Traceback" not in err
     assert out == ""
     stopped = Run("stopped")
@@ -594,7 +605,9 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(work: Path, capsys: pytest.Ca
     assert "the run is not finished: give its command again" in capsys.readouterr().err
 
     assert main([*asked, "--output", "stopped"]) == 0
+    assert "stopped/ holds a part of this run: resuming" in capsys.readouterr().out
     assert main([*asked, "--output", "whole"]) == 0
+    assert "resuming" not in capsys.readouterr().out
     for table in ("samples", "metrics", "skips"):
         one, other = (Path(run, f"{table}.parquet").read_bytes() for run in ("stopped", "whole"))
         assert one == other, table

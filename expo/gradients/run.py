@@ -104,7 +104,7 @@ def _questions(recipe: GradientRecipe, setup: Setup, progress: bool, on_step: Ca
         desc=recipe.title,
         total=len(chunks) * per,
         initial=len(setup.run.shards("gains") & chunks.keys()) * per,
-        unit="step",
+        unit=" step",
         disable=not (progress and is_first()),
     ) as bar:
         # On a CPU a question keeps all threads busy.

@@ -58,7 +58,7 @@ def measure(
             desc=recipe.title,
             total=len(task.problems) * per_problem,
             initial=sum(len(chunks[name]) for name in chunks.keys() & done) * per_problem,
-            unit="step",
+            unit=" step",
             disable=not (progress and is_first()),
         ) as bar:
             do_chunks(recipe, setup, chunks, _chunk, "samples", lambda: (bar.update(), on_step()))
@@ -113,7 +113,10 @@ def _chunk(
         of_experts, skipped = experts(policy, kept, checker, without="; the problem is measured without it")
         rows += [(p, None) for p in of_experts]
         skips += skipped
-    scores = score(policy, [p.scored for p, _ in rows], on_scored=lambda _: on_step())
+    # These are no step of their own: how many there will be is not known beforehand.
+    again = {p.scored.key for p, _ in rows if p.source == "own_correct"}
+    on_scored = lambda s: None if s.key in again else on_step()  # noqa: E731
+    scores = score(policy, [p.scored for p, _ in rows], on_scored=on_scored)
     prompted = score_prompted(policy, [p for p, _ in rows])
     scored = [(p, g, s, prompted.get(p.scored.key)) for (p, g), s in zip(rows, scores, strict=True)]
     frames = {"skips": as_frame("skips", map(vars, skips))}

@@ -106,6 +106,17 @@ def train(
         return run
 
 
+def refuse_another(folder: Path, recipe: TrainRecipe) -> None:
+    """Check that the folder holds no run with another recipe.
+
+    Raises:
+        RecordError: if it does; what differs is named.
+    """
+    run = Run(folder)
+    if run.path("recipe.yaml").exists():
+        run.refuse_another_recipe(recipe.resolved(), defaults_of(TrainRecipe))
+
+
 def resume_status(run: Run, recipe: TrainRecipe) -> str:
     """What a command with this recipe does with a run folder, to be read after its name.
 

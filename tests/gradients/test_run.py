@@ -202,10 +202,10 @@ def test_weights_are_put_back_bit_for_bit() -> None:
         ({"task": "chian"}, "no task 'chian'"),
         ({"choices": ["best"], "tries": 2}, "choices: there is no 'best'; the choices are posterior, "),
         ({"choices": ["best_signal", "best_signal"], "tries": 2}, "choices: name each once"),
-        ({"choices": ["best_signal"]}, "tries: choices need at least 2"),
-        ({"tries": 4}, "tries: .* without choices only the first"),
+        ({"choices": ["best_signal"]}, "tries: to choose among self-explanations takes at least 2, got 1"),
+        ({"tries": 4}, "choices: name which of the 4 tries to measure, or leave tries out"),
         ({"choices": ["best_signal"], "tries": 2, "sources": ["own"]}, "sources must name explanation"),
-        ({"choices": ["posterior"], "tries": 2}, "temperature: weights towards the posterior"),
+        ({"choices": ["posterior"], "tries": 2}, "temperature: only samples at 1 have weights"),
     ],
 )
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:

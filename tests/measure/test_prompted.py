@@ -252,6 +252,16 @@ def test_the_answer_of_the_toy_is_found_step_by_step(tmp_path: Path) -> None:
     assert not shares(tokens, whole)["answer/tokens"].any()
 
 
+def test_every_sample_is_two_steps_and_a_copy_is_none(tmp_path: Path) -> None:
+    steps: list[int] = []
+    recipe = toy()
+    recipe.sources, recipe.token_scores = ["own", "explanation", "expert", "own_correct"], False
+    samples = measure(recipe, tmp_path / "run", progress=False, on_step=lambda: steps.append(1)).read("samples")
+    counts = samples.groupby("source").size()
+    assert counts["own_correct"] > 0
+    assert len(steps) == 2 * (counts["own"] + counts["explanation"]) + counts["expert"]
+
+
 def test_shares_say_where_the_answer_acts() -> None:
     rows = [
         {
