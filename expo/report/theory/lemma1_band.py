@@ -34,7 +34,7 @@ def draw_lemma1_band(out: Path | str) -> Artefact:
 
 def _numbers() -> pd.DataFrame:
     share = np.linspace(0, 1, 201)
-    # π_j itself does not enter: only the shares q', 1 - q' of the other two.
+    # π_j itself does not enter: only the shares ρ, 1 − ρ of the other two.
     three = lemma1.threshold(np.stack([share * 0 + 0.5, share / 2, (1 - share) / 2], -1), 0, 1)
     rows = [{"panel": "L = 3", "x": x, "low": t, "high": t} for x, t in zip(share, three, strict=True)]
     for L in (2, 3, 4, 6, 10, 20, 50, 100, 1000):
@@ -67,7 +67,7 @@ def _plot_three(axes: Axes, three: pd.DataFrame) -> None:
     axes.fill_between(three["x"], three["low"], 0.5, color=ORANGE, alpha=0.35, lw=0)
     axes.text(0.5, 0.2, "falls", ha="center")
     axes.text(0.5, 0.85, "rises", ha="center")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="share of j' among the other two, q'", ylabel="probability π_j")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="share of j' among the other two, ρ", ylabel="probability π_j")
     axes.set_title("three trajectories: true threshold in blue")
 
 
