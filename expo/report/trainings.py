@@ -122,6 +122,12 @@ class EvaluatedRun(FinishedRun):
         return int(self.recipe.get("seed", 42))
 
     @property
+    def temperature(self) -> float:
+        """At which a training takes the policy's own samples."""
+        # TRL's default, and that of expo.train.config.
+        return float(self.recipe.get("temperature", 0.9 if self.is_dpo or self.is_sft else 1.0))
+
+    @property
     def limit(self) -> int:
         """The most tokens that a sample may have."""
         if not self.is_training:

@@ -134,14 +134,14 @@ def _over_bases(by_run: Sequence[pd.Series]) -> pd.Series:
 
 def _about(runs: Sequence[EvaluatedRun]) -> str:
     first = runs[0]
-    at_1 = first.recipe.get("probe_initial")
-    temperature = 1.0 if at_1 else first.recipe.get("temperature", 1.0)
+    probed = sorted({1.0 if run.recipe.get("probe_initial") else run.temperature for run in runs})
+    temperatures = " and ".join(f"{t:g}" for t in probed)
     return (
         f"Before the first step and after the last ({_steps(runs)}), each method at its rate with the highest "
         "accuracy. Means over problems and bases, in brackets the 95 % bootstrap interval by problem. *Tokens* a "
         "sample, *leaks* (the share of samples that say they were given the answer, which they were not) and "
         f"*distinct* (texts that differ, as a share) are of the evaluation, {first.sampling}. The others are of one "
-        f"own sample of each question watched, at temperature {temperature:g}. *Entropy* is −log π per token. "
+        f"own sample of each question watched, at temperature {temperatures}. *Entropy* is −log π per token. "
         "*KL* is the mean of log π less log π of the policy before any training, in nats per sequence. "
         "π(a\\*∣q, c) is the probability of the right answer after the sample's CoT. That of its own answer says how "
         "sure the policy is, and the *Brier score* is the mean square of its difference from 1 where the answer is "

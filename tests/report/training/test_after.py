@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,9 +49,9 @@ def with_probes(run: Run, *, moved: bool) -> None:
     run.write("evaluation", evaluation)
 
 
-def runs_of(folder: Path) -> list:
+def runs_of(folder: Path, **more: Any) -> list:
     for name, rate in (("a", 1e-4), ("b", 3e-4)):
-        recipe = {**RECIPE, "positive": "explanation", "policy": "bases/model-seed0", "learning_rate": rate}
+        recipe = {**RECIPE, "positive": "explanation", "policy": "bases/model-seed0", "learning_rate": rate, **more}
         write(folder / name, recipe, {0: {5: 0.0}, 20: {5: 0.9 if name == "b" else 0.3}})
         with_probes(Run(folder / name), moved=name == "b")
     return find_evaluated(folder)[0]
@@ -91,6 +92,21 @@ def test_the_best_rate_is_shown_before_and_after(tmp_path: Path) -> None:
     assert "ExP-GRPO: leaks 0.500 after 0, distinct 0.250 after 1.00" in made.reading
     assert "KL" not in made.reading
     assert "tokens 40" not in made.reading
+
+
+@pytest.mark.parametrize(
+    ("more", "temperature"),
+    [
+        ({}, "1"),
+        ({"algorithm": "sft"}, "0.9"),
+        ({"algorithm": "dpo"}, "0.9"),
+        ({"temperature": 0.7}, "0.7"),
+        ({"probe_initial": True, "temperature": 0.7}, "1"),
+    ],
+)
+def test_the_temperature_is_that_of_the_algorithm(more: dict[str, Any], temperature: str, tmp_path: Path) -> None:
+    made = draw_after(runs_of(tmp_path / "runs", **more), tmp_path / "out")
+    assert f"at temperature {temperature}. *Entropy*" in made.shown.read_text(encoding="utf-8")
 
 
 def test_records_without_it_are_told_apart(tmp_path: Path) -> None:
