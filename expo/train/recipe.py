@@ -224,8 +224,18 @@ class TrainRecipe(BaseRecipe):
             raise ValueError(f"positive_choice: no {self.positive_choice!r}; there are {', '.join(CHOICES)}")
         if self.positive_choice == "first":
             return
-        if self.positive not in SAMPLED or self.positive_data:
-            raise ValueError("positive_choice: applies only to positives that the training samples; leave it out")
+        if self.positive_data:
+            raise ValueError("positive_choice: positives of positive_data are not sampled; leave it out")
+        if self.positive not in SAMPLED:
+            raise ValueError(
+                f"positive_choice applies to sampled positives ({', '.join(SAMPLED)}), not to {self.positive}; "
+                "leave it out"
+            )
+        if self.positive_tries < 2:
+            raise ValueError(
+                f"positive_choice {self.positive_choice}: there is no choice from one sample; set positive_tries to "
+                "at least 2, or leave positive_choice out"
+            )
         if self.positive_choice not in ("posterior", "weighted"):
             return
         if self.positive_choice == "weighted" and self.algorithm != "grpo":
@@ -234,7 +244,10 @@ class TrainRecipe(BaseRecipe):
             raise ValueError(
                 f"positive_choice {self.positive_choice}: only explanations have weights, not {self.positive}"
             )
-        temperature = self.positive_temperature or self.trl.get("temperature", 1.0)
+        from expo.train.config import configuration_of
+
+        usual = configuration_of(self.algorithm).temperature
+        temperature = self.positive_temperature or self.trl.get("temperature", usual)
         if temperature != 1:
             raise ValueError(
                 f"positive_choice {self.positive_choice}: its weights are those of samples at temperature 1, not "
@@ -246,9 +259,12 @@ class TrainRecipe(BaseRecipe):
             raise ValueError(f"positive_tokens: no {self.positive_tokens!r}; there are {', '.join(TOKENS)}")
         if self.positive_tokens == "all":
             return
-        if self.positive not in HINTED or self.positive_data:
+        if self.positive_data:
+            raise ValueError("positive_tokens: positives of positive_data are learnt whole; leave it out")
+        if self.positive not in HINTED:
             raise ValueError(
-                f"positive_tokens applies only to texts with a hint ({', '.join(HINTED)}), not to {self.positive}"
+                f"positive_tokens applies only to texts with a hint ({', '.join(HINTED)}), not to {self.positive}; "
+                "leave it out"
             )
         if self.algorithm == "dpo":
             raise ValueError("positive_tokens: dpo compares whole texts; leave it out")

@@ -19,6 +19,7 @@ from expo.policies.scoring import score
 from expo.positives.kinds import from_sample, requests
 from expo.tasks import chain
 from expo.tasks.chain_task import CHAIN, ChainChecker
+from expo.train.config import settings_of
 from expo.train.recipe import CHOICES, read_recipe
 from expo.train.run import train
 from expo.train.show import show
@@ -184,20 +185,40 @@ def test_a_training_says_how_its_positives_were_chosen(how: str, tmp_path: Path)
     np.testing.assert_allclose(scored, scored.round(), atol=1e-5)
 
 
+def of_algorithm(algorithm: str) -> dict[str, Any]:
+    """A recipe that says nothing of temperatures."""
+    values = {k: v for k, v in VALUES.items() if algorithm == "grpo" or k != "num_generations"}
+    return {**values, "algorithm": algorithm, "refresh_steps": 0}
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"positive_choice": "best"}, "positive_choice: no 'best'; there are first, posterior"),
         (
             {"positive_choice": "best_signal", "positive": "expert", "refresh_steps": 0},
-            "applies only to positives that the training samples",
+            r"positive_choice applies to sampled positives \(.*\), not to expert; leave it out",
+        ),
+        (
+            {"positive_choice": "best_signal", "positive_data": "x", "refresh_steps": 0, "positive_tries": 1},
+            "positive_choice: positives of positive_data are not sampled; leave it out",
+        ),
+        (
+            {"positive_tokens": "least_moved", "positive_data": "x", "refresh_steps": 0, "positive_tries": 1},
+            "positive_tokens: positives of positive_data are learnt whole; leave it out",
+        ),
+        *(
+            (
+                {"positive_choice": how, "positive_tries": 1, "temperature": 1.0},
+                f"positive_choice {how}: there is no choice from one sample; set positive_tries to at least 2, or",
+            )
+            for how in CHOICES[1:]
         ),
         ({"positive_choice": "posterior", "positive": "nonsense"}, "only explanations have weights, not nonsense"),
         ({"positive_choice": "posterior", "temperature": 0.9}, r"not 0\.9; set positive_temperature: 1\.0"),
         ({"positive_choice": "posterior", "positive_temperature": 0.5}, "not 0.5"),
         (
-            {**{k: v for k, v in VALUES.items() if k != "num_generations"}, "positive_choice": "weighted"}
-            | {"algorithm": "sft", "refresh_steps": 0},
+            {**of_algorithm("sft"), "positive_choice": "weighted", "positive_tries": 4},
             "positive_choice weighted: only for grpo; sft learns one text per problem",
         ),
         (
@@ -206,13 +227,25 @@ def test_a_training_says_how_its_positives_were_chosen(how: str, tmp_path: Path)
         ),
         ({"positive_tokens": "most_moved", "positive": "own_correct"}, "applies only to texts with a hint"),
         (
-            {**{k: v for k, v in VALUES.items() if k != "num_generations"}, "positive_tokens": "most_moved"}
-            | {"algorithm": "dpo"},
+            {**of_algorithm("dpo"), "positive_tokens": "most_moved"},
             "positive_tokens: dpo compares whole texts",
         ),
     ],
 )
 def test_a_choice_that_cannot_be_made_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        read_recipe(values if "algorithm" in values else {**VALUES, **values})
-    read_recipe({**VALUES, "positive_choice": "posterior", "temperature": 0.9, "positive_temperature": 1.0})
+        read_recipe(values if "algorithm" in values else {**VALUES, "positive_tries": 4, **values})
+
+
+@pytest.mark.parametrize(("algorithm", "usual"), [("grpo", 1.0), ("dpo", 0.9), ("sft", 0.9)])
+def test_weights_are_of_samples_at_temperature_one(algorithm: str, usual: float) -> None:
+    """Whichever temperature the algorithm samples at unless it is told."""
+    values = {**of_algorithm(algorithm), "positive_choice": "posterior", "positive_tries": 2}
+    assert settings_of(algorithm, read_recipe(of_algorithm(algorithm)).trl, "explanation", "x").temperature == usual
+    for given, temperature in (({}, usual), ({"temperature": 1.0}, 1.0), ({"temperature": 0.5}, 0.5)):
+        if temperature == 1:
+            read_recipe({**values, **given})
+            continue
+        with pytest.raises(ValueError, match=f"not {temperature}; set positive_temperature: 1.0"):
+            read_recipe({**values, **given})
+        read_recipe({**values, **given, "positive_temperature": 1.0})
