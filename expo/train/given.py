@@ -27,6 +27,8 @@ _PROBLEM = ("problem", "question", "prompt")
 _TEXT = ("completion", "explanation", "text", "positive", "response", "solution")
 # What `correct` may say of a text's own answer, before it was closed with a*.
 _WORDS = {"true": Status.CORRECT, "1": Status.CORRECT, "false": Status.WRONG, "0": Status.WRONG}
+# What the columns of a run's positives hold where a text is learnt whole.
+_WHOLE = {"weight": 1.0, "mask": None}
 
 Texts = dict[str, list[Row]]
 
@@ -39,7 +41,8 @@ def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Ski
         problems: those that a text may be for.
 
     Raises:
-        DataError: if it cannot be read, has no usable row, no such columns, or no text for any of the problems.
+        DataError: if it cannot be read, has no usable row, no such columns, or no text for any of the problems; or if
+            a run learnt its texts by weights or in part.
     """
     folder = Path(where).expanduser()
     inside = (folder / "positives.parquet", folder / "data" / "train-00000-of-00001.parquet")
@@ -50,6 +53,7 @@ def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Ski
         raise DataError(f"{source}: no usable row{_in_lines([row for row in every if isinstance(row, Skip)])}")
     there = list(dict.fromkeys(name for row in rows for name in row.fields))
     _check_columns(source, there)
+    _check_whole(source, rows)
     found = {p.question.strip(): p for p in problems} | {p.id: p for p in problems}
     texts: Texts = {}
     for row in every:
@@ -96,6 +100,16 @@ def _check_columns(source: str, there: Sequence[str]) -> None:
     for names in (_PROBLEM, _TEXT):
         if not set(names) & set(there):
             raise DataError(f"{source}: no column {' or '.join(names)}; there are {', '.join(there) or 'none'}")
+
+
+def _check_whole(source: str, rows: Sequence[Row]) -> None:
+    """That a run's positives are whole texts of weight 1. A user's file may have columns of these names."""
+    of_run = [row.fields for row in rows if not _is_blank(row.fields.get("ids"))]
+    if any(f.get(name) != plain and not _is_blank(f.get(name)) for f in of_run for name, plain in _WHOLE.items()):
+        raise DataError(
+            f"{source}: its positives have weights or masks, which positive_data does not read; leave positive_data "
+            "out and set positive_choice and positive_tokens as in that run, or name a run that has neither"
+        )
 
 
 def _filled(row: Row, names: Sequence[str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,30 @@ def test_another_run_learns_the_same_tokens(sampled: Run, tmp_path: Path) -> Non
     own = train(read_recipe({**BASE, "policy": "tiny-1", "seed": 1}), tmp_path / "own", progress=False)
     assert own.read("positives")["text"].tolist() != run.read("positives")["text"].tolist()
     assert f"texts for {len(before)} of them in {sampled.folder}" in describe(recipe)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"positive_choice": "weighted", "positive_tries": 3, "temperature": 1.0},
+        {"positive_tokens": "least_moved"},
+    ],
+)
+def test_a_run_that_learnt_by_weights_or_in_part_is_refused(values: dict[str, Any], tmp_path: Path) -> None:
+    few = {"max_steps": 1, "eval_problems": 1, "eval_samples": 1, "probe_problems": 0}
+    source = train(read_recipe({**BASE, **few, **values}), tmp_path / "source", progress=False)
+    file = source.path("positives.parquet")
+    said = f"{re.escape(str(file))}: its positives have weights or masks, .* set positive_choice and positive_tokens"
+    for where in (source.folder, file):
+        recipe = read_recipe({**BASE, **few, "positive_data": str(where)})
+        with pytest.raises(DataError, match=said):
+            describe(recipe)
+    with pytest.raises(DataError, match=said):
+        train(recipe, tmp_path / "run", progress=False)
+    # The control: columns of a user's own file are not ours.
+    rows = source.read("positives").drop_duplicates("problem").drop(columns="ids")
+    rows.assign(weight=0.5, mask="x").to_json(tmp_path / "own.jsonl", orient="records", lines=True)
+    assert "texts for 24 of them" in describe(read_recipe({**BASE, "positive_data": str(tmp_path / "own.jsonl")}))
 
 
 def test_a_dataset_of_explanations_is_learnt(tmp_path: Path) -> None:
