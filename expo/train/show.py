@@ -66,24 +66,29 @@ def _without_reward(metrics: pd.DataFrame) -> list[str]:
 
 
 def _chosen(positives: pd.DataFrame, recipe: dict[str, Any]) -> str:
-    """How positives were chosen among their candidates, as means over problems."""
+    """How positives were chosen among their candidates, as means over problems, each as often as it was sampled for."""
+    each = positives.drop_duplicates(["step", "problem"])
     said = (
-        f"positives chosen by {recipe['positive_choice']} from {positives['candidates'].mean():.1f} acceptable samples "
-        f"of {recipe['positive_tries']}; not the first one in {_moved(positives):.0%} of problems"
+        f"positives chosen by {recipe['positive_choice']} from {each['candidates'].mean():.1f} acceptable samples "
+        f"of {recipe['positive_tries']}; {_moved(positives, recipe['positive_choice'])} of problems"
     )
-    weights = positives.dropna(subset=["effective_samples"])
-    if len(weights):
+    if each["effective_samples"].notna().any():
         said += (
-            f"; effective sample size {weights['effective_samples'].mean():.2f}, entropy of the weights "
-            f"{weights['weight_entropy'].mean():.2f} nats"
+            f"; effective sample size {each['effective_samples'].mean():.2f}, entropy of the weights "
+            f"{each['weight_entropy'].mean():.2f} nats"
         )
     return said
 
 
-def _moved(positives: pd.DataFrame) -> float:
-    """The share of problems whose positive, or heaviest of several, is not the first sample."""
-    heaviest = positives.sort_values("weight", kind="stable").drop_duplicates(["step", "problem"], keep="last")
-    return float((heaviest["place"] > 0).mean())
+def _moved(positives: pd.DataFrame, choice: str) -> str:
+    """In what share of problems the choice is not the first sample; of all by weight, the text with most of it."""
+    if choice != "weighted":
+        # Its text may be the first one's, which is not in the record.
+        return f"another sample than the first in {(positives['place'] > 0).mean():.0%}"
+    texts = positives.assign(ids=positives["ids"].map(tuple)).groupby(["step", "problem", "ids"], as_index=False)
+    by_text = texts.agg({"weight": "sum", "place": "min"}).sort_values(["weight", "place"], ascending=[False, True])
+    heaviest = by_text.drop_duplicates(["step", "problem"])
+    return f"the text with the largest weight is not that of the first sample in {(heaviest['place'] > 0).mean():.0%}"
 
 
 def _pairs(pairs: pd.DataFrame) -> list[str]:

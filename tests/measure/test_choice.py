@@ -17,12 +17,13 @@ from expo.policies.policy import Policy
 from expo.policies.sampling import sample
 from expo.policies.scoring import score
 from expo.positives.kinds import from_sample, requests
+from expo.schema import as_frame
 from expo.tasks import chain
 from expo.tasks.chain_task import CHAIN, ChainChecker
 from expo.train.config import settings_of
 from expo.train.recipe import CHOICES, read_recipe
 from expo.train.run import train
-from expo.train.show import show
+from expo.train.show import _chosen, show
 from tests.train.test_run import VALUES
 
 K = 6
@@ -183,6 +184,41 @@ def test_a_training_says_how_its_positives_were_chosen(how: str, tmp_path: Path)
     # A problem counts once, whatever the number of its texts.
     scored = run.read("metrics").query("name == 'exp_sft/scored'")["value"]
     np.testing.assert_allclose(scored, scored.round(), atol=1e-5)
+
+
+def chosen(rows: list[tuple[str, int, list[int], float, int, float]], how: str) -> str:
+    """What is said of positives: problem, place, ids, weight, candidates, effective samples."""
+    table = [
+        {"step": 0, "problem": problem, "place": place, "ids": ids, "weight": weight}
+        | {"candidates": of, "effective_samples": worth, "weight_entropy": np.log(worth)}
+        for problem, place, ids, weight, of, worth in rows
+    ]
+    return _chosen(as_frame("positives", table), {"positive_choice": how, "positive_tries": 4})
+
+
+def test_the_record_says_how_often_a_choice_differs_from_the_first() -> None:
+    """Of all by weight the text with most of it, and each problem once, whatever the number of its texts."""
+    weighted = [
+        # Four times the same text.
+        *[("alike", i, [5, 6], 0.25, 4, 4.0) for i in range(4)],
+        # Three times the first text, together more than the heaviest sample.
+        *[("together", i, [5, 6], 0.2, 4, 3.6) for i in range(3)],
+        ("together", 3, [7], 0.4, 4, 3.6),
+        # The first weighs next to nothing, and is not there.
+        ("without", 1, [8], 1.0, 2, 1.0),
+        # Two texts with the same weight, of which the first comes first.
+        ("tied", 0, [9, 9], 0.5, 2, 2.0),
+        ("tied", 1, [8], 0.5, 2, 2.0),
+    ]
+    said = chosen(weighted, "weighted")
+    assert said.startswith("positives chosen by weighted from 3.0 acceptable samples of 4; the text with the largest")
+    assert "is not that of the first sample in 25% of problems; effective sample size 2.65, entropy" in said
+    assert f"entropy of the weights {np.mean(np.log([4, 3.6, 1, 2])):.2f} nats" in said
+    # In any order of the rows; and the control, where another text weighs more.
+    assert chosen(weighted[::-1], "weighted") == said
+    assert "in 50% of problems" in chosen([*weighted, ("together", 4, [7], 0.4, 4, 3.6)], "weighted")
+    drawn = [("a", 0, [5], 1.0, 4, 2.0), ("b", 2, [5], 1.0, 4, 2.0), ("c", 0, [7], 1.0, 1, 1.0)]
+    assert "from 3.0 acceptable samples of 4; another sample than the first in 33% of" in chosen(drawn, "posterior")
 
 
 def of_algorithm(algorithm: str) -> dict[str, Any]:
