@@ -102,7 +102,8 @@ def own_reward(place: str) -> OwnReward:
     """A user's reward function, named as `module:function` or `path/to/file.py:function`; its module is run.
 
     TRL calls it with `prompts`, `completions`, `completion_ids` and the dataset's `problem`, `answer`, `level` and
-    `positive`. Any callable will do: a function, async or not, a `functools.partial`, or an object with `__call__`.
+    `positive` (a list of texts as mappings, as `parts_of` has them). Any callable will do: a function, async or not, a
+    `functools.partial`, or an object with `__call__`.
 
     Raises:
         ValueError: if there is none by that name, or if it cannot be called with these arguments.

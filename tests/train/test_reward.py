@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ KEYWORDS = {
     **{"positive": [None, None], "trainer_state": None},
 }
 BASE = {**VALUES, "max_steps": 2, "eval_steps": 2, "gradient_problems": 0, "refresh_steps": 0, "positive": "none"}
+ONE_STEP = {**BASE, "max_steps": 1, "eval_steps": 1, "eval_problems": 1, "eval_samples": 1}
 
 
 def metric(run: Any, name: str) -> list[float]:
@@ -90,6 +92,48 @@ def test_what_is_learnt_is_the_own_reward_and_answers_are_graded(tmp_path: Path)
     assert run.read("groups").query("step == 0").equals(usual.read("groups").query("step == 0"))
     assert run.environment()["reward"] == hashlib.sha256(OWN.encode()).hexdigest()[:12]
     assert metric(run, "reward")[0] == pytest.approx(metric(run, "completions/mean_length")[0])
+
+
+KEEPS = """
+import json
+from pathlib import Path
+
+def keeps(completions, problem, positive, **_):
+    Path(__file__).with_name("kept.json").write_text(json.dumps([problem, positive]))
+    return [0.0] * len(completions)
+"""
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"positive": "explanation"},
+        {"positive": "explanation", "positive_choice": "weighted", "positive_tries": 3},
+        {"positive": "own_correct"},
+        {"positive": "explanation", "positive_tokens": "least_moved"},
+        {"positive": "explanation", "refresh_steps": 1, "max_steps": 2},
+        {"positive": "none"},
+    ],
+)
+def test_a_reward_is_given_the_positives_as_texts_with_masks_and_weights(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    """In one form, whatever was chosen; None for a problem without one; and those of the first step throughout."""
+    file = tmp_path / "rewards.py"
+    file.write_text(KEEPS)
+    recipe = read_recipe({**ONE_STEP, **values, "reward": f"{file}:keeps"})
+    run = train(recipe, tmp_path / "run", progress=False)
+    learnt: dict[str, list[dict[str, Any]]] = {}
+    positives = run.read("positives")
+    assert positives["step"].nunique() == (0 if values["positive"] == "none" else values.get("max_steps", 1))
+    for row in positives[positives["step"] == 0].to_dict("records"):
+        mask = None if row["mask"] is None else list(row["mask"])
+        text = {"ids": list(row["ids"]), "mask": mask, "weight": row["weight"]}
+        learnt.setdefault(row["problem"], []).append(text)
+    asked, given = json.loads((tmp_path / "kept.json").read_text())
+    assert given == [learnt.get(problem) for problem in asked]
+    assert (None in given) == (values["positive"] in ("own_correct", "none"))
+    assert any(texts and len(texts) > 1 for texts in given) == ("positive_choice" in values)
 
 
 @pytest.mark.parametrize(
@@ -223,9 +267,6 @@ def test_a_reward_that_raises_shows_its_own_line(rewards: Path, name: str) -> No
     with pytest.raises(RuntimeError, match=re.escape(raised)) as caught:
         asked(rewards, name)
     assert "return [1 / 0 for _ in completions]" in str(caught.value)
-
-
-ONE_STEP = {**BASE, "max_steps": 1, "eval_steps": 1, "eval_problems": 1, "eval_samples": 1}
 
 
 def test_a_completion_without_a_reward_is_no_zero(rewards: Path, tmp_path: Path) -> None:
