@@ -28,8 +28,8 @@ def rows_held(recipe: TrainRecipe, args: Configuration) -> int:
     if isinstance(args, PairsDPOConfig):
         return 2 * rows
     if isinstance(args, ExPGRPOConfig) and recipe.positive != "none" and args.beta_sft > 0:
-        # The added term holds a positive for each G samples at the same time.
-        return rows + math.ceil(rows / args.num_generations)
+        # The added term holds the texts of a problem for each G samples at the same time.
+        return rows + math.ceil(rows / args.num_generations) * recipe.texts_each
     return rows
 
 

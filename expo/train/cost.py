@@ -25,7 +25,8 @@ class Work:
     Attributes:
         samples: of `rollouts`, `positives`, `losers`, `evaluations`, `probes` and `gradients`.
         trained: sequences that go forward and back.
-        scored: sequences that go forward alone: old or reference log-probabilities.
+        scored: sequences that go forward alone: old or reference log-probabilities, and those by which positives and
+            their tokens are chosen.
         steps: of the optimizer.
     """
 
@@ -52,14 +53,23 @@ def work_of(recipe: TrainRecipe, args: Configuration, problems: int, held_out: i
         samples["rollouts"] = generations_in(problems, args) * args.generation_batch_size
         scored = samples["rollouts"] * ((args.beta > 0) + _scores_old(args))
         if recipe.positive != "none" and args.beta_sft > 0:
-            trained += steps * batch // args.num_generations
+            trained += steps * batch // args.num_generations * recipe.texts_each
         for step in range(recipe.refresh_steps, steps, recipe.refresh_steps or steps):
             rows = rows_between(args, step, min(step + recipe.refresh_steps, steps))
             asked += min(problems, rows.stop - rows.start)
     if recipe.positive in SAMPLED and not recipe.positive_data:
         samples["positives"] = asked * recipe.positive_tries
+        scored += asked * _passes_to_choose(recipe)
     trained += samples["gradients"]
     return Work({name: n for name, n in samples.items() if n}, trained, scored, steps)
+
+
+def _passes_to_choose(recipe: TrainRecipe) -> int:
+    """How often samples of a problem are scored to choose its positive, and which of its tokens are learnt."""
+    # With and without the hint, or without it alone.
+    to_choose = {"first": 0, "posterior": 2, "weighted": 2}.get(recipe.positive_choice, 1)
+    to_mask = 2 if recipe.positive_tokens in ("least_moved", "most_moved") else 0
+    return to_choose * recipe.positive_tries + to_mask * recipe.texts_each
 
 
 def _scores_old(args: ExPGRPOConfig) -> bool:

@@ -270,6 +270,11 @@ class TrainRecipe(BaseRecipe):
             raise ValueError("positive_tokens: dpo compares whole texts; leave it out")
 
     @property
+    def texts_each(self) -> int:
+        """The most texts that a problem's term has."""
+        return self.positive_tries if self.positive_choice == "weighted" else 1
+
+    @property
     def lora(self) -> dict[str, Any]:
         """Fields of `peft.LoraConfig`."""
         targets = self.lora_target_modules

@@ -117,6 +117,10 @@ def test_activations_grow_with_what_is_held() -> None:
 
     plain = of(positive="none")
     assert of(positive="explanation") == pytest.approx(9 / 8 * plain, rel=0.05)  # a positive for each 8 samples
+    # All texts of a problem, at the same time.
+    weighted = {"positive": "explanation", "positive_choice": "weighted", "positive_tries": 8}
+    assert of(**weighted) == pytest.approx(2 * plain, rel=0.05)
+    assert of(**{**weighted, "positive_choice": "first"}) == of(positive="explanation")
     assert of(positive="none", per_device_train_batch_size=16) == pytest.approx(2 * plain, rel=0.05)
     assert of(positive="none", gradient_checkpointing=True) < plain
     assert of(positive="none", attn_implementation="eager") > plain
@@ -231,6 +235,19 @@ def test_the_work_of_other_trainings() -> None:
     # All before the first step, then those of the problem that a step asks.
     assert of(refresh_steps=1).samples["positives"] == 103
     assert of(eval_steps=2).samples["evaluations"] == 120
+    # Each of three texts of a problem is a sequence, and is scored with the hint and without it.
+    three = of(positive_tries=3, positive_choice="weighted", refresh_steps=1)
+    assert (three.trained, three.scored) == (32 + 4 * 3, 103 * 3 * 2)
+    assert three.samples["positives"] == 103 * 3
+    for choice, passes in (("first", 0), ("posterior", 6), ("best_signal", 3), ("best_joint", 3)):
+        chosen = of(positive_tries=3, positive_choice=choice)
+        assert (chosen.trained, chosen.scored) == (36, 100 * passes)
+    assert of(positive_tokens="least_moved").scored == 200
+    assert of(positive_tokens="random_half").scored == 0
+    both = {"positive_tries": 3, "positive_choice": "weighted", "positive_tokens": "least_moved"}
+    assert of(**both).scored == 100 * (6 + 6)
+    more = {"algorithm": "dpo", "positive_tries": 3, "positive_choice": "best_signal"}
+    assert of(**more).scored - of(algorithm="dpo").scored == 3 * 32
     measured = of(gradient_problems=2, gradient_rollouts=8)
     assert measured.samples["gradients"] == 36
     assert measured.trained == of().trained + 36
