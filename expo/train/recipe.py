@@ -221,7 +221,8 @@ class TrainRecipe(BaseRecipe):
 
     def _check_choice(self) -> None:
         if self.positive_choice not in CHOICES:
-            raise ValueError(f"positive_choice: no {self.positive_choice!r}; there are {', '.join(CHOICES)}")
+            hint = "; for right ones set positive_filter: [right]" if self.positive_choice == "right" else ""
+            raise ValueError(f"positive_choice: no {self.positive_choice!r}; there are {', '.join(CHOICES)}{hint}")
         if self.positive_choice == "first":
             return
         if self.positive_data:

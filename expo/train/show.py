@@ -10,7 +10,7 @@ import yaml
 from expo.evaluate import by_level
 from expo.gradients.predictors import unit_slopes
 from expo.records import Run
-from expo.stats import bootstrap_questions
+from expo.stats import bootstrap, bootstrap_questions
 from expo.terminal import NAMES, TOY, skipped
 from expo.text import plural
 
@@ -45,9 +45,9 @@ def show(run: Run) -> str:
         lines += _without_reward(run.read("metrics"))
     if run.has("positives") and len(positives := run.read("positives")):
         first = positives[positives["step"] == positives["step"].min()]
-        lines += ["", f"{plural(first['problem'].nunique(), 'problem')} had a positive at first"]
+        lines += ["", f"{plural(first['problem'].nunique(), 'problem')} had a positive at the start"]
     if recipe.get("positive_choice", "first") != "first":
-        lines += ["", _chosen(run.read("positives"), recipe)]
+        lines += ["", *_chosen(run.read("positives"), recipe)]
     if run.has("pairs"):
         lines += ["", *_pairs(run.read("pairs")), *_ended_early(run, int(evaluation["step"].max()))]
     if run.has("alignment"):
@@ -65,19 +65,24 @@ def _without_reward(metrics: pd.DataFrame) -> list[str]:
     return ["", f"at {rewards.isna().sum()} of {len(rewards)} steps the reward was None for every completion"]
 
 
-def _chosen(positives: pd.DataFrame, recipe: dict[str, Any]) -> str:
-    """How positives were chosen among their candidates, as means over problems, each as often as it was sampled for."""
-    each = positives.drop_duplicates(["step", "problem"])
-    said = (
-        f"positives chosen by {recipe['positive_choice']} from {each['candidates'].mean():.1f} acceptable samples "
-        f"of {recipe['positive_tries']}; {_moved(positives, recipe['positive_choice'])} of problems"
+def _chosen(positives: pd.DataFrame, recipe: dict[str, Any]) -> list[str]:
+    """How positives were chosen among their candidates, for each time that they were sampled; means over problems."""
+    choice, tries = recipe["positive_choice"], recipe["positive_tries"]
+    how = (
+        f"all of {tries} samples learnt by weight" if choice == "weighted" else f"chosen by {choice} of {tries} samples"
     )
-    if each["effective_samples"].notna().any():
-        said += (
-            f"; effective sample size {each['effective_samples'].mean():.2f}, entropy of the weights "
-            f"{each['weight_entropy'].mean():.2f} nats"
-        )
-    return said
+    lines = [f"positives {how}:"]
+    for step, of_round in positives.groupby("step"):
+        each = of_round.drop_duplicates("problem")
+        said = f"  step {step}: n = {len(each)} problems, {each['candidates'].mean():.1f} acceptable samples each; "
+        said += f"{_moved(of_round, choice)} of problems"
+        if each["effective_samples"].notna().any():
+            worth, entropy = (
+                bootstrap(each[name].to_numpy(dtype=float)) for name in ("effective_samples", "weight_entropy")
+            )
+            said += f"; effective sample size {worth}, entropy of the weights {entropy} nats"
+        lines.append(said)
+    return lines
 
 
 def _moved(positives: pd.DataFrame, choice: str) -> str:

@@ -179,7 +179,7 @@ def test_a_training_says_how_its_positives_were_chosen(how: str, tmp_path: Path)
     assert (positives["problem"].duplicated().any()) == (how == "weighted")
     np.testing.assert_allclose(positives.groupby("problem")["weight"].sum().astype(float), 1, rtol=1e-6)
     said = show(run)
-    assert f"positives chosen by {how} from" in said
+    assert ("positives all of 4 samples" if how == "weighted" else f"positives chosen by {how} of") in said
     assert ("effective sample size" in said) == by_weight
     # A problem counts once, whatever the number of its texts.
     scored = run.read("metrics").query("name == 'exp_sft/scored'")["value"]
@@ -193,7 +193,7 @@ def chosen(rows: list[tuple[str, int, list[int], float, int, float]], how: str) 
         | {"candidates": of, "effective_samples": worth, "weight_entropy": np.log(worth)}
         for problem, place, ids, weight, of, worth in rows
     ]
-    return _chosen(as_frame("positives", table), {"positive_choice": how, "positive_tries": 4})
+    return "\n".join(_chosen(as_frame("positives", table), {"positive_choice": how, "positive_tries": 4}))
 
 
 def test_the_record_says_how_often_a_choice_differs_from_the_first() -> None:
@@ -211,14 +211,14 @@ def test_the_record_says_how_often_a_choice_differs_from_the_first() -> None:
         ("tied", 1, [8], 0.5, 2, 2.0),
     ]
     said = chosen(weighted, "weighted")
-    assert said.startswith("positives chosen by weighted from 3.0 acceptable samples of 4; the text with the largest")
-    assert "is not that of the first sample in 25% of problems; effective sample size 2.65, entropy" in said
-    assert f"entropy of the weights {np.mean(np.log([4, 3.6, 1, 2])):.2f} nats" in said
+    assert said.startswith("positives all of 4 samples learnt by weight:\n  step 0: n = 4 problems, 3.0 acceptable")
+    assert "is not that of the first sample in 25% of problems; effective sample size 2.65 [" in said
+    assert f"entropy of the weights {np.mean(np.log([4, 3.6, 1, 2])):.3g} [" in said
     # In any order of the rows; and the control, where another text weighs more.
     assert chosen(weighted[::-1], "weighted") == said
     assert "in 50% of problems" in chosen([*weighted, ("together", 4, [7], 0.4, 4, 3.6)], "weighted")
     drawn = [("a", 0, [5], 1.0, 4, 2.0), ("b", 2, [5], 1.0, 4, 2.0), ("c", 0, [7], 1.0, 1, 1.0)]
-    assert "from 3.0 acceptable samples of 4; another sample than the first in 33% of" in chosen(drawn, "posterior")
+    assert "3.0 acceptable samples each; another sample than the first in 33% of" in chosen(drawn, "posterior")
 
 
 def of_algorithm(algorithm: str) -> dict[str, Any]:
@@ -231,6 +231,7 @@ def of_algorithm(algorithm: str) -> dict[str, Any]:
     ("values", "message"),
     [
         ({"positive_choice": "best"}, "positive_choice: no 'best'; there are first, posterior"),
+        ({"positive_choice": "right"}, r"for right ones set positive_filter: \[right\]"),
         (
             {"positive_choice": "best_signal", "positive": "expert", "refresh_steps": 0},
             r"positive_choice applies to sampled positives \(.*\), not to expert; leave it out",
