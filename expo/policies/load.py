@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from expo.policies.adapters import CONFIG, WEIGHTS, base_of, is_adapter, load_adapter
-from expo.policies.names import DTYPE_NAMES, SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir, writable
+from expo.policies.names import DTYPE_NAMES, SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir, nearest, writable
 from expo.policies.policy import Policy, PolicyError, shown
 from expo.policies.weights import check_weights
 from expo.tasks.prompts import Prompts
@@ -212,8 +212,9 @@ def _from_hub(repo: str, revision: str | None = None) -> tuple[str, str]:
     except (OSError, ValueError) as error:
         at = f" at revision {revision!r}" if revision else ""
         reason = _unreached(error) if isinstance(error, LocalEntryNotFoundError) else shown(error)
+        meant = f"; did you mean {near}?" if (near := nearest(repo, [])) else ""
         raise PolicyError(
-            f"policy {repo!r}{at}: this is not a folder, and the hub cannot be read: {reason}\n{GIVE} "
+            f"policy {repo!r}{at}: this is not a folder, and the hub cannot be read: {reason}{meant}\n{GIVE} "
             "A hub id needs a network, or HF_HOME pointing at a filled cache."
         ) from error
     return str(folder), f"{repo} (hub, commit {folder.name})"

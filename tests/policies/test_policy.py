@@ -444,6 +444,8 @@ def test_no_network_at_all(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(PolicyError, match=r"the hub cannot be read: offline mode is on \(HF_HUB_OFFLINE\)\nGive tiny"):
         load_policy("me/small", TEXT)
+    with pytest.raises(PolicyError, match=r"HF_HUB_OFFLINE\); did you mean tiny-0\?"):
+        load_policy("tiny0", TEXT)
     assert hub.asked == []
 
 
