@@ -13,6 +13,7 @@ import pandas as pd
 from expo.gradients.predictors import joined
 from expo.report.runs import FinishedRun, differing, runs_in
 from expo.report.toy import any_toy
+from expo.report.words import listed
 from expo.text import plural
 
 # What may differ between runs of one picture.
@@ -97,9 +98,11 @@ def notes_of(runs: Sequence[GradientRun], about: str) -> str:
     """The lines beneath a picture: what is drawn, and the runs' setting."""
     recipe = runs[0].recipe
     questions = {problem for run in runs for problem in run.alignment["problem"]}
-    each = f", each of {plural(len(runs), 'policy', 'policies')}" if len(runs) > 1 else ""
+    policies, seeds = ({run.recipe[field] for run in runs} for field in ("policy", "seed"))
+    each = f", each of {plural(len(policies), 'policy', 'policies')}" if len(policies) > 1 else ""
+    with_seed = f"seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in sorted(seeds)])}"
     return (
         f"{about}\n{plural(len(questions), 'question')} of {runs[0].task}{each}, 2 x {recipe['rollouts']} rollouts "
         f"each at T = 1 (half for slopes, half for changes), positives at T = {recipe['temperature']:g}, "
-        f"seed {recipe['seed']}."
+        f"{with_seed}."
     )

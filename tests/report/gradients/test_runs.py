@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from expo.report.gradients.runs import by_policy, find_gradients
+from expo.report.gradients.runs import by_policy, find_gradients, notes_of
 
 from ..records.gradients import write_gradients
 
@@ -42,3 +42,14 @@ def test_a_run_that_was_cut_short_is_not_shown(tmp_path: Path) -> None:
     run = write_gradients(tmp_path / "runs" / "one")
     run.path("gradients.parquet").unlink()
     assert find_gradients(tmp_path / "runs") == []
+
+
+def test_a_caption_tells_policies_and_seeds_apart(tmp_path: Path) -> None:
+    write_gradients(tmp_path / "runs" / "one")
+    alone = notes_of(find_gradients(tmp_path / "runs"), "About.")
+    assert "each of" not in alone
+    assert alone.endswith("seed 0.")
+    write_gradients(tmp_path / "runs" / "two", seed=1)
+    both = notes_of(find_gradients(tmp_path / "runs"), "About.")
+    assert "policies" not in both
+    assert both.endswith("seeds 0 and 1.")
