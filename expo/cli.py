@@ -9,12 +9,12 @@ import json
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from expo.signals import handling
 
 HELP = """\
 usage: expo JOB [--flag value ...] [--config recipe.yaml]
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
-        with _sigterm_like_ctrl_c():
+        with handling(signal.SIGTERM, _interrupt):
             return JOBS[args[0]](args[1:])
     except KeyboardInterrupt as stopped:
         print("\nexpo: stopped; give the same command again to resume", file=sys.stderr)
@@ -84,21 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-@contextmanager
-def _sigterm_like_ctrl_c() -> Iterator[None]:
-    """Meanwhile SIGTERM interrupts a job as Ctrl-C does, with its own number; a thread gets no signals."""
-
-    def interrupt(number: int, _: object) -> None:
-        raise KeyboardInterrupt(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _interrupt(number: int, _: object) -> None:
+    """SIGTERM interrupts a job as Ctrl-C does, with its own number."""
+    raise KeyboardInterrupt(number)
 
 
 _TOLD = (ValueError, ArithmeticError, OSError, ImportError, RuntimeError)

@@ -10,7 +10,6 @@ import os
 import pickle
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +18,8 @@ from typing import Any
 
 import torch
 from torch import multiprocessing
+
+from expo.signals import handling
 
 # A job, what to call each time that a part of it is done, and the number of processes.
 Work = Callable[[Any, Callable[[], object], int], object]
@@ -60,13 +61,13 @@ def spread(
     started: list[Any] = []
     try:
         for worker in workers:
-            with _handling(signal.SIGINT, signal.SIG_IGN):  # it inherits that
+            with handling(signal.SIGINT, signal.SIG_IGN):  # it inherits that
                 worker.start()
             started.append(worker)
         for place in [*range(len(jobs)), *[None] * len(workers)]:
             todo.put(place)
         left = len(jobs)
-        with _handling(signal.SIGTERM, signal.default_int_handler):
+        with handling(signal.SIGTERM, signal.default_int_handler):
             while left:
                 report = _next(reports, workers)
                 if isinstance(report, Exception):
@@ -107,19 +108,6 @@ def threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _handling(number: signal.Signals, handler: Any) -> Iterator[None]:
-    """A signal handled so meanwhile, in the main thread; one that is ignored stays so."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(number) in (signal.SIG_IGN, None):
-        yield
-        return
-    before = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
 
 
 def _end(workers: Sequence[Any]) -> None:

@@ -115,8 +115,7 @@ def _chunk(
         skips += skipped
     # These are no step of their own: how many there will be is not known beforehand.
     again = {p.scored.key for p, _ in rows if p.source == "own_correct"}
-    on_scored = lambda s: None if s.key in again else on_step()  # noqa: E731
-    scores = score(policy, [p.scored for p, _ in rows], on_scored=on_scored)
+    scores = score(policy, [p.scored for p, _ in rows], on_scored=lambda s: s.key in again or on_step())
     prompted = score_prompted(policy, [p for p, _ in rows])
     scored = [(p, g, s, prompted.get(p.scored.key)) for (p, g), s in zip(rows, scores, strict=True)]
     frames = {"skips": as_frame("skips", map(vars, skips))}

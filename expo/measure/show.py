@@ -8,7 +8,7 @@ import pandas as pd
 
 from expo.measure.acts import KINDS, mentions_by_problem, shares
 from expo.measure.verdict import MIN_PROBLEMS, PROBABILITY, Comparison, by_problem, hangs_on, own_answers, table1, worth
-from expo.measure.weights import WORDS, against_posterior
+from expo.measure.weights import WORDS, against_posterior, by_weight
 from expo.records import Run
 from expo.stats import bootstrap
 from expo.terminal import NAMES, TOY, skipped
@@ -69,9 +69,9 @@ def _by_weight(run: Run, samples: pd.DataFrame) -> list[str]:
         return ["", "Self-explanations can be compared with the posterior pi(c|q, a*) only at --temperature 1."]
     if not (found := against_posterior(samples)):
         return ["", "No self-explanation ended, so none can be compared with the posterior; raise max_new_tokens."]
-    cut = int(told["truncated"].sum())
+    each = by_weight(samples)["n"]
+    cut, most = len(told) - int(each.sum()), int(each.max())
     left_out = f"; {cut} of {len(told)} were cut and are left out" if cut else ""
-    most = int(told[~told["truncated"].astype(bool)].groupby("problem").size().max())
     alone = " (1 by definition: --samples K gives each problem K of them)" if most == 1 else f" of {most}"
     units = {"effective_samples": alone, "kl_bound": " nats"}
     return [
