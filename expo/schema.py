@@ -71,6 +71,7 @@ TABLES: dict[str, dict[str, str]] = {
         "steps_true": "Int64",
         "candidates": "Int64",  # samples that it was chosen from
         "place": "Int64",  # its place among them, from 0
+        "first_text": "boolean",  # whether it has the tokens of the first of them
         "effective_samples": "Float64",  # of the candidates' weights, where it was chosen by them
         "weight_entropy": "Float64",  # of these weights, nats
         "mask": "object",  # which tokens are learnt; missing where all are
@@ -236,7 +237,7 @@ LATER = {
     "probes": ("nll_first", "nll_prompted", "nll_initial"),
     "completions": ("leak",),
     "evaluation": ("leaks", "distinct"),
-    "positives": ("candidates", "place", "effective_samples", "weight_entropy", "mask", "weight"),
+    "positives": ("candidates", "place", "first_text", "effective_samples", "weight_entropy", "mask", "weight"),
 }
 
 # Of a training: problems of the training set watched while it runs, scored under the policy of the time.

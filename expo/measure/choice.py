@@ -23,13 +23,15 @@ _LEAST = 1e-7
 class Chosen:
     """A positive with its grade, how it was chosen, and its weight in the term of its problem.
 
-    Effective sample size and entropy are of the weights of all candidates.
+    Effective sample size and entropy are of the weights of all candidates. `first_text`: its tokens are those of
+    the first candidate, which several candidates may share.
     """
 
     positive: Positive
     grade: Grade | None
     candidates: int = 1
     place: int = 0
+    first_text: bool = True
     effective_samples: float | None = None
     weight_entropy: float | None = None
     weight: float = 1.0
@@ -53,7 +55,7 @@ def choose(policy: Policy, candidates: Sequence[Sequence[Graded]], how: str, see
     if how not in ("posterior", "weighted"):
         by = {"best_signal": lambda s: s.learning_signal, "best_joint": lambda s: -s.nll_sum}[how]
         places = [int(np.argmax([by(scores[p.scored.key]) for p, _ in group])) for group in candidates]
-        return [Chosen(*g[i], len(g), i) for g, i in zip(candidates, places, strict=True)]
+        return [Chosen(*g[i], len(g), i, _first_text(g, i)) for g, i in zip(candidates, places, strict=True)]
     prompted = score_prompted(policy, positives)
     chosen = []
     for group in candidates:
@@ -64,12 +66,18 @@ def choose(policy: Policy, candidates: Sequence[Sequence[Graded]], how: str, see
         if how == "weighted":
             # One that adds nothing to a float32 sum is left out.
             kept = [i for i, w in enumerate(weights) if w > _LEAST]
-            chosen += [Chosen(*group[i], len(group), i, worth, entropy, float(weights[i])) for i in kept]
+            chosen += [
+                Chosen(*group[i], len(group), i, _first_text(group, i), worth, entropy, float(weights[i])) for i in kept
+            ]
         else:
             draw = random.Random(f"{seed}:{group[0][0].problem.id}:choice")
             place = draw.choices(range(len(group)), weights.tolist())[0]
-            chosen.append(Chosen(*group[place], len(group), place, worth, entropy))
+            chosen.append(Chosen(*group[place], len(group), place, _first_text(group, place), worth, entropy))
     return chosen
+
+
+def _first_text(group: Sequence[Graded], place: int) -> bool:
+    return group[place][0].scored.completion == group[0][0].scored.completion
 
 
 def mask_tokens(policy: Policy, positives: Sequence[Positive], which: str) -> list[list[bool] | None]:

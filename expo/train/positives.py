@@ -167,6 +167,7 @@ def row_of(policy: Policy, checker: Checker, kind: str, step: int, chosen: Chose
         "steps_true": sum(true for _, true in steps),
         "candidates": chosen.candidates,
         "place": chosen.place,
+        "first_text": chosen.first_text,
         "effective_samples": chosen.effective_samples,
         "weight_entropy": chosen.weight_entropy,
         "mask": None,

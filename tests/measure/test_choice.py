@@ -23,7 +23,7 @@ from expo.tasks.chain_task import CHAIN, ChainChecker
 from expo.train.config import settings_of
 from expo.train.recipe import CHOICES, read_recipe
 from expo.train.run import train
-from expo.train.show import _chosen, show
+from expo.train.show import _chosen, _moved, show
 from tests.train.test_run import VALUES
 
 K = 6
@@ -60,6 +60,18 @@ def test_the_first_is_the_first_and_the_best_the_best(policy: Policy, candidates
             assert values[c.place] == max(values)
         # The control: it is not the first in all.
         assert any(c.place for c in chosen)
+
+
+def test_another_sample_with_the_first_text_is_no_other_text(policy: Policy, candidates: list[list[Graded]]) -> None:
+    first = candidates[0][0]
+    draws = [choose(policy, [[first, first]], "posterior", seed)[0] for seed in range(20)]
+    assert {c.place for c in draws} == {0, 1}
+    assert all(c.first_text for c in draws)
+    # The control: what is likeliest is mostly another text.
+    likeliest = choose(policy, candidates, "best_joint", 0)
+    texts = [group[c.place][0].text == group[0][0].text for group, c in zip(candidates, likeliest, strict=True)]
+    assert [c.first_text for c in likeliest] == texts
+    assert not all(texts)
 
 
 def weights_of(policy: Policy, group: list[Graded]) -> np.ndarray:
@@ -218,7 +230,12 @@ def test_the_record_says_how_often_a_choice_differs_from_the_first() -> None:
     assert chosen(weighted[::-1], "weighted") == said
     assert "in 50% of problems" in chosen([*weighted, ("together", 4, [7], 0.4, 4, 3.6)], "weighted")
     drawn = [("a", 0, [5], 1.0, 4, 2.0), ("b", 2, [5], 1.0, 4, 2.0), ("c", 0, [7], 1.0, 1, 1.0)]
-    assert "3.0 acceptable samples each; another sample than the first in 33% of" in chosen(drawn, "posterior")
+    # Records of before do not say whether the text is another one.
+    assert "3.0 acceptable samples each; another text than the first in 33% of" in chosen(drawn, "posterior")
+    same = as_frame(
+        "positives", [{"problem": "b", "place": 2, "first_text": True}, {"problem": "c", "first_text": False}]
+    )
+    assert _moved(same, "posterior") == "another text than the first in 50%"
 
 
 def of_algorithm(algorithm: str) -> dict[str, Any]:
