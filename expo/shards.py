@@ -69,7 +69,7 @@ def join_shards(
     skips = skips.drop_duplicates(["where", "field"], ignore_index=True)
     if joined[tables[0]].empty:
         first = "".join(f"\n  {s.where}: {s.field}: {s.reason}" for s in skips.head(3).itertuples())
-        raise DataError(f"no problem could be measured: all are skipped; a lower --max_new_tokens may help:{first}")
+        raise DataError(f"no problem could be measured: all are skipped; of the first:{first}")
     return {"skips": skips, **joined}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,7 +14,7 @@ from expo.measure.weights import WORDS, against_posterior, by_weight
 from expo.records import Run
 from expo.stats import bootstrap
 from expo.terminal import NAMES, TOY, skipped
-from expo.text import visible
+from expo.text import plural, visible
 
 _COLUMNS = ("tokens", "nll_sum", "nll_per_token", "learning_signal")
 _UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token", PROBABILITY: "as a probability"}
@@ -43,8 +45,8 @@ def show(run: Run) -> str:
         "",
         "Table 1, measured (difference of means by problem, nats, with 95 % bootstrap interval; probabilities and",
         "shares have a finite-sample interval, too, whose 95 % hold at every n: it gives the verdict):",
-        *map(_line, [*table1(samples), *own_answers(samples)]),
-        f"  {worth(samples['problem'].nunique())}",
+        *_comparisons([*table1(samples), *own_answers(samples)]),
+        *textwrap.wrap(worth(samples["problem"].nunique()), 110),
     ]
     if samples["problem"].nunique() < MIN_PROBLEMS:
         lines.append(f"  (fewer than {MIN_PROBLEMS} problems decide nothing)")
@@ -52,12 +54,25 @@ def show(run: Run) -> str:
     return "\n".join(lines)
 
 
+def _comparisons(comparisons: Sequence[Comparison]) -> list[str]:
+    """Each pair of positives with what is compared; A against B is not told as B against A, too."""
+    pairs: dict[tuple[str, str], list[Comparison]] = {}
+    for c in comparisons:
+        if c.quantity not in {d.quantity for d in pairs.get((c.reference, c.source), ())}:
+            pairs.setdefault((c.source, c.reference), []).append(c)
+    lines = []
+    for (source, reference), of_pair in pairs.items():
+        n = of_pair[0].difference.n
+        lines.append(f"  {NAMES[source]} against {NAMES[reference]}, {plural(n, 'problem')}:")
+        lines += [_line(c) + (f", n = {c.difference.n}" if c.difference.n != n else "") for c in of_pair]
+    return lines
+
+
 def _line(c: Comparison) -> str:
-    bounded = f", finite-sample {c.finite_sample.brackets}," if c.finite_sample else ""
+    bounded = f", finite-sample {c.finite_sample.brackets}" if c.finite_sample else ""
     hangs = hangs_on(c.verdict, visible(c.largest), c.share)
-    what = f"  {NAMES[c.source]:<30} {c.property} {_UNITS.get(c.quantity, '')}".ljust(76)
-    against = f"against {NAMES[c.reference]}, n = {c.difference.n}" + (hangs and f"; {hangs}")
-    return f"{what}{MARKS[c.verdict]:<12} {c.difference}{bounded} {against}"
+    what = f"    {c.property} {_UNITS.get(c.quantity, '')}".ljust(47)
+    return f"{what}{MARKS[c.verdict]:<12} {c.difference}{bounded}" + (hangs and f"; {hangs}")
 
 
 def _by_weight(run: Run, samples: pd.DataFrame) -> list[str]:

@@ -153,7 +153,9 @@ def fitting(
     lengths = [request.tokens for _, _, request in asked]
     needed = max([*lengths, longest(policy, problem, max_new_tokens)]) if asked else 0
     if needed > policy.context:
-        return None, [Skip(where, "question", f"{needed} tokens exceed the context of {policy.context}")]
+        room = max_new_tokens - (needed - policy.context)
+        fix = f"--max_new_tokens {room} fits" if room > 0 else "no --max_new_tokens fits"
+        return None, [Skip(where, "question", f"{needed} tokens exceed the context of {policy.context}; {fix}")]
     if "wrong_explanation" in counts.keys() - {source for source, *_ in asked}:
         return asked, [Skip(where, "answer", "no other answer to serve as a wrong one; measured without that control")]
     return asked, []

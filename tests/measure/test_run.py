@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from expo.measure.show import show
 from expo.policies.policy import PolicyError
 from expo.recipe import MeasureRecipe
 from expo.records import RecordError, Run
+from expo.tasks.problem import DataError
 
 ROWS = [
     {
@@ -67,7 +69,19 @@ def test_a_record_holds_every_positive(recipe: MeasureRecipe, tmp_path: Path) ->
     assert environment["problems"] == 6
     assert environment["dtype"] == "float32"
     assert run.recipe()["prompts"]["question"].startswith("{question}")
-    assert "Table 1, measured" in show(run)
+    said = show(run)
+    # Each pair once: the own CoT is not told against the two that are told against it.
+    assert [line.strip() for line in said.splitlines() if line.endswith(", 6 problems:")] == [
+        "self-explanation c~ against expert CoT c_E, 6 problems:",
+        "self-explanation c~ against own CoT c, 6 problems:",
+        "expert CoT c_E against own CoT c, 6 problems:",
+        *(
+            f"{of} against {other}, 6 problems:"
+            for of in ("explanation of a wrong answer", "nonsense prefix")
+            for other in ("expert CoT c_E", "own CoT c")
+        ),
+    ]
+    assert said.count("positive learning signal as a probability") == 4
     metrics = run.read("metrics").set_index("name")["value"]
     assert metrics["own/samples"] == 12
 
@@ -184,6 +198,20 @@ def test_what_cannot_be_measured_is_skipped_by_name_and_the_rest_kept(recipe: Me
     assert samples["problem"].nunique() == 8
     assert samples.loc[samples["source"] == "expert", "problem"].nunique() == 6
     assert "skipped: " in show(run)
+    assert skips["reason"].str.endswith("; no --max_new_tokens fits").tolist().count(True) == 1
+
+
+def test_a_limit_that_is_too_long_is_named_with_the_one_that_fits(tmp_path: Path) -> None:
+    recipe = MeasureRecipe(task="chain", policy="tiny-0", problems=2, max_new_tokens=300, samples=1)
+    with pytest.raises(DataError, match="no problem could be measured: all are skipped; of the first:") as refused:
+        measure(recipe, tmp_path / "long", progress=False)
+    fits = [int(n) for n in re.findall(r"exceed the context of 256; --max_new_tokens (\d+) fits", str(refused.value))]
+    assert len(fits) == 2
+    measured = measure(replace(recipe, max_new_tokens=min(fits)), tmp_path / "fits", progress=False)
+    assert measured.read("samples")["problem"].nunique() == 2
+    # The control: with one token more, one problem has no room.
+    more = measure(replace(recipe, max_new_tokens=min(fits) + 1), tmp_path / "more", progress=False)
+    assert more.read("samples")["problem"].nunique() == 1
 
 
 def test_a_problem_without_a_wrong_answer_is_measured_without_that_control(
