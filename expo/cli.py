@@ -256,6 +256,7 @@ def grade_job(argv: list[str]) -> int:
     if asked.run is not None:
         return _audit(asked)
     from expo.grade import Row, grade, read_rows, show, write
+    from expo.text import plural
 
     ways = [asked.file is not None, asked.text is not None, asked.answer is not None]
     if sum(ways) != 1 or (asked.gold is None) != (asked.file is not None):
@@ -266,13 +267,19 @@ def grade_job(argv: list[str]) -> int:
     if out and out.exists():
         raise ValueError(f"output: {out} exists; choose another name, or delete it")
     if asked.file is not None:
-        rows = read_rows(Path(asked.file))
+        rows, skips = read_rows(Path(asked.file))
     else:
-        rows = [Row(asked.gold, asked.text if asked.answer is None else rf"\boxed{{{asked.answer}}}")]
-    grades = grade(rows, asked.tolerance)
-    print(show(rows, grades))
+        text = asked.text if asked.answer is None else rf"\boxed{{{asked.answer}}}"
+        rows, skips = [Row(asked.gold, text, where="--gold")], []
+    graded, unread = grade(rows, asked.tolerance)
+    left_out = "".join(f"\n  {skip}" for skip in [*skips, *unread][:5])
+    if not graded:
+        raise ValueError(f"{asked.file or 'row'}: nothing to grade" + (left_out and f":{left_out}"))
+    print(show(graded))
+    if left_out:
+        print(f"\nskipped: {plural(len(skips) + len(unread), 'line')}{left_out}")
     if out:
-        write(rows, grades, out)
+        write(graded, out)
         print(f"\nall verdicts: {out}")
     return 0
 

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from expo.grading.answers import AnswerGrader, Grade, Status
+from expo.grading.answers import AnswerGrader, Grade, Status, UnparsableGold
 from expo.grading.last_number import last_number
 from expo.grading.math_verify import MathVerify
 from expo.grading.rules import Rules
 from expo.stats import bootstrap_rate
 from expo.tasks.files import read_lines
-from expo.tasks.problem import DataError, Skip
+from expo.tasks.problem import Skip
 from expo.text import plural
 
 # The columns of a file that hold a text, in the order in which they are looked for.
@@ -27,10 +28,11 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Row:
-    """A text to be graded."""
+    """A text to be graded, and where it stands: file and line."""
 
     gold: str
     text: str
+    where: str = ""
 
 
 def graders(stack: ExitStack, usual: Rules) -> dict[str, Callable[[str, str, bool], Grade]]:
@@ -57,46 +59,50 @@ def graders(stack: ExitStack, usual: Rules) -> dict[str, Callable[[str, str, boo
     return found | {"last number": by_last_number, "math-verify": by_math_verify}
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a JSONL file, each with "gold" and a text.
+def read_rows(path: Path) -> tuple[list[Row], list[Skip]]:
+    """The rows of a JSONL file, each with "gold" and a text, and the lines that are none.
 
     Raises:
-        DataError: for a line that is none, by file, line and field.
+        DataError: if the file cannot be read.
     """
-    rows = []
+    rows: list[Row] = []
+    skips: list[Skip] = []
     for line in read_lines(path.expanduser()):
-        if isinstance(line, Skip):
-            raise DataError(str(line))
-        fields = line.fields
-        if fields.get("gold") is None:
-            said = "null" if "gold" in fields else "missing"
-            raise DataError(f"{line.where}: gold: {said}; a line needs the fields gold and text")
-        name = next((name for name in TEXTS if isinstance(fields.get(name), str)), None)
-        if name is None:
-            raise DataError(f"{line.where}: text: missing; a line needs a text in one of {', '.join(TEXTS)}")
-        rows.append(Row(str(fields["gold"]), fields[name]))
-    if not rows:
-        raise DataError(f"{path}: no line holds a text to be graded")
-    return rows
+        row = line if isinstance(line, Skip) else _row(line.where, line.fields)
+        if isinstance(row, Skip):
+            skips.append(row)
+        else:
+            rows.append(row)
+    return rows, skips
 
 
-def grade(rows: Sequence[Row], tolerance: float = 0.0) -> list[dict[str, Grade]]:
-    """The grades of each row, by grader.
+def _row(where: str, fields: dict[str, Any]) -> Row | Skip:
+    if fields.get("gold") is None:
+        said = "null" if "gold" in fields else "missing"
+        return Skip(where, "gold", f"{said}; a line needs the fields gold and text")
+    name = next((name for name in TEXTS if isinstance(fields.get(name), str)), None)
+    if name is None:
+        return Skip(where, "text", f"missing; a line needs a text in one of {', '.join(TEXTS)}")
+    return Row(str(fields["gold"]), fields[name], where)
 
-    Raises:
-        UnparsableGold: for a ground truth that cannot be read.
-    """
+
+def grade(rows: Sequence[Row], tolerance: float = 0.0) -> tuple[list[tuple[Row, dict[str, Grade]]], list[Skip]]:
+    """The rows with their grades by grader, and those whose ground truth cannot be read."""
+    graded, skips = [], []
     with ExitStack() as stack:
         by_name = graders(stack, Rules(tolerance=tolerance))
-        return [
-            {name: one(row.gold, row.text, False) for name, one in by_name.items()}
-            for row in tqdm(rows, desc="grading", disable=len(rows) < 50)
-        ]
+        for row in tqdm(rows, desc="grading", disable=len(rows) < 50):
+            try:
+                graded.append((row, {name: one(row.gold, row.text, False) for name, one in by_name.items()}))
+            except UnparsableGold as error:
+                skips.append(Skip(row.where, "gold", str(error)))
+    return graded, skips
 
 
-def show(rows: Sequence[Row], grades: Sequence[dict[str, Grade]]) -> str:
+def show(graded: Sequence[tuple[Row, dict[str, Grade]]]) -> str:
     """One row with the reason of each verdict; several as a table of counts, with those on which graders differ."""
-    return "\n".join(_one(grades[0]) if len(rows) == 1 else [*_counts(grades), *_differences(rows, grades)])
+    grades = [by_name for _, by_name in graded]
+    return "\n".join(_one(grades[0]) if len(grades) == 1 else [*_counts(grades), *_differences(graded)])
 
 
 def _one(grades: dict[str, Grade]) -> Iterator[str]:
@@ -116,22 +122,22 @@ def _counts(grades: Sequence[dict[str, Grade]]) -> Iterator[str]:
         yield f"{name:<16}{widths}   {rate.mean:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
 
 
-def _differences(rows: Sequence[Row], grades: Sequence[dict[str, Grade]]) -> Iterator[str]:
-    differ = [i for i, row in enumerate(grades) if len({g.status is Status.CORRECT for g in row.values()}) > 1]
+def _differences(graded: Sequence[tuple[Row, dict[str, Grade]]]) -> Iterator[str]:
+    differ = [(r, by) for r, by in graded if len({g.status is Status.CORRECT for g in by.values()}) > 1]
     if differ:
         yield f"\n{plural(len(differ), 'row')} on which the graders differ; the first {min(SHOWN, len(differ))}:"
-    for i in differ[:SHOWN]:
-        verdicts = ", ".join(f"{name} {g.status}" for name, g in grades[i].items())
-        yield f"  {i + 1}: gold {rows[i].gold!r}, found {grades[i]['ours'].extracted!r}: {verdicts}"
-        yield f"     ours: {grades[i]['ours'].rule}"
+    for row, by_name in differ[:SHOWN]:
+        verdicts = ", ".join(f"{name} {g.status}" for name, g in by_name.items())
+        yield f"  {row.where}: gold {row.gold!r}, found {by_name['ours'].extracted!r}: {verdicts}"
+        yield f"     ours: {by_name['ours'].rule}"
 
 
-def write(rows: Sequence[Row], grades: Iterable[dict[str, Grade]], path: Path) -> None:
+def write(graded: Iterable[tuple[Row, dict[str, Grade]]], path: Path) -> None:
     """All verdicts as a CSV file, with what was found and the rule of ours."""
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
-        for i, (row, by_name) in enumerate(zip(rows, grades, strict=True)):
+        for i, (row, by_name) in enumerate(graded):
             if i == 0:
-                out.writerow(["row", "gold", "found", "rule", *by_name])
+                out.writerow(["where", "gold", "found", "rule", *by_name])
             ours = by_name["ours"]
-            out.writerow([i + 1, row.gold, ours.extracted, ours.rule, *(g.status for g in by_name.values())])
+            out.writerow([row.where, row.gold, ours.extracted, ours.rule, *(g.status for g in by_name.values())])

@@ -65,10 +65,35 @@ def test_a_file_is_counted_and_its_disagreements_are_shown(tmp_path: Path, capsy
         ('{"gold": "", "text": "18"}', "cannot be read"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str) -> None:
-    (tmp_path / "rows.jsonl").write_text('{"gold": "1", "text": "1"}\n' + line, encoding="utf-8")
+def test_a_bad_line_is_named_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "verdicts.csv"
+    good = '{"gold": "1", "text": "1"}\n'
+    rows.write_text(f"{good}{line}\n{good}", encoding="utf-8")
+    assert main(["grade", "--file", str(rows), "--output", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "n = 2" in said
+    assert message in said.partition("skipped: 1 line\n")[2]
+    with out.open(encoding="utf-8") as file:
+        assert [row["where"] for row in csv.DictReader(file)] == [f"{rows}:1", f"{rows}:3"]
+    # Where no line is left, there is nothing to tell; the control is a file without a bad line.
+    rows.write_text(line, encoding="utf-8")
+    assert main(["grade", "--file", str(rows)]) == 1
+    assert message.replace("rows.jsonl:2", "rows.jsonl:1") in capsys.readouterr().err
+    rows.write_text(good, encoding="utf-8")
+    assert main(["grade", "--file", str(rows)]) == 0
+    assert "skipped" not in capsys.readouterr().out
+
+
+def test_a_ground_truth_that_cannot_be_read_and_an_empty_file_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["grade", "--gold", "", "--text", "1"]) == 1
+    assert "the ground-truth answer '' cannot be read" in capsys.readouterr().err
+    (tmp_path / "rows.jsonl").write_text("")
     assert main(["grade", "--file", str(tmp_path / "rows.jsonl")]) == 1
-    assert message in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("rows.jsonl: nothing to grade\n")
 
 
 @pytest.mark.parametrize("asked", [[], ["--gold", "1"], ["--text", "1"], ["--gold", "1", "--file", "rows.jsonl"]])

@@ -103,9 +103,9 @@ class Recorder(TrainerCallback):
         evaluation = self.session.read("evaluation", step)
         accuracies = by_level(evaluation)
         if self.session.progress and PartialState().is_main_process:
-            levels = "   ".join(f"level {level} {a.mean:.3g}" for level, a in accuracies.items() if level is not None)
-            of_all = f"{accuracies[None]}, n = {accuracies[None].n}"
-            tqdm.write(f"step {step}: accuracy {of_all}   {levels}", file=sys.stderr)
+            levels = [f"level {level}: {a}" for level, a in accuracies.items() if level is not None]
+            of_all = f"step {step}: accuracy {accuracies[None]}, n = {accuracies[None].n}"
+            tqdm.write("\n  ".join([of_all, *([", ".join(levels)] if levels else [])]), file=sys.stderr)
         assert self.session.trainer is not None
         # TRL's own `log` would take what it has gathered of the step under way along.
         said = {_ACCURACY + ("" if level is None else f"_level_{level}"): a.mean for level, a in accuracies.items()}

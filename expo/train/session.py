@@ -120,8 +120,8 @@ class Session:
         return Chunks.of(self.run, table, step, PartialState().process_index, problems, tries)
 
     def bar(self, what: str, total: int, done: int = 0) -> tqdm:
-        """A progress bar of the main process."""
-        shown = self.progress and PartialState().is_main_process
+        """A progress bar of the main process, unless there is nothing to do."""
+        shown = self.progress and total > 0 and PartialState().is_main_process
         return tqdm(desc=what, total=total, initial=done, unit="sample", disable=not shown, leave=False)
 
     def sampling(self, step: int) -> dict[str, Any]:

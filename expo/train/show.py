@@ -38,9 +38,8 @@ def show(run: Run) -> str:
         own = "training groups by their answers (GRPO learns from your own reward):"
         lines += ["", own if recipe.get("reward") else heading]
         for level, (count, none, full) in without_signal(groups).items():
-            lines.append(
-                f"  {_level(level):<11} {count:>5} groups     {none:.0%} with no right sample, {full:.0%} all right"
-            )
+            shown = f"{count:>5} {'group ' if count == 1 else 'groups'}"
+            lines.append(f"  {_level(level):<11} {shown}     {none:.0%} with no right sample, {full:.0%} all right")
     if recipe.get("reward"):
         lines += _without_reward(run.read("metrics"))
     if run.has("positives") and len(positives := run.read("positives")):

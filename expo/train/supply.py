@@ -19,6 +19,7 @@ from expo.train.given import given, read_texts
 from expo.train.pairs import make_pairs
 from expo.train.parts import parts_of
 from expo.train.positives import as_prompt, make
+from expo.train.recipe import SAMPLED
 from expo.train.session import Session, on_main, shard_of
 from expo.train.steps import rows_between
 
@@ -62,7 +63,9 @@ class Supply:
                 on_finished=lambda _: bar.update(),
             )
 
-        with s.at_rest(), s.bar(f"positives, step {step}", len(problems) * tries, chunks.done * tries) as bar:
+        # Others are at hand: there is nothing to wait for.
+        total = len(problems) * tries if s.recipe.positive in SAMPLED else 0
+        with s.at_rest(), s.bar(f"positives, step {step}", total, chunks.done * tries) as bar:
             return chunks.complete(make_some)
 
     def _given(self, problems: Sequence[Problem], step: int) -> tuple[pd.DataFrame, list[Skip]]:
