@@ -20,7 +20,10 @@ def draw_grpo_weight(out: Path | str) -> Artefact:
     """Write `grpo-weight`: w_G(p) and the probability of no signal (claims G-weight, G-signal)."""
     p = np.logspace(-4, np.log10(0.5), 200)
     tables = [
-        pd.DataFrame({"G": G, "p": p, "weight": grpo.weight(p, G), "no_signal": grpo.no_signal(p, G)})
+        pd.DataFrame({"p": p, "weight": grpo.weight(p, G), "no_signal": grpo.no_signal(p, G)})
+        # Processors differ in the last digits.
+        .map(lambda x: float(f"{x:.12g}"))
+        .assign(G=G)[["G", "p", "weight", "no_signal"]]
         for G in GROUP_SIZES
     ]
     rare = float(grpo.no_signal(np.array([0.01]), 8)[0])
