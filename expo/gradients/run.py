@@ -213,7 +213,8 @@ def _positives(
 ) -> tuple[list[Positive], list[dict[Any, Any]]]:
     """One of each kind: sampled as `expo measure` samples them, its first; then the recipe's choices; an expert CoT.
 
-    Also rows of `skips`: what is left out.
+    Beside choices the self-explanation is the first that ended, if one did, for these are made among such alone, and
+    `expo train` learns no other. Also rows of `skips`: what is left out.
     """
     asked, skips = fitting(policy, problem, others, recipe.counts, recipe.token_limit, recipe.seed, checker)
     if asked is None:
@@ -223,7 +224,7 @@ def _positives(
         [from_sample(policy, problem, source, k, hint, c, checker) for k, c in enumerate(completions)]
         for (source, hint, _), completions in zip(asked, done, strict=True)
     ]
-    positives = [first for first, *_ in tried]
+    positives = [_first(group) if recipe.choices else group[0] for group in tried]
     if recipe.choices:
         (explanations,) = [group for group in tried if group[0].source == "explanation"]
         chosen, none = _chosen(recipe, policy, checker, explanations)
@@ -232,6 +233,11 @@ def _positives(
         expert, skipped = experts(policy, [problem], checker, without="; the problem is measured without it")
         positives, skips = positives + expert, skips + skipped
     return positives, list(map(vars, skips))
+
+
+def _first(tried: Sequence[Positive]) -> Positive:
+    """The self-explanation that the choices are compared with; of other kinds there is one sample."""
+    return next((p for p in tried if p.sampled and not p.sampled.truncated), tried[0])
 
 
 def _chosen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from expo.gradients.predictors import joined
 from expo.gradients.run import measure_gradients, moved
 from expo.gradients.show import show
 from expo.grading.answers import Status
+from expo.policies.engine import Completion
 from expo.policies.load import load_policy
 from expo.policies.sampling import sample
 from expo.policies.scoring import score
@@ -170,6 +172,27 @@ def test_a_choice_is_one_of_the_tries(tmp_path: Path, monkeypatch: pytest.Monkey
     skips = run.read("skips")
     assert (skips["field"] == "right").sum() + (rows.index.get_level_values(1) == "right").sum() == 10
     assert "c~ with best learning signal" in show(run)
+
+
+def test_choices_are_compared_with_the_first_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a training learns it, whose first self-explanation is never one that was cut."""
+    asked = recipe(sources=["own", "explanation"], temperature=1.0, tries=3, choices=["best_joint"])
+    toy, problems = load_policy("tiny-0", CHAIN), load_problems(asked, ChainChecker()).problems
+
+    def cut(places: set[int]) -> list[str]:
+        def sampled(*args: Any, **kwargs: Any) -> list[list[Completion]]:
+            done = sample(*args, **kwargs)
+            return [[replace(c, truncated=k in places) for k, c in enumerate(g)] if len(g) > 1 else g for g in done]
+
+        monkeypatch.setattr(gain, "sample", sampled)
+        positives, _ = gain._positives(asked, toy, ChainChecker(), problems[0], problems)
+        return [p.scored.key for p in positives if p.source == "explanation"]
+
+    key = f"{problems[0].id}/explanation/"
+    assert cut({0, 2}) == [f"{key}1"]
+    # The controls: none was cut, and all were.
+    assert cut(set()) == [f"{key}0"]
+    assert cut({0, 1, 2}) == [f"{key}0"]
 
 
 def test_weights_are_put_back_bit_for_bit() -> None:

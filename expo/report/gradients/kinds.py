@@ -99,9 +99,9 @@ def _choices(run: GradientRun) -> str:
     if not run.recipe.get("choices"):
         return ""
     return (
-        f" Of each question {run.recipe['tries']} self-explanations were sampled. The first is shown as such; a choice "
-        f"is among all that ended by themselves. *{MORE.capitalize()}*: the mean difference from the first one, by "
-        "question; in brackets how many, and how many of them are the first itself."
+        f" Of each question {run.recipe['tries']} self-explanations were sampled. The first that ended "
+        f"is shown as such; a choice is among all that did. *{MORE.capitalize()}*: the mean difference from the first, "
+        "by question; in brackets how many, and how many of them are the first itself."
     )
 
 
