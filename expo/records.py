@@ -354,7 +354,8 @@ def method_of(recipe: dict[str, Any]) -> str:
     """What a training trained with: the added positive of GRPO, `none` for GRPO alone, `sft_<positive>`, or
     `dpo_<positive>` with `_online` where pairs are sampled anew.
 
-    A positive has after its name how it was chosen among several, which part of it is learnt, and that it is right.
+    A positive has after its name how it was chosen among several, which part of it is learnt, in which groups, and that
+    it is right.
     """
     positive, algorithm = str(recipe.get("positive")), recipe.get("algorithm", "grpo")
     if algorithm == "grpo" and recipe.get("beta_sft", 1.0) == 0:
@@ -364,6 +365,7 @@ def method_of(recipe: dict[str, Any]) -> str:
         positive += f"_{choice}_{recipe['positive_tries']}"
     if (tokens := recipe.get("positive_tokens", "all")) != "all":
         positive += f"_{tokens}"
+    positive += "_failed" * bool(recipe.get("sft_failed_groups_only"))
     positive += "_right" * right
     if algorithm == "dpo":
         return f"dpo_{positive}{'_online' * bool(recipe.get('refresh_steps'))}"

@@ -64,7 +64,9 @@ _TOKENS = {
     "most_moved": "tokens that the answer moves most",
     "random_half": "a random half of the tokens",
 }
-_VARIANT = re.compile(rf"(.+?)(?:_({'|'.join(_CHOICES)})_(\d+))?(?:_({'|'.join(_TOKENS)}))?(_right)?(_online)?")
+_VARIANT = re.compile(
+    rf"(.+?)(?:_({'|'.join(_CHOICES)})_(\d+))?(?:_({'|'.join(_TOKENS)}))?(_failed)?(_right)?(_online)?"
+)
 UNITS = {"nll_sum": "per sequence", "nll_per_token": "per token", "answer_probability": "as a probability"}
 MARKS = {"holds": "✓", "fails": "✗", "undecided": "?"}
 
@@ -76,13 +78,15 @@ class _Variant(NamedTuple):
     choice: str = ""
     k: int = 0
     tokens: str = ""
+    failed: bool = False
     right: bool = False
 
     @classmethod
     def of(cls, method: str) -> _Variant:
         """A method taken apart."""
-        name, choice, k, tokens, right, online = found.groups("") if (found := _VARIANT.fullmatch(method)) else [""] * 6
-        return cls(name + online, choice, int(k or 0), tokens, bool(right))
+        found = _VARIANT.fullmatch(method)
+        name, choice, k, tokens, failed, right, online = found.groups("") if found else [""] * 7
+        return cls(name + online, choice, int(k or 0), tokens, bool(failed), bool(right))
 
 
 def is_method(method: str) -> bool:
@@ -100,7 +104,7 @@ def method_order(method: str) -> tuple[int, ...]:
     v = _Variant.of(method)
     place = list(METHODS).index(v.method) if v.method in METHODS else -1
     choices, tokens = (["", *known] for known in (_CHOICES, _TOKENS))
-    return place, v.right, tokens.index(v.tokens), choices.index(v.choice), v.k
+    return place, v.right, v.failed, tokens.index(v.tokens), choices.index(v.choice), v.k
 
 
 def method_name(method: object) -> str:
@@ -110,7 +114,8 @@ def method_name(method: object) -> str:
         return "before training"
     chosen = f"{_CHOICES[v.choice]} of {v.k}" if v.choice else ""
     right = "explanations with a right answer" if v.right else ""
-    return ", ".join(filter(None, [METHODS[v.method], chosen, right, _TOKENS.get(v.tokens, "")]))
+    failed = "only where no sample is right" if v.failed else ""
+    return ", ".join(filter(None, [METHODS[v.method], chosen, right, failed, _TOKENS.get(v.tokens, "")]))
 
 
 def verdict_mark(verdict: str) -> str:

@@ -53,6 +53,7 @@ def test_spanned(counts: list[int], text: str):
         ("explanation_weighted_6", "ExP-GRPO, all by weight of 6"),
         ("explanation_weighted_4_most_moved", "ExP-GRPO, all by weight of 4, tokens that the answer moves most"),
         ("own_correct_best_joint_4", "GRPO + own correct CoT, likeliest of 4"),
+        ("explanation_failed", "ExP-GRPO, only where no sample is right"),
         ("explanation_best_signal_16_right", "ExP-GRPO, best learning signal of 16, explanations with a right answer"),
         ("sft_explanation_posterior_3", "SFT on explanations, drawn by weight of 3"),
         ("dpo_explanation_best_joint_4_online", "ExP-DPO, online, likeliest of 4"),
