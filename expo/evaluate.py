@@ -24,6 +24,7 @@ from expo.setup import set_up_alone
 from expo.shards import chunk_of, in_chunks
 from expo.stats import Interval, bootstrap_rate, pass_at_k_of
 from expo.tasks import Checker
+from expo.tasks.grading_ahead import GradingAhead
 from expo.tasks.problem import Problem
 from expo.workers import is_first
 
@@ -38,7 +39,7 @@ def evaluate(
     max_new_tokens: int,
     seed: int,
     rows: int = 64,
-    on_finished: Callable[[Completion], object] | None = None,
+    on_finished: Callable[[], object] = lambda: None,
 ) -> pd.DataFrame:
     """Sample `samples` completions of each plain question and grade them: the rows of `completions.parquet`.
 
@@ -49,11 +50,17 @@ def evaluate(
         ContextError: for a problem that does not fit the policy's context with its completion.
     """
     requests = [Request(f"{p.id}/evaluation", question_ids(policy, p), samples, max_new_tokens) for p in problems]
-    done = sample(policy, requests, temperature=temperature, seed=seed, rows=rows, on_finished=on_finished)
-    written = [(p, k, c) for p, group in zip(problems, done, strict=True) for k, c in enumerate(group)]
-    texts = [policy.decode(c.ids) for _, _, c in written]
-    pairs = [(p, text) for (p, *_), text in zip(written, texts, strict=True)]
-    grades = checker.grade(pairs, [c.truncated for *_, c in written])
+    with GradingAhead(checker) as ahead:
+
+        def finished(place: int, c: Completion) -> None:
+            ahead.begin(problems[place], policy.decode(c.ids), c.truncated)
+            on_finished()
+
+        done = sample(policy, requests, temperature=temperature, seed=seed, rows=rows, on_finished=finished)
+        written = [(p, k, c) for p, group in zip(problems, done, strict=True) for k, c in enumerate(group)]
+        texts = [policy.decode(c.ids) for _, _, c in written]
+        pairs = [(p, text) for (p, *_), text in zip(written, texts, strict=True)]
+        grades = ahead.grades(pairs, [c.truncated for *_, c in written])
     table = []
     for (problem, index, completion), text, grade in zip(written, texts, grades, strict=True):
         steps = checker.steps(problem, text[: checker.cot_end(text)])
@@ -163,7 +170,7 @@ def _chunk(
         max_new_tokens=recipe.token_limit,
         seed=recipe.seed,
         rows=recipe.rows,
-        on_finished=lambda _: on_step(),
+        on_finished=on_step,
     )
     return {"completions": completions}
 

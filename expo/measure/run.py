@@ -12,6 +12,7 @@ from expo.grading.answers import Grade, Status
 from expo.measure.prompted import score_prompted, token_row
 from expo.measure.samples import sample_row
 from expo.measure.verdict import summary
+from expo.policies.engine import Completion
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
 from expo.policies.scoring import score
@@ -22,6 +23,7 @@ from expo.schema import as_frame
 from expo.setup import set_up_alone
 from expo.shards import chunk_of, in_chunks, join_shards, restore_tables
 from expo.tasks import Checker
+from expo.tasks.grading_ahead import GradingAhead
 from expo.tasks.problem import Problem, Skip
 from expo.workers import is_first
 
@@ -87,21 +89,27 @@ def _chunk(
         if asked is not None:
             kept.append(p)
             wanted += [(p, *a) for a in asked]
-    completions = sample(
-        policy,
-        [request for *_, request in wanted],
-        temperature=recipe.temperature,
-        seed=recipe.seed,
-        rows=recipe.rows,
-        on_finished=lambda _: on_step(),
-    )
-    positives = [
-        from_sample(policy, problem, source, k, hint, completion, checker)
-        for (problem, source, hint, _), group in zip(wanted, completions, strict=True)
-        for k, completion in enumerate(group)
-    ]
-    truncated = [c.truncated for group in completions for c in group]
-    grades = checker.grade([(p.problem, p.text) for p in positives], truncated)
+    with GradingAhead(checker) as ahead:
+
+        def finished(place: int, c: Completion) -> None:
+            ahead.begin(wanted[place][0], policy.decode(c.ids), c.truncated)
+            on_step()
+
+        completions = sample(
+            policy,
+            [request for *_, request in wanted],
+            temperature=recipe.temperature,
+            seed=recipe.seed,
+            rows=recipe.rows,
+            on_finished=finished,
+        )
+        positives = [
+            from_sample(policy, problem, source, k, hint, completion, checker)
+            for (problem, source, hint, _), group in zip(wanted, completions, strict=True)
+            for k, completion in enumerate(group)
+        ]
+        truncated = [c.truncated for group in completions for c in group]
+        grades = ahead.grades([(p.problem, p.text) for p in positives], truncated)
     rows: list[tuple[Positive, Grade | None]] = list(zip(positives, grades, strict=True))
     if "own_correct" in recipe.sources:
         rows += [

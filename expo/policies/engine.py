@@ -66,9 +66,9 @@ class Engine(Protocol):
     dtype: str
 
     def sample(
-        self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[Completion], object]
+        self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[int, Completion], object]
     ) -> list[Completion]:
-        """A completion for each draw, in their order."""
+        """A completion for each draw, in their order; `on_finished` is given each with its place as it ends."""
 
     def close(self) -> None:
         """Let go of its memory; sampling starts it again."""

@@ -46,13 +46,14 @@ def sample(
     temperature: float,
     seed: int,
     rows: int = 64,
-    on_finished: Callable[[Completion], object] | None = None,
+    on_finished: Callable[[int, Completion], object] | None = None,
 ) -> list[list[Completion]]:
     """Sample every request from the whole softmax over tokens (top_p = 1, top_k = 0, no penalty) at `temperature`.
 
     Ids that the model scores but that are no tokens are left out; they have a share in the softmax of `score`. A
     temperature of 0 is greedy. At most `rows` samples are decoded at a time. The model's own generation
     config is not consulted, except for its end tokens. A policy's engine, if it has one, samples in its place.
+    `on_finished` is called with a request's place and each of its samples as it ends.
 
     Raises:
         ValueError: for a temperature below 0.001 that is not 0, or an empty prompt.
@@ -71,7 +72,7 @@ def sample(
                 f"context of {policy.name} ({policy.context}); lower the limit or drop the problem"
             )
     if policy.engine:
-        return _by_engine(policy, requests, temperature, seed, on_finished or (lambda _: None))
+        return _by_engine(policy, requests, temperature, seed, on_finished or (lambda *_: None))
     out: list[list[Completion | None]] = [[None] * r.n for r in requests]
     families = _families([r.prompt_ids for r in requests])
     family_of = {i: f for f, family in enumerate(families) for i in family}
@@ -108,7 +109,7 @@ def sample(
             done = Completion(tuple(row.ids), truncated)
             out[row.request][row.index] = done
             if on_finished:
-                on_finished(done)
+                on_finished(row.request, done)
     return [[c for c in cs if c is not None] for cs in out]
 
 
@@ -117,14 +118,15 @@ def _by_engine(
     requests: Sequence[Request],
     temperature: float,
     seed: int,
-    on_finished: Callable[[Completion], object],
+    on_finished: Callable[[int, Completion], object],
 ) -> list[list[Completion]]:
     assert policy.engine is not None
     draws = draws_of(requests, seed)
     rows = policy.model.config.get_text_config().vocab_size
     settings = Settings(temperature, tuple(sorted(policy.eos_ids)), range(policy.vocabulary, rows))
     out: list[list[Completion]] = [[] for _ in requests]
-    for draw, completion in zip(draws, policy.engine.sample(draws, settings, on_finished), strict=True):
+    done = policy.engine.sample(draws, settings, lambda place, c: on_finished(draws[place].request, c))
+    for draw, completion in zip(draws, done, strict=True):
         out[draw.request].append(completion)
     return out
 

@@ -61,7 +61,7 @@ class VLLM:
         self._log: IO[bytes] | None = None
 
     def sample(
-        self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[Completion], object]
+        self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[int, Completion], object]
     ) -> list[Completion]:
         """A completion for each draw, in their order.
 
@@ -88,7 +88,7 @@ class VLLM:
                 self.close()
                 raise PolicyError("vLLM sampled an id that is not a token; use a lower temperature, or --engine hf")
             out[place] = completion
-            on_finished(completion)
+            on_finished(place, completion)
         return [c for c in out if c is not None]
 
     def start(self) -> None:

@@ -26,7 +26,7 @@ class Colocated:
         generation.sync_weights()
 
     def sample(
-        self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[Completion], object]
+        self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[int, Completion], object]
     ) -> list[Completion]:
         """A completion for each draw, in their order."""
         out: list[Completion | None] = [None] * len(draws)
@@ -34,7 +34,7 @@ class Colocated:
             self.generation.llm.wake_up(tags=["kv_cache"])
         for place, completion in complete(self.generation.llm, draws, settings):
             out[place] = completion
-            on_finished(completion)
+            on_finished(place, completion)
         return [c for c in out if c is not None]
 
     def close(self) -> None:

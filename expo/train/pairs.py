@@ -42,7 +42,7 @@ def make_pairs(
     seed: int,
     step: int,
     rows: int = 64,
-    on_finished: Callable[[Completion], object] | None = None,
+    on_finished: Callable[[int, Completion], object] | None = None,
 ) -> tuple[pd.DataFrame, list[Skip]]:
     """A pair for each problem that has a positive: rows of `pairs`, reference log-probabilities still missing.
 

@@ -41,7 +41,7 @@ def make(
     seed: int,
     step: int = 0,
     rows: int = 64,
-    on_finished: Callable[[Completion], object] | None = None,
+    on_finished: Callable[[int, Completion], object] | None = None,
 ) -> tuple[pd.DataFrame, list[Skip]]:
     """Positives, (c, a*) as `expo.positives` closes them: rows of `positives.parquet`, and what is missing.
 

@@ -68,7 +68,7 @@ class Probes:
                 max_new_tokens=s.args.max_completion_length,
                 seed=s.args.seed,
                 rows=s.recipe.rows,
-                on_finished=lambda _: bar.update(),
+                on_finished=bar.update,
             )
         return count(completions, step)
 

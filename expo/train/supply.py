@@ -60,7 +60,7 @@ class Supply:
                 tokens=s.recipe.positive_tokens,
                 must_be=s.recipe.positive_filter or (),
                 **s.sampling(step),
-                on_finished=lambda _: bar.update(),
+                on_finished=lambda *_: bar.update(),
             )
 
         # Others are at hand: there is nothing to wait for.
@@ -110,7 +110,7 @@ class Supply:
                 right_losers=s.recipe.right_losers,
                 tries=tries,
                 **{**s.sampling(step), "temperature": s.args.temperature},
-                on_finished=lambda _: bar.update(),
+                on_finished=lambda *_: bar.update(),
             )
 
         with s.at_rest(), s.bar(f"losers, step {step}", len(problems) * tries, chunks.done * tries) as bar:

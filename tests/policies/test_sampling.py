@@ -144,9 +144,9 @@ def test_ends_at_an_end_token_or_at_the_limit(policy: Policy) -> None:
 
 
 def test_every_finished_sample_is_told(policy: Policy) -> None:
-    told: list[Completion] = []
-    drawn = sample(policy, requests(), temperature=1.0, seed=0, on_finished=told.append)
-    assert sorted(c.ids for c in told) == sorted(c.ids for cs in drawn for c in cs)
+    told: list[tuple[int, Completion]] = []
+    drawn = sample(policy, requests(), temperature=1.0, seed=0, on_finished=lambda *which: told.append(which))
+    assert sorted((i, c.ids) for i, c in told) == sorted((i, c.ids) for i, cs in enumerate(drawn) for c in cs)
 
 
 def test_no_request_no_sample(policy: Policy) -> None:

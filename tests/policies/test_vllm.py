@@ -50,10 +50,10 @@ def served() -> Iterator[Policy]:
 def test_samples_are_the_policys_own(served: Policy) -> None:
     check_engine(served, PROMPTS)
     asked = [Request(f"p{i}", p, 3, 24) for i, p in enumerate(PROMPTS)]
-    seen: list[object] = []
-    done = sample(served, asked, temperature=1.0, seed=1, on_finished=seen.append)
+    seen: list[tuple[int, Completion]] = []
+    done = sample(served, asked, temperature=1.0, seed=1, on_finished=lambda *which: seen.append(which))
     assert [len(group) for group in done] == [3, 3, 3]
-    assert len(seen) == 9
+    assert sorted((i, c.ids) for i, c in seen) == sorted((i, c.ids) for i, group in enumerate(done) for c in group)
     for r, group in zip(asked, done, strict=True):
         assert len({c.ids for c in group}) > 1
         for c in group:
@@ -167,7 +167,7 @@ class Another:
         self.policy = policy
 
     def sample(
-        self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[Completion], object]
+        self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[int, Completion], object]
     ) -> list[Completion]:
         asked = [Request(str(d.seed), d.prompt_ids, 1, d.max_new_tokens) for d in draws]
         done = [c for (c,) in sample(self.policy, asked, temperature=settings.temperature, seed=0)]

@@ -1,0 +1,40 @@
+"""Grading while sampling: each sample is graded as it ends, in a thread of its own, while others are sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from expo.grading.answers import Grade
+from expo.tasks.checker import Checker
+from expo.tasks.problem import Problem
+
+
+class GradingAhead:
+    """Grades of samples by a checker, whose grader is a process of its own; equal texts are graded once."""
+
+    def __init__(self, checker: Checker) -> None:
+        self._checker = checker
+        self._thread = ThreadPoolExecutor(1)
+        self._grades: dict[tuple[str, str, bool], Future[list[Grade]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def begin(self, problem: Problem, text: str, truncated: bool) -> None:
+        """Grade a sample soon."""
+        key = (problem.id, text, truncated)
+        if key not in self._grades:
+            self._grades[key] = self._thread.submit(self._checker.grade, [(problem, text)], [truncated])
+
+    def grades(self, pairs: Sequence[tuple[Problem, str]], truncated: Sequence[bool]) -> list[Grade]:
+        """As `Checker.grade`; it waits for those that are not graded yet."""
+        for (problem, text), cut in zip(pairs, truncated, strict=True):
+            self.begin(problem, text, cut)
+        keys = [(problem.id, text, cut) for (problem, text), cut in zip(pairs, truncated, strict=True)]
+        return [self._grades[key].result()[0] for key in keys]
