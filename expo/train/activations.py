@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+import re
 import warnings
 import weakref
 from typing import Any
@@ -20,6 +22,9 @@ from expo.policies.adapters import add_adapter, without_wrapper
 from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig
 from expo.train.recipe import TrainRecipe
 from expo.train.sharding import unsharded
+
+# Numbers of layers that are traced in place of many.
+_FEW = (5, 6)
 
 
 def rows_held(recipe: TrainRecipe, args: Configuration) -> int:
@@ -48,7 +53,10 @@ def activations(
     dtype: torch.dtype,
     half: bool,
 ) -> tuple[float, str]:
-    """The most bytes that a pass through sequences of so many tokens holds; or 0, and why they are not known."""
+    """The most bytes that a pass through sequences of so many tokens holds; or 0, and why they are not known.
+
+    Of a policy whose layers are all alike a few are traced: each more holds as much as the one before.
+    """
     logger = logging.getLogger("torch._subclasses.fake_tensor")
     level = logger.level
     # Another kernel than the model's usual one holds as little.
@@ -57,16 +65,51 @@ def activations(
         warnings.simplefilter("ignore")
         logger.setLevel(logging.CRITICAL)  # it would tell a traceback, beside what is said below
         try:
-            model = on_meta(recipe, args, config, dtype=dtype, **eager)
-            # Whole in the pass, too: its head would be gathered.
-            with unsharded(args), FakeTensorMode():
-                _move(model, "cpu")
-                return float(traced(model, args, rows_held(recipe, args), tokens, half)), ""
+            found: dict[int, tuple[int, int]] = {}
+            for n in _layers_to_trace(on_meta(recipe, args, config)):
+                model = on_meta(recipe, args, _with_layers(config, n), dtype=dtype, **eager)
+                # Whole in the pass, too: its head would be gathered.
+                with unsharded(args), FakeTensorMode():
+                    _move(model, "cpu")
+                    found[n] = traced(model, args, rows_held(recipe, args), tokens, half)
+            return _of_all_layers(found, config.get_text_config().num_hidden_layers), ""
         # Any code of a model may ask for data, in its own way.
         except Exception as error:
             return 0.0, f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:120]
         finally:
             logger.setLevel(level)
+
+
+def _of_all_layers(found: dict[int, tuple[int, int]], layers: int) -> float:
+    """The most that so many layers hold, forward or back, from what one or two numbers of layers hold."""
+    (few, least), (more, most) = min(found.items()), max(found.items())
+    each = [(b - a) / max(more - few, 1) for a, b in zip(least, most, strict=True)]
+    return max(b + (layers - more) * e for b, e in zip(most, each, strict=True))
+
+
+def _layers_to_trace(model: nn.Module) -> tuple[int, ...]:
+    """How many layers are traced: two small numbers, or all where they are few or not all alike."""
+    config = without_wrapper(model).config
+    text = config.get_text_config()
+    shapes: dict[str, list[torch.Size]] = {}
+    for name, p in model.named_parameters():
+        if found := re.search(r"\.layers\.(\d+)\.", name):
+            shapes.setdefault(found[1], []).append(p.shape)
+    alike = len(shapes) == text.num_hidden_layers and len({*map(tuple, shapes.values())}) == 1
+    one_kind = len({*(getattr(text, "layer_types", None) or [])}) <= 1
+    many = text.num_hidden_layers > max(_FEW)
+    return _FEW if many and alike and one_kind and config is text else (text.num_hidden_layers,)
+
+
+def _with_layers(config: PretrainedConfig, n: int) -> PretrainedConfig:
+    """The configuration with so many layers."""
+    if n == config.get_text_config().num_hidden_layers:
+        return config
+    fewer = copy.deepcopy(config)
+    fewer.num_hidden_layers = n
+    if getattr(fewer, "layer_types", None):
+        fewer.layer_types = fewer.layer_types[:n]
+    return fewer
 
 
 def _move(model: nn.Module, device: str) -> None:
@@ -86,8 +129,8 @@ def _move(model: nn.Module, device: str) -> None:
                     held[name] = like(value)
 
 
-def traced(model: PreTrainedModel, args: Configuration, rows: int, tokens: int, half: bool) -> int:
-    """The most bytes that a pass forward and back holds at a time, without weights and their gradients."""
+def traced(model: PreTrainedModel, args: Configuration, rows: int, tokens: int, half: bool) -> tuple[int, int]:
+    """The most bytes that a pass holds at a time, forward and then back, without weights and their gradients."""
     add_fused_lm_head(without_wrapper(model))
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs or {"use_reentrant": False})
@@ -101,8 +144,9 @@ def traced(model: PreTrainedModel, args: Configuration, rows: int, tokens: int, 
         # Left when the pass forward is done, as a trainer does.
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             out = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids, fused_lm_head=True)
+        forward, held.peak = held.peak, held.now
         out.log_probs.sum().backward()
-    return held.peak
+    return forward, held.peak
 
 
 class Held(TorchDispatchMode):

@@ -73,10 +73,43 @@ def test_a_trace_without_data_holds_what_a_real_pass_holds(again: bool, half: bo
     recipe = read_recipe({**TOY, "gradient_checkpointing": again})
     args = settings(recipe)
     model = AutoModelForCausalLM.from_config(SMALL)
-    real = activations.traced(model, args, 9, 113, half)
+    real = max(activations.traced(model, args, 9, 113, half))
     without_data, why = activations.activations(recipe, args, SMALL, LENGTHS.whole, torch.float32, half)
     assert why == ""
     assert without_data == pytest.approx(real, rel=0.02)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("more", [{}, {"gradient_checkpointing": False}, {"use_peft": True}])
+def test_a_few_of_many_layers_tell_what_all_hold(
+    more: dict[str, Any], half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read_recipe({**TOY, **more})
+    # Many weights beside few tokens: in half precision the most is held forward, by many layers alone.
+    args, many = settings(recipe), LlamaConfig(**{**SMALL.to_dict(), "intermediate_size": 2048})
+    many.num_hidden_layers = 20
+
+    def of(*layers: int) -> tuple[float, str]:
+        monkeypatch.setattr(activations, "_FEW", layers)
+        return activations.activations(recipe, args, many, 20, torch.float32, half)
+
+    of_all = of(20)
+    assert of(5, 6) == (pytest.approx(of_all[0], rel=1e-6), "")
+    # The control: a few layers alone hold less.
+    assert of(5)[0] < 0.99 * of_all[0]
+
+
+def test_layers_that_are_not_alike_are_all_traced() -> None:
+    def traced(kind: str, **more: Any) -> tuple[int, ...]:
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "vocab_size": 64, "head_dim": 8}
+        config = AutoConfig.for_model(kind, num_hidden_layers=8, num_key_value_heads=2, **sizes, **more)
+        with torch.device("meta"):
+            return activations._layers_to_trace(AutoModelForCausalLM.from_config(config))
+
+    assert traced("gemma2") == (8,)
+    assert traced("qwen3_moe", num_experts=4, mlp_only_layers=[0]) == (8,)
+    assert traced("qwen3_moe", num_experts=4) == (5, 6)
+    assert traced("llama") == (5, 6)
 
 
 def test_what_is_dropped_is_counted_no_more() -> None:
