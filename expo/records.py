@@ -83,9 +83,9 @@ def identity(recipe: dict[str, Any]) -> dict[str, Any]:
     """What makes a resolved recipe another run's: all but how its work is shared out, and the limits of an audit.
 
     How many rows are decoded at a time changes no number beyond rounding: one that ran out of memory goes on with less.
-    A run goes on with the chunks of problems that it began with.
+    A run goes on with the chunks of problems that it began with. Its processes may wait longer for each other.
     """
-    return {name: value for name, value in recipe.items() if name not in ("rows", "chunk", "limits")}
+    return {name: value for name, value in recipe.items() if name not in ("rows", "chunk", "limits", "ddp_timeout")}
 
 
 def defaults_of(recipe: type) -> dict[str, Any]:

@@ -283,7 +283,7 @@ def test_a_reader_beside_a_writer_that_is_killed_sees_whole_tables(tmp_path: Pat
 
 
 def test_a_run_goes_on_with_the_same_recipe(run: Run) -> None:
-    again = Run.start(run.folder, RECIPE, **FACTS)
+    again = Run.start(run.folder, RECIPE | {"ddp_timeout": 3600}, **FACTS)
     assert again.recipe() == RECIPE
     assert again.environment()["problems"] == 6
     assert again.has("metrics")

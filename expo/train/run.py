@@ -34,7 +34,7 @@ from expo.train.rounds import train_rounds
 from expo.train.session import Session, on_main, own_device, prepared
 from expo.train.sft import sft_trainer
 from expo.train.sharding import check_devices, check_processes, shared_by
-from expo.train.stopping import train_to_end
+from expo.train.stopping import naming_lost_processes, train_to_end
 from expo.train.supply import Supply
 from expo.train.tables import check_parts, join_tables
 
@@ -56,6 +56,7 @@ def train(
     Raises:
         DataError, PolicyError, RecordError: as their modules say.
         FloatingPointError, KeyboardInterrupt: as `train_to_end` says.
+        RuntimeError: as `naming_lost_processes` says.
         ValueError: for a recipe that TRL refuses, or if no problem has a positive, or too few are there for a batch;
             and as `check_processes`, `check_devices` and `check_optimizer` say.
     """
@@ -70,6 +71,7 @@ def train(
     reward = source_of(own_reward(recipe.reward)) if recipe.reward else None
     limit, sharding = settings().max_completion_length, shared_by(settings())
     with ExitStack() as stack:
+        stack.enter_context(naming_lost_processes(Run(folder)))
         setup = stack.enter_context(
             set_up(
                 recipe,

@@ -1,4 +1,4 @@
-"""When a training stops before its last step: at Ctrl-C or SIGTERM, and where a step ruins the weights."""
+"""When a training stops before its last step: at Ctrl-C or SIGTERM, without another process, at ruined weights."""
 
 from __future__ import annotations
 
@@ -16,12 +16,50 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from expo.records import Run
 from expo.train.checkpoints import whole_checkpoints
 from expo.train.session import Session
 
 _STOPPING = (
     b"\nstopping after this step and its evaluation, if one is due, with a checkpoint; Ctrl-C again stops at once\n"
 )
+# What gloo and NCCL say where another process has ended, and where none has answered in time.
+_ENDED = ("closed by peer", "reset by peer", "Broken pipe", "remote process exit")
+_SILENT = ("Timed out waiting", "timed out after")
+
+
+@contextmanager
+def naming_lost_processes(run: Run) -> Iterator[None]:
+    """Meanwhile an error of the connection to other processes says what became of them, and what the run goes on from.
+
+    Raises:
+        RuntimeError: in place of such an error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not (why := _why_lost(error)):
+            raise
+        last = max(whole_checkpoints(run), default=0)
+        state = PartialState()
+        raise RuntimeError(
+            f"process {state.process_index} of {state.num_processes} stops, because {why} the same command resumes "
+            + (f"from step {last}" if last else "with what was saved")
+        ) from error
+
+
+def _why_lost(error: RuntimeError) -> str:
+    """What an error of torch.distributed means, nothing for another error."""
+    said = str(error)
+    if "/gloo/" not in said and not isinstance(error, torch.distributed.DistError):
+        return ""
+    if any(words in said for words in _SILENT):
+        return "another process has not answered within ddp_timeout: it hangs, or needs longer;"
+    if any(words in said for words in _ENDED):
+        return (
+            "another process has ended. If that one gave no reason, it was killed, perhaps because memory ran out: then"
+        )
+    return ""
 
 
 def train_to_end(session: Session, checkpoint: Path | None) -> None:

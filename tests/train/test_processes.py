@@ -205,3 +205,27 @@ def test_two_processes_go_on_with_the_chunks_of_each(tmp_path: Path) -> None:
     assert_frame_equal(whole.assign(text=whole["text"].mask(is_kept, "kept")), Run(folder).read("positives"))
     weights = [load_file(run.path("model", "model.safetensors")) for run in (two, Run(folder))]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+
+
+KILLS = """
+import os, signal
+
+asked = 0
+
+def kills(completions, **_):
+    global asked
+    asked += 1
+    if os.environ["RANK"] == "1" and asked == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [1.0] * len(completions)
+"""
+
+
+def test_a_process_that_is_killed_is_named_by_the_other(tmp_path: Path) -> None:
+    recipe, said, rewards = tmp_path / "recipe.yaml", tmp_path / "said.txt", tmp_path / "rewards.py"
+    rewards.write_text(KILLS)
+    few = {"save_steps": 1, "refresh_steps": 0, "gradient_problems": 0, "per_device_train_batch_size": 8}
+    recipe.write_text(json.dumps({**VALUES, **few, "reward": f"{rewards}:kills"}))
+    assert Ranked(["train", "--config", str(recipe), "--output", str(tmp_path / "run")], said).wait(300) != 0
+    assert "process 0 of 2 stops, because another process has ended" in said.read_text()
+    assert "resumes from step 2" in said.read_text()

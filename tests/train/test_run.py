@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 import yaml
 from accelerate import PartialState
+from torch.distributed import DistBackendError
 from trl import DPOTrainer, GRPOTrainer, SFTTrainer
 
 from expo import setup as set_up_module
@@ -58,7 +59,7 @@ from expo.train.run import resume_status, train
 from expo.train.session import prepared
 from expo.train.sft import sft_trainer
 from expo.train.show import show, without_signal
-from expo.train.stopping import _StopAtSignal
+from expo.train.stopping import _StopAtSignal, naming_lost_processes
 from expo.train.supply import Supply
 from expo.train.tables import check_parts
 from tests.train.kills import command, kill_and_go_on, same
@@ -946,6 +947,26 @@ def test_a_step_that_ruins_the_weights_is_named_and_has_no_checkpoint(tmp_path: 
     with pytest.raises(FloatingPointError, match=r"step 1: the weights are no longer finite; .* lower learning_rate"):
         train(read_recipe(few), tmp_path / "run", progress=False)
     assert not list((tmp_path / "run" / "checkpoints").glob("*"))
+
+
+GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] "
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError(GLOO + "Connection closed by peer [127.0.0.1]:45470. GLHF!"), "ended. If .* resumes from step 6"),
+        (RuntimeError(GLOO + "Timed out waiting 2000ms for recv operation to complete"), "ddp_timeout.* from step 6"),
+        (DistBackendError("ncclRemoteError: a network error or a remote process exiting"), "another process has ended"),
+        # Controls: they are not of the connection between processes.
+        (RuntimeError("reward function f raised ConnectionError: Connection reset by peer"), "^reward function f"),
+        (RuntimeError(GLOO + "op.preamble.length <= op.nbytes. 8 vs 4"), "8 vs 4$"),
+        (DistBackendError("Duplicate GPU detected"), "^Duplicate GPU"),
+    ],
+)
+def test_a_lost_process_is_named_with_what_the_run_goes_on_from(whole: Run, error: Exception, said: str) -> None:
+    with pytest.raises(RuntimeError, match=said), naming_lost_processes(whole):
+        raise error
 
 
 @pytest.mark.parametrize(
