@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from trl.import_utils import is_vllm_available
 from expo.policies.adapters import quiet
 from expo.policies.policy import TEMPLATE_VARIABLES
 from expo.policies.vllm import INSTALL
+from expo.recipe import check_bounds
 
 SCHEDULES = ("constant", "linear", "cosine")
 NORMALIZATIONS = ("sequence", "token")
@@ -28,6 +30,13 @@ LOSSES = {
         *("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
     ),
     "sft": ("nll", "dft"),
+}
+# The least value of sizes and counts: TRL divides by some of them.
+_LOWEST: dict[str, float] = {
+    **dict.fromkeys(("per_device_train_batch_size", "gradient_accumulation_steps", "max_completion_length"), 1),
+    **dict.fromkeys(("num_generations", "steps_per_generation", "generation_batch_size", "num_iterations"), 1),
+    **dict.fromkeys(("beta", "epsilon", "epsilon_high", "max_grad_norm", "learning_rate"), 0),
+    **dict.fromkeys(("save_steps", "eval_steps"), 0),
 }
 
 
@@ -135,6 +144,7 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
 
     Without a GPU it runs on the CPU in float32. Every step is logged, since a record keeps them all.
     """
+    check_bounds(SimpleNamespace(**given), {name: low for name, low in _LOWEST.items() if name in given})
     defaults = {"logging_steps": 1, "report_to": "none", "save_total_limit": 2}
     if not torch.cuda.is_available():
         defaults["dataloader_pin_memory"] = False
@@ -164,8 +174,10 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
         raise ValueError(f"max_steps must be at least 1, or -1 for all of num_train_epochs, got {args.max_steps}")
     if not args.temperature > 0:
         raise ValueError(f"temperature must be above 0, since a training samples with it; got {args.temperature}")
-    if not args.learning_rate >= 0:
-        raise ValueError(f"learning_rate must be at least 0, got {args.learning_rate}")
+    if not args.num_train_epochs > 0:
+        raise ValueError(f"num_train_epochs must be above 0, got {args.num_train_epochs}")
+    if not 0 < getattr(args, "top_p", 1) <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, got {args.top_p}")
     for name in ("save_steps", "logging_steps", "eval_steps"):
         value = getattr(args, name)
         if value is not None and value != int(value):

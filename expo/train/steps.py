@@ -37,10 +37,6 @@ def steps_in_rounds(recipe: TrainRecipe, args: PairsDPOConfig, problems: int) ->
         ValueError: if rounds of `refresh_steps` do not make it up.
     """
     steps = args.max_steps if args.max_steps > 0 else math.ceil(problems * args.num_train_epochs / batch_of(args))
-    if steps < 1:
-        raise ValueError(
-            f"{plural(problems, 'problem')} and num_train_epochs {args.num_train_epochs:g} make no step; set max_steps"
-        )
     if recipe.refresh_steps and steps % recipe.refresh_steps:
         raise ValueError(f"refresh_steps ({recipe.refresh_steps}) must divide the number of steps ({steps})")
     return steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import re
 import shutil
@@ -457,6 +458,22 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"max_steps": 0}, "max_steps must be at least 1, or -1"),
         ({"temperature": 0}, "temperature must be above 0"),
         ({"learning_rate": -1}, "learning_rate must be at least 0, got -1"),
+        ({"learning_rate": math.nan}, "learning_rate must be at least 0 and finite, got nan"),
+        *[
+            ({name: value}, f"{name} must be at least 1, got {value}")
+            for name in (
+                *("per_device_train_batch_size", "gradient_accumulation_steps", "num_generations", "num_iterations"),
+                *("steps_per_generation", "max_completion_length"),
+            )
+            for value in (0, -1)
+        ],
+        *[
+            ({name: -1}, f"{name} must be at least 0, got -1")
+            for name in ("beta", "epsilon", "max_grad_norm", "eval_steps")
+        ],
+        ({"top_p": 0}, "top_p must be above 0 and at most 1, got 0"),
+        ({"top_p": 1.5}, "top_p must be above 0 and at most 1, got 1.5"),
+        ({"num_train_epochs": 0}, "num_train_epochs must be above 0, got 0"),
         ({"loser_tries": 2}, "right_losers, loser_tries: only dpo has losers, not grpo"),
         ({"max_steps": "ten"}, "max_steps must be a whole number, got 'ten'"),
         ({"per_device_train_batch_size": 2.5}, "per_device_train_batch_size must be a whole number, got 2.5"),
@@ -500,6 +517,12 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_recipe({**VALUES, **more})
+
+
+def test_the_least_values_are_recipes() -> None:
+    least = {"beta": 0, "epsilon": 0, "max_grad_norm": 0, "learning_rate": 0, "top_p": 0.1, "num_train_epochs": 0.5}
+    least |= {"gradient_accumulation_steps": 1, "num_iterations": 1, "max_completion_length": 1, "eval_steps": 0}
+    assert read_recipe({**VALUES, **least}).trl.items() >= least.items()
 
 
 def test_an_optimizer_whose_package_is_missing_is_named_before_anything_is_written(tmp_path: Path) -> None:
