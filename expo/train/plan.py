@@ -23,7 +23,7 @@ from expo.train.given import texts_in_words
 from expo.train.needs import machine_of, needs
 from expo.train.own_reward import in_plan
 from expo.train.recipe import TrainRecipe
-from expo.train.sharding import check_processes
+from expo.train.sharding import check_devices, check_processes
 from expo.train.steps import batch_of, steps_of
 
 # Of TRL's many fields those that a reader of a recipe looks for.
@@ -52,12 +52,13 @@ def describe(
     Raises:
         DataError, PolicyError: if the task's data or the policy's folder are not found.
         ValueError: if the policy's context is no longer than the token limit, or the optimizer's package is not
-            installed on this machine, for which it is planned; as `check_processes` says; or CalibrationError, for such
-            a file.
+            installed on this machine, for which it is planned; as `check_processes` and `check_devices` say; or
+            CalibrationError, for such a file.
     """
     args = settings_of(recipe.algorithm, recipe.trl, recipe.positive, "unused")
     check_processes(recipe, args, elsewhere=calibration is not None)
     if calibration is None:
+        check_devices(args)
         check_optimizer(args)
         if recipe.engine == "vllm":
             check_installed()

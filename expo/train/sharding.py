@@ -67,8 +67,8 @@ def check_devices(args: Configuration) -> None:
     """
     if shared_by(args) == "FSDP2" and args.device.type == "cpu":
         raise ValueError(
-            "FSDP2 needs GPUs: on a CPU accelerate would train without sharing weights. Leave out --config_file, or "
-            "launch on a machine with GPUs"
+            "FSDP2 needs GPUs: on a CPU accelerate would train without sharing weights. Leave out --config_file of "
+            "accelerate launch and --fsdp of expo train, or launch on a machine with GPUs"
         )
 
 

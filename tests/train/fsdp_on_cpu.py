@@ -12,7 +12,7 @@ from accelerate import DistributedType
 from accelerate.state import AcceleratorState
 
 from expo.cli import main
-from expo.train import run
+from expo.train import plan, run
 
 begin = AcceleratorState.__init__
 
@@ -27,6 +27,6 @@ def begin_with_fsdp(self: AcceleratorState, *args: Any, fsdp_plugin: Any = None,
 
 
 AcceleratorState.__init__ = begin_with_fsdp
-run.check_devices = lambda args: None
+plan.check_devices = run.check_devices = lambda args: None
 if __name__ == "__main__":
     sys.exit(main())

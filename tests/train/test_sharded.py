@@ -19,6 +19,7 @@ from expo.policies.load import load_policy
 from expo.records import Run
 from expo.report.runs import ROOT
 from expo.tasks.chain_task import CHAIN
+from expo.train.plan import describe
 from expo.train.recipe import TrainRecipe, read_recipe
 from expo.train.run import settings_of, train
 from expo.train.sharding import check_devices, check_processes, shared_by
@@ -226,11 +227,13 @@ def test_fsdp2_on_a_cpu_is_refused_before_the_policy_is_loaded(tmp_path: Path, m
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", "2")
     recipe = read_recipe({**GRPO, "gradient_problems": 0})
-    with pytest.raises(ValueError, match="FSDP2 needs GPUs"):
-        train(recipe, tmp_path / "run", progress=False)
+    for ask in (lambda: train(recipe, tmp_path / "run", progress=False), lambda: describe(recipe, traced=False)):
+        with pytest.raises(ValueError, match=r"FSDP2 needs GPUs.* --config_file .* --fsdp "):
+            ask()
     assert not (tmp_path / "run").exists()
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "false")
     check_devices(settings(recipe, {}))
+    assert "steps  " in describe(recipe, traced=False)
 
 
 def settings(recipe: TrainRecipe, sharing: dict[str, int]) -> Any:
