@@ -32,6 +32,7 @@ _EVALUATED = "a run evaluates before its first step, every eval_steps, and after
 _ORDER = "problems are shuffled by seed, anew in each epoch, so that a run can go on in the middle of one"
 _OURS = {
     "output_dir": "the run folder is given by --output",
+    "model_init_kwargs": "attn_implementation, dtype and revision are fields of the recipe",
     "resume_from_checkpoint": "a run resumes by itself",
     "save_strategy": _SAVED,
     "save_only_model": _SAVED,
