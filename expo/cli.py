@@ -178,7 +178,7 @@ def _train(recipe: Any, where: Any, folder: Path, say: Callable[..., None]) -> N
     from expo.train.run import resume_status, train
     from expo.train.show import show
 
-    say(f"record: {folder}/{resume_status(Run(folder), recipe)}")
+    say(f"record: {folder}/{resume_status(Run(folder), recipe) if Run(folder).has('evaluation') else ''}")
     try:
         run = train(recipe, folder)
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 from accelerate import PartialState
+from tqdm import tqdm
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from expo.policies.adapters import quiet
@@ -90,7 +92,9 @@ def train(
             on_main(lambda: join_tables(run) if run.lacks_a_table() else None)
             return run
         on_main(lambda: stack.enter_context(run.writing()))
-        on_main(lambda: check_parts(run, step_of(last_checkpoint(run))))
+        last = on_main(lambda: _begins_after(run))
+        if last and progress and PartialState().is_main_process:
+            tqdm.write(f"training resumes from the checkpoint of step {last}", file=sys.stderr)
         args = settings()
         session = Session(
             run, recipe, args, prepared(policy, recipe), setup.checker, setup.task, held_out, progress, on_step
@@ -108,6 +112,17 @@ def train(
         return run
 
 
+def _begins_after(run: Run) -> int:
+    """The step of the checkpoint from which a training goes on, 0 for none; what it needs is whole.
+
+    Raises:
+        RecordError: as `last_checkpoint` and `check_parts` say.
+    """
+    step = step_of(last_checkpoint(run))
+    check_parts(run, step)
+    return step
+
+
 def refuse_another(folder: Path, recipe: TrainRecipe) -> None:
     """Check that the folder holds no run with another recipe.
 
@@ -120,7 +135,7 @@ def refuse_another(folder: Path, recipe: TrainRecipe) -> None:
 
 
 def resume_status(run: Run, recipe: TrainRecipe) -> str:
-    """What a command with this recipe does with a run folder, to be read after its name.
+    """What the same command does with a run folder, to be read after its name.
 
     Nothing for a new folder, and for one of another recipe or number of processes, which `train` refuses.
     """
@@ -132,7 +147,11 @@ def resume_status(run: Run, recipe: TrainRecipe) -> str:
         return " holds a finished run, and this is its record"
     whole = whole_checkpoints(run)
     last = max(whole, default=0)
-    return f" has a checkpoint of step {last}: training resumes from it" if last and not damaged(whole[last]) else ""
+    return (
+        f" has a checkpoint of step {last}: the same command resumes from it"
+        if last and not damaged(whole[last])
+        else ""
+    )
 
 
 def _facts(policy: Policy | None) -> dict[str, Any]:

@@ -242,16 +242,30 @@ def test_a_part_that_was_deleted_is_missed(
     ],
 )
 def test_a_damaged_part_is_named_with_the_fix_before_a_step_is_taken(
-    recipe: TrainRecipe, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, part: str, fix: str
+    recipe: TrainRecipe,
+    whole: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    table: str,
+    part: str,
+    fix: str,
 ) -> None:
     run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
     run.path("evaluation.parquet").unlink()
     shutil.rmtree(run.path("checkpoints", "checkpoint-6"))
+    as_it_was = run.file(table, part).read_bytes()
     run.file(table, part).write_bytes(b"PAR1")
     monkeypatch.setattr(run_module, "_train", lambda _: pytest.fail("trained"))
     said = f"{table}/{part}.parquet is damaged and must be made again; delete {fix or f'{run.folder}/'}"
     with pytest.raises(RecordError, match=said):
-        train(recipe, run.folder, progress=False)
+        train(recipe, run.folder)
+    assert "resumes" not in capsys.readouterr().err
+    # The control: once the part is whole again, that is said.
+    run.file(table, part).write_bytes(as_it_was)
+    with pytest.raises(pytest.fail.Exception, match="trained"):
+        train(recipe, run.folder)
+    assert "training resumes from the checkpoint of step 4" in capsys.readouterr().err
 
 
 def test_what_was_sampled_first_is_sampled_again(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
@@ -337,7 +351,7 @@ def test_a_damaged_checkpoint_is_named_with_what_is_left(
 ) -> None:
     run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
     run.path("evaluation.parquet").unlink()
-    assert resume_status(run, recipe) == " has a checkpoint of step 6: training resumes from it"
+    assert resume_status(run, recipe) == " has a checkpoint of step 6: the same command resumes from it"
     last = run.path("checkpoints", "checkpoint-6")
     (last / name).write_bytes((last / name).read_bytes()[:-1])
     with pytest.raises(
@@ -454,6 +468,10 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"learning_rat": 1}, "no field 'learning_rat'; did you mean learning_rate?"),
         ({"positve": "expert"}, "no field 'positve'; did you mean positive?"),
         ({"output_dir": "x"}, "output_dir: the run folder is given by --output"),
+        (
+            {"model_init_kwargs": {"attn_implementation": "eager"}},
+            "model_init_kwargs: attn_implementation, dtype and revision are fields of the recipe",
+        ),
         ({"learning_rate": "fast"}, "learning_rate must be a number, got 'fast'"),
         ({"max_steps": 0}, "max_steps must be at least 1, or -1"),
         ({"temperature": 0}, "temperature must be above 0"),
@@ -943,7 +961,7 @@ def test_ctrl_c_keeps_the_step_under_way(whole: Run, tmp_path: Path, monkeypatch
     run = Run(tmp_path / "run")
     assert len(steps) == 3
     assert not run.has("evaluation")
-    assert resume_status(run, seldom) == " has a checkpoint of step 3: training resumes from it"
+    assert resume_status(run, seldom) == " has a checkpoint of step 3: the same command resumes from it"
     # The control: with another number of processes it is refused, so nothing is promised.
     with monkeypatch.context() as patch:
         patch.setattr(PartialState(), "num_processes", 2)
