@@ -114,6 +114,8 @@ def meant_for(file: str, names: Iterable[str], but: str | None = None) -> str:
     `but` is the job to which the file was given in vain.
     """
     asked = set(names)
+    if asked >= {"compute_environment", "distributed_type"}:
+        return f"these are accelerate's settings: accelerate launch --config_file {file} -m expo.cli train ..."
     if asked & {"runs", "notebooks", "bases"} and asked <= set(_FIELDS):
         return f"this is a study: expo reproduce --study {file}"
     for job in JOBS:

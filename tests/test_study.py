@@ -282,6 +282,12 @@ def test_the_study_of_rates_on_smollm2_differs_from_the_main_one_in_its_rate_alo
         ("train", "--config", "studies/smoke.yaml", "this is a study: expo reproduce --study {}"),
         ("reproduce", "--config", "studies/theory.yaml", "this is a study: expo reproduce --study {}"),
         ("evaluate", "--config", "smollm2-135m/warm-up.yaml", "this is a recipe of expo train: expo train --config {}"),
+        (
+            "train",
+            "--config",
+            "accelerate/zero3.yaml",
+            "these are accelerate's settings: accelerate launch --config_file {} -m expo.cli train ...",
+        ),
         ("reproduce", "--study", "qwen2.5-3b/exp-dpo.yaml", "this is a recipe of expo train: expo train --config {}"),
     ],
 )

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from accelerate.utils import is_deepspeed_available
 from transformers import Trainer
 from transformers.integrations import get_available_reporting_integrations
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
@@ -145,6 +146,10 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
     Without a GPU it runs on the CPU in float32. Every step is logged, since a record keeps them all.
     """
     check_bounds(SimpleNamespace(**given), {name: low for name, low in _LOWEST.items() if name in given})
+    if given.get("deepspeed") and not is_deepspeed_available():
+        raise ValueError(
+            'deepspeed: DeepSpeed is not installed: pip install "expo-toolkit[gpu]", or leave deepspeed out'
+        )
     defaults = {"logging_steps": 1, "report_to": "none", "save_total_limit": 2}
     if not torch.cuda.is_available():
         defaults["dataloader_pin_memory"] = False

@@ -45,6 +45,7 @@ from expo.tasks.checker import TextChecker
 from expo.tasks.problem import Problem
 from expo.tasks.prompts import TEXT
 from expo.terminal import NAMES
+from expo.train import config as config_module
 from expo.train import grpo as grpo_module
 from expo.train import probes as probes_module
 from expo.train import run as run_module
@@ -535,6 +536,13 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_recipe({**VALUES, **more})
+
+
+def test_deepspeed_that_is_not_installed_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "is_deepspeed_available", lambda: False)
+    with pytest.raises(ValueError, match=r'deepspeed: .* pip install "expo-toolkit\[gpu\]"'):
+        read_recipe({**VALUES, "deepspeed": "ds.json"})
+    assert read_recipe({**VALUES, "deepspeed": None})
 
 
 def test_the_least_values_are_recipes() -> None:
