@@ -279,6 +279,8 @@ def parse_train(argv: Sequence[str]) -> tuple[Any, TrainArguments]:
     repository, wanted = values.pop("hub_model_id", None), values.pop("push_to_hub", False)
     if bool(repository) != bool(wanted):
         flags.fail("push_to_hub: a policy is pushed by --push_to_hub true --hub_model_id owner/name", file)
+    if repository and not re.fullmatch(r"[^/\s]+/[^/\s]+", str(repository)):
+        flags.fail(f"hub_model_id must be owner/name, got {repository!r}", file)
     where.repository = repository
     try:
         check_types(where)

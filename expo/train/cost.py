@@ -128,7 +128,7 @@ def disk_of(recipe: TrainRecipe, args: Configuration, work: Work, shape: tuple[i
 def in_words(seconds: float) -> str:
     """A time as one reads it."""
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     hours = seconds / 3600

@@ -152,8 +152,9 @@ def given(
         if fit := [(b, g) for b, g in short if fits(checker, b, g, must)]:
             table.append(row_of(policy, checker, kind, step, Chosen(*fit[0])))
             continue
-        lacks = f"is {' and '.join(must)}" if short else f"fits the context of {policy.context}"
-        missing.append(Skip(p.where or p.id, kind, f"none of its {plural(len(built), 'text')} {lacks}: no positive"))
+        lacks = " and ".join(must) if short else f"short enough for the context of {policy.context}"
+        none = "its text is not" if len(built) == 1 else f"none of its {len(built)} texts is"
+        missing.append(Skip(p.where or p.id, kind, f"{none} {lacks}: no positive"))
     return as_frame("positives", table), missing
 
 

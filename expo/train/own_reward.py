@@ -120,7 +120,8 @@ def own_reward(place: str) -> OwnReward:
     if inspect.isclass(function):
         raise ValueError(f"reward: {place} is a class; name an instance of it, such as `reward = {name}()`")
     if not callable(function):
-        there = sorted(n for n, value in vars(module).items() if inspect.isfunction(value) and not n.startswith("_"))
+        callables = (n for n, value in vars(module).items() if callable(value) and not inspect.isclass(value))
+        there = sorted(n for n in callables if not n.startswith("_"))
         raise ValueError(f"reward: {where} has no function {name!r}; it has {', '.join(there) or 'none'}")
     if name == "answer":
         raise ValueError(f"reward: {name!r} is the name under which right answers are counted; rename your function")

@@ -103,6 +103,10 @@ def test_a_finished_run_is_pushed_by_the_same_command(
     with pytest.raises(SystemExit):
         main([*asked, "--push_to_hub", "true"])
     assert "--push_to_hub true --hub_model_id owner/name" in capsys.readouterr().err
+    for name in ("mine", "me/", "https://hub/me/mine"):
+        with pytest.raises(SystemExit):
+            main([*asked, "--push_to_hub", "true", "--hub_model_id", name])
+        assert f"hub_model_id must be owner/name, got {name!r}" in capsys.readouterr().err
 
 
 def test_a_run_without_its_policy_is_refused(tmp_path: Path) -> None:

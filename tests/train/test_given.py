@@ -146,7 +146,7 @@ def test_texts_are_found_by_question_and_filtered(tmp_path: Path) -> None:
         assert text.split("<ans>")[1].split() == problem.answer.split()
     kept, missing = given(policy, checker, problems, read_texts(str(file), problems)[0], "explanation", ["right"])
     assert kept["status"].tolist() == ["correct"]
-    assert missing[0].reason == "none of its 1 text is right: no positive"
+    assert missing[0].reason == "its text is not right: no positive"
 
 
 def test_rows_may_name_their_problems_in_different_columns(tmp_path: Path) -> None:

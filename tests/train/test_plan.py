@@ -353,8 +353,8 @@ def test_disk_holds_checkpoints_and_the_policy(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_numbers_read_well() -> None:
-    times = (5, 600, 7200, 5 * 86400, 206e6)
-    assert [in_words(s) for s in times] == ["5 s", "10 min", "2.0 h", "5 days", "7 years"]
+    times = (0.1, 5, 600, 7200, 5 * 86400, 206e6)
+    assert [in_words(s) for s in times] == ["1 s", "5 s", "10 min", "2.0 h", "5 days", "7 years"]
     assert [tokens_in_words(n) for n in (1200, 2.5e6, 31e6, 4e9)] == ["1,200", "2.5 million", "31 million", "4 billion"]
 
 

@@ -139,7 +139,10 @@ def test_a_reward_is_given_the_positives_as_texts_with_masks_and_weights(
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("rewards.py:nothing", "has no function 'nothing'; it has answer, divides, "),
+        (
+            "rewards.py:nothing",
+            "has no function 'nothing'; it has answer, divides, divides_later, every_other, halves, ",
+        ),
         ("rewards.py:something", "has no function 'something'"),
         ("rewards.py", "names no function; write module:function"),
         ("missing.py:of_length", "missing.py cannot be imported"),
