@@ -100,8 +100,19 @@ class Policy:
         return f"sha256 {hashlib.sha256(self.tokenizer.get_chat_template().encode()).hexdigest()[:12]}"
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a piece of text, no special tokens added."""
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        """Tokens of a piece of text, no special tokens added.
+
+        Raises:
+            PolicyError: if the tokenizer knows only certain words, and not all of these.
+        """
+        try:
+            return self.tokenizer.encode(text, add_special_tokens=False)
+        except Exception as error:  # tokenizers has no narrower one
+            if "Missing [UNK] token" not in str(error):
+                raise
+            raise PolicyError(
+                f"policy {self.name!r}: its tokenizer lacks words of {textwrap.shorten(text, 60)!r}"
+            ) from error
 
     def encode_on(self, text: str) -> list[int]:
         """Tokens of a piece of text that goes on after other text.

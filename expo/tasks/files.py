@@ -30,8 +30,8 @@ _EATEN = re.compile(
 _ESCAPES = {"\x08": "b", "\x0c": "f", "\t": "t", "\n": "n", "\r": "r"}
 
 
-def read_rows(data: str) -> Iterator[Row | Skip]:
-    """The rows of a source, one at a time.
+def read_rows(data: str, flag: str = "--data") -> Iterator[Row | Skip]:
+    """The rows of a source, one at a time; `flag` is what names it.
 
     A path that does not exist and looks like `owner/name`, `owner/name:split` or `owner/name:config:split` is a dataset
     on the hub; the split is `test` unless it is given. Where `owner` is a folder here, it has to be given.
@@ -49,7 +49,7 @@ def read_rows(data: str) -> Iterator[Row | Skip]:
                 f"{data}: {path.parent}/ is a folder here and has no {path.name}; "
                 f"if you mean a dataset on the hub, also name its split: {data}:test"
             )
-        return _hub(hub["repo"], hub["config"], hub["split"])
+        return _hub(hub["repo"], hub["config"], hub["split"], flag)
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
     suffix = suffixes[-1] if suffixes else ".jsonl"
     if suffix == ".json":
@@ -209,7 +209,7 @@ def _saved(path: Path) -> Iterator[Row | Skip]:
         yield Row(f"{path}:[{number}]", number, fields)
 
 
-def _hub(repo: str, config: str | None, split: str | None) -> Iterator[Row | Skip]:
+def _hub(repo: str, config: str | None, split: str | None, flag: str) -> Iterator[Row | Skip]:
     import datasets
 
     if split is None and config is not None:
@@ -221,7 +221,7 @@ def _hub(repo: str, config: str | None, split: str | None) -> Iterator[Row | Ski
         raise DataError(
             f"{repo}: this file does not exist here, and the hub cannot be read "
             f"(config {config or 'default'}, split {split}): {shorten(str(error), 300)}\n"
-            "  Without a hub, give --data a file"
+            f"  Without a hub, give {flag} a file"
         ) from error
     for number, fields in enumerate(data):
         yield Row(f"{repo}:{split}:{number}", number, fields)

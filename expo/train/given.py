@@ -11,14 +11,15 @@ import pandas as pd
 
 from expo.grading.answers import Grade, Status
 from expo.measure.choice import Chosen
-from expo.policies.policy import Policy
+from expo.policies.policy import Policy, PolicyError
 from expo.positives.closing import close
 from expo.positives.kinds import Positive, from_ids, from_text
 from expo.schema import as_frame
 from expo.tasks import Checker
 from expo.tasks.files import read_rows
 from expo.tasks.problem import DataError, Problem, Skip
-from expo.tasks.row import Row, kind
+from expo.tasks.row import Row, RowError
+from expo.tasks.row import kind as kind_of
 from expo.text import plural
 from expo.train.positives import all_of, fits, row_of
 
@@ -26,9 +27,7 @@ from expo.train.positives import all_of, fits, row_of
 _PROBLEM = ("problem", "question", "prompt")
 _TEXT = ("completion", "explanation", "text", "positive", "response", "solution")
 # What `correct` may say of a text's own answer, before it was closed with a*.
-_WORDS = {"true": Status.CORRECT, "1": Status.CORRECT, "false": Status.WRONG, "0": Status.WRONG}
-# What the columns of a run's positives hold where a text is learnt whole.
-_WHOLE = {"weight": 1.0, "mask": None}
+_WORDS = dict.fromkeys(("true", "1", "1.0"), Status.CORRECT) | dict.fromkeys(("false", "0", "0.0"), Status.WRONG)
 
 Texts = dict[str, list[Row]]
 
@@ -47,7 +46,10 @@ def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Ski
     folder = Path(where).expanduser()
     inside = (folder / "positives.parquet", folder / "data" / "train-00000-of-00001.parquet")
     source = next((str(file) for file in inside if file.exists()), where)
-    every = list(read_rows(source))
+    try:
+        every = list(read_rows(source, flag="--positive_data"))
+    except DataError as error:
+        raise DataError(f"positive_data: {error}") from error
     rows, skips = [row for row in every if isinstance(row, Row)], []
     if not rows:
         raise DataError(f"{source}: no usable row{_in_lines([row for row in every if isinstance(row, Skip)])}")
@@ -60,19 +62,16 @@ def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Ski
         if isinstance(row, Skip):
             skips.append(row)
             continue
-        named, text = _filled(row, _PROBLEM), _filled(row, _TEXT)
-        if named is None or text is None:
-            lacking = " or ".join(name for name in (_TEXT if named else _PROBLEM) if name in there)
-            skips.append(Skip(row.where, lacking, "missing or empty; the row is left out"))
+        try:
+            named, read = _read(row, there)
+        except RowError as bad:
+            skips.append(Skip(row.where, bad.field, f"{bad.reason}; the row is left out"))
             continue
-        problem = found.get(str(row.fields[named]).strip())
+        problem = found.get(named)
         # Other data may have the same ids.
         asked = str(row.fields.get("question") or (problem and problem.question)).strip()
-        written = row.fields[text]
-        if not isinstance(written, str):
-            skips.append(Skip(row.where, text, f"{kind(written)}, not text; the row is left out"))
-        elif problem and asked == problem.question.strip():
-            texts.setdefault(problem.id, []).append(replace(row, fields={**row.fields, "text": written}))
+        if problem and asked == problem.question.strip():
+            texts.setdefault(problem.id, []).append(read)
     if not texts:
         left_out = _in_lines(skips)
         raise DataError(
@@ -80,6 +79,38 @@ def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Ski
             f"texts of the same task, split and seed?{left_out}"
         )
     return texts, skips
+
+
+def _read(row: Row, there: Sequence[str]) -> tuple[str, Row]:
+    """How a row names its problem; and the row with its text in `text`, and what is known of its answer in `status`.
+
+    Raises:
+        RowError: if it cannot be used.
+    """
+    named, text = _filled(row, _PROBLEM), _filled(row, _TEXT)
+    if named is None or text is None:
+        lacking = " or ".join(name for name in (_TEXT if named else _PROBLEM) if name in there)
+        raise RowError(lacking, "missing or empty")
+    written = row.fields[text]
+    if not isinstance(written, str):
+        raise RowError(text, f"{kind_of(written)}, not text")
+    return str(row.fields[named]).strip(), replace(row, fields={**row.fields, "text": written, "status": _status(row)})
+
+
+def _status(row: Row) -> Status | None:
+    """What the source says of a text's own answer, before it was closed with a*; None if it says nothing.
+
+    Raises:
+        RowError: if `correct` is neither true nor false.
+    """
+    status, right = row.fields.get("status"), row.fields.get("correct")
+    if status in list(Status):
+        return Status(status)
+    if _is_blank(right):
+        return None
+    if str(right).lower() not in _WORDS:
+        raise RowError("correct", f"must be true or false, got {str(right)!r}")
+    return _WORDS[str(right).lower()]
 
 
 def _is_blank(value: Any) -> bool:
@@ -105,11 +136,19 @@ def _check_columns(source: str, there: Sequence[str]) -> None:
 def _check_whole(source: str, rows: Sequence[Row]) -> None:
     """That a run's positives are whole texts of weight 1. A user's file may have columns of these names."""
     of_run = [row.fields for row in rows if not _is_blank(row.fields.get("ids"))]
-    if any(f.get(name) != plain and not _is_blank(f.get(name)) for f in of_run for name, plain in _WHOLE.items()):
+    if not all(_is_blank(f.get("mask")) and _is_one(f.get("weight")) for f in of_run):
         raise DataError(
             f"{source}: its positives have weights or masks, which positive_data does not read; leave positive_data "
             "out and set positive_choice and positive_tokens as in that run, or name a run that has neither"
         )
+
+
+def _is_one(weight: Any) -> bool:
+    """Whether a weight, which is text in a CSV, is 1 or not there."""
+    try:
+        return _is_blank(weight) or float(weight) == 1
+    except (TypeError, ValueError):
+        return False
 
 
 def _filled(row: Row, names: Sequence[str]) -> str | None:
@@ -131,9 +170,6 @@ def given(
     Of a problem's texts the first is taken that is all it `must_be` and fits the policy's context. Its CoT ends
     where it states its answer, and is closed with a*. Whether its own answer is right is what the source says of it,
     or else what the text itself says.
-
-    Raises:
-        DataError: if a row says in another way than by true or false whether its text is right.
     """
     must = all_of(kind, must_be)
     table, missing = [], []
@@ -141,9 +177,12 @@ def given(
         if p.id not in texts:
             missing.append(Skip(p.where or p.id, kind, "positive_data has no text for it: no positive"))
             continue
-        built = [_positive(policy, p, kind, row.fields, checker) for row in texts[p.id]]
+        rows, built, unwritten = _built(policy, p, kind, texts[p.id], checker)
+        missing += unwritten
+        if not built:
+            continue
         grades = checker.grade([(p, b.text) for b in built], [False] * len(built))
-        known = [_as_known(row, grade) for row, grade in zip(texts[p.id], grades, strict=True)]
+        known = [_as_known(row, grade) for row, grade in zip(rows, grades, strict=True)]
         short = [
             (b, g)
             for b, g in zip(built, known, strict=True)
@@ -158,29 +197,38 @@ def given(
     return as_frame("positives", table), missing
 
 
+def _built(
+    policy: Policy, problem: Problem, kind: str, rows: Sequence[Row], checker: Checker
+) -> tuple[list[Row], list[Positive], list[Skip]]:
+    """The rows that the policy has tokens for, their positives, and the other rows as skips."""
+    kept, built, skips = [], [], []
+    for row in rows:
+        try:
+            built.append(_positive(policy, problem, kind, row.fields, checker))
+            kept.append(row)
+        except PolicyError as error:
+            skips.append(Skip(row.where, _filled(row, _TEXT) or "text", f"{error}; the row is left out"))
+    return kept, built, skips
+
+
 def _positive(policy: Policy, problem: Problem, kind: str, fields: dict[str, Any], checker: Checker) -> Positive:
     """A text closed with a*; where the source has its tokens, which end in a* and are this policy's, as it was."""
     ids, cot = fields.get("ids"), fields.get("cot_tokens")
-    if ids is None or cot is None or not all(0 <= i < policy.vocabulary for i in ids):
+    # A CSV has them as text, and a user's own column of this name may hold anything.
+    if not (isinstance(cot, int) and isinstance(ids, list) and all(isinstance(i, int) for i in ids)):
         return from_text(policy, problem, kind, fields["text"], checker)
     bare = close(policy, problem, "", ())
     end = bare.completion[len(bare.cue) :]
-    if tuple(ids[-len(end) :]) != end or policy.decode(ids) != fields["text"]:
+    is_ours = all(0 <= i < policy.vocabulary for i in ids) and policy.decode(ids) == fields["text"]
+    if not is_ours or tuple(ids[-len(end) :]) != end:
         return from_text(policy, problem, kind, fields["text"], checker)
-    return from_ids(policy, problem, kind, [int(i) for i in ids], int(cot))
+    return from_ids(policy, problem, kind, ids, cot)
 
 
 def _as_known(row: Row, grade: Grade) -> Grade:
     """A grade as the source has it of the text before it was closed with a*, if it says so."""
-    status = row.fields.get("status")
-    if status in list(Status):
-        return Grade(Status(status), grade.extracted)
-    right = row.fields.get("correct")
-    if right is None or right != right:  # NaN
-        return grade
-    if str(right).lower() not in _WORDS:
-        raise DataError(f"{row.where}: correct: must be true or false, got {right!r}")
-    return Grade(_WORDS[str(right).lower()], grade.extracted)
+    status = row.fields["status"]
+    return grade if status is None else Grade(Status(status), grade.extracted)
 
 
 def texts_in_words(where: str, problems: Sequence[Problem]) -> str:

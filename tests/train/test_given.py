@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import pytest
 from expo.dataset import write_dataset
 from expo.measure.run import measure
 from expo.policies.load import load_policy
+from expo.policies.policy import Policy
 from expo.recipe import MeasureRecipe
 from expo.records import Run
 from expo.setup import load_problems
 from expo.tasks.chain_task import CHAIN, ChainChecker
-from expo.tasks.problem import DataError, Problem
+from expo.tasks.problem import DataError, Problem, Skip
 from expo.tasks.row import Row
-from expo.train.given import given, read_texts
+from expo.train.given import Texts, given, read_texts
 from expo.train.plan import describe
 from expo.train.recipe import read_recipe
 from expo.train.run import train
@@ -251,13 +253,93 @@ def test_a_source_of_bad_lines_alone_shows_what_is_wrong_with_them(tmp_path: Pat
         describe(read_recipe({**BASE, "positive_data": str(file)}))
 
 
-def test_a_row_that_says_neither_is_named(tmp_path: Path) -> None:
-    policy, checker = load_policy("tiny-0", CHAIN), ChainChecker()
-    problem = load_problems(read_recipe(dict(BASE)), checker).problems[0]
+def texts_of(file: Path, rows: Sequence[dict[str, Any]]) -> tuple[Policy, ChainChecker, Problem, Texts, list[Skip]]:
+    """Rows for the first problem, in a file, as they are read."""
+    problem = load_problems(read_recipe(dict(BASE)), ChainChecker()).problems[0]
+    named = [{"question": problem.question, "text": f"a get 1 <ans> {problem.answer}", **row} for row in rows]
+    frame = pd.DataFrame(named)
+    if file.suffix == ".csv":
+        frame.to_csv(file, index=False)
+    elif file.suffix == ".parquet":
+        frame.to_parquet(file)
+    else:
+        file.write_text("".join(json.dumps(row) + "\n" for row in named))
+    return load_policy("tiny-0", CHAIN), ChainChecker(), problem, *read_texts(str(file), [problem])
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_numbers_that_a_table_makes_of_true_and_false_are_read(suffix: str, tmp_path: Path) -> None:
+    rows = [{"correct": right} for right in (0.0, 1.0, None)]
+    policy, checker, problem, texts, skips = texts_of(tmp_path / f"texts.{suffix}", rows)
+    assert [row.fields["status"] for row in texts[problem.id]] == ["wrong", "correct", None]
+    assert skips == []
+    frame, _ = given(policy, checker, [problem], texts, "explanation", ["right"])
+    assert len(frame) == 1
+
+
+def test_a_row_that_says_neither_is_left_out_by_name(tmp_path: Path) -> None:
     file = tmp_path / "texts.jsonl"
-    file.write_text(json.dumps({"question": problem.question, "text": "a get 1", "correct": "maybe"}))
-    with pytest.raises(DataError, match=r"texts.jsonl:1: correct: must be true or false, got 'maybe'"):
-        given(policy, checker, [problem], read_texts(str(file), [problem])[0], "explanation", [])
+    rows = [{"correct": said} for said in ("maybe", 0.5, True)]
+    policy, checker, problem, texts, skips = texts_of(file, rows)
+    assert [str(skip) for skip in skips] == [
+        f"{file}:1: correct: must be true or false, got 'maybe'; the row is left out",
+        f"{file}:2: correct: must be true or false, got '0.5'; the row is left out",
+    ]
+    # The control.
+    assert len(given(policy, checker, [problem], texts, "explanation", ["right"])[0]) == 1
+
+
+@pytest.mark.parametrize("ids", ["1 2 3", [1, "2"], "x-17"])
+def test_ids_that_are_no_tokens_are_passed_by(ids: Any, tmp_path: Path) -> None:
+    rows = [{"ids": ids, "cot_tokens": 3}]
+    policy, checker, problem, texts, _ = texts_of(tmp_path / "texts.jsonl", rows)
+    frame, missing = given(policy, checker, [problem], texts, "explanation", [])
+    plain, _ = given(policy, checker, [problem], texts_of(tmp_path / "plain.jsonl", [{}])[3], "explanation", [])
+    assert missing == []
+    assert list(frame["ids"][0]) == list(plain["ids"][0])
+
+
+def test_a_run_that_learnt_whole_texts_may_be_read_as_csv(sampled: Run, tmp_path: Path) -> None:
+    positives, file = sampled.read("positives"), tmp_path / "positives.csv"
+    positives.to_csv(file, index=False)
+    recipe = read_recipe({**BASE, "max_steps": 1, "positive_data": str(file)})
+    learnt = train(recipe, tmp_path / "run", progress=False).read("positives")
+    assert learnt[["problem", "text", "status"]].equals(positives[["problem", "text", "status"]])
+    # The control.
+    positives.assign(weight=0.5).to_csv(file, index=False)
+    with pytest.raises(DataError, match="its positives have weights or masks"):
+        describe(recipe)
+
+
+def test_a_text_that_the_policy_has_no_tokens_for_is_left_out_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    rows = [{"text": "so zebra is 3"}, {}]
+    policy, checker, problem, texts, _ = texts_of(file, rows)
+    frame, missing = given(policy, checker, [problem], texts, "explanation", [])
+    assert len(frame) == 1
+    assert [str(skip) for skip in missing] == [
+        f"{file}:1: text: policy 'tiny-0': its tokenizer lacks words of 'so zebra is 3'; the row is left out"
+    ]
+    alone, _ = given(policy, checker, [problem], {problem.id: texts[problem.id][:1]}, "explanation", [])
+    assert len(alone) == 0
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("/nowhere/texts.jsonl", "positive_data: /nowhere/texts.jsonl: this file does not exist"),
+        ("owner/name:train", r"(?s)positive_data: owner/name: .*Without a hub, give --positive_data a file"),
+    ],
+)
+def test_a_source_that_is_not_there_is_named_with_its_flag(
+    where: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("datasets.load_dataset", offline)
+    with pytest.raises(DataError, match=message):
+        describe(read_recipe({**BASE, "positive_data": where}))
 
 
 def test_tokens_that_end_in_another_answer_are_closed_anew(sampled: Run) -> None:
@@ -266,6 +348,7 @@ def test_tokens_that_end_in_another_answer_are_closed_anew(sampled: Run) -> None
     one, other = load_problems(read_recipe(dict(BASE)), checker).problems[:2]
     assert one.answer != other.answer
     row = sampled.read("positives").query("problem == @one.id").iloc[0].to_dict()
+    row["ids"] = [int(i) for i in row["ids"]]
     kept, _ = given(policy, checker, [one], {one.id: [Row("x", 0, row)]}, "explanation", [])
     anew, _ = given(policy, checker, [other], {other.id: [Row("x", 0, row)]}, "explanation", [])
     assert kept["ids"][0] == list(row["ids"])
