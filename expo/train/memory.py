@@ -189,7 +189,9 @@ def optimizer_state(args: Configuration, how: str, trained: int, each: int) -> f
 def _cache(
     recipe: TrainRecipe, args: Configuration, config: PretrainedConfig, lengths: Lengths, itemsize: int
 ) -> float:
-    text, rows = config.get_text_config(), recipe.rows
+    text = config.get_text_config()
+    # vLLM keeps those of its samples to itself; gradients have samples of the policy's own model.
+    rows = recipe.rows if recipe.engine == "hf" or recipe.gradient_problems else 0
     if isinstance(args, ExPGRPOConfig) and not args.use_vllm:
         rows = max(rows, args.per_device_train_batch_size * args.steps_per_generation)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads

@@ -203,6 +203,11 @@ def test_vllm_and_a_reference_take_their_share(untraced: None) -> None:
     args.vllm_enable_sleep_mode = True
     asleep = memory_of(recipe, args, shape, LENGTHS, on_gpu=True, capacity=80 * GIB)
     assert (awake.in_steps - asleep.in_steps, awake.in_sampling - asleep.in_sampling) == (24 * GIB, 0)
+    # Positives and evaluations are sampled by our own code, or by vLLM too.
+    ours = memory_of(replace(recipe, engine="vllm"), args, shape, LENGTHS, on_gpu=True, capacity=80 * GIB)
+    assert (ours.sampling, asleep.sampling > 0) == (0, True)
+    gradients = replace(recipe, engine="vllm", gradient_problems=1)
+    assert memory_of(gradients, args, shape, LENGTHS, on_gpu=True, capacity=80 * GIB).sampling == asleep.sampling
     online = read_recipe({**QWEN, "algorithm": "dpo", "refresh_steps": 2, "max_steps": 4})
     between = held(online)
     assert between.reference == between.weights

@@ -24,6 +24,10 @@ from expo.policies.shapes import SHAPES, known_shape
 from expo.positives.closing import close
 from expo.tasks.math import TASK
 from expo.tasks.problem import Problem
+from expo.train import memory
+from expo.train.config import settings_of
+from expo.train.memory import GIB, Lengths, memory_of
+from expo.train.needs import Machine
 from expo.train.recipe import read_recipe
 from expo.train.run import train
 from tests.policies.families import FAMILIES, write
@@ -140,25 +144,63 @@ def test_a_recipe_runs_as_it_stands_but_for_its_sizes(
     assert facts["chat_template"].startswith("sha256 ")
 
 
+PAGE = Path("docs/TRAINING.md").read_text(encoding="utf-8")
 LAUNCHES = [
     [cell.strip() for cell in line.strip("|\n").split("|")]
-    for line in Path("docs/TRAINING.md").read_text(encoding="utf-8").splitlines()
+    for line in PAGE.splitlines()
     if re.match(r"\| \d+ \|", line)
 ]
 
 
+def launched(family: str, recipe: str, command: str) -> tuple[dict[str, Any], int]:
+    """The values of a launch's recipe, with its flags, and the number of its processes."""
+    values = yaml.safe_load((RECIPES / family / recipe.strip("`")).read_text())
+    flags = dict(re.findall(r"--(\w+) (\d+)", command))
+    processes = int(flags.pop("num_processes", 4 if "zero3" in command else 1))
+    return values | {name: int(value) for name, value in flags.items()}, processes
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_launches_of_the_docs_have_whole_groups_and_the_batch_that_they_name(family: str) -> None:
-    assert len(LAUNCHES) == 13
+    assert len(LAUNCHES) == 14
     for cards, trains, recipe, command, samples in LAUNCHES:
-        values = yaml.safe_load((RECIPES / family / recipe.strip("`")).read_text())
+        values, processes = launched(family, recipe, command)
         assert values.get("use_peft", False) == (trains == "an adapter")
-        flags = dict(re.findall(r"--(\w+) (\d+)", command))
-        processes = int(flags.pop("num_processes", 4 if "zero3" in command else 1))
-        values |= {name: int(value) for name, value in flags.items()}
         each = values["per_device_train_batch_size"] * values["gradient_accumulation_steps"]
         assert (processes, processes * each) == (int(cards), int(samples))
         assert each % values.get("num_generations", 1) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("cards", "trains", "recipe", "command"), [launch[:4] for launch in LAUNCHES])
+def test_a_launch_of_the_docs_fits_its_cards_with_vllm(
+    family: str, cards: str, trains: str, recipe: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, processes = launched(family, recipe, command)
+    asked = read_recipe({**values, "engine": "vllm"})
+    args = settings_of(asked.algorithm, asked.trl, asked.positive, "unused")
+    # "the same" is the launch in the row above.
+    shared = "ZeRO-3" if re.search("zero3|the same", command) else "no"
+    monkeypatch.setattr(memory, "shared_by", lambda _: shared)
+    monkeypatch.setattr(type(args), "world_size", property(lambda _: processes))
+    shape, card = known_shape(asked.policy), Machine(True, 80 * GIB, None)
+    assert shape is not None
+    # Longer than any question of MATH.
+    lengths = Lengths(1500, args.max_completion_length)
+
+    def fits(**flags: Any) -> bool:
+        for name, value in flags.items():
+            setattr(args, name, value)
+        return memory_of(asked, args, shape, lengths, on_gpu=True, capacity=card.memory).peak <= card.usable
+
+    if asked.algorithm != "grpo":
+        assert fits()
+        return
+    must_sleep = (cards, trains) == ("1", "all weights")
+    assert "GRPO of all weights on one card also needs `--vllm_enable_sleep_mode true`" in PAGE
+    assert fits(use_vllm=True, vllm_mode="colocate") != must_sleep
+    assert fits(vllm_enable_sleep_mode=True)
 
 
 # As the two templates write a turn: the ids of their special tokens are those of the hub's tokenizers.
