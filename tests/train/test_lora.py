@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,7 @@ from expo.policies.scoring import score, whole
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.records import RecordError, Run
 from expo.tasks.chain_task import CHAIN
+from expo.train.engine import keep_base
 from expo.train.exp_grpo import ExPGRPOTrainer
 from expo.train.plan import describe
 from expo.train.recipe import read_recipe
@@ -135,6 +137,36 @@ def test_the_second_head_is_that_of_the_adapted_policy(tmp_path: Path) -> None:
     moved, also = heads()
     torch.testing.assert_close(moved, also, rtol=1e-5, atol=1e-5)
     assert (moved - fused).abs().min() > 1e-3
+
+
+def test_twenty_merges_for_vllm_leave_a_float32_base_as_it_was() -> None:
+    """As TRL gives its vLLM the weights at each synchronisation."""
+    model: Any = prepared(load_policy("tiny-0", CHAIN), read_recipe(dict(LORA))).model
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.3)
+    base = {n: p for n, p in model.named_parameters() if "base_layer" in n}
+    before = {n: p.clone() for n, p in base.items()}
+    assert {p.dtype for p in base.values()} == {torch.float32}
+    merged: list[bool] = []
+
+    def sync_weights() -> None:
+        model.merge_adapter()
+        merged.append(not any(p.equal(before[n]) for n, p in base.items() if "q_proj" in n))
+        model.unmerge_adapter()
+
+    generation = SimpleNamespace(model=model, sync_weights=sync_weights)
+    keep_base(SimpleNamespace(vllm_generation=generation))
+    for _ in range(20):
+        generation.sync_weights()
+    assert merged == [True] * 20
+    assert all(p.equal(before[n]) for n, p in base.items())
+    # The control: each rounds the base anew.
+    for _ in range(20):
+        sync_weights()
+    moved = max(float((p - before[n]).abs().max()) for n, p in base.items())
+    assert 1e-8 < moved < 1e-4
 
 
 def test_two_runs_of_a_seed_are_the_same_and_of_two_seeds_are_not(whole_run: Run, tmp_path: Path) -> None:
