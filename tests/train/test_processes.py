@@ -139,6 +139,10 @@ def test_two_processes_write_one_record_and_go_on_after_a_kill(algorithm: str, s
     assert said.read_text().count("record: ") == 2
     folders = (tmp_path / f"killed{n}" for n in range(5))
     folder = next(folder for folder in folders if kill_at_its_checkpoint(start, command, folder))
+    alone = tmp_path / "alone.txt"
+    assert Forked([*command, "--output", str(folder)], alone, **ON_CPU).wait(300) == 1, alone.read_text()[-3000:]
+    assert "began under other conditions (processes: 2 -> 1). Restore them" in alone.read_text()
+    # The control: two go on.
     assert start([*command, "--output", str(folder)], said).wait(timeout=300) == 0, said.read_text()[-3000:]
     record = Run(tmp_path / "whole")
     assert record.environment()["processes"] == 2
