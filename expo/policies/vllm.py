@@ -30,6 +30,7 @@ INSTALL = 'pip install "vllm>=0.22,<=0.31"'
 _SHARE = 0.9
 # What vLLM on a CPU keeps keys and values in, in GiB, unless the environment says otherwise.
 _CPU_CACHE = "1"
+_CPU_HEADS = 32
 _LOWEST_TEMPERATURE = 0.01
 _ROOM = 4096  # tokens of prompt and completion
 _OF_LAUNCHERS = r"TORCHELASTIC_|MASTER_|((LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)$)"
@@ -98,6 +99,7 @@ class VLLM:
         check_installed()
         policy = self._policy()
         assert policy is not None
+        _check_heads(policy)
         self._pipe, theirs = Pipe()
         memory, environment = _room(policy.device)
         with tempfile.TemporaryDirectory(prefix="expo-vllm-") as folder:
@@ -148,6 +150,20 @@ class VLLM:
     def __del__(self) -> None:
         with suppress(Exception):
             self.close()
+
+
+def _check_heads(policy: Policy) -> None:
+    """That vLLM can run heads of this size, which on a CPU it says only after half a minute.
+
+    Raises:
+        PolicyError: if not.
+    """
+    config = policy.model.config.get_text_config()
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if policy.device.type == "cpu" and size < _CPU_HEADS:
+        raise PolicyError(
+            f"policy {policy.name!r}: heads of {size}; vLLM on a CPU needs at least {_CPU_HEADS}; use --engine hf"
+        )
 
 
 def _last_lines(log: IO[bytes]) -> str:

@@ -95,12 +95,26 @@ def test_an_adapter_is_merged_and_its_base_left_as_it_was(tmp_path: Path) -> Non
     assert all(torch.equal(p, base[n.replace(".base_layer", "")]) for n, p in kept.items())
 
 
-@needs_vllm
-def test_a_model_that_it_cannot_run_is_refused_by_name() -> None:
-    policy = build(dtype=torch.float32)
-    policy.engine = VLLM(policy, torch.float32)
-    with pytest.raises(PolicyError, match=r"policy 'llama': vLLM failed: .*head_dim=8"):
-        check_engine(policy, PROMPTS)
+class Started(Exception):
+    """That vLLM's process would start."""
+
+
+def test_heads_that_are_too_small_on_a_cpu_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object, **__: object) -> None:
+        raise Started
+
+    monkeypatch.setattr(vllm_module, "check_installed", lambda: None)
+    monkeypatch.setattr(vllm_module, "_room", start)
+    small, large = build(dtype=torch.float32), with_engine()
+    with pytest.raises(
+        PolicyError, match="policy 'llama': heads of 8; vLLM on a CPU needs at least 32; use --engine hf"
+    ):
+        VLLM(small, torch.float32).start()
+    # The controls: larger ones, and a GPU.
+    with pytest.raises(Started):
+        VLLM(large, torch.float32).start()
+    monkeypatch.setattr(Policy, "device", torch.device("cuda"))
+    vllm_module._check_heads(small)
 
 
 @needs_vllm
