@@ -20,7 +20,7 @@ from expo.policies.vllm import INSTALL
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.study import NOTEBOOKS, STUDIES, Study, load_study
 from expo.tasks import TASKS
-from expo.text import plural
+from expo.text import install, plural
 from expo.train.needs import machine_of
 from expo.train.recipe import TrainRecipe
 
@@ -36,7 +36,7 @@ def report(*, studies: bool = False) -> str:
     lines = [f"python        {platform.python_version()} on {platform.system()} {platform.machine()}"]
     lines += [f"{p:<14}{version_of(p) or 'not installed'}" for p in PACKAGES]
     for package, extra in EXTRAS.items():
-        fix = f"not installed; pip install 'expo-toolkit[{extra}]'"
+        fix = f"not installed; {install(extra)}"
         lines.append(f"{package:<14}{version_of(package) or fix}")
     lines.append(f"{'vllm':<14}{version_of('vllm') or f'not installed; {INSTALL}'}")
     lines += ["", *_device(), "", *_data(), ""]

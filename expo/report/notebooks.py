@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from expo.records import write_atomic
 from expo.report.artefacts import Artefact
 from expo.report.runs import ROOT
+from expo.text import install
 
 if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
@@ -40,9 +41,7 @@ def execute(notebook: Path | str, runs: Path | str, figures: Path | str, out: Pa
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     except ImportError as error:
-        raise ImportError(
-            f"notebooks need {error.name}: pip install 'expo-toolkit[notebooks]'", name=error.name
-        ) from error
+        raise ImportError(f"notebooks need {error.name}: {install('notebooks')}", name=error.name) from error
     notebook, out = Path(notebook).resolve(), Path(out)
     if not notebook.is_file():
         raise FileNotFoundError(f"{notebook}: no such notebook")

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from expo.report.words import plain_method
+from expo.text import install
 
 # All modules of pictures import matplotlib's classes from here, so that each of them fails with this message.
 try:
@@ -14,7 +15,7 @@ try:
     from matplotlib.figure import Figure as Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine as ConstrainedLayoutEngine
 except ImportError as error:
-    raise ImportError("pictures need matplotlib: pip install 'expo-toolkit[notebooks]'") from error
+    raise ImportError(f"pictures need matplotlib: {install('notebooks')}") from error
 
 COLOURS = {
     "own": "#444444",

@@ -444,7 +444,7 @@ def test_unusable_arguments_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(JudgeError, match="set OPENAI_API_KEY, or name another by base_url"):
         judge_pairs(PAIRS, model="gpt-4o", progress=False)
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ImportError, match=r"pip install 'expo-toolkit\[judge\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[judge\]' in the checkout"):
         ask("http://127.0.0.1:9/v1")
 
 
