@@ -30,6 +30,7 @@ from expo.train.memory import GIB, Lengths, memory_of
 from expo.train.needs import Machine
 from expo.train.recipe import read_recipe
 from expo.train.run import train
+from tests.conftest import build
 from tests.policies.families import FAMILIES, write
 
 RECIPES = Path("expo/recipes")
@@ -103,6 +104,27 @@ def test_a_recipe_is_planned_without_a_hub(data: Path, path: Path, capsys: pytes
     assert "memory        not known" not in said
     size = r"[\d.]+ [GM]iB"
     assert re.search(rf"a step, {size}: weights {size}, gradients {size}, optimizer {size}, activations {size}", said)
+
+
+@pytest.mark.parametrize("name", ["warm-up", "exp-grpo"])
+def test_the_recipes_of_smollm2_are_planned(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = (RECIPES / "smollm2-135m" / f"{name}.yaml").absolute()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    asked = ["train", "--config", str(config), "--dry_run"]
+    made = "runs/warm-up/model"
+    if name == "warm-up":
+        # Its own policy needs a wheel or a hub.
+        asked += ["--policy", made]
+    assert main(asked) == 1
+    assert f"policy '{made}': neither a folder here" in capsys.readouterr().err
+    build("llama").model.config.save_pretrained(made)
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"steps +\d+ of \d+ ", said)
+    assert "it fits" in said
 
 
 # `--name value`, or of `exp-dpo` a sentence on the bare answer; what vLLM needs is not here.
