@@ -14,6 +14,7 @@ from expo.records import method_of
 from expo.report.runs import FinishedRun, differing, runs_in
 from expo.report.words import is_method, levels_in_words, listed, method_name, method_order
 from expo.stats import pass_at_k_of
+from expo.text import plural
 
 # Of MATH, in the paper.
 LEVELS = (1, 2, 3, 4, 5)
@@ -114,6 +115,13 @@ class EvaluatedRun(FinishedRun):
             self.recipe.get(k, d) for k, d in (("per_device_train_batch_size", 8), ("gradient_accumulation_steps", 1))
         )
         return int(batch * accumulated * (self.environment.get("processes") or 1))
+
+    @property
+    def batch_of_questions(self) -> str:
+        """A batch in words, and of samples how many questions it has, each of which may have a positive."""
+        batch = f"{self.batch} {self.unit}"
+        questions = self.batch // int(self.recipe.get("num_generations") or 8)
+        return batch if self.is_sft or self.is_dpo else f"{batch} to {plural(questions, 'question')}"
 
     @property
     def seed(self) -> int:
@@ -229,6 +237,18 @@ def is_grid(runs: Iterable[EvaluatedRun]) -> bool:
     settings = {(run.levels, run.method, run.rate, run.beta) for run in runs}
     several = len({(levels, method) for levels, method, *_ in settings}) < len(settings)
     return several or not {method for _, method, *_ in settings} <= _DRAWN
+
+
+def training_steps(runs: Iterable[EvaluatedRun]) -> str:
+    """The steps and batches of trainings in words; where they differ, with the questions of a step and the methods."""
+    trained = sorted((run for run in runs if run.is_training), key=lambda run: method_order(run.method))
+    methods: dict[str, set[str]] = {}
+    for run in trained:
+        methods.setdefault(f"{run.last_step} steps of {run.batch_of_questions}", set()).add(method_name(run.method))
+    first, *others = methods
+    if not others:
+        return f"{trained[0].last_step} steps of {trained[0].batch} {trained[0].unit}"
+    return listed([first, *(f"{steps} ({listed(sorted(methods[steps]))})" for steps in others)])
 
 
 def by_method(runs: Iterable[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:

@@ -20,6 +20,7 @@ from expo.report.trainings import (
     find_evaluated,
     is_grid,
     label,
+    training_steps,
     without_stages,
 )
 from expo.report.words import METHODS
@@ -54,6 +55,10 @@ def test_trainings_on_positives_alone_and_from_a_trained_policy_are_kept_apart(f
     assert (second.beta, second.adds_nothing) == (0.0, True)
     assert METHODS[second.method] == "SFT on explanations, then GRPO"
     assert before_training([one, second]) == [one]
+    # Batches that differ are told, with whose they are; the control is two that do not.
+    unlike = "20 steps of 16 samples to 2 questions and 20 steps of 8 positives (SFT-GT-CoT)"
+    assert training_steps([one, second]) == unlike
+    assert training_steps([second, second]) == "20 steps of 16 samples"
     # What another run goes on from is a stage of it.
     assert without_stages([one, second]) == [second]
     assert without_stages([one]) == [one]

@@ -16,7 +16,14 @@ from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, INK, Axes, Figure, method_colour
 from expo.report.training.grid import best
 from expo.report.training.setting import named
-from expo.report.trainings import EvaluatedRun, before_training, check_comparable, count_bases, label
+from expo.report.trainings import (
+    EvaluatedRun,
+    before_training,
+    check_comparable,
+    count_bases,
+    label,
+    training_steps,
+)
 from expo.report.words import listed, method_name, method_order, share
 from expo.stats import bootstrap
 from expo.text import plural
@@ -41,7 +48,7 @@ def draw_best(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artef
         _plot,
         heading=f"Each method at its best rate, trained on {first.levels}: {name}, {label(runs)}",
         notes=(
-            f"Left: accuracy at {first.levels} after {first.last_step} steps, mean over "
+            f"Left: accuracy at {first.levels} after {training_steps(runs)}, mean over "
             f"{plural(count_bases(runs), 'base')} with the 95 % bootstrap interval by problem; circles are the lowest "
             "and the highest base. Right: the share of positives (each times its weight) whose steps are all true, "
             "with its interval; own samples are not in it. The CSV has each method's difference from ExP-GRPO, too.\n"

@@ -12,7 +12,15 @@ from expo.report.accuracy import mean_accuracy, mean_by_base, share_of_true_step
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.training.setting import weights_note
-from expo.report.trainings import EvaluatedRun, before_training, check_averageable, check_comparable, label, levels_of
+from expo.report.trainings import (
+    EvaluatedRun,
+    before_training,
+    check_averageable,
+    check_comparable,
+    label,
+    levels_of,
+    training_steps,
+)
 from expo.report.words import listed, method_name, method_order, number, share, spanned
 
 COLUMNS = ["trained_on", "method", "rate", "beta", "level", "mean", "low", "high", "lowest", "highest"]
@@ -109,7 +117,7 @@ def _about(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame, hardest: int | s
     a_level = f"{spanned(by_level['problems'])} problems a level" if len(by_level) else ""
     problems = a_level or f"{numbers['problems'].iloc[0]} problems"
     return (
-        f"Accuracy after {first.last_step} steps of {first.batch} {first.unit}, on the "
+        f"Accuracy after {training_steps(runs)}, on the "
         f"split `{first.recipe['eval_split']}`: {_spread(numbers)}. "
         f"{problems}, {first.sampling}, "
         f"seed {first.seed}{'' if _has_one_base(numbers) else '; intervals over problems are in the CSV'}. *Steps* is "
