@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from expo.stats import bootstrap
 from expo.tasks import TASKS
 from expo.tasks.definition import TaskDefinition
 
@@ -72,3 +73,13 @@ def shares(tokens: pd.DataFrame, mentions: dict[str, list[str]], source: str = "
         )
     columns = ["problem", *(f"{kind}/{what}" for kind in KINDS for what in ("difference", "tokens"))]
     return pd.DataFrame(rows, columns=columns).groupby("problem", sort=False).mean()
+
+
+def share_metrics(tokens: pd.DataFrame, mentions: dict[str, list[str]]) -> pd.DataFrame:
+    """`shares` as rows of `metrics`: `acts/<kind>/<difference or tokens>`, means over problems, `/low` and `/high`."""
+    found = shares(tokens, mentions)
+    rows = []
+    for name in found.columns if len(found) else ():
+        i = bootstrap(found[name].to_numpy(dtype=float))
+        rows += [(f"acts/{name}{end}", x) for end, x in (("", i.mean), ("/low", i.low), ("/high", i.high))]
+    return pd.DataFrame([(0, *row) for row in rows], columns=["step", "name", "value"])

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pandas as pd
 from tqdm import tqdm
 
 from expo.chunks import Frames, do_chunks
 from expo.grading.answers import Grade, Status
+from expo.measure.acts import mentions_by_problem, share_metrics
 from expo.measure.prompted import score_prompted, token_row
 from expo.measure.samples import sample_row
 from expo.measure.verdict import summary
+from expo.measure.weights import posterior_metrics
 from expo.policies.engine import Completion
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
@@ -49,7 +52,8 @@ def measure(
         if policy is None:
             restore_tables(run, names, task.skipped)
             if not run.has("metrics"):
-                run.write("metrics", summary(run.read("samples")))
+                tokens = run.read("tokens") if run.has("tokens") else None
+                run.write("metrics", _metrics(recipe, run.read("samples"), tokens))
             return run
         chunks = in_chunks(task.problems, chunk_of(run, recipe.chunk))
         # Several processes load it each for themselves.
@@ -66,10 +70,20 @@ def measure(
             do_chunks(recipe, setup, chunks, _chunk, "samples", lambda: (bar.update(), on_step()))
         tables = join_shards(run, names, list(chunks), task.skipped)
         # `samples`, which says that the run is finished, comes last.
-        tables["metrics"] = summary(tables["samples"])
+        tables["metrics"] = _metrics(recipe, tables["samples"], tables.get("tokens"))
         for table in (*tables.keys() - {"samples"}, "samples"):
             run.write(table, tables[table])
         return run
+
+
+def _metrics(recipe: MeasureRecipe, samples: pd.DataFrame, tokens: pd.DataFrame | None) -> pd.DataFrame:
+    """Means of the record; those of the weights only where the samples have them, at temperature 1."""
+    parts = [summary(samples)]
+    if recipe.temperature == 1:
+        parts.append(posterior_metrics(samples))
+    if tokens is not None:
+        parts.append(share_metrics(tokens, mentions_by_problem(recipe.task, samples)))
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
 
 def _chunk(

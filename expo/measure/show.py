@@ -10,7 +10,7 @@ import pandas as pd
 
 from expo.measure.acts import KINDS, mentions_by_problem, shares
 from expo.measure.verdict import MIN_PROBLEMS, PROBABILITY, Comparison, by_problem, hangs_on, own_answers, table1, worth
-from expo.measure.weights import WORDS, against_posterior, by_weight
+from expo.measure.weights import WORDS, against_posterior, by_weight, on_one_sample
 from expo.records import Run
 from expo.stats import bootstrap
 from expo.terminal import NAMES, TOY, skipped
@@ -84,16 +84,18 @@ def _by_weight(run: Run, samples: pd.DataFrame) -> list[str]:
         return ["", "Self-explanations can be compared with the posterior pi(c|q, a*) only at --temperature 1."]
     if not (found := against_posterior(samples)):
         return ["", "No self-explanation ended, so none can be compared with the posterior; raise max_new_tokens."]
-    each = by_weight(samples)["n"]
-    cut, most = len(told) - int(each.sum()), int(each.max())
+    weighed = by_weight(samples)
+    cut, most, alone_in = len(told) - int(weighed["n"].sum()), int(weighed["n"].max()), on_one_sample(weighed)
     left_out = f"; {cut} of {len(told)} were cut and are left out" if cut else ""
-    alone = " (1 by definition: --samples K gives each problem K of them)" if most == 1 else f" of {most}"
+    alone = f" of {most}" + (f"; in {plural(alone_in, 'problem')} one has all the weight" if alone_in else "")
+    if most == 1:
+        alone = " (1 by definition: each problem has one, whose weight is 1; --samples K gives it K)"
     units = {"effective_samples": alone, "kl_bound": " nats"}
     return [
         "",
         "Self-explanations against the posterior pi(c|q, a*) (means over problems with 95 % bootstrap interval"
         f"{left_out}):",
-        *(f"  {WORDS[name]:<64} {interval}{units.get(name, '')}" for name, interval in found.items()),
+        *(f"  {WORDS[name]:<66} {interval}{units.get(name, '')}" for name, interval in found.items()),
     ]
 
 

@@ -16,10 +16,13 @@ from expo.stats import Interval, bootstrap
 
 WORDS = {
     "effective_samples": "effective sample size of a problem's self-explanations",
-    "kl_bound": "upper bound on the KL of their sampler to the posterior",
+    "kl_bound": "estimate of an upper bound on their sampler's KL to the posterior",
     "gain": "mean pi(a*|q, c) less that of own CoTs, as sampled",
     "gain_weighted": "the same, samples weighted towards the posterior",
+    "gain_by_weights": "what the weights add to it",
 }
+# An effective sample size of so little more than 1 is that of one sample.
+_ONE = 1.01
 
 
 def log_weights(samples: pd.DataFrame) -> pd.Series:
@@ -35,7 +38,9 @@ def log_weight(plain: Score, cot: int, prompted: np.ndarray) -> float:
 
 
 def normalised(log_w: np.ndarray) -> np.ndarray:
-    """Weights that sum to 1; the largest never underflows."""
+    """Weights that sum to 1; the largest never underflows, and of weights that are all 0 each is alike."""
+    if log_w.max() == -np.inf:
+        return np.full(len(log_w), 1 / len(log_w))
     w = np.exp(log_w - log_w.max())
     return w / w.sum()
 
@@ -46,14 +51,21 @@ def effective(weights: np.ndarray) -> float:
 
 
 def by_weight(samples: pd.DataFrame) -> pd.DataFrame:
-    """Of each problem that has explanations with weights and own CoTs: `WORDS`, and `n` explanations."""
+    """Of each problem that has explanations with weights and own CoTs: `WORDS`, and `n` explanations.
+
+    A problem whose explanations were given unlike hints has a row for each hint.
+    """
     log_w = log_weights(samples)
     own = samples[samples["source"] == "own"]
     of_own = own["learning_signal"].astype(float).map(np.exp).groupby(own["problem"]).mean()
     rows = []
-    for problem, logs in log_w.groupby(samples["problem"], sort=False):
+    # Weights of samples from unlike prompts are no weights of one sampler.
+    hints = samples["hint"].fillna("")
+    for (problem, _), logs in log_w.groupby([samples["problem"], hints], sort=False):
         weights = normalised(logs.to_numpy())
         signal = np.exp(samples.loc[logs.index, "learning_signal"].to_numpy(dtype=float))
+        own_mean = of_own.get(problem, np.nan)
+        gain, gain_weighted = float(signal.mean()) - own_mean, float(weights @ signal) - own_mean
         rows.append(
             {
                 "problem": problem,
@@ -61,11 +73,28 @@ def by_weight(samples: pd.DataFrame) -> pd.DataFrame:
                 "effective_samples": effective(weights),
                 # KL(mu || post) = log J - E_mu log w, and log J is at most 0.
                 "kl_bound": -float(logs.mean()),
-                "gain": float(signal.mean()) - of_own.get(problem, np.nan),
-                "gain_weighted": float(weights @ signal) - of_own.get(problem, np.nan),
+                "gain": gain,
+                "gain_weighted": gain_weighted,
+                "gain_by_weights": gain_weighted - gain,
             }
         )
     return pd.DataFrame(rows, columns=["problem", "n", *WORDS]).set_index("problem")
+
+
+def on_one_sample(found: pd.DataFrame) -> int:
+    """Of how many problems with several explanations one has all the weight."""
+    return int(((found["effective_samples"] < _ONE) & (found["n"] > 1)).sum())
+
+
+def posterior_metrics(samples: pd.DataFrame) -> pd.DataFrame:
+    """`against_posterior` as rows of `metrics`: `posterior/<name>` with `/low` and `/high`, and how many problems."""
+    rows: list[tuple[str, float]] = []
+    if intervals := against_posterior(samples):
+        found = by_weight(samples)
+        rows = [("posterior/problems", float(len(found))), ("posterior/on_one_sample", float(on_one_sample(found)))]
+    for name, i in intervals.items():
+        rows += [(f"posterior/{name}{end}", x) for end, x in (("", i.mean), ("/low", i.low), ("/high", i.high))]
+    return pd.DataFrame([(0, *row) for row in rows], columns=["step", "name", "value"])
 
 
 def against_posterior(samples: pd.DataFrame) -> dict[str, Interval]:

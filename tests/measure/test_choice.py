@@ -12,6 +12,7 @@ import pytest
 
 from expo.measure.choice import Graded, choose, mask_tokens
 from expo.measure.prompted import score_prompted
+from expo.policies.engine import Completion
 from expo.policies.load import load_policy
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
@@ -114,6 +115,20 @@ def test_all_are_learnt_by_their_weights(policy: Policy, candidates: list[list[G
         assert sum(c.weight for c in of) == pytest.approx(1)
         assert [c.positive for c in of] == [group[c.place][0] for c in of]
     assert len(chosen) > len(candidates)
+
+
+@pytest.mark.parametrize("how", CHOICES)
+def test_an_empty_explanation_may_be_chosen(policy: Policy, candidates: list[list[Graded]], how: str) -> None:
+    problem = candidates[0][0][0].problem
+    empty, alone = (
+        from_sample(policy, problem, "explanation", k, problem.answer, Completion(policy.end, False), ChainChecker())
+        for k in (K, K + 1)
+    )
+    assert empty.scored.cot == 0
+    chosen = choose(policy, [[(empty, None), *candidates[0]], [(alone, None)]], how, 0)
+    assert chosen[-1].positive is alone
+    assert np.isfinite([c.weight for c in chosen]).all()
+    assert mask_tokens(policy, [empty], "least_moved")[0] == [True] * len(empty.scored.completion)
 
 
 def test_one_candidate_has_all_the_weight(policy: Policy, candidates: list[list[Graded]]) -> None:

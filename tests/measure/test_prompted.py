@@ -14,7 +14,7 @@ import torch
 from expo.measure.acts import KINDS, kinds_of, mentions_by_problem, mentions_of, shares
 from expo.measure.run import measure
 from expo.measure.show import show
-from expo.measure.weights import against_posterior, by_weight, effective, log_weights, normalised
+from expo.measure.weights import against_posterior, by_weight, effective, log_weights, normalised, on_one_sample
 from expo.policies.load import load_policy
 from expo.policies.policy import Policy
 from expo.positives.closing import explain_ids
@@ -114,6 +114,7 @@ def record(law: np.ndarray, right: np.ndarray, prompted: np.ndarray, own: list[i
         {
             "problem": "p",
             "source": source,
+            "hint": "4" if source == "explanation" else "",
             "nll_cot": -np.log(law[c]),
             "learning_signal": np.log(right[c]),
             "nll_prompted": -np.log(prompted[c]) if source == "explanation" else None,
@@ -138,13 +139,42 @@ def test_weights_are_those_of_the_posterior() -> None:
     assert found["gain"] == pytest.approx(right.mean() - own)
     share = weights / weights.sum()
     assert found["gain_weighted"] == pytest.approx(share @ right - own)
+    assert found["gain_by_weights"] == pytest.approx(share @ right - right.mean())
     assert found["effective_samples"] == pytest.approx(1 / (share**2).sum())
+    # Samples of unlike prompts have a row each; the control is the row above.
+    unlike = samples.assign(hint=["", "", "4", "4", "5"])
+    assert by_weight(unlike)["n"].tolist() == [2, 1]
     # The bound, with each CoT as often as it is sampled.
     told = [c for c, n in enumerate([1, 2, 2]) for _ in range(n)]
     bound = by_weight(record(law, right, prompted, [0], told)).loc["p", "kl_bound"]
     kl = (prompted * np.log(prompted / posterior)).sum()
     assert bound == pytest.approx(kl - np.log((law * right).sum()))
     assert bound > kl
+
+
+def test_weights_that_are_all_alike_or_with_one_sample_are_kept_and_counted() -> None:
+    none, one = np.full(3, -np.inf), np.array([0.0, -800.0, -np.inf])
+    assert normalised(none).tolist() == [1 / 3] * 3
+    assert normalised(one).tolist() == [1.0, 0.0, 0.0]
+    found = pd.DataFrame({"effective_samples": [effective(normalised(one)), 1.0, 2.0], "n": [3, 1, 3]})
+    # A problem with one explanation is none of them.
+    assert on_one_sample(found) == 1
+
+
+def test_weights_are_those_of_direct_calls_of_the_model(tmp_path: Path) -> None:
+    """log w of explanations that ended, from the model alone: the toy's prompts put together by hand."""
+    run = measure(toy(), tmp_path / "run", progress=False)
+    samples, policy = run.read("samples"), load_policy("tiny-0", TASKS["chain"].prompts)
+    weights, compared = log_weights(samples), 0
+    for row in samples.loc[weights.index].itertuples():
+        question, hinted = (policy.encode(f"<bos> {row.question} {hint}<think>") for hint in ("", f"key {row.hint} "))
+        cot, answer = policy.encode(row.cot), policy.encode(f"{row.reference} <eos>")
+        cue = policy.encode("<ans>")
+        joint = directly(policy, question, [*cot, *cue, *answer])
+        wanted = joint[: len(cot)].sum() + joint[-len(answer) :].sum() - directly(policy, hinted, cot).sum()
+        assert weights[row.Index] == pytest.approx(wanted, rel=1e-5, abs=2e-5)
+        compared += 1
+    assert compared > 10
 
 
 def toy() -> MeasureRecipe:
