@@ -275,9 +275,10 @@ def grade_job(argv: list[str]) -> int:
     left_out = "".join(f"\n  {skip}" for skip in [*skips, *unread][:5])
     if not graded:
         raise ValueError(f"{asked.file or 'row'}: nothing to grade" + (left_out and f":{left_out}"))
-    print(show(graded))
+    print(show(graded, alone=asked.file is None))
     if left_out:
-        print(f"\nskipped: {plural(len(skips) + len(unread), 'line')}{left_out}")
+        n = len(skips) + len(unread)
+        print(f"\nskipped: {plural(n, 'line')}{'; the first 5:' if n > 5 else ''}{left_out}")
     if out:
         write(graded, out)
         print(f"\nall verdicts: {out}")

@@ -99,10 +99,10 @@ def grade(rows: Sequence[Row], tolerance: float = 0.0) -> tuple[list[tuple[Row, 
     return graded, skips
 
 
-def show(graded: Sequence[tuple[Row, dict[str, Grade]]]) -> str:
-    """One row with the reason of each verdict; several as a table of counts, with those on which graders differ."""
+def show(graded: Sequence[tuple[Row, dict[str, Grade]]], *, alone: bool) -> str:
+    """One row `alone` with the reason of each verdict; rows of a file as counts, with those on which graders differ."""
     grades = [by_name for _, by_name in graded]
-    return "\n".join(_one(grades[0]) if len(grades) == 1 else [*_counts(grades), *_differences(graded)])
+    return "\n".join(_one(grades[0]) if alone else [*_counts(grades), *_differences(graded)])
 
 
 def _one(grades: dict[str, Grade]) -> Iterator[str]:

@@ -91,13 +91,19 @@ def posterior_metrics(samples: pd.DataFrame) -> pd.DataFrame:
     rows: list[tuple[str, float]] = []
     if intervals := against_posterior(samples):
         found = by_weight(samples)
-        rows = [("posterior/problems", float(len(found))), ("posterior/on_one_sample", float(on_one_sample(found)))]
+        rows = [
+            ("posterior/problems", float(found.index.nunique())),
+            ("posterior/on_one_sample", float(on_one_sample(found))),
+        ]
     for name, i in intervals.items():
         rows += [(f"posterior/{name}{end}", x) for end, x in (("", i.mean), ("/low", i.low), ("/high", i.high))]
     return pd.DataFrame([(0, *row) for row in rows], columns=["step", "name", "value"])
 
 
 def against_posterior(samples: pd.DataFrame) -> dict[str, Interval]:
-    """Each of `WORDS` as a mean over problems with its interval; empty for a record without weights."""
-    found = by_weight(samples)
+    """Each of `WORDS` as a mean over problems with its interval; empty for a record without weights.
+
+    Where all weights of a problem are 0 it has no bound.
+    """
+    found = by_weight(samples).replace([np.inf, -np.inf], np.nan).groupby(level=0, sort=False).mean()
     return {name: bootstrap(found[name].dropna().to_numpy()) for name in WORDS if found[name].notna().any()}

@@ -13,7 +13,7 @@ from expo.tasks.problem import Problem
 
 
 class GradingAhead:
-    """Grades of samples by a checker, whose grader is a process of its own; equal texts are graded once."""
+    """Grades of samples by a checker, in a thread of its own; equal texts are graded once."""
 
     def __init__(self, checker: Checker) -> None:
         self._checker = checker

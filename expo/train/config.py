@@ -20,6 +20,7 @@ from expo.policies.adapters import quiet
 from expo.policies.policy import TEMPLATE_VARIABLES
 from expo.policies.vllm import INSTALL
 from expo.recipe import check_bounds
+from expo.text import install
 
 SCHEDULES = ("constant", "linear", "cosine")
 NORMALIZATIONS = ("sequence", "token")
@@ -147,9 +148,7 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
     """
     check_bounds(SimpleNamespace(**given), {name: low for name, low in _LOWEST.items() if name in given})
     if given.get("deepspeed") and not is_deepspeed_available():
-        raise ValueError(
-            'deepspeed: DeepSpeed is not installed: pip install "expo-toolkit[gpu]", or leave deepspeed out'
-        )
+        raise ValueError(f"deepspeed: DeepSpeed is not installed: {install('gpu')}, or leave deepspeed out")
     defaults = {"logging_steps": 1, "report_to": "none", "save_total_limit": 2}
     if not torch.cuda.is_available():
         defaults["dataloader_pin_memory"] = False
@@ -179,8 +178,8 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
         raise ValueError(f"max_steps must be at least 1, or -1 for all of num_train_epochs, got {args.max_steps}")
     if not args.temperature > 0:
         raise ValueError(f"temperature must be above 0, since a training samples with it; got {args.temperature}")
-    if not args.num_train_epochs > 0:
-        raise ValueError(f"num_train_epochs must be above 0, got {args.num_train_epochs}")
+    if not 0 < args.num_train_epochs < float("inf"):
+        raise ValueError(f"num_train_epochs must be above 0 and finite, got {args.num_train_epochs}")
     if not 0 < getattr(args, "top_p", 1) <= 1:
         raise ValueError(f"top_p must be above 0 and at most 1, got {args.top_p}")
     for name in ("save_steps", "logging_steps", "eval_steps"):

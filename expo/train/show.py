@@ -87,9 +87,9 @@ def _chosen(positives: pd.DataFrame, recipe: dict[str, Any]) -> list[str]:
 def _moved(positives: pd.DataFrame, choice: str) -> str:
     """In what share of problems the choice is not the first text; of all by weight, the text with most of it."""
     if choice != "weighted":
-        # Records of before have no such column, and so count samples.
-        moved = ~positives["first_text"].astype("boolean").fillna(positives["place"] == 0)
-        return f"another text than the first in {moved.mean():.0%}"
+        if positives["first_text"].isna().all():  # in a record of before
+            return f"another sample than the first in {(positives['place'] > 0).mean():.0%}"
+        return f"another text than the first in {(~positives['first_text'].astype(bool)).mean():.0%}"
     texts = positives.assign(ids=positives["ids"].map(tuple)).groupby(["step", "problem", "ids"], as_index=False)
     by_text = texts.agg({"weight": "sum", "place": "min"}).sort_values(["weight", "place"], ascending=[False, True])
     heaviest = by_text.drop_duplicates(["step", "problem"])

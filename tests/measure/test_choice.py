@@ -127,7 +127,11 @@ def test_an_empty_explanation_may_be_chosen(policy: Policy, candidates: list[lis
     assert empty.scored.cot == 0
     chosen = choose(policy, [[(empty, None), *candidates[0]], [(alone, None)]], how, 0)
     assert chosen[-1].positive is alone
-    assert np.isfinite([c.weight for c in chosen]).all()
+    if how == "weighted":
+        w = weights_of(policy, [(empty, None), *candidates[0]])
+        np.testing.assert_allclose([c.weight for c in chosen[:-1]], [w[c.place] for c in chosen[:-1]], rtol=1e-4)
+    assert chosen[-1].weight == 1
+    assert chosen[-1].effective_samples in (None, 1.0)
     assert mask_tokens(policy, [empty], "least_moved")[0] == [True] * len(empty.scored.completion)
 
 
@@ -246,7 +250,7 @@ def test_the_record_says_how_often_a_choice_differs_from_the_first() -> None:
     assert "in 50% of problems" in chosen([*weighted, ("together", 4, [7], 0.4, 4, 3.6)], "weighted")
     drawn = [("a", 0, [5], 1.0, 4, 2.0), ("b", 2, [5], 1.0, 4, 2.0), ("c", 0, [7], 1.0, 1, 1.0)]
     # Records of before do not say whether the text is another one.
-    assert "3.0 acceptable samples each; another text than the first in 33% of" in chosen(drawn, "posterior")
+    assert "3.0 acceptable samples each; another sample than the first in 33% of" in chosen(drawn, "posterior")
     same = as_frame(
         "positives", [{"problem": "b", "place": 2, "first_text": True}, {"problem": "c", "first_text": False}]
     )

@@ -14,7 +14,15 @@ import torch
 from expo.measure.acts import KINDS, kinds_of, mentions_by_problem, mentions_of, shares
 from expo.measure.run import measure
 from expo.measure.show import show
-from expo.measure.weights import against_posterior, by_weight, effective, log_weights, normalised, on_one_sample
+from expo.measure.weights import (
+    against_posterior,
+    by_weight,
+    effective,
+    log_weights,
+    normalised,
+    on_one_sample,
+    posterior_metrics,
+)
 from expo.policies.load import load_policy
 from expo.policies.policy import Policy
 from expo.positives.closing import explain_ids
@@ -159,6 +167,14 @@ def test_weights_that_are_all_alike_or_with_one_sample_are_kept_and_counted() ->
     found = pd.DataFrame({"effective_samples": [effective(normalised(one)), 1.0, 2.0], "n": [3, 1, 3]})
     # A problem with one explanation is none of them.
     assert on_one_sample(found) == 1
+    # A problem whose weights are all 0 has no bound; the others have.
+    law, right, prompted = np.array([0.5, 0.5]), np.array([0.1, 0.5]), np.array([0.2, 0.8])
+    samples = record(law, right, prompted, own=[0], told=[0, 1])
+    lost = samples.assign(problem="q", nll_prompted=-np.inf)
+    metrics = posterior_metrics(pd.concat([samples, lost], ignore_index=True)).set_index("name")["value"]
+    assert np.isfinite(metrics).all()
+    assert metrics["posterior/problems"] == 2
+    assert metrics["posterior/kl_bound"] == by_weight(samples).loc["p", "kl_bound"]
 
 
 def test_weights_are_those_of_direct_calls_of_the_model(tmp_path: Path) -> None:

@@ -19,12 +19,14 @@ import torch
 from expo.policies import vllm as vllm_module
 from expo.policies.adapters import add_adapter, whole_weights
 from expo.policies.engine import Completion, Draw, Request, Settings, draws_of
+from expo.policies.load import load_policy
 from expo.policies.policy import Policy, PolicyError
 from expo.policies.sampling import sample
 from expo.policies.scoring import score, whole
 from expo.policies.vllm import INSTALL, VLLM, _room, _write, check_engine
 from expo.records import Run
 from expo.report.runs import ROOT
+from expo.tasks.prompts import TEXT
 from tests.conftest import build
 
 needs_vllm = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not in .venv")
@@ -170,6 +172,22 @@ def test_an_engine_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Mo
     ):
         sample(policy, [Request("a", PROMPTS[0], 1, 4)], temperature=1.0, seed=0)
     assert engine._process is None
+
+
+@needs_vllm
+def test_smollm2_is_sampled_from_its_own_weights() -> None:
+    """A model of 30 layers and 49,152 tokens; the control is another one's weights behind the same engine."""
+    policy = load_policy("smollm2-135m", TEXT)
+    prompts = [policy.prompt_ids(f"What is {n} + {n}?") for n in (3, 17)]
+    policy.engine = VLLM(policy, torch.float32)
+    try:
+        check_engine(policy, prompts)
+        with torch.no_grad():
+            policy.model.model.norm.weight.mul_(1.5)
+        with pytest.raises(PolicyError, match="does not compute what the policy does"):
+            check_engine(policy, prompts)
+    finally:
+        policy.engine.close()
 
 
 class Another:

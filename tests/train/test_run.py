@@ -492,7 +492,7 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ],
         ({"top_p": 0}, "top_p must be above 0 and at most 1, got 0"),
         ({"top_p": 1.5}, "top_p must be above 0 and at most 1, got 1.5"),
-        ({"num_train_epochs": 0}, "num_train_epochs must be above 0, got 0"),
+        ({"num_train_epochs": 0}, "num_train_epochs must be above 0 and finite, got 0"),
         ({"loser_tries": 2}, "right_losers, loser_tries: only dpo has losers, not grpo"),
         ({"max_steps": "ten"}, "max_steps must be a whole number, got 'ten'"),
         ({"per_device_train_batch_size": 2.5}, "per_device_train_batch_size must be a whole number, got 2.5"),
@@ -540,7 +540,7 @@ def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
 
 def test_deepspeed_that_is_not_installed_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config_module, "is_deepspeed_available", lambda: False)
-    with pytest.raises(ValueError, match=r'deepspeed: .* pip install "expo-toolkit\[gpu\]"'):
+    with pytest.raises(ValueError, match=r"deepspeed: .* pip install -e '\.\[gpu\]'"):
         read_recipe({**VALUES, "deepspeed": "ds.json"})
     assert read_recipe({**VALUES, "deepspeed": None})
 
