@@ -20,7 +20,7 @@ from expo.report.trainings import EvaluatedRun, before_training, label
 from expo.report.words import interval, listed, method_order, number
 from expo.stats import Interval, bootstrap, bootstrap_rate
 
-COLUMNS = ["trained_on", "method", "rate", "quantity", "mean", "low", "high", "problems", "runs"]
+COLUMNS = ["trained_on", "method", "rate", "step", "quantity", "mean", "low", "high", "problems", "runs"]
 COLUMNS += ["change", "change_low", "change_high"]
 Values = Callable[[EvaluatedRun, int], pd.Series]
 
@@ -86,40 +86,45 @@ def has_after(runs: Sequence[EvaluatedRun]) -> bool:
 
 
 def draw_after(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "after-training") -> Artefact:
-    """Write `<name>-<label>.md` and `.csv`: of each method at its best rate, before and after, with intervals."""
+    """Write `<name>-<label>.md` and `.csv`: of each method at its best rate, before and after, with intervals.
+
+    The CSV has every evaluation in between as well.
+    """
     rows = []
     for trained_on in dict.fromkeys(run.levels for run in runs):
         alike = [run for run in runs if run.levels == trained_on]
         bases = before_training(alike)
-        rows += _rows(trained_on, "base", 0.0, bases, bases)
+        rows += _rows(trained_on, "base", 0.0, 0, bases, bases)
         chosen = best(alike)
         for method in sorted({m for levels, m in chosen if levels == trained_on}, key=method_order):
             rate, beta = chosen[trained_on, method]
             of_method = [r for r in alike if (r.method, r.rate, r.beta) == (method, rate, beta)]
-            rows += _rows(trained_on, method, rate, of_method, bases)
+            for step in sorted(set(of_method[0].evaluation["step"]) - {0}):
+                rows += _rows(trained_on, method, rate, int(step), of_method, bases)
     numbers = pd.DataFrame(rows, columns=COLUMNS)
+    last = numbers[numbers["step"] == numbers.groupby(["trained_on", "method"])["step"].transform("max")]
     return write_table(
         out,
         f"{name}-{label(runs)}",
         runs,
         numbers,
         title=f"Beyond accuracy: {label(runs)}",
-        parts=[_about(runs), _table(numbers)],
-        reading=_read(numbers),
+        parts=[_about(runs), _table(last)],
+        reading=_read(last),
     )
 
 
 def _rows(
-    trained_on: str, method: str, rate: float, runs: Sequence[EvaluatedRun], bases: Sequence[EvaluatedRun]
+    trained_on: str, method: str, rate: float, step: int, runs: Sequence[EvaluatedRun], bases: Sequence[EvaluatedRun]
 ) -> list[dict[str, Any]]:
-    """Of each quantity its mean, and how it differs from the same problems' before training."""
+    """Of each quantity its mean at a step, and how it differs from the same problems' before training."""
     rows = []
+    setting = {"trained_on": trained_on, "method": method, "rate": rate, "step": step, "runs": len(runs)}
     for quantity, (_, values) in QUANTITIES.items():
         before = _over_bases([values(run, 0) for run in bases])
-        after = before if method == "base" else _over_bases([values(run, run.last_step) for run in runs])
+        after = before if method == "base" else _over_bases([values(run, step) for run in runs])
         of = (bootstrap_rate if quantity in _SHARES else bootstrap)(after.to_numpy())
-        row = {"trained_on": trained_on, "method": method, "rate": rate, "quantity": quantity, "runs": len(runs)}
-        row |= {"mean": of.mean, "low": of.low, "high": of.high, "problems": of.n}
+        row = {**setting, "quantity": quantity, "mean": of.mean, "low": of.low, "high": of.high, "problems": of.n}
         if method != "base" and quantity != _FROM_THE_BASE:
             moved = bootstrap((after - before).dropna().to_numpy())
             row |= {"change": moved.mean, "change_low": moved.low, "change_high": moved.high}
@@ -145,7 +150,7 @@ def _about(runs: Sequence[EvaluatedRun]) -> str:
         "*KL* is the mean of log π less log π of the policy before any training, in nats per sequence. "
         "π(a\\*∣q, c) is the probability of the right answer after the sample's CoT. That of its own answer says how "
         "sure the policy is, and the *Brier score* is the mean square of its difference from 1 where the answer is "
-        f"right and from 0 where it is wrong.{weights_note(runs)}"
+        f"right and from 0 where it is wrong. The CSV has the evaluations in between, too.{weights_note(runs)}"
     )
 
 

@@ -116,3 +116,14 @@ def test_records_without_it_are_told_apart(tmp_path: Path) -> None:
     runs[0].run.write("evaluation", evaluation.assign(leaks=pd.NA))
     assert not has_after(find_evaluated(tmp_path / "runs")[0])
     assert not has_after([])
+
+
+def test_evaluations_in_between_are_in_the_csv_alone(tmp_path: Path) -> None:
+    recipe = {**RECIPE, "positive": "explanation", "policy": "bases/model-seed0", "learning_rate": 1e-4}
+    write(tmp_path / "runs" / "a", recipe, {0: {5: 0.0}, 10: {5: 0.2}, 20: {5: 0.9}})
+    with_probes(Run(tmp_path / "runs" / "a"), moved=True)
+    made = draw_after(find_evaluated(tmp_path / "runs")[0], tmp_path / "out")
+    assert made.numbers.groupby("method")["step"].unique().map(list).to_dict() == {"base": [0], "explanation": [10, 20]}
+    (table,) = (tmp_path / "out").glob("after-training-*.md")
+    # The control: the table has a row for the last step alone.
+    assert table.read_text().count("| ExP-GRPO |") == 1
