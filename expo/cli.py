@@ -178,7 +178,9 @@ def _train(recipe: Any, where: Any, folder: Path, say: Callable[..., None]) -> N
     from expo.train.run import resume_status, train
     from expo.train.show import show
 
-    say(f"record: {folder}/{resume_status(Run(folder), recipe) if Run(folder).has('evaluation') else ''}")
+    # Of an unfinished run `train` itself says what it goes on from, once nothing refuses it.
+    status = resume_status(Run(folder), recipe) if Run(folder).has("evaluation") else ""
+    say(f"record: {folder}/{status}")
     try:
         run = train(recipe, folder)
     except KeyboardInterrupt:

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from expo.audit import audit
 from expo.chunks import Frames, do_chunks
 from expo.grading.answers import Status
-from expo.policies.engine import Completion, Request
+from expo.policies.engine import Request
+from expo.policies.grading_ahead import GradingAhead
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
 from expo.positives.closing import question_ids
@@ -24,7 +25,6 @@ from expo.setup import set_up_alone
 from expo.shards import chunk_of, in_chunks
 from expo.stats import Interval, bootstrap_rate, pass_at_k_of
 from expo.tasks import Checker
-from expo.tasks.grading_ahead import GradingAhead
 from expo.tasks.problem import Problem
 from expo.workers import is_first
 
@@ -51,11 +51,7 @@ def evaluate(
     """
     requests = [Request(f"{p.id}/evaluation", question_ids(policy, p), samples, max_new_tokens) for p in problems]
     with GradingAhead(checker) as ahead:
-
-        def finished(place: int, c: Completion) -> None:
-            ahead.begin(problems[place], policy.decode(c.ids), c.truncated)
-            on_finished()
-
+        finished = ahead.listen(policy, problems, on_finished)
         done = sample(policy, requests, temperature=temperature, seed=seed, rows=rows, on_finished=finished)
         written = [(p, k, c) for p, group in zip(problems, done, strict=True) for k, c in enumerate(group)]
         texts = [policy.decode(c.ids) for _, _, c in written]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from expo.measure.verdict import as_metrics
 from expo.stats import bootstrap
 from expo.tasks import TASKS
 from expo.tasks.definition import TaskDefinition
@@ -78,8 +79,5 @@ def shares(tokens: pd.DataFrame, mentions: dict[str, list[str]], source: str = "
 def share_metrics(tokens: pd.DataFrame, mentions: dict[str, list[str]]) -> pd.DataFrame:
     """`shares` as rows of `metrics`: `acts/<kind>/<difference or tokens>`, means over problems, `/low` and `/high`."""
     found = shares(tokens, mentions)
-    rows = []
-    for name in found.columns if len(found) else ():
-        i = bootstrap(found[name].to_numpy(dtype=float))
-        rows += [(f"acts/{name}{end}", x) for end, x in (("", i.mean), ("/low", i.low), ("/high", i.high))]
+    rows = [row for name in found for row in as_metrics(f"acts/{name}", bootstrap(found[name].to_numpy(dtype=float)))]
     return pd.DataFrame([(0, *row) for row in rows], columns=["step", "name", "value"])

@@ -49,13 +49,13 @@ def choose(policy: Policy, candidates: Sequence[Sequence[Graded]], how: str, see
         seed: of the draw.
     """
     if how == "first":
-        return [Chosen(*group[0], candidates=len(group)) for group in candidates]
+        return [_chosen(group, 0) for group in candidates]
     positives = [p for group in candidates for p, _ in group]
     scores = dict(zip((p.scored.key for p in positives), score(policy, [p.scored for p in positives]), strict=True))
     if how not in ("posterior", "weighted"):
         by = {"best_signal": lambda s: s.learning_signal, "best_joint": lambda s: -s.nll_sum}[how]
         places = [int(np.argmax([by(scores[p.scored.key]) for p, _ in group])) for group in candidates]
-        return [Chosen(*g[i], len(g), i, _first_text(g, i)) for g, i in zip(candidates, places, strict=True)]
+        return [_chosen(group, place) for group, place in zip(candidates, places, strict=True)]
     prompted = score_prompted(policy, positives)
     chosen = []
     for group in candidates:
@@ -66,18 +66,19 @@ def choose(policy: Policy, candidates: Sequence[Sequence[Graded]], how: str, see
         if how == "weighted":
             # One that adds nothing to a float32 sum is left out.
             kept = [i for i, w in enumerate(weights) if w > _LEAST]
-            chosen += [
-                Chosen(*group[i], len(group), i, _first_text(group, i), worth, entropy, float(weights[i])) for i in kept
-            ]
+            chosen += [_chosen(group, i, worth, entropy, float(weights[i])) for i in kept]
         else:
             draw = random.Random(f"{seed}:{group[0][0].problem.id}:choice")
             place = draw.choices(range(len(group)), weights.tolist())[0]
-            chosen.append(Chosen(*group[place], len(group), place, _first_text(group, place), worth, entropy))
+            chosen.append(_chosen(group, place, worth, entropy))
     return chosen
 
 
-def _first_text(group: Sequence[Graded], place: int) -> bool:
-    return group[place][0].scored.completion == group[0][0].scored.completion
+def _chosen(
+    group: Sequence[Graded], place: int, worth: float | None = None, entropy: float | None = None, weight: float = 1.0
+) -> Chosen:
+    first_text = group[place][0].scored.completion == group[0][0].scored.completion
+    return Chosen(*group[place], len(group), place, first_text, worth, entropy, weight)
 
 
 def mask_tokens(policy: Policy, positives: Sequence[Positive], which: str) -> list[list[bool] | None]:

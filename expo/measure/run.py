@@ -15,7 +15,7 @@ from expo.measure.prompted import score_prompted, token_row
 from expo.measure.samples import sample_row
 from expo.measure.verdict import summary
 from expo.measure.weights import posterior_metrics
-from expo.policies.engine import Completion
+from expo.policies.grading_ahead import GradingAhead
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
 from expo.policies.scoring import score
@@ -26,7 +26,6 @@ from expo.schema import as_frame
 from expo.setup import set_up_alone
 from expo.shards import chunk_of, in_chunks, join_shards, restore_tables
 from expo.tasks import Checker
-from expo.tasks.grading_ahead import GradingAhead
 from expo.tasks.problem import Problem, Skip
 from expo.workers import is_first
 
@@ -104,18 +103,13 @@ def _chunk(
             kept.append(p)
             wanted += [(p, *a) for a in asked]
     with GradingAhead(checker) as ahead:
-
-        def finished(place: int, c: Completion) -> None:
-            ahead.begin(wanted[place][0], policy.decode(c.ids), c.truncated)
-            on_step()
-
         completions = sample(
             policy,
             [request for *_, request in wanted],
             temperature=recipe.temperature,
             seed=recipe.seed,
             rows=recipe.rows,
-            on_finished=finished,
+            on_finished=ahead.listen(policy, [p for p, *_ in wanted], on_step),
         )
         positives = [
             from_sample(policy, problem, source, k, hint, completion, checker)

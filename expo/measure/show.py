@@ -10,7 +10,7 @@ import pandas as pd
 
 from expo.measure.acts import KINDS, mentions_by_problem, shares
 from expo.measure.verdict import MIN_PROBLEMS, PROBABILITY, Comparison, by_problem, hangs_on, own_answers, table1, worth
-from expo.measure.weights import WORDS, against_posterior, by_weight, on_one_sample
+from expo.measure.weights import WORDS, by_weight, means, on_one_sample
 from expo.records import Run
 from expo.stats import bootstrap
 from expo.terminal import NAMES, TOY, skipped
@@ -82,9 +82,9 @@ def _by_weight(run: Run, samples: pd.DataFrame) -> list[str]:
         return []
     if run.recipe()["temperature"] != 1:
         return ["", "Self-explanations can be compared with the posterior pi(c|q, a*) only at --temperature 1."]
-    if not (found := against_posterior(samples)):
-        return ["", "No self-explanation ended, so none can be compared with the posterior; raise max_new_tokens."]
     weighed = by_weight(samples)
+    if not (found := means(weighed)):
+        return ["", "No self-explanation ended, so none can be compared with the posterior; raise max_new_tokens."]
     cut, most, alone_in = len(told) - int(weighed["n"].sum()), int(weighed["n"].max()), on_one_sample(weighed)
     left_out = f"; {cut} of {len(told)} were cut and are left out" if cut else ""
     alone = f" of {most}" + (f"; in {plural(alone_in, 'problem')} one has all the weight" if alone_in else "")

@@ -166,14 +166,15 @@ def summary(samples: pd.DataFrame) -> pd.DataFrame:
         for quantity in MEASUREMENTS:
             values = by_problem(samples, source, quantity).dropna().to_numpy()
             bounded = finite_sample(values) if quantity in BOUNDED else None
-            rows += _metrics(f"{source}/{quantity}", bootstrap(values), bounded)
+            rows += as_metrics(f"{source}/{quantity}", bootstrap(values), bounded)
     for c in [*table1(samples), *own_answers(samples)]:
-        rows += _metrics(f"{c.source} - {c.reference}/{c.quantity}", c.difference, c.finite_sample)
+        rows += as_metrics(f"{c.source} - {c.reference}/{c.quantity}", c.difference, c.finite_sample)
     frame = pd.DataFrame(rows, columns=["name", "value"])
     return frame.assign(step=0)[["step", "name", "value"]]
 
 
-def _metrics(name: str, mean: Interval, bounded: Interval | None) -> list[tuple[str, float]]:
+def as_metrics(name: str, mean: Interval, bounded: Interval | None = None) -> list[tuple[str, float]]:
+    """An interval as names and values of `metrics`: with `/low` and `/high`, and the bounded one's; none without n."""
     if not mean.n:
         return []
     rows = [(name, mean.mean), (f"{name}/low", mean.low), (f"{name}/high", mean.high)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from expo.measure.verdict import as_metrics
 from expo.policies.scoring import Score
 from expo.stats import Interval, bootstrap
 
@@ -88,22 +89,22 @@ def on_one_sample(found: pd.DataFrame) -> int:
 
 def posterior_metrics(samples: pd.DataFrame) -> pd.DataFrame:
     """`against_posterior` as rows of `metrics`: `posterior/<name>` with `/low` and `/high`, and how many problems."""
+    found = by_weight(samples)
     rows: list[tuple[str, float]] = []
-    if intervals := against_posterior(samples):
-        found = by_weight(samples)
-        rows = [
-            ("posterior/problems", float(found.index.nunique())),
-            ("posterior/on_one_sample", float(on_one_sample(found))),
-        ]
-    for name, i in intervals.items():
-        rows += [(f"posterior/{name}{end}", x) for end, x in (("", i.mean), ("/low", i.low), ("/high", i.high))]
+    if len(found):
+        rows.append(("posterior/problems", float(found.index.nunique())))
+        rows.append(("posterior/on_one_sample", float(on_one_sample(found))))
+    for name, interval in means(found).items():
+        rows += as_metrics(f"posterior/{name}", interval)
     return pd.DataFrame([(0, *row) for row in rows], columns=["step", "name", "value"])
 
 
 def against_posterior(samples: pd.DataFrame) -> dict[str, Interval]:
-    """Each of `WORDS` as a mean over problems with its interval; empty for a record without weights.
+    """Each of `WORDS` as a mean over problems with its interval; empty for a record without weights."""
+    return means(by_weight(samples))
 
-    Where all weights of a problem are 0 it has no bound.
-    """
-    found = by_weight(samples).replace([np.inf, -np.inf], np.nan).groupby(level=0, sort=False).mean()
-    return {name: bootstrap(found[name].dropna().to_numpy()) for name in WORDS if found[name].notna().any()}
+
+def means(found: pd.DataFrame) -> dict[str, Interval]:
+    """The same from what `by_weight` found. Where all weights of a problem are 0 it has no bound."""
+    of_problem = found.replace([np.inf, -np.inf], np.nan).groupby(level=0, sort=False).mean()
+    return {name: bootstrap(of_problem[name].dropna().to_numpy()) for name in WORDS if of_problem[name].notna().any()}

@@ -35,6 +35,11 @@ class EvaluatedRun(FinishedRun):
         """How many of each problem's samples were right, by step."""
         return self.run.read("evaluation")
 
+    @cached_property
+    def probes(self) -> pd.DataFrame:
+        """Samples of the training questions watched, by step."""
+        return self.run.read("probes")
+
     @property
     def policy_name(self) -> str:
         """The last part of the base, to be shown; never a path of this machine."""

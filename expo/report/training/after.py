@@ -39,8 +39,7 @@ def _of_probes(value: Callable[[pd.DataFrame], pd.Series]) -> Values:
     """A number of the own samples of the questions watched."""
 
     def values(run: EvaluatedRun, step: int) -> pd.Series:
-        probes = run.run.read("probes")
-        own = probes[(probes["source"] == "own") & (probes["step"] == step)].set_index("problem")
+        own = run.probes[(run.probes["source"] == "own") & (run.probes["step"] == step)].set_index("problem")
         return value(own).astype(float).dropna()
 
     return values
@@ -81,7 +80,7 @@ _FROM_THE_BASE = "kl"
 def has_after(runs: Sequence[EvaluatedRun]) -> bool:
     """Whether all of these trainings have what the table shows."""
     return bool(runs) and all(
-        run.run.has("probes") and len(run.run.read("probes")) and run.evaluation["leaks"].notna().all() for run in runs
+        run.run.has("probes") and len(run.probes) and run.evaluation["leaks"].notna().all() for run in runs
     )
 
 
@@ -94,13 +93,14 @@ def draw_after(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "after
     for trained_on in dict.fromkeys(run.levels for run in runs):
         alike = [run for run in runs if run.levels == trained_on]
         bases = before_training(alike)
-        rows += _rows(trained_on, "base", 0.0, 0, bases, bases)
+        before = {name: _over_bases([values(run, 0) for run in bases]) for name, (_, values) in QUANTITIES.items()}
+        rows += _rows(trained_on, "base", 0.0, 0, bases, before)
         chosen = best(alike)
         for method in sorted({m for levels, m in chosen if levels == trained_on}, key=method_order):
             rate, beta = chosen[trained_on, method]
             of_method = [r for r in alike if (r.method, r.rate, r.beta) == (method, rate, beta)]
             for step in sorted(set(of_method[0].evaluation["step"]) - {0}):
-                rows += _rows(trained_on, method, rate, int(step), of_method, bases)
+                rows += _rows(trained_on, method, rate, int(step), of_method, before)
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     last = numbers[numbers["step"] == numbers.groupby(["trained_on", "method"])["step"].transform("max")]
     return write_table(
@@ -115,18 +115,17 @@ def draw_after(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "after
 
 
 def _rows(
-    trained_on: str, method: str, rate: float, step: int, runs: Sequence[EvaluatedRun], bases: Sequence[EvaluatedRun]
+    trained_on: str, method: str, rate: float, step: int, runs: Sequence[EvaluatedRun], before: dict[str, pd.Series]
 ) -> list[dict[str, Any]]:
     """Of each quantity its mean at a step, and how it differs from the same problems' before training."""
     rows = []
     setting = {"trained_on": trained_on, "method": method, "rate": rate, "step": step, "runs": len(runs)}
     for quantity, (_, values) in QUANTITIES.items():
-        before = _over_bases([values(run, 0) for run in bases])
-        after = before if method == "base" else _over_bases([values(run, step) for run in runs])
+        after = before[quantity] if method == "base" else _over_bases([values(run, step) for run in runs])
         of = (bootstrap_rate if quantity in _SHARES else bootstrap)(after.to_numpy())
         row = {**setting, "quantity": quantity, "mean": of.mean, "low": of.low, "high": of.high, "problems": of.n}
         if method != "base" and quantity != _FROM_THE_BASE:
-            moved = bootstrap((after - before).dropna().to_numpy())
+            moved = bootstrap((after - before[quantity]).dropna().to_numpy())
             row |= {"change": moved.mean, "change_low": moved.low, "change_high": moved.high}
         rows.append(row)
     return rows

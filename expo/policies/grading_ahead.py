@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
 from expo.grading.answers import Grade
+from expo.policies.engine import Completion
+from expo.policies.policy import Policy
 from expo.tasks.checker import Checker
 from expo.tasks.problem import Problem
 
@@ -25,6 +27,17 @@ class GradingAhead:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._thread.shutdown(cancel_futures=True)
+
+    def listen(
+        self, policy: Policy, problems: Sequence[Problem], on_finished: Callable[[], object]
+    ) -> Callable[[int, Completion], None]:
+        """What `sample` is to call as each sample ends; `problems` has that of each request."""
+
+        def finished(place: int, completion: Completion) -> None:
+            self.begin(problems[place], policy.decode(completion.ids), completion.truncated)
+            on_finished()
+
+        return finished
 
     def begin(self, problem: Problem, text: str, truncated: bool) -> None:
         """Grade a sample soon."""

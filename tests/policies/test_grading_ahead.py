@@ -11,10 +11,10 @@ import pytest
 
 from expo.evaluate import evaluate
 from expo.grading.answers import Grade
+from expo.policies.grading_ahead import GradingAhead
 from expo.policies.load import load_policy
 from expo.tasks import chain
 from expo.tasks.chain_task import CHAIN, ChainChecker
-from expo.tasks.grading_ahead import GradingAhead
 from expo.tasks.problem import Problem
 
 
