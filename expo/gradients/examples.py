@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from expo.policies.policy import Policy, PolicyError
+from expo.policies.products import fast_linear_layers
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def evaluating(policy: Policy) -> Iterator[dict[str, Parameter]]:
     training = {m: m.training for m in model.modules()}
     model.eval()
     try:
-        yield {name: p for name, p in model.named_parameters() if p.requires_grad}
+        with fast_linear_layers(model):
+            yield {name: p for name, p in model.named_parameters() if p.requires_grad}
     finally:
         for module, was in training.items():
             module.training = was

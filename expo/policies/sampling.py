@@ -21,6 +21,7 @@ from torch import Tensor
 from expo.policies.engine import Completion, Request, Settings, draws_of
 from expo.policies.kv_cache import RowCache, common, forward, prefill
 from expo.policies.policy import Policy
+from expo.policies.products import fast_linear_layers
 
 MAX_PREFILL_TOKENS = 4096
 
@@ -71,8 +72,21 @@ def sample(
                 f"{r.key}: prompt of {len(r.prompt_ids)} tokens and {r.max_new_tokens} new ones exceed the "
                 f"context of {policy.name} ({policy.context}); lower the limit or drop the problem"
             )
+    on_finished = on_finished or (lambda *_: None)
     if policy.engine:
-        return _by_engine(policy, requests, temperature, seed, on_finished or (lambda *_: None))
+        return _by_engine(policy, requests, temperature, seed, on_finished)
+    with fast_linear_layers(policy.model):
+        return _by_model(policy, requests, temperature, seed, rows, on_finished)
+
+
+def _by_model(
+    policy: Policy,
+    requests: Sequence[Request],
+    temperature: float,
+    seed: int,
+    rows: int,
+    on_finished: Callable[[int, Completion], object],
+) -> list[list[Completion]]:
     out: list[list[Completion | None]] = [[None] * r.n for r in requests]
     families = _families([r.prompt_ids for r in requests])
     family_of = {i: f for f, family in enumerate(families) for i in family}
@@ -108,8 +122,7 @@ def sample(
             row.ended = True
             done = Completion(tuple(row.ids), truncated)
             out[row.request][row.index] = done
-            if on_finished:
-                on_finished(row.request, done)
+            on_finished(row.request, done)
     return [[c for c in cs if c is not None] for cs in out]
 
 

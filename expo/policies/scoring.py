@@ -7,7 +7,7 @@ cue and `a*` are read in their place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from expo.policies.kv_cache import RowCache, forward, prefill, right_padded
 from expo.policies.policy import Policy
+from expo.policies.products import fast_linear_layers
 
 # Logits take tokens x vocabulary x 4 bytes: 1,024 tokens of a 49k vocabulary are 0.2 GB. On a CPU larger batches
 # are slower too: they leave the cache.
@@ -88,17 +89,22 @@ def score(
     for s in samples:
         _check(policy, s)
     out: dict[int, Score] = {}
+    with fast_linear_layers(policy.model):
+        for i, result in _scored(policy, samples):
+            out[i] = result
+            if on_scored:
+                on_scored(samples[i])
+    return [out[i] for i in range(len(samples))]
+
+
+def _scored(policy: Policy, samples: Sequence[Sample]) -> Iterator[tuple[int, Score]]:
     for prompts, indices in _groups(samples):
         shared = prefill(policy.model, [[p] for p in prompts])
         row_of = {p: i for i, p in enumerate(prompts)}
         for batch in _batches(samples, indices):
             chosen = [samples[i] for i in batch]
             cache = shared.take(torch.tensor([row_of[s.prompt] for s in chosen], device=policy.device))
-            for i, result in zip(batch, _score_batch(policy, chosen, cache), strict=True):
-                out[i] = result
-                if on_scored:
-                    on_scored(samples[i])
-    return [out[i] for i in range(len(samples))]
+            yield from zip(batch, _score_batch(policy, chosen, cache), strict=True)
 
 
 def _check(policy: Policy, s: Sample) -> None:

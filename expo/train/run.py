@@ -15,6 +15,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from expo.policies.adapters import quiet
 from expo.policies.policy import Policy
+from expo.policies.products import fast_linear_layers
 from expo.records import Run, defaults_of
 from expo.setup import set_up
 from expo.train.callbacks import Recorder, attach
@@ -96,6 +97,7 @@ def train(
         if last and progress and PartialState().is_main_process:
             tqdm.write(f"training resumes from the checkpoint of step {last}", file=sys.stderr)
         args = settings()
+        stack.enter_context(fast_linear_layers(policy.model))
         session = Session(
             run, recipe, args, prepared(policy, recipe), setup.checker, setup.task, held_out, progress, on_step
         )

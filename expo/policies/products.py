@@ -1,0 +1,102 @@
+"""Float32 matrix products on a CPU, by whichever of PyTorch's two libraries is faster.
+
+PyTorch gives float32 products to MKL, which leaves half of an AMD processor's vector units idle. oneDNN uses them all,
+and takes half the time for products as large as those of a linear layer, though more for the small ones of attention.
+The switch that gives products to oneDNN also allows it to round their inputs to bfloat16, which it does on processors
+with matrix units. So one product is checked first, and the switch stays off where that is rounded more than float32 is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+# Weights. A smaller policy gains little, and its numbers stay as they are, to the last bit.
+LEAST = 50_000_000
+# Relative to the largest entry of a product: float32 rounds by about 1e-6, and bfloat16 by 4e-3.
+WITHIN = 1e-5
+# None before PyTorch 2.9.
+_SETTING: Any = getattr(torch.backends.mkldnn, "matmul", None)
+
+
+@contextmanager
+def fast_linear_layers(model: PreTrainedModel) -> Iterator[None]:
+    """Meanwhile, the linear layers of a large float32 policy on a CPU compute with oneDNN, forward and backward."""
+    if not _gains(model):
+        yield
+        return
+    switch = _Switch()
+    with ExitStack() as stack:
+        stack.callback(switch.off)
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear):
+                stack.callback(layer.register_forward_pre_hook(switch.on).remove)
+                stack.callback(layer.register_forward_hook(switch.after_forward, always_call=True).remove)
+        yield
+
+
+@contextmanager
+def fast_products(model: PreTrainedModel) -> Iterator[None]:
+    """Meanwhile, every product is by oneDNN where the model's linear layers gain by it: for large ones, of no layer."""
+    with _by_onednn() if _gains(model) else nullcontext():
+        yield
+
+
+class _Switch:
+    """Hands products to oneDNN, and back to whatever computed them before."""
+
+    def __init__(self) -> None:
+        self.before = _SETTING.fp32_precision
+
+    def on(self, *_: Any) -> None:
+        _SETTING.fp32_precision = "bf16"
+
+    def off(self, *_: Any) -> None:
+        _SETTING.fp32_precision = self.before
+
+    def after_forward(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Off, and on again for the backward pass of the layer, if it is to have one."""
+        self.off()
+        # The gradient at the output comes just before the layer's backward pass, that at its input just after it.
+        # Should autograd take another order, other products are handed over, which changes little but their time.
+        if isinstance(output, Tensor) and output.requires_grad:
+            output.register_hook(self.on)
+            if isinstance(args[0], Tensor) and args[0].requires_grad:
+                args[0].register_hook(self.off)
+
+
+def _gains(model: PreTrainedModel) -> bool:
+    large = model.device.type == "cpu" and model.dtype == torch.float32 and model.num_parameters() >= LEAST
+    return large and _is_exact()
+
+
+@contextmanager
+def _by_onednn() -> Iterator[None]:
+    switch = _Switch()
+    switch.on()
+    try:
+        yield
+    finally:
+        switch.off()
+
+
+@functools.cache
+def _is_exact() -> bool:
+    if _SETTING is None or not torch.backends.mkldnn.is_available():
+        return False
+    # A generator of its own: the random numbers of the caller stay as they are.
+    a, b = torch.randn(2, 512, 512, generator=torch.Generator().manual_seed(0))
+    with _by_onednn():
+        return as_exact(a @ b, a, b)
+
+
+def as_exact(product: Tensor, a: Tensor, b: Tensor) -> bool:
+    """Whether this is a @ b, rounded no more than float32 is."""
+    right = a.double() @ b.double()
+    return bool((product.double() - right).abs().max() <= WITHIN * right.abs().max())

@@ -1,0 +1,110 @@
+"""Products by oneDNN: as exact as float32, for large policies alone, and only while they are asked for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from expo.policies import products
+from expo.policies.policy import Policy
+from expo.policies.products import as_exact, fast_linear_layers, fast_products
+from expo.policies.sampling import sample
+from expo.policies.scoring import score
+from tests.conftest import build
+from tests.policies.test_sampling import requests
+from tests.policies.test_scoring import samples
+
+SETTING = torch.backends.mkldnn.matmul
+SHAPES = [(1, 576, 49152), (8, 64, 64), (64, 576, 1536), (64, 1536, 576), (500, 576, 192)]
+
+
+@pytest.fixture
+def as_large(monkeypatch: pytest.MonkeyPatch) -> Policy:
+    policy = build(dtype=torch.float32)
+    monkeypatch.setattr(products, "LEAST", policy.model.num_parameters())
+    return policy
+
+
+class Noted(torch.autograd.Function):
+    """What it is given, and the setting that it finds, forward and backward."""
+
+    @staticmethod
+    def forward(ctx, x, found):
+        ctx.found = found
+        found.append(SETTING.fp32_precision)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        ctx.found.append(SETTING.fp32_precision)
+        return grad, None
+
+
+@pytest.fixture
+def seen(as_large: Policy) -> dict[str, list[str]]:
+    """The settings, forward and backward, within a linear layer and after attention."""
+    found: dict[str, list[str]] = {"linear": [], "attention": []}
+    block = as_large.model.model.layers[0]
+    multiply = block.mlp.up_proj.forward
+    block.mlp.up_proj.forward = lambda x: Noted.apply(multiply(x), found["linear"])
+    block.self_attn.register_forward_hook(lambda _, __, out: (Noted.apply(out[0], found["attention"]), out[1]))
+    return found
+
+
+def passes(policy: Policy) -> None:
+    policy.model(torch.arange(5)[None]).logits.sum().backward()
+
+
+def test_linear_layers_have_it_and_nothing_else_does(as_large: Policy, seen: dict[str, list[str]]) -> None:
+    with fast_linear_layers(as_large.model):
+        passes(as_large)
+    assert seen == {"linear": ["bf16", "bf16"], "attention": ["none", "none"]}
+
+
+def test_smaller_policies_keep_their_bits(
+    as_large: Policy, seen: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "LEAST", products.LEAST + 1)
+    with fast_linear_layers(as_large.model), fast_products(as_large.model):
+        passes(as_large)
+    assert seen == {"linear": ["none", "none"], "attention": ["none", "none"]}
+
+
+def test_a_switch_that_rounds_more_stays_off(as_large: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fast_products(as_large.model):
+        assert SETTING.fp32_precision == "bf16"
+    monkeypatch.setattr(products, "_is_exact", lambda: False)
+    with fast_products(as_large.model):
+        assert SETTING.fp32_precision == "none"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products_are_rounded_as_float32_is(as_large: Policy, shape: tuple[int, int, int]) -> None:
+    n, k, m = shape
+    a, b = torch.randn(n, k), torch.randn(k, m)
+    with fast_products(as_large.model):
+        assert as_exact(a @ b, a, b)
+        assert as_exact(torch.bmm(a[None], b[None])[0], a, b)
+        assert as_exact(torch.nn.functional.linear(a, b.T), a, b)
+    assert not as_exact((a.bfloat16() @ b.bfloat16()).float(), a, b)
+
+
+def test_the_setting_and_the_layers_are_left_as_they_were(as_large: Policy) -> None:
+    layers = [m for m in as_large.model.modules() if isinstance(m, nn.Linear)]
+    try:
+        SETTING.fp32_precision = "ieee"
+        with pytest.raises(RuntimeError), fast_linear_layers(as_large.model):
+            layers[0](torch.zeros(1, 3))
+        assert SETTING.fp32_precision == "ieee"
+    finally:
+        SETTING.fp32_precision = "none"
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in layers)
+
+
+def test_scores_and_samples_are_the_same_but_for_rounding(as_large: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = score(as_large, samples(as_large)), sample(as_large, requests(), temperature=0.7, seed=0)
+    monkeypatch.setattr(products, "LEAST", products.LEAST + 1)
+    plain = score(as_large, samples(as_large)), sample(as_large, requests(), temperature=0.7, seed=0)
+    assert [s.nll_sum for s in fast[0]] == pytest.approx([s.nll_sum for s in plain[0]], rel=1e-5)
+    assert fast[1] == plain[1]
