@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import json
 import math
 import random
@@ -84,7 +85,7 @@ class ExPGRPOTrainer(GRPOTrainer):
         self._known: set[Tokens] = set()
         self._solved: set[Tokens] = set()
         self._places: list[list[Tokens]] = []
-        self._pending: list[dict[str, float]] = []
+        self._pending: list[dict[str, Any]] = []
         # Called when the sampling of a generation begins, with True, and when it is done and graded.
         self.on_sampling: Callable[[bool], object] = lambda _: None
         compute_precisely(self.accelerator)
@@ -194,20 +195,19 @@ class ExPGRPOTrainer(GRPOTrainer):
             return loss
         pairs = self._due()
         weight = self.args.num_generations / (len(inputs["prompt_ids"]) * self.current_gradient_accumulation_steps)
+        entry = {"step": self.state.global_step, "beta": beta}
         if not self._scores(pairs):
-            norms = self._grad_norms(model, policy_grad_norm=loss)
-            self._pending.append({"step": self.state.global_step, "beta": beta, **norms})
+            self._pending.append(entry | self._grad_norms(model, policy_grad_norm=loss))
             return loss
         # A stand-in keeps the processes in step and weighs nothing.
         scored = pairs or [_stand_in(inputs)]
+        weights = torch.tensor([part.weight for _, part in scored], device=self.accelerator.device)
         log_probs, tokens = self._score(model, scored)
-        weights = torch.tensor([part.weight for _, part in scored], device=log_probs.device)
         used = log_probs / tokens if self.args.sft_normalization == "token" else log_probs
         term = -beta * weight * (weights * used).sum()
-        entry = {"step": self.state.global_step, "beta": beta, "loss": term.item()}
-        if pairs:
-            of_all = {"scored": weights, "nll": -weights * log_probs, "tokens": weights * tokens}
-            entry |= {name: values.sum().item() for name, values in of_all.items()}
+        # Read when they are logged, since each read waits for the device.
+        sums = [term, weights.sum(), -(weights * log_probs).sum(), (weights * tokens).sum()]
+        entry["sums"] = torch.stack(sums).detach()
         self._pending.append(entry | self._grad_norms(model, policy_grad_norm=loss, grad_norm=term))
         return loss + term
 
@@ -254,8 +254,8 @@ class ExPGRPOTrainer(GRPOTrainer):
             RuntimeError: for one whose positive could not be found.
         """
         for inputs in self._buffered_inputs:
-            for ids, mask in zip(inputs["prompt_ids"], inputs["prompt_mask"], strict=True):
-                prompt = tuple(ids[mask.bool()].tolist())
+            for ids, mask in zip(inputs["prompt_ids"].tolist(), inputs["prompt_mask"].tolist(), strict=True):
+                prompt = tuple(itertools.compress(ids, mask))
                 if prompt not in self._known:
                     raise RuntimeError(
                         "a prompt in the batch does not match any prompt of train_dataset as tokenised at the start, "
@@ -282,15 +282,11 @@ class ExPGRPOTrainer(GRPOTrainer):
             ids[i, :end] = torch.tensor(prompt + part.ids)
             labels[i, len(prompt) : end] = torch.where(torch.tensor(part.mask), torch.tensor(part.ids), -100)
             mask[i, :end] = 1
-        device = self.accelerator.device
+        # All before the pass: each copy waits for what the device has been given until then.
+        ids, mask, labels = (given.to(self.accelerator.device) for given in (ids, mask, labels))
         with self.accelerator.autocast():
-            outputs = model(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                labels=labels.to(device),
-                fused_lm_head=_AT_ONE,
-            )
-        return outputs.log_probs.float().sum(-1), (labels != -100).sum(-1).to(device)
+            outputs = model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=_AT_ONE)
+        return outputs.log_probs.float().sum(-1), (labels != -100).sum(-1)
 
     def _grad_norms(self, model: Any, **terms: Tensor) -> dict[str, float]:
         every = self.args.sft_grad_norm_steps
@@ -315,11 +311,8 @@ class ExPGRPOTrainer(GRPOTrainer):
         """Metrics of the micro-batches since the last log, over all processes."""
         pending, self._pending = self._pending, []
         steps = len({p["step"] for p in pending})
-        sums = torch.tensor(
-            [sum(p.get(name, 0.0) for p in pending) for name in ("loss", "scored", "nll", "tokens")],
-            dtype=torch.float64,
-            device=self.accelerator.device,
-        )
+        none = torch.zeros(4, dtype=torch.float64, device=self.accelerator.device)
+        sums = sum((p["sums"] for p in pending if "sums" in p), none)
         processes = self.accelerator.num_processes
         loss, scored, nll, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
         out = {

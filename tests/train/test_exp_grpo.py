@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -232,6 +233,46 @@ def test_the_policy_terms_norm_is_logged_without_a_positive_too(toy: Policy, tmp
     both, alone = logged(trainer, "grad_norm")
     assert logged(trainer, "exp_sft/policy_grad_norm")[1:] == pytest.approx([alone], rel=1e-4)
     assert 0 < alone < both
+
+
+@pytest.mark.parametrize(("norms", "is_more"), [(0, False), (1, True)])
+def test_a_step_reads_no_more_of_its_tensors_than_trl_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, norms: int, is_more: bool
+) -> None:
+    """Each read waits for a GPU. Prompts are read by micro-batch, once a generation, and metrics once a log."""
+    reads: Counter[str] = Counter()
+
+    def counted(name: str) -> Callable[..., Any]:
+        read = getattr(torch.Tensor, name)
+
+        def reading(self: torch.Tensor, *args: Any) -> Any:
+            reads[name] += 1
+            return read(self, *args)
+
+        return reading
+
+    # Not `__bool__`: with it transformers looks at the mask of each pass.
+    for name in ("item", "tolist", "__float__"):
+        monkeypatch.setattr(torch.Tensor, name, counted(name))
+    found = []
+    for beta in (0.0, 1.0):
+        policy = load_policy("tiny-0", CHAIN)
+        args = config(
+            tmp_path,
+            beta_sft=beta,
+            per_device_train_batch_size=8,
+            gradient_accumulation_steps=4,
+            sft_grad_norm_steps=norms,
+        )
+        trainer = ExPGRPOTrainer(policy.model, [by_place], args, rows_of(policy), processing_class=policy.tokenizer)
+        reads.clear()
+        trainer.train()
+        found.append(dict(reads))
+    plain, both = found
+    # Ids and mask of four micro-batches, and one log.
+    plain["tolist"] += 2 * 4 + 1
+    # The control: gradient norms are read one by one.
+    assert (both != plain) == is_more
 
 
 def test_a_chat_policy_and_positives_as_text(tmp_path: Path) -> None:
