@@ -275,6 +275,30 @@ def test_a_step_reads_no_more_of_its_tensors_than_trl_s(
     assert (both != plain) == is_more
 
 
+def test_a_pass_that_keeps_processes_in_step_is_logged_as_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a process that has no positive where another has one."""
+
+    def entry() -> tuple[int, dict[str, float]]:
+        policy, passes = load_policy("tiny-0", CHAIN), []
+        args = config(tmp_path, per_device_train_batch_size=8, gradient_accumulation_steps=4, learning_rate=0.0)
+        trainer = ExPGRPOTrainer(
+            policy.model, [nothing], args, rows_of(policy, kept=2), processing_class=policy.tokenizer
+        )
+        scored = trainer._score
+        monkeypatch.setattr(trainer, "_score", lambda *given: passes.append(given) or scored(*given))
+        trainer.train()
+        return len(passes), {k: v for k, v in trainer.state.log_history[0].items() if k.startswith("exp_sft")}
+
+    few, alone = entry()
+    monkeypatch.setattr(ExPGRPOTrainer, "_scores", lambda *_: True)
+    all_four, in_step = entry()
+    assert (few, all_four) == (2, 4)
+    assert in_step == alone
+    assert alone["exp_sft/scored"] == 2
+
+
 def test_a_chat_policy_and_positives_as_text(tmp_path: Path) -> None:
     policy = build(dtype=torch.float32)
     rows = Dataset.from_list(
