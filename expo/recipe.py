@@ -39,7 +39,7 @@ _LATER: dict[str, Any] = {
     **dict.fromkeys(("revision", "attn_implementation", "positive_data", "positive_filter", "reward")),
     **{"tries": 1, "choices": []},
     **{"use_peft": False, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "use_rslora": False, "use_dora": False},
-    **dict.fromkeys(("lora_target_modules", "lora_modules_to_save")),
+    **dict.fromkeys(("lora_target_modules", "lora_modules_to_save", "sampling_dtype")),
 }
 
 
@@ -173,7 +173,7 @@ class BaseRecipe:
 
     @property
     def samples_in(self) -> str | None:
-        """The dtype that another engine than hf samples in; None for the policy's own."""
+        """The dtype to sample in; None for the policy's own."""
         return None
 
     def check_shared(self) -> None:
@@ -232,7 +232,19 @@ class SamplingRecipe(BaseRecipe):
     max_new_tokens: int | None = field(
         default=None, metadata={"help": "token limit of a sampled completion; default 256, of the toy 100"}
     )
+    sampling_dtype: str | None = field(
+        default=None,
+        metadata={
+            "help": "sample in this dtype and score in the policy's own: bfloat16 is faster on many CPUs; "
+            "environment.json says how far log-probabilities are apart"
+        },
+    )
     seed: int = field(default=0, metadata={"help": "of the choice of problems, hints and samples"})
+
+    @property
+    def samples_in(self) -> str | None:
+        """The dtype to sample in; None for the policy's own."""
+        return self.sampling_dtype
 
     @property
     def token_limit(self) -> int:
@@ -254,6 +266,8 @@ class SamplingRecipe(BaseRecipe):
         check_bounds(self, {**lowest, "temperature": 0, "max_new_tokens": 1, "seed": 0})
         if 0 < self.temperature < 1e-3:  # as sampling says, but before the policy is loaded
             raise ValueError(f"temperature must be 0, which is greedy, or at least 0.001, got {self.temperature}")
+        if self.sampling_dtype not in (None, *DTYPE_NAMES):
+            raise ValueError(f"sampling_dtype: no {self.sampling_dtype!r}; there are {', '.join(DTYPE_NAMES)}")
 
     def check_greedy(self, counts: dict[str, int]) -> None:
         """Check that at temperature 0 no more than one sample is asked for: all would be the same.
@@ -379,6 +393,8 @@ class GradientRecipe(SamplingRecipe):
         check_sources(self.sources)
         if self.engine != "hf":
             raise ValueError(f"engine: gradients need samples of the policy's own model; use hf, not {self.engine}")
+        if self.sampling_dtype:
+            raise ValueError("sampling_dtype: gradients need samples of the policy as it is; leave it out")
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype: rounding loses a step in weights of {self.dtype}; use float32 or float64")
         if not self.sizes or not all(0 < s < math.inf for s in self.sizes):

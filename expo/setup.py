@@ -13,11 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from expo.launcher import forget, reporting
+from expo.policies.engine import Request
 from expo.policies.load import DTYPES, load_policy
 from expo.policies.policy import Policy, PolicyError
+from expo.policies.sampling import sample
+from expo.policies.scoring import score, whole
 from expo.policies.vllm import VLLM, check_engine
 from expo.positives.closing import longest, question_ids
 from expo.recipe import BaseRecipe, SamplingRecipe
@@ -27,8 +31,9 @@ from expo.tasks.problem import DataError, Problem, Skip
 from expo.tasks.prompts import Prompts
 from expo.workers import launched
 
-# Problems of which a sample is compared, where an engine samples.
+# Problems of which a sample is compared, where an engine or another dtype samples.
 _CHECKED = 4
+_COMPARED = 64  # tokens of each
 _PATIENCE = 3600  # seconds
 Facts = Callable[[Policy | None], dict[str, Any]]
 
@@ -211,6 +216,8 @@ def load(recipe: BaseRecipe, device: str) -> Policy:
     )
     if recipe.engine == "vllm":
         policy.engine = vllm_of(policy, recipe)
+    elif isinstance(recipe, SamplingRecipe) and recipe.sampling_dtype:
+        policy.sampling_dtype = DTYPES[recipe.sampling_dtype]
     words = set(policy.tokenizer.get_vocab())
     for name, task in TASKS.items():
         if task.vocabulary and (words == task.vocabulary) != (name == recipe.task):
@@ -240,12 +247,14 @@ def check_engine_on(policy: Policy, problems: Sequence[Problem]) -> None:
 def checked_engine(policy: Policy | None, problems: Sequence[Problem]) -> Iterator[dict[str, Any]]:
     """What the record says of a policy's engine, which computes what the policy does; it is closed at the end.
 
+    Without an engine: how far a policy that samples in another dtype is from the one that scores.
+
     Raises:
         PolicyError: as `check_engine` says.
     """
     engine = policy.engine if policy else None
     if policy is None or engine is None:
-        yield {}
+        yield {"sampling_error": sampling_error(policy, problems)} if policy and policy.sampling_dtype else {}
         return
     try:
         check_engine_on(policy, problems)
@@ -253,6 +262,22 @@ def checked_engine(policy: Policy | None, problems: Sequence[Problem]) -> Iterat
         yield {"engine": engine.version}
     finally:
         engine.close()
+
+
+def sampling_error(policy: Policy, problems: Sequence[Problem]) -> dict[str, float]:
+    """How far log-probabilities of the policy as it samples are from its own, on samples of a few problems.
+
+    Returns:
+        `tokens`: how many were compared; `mean` and `max`: of the absolute differences, nats per token.
+    """
+    requests = [Request(p.id, question_ids(policy, p), 1, _COMPARED) for p in problems[:_CHECKED]]
+    requests = [r for r in requests if r.tokens <= policy.context]
+    done = sample(policy, requests, temperature=1.0, seed=0)
+    texts = [whole(r.prompt_ids, c.ids, r.key) for r, (c,) in zip(requests, done, strict=True)]
+    both = zip(score(policy, texts), score(policy.as_sampled(), texts), strict=True)
+    apart = np.abs(np.concatenate([[], *(own.completion - sampled.completion for own, sampled in both)]))
+    found = {"mean": float(apart.mean()), "max": float(apart.max())} if len(apart) else {}
+    return {"tokens": len(apart), **found}
 
 
 def without_control_tokens(policy: Policy, task: Task) -> Task:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 
@@ -47,6 +48,8 @@ class Policy:
     source: str
     # What samples in the model's place, with its weights.
     engine: Engine | None = None
+    # What its own model samples in; None for the model's dtype.
+    sampling_dtype: torch.dtype | None = None
     # The text of a token alone.
     _pieces: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
@@ -54,6 +57,17 @@ class Policy:
     def device(self) -> torch.device:
         """Where the model's inputs go."""
         return self.model.device
+
+    def as_sampled(self) -> Policy:
+        """The policy that samples: itself, or one with its weights of this moment in the dtype that it samples in."""
+        if self.sampling_dtype in (None, self.model.dtype):
+            return self
+        # Weights are converted one by one, and not copied first; buffers, such as those of positions, stay exact.
+        weights = {
+            id(p): torch.nn.Parameter(p.detach().to(self.sampling_dtype), requires_grad=False)
+            for p in self.model.parameters()
+        }
+        return replace(self, model=deepcopy(self.model, weights), sampling_dtype=None)
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:

@@ -283,3 +283,23 @@ def test_each_gpu_has_a_process_unless_one_was_chosen(monkeypatch: pytest.Monkey
     assert chunks_module.processes_for(policy, "cuda:1", 64, 7) == 1
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert chunks_module.processes_for(policy, "auto", 64, 7) == 1
+
+
+def test_another_dtype_to_sample_in_changes_samples_alone(recipe: MeasureRecipe, tmp_path: Path) -> None:
+    plain = measure(recipe, tmp_path / "plain", progress=False)
+    run = measure(replace(recipe, sampling_dtype="bfloat16"), tmp_path / "run", progress=False)
+    error = run.environment()["sampling_error"]
+    assert error["tokens"] > 0
+    assert 0 < error["mean"] <= error["max"] < 0.5
+    assert "sampling_error" not in plain.environment()
+    # The texts that both drew have one score, that of float32: in bfloat16 it would be another by this much.
+    key = ["problem", "source", "index", "text"]
+    both = plain.read("samples").merge(run.read("samples"), on=key)
+    assert {"own", "expert"} <= set(both["source"])
+    assert both["nll_sum_x"].tolist() == pytest.approx(both["nll_sum_y"].tolist(), rel=1e-5)
+    assert error["mean"] > 1e-4 * both["nll_per_token_x"].mean()
+
+
+def test_an_unknown_dtype_to_sample_in_is_named(recipe: MeasureRecipe) -> None:
+    with pytest.raises(ValueError, match=r"sampling_dtype: no 'int3'; there are float32"):
+        replace(recipe, sampling_dtype="int3")

@@ -641,3 +641,18 @@ def test_a_licence_that_is_not_accepted_is_named(monkeypatch: pytest.MonkeyPatch
         "policy 'meta-llama/Llama-3.2-3B-Instruct': accept its licence at "
         "https://huggingface.co/meta-llama/Llama-3.2-3B-Instruct, then log in here: hf auth login"
     )
+
+
+def test_the_policy_that_samples_has_the_weights_of_the_moment_in_its_dtype() -> None:
+    policy = build(dtype=torch.float32)
+    assert policy.as_sampled() is policy
+    policy.sampling_dtype = torch.bfloat16
+    first = policy.as_sampled()
+    weight, theirs = (p.model.get_output_embeddings().weight for p in (policy, first))
+    assert (weight.dtype, theirs.dtype) == (torch.float32, torch.bfloat16)
+    assert torch.equal(weight.bfloat16(), theirs)
+    assert {b.dtype for b in first.model.buffers()} == {b.dtype for b in policy.model.buffers()} == {torch.float32}
+    with torch.no_grad():
+        weight.add_(1)
+    assert not torch.equal(weight.bfloat16(), theirs)
+    assert torch.equal(weight.bfloat16(), policy.as_sampled().model.get_output_embeddings().weight)
