@@ -14,6 +14,9 @@ from torch.nn import Parameter
 from expo.policies.policy import Policy, PolicyError
 from expo.policies.products import fast_linear_layers
 
+# Of weights whose gradients can be taken.
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
 
 @dataclass(frozen=True)
 class Example:
@@ -75,7 +78,7 @@ def check(policy: Policy, examples: Sequence[Example]) -> None:
     Raises:
         ValueError: without examples, for an empty prompt or completion, a token that the policy does not have, or an
             example longer than the policy's context.
-        PolicyError: if no weight is trainable.
+        PolicyError: if no weight is trainable, or one that is has a dtype that the device cannot take gradients in.
         FloatingPointError: if a weight is NaN or infinite.
     """
     if not examples:
@@ -93,8 +96,31 @@ def check(policy: Policy, examples: Sequence[Example]) -> None:
             raise ValueError(f"{s.key}: token {unknown[0]} is not one of the {known} of {policy.name}")
     if not any(p.requires_grad for p in policy.model.parameters()):
         raise PolicyError(f"policy {policy.name!r}: none of its weights is trainable; call model.requires_grad_(True)")
+    _check_weights(policy)
+
+
+def dtypes_of(device: torch.device) -> tuple[torch.dtype, ...]:
+    """Those of weights of which the device can take gradients."""
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return tuple(kind for kind in DTYPES if kind != torch.bfloat16)
+    return DTYPES
+
+
+def _check_weights(policy: Policy) -> None:
+    known = dtypes_of(policy.device)
+    finite = {}
     for name, p in policy.model.named_parameters():
-        if not torch.isfinite(p).all():
+        if p.requires_grad and p.dtype not in known:
+            good = ", ".join(str(kind).removeprefix("torch.") for kind in known)
+            raise PolicyError(
+                f"policy {policy.name!r}: no gradient of its weight {name} can be taken on {policy.device} in "
+                f"{p.dtype}; load the policy in another dtype ({good}), or freeze the weight (requires_grad_(False))"
+            )
+        if p.dtype in DTYPES:
+            finite[name] = torch.isfinite(p).all()
+    # Asked for all at once: a GPU is waited for.
+    for name, is_finite in zip(finite, torch.stack(list(finite.values())).tolist(), strict=True):
+        if not is_finite:
             raise FloatingPointError(f"policy {policy.name!r}: its weight {name} is NaN or infinite")
 
 

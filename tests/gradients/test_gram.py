@@ -14,7 +14,7 @@ from expo.gradients import gram as route
 from expo.gradients import projected as projection
 from expo.gradients.dense import dense
 from expo.gradients.direction import derivatives, gradient
-from expo.gradients.examples import Example, Gradients
+from expo.gradients.examples import Example, Gradients, dtypes_of
 from expo.gradients.gram import per_example_gram
 from expo.gradients.projected import projected
 from expo.policies.policy import Policy, PolicyError
@@ -537,3 +537,25 @@ def test_a_direction_of_another_policy_is_refused(policies):
     nothing["model.norm.weight"][0] = torch.nan
     with pytest.raises(FloatingPointError, match="a: its derivative is NaN"):
         derivatives(policy, SPANS, nothing)
+
+
+@pytest.mark.parametrize("of", [per_example_gram, dense, projected])
+def test_a_dtype_without_gradients_is_named_with_those_that_have_them(of):
+    policy = on_device(build("llama", dtype=torch.float32))
+    weight = policy.model.model.layers[0].mlp.up_proj.weight
+    weight.data = weight.data.to(torch.float8_e4m3fn)
+    with pytest.raises(
+        PolicyError, match=r"up_proj\.weight can be taken on \S+ in torch\.float8_e4m3fn; load .*\(float32, bfloat16"
+    ):
+        of(policy, SPANS)
+    weight.data = weight.data.float()
+    assert of(policy, SPANS).gram.shape == (3, 3)
+
+
+def test_a_gpu_that_does_not_multiply_bfloat16_takes_the_others(monkeypatch):
+    gpu = torch.device("cuda")
+    for has in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has: has)
+        assert (torch.bfloat16 in dtypes_of(gpu)) == has
+        assert {torch.float16, torch.float32, torch.float64} < {*dtypes_of(gpu), torch.bfloat16}
+        assert torch.bfloat16 in dtypes_of(torch.device("cpu"))
