@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from expo.gradients.examples import Example
+from expo.gradients.graphs import Call
 from expo.policies.policy import Policy
 
 
@@ -22,7 +22,8 @@ class Batch:
     lengths: list[int]
     at: Tensor  # (n, C): where a completion's token is predicted from
     targets: Tensor  # (n, C), -1 at padding
-    calls: list[tuple[Tensor, dict[str, Any]]] = field(default_factory=list)  # of each segment: input, other arguments
+    there: Tensor  # (2, M): where targets are no padding
+    calls: list[Call] = field(default_factory=list)  # of each segment
     hidden: Tensor = field(default_factory=lambda: torch.empty(0))  # what the output matrix reads, (n, C, d)
     norm: Tensor = field(default_factory=lambda: torch.empty(0))  # of the softmax, log, (n, C); infinite at padding
     upstream: Tensor = field(default_factory=lambda: torch.empty(0))  # gradient at the current segment's output
@@ -48,4 +49,6 @@ def _batch(policy: Policy, examples: list[Example], members: list[int]) -> Batch
         ids[i, : lengths[i]] = torch.tensor(s.prompt + s.completion)
         targets[i, : len(s.completion)] = torch.tensor(s.completion)
         at[i, : len(s.completion)] = torch.arange(len(s.prompt) - 1, lengths[i] - 1)
-    return Batch(members, ids.to(policy.device), lengths, at.to(policy.device), targets.to(policy.device))
+    there = torch.stack((targets >= 0).nonzero(as_tuple=True))
+    ids, at, targets, there = (t.to(policy.device) for t in (ids, at, targets, there))
+    return Batch(members, ids, lengths, at, targets, there)

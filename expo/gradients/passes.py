@@ -1,8 +1,9 @@
 """Forward and backward through a policy, segment by segment, leaving what each layer's gradients are made of.
 
-The policy runs forward once, keeping what enters each block; then block after block, from the last, is run again with
-its backward pass. Memory is that of the blocks' inputs and of one block, not of a whole backward pass. The logits,
-tokens x vocabulary, are never whole either: they are made for some tokens at a time on the way back into the blocks.
+The policy runs forward, keeping what enters each block, and the block's graph while `graphs` has room for it; then
+block after block, from the last, is gone back through, and run forward again where its graph was not kept. Without
+graphs memory is that of the blocks' inputs and of one block, not of a whole backward pass. The logits, tokens x
+vocabulary, are never whole: they are made for some tokens at a time on the way back into the blocks.
 """
 
 from __future__ import annotations
@@ -14,16 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from expo.gradients import sizes
 from expo.gradients.batches import Batch
+from expo.gradients.graphs import Graphs, Use, Uses
 from expo.policies.adapters import without_wrapper
 from expo.policies.policy import Policy, PolicyError
 
-# Tokens whose logits are whole at once.
-HEAD_TOKENS = 512
 # How far logits may be from the policy's own, of the largest: rounding of weights in half precision, and of others.
 HALF_WITHIN, WITHIN = 0.05, 1e-3
-
-Use = tuple[Tensor, Tensor]  # a layer's input and the gradient at its output, (n, T, ...)
 
 
 def unsupported(name: str) -> str:
@@ -66,22 +65,20 @@ class Net:
         return cls(policy.name, base, embedding, [*blocks, norm], head, model)
 
 
-def forward(net: Net, b: Batch) -> Tensor:
-    """Run forward keeping what enters each segment, then back through the output matrix; log-probabilities, (n,)."""
-    hooks = [
-        s.register_forward_pre_hook(lambda _, args, kwargs: b.calls.append((args[0], kwargs)), with_kwargs=True)
-        for s in net.segments
-    ]
-    try:
+def forward(net: Net, b: Batch, graphs: Graphs, *, is_first: bool) -> Tensor:
+    """Run forward through the segments, then back through the output matrix; log-probabilities, (n,).
+
+    Raises:
+        PolicyError: on the first batch, if the policy does more than these parts do.
+    """
+    with graphs.recording(b.calls):
         # Without a mask: what stands right of a token does not reach it, so padding there reaches nothing.
-        out = net.base(input_ids=b.ids, use_cache=False).last_hidden_state
-    finally:
-        for hook in hooks:
-            hook.remove()
-    _refuse_other_builds(net, b, out)
+        out = net.base(input_ids=b.ids, use_cache=False).last_hidden_state.detach()
+    if is_first:
+        _refuse_other_builds(net, b, out)
     rows = torch.arange(len(out), device=out.device)[:, None]
     b.hidden = out[rows, b.at]
-    log_prob, b.norm, back = _through_head(net.head.weight, b.hidden, b.targets)
+    log_prob, b.norm, back = _through_head(net.head.weight, b)
     b.upstream = torch.zeros_like(out).index_put_((rows, b.at), back, accumulate=True)
     return log_prob.sum(-1)
 
@@ -91,7 +88,7 @@ def _refuse_other_builds(net: Net, b: Batch, out: Tensor) -> None:
     theirs = net.model(input_ids=few, use_cache=False).logits.double()
     # Not by calling the head: what is done to its output in a hook is not known here.
     ours = nn.functional.linear(out[:1, : few.shape[1]], net.head.weight).double()
-    entered = len(b.calls) == len(net.segments) and _same(b.calls[0][0], net.embedding(b.ids), 0)
+    entered = len(b.calls) == len(net.segments) and _same(b.calls[0].entered, net.embedding(b.ids), 0)
     within = HALF_WITHIN if torch.finfo(out.dtype).bits == 16 else WITHIN
     if not (entered and _same(ours, theirs, within * float(theirs.abs().nan_to_num().max()))):
         raise PolicyError(
@@ -117,26 +114,28 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _through_head(weight: Tensor, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _through_head(weight: Tensor, b: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities (n, C), the softmax's log normaliser (n, C), and the gradient at `hidden` (n, C, d)."""
-    kind = accumulation_dtype(hidden.dtype)
-    log_prob = torch.zeros(targets.shape, dtype=kind, device=hidden.device)
+    kind = accumulation_dtype(b.hidden.dtype)
+    log_prob = torch.zeros(b.targets.shape, dtype=kind, device=b.hidden.device)
     norm = torch.full_like(log_prob, torch.inf)
-    back = torch.zeros_like(hidden)
-    for where in (targets >= 0).nonzero().split(HEAD_TOKENS):
-        i = (where[:, 0], where[:, 1])
-        logits = (hidden[i] @ weight.T).to(kind)
-        norm[i] = logits.logsumexp(-1)
-        target = targets[i][:, None]
-        log_prob[i] = logits.gather(-1, target)[:, 0] - norm[i]
-        grad = logits.sub_(norm[i][:, None]).exp_().neg_()
-        grad.scatter_add_(-1, target, torch.ones_like(grad[:, :1]))
+    back = torch.zeros_like(b.hidden)
+    for where in b.there.split(sizes.head_tokens(weight.device), 1):
+        i = (where[0], where[1])
+        logits = (b.hidden[i] @ weight.T).to(kind)
+        target = b.targets[i][:, None]
+        of_target = logits.gather(-1, target)
+        chances = logits.log_softmax(-1)
+        log_prob[i] = chances.gather(-1, target)[:, 0]
+        norm[i] = of_target[:, 0] - log_prob[i]
+        grad = chances.exp_().neg_()
+        grad.scatter_add_(-1, target, torch.ones_like(of_target))
         back[i] = grad.to(weight.dtype) @ weight
     return log_prob, norm, back
 
 
 def layer_uses(
-    net: Net, batches: Sequence[Batch], names: dict[Tensor, str]
+    net: Net, batches: Sequence[Batch], names: dict[Tensor, str], graphs: Graphs
 ) -> Iterator[tuple[nn.Module, dict[Tensor, str], list[Use]]]:
     """Each layer that has weights of `names`, from the last block on, with these and its use by each batch.
 
@@ -148,11 +147,11 @@ def layer_uses(
     """
     seen = {net.head.weight, net.embedding.weight}
     for segment in reversed(net.segments):
-        layers = [m for m in segment.modules() if any(p in names for p in m.parameters(recurse=False))]
-        uses: dict[nn.Module, list[Use]] = {m: [] for m in layers}
+        uses: Uses = {m: [] for m in graphs.layers[segment]}
         for b in batches:
-            hidden, others = b.calls.pop()
-            b.upstream = _backward(segment, hidden, others, b.upstream, uses)
+            b.upstream, of_batch = graphs.back(segment, b.calls.pop(), b.upstream)
+            for layer, of_layer in of_batch.items():
+                uses.setdefault(layer, []).extend(of_layer)
         for layer, layer_calls in uses.items():
             own: dict[Tensor, str] = {p: names[p] for p in layer.parameters(recurse=False) if p in names}
             if not (_once(layer, layer_calls, batches) and seen.isdisjoint(own)):
@@ -168,23 +167,3 @@ def _once(layer: nn.Module, layer_calls: list[Use], batches: Sequence[Batch]) ->
         len(a) == len(b.members) and (a.dim() == 3 or type(layer) is not nn.Linear)
         for (a, _), b in zip(layer_calls, batches, strict=True)
     )
-
-
-def _backward(
-    segment: nn.Module, hidden: Tensor, others: dict[str, Any], upstream: Tensor, uses: dict[nn.Module, list[Use]]
-) -> Tensor:
-    def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) and isinstance(output, Tensor):
-            entered = args[0].detach()
-            output.register_hook(lambda grad: uses[layer].append((entered, grad)))
-
-    hooks = [layer.register_forward_hook(hook, with_kwargs=True) for layer in uses]
-    entered = hidden.detach().requires_grad_()
-    try:
-        with torch.enable_grad():
-            out = segment(entered, **others)
-    finally:
-        for h in hooks:
-            h.remove()
-    (back,) = torch.autograd.grad(out[0] if isinstance(out, tuple) else out, entered, upstream)
-    return back

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from expo.gradients import sizes
 from expo.gradients.batches import Batch, make_batches
 from expo.gradients.examples import Example, Gradients, check, counts, evaluating, held_still
 from expo.gradients.gram import vector_gradients
+from expo.gradients.graphs import Graphs, Use
 from expo.gradients.passes import (
-    HEAD_TOKENS,
     Net,
-    Use,
     accumulation_dtype,
     forward,
     layer_uses,
@@ -65,6 +65,7 @@ def projected(
     *,
     seed: int = 0,
     batch_tokens: int = BATCH_TOKENS,
+    graph_bytes: int | None = None,
 ) -> Gradients:
     """As `per_example_gram`, for any number of examples, with `errors` beside the Gram matrix.
 
@@ -83,12 +84,13 @@ def projected(
         features = torch.zeros(len(examples), GROUPS, SIDE * SIDE, dtype=signs.dtype, device=policy.device)
         log_probs = torch.zeros(len(examples), dtype=torch.float64)
         with held_still(weights):
-            for batch in make_batches(policy, examples, batch_tokens):
-                of_batch = forward(net, batch)
+            for place, batch in enumerate(make_batches(policy, examples, batch_tokens)):
+                graphs = Graphs(net.segments, names, graph_bytes)
+                of_batch = forward(net, batch, graphs, is_first=not place)
                 keys = [examples[i].key for i in batch.members]
                 refuse_bad(keys, of_batch)
                 log_probs[batch.members] = of_batch.double().cpu()
-                features[batch.members] = _features(net, batch, names, signs, keys)
+                features[batch.members] = _features(net, batch, names, graphs, signs, keys)
         parameters, frozen = counts(policy, weights)
     mean = np.zeros((len(examples), len(examples)))
     squares = np.zeros_like(mean)
@@ -100,7 +102,9 @@ def projected(
     return Gradients(tuple(s.key for s in examples), mean, log_probs.numpy(), parameters, frozen, errors)
 
 
-def _features(net: Net, batch: Batch, names: dict[Tensor, str], signs: _Signs, keys: list[str]) -> Tensor:
+def _features(
+    net: Net, batch: Batch, names: dict[Tensor, str], graphs: Graphs, signs: _Signs, keys: list[str]
+) -> Tensor:
     """The projections of a batch's gradients, (n, GROUPS, SIDE * SIDE)."""
     total = torch.zeros(len(keys), GROUPS, SIDE * SIDE, dtype=signs.dtype, device=signs.device)
     seen: set[str] = set()
@@ -112,7 +116,7 @@ def _features(net: Net, batch: Batch, names: dict[Tensor, str], signs: _Signs, k
         total.add_(part)
         seen.add(name)
 
-    for layer, own, uses in layer_uses(net, [batch], names):
+    for layer, own, uses in layer_uses(net, [batch], names, graphs):
         for weight, name in own.items():
             if type(layer) is nn.Linear and weight is layer.weight:
                 add(name, _matrix(uses[0], name, signs))
@@ -154,8 +158,8 @@ def _vector(grad: Tensor, name: str, signs: _Signs) -> Tensor:
 def _head(net: Net, b: Batch, name: str, signs: _Signs) -> Tensor:
     table = signs.side(f"{name}/rows", len(net.head.weight))
     rows = table.new_zeros(*b.targets.shape, table.shape[1])
-    for where in (b.targets >= 0).nonzero().split(HEAD_TOKENS):
-        i = (where[:, 0], where[:, 1])
+    for where in b.there.split(sizes.head_tokens(table.device), 1):
+        i = (where[0], where[1])
         chances = (b.hidden[i] @ net.head.weight.T).to(signs.dtype).sub_(b.norm[i][:, None]).exp_()
         rows[i] = table[b.targets[i]] - chances @ table
     return _joined(rows, b.hidden, name, signs)

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from expo.gradients import gram as route
 from expo.gradients import projected as projection
+from expo.gradients import sizes
 from expo.gradients.dense import dense
 from expo.gradients.direction import derivatives, gradient
 from expo.gradients.examples import Example, Gradients, dtypes_of
@@ -99,11 +100,11 @@ def test_both_are_what_a_padded_batch_of_transformers_has_on_either_side(policie
         assert float((np.abs(of(policy, spans).gram - gram) / np.outer(norms, norms)).max()) < 1e-9
 
 
-@pytest.mark.parametrize("over", ["_over_pairs", "_over_gradients"])
+@pytest.mark.parametrize("over", ["over_pairs", "over_gradients"])
 def test_both_ways_through_a_linear_layer_agree(policies, monkeypatch, over):
     policy = policies["qwen2", torch.float64]
     truth = dense(policy, SPANS)
-    ways = {"_over_pairs": route._over_pairs, "_over_gradients": route._over_gradients}
+    ways = {"over_pairs": route.over_pairs, "over_gradients": route.over_gradients}
     taken = []
 
     def pairs(uses):
@@ -111,28 +112,28 @@ def test_both_ways_through_a_linear_layer_agree(policies, monkeypatch, over):
         n = sum(len(a) for a, _ in uses)
         return (
             ways[over](uses)
-            if over == "_over_pairs"
+            if over == "over_pairs"
             else ways[over](uses, n, uses[0][1].shape[-1], uses[0][0].shape[-1])
         )
 
-    monkeypatch.setattr(route, "_over_pairs", pairs)
-    monkeypatch.setattr(route, "_over_gradients", lambda uses, *_: pairs(uses))
+    monkeypatch.setattr(route, "over_pairs", pairs)
+    monkeypatch.setattr(route, "over_gradients", lambda uses, *_: pairs(uses))
     # Rows are taken a few at a time, as for a policy that is not tiny.
-    monkeypatch.setattr(route, "PART_BYTES", 5000)
+    monkeypatch.setattr(sizes, "part_rows", lambda device, row: 7)
     assert apart(per_example_gram(policy, SPANS), truth) < 1e-10
     assert len(taken) == 2 * 7
 
 
 def test_tied_weights_without_their_cross_terms_would_be_seen(policies, monkeypatch):
     policy = policies["llama-tied", torch.float64]
-    rows = route._rows
+    rows = route.of_rows
 
     def without(net, batches, tokens, *, of_head, of_embedding):
         return rows(net, batches, tokens, of_head=True, of_embedding=False) + rows(
             net, batches, tokens, of_head=False, of_embedding=True
         )
 
-    monkeypatch.setattr(route, "_rows", without)
+    monkeypatch.setattr(route, "of_rows", without)
     assert apart(per_example_gram(policy, SPANS), dense(policy, SPANS)) > 1e-4
 
 

@@ -1,0 +1,46 @@
+"""How much is whole at once, by device: a CPU works fastest on what its cache holds, a GPU on much at once."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+# Of the part of N gradients that is whole at once. A part of a cache's size is multiplied before it leaves the cache.
+_CACHE_BYTES, _PART_BYTES, _GPU_PART_BYTES = 16 << 20, 1 << 28, 1 << 30
+# Fewer rows of a matrix than this multiply slowly, whatever the cache.
+_ROWS = 32
+# With this SmolLM2-135M and 64 examples of 150 tokens stay within 8 GiB.
+_MOST_GRAPH_BYTES = 5 << 30
+
+
+def batch_tokens(device: torch.device) -> int:
+    """Tokens, padding included, of which a block is run at once."""
+    return 4096 if device.type == "cuda" else 1024
+
+
+def head_tokens(device: torch.device) -> int:
+    """Tokens whose logits are whole at once."""
+    return 512 if device.type == "cuda" else 128
+
+
+def part_rows(device: torch.device, row: int) -> int:
+    """Rows of the N gradients of a matrix that are whole at once, of `row` bytes each."""
+    if device.type == "cuda":
+        # Of all its memory, which it is not asked for as it works: for layer after layer it would be waited for.
+        share = torch.cuda.get_device_properties(device).total_memory // 64
+        return max(1, min(max(_PART_BYTES, share), _GPU_PART_BYTES) // row)
+    return max(1, min(max(_CACHE_BYTES // row, _ROWS), _PART_BYTES // row))
+
+
+def graph_bytes(device: torch.device) -> int:
+    """Of the blocks' graphs that are kept: half of the memory that is free, on a CPU at most 5 GiB."""
+    return _free(device) // 2 if device.type == "cuda" else min(_free(device) // 2, _MOST_GRAPH_BYTES)
+
+
+def _free(device: torch.device) -> int:
+    if device.type == "cuda":
+        # What the allocator holds and nothing uses is free, too.
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held
+    free: int = psutil.virtual_memory().available
+    return free
