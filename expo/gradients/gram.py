@@ -25,6 +25,7 @@ from expo.gradients.graphs import Graphs, Use
 from expo.gradients.passes import Net, accumulation_dtype, forward, layer_uses, refuse_bad, unsupported
 from expo.gradients.products import over_gradients, over_pairs
 from expo.policies.policy import Policy, PolicyError
+from expo.policies.products import fast_products
 
 
 class _Gram:
@@ -89,8 +90,10 @@ def per_example_gram(
             log_probs = torch.cat([forward(net, b, graphs, is_first=b is batches[0]) for b in batches])
             refuse_bad(gram.keys, log_probs)
             for layer, own, uses in layer_uses(net, batches, names, graphs):
-                _layer(net, layer, own, uses, gram)
-            _ends(net, batches, names, gram)
+                with fast_products(policy.model):
+                    _layer(net, layer, own, uses, gram)
+            with fast_products(policy.model):
+                _ends(net, batches, names, gram)
         if left := sorted(set(weights) - gram.finite.keys()):
             raise PolicyError(f"policy {policy.name!r}: {unsupported(left[0])}")
         gram.check()

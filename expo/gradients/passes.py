@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from expo.gradients import sizes
 from expo.gradients.batches import Batch
 from expo.gradients.graphs import Graphs, Use, Uses
 from expo.policies.adapters import without_wrapper
 from expo.policies.policy import Policy, PolicyError
+from expo.policies.products import fast_products
 
 # How far logits may be from the policy's own, of the largest: rounding of weights in half precision, and of others.
 HALF_WITHIN, WITHIN = 0.05, 1e-3
@@ -42,7 +44,7 @@ class Net:
     embedding: nn.Embedding
     segments: list[nn.Module]
     head: nn.Linear
-    model: nn.Module
+    model: PreTrainedModel
 
     @classmethod
     def of(cls, policy: Policy) -> Net:
@@ -78,7 +80,8 @@ def forward(net: Net, b: Batch, graphs: Graphs, *, is_first: bool) -> Tensor:
         _refuse_other_builds(net, b, out)
     rows = torch.arange(len(out), device=out.device)[:, None]
     b.hidden = out[rows, b.at]
-    log_prob, b.norm, back = _through_head(net.head.weight, b)
+    with fast_products(net.model):
+        log_prob, b.norm, back = _through_head(net.head.weight, b)
     b.upstream = torch.zeros_like(out).index_put_((rows, b.at), back, accumulate=True)
     return log_prob.sum(-1)
 
