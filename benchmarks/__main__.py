@@ -1,38 +1,59 @@
-"""Run every benchmark and print a table: `python -m benchmarks [--problems N] [--new-tokens N]`."""
+"""Measure this project beside its peers, and write docs/BENCHMARKS.md: all topics, or those that are named.
+
+python -m benchmarks                        # all; one that was stopped goes on where it was
+python -m benchmarks sampling scoring       # two topics
+python -m benchmarks training/tiny-0        # one comparison
+python -m benchmarks --only-draw            # the page and its figure, from the record alone
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 
-from benchmarks import gradients, preferences, sampling, scoring, training, watching
-from expo.policies.load import load_policy
-from expo.tasks import chain, load_task
-from expo.tasks.prompts import TEXT
+from benchmarks import page, record
+from benchmarks.record import Row
+from benchmarks.routes import RouteError
 
 
-def main() -> None:
-    """Print each figure with the work that it was measured on."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--policy", default="smollm2-135m")
-    parser.add_argument("--problems", type=int, default=16)
-    # 8 is TRL's num_generations; its own limit of 512 tokens would double the time of a run.
-    parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--new-tokens", type=int, default=256)
-    arguments = parser.parse_args()
-    policy = load_policy(arguments.policy, TEXT)
-    problems = load_task("stories", problems=arguments.problems).problems
-    for result in (
-        sampling.run(policy, problems, arguments.samples, arguments.new_tokens),
-        scoring.run(policy, problems, 4, 100),
-    ):
-        print(result, flush=True)
-    print(training.run("tiny-0", "chain", chain.load("train", 64).problems, 128, 100), flush=True)
-    print(training.run(arguments.policy, "stories", problems[:12], 8, 64), flush=True)
-    print(preferences.run("tiny-0", "chain", chain.load("train", 64).problems, 16, 80), flush=True)
-    print(preferences.run(arguments.policy, "stories", problems, 2, 8), flush=True)
-    print(watching.run("tiny-0"), flush=True)
-    gradients.main(["--policy", arguments.policy])
+def measures() -> dict[str, Callable[[], list[Row]]]:
+    """All that can be measured, by name, in the order of the page."""
+    from benchmarks import gradients, grading, growth, preferences, sampling, scoring, training, watching
+
+    topics = (sampling, scoring, training, preferences, watching, gradients, grading)
+    of_comparisons = {c.name: (lambda c=c: record.rows_of(c)) for topic in topics for c in topic.comparisons()}
+    return of_comparisons | growth.curves()
+
+
+def main() -> int:
+    """Measure what is asked for, and draw."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="topics or comparisons")
+    parser.add_argument("--only-draw", action="store_true", help="measure nothing")
+    asked = parser.parse_args()
+    failed = False
+    if not asked.only_draw:
+        known = measures()
+        chosen = [n for n in known if not asked.names or any(f"{n}/".startswith(f"{a}/") for a in asked.names)]
+        for name in asked.names:
+            if not any(f"{n}/".startswith(f"{name}/") for n in known):
+                parser.error(f"{name!r}: the comparisons are {', '.join(known)}")
+        done = {row["command"] for row in record.unfinished()}
+        for name in chosen:
+            if f"python -m benchmarks {name}" in done:
+                continue
+            try:
+                record.append(known[name]())
+            except RouteError as error:
+                failed = True
+                print(f"{name}: {error}", file=sys.stderr)
+        record.finish(known)
+    page.write()
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -30,10 +30,12 @@ from datasets import Dataset
 from transformers import PretrainedConfig
 from trl.trainer import add_fused_lm_head
 
-from benchmarks.gradients import SHAPES, batched, examples, measured
+from benchmarks.gradients import SHAPES, batched, examples
+from benchmarks.record import compared
 from benchmarks.sampling import generate
-from benchmarks.training import NAMES, TRAINERS, G, by_length
-from benchmarks.turns import compared, in_turns, timed
+from benchmarks.training import TRAINERS, G, by_length
+from benchmarks.turns import stepper, timed
+from benchmarks.worker import measured
 from expo.calibration import device_memory, random_policy
 from expo.gradients.gram import per_example_gram
 from expo.policies.engine import Request
@@ -91,9 +93,8 @@ class Bench:
             plan = memory_of(recipe, args, config, lengths, on_gpu=self.on_gpu, capacity=device_memory())
             policy = prepared(self.policy(shape, getattr(torch, recipe.dtype)), recipe)
             trainer = make(policy, args)
-            found: list[list[float]] = []
-            _, peak = measured(lambda: found.append(timed(trainer)), policy.device)
-        return {"seconds": statistics.median(found[0]), "peak": peak, "plan": plan.peak / GIB}
+            times, _, peak = measured(lambda: timed(trainer))
+        return {"seconds": statistics.median(times), "peak": peak, "plan": plan.peak / GIB}
 
 
 def prompts(n: int, words: int, of: int) -> list[str]:
@@ -157,10 +158,14 @@ def against_trl(bench: Bench) -> list[Row]:
         return cls(policy.model, [by_length], args, rows, processing_class=policy.tokenizer)
 
     with tempfile.TemporaryDirectory() as folder:
-        times = in_turns(*(make(cls, folder) for cls in TRAINERS))
-    said = compared(NAMES, times, "").splitlines()[-1].strip()
+        theirs, ours = (stepper(make(cls, folder)) for cls in TRAINERS)
+        rounds = [(measured(theirs).seconds, measured(ours).seconds) for _ in range(steps - 1)]
+    peer, own = (list(times) for times in zip(*rounds, strict=True))
+    found = compared({"ours": own, "peer": peer}, None)
+    low, high = found["quartiles"]
+    said = f"ratio {found['ratio']:.3f}, quartiles {low:.3f} to {high:.3f}, {len(own)} steps each"
     what = f"step of ExP-GRPO, {_SMALL}, 64 samples of {limit} tokens, against TRL's GRPO"
-    return [{"what": what, "seconds": statistics.median(times[1]), "note": said}]
+    return [{"what": what, "seconds": statistics.median(own), "note": said}]
 
 
 def sampling(bench: Bench, shape: str) -> list[Row]:
@@ -183,7 +188,7 @@ def sampling(bench: Bench, shape: str) -> list[Row]:
         engine = VLLM(policy, policy.model.dtype) if name == "vllm" else None
         policy.engine = engine
         sample(policy, [Request("first", tuple(asked[0]), 1, 2)], temperature=1.0, seed=0)
-        seconds, peak = measured(work, policy.device)
+        _, seconds, peak = measured(work)
         if engine:
             engine.close()
         row = {"what": f"sampling by {name}, {shape}, 64 samples of {limit} tokens", "seconds": seconds, "peak": peak}
@@ -201,8 +206,8 @@ def gram(bench: Bench, shape: str) -> list[Row]:
     given = examples(policy.model, 64, tokens)
     per_example_gram(policy, given[:2])
     what = f"Gram matrix of 64 gradients, {shape}, {tokens} tokens each"
-    ours, peak = measured(lambda: per_example_gram(policy, given), policy.device)
-    theirs, other = measured(lambda: batched(policy.model, given, 8), policy.device)
+    _, ours, peak = measured(lambda: per_example_gram(policy, given))
+    _, theirs, other = measured(lambda: batched(policy.model, given, 8))
     note = f"{ours / theirs:.2f} times a backward pass of 8 at a time, which holds {other:.1f} GiB"
     return [{"what": what, "seconds": ours, "peak": peak, "note": note}]
 

@@ -1,37 +1,28 @@
 """Gram matrix of N per-example gradients, against backward passes: batched, in a loop, in a loop that makes the matrix
-too, and by vmap(grad). Each route has a process of its own, so that its memory is its own.
-
-python -m benchmarks.gradients                           # SmolLM2-135M, 64 samples of about 150 tokens
-python -m benchmarks.gradients --shape qwen2.5-3b --tokens 512    # random weights of that shape, on a GPU
+too, by vmap(grad), and by bergson.
 """
 
 from __future__ import annotations
 
-import argparse
-import gc
-import multiprocessing
 import random
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from importlib.util import find_spec
+from functools import partial
 
-import psutil
 import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from trl.trainer import add_fused_lm_head
 
+from benchmarks.routes import PEERS, Comparison, Route, Work
 from expo.gradients.examples import Example
 from expo.gradients.gram import per_example_gram
 from expo.policies.load import load_policy
-from expo.policies.policy import Policy
 from expo.tasks.prompts import TEXT
 
-PEERS = ("batched backward", "loop", "vmap(grad)", "Gram by a loop", "bergson")
+# Products of gradients cost as much beside passes as those of 64 examples of 150 tokens, in a quarter of the time.
+MODEL, N, TOKENS = "smollm2-135m", 32, 75
 SHAPES = {
     "smollm2-135m": (
         LlamaForCausalLM,
@@ -60,13 +51,43 @@ SHAPES = {
 }
 
 
-def random_model(shape: str, device: str, dtype: torch.dtype) -> PreTrainedModel:
-    """A model of that shape with random weights."""
-    cls, config = SHAPES[shape]
-    torch.manual_seed(0)
-    with torch.device(device):
-        model: PreTrainedModel = cls._from_config(config, dtype=dtype)
-    return model.eval()
+def comparisons() -> list[Comparison]:
+    """Peers that make the matrix, and peers that drop the gradients, some of which hold several at once."""
+    work = f"{N} examples of about {TOKENS} tokens, {MODEL}, float32"
+    ours = Route("expo, Gram matrix", by_gram)
+    drops = {"loop, gradients dropped": loop, "batched backward, their sum": batched, "vmap(grad), dropped": vmapped}
+    peers = [Route(name, partial(by_backward, way), "torch") for name, way in drops.items()]
+    peers.append(Route("bergson, projected, no matrix", partial(by_backward, bergson), "bergson", "build/peers", PEERS))
+    matrix = Route("loop, Gram matrix", partial(by_backward, gram_by_loop), "torch")
+    return [
+        Comparison("gradients/matrix", work, (ours, matrix)),
+        Comparison("gradients/passes", work, (ours, *peers)),
+    ]
+
+
+def by_gram() -> Work:
+    """The Gram matrix, no gradient ever whole."""
+    policy = load_policy(MODEL, TEXT)
+    given = examples(policy.model, N, TOKENS)
+    per_example_gram(policy, given[:2])
+
+    def work() -> None:
+        per_example_gram(policy, given)
+
+    return work
+
+
+def by_backward(way: Callable[[PreTrainedModel, Sequence[Example]], object]) -> Work:
+    """One of the ways of a peer."""
+    model = load_policy(MODEL, TEXT).model
+    add_fused_lm_head(model)
+    given = examples(model, N, TOKENS)
+    batched(model, given[:2])
+
+    def work() -> None:
+        way(model, given)
+
+    return work
 
 
 def examples(model: PreTrainedModel, n: int, tokens: int) -> list[Example]:
@@ -111,8 +132,8 @@ def loop(model: PreTrainedModel, given: Sequence[Example]) -> None:
         batched(model, [s])
 
 
-def gram_by_loop(model: PreTrainedModel, given: Sequence[Example], at_once: int = 16) -> Tensor:
-    """The Gram matrix by a loop that holds 16 gradients: those of all later examples are made again for each 16."""
+def gram_by_loop(model: PreTrainedModel, given: Sequence[Example], at_once: int = 8) -> Tensor:
+    """The Gram matrix by a loop that holds 8 gradients: those of all later examples are made again for each 8."""
 
     def one(example: Example) -> Tensor:
         model.zero_grad()
@@ -149,7 +170,7 @@ def vmapped(model: PreTrainedModel, given: Sequence[Example], chunk: int = 4) ->
 def bergson(model: PreTrainedModel, given: Sequence[Example], side: int = 16) -> None:
     """bergson's collector, the blocks' linear layers alone, each gradient projected to side x side, 8 examples a batch.
 
-    Its gradients whole would be N x P numbers. Needs `pip install bergson`.
+    Its gradients whole would be N x P numbers.
     """
     # Not among what the project installs.
     from bergson import CollectorComputer, GradientProcessor, IndexConfig, InMemoryCollector
@@ -165,108 +186,3 @@ def bergson(model: PreTrainedModel, given: Sequence[Example], side: int = 16) ->
         CollectorComputer(model, data, collector=collector, batches=batches, cfg=cfg).run_with_collector_hooks()
     held = torch.cat([g.float() for g in collector.gradients.values()], 1)
     assert bool((held @ held.T).diagonal().all())
-
-
-def measured(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Seconds, and the most memory in GiB: allocated on a GPU, else resident in this process."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        torch.cuda.synchronize()
-    process, done = psutil.Process(), threading.Event()
-    peak = [process.memory_info().rss]
-
-    def watch() -> None:
-        while not done.wait(0.02):
-            peak[0] = max(peak[0], process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    start = time.perf_counter()
-    try:
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-    finally:
-        seconds = time.perf_counter() - start
-        done.set()
-        watcher.join()
-    return seconds, (torch.cuda.max_memory_allocated() if device.type == "cuda" else peak[0]) / 2**30
-
-
-def run(a: argparse.Namespace, route: str) -> tuple[float, float]:
-    """Seconds and most memory in GiB of one route; all have the same examples.
-
-    Raises:
-        torch.OutOfMemoryError: if it takes more than there is.
-    """
-    policy = _policy(a)
-    model = policy.model
-    given = examples(model, a.samples, a.tokens)
-    add_fused_lm_head(model)
-    routes: dict[str, Callable[[], object]] = {
-        "per-example Gram": lambda: per_example_gram(policy, given),
-        "batched backward": lambda: batched(model, given),
-        "loop": lambda: loop(model, given),
-        "vmap(grad)": lambda: vmapped(model, given),
-        "Gram by a loop": lambda: gram_by_loop(model, given),
-        "bergson": lambda: bergson(model, given),
-    }
-    if route == "per-example Gram":
-        weights = sum(p.numel() for p in model.parameters()) / 1e6
-        tokens = sum(len(s.prompt + s.completion) for s in given) / len(given)
-        about = f"{weights:,.0f}M weights, {model.dtype}, {model.device}"
-        print(f"gradients: {about}, {len(given)} samples of {tokens:.0f} tokens", flush=True)
-    few = examples(model, 2, a.tokens)
-    per_example_gram(policy, few) if route == "per-example Gram" else batched(model, few)
-    return min(measured(routes[route], model.device) for _ in range(a.repeats))
-
-
-def _policy(a: argparse.Namespace) -> Policy:
-    cuda = torch.cuda.is_available()
-    if a.shape:
-        kind = (torch.bfloat16 if cuda else torch.float32) if a.dtype == "auto" else getattr(torch, a.dtype)
-        model = random_model(a.shape, "cuda" if cuda else "cpu", kind)
-        policy = Policy(a.shape, model, None, TEXT, "random weights")  # type: ignore[arg-type]
-    else:
-        policy = load_policy(a.policy, TEXT, dtype=a.dtype)
-    if a.checkpointing:
-        policy.model.gradient_checkpointing_enable({"use_reentrant": False})
-        policy.model.train()
-    return policy
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure one policy."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shape", choices=sorted(SHAPES), help="random weights of this shape; else --policy")
-    parser.add_argument("--policy", default="smollm2-135m")
-    parser.add_argument("--samples", type=int, default=64)
-    parser.add_argument("--tokens", type=int, default=150)
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--checkpointing", action="store_true", help="let the peers recompute activations")
-    parser.add_argument("--repeats", type=int, default=1, help="keep the fastest of so many")
-    parser.add_argument("--peers", nargs="*", default=PEERS, choices=PEERS)
-    a = parser.parse_args(argv)
-    ours = None
-    for route in ("per-example Gram", *a.peers):
-        if route == "bergson" and not find_spec("bergson"):
-            print("  bergson            is not installed: pip install bergson", flush=True)
-            continue
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
-            try:
-                found = alone.submit(run, a, route).result()
-            except torch.OutOfMemoryError as error:
-                print(f"  {route:18} out of memory: {str(error)[:120]}", flush=True)
-                continue
-        ratios = ""
-        if route == "per-example Gram":
-            ours = found
-        elif ours:
-            ratios = f"   ours takes {ours[0] / found[0]:.2f} of its time, {ours[1] / found[1]:.2f} of its memory"
-        print(f"  {route:18} {found[0]:8.2f} s   {found[1]:6.2f} GiB at most{ratios}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,25 +1,65 @@
 """How far the grader of texts can be trusted: on labelled cases by kind, beside plain math-verify, and how fast it is.
 
-`python -m benchmarks.grading` writes its table into docs/GRADING.md.
+`python -m benchmarks grading` measures its speed; `python -m benchmarks.grading` writes its table into docs/GRADING.md.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 from tqdm import tqdm
 
+from benchmarks.routes import MOST_ROUNDS, ROOT, Comparison, Route, Work
+from benchmarks.worker import Turn
 from expo.grading.answers import AnswerGrader
 from expo.grading.math_verify import MathVerify
 
-ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "GRADING.md"
 BEGIN, END = "<!-- table: python -m benchmarks.grading -->\n", "<!-- end of table -->"
-Verdicts = Callable[[str, str], str]
+EVERY = MOST_ROUNDS
+
+
+def comparisons() -> list[Comparison]:
+    """Labelled texts, others in each round, since both remember what they have seen."""
+    work = f"{len(cases()) // EVERY} labelled texts of the tests, others in each round"
+    routes = (Route("expo", by_grader), Route("math-verify", by_math_verify, "math-verify"))
+    return [Comparison("grading/texts", work, routes, facts=_agreement)]
+
+
+def _agreement(ours: list[Turn], peer: list[Turn]) -> dict[str, float]:
+    labels = [row["expected"] for i in range(len(ours)) for row in _texts(i)]
+    own, theirs = ([verdict for turn in turns for verdict in turn.value] for turns in (ours, peer))
+    both = [(a, b) for a, b in zip(own, theirs, strict=True) if {a, b} <= {"correct", "wrong"}]
+    milliseconds = [1e3 * sum(turn.seconds for turn in turns) / len(labels) for turns in (ours, peer)]
+    return {
+        "texts": len(labels),
+        "ms a text, ours": milliseconds[0],
+        "ms a text, the peer": milliseconds[1],
+        "texts that both decide": len(both),
+        "of these alike": sum(a == b for a, b in both),
+        "as labelled, ours": sum(a == b for a, b in zip(own, labels, strict=True)),
+        "as labelled, the peer": sum(a == b for a, b in zip(theirs, labels, strict=True)),
+    }
+
+
+def _texts(turn: int) -> list[dict[str, str]]:
+    return cases()[turn::EVERY]
+
+
+def by_grader() -> Work:
+    """A verdict on each text of a round, by this project's grader."""
+    grader, rounds = AnswerGrader(), map(_texts, range(EVERY))
+    grader.can_parse("1")
+    return lambda: [str(grader.grade(row["gold"], row["completion"]).status) for row in next(rounds)]
+
+
+def by_math_verify() -> Work:
+    """The same by math-verify alone."""
+    plain, rounds = MathVerify(), map(_texts, range(EVERY))
+    plain.grade("1", "The answer is 1")
+    return lambda: [plain.grade(row["gold"], row["completion"]) for row in next(rounds)]
 
 
 def cases() -> list[dict[str, str]]:
@@ -32,13 +72,6 @@ def cases() -> list[dict[str, str]]:
         for r in golden
     ]
     return rows
-
-
-def judged(rows: list[dict[str, str]], verdict: Verdicts, name: str) -> tuple[list[str], float]:
-    """A verdict on each row, and the rows a second."""
-    start = time.perf_counter()
-    verdicts = [verdict(row["gold"], row["completion"]) for row in tqdm(rows, desc=name)]
-    return verdicts, len(rows) / (time.perf_counter() - start)
 
 
 def table(rows: list[dict[str, str]], columns: dict[str, list[str]]) -> Iterator[str]:
@@ -62,15 +95,16 @@ def table(rows: list[dict[str, str]], columns: dict[str, list[str]]) -> Iterator
 
 
 def main() -> None:
-    """Measure, and write the table."""
+    """Judge all texts, and write the table."""
     rows = cases()
-    with AnswerGrader() as grader:
-        grader.can_parse("1")
-        ours, speed = judged(rows, lambda gold, text: str(grader.grade(gold, text).status), "ours")
-    with MathVerify() as plain:
-        theirs, their_speed = judged(rows, plain.grade, "math-verify")
-    text = "\n".join(table(rows, {"ours": ours, "math-verify": theirs}))
-    print(f"{text}\n\n{speed:.0f} grades a second, math-verify {their_speed:.0f}, in one run")
+    with AnswerGrader() as grader, MathVerify() as plain:
+        columns = {"ours": lambda gold, text: str(grader.grade(gold, text).status), "math-verify": plain.grade}
+        found = {
+            name: [verdict(r["gold"], r["completion"]) for r in tqdm(rows, desc=name)]
+            for name, verdict in columns.items()
+        }
+    text = "\n".join(table(rows, found))
+    print(text)
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)

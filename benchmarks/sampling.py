@@ -1,45 +1,67 @@
-"""Our sampler against `generate` as TRL's GRPOTrainer calls it: prompts repeated, left-padded, one call a batch."""
+"""Our sampler against `generate` as TRL's GRPOTrainer calls it, prompts repeated and left-padded, and against vLLM."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from functools import partial
 
 import torch
 from transformers import GenerationConfig
 
+from benchmarks.routes import Comparison, Route, Work
 from expo.policies.engine import Request
 from expo.policies.kv_cache import left_padded
+from expo.policies.load import load_policy
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
-from expo.tasks.problem import Problem
-from expo.tasks.prompts import fill
+from expo.policies.vllm import VLLM
+from expo.tasks import load_task
+from expo.tasks.prompts import TEXT, fill
 
 TEMPERATURE = 0.9
 ROWS = 64
+MODEL, PROBLEMS, K, NEW_TOKENS = "smollm2-135m", 16, 8, 32
 
 
-def run(policy: Policy, problems: Sequence[Problem], k: int, new_tokens: int) -> str:
-    """Sampled tokens a second of both, on the same prompts, rows, temperature and limit."""
-    prompts = [policy.prompt_ids(fill(policy.prompts.question, question=p.question)) for p in problems]
-    requests = [Request(p.id, ids, k, new_tokens) for p, ids in zip(problems, prompts, strict=True)]
-    sample(policy, [Request("warm-up", prompts[0], 2, 3)], temperature=TEMPERATURE, seed=0)
-    start = time.perf_counter()
-    ours = sample(policy, requests, temperature=TEMPERATURE, seed=0, rows=ROWS)
-    ours_s = time.perf_counter() - start
-    ours_tokens = sum(len(c.ids) for group in ours for c in group)
+def comparisons() -> list[Comparison]:
+    """SmolLM2-135M on word problems."""
+    work = f"{PROBLEMS} prompts of `stories`, {K} samples each, up to {NEW_TOKENS} tokens, {MODEL}, float32 weights"
+    given = {"problems": PROBLEMS, "k": K, "new_tokens": NEW_TOKENS}
+    ours = Route("expo", partial(by_sampler, **given))
+    in_half = Route("expo, sampled in bfloat16", partial(by_sampler, **given, dtype=torch.bfloat16))
+    generate = Route("generate", partial(by_generate, **given), "transformers")
+    vllm = Route("vLLM", partial(by_sampler, **given, engine=True), "vllm", "build/vllm", "make vllm")
+    pairs = {"generate": (ours, generate), "bfloat16": (in_half, generate), "vllm": (ours, vllm)}
+    return [Comparison(f"sampling/{name}", work, routes, per="token") for name, routes in pairs.items()]
+
+
+def _prompts(problems: int) -> tuple[Policy, list[list[int]]]:
+    policy = load_policy(MODEL, TEXT)
+    given = load_task("stories", problems=problems).problems
+    return policy, [policy.prompt_ids(fill(policy.prompts.question, question=p.question)) for p in given]
+
+
+def by_sampler(
+    problems: int, k: int, new_tokens: int, *, engine: bool = False, dtype: torch.dtype | None = None
+) -> Work:
+    """Tokens of all samples, by this project's sampler, or by vLLM."""
+    policy, prompts = _prompts(problems)
+    policy.engine = VLLM(policy, torch.float32) if engine else None
+    policy.sampling_dtype = dtype
+
+    def work(n: int = k, limit: int = new_tokens) -> int:
+        requests = [Request(str(i), ids, n, limit) for i, ids in enumerate(prompts)]
+        groups = sample(policy, requests, temperature=TEMPERATURE, seed=0, rows=ROWS)
+        return sum(len(c.ids) for group in groups for c in group)
+
+    work(1, 2)
+    return work
+
+
+def by_generate(problems: int, k: int, new_tokens: int) -> Work:
+    """Tokens of all samples, by `generate`."""
+    policy, prompts = _prompts(problems)
     generate(policy, prompts[:1] * 2, 3)
-    start = time.perf_counter()
-    theirs_tokens = generate(policy, [ids for ids in prompts for _ in range(k)], new_tokens)
-    theirs_s = time.perf_counter() - start
-    n = len(prompts) * k
-    return (
-        f"sampling: {n} completions of {len(prompts)} prompts, limit {new_tokens}, {ROWS} rows\n"
-        f"  expo      {ours_tokens:>6} tokens {ours_s:7.1f} s  {ours_tokens / ours_s:7.1f} tokens/s\n"
-        f"  generate  {theirs_tokens:>6} tokens {theirs_s:7.1f} s  {theirs_tokens / theirs_s:7.1f} tokens/s\n"
-        f"  ratio of tokens/s {ours_tokens / ours_s / (theirs_tokens / theirs_s):.2f}, "
-        f"of completions/s {theirs_s / ours_s:.2f}"
-    )
+    return lambda: generate(policy, [ids for ids in prompts for _ in range(k)], new_tokens)
 
 
 @torch.no_grad()

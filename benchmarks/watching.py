@@ -1,36 +1,32 @@
-"""What it costs to measure gradients while a policy is trained: the same training with and without, in turns."""
+"""What it costs to measure gradients while a policy is trained: the same training with and without."""
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
+from functools import partial
 
+from benchmarks.routes import Comparison, Route, Work
 from expo.train.recipe import read_recipe
 from expo.train.run import train
 
-STEPS, EVERY, PROBLEMS = 20, 10, 4
+POLICY, STEPS, EVERY, PROBLEMS = "tiny-0", 20, 10, 4
 
 
-def run(policy: str, repeats: int = 3) -> str:
-    """The time that they add to the rest: 4 problems with the usual number of rollouts, every 10 steps."""
-    ratios = []
-    # The first of all warms up.
-    for i in range(repeats + 1):
-        with tempfile.TemporaryDirectory() as folder:
-            without, with_them = (_seconds(policy, f"{folder}/{n}", n) for n in (0, PROBLEMS))
-        ratios += [with_them / without] if i else []
-    shown = ", ".join(f"{100 * (r - 1):.0f}" for r in sorted(ratios))
-    return (
-        f"gradients while training: {policy}, {PROBLEMS} problems every {EVERY} of {STEPS} steps of 64 samples\n"
-        f"  {100 * (statistics.median(ratios) - 1):.0f} % of the time without them, median of {shown}"
+def comparisons() -> list[Comparison]:
+    """Gradients of 4 problems with the usual number of rollouts, every 10 steps."""
+    work = f"{STEPS} steps of 64 samples of `chain`, {POLICY}, and gradients at {PROBLEMS} problems every {EVERY} steps"
+    routes = (
+        Route("expo train, gradients measured", partial(by_training, PROBLEMS)),
+        Route("expo train", partial(by_training, 0)),
     )
+    return [Comparison(f"watching/{POLICY}", work, routes)]
 
 
-def _seconds(policy: str, folder: str, problems: int) -> float:
+def by_training(problems: int) -> Work:
+    """A whole training."""
     values = {
         "task": "chain",
-        "policy": policy,
+        "policy": POLICY,
         "problems": 64,
         "eval_problems": 50,
         "eval_steps": EVERY,
@@ -41,6 +37,10 @@ def _seconds(policy: str, folder: str, problems: int) -> float:
         "gradient_checkpointing": False,
         "gradient_problems": problems,
     }
-    recipe, begun = read_recipe(values), time.perf_counter()
-    train(recipe, folder, progress=False)
-    return time.perf_counter() - begun
+
+    def work(**fewer: int) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            train(read_recipe(values | fewer), folder, progress=False)
+
+    work(max_steps=EVERY)
+    return work
