@@ -19,10 +19,11 @@ from benchmarks.routes import PEERS, Comparison, Route, Work
 from expo.gradients.examples import Example
 from expo.gradients.gram import per_example_gram
 from expo.policies.load import load_policy
+from expo.policies.products import fast_products
 from expo.tasks.prompts import TEXT
 
-# Products of gradients cost as much beside passes as those of 64 examples of 150 tokens, in a quarter of the time.
-MODEL, N, TOKENS = "smollm2-135m", 32, 75
+MODEL, N, TOKENS = "smollm2-135m", 64, 150
+FEW = 16  # where each gradient is a pass of its own
 SHAPES = {
     "smollm2-135m": (
         LlamaForCausalLM,
@@ -53,22 +54,29 @@ SHAPES = {
 
 def comparisons() -> list[Comparison]:
     """Peers that make the matrix, and peers that drop the gradients, some of which hold several at once."""
-    work = f"{N} examples of about {TOKENS} tokens, {MODEL}, float32"
-    ours = Route("expo, Gram matrix", by_gram)
-    drops = {"loop, gradients dropped": loop, "batched backward, their sum": batched, "vmap(grad), dropped": vmapped}
-    peers = [Route(name, partial(by_backward, way), "torch") for name, way in drops.items()]
-    peers.append(Route("bergson, projected, no matrix", partial(by_backward, bergson), "bergson", "build/peers", PEERS))
-    matrix = Route("loop, Gram matrix", partial(by_backward, gram_by_loop), "torch")
+    at_once = {"batched backward, their sum": batched, "vmap(grad), dropped": vmapped}
+    by_one = {"loop, Gram matrix": gram_by_loop, "loop, gradients dropped": loop}
+    projected = Route(
+        "bergson, projected, no matrix", partial(by_backward, bergson, N), "bergson", "build/peers", PEERS
+    )
     return [
-        Comparison("gradients/matrix", work, (ours, matrix)),
-        Comparison("gradients/passes", work, (ours, *peers)),
+        Comparison(f"gradients/{name}", f"{n} examples of {TOKENS} tokens, {MODEL}, float32", routes)
+        for name, n, routes in (
+            ("at-once", N, (*_routes(at_once, N), projected, Route("products alone", by_products, "torch"))),
+            ("one-by-one", FEW, _routes(by_one, FEW)),
+        )
     ]
 
 
-def by_gram() -> Work:
+def _routes(peers: dict[str, Callable[..., object]], n: int) -> tuple[Route, ...]:
+    ours = Route("expo, Gram matrix", partial(by_gram, n))
+    return ours, *(Route(name, partial(by_backward, way, n), "torch") for name, way in peers.items())
+
+
+def by_gram(n: int) -> Work:
     """The Gram matrix, no gradient ever whole."""
     policy = load_policy(MODEL, TEXT)
-    given = examples(policy.model, N, TOKENS)
+    given = examples(policy.model, n, TOKENS)
     per_example_gram(policy, given[:2])
 
     def work() -> None:
@@ -77,11 +85,30 @@ def by_gram() -> Work:
     return work
 
 
-def by_backward(way: Callable[[PreTrainedModel, Sequence[Example]], object]) -> Work:
+def by_products() -> Work:
+    """As many operations as the matrix takes at least, in products of a block's size, by oneDNN: the limit."""
+    model = load_policy(MODEL, TEXT).model
+    head = model.get_output_embeddings().weight.numel()
+    # Forward, back to inputs and gradients; the logits are made twice. Inner products, those of two examples once.
+    tokens, completions = N * TOKENS, N * (TOKENS - TOKENS // 3)
+    operations = (model.num_parameters() - head) * (6 * tokens + N**2) + head * (8 * completions + N**2)
+    rows, columns, inner = 1024, model.config.intermediate_size, model.config.hidden_size
+    a, b = torch.randn(rows, inner), torch.randn(inner, columns)
+    out = torch.empty(rows, columns)
+
+    def work() -> None:
+        with fast_products(model):
+            for _ in range(operations // (2 * rows * columns * inner)):
+                torch.mm(a, b, out=out)
+
+    return work
+
+
+def by_backward(way: Callable[[PreTrainedModel, Sequence[Example]], object], n: int) -> Work:
     """One of the ways of a peer."""
     model = load_policy(MODEL, TEXT).model
     add_fused_lm_head(model)
-    given = examples(model, N, TOKENS)
+    given = examples(model, n, TOKENS)
     batched(model, given[:2])
 
     def work() -> None:
@@ -91,15 +118,10 @@ def by_backward(way: Callable[[PreTrainedModel, Sequence[Example]], object]) -> 
 
 
 def examples(model: PreTrainedModel, n: int, tokens: int) -> list[Example]:
-    """Random tokens: a third prompt, two thirds completion, lengths within a quarter of `tokens`."""
+    """Random tokens, a third prompt and two thirds completion; all of one length, for `vmap` takes no others."""
     rng = random.Random(0)
-    ids = range(10, model.config.vocab_size)
-    made = []
-    for i in range(n):
-        length = rng.randint(tokens * 3 // 4, tokens * 5 // 4)
-        row = tuple(rng.choices(ids, k=length))
-        made.append(Example(str(i), row[: length // 3], row[length // 3 :]))
-    return made
+    rows = [tuple(rng.choices(range(10, model.config.vocab_size), k=tokens)) for _ in range(n)]
+    return [Example(str(i), row[: tokens // 3], row[tokens // 3 :]) for i, row in enumerate(rows)]
 
 
 def batched(model: PreTrainedModel, given: Sequence[Example], at_once: int = 32) -> None:
@@ -155,8 +177,7 @@ def gram_by_loop(model: PreTrainedModel, given: Sequence[Example], at_once: int 
 
 def vmapped(model: PreTrainedModel, given: Sequence[Example], chunk: int = 4) -> None:
     """`torch.func.vmap(grad)` over examples of one length, `chunk` at a time; gradients are dropped."""
-    width = min(len(s.prompt) + len(s.completion) for s in given)
-    ids = torch.tensor([(s.prompt + s.completion)[:width] for s in given], device=model.device)
+    ids = torch.tensor([s.prompt + s.completion for s in given], device=model.device)
     weights = {k: p.detach() for k, p in model.named_parameters()}
 
     def log_prob(w: dict[str, Tensor], row: Tensor) -> Tensor:

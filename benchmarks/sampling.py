@@ -1,16 +1,17 @@
-"""Our sampler against `generate` as TRL's GRPOTrainer calls it, prompts repeated and left-padded, and against vLLM."""
+"""Our sampler against `generate` as TRL's GRPOTrainer calls it, against vLLM, and against llama.cpp."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
 from transformers import GenerationConfig
 
-from benchmarks.routes import Comparison, Route, Work
+from benchmarks.routes import PEERS, Comparison, Route, Work
 from expo.policies.engine import Request
 from expo.policies.kv_cache import left_padded
-from expo.policies.load import load_policy
+from expo.policies.load import load_policy, wheel_file
 from expo.policies.policy import Policy
 from expo.policies.sampling import sample
 from expo.policies.vllm import VLLM
@@ -24,14 +25,16 @@ MODEL, PROBLEMS, K, NEW_TOKENS = "smollm2-135m", 16, 8, 32
 
 def comparisons() -> list[Comparison]:
     """SmolLM2-135M on word problems."""
-    work = f"{PROBLEMS} prompts of `stories`, {K} samples each, up to {NEW_TOKENS} tokens, {MODEL}, float32 weights"
+    work = f"{PROBLEMS} prompts of `stories`, {K} samples each, up to {NEW_TOKENS} tokens, {MODEL}, float32"
     given = {"problems": PROBLEMS, "k": K, "new_tokens": NEW_TOKENS}
-    ours = Route("expo", partial(by_sampler, **given))
-    in_half = Route("expo, sampled in bfloat16", partial(by_sampler, **given, dtype=torch.bfloat16))
-    generate = Route("generate", partial(by_generate, **given), "transformers")
-    vllm = Route("vLLM", partial(by_sampler, **given, engine=True), "vllm", "build/vllm", "make vllm")
-    pairs = {"generate": (ours, generate), "bfloat16": (in_half, generate), "vllm": (ours, vllm)}
-    return [Comparison(f"sampling/{name}", work, routes, per="token") for name, routes in pairs.items()]
+    routes = (
+        Route("expo", partial(by_sampler, **given)),
+        Route("expo in bfloat16", partial(by_sampler, **given, dtype=torch.bfloat16)),
+        Route("generate", partial(by_generate, **given), "transformers"),
+        Route("vLLM", partial(by_sampler, **given, engine=True), "vllm", "build/vllm", "make vllm"),
+        Route("llama.cpp, 4-bit weights", partial(by_llama_cpp, **given), "xllamacpp", "build/peers", PEERS),
+    )
+    return [Comparison("sampling/stories", work, routes, per="token")]
 
 
 def _prompts(problems: int) -> tuple[Policy, list[list[int]]]:
@@ -54,6 +57,36 @@ def by_sampler(
         return sum(len(c.ids) for group in groups for c in group)
 
     work(1, 2)
+    return work
+
+
+def by_llama_cpp(problems: int, k: int, new_tokens: int) -> Work:
+    """Tokens of all samples, by llama.cpp's server, from the file of 4-bit weights that the policy's are read from."""
+    # Not among what the project installs.
+    from xllamacpp import CommonParams, Server
+
+    _, prompts = _prompts(problems)
+    threads = torch.get_num_threads()
+    params = CommonParams()
+    params.model.path = str(wheel_file())
+    # A sequence has room for a multiple of 256 tokens.
+    room = -(-(max(map(len, prompts)) + new_tokens) // 256) * 256
+    params.n_parallel, params.n_ctx, params.verbosity = ROWS, ROWS * room, 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    server = Server(params)
+
+    def tokens(ids: list[int], seed: int) -> int:
+        asked = {"prompt": ids, "seed": seed, "max_tokens": new_tokens, "temperature": TEMPERATURE}
+        # No other sampler than the temperature: the whole softmax, as ours.
+        done = server.handle_completions({**asked, "samplers": ["temperature"], "cache_prompt": False})
+        return int(done["usage"]["completion_tokens"])
+
+    def work() -> int:
+        every = [ids for ids in prompts for _ in range(k)]
+        with ThreadPoolExecutor(ROWS) as pool:
+            return sum(pool.map(tokens, every, range(len(every))))
+
+    tokens(prompts[0], 0)
     return work
 
 

@@ -141,7 +141,7 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
         folder = tiny.path(int(found[1] or 0))
         return str(folder), f"tiny base, recipe {folder.name}"
     if name == SMOLLM2:
-        gguf = _wheel_file()
+        gguf = wheel_file()
         if gguf is None:
             return _from_hub(SMOLLM2_HUB)
         wheel = f"{SMOLLM2_WHEEL} {metadata.version(SMOLLM2_WHEEL)}"
@@ -235,7 +235,7 @@ def _digest(files: Iterable[Path]) -> str:
     return total.hexdigest()[:12]
 
 
-def _wheel_file() -> Path | None:
+def wheel_file() -> Path | None:
     """The GGUF inside the wheel, found without importing it (its own import needs llama.cpp)."""
     try:
         files = metadata.files(SMOLLM2_WHEEL) or []
