@@ -20,7 +20,7 @@ from expo.policies.sampling import sample
 from expo.positives.closing import question_ids
 from expo.recipe import EvaluateRecipe
 from expo.records import Run
-from expo.schema import as_frame
+from expo.schema import TABLES, as_frame
 from expo.setup import set_up_alone
 from expo.shards import chunk_of, in_chunks
 from expo.stats import Interval, bootstrap_rate, pass_at_k_of
@@ -83,20 +83,21 @@ def evaluate(
 
 def count(completions: pd.DataFrame, step: int = 0) -> pd.DataFrame:
     """How many of each problem's completions were right: the rows of `evaluation.parquet`."""
-    table = [
+    by_problem = completions["problem"]
+    groups = completions.groupby(by_problem, sort=False)
+    verdicts = {s.value: (completions["status"] == s).groupby(by_problem, sort=False) for s in Status}
+    table = pd.DataFrame(
         {
             "step": step,
-            "problem": problem,
-            "level": rows["level"].iloc[0],
-            "n": len(rows),
-            **{status.value: int((rows["status"] == status).sum()) for status in Status if status is not Status.WRONG},
-            **{name: int(rows[name].sum()) for name in ("truncated", "tokens", "steps", "steps_true")},
-            "leaks": None if rows["leak"].isna().any() else int(rows["leak"].sum()),
-            "distinct": rows["text"].nunique(),
+            "level": groups["level"].first(),
+            "n": groups.size(),
+            **{name: found.sum() for name, found in verdicts.items() if name != Status.WRONG},
+            **{name: groups[name].sum() for name in ("truncated", "tokens", "steps", "steps_true")},
+            "leaks": completions["leak"].astype("boolean").groupby(by_problem, sort=False).sum(skipna=False),
+            "distinct": groups["text"].nunique(),
         }
-        for problem, rows in completions.groupby("problem", sort=False)
-    ]
-    return as_frame("evaluation", table)
+    )
+    return table.reset_index()[list(TABLES["evaluation"])].astype(TABLES["evaluation"])
 
 
 def by_level(evaluation: pd.DataFrame, k: int = 1) -> dict[int | None, Interval]:

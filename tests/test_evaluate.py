@@ -85,6 +85,30 @@ def test_counts_are_those_of_the_samples() -> None:
     pd.testing.assert_frame_equal(count(alone), frame.iloc[3:4].reset_index(drop=True))
 
 
+def test_each_problem_is_counted_alone() -> None:
+    rows = [
+        {"problem": problem, "level": None, "text": text, "status": status, "truncated": cut, "leak": leak}
+        for problem, text, status, cut, leak in [
+            ("b", "x", "correct", False, True),
+            ("a", "x", "wrong", False, None),
+            ("b", "y", "unparsed", True, False),
+            ("a", "x", "correct", False, True),
+        ]
+    ]
+    completions = as_frame("completions", [{**row, "tokens": 3, "steps": 2, "steps_true": 1} for row in rows])
+    found = count(completions, 7)
+    # In the order in which they come; where it is not known of one sample whether it leaks, it is not of the problem.
+    assert found["problem"].tolist() == ["b", "a"]
+    assert (found["leaks"][0], found["leaks"].isna().tolist()) == (1, [False, True])
+    assert found["level"].isna().all()
+    assert found[["n", "correct", "unparsed", "timeout", "truncated", "distinct"]].to_numpy().tolist() == [
+        [2, 1, 1, 0, 1, 2],
+        [2, 1, 0, 0, 0, 1],
+    ]
+    assert found[["step", "tokens", "steps", "steps_true"]].to_numpy().tolist() == [[7, 6, 4, 2]] * 2
+    assert count(completions.head(0)).empty
+
+
 def test_a_stopped_evaluation_goes_on_to_the_same_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluate_run(RECIPE, tmp_path / "whole", progress=False)
     usual, calls = evaluate_module.evaluate, []
