@@ -6,6 +6,7 @@ fast by two processes of one thread as by one of two, at the same number of rows
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -169,6 +170,9 @@ def _worker(
     try:
         while (place := todo.get()) is not None:
             still_wanted()
+            # Trainers collect garbage often, a quarter of a second each: what is imported by now is none of it.
+            gc.collect()
+            gc.freeze()
             work(jobs[place], tick, processes)
             reports.put(place)
     except KeyboardInterrupt:

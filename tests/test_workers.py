@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +21,23 @@ from expo.workers import spread
 def write_it(job: tuple[Path, str], tick: Callable[[], object], processes: int) -> None:
     folder, name = job
     tick()
-    (folder / name).write_text(f"{os.getpid()} {torch.get_num_threads()} {processes}")
+    (folder / name).write_text(f"{os.getpid()} {torch.get_num_threads()} {gc.get_freeze_count() > 0}")
+
+
+# Of each job of this process so far, what it left that only a collection takes away.
+LEFT: list[weakref.ref[list[object]]] = []
+
+
+class Ring(list[object]):
+    """Can be watched by a weak reference, as a plain list cannot."""
+
+
+def leave_a_ring(job: object, tick: Callable[[], object], processes: int) -> None:
+    if any(ring() is not None for ring in LEFT):
+        raise MemoryError("what the job before left is still there")
+    ring = Ring()
+    ring.append(ring)
+    LEFT.append(weakref.ref(ring))
 
 
 def fail_at_b(job: tuple[Path, str], tick: Callable[[], object], processes: int) -> None:
@@ -56,6 +75,25 @@ def test_each_job_is_done_once(spread_out: Spread) -> None:
 def test_processes_share_the_threads(spread_out: Spread) -> None:
     processes, folder, *_ = spread_out
     assert {p.read_text().split()[1] for p in folder.iterdir()} == {str(6 // processes)}
+
+
+def test_a_process_of_its_own_need_not_look_for_garbage_in_what_it_has_imported(spread_out: Spread) -> None:
+    processes, folder, *_ = spread_out
+    # The control: nothing is changed in the user's own process.
+    assert {p.read_text().split()[2] for p in folder.iterdir()} == {str(processes == 2)}
+
+
+@pytest.mark.slow
+def test_what_a_job_leaves_is_gone_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    spread(leave_a_ring, [1, 2, 3], 2, lambda: None)
+    # The control: in this process nobody collects it.
+    monkeypatch.setattr(sys.modules[__name__], "LEFT", [])
+    gc.disable()
+    try:
+        with pytest.raises(MemoryError, match="is still there"):
+            spread(leave_a_ring, [1, 2], 1, lambda: None)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("processes", [1, 2])
