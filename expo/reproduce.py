@@ -33,8 +33,6 @@ def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = Fals
     # Said at once, not after an hour of runs.
     if missing := study.missing_notebooks:
         raise StudyError(f"no notebook {', '.join(missing)} in {NOTEBOOKS}; run from a checkout, pip install -e .")
-    from expo.report.notebooks import execute
-
     folder = runs / study.name
     if only_draw:
         _say_what_is_missing(study, folder)
@@ -42,13 +40,35 @@ def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = Fals
         _do_all(study, runs, progress)
     if strangers := sorted(p.parent.name for p in folder.glob("*/recipe.yaml") if p.parent.name not in study.runs):
         print(f"also drawn, although not part of this study: {', '.join(strangers)} (in {folder})")
-    done = []
-    for name in study.notebooks:
-        print(f"notebook {name}", flush=True)
-        out = folder / "notebooks" / f"{name}.ipynb"
-        execute(NOTEBOOKS / f"{name}.ipynb", runs=folder, figures=figures, out=out)
-        done.append(out)
-    return done
+    return _draw(study, folder, figures)
+
+
+def _draw(study: Study, folder: Path, figures: Path) -> list[Path]:
+    """Execute the notebooks, as many side by side as there are threads; what one publishes waits for the others'."""
+    from expo.workers import spread
+
+    jobs = [(NOTEBOOKS / f"{name}.ipynb", folder, figures) for name in study.notebooks]
+    spread(_draw_one, jobs, _side_by_side(len(jobs)), lambda: None)
+    return [_executed(folder, notebook) for notebook, *_ in jobs]
+
+
+def _draw_one(job: tuple[Path, Path, Path], *_: object) -> None:
+    from expo.report.notebooks import execute
+
+    notebook, folder, figures = job
+    print(f"notebook {notebook.stem}", flush=True)
+    execute(notebook, runs=folder, figures=figures, out=_executed(folder, notebook))
+
+
+def _executed(folder: Path, notebook: Path) -> Path:
+    return folder / "notebooks" / notebook.name
+
+
+def _side_by_side(jobs: int) -> int:
+    """How many of the jobs processes of one thread each do at a time."""
+    import torch
+
+    return max(1, min(torch.get_num_threads(), jobs))
 
 
 def _say_what_is_missing(study: Study, folder: Path) -> None:
@@ -130,7 +150,7 @@ def _do(study: str, folder: Path, recipes: dict[str, Recipe], progress: bool) ->
     for name, recipe in recipes.items():
         _check_weights(folder / name, recipe.policy)
     jobs = [(folder / name, recipe) for name, recipe in recipes.items()]
-    processes = 1 if torch.cuda.is_available() else max(1, min(torch.get_num_threads(), len(jobs)))
+    processes = 1 if torch.cuda.is_available() else _side_by_side(len(jobs))
     with tqdm(total=len(jobs), desc=study, unit="run", disable=not progress or processes == 1) as bar:
         steps, done = 0, 0
 

@@ -11,15 +11,20 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
+import torch
 
+from expo import reproduce as reproduce_module
 from expo import setup as set_up_module
+from expo import study as study_module
 from expo.environment import version_of
 from expo.policies.names import SMOLLM2_WHEEL
 from expo.records import Run
+from expo.report.notebooks import NotebookError
 from expo.reproduce import reproduce
-from expo.study import load_study
+from expo.study import Study, load_study
 from expo.train.checkpoints import whole_checkpoints
 from tests.train.kills import same
 
@@ -67,6 +72,53 @@ def test_the_theory_study_ends_in_a_green_ledger(tmp_path: Path) -> None:
     assert ledger.loc["L1-b", "verdict"] == "refuted"
     assert ledger.loc["T2", "verdict"] == "contradicted by the paper's own table"
     assert (tmp_path / "figures" / "ledger-graph.png").exists()
+
+
+# Each is done once the other has begun, too.
+WAITS = """
+from pathlib import Path
+from time import sleep
+
+Path("{begun}").touch()
+for _ in range({seconds} * 10):
+    if Path("{other}").exists():
+        break
+    sleep(0.1)
+else:
+    raise TimeoutError("drawn alone")
+"""
+
+
+def draw_two_that_wait(folder: Path, seconds: int) -> list[Path]:
+    """What a study of two notebooks draws, of which each waits so long for the other."""
+    for name, other in ("ab", "ba"):
+        text = WAITS.format(begun=folder / f"{name}.begun", other=folder / f"{other}.begun", seconds=seconds)
+        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text)]), folder / f"{name}.ipynb")
+    study = Study("two", "", {}, ("a", "b"))
+    return reproduce(study, folder / "runs", folder / "figures", progress=False)
+
+
+def test_notebooks_are_drawn_side_by_side_one_for_each_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (study_module, reproduce_module):
+        monkeypatch.setattr(module, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    drawn = draw_two_that_wait(tmp_path, seconds=60)
+    assert drawn == [tmp_path / "runs" / "two" / "notebooks" / f"{name}.ipynb" for name in "ab"]
+    assert all(path.is_file() for path in drawn)
+    # The control: with one thread the second begins when the first has ended.
+    for begun in tmp_path.glob("*.begun"):
+        begun.unlink()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    with pytest.raises(NotebookError, match=r"a\.ipynb: cell 1 failed with TimeoutError: drawn alone"):
+        draw_two_that_wait(tmp_path, seconds=1)
+
+
+def test_a_cell_that_fails_in_another_process_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (study_module, reproduce_module):
+        monkeypatch.setattr(module, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with pytest.raises(NotebookError, match=r"\.ipynb: cell 1 failed with TimeoutError: drawn alone"):
+        draw_two_that_wait(tmp_path, seconds=0)
 
 
 STUDY = """
