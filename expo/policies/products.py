@@ -28,17 +28,21 @@ _SETTING: Any = getattr(torch.backends.mkldnn, "matmul", None)
 @contextmanager
 def fast_linear_layers(model: PreTrainedModel) -> Iterator[None]:
     """Meanwhile, the linear layers of a large float32 policy on a CPU compute with oneDNN, forward and backward."""
-    if not _gains(model):
-        yield
-        return
-    switch = _Switch()
     with ExitStack() as stack:
-        stack.callback(switch.off)
-        for layer in model.modules():
-            if isinstance(layer, nn.Linear):
-                stack.callback(layer.register_forward_pre_hook(switch.on).remove)
-                stack.callback(layer.register_forward_hook(switch.after_forward, always_call=True).remove)
+        if _gains(model):
+            _switch_around_layers(model, stack)
+        # Not held meanwhile: a training may let go of its policy, to load it again in parts.
+        del model
         yield
+
+
+def _switch_around_layers(model: PreTrainedModel, stack: ExitStack) -> None:
+    switch = _Switch()
+    stack.callback(switch.off)
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            stack.callback(layer.register_forward_pre_hook(switch.on).remove)
+            stack.callback(layer.register_forward_hook(switch.after_forward, always_call=True).remove)
 
 
 @contextmanager
@@ -67,7 +71,8 @@ class _Switch:
         # Should autograd take another order, other products are handed over, which changes little but their time.
         if isinstance(output, Tensor) and output.requires_grad:
             output.register_hook(self.on)
-            if isinstance(args[0], Tensor) and args[0].requires_grad:
+            # An input that is given by its name is not among them; the next layer hands products back, then.
+            if args and isinstance(args[0], Tensor) and args[0].requires_grad:
                 args[0].register_hook(self.off)
 
 
@@ -90,8 +95,9 @@ def _by_onednn() -> Iterator[None]:
 def _is_exact() -> bool:
     if _SETTING is None or not torch.backends.mkldnn.is_available():
         return False
-    # A generator of its own: the random numbers of the caller stay as they are.
-    a, b = torch.randn(2, 512, 512, generator=torch.Generator().manual_seed(0))
+    # With a generator of its own the caller's random numbers stay as they are; and the caller may have other defaults.
+    generator = torch.Generator("cpu").manual_seed(0)
+    a, b = torch.randn(2, 512, 512, generator=generator, dtype=torch.float32, device="cpu")
     with _by_onednn():
         return as_exact(a @ b, a, b)
 

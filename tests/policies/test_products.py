@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -100,6 +103,43 @@ def test_the_setting_and_the_layers_are_left_as_they_were(as_large: Policy) -> N
     finally:
         SETTING.fp32_precision = "none"
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in layers)
+
+
+def test_a_policy_that_is_let_go_is_not_held(as_large: Policy) -> None:
+    for parameters in (1, as_large.model.num_parameters() + 1):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(products, "LEAST", parameters)
+            model = build(dtype=torch.float32).model
+            seen = weakref.ref(model)
+            with fast_linear_layers(model):
+                gc.collect()
+                assert seen() is model
+                del model
+                gc.collect()
+                assert seen() is None
+
+
+def test_an_input_may_be_given_by_its_name(as_large: Policy) -> None:
+    layer = as_large.model.model.layers[0].mlp.up_proj
+    entered = torch.randn(1, layer.in_features, requires_grad=True)
+    plain = layer(entered)
+    with fast_linear_layers(as_large.model):
+        layer(input=entered).sum().backward()
+        torch.testing.assert_close(layer(input=entered), layer(entered))
+        torch.testing.assert_close(layer(entered), plain)
+        assert SETTING.fp32_precision == "none"
+    assert SETTING.fp32_precision == "none"
+
+
+def test_float32_is_checked_whatever_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[torch.dtype] = []
+    monkeypatch.setattr(products, "as_exact", lambda *given: checked.extend(t.dtype for t in given))
+    torch.set_default_dtype(torch.float64)
+    try:
+        products._is_exact.__wrapped__()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert checked == [torch.float32] * 3
 
 
 def test_scores_and_samples_are_the_same_but_for_rounding(as_large: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
