@@ -247,14 +247,16 @@ def check_engine_on(policy: Policy, problems: Sequence[Problem]) -> None:
 def checked_engine(policy: Policy | None, problems: Sequence[Problem]) -> Iterator[dict[str, Any]]:
     """What the record says of a policy's engine, which computes what the policy does; it is closed at the end.
 
-    Without an engine: how far a policy that samples in another dtype is from the one that scores.
+    Of a policy that samples in another dtype without an engine it says how far that is from the policy that scores.
 
     Raises:
         PolicyError: as `check_engine` says.
     """
     engine = policy.engine if policy else None
     if policy is None or engine is None:
-        yield {"sampling_error": sampling_error(policy, problems)} if policy and policy.sampling_dtype else {}
+        found = {"sampling_error": sampling_error(policy, problems)} if policy and policy.sampling_dtype else {}
+        del policy
+        yield found
         return
     try:
         check_engine_on(policy, problems)
@@ -265,10 +267,11 @@ def checked_engine(policy: Policy | None, problems: Sequence[Problem]) -> Iterat
 
 
 def sampling_error(policy: Policy, problems: Sequence[Problem]) -> dict[str, float]:
-    """How far log-probabilities of the policy as it samples are from its own, on samples of a few problems.
+    """How far the log-probabilities of a policy in its sampling dtype are from its own, on samples of a few problems.
 
     Returns:
-        `tokens`: how many were compared; `mean` and `max`: of the absolute differences, nats per token.
+        `tokens` says how many tokens were compared; `mean` and `max` are of the absolute differences in nats per token,
+        and are left out where no problem fits the policy's context.
     """
     requests = [Request(p.id, question_ids(policy, p), 1, _COMPARED) for p in problems[:_CHECKED]]
     requests = [r for r in requests if r.tokens <= policy.context]

@@ -75,6 +75,20 @@ def test_no_settings_are_alive_while_a_policy_is_loaded(tmp_path: Path, monkeypa
     del held
 
 
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_a_policy_that_a_job_lets_go_of_is_not_held(tmp_path: Path, dtype: str | None) -> None:
+    """As where several processes load their own."""
+    recipe = replace(RECIPE, sampling_dtype=dtype)
+    with set_up_alone(recipe, tmp_path / "run", ["evaluation"]) as setup:
+        assert setup.policy is not None
+        seen = weakref.ref(setup.policy.model)
+        gc.collect()
+        assert seen() is not None
+        setup.policy = None
+        gc.collect()
+        assert seen() is None
+
+
 def test_texts_that_would_be_read_as_control_tokens_are_left_out() -> None:
     policy = build()
     mark = "<|im_end|>"
