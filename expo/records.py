@@ -52,6 +52,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         draft.unlink(missing_ok=True)
 
 
+# Facts that are no conditions of a run: `task` is told by its data, and what was measured varies with the threads.
+_NO_CONDITIONS = ("task", "sampling_error")
 # Packages that hold and print what others compute: a run may go on with other versions of them.
 _TABLES_ALONE = ("datasets", "numpy", "pandas")
 
@@ -188,7 +190,9 @@ class Run:
         for packages in (began.get("packages", {}), now["packages"]):
             for name in packages.keys() - known:
                 del packages[name]
-        asked = {k: now[k] for k in ("schema", "expo", "packages", *facts) if now[k] is not None and k != "task"}
+        asked = {
+            k: now[k] for k in ("schema", "expo", "packages", *facts) if now[k] is not None and k not in _NO_CONDITIONS
+        }
         for name in {"chat_template", "reward", "sharding", "trained_by"} - set(began):
             asked.pop(name, None)
         if "device" in asked and began.get("device"):

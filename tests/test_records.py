@@ -313,6 +313,13 @@ def test_an_unfinished_run_does_not_go_on_from_something_else(tmp_path: Path, ch
     Run.start(run.folder, RECIPE, **FACTS | changed)  # what is finished is only read
 
 
+def test_an_unfinished_run_goes_on_though_its_error_is_measured_otherwise(tmp_path: Path) -> None:
+    """Another number of threads rounds otherwise. The test above is the control: other facts are compared."""
+    before, now = (FACTS | {"sampling_error": {"tokens": 9, "mean": mean}} for mean in (0.5, 0.5000001))
+    run = Run.start(tmp_path / "run", RECIPE, **before)
+    assert Run.start(run.folder, RECIPE, **now).environment()["sampling_error"] == before["sampling_error"]
+
+
 def test_an_unfinished_run_of_another_schema_does_not_go_on(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", RECIPE, **FACTS)
     run.path("environment.json").write_text(json.dumps(run.environment() | {"schema": SCHEMA + 1}))
