@@ -85,6 +85,7 @@ def count(completions: pd.DataFrame, step: int = 0) -> pd.DataFrame:
     """How many of each problem's completions were right: the rows of `evaluation.parquet`."""
     by_problem = completions["problem"]
     groups = completions.groupby(by_problem, sort=False)
+    leaks = completions["leak"].astype("boolean").groupby(by_problem, sort=False)
     verdicts = {s.value: (completions["status"] == s).groupby(by_problem, sort=False) for s in Status}
     table = pd.DataFrame(
         {
@@ -93,7 +94,8 @@ def count(completions: pd.DataFrame, step: int = 0) -> pd.DataFrame:
             "n": groups.size(),
             **{name: found.sum() for name, found in verdicts.items() if name != Status.WRONG},
             **{name: groups[name].sum() for name in ("truncated", "tokens", "steps", "steps_true")},
-            "leaks": completions["leak"].astype("boolean").groupby(by_problem, sort=False).sum(skipna=False),
+            # Unknown of a problem where it is unknown of a sample; sums skip those.
+            "leaks": leaks.sum().where(leaks.count() == leaks.size()),
             "distinct": groups["text"].nunique(),
         }
     )
