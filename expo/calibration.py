@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -34,7 +33,7 @@ from transformers import (
 )
 from trl.trainer import add_fused_lm_head
 
-from expo.environment import version_of
+from expo.environment import free_machine_memory, machine_memory, version_of
 from expo.policies.engine import Request
 from expo.policies.names import cache_dir, writable
 from expo.policies.policy import Policy
@@ -179,26 +178,12 @@ def calibrate(file: Path | None = None, *, shapes: int | None = None, progress: 
 
 def device_memory() -> int:
     """The bytes of a GPU here, else of the machine or of the container."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[1])
-    found = [int(psutil.virtual_memory().total)]
-    limit = Path("/sys/fs/cgroup/memory.max")
-    # `max` where there is no limit.
-    if limit.is_file() and (text := limit.read_text(encoding="utf-8").strip()).isdigit():
-        found.append(int(text))
-    return min(found)
+    return int(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else machine_memory()
 
 
 def free_memory() -> int:
     """The bytes that are free now, of what `device_memory` counts."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
-    found, used = [int(psutil.virtual_memory().available)], Path("/sys/fs/cgroup/memory.current")
-    if used.is_file():
-        # Files that are cached make room.
-        stat = dict(line.split() for line in used.with_name("memory.stat").read_text(encoding="utf-8").splitlines())
-        found.append(device_memory() - int(used.read_text(encoding="utf-8")) + int(stat.get("inactive_file", 0)))
-    return max(min(found), 0)
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else free_machine_memory()
 
 
 def _times_of(

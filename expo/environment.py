@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from expo.schema import SCHEMA
 
 _PACKAGES = (
@@ -39,6 +41,26 @@ def environment(**facts: Any) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         **facts,
     }
+
+
+def machine_memory() -> int:
+    """The bytes of memory of the machine, or of the container if it has fewer."""
+    found = [int(psutil.virtual_memory().total)]
+    limit = Path("/sys/fs/cgroup/memory.max")
+    # `max` where there is no limit.
+    if limit.is_file() and (text := limit.read_text(encoding="utf-8").strip()).isdigit():
+        found.append(int(text))
+    return min(found)
+
+
+def free_machine_memory() -> int:
+    """The bytes that are free now, of what `machine_memory` counts."""
+    found, used = [int(psutil.virtual_memory().available)], Path("/sys/fs/cgroup/memory.current")
+    if used.is_file():
+        # Files that are cached make room.
+        stat = dict(line.split() for line in used.with_name("memory.stat").read_text(encoding="utf-8").splitlines())
+        found.append(machine_memory() - int(used.read_text(encoding="utf-8")) + int(stat.get("inactive_file", 0)))
+    return max(min(found), 0)
 
 
 def version_of(package: str) -> str | None:

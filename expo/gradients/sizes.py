@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import psutil
 import torch
+
+from expo.environment import free_machine_memory
 
 # Of the part of N gradients that is whole at once. A part of a cache's size is multiplied before it leaves the cache.
 _CACHE_BYTES, _PART_BYTES, _GPU_PART_BYTES = 16 << 20, 1 << 28, 1 << 30
@@ -33,7 +34,7 @@ def part_rows(device: torch.device, row: int) -> int:
 
 
 def graph_bytes(device: torch.device) -> int:
-    """Of the blocks' graphs that are kept: half of the memory that is free, on a CPU at most 5 GiB."""
+    """The bytes that the kept graphs of blocks may take: half of the free memory, on a CPU at most 5 GiB."""
     return _free(device) // 2 if device.type == "cuda" else min(_free(device) // 2, _MOST_GRAPH_BYTES)
 
 
@@ -42,5 +43,4 @@ def _free(device: torch.device) -> int:
         # What the allocator holds and nothing uses is free, too.
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held
-    free: int = psutil.virtual_memory().available
-    return free
+    return free_machine_memory()

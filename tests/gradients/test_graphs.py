@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -159,6 +161,18 @@ def test_a_part_has_a_row_at_least_and_otherwise_stays_small():
     assert min(rows.values()) == 1
     assert all(n == 1 or n * row <= 1 << 28 for row, n in rows.items())
     assert rows[1 << 16] > rows[1 << 20] == 32 > rows[1 << 26]
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1 << 30, 3 << 27), (100, 0), ("max", 5 << 30)])
+def test_a_container_s_limit_bounds_the_graphs(
+    monkeypatch: pytest.MonkeyPatch, limit: int | str, expected: int
+) -> None:
+    said = {"memory.max": f"{limit}\n", "memory.current": f"{1 << 29}\n", "memory.stat": f"inactive_file {1 << 28}\n"}
+    monkeypatch.setattr(Path, "is_file", lambda path: path.name in said)
+    monkeypatch.setattr(Path, "read_text", lambda path, **_: said[path.name])
+    machine = SimpleNamespace(total=64 << 30, available=48 << 30)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: machine)
+    assert sizes.graph_bytes(torch.device("cpu")) == expected
 
 
 class Waits(TorchDispatchMode):
