@@ -65,15 +65,15 @@ class _Switch:
         _SETTING.fp32_precision = self.before
 
     def after_forward(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Off, and on again for the backward pass of the layer, if it is to have one."""
+        """Off, and on again for the backward pass of the layer, if its end will be known."""
         self.off()
         # The gradient at the output comes just before the layer's backward pass, that at its input just after it.
         # Should autograd take another order, other products are handed over, which changes little but their time.
-        if isinstance(output, Tensor) and output.requires_grad:
+        # An input that is given by its name is not among `args`.
+        both = (output, *args[:1])
+        if len(both) == 2 and all(isinstance(t, Tensor) and t.requires_grad for t in both):
             output.register_hook(self.on)
-            # An input that is given by its name is not among them; the next layer hands products back, then.
-            if args and isinstance(args[0], Tensor) and args[0].requires_grad:
-                args[0].register_hook(self.off)
+            args[0].register_hook(self.off)
 
 
 def _gains(model: PreTrainedModel) -> bool:

@@ -131,6 +131,21 @@ def test_an_input_may_be_given_by_its_name(as_large: Policy) -> None:
     assert SETTING.fp32_precision == "none"
 
 
+def test_a_layer_whose_input_needs_no_gradient_leaves_nothing_on(as_large: Policy) -> None:
+    layer = as_large.model.model.layers[0].mlp.up_proj
+    found: list[str] = []
+    with fast_linear_layers(as_large.model):
+        for needs in (False, True):
+            out = layer(torch.randn(1, layer.in_features, requires_grad=needs))
+            out.register_hook(lambda _: found.append(SETTING.fp32_precision))
+            out.sum().backward()
+            assert SETTING.fp32_precision == "none"
+        with torch.no_grad():
+            layer(torch.randn(1, layer.in_features, requires_grad=True))
+    # The control: one that needs it has its products by oneDNN.
+    assert found == ["none", "bf16"]
+
+
 def test_float32_is_checked_whatever_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[torch.dtype] = []
     monkeypatch.setattr(products, "as_exact", lambda *given: checked.extend(t.dtype for t in given))
