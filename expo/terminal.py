@@ -1,4 +1,4 @@
-"""What the reports of all jobs share in the terminal: names of positives, and what was left out."""
+"""What the reports of all jobs share in the terminal: names of positives, how texts were sampled, what was left out."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ NAMES = {
     "right": "c~ with a right answer",
 }
 TOY = " (a toy: it shows a mechanism, no effect size)"
+
+
+def sampled_in(run: Run) -> list[str]:
+    """That the texts of a run were sampled in another dtype than they are scored in, and how far the two are apart."""
+    environment = run.environment()
+    if not (dtype := run.recipe().get("sampling_dtype")):
+        return []
+    apart = ""
+    if "mean" in (error := environment.get("sampling_error") or {}):
+        apart = f"; log-probabilities in the two differ by {error['mean']:.2g} nats per token on average"
+    return [f"(sampled in {dtype} from a policy in {environment['dtype']}{apart})"]
 
 
 def skipped(run: Run) -> list[str]:

@@ -109,6 +109,16 @@ def test_each_problem_is_counted_alone() -> None:
     assert count(completions.head(0)).empty
 
 
+def test_another_dtype_to_sample_in_is_shown(tmp_path: Path) -> None:
+    few = replace(RECIPE, problems=2, samples=1)
+    plain, other = (
+        evaluate_run(replace(few, sampling_dtype=dtype), tmp_path / str(dtype), progress=False)
+        for dtype in (None, "bfloat16")
+    )
+    assert "(sampled in bfloat16 from a policy in float32; log-probabilities in the two differ by " in show(other)
+    assert "sampled in" not in show(plain)
+
+
 def test_a_stopped_evaluation_goes_on_to_the_same_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = evaluate_run(RECIPE, tmp_path / "whole", progress=False)
     usual, calls = evaluate_module.evaluate, []

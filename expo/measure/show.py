@@ -13,7 +13,7 @@ from expo.measure.verdict import MIN_PROBLEMS, PROBABILITY, Comparison, by_probl
 from expo.measure.weights import WORDS, by_weight, means, on_one_sample
 from expo.records import Run
 from expo.stats import bootstrap
-from expo.terminal import NAMES, TOY, skipped
+from expo.terminal import NAMES, TOY, sampled_in, skipped
 from expo.text import plural, visible
 
 _COLUMNS = ("tokens", "nll_sum", "nll_per_token", "learning_signal")
@@ -29,6 +29,7 @@ def show(run: Run) -> str:
         "",
         f"{recipe['policy']} on {recipe['task']}{toy}: {samples['problem'].nunique()} problems, "
         f"k = {recipe['samples']}, temperature {recipe['temperature']}, seed {recipe['seed']}",
+        *sampled_in(run),
         *_fewer(recipe, samples),
         "",
         f"{'positive':<31}{'n':>5}{'tokens':>8}{'NLL/seq':>9}{'NLL/tok':>9}{'signal':>9}{'right':>7}{'cut':>6}{'leak':>6}",

@@ -11,7 +11,7 @@ from expo.evaluate import by_level
 from expo.gradients.predictors import unit_slopes
 from expo.records import Run
 from expo.stats import bootstrap, bootstrap_questions
-from expo.terminal import NAMES, TOY, skipped
+from expo.terminal import NAMES, TOY, sampled_in, skipped
 from expo.text import plural
 
 
@@ -21,7 +21,8 @@ def show(run: Run) -> str:
     toy = TOY if environment.get("toy") else ""
     n = int(evaluation["n"].min())
     each = f"{plural(n, 'sample')} per problem"
-    lines = ["", f"{recipe['policy']} on {recipe['task']}{toy}: {each}, seed {environment['seed']}", ""]
+    head = f"{recipe['policy']} on {recipe['task']}{toy}: {each}, seed {environment['seed']}"
+    lines = ["", head, *sampled_in(run), ""]
     trained = evaluation["step"].max() > 0
     for step in sorted({evaluation["step"].min(), evaluation["step"].max()}):
         at = evaluation[evaluation["step"] == step]

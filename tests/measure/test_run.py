@@ -292,6 +292,9 @@ def test_another_dtype_to_sample_in_changes_samples_alone(recipe: MeasureRecipe,
     assert error["tokens"] > 0
     assert 0 < error["mean"] <= error["max"] < 0.5
     assert "sampling_error" not in plain.environment()
+    told = rf"\(sampled in bfloat16 from a policy in float32; .* differ by {error['mean']:.2g} nats per token"
+    assert re.search(told, show(run))
+    assert "sampled in" not in show(plain)
     # The texts that both drew have one score, that of float32: in bfloat16 it would be another by this much.
     key = ["problem", "source", "index", "text"]
     both = plain.read("samples").merge(run.read("samples"), on=key)
