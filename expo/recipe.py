@@ -235,8 +235,8 @@ class SamplingRecipe(BaseRecipe):
     sampling_dtype: str | None = field(
         default=None,
         metadata={
-            "help": "sample in this dtype and score in the policy's own: bfloat16 is faster on many CPUs; "
-            "environment.json says how far log-probabilities are apart"
+            "help": "sample in this dtype, and score in the policy's own; bfloat16 is faster on many CPUs. "
+            "environment.json says how far the log-probabilities of the two are apart"
         },
     )
     seed: int = field(default=0, metadata={"help": "of the choice of problems, hints and samples"})
