@@ -44,7 +44,7 @@ def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = Fals
 
 
 def _draw(study: Study, folder: Path, figures: Path) -> list[Path]:
-    """Execute the notebooks, as many side by side as there are threads; what one publishes waits for the others'."""
+    """Execute the notebooks, as many side by side as there are threads; they take turns in publishing their figures."""
     from expo.workers import spread
 
     jobs = [(NOTEBOOKS / f"{name}.ipynb", folder, figures) for name in study.notebooks]
@@ -65,7 +65,7 @@ def _executed(folder: Path, notebook: Path) -> Path:
 
 
 def _side_by_side(jobs: int) -> int:
-    """How many of the jobs processes of one thread each do at a time."""
+    """How many of the jobs run at a time, each in a process of one thread."""
     import torch
 
     return max(1, min(torch.get_num_threads(), jobs))

@@ -13,7 +13,7 @@ from expo.gradients.products import multiplied, outer, products
 
 
 def of_rows(net: Net, batches: Sequence[Batch], tokens: Tensor, *, of_head: bool, of_embedding: bool) -> Tensor:
-    """Of the rows that belong to `tokens`, sorted: all of them where `of_head`."""
+    """The inner products of the rows of `tokens`, which are sorted, and all tokens where `of_head`."""
     n = sum(len(b.members) for b in batches)
     weight = net.head.weight
     embedded = _Embedded(net, batches, tokens) if of_embedding else None

@@ -68,13 +68,13 @@ def per_example_gram(
     policies of foreign code, compare a few examples with `dense`.
 
     Args:
-        batch_tokens: how many a block is run on at once, padding included; None: 4,096 on a GPU, else 1,024.
-        graph_bytes: how many the graphs of blocks may take that are kept from the pass forward for the pass back. A
-            block whose graph is not kept runs forward twice. None: half of the memory that is free, on a CPU at most 5
-            GiB; 0: none, for the least memory. On a CPU the matrix is the same to the last bit.
+        batch_tokens: the tokens, padding included, that a block runs on at once; None is 4,096 on a GPU, else 1,024.
+        graph_bytes: the bytes that the blocks' graphs may take, which are kept from the pass forward for the pass back.
+            A block whose graph does not fit runs forward twice. None is half of the free memory, on a CPU at most 5
+            GiB; 0 keeps no graph and needs the least memory. On a CPU the matrix is the same to the last bit.
 
     Raises:
-        ValueError: as `check` says, or for a `graph_bytes` in which not one block's graph fits; what fits is named.
+        ValueError: as `check` says, or if not one block's graph fits into `graph_bytes`; the error names what would do.
         PolicyError: for a weight of another kind, or a policy of another build; it is named.
         FloatingPointError: for a NaN or infinite gradient; example and weight are named.
     """

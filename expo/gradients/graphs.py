@@ -31,10 +31,12 @@ class Call:
 
 
 class Graphs:
-    """The budget: bytes that autograd saves and of the layers' inputs, each storage once, weights aside."""
+    """The budget. It counts the bytes that autograd saves and the layers' inputs, each storage once, no weights."""
 
     def __init__(self, segments: Sequence[nn.Module], names: dict[Tensor, str], limit: int | None) -> None:
-        """Gradients of the layers with weights of `names` are made; `limit` is as `per_example_gram` has it.
+        """Begin with the whole budget; `limit` is the `graph_bytes` of `per_example_gram`.
+
+        Layers with weights of `names` are those whose gradients are asked for.
 
         Raises:
             ValueError: if `limit` is below 0.
@@ -53,7 +55,7 @@ class Graphs:
 
     @contextmanager
     def recording(self, calls: list[Call]) -> Iterator[None]:
-        """Meanwhile the segments' calls are added to `calls`, with their graphs while the budget lasts."""
+        """Meanwhile the segments' calls are added to `calls`, with their graphs as long as the budget lasts."""
 
         def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             self.fresh = {}
@@ -101,8 +103,8 @@ class Graphs:
         call.uses.clear()
         if self.lasts and self.limit is not None and self.left == self.limit:
             raise ValueError(
-                f"graph_bytes: {self.limit:,} are not enough for the graph of one block and batch; give {taken:,} or "
-                "more, or 0 to keep none and run each block forward twice"
+                f"graph_bytes: {self.limit:,} is too little for the graph of one block and batch; give {taken:,} or "
+                "more, or 0 to keep no graph and run each block forward twice"
             )
         self.lasts = False
 

@@ -18,8 +18,8 @@ _EXAMPLES = 32
 def products(n: int, rows: int, columns: int, like: Tensor, fill: Callable[[int, int, Tensor], None]) -> Tensor:
     """The N gradients' inner products, (n, n).
 
-    `fill` gets a first row, the row after the last, and room for the N gradients of these rows, (n, rows, columns),
-    which holds anything before.
+    `fill` gets a first row, the row after the last, and a tensor of any content, (n, rows, columns), into which it
+    writes the N gradients of these rows.
     """
     kind = accumulation_dtype(like.dtype)
     share = torch.zeros(n, n, dtype=kind, device=like.device)
@@ -45,7 +45,7 @@ def _add_above(grads: Tensor, share: Tensor) -> None:
 
 
 def over_gradients(uses: Sequence[Use], n: int, rows: int, columns: int) -> Tensor:
-    """Of a linear layer, by the N gradients."""
+    """The inner products of a linear layer, from its N gradients."""
     uses = [multiplied(use) for use in uses]
     if rows < columns:
         # Parts are of the longer side, since the other is read again for each.
@@ -61,7 +61,7 @@ def over_gradients(uses: Sequence[Use], n: int, rows: int, columns: int) -> Tens
 
 
 def over_pairs(uses: Sequence[Use]) -> Tensor:
-    """Of a linear layer: the sum over tokens t and u of <input t, input u> <output gradient t, output gradient u>."""
+    """Those of a linear layer: over tokens t and u, sums of <input t, input u> <output gradient t, output gradient u>."""
     pairs = [(a.to(accumulation_dtype(a.dtype)), g.to(accumulation_dtype(g.dtype))) for a, g in uses]
     shares = []
     for a, g in pairs:
@@ -74,7 +74,7 @@ def over_pairs(uses: Sequence[Use]) -> Tensor:
 
 
 def multiplied(use: Use) -> Use:
-    """In the dtype in which `outer` multiplies: on a GPU their own, else that in which it adds up."""
+    """A use in the dtype in which `outer` multiplies it: on a GPU its own, else that in which it is summed."""
     a, g = use
     return use if a.is_cuda else (a.to(accumulation_dtype(a.dtype)), g.to(accumulation_dtype(g.dtype)))
 

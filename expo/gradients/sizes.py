@@ -1,4 +1,4 @@
-"""How much is whole at once, by device: a CPU works fastest on what its cache holds, a GPU on much at once."""
+"""How much is computed at once, by device: a CPU is fastest on what its cache holds, a GPU on much at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from expo.environment import free_machine_memory
 
-# Of the part of N gradients that is whole at once. A part of a cache's size is multiplied before it leaves the cache.
+# How large a part of N gradients is made at once. One of a cache's size is multiplied before it leaves the cache.
 _CACHE_BYTES, _PART_BYTES, _GPU_PART_BYTES = 16 << 20, 1 << 28, 1 << 30
 # Fewer rows of a matrix than this multiply slowly, whatever the cache.
 _ROWS = 32
@@ -15,19 +15,19 @@ _MOST_GRAPH_BYTES = 5 << 30
 
 
 def batch_tokens(device: torch.device) -> int:
-    """Tokens, padding included, of which a block is run at once."""
+    """The tokens, padding included, that a block runs on at once."""
     return 4096 if device.type == "cuda" else 1024
 
 
 def head_tokens(device: torch.device) -> int:
-    """Tokens whose logits are whole at once."""
+    """The tokens whose logits are held at once."""
     return 512 if device.type == "cuda" else 128
 
 
 def part_rows(device: torch.device, row: int) -> int:
-    """Rows of the N gradients of a matrix that are whole at once, of `row` bytes each."""
+    """The rows of a matrix whose N gradients are held at once; one row of all N takes `row` bytes."""
     if device.type == "cuda":
-        # Of all its memory, which it is not asked for as it works: for layer after layer it would be waited for.
+        # Of all its memory: to ask for the free memory at each layer would wait for the GPU.
         share = torch.cuda.get_device_properties(device).total_memory // 64
         return max(1, min(max(_PART_BYTES, share), _GPU_PART_BYTES) // row)
     return max(1, min(max(_CACHE_BYTES // row, _ROWS), _PART_BYTES // row))

@@ -48,7 +48,7 @@ class Policy:
     source: str
     # What samples in the model's place, with its weights.
     engine: Engine | None = None
-    # What its own model samples in; None for the model's dtype.
+    # The dtype in which its own model samples; None for the model's own.
     sampling_dtype: torch.dtype | None = None
     # The text of a token alone.
     _pieces: dict[int, str] = field(default_factory=dict, init=False, repr=False)
@@ -59,10 +59,10 @@ class Policy:
         return self.model.device
 
     def as_sampled(self) -> Policy:
-        """The policy that samples: itself, or one with its weights of this moment in the dtype that it samples in."""
+        """The policy to sample from: itself, or a copy that has its present weights in its sampling dtype."""
         if self.sampling_dtype in (None, self.model.dtype):
             return self
-        # Weights are converted one by one, and not copied first; buffers, such as those of positions, stay exact.
+        # Weights are converted one by one, and not copied first; buffers, such as those for positions, stay exact.
         weights = {
             id(p): torch.nn.Parameter(p.detach().to(self.sampling_dtype), requires_grad=False)
             for p in self.model.parameters()

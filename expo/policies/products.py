@@ -47,7 +47,7 @@ def _switch_around_layers(model: PreTrainedModel, stack: ExitStack) -> None:
 
 @contextmanager
 def fast_products(model: PreTrainedModel) -> Iterator[None]:
-    """Meanwhile, every product is by oneDNN where the model's linear layers gain by it: for large ones, of no layer."""
+    """Meanwhile, oneDNN computes every product where `fast_linear_layers` would use it: for large ones of no layer."""
     with _by_onednn() if _gains(model) else nullcontext():
         yield
 

@@ -53,8 +53,8 @@ def sample(
 
     Ids that the model scores but that are no tokens are left out; they have a share in the softmax of `score`. A
     temperature of 0 is greedy. At most `rows` samples are decoded at a time. The model's own generation
-    config is not consulted, except for its end tokens. A policy's engine, if it has one, samples in its place; a policy
-    with a `sampling_dtype` is sampled with its weights in that.
+    config is not consulted, except for its end tokens. A policy's engine, if it has one, samples in its place. A policy
+    with a `sampling_dtype` is sampled with its weights in that dtype.
     `on_finished` is called with a request's place and each of its samples as it ends.
 
     Raises:
