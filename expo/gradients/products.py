@@ -61,7 +61,7 @@ def over_gradients(uses: Sequence[Use], n: int, rows: int, columns: int) -> Tens
 
 
 def over_pairs(uses: Sequence[Use]) -> Tensor:
-    """Those of a linear layer: over tokens t and u, sums of <input t, input u> <output gradient t, output gradient u>."""
+    """Those of a linear layer: sums over tokens t, u of <input t, input u> <output gradient t, output gradient u>."""
     pairs = [(a.to(accumulation_dtype(a.dtype)), g.to(accumulation_dtype(g.dtype))) for a, g in uses]
     shares = []
     for a, g in pairs:
