@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Pretrain
 
 from benchmarks.gradients import SHAPES, examples
 from benchmarks.record import Row, about
-from benchmarks.routes import Route, Work, in_turns
+from benchmarks.routes import Route, RouteError, Work, in_turns
 from benchmarks.worker import measured
 from expo.calibration import random_policy
 from expo.gradients.gram import per_example_gram
@@ -52,7 +52,9 @@ def curves() -> dict[str, Callable[[], list[Row]]]:
 
 def _measured(name: str, panel: dict[str, tuple[str, list[Point]]]) -> list[Row]:
     routes = [Route(label, partial(by_points, *curve)) for label, curve in panel.items()]
-    turns, _ = in_turns(name, routes, rounds=3)
+    turns, lost = in_turns(name, routes, rounds=3)
+    if lost:
+        raise RouteError("; ".join(f"{label}: {why}" for label, why in lost.items()))
     return [
         {"row": name, "curve": label, "x": p.x, "seconds": [t.value[i] for t in turns[label]]} | about(name)
         for label, (_, points) in panel.items()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import page, record
+from benchmarks import growth, page, record
 from benchmarks.record import Row
 from benchmarks.routes import Comparison, Route, RouteError, in_turns, rounds_for
 from benchmarks.worker import Turn
@@ -145,6 +145,16 @@ def test_only_what_is_asked_for_is_measured(files: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "argv", ["benchmarks", "b/3"])
     with pytest.raises(SystemExit):
         benchmarks.main()
+
+
+def test_a_curve_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    point, turns = growth.Point(8), {name: [Turn([1.0], 1.0, 1.0)] * 3 for name in ("a", "b")}
+    panel = {name: ("sampling", [point]) for name in turns}
+    monkeypatch.setattr(growth, "in_turns", lambda *_, **__: ({"a": turns["a"]}, {"b": "it failed"}))
+    with pytest.raises(RouteError, match="b: it failed"):
+        growth._measured("growth/x", panel)
+    monkeypatch.setattr(growth, "in_turns", lambda *_, **__: (turns, {}))
+    assert [r["seconds"] for r in growth._measured("growth/x", panel)] == [[1.0] * 3] * 2
 
 
 def test_a_peers_version_is_that_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
