@@ -21,8 +21,9 @@ LEVELS = (1, 2, 3, 4, 5)
 # Methods that have the paper's pictures: its own, and the rival in two stages.
 _DRAWN = {"explanation", "expert", "none", "sft_explanation+none"}
 _DRAWN |= {f"dpo_{source}{suffix}" for source in ("explanation", "expert", "answer") for suffix in ("", "_online")}
-# Fields in which trainings that are shown together must agree.
+# Fields in which trainings and evaluations that are shown together must agree.
 _SETTING = {"task", "data", "split", "problems", "levels", "prompts", "boxed_only", "last_number", "tolerance"}
+_SETTING |= {"sampling_dtype"}
 _SETTING |= {f"eval_{name}" for name in ("data", "split", "problems", "levels", "samples", "temperature")}
 
 

@@ -101,6 +101,7 @@ def test_policies_of_one_name_are_two_bases_and_a_trained_one_is_none(folder: Pa
     [
         ({"eval_split": "train"}, "differ in eval_split, and cannot be compared"),
         ({"eval_temperature": 1.0, "problems": 4}, "differ in eval_temperature, problems, and cannot be compared"),
+        ({"sampling_dtype": "bfloat16"}, "differ in sampling_dtype, and cannot be compared"),
         ({"policy": "tiny"}, None),
         ({"policy": "tiny-seed7"}, None),
         ({"policy": "other"}, "are of other and tiny, and cannot be compared"),

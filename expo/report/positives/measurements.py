@@ -71,9 +71,11 @@ class Measurement(FinishedRun):
 
     @property
     def size(self) -> str:
-        """n and the task, k and the seed."""
+        """n and the task, k, the seed, and the dtype that texts were sampled in if the policy's is another."""
         k = plural(int(self.recipe["samples"]), "sample")
-        return f"n = {plural(self.problems, 'problem')} of {self.task}, k = {k}, seed {self.recipe['seed']}"
+        dtype = self.recipe.get("sampling_dtype")
+        sampled = f", sampled in {dtype}" if dtype else ""
+        return f"n = {plural(self.problems, 'problem')} of {self.task}, k = {k}, seed {self.recipe['seed']}{sampled}"
 
     @property
     def setting(self) -> str:

@@ -74,6 +74,8 @@ def test_pictures_call_a_toy_a_toy_and_name_their_setting(swept: Group, drawn: d
     numbers = drawn["draw_fig2"].numbers
     notes = notes_of(swept.runs, "About.")
     assert notes.splitlines() == ["About.", "tiny-0, tiny-1: n = 12 problems of chain, k = 2 samples, seed 0, T = 0.9."]
+    other = make("c", policy="tiny-0", sampling_dtype="bfloat16")
+    assert "seed 0, sampled in bfloat16, T = " in notes_of([other], "About.")
     caption = Caption.of(swept.runs, "heading", notes)
     assert caption.notes.splitlines() == [*notes.splitlines(), TOY]
     texts = [t.get_text() for t in plot_fig2(numbers, caption).texts]
