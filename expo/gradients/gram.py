@@ -70,7 +70,7 @@ def per_example_gram(
     Args:
         batch_tokens: the tokens, padding included, that a block runs on at once; None is 4,096 on a GPU, else 1,024.
         graph_bytes: the bytes that the blocks' graphs may take, which are kept from the pass forward for the pass back.
-            A block whose graph does not fit runs forward twice. None is half of the free memory, on a CPU at most 5
+            A block whose graph does not fit runs forward twice. None is half of the free memory, on a CPU at most 4
             GiB; 0 keeps no graph and needs the least memory. On a CPU the matrix is the same to the last bit.
 
     Raises:

@@ -11,7 +11,7 @@ _CACHE_BYTES, _PART_BYTES, _GPU_PART_BYTES = 16 << 20, 1 << 28, 1 << 30
 # Fewer rows of a matrix than this multiply slowly, whatever the cache.
 _ROWS = 32
 # With this SmolLM2-135M and 64 examples of 150 tokens stay within 8 GiB.
-_MOST_GRAPH_BYTES = 5 << 30
+_MOST_GRAPH_BYTES = 4 << 30
 
 
 def batch_tokens(device: torch.device) -> int:
@@ -34,7 +34,7 @@ def part_rows(device: torch.device, row: int) -> int:
 
 
 def graph_bytes(device: torch.device) -> int:
-    """The bytes that the kept graphs of blocks may take: half of the free memory, on a CPU at most 5 GiB."""
+    """The bytes that the kept graphs of blocks may take: half of the free memory, on a CPU at most 4 GiB."""
     return _free(device) // 2 if device.type == "cuda" else min(_free(device) // 2, _MOST_GRAPH_BYTES)
 
 

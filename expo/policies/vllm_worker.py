@@ -17,6 +17,8 @@ from typing import Any
 
 from expo.policies.engine import Completion, Draw, Settings
 
+_BATCH_TOKENS = 4096
+
 
 @dataclass(frozen=True)
 class Start:
@@ -67,7 +69,11 @@ def complete(llm: Any, draws: Sequence[Draw], settings: Settings) -> Iterator[tu
 
 def _load(start: Start) -> Any:
     from vllm import LLM
+    from vllm.platforms import current_platform
 
+    # On a CPU vLLM fails where it reads a prompt in parts: it sets the random stream of that draw back, which PyTorch
+    # can do on a GPU alone.
+    whole_prompts = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(start.context, _BATCH_TOKENS)}
     return LLM(
         model=start.folder,
         dtype=start.dtype,
@@ -79,6 +85,7 @@ def _load(start: Start) -> Any:
         skip_tokenizer_init=True,
         logprobs_mode="processed_logprobs",
         disable_log_stats=True,
+        **(whole_prompts if current_platform.is_cpu() else {}),
     )
 
 

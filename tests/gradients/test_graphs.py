@@ -163,7 +163,7 @@ def test_a_part_has_a_row_at_least_and_otherwise_stays_small():
     assert rows[1 << 16] > rows[1 << 20] == 32 > rows[1 << 26]
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(1 << 30, 3 << 27), (100, 0), ("max", 5 << 30)])
+@pytest.mark.parametrize(("limit", "expected"), [(1 << 30, 3 << 27), (100, 0), ("max", 4 << 30)])
 def test_a_container_s_limit_bounds_the_graphs(
     monkeypatch: pytest.MonkeyPatch, limit: int | str, expected: int
 ) -> None:

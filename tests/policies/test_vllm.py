@@ -66,6 +66,13 @@ def test_samples_are_the_policys_own(served: Policy) -> None:
 
 
 @needs_vllm
+def test_more_tokens_of_prompts_than_a_step_reads(served: Policy) -> None:
+    # Of 64 prompts of 160 tokens one would be read in two steps, which vLLM cannot do on a CPU.
+    asked = [Request(f"long{i}", tuple(range(40, 200)), 1, 3) for i in range(64)]
+    assert [len(group) for group in sample(served, asked, temperature=1.0, seed=1)] == [1] * 64
+
+
+@needs_vllm
 def test_weights_that_changed_since_are_noticed(served: Policy) -> None:
     assert served.engine
     check_engine(served, PROMPTS)
