@@ -39,7 +39,8 @@ first steps
   expo measure --config recipe.yaml --temperature 0.5      flags override the recipe
   expo train --task chain --policy tiny-0 --levels 5 --max_steps 20 --learning_rate 3e-4 --max_completion_length 100
 
-`expo JOB --help` lists a job's flags. A stopped job resumes when you give the same command again.
+`expo JOB --help` lists a job's usual flags, and `expo JOB --help-all` all of them. A stopped job resumes when you
+give the same command again.
 """
 
 

@@ -19,6 +19,13 @@ from transformers import HfArgumentParser
 from expo.recipe import check_types, unknown_field
 
 _NO_FILE = "--config needs the path of a YAML file"
+# The flags that --help lists for a job of many; --help-all lists all of them.
+_USUAL = {
+    *("help", "config", "output", "task", "data", "policy", "problems", "levels", "samples", "temperature"),
+    *("max_new_tokens", "algorithm", "positive", "dry_run", "dataset", "rollouts"),
+}
+_ALL = ("--help-all", "--help_all")
+_MANY = 12
 # What a shell leaves as it is in --output=~/x.
 _PATHS = {
     *("output", "data", "eval_data", "positive_data", "policy", "run", "runs", "figures", "study", "dataset", "file"),
@@ -160,6 +167,7 @@ class Flags:
         self._actions: dict[str, argparse.Action] = {}
         self._required: list[str] = []
         self._given: set[str] = set()
+        self._epilog = epilog
         for action in self.parser._actions:
             if action.dest in left_out:
                 action.help = argparse.SUPPRESS
@@ -177,9 +185,31 @@ class Flags:
         if types:
             about_file = "a YAML file with any of these fields"
             self.parser.add_argument("--config", nargs="?", const="", default=argparse.SUPPRESS, help=about_file)
+        self._hide_all_but_the_usual()
+
+    def _hide_all_but_the_usual(self) -> None:
+        """Leave the others to --help-all, unless they are few."""
+        listed = {a: a.help for a in self.parser._actions if a.help != argparse.SUPPRESS}
+        self._others = {a: text for a, text in listed.items() if a.dest not in _USUAL}
+        if len(self._actions) <= _MANY:
+            return
+        for action in self._others:
+            action.help = argparse.SUPPRESS
+        n = len({a.dest for a in listed} - {"help", "config"})
+        told = f"These are the usual flags; `expo {self._job} {_ALL[0]}` lists all {n}."
+        self.parser.epilog = f"{told} {self.parser.epilog or ''}".strip()
+
+    def _print_all(self) -> NoReturn:
+        for action, text in self._others.items():
+            action.help = text
+        self.parser.epilog = self._epilog
+        self.parser.print_help()
+        raise SystemExit(0)
 
     def read(self, argv: Sequence[str]) -> tuple[dict[str, Any], str | None]:
         """What the file and then the flags set, by field, and the name of the file."""
+        if set(_ALL) & set(argv):
+            self._print_all()
         flags, rest = self.parser.parse_known_args(argv)
         for unknown in rest[:1]:
             if not unknown.startswith("-"):

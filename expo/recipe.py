@@ -88,7 +88,7 @@ def check_bounds(recipe: Any, lowest: dict[str, float]) -> None:
 def unknown_field(name: str, known: Iterable[str], job: str) -> str:
     """That there is no such field, with the nearest name there is."""
     near = difflib.get_close_matches(name, list(known), 1)
-    return f"no field {name!r}" + (f"; did you mean {near[0]}?" if near else f"; `expo {job} --help` lists them")
+    return f"no field {name!r}" + (f"; did you mean {near[0]}?" if near else f"; `expo {job} --help-all` lists them")
 
 
 def read_prompts(task: str, changes: dict[str, str | bool] | str | None) -> Prompts:

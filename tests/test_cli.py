@@ -81,12 +81,30 @@ def test_help_names_every_job(asked: list[str], capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("job", JOBS)
 def test_every_job_explains_its_flags(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main([job, "--help"])
+        main([job, "--help-all"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
     assert out.startswith(f"usage: expo {job}")
     if job in ("measure", "sample"):
         assert all(f"--{field.name}" in out for field in fields(MeasureRecipe))
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_help_lists_the_usual_flags(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = {}
+    for asked in ("--help", "--help-all"):
+        with pytest.raises(SystemExit) as stop:
+            main([job, asked])
+        assert stop.value.code == 0
+        said = capsys.readouterr().out
+        listed[asked] = {line.split()[0] for line in said.splitlines() if line.startswith("  --")}
+    assert 0 < len(listed["--help"]) <= 14 or job == "doctor"
+    hidden = listed["--help-all"] - listed["--help"]
+    assert listed["--help"] <= listed["--help-all"]
+    # The control: a job of few flags has nothing to hide.
+    assert bool(hidden) == (job in ("measure", "sample", "train", "evaluate", "gradients"))
+    if hidden:
+        assert {"--task", "--policy", "--output", "--config"} <= listed["--help"]
 
 
 HEAVY = ["torch", "datasets", "sympy"]
@@ -152,7 +170,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
         "no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, gradients, judge, grade, reproduce",
     ),
     (["measure", *FEW, "--sample", "3"], 2, "no field 'sample'; did you mean samples?"),
-    (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help` lists them"),
+    (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help-all` lists them"),
     (["measure", "stories"], 2, "'stories' belongs to no flag"),
     (["measure", "--problems", "ten"], 2, "argument --problems: invalid int value: 'ten'"),
     (["measure", "--problems", "0"], 2, "problems must be at least 1, got 0"),
@@ -235,7 +253,7 @@ def test_a_mistake_is_named_and_leaves_nothing(
 
 WRONG_YAML: list[tuple[bytes, str]] = [
     (b"problmes: 2", "r.yaml: no field 'problmes'; did you mean problems?"),
-    (b"bogus: 2\nproblmes: 2", "r.yaml: no field 'bogus'; `expo measure --help` lists them"),
+    (b"bogus: 2\nproblmes: 2", "r.yaml: no field 'bogus'; `expo measure --help-all` lists them"),
     (b"problems: 2.5", "problems must be a whole number, got 2.5"),
     (b"problems: [2]", "problems must be a whole number, got [2]"),
     (b"problems: true", "problems must be a whole number, got True"),
@@ -405,7 +423,7 @@ def test_sft_has_flags_of_its_own(work: Path, capsys: pytest.CaptureFixture[str]
     # 3 epochs of 20 problems, 8 a step.
     assert "steps         9 of 8 positives, if every problem has one, on 1 process" in said
     with pytest.raises(SystemExit):
-        main(["train", "--help"])
+        main(["train", "--help-all"])
     text = " ".join(capsys.readouterr().out.split())
     assert "samples per problem, at each evaluation (default: 4)" in text
     assert "weight of log pi(c~, a*|q)" in text
