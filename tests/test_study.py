@@ -79,7 +79,7 @@ def test_defaults_are_for_all_runs_and_each_run_may_differ(tmp_path: Path) -> No
         ("runs: {a: {}}\nnotebooks: 2_positives", "notebooks must be a list of names, got '2_positives'"),
         ("runs: {a: {sampels: 2}}", "run a: no field 'sampels'; did you mean samples?"),
         ("runs: {a: {}}\ndefaults: {sampels: 2}", "run a: no field 'sampels'; did you mean samples?"),
-        ("runs: {a: {1: 2}}", "run a: no field '1'; `expo measure --help` lists them"),
+        ("runs: {a: {1: 2}}", "run a: no field '1'; `expo measure --help-all` lists them"),
         ("runs: {a: {samples: 0}}", "run a: samples must be at least 1, got 0"),
         ("runs: {a: {samples: '2'}}", "run a: samples must be a whole number, got '2'"),
         ("runs: {a: {task: gms8k}}", "run a: task: no task 'gms8k'; the tasks are"),
@@ -164,7 +164,7 @@ def test_each_is_a_run_for_every_combination(tmp_path: Path) -> None:
           base: {job: evaluate, policy: tiny-0}
         """,
     )
-    with pytest.raises(StudyError, match="run base: no field 'learning_rate'; `expo evaluate --help` lists them"):
+    with pytest.raises(StudyError, match="run base: no field 'learning_rate'; `expo evaluate --help-all` lists them"):
         load_study(path)
     study = load_study(
         written(
