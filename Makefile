@@ -52,7 +52,7 @@ test-trackers: $(VENV)/.installed  ## TensorBoard and Trackio, fed by a training
 	PYTHONPATH=build/trackers OMP_NUM_THREADS=1 $(BIN)/pytest tests/train/test_trackers.py
 
 # It goes on where it was stopped. vLLM is measured, too, if `make vllm` has brought it.
-bench: $(VENV)/.installed  ## docs/BENCHMARKS.md: timings against peers, never part of the tests (half an hour)
+bench: $(VENV)/.installed  ## docs/BENCHMARKS.md: timings against peers, never part of the tests (forty minutes)
 	$(BIN)/pip install --quiet --target build/peers --upgrade --no-deps --no-compile -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks
 

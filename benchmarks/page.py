@@ -6,6 +6,8 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 
+from matplotlib.ticker import LogLocator
+
 from benchmarks.record import PACKAGES, RECORD, Row, read
 from benchmarks.routes import ROOT
 from expo.report.markdown import markdown_table
@@ -15,9 +17,9 @@ from expo.report.style import Figure, look
 WORDS = ROOT / "benchmarks" / "page.md"
 PAGE, FIGURE = ROOT / "docs" / "BENCHMARKS.md", ROOT / "docs" / "benchmarks.png"
 AXES = {
-    "tokens": "tokens of a completion, 4 prompts, 4 samples each",
-    "problems": "prompts, 4 samples of 32 tokens each",
-    "gradients": "gradients in a Gram matrix, about 32 tokens each",
+    "tokens": "tokens of a completion (135M weights, 4 prompts, 4 samples each)",
+    "problems": "prompts (135M weights, 4 samples of 32 tokens each)",
+    "gradients": "gradients in a Gram matrix (32 tokens each)",
     "weights": "weights of the model, 4 prompts or gradients",
 }
 COLOURS = {"sampling": "#0072B2", "scoring": "#D55E00", "Gram matrix": "#009E73", "30M": "#56B4E9"}
@@ -71,10 +73,9 @@ def _line(row: Row) -> list[str]:
     memory = [f"{row['peak_gib'][side]:.2f}" for side in ("ours", "peer")]
     spread = f"{_number(low)} to {_number(high)}"
     rounds = str(len(row["seconds"]["ours"]))
-    return [
-        *(_comparison(row), row["ours"], ours, row["peer"], peer),
-        *(f"**{_number(row['ratio'])}**", spread, rounds, *memory),
-    ]
+    ratio = _number(row["ratio"])
+    told = ratio if low <= 1 <= high else f"**{ratio}**"
+    return [_comparison(row), row["ours"], ours, row["peer"], peer, told, spread, rounds, *memory]
 
 
 def topic(rows: Sequence[Row]) -> str:
@@ -91,8 +92,8 @@ def _facts(row: Row) -> str:
     facts = [f"{name}: {_number(value)}" for name, value in row["facts"].items()]
     if "per" in row:
         for side in ("ours", "peer"):
-            rate = sum(row["counts"][side]) / sum(row["seconds"][side])
-            facts.append(f"{row[side]} {rate:,.0f} {row['per']}s a second")
+            rates = [n / s for n, s in zip(row["counts"][side], row["seconds"][side], strict=True)]
+            facts.append(f"{row[side]} {statistics.median(rates):,.0f} {row['per']}s a second")
     versions = [f"{p} {v}" for p, v in row["versions"].items() if p not in ("python", *PACKAGES)]
     said = [*versions, *facts]
     return f"  - {row['peer']}: {'; '.join(said)}." if said else ""
@@ -103,6 +104,10 @@ def _number(value: float) -> str:
     if float(value).is_integer():
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
+
+
+def _size(x: int) -> str:
+    return f"{x / 1e6:.0f}M" if x > 1e6 else f"{x / 1e3:.0f}k" if x > 1e4 else str(x)
 
 
 def _comparison(row: Row) -> str:
@@ -129,7 +134,9 @@ def _plot(points: Sequence[Row]) -> Figure:
                 axes.scatter([p["x"]] * len(p["seconds"]), p["seconds"], s=9, color=color)
         axes.set(xscale="log", yscale="log", xlabel=label, ylabel="seconds")
         ticks = sorted({p["x"] for p in of_panel})
-        axes.set_xticks(ticks, [f"{x / 1e6:.3g}M" if x > 1e4 else str(x) for x in ticks])
+        axes.set_xticks(ticks, [_size(x) for x in ticks])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
         if of_panel:
             axes.legend(fontsize=8)

@@ -116,8 +116,11 @@ class RouteProcess:
         except (EOFError, ConnectionError):
             self.process.wait()
             self.log.seek(0)
-            said = self.log.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise RouteError(f"failed with {self.process.returncode}: {said[-1][:300]}") from None
+            said = self.log.read().decode(errors="replace").replace("\r", "\n").strip().splitlines()
+            last = next((line for line in reversed(said) if "%|" not in line), "it said nothing")
+            code = self.process.returncode
+            how = f"was killed by signal {-code}, probably out of memory" if code < 0 else f"failed with {code}"
+            raise RouteError(f"it {how}: {last[:300]}") from None
 
     def close(self) -> None:
         """End it."""

@@ -235,7 +235,7 @@ class SamplingRecipe(BaseRecipe):
     sampling_dtype: str | None = field(
         default=None,
         metadata={
-            "help": "sample in this dtype, and score in the policy's own; bfloat16 is faster on many CPUs. "
+            "help": "sample in this dtype, and score in the policy's own; bfloat16 is faster on some CPUs. "
             "environment.json says how far the log-probabilities of the two are apart"
         },
     )
@@ -394,7 +394,7 @@ class GradientRecipe(SamplingRecipe):
         if self.engine != "hf":
             raise ValueError(f"engine: gradients need samples of the policy's own model; use hf, not {self.engine}")
         if self.sampling_dtype:
-            raise ValueError("sampling_dtype: gradients need samples of the policy as it is; leave it out")
+            raise ValueError("sampling_dtype: gradients are taken of the policy that samples; leave it out")
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f"dtype: rounding loses a step in weights of {self.dtype}; use float32 or float64")
         if not self.sizes or not all(0 < s < math.inf for s in self.sizes):

@@ -55,6 +55,11 @@ def test_the_figure_is_what_the_record_says() -> None:
     assert page.figure([*ROWS, point]) != drawn
 
 
+def test_every_row_has_a_command_that_measures_it() -> None:
+    commands = {row["command"].rpartition(" ")[2] for row in ROWS}
+    assert commands <= set(benchmarks.measures())
+
+
 def test_every_comparison_has_its_place_on_the_page() -> None:
     topics = {name.partition("/")[0] for name in benchmarks.measures()}
     assert topics - {"growth"} == {name for name in topics if f"{{topic {name}}}" in WORDS}

@@ -171,6 +171,16 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     ),
     (["measure", *FEW, "--sample", "3"], 2, "no field 'sample'; did you mean samples?"),
     (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help-all` lists them"),
+    (
+        ["train", "--sampling_dtype", "bfloat16"],
+        2,
+        "sampling_dtype: a training samples from the policy as it trains it",
+    ),
+    (
+        ["gradients", "--sampling_dtype", "bfloat16"],
+        2,
+        "sampling_dtype: gradients are taken of the policy that samples",
+    ),
     (["measure", "stories"], 2, "'stories' belongs to no flag"),
     (["measure", "--problems", "ten"], 2, "argument --problems: invalid int value: 'ten'"),
     (["measure", "--problems", "0"], 2, "problems must be at least 1, got 0"),

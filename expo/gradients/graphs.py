@@ -42,7 +42,7 @@ class Graphs:
             ValueError: if `limit` is below 0.
         """
         if limit is not None and limit < 0:
-            raise ValueError(f"graph_bytes must be at least 0, got {limit}")
+            raise ValueError(f"graph_bytes: {limit} is below 0; give 0 to keep no graph, or leave it out")
         self.segments, self.limit = segments, limit
         self.layers = {s: [m for m in s.modules() if _of(m, names)] for s in segments}
         # All of them: a segment may call a layer of another.

@@ -354,6 +354,8 @@ def no_field(name: str, known: Iterable[str]) -> str:
     """That there is no such field, with the algorithms that have it or the nearest name there is."""
     from expo.train.config import configuration_of
 
+    if name == "sampling_dtype":
+        return "sampling_dtype: a training samples from the policy as it trains it; leave this flag out"
     others = [a for a in ALGORITHMS if name in {f.name for f in fields(configuration_of(a))}]
     return f"{name} is a field of algorithm {' and '.join(others)}" if others else unknown_field(name, known, "train")
 

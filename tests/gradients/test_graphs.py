@@ -122,7 +122,7 @@ def test_each_storage_is_counted_once_and_weights_are_not():
 def test_a_budget_in_which_nothing_fits_names_one_that_will_do():
     policy = on_device(build("llama"))
     for of in (per_example_gram, projected):
-        with pytest.raises(ValueError, match="graph_bytes must be at least 0, got -1"):
+        with pytest.raises(ValueError, match="graph_bytes: -1 is below 0; give 0"):
             of(policy, SPANS, graph_bytes=-1)
         with pytest.raises(ValueError, match=r"graph_bytes: 1 is too little .* give [\d,]+ or more, or 0") as error:
             of(policy, SPANS, graph_bytes=1)
