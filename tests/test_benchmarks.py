@@ -42,8 +42,8 @@ def test_the_page_is_what_the_record_says() -> None:
     # The controls: another ratio, another number of rounds, a row less.
     (first, *others) = ROWS
     assert page.page([first | {"ratio": 123.0}, *others], WORDS) != text
-    longer = {side: [*times, 1.0] for side, times in first["seconds"].items()}
-    assert page.page([first | {"seconds": longer}, *others], WORDS) != text
+    longer = {of: {side: [*n, 1] for side, n in first[of].items()} for of in ("seconds", "counts")}
+    assert page.page([first | longer, *others], WORDS) != text
     assert page.page(others, WORDS) != text
 
 
