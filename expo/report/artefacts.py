@@ -1,8 +1,8 @@
 """An artefact: a picture or table under a fixed name, the numbers it shows, and the records they came from.
 
-`<name>.png` or `<name>.md` stands beside `<name>.csv`, which holds exactly what is shown. `provenance.json`
-names for every artefact its files and its runs by hash, so that anyone can tell which record a picture shows, and
-`README.md` shows them all with what is read from their numbers.
+A picture, `<name>.png` and `<name>.svg`, or a page, `<name>.md`, stands beside `<name>.csv`, which holds exactly what
+is shown. `provenance.json` names for every artefact its files and its runs by hash, so that anyone can tell which
+record a picture shows, and `README.md` shows them all with what is read from their numbers.
 """
 
 from __future__ import annotations

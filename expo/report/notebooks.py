@@ -69,7 +69,8 @@ def show(artefact: Artefact) -> None:
     from IPython.display import Image, Markdown, display
 
     if artefact.shown.suffix == ".png":
-        display(Image(filename=str(artefact.shown)))
+        # Half of its dots in each direction: sharp on dense screens.
+        display(Image(filename=str(artefact.shown), width=900))
     else:
         display(Markdown(artefact.shown.read_text(encoding="utf-8")))
     display(Markdown(artefact.reading))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from expo.report.artefacts import Artefact, publish
 from expo.report.runs import FinishedRun
 from expo.report.style import GREY, Axes, ConstrainedLayoutEngine, Figure, look
 from expo.report.toy import any_toy, warned
+from expo.report.words import listed
 
-WIDTH = 9.0  # inches; about the width of a README's column at 110 dots an inch
+WIDTH = 9.0  # inches; a README's column shows them at about 100 dots an inch
+HEADING_WIDTH = 88  # letters of a line of the heading, beside the badge of a toy
 NOTE_WIDTH = 155  # letters of a line of the notes
+MOST_SVG = 300_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def draw_picture(
     notes: str,
     reading: str,
 ) -> Artefact:
-    """Draw a picture from its numbers, and from nothing else, and publish both as `<name>.png` and `.csv`.
+    """Draw a picture from its numbers, and from nothing else, and publish both as `<name>.png`, `.svg` and `.csv`.
 
     Args:
         out: the folder of all artefacts.
@@ -52,24 +56,48 @@ def draw_picture(
         runs: the runs that are shown.
         numbers: what the picture shows.
         plot: makes the figure; it begins with `sheet`.
-        heading: stands above the picture.
+        heading: stands above the picture; `headline` makes it.
         notes: stand below it: what is drawn, and the setting of the runs.
         reading: what is seen, in words.
     """
     with look():
-        image = png(plot(numbers, Caption.of(runs, heading, notes)))
-    return publish(out, name, runs, numbers, {".png": image}, reading)
+        shown = images(plot(numbers, Caption.of(runs, heading, notes)))
+    return publish(out, name, runs, numbers, shown, reading)
+
+
+def headline(where: str, runs: Sequence[FinishedRun], found: str) -> str:
+    """The heading of a picture: `Figure 4 of the paper, on the toy: what was found`.
+
+    Args:
+        where: in the paper, such as a `Claim.where`; empty if the paper has no such picture.
+        runs: the runs that are shown; they name the policies and tasks.
+        found: the finding, computed from the numbers, or what is shown if nothing can be told apart.
+    """
+    place = f"{where.partition(' (')[0]} of the paper, " if where else ""
+    heading = f"{place}{'on the toy' if any_toy(runs) else _policies(runs)}: {found}"
+    return heading[0].upper() + heading[1:] if any_toy(runs) else heading
+
+
+def _policies(runs: Sequence[FinishedRun]) -> str:
+    """`smollm2-135m on gsm8k`; the task is not named where the policy is named for it."""
+    named: dict[str, None] = {}
+    for run in runs:
+        policy = re.sub(r"-seed\d+$", "", Path(run.base).name)
+        task = Path(run.recipe["data"]).stem if run.recipe.get("data") else str(run.recipe["task"])
+        named[policy if policy.endswith(f"-{task}") else f"{policy} on {task}"] = None
+    return listed(list(named))
 
 
 def sheet(rows: int, columns: int, height: float, caption: Caption) -> tuple[Figure, list[list[Axes]]]:
     """A figure with its caption around `rows` x `columns` axes of `height` inches each."""
+    heading = textwrap.fill(caption.heading, HEADING_WIDTH)
     notes = "\n".join(textwrap.fill(line, NOTE_WIDTH) for line in caption.notes.split("\n"))
-    top, bottom = 0.42, 0.32 + 0.165 * notes.count("\n")
+    top, bottom = 0.42 + 0.21 * heading.count("\n"), 0.32 + 0.165 * notes.count("\n")
     total = rows * height + top + bottom
     rect = (0, bottom / total, 1, 1 - (top + bottom) / total)
     layout = ConstrainedLayoutEngine(rect=rect, hspace=0.06, wspace=0.04)
     figure = Figure(figsize=(WIDTH, total), layout=layout)
-    figure.text(0.012, 1 - 0.14 / total, caption.heading, fontsize=12, fontweight="bold", va="top")
+    figure.text(0.012, 1 - 0.14 / total, heading, fontsize=12, fontweight="bold", va="top")
     figure.text(0.012, 0.1 / total, notes, fontsize=8, color=GREY, va="bottom", linespacing=1.35)
     if caption.toy:
         badge = {"boxstyle": "round,pad=0.35", "facecolor": "#F0E442", "edgecolor": "none"}
@@ -77,9 +105,30 @@ def sheet(rows: int, columns: int, height: float, caption: Caption) -> tuple[Fig
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 
+def images(figure: Figure) -> dict[str, str | bytes]:
+    """A figure as PNG and as SVG, by suffix; the same figure gives the same bytes while `look` lasts."""
+    return {".png": png(figure), ".svg": svg(figure)}
+
+
 def png(figure: Figure) -> bytes:
-    """A figure as PNG; the same figure gives the same bytes."""
-    sink = io.BytesIO()
+    """A figure as PNG."""
     # By default matplotlib's version is written into the file.
-    figure.savefig(sink, format="png", metadata={"Software": None})
+    return _saved(figure, "png", {"Software": None})
+
+
+def svg(figure: Figure) -> bytes:
+    """A figure as SVG. Beyond `MOST_SVG` bytes its points and arrows become an image, while lines and words stay."""
+    metadata = {"Date": None, "Creator": None}
+    drawn = _saved(figure, "svg", metadata)
+    if len(drawn) <= MOST_SVG:
+        return drawn
+    for axes in figure.axes:
+        for collection in axes.collections:
+            collection.set_rasterized(True)
+    return _saved(figure, "svg", metadata)
+
+
+def _saved(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
+    sink = io.BytesIO()
+    figure.savefig(sink, format=kind, metadata=metadata)
     return sink.getvalue()

@@ -1,4 +1,7 @@
-"""One look for all pictures: a colour for each source, safe for colour-blind eyes (Okabe and Ito 2008)."""
+"""One look for all pictures: a colour for each kind of positive and each method, the same in every picture.
+
+The first six are from Okabe and Ito (2008). `tests/report/test_style.py` computes how far apart all of them look.
+"""
 
 from __future__ import annotations
 
@@ -17,30 +20,39 @@ try:
 except ImportError as error:
     raise ImportError(f"pictures need matplotlib: {install('notebooks')}") from error
 
+# In the order of NAMES. A test compares all that can stand in one picture, as colour-blind eyes see them too.
 COLOURS = {
-    "own": "#444444",
     "explanation": "#0072B2",
     "expert": "#D55E00",
+    "own": "#444444",
     "own_correct": "#009E73",
     "wrong_explanation": "#CC79A7",
     "nonsense": "#56B4E9",
-    "answer": "#B8860B",
-    "posterior": "#E69F00",
-    "best_signal": "#882255",
-    "best_joint": "#117733",
-    "right": "#332288",
+    "answer": "#7A2E00",
+    "posterior": "#2A14B4",
+    "best_signal": "#2D003C",
+    "best_joint": "#96C369",
+    "right": "#0F4B69",
 }
-METHOD_COLOURS = {**COLOURS, "none": "#444444", "base": "#BBBBBB", "again": "#999999"}
+METHOD_COLOURS = {**COLOURS, "none": COLOURS["own"], "base": "#BBBBBB", "again": "#6E6E7D"}
 METHOD_COLOURS |= {
     f"{algorithm}_{source}": colour for algorithm in ("sft", "dpo") for source, colour in COLOURS.items()
 }
-METHOD_COLOURS["sft_explanation+none"] = "#009E73"
+METHOD_COLOURS["sft_explanation+none"] = "#96C369"
 METHOD_COLOURS |= {f"dpo_{source}_online": colour for source, colour in COLOURS.items()}
 
 
 def method_colour(method: str) -> str:
-    """The colour of a method; a variant has that of the method it is one of."""
+    """The colour of a method: that of its positives. A variant has that of the method it is one of."""
     return METHOD_COLOURS.get(method) or METHOD_COLOURS[plain_method(method)]
+
+
+def line_style(method: str) -> str:
+    """Dotted without own samples (SFT), dashed where pairs are sampled anew while the policy is trained."""
+    plain = plain_method(method)
+    if plain.startswith("sft_") and "+" not in plain:
+        return ":"
+    return "--" if plain.endswith("_online") else "-"
 
 
 INK, GREY = "#222222", "#777777"
@@ -68,13 +80,11 @@ _RC: dict[str, Any] = {
     "text.color": INK,
     "legend.frameon": False,
     "figure.facecolor": "white",
-    "savefig.dpi": 110,
+    "savefig.dpi": 200,
+    # Ids in an SVG would vary, and letters would be those of whatever font its reader has.
+    "svg.hashsalt": "expo",
+    "svg.fonttype": "path",
 }
-
-
-def line_style(method: str) -> str:
-    """Dashed where pairs are sampled anew while the policy is trained."""
-    return "--" if method.endswith("_online") else "-"
 
 
 def look() -> AbstractContextManager[None]:

@@ -22,7 +22,7 @@ from expo.text import in_markdown
 QUANTITIES = ("nll_sum", "nll_per_token")
 COLUMNS = ["sweep", "quantity", "temperature", "what", "mean", "low", "high", "n"]
 COLUMNS += ["verdict", "largest", "largest_share"]
-SOURCES = ("own", "explanation", "expert")
+SOURCES = ("explanation", "expert", "own")
 DIFFERENCE = "explanation - expert"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from expo.report.artefacts import Artefact, publish
-from expo.report.picture import Caption, png
+from expo.report.picture import Caption, images
 from expo.report.style import COLOURS, Figure, look
 
 BLUE, ORANGE, GREEN = COLOURS["explanation"], COLOURS["expert"], COLOURS["own_correct"]
@@ -25,8 +25,7 @@ def draw_theory(
     notes: str,
     reading: str,
 ) -> Artefact:
-    """Draw a picture from its numbers and publish both as `<name>.png` and `.csv`, as `draw_picture` does of runs."""
+    """Draw a picture from its numbers and publish both, as `draw_picture` does of runs."""
     with look():
-        figure = plot(numbers, Caption.of((), heading, notes))
-    # Saved after the look has ended: at matplotlib's own resolution, with ticks for its own size of letters.
-    return publish(out, name, (), numbers, {".png": png(figure)}, reading)
+        shown = images(plot(numbers, Caption.of((), heading, notes)))
+    return publish(out, name, (), numbers, shown, reading)
