@@ -31,12 +31,14 @@ jobs, in the order you would use them
   judge       let a model behind an OpenAI-compatible endpoint compare explanations with own CoTs
   grade       grade answers by several graders side by side, with the reason of each verdict
   reproduce   do all runs of a study and draw its figures
+  report      show the records of any of these as one page of HTML: which positives should I train on?
 
 first steps
   expo doctor
   expo measure --task stories --policy smollm2-135m --problems 5
   expo measure --task jsonl --data mine.jsonl --policy smollm2-135m
   expo measure --config recipe.yaml --temperature 0.5      flags override the recipe
+  expo report runs/measure/FOLDER                          the folder that expo measure printed
   expo train --task chain --policy tiny-0 --levels 5 --max_steps 20 --learning_rate 3e-4 --max_completion_length 100
 
 `expo JOB --help` lists a job's usual flags, and `expo JOB --help-all` all of them. A stopped job resumes when you
@@ -320,6 +322,34 @@ def reproduce_job(argv: list[str]) -> int:
     return 0
 
 
+def report_job(argv: list[str]) -> int:
+    """`expo report`."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="expo report",
+        description="Show records as one page of HTML that needs no network: which positives should I train on?",
+        allow_abbrev=False,
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a run, or one that holds such folders")
+    parser.add_argument(
+        "--output", help="the page; default report.html in that folder, or in the one that holds all of them"
+    )
+    parser.add_argument("--help-all", "--help_all", action="help", help=argparse.SUPPRESS)
+    asked = parser.parse_args(argv)
+    from expo.report.html.build import write_report
+
+    page, left_out = write_report([Path(run).expanduser() for run in asked.runs], asked.output)
+    for sentence in left_out[:5]:
+        print(sentence)
+    if len(left_out) > 5:
+        print(f"... and {len(left_out) - 5} more; the page says which")
+    print(
+        f"report: {page} (open it in a browser; {page.stat().st_size / 1e6:.1f} MB, nothing is loaded from elsewhere)"
+    )
+    return 0
+
+
 def doctor_job(argv: list[str]) -> int:
     """`expo doctor`."""
     from expo.flags import DoctorArguments, parse
@@ -346,6 +376,7 @@ JOBS: dict[str, Callable[[list[str]], int]] = {
     "judge": judge_job,
     "grade": grade_job,
     "reproduce": reproduce_job,
+    "report": report_job,
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def kinds_of(texts: list[str], mentions: Sequence[str]) -> list[str]:
     return kinds
 
 
-def differences(row: pd.Series) -> np.ndarray:
+def differences(row: Mapping[Any, Any] | pd.Series) -> np.ndarray:
     """log mu(t|q, hint, ...) - log pi(t|q, ...) of each token; their sum is the pointwise mutual information."""
     return np.asarray(row["prompted"], dtype=float) - np.asarray(row["plain"], dtype=float)
 

@@ -126,8 +126,8 @@ def table1(samples: pd.DataFrame) -> list[Comparison]:
     """
     out = []
     present = set(samples["source"])
-    for source in [s for s in _ORDER if s in present]:
-        for name, quantity, sign, default, own in _PROPERTIES:
+    for source in [s for s in ORDER if s in present]:
+        for name, quantity, sign, default, own in PROPERTIES:
             reference = own if source == default else default
             if reference not in present:
                 continue
@@ -143,9 +143,9 @@ def own_answers(samples: pd.DataFrame) -> list[Comparison]:
     return [compared] if compared.difference.n else []
 
 
-_ORDER = ("explanation", "expert", "own", "own_correct", "wrong_explanation", "nonsense")
+ORDER = ("explanation", "expert", "own", "own_correct", "wrong_explanation", "nonsense")
 # property, quantity, sign of the difference that supports it, the default reference, the reference's own reference
-_PROPERTIES = (
+PROPERTIES = (
     ("in-distribution", "nll_sum", -1, "expert", "own"),
     ("in-distribution", "nll_per_token", -1, "expert", "own"),
     ("positive learning signal", "learning_signal", 1, "own", "explanation"),
@@ -160,7 +160,7 @@ def summary(samples: pd.DataFrame) -> pd.DataFrame:
     and of bounded quantities `/finite_sample_low` and `/finite_sample_high`.
     """
     rows: list[tuple[str, float]] = []
-    for source in [s for s in _ORDER if s in set(samples["source"])]:
+    for source in [s for s in ORDER if s in set(samples["source"])]:
         rows.append((f"{source}/problems", float(samples.loc[samples["source"] == source, "problem"].nunique())))
         rows.append((f"{source}/samples", float((samples["source"] == source).sum())))
         for quantity in MEASUREMENTS:

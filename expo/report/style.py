@@ -1,14 +1,14 @@
-"""One look for all pictures: a colour for each kind of positive and each method, the same in every picture.
-
-The first six are from Okabe and Ito (2008). `tests/report/test_style.py` computes how far apart all of them look.
-"""
+"""One look for all pictures; their colours are those of `expo.report.colours`."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from typing import Any
 
-from expo.report.words import plain_method
+from expo.report.colours import COLOURS as COLOURS
+from expo.report.colours import METHOD_COLOURS as METHOD_COLOURS
+from expo.report.colours import line_style as line_style
+from expo.report.colours import method_colour as method_colour
 from expo.text import install
 
 # All modules of pictures import matplotlib's classes from here, so that each of them fails with this message.
@@ -19,41 +19,6 @@ try:
     from matplotlib.layout_engine import ConstrainedLayoutEngine as ConstrainedLayoutEngine
 except ImportError as error:
     raise ImportError(f"pictures need matplotlib: {install('notebooks')}") from error
-
-# In the order of NAMES. A test compares all that can stand in one picture, as colour-blind eyes see them too.
-COLOURS = {
-    "explanation": "#0072B2",
-    "expert": "#D55E00",
-    "own": "#444444",
-    "own_correct": "#009E73",
-    "wrong_explanation": "#CC79A7",
-    "nonsense": "#56B4E9",
-    "answer": "#7A2E00",
-    "posterior": "#2A14B4",
-    "best_signal": "#2D003C",
-    "best_joint": "#96C369",
-    "right": "#0F4B69",
-}
-METHOD_COLOURS = {**COLOURS, "none": COLOURS["own"], "base": "#BBBBBB", "again": "#6E6E7D"}
-METHOD_COLOURS |= {
-    f"{algorithm}_{source}": colour for algorithm in ("sft", "dpo") for source, colour in COLOURS.items()
-}
-METHOD_COLOURS["sft_explanation+none"] = "#96C369"
-METHOD_COLOURS |= {f"dpo_{source}_online": colour for source, colour in COLOURS.items()}
-
-
-def method_colour(method: str) -> str:
-    """The colour of a method: that of its positives. A variant has that of the method it is one of."""
-    return METHOD_COLOURS.get(method) or METHOD_COLOURS[plain_method(method)]
-
-
-def line_style(method: str) -> str:
-    """Dotted without own samples (SFT), dashed where pairs are sampled anew while the policy is trained."""
-    plain = plain_method(method)
-    if plain.startswith("sft_") and "+" not in plain:
-        return ":"
-    return "--" if plain.endswith("_online") else "-"
-
 
 INK, GREY = "#222222", "#777777"
 COMPACT = {"handlelength": 1.2, "columnspacing": 1.0, "handletextpad": 0.4}  # spacing of a legend of long names

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expo.measure.verdict import _ORDER
+from expo.measure.verdict import ORDER
 from expo.report.artefacts import PROVENANCE
 from expo.report.picture import MOST_SVG, Caption, draw_picture, headline, sheet, svg
 from expo.report.style import COLOURS, METHOD_COLOURS, Figure, line_style, look, method_colour
@@ -71,7 +71,7 @@ def test_control_red_and_green_are_not_told_apart() -> None:
 
 def test_kinds_and_methods_have_one_order() -> None:
     assert list(COLOURS) == list(NAMES)
-    assert list(_ORDER) == list(NAMES)[: len(_ORDER)]
+    assert list(ORDER) == list(NAMES)[: len(ORDER)]
     assert [m for m in METHODS if m in NAMES] == [s for s in NAMES if s in METHODS if s != "own"]
 
 

@@ -1,0 +1,116 @@
+"""`expo report`: records as one page of HTML that needs no network and runs nothing but its own script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from expo.records import RecordError, write_atomic
+from expo.report.html.payload import MOST_BYTES, payload
+from expo.report.html.provenance import folder_name
+from expo.report.html.records import Shown, shown_runs
+from expo.report.html.tables import dumps
+from expo.report.toy import MARK
+from expo.text import plural, visible
+
+NAME = "report.html"
+# In every page, so that a page is told from a file of the user's.
+_MADE_BY = '<meta name="generator" content="expo report">'
+_SCRIPTS = ("statistics.js", "measure.js", "outcomes.js", "draw.js", "sections.js", "page.js")
+
+
+def write_report(folders: Sequence[str | Path], output: str | Path | None = None) -> tuple[Path, list[str]]:
+    """Write the page of the runs in these folders.
+
+    Args:
+        folders: of runs, or folders that hold the folders of runs.
+        output: the file; by default `report.html` in the folder, or in the one that holds all of them.
+
+    Returns:
+        The file, and what was left out of it, in sentences.
+
+    Raises:
+        RecordError: as `shown_runs` says, or if the file is there and is no such page.
+    """
+    runs, unfinished = shown_runs(folders)
+    path = Path(output).expanduser() if output else _place(folders)
+    if path.is_dir():
+        path = path / NAME
+    _check_place(path)
+    made, left_out = page(runs, unfinished)
+    write_atomic(path, made)
+    return path, [*unfinished, *left_out]
+
+
+def page(runs: Sequence[Shown], unfinished: Sequence[str] = (), most: int = MOST_BYTES) -> tuple[str, list[str]]:
+    """The page of these runs, of at most `most` bytes, and what was left out of it for its size, in sentences."""
+    script = "\n".join(["'use strict';", _SHARED, *map(_asset, _SCRIPTS)])
+    style = _asset("page.css")
+    data = payload(runs, unfinished, most - len(script.encode()) - len(style.encode()) - _FRAME)
+    names = ", ".join(folder_name(run) for run in runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
+    title = html.escape(f"{names}{MARK * any(run.toy for run in runs)}: report")
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return (
+        f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+{_MADE_BY}
+<title>{title}</title>
+<style>{style}</style></head><body>
+<header><h1>{title}</h1>
+<p>{html.escape(_about(runs))}</p>
+<noscript><p>This page computes its numbers from the rows in it, for which it needs its script. Without scripts, the
+command <code>expo measure</code> prints the verdicts of a finished run again.</p></noscript>
+<div id="head"></div></header>
+<nav aria-label="Sections"><ul id="contents"></ul></nav>
+<form id="filters" aria-label="Filters"></form>
+<main id="sections"></main>
+<script type="application/json" id="data">{dumps(data.content)}</script>
+<script>{script}</script>
+</body></html>
+""",
+        data.left_out,
+    )
+
+
+_FRAME = 4_000  # bytes of the rest of the page
+_SHARED = """\
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const RULES = DATA;
+const GENERATOR = DATA.generator;"""
+
+
+def _about(runs: Sequence[Shown]) -> str:
+    jobs = ", ".join(sorted({run.job for run in runs}))
+    return (
+        f"{plural(len(runs), 'record')} ({jobs}). All numbers are computed in this page from the rows that are in it; "
+        "nothing is loaded from elsewhere."
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("expo.report.html").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _place(folders: Sequence[str | Path]) -> Path:
+    if len(folders) == 1:
+        return Path(folders[0]) / NAME
+    return Path(os.path.commonpath([Path(folder).resolve() for folder in folders])) / NAME
+
+
+def _check_place(path: Path) -> None:
+    if path.exists() and _MADE_BY not in path.read_text(encoding="utf-8", errors="replace")[:2000]:
+        raise RecordError(f"{visible(str(path))} exists and is not a report; choose another --output, or delete it")

@@ -1,0 +1,152 @@
+// The page: its filters, and its sections made anew when they change. The address holds the filters, as a link to them.
+
+const FLAGS = ["cut", "leak", "right", "numbers"];
+const state = { run: null, level: null };
+
+function readAddress() {
+  const asked = new URLSearchParams(location.hash.slice(1));
+  const level = Number.parseInt(asked.get("level"), 10);
+  state.run = asked.get("run");
+  state.level = Number.isNaN(level) ? null : level;
+  for (const name of FLAGS) state[name] = asked.get(name) === "1";
+}
+
+function writeAddress() {
+  const asked = new URLSearchParams();
+  if (state.run !== null && measurements.length > 1) asked.set("run", state.run);
+  if (state.level !== null) asked.set("level", state.level);
+  for (const name of FLAGS) if (state[name]) asked.set(name, "1");
+  history.replaceState(null, "", asked.size ? `#${asked}` : location.pathname + location.search);
+}
+
+const RUNS = DATA.runs.map((run) => ({
+  ...run,
+  table: Object.fromEntries(Object.entries(run.tables).map(([name, table]) => [name, decode(table)])),
+}));
+const measurements = RUNS.filter((run) => run.table.samples);
+const measured = () => measurements.find((run) => run.name === state.run) ?? measurements[0];
+
+const allLevels = [...new Set(RUNS.flatMap((run) => Object.values(run.table).flatMap(levelsOf)))].sort((a, b) => a - b);
+
+function select(label, options, chosen, onChange) {
+  const made = el("select", {}, options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
+  made.addEventListener("change", () => onChange(made.value));
+  return el("label", {}, `${label} `, made);
+}
+
+function filters() {
+  const changed = (name, value) => {
+    state[name] = value;
+    writeAddress();
+    render();
+  };
+  const box = (name, label) => {
+    const input = el("input", { type: "checkbox", name });
+    input.checked = state[name];
+    input.addEventListener("change", () => changed(name, input.checked));
+    return el("label", {}, input, ` ${label}`);
+  };
+  const controls = [];
+  if (measurements.length > 1) controls.push(select("Measurement", measurements.map((run) => [run.name, run.name]), measured().name, (v) => changed("run", v)));
+  if (allLevels.length) {
+    const levels = [["", "all"], ...allLevels.map((level) => [String(level), String(level)])];
+    controls.push(select("Level", levels, state.level === null ? "" : String(state.level), (v) => changed("level", v === "" ? null : Number(v))));
+  }
+  if (measurements.length) controls.push(box("cut", "leave out cut samples"), box("leak", "leave out leaks"), box("right", "right answers only"));
+  if (!controls.length) return;
+  document.getElementById("filters").replaceChildren(el("fieldset", {}, el("legend", {}, "Filter the rows; every number on this page is computed anew"), ...controls), el("output", { id: "kept", "aria-live": "polite" }));
+}
+
+/** A section with a choice of its own, which changes nothing else. */
+function choosing(label, options, draw) {
+  const place = el("div");
+  const show = (value) => place.replaceChildren(draw(value));
+  show(options[0][0]);
+  return [select(label, options, options[0][0], show), place];
+}
+
+function head() {
+  const run = measured();
+  const toy = RUNS.some((r) => r.toy) ? el("p", { class: "toy" }, RULES.toy) : null;
+  const notes = [...DATA.unfinished, ...(run ? [...run.lacks, ...run.left_out] : [])];
+  const others = RUNS.filter((r) => r !== run && r.left_out.length).length;
+  if (others) notes.push(`Of ${plural(others, "other record")} a part is in this page, which stays small; "Where it comes from" says which.`);
+  return [toy, ...notes.map((note) => el("p", { class: "note" }, note))];
+}
+
+function sections() {
+  const out = [];
+  const run = measured();
+  const rows = run ? left(run.table.samples, state) : [];
+  const said = outcomes(RUNS, state);
+  out.push(
+    section(
+      "answer",
+      "Which positives should I train on?",
+      run ? el("p", {}, `${run.name}${run.toy ? " (toy)" : ""}: ${run.policy}, ${run.setting}.`) : null,
+      run ? answers(run, rows) : null,
+      said.length ? el("ul", { class: "outcomes" }, said.slice(0, 24)) : null,
+      run ? null : el("p", {}, "None of these records is a measurement of positives; ", el("code", {}, "expo measure"), " makes one."),
+    ),
+  );
+  if (run) {
+    const present = sourcesOf(run.table.samples, rows);
+    out.push(verdicts(run, rows), meansTable(run, rows));
+    out.push(section("distributions", "Distributions", ...choosing("Quantity", Object.entries(QUANTITIES), (q) => distributions(run, rows, q))));
+    out.push(posterior(run, rows), acting(run, rows));
+    if (present.length) {
+      const kinds = present.map((source) => [source, nameOf(source)]);
+      out.push(section("samples", "Worst, median and best samples", el("p", {}, `By learning signal. ✓ and ✗ are the step checker's, which judges ${run.texts?.judged ?? "nothing"} only: a true step need not lead anywhere.`), ...choosing("Kind", kinds, (kind) => examples(run, rows, kind))));
+    }
+  }
+  out.push(accuracies_(RUNS, state));
+  const trained = RUNS.filter((r) => r.curves);
+  if (trained.length) {
+    const names = [...new Set(trained.flatMap((r) => Object.keys(r.curves)))].filter((name) => name !== "step").sort();
+    const first = ["reward", "loss"].filter((name) => names.includes(name));
+    const ordered = [...first, ...names.filter((name) => !first.includes(name))];
+    out.push(section("curves", "Training curves", ...choosing("Metric", ordered.map((name) => [name, name]), (name) => curves(trained, name))));
+  }
+  out.push(gradients(RUNS, state));
+  out.push(numbers(run));
+  out.push(provenance(RUNS));
+  return out.filter(Boolean);
+}
+
+function numbers(run) {
+  const draw = () => {
+    const body = allNumbers(RUNS, run, state).map(([name, value]) => [name, el("data", { "data-name": name, value: String(value) }, number(value))]);
+    return tableOf(plural(body.length, "number"), ["name", "value"], body);
+  };
+  return section("numbers", "All numbers", el("p", {}, "By the names of docs/METRICS.md, as the filters leave them."), lazily("Show all numbers", draw, state.numbers));
+}
+
+function render() {
+  const run = measured();
+  const made = sections();
+  document.getElementById("head").replaceChildren(...head().filter(Boolean));
+  document.getElementById("sections").replaceChildren(...made);
+  document.getElementById("contents").replaceChildren(...made.map((s) => el("li", {}, el("a", { href: `#${s.id}`, onclick: jump }, s.querySelector("h2").textContent))));
+  const kept = document.getElementById("kept");
+  if (kept && run) kept.textContent = `${left(run.table.samples, state).length.toLocaleString("en")} of ${plural(run.table.samples.length, "sample")} left`;
+  document.body.dataset.ready = "1";
+}
+
+/** To a section, without a change of the address, which holds the filters. */
+function jump(event) {
+  event.preventDefault();
+  const target = document.getElementById(event.target.getAttribute("href").slice(1));
+  target.setAttribute("tabindex", "-1");
+  target.scrollIntoView();
+  target.focus({ preventScroll: true });
+}
+
+addEventListener("hashchange", () => {
+  readAddress();
+  filters();
+  render();
+});
+readAddress();
+filters();
+// The frame is painted before the numbers, which take a moment, are there.
+requestAnimationFrame(() => setTimeout(render));

@@ -1,0 +1,131 @@
+"""All that a page is computed from, as one mapping that JSON can hold: rows of the records, texts, and rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from expo.measure import verdict
+from expo.measure.acts import KINDS
+from expo.measure.weights import WORDS
+from expo.records import method_of
+from expo.report import paper
+from expo.report.colours import COLOURS, method_colour
+from expo.report.html import claims, tables
+from expo.report.html.provenance import folder_name, provenance, setting
+from expo.report.html.records import Shown
+from expo.report.html.texts import acts, texts_of
+from expo.report.toy import TOY
+from expo.report.words import METHODS, NAMES
+from expo.stats import MIN_PROBLEMS
+from expo.text import visible
+
+MOST_BYTES = 3_000_000  # of a page
+_DASHES = ("", "7 3", "2 2", "9 3 2 3")
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What goes into a page, and how many problems and texts were left out for its size, in sentences."""
+
+    content: dict[str, Any]
+    left_out: list[str]
+
+
+def payload(runs: Sequence[Shown], unfinished: Sequence[str], most: int = MOST_BYTES) -> Payload:
+    """The content of a page of these runs that takes at most `most` bytes as JSON."""
+    whole = [_tables(run) for run in runs]
+    kept = tables.fit(whole, min(tables.ROWS_BYTES, 2 * most // 3))
+    trained = [run for run in runs if "metrics" in run.tables]
+    curves = dict(zip(map(id, trained), tables.curves([run.tables["metrics"] for run in trained]), strict=True))
+    out, left_out = [], []
+    for run, before, after in zip(runs, whole, kept, strict=True):
+        said = _said(run, before, after, curves.get(id(run)))
+        encoded = {name: tables.encode(name, frame) for name, frame in after.items()}
+        out.append({**_head(run), "lacks": list(run.lacks), "left_out": said, "tables": encoded})
+        out[-1] |= {"curves": curves[id(run)]} if id(run) in curves else {}
+        left_out += [f"{folder_name(run)}: {sentence}" for sentence in said]
+    content = {**_rules(), "runs": out, "unfinished": list(unfinished)}
+    _add_texts(runs, kept, out, most - len(tables.dumps(content)))
+    return Payload(content, left_out)
+
+
+def _tables(run: Shown) -> dict[str, pd.DataFrame]:
+    """The tables of a run whose rows are embedded, with what is computed from its tokens once."""
+    of_run = {name: frame for name, frame in run.tables.items() if name in tables.COLUMNS}
+    if "tokens" in run.tables:
+        of_run["acts"] = acts(run.tables["tokens"], run.tables["samples"], run.recipe["task"])
+    return of_run
+
+
+def _said(
+    run: Shown, before: dict[str, pd.DataFrame], after: dict[str, pd.DataFrame], curves: dict[str, Any] | None
+) -> list[str]:
+    out = []
+    if cut := tables.left_out(before, after):
+        kept, of = cut
+        out.append(
+            f"This page holds {kept:,} of the {of:,} problems of the record, spread evenly, to stay small. All numbers "
+            "on it are of these problems."
+        )
+    if curves and len(curves["step"]) < (steps := run.tables["metrics"]["step"].nunique()):
+        out.append(f"Curves show {len(curves['step']):,} of {steps:,} steps, spread evenly.")
+    return out
+
+
+def _head(run: Shown) -> dict[str, Any]:
+    return {
+        "name": folder_name(run),
+        "job": run.job,
+        "policy": visible(run.policy_name),
+        "task": run.task,
+        "method": run.method,
+        "colour": method_colour(method_of(run.recipe)) if run.job == "train" else COLOURS["own"],
+        "toy": run.toy,
+        "temperature": run.recipe.get("temperature"),
+        "setting": visible(setting(run)),
+        "provenance": provenance(run),
+    }
+
+
+def _add_texts(runs: Sequence[Shown], kept: Sequence[dict[str, Any]], out: list[dict[str, Any]], room: int) -> None:
+    """Texts to those runs that have samples, each an even share of the room."""
+    having = [i for i, of_run in enumerate(kept) if "samples" in of_run]
+    for turn, i in enumerate(having):
+        share = max(0, room) // (len(having) - turn)
+        out[i]["texts"], used = texts_of(kept[i]["samples"], runs[i].tables.get("tokens"), runs[i].recipe, share)
+        room -= used
+
+
+def _rules() -> dict[str, Any]:
+    """Names, constants and words that the page shares with the toolkit, so that none is written down twice."""
+    state = np.random.default_rng(0).bit_generator.state["state"]
+    return {
+        "generator": {"state": str(state["state"]), "increment": str(state["inc"])},
+        "names": NAMES,
+        "methods": METHODS,
+        "order": verdict.ORDER,
+        "properties": verdict.PROPERTIES,
+        "measurements": verdict.MEASUREMENTS,
+        "bounded": verdict.BOUNDED,
+        "probability": verdict.PROBABILITY,
+        "min_problems": MIN_PROBLEMS,
+        "hangs": verdict.HANGS,
+        "kinds": KINDS,
+        "weights": WORDS,
+        "table1": paper.TABLE1,
+        "licenses": claims.LICENSES,
+        "claims": claims.cited(),
+        "toy": TOY,
+        "looks": {name: _look(i, colour) for i, (name, colour) in enumerate(COLOURS.items())},
+        "run_looks": [_look(i, colour) for i in range(len(_DASHES)) for colour in list(COLOURS.values())[:5]],
+    }
+
+
+def _look(i: int, colour: str) -> dict[str, str]:
+    """A line's colour and dashes: either alone tells it from its neighbours."""
+    return {"colour": colour, "dash": _DASHES[i % len(_DASHES)]}

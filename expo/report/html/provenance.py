@@ -1,0 +1,102 @@
+"""Where the numbers of a run come from: its command, recipe, weights, data and versions, without any path."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from expo.policies.names import public
+from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
+from expo.records import defaults_of, to_yaml
+from expo.report.html.records import Shown
+from expo.report.runs import origin_of
+from expo.text import visible
+from expo.train.recipe import TrainRecipe
+
+_RECIPES = {"measure": MeasureRecipe, "evaluate": EvaluateRecipe, "gradients": GradientRecipe, "train": TrainRecipe}
+_FACTS = {
+    "commit": "commit of the toolkit",
+    "expo": "version of the toolkit",
+    "weights": "weights",
+    "trained_from": "policy before any training",
+    "data_sha256": "SHA-256 of the problems",
+    "grader": "rules of grading",
+    "chat_template": "chat template",
+    "device": "device",
+    "dtype": "dtype",
+    "gpu": "GPU",
+    "machine": "machine",
+    "threads": "threads",
+    "processes": "processes",
+    "python": "Python",
+}
+
+
+def provenance(run: Shown) -> dict[str, Any]:
+    """What a reader needs to make the record again: `command`, `recipe` (YAML) and `facts`, pairs of name and value."""
+    environment, recipe = run.environment, _public(run.recipe)
+    facts = [[name, _word(environment[key])] for key, name in _FACTS.items() if environment.get(key) is not None]
+    facts += [[name, version] for name, version in environment.get("packages", {}).items() if version]
+    facts += [[f"SHA-256 of {table}.parquet", digest] for table, digest in origin_of(run.run)["tables"].items()]
+    if (seconds := _seconds(run)) is not None:
+        facts.insert(0, ["wall-clock seconds", f"{seconds:.0f}"])
+    return {"command": _command(run, recipe), "recipe": visible(to_yaml(recipe)), "facts": facts}
+
+
+def _public(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {name: public(value) if isinstance(value, str) else value for name, value in recipe.items()}
+
+
+def _word(value: Any) -> str:
+    return visible(public(value) if isinstance(value, str) else str(value))
+
+
+def _seconds(run: Shown) -> float | None:
+    """How long it took, where the record says it."""
+    if not run.run.has("timing"):
+        return None
+    timing = run.run.read("timing")
+    spent = timing[timing["name"].isin(("wall_seconds", "seconds"))]["value"].dropna()
+    return float(spent.sum()) if len(spent) else None
+
+
+def _command(run: Shown, recipe: dict[str, Any]) -> str:
+    """The command with those flags that are not at their defaults; prompts, which no flag holds, are in the recipe."""
+    usual = defaults_of(_RECIPES[run.job])
+    flags = []
+    for name, value in recipe.items():
+        if name in ("prompts", "stop_after") or value is None or value == usual.get(name):
+            continue
+        words = [_flag(v) for v in value] if isinstance(value, list) else [_flag(value)]
+        flags.append(" ".join([f"--{name}", *map(shlex.quote, words)]))
+    return " ".join([f"expo {run.job}", *flags])
+
+
+def _flag(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else visible(str(value))
+
+
+def folder_name(run: Shown) -> str:
+    """The name of the run's folder."""
+    return visible(Path(run.name).name)
+
+
+def setting(run: Shown) -> str:
+    """n, k, temperature and seed of a run, in words."""
+    recipe = run.recipe
+    main = next(iter(run.tables.values()))
+    words = [f"n = {main['problem'].nunique()} problems of {run.task}"]
+    samples = recipe.get("samples") or recipe.get("eval_samples")
+    if run.job == "gradients":
+        words.append(f"2 x {recipe['rollouts']} rollouts each")
+    elif "evaluation" in run.tables:
+        words.append(f"k = {int(run.tables['evaluation']['n'].min())} samples each")
+    elif samples:
+        words.append(f"k = {samples} samples each")
+    temperature = recipe.get("eval_temperature", recipe.get("temperature"))
+    if temperature is not None and not pd.isna(temperature):
+        words.append(f"temperature {temperature:g}")
+    return ", ".join([*words, f"seed {run.environment.get('seed', recipe.get('seed'))}"])

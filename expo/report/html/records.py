@@ -1,0 +1,118 @@
+"""The records that a page is made of: run folders by name or in a study's folder, and what each of them lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from expo.records import RecordError, Run, job_of, method_of
+from expo.report.runs import FinishedRun, natural
+from expo.report.toy import any_toy
+from expo.report.words import method_name
+from expo.text import plural, visible
+
+# By job, the table that says that a run has finished.
+_LAST = {"measure": "samples", "evaluate": "evaluation", "train": "evaluation", "gradients": "alignment"}
+# By job, the tables that the page shows, where the run has them.
+_SHOWN = {
+    "measure": ("samples", "tokens"),
+    "evaluate": ("evaluation",),
+    "train": ("evaluation", "metrics", "alignment"),
+    "gradients": ("alignment", "gains"),
+}
+
+
+@dataclass(frozen=True)
+class Shown(FinishedRun):
+    """A finished run of any job, with the tables that the page shows.
+
+    `lacks` says in sentences what a reader may miss.
+    """
+
+    job: str = ""
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
+
+    @cached_property
+    def toy(self) -> bool:
+        """Whether it is a run of the toy."""
+        return any_toy([self])
+
+    @property
+    def task(self) -> str:
+        """The name of the task, or of the data file of a user's own."""
+        return visible(Path(self.recipe["data"]).name if self.recipe.get("data") else str(self.recipe["task"]))
+
+    @property
+    def method(self) -> str:
+        """What a training trains with, in words; empty for any other job."""
+        return method_name(method_of(self.recipe)) if self.job == "train" else ""
+
+
+def shown_runs(folders: Sequence[str | Path]) -> tuple[list[Shown], list[str]]:
+    """The finished runs in these folders, and a sentence for each run that is left out.
+
+    A folder is a run's, or holds the folders of runs.
+
+    Raises:
+        RecordError: for a folder without a run, a record that is damaged or of another schema, or if no run has
+            finished; the file or folder is named.
+    """
+    runs: dict[Path, Run] = {}
+    for folder in map(Path, folders):
+        runs |= {run.folder.resolve(): run for run in _runs_in(folder)}
+    found, left_out = [], []
+    for run in runs.values():
+        job = job_of(run.recipe())
+        if run.has(_LAST[job]):
+            found.append(_read(run, job))
+        else:
+            done = len(run.shards("samples" if job == "measure" else "completions"))
+            so_far = f" ({plural(done, 'chunk')} of its problems done)" if done else ""
+            left_out.append(f"{run.folder.name} has not finished{so_far}. Give its command again to resume it.")
+    if not found:
+        raise RecordError(f"{folders[0]}: nothing to report: {' '.join(left_out)}")
+    return found, left_out
+
+
+def _runs_in(folder: Path) -> list[Run]:
+    if (folder / "recipe.yaml").is_file():
+        return [Run(folder)]
+    inside = [path.parent for path in folder.glob("*/recipe.yaml")] if folder.is_dir() else []
+    if not inside:
+        what = "there is no such folder" if not folder.exists() else "neither it nor a folder in it has a recipe.yaml"
+        raise RecordError(f"{folder} is not the folder of a run: {what}")
+    return [Run(path) for path in sorted(inside, key=lambda path: natural(path.name))]
+
+
+def _read(run: Run, job: str) -> Shown:
+    tables = {table: run.read(table) for table in _SHOWN[job] if run.has(table)}
+    # Columns that records did not have at first are missing as a whole there.
+    tables = {name: frame for name, frame in tables.items() if len(frame)}
+    if _LAST[job] not in tables:
+        raise RecordError(f"{run.path(_LAST[job])} has no row, so there is nothing to report")
+    return Shown(run, job, tables, tuple(_lacks(run, job, tables)))
+
+
+def _lacks(run: Run, job: str, tables: dict[str, pd.DataFrame]) -> list[str]:
+    """What the page would show if the run had been made otherwise."""
+    lacks = []
+    main = tables[_LAST[job]]
+    if main["level"].isna().all():
+        lacks.append("Its problems have no levels, so nothing is shown by level.")
+    if (n := main["problem"].nunique()) < 10:
+        lacks.append(f"It has {plural(n, 'problem')}. Fewer than 10 problems decide nothing.")
+    if job == "measure":
+        present = set(main["source"])
+        for source, name in (("expert", "expert CoT"), ("own", "own CoT"), ("explanation", "self-explanation")):
+            if source not in present:
+                lacks.append(f"It has no {name}, so nothing is compared with one.")
+        if run.recipe().get("temperature") != 1:
+            lacks.append("It was not sampled at temperature 1, so it says nothing of the posterior.")
+        if "tokens" not in tables:
+            lacks.append("It was made without --token_scores true, so it does not show where the answer acts.")
+    return lacks

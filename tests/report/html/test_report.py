@@ -1,0 +1,270 @@
+"""The page in a real browser: its numbers are Python's, under every filter; whatever a text holds stays a text."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from expo.cli import main
+from expo.evaluate import by_level
+from expo.gradients.predictors import unit_slopes
+from expo.measure.acts import mentions_by_problem, share_metrics
+from expo.measure.verdict import summary
+from expo.measure.weights import posterior_metrics
+from expo.records import RecordError, Run
+from expo.report.html import build, tables
+from expo.report.html.build import write_report
+from expo.stats import bootstrap_questions
+
+from ...browser import dump, needs_chromium
+from ..records.gradients import write_gradients
+from ..records.positives import Make, samples
+from ..records.trainings import BASE, levels, write
+
+HOSTILE = "</script><script>document.title='taken'</script><img src=http://example.org/x> \u202eabc \x1b[31m & <b>"
+
+
+def random_samples(n: int = 40, k: int = 3) -> pd.DataFrame:
+    """Samples whose numbers have no pattern, some of them cut, leaking, wrong or without a weight."""
+    rng, rows = np.random.default_rng(1), samples(n, k)
+    size = len(rows)
+    rows["nll_sum"] = rng.gamma(3, 10, size)
+    rows["nll_per_token"] = rng.gamma(3, 0.2, size)
+    rows["nll_cot"] = rng.gamma(3, 9, size)
+    rows["learning_signal"] = -rng.gamma(1, 1.5, size)
+    hinted = rows["source"].isin(["explanation", "wrong_explanation", "nonsense"])
+    rows["nll_prompted"] = pd.Series(rng.gamma(3, 8, size)).where(hinted & (rng.random(size) > 0.1))
+    rows["truncated"] = rng.random(size) < 0.3
+    rows["leak"] = rng.random(size) < 0.2
+    rows["correct"] = pd.Series(rng.random(size) < 0.5).astype("boolean").where(rows["source"] != "expert")
+    return rows
+
+
+def random_tokens(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each self-explanation token by token."""
+    rng, out = np.random.default_rng(2), []
+    for row in rows[rows["source"] == "explanation"].to_dict("records"):
+        texts = re.findall(r"\S+\s*", row["cot"])
+        plain, prompted = -rng.gamma(1, 1, len(texts)), -rng.gamma(1, 1, len(texts))
+        key = {name: row[name] for name in ("problem", "source", "index")}
+        out.append({**key, "ids": list(range(len(texts))), "texts": texts, "plain": plain, "prompted": prompted})
+    return pd.DataFrame(out)
+
+
+@pytest.fixture
+def record(make: Make) -> Run:
+    run = make("tiny-0", n=40, k=3, temperature=1.0, token_scores=True).run
+    rows = random_samples()
+    run.write("samples", rows)
+    run.write("tokens", random_tokens(rows))
+    return run
+
+
+def shown(page: Path, fragment: str = "") -> dict[str, float]:
+    """The numbers that the page shows, by name."""
+    found = re.findall(r'<data data-name="([^"]*)" value="([^"]*)"', dump(page, f"numbers=1&{fragment}"))
+    return {html.unescape(name): float(value.replace("Infinity", "inf")) for name, value in found}
+
+
+def computed(run: Run, rows: pd.DataFrame) -> dict[str, float]:
+    """The numbers of these samples by Python."""
+    left = set(zip(rows["problem"], rows["source"], rows["index"], strict=True))
+    tokens = run.read("tokens")
+    keys = zip(tokens["problem"], tokens["source"], tokens["index"], strict=True)
+    tokens = tokens[[key in left for key in keys]]
+    parts = [summary(rows), posterior_metrics(rows), share_metrics(tokens, mentions_by_problem("chain", rows))]
+    found = pd.concat(parts)
+    return dict(zip(found["name"], found["value"].astype(float), strict=True))
+
+
+def check_same(ours: Mapping[str, float], theirs: Mapping[str, float]) -> None:
+    assert set(ours) == set(theirs)
+    assert ours
+    for name, value in theirs.items():
+        same = math.isclose(ours[name], value, rel_tol=1e-9, abs_tol=1e-9) or (
+            math.isnan(value) == math.isnan(ours[name]) == 1
+        )
+        assert same, f"{name}: {ours[name]} is shown, {value} computed"
+
+
+FILTERS = {
+    "": lambda rows: rows,
+    "level=3": lambda rows: rows[rows["level"] == 3],
+    "cut=1": lambda rows: rows[~rows["truncated"]],
+    "leak=1": lambda rows: rows[~rows["leak"]],
+    "right=1": lambda rows: rows[rows["correct"].fillna(True)],
+    "level=2&cut=1&leak=1&right=1": lambda rows: rows[
+        (rows["level"] == 2) & ~rows["truncated"] & ~rows["leak"] & rows["correct"].fillna(True)
+    ],
+}
+
+
+@needs_chromium
+@pytest.mark.parametrize("fragment", FILTERS)
+def test_the_numbers_of_a_measurement_are_pythons(record: Run, fragment: str, tmp_path: Path):
+    page, _ = write_report([record.folder], tmp_path / "page.html")
+    found = shown(page, fragment)
+    check_same(found, computed(record, FILTERS[fragment](record.read("samples"))))
+    # The check can fail: other rows have other numbers.
+    with pytest.raises(AssertionError):
+        check_same(found, computed(record, record.read("samples").iloc[7:]))
+
+
+@needs_chromium
+def test_the_numbers_of_trainings_and_gradients_are_pythons(tmp_path: Path):
+    recipe = {**BASE, "policy": "tiny-0", "positive": "explanation"}
+    write(tmp_path / "one", recipe, {0: levels(0.02), 10: levels(0.4)})
+    gradients = write_gradients(tmp_path / "two")
+    page, _ = write_report([tmp_path / "one", tmp_path / "two"], tmp_path / "page.html")
+    expected: dict[str, float] = {}
+
+    def add(name: str, of: Any) -> None:
+        if of.n:
+            expected.update({name: of.mean, f"{name}/low": of.low, f"{name}/high": of.high})
+
+    evaluation = Run(tmp_path / "one").read("evaluation")
+    for step, rows in evaluation.groupby("step"):
+        for k in (1, 2, 4, 8):
+            for level, of in by_level(rows, k).items():
+                add(f"one/step {step}/{'all' if level is None else f'level {level}'}/pass@{k}", of)
+    alignment = gradients.read("alignment")
+    for source, rows in alignment.assign(unit=unit_slopes(alignment)).groupby("source"):
+        add(f"two/step 0/slope/{source}", bootstrap_questions(rows.set_index("problem")["unit"]))
+    found = shown(page)
+    check_same(found, expected)
+    expected["two/step 0/slope/own"] += 1e-6
+    with pytest.raises(AssertionError, match="slope/own"):
+        check_same(found, expected)
+
+
+@needs_chromium
+def test_a_text_stays_a_text(record: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows = record.read("samples")
+    for column in ("question", "cot", "reference", "answer"):
+        rows[column] = HOSTILE
+    rows["text"] = rows["cot"] + " so"
+    rows["problem"] = rows["problem"] + HOSTILE
+    tokens = record.read("tokens")
+    tokens["problem"] = tokens["problem"] + HOSTILE
+    record.write("samples", rows)
+    record.write("tokens", tokens)
+    page, _ = write_report([record.folder], tmp_path / "page.html")
+
+    def check() -> None:
+        dom = dump(page)
+        assert dom.count("<script") == 2
+        assert "<img" not in dom
+        assert "taken" not in re.search("<title>(.*)</title>", dom)[1]  # type: ignore[index]
+        assert "\u202e" not in dom
+        assert "&lt;img src" in dom
+
+    check()
+    # The check can fail: without the escapes of `dumps` the text ends the data.
+    monkeypatch.setattr(build, "dumps", lambda value: json.dumps(value))
+    write_report([record.folder], tmp_path / "page.html")
+    with pytest.raises(AssertionError):
+        check()
+
+
+def test_nothing_is_loaded_from_elsewhere(record: Run, tmp_path: Path):
+    page, _ = write_report([record.folder], tmp_path / "page.html")
+    text = page.read_text(encoding="utf-8")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy
+    assert policy[1].startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy[1]
+    assert not re.search(r"<(link|iframe|img|object)|\s(src|href)=|@import|url\(", text)
+
+
+def test_a_large_record_is_shown_in_part(make: Make, tmp_path: Path):
+    run = make("tiny-0", n=12).run
+    rows = random_samples(100, 4)
+    times = 100_000 // len(rows) + 1
+    many = pd.concat([rows.assign(problem=rows["problem"] + f"-{i}") for i in range(times)], ignore_index=True)
+    run.write("samples", many)
+    page, left_out = write_report([run.folder], tmp_path / "page.html")
+    assert page.stat().st_size <= 3_000_000
+    kept, of = map(int, re.findall(r"[\d,]+", left_out[0].replace(",", ""))[1:3])
+    assert of == many["problem"].nunique()
+    assert 500 < kept < of
+    # A small one is shown whole.
+    run.write("samples", rows)
+    assert not write_report([run.folder], tmp_path / "page.html")[1]
+
+
+def test_problems_are_left_out_evenly():
+    rows = random_samples(40, 1)
+    (kept,) = tables.fit([{"samples": rows}], len(tables.dumps(tables.encode("samples", rows))) // 4)
+    places = [list(dict.fromkeys(rows["problem"])).index(p) for p in dict.fromkeys(kept["samples"]["problem"])]
+    assert 8 <= len(places) <= 10
+    assert places[0] == 0
+    assert places[-1] == 39
+    # Of each of them all rows are there.
+    assert (kept["samples"].groupby("problem").size() == 6).all()
+
+
+def test_what_a_record_lacks_is_said(make: Make, tmp_path: Path):
+    run = make("tiny-0", n=1, leveled=False).run
+    text = write_report([run.folder], tmp_path / "page.html")[0].read_text(encoding="utf-8")
+    assert "Its problems have no levels" in text
+    assert "It has 1 problem." in text
+    other = make("tiny-1", n=12, temperature=1.0).run
+    text = write_report([other.folder], tmp_path / "page.html")[0].read_text(encoding="utf-8")
+    assert "Its problems have no levels" not in text
+    assert "It has 12 problems" not in text
+
+
+def test_an_unfinished_run_is_named_beside_a_finished_one(make: Make, tmp_path: Path):
+    done, begun = make("tiny-0").run, make("tiny-1").run
+    begun.path("samples.parquet").unlink()
+    page, left_out = write_report([done.folder.parent], tmp_path / "page.html")
+    assert "tiny-1 has not finished" in left_out[0]
+    assert "tiny-1 has not finished" in page.read_text(encoding="utf-8")
+    with pytest.raises(RecordError, match=r"tiny-1 has not finished\. Give its command again"):
+        write_report([begun.folder])
+
+
+def test_a_damaged_record_and_one_of_another_schema_are_named(make: Make, monkeypatch: pytest.MonkeyPatch):
+    run = make("tiny-0").run
+    monkeypatch.setattr("expo.records.SCHEMA", 99)
+    with pytest.raises(RecordError, match=r"samples.parquet has schema version 1, but this toolkit reads 99"):
+        write_report([run.folder])
+    monkeypatch.undo()
+    run.path("samples.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(RecordError, match=r"samples.parquet is damaged"):
+        write_report([run.folder])
+
+
+def test_the_command_writes_beside_the_run_and_over_nothing_of_the_users(
+    make: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    run = make("tiny-0").run
+    page = run.path("report.html")
+    assert main(["report", str(run.folder)]) == 0
+    assert f"report: {page}" in capsys.readouterr().out
+    # Its own page is made anew, a file of the user's is not.
+    assert main(["report", str(run.folder)]) == 0
+    page.write_text("my notes", encoding="utf-8")
+    assert main(["report", str(run.folder)]) == 1
+    assert f"{page} exists and is not a report" in capsys.readouterr().err
+    assert page.read_text(encoding="utf-8") == "my notes"
+    assert main(["report", str(tmp_path / "nothing")]) == 1
+    assert "there is no such folder" in capsys.readouterr().err
+
+
+def test_provenance_names_the_command_and_no_path_of_the_machine(make: Make, tmp_path: Path):
+    run = make("tiny-0", n=12, temperature=0.5).run
+    page, _ = write_report([run.folder], tmp_path / "page.html")
+    text = page.read_text(encoding="utf-8")
+    assert "expo measure --task chain" in text
+    assert "--temperature 0.5" in text
+    assert str(tmp_path) not in text
