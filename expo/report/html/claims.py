@@ -20,7 +20,7 @@ LICENSES: dict[str, tuple[str, ...]] = {
 
 
 def cited() -> dict[str, dict[str, str]]:
-    """Each claim of `LICENSES` by id: its statement, its place, and its verdict.
+    """Each claim of `LICENSES` by id: its statement, place and verdict, and the corrected statement if there is one.
 
     Raises:
         KeyError: if the ledger lacks one of them.
@@ -32,6 +32,7 @@ def cited() -> dict[str, dict[str, str]]:
             "statement": ledger[name].statement,
             "where": ledger[name].where,
             "verdict": ledger[name].expected,
+            "corrected": ledger[name].corrected,
         }
         for name in wanted
     }

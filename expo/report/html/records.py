@@ -13,6 +13,7 @@ from expo.records import RecordError, Run, job_of, method_of
 from expo.report.runs import FinishedRun, natural
 from expo.report.toy import any_toy
 from expo.report.words import method_name
+from expo.stats import MIN_PROBLEMS
 from expo.text import plural, visible
 
 # By job, the table that says that a run has finished.
@@ -103,16 +104,16 @@ def _lacks(run: Run, job: str, tables: dict[str, pd.DataFrame]) -> list[str]:
     lacks = []
     main = tables[_LAST[job]]
     if main["level"].isna().all():
-        lacks.append("Its problems have no levels, so nothing is shown by level.")
-    if (n := main["problem"].nunique()) < 10:
-        lacks.append(f"It has {plural(n, 'problem')}. Fewer than 10 problems decide nothing.")
+        lacks.append("The problems have no levels, so nothing is shown by level.")
+    if (n := main["problem"].nunique()) < MIN_PROBLEMS:
+        lacks.append(f"The record has {plural(n, 'problem')}. Fewer than {MIN_PROBLEMS} problems decide nothing.")
     if job == "measure":
         present = set(main["source"])
         for source, name in (("expert", "expert CoT"), ("own", "own CoT"), ("explanation", "self-explanation")):
             if source not in present:
-                lacks.append(f"It has no {name}, so nothing is compared with one.")
+                lacks.append(f"The record has no {name}, so nothing is compared with one.")
         if run.recipe().get("temperature") != 1:
-            lacks.append("It was not sampled at temperature 1, so it says nothing of the posterior.")
+            lacks.append("The texts were not sampled at temperature 1, so nothing is said of the posterior.")
         if "tokens" not in tables:
-            lacks.append("It was made without --token_scores true, so it does not show where the answer acts.")
+            lacks.append("The record was made without --token_scores true, so it does not show where the answer acts.")
     return lacks

@@ -12,15 +12,28 @@ const section = (id, title, ...content) => el("section", { id, "aria-labelledby"
 
 // --- What a reader came for -------------------------------------------------------------------------------------
 
-/** A sentence for each kind of positive, what licenses it, and what would flip it. */
+/** The answer in a line, then a sentence for each kind of positive, what licenses it, and what would flip it. */
 function answers(run, rows) {
   const samples = run.table.samples;
-  const all = comparisons(samples, rows);
-  const kinds = sourcesOf(samples, rows).map((source) => {
-    const own = all.filter((c) => c.source === source && c.property !== "own answer right");
-    return own.length ? answer(source, own) : null;
-  });
-  return el("ol", { class: "answers" }, kinds);
+  const all = comparisons(samples, rows).filter((c) => c.property !== "own answer right");
+  const kinds = sourcesOf(samples, rows)
+    .map((source) => ({ source, own: all.filter((c) => c.source === source) }))
+    .filter(({ own }) => own.length);
+  return el("div", {}, el("p", { class: "says" }, inShort(kinds)), el("ol", { class: "answers" }, kinds.map(({ source, own }) => answer(source, own))));
+}
+
+/** Which kinds have both properties by every measure, which lack one, and of which neither is shown. */
+function inShort(kinds) {
+  const verdictsOf = ({ own }) => own.map((c) => c.verdict);
+  const named = (list) => list.map(({ source }) => nameOf(source)).join(", ") || "none";
+  const have = kinds.filter((kind) => verdictsOf(kind).every((v) => v === "holds"));
+  const lack = kinds.filter((kind) => verdictsOf(kind).includes("fails"));
+  const open = kinds.filter((kind) => !have.includes(kind) && !lack.includes(kind));
+  return [
+    "The paper asks two things of a positive: that it is likely under the policy (Property 1), and that it raises the chance of the right answer (Property 2). ",
+    el("strong", {}, `Both hold by every measure: ${named(have)}. `),
+    `One of them fails by some measure: ${named(lack)}. Nothing fails, but not all is decided: ${named(open)}.`,
+  ];
 }
 
 function answer(source, own) {
@@ -87,7 +100,7 @@ function flips(name, list) {
 function claimsOf(ids) {
   const items = [...new Set(ids)].map((id) => {
     const claim = RULES.claims[id];
-    return el("li", {}, el("strong", {}, `${id} (${claim.verdict}, ${claim.where}): `), claim.statement);
+    return el("li", {}, el("strong", {}, `${id} (${claim.verdict}, ${claim.where}): `), claim.statement, claim.corrected ? ` What holds: ${claim.corrected}` : "");
   });
   const named = [...new Set(ids)].map((id) => `${id} (${RULES.claims[id].verdict})`).join(", ");
   return el("details", { class: "claims" }, el("summary", {}, `The claims of the ledger that license this reading and bound it: ${named}`), el("ul", {}, items));

@@ -215,12 +215,12 @@ def test_problems_are_left_out_evenly():
 def test_what_a_record_lacks_is_said(make: Make, tmp_path: Path):
     run = make("tiny-0", n=1, leveled=False).run
     text = write_report([run.folder], tmp_path / "page.html")[0].read_text(encoding="utf-8")
-    assert "Its problems have no levels" in text
-    assert "It has 1 problem." in text
+    assert "The problems have no levels" in text
+    assert "The record has 1 problem." in text
     other = make("tiny-1", n=12, temperature=1.0).run
     text = write_report([other.folder], tmp_path / "page.html")[0].read_text(encoding="utf-8")
-    assert "Its problems have no levels" not in text
-    assert "It has 12 problems" not in text
+    assert "The problems have no levels" not in text
+    assert "The record has 12 problems" not in text
 
 
 def test_an_unfinished_run_is_named_beside_a_finished_one(make: Make, tmp_path: Path):
