@@ -148,5 +148,6 @@ addEventListener("hashchange", () => {
 });
 readAddress();
 filters();
-// The frame is painted before the numbers, which take a moment, are there.
-requestAnimationFrame(() => setTimeout(render));
+// The frame is painted before the numbers, which take a moment, unless the address asks for all of them.
+if (state.numbers) render();
+else requestAnimationFrame(() => setTimeout(render));
