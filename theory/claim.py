@@ -28,9 +28,9 @@ AMENDMENTS = {
 }
 # How near a claim is to the sentence of the paper that it stands for.
 FIDELITY = {
-    "literal": "it says what the sentence says, and nothing had to be chosen",
-    "equivalent": "it says the same in other terms, after choices that any reader would make",
-    "related": "it is one reading of a sentence that leaves open what is meant, or what follows from one",
+    "exact": "it says what the sentence says, with no assumption added and nothing changed in meaning",
+    "equivalent": "it says the same in other words, or settles what the sentence leaves open and loses nothing by it",
+    "related": "an assumption was added, one of several meanings was chosen, or only a part of the sentence is tested",
 }
 VERDICTS = (
     "proved",
@@ -154,12 +154,19 @@ def _claim(path: Path, held: Any) -> Claim:
     area = path.stem.lstrip("0123456789_").replace("_", " ")
     roles = {role: tuple(names) for role, names in tests.items()}
     claim = Claim(**{**held, **lists, "id": str(held["id"]), "tests": roles, "area": area})
-    if claim.fidelity not in (("",) if claim.ours else FIDELITY):
+    _check_fidelity(name, claim)
+    return claim
+
+
+def _check_fidelity(name: str, claim: Claim) -> None:
+    if claim.fidelity not in (("",) if claim.ours else tuple(FIDELITY)):
         rule = f"is for claims of the paper alone, not '{OURS}'" if claim.ours else f"must be {', '.join(FIDELITY)}"
         raise ClaimError(f"{name}: fidelity {rule}; got {claim.fidelity!r}")
-    if claim.fidelity == "literal" and claim.reading:
-        raise ClaimError(f"{name}: has a reading, so its fidelity is not literal")
-    return claim
+    if claim.assumes and claim.fidelity in ("exact", "equivalent"):
+        raise ClaimError(f"{name}: adds an assumption to the sentence, so its fidelity is related")
+    chosen = "has a reading" if claim.reading else "is ambiguous" if "ambiguous" in claim.expected else ""
+    if chosen and claim.fidelity == "exact":
+        raise ClaimError(f"{name}: {chosen}, so its fidelity is not exact")
 
 
 def _check_fields(name: str, held: Mapping[str, Any]) -> None:

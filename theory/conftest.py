@@ -58,9 +58,10 @@ class _Recorder:
             return
         terminalreporter.section("claims")
         for whose, of in ledger.counts(entries).items():
-            told = [f"{n} {verdict}" for verdict, n in of["verdicts"].items()]
-            told += [f"{n} {fidelity} to its words" for fidelity, n in of["fidelity"].items()]
-            terminalreporter.write_line(f"{of['claims']} {whose}, {of['statements']} statements: {', '.join(told)}")
+            told = ", ".join(f"{n} {verdict}" for verdict, n in of["verdicts"].items())
+            near = ", ".join(f"{n} {word}" for word, n in of["fidelity"].items())
+            near = f"; nearness to its sentences: {near}" if near else ""
+            terminalreporter.write_line(f"{of['claims']} {whose}, {of['statements']} statements: {told}{near}")
         for name, problems in {**{name: e.problems for name, e in entries.items()}, **self.gone}.items():
             for problem in problems:
                 terminalreporter.write_line(f"{name} is not green: {problem}")

@@ -14,7 +14,8 @@ from theory.claim import HERE
 
 CLAIMS = """
 - id: A
-  where: beyond the paper
+  where: line 1
+  fidelity: related
   statement: squares are not negative
   expected: exact
   tests: {holds: ["test_t.py::test_a"], negative_controls: ["test_t.py::test_b"]}
@@ -99,6 +100,11 @@ SABOTAGES = {
         "B is not green: .*has strength 'exact', not 'proved'",
     ),
     "another statement in words": ("squares are not negative", "squares are negative", "A is not green: is written"),
+    "another nearness to the paper": (
+        "fidelity: related",
+        "fidelity: exact",
+        "A is not green: is written in another way",
+    ),
     "no more uses": ("  uses: [A]\n", "", "C is not green: is written in another way"),
     "another claim's tests": (
         'expected: proved\n  tests: {holds: ["test_t.py::test_c"]',
