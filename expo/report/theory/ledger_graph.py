@@ -13,7 +13,7 @@ from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, sheet
 from expo.report.style import GREY, INK, Axes, Figure
 from expo.report.theory.drawing import draw_theory
-from expo.report.theory.ledger import COLOURS
+from expo.report.theory.ledger_words import COLOURS
 from expo.text import plural
 from theory.ledger import Entry
 

@@ -15,7 +15,7 @@ from theory.ledger import Entry
 
 def entries() -> dict[str, Entry]:
     tests = {"holds": ("t.py::a",)}
-    a = Claim("A", "line 1", "x < y & <script>alert(1)</script> | *z*", "exact", tests, "literal", area="first")
+    a = Claim("A", "line 1", "x < y & <script>alert(1)</script> | *z*", "exact", tests, "exact", area="first")
     b = Claim("B", "line 2", "two", "refuted", tests, "related", "first", uses=("A",), counterexample="(1/2, 1/2)")
     c = Claim("C", "line 3", "two", "exact", tests, "related", "second", uses=("B",), corrected="four")
     d = Claim("D", "beyond the paper (line 4)", "alone", "exact", tests, area="second", uses=("A",))
@@ -31,32 +31,32 @@ def entries() -> dict[str, Entry]:
 def test_the_ledger_escapes_what_claims_say(tmp_path: Path) -> None:
     draw_ledger(entries(), tmp_path)
     page, table = ((tmp_path / f"ledger.{suffix}").read_text() for suffix in ("html", "md"))
-    assert "<script>" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script>alert" not in page
+    assert "x &lt; y &amp; &lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert '<a href="#A">A</a>' in page
     assert r"\<script\>alert(1)\</script\> \| \*z\*" in table
     rows = [line for line in table.splitlines() if line.startswith("| ") and "---" not in line]
-    assert {line.replace(r"\|", "").count("|") for line in rows} == {7}
+    assert {line.replace(r"\|", "").count("|") for line in rows} == {8}
     numbers = pd.read_csv(tmp_path / "ledger.csv")
     assert list(numbers["verdict"]) == ["exact", "first order only", "undecided", "exact", "exact"]
     assert list(numbers["source"]) == ["the paper"] * 3 + ["ours"] * 2
-    assert list(numbers["fidelity"].fillna("")) == ["literal", "related", "related", "", ""]
+    assert list(numbers["fidelity"].fillna("")) == ["exact", "related", "related", "", ""]
     assert list(numbers["strength"]) == ["exact", "sampled", "exact", "exact", "exact"]
-    # Strength stands beside a verdict that does not say it; nearness beside the place in the paper.
+    # Strength stands beside a verdict that does not say it; our own claims have no nearness.
     assert "**first order only (sampled)**" in table
     assert "**exact**" in table
     assert "**undecided**" in table
-    assert "first order only (sampled)</td>" in page
-    assert "line 2 (related)" in table
-    assert "| beyond the paper (line 4) |" in table
+    assert "first order only (sampled)</span></td>" in page
+    assert "| B | line 2 | two | related | **first order only (sampled)** |" in table
+    assert "| D | beyond the paper (line 4) | alone |  | **exact** |" in table
 
 
 def test_the_ledger_says_what_is_not_green() -> None:
     assert read_ledger(entries()) == (
-        "3 claims of the paper (2 statements; to its words 1 literal and 2 related): 1 exact, 1 first order only and 1 "
-        "undecided. 2 claims beyond the paper (1 statement): 2 exact. Not green: C."
+        "3 claims of the paper (2 statements): exact 1, first order only 1, undecided 1; nearness to its sentences: "
+        "exact 1, related 2. 2 claims beyond the paper (1 statement): exact 2. Not green: C."
     )
-    assert read_ledger({"D": entries()["D"]}) == "1 claim beyond the paper: 1 exact."
+    assert read_ledger({"D": entries()["D"]}) == "1 claim beyond the paper: exact 1."
 
 
 def test_the_graph_has_an_arrow_for_each_use(tmp_path: Path) -> None:
