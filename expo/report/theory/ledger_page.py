@@ -40,9 +40,9 @@ def ledger_page(entries: Mapping[str, Entry], reading: str) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>The paper's claims, tested</title>
 <style>{style}</style></head><body>
-<a class="skip" href="#claims">Skip to the claims</a>
 <h1>The paper's claims, tested</h1>
 <p>{html.escape(reading)}</p>
+<p><a href="#claims">Go to the claims</a></p>
 <nav aria-labelledby="parts"><h2 id="parts">Parts</h2><ul>
 {_index(parts)}
 </ul></nav>

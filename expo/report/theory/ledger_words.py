@@ -12,7 +12,7 @@ MEANS = {
     "exact": "in rational arithmetic on all instances that were drawn, or by a proof for the sizes given",
     "sampled": "in floating point, within a derived tolerance",
     "holds under an added assumption": "it fails as printed, and holds with an assumption that the paper does not make",
-    "first order only": "it fails as printed, and holds of the first-order term",
+    "first order only": "it fails as printed, and holds to first order",
     "ambiguous by reading": "one reading of it holds, and another fails",
     "refuted": "it has a counterexample, the smallest that a search of its domain finds",
     "contradicted by the paper's own table": "the printed numbers say otherwise",
