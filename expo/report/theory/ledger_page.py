@@ -25,7 +25,7 @@ _SOURCES = {"paper": "the paper's", "ours": "ours, beyond the paper"}
 
 
 def ledger_page(entries: Mapping[str, Entry], reading: str) -> str:
-    """The page. Its filter is set by its address, too: `ledger.html#verdict=refuted&near=exact&text=cosine`.
+    """The page. Its filter is set by its address, too: `ledger.html#verdict=refuted&near=related&text=gain`.
 
     The names are text, part, verdict, near and source; the text's words must all be in a claim's row.
     """
