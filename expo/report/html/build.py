@@ -73,7 +73,7 @@ command <code>expo measure</code> prints the verdicts of a finished run again.</
 <div id="head"></div></header>
 <nav aria-label="Sections"><ul id="contents"></ul></nav>
 <form id="filters" aria-label="Filters"></form>
-<main id="sections"></main>
+<main id="sections"><p>Computing the numbers ...</p></main>
 <script type="application/json" id="data">{dumps(data.content)}</script>
 <script>{script}</script>
 </body></html>

@@ -40,7 +40,7 @@ function pcg64({ state, increment }) {
   };
 }
 
-const MOST_DRAWN = 4e7;
+const MOST_DRAWN = 1e8;
 const drawnOf = new Map();
 
 /** The problems of all resamples of n, `RESAMPLES` x n; kept, since every quantity of n problems has the same. */

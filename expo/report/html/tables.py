@@ -14,8 +14,8 @@ from expo.text import visible
 
 # What all tables of a page may take, in bytes; the texts have the rest.
 ROWS_BYTES = 2_000_000
-# The bootstrap's resamples are drawn in the page, and this many problems are drawn in a second or two.
-MOST_PROBLEMS = 2_000
+# The bootstrap's resamples are drawn in the page, which takes seconds for this many problems.
+MOST_PROBLEMS = 5_000
 # All curves of a page together, in bytes.
 _CURVES_BYTES = 400_000
 _STEPS = 200  # of a curve
