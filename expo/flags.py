@@ -195,8 +195,7 @@ class Flags:
             return
         for action in self._others:
             action.help = argparse.SUPPRESS
-        n = len({a.dest for a in listed} - {"help", "config"})
-        told = f"These are the usual flags; `expo {self._job} {_ALL[0]}` lists all {n}."
+        told = f"These are the usual flags; `expo {self._job} {_ALL[0]}` lists all of them."
         self.parser.epilog = f"{told} {self.parser.epilog or ''}".strip()
 
     def _print_all(self) -> NoReturn:
@@ -288,22 +287,14 @@ def parse(job: str, types: Sequence[type], argv: Sequence[str], about: str) -> l
 
 def parse_train(argv: Sequence[str]) -> tuple[Any, TrainArguments]:
     """The recipe of a training, and where its record goes."""
-    from expo.train.config import configuration_of
-    from expo.train.recipe import TrainRecipe, no_field, read_recipe
+    from expo.train.recipe import read_recipe
 
-    configuration = configuration_of(_algorithm(argv))
-    shown = {f.name for f in (*fields(TrainArguments), *fields(TrainRecipe))} | set(configuration.__annotations__)
-    of_trl = {f.name for f in fields(configuration)}
-    common = ("learning_rate", "max_steps", "num_train_epochs", "per_device_train_batch_size")
-    flags = Flags(
-        "train",
-        [TrainArguments, TrainRecipe, configuration],
-        "Train with ExP-GRPO, GRPO (--positive none), other positives, ExP-DPO (--algorithm dpo), or SFT.",
-        epilog=f"Besides these, every field of trl.{configuration.__mro__[1].__name__}: {' '.join(common)}, ...",
-        hidden=of_trl - shown | {"trl"},
-        untyped=of_trl,
-        unknown=no_field,
-    )
+    algorithm = _algorithm(argv)
+    if {"-h", "--help"} & set(argv):
+        _train_flags(algorithm).read(["--help"])
+    from expo.train.config import configuration_of
+
+    flags = _train_flags(algorithm, configuration_of(algorithm))
     values, file = flags.read(argv)
     where = TrainArguments(**{f.name: values.pop(f.name) for f in fields(TrainArguments) if f.name in values})
     repository, wanted = values.pop("hub_model_id", None), values.pop("push_to_hub", False)
@@ -317,6 +308,27 @@ def parse_train(argv: Sequence[str]) -> tuple[Any, TrainArguments]:
         return read_recipe(values), where
     except ValueError as error:
         flags.fail(str(error), file)
+
+
+def _train_flags(algorithm: str, configuration: type | None = None) -> Flags:
+    """The flags of a training; without TRL's configuration, which takes seconds to import, those of the short help."""
+    from expo.train.recipe import TrainRecipe, no_field
+
+    more = [configuration] if configuration else []
+    of_trl = {f.name for added in more for f in fields(added)}
+    shown = {f.name for f in (*fields(TrainArguments), *fields(TrainRecipe))}
+    shown |= {name for added in more for name in added.__annotations__}
+    common = ("learning_rate", "max_steps", "num_train_epochs", "per_device_train_batch_size")
+    of_algorithm = {"dpo": "DPOConfig", "sft": "SFTConfig"}.get(algorithm, "GRPOConfig")
+    return Flags(
+        "train",
+        [TrainArguments, TrainRecipe, *more],
+        "Train with ExP-GRPO, GRPO (--positive none), other positives, ExP-DPO (--algorithm dpo), or SFT.",
+        epilog=f"Besides these, every field of trl.{of_algorithm}: {' '.join(common)}, ...",
+        hidden=of_trl - shown | {"trl"},
+        untyped=of_trl,
+        unknown=no_field,
+    )
 
 
 def _algorithm(argv: Sequence[str]) -> str:

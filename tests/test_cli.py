@@ -112,10 +112,10 @@ TRAINERS = ["trl.trainer.grpo_trainer", "expo.evaluate"]
 IMPORTS = f"""
 import sys
 from contextlib import suppress
-from expo.cli import main
+from expo.cli import JOBS, main
 def tell():
     print("imported:", *(name for name in {HEAVY + TRAINERS} if name in sys.modules))
-for asked in (["--help"], ["measure", "--help"]):
+for asked in (["--help"], *([job, "--help"] for job in JOBS)):
     with suppress(SystemExit):
         main(asked)
 tell()

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import torch
-
 from expo.policies.names import TINY
 from expo.recipe import BaseRecipe, check_bounds, unknown_field
 from expo.tasks import TASKS
@@ -308,6 +306,8 @@ class TrainRecipe(BaseRecipe):
     @property
     def samples_in(self) -> str | None:
         """As it computes in training: bfloat16 on a GPU, unless `bf16` says otherwise."""
+        import torch
+
         return "bfloat16" if self.trl.get("bf16", torch.cuda.is_available()) else None
 
     @property
