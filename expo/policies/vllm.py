@@ -19,13 +19,12 @@ import numpy as np
 import torch
 
 from expo.policies.adapters import whole_weights, without_wrapper
-from expo.policies.engine import Completion, Draw, Request, Settings
+from expo.policies.engine import INSTALL_VLLM, Completion, Draw, Request, Settings
 from expo.policies.policy import Policy, PolicyError
 from expo.policies.sampling import sample
 from expo.policies.scoring import score, whole
 from expo.policies.vllm_worker import Start
 
-INSTALL = 'pip install "vllm>=0.22,<=0.31"'
 # Of what is free on a GPU when it starts; the policy's own model stays there to score.
 _SHARE = 0.9
 # What vLLM on a CPU keeps keys and values in, in GiB, unless the environment says otherwise.
@@ -226,7 +225,7 @@ def check_installed() -> None:
         PolicyError: if not, with the command that brings it.
     """
     if importlib.util.find_spec("vllm") is None:
-        raise PolicyError(f"engine vllm: vLLM is not installed; {INSTALL}, or use --engine hf")
+        raise PolicyError(f"engine vllm: vLLM is not installed; {INSTALL_VLLM}, or use --engine hf")
 
 
 def _visible(index: int) -> str:

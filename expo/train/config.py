@@ -17,8 +17,8 @@ from trl import DPOConfig, GRPOConfig, SFTConfig
 from trl.import_utils import is_vllm_available
 
 from expo.policies.adapters import quiet
+from expo.policies.engine import INSTALL_VLLM
 from expo.policies.policy import TEMPLATE_VARIABLES
-from expo.policies.vllm import INSTALL
 from expo.recipe import check_bounds
 from expo.text import install
 
@@ -173,7 +173,7 @@ def configuration(algorithm: str, given: dict[str, Any], output_dir: str, **more
             raise ValueError(f"report_to: there is no {name!r}; there are {there}")
         raise ValueError(f"report_to: {name} is not installed; pip install it, or leave report_to out")
     if getattr(args, "use_vllm", False) and not is_vllm_available():
-        raise ValueError(f"use_vllm: vllm is not installed; {INSTALL}, or leave use_vllm out")
+        raise ValueError(f"use_vllm: vllm is not installed; {INSTALL_VLLM}, or leave use_vllm out")
     if args.max_steps < 1 and args.max_steps != -1:
         raise ValueError(f"max_steps must be at least 1, or -1 for all of num_train_epochs, got {args.max_steps}")
     if not args.temperature > 0:

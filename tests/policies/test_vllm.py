@@ -23,7 +23,7 @@ from expo.policies.load import load_policy
 from expo.policies.policy import Policy, PolicyError
 from expo.policies.sampling import sample
 from expo.policies.scoring import score, whole
-from expo.policies.vllm import INSTALL, VLLM, _room, _write, check_engine
+from expo.policies.vllm import INSTALL_VLLM, VLLM, _room, _write, check_engine
 from expo.records import Run
 from expo.report.runs import ROOT
 from expo.tasks.prompts import TEXT
@@ -142,7 +142,7 @@ def test_a_process_that_dies_is_said_and_the_next_call_starts_another(served: Po
 def test_the_command_that_installs_it_is_named() -> None:
     with pytest.raises(PolicyError, match="not installed; pip install") as error:
         check_engine(with_engine(), PROMPTS)
-    assert INSTALL in str(error.value)
+    assert INSTALL_VLLM in str(error.value)
 
 
 # In vLLM's place: it may answer at its start, and nothing after that.
