@@ -34,7 +34,7 @@ def load(path: str | Path, can_parse: Callable[[str], bool] | None = None, colum
     number, as 3, 3.0, "3" or "Level 3". Without an `id`, a row's id is a hash of its question: it stays when
     rows are added elsewhere, and a second row with that question is a duplicate.
 
-    A row that cannot be used is left out and named in `Task.skipped`. An expert CoT or subject that cannot be
+    A row that cannot be used is left out and named in `Task.skipped`. A level, expert CoT or subject that cannot be
     used is named there too, while its problem is kept.
 
     Args:
@@ -78,7 +78,7 @@ def _problem(row: Row, can_parse: Callable[[str], bool] | None) -> Problem:
         id=f"q-{digest(question)}" if row.fields.get("id") is None else _text_or_number(row, "id"),
         question=question,
         answer=answer,
-        level=_level(row.fields.get("level"), row.called("level")),
+        level=row.noting(lambda: _level(row.fields.get("level"), row.called("level"))),
         expert_cot=row.optional_text("expert_cot"),
         subject=row.optional_text("subject"),
         where=row.where,
@@ -107,7 +107,9 @@ def _level(value: object, name: str) -> int | None:
         return int(value)
     shown = str(value) if isinstance(value, Decimal) else kind(value)
     shown = _short(value) if isinstance(value, str | int | float) else shown
-    raise RowError(name, f'{shown} is no whole number; write 3 or "Level 3", or leave the field out')
+    raise RowError(
+        name, f'{shown} is no whole number; write 3 or "Level 3", or order words by --columns level={name}:easy<hard'
+    )
 
 
 def _short(value: object) -> str:

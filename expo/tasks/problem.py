@@ -41,6 +41,19 @@ class Skip:
         return f"{self.where}: {self.field}: {self.reason}"
 
 
+def in_lines(skips: Iterable[Skip], most: int) -> list[str]:
+    """Skips to be read, those of one field with one reason in one line; of more than `most` lines, only so many."""
+    alike: dict[tuple[str, str], list[Skip]] = {}
+    for skip in skips:
+        alike.setdefault((skip.field, skip.reason), []).append(skip)
+    lines = []
+    for first, *others in alike.values():
+        where = f"{first.where} and {len(others)} more" if others else first.where
+        lines.append(str(replace(first, where=where)))
+    left = sum(map(len, list(alike.values())[most:]))
+    return lines[:most] + ([f"and {left} more, for other reasons"] if left else [])
+
+
 @dataclass(frozen=True)
 class Task:
     """Problems of one source. Results on a toy must be labelled a toy wherever they are shown."""

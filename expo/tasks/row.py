@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from expo.tasks.problem import Skip
+
+T = TypeVar("T")
 
 
 class RowError(ValueError):
@@ -66,10 +69,12 @@ class Row:
 
     def optional_text(self, name: str) -> str | None:
         """The text of a field that may be missing or null; an unusable one is noted and left out."""
-        if self.fields.get(name) is None:
-            return None
+        return None if self.fields.get(name) is None else self.noting(lambda: self.text(name))
+
+    def noting(self, read: Callable[[], T]) -> T | None:
+        """What `read` gives of a field that a problem can do without; an unusable one is noted and left out."""
         try:
-            return self.text(name)
+            return read()
         except RowError as bad:
             self.notices.append(Skip(self.where, bad.field, f"{bad.reason}; the problem is kept without it"))
             return None

@@ -10,7 +10,7 @@ from textwrap import shorten
 
 from expo.tasks.definition import Selection
 from expo.tasks.files import read_lines
-from expo.tasks.problem import DataError, Problem, Skip, Task
+from expo.tasks.problem import DataError, Problem, Skip, Task, in_lines
 from expo.tasks.row import Row, RowError
 
 
@@ -70,7 +70,7 @@ def collect(name: str, source: str, rows: Iterable[Row | Skip], parse: Callable[
         problems[problem.id] = problem
         skipped += row.notices
     if not problems:
-        first = "".join(f"\n  {skip}" for skip in skipped[:3])
+        first = "".join(f"\n  {line}" for line in in_lines(skipped, 3))
         raise DataError(f"{source}: " + (f"no usable row of {len(skipped)}:{first}" if skipped else "no rows"))
     return Task(name=name, problems=tuple(problems.values()), skipped=tuple(skipped), source=source)
 

@@ -17,7 +17,7 @@ from expo.positives.kinds import Positive, from_ids, from_text
 from expo.schema import as_frame
 from expo.tasks import Checker
 from expo.tasks.files import read_rows
-from expo.tasks.problem import DataError, Problem, Skip
+from expo.tasks.problem import DataError, Problem, Skip, in_lines
 from expo.tasks.row import Row, RowError
 from expo.tasks.row import kind as kind_of
 from expo.text import plural
@@ -122,8 +122,7 @@ def _in_lines(skips: Sequence[Skip]) -> str:
     """How many rows are left out, and the first of them with their reasons, for the end of a text."""
     if not skips:
         return ""
-    more = [f"and {len(skips) - 3} more"] if len(skips) > 3 else []
-    first = "".join(f"\n                {line}" for line in [*map(str, skips[:3]), *more])
+    first = "".join(f"\n                {line}" for line in in_lines(skips, 3))
     return f"\n              {plural(len(skips), 'row')} left out:{first}"
 
 

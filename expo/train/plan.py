@@ -17,6 +17,7 @@ from expo.policies.vllm import check_installed
 from expo.records import to_yaml
 from expo.setup import load_problems
 from expo.tasks import TASKS, Task
+from expo.tasks.problem import in_lines
 from expo.text import plural
 from expo.train.config import Configuration, PairsDPOConfig, PositivesSFTConfig, check_optimizer, settings_of
 from expo.train.given import texts_in_words
@@ -104,8 +105,7 @@ def _skips(task: Task) -> list[str]:
     """What of the data is left out: rows, or fields of rows that are kept."""
     if not task.skipped:
         return []
-    shown = [f"                {skip}" for skip in task.skipped[:3]]
-    shown += [f"                and {len(task.skipped) - 3} more"] if len(task.skipped) > 3 else []
+    shown = [f"                {line}" for line in in_lines(task.skipped, 3)]
     return [f"              {plural(len(task.skipped), 'row or field', 'rows or fields')} left out:", *shown]
 
 

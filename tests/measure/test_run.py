@@ -174,7 +174,7 @@ def test_what_cannot_be_measured_is_skipped_by_name_and_the_rest_kept(recipe: Me
         json.dumps({"question": "long " * 400, "answer": 1}),
         json.dumps({"question": "Long solution?", "answer": 3, "expert_cot": "1 + 1 = 2. " * 200}),
         json.dumps({"question": "Empty solution?", "answer": 3, "expert_cot": ""}),
-        json.dumps({"question": "level?", "answer": 3, "level": "hard"}),
+        json.dumps({"question": "level?", "answer": 3, "level": "hard", "expert_cot": "1 + 2 = 3."}),
         json.dumps({"question": "no sense?", "answer": "{{{"}),
         json.dumps(ROWS[0]),
     ]
@@ -195,9 +195,9 @@ def test_what_cannot_be_measured_is_skipped_by_name_and_the_rest_kept(recipe: Me
     }
     samples = run.read("samples")
     assert {row["id"] for row in ROWS} <= set(samples["problem"])
-    assert samples["problem"].nunique() == 8
-    assert samples.loc[samples["source"] == "expert", "problem"].nunique() == 6
-    assert "skipped: " in show(run)
+    assert samples["problem"].nunique() == 9
+    assert samples.loc[samples["source"] == "expert", "problem"].nunique() == 7
+    assert "skipped: 9 rows or fields\n" in show(run)
     assert skips["reason"].str.endswith("; no --max_new_tokens fits").tolist().count(True) == 1
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expo.tasks import jsonl
-from expo.tasks.problem import DataError, Task
+from expo.tasks.problem import DataError, Skip, Task, in_lines
 
 GOOD = b'{"question": "What is 1 + 1?", "answer": "2"}'
 LAST = b'{"question": "What is 2 + 2?", "answer": "4"}'
@@ -66,12 +66,6 @@ BAD = [
     (row(answer=True), "answer", "true or false, not text"),
     (row(answer={"value": 6}), "answer", "an object, not text"),
     (b'{"question": "Q?", "answer": 1e999}', "answer", "too large"),
-    (row(level="hard"), "level", "'hard' is no whole number; write 3 or \"Level 3\""),
-    (row(level=3.5), "level", "3.5 is no whole number"),
-    (row(level=-1), "level", "-1 is no whole number"),
-    (row(level=True), "level", "True is no whole number"),
-    (row(level=[3]), "level", "a list is no whole number"),
-    (row(level="x" * 1000), "level", "... is no whole number"),
     (row(id=False), "id", "true or false, not text"),
     (row(id=""), "id", "empty"),
 ]
@@ -93,14 +87,25 @@ def test_bad_row_is_named_and_the_rest_is_read(load, tmp_path: Path, line, field
         ("expert_cot", "", "empty; the problem is kept without it"),
         ("expert_cot", ["a", "b"], "a list, not text"),
         ("subject", 3, "a number, not text"),
+        (
+            "level",
+            "hard",
+            "'hard' is no whole number; write 3 or \"Level 3\", or order words by --columns level=level:",
+        ),
+        ("level", 3.5, "3.5 is no whole number"),
+        ("level", -1, "-1 is no whole number"),
+        ("level", True, "True is no whole number"),
+        ("level", [3], "a list is no whole number"),
+        ("level", "x" * 1000, "... is no whole number"),
     ],
 )
-def test_unusable_optional_text_is_named_and_its_problem_kept(load, field, value, reason) -> None:
+def test_an_unusable_optional_field_is_named_and_its_problem_kept(load, field, value, reason) -> None:
     task = load(row(**{field: value}))
     assert getattr(task.problems[0], field) is None
     (skip,) = task.skipped
     assert skip.field == field
     assert reason in skip.reason
+    assert len(skip.reason) < 200
 
 
 @pytest.mark.parametrize(
@@ -134,9 +139,9 @@ def test_first_of_two_rows_with_one_question_is_kept(load) -> None:
 
 
 def test_skipped_row_does_not_take_an_id(load) -> None:
-    task = load(row(id="a", level="hard"), row(id="a"))
+    task = load(row(id="a", answer=""), row(id="a"))
     assert [p.id for p in task.problems] == ["a"]
-    assert [s.field for s in task.skipped] == ["level"]
+    assert [s.field for s in task.skipped] == ["answer"]
 
 
 def test_id_hangs_on_the_question_alone(load) -> None:
@@ -177,11 +182,15 @@ def test_answer_that_cannot_be_graded_is_skipped(load) -> None:
 
 def test_file_with_no_usable_row_shows_the_first_skips_and_the_format(load, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        load(*(row(level=f"hard{n}") for n in range(5)))
+        load(row(answer=""), *(row(answer=bad) for bad in (None, True, [], {}, [], None)))
     message = str(caught.value)
-    assert f"{tmp_path / 'own.jsonl'}: no usable row of 5" in message
-    assert all(f"own.jsonl:{n}: level: " in message for n in (1, 2, 3))
-    assert "own.jsonl:4" not in message
+    assert f"{tmp_path / 'own.jsonl'}: no usable row of 7" in message
+    assert "own.jsonl:1: answer: empty\n" in message
+    # Those of one reason are one line, whose first row is named.
+    assert "own.jsonl:2 and 1 more: answer: null or empty" in message
+    assert "own.jsonl:3: answer: true or false" in message
+    assert all(f"own.jsonl:{n}" not in message for n in (4, 5, 6, 7))
+    assert "\n  and 3 more, for other reasons\n" in message
     assert jsonl.FORMAT in message
 
 
@@ -226,3 +235,17 @@ def test_no_bytes_break_the_reader(tmp_path_factory: pytest.TempPathFactory, lin
         assert LAST not in rows
     else:
         assert len(task.problems) + len(task.skipped) == len(rows)
+
+
+def test_skips_of_one_reason_are_one_line() -> None:
+    alike = [Skip(f"f:{n}", "answer", "empty") for n in (1, 2, 3)]
+    other = [Skip("f:4", "answer", "a list"), Skip("f:5", "id", "empty"), Skip("f:6", "id", "empty")]
+    assert in_lines([*alike, *other], 5) == [
+        "f:1 and 2 more: answer: empty",
+        "f:4: answer: a list",
+        "f:5 and 1 more: id: empty",
+    ]
+    assert in_lines([*alike, *other], 1) == ["f:1 and 2 more: answer: empty", "and 3 more, for other reasons"]
+    # The control: three reasons are three lines.
+    assert len(in_lines([Skip("f:1", "answer", reason) for reason in "abc"], 3)) == 3
+    assert in_lines([], 3) == []

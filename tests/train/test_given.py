@@ -249,7 +249,9 @@ def test_a_csv_says_in_words_whether_a_text_is_right(said: str | None, kept: int
 def test_a_source_of_bad_lines_alone_shows_what_is_wrong_with_them(tmp_path: Path) -> None:
     file = tmp_path / "texts.jsonl"
     file.write_text("{\n" * 5)
-    with pytest.raises(DataError, match=r"(?s)no usable row\n.*5 rows left out:\n.*texts.jsonl:1: line: not JSON: "):
+    with pytest.raises(
+        DataError, match=r"(?s)no usable row\n.*5 rows left out:\n.*texts.jsonl:1 and 4 more: line: not JSON: "
+    ):
         describe(read_recipe({**BASE, "positive_data": str(file)}))
 
 
