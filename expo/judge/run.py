@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from expo.judge.endpoint import JudgeError
 from expo.judge.votes import JUDGE_PROMPT, MAX_TOKENS, SECONDS, Pair, judge_pairs, summarize_votes, why_unread
 from expo.records import RecordError, Run, write_atomic
 from expo.schema import as_frame
@@ -39,7 +40,8 @@ def judge(
     """Ask for the votes that the run does not hold yet; returns the win rate in words.
 
     Raises:
-        JudgeError, RecordError: as their modules say; RecordError also for a run without pairs.
+        JudgeError, RecordError: as their modules say; JudgeError also if no vote can be read, and RecordError for a run
+            without pairs.
         ValueError: if `problems` is below 1.
     """
     if problems is not None and problems < 1:
@@ -72,6 +74,10 @@ def _judge(run: Run, asked: list[Pair], model: str, base_url: str | None, option
     mine = mine[mine["problem"].isin([p.problem for p in asked])]
     s = summarize_votes(mine)
     unread = why_unread(mine)
+    if not s.win_rate.problems:
+        raise JudgeError(
+            f"{model}: no problem has two votes that could be read: {unread}; replies: {run.path('votes.parquet')}"
+        )
     return (
         f"{model}: self-explanation wins {s.win_rate.rate:.2f} [{s.win_rate.low:.2f}, {s.win_rate.high:.2f}], "
         f"finite-sample {s.win_rate.finite_sample.brackets}, "

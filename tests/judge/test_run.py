@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from expo.judge.endpoint import JudgeError
 from expo.judge.run import SLICE, judge
 from expo.records import RecordError, Run
 from expo.schema import TABLES
@@ -21,10 +22,12 @@ asked: list[str] = []
 class FirstIsBetter(BaseHTTPRequestHandler):
     """An endpoint that answers A, and counts."""
 
+    said = "Verdict: A"
+
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         asked.append(self.path)
-        message = {"role": "assistant", "content": "Verdict: A"}
+        message = {"role": "assistant", "content": self.said}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
         reply = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": choices}
         answer(self, reply)
@@ -67,6 +70,20 @@ def test_no_vote_is_asked_for_twice_or_lost(url: str, tmp_path: Path) -> None:
     assert len(run.read("votes")) == len(votes)
     judge(run, "other", url, 3, progress=False)
     assert run.read("votes")["judge"].value_counts().to_dict() == {"m": len(votes), "other": 6}
+
+
+def test_votes_that_none_can_read_are_an_error(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = record(tmp_path / "run", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(FirstIsBetter, "said", "I like both.")
+        for _ in range(2):
+            with pytest.raises(
+                JudgeError, match=r"m: no problem has two votes .*: 4 replies have no line.*I like both"
+            ):
+                judge(run, "m", url, None, progress=False)
+    assert set(run.read("votes")["vote"]) == {"unparsed"}
+    # The control: another judge, whose votes can be read.
+    assert judge(run, "n", url, None, progress=False).startswith("n: self-explanation wins")
 
 
 def test_a_run_without_pairs_is_named(url: str, tmp_path: Path) -> None:
