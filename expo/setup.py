@@ -324,8 +324,10 @@ def within_context(policy: Policy, task: Task, name: str, max_new_tokens: int) -
             reason = f"up to {tokens} tokens with its completion exceed the context of {policy.context}; left out"
             skips.append(Skip(p.where or p.id, "question", reason))
     if not kept:
-        room = policy.context - max(longest(policy, p, 0) for p in task.problems)
-        fix = f"--{name} {room} fits all" if room > 0 else f"some fit with a lower --{name}, but not all"
+        rooms = [policy.context - longest(policy, p, 0) for p in task.problems]
+        fix = f"--{name} {min(rooms)} fits all" if min(rooms) > 0 else f"some fit with a lower --{name}, but not all"
+        if max(rooms) <= 0:
+            fix = "the questions alone fill it: shorten them, or take a policy with a longer context"
         raise DataError(
             f"{task.source or task.name}: no problem ({len(skips)} tried) fits the policy's context of "
             f"{policy.context} tokens with {name} {max_new_tokens}; {fix}"

@@ -12,7 +12,7 @@ import pytest
 
 from expo import setup as set_up_module
 from expo.recipe import EvaluateRecipe, MeasureRecipe
-from expo.setup import set_up_alone, without_control_tokens
+from expo.setup import set_up_alone, within_context, without_control_tokens
 from expo.tasks import TASKS
 from expo.tasks.chain_task import ChainChecker
 from expo.tasks.problem import DataError, Problem, Task
@@ -124,3 +124,16 @@ def test_greedy_samples_are_not_counted_several_times(recipe: type) -> None:
     with pytest.raises(ValueError, match="samples: at temperature 0 all 8 samples would be the same"):
         recipe(temperature=0, samples=8)
     assert recipe(temperature=0, samples=1).temperature == 0
+
+
+def test_a_context_that_is_too_short_is_named_with_what_would_help() -> None:
+    """A limit that fits all, one that fits some, and questions that are too long by themselves."""
+    short, long = Problem("s", "Short?", "1"), Problem("l", "long " * 200, "1")
+    policy = build(context=128)
+    for problems, fix in (
+        ((short,), r"--max_new_tokens \d+ fits all$"),
+        ((short, long), "some fit with a lower --max_new_tokens, but not all$"),
+        ((long,), "the questions alone fill it: shorten them, or take a policy with a longer context$"),
+    ):
+        with pytest.raises(DataError, match=fix):
+            within_context(policy, Task("mine", problems), "max_new_tokens", 1000)

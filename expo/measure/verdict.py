@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from expo.stats import MIN_PROBLEMS, Interval, bootstrap, finite_sample, missed_kind
+from expo.text import plural
 
 # pi(a*|q, c): computed from the learning signal, so that every record has it.
 PROBABILITY = "answer_probability"
@@ -110,8 +111,8 @@ def hangs_on(verdict: str, problem: str, share: float) -> str:
 def worth(n: int) -> str:
     """What a bootstrap interval of log-probabilities over n problems is worth, in a sentence."""
     return (
-        f"At n = {n} the 95 % of a bootstrap interval is nominal: half of all draws of {n} problems hold none of a "
-        f"kind that is 1 problem in {missed_kind(n)}, and log-probabilities have no bound to say how far that kind "
+        f"At n = {n} the 95 % of a bootstrap interval is nominal: half of all draws of {plural(n, 'problem')} hold "
+        f"none of a kind that is 1 problem in {missed_kind(n)}, and log-probabilities have no bound to say how far that kind "
         "moves their mean."
     )
 

@@ -194,6 +194,8 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _check_hub_id(name: str) -> None:
+    if re.match(r"https?://", name):
+        raise PolicyError(f"policy {name!r}: an endpoint does not score given texts, so it is no policy\n{GIVE}")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
         raise PolicyError(f"policy {name!r}: neither a folder here nor a hub id\n{GIVE}")
 
