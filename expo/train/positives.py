@@ -125,9 +125,10 @@ def _acceptable(
         why = "was right" if kind == "own_correct" else "ended before the token limit"
         why += f" and passed the filter ({', '.join(must_be)})" if must_be else ""
         tried = "its one sample never" if len(group) == 1 else f"none of its {len(group)} samples"
-        missing.append(
-            Skip(problem.where or problem.id, kind, f"{tried} {why}: no positive; more positive_tries may find one")
-        )
+        fix = "more positive_tries may find one"
+        if all(p.sampled and p.sampled.truncated for p in group):
+            fix = f"raise max_completion_length; or {fix}"
+        missing.append(Skip(problem.where or problem.id, kind, f"{tried} {why}: no positive; {fix}"))
     return acceptable, missing
 
 

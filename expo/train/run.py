@@ -16,7 +16,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from expo.policies.adapters import quiet
 from expo.policies.policy import Policy
 from expo.policies.products import fast_linear_layers
-from expo.records import Run, defaults_of
+from expo.records import RecordError, Run, defaults_of
 from expo.setup import set_up
 from expo.train.callbacks import Recorder, attach
 from expo.train.checkpoints import damaged, is_last, keep_model, last_checkpoint, step_of, whole_checkpoints
@@ -131,9 +131,17 @@ def refuse_another(folder: Path, recipe: TrainRecipe) -> None:
     Raises:
         RecordError: if it does; what differs is named.
     """
-    run = Run(folder)
-    if run.path("recipe.yaml").exists():
-        run.refuse_another_recipe(recipe.resolved(), defaults_of(TrainRecipe))
+    run, defaults = Run(folder), defaults_of(TrainRecipe)
+    if not run.path("recipe.yaml").exists():
+        return
+    differing = {change.partition(":")[0] for change in run.changes(recipe.resolved(), defaults)}
+    if run.has("evaluation") and differing and differing <= {"max_steps", "num_train_epochs"}:
+        raise RecordError(
+            f"{folder} holds a finished training of {int(run.read('evaluation')['step'].max())} steps. It cannot be "
+            f"lengthened, because its learning rate was planned for them. To train its policy further, give the same "
+            f"command with --policy {run.path('model')} and another --output."
+        )
+    run.refuse_another_recipe(recipe.resolved(), defaults)
 
 
 def resume_status(run: Run, recipe: TrainRecipe) -> str:
