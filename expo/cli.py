@@ -32,10 +32,12 @@ jobs, in the order you would use them
   grade       grade answers by several graders side by side, with the reason of each verdict
   reproduce   do all runs of a study and draw its figures
   report      show the records of any of these as one page of HTML: which positives should I train on?
+  completion  print a script with which a shell completes jobs, flags and values
 
 first steps
   expo doctor
-  expo measure --task stories --policy smollm2-135m --problems 5
+  expo measure --task chain --policy tiny-0                (a toy, in seconds)
+  expo measure --task stories --policy smollm2-135m --problems 20
   expo measure --task jsonl --data mine.jsonl --policy smollm2-135m
   expo measure --config recipe.yaml --temperature 0.5      flags override the recipe
   expo report runs/measure/FOLDER                          the folder that expo measure printed
@@ -109,9 +111,10 @@ def measure_job(argv: list[str]) -> int:
     folder = _output(where, "measure", recipe)
     from expo.measure.run import measure
     from expo.measure.show import show
+    from expo.terminal import record_of
 
     run = measure(recipe, folder)
-    print(show(run))
+    print(show(run), record_of(run), sep="\n")
     return 0
 
 
@@ -133,15 +136,18 @@ def sample_job(argv: list[str]) -> int:
     from expo.dataset import check_folder, push, write_dataset
     from expo.measure.run import measure
     from expo.records import Run
+    from expo.terminal import record_of
 
     out = Path(dataset.dataset or Path("self-explanations", folder.name))
     if not Run(folder).has("samples"):
         check_folder(out)
-    out = write_dataset(measure(recipe, folder), out)
+    run = measure(recipe, folder)
+    out = write_dataset(run, out)
     print(f"{out}: load it with datasets.load_dataset({str(out)!r})")
     if dataset.push_to_hub:
         push(out, dataset.push_to_hub)
         print(f"pushed to https://huggingface.co/datasets/{dataset.push_to_hub}")
+    print(record_of(run))
     return 0
 
 
@@ -177,6 +183,7 @@ def _train(recipe: Any, where: Any, folder: Path, say: Callable[..., None]) -> N
     from accelerate import PartialState
 
     from expo.records import Run
+    from expo.terminal import record_of
     from expo.train.card import push_model
     from expo.train.run import resume_status, train
     from expo.train.show import show
@@ -194,23 +201,31 @@ def _train(recipe: Any, where: Any, folder: Path, say: Callable[..., None]) -> N
     if where.repository and PartialState().is_main_process:
         push_model(run, where.repository)
         say(f"pushed to https://huggingface.co/{where.repository}")
+    say(record_of(run))
 
 
 def evaluate_job(argv: list[str]) -> int:
     """`expo evaluate`."""
-    from expo.flags import Where, parse
+    from expo.flags import EvaluateArguments, parse
     from expo.recipe import EvaluateRecipe
 
-    recipe, where = parse("evaluate", [EvaluateRecipe, Where], argv, "Accuracy of a policy by level, and pass@k.")
+    about = "Accuracy of a policy by level, and pass@k."
+    recipe, where = parse("evaluate", [EvaluateRecipe, EvaluateArguments], argv, about)
     folder = _output(where, "evaluate", recipe)
     from expo import audit
     from expo.evaluate import evaluate_run
-    from expo.train.show import show
+    from expo.named import named_run
+    from expo.terminal import record_of
+    from expo.train.show import show, show_change
 
+    before = named_run(where.before, "evaluate", "--before") if where.before else None
     run = evaluate_run(recipe, folder)
     print(show(run))
+    if before:
+        print(f"{show_change(before, run)}\n")
     if run.has("grades"):
-        print(f"\n{audit.show(run.read('grades'))}")
+        print(f"{audit.show(run.read('grades'))}\n")
+    print(record_of(run))
     return 0
 
 
@@ -224,8 +239,10 @@ def gradients_job(argv: list[str]) -> int:
     folder = _output(where, "gradients", recipe)
     from expo.gradients.run import measure_gradients
     from expo.gradients.show import show
+    from expo.terminal import record_of
 
-    print(show(measure_gradients(recipe, folder)))
+    run = measure_gradients(recipe, folder)
+    print(show(run), record_of(run), sep="\n")
     return 0
 
 
@@ -261,6 +278,7 @@ def grade_job(argv: list[str]) -> int:
     if asked.run is not None:
         return _audit(asked)
     from expo.grade import Row, grade, read_rows, show, write
+    from expo.tasks.problem import in_lines
     from expo.text import plural
 
     ways = [asked.file is not None, asked.text is not None, asked.answer is not None]
@@ -277,13 +295,12 @@ def grade_job(argv: list[str]) -> int:
         text = asked.text if asked.answer is None else rf"\boxed{{{asked.answer}}}"
         rows, skips = [Row(asked.gold, text, where="--gold")], []
     graded, unread = grade(rows, asked.tolerance)
-    left_out = "".join(f"\n  {skip}" for skip in [*skips, *unread][:5])
+    left_out = "".join(f"\n  {line}" for line in in_lines([*skips, *unread], 5))
     if not graded:
         raise ValueError(f"{asked.file or 'row'}: nothing to grade" + (left_out and f":{left_out}"))
     print(show(graded, alone=asked.file is None))
     if left_out:
-        n = len(skips) + len(unread)
-        print(f"\nskipped: {plural(n, 'line')}{'; the first 5:' if n > 5 else ''}{left_out}")
+        print(f"\nskipped: {plural(len(skips) + len(unread), 'line')}{left_out}")
     if out:
         write(graded, out)
         print(f"\nall verdicts: {out}")
@@ -371,6 +388,18 @@ def doctor_job(argv: list[str]) -> int:
     return 0
 
 
+def completion_job(argv: list[str]) -> int:
+    """`expo completion`."""
+    from expo.flags import CompletionArguments, parse
+
+    about = 'Print a script that completes jobs, flags and values: eval "$(expo completion --shell bash)"'
+    (asked,) = parse("completion", [CompletionArguments], argv, about)
+    from expo.completion import script
+
+    print(script(asked.shell, JOBS), end="")
+    return 0
+
+
 JOBS: dict[str, Callable[[list[str]], int]] = {
     "doctor": doctor_job,
     "measure": measure_job,
@@ -382,6 +411,7 @@ JOBS: dict[str, Callable[[list[str]], int]] = {
     "grade": grade_job,
     "reproduce": reproduce_job,
     "report": report_job,
+    "completion": completion_job,
 }
 
 
@@ -398,10 +428,13 @@ def _output(where: Any, job: str, recipe: Any) -> Path:
 
 def default_folder(job: str, recipe: Any) -> Path:
     """A folder of its own for each recipe: the same command finds its run again, another never meets it."""
+    from expo.policies.names import called
     from expo.records import identity
 
     digest = hashlib.sha256(json.dumps(identity(recipe.resolved()), sort_keys=True).encode()).hexdigest()[:8]
-    return Path("runs") / job / f"{recipe.task}-{Path(recipe.policy).resolve().name}-{digest}"
+    runs = Path("runs", job)
+    # The hash alone tells recipes apart: an earlier version named a run's policy otherwise.
+    return next(runs.glob(f"*-{digest}"), runs / f"{recipe.task}-{called(recipe.policy)}-{digest}")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def report() -> str:
         "",
         *_device(),
         "",
-        "expo doctor --studies true lists the shipped studies, their runs, and what these lack",
+        "expo doctor --studies lists the shipped studies, their runs, and what these lack",
     ]
     return "\n".join(lines)
 
@@ -144,9 +144,9 @@ def _calibration() -> str:
         made = json.loads(file.read_text(encoding="utf-8"))
         return f"{made['device']}, measured on {made['made']}"
     except FileNotFoundError:
-        return "not measured: expo doctor --calibrate true measures this machine in about a minute"
+        return "not measured: expo doctor --calibrate measures this machine in about a minute"
     except (OSError, ValueError, KeyError, TypeError):
-        return f"{file} cannot be read: expo doctor --calibrate true writes it again"
+        return f"{file} cannot be read: expo doctor --calibrate writes it again"
 
 
 def missing_task(name: str, split: str) -> str:

@@ -23,7 +23,7 @@ from expo.records import Run
 from expo.schema import TABLES, as_frame
 from expo.setup import set_up_alone
 from expo.shards import chunk_of, in_chunks
-from expo.stats import Interval, bootstrap_rate, pass_at_k_of
+from expo.stats import Interval, bootstrap, bootstrap_rate, finite_sample, pass_at_k_of
 from expo.tasks import Checker
 from expo.tasks.problem import Problem
 from expo.workers import is_first
@@ -112,6 +112,22 @@ def by_level(evaluation: pd.DataFrame, k: int = 1) -> dict[int | None, Interval]
     for level, of_level in values.groupby(evaluation["level"]):
         out[int(level)] = bootstrap_rate(of_level.to_numpy())
     return out
+
+
+def change_by_level(before: pd.DataFrame, after: pd.DataFrame) -> dict[int | None, tuple[Interval, Interval]]:
+    """How much accuracy has changed between two evaluations, over the problems of each level that both have; all: None.
+
+    Of each level the mean of the differences by problem, with its bootstrap interval and its finite-sample one. Empty
+    where they have no problem in common.
+    """
+    values = (pass_at_k_of(frame.set_index("problem"), 1) for frame in (before, after))
+    paired = pd.concat(values, axis=1, keys=["before", "after"], join="inner")
+    differences = paired["after"] - paired["before"]
+    levels = after.set_index("problem")["level"].reindex(differences.index)
+    groups = [(None, differences), *((int(level), of) for level, of in differences.groupby(levels))]
+    return {
+        level: (bootstrap(of.to_numpy()), finite_sample(of.to_numpy(), -1.0)) for level, of in groups if len(of) > 0
+    }
 
 
 def evaluate_run(

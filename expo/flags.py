@@ -19,17 +19,40 @@ from transformers import HfArgumentParser
 from expo.recipe import check_types, unknown_field
 
 _NO_FILE = "--config needs the path of a YAML file"
+# Asks for the flags themselves, in place of what they set.
+LIST_FLAGS = "--list-flags"
 # The flags that --help lists for a job of many; --help-all lists all of them.
 _USUAL = {
     *("help", "config", "output", "task", "data", "policy", "problems", "levels", "samples", "temperature"),
-    *("max_new_tokens", "algorithm", "positive", "dry_run", "dataset", "rollouts"),
+    *("max_new_tokens", "algorithm", "positive", "dry_run", "dataset", "rollouts", "before"),
 }
 _ALL = ("--help-all", "--help_all")
 _MANY = 12
 # What a shell leaves as it is in --output=~/x.
-_PATHS = {
-    *("output", "data", "eval_data", "positive_data", "policy", "run", "runs", "figures", "study", "dataset", "file"),
+PATHS = {
+    *(
+        "output",
+        "data",
+        "eval_data",
+        "positive_data",
+        "policy",
+        "run",
+        "runs",
+        "figures",
+        "study",
+        "dataset",
+        "file",
+        "before",
+    ),
 }
+
+
+class Listed(Exception):
+    """Raised in place of reading flags where LIST_FLAGS is given; has the flag of each field."""
+
+    def __init__(self, actions: Iterable[argparse.Action]) -> None:
+        super().__init__()
+        self.actions = tuple(actions)
 
 
 @dataclass
@@ -38,6 +61,16 @@ class Where:
 
     output: str | None = field(
         default=None, metadata={"help": "the run folder; default runs/<job>/<task>-<policy>-<hash of the recipe>"}
+    )
+
+
+@dataclass
+class EvaluateArguments(Where):
+    """Where the record goes, and what it is compared with."""
+
+    before: str | None = field(
+        default=None,
+        metadata={"help": "the run folder of an earlier evaluation of these problems: says what has changed since"},
     )
 
 
@@ -116,6 +149,13 @@ class GradeArguments:
         default=None,
         metadata={"help": "with --run: token limits to cut the samples at; default the run's, a half and a quarter"},
     )
+
+
+@dataclass
+class CompletionArguments:
+    """For which shell."""
+
+    shell: str = field(metadata={"help": "bash, zsh or fish"})
 
 
 @dataclass
@@ -211,6 +251,8 @@ class Flags:
         """What the file and then the flags set, by field, and the name of the file."""
         if set(_ALL) & set(argv):
             self._print_all()
+        if LIST_FLAGS in argv:
+            raise Listed(action for action in self.parser._actions if action.dest in {*self._actions, "config"})
         flags, rest = self.parser.parse_known_args(argv)
         for unknown in rest[:1]:
             if not unknown.startswith("-"):
@@ -223,7 +265,7 @@ class Flags:
         if missing := [f"--{name}" for name in self._required if name not in values]:
             self.fail(f"the following arguments are required: {', '.join(missing)}")
         self._given = set(given)
-        for name in _PATHS & values.keys():
+        for name in PATHS & values.keys():
             if isinstance(values[name], str) and values[name].startswith("~"):
                 values[name] = str(Path(values[name]).expanduser())
         return values, file

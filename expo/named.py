@@ -1,12 +1,12 @@
-"""The run that a command is given by --run, and that it is of the job whose record the command needs."""
+"""The run that a command is given by a flag, and that it is of the job whose record the command needs."""
 
 from __future__ import annotations
 
 from expo.records import RecordError, Run, job_of
 
 
-def named_run(folder: str, job: str) -> Run:
-    """The run of a job that --run names.
+def named_run(folder: str, job: str, flag: str = "--run") -> Run:
+    """The run of a job that a flag names.
 
     Raises:
         RecordError: if there is none, or it is another job's.
@@ -14,8 +14,8 @@ def named_run(folder: str, job: str) -> Run:
     run = Run(folder)
     if not run.path("recipe.yaml").is_file():
         lacks = "it has no recipe.yaml" if run.folder.exists() else "there is no such folder"
-        raise RecordError(f"--run {folder} is not a run folder: {lacks}; name the folder of a run of `expo {job}`")
+        raise RecordError(f"{flag} {folder} is not a run folder: {lacks}; name the folder of a run of `expo {job}`")
     if (other := job_of(run.recipe())) != job:
         fix = f"; `expo {job} --policy {run.path('model')}` makes one" if other == "train" else ""
-        raise RecordError(f"--run {folder} is a record of `expo {other}`, where one of `expo {job}` is needed{fix}")
+        raise RecordError(f"{flag} {folder} is a record of `expo {other}`, where one of `expo {job}` is needed{fix}")
     return run

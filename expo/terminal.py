@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
 from expo.records import Run
+from expo.tasks.problem import Skip, in_lines
 from expo.text import plural
 
 NAMES = {
@@ -37,8 +40,12 @@ def skipped(run: Run) -> list[str]:
     skips = run.read("skips")
     if skips.empty:
         return []
-    lines = [f"skipped: {plural(len(skips), 'row or field', 'rows or fields')}"]
-    lines += [f"  {s.where}: {s.field}: {s.reason}" for s in skips.head(5).itertuples()]
-    if len(skips) > 5:
-        lines.append(f"  ... all of them in {run.path('skips.parquet')}")
-    return lines
+    found = [Skip(*row) for row in skips.itertuples(index=False)]
+    lines = [f"skipped: {plural(len(found), 'row or field', 'rows or fields')}"]
+    lines += [f"  {line}" for line in in_lines(found, 5)]
+    return [*lines, f"  (each of them in {run.path('skips.parquet')})", ""]
+
+
+def record_of(run: Run) -> str:
+    """The last lines of a job: where its record is, and the command that shows it."""
+    return f"record: {run.folder}\nto see it: expo report {shlex.quote(str(run.folder))}"

@@ -171,7 +171,8 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (
         ["mesure"],
         2,
-        "no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, gradients, judge, grade, reproduce",
+        "no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, gradients, judge, grade, reproduce, "
+        "completion",
     ),
     (["measure", *FEW, "--sample", "3"], 2, "no field 'sample'; did you mean samples?"),
     (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help-all` lists them"),
@@ -213,6 +214,11 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", "--task", "chain", "--policy", "tiny-0", "--data", "d"], 1, "the task chain reads no file"),
     (["measure", *MEASURE, "--data", "nowhere.jsonl"], 1, "nowhere.jsonl: this file does not exist"),
     (["measure", *MEASURE, "--policy", "./nowhere"], 1, "policy './nowhere': neither a folder here nor a hub id"),
+    (
+        ["measure", *MEASURE, "--policy", "http://localhost:8000/v1"],
+        1,
+        "an endpoint does not score given texts, so it is",
+    ),
     (["measure", *MEASURE, "--dtype", "float8"], 2, "dtype: no 'float8'; there are auto, float32"),
     (["measure", *MEASURE, "--device", "gpu"], 1, "device 'gpu': "),
     (["measure", *FEW, "--output", "d.jsonl"], 1, "d.jsonl is a file; --output needs a folder"),
@@ -348,7 +354,6 @@ def test_measure_writes_a_record_and_prints_its_verdicts(work: Path, capsys: pyt
     assert main(["measure", *FEW, "--output", "out"]) == 0
     out = capsys.readouterr().out
     assert "Table 1, measured" in out
-    assert "record: out" in out
     assert set(pd.read_parquet("out/samples.parquet")["source"]) == {"own", "explanation", "expert"}
     before = (work / "out" / "samples.parquet").stat().st_mtime_ns
     assert main(["measure", *FEW, "--output", "out"]) == 0  # the same again only shows it
@@ -364,6 +369,59 @@ def test_measure_writes_a_record_and_prints_its_verdicts(work: Path, capsys: pyt
     said = capsys.readouterr()
     assert "out holds a run of `expo measure`" in said.err
     assert not said.out
+
+
+TOY = ["--task", "chain", "--policy", "tiny-0", "--levels", "2", "--problems", "2"]
+TRAIN = ["--max_steps", "1", "--per_device_train_batch_size", "8", "--eval_problems", "1", "--eval_samples", "1"]
+TRAIN += ["--max_completion_length", "60", "--probe_problems", "0", "--gradient_checkpointing", "false"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["measure", *TOY],
+        ["sample", *TOY],
+        ["train", *TOY, *TRAIN, "--num_train_epochs", "1"],
+        ["evaluate", *TOY, "--samples", "1"],
+        ["evaluate", *TOY, "--samples", "1", "--limits", "9"],
+        ["gradients", *TOY, "--rollouts", "3", "--sizes", "0.01"],
+    ],
+)
+def test_a_job_ends_with_its_record_and_what_shows_it(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*asked, "--output", "my out"]) == 0
+    *_, before, record, shows = capsys.readouterr().out.splitlines()
+    assert (record, shows) == ("record: my out", "to see it: expo report 'my out'")
+    assert "record" not in before
+    assert Run("my out").recipe()["task"] == "chain"
+
+
+def test_an_evaluation_is_compared_with_an_earlier_one(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["evaluate", "--task", "chain", "--levels", "3", "--problems", "12", "--samples", "4"]
+    assert main([*asked, "--policy", "tiny-0", "--output", "old"]) == 0
+    assert main([*asked, "--policy", "tiny-0", "--output", "old", "--before", "old"]) == 0
+    assert "\n  all levels     12 problems   accuracy 0 [0, 0], finite" in capsys.readouterr().out
+    assert main([*asked, "--policy", "tiny-1", "--output", "new", "--before", "old", "--temperature", "1"]) == 0
+    said = capsys.readouterr().out
+    rates = [run["correct"] / run["n"] for run in (Run(name).read("evaluation") for name in ("new", "old"))]
+    assert "change since old, paired by problem" in said
+    assert f"accuracy {float((rates[0] - rates[1]).mean()):.3g} [" in said.partition("change since")[2]
+    assert "(not the policy alone has changed: temperature too)" in said
+    # Other questions, and what is no evaluation.
+    other = ["evaluate", "--task", "chain", "--levels", "2", "--problems", "2", "--policy", "tiny-0", "--samples", "1"]
+    assert main([*other, "--before", "old"]) == 1
+    assert "--before old has no problem in common with runs/evaluate/chain-tiny-0-" in capsys.readouterr().err
+    assert main([*other, "--before", "small"]) == 1
+    assert "--before small is not a run folder: it has no recipe.yaml" in capsys.readouterr().err
+
+
+def test_pass_at_k_is_shown_for_the_k_between(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["evaluate", "--task", "chain", "--policy", "tiny-0", "--levels", "3", "--problems", "3"]
+    shown = {}
+    for samples in ("2", "6"):
+        assert main([*asked, "--samples", samples]) == 0
+        shown[samples] = re.findall(r"pass@(\d+) ", capsys.readouterr().out)
+    # Above are those of all samples, for all levels and for the one.
+    assert shown == {"2": ["2", "2"], "6": ["6", "6", "2", "4"]}
 
 
 def test_a_recipe_file_is_overridden_by_flags(work: Path) -> None:
@@ -517,6 +575,17 @@ def test_each_recipe_has_a_folder_of_its_own() -> None:
     others = [{"temperature": 0.9}, {"seed": 1}, {"prompts": {"question": "Q: {question}"}}, {"policy": "you/small"}]
     folders = {default_folder("measure", MeasureRecipe(**{"policy": "me/small", "temperature": 1} | o)) for o in others}
     assert len(folders | {default_folder("measure", base)}) == 5
+    # Of a policy that a training left the run is named, not its folder `model`.
+    names = {"runs/toy/model": "toy", "runs/toy/checkpoints/checkpoint-8": "toy-checkpoint-8", "my/model-2": "model-2"}
+    for policy, name in names.items():
+        recipe = MeasureRecipe(policy=policy)
+        assert default_folder("measure", recipe).name.rpartition("-")[0] == f"stories-{name}"
+    # A run that an earlier version named otherwise is found by its hash.
+    folder = default_folder("measure", recipe)
+    old = folder.with_name(f"stories-model-{folder.name.rpartition('-')[2]}")
+    old.mkdir(parents=True)
+    assert default_folder("measure", recipe) == old
+    assert default_folder("evaluate", recipe).name == folder.name
     assert default_folder("measure", MeasureRecipe(policy=".")).parent == Path("runs/measure")
     assert default_folder("measure", MeasureRecipe(policy="..")).name.count(".") == 0
 

@@ -56,7 +56,7 @@ def test_every_fact_is_there() -> None:
     assert line(text, "EXPO_DATA").endswith("not set")
     assert "  export EXPO_DATA=FOLDER that has gsm8k/test.jsonl, math/test.jsonl; else" in text
     assert line(text, "EXPO_CACHE").endswith("does not exist yet")
-    assert text.endswith("expo doctor --studies true lists the shipped studies, their runs, and what these lack")
+    assert text.endswith("expo doctor --studies lists the shipped studies, their runs, and what these lack")
 
 
 def test_each_job_comes_first_with_its_state() -> None:
@@ -207,13 +207,11 @@ def test_memory_is_what_can_be_had_and_a_calibration_is_told() -> None:
     text = doctor.report()
     free, total = map(float, re.findall(r"memory +([\d.]+) of ([\d.]+) GiB free", text)[0])
     assert 0 < free < total
-    assert "not measured: expo doctor --calibrate true measures this machine" in line(text, "calibration ")
+    assert "not measured: expo doctor --calibrate measures this machine" in line(text, "calibration ")
     made = calibration.calibrate(shapes=1, progress=False)
     assert line(doctor.report(), "calibration ").endswith(f" {made.device}, measured on {made.made}")
     calibration.default_file().write_text("{")
-    assert "calibration.json cannot be read: expo doctor --calibrate true writes" in line(
-        doctor.report(), "calibration "
-    )
+    assert "calibration.json cannot be read: expo doctor --calibrate writes" in line(doctor.report(), "calibration ")
 
 
 @pytest.mark.parametrize("shape", calibration._SHAPES)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from expo import chunks as chunks_module
 from expo import evaluate as evaluate_module
-from expo.evaluate import by_level, count, evaluate, evaluate_run
+from expo.evaluate import by_level, change_by_level, count, evaluate, evaluate_run
 from expo.policies.load import load_policy
 from expo.recipe import EvaluateRecipe
 from expo.records import RecordError, Run
@@ -47,6 +47,22 @@ def test_the_estimator_is_the_theory_s(data: st.DataObject) -> None:
 def test_an_impossible_estimate_is_refused(n: int, c: int, k: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pass_at_k(n, c, k)
+
+
+def test_a_change_is_of_the_problems_that_both_have() -> None:
+    before = pd.DataFrame({"problem": list("abc"), "level": [1, 1, 5], "n": 4, "correct": [0, 4, 2]})
+    after = pd.DataFrame({"problem": list("cad"), "level": [5, 1, 1], "n": 2, "correct": [2, 1, 0]})
+    found = change_by_level(before, after)
+    assert {level: (mean.mean, mean.n) for level, (mean, _) in found.items()} == {
+        None: (0.5, 2),
+        1: (0.5, 1),
+        5: (0.5, 1),
+    }
+    mean, bounded = found[None]
+    assert bounded.low < mean.low <= mean.high < bounded.high
+    # The control: unpaired, c and a against the means of all would give another number.
+    assert (after["correct"] / after["n"]).mean() - (before["correct"] / before["n"]).mean() == 0
+    assert change_by_level(before, after[after["problem"] == "d"]) == {}
 
 
 def test_large_counts_do_not_overflow() -> None:

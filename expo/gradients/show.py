@@ -51,7 +51,7 @@ def show(run: Run) -> str:
             name = PREDICTORS[r["predictor"]]
             of = Interval(r["mean"], r["low"], r["high"], r["n"])
             lines.append(f"  {name:<38} {of}, n = {of.n}" if of.n > 1 else f"  {name:<38} too few problems tell")
-    return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
+    return "\n".join([*lines, "", *skipped(run)])
 
 
 def _weights(run: Run) -> str:

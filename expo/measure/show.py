@@ -27,7 +27,7 @@ def show(run: Run) -> str:
     toy = TOY if environment.get("toy") else ""
     lines = [
         "",
-        f"{recipe['policy']} on {recipe['task']}{toy}: {samples['problem'].nunique()} problems, "
+        f"{recipe['policy']} on {recipe['task']}{toy}: {plural(samples['problem'].nunique(), 'problem')}, "
         f"k = {recipe['samples']}, temperature {recipe['temperature']}, seed {recipe['seed']}",
         *sampled_in(run),
         *_fewer(recipe, samples),
@@ -51,8 +51,7 @@ def show(run: Run) -> str:
     ]
     if samples["problem"].nunique() < MIN_PROBLEMS:
         lines.append(f"  (fewer than {MIN_PROBLEMS} problems decide nothing)")
-    lines += [*_by_weight(run, samples), *_by_token(run, samples), "", *skipped(run), f"record: {run.folder}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_by_weight(run, samples), *_by_token(run, samples), "", *skipped(run)])
 
 
 def _comparisons(comparisons: Sequence[Comparison]) -> list[str]:

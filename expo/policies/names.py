@@ -42,6 +42,14 @@ def public(name: str) -> str:
     return Path(name).name if Path(name).exists() or name.startswith(("/", ".", "~")) else name
 
 
+def called(name: str) -> str:
+    """A policy's name in that of a folder: of a path the last part, of a run's policy or checkpoint the run, too."""
+    path = Path(name).resolve()
+    if path.name == "model":
+        return path.parent.name
+    return f"{path.parents[1].name}-{path.name}" if path.parent.name == "checkpoints" else path.name
+
+
 def nearest(name: str, others: Iterable[str]) -> str | None:
     """The shipped policy or one of the others whose name is so near that it may be meant."""
     found = difflib.get_close_matches(name, [SMOLLM2, "tiny-0", "tiny-1", "tiny-2", *others], 1, 0.8)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from expo.evaluate import by_level
+from expo.audit import pass_rate, sizes
+from expo.evaluate import by_level, change_by_level
 from expo.gradients.predictors import unit_slopes
-from expo.records import Run
+from expo.records import RecordError, Run, identity
 from expo.stats import bootstrap, bootstrap_questions
 from expo.terminal import NAMES, TOY, sampled_in, skipped
 from expo.text import plural
+
+PAIRED = ", paired by problem (mean, 95 % bootstrap interval, finite-sample interval):"
+# In which two evaluations may differ that are compared on the problems that both asked.
+_OTHERS = ("policy", "revision", "problems", "levels", "data", "samples")
 
 
 def show(run: Run) -> str:
@@ -23,16 +29,7 @@ def show(run: Run) -> str:
     each = f"{plural(n, 'sample')} per problem"
     head = f"{recipe['policy']} on {recipe['task']}{toy}: {each}, seed {environment['seed']}"
     lines = ["", head, *sampled_in(run), ""]
-    trained = evaluation["step"].max() > 0
-    for step in sorted({evaluation["step"].min(), evaluation["step"].max()}):
-        at = evaluation[evaluation["step"] == step]
-        cut, unread = (at[name].sum() / at["n"].sum() for name in ("truncated", "unparsed"))
-        when = f"step {step}: " if trained else ""
-        lines.append(f"{when}{cut:.0%} of samples reached the token limit, {unread:.0%} gave no answer")
-        for level, accuracy in by_level(at).items():
-            wide = f"   pass@{n} {by_level(at, n)[level]}" if n > 1 else ""
-            shown = f"{accuracy.n:>5} {'problem ' if accuracy.n == 1 else 'problems'}"
-            lines.append(f"  {_level(level):<11} {shown}   accuracy {accuracy}{wide}")
+    lines += _accuracies(evaluation, n)
     if run.has("groups") and len(groups := run.read("groups")):
         heading = "share of training groups that give GRPO no gradient:"
         # By its values, which are not in the table.
@@ -54,7 +51,64 @@ def show(run: Run) -> str:
         lines += ["", *_slopes(run.read("alignment"))]
     if run.path("completions.md").exists():
         lines += ["", f"some completions to read: {run.path('completions.md')}"]
-    return "\n".join([*lines, "", *skipped(run), f"record: {run.folder}/"])
+    return "\n".join([*lines, "", *skipped(run)])
+
+
+def _accuracies(evaluation: pd.DataFrame, n: int) -> list[str]:
+    """Accuracy and pass@k at the first and the last step, and how much accuracy has changed between them."""
+    first, last = (evaluation[evaluation["step"] == step] for step in evaluation["step"].agg(["min", "max"]))
+    begun, done = (int(at["step"].iloc[0]) for at in (first, last))
+    if begun == done:
+        return _at(last, n, "")
+    heading = f"change from step {begun} to step {done}{PAIRED}"
+    return [*_at(first, n, f"step {begun}: "), *_at(last, n, f"step {done}: "), "", heading, *_changes(first, last)]
+
+
+def _at(evaluation: pd.DataFrame, n: int, when: str) -> list[str]:
+    """Accuracy and pass@k of one step."""
+    cut, unread = (evaluation[name].sum() / evaluation["n"].sum() for name in ("truncated", "unparsed"))
+    lines = [f"{when}{cut:.0%} of samples reached the token limit, {unread:.0%} gave no answer"]
+    for level, accuracy in by_level(evaluation).items():
+        wide = f"   pass@{n} {by_level(evaluation, n)[level]}" if n > 1 else ""
+        lines.append(f"{_problems(level, accuracy.n)}   accuracy {accuracy}{wide}")
+    return lines + _passes(evaluation, n)
+
+
+def _problems(level: int | None, n: int) -> str:
+    return f"  {_level(level):<11} {n:>5} {'problem ' if n == 1 else 'problems'}"
+
+
+def _passes(evaluation: pd.DataFrame, n: int) -> list[str]:
+    """Over all levels pass@k of the k between 1 and n, which stand above."""
+    between = [f"pass@{k} {pass_rate(evaluation, k)}" for k in sizes(n) if 1 < k < n]
+    return textwrap.wrap(f"all levels: {', '.join(between)}", 110, initial_indent="  ") if between else []
+
+
+def _changes(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
+    return [
+        f"{_problems(level, mean.n)}   accuracy {mean}, finite-sample {bounded.brackets}"
+        for level, (mean, bounded) in change_by_level(before, after).items()
+    ]
+
+
+def show_change(before: Run, after: Run) -> str:
+    """How much accuracy has changed since an earlier evaluation, over the problems that both asked, as text.
+
+    Raises:
+        RecordError: if they have none in common.
+    """
+    runs = (before, after)
+    asked = [run.read("completions").drop_duplicates("problem").set_index("problem") for run in runs]
+    texts = [of[["question", "reference"]].agg(tuple, axis=1) for of in asked]
+    both = pd.concat(texts, axis=1, join="inner")
+    same = both.index[both[0] == both[1]]
+    if same.empty:
+        raise RecordError(f"--before {before.folder} has no problem in common with {after.folder}; name another run")
+    first, last = (frame[frame["problem"].isin(same)] for frame in (run.read("evaluation") for run in runs))
+    old, new = (identity(run.recipe()) for run in runs)
+    other = sorted(name for name in old | new if old.get(name) != new.get(name) and name not in _OTHERS)
+    warned = [f"(not the policy alone has changed: {', '.join(other)} too)"] if other else []
+    return "\n".join([f"change since {before.folder}{PAIRED}", *_changes(first, last), *warned])
 
 
 def _without_reward(metrics: pd.DataFrame) -> list[str]:

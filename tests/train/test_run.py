@@ -57,7 +57,7 @@ from expo.train.plan import describe
 from expo.train.probes import Probes
 from expo.train.recipe import POSITIVES, TrainRecipe, read_recipe
 from expo.train.rewards import AnswerReward
-from expo.train.run import resume_status, train
+from expo.train.run import refuse_another, resume_status, train
 from expo.train.session import prepared
 from expo.train.sft import sft_trainer
 from expo.train.show import show, without_signal
@@ -177,6 +177,28 @@ def test_a_finished_run_is_not_run_again(recipe: TrainRecipe, whole: Run, monkey
     assert resume_status(whole, recipe) == " holds a finished run, and this is its record"
     # Of another recipe, the run is refused.
     assert resume_status(whole, replace(recipe, eval_samples=recipe.eval_samples + 1)) == ""
+
+
+def test_a_finished_run_is_not_lengthened_but_told_how_to_go_on(whole: Run) -> None:
+    for name in ("max_steps", "num_train_epochs"):
+        longer = read_recipe({**VALUES, name: 9})
+        with pytest.raises(
+            RecordError, match=rf"training of 6 steps\. .*--policy {whole.folder}/model and another --out"
+        ):
+            refuse_another(whole.folder, longer)
+    # The controls: what is another training, and the same.
+    with pytest.raises(RecordError, match=r"a different recipe \(max_steps: 6 -> 9; seed: 1 -> 2\)"):
+        refuse_another(whole.folder, read_recipe({**VALUES, "max_steps": 9, "seed": 2}))
+    refuse_another(whole.folder, read_recipe(dict(VALUES)))
+
+
+def test_the_change_between_the_first_step_and_the_last_is_told(whole: Run) -> None:
+    said = show(whole)
+    evaluation = whole.read("evaluation").set_index(["step", "problem"])
+    rates = evaluation["correct"] / evaluation["n"]
+    mean = float((rates[6] - rates[0]).mean())
+    (told,) = re.findall(r"\nchange from step 0 to step 6, .*:\n  all levels +10 problems   accuracy (\S+) \[", said)
+    assert float(told) == pytest.approx(mean, abs=5e-3)
 
 
 def test_a_model_that_was_deleted_is_made_again(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
@@ -579,10 +601,17 @@ def test_missing_positives_are_counted_and_their_term_is_zero(tmp_path: Path) ->
     have, skipped = set(run.read("positives")["problem"]), run.read("skips")
     assert 0 < len(have) < 24
     assert len(skipped) == 24 - len(have)
-    assert skipped["reason"].str.contains("none of its 2 samples was right: no positive").all()
+    assert skipped["reason"].str.contains("none of its 2 samples was right: no positive; more positive_tries may").all()
     metrics = run.read("metrics").set_index("name")["value"]
     asked = set(run.read("groups")["problem"])
     assert metrics["exp_sft/scored"] == len(asked & have)
+
+
+def test_samples_that_were_all_cut_ask_for_a_higher_limit_first(tmp_path: Path) -> None:
+    values = {**VALUES, "max_completion_length": 3, "refresh_steps": 0, "max_steps": 1}
+    fix = "never ended before the token limit: no positive; raise max_completion_length; or more positive_tries may"
+    with pytest.raises(ValueError, match=fix):
+        train(read_recipe(values), tmp_path / "run", progress=False)
 
 
 def test_problems_too_few_or_too_long_are_said(tmp_path: Path) -> None:
