@@ -112,8 +112,8 @@ def worth(n: int) -> str:
     """What a bootstrap interval of log-probabilities over n problems is worth, in a sentence."""
     return (
         f"At n = {n} the 95 % of a bootstrap interval is nominal: half of all draws of {plural(n, 'problem')} hold "
-        f"none of a kind that is 1 problem in {missed_kind(n)}, and log-probabilities have no bound to say how far that kind "
-        "moves their mean."
+        f"none of a kind that is 1 problem in {missed_kind(n)}, and log-probabilities have no bound to say how far "
+        "that kind moves their mean."
     )
 
 
