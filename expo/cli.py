@@ -7,6 +7,7 @@ import gc
 import hashlib
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ first steps
   expo measure --task jsonl --data mine.jsonl --policy smollm2-135m
   expo measure --config recipe.yaml --temperature 0.5      flags override the recipe
   expo report runs/measure/FOLDER                          the folder that expo measure printed
-  expo train --task chain --policy tiny-0 --levels 5 --max_steps 20 --learning_rate 3e-4 --max_completion_length 100
+  expo train --task chain --policy tiny-0 --levels 5 --max_steps 20 --learning_rate 3e-4
 
 `expo JOB --help` lists a job's usual flags, and `expo JOB --help-all` all of them. A stopped job resumes when you
 give the same command again.
@@ -144,11 +145,19 @@ def sample_job(argv: list[str]) -> int:
     run = measure(recipe, folder)
     out = write_dataset(run, out)
     print(f"{out}: load it with datasets.load_dataset({str(out)!r})")
+    print(f"to train on it: expo train {_flags_of(recipe)} --positive_data {shlex.quote(str(out))}")
     if dataset.push_to_hub:
         push(out, dataset.push_to_hub)
         print(f"pushed to https://huggingface.co/datasets/{dataset.push_to_hub}")
     print(record_of(run))
     return 0
+
+
+def _flags_of(recipe: Any) -> str:
+    """The flags with which a training has the problems and the policy of another recipe."""
+    names = ("task", "data", "columns", "split", "seed", "policy")
+    given = [(name, getattr(recipe, name)) for name in names if getattr(recipe, name) is not None]
+    return " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in given)
 
 
 def train_job(argv: list[str]) -> int:

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -230,7 +231,11 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["train", "--learning_rat", "1"], 2, "no field 'learning_rat'; did you mean learning_rate?"),
     (["train", "--positive", "expret"], 2, "positive: no kind 'expret'; the kinds are explanation, expert"),
     (["train", "--algorithm", "dpo", "--num-generations=4"], 2, "num_generations is a field of algorithm grpo"),
-    (["train", "--policy", "tiny", "--task", "chain", "--dry_run"], 1, "(512) leaves no room for a question in the"),
+    (
+        ["train", "--policy", "tiny", "--task", "chain", "--max_completion_length", "512", "--dry_run"],
+        1,
+        "(512) leaves no room for a question in the",
+    ),
     (["train", "--policy", "halted", "--dry_run"], 1, "not finished; give its command again, or use 'halted/check"),
     (["train", "--policy", "run", "--dry_run"], 1, "policy 'run': this is a run folder; its policy is 'run/model'"),
     (["train", "--output_dir", "x"], 2, "output_dir: the run folder is given by --output"),
@@ -464,6 +469,17 @@ def test_a_dry_run_says_what_a_training_takes(work: Path, capsys: pytest.Capture
     assert not (work / "runs").exists()
 
 
+@pytest.mark.parametrize("algorithm", ["grpo", "dpo", "sft"])
+def test_the_toy_can_be_trained_without_a_limit(algorithm: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--task", "chain", "--policy", "tiny-0", "--algorithm", algorithm, "--dry_run"]) == 0
+    assert "\nmax_completion_length: 100\n" in capsys.readouterr().out.partition("# not given")[0]
+    # The control: of a task in words it is TRL's.
+    assert (
+        main(["train", "--policy", "small", "--algorithm", algorithm, "--dry_run", "--max_completion_length", "9"]) == 0
+    )
+    assert "\nmax_completion_length: 9\n" in capsys.readouterr().out
+
+
 def test_a_dry_run_says_what_is_sampled_anew(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["train", "--task", "chain", "--policy", "tiny-0", "--max_steps", "6", "--max_completion_length", "100"]
     asked += ["--refresh_steps", "3", "--dry_run"]
@@ -599,6 +615,10 @@ def test_sample_writes_a_dataset(work: Path, capsys: pytest.CaptureFixture[str])
     assert len(rows) == 4
     assert (pd.read_parquet(run / "samples.parquet")["cot"] == rows["explanation"][:]).all()
     assert main(["sample", *MEASURE, "--problems", "2"]) == 0
+    # The command that it prints plans a training on it.
+    (train,) = re.findall(r"to train on it: expo (.*)", capsys.readouterr().out)
+    assert main([*shlex.split(train), "--max_completion_length", "4", "--dry_run"]) == 0
+    assert "positives     4 texts for 2 of them" in capsys.readouterr().out
     # Another recipe has another folder by default, and is kept out of this one.
     assert main(["sample", *MEASURE, "--problems", "1"]) == 0
     assert main(["sample", *MEASURE, "--problems", "1", "--dataset", str(folder)]) == 1

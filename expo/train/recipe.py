@@ -341,6 +341,10 @@ def read_recipe(values: dict[str, Any]) -> TrainRecipe:
         if name not in ours and name not in trl:
             raise ValueError(no_field(name, [*ours, *trl]))
     given = {k: _number(k, v, str(trl[k].type)) for k, v in values.items() if k in trl}
+    task = TASKS.get(values.get("task", ""))
+    if task and task.vocabulary:
+        # TRL's own limit is beyond the context of the policies that know this task's words.
+        given.setdefault("max_completion_length", task.max_new_tokens)
     try:
         read = configuration(algorithm, given, "unused")
     except TypeError as error:
