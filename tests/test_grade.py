@@ -139,7 +139,7 @@ def test_a_recipe_may_change_the_rules_of_texts_alone() -> None:
     checker = checker_for("stories", recipe.rules)
     assert checker.cot_end("So. The answer is 18.") == len("So. The answer is 18.")
     assert checker_for("stories").cot_end("So. The answer is 18.") == len("So. ")
-    with pytest.raises(ValueError, match="rules for mathematics, which chain does not use"):
+    with pytest.raises(ValueError, match="apply only to the math grader, which chain does not use"):
         EvaluateRecipe(task="chain", policy="tiny-0", boxed_only=True)
-    with pytest.raises(ValueError, match="tolerance must be a share"):
+    with pytest.raises(ValueError, match="tolerance must be at least 0 and below 1"):
         EvaluateRecipe(task="stories", tolerance=2.0)

@@ -1,7 +1,7 @@
 r"""Final answers: find one in a completion, and grade it against the ground truth.
 
-`extract` is string work in this process. `AnswerGrader` compares in a process of its own, which ends when a
-comparison takes too long. What counts as the same answer is told in `compare` and in docs/GRADING.md.
+`extract` is string work in this process. `AnswerGrader` compares in a separate process, which is ended when a
+comparison takes too long. `compare` and docs/GRADING.md define which answers count as the same.
 
     with AnswerGrader() as grader:
         grader.grade("18", r"9 * 2 = 18. The answer is \boxed{18}.").status  # Status.CORRECT
@@ -25,12 +25,12 @@ from typing import Self
 from expo.grading.extraction import MAX_CHARS, extract
 from expo.grading.rules import USUAL, Rules
 
-# A worker is up in half a second; a crowded machine may need many.
+# A worker starts in half a second; on a crowded machine it may take many.
 START_SECONDS = 120.0
-# Of the rules by which answers are found and compared: rises whenever a verdict may change.
+# Version of the rules for finding and comparing answers: raised whenever a verdict may change.
 VERSION = "3"
-# A comparison is limited in CPU time, so that a verdict does not depend on what else the machine does. This many
-# times as long on the clock is the machine's failure, not the answer's.
+# A comparison is limited in CPU time, so that a verdict does not depend on other work on the machine. If it takes this
+# many times as long in real time, the machine is at fault, not the answer.
 PATIENCE = 24
 _DIED = "died"
 
@@ -41,14 +41,14 @@ class Status(StrEnum):
     CORRECT = "correct"
     WRONG = "wrong"
     UNPARSED = "unparsed"
-    """No answer was found, or what stands in its place cannot be read."""
+    """No answer was found, or the text in its place cannot be read."""
     TIMEOUT = "timeout"
-    """The comparison took too much CPU time, or ended its process."""
+    """The comparison took too much CPU time, or its process ended."""
 
 
 @dataclass(frozen=True)
 class Grade:
-    """A verdict with the answer text that it is about; None where the completion has no answer.
+    """A verdict with the answer text it is about; None if the completion has no answer.
 
     `rule` says in words what settled it.
     """
@@ -59,7 +59,7 @@ class Grade:
 
 
 class UnparsableGold(ValueError):
-    """A ground-truth answer that cannot be read as mathematics: no completion can be graded against it."""
+    """A ground-truth answer that cannot be read as mathematics, so no completion can be graded against it."""
 
 
 class AnswerGrader:
@@ -68,7 +68,7 @@ class AnswerGrader:
     Args:
         seconds: CPU time that one comparison may take. The kernel ends a worker that exceeds it, and the next
             comparison starts a new one (about half a second).
-        rules: how answers are found and compared.
+        rules: the rules for finding and comparing answers.
     """
 
     def __init__(self, seconds: float = 5.0, rules: Rules = USUAL) -> None:
@@ -77,7 +77,7 @@ class AnswerGrader:
         self._worker: subprocess.Popen[str] | None = None
         self._end: weakref.finalize | None = None
         self._closed = False
-        # Samples of one problem share few answers.
+        # Samples of one problem have few distinct answers.
         self._known: dict[tuple[str, str], Grade] = {}
 
     def __enter__(self) -> Self:
@@ -89,7 +89,7 @@ class AnswerGrader:
     def grade(self, gold: str, text: str, truncated: bool = False) -> Grade:
         """Grade the final answer of the completion `text` against the ground truth `gold`.
 
-        `truncated` says that the text was cut at its token limit: then it must state its answer.
+        `truncated` says that the text was cut at its token limit; such a text must state its answer.
 
         Raises:
             UnparsableGold: if `gold` cannot be read.
@@ -101,27 +101,27 @@ class AnswerGrader:
             return Grade(Status.UNPARSED, None, f"no answer was found{cut}")
         answer = found[0]
         if len(answer) > MAX_CHARS:
-            return Grade(Status.UNPARSED, answer, f"an answer of more than {MAX_CHARS} characters is not read")
+            return Grade(Status.UNPARSED, answer, f"an answer longer than {MAX_CHARS} characters is not read")
         grade = self._known.get((gold, answer))
         if grade is None:
             verdict, rule = self._ask(gold, answer)
             if verdict == "gold":
                 raise UnparsableGold(
                     f"the ground-truth answer {gold!r} cannot be read as mathematics; fix it in the data, "
-                    "or skip the row (AnswerGrader.can_parse tells)"
+                    "or skip the row (AnswerGrader.can_parse detects it)"
                 )
-            # Of what, is not known; it may have been the machine's failure, and is not remembered.
+            # The cause is unknown; it may have been the machine, so the result is not cached.
             if verdict == _DIED:
-                return Grade(Status.TIMEOUT, answer, "the process that compares ended")
+                return Grade(Status.TIMEOUT, answer, "the comparing process ended")
             grade = self._known[gold, answer] = Grade(Status(verdict), answer, rule)
         return grade
 
     def can_parse(self, gold: str) -> bool:
-        """Whether `gold` can be graded against."""
+        """Whether completions can be graded against `gold`."""
         if len(gold) > MAX_CHARS:
             return False
         verdict, _ = self._ask(gold, None)
-        # The worker may have been killed for another's sake: the row would be lost for nothing.
+        # The worker may have been killed because of another request: the row would be lost for nothing.
         return (self._ask(gold, None)[0] if verdict == _DIED else verdict) == "readable"
 
     def close(self) -> None:
@@ -144,12 +144,14 @@ class AnswerGrader:
                     print(request, file=worker.stdin, flush=True)
                     if not wait([worker.stdout.fileno()], PATIENCE * self.seconds):
                         raise TimeoutError(
-                            f"the grading worker had less than {self.seconds:g} s of CPU time in "
-                            f"{PATIENCE * self.seconds:g} s; give the same command again on a less crowded machine"
+                            f"the grading worker got less than {self.seconds:g} s of CPU time in "
+                            f"{PATIENCE * self.seconds:g} s; repeat the command on a less busy machine"
                         )
                     reply = worker.stdout.readline().strip()
                     if not reply and worker.wait() == -signal.SIGPROF:
-                        reply = json.dumps((Status.TIMEOUT, f"it took more than {self.seconds:g} s of CPU time"))
+                        reply = json.dumps(
+                            (Status.TIMEOUT, f"the comparison took more than {self.seconds:g} s of CPU time")
+                        )
                         self._stop()
             finally:
                 # Also after Ctrl-C here: a late reply must not answer the next request.
@@ -160,7 +162,7 @@ class AnswerGrader:
 
     def _running(self) -> subprocess.Popen[str]:
         if self._closed:
-            raise RuntimeError("this AnswerGrader is closed; make a new one")
+            raise RuntimeError("this AnswerGrader is closed; create a new one")
         if self._worker is not None and self._worker.poll() is not None:
             self._stop()
         if self._worker is None:
@@ -170,7 +172,7 @@ class AnswerGrader:
                 stdout=subprocess.PIPE,
                 encoding="utf-8",
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                # A group of its own: Ctrl-C at the terminal is for us alone.
+                # In its own process group: Ctrl-C in the terminal is only for this process.
                 process_group=0,
             )
             self._end = weakref.finalize(self, _end, self._worker)
@@ -178,7 +180,9 @@ class AnswerGrader:
             assert stdout
             if not wait([stdout.fileno()], START_SECONDS) or stdout.readline() != "ready\n":
                 self._stop()
-                raise RuntimeError("the grading worker did not start; `python -m expo.grading.worker` here shows why")
+                raise RuntimeError(
+                    "the grading worker did not start; run `python -m expo.grading.worker` here to see why"
+                )
         return self._worker
 
     def _stop(self) -> None:

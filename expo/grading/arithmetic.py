@@ -1,6 +1,6 @@
-"""The worth of arithmetic in free text: exact fractions of bounded size, by recursive descent.
+"""The value of arithmetic in free text: exact fractions of bounded size, by recursive descent.
 
-Nothing is evaluated but what this grammar names.
+Only expressions of this grammar are evaluated.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SCALES = {
     "million": Fraction(10**6),
     "billion": Fraction(10**9),
 }
-# Words that no quantity goes over: what follows them belongs to another phrase.
+# Words at which a quantity ends: the words after them belong to another phrase.
 _NO_UNITS = words(
     "and or then so but because which that if is are was were has have had to from for with when while as "
     "since of in on at by less more fewer than gives he she they it we you i therefore thus plus "
@@ -35,15 +35,15 @@ _NO_UNITS = words(
 
 
 class NoValueError(Exception):
-    """The tokens are no arithmetic, or its value is out of bounds."""
+    """The tokens are not arithmetic, or the value is out of bounds."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """What a number or expression is worth.
+    """The value of a number or expression.
 
-    `unit` is the worth of its percent sign or scale word ("16 million"), which is part of `x` already.
-    `half` is how far `x` may be off: half a unit in the last digit of a lone decimal, else 0.
+    `unit` is the value of its percent sign or scale word ("16 million"), which is already part of `x`. `half` is how
+    far `x` may be off: half a unit in the last digit of a lone decimal, else 0.
     """
 
     x: Fraction
@@ -52,7 +52,7 @@ class Value:
     half: Fraction = Fraction(0)
 
     def times(self, factor: Fraction) -> Value:
-        """The same reading of a number that is `factor` times as large."""
+        """The same reading, of a number `factor` times as large."""
         return replace(self, x=self.x * factor, half=self.half * factor)
 
 
@@ -66,7 +66,7 @@ class Parser:
         self.tokens = tokens
         self.at = at
         self.last = at
-        """Index of the last token that bears on the value."""
+        """Index of the last token that affects the value."""
         self._end = min(end, len(tokens) - 1)
         self._over_units = over_units
 
@@ -74,7 +74,7 @@ class Parser:
         """The value of product (('+' | '-') product)*.
 
         Raises:
-            NoValueError: if there is none.
+            NoValueError: if there is no value.
         """
         value = self._product()
         while self._kind() in ("+", "-") and self._operand_at(self.at + 1):
@@ -106,7 +106,7 @@ class Parser:
                 return value
 
     def _divisor(self) -> Value:
-        """A factor; in "25 / 1/3", where only the first slash stands apart, the whole fraction."""
+        """A factor; in "25 / 1/3", where only the first slash has spaces around it, the whole fraction."""
         apart = not self._touches()
         value = self._factor()
         if apart and self._kind() == "/" and self._kind(self.at + 1) == "num" and self._touches():
@@ -169,7 +169,7 @@ class Parser:
         return _bounded(whole.x + part.x, whole, part)
 
     def _fraction(self) -> Value:
-        r"""What follows \frac: groups in braces or single digits, as in \frac12."""
+        r"""What follows \frac: groups in braces, or single digits as in \frac12."""
         digits = self.tokens[self.at].text
         if self._kind() == "num" and re.fullmatch("[0-9]{2}", digits):
             self._take()
@@ -187,7 +187,7 @@ class Parser:
         return value
 
     def _with_unit(self, value: Value) -> Value:
-        """Step over the words of a unit: "9 duck eggs", "$6/hour"."""
+        """Skip the words of a unit: "9 duck eggs", "$6/hour"."""
         at = self.at
         for _ in range(MAX_UNIT_WORDS):
             at += self._kind(at) == "/" and self._kind(at + 1) == "word"

@@ -1,7 +1,7 @@
-"""Whether an answer is right for a gold answer, with the rule that settled it.
+"""Whether an answer is right for a gold answer, and the rule that settled it.
 
-Both are first read as forms, by their writing alone (see `reading`). Forms of different kinds are compared only where
-one stands for the other by a rule here. What cannot be told is unsure, and never right.
+Both are first read as forms, from their notation alone (see `reading`). Forms of different kinds are compared only if a
+rule here says that one can stand for the other. Undecidable cases are unsure, and never right.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _in_parts(judge: Callable[[Any, Any, parts.Compare], object]) -> Judge:
     return lambda gold, answer: judge(gold, answer, compare)
 
 
-# The first that decides.
+# The first rule that decides wins.
 _RULES: tuple[tuple[Kinds, str, Judge], ...] = (
     ((Quantity, Quantity), "values", values.quantities),
     ((Choice, Choice), "letters", values.letters),
@@ -68,15 +68,15 @@ _RULES: tuple[tuple[Kinds, str, Judge], ...] = (
     ((Ratio, Quantity), "a ratio as a fraction", values.ratio_as_quotient),
     ((Quantity, Ratio), "a ratio as a fraction", values.ratio_as_quotient),
     ((Numeral, Numeral), "numerals in a base", values.numerals),
-    ((Numeral, Quantity), "a numeral's base must be named", values.numeral_and_number),
-    ((Quantity, Numeral), "no base was asked for", values.numeral_and_number),
+    ((Numeral, Quantity), "a numeral must name its base", values.numeral_and_number),
+    ((Quantity, Numeral), "the question does not ask for a base", values.numeral_and_number),
     ((Congruence, Congruence), "remainders", values.congruences),
     ((Quantity, Congruence), "a remainder's value", values.congruence_for_number),
     ((Congruence, Quantity), "a remainder's value", values.number_for_congruence),
     ((Named, Named), "named values", _in_parts(parts.both_named)),
     ((Equation, Named), "equations", _in_parts(parts.named_for_equation)),
     ((_ANY, Named), "a named value", _in_parts(parts.named_for_value)),
-    ((Named, _ANY), "the value of what is named", _in_parts(parts.value_for_named)),
+    ((Named, _ANY), "the value of a named quantity", _in_parts(parts.value_for_named)),
     ((Equation, Equation), "equations", _in_parts(parts.two_equations)),
     ((_ANY, Equation), "the right side of an equation", _in_parts(parts.equation_for_value)),
     ((Relation, Relation), "inequalities", regions.relations),
@@ -91,7 +91,7 @@ _RULES: tuple[tuple[Kinds, str, Judge], ...] = (
 
 
 def settle(gold: str, answer: str, tolerance: float = 0.0) -> Ruling:
-    """The ruling on an answer as it is written; numbers may be off by `tolerance`, a share of the gold.
+    """The ruling on an answer as written; numbers may be off by `tolerance`, a fraction of the gold.
 
     Raises:
         NotMathsError: if the gold answer cannot be read.
@@ -100,11 +100,11 @@ def settle(gold: str, answer: str, tolerance: float = 0.0) -> Ruling:
     wanted, given = plain(gold), plain(answer)
     form = read(wanted)
     if not given:
-        return Ruling(None, "nothing is written")
+        return Ruling(None, "the answer is empty")
     if _squeezed(wanted) == _squeezed(given):
         return Ruling(True, "the same text")
     if isinstance(form, Choice) and form.letter.isupper() and (letter := choice(given)):
-        # Of a choice the case does not matter; R and r are two variables.
+        # For a multiple choice the case does not matter; R and r are two variables.
         alike = letter == form.letter or (letter.upper() == form.letter.upper() and form.letter.upper() in "ABCDEFGH")
         return Ruling(alike, "the letter of a choice")
     try:
@@ -114,25 +114,25 @@ def settle(gold: str, answer: str, tolerance: float = 0.0) -> Ruling:
     except NotMathsError as error:
         return Ruling(None, str(error))
     except NoValueError as error:
-        return Ruling(None, f"it cannot be computed: {error}")
+        return Ruling(None, f"no value can be computed: {error}")
     except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError, RecursionError) as error:
-        # A policy finds what no test has: what is not foreseen is not right.
-        return Ruling(None, f"it cannot be compared: {type(error).__name__}")
+        # Policies produce answers that no test covers; an unforeseen error means not right.
+        return Ruling(None, f"the comparison failed: {type(error).__name__}")
 
 
 def _approximated(gold: Form, exact: str, decimal: str) -> Ruling:
-    r"""2\sqrt{3} \approx 3.46 is the exact side, if the decimal is near it; x \approx 5 is 5."""
+    r"""2\sqrt{3} \approx 3.46 is read as the exact side if the decimal is close to it; x \approx 5 is 5."""
     if not exact or is_name(exact):
         return compare(gold, read(decimal))
     ruling = compare(gold, read(exact))
     before = values.tolerance.set(0.01)
     is_near = compare(read(exact), read(decimal)).right
     values.tolerance.reset(before)
-    return ruling if is_near or not ruling.right else Ruling(None, f"{decimal!r} is not near {exact!r}")
+    return ruling if is_near or not ruling.right else Ruling(None, f"{decimal!r} is not close to {exact!r}")
 
 
 def _squeezed(text: str) -> str:
-    """Without the spaces that separate nothing."""
+    """The text without spaces that separate nothing."""
     return re.sub(r"(?<!\w) | (?!\w)", "", text)
 
 
@@ -140,7 +140,7 @@ def compare(gold: Form, answer: Form) -> Ruling:
     """The ruling on two forms.
 
     Raises:
-        NoValueError: where a value that decides cannot be computed.
+        NoValueError: if a value needed for the decision cannot be computed.
     """
     for kinds, rule, judge in _RULES:
         if isinstance(gold, kinds[0]) and isinstance(answer, kinds[1]):
@@ -149,7 +149,7 @@ def compare(gold: Form, answer: Form) -> Ruling:
                 return right
             if right is None or isinstance(right, bool):
                 return Ruling(right, rule)
-    return Ruling(False, f"{_called(answer)} for {_called(gold)}")
+    return Ruling(False, f"{_called(answer)} in place of {_called(gold)}")
 
 
 def _called(form: Form) -> str:
@@ -158,7 +158,7 @@ def _called(form: Form) -> str:
 
 @lru_cache(maxsize=4096)
 def readable(gold: str) -> bool:
-    """Whether a gold answer has a form, and each formula in it a value."""
+    """Whether a gold answer has a form, and each formula in it has a value."""
     try:
         read(plain(gold))
     except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Compare what is made of parts: collections, named values, equations. `compare` compares the parts."""
+"""Compare answers made of parts: collections, named values, equations. `compare` compares the parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from expo.grading.rational import NoValueError, free
 from expo.grading.reading import is_name, read
 
 Compare = Callable[[Form, Form], Ruling]
-# Each item of a set is compared with each of the other.
+# Each item of a set is compared with each item of the other.
 MAX_ITEMS = 40
 
 
@@ -34,11 +34,11 @@ _ACCEPTED = {
 
 
 def collections(gold: Collection, answer: Collection, compare: Compare) -> object:
-    """A list, set, pair or interval for another."""
+    """Compare a list, set, pair or interval with another."""
     if answer.kind == "{}" and len(answer.items) == 1 and gold.kind == "," and len(gold.items) > 1:
         return False
     accepted = _ACCEPTED.get(gold.kind, (gold.kind,))
-    # [1, 2] is an interval; three in square brackets are a list.
+    # [1, 2] is an interval; three items in square brackets are a list.
     if answer.kind not in accepted or (answer.kind == "[]" and gold.kind != "[]" and len(answer.items) == 2):
         return False
     if len(gold.items) != len(answer.items):
@@ -71,7 +71,7 @@ def _matched(gold: tuple[Form, ...], answer: tuple[Form, ...], compare: Compare)
 
 
 def matrix_of_rows(gold: Quantity, answer: Collection, _: Compare | None = None) -> object:
-    """[[1, 2], [3, 4]] for a matrix of these rows."""
+    """Compare [[1, 2], [3, 4]] with a matrix of these rows."""
     if gold.node[0] != "m":
         return NEXT
     rows = [row.items for row in answer.items if isinstance(row, Collection)]
@@ -82,7 +82,7 @@ def matrix_of_rows(gold: Quantity, answer: Collection, _: Compare | None = None)
 
 
 def single_set(gold: Form, answer: Form, compare: Compare) -> object:
-    """{5} for 5; 1/2 or 0.5 for 1/2."""
+    """{5} in place of 5; 1/2 or 0.5 in place of 1/2."""
     one, other = (gold, answer) if isinstance(gold, Collection) else (answer, gold)
     assert isinstance(one, Collection)
     if one is answer and one.kind == "," and isinstance(gold, Quantity):
@@ -95,15 +95,15 @@ def single_set(gold: Form, answer: Form, compare: Compare) -> object:
 
 
 def both_named(gold: Named, answer: Named, compare: Compare) -> object:
-    """x = 5 for x = 5."""
+    """x = 5 in place of x = 5."""
     if set(gold.names) == set(answer.names):
         by_name = dict(zip(answer.names, answer.values, strict=True))
         return _all(compare(v, by_name[n]).right for n, v in zip(gold.names, gold.values, strict=True))
     if len(gold.names) == 1 == len(answer.names):
-        # The value of a function of x is not that of x.
+        # The value of a function of x is not the value of x.
         if f"({gold.names[0]})" in answer.names[0]:
             return False
-        # Names of one letter are the question's; in words the answer may call it as it likes.
+        # Names of one letter come from the question; an answer in words may choose its own.
         if max(len(gold.names[0]), len(answer.names[0])) == 1:
             sides = [form.values[0] for form in (gold, answer)]
             if all(isinstance(side, Quantity) and free(side.node) for side in sides):
@@ -114,7 +114,7 @@ def both_named(gold: Named, answer: Named, compare: Compare) -> object:
         if _is_function_name(gold.names[0]) == _is_function_name(answer.names[0]) and gold.names[0] != answer.names[0]:
             wordy = [re.search("[a-z]{3}", n) is not None for n in (gold.names[0], answer.names[0])]
             if all(wordy) and not (gold.names[0] in answer.names[0] or answer.names[0] in gold.names[0]):
-                return None  # a length for a width, or two words for one thing
+                return None  # a length and a width, or two words for one thing
             return compare(gold.values[0], answer.values[0]) if any(wordy) else False
         return compare(gold.values[0], answer.values[0])
     return False
@@ -125,13 +125,13 @@ def _is_function_name(name: str) -> bool:
 
 
 def named_for_value(gold: Form, answer: Named, compare: Compare) -> object:
-    """x = 5 for 5; x = 1, y = 2 for (1, 2)."""
+    """x = 5 in place of 5; x = 1, y = 2 in place of (1, 2)."""
     if isinstance(gold, Choice):  # C = D chooses nothing
         return None
     if len(answer.names) == 1:
         return compare(gold, answer.values[0])
     if isinstance(gold, Collection) and gold.kind in ("()", ","):
-        # Of x, y, z the alphabet is the order of a pair, however they are written.
+        # For x, y, z the alphabet gives the order of the tuple, in whichever order they are written.
         named = dict(zip(answer.names, answer.values, strict=True))
         by_alphabet = sorted(named)
         is_row = all(len(n) == 1 for n in named) and ord(by_alphabet[-1]) - ord(by_alphabet[0]) == len(named) - 1
@@ -141,7 +141,7 @@ def named_for_value(gold: Form, answer: Named, compare: Compare) -> object:
 
 
 def value_for_named(gold: Named, answer: Form, compare: Compare) -> object:
-    """5 for x = 5; (1, 2) for x = 1, y = 2."""
+    """5 in place of x = 5; (1, 2) in place of x = 1, y = 2."""
     if len(gold.names) == 1:
         if isinstance(answer, Equation):
             return two_equations(_equation_of(gold), answer)
@@ -152,7 +152,7 @@ def value_for_named(gold: Named, answer: Form, compare: Compare) -> object:
 
 
 def named_for_equation(gold: Equation, answer: Named, _: Compare | None = None) -> object:
-    """y = x + 3 for y - x = 3."""
+    """y = x + 3 in place of y - x = 3."""
     if len(answer.names) != 1 or not isinstance(answer.values[0], Quantity):
         return NEXT
     return two_equations(gold, _equation_of(answer))
@@ -161,7 +161,7 @@ def named_for_equation(gold: Equation, answer: Named, _: Compare | None = None) 
 def _equation_of(named: Named) -> Equation:
     value = named.values[0]
     if not isinstance(value, Quantity):
-        raise NoValueError("an equation of what is no number")
+        raise NoValueError("an equation between things that are not numbers")
     return Equation((named.names[0], value))
 
 
@@ -170,7 +170,7 @@ def _node(side: str | Quantity) -> Node:
 
 
 def two_equations(gold: Equation, answer: Equation, _: Compare | None = None) -> bool | None:
-    """Whether both say the same of their variables: their differences are in a constant ratio."""
+    """Whether both constrain their variables equally: their differences have a constant ratio."""
     if len(gold.sides) != 2 or len(answer.sides) != 2:
         return False
     f, g = (("+", _node(e.sides[0]), ("*", number(-1), _node(e.sides[1]))) for e in (gold, answer))
@@ -180,7 +180,7 @@ def two_equations(gold: Equation, answer: Equation, _: Compare | None = None) ->
 
 
 def proportional(f: Node, g: Node, signed: bool) -> bool:
-    """Whether f is g times a constant that is not zero (and, where `signed`, above it)."""
+    """Whether f is g times a nonzero constant (positive if `signed`)."""
     names = sorted(free(f) | free(g))
     first = _ratio_at(f, g, names)
     if first is None or first == 0 or (signed and first < 0):
@@ -210,7 +210,7 @@ def _ratio_at(f: Node, g: Node, names: list[str]) -> Fraction | None:
 
 
 def equation_for_value(gold: Form, answer: Equation, compare: Compare) -> object:
-    """A chain stands for its right side where each side before it is a name or equal to it."""
+    """A chain counts as its right side if each side before it is a name or equal to it."""
     *before, last = (str(side) for side in answer.sides)
     value = read(last)
     for side in before:

@@ -1,7 +1,7 @@
-"""Compare single things: quantities, letters, words, dates, times, ratios, numerals, remainders.
+"""Compare single values: quantities, letters, words, dates, times, ratios, numerals, remainders.
 
-Each function takes the gold form and the answer's, and gives True, False, None where it cannot be told, a `Ruling` of
-its own, or `NEXT` to leave it to another.
+Each function takes the gold form and the answer's form, and returns True, False, None if undecidable, a `Ruling` of its
+own, or `NEXT` to leave the decision to another.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from expo.grading.rational import exact, free, has
 from expo.grading.tokens import words
 from expo.grading.units import UNITS, Unit
 
-# A decimal with so many places is right to half a unit of the sixth, and to one part in a million.
+# A decimal with this many places is right to half a unit of the sixth place, and to one part in a million.
 PLACES = 6
-# How far a number may be off, as a share of the gold.
+# How far a number may be off, as a fraction of the gold.
 tolerance: ContextVar[float] = ContextVar("tolerance", default=0.0)
 
 
 class Ruling(NamedTuple):
-    """True, False, or None where it cannot be told; `rule` says in words by what."""
+    """True, False, or None if undecidable; `rule` says in words what decided."""
 
     right: bool | None
     rule: str
@@ -44,12 +44,12 @@ _NUMBER_WORDS = words(
 
 
 def quantities(gold: Quantity, answer: Quantity) -> Ruling:
-    """A formula with its unit for another."""
+    """Compare a formula and its unit with another."""
     for said, missing in ((gold.senses - answer.senses, "answer"), (answer.senses - gold.senses, "gold")):
         if said and gold.senses and answer.senses:
             return Ruling(False, f"{_listed(gold.senses)} is not {_listed(answer.senses)}")
         if said - LIGHT:
-            return Ruling(None, f"{_listed(said)} is not in the {missing}")
+            return Ruling(None, f"{_listed(said)} is missing in the {missing}")
     if gold.percent or answer.percent:
         return _percent(gold, answer)
     gold, answer = _letter_as_unit(answer, gold), _letter_as_unit(gold, answer)
@@ -59,16 +59,16 @@ def quantities(gold: Quantity, answer: Quantity) -> Ruling:
             return Ruling(False, "different units")
         if a.powers and b.powers and a.factor != b.factor:
             scaled = [("*", x.node, number(x.unit.factor)) for x in (gold, answer)]
-            return Ruling(equal(*scaled), "values in one unit")
+            return Ruling(equal(*scaled), "the values in a common unit")
         if not a.powers and not b.powers and not (set(a.named) <= set(b.named) or set(b.named) <= set(a.named)):
-            return Ruling(False, "different things counted")
+            return Ruling(False, "different things are counted")
         if bool(a.powers) != bool(b.powers):
-            return Ruling(False, "a unit for a count")
-    return Ruling(_same_value(gold, answer), "values" if a.blank and b.blank else "values, the unit aside")
+            return Ruling(False, "a unit in place of a count")
+    return Ruling(_same_value(gold, answer), "values" if a.blank and b.blank else "the values, ignoring the unit")
 
 
 def _letter_as_unit(other: Quantity, product: Quantity) -> Quantity:
-    """5m, read as a product, is 5 metres where the other side is a length."""
+    """5m, read as a product, is 5 metres if the other side is a length."""
     if not product.unit.blank or len(product.node) != 3 or product.node[0] != "*" or product.node[2][0] != "v":
         return product
     dimension, factor = UNITS.get(product.node[2][1], ("", Fraction(1)))
@@ -83,7 +83,7 @@ def _listed(words: frozenset[str]) -> str:
 
 def _percent(gold: Quantity, answer: Quantity) -> Ruling:
     if not (gold.unit.blank and answer.unit.blank):
-        return Ruling(False, "a percentage for a unit")
+        return Ruling(False, "a percentage in place of a unit")
     bare = [replace(x, percent=False) for x in (gold, answer)]
     if gold.percent and answer.percent:
         return Ruling(_same_value(*bare), "percentages")
@@ -92,7 +92,7 @@ def _percent(gold: Quantity, answer: Quantity) -> Ruling:
         right = _same_value(*bare) or _same_value(hundredth[0], bare[1])
     else:
         right = _same_value(*bare) or _same_value(bare[0], hundredth[1])
-    return Ruling(right, "a percent sign on one side: a unit, or a hundredth")
+    return Ruling(right, "a percent sign on only one side: a unit, or a hundredth")
 
 
 def _same_value(gold: Quantity, answer: Quantity) -> bool:
@@ -120,37 +120,37 @@ def _as_fraction(node: Node) -> Fraction | None:
 
 
 def _one_imaginary(gold: Node, answer: Node) -> Node:
-    """The answer with j as its imaginary unit where the gold has i."""
+    """The answer with j as its imaginary unit if the gold has i."""
     if has(gold, "i") and not has(answer, "i") and "j" in free(answer) - free(gold):
         return replaced(answer, ("v", "j"), ("c", "i"))
     return answer
 
 
 def replaced(node: Node, old: Node, new: Node) -> Node:
-    """A formula with one node in place of another."""
+    """A formula with one node replaced by another."""
     if node == old:
         return new
     return tuple(replaced(x, old, new) if isinstance(x, tuple) else x for x in node)
 
 
 def word_lists(gold: Words, answer: Words) -> bool:
-    """Words for words, whatever their case. That there is no solution is said in several ways."""
+    """Compare words, ignoring case. There are several ways of saying that there is no solution."""
     a, b = (re.sub("does not exist", "dne", " ".join(form.words), flags=re.IGNORECASE) for form in (gold, answer))
     a, b = a.replace("DNE", "dne"), b.replace("DNE", "dne")
     if _NO_SOLUTION.fullmatch(a) and _NO_SOLUTION.fullmatch(b):
         return True
-    # xy and yx are one product; letters that may be a word are not.
+    # xy and yx are the same product; letters that may be a word are not.
     product = re.fullmatch(r"[b-df-hj-np-tv-z]{2,3}", a) and len(gold.words) == len(answer.words) == 1
     return a == b or bool(product and sorted(a) == sorted(b))
 
 
 def dates(gold: Date, answer: Date) -> bool:
-    """The same day."""
+    """Compare days."""
     return gold == answer
 
 
 def times(gold: Time, answer: Time) -> bool:
-    """The same time of day; the half of the day may go unsaid."""
+    """Compare times of day; a.m. or p.m. may be omitted."""
     if gold.half and answer.half and gold.half != answer.half:
         return False
     a, b = gold.hour, answer.hour
@@ -164,7 +164,7 @@ def times(gold: Time, answer: Time) -> bool:
 
 
 def ratios(gold: Ratio, answer: Ratio) -> bool | None:
-    """Ratios of as many parts, in proportion."""
+    """Compare ratios with the same number of parts, up to a factor."""
     if len(gold.parts) != len(answer.parts):
         return False
     for ratio in (gold, answer):
@@ -180,7 +180,7 @@ def ratios(gold: Ratio, answer: Ratio) -> bool | None:
 
 
 def ratio_of_time(gold: Ratio, answer: Time) -> object:
-    """10:30 for 1:3, where the gold is a ratio."""
+    """10:30 in place of 1:3, if the gold is a ratio."""
     if answer.half or len(gold.parts) != 2 or answer.second:
         return NEXT
     if answer.hour == 0 or answer.minute == 0:
@@ -189,11 +189,11 @@ def ratio_of_time(gold: Ratio, answer: Time) -> object:
 
 
 def ratio_as_quotient(gold: Form, answer: Form) -> object:
-    """2/3 for 2:3."""
+    """2/3 in place of 2:3."""
     ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
     assert isinstance(ratio, Ratio)
     assert isinstance(other, Quantity)
-    # 1:2 is 1/2 only where it is written as a fraction: 3:2 for 1.5 says something else.
+    # 1:2 is 1/2 only if it is written as a fraction: 3:2 in place of 1.5 says something else.
     quotient = exact(other.node)
     if len(ratio.parts) != 2 or other.places or quotient is None or quotient.denominator == 1:
         return False
@@ -201,21 +201,21 @@ def ratio_as_quotient(gold: Form, answer: Form) -> object:
 
 
 def numerals(gold: Numeral, answer: Numeral) -> bool:
-    """The same digits in the same base."""
+    """Compare digits in the same base."""
     return gold == answer
 
 
 def numeral_and_number(gold: Form, answer: Form) -> bool:
-    """A numeral for a bare number: only in base 10."""
+    """A numeral in place of a bare number: only in base 10."""
     numeral, other = (gold, answer) if isinstance(gold, Numeral) else (answer, gold)
     assert isinstance(numeral, Numeral)
     assert isinstance(other, Quantity)
-    # Base 10 may go unsaid.
+    # Base 10 need not be named.
     return numeral.base == 10 and exact(other.node) == int(numeral.digits)
 
 
 def congruences(gold: Congruence, answer: Congruence) -> bool:
-    """The same remainder."""
+    """Compare remainders."""
     gap = exact(("+", gold.node, ("*", number(-1), answer.node)))
     modulus = exact(gold.modulus)
     return (
@@ -227,37 +227,37 @@ def congruences(gold: Congruence, answer: Congruence) -> bool:
 
 
 def congruence_for_number(gold: Quantity, answer: Congruence) -> bool:
-    """4 (mod 9) for 4: the remainder itself."""
+    """4 (mod 9) in place of 4: the remainder itself."""
     value, modulus = exact(answer.node), exact(answer.modulus)
     is_reduced = value is None or modulus is None or 0 <= value < modulus
     return is_reduced and equal(gold.node, answer.node)
 
 
 def number_for_congruence(gold: Congruence, answer: Quantity) -> bool:
-    """4 for 4 (mod 9)."""
+    """4 in place of 4 (mod 9)."""
     return equal(gold.node, answer.node)
 
 
 def number_words(gold: Form, answer: Words) -> object:
-    """Words for a number: those of numbers are not read."""
+    """Words in place of a number: number words are not read."""
     if len(answer.words) <= 4 and set(answer.words) & _NUMBER_WORDS and isinstance(gold, Quantity):
-        return Ruling(None, "a number in words is not read")
+        return Ruling(None, "a number written in words is not read")
     return False
 
 
 def letters(gold: Choice, answer: Choice) -> bool:
-    """The same letter."""
+    """Compare letters."""
     return gold.letter == answer.letter
 
 
 def letter_as_variable(gold: Choice | Quantity, answer: Choice | Quantity) -> bool:
-    """A letter for a formula."""
+    """A letter in place of a formula."""
     a, b = (Quantity(parse(x.letter)) if isinstance(x, Choice) else x for x in (gold, answer))
     return _same_value(a, b)
 
 
 def word_as_product(gold: Form, answer: Form) -> object:
-    """`xy`, read as a word, against a formula: a product of letters."""
+    """`xy`, read as a word, in place of a formula: a product of letters."""
     word, other = (gold, answer) if isinstance(gold, Words) else (answer, gold)
     assert isinstance(word, Words)
     assert isinstance(other, Quantity)

@@ -1,7 +1,7 @@
-"""Whether two formulas are equal: exactly where both are rational, else by their values at random points.
+"""Whether two formulas are equal: exactly if both are rational, else by their values at random points.
 
-A difference of two closed forms that is no identity vanishes on a set of measure zero. Values are computed with 50
-and with 100 digits: what is zero shrinks as the digits grow, what is not stays as it is.
+A difference of two closed forms that is not an identity vanishes only on a set of measure zero. Values are computed
+with 50 and with 100 digits: a zero shrinks as digits are added, anything else keeps its size.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _OF_WHOLE_NUMBERS = ("sum", "prod", "factorial", "binom", "mod")
 
 @lru_cache(maxsize=65536)
 def equal(gold: Node, answer: Node) -> bool:
-    """Whether two formulas without decimals of their own are the same, for every value of their variables.
+    """Whether two formulas without decimals of their own are equal for all values of their variables.
 
     Raises:
-        NoValueError: where that cannot be told.
+        NoValueError: if that cannot be decided.
     """
     if gold == answer:
         return True
@@ -62,7 +62,7 @@ def _vanishes_between(gold: Node, answer: Node) -> bool:
     names = sorted(free(gold) | free(answer))
     if not names:
         return bool(_agree(gold, answer, names, whole=False))
-    # What the gold is of decides: one 0! in an answer must not hide what lies between whole numbers.
+    # The kinds of the gold's variables decide: a 0! in an answer must not hide what lies between whole numbers.
     if has(gold, *_OF_WHOLE_NUMBERS) or (has(answer, *_OF_WHOLE_NUMBERS) and not free(gold)):
         results = [_agree(gold, answer, names, whole=True)]
     elif has(answer, *_OF_WHOLE_NUMBERS) and free(gold):
@@ -75,9 +75,9 @@ def _vanishes_between(gold: Node, answer: Node) -> bool:
 
 
 def _agree(gold: Node, answer: Node, names: list[str], *, whole: bool, gaps: bool = False) -> bool | None:
-    """Whether both have the same values where the gold has one; None where it has none at any point that was tried.
+    """Whether both have the same values wherever the gold has one; None if it has none at any point tried.
 
-    With `gaps` the answer need not have a value at each of them.
+    With `gaps`, the answer need not have a value at all of them.
     """
     wanted = POINTS if names or has(gold, "log") or has(answer, "log") else 1
     rng, compared, imaginary = random.Random(0), 0, has(gold, "i")
@@ -87,7 +87,7 @@ def _agree(gold: Node, answer: Node, names: list[str], *, whole: bool, gaps: boo
             a = value(gold, at)
         except NoValueError:
             continue
-        # A gold that is real counts where it is real.
+        # A real-valued gold counts only where it is real.
         if names and not imaginary and mpmath.im(a) != 0 and trial < 10 * wanted:
             continue
         try:
@@ -101,7 +101,7 @@ def _agree(gold: Node, answer: Node, names: list[str], *, whole: bool, gaps: boo
             return False
         if not is_zero(gold, answer, at, a, b) and not (names and _shrinks(gold, answer, at, a, b)):
             return False
-        # Two binomials without a value both vanish at most pairs of whole numbers.
+        # Two binomials that have no symbolic value vanish at most pairs of whole numbers.
         if whole and names and a == b == 0 != exact(gold):
             continue
         compared += 1
@@ -113,7 +113,7 @@ def _agree(gold: Node, answer: Node, names: list[str], *, whole: bool, gaps: boo
 
 
 def _shrinks(gold: Node, answer: Node, at: Mapping[str, Any], a: Number, b: Number) -> bool:
-    """Whether a difference is only what large terms leave where they cancel: it goes as digits are added."""
+    """Whether a difference is only the residue of cancelling large terms: it then vanishes as digits are added."""
     digits = 8 * DIGITS
     try:
         finer = abs(value(gold, at, digits) - value(answer, at, digits))
@@ -124,15 +124,15 @@ def _shrinks(gold: Node, answer: Node, at: Mapping[str, Any], a: Number, b: Numb
 
 
 def point(names: list[str], rng: random.Random, whole: bool, trial: int) -> dict[str, Any]:
-    """A value for each variable: distinct whole numbers, or fractions of both signs; of several sizes.
+    """A value for each variable: distinct whole numbers, or fractions of both signs, of several sizes.
 
-    Small ones alone would not tell |x - 10| from 10 - x, or n mod 100 from n.
+    Small values alone would not distinguish |x - 10| from 10 - x, or n mod 100 from n.
     """
     if whole:
         low, high = ((2, 13), (13, 60), (101, 300), (1, 6))[trial % 4]
         values: list[Any] = [Fraction(x) for x in rng.sample(range(low, high + len(names)), len(names))]
     else:
-        # The first points lie in the positive, where roots and logarithms are real.
+        # The first points are positive, where roots and logarithms are real.
         signs = [1 if trial < 2 else rng.choice((1, -1)) for _ in names]
         size = (1, 1, 1, 20, 1, 700)[trial % 6]
         values = [s * size * Fraction(rng.randint(101, 3989), 1009) for s in signs]
@@ -140,14 +140,14 @@ def point(names: list[str], rng: random.Random, whole: bool, trial: int) -> dict
 
 
 def is_zero(gold: Node, answer: Node, at: Mapping[str, Any], a: Number, b: Number) -> bool:
-    """Whether two values computed to `DIGITS` are one, as twice the digits tell."""
+    """Whether two values computed to `DIGITS` digits are equal, checked with twice the digits."""
     with mp.workdps(DIGITS):
         gap = abs(a - b)
         size, small = max(abs(a), abs(b)), mp.mpf(10) ** (-DIGITS // 2)
-        # Where both are small one may be the rest of a sum of large terms, and is a zero.
+        # If both are small, one may be the residue of a sum of large terms, and so a zero.
         if gap > size * small and size > small and gap > small:
             return False
-    # Of large numbers the digits after the point count too.
+    # For large numbers the digits after the point count too.
     with mp.workdps(DIGITS):
         digits = DIGITS + max(0, int(mpmath.ceil(mpmath.log10(max(abs(a), abs(b), 1)))))
     a2, b2 = value(gold, at, 2 * digits), value(answer, at, 2 * digits)

@@ -1,9 +1,9 @@
-r"""A parser of formulas, written in TeX or plainly, to a small tree; what it does not know, it refuses.
+r"""A parser of formulas in TeX or plain notation, which builds a small tree and rejects what it does not know.
 
 Nodes are tuples: ("n", Fraction), ("v", name), ("c", "pi" | "e" | "i" | "oo"), ("+", a, b, ...), ("*", a, b, ...),
 ("^", a, b), ("f", name, a, ...), ("sum" | "prod", variable, from, to, body), ("m", rows) for a matrix.
 
-More than 300 lines: the methods of one recursive descent, which call each other throughout.
+More than 300 lines: the methods of one recursive descent parser, which call each other throughout.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ def number(value: int | Fraction) -> Node:
 
 
 def parse(text: str) -> Node:
-    """The tree of a formula.
+    """Parse a formula into a tree.
 
     Raises:
-        NotMathsError: where it is none, with what is not understood.
+        NotMathsError: if it is not a formula; the message has the part that is not understood.
     """
     parser = _Parser(text)
     node = parser.sum()
     if parser.take(r"\choose"):
         node = ("f", "binom", node, parser.sum())
     if parser.peek() != ("end", ""):
-        raise NotMathsError(f"{parser.peek()[1]!r} is not understood in {text!r}")
+        raise NotMathsError(f"{parser.peek()[1]!r} in {text!r} is not understood")
     return node
 
 
@@ -109,12 +109,12 @@ class _Parser:
         return factors[0] if len(factors) == 1 else ("*", *factors)
 
     def side_by_side(self) -> Node:
-        """A factor without a sign before it: two numbers in a row are no product, but a mixed number or nothing."""
+        """A factor without a preceding sign. Two numbers in a row are a mixed number or an error, not a product."""
         last = self.tokens[self.at - 1]
         if self.peek()[0] in ("num", "repeat"):
             if last.kind in ("num", "repeat"):
                 raise NotMathsError(f"two numbers in a row in {self.text!r}")
-            # (2)3 is a product, x^{2}3 nothing.
+            # (2)3 is a product, x^{2}3 is an error.
             if last.text in ("]", "}", "°", "'") or (last.text == "!" and self.peek(1)[1] != "!"):
                 raise NotMathsError(f"a number after {last.text!r} in {self.text!r}")
         return self.factor()
@@ -126,7 +126,7 @@ class _Parser:
         return self.factor()
 
     def is_cross(self) -> bool:
-        """Whether the letter x here is a times sign: between two numbers, `3 x 10^8`, `3x4`."""
+        """Whether the letter x here is a times sign, between two numbers: `3 x 10^8`, `3x4`."""
         before, after = self.tokens[self.at - 1], self.peek(1)
         if before[0] != "num" and before[1] != ")":
             return False
@@ -153,7 +153,7 @@ class _Parser:
         return False
 
     def factor(self) -> Node:
-        """A primary with what stands raised or behind it."""
+        """A primary with its exponents and suffixes."""
         first = self.at
         base = self.primary()
         mixed = self.mixed(first)
@@ -179,7 +179,7 @@ class _Parser:
                 return base
 
     def mixed(self, first: int) -> Node | None:
-        r"""4\frac{1}{2} or 3 1/5, read from the token `first`; None if there is none."""
+        r"""4\frac{1}{2} or 3 1/5, starting at the token `first`; None if there is none."""
         whole = self.tokens[first]
         if whole[0] != "num" or not whole[1].isdigit() or self.at != first + 1:
             return None
@@ -212,7 +212,7 @@ class _Parser:
         return "".join(t for _, t, _ in self.tokens[self.at : self.at + 12])
 
     def script(self) -> Node:
-        """What is raised: a group, or one sign."""
+        """The content of an exponent: a group, or a single symbol."""
         if self.take("{"):
             return self.group("}")
         if sign := self.take("-", "+"):
@@ -261,8 +261,8 @@ class _Parser:
             return self.command(text[1:])
         self.at -= 1
         if kind == "unknown":
-            raise NotMathsError(f"the word {text!r} is no formula")
-        raise NotMathsError(f"{text or 'the end'!r} is not understood in {self.text!r}")
+            raise NotMathsError(f"the word {text!r} is not a formula")
+        raise NotMathsError(f"{text or 'the end'!r} in {self.text!r} is not understood")
 
     def bar(self, close: str) -> Node:
         before, self.bars = self.bars, self.bars + 1
@@ -334,10 +334,10 @@ class _Parser:
             return self.bar(r"\rvert")
         if name == "begin":
             return self.matrix()
-        raise NotMathsError(f"\\{name} is not understood in {self.text!r}")
+        raise NotMathsError(f"\\{name} in {self.text!r} is not understood")
 
     def argument(self) -> Node:
-        r"""An argument of TeX: a group, or one sign: the 7 of \frac72 alone. In plain writing also `(...)`."""
+        r"""A TeX argument: a group, or one symbol, such as only the 7 of \frac72. In plain notation also `(...)`."""
         if self.take("{"):
             return self.group("}")
         if self.take("("):
@@ -352,7 +352,7 @@ class _Parser:
                 self.at += 1
             else:
                 self.tokens[self.at] = Token(kind, text[len(digits) :], spaced)
-                # The token that stands before the rest is no longer what it was.
+                # The token before the rest has changed.
                 self.tokens.insert(self.at, Token(kind, digits, spaced))
                 self.at += 1
             return ("n", Fraction(digits))

@@ -1,21 +1,20 @@
-r"""Find the final answer in a completion. Rules in this order; the first that finds one decides.
+r"""Find the final answer in a completion. Rules are tried in this order; the first that finds an answer decides.
 
-1. What stands after `</think>` is asked first; where it holds no answer, all of the text is.
-2. The last `\boxed{...}`. An empty box and a placeholder ("...", "your answer") are none. A box whose brace never
-   closes, with no closed one after it, means that the text broke off: no answer. Boxes joined by "and", "or" or
-   commas are one list.
-3. The last `<answer>...</answer>`.
-4. The last cue: "#### X", "answer is X", "answer: X", "answer = X", a heading "Final Answer" before its line, "X is
-   the answer", and the like in Chinese, Spanish, French, German and Russian. After the hashes X is the rest of the
-   line. After "answer" X ends with its clause; it is the formulas at its start, if any; the letter of a choice; in
-   prose that does not begin with its number, what follows the last "is", or the last number; else the clause.
-5. The last number of the text, or the formula that it stands in. A number of a list ("2.", "Step 3:") is none.
+1. The text after `</think>` is searched first; if it holds no answer, the whole text is searched. 2. The last
+`\boxed{...}`. An empty box or a placeholder ("...", "your answer") does not count. A box whose brace is never closed,
+with no closed box after it, means that the text broke off: no answer. Boxes joined by "and", "or" or commas are one
+list. 3. The last `<answer>...</answer>`. 4. The last cue: "#### X", "answer is X", "answer: X", "answer = X", a heading
+"Final Answer" before its line, "X is the answer", and the like in Chinese, Spanish, French, German and Russian. After
+the hashes X is the rest of the line. After "answer" X ends with its clause; it is the formulas at its start, if any;
+the letter of a choice; in prose that does not begin with its number, what follows the last "is", or the last number;
+else the clause. 5. The last number of the text, or the formula that contains it. A list number ("2.", "Step 3:") does
+not count.
 
-A box or tag that holds a sentence is read by rules 4 and 5. A line that begins with "Question:", "Q:" or "Problem:"
-ends the text if an answer is stated before it. Of a text that was cut at its token limit, what follows the last
-finished clause or formula is not read, nor is its last number an answer.
+A box or tag that holds a sentence is read by rules 4 and 5. A line that starts with "Question:", "Q:" or "Problem:"
+ends the text if an answer is stated before it. If a text was cut at its token limit, the part after the last finished
+clause or formula is not read, and its last number is not an answer.
 
-More than 300 lines: the rules read each other's rests, and their patterns are half of it.
+More than 300 lines: the rules build on each other's results, and their patterns take half of the lines.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from expo.grading.units import GLUED as _GLUED
 from expo.grading.units import UNITS
 from expo.grading.writing import closing
 
-# No answer is this long; the time to parse one grows faster than its length.
+# No answer is this long, and parsing time grows faster than length.
 MAX_CHARS = 2_000
 
-# Repetitions that could be retried are bounded, so that each search is linear in the text.
+# Repetitions that can backtrack are bounded, so that each search is linear in the text.
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
 _PLACEHOLDER = re.compile(
     r"\W*(?:\\text\s*\{)?\W*"
@@ -83,34 +82,33 @@ _SOLUTIONS = re.compile(
     rf"\$?((?:{_SOLUTION}\$?(?:,? (?:or|and) \$?|, \$?)){{1,8}}{_SOLUTION}?)\$?\.?\s*$",
     re.IGNORECASE,
 )
-# The right side of an operation whose result does not come.
+# The right side of an operation whose result is missing.
 _OPERATOR = re.compile(r"[\d)][ \t]*(?:[*×·+÷]|\\times|\\cdot|(?<=[ \t])[-−–x])[ \t]*\$?$")
 _SIZES = frozenset(("hundred", "thousand", "million", "billion", "trillion", "dozen"))
-# Things of several numbers in prose: a pair, a ratio or a time, a mixed number.
+# Values with several numbers in prose: a pair, a ratio or a time, a mixed number.
 _WHOLE = re.compile(r"[(\[][^()\[\]]*\d[^()\[\]]*,[^()\[\]]*[)\]]|\d+(?::\d+)+|\d+ \d+/\d+")
 _GOES_ON = re.compile(
     r"\s*(?:[-+/^*=<>]|(?:million|billion|trillion|thousand|hundred|dozen|squared|cubed|times|to|or|but|nor|plus|minus"
     r"|divided|over|inches|inch|feet|foot)\b)"
 )
 _FINISHED = re.compile(r"\n|[.!?](?=\s+[\"'(*]{0,2}[A-Z])|[。！]|\*\*[^*\n]{1,200}\*\*|</answer>")
-# One with a number may be a part of the question that was asked.
+# A heading with a number may be a part of the question.
 _NEXT_QUESTION = re.compile(
     r"(?<=\n)[ \t#*]{0,6}(?:(?:Question|Q|Problem|Exercise)[*]{0,2}:(?=[^?]{1,1500}\?)"
     r"|(?:User|Human|Instruction)[*]{0,2}:)"
 )
-# A text that is nothing but a choice.
+# A text that is only a choice.
 _WHOLE_TEXT = re.compile(r"\*{0,2}(?:\(?[A-H]\)?|[Yy]es|[Nn]o|[Tt]rue|[Ff]alse)\.?\*{0,2}\.?")
 _IS = re.compile(r"\b(?:is|are|equals|was|were)\b(?: equal to)?\s*:?\s*")
 
 
 def extract(text: str, rules: Rules = USUAL, truncated: bool = False) -> tuple[str, int] | None:
-    """The final answer of a completion, and the index at which the statement of it begins; None if there is none.
+    """The final answer of a completion, and the index at which its statement starts; None if there is none.
 
     `truncated` says that the text was cut at its token limit.
 
-    The index is that of the sentence or line that holds the statement, with the "the answer is:" that may
-    stand on a line of its own before it. `text[:index]` is the CoT. Where nothing states the answer, the
-    index is `len(text)`: all is CoT.
+    The index is that of the sentence or line that holds the statement, including a preceding "the answer is:" on its
+    own line. `text[:index]` is the CoT. If nothing states the answer, the index is `len(text)`: all of it is CoT.
     """
     if truncated:
         if _boxes(text) is None:
@@ -125,23 +123,23 @@ def extract(text: str, rules: Rules = USUAL, truncated: bool = False) -> tuple[s
 
 
 def next_question(text: str) -> int:
-    """Where the text goes on with another question, as base models do; its length if it does not."""
+    """Where the text continues with another question, as base models do; its length if it does not."""
     found = _NEXT_QUESTION.search(text)
     return found.start() if found else len(text)
 
 
 def _first_of(text: str, rules: Rules) -> tuple[str, int] | None:
-    """The answer stated before a next question, if one that computes; else that of all of the text."""
+    """The answer stated before the next question, if that part computes; else the answer of the whole text."""
     asked = next_question(text)
     before = _extract(text[:asked], replace(rules, last_number=False)) if asked < len(text) else None
-    # "The answer is found in two parts. Question: ..." states none.
+    # "The answer is found in two parts. Question: ..." does not state an answer.
     if before is not None and re.search(r"[\d\\]|^\(?[A-Z]\)?$", before[0]):
         return before
     return _extract(text, rules)
 
 
 def _finished(text: str) -> int:
-    """The end of the last clause, formula, box or tag of a text that breaks off: what follows may be half of it."""
+    """The end of the last clause, formula, box or tag of a text that breaks off: the rest may be incomplete."""
     ends = [found.end() for found in _FINISHED.finditer(text)]
     ends += [found.end() for found in _MATHS.finditer(text)]
     ends += [end for _, end, _ in _boxes(text) or ()]
@@ -176,7 +174,7 @@ def _extract(text: str, rules: Rules) -> tuple[str, int] | None:
 
 
 def _boxes(text: str) -> list[tuple[int, int, str]] | None:
-    """Start, end and content of each box that holds something; None if the last one never closes."""
+    """Start, end and content of each non-empty box; None if the last one is never closed."""
     found: list[tuple[int, int, str]] = []
     broken = False
     for box in _BOX.finditer(text):
@@ -185,7 +183,7 @@ def _boxes(text: str) -> list[tuple[int, int, str]] | None:
         if text.startswith("{", box.end()):
             end = closing(text, box.end())
             if end is None:
-                # No brace after it closes either, or the text would be read in quadratic time.
+                # Without this, no brace after it closes either, and the text would be read in quadratic time.
                 broken = True
                 break
             content = text[box.end() + 1 : end].strip()
@@ -204,10 +202,10 @@ _TOUCHES_BEFORE = re.compile(r"(?<![a-zA-Z\\])[\da-z)]$|\^$|\\(?:sqrt|frac)\{$|\
 
 
 def _touched(text: str, box: tuple[int, int, str]) -> str | None:
-    r"""The sign before a box, which is a part of its answer; None where more of a formula touches it: 2\boxed{5}^2."""
+    r"""The sign before a box, which is part of its answer; None if more of a formula touches the box: 2\boxed{5}^2."""
     start, end, _ = box
     before, after = text[max(0, start - 24) : start], text[end : end + 16]
-    # Marks of emphasis, and of an item of a list.
+    # Marks of emphasis, and of a list item.
     before = re.sub(r"(?:^|(?<=[\s:.]))\*{1,3} ?$", "", before)
     before = re.sub(r"(?:^|\n)[ \t]*[-+*] +$|(?<=[a-z]) - $", "", before)
     after = after.removeprefix("**")
@@ -220,7 +218,7 @@ def _touched(text: str, box: tuple[int, int, str]) -> str | None:
 
 
 def _tagged(text: str) -> tuple[str, int] | None:
-    """What the last pair of tags holds, and where it opens."""
+    """The content of the last pair of tags, and where it opens."""
     low = re.sub("ANSWER", "answer", text)
     end = low.rfind("</answer>")
     start = low.rfind("<answer>", 0, max(end, 0))
@@ -242,14 +240,14 @@ def _joined(text: str, boxes: list[tuple[int, int, str]]) -> tuple[str, int]:
 
 
 def _sentence_inside(content: str) -> str:
-    """What a box or tag that holds a sentence says."""
+    """The answer in a box or tag that holds a sentence."""
     words = re.sub(r"\\text(?:bf|it|rm)?\s*\{([^{}]*)\}", r"\1", content)
     prose = re.fullmatch(r"[A-Za-z' ]{6,80}\b(?:is|are|equals)\b:?(.*)", words, re.DOTALL)
     if prose and (answer := _stated(prose[1])):
         return answer
     if cues := list(_CUE.finditer(words)):
         rest = words[cues[0].end() :]
-        # Several answers in one box are none.
+        # Several answers in one box do not count.
         said = _stated(rest) if len(cues) == 1 else ""
         return said if said and not re.search(r"\w", rest.partition(said)[2]) else content
     maths = _MATHS.fullmatch(content.strip().rstrip("."))
@@ -257,7 +255,7 @@ def _sentence_inside(content: str) -> str:
 
 
 def _box_statement(text: str, box: int) -> int:
-    """Start of the statement that ends in a box: before `$$` or `\\[` and before "The answer is:" on its own line."""
+    """Start of the statement that ends in a box: before `$$` or `\\[`, and before "The answer is:" on its own line."""
     opening = _OPENING.search(text, max(0, box - 40), box)
     start = opening.start() if opening else box
     lead_in = _LEAD_IN.search(text, max(0, start - 80), start)
@@ -294,7 +292,7 @@ def _cued(text: str) -> tuple[str, int] | None:
 
 
 def _before(clause: str) -> str | None:
-    """The answer in "So 42 is the answer": a number with its unit, or a formula, after no more than such a word."""
+    """The answer in "So 42 is the answer": a number with its unit, or a formula, after at most one such word."""
     bare = _CONNECTIVE.sub("", clause.strip()).strip(" *")
     if maths := _MATHS.fullmatch(bare):
         return next(filter(None, maths.groups())).strip()
@@ -325,14 +323,14 @@ def _stated(rest: str) -> str:
     begins = _NUMBER.match(clause) or _MATHS.match(clause)
     plain = re.sub(r"\$[^$]*\$|\b(?:sqrt|sin|cos|tan|log|exp|ln)\b", "", clause)
     is_prose = re.search(r"(?<![\\a-zA-Z{])[a-zA-Z]{3}", plain) and not begins
-    # Prose that says more of a number than that it is the answer is read as it stands, or not at all.
+    # Prose that qualifies the number is read as it stands, or not at all.
     if is_prose and (below := re.fullmatch(rf"(?:negative|minus) ({_NUMBER.pattern})", clause, re.IGNORECASE)):
         return f"-{below[1]}"
-    # The result of a calculation is no qualified number.
+    # The result of a calculation is not a qualified number.
     computed = re.search(rf"(?<![<>!≠])= ?({_NUMBER.pattern})(?: [a-zA-Z/]+){{0,6}}$", clause)
     if is_prose and computed:
         return computed[1].strip()
-    # What stands before the last "is" is of the subject, unless it doubts all of it.
+    # The text before the last "is" belongs to the subject, unless it casts doubt on all of it.
     says = list(_IS.finditer(clause))
     said = clause[says[-1].end() :] if says and not DOUBTED.search(clause) else clause
     if is_prose and QUALIFIED.search(said or clause):
@@ -351,13 +349,13 @@ def _stated(rest: str) -> str:
 
 
 def _size(rest: str) -> str:
-    """A word of size or a unit that comes right after a number."""
+    """A size word or a unit directly after a number."""
     match = re.match(r"\s+([a-zA-Z]+)\b", rest)
     return match[0] if match and (match[1].lower() in _SIZES or match[1] in UNITS) else ""
 
 
 def _formulas(rest: str) -> str | None:
-    """The formulas at the start: one, or several with nothing but commas, "and", "or" between them."""
+    """The formulas at the start: one, or several separated only by commas, "and" or "or"."""
     found: list[str] = []
     at = 0
     while (maths := _MATHS.match(rest, at)) is not None:
@@ -423,14 +421,14 @@ def _last(text: str) -> str | None:
 
 
 def _whole_around(text: str, number: re.Match[str]) -> str | None:
-    """The pair, ratio or time that the last number is a part of."""
+    """The pair, ratio or time that contains the last number."""
     start = max(0, number.start() - 60)
     near = [m for m in _WHOLE.finditer(text[start : number.end() + 20]) if m.end() >= number.end() - start]
     return near[-1][0] if near and near[-1].start() <= number.start() - start else None
 
 
 def _is_listed(text: str, number: re.Match[str]) -> bool:
-    """Whether a number only counts the lines of a text: "2. The shepherd", "Step 3: ..."."""
+    """Whether a number only numbers the lines of a text: "2. The shepherd", "Step 3: ..."."""
     if not _LISTED.search(text[max(0, number.start() - 20) : number.start()]):
         return False
     before = text[max(0, number.start() - 20) : number.start()]

@@ -1,4 +1,4 @@
-"""What kinds of thing an answer can be: a number with its unit, a time, a ratio, a pair, an interval, words."""
+"""The kinds of answers: a number with its unit, a time, a ratio, a pair, an interval, words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from expo.grading.units import Unit
 class Quantity:
     """A formula, with its unit if it has one.
 
-    `places` are the decimals of a plain decimal, 0 for any other formula; `senses` words such as north, loss, BC.
+    `places` is the number of decimals of a plain decimal, 0 for any other formula; `senses` are words such as north,
+    loss, BC.
     """
 
     node: Node
@@ -31,14 +32,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Words:
-    """Plain words, in lower case but for short ones."""
+    """Plain words, in lower case except for short ones."""
 
     words: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Date:
-    """A day, with or without its year."""
+    """A day, with or without a year."""
 
     day: int | None
     month: int
@@ -57,7 +58,7 @@ class Time:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Numbers joined by colons."""
+    """Numbers separated by colons."""
 
     parts: tuple[Quantity, ...]
 
@@ -80,7 +81,7 @@ class Congruence:
 
 @dataclass(frozen=True)
 class Collection:
-    """Items in brackets of a kind: "()", "[]", "[)", "(]", "{}"; "," without brackets, " " in a row."""
+    """Items in brackets: "()", "[]", "[)", "(]" or "{}"; "," means without brackets, " " in a row."""
 
     kind: str
     items: tuple[Form, ...]
@@ -88,7 +89,7 @@ class Collection:
 
 @dataclass(frozen=True)
 class Named:
-    """name = value, once or for several names; the names are texts without spaces."""
+    """name = value, for one or several names; names are texts without spaces."""
 
     names: tuple[str, ...]
     values: tuple[Form, ...]
@@ -96,7 +97,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Equation:
-    """A chain of sides joined by =, whose first is no name."""
+    """A chain of sides joined by =, of which the first is not a name."""
 
     sides: tuple[str | Quantity, ...]
 
@@ -111,7 +112,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Union:
-    """Sets of numbers taken together: intervals, relations, sets of points."""
+    """A union of sets of numbers: intervals, relations, sets of points."""
 
     parts: tuple[Form, ...]
 

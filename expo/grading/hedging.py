@@ -1,11 +1,11 @@
-"""What prose does to a number or an answer: it qualifies it, hedges it, or takes it back."""
+"""How prose changes a number or an answer: it qualifies it, hedges it, or retracts it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-# Words by which a number in prose says something else than that it is the answer.
+# Words that show that a number in prose is not itself the answer.
 QUALIFIED = re.compile(
     r"\b(?:not|cannot|never|no longer|neither|nor|either|among|between|twice|thrice|but|any|anything|everything|except"
     r"|(?:less|more|greater|fewer|larger|bigger|smaller|higher|lower|other) than|(?:far|different) from"
@@ -13,7 +13,7 @@ QUALIFIED = re.compile(
     r"|one of|squared|cubed|(?:sum|product|quotient|difference|square|cube|reciprocal|factorial|opposite|ratio) of"
     r"|difference between|factor of|\w+th of|multiple|divisible|power|congruent|modulo|exceeds?|to the (?=\$?\d|power)"
     r"|probably|possibly|maybe|perhaps|doubt|wrong|incorrect|false|nearly|hardly|unlike|nicht|pas|oder|ou"
-    # Before a number alone.
+    # Only before a number.
     r"|(?:times|from|over|under|above|below|before|after|step|page|problem|question|line|part|section|equation|see"
     r"|base|choice|minus|plus|negative|mod|root|double|triple|half|third|quarter)(?: of)?(?: the)?(?: number)?"
     r"(?= ?[(\\$]{0,2}\d)|(?:number|square root|integer (?:after|before)) ?(?=\d))\b|n't\b",
@@ -22,9 +22,9 @@ QUALIFIED = re.compile(
 DOUBTED = re.compile(
     r"\b(?:not (?:true|the case|correct)|doubt|wrong|incorrect|false|probably|possibly|maybe|perhaps)\b", re.IGNORECASE
 )
-# A statement that says what the answer is not.
+# A statement of what the answer is not.
 NEGATED = re.compile(r"\b(?:no|not|never|nicht|non|não|cannot)\b|n't\b|n'est", re.IGNORECASE)
-# The same beside the last number of a text that states no answer.
+# The same, around the last number of a text that states no answer.
 _HEDGED = re.compile(
     r"\b(?:not|cannot|never|neither|nor|either|between|twice|thrice|half of|(?:less|more|greater|fewer) than"
     r"|at (?:least|most)|except|negative|minus|wrong|incorrect)\b[^.!?\n]{0,40}\Z|n't\b[^.!?\n]{0,40}\Z"
@@ -40,7 +40,7 @@ _HEDGED_AFTER = re.compile(
     r"|\s(?:or|to) \$?\d)",
     re.IGNORECASE,
 )
-# What takes an answer back after it was stated, in its sentence or as a remark of its own.
+# What retracts an answer after it was stated, in the same sentence or as a separate remark.
 _TAKEN_BACK = re.compile(
     r"(?:(?!\bbecause\b|\bsince\b)[^.\n\d(]){0,40}?\b(?:is|are|was) (?:wrong|incorrect|false|rejected|excluded"
     r"|not (?:right|correct|it))\b"
@@ -58,7 +58,7 @@ _SECOND_THOUGHT = re.compile(
 )
 
 
-# What stands before these is of another clause.
+# The text before these belongs to another clause.
 _CLAUSE = re.compile(r"\b(?:is|are|was|were|equals|becomes?|gives?|equal to)\b|[,;:]")
 _DENIED = re.compile(r"(?:\bnot|n't) (?:equal|true|the case|correct|think|believe|sure)|wrong|incorrect", re.IGNORECASE)
 _CONFIRMED = re.compile(
@@ -70,7 +70,7 @@ _NUMERAL = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def is_hedged(text: str, start: int, end: int) -> bool:
-    """Whether the words beside a number or formula make another thing of it; not beside the result of a calculation."""
+    """Whether the words around a number or formula change its meaning; never for the result of a calculation."""
     before = text[max(0, start - 60) : start]
     if re.search(r"(?<![<>!≠])= ?\\?[$€£]?$", before):
         return False
@@ -83,7 +83,7 @@ def is_hedged(text: str, start: int, end: int) -> bool:
 
 
 def is_taken_back(after: str, answer: str, last: Callable[[str], str | None]) -> bool:
-    """Whether what follows a statement takes it back, or names another answer after second thoughts.
+    """Whether the text after a statement retracts it, or gives another answer after second thoughts.
 
     `last` finds the last number of a text.
     """

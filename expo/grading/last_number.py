@@ -1,11 +1,11 @@
-"""The last number of a text, whatever the text states: what many harnesses take for the answer of GSM8K."""
+"""The last number of a text, whatever the text states: many harnesses use it as the answer for GSM8K."""
 
 from __future__ import annotations
 
 import re
 
-# Nearly as flexible-extract of lm-evaluation-harness looks for it (lm_eval/tasks/gsm8k/gsm8k.yaml), which also takes
-# dots without a digit for a number.
+# Close to flexible-extract of lm-evaluation-harness (lm_eval/tasks/gsm8k/gsm8k.yaml), which also accepts dots without a
+# digit as a number.
 _NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
 
 

@@ -1,4 +1,4 @@
-"""The tokens of a formula, written in TeX or plainly."""
+"""The tokens of a formula in TeX or plain notation."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _REPEATING = re.compile(r"(\d*\.\d*)(?:\\(?:overline|bar|dot)\s*\{?(\d+)\}?|\((\
 
 
 class NotMathsError(ValueError):
-    """Text that is no formula of the known grammar."""
+    """Text that is not a formula of the known grammar."""
 
 
 class Token(NamedTuple):
-    """A piece of a formula; `spaced` says whether a space stands before it.
+    """A piece of a formula; `spaced` says whether a space precedes it.
 
-    The kinds: a number ("num"), a decimal that repeats ("repeat"), a command ("cmd"), a letter ("word"), a function
-    written plainly ("func"), a word that is none ("unknown"), a sign ("sym"), the "end".
+    The kinds are: a number ("num"), a repeating decimal ("repeat"), a command ("cmd"), a letter ("word"), a function in
+    plain notation ("func"), any other word ("unknown"), a symbol ("sym"), the "end".
     """
 
     kind: str
@@ -42,10 +42,10 @@ class Token(NamedTuple):
 
 
 def tokenize(formula: str) -> list[Token]:
-    """All tokens of a formula, and one of kind "end".
+    """Split a formula into tokens, followed by one of kind "end".
 
     Raises:
-        NotMathsError: where a character belongs to no formula, or there are too many.
+        NotMathsError: if a character cannot be part of a formula, or there are too many tokens.
     """
     tokens: list[Token] = []
     at, formula = 0, formula.rstrip()
@@ -57,7 +57,7 @@ def tokenize(formula: str) -> list[Token]:
             continue
         match = _TOKEN.match(formula, at)
         if match is None:
-            raise NotMathsError(f"{formula[at:].strip()[:1]!r} is not understood in {formula!r}")
+            raise NotMathsError(f"{formula[at:].strip()[:1]!r} in {formula!r} is not understood")
         kind = match.lastgroup or ""
         text, spaced = match[kind], match[0] != match[kind]
         if kind == "word" and not _names_environment(tokens):
@@ -67,24 +67,24 @@ def tokenize(formula: str) -> list[Token]:
             tokens.append(Token(kind, text, spaced))
         at = match.end()
     if len(tokens) > MAX_TOKENS:
-        raise NotMathsError(f"a formula of more than {MAX_TOKENS} signs is not read")
+        raise NotMathsError(f"a formula of more than {MAX_TOKENS} tokens is not read")
     return [*tokens, Token("end", "", False)]
 
 
 def _names_environment(tokens: list[Token]) -> bool:
-    r"""Whether what comes is the name in `\begin{pmatrix}`."""
+    r"""Whether the next token is the name in `\begin{pmatrix}`."""
     return len(tokens) > 1 and tokens[-1].text == "{" and tokens[-2].text in (r"\begin", r"\end")
 
 
 def repeating(whole: str, digits: str) -> Fraction:
-    """0.1(6) is 1/6: the decimal `whole`, then `digits` for ever."""
+    """0.1(6) is 1/6: the decimal `whole`, then `digits` repeated forever."""
     places = len(whole.partition(".")[2])
     start = Fraction(whole if whole.strip(".") else "0")
     return start + Fraction(int(digits), (10 ** len(digits) - 1) * 10**places)
 
 
 def dotted(text: str) -> Fraction:
-    """0.333... repeats its last digit or digits; with fewer than two alike nothing tells what."""
+    """0.333... repeats its last digit or digits; at least two equal ones must show which."""
     digits = re.match(r"\d+\.\d+", text)
     if digits is None:
         raise NotMathsError(f"dots in {text!r}")
@@ -95,7 +95,7 @@ def dotted(text: str) -> Fraction:
 
 
 def _letters(word: str, spaced: bool, glued: bool) -> list[Token]:
-    """The tokens of a run of letters: a function, or variables side by side; words are refused."""
+    """The tokens of a run of letters: a function, or variables side by side; other words are rejected."""
     if word in FUNCTIONS or word in ("sqrt", "pi", "mod", "infinity", "inf"):
         return [Token("func", FUNCTIONS.get(word, word), spaced)]
     if len(word) > 3 and not glued:

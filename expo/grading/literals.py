@@ -1,4 +1,4 @@
-"""Answers that are no formulas: dates, times of day, numerals in a base, letters of choices, words."""
+"""Answers that are not formulas: dates, times of day, numerals in a base, letters of choices, words."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _NUMERAL = re.compile(
     r"(?:_ ?(?:\{ ?(?:base ?)?\(?(?P<braced>\w+)\)? ?\}|(?P<bare>\d|[a-z]{3,}))"
     r"|\(? ?(?:in )?base[ -](?P<word>\w+) ?\)?|\(? ?(?:in )?(?P<named>binary|octal|decimal|hexadecimal|hex) ?\)?)"
 )
-# What takes an answer back, or adds another.
+# What retracts an answer, or adds another.
 DOUBTS = re.compile(r"\b(?:or|maybe|perhaps|possibly|nor|either)\b", re.IGNORECASE)
-# What takes a choice back, or adds another.
+# What retracts a choice, or adds another.
 _OTHERS = re.compile(
     r"\(?\b[A-H]\b[.)]|^\W*[A-H]\W*$|\b[A-H] is\b"
     r"|\b(?:or|and|not|no|wrong|incorrect|nor|false|excluded|rejected|another|also|well|maybe|perhaps)\b"
@@ -38,9 +38,9 @@ _ARTICLE = re.compile(r"^(?:an?|the) (?=\S)", re.IGNORECASE)
 
 
 def read_words(text: str) -> Form | None:
-    """Words, the letter of a choice, or letters in a row."""
+    """Read words, the letter of a choice, or letters in a row."""
     remark = re.search(r"[a-z]{3}(\s*\([^()]*\))$", text)
-    # Of a word one word more may be its opposite: True (False).
+    # One more word may reverse the meaning of a word: True (False).
     if remark and not DOUBTS.search(remark[1]) and " " in remark[1].strip():
         text = text[: remark.start(1)]
     bare = re.sub(r"\\(?:emptyset|varnothing)", "empty set", text)
@@ -52,16 +52,16 @@ def read_words(text: str) -> Form | None:
         return None
     if bare in FUNCTIONS or bare in ("pi", "infinity", "inf", "sqrt") or bare.split()[0].lower() in FUNCTIONS:
         return None
-    # sinx, but not "tank" in small letters of words: only with x, t or a name of an angle.
+    # sinx, but not "tank" in lower-case words: only before x, t or the name of an angle.
     if bare[-1:] in ("x", "t") and bare[:-1] in FUNCTIONS:
         return None
-    # AB is a segment or a product, and ab another.
+    # AB is a segment or a product; ab is something else.
     is_name = len(bare) <= 3 and (bare.isupper() or re.search("[aeiou]", bare.lower()) is None or len(bare) < 2)
     return Words((bare,) if is_name else tuple(_ARTICLE.sub("", bare).lower().replace(".", " ").split()))
 
 
 def choice(text: str) -> str | None:
-    """The letter of a choice that may be followed by its text: `(C) 12`, `Option C`, `C: 12 apples`."""
+    """The letter of a choice, which its text may follow: `(C) 12`, `Option C`, `C: 12 apples`."""
     match = re.match(
         r"(?:(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?:? )?"
         r"(?:\( ?([A-Za-z]) ?\)(?=$|[.:]|\s+[\w$\\])|([A-Z])(?=$|[.:)]|\s+(?:because|since|as)\b))",
@@ -74,7 +74,7 @@ def choice(text: str) -> str | None:
 
 
 def read_date(text: str) -> Form | None:
-    """A day or year with its month."""
+    """A day or a year, with its month."""
     at, numbers, months = 0, [], []
     while at < len(text):
         part = _DATE_PART.match(text, at)

@@ -1,4 +1,4 @@
-"""Plain math-verify, for comparison: in a process that is killed where it hangs."""
+"""Plain math-verify, for comparison, in a process that is killed if it hangs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 
 
 def _serve(connection: Connection) -> None:
-    """Verdicts as math-verify's README gets them, until the other end closes."""
+    """Answer requests with math-verify, used as in its README, until the other end closes."""
     from math_verify import parse, verify
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -25,10 +25,10 @@ def _serve(connection: Connection) -> None:
 
 
 class MathVerify:
-    """Grades completions with math-verify alone.
+    """Grades completions with math-verify only.
 
     Args:
-        seconds: on the clock, after which a comparison is a "timeout".
+        seconds: real time after which a comparison counts as "timeout".
     """
 
     def __init__(self, seconds: float = 20.0) -> None:

@@ -1,4 +1,4 @@
-"""Values of formulas at a point, to as many digits as asked for."""
+"""Values of formulas at a point, to any requested number of digits."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _PLAIN = {
 
 
 def value(node: Node, at: Mapping[str, Any], digits: int = DIGITS) -> Number:
-    """The value at a point, to so many digits.
+    """The value at a point, to this many digits.
 
     Raises:
-        NoValueError: if there is none.
+        NoValueError: if there is no value.
     """
     with mp.workdps(digits):
         try:
@@ -64,7 +64,7 @@ def _value(node: Node, at: Mapping[str, Any]) -> Number:
     if kind in ("sum", "prod"):
         values = series(node, at, lambda n, point: at_point(n, point) if n in (node[2], node[3]) else _value(n, point))
         return mpmath.fsum(values) if kind == "sum" else mpmath.fprod(values)
-    raise NoValueError(f"no value of {kind}")
+    raise NoValueError(f"{kind} has no value")
 
 
 def _mpf(x: Any) -> Number:
@@ -77,7 +77,7 @@ def _raised(base: Number, exponent: Node, at: Mapping[str, Any]) -> Number:
         raise NoValueError("a power of zero")
     if base != 0 and abs(power) * max(1, abs(mpmath.log(abs(base), 2))) > 10 * MAX_BITS:
         raise NoValueError("too large")
-    # Of a real number below zero an odd root is real, as at school.
+    # An odd root of a negative real number is real, as taught at school.
     root = exact(exponent) if mpmath.im(base) == 0 and base < 0 else None
     if root is not None and root.denominator > 1 and root.denominator % 2:
         return mpmath.power(-base, power) * (-1) ** root.numerator
@@ -94,7 +94,7 @@ def _call(name: str, values: list[Number], at: Mapping[str, Any]) -> Number:
     if name in ("ln", "log"):
         if x == 0:
             raise NoValueError("a logarithm of zero")
-        # What base a bare log has is not said: it is ln up to a factor.
+        # The base of a bare log is not stated: it is ln up to a factor.
         return mpmath.log(x) * (at["log"] if name == "log" else 1)
     if name in ("floor", "ceil"):
         if mpmath.im(x) != 0:
@@ -106,7 +106,7 @@ def _call(name: str, values: list[Number], at: Mapping[str, Any]) -> Number:
         if abs(x) > MAX_FACTORIAL:
             raise NoValueError("too large")
         return mpmath.factorial(x) if name == "factorial" else mpmath.binomial(*values)
-    if name.endswith("()"):  # a function of which nothing is known
+    if name.endswith("()"):  # an unknown function
         rng = random.Random(f"{name} {mpmath.nstr(mpmath.mpc(x), 20)}")
         return mp.mpf(rng.uniform(-3, 3))
-    raise NoValueError(f"no value of {name}")
+    raise NoValueError(f"{name} has no value")

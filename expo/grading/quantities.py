@@ -1,4 +1,4 @@
-"""Read a formula with what follows it: a percent sign, a word of value, a unit, a remark in brackets."""
+"""Read a formula with its suffix: a percent sign, a scale word, a unit, a remark in brackets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SCALES: dict[str, int | Fraction] = {
 }  # fmt: skip
 _SCALES |= {f"{name}s": size for name, size in _SCALES.items() if isinstance(size, Fraction) and name[-1] != "s"}
 _SCALE = re.compile(rf"^[ -](?P<word>{'|'.join(sorted(_SCALES, key=len, reverse=True))})\b", re.IGNORECASE)
-# Words that tell which of two opposite things the number is.
+# Words that say which of two opposites the number is.
 SENSES = words(
     "increase decrease increased decreased profit loss gain lost gained north south east west northeast "
     "northwest southeast southwest up down higher lower above below before after ahead behind clockwise "
@@ -36,13 +36,13 @@ SENSES = words(
     "inside outside upward upwards downward downwards later earlier fast slow heavier lighter longer warmer colder"
     " saved spent owed earned uphill downhill hotter cooler"
 )
-# These say so as well, but also "that remain", and are often left out.
+# These do too, but can also mean "that remain", and are often omitted.
 LIGHT = words("left right more less fewer extra additional")
 _MATHS_WORDS = words(
     "over times plus minus by mod pi sqrt root squared cubed divided multiplied equals factorial choose infinity"
 )
 _FUNCTION_WORDS = FUNCTIONS.keys() - {"min", "max", "sec"}
-# In brackets these say that the answer is not, or another.
+# In brackets, these mean that the answer is wrong, or another one.
 _REMARKS = words(
     "alternatively actually also could wrong not rejected answer incorrect false excluded invalid never instead but"
     " except maybe perhaps thousand million billion trillion hundred dozen factorial negative"
@@ -64,10 +64,10 @@ _TAIL = re.compile(r"[ -]?[^\W\d_¢][\w ./'’^{}¢-]*|¢|[ -][^\W\d_\ue000].*|[
 
 
 def quantity(text: str) -> Quantity:
-    """A formula with what follows it: percent, a word of value, a unit, a remark in brackets.
+    """Read a formula with its suffix: percent, a scale word, a unit, a remark in brackets.
 
     Raises:
-        NotMathsError: where it is none.
+        NotMathsError: if it is not one.
     """
     text = text.strip()
     sign = 1
@@ -76,7 +76,7 @@ def quantity(text: str) -> Quantity:
             text, sign = re.sub(r" ?\bdegrees?$", "", text[: -len(ending)].strip()), direction
             break
     text = re.sub(r"^(?:USD|EUR|GBP)(?= ?(?:USD|EUR|GBP))", "", text)
-    # Another dollar's code says more than its sign.
+    # Another dollar's code says more than the dollar sign.
     text = re.sub(r"^([-+]?) ?USD ?(.+?) ?\b(CAD|AUD|MXN)$", r"\1\2 \3", text)
     text = re.sub(rf"^([-+]?) ?({CODES})\b ?([-+]?.*)$", lambda m: f"{m[1]}{m[3]} {m[2]}", text).strip()
     text = re.sub(r"((?<!1)1(?=st)|(?<!1)2(?=nd)|(?<!1)3(?=rd)|(?:1[123]|[04-9])(?=th))[a-z]{2}$", r"\1", text)
@@ -85,7 +85,7 @@ def quantity(text: str) -> Quantity:
     text = re.sub(r"\bmetric tons?\b", "tonnes", text)
     found = _split_unit(text) or _whole(text)
     if found is None:
-        # Parsed again for its reason.
+        # Parsed again to raise its own error.
         expression.parse(text)
         raise NotMathsError(f"{text!r} is not understood")
     if sign < 0:
@@ -94,7 +94,7 @@ def quantity(text: str) -> Quantity:
 
 
 def sum_of_units(text: str) -> Quantity | None:
-    """18 dollars and 50 cents; 5 feet 6 inches; 1 and a half: one number that is said in parts."""
+    """18 dollars and 50 cents; 5 feet 6 inches; 1 and a half: one number stated in parts."""
     if half := re.fullmatch(r"(\d+) and (?:a half|half|one half)(?P<unit>(?: [a-zA-Z]+)*)", text):
         return _with_unit(expression.number(Fraction(int(half[1])) + Fraction(1, 2)), half["unit"])
     mixed = re.fullmatch(r"(\d+) and (\d+)/(\d+)(?P<unit>(?: [a-zA-Z]+)*)", text)
@@ -170,14 +170,14 @@ def _split_unit(text: str) -> Quantity | None:
 
 
 def _is_set_apart(head: str, tail: str) -> bool:
-    """Whether a single letter is surely no factor: it stood in TeX's text, or after a plain number."""
+    """Whether a single letter is surely not a factor: it was in TeX's text, or followed a plain number."""
     return (
         TEXT_LETTER in tail or re.search(r"[a-zA-Z\\]", re.sub(r"(?<=\d) ?(?:[xX]|\\times) ?(?=\d)", "", head)) is None
     )
 
 
 def without_remark(text: str) -> str:
-    """Without a remark in brackets that words it, or that says the same again: 18 (eighteen), 18 (9*2)."""
+    """Remove a remark in brackets that repeats the value, in words or otherwise: 18 (eighteen), 18 (9*2)."""
     match = re.fullmatch(r"(?P<value>.*[^\s(\[,+*/^=-])(?P<space> ?)[(\[](?P<remark>[^()\[\]]*)[)\]]", text)
     if match is None:
         return text
@@ -186,7 +186,7 @@ def without_remark(text: str) -> str:
         return value
     if re.match(r"(?:since|because|as)\b|not [-\d]", remark):
         return value
-    # Of words it is for another to say.
+    # Remarks in words are handled elsewhere.
     if not re.search(r"[\d\\]|^[a-zA-Z]$", value):
         return text
     if DOUBTS.search(remark) or not re.search(r"[^\W\d_]{3}", re.sub(r"\\[a-zA-Z]+", "", remark)):
@@ -197,12 +197,12 @@ def without_remark(text: str) -> str:
         return text
     if unit.powers and re.search(rf"\b(?:{CODES})\b", value):  # $5 (euros)
         return text
-    # 5 (miles): the unit, unless one is there.
+    # 5 (miles): the unit, if there is none yet.
     return f"{value} {remark}" if unit.powers and re.fullmatch(r"[-+]? ?[\d.,/\\{}frac]+", value) else value
 
 
 def _says_again(value: str, remark: str) -> bool:
-    """Whether a remark is the value once more: 18 (9*2), 18 (eighteen), 1/2 (or 0.5)."""
+    """Whether a remark repeats the value: 18 (9*2), 18 (eighteen), 1/2 (or 0.5)."""
     if _COUNTED.get(remark.lower()) == value:
         return True
     try:

@@ -1,4 +1,4 @@
-"""Values of formulas as fractions, where they are rational and can be written out; and what a formula is made of."""
+"""Values of formulas as fractions, if they are rational and can be written out; and the parts of a formula."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def free(node: Node) -> frozenset[str]:
 
 
 def children(node: Node) -> list[Node]:
-    """The nodes that a node is made of."""
+    """The child nodes of a node."""
     if node[0] == "m":
         return [x for row in node[1] for x in row]
     return [x for x in node[1:] if isinstance(x, tuple)]
 
 
 def has(node: Node, *heads: str) -> bool:
-    """Whether a node of this kind, or a constant or function of this name, is in it."""
+    """Whether the formula contains a node of this kind, or a constant or function of this name."""
     return node[0] in heads or (node[0] in "cf" and node[1] in heads) or any(has(c, *heads) for c in children(node))
 
 
 @lru_cache(maxsize=4096)
 def exact(node: Node) -> Fraction | None:
-    """The value of a rational number; None where it is none, or too large to be written out."""
+    """The value of a rational number; None if it is not one, or too large to write out."""
     try:
         return at_point(node, {})
     except (NoValueError, _NotRational):
@@ -123,12 +123,12 @@ def _function(name: str, values: list[Fraction]) -> Fraction:
         return Fraction(-(-values[0].numerator // values[0].denominator))
     if name == "factorial" and whole:
         if not 0 <= values[0] <= MAX_FACTORIAL:
-            raise NoValueError("a factorial too large, or of a negative number")
+            raise NoValueError("a factorial that is too large, or of a negative number")
         return Fraction(int(libmp.ifac(int(values[0]))))
     if name == "binom" and whole:
         n, k = map(int, values)
         if not 0 <= n <= MAX_FACTORIAL:
-            raise NoValueError("a binomial too large")
+            raise NoValueError("a binomial that is too large")
         return Fraction(math.comb(n, k)) if 0 <= k <= n else Fraction(0)
     if name == "mod" and whole:
         if values[1] == 0:
@@ -138,11 +138,11 @@ def _function(name: str, values: list[Fraction]) -> Fraction:
 
 
 def series(node: Node, at: Mapping[str, Any], evaluate: Any) -> list[Any]:
-    """The terms of a sum or product, each by `evaluate`."""
+    """The terms of a sum or product, each evaluated by `evaluate`."""
     _, variable, _, _, body = node
     first, last = _ends(node, at, evaluate)
     if _terms(node, at, evaluate) > MAX_TERMS:
-        raise NoValueError("a series too long")
+        raise NoValueError("a series that is too long")
     return [evaluate(body, {**at, variable: Fraction(k)}) for k in range(first, last + 1)]
 
 
@@ -153,11 +153,11 @@ def _ends(node: Node, at: Mapping[str, Any], evaluate: Any) -> tuple[int, int]:
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, NoValueError):
             raise
-        raise NoValueError("a series without whole ends") from None
+        raise NoValueError("a series whose ends are not whole numbers") from None
 
 
 def _terms(node: Node, at: Mapping[str, Any], evaluate: Any) -> int:
-    """About how many terms a series has with those of the series inside it, which multiply."""
+    """The approximate number of terms of a series, multiplied by those of the series inside it."""
     first, last = _ends(node, at, evaluate)
     count = max(0, last - first + 1)
     if not count or not has(node[4], "sum", "prod"):

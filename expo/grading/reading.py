@@ -1,4 +1,4 @@
-"""Read the form of an answer from its writing alone; nothing is computed, and what is not known is refused."""
+"""Read the form of an answer from its notation alone; nothing is computed, and unknown notation is rejected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NO_NAMES = words(
     " opposite isn never other except wrong false incorrect"
     " one two three four five six seven eight nine ten"
 )
-# Commands of TeX that name a thing, beside Greek letters.
+# TeX commands that name a thing, besides Greek letters.
 _NAMING = words("angle overline bar vec hat triangle square widehat circ prime mathbb mathcal ell")
 _SIGNS = re.compile(r"\\le(?![a-zA-Z])|\\ge(?![a-zA-Z])|\\ne(?![a-zA-Z])|<|>")
 _SETTER = re.compile(r"^(?P<name>[a-zA-Z]) ?(?:\\in(?![a-zA-Z])) ?")
@@ -35,13 +35,13 @@ _OR = re.compile(r" ?,? \bor\b | ?\\cup(?![a-zA-Z]) ?|\\lor(?![a-zA-Z])", re.IGN
 
 
 def read(text: str) -> Form:
-    """The form of an answer without its dress (see `writing.plain`).
+    """The form of an answer that has been normalised (see `writing.plain`).
 
     Raises:
-        NotMathsError: where it has none.
+        NotMathsError: if it has none.
     """
     if len(text) == 0:
-        raise NotMathsError("nothing is written")
+        raise NotMathsError("the answer is empty")
     if (numeral := read_numeral(text)) is not None:
         return numeral
     if (builder := _BUILDER.fullmatch(text)) and _SIGNS.search(builder["condition"]):
@@ -65,7 +65,7 @@ def _ratio(text: str) -> Form | None:
 
 
 def split(text: str, marks: str) -> list[str]:
-    """The parts between marks that stand outside all brackets."""
+    """The parts between marks that are outside all brackets."""
     parts, depth, start = [], 0, 0
     for i, char in enumerate(text):
         depth += (char in "([{") - (char in ")]}")
@@ -128,7 +128,7 @@ def _several(text: str) -> Form | None:
 
 
 def _between(both: re.Match[str]) -> Form | None:
-    """x > 2 and x < 5 as 2 < x < 5; None where both are bounds from one side."""
+    """Combine x > 2 and x < 5 into 2 < x < 5; None if both bounds are on the same side."""
     bounds = {both["first"]: both["a"], both["second"]: both["b"]}
     low = next((sign for sign in bounds if sign in (">", r"\ge")), None)
     high = next((sign for sign in bounds if sign in ("<", r"\le")), None)
@@ -149,7 +149,7 @@ def _list(items: list[str]) -> Form:
     elif isinstance(forms[0], Named) and not any(isinstance(form, Named) for form in forms[1:]):
         # x = 1, 2
         return Collection(",", (*forms[0].values, *forms[1:]))
-    # 5 and 6 cm: the unit is that of all.
+    # 5 and 6 cm: the unit applies to all.
     last = forms[-1]
     if (
         isinstance(last, Quantity)
@@ -208,13 +208,13 @@ def _congruence(text: str) -> Form | None:
     if len(left) == 2 and is_name(left[0]):
         return Named((left[0].replace(" ", ""),), (Congruence(value, modulus),))
     if len(left) == 2:
-        # True or not is for the comparison to say: both sides, and the modulus.
+        # The comparison decides whether it is true: both sides, and the modulus.
         return Equation((rf"({left[0]}) \bmod ({match['modulus']})", left[1]))
     return None
 
 
 def is_name(text: str) -> bool:
-    r"""Whether a side of an equation only says what a thing is called: x, f(2), (x, y), \angle ABC, total cost."""
+    r"""Whether a side of an equation only names a thing: x, f(2), (x, y), \angle ABC, total cost."""
     text = text.strip()
     if re.search(r"\d", re.sub(r"_ ?(?:\{[^{}]*\}|\w)|\([^()]*\)", "", text)) or not re.search(r"[a-zA-Z]", text):
         return False
@@ -234,11 +234,11 @@ def is_name(text: str) -> bool:
         return False
     if re.fullmatch(r"\((?: ?[a-zA-Z] ?,)+ ?[a-zA-Z] ?\)", text):
         return True
-    # Brackets belong to a name where they hold what a function or a probability is of: f(2), P(A), never x(x - 1).
+    # Brackets belong to a name if they hold the argument of a function or a probability: f(2), P(A), never x(x - 1).
     bare = re.sub(r"(?:(?<=[fghkpqFGHPQRSTVCNAEDLMWf])|(?<=[a-z]{3}))('{0,2}) ?\([^()]*\)", "", text)
     if "," in bare or "(" in bare:
         return False
-    # Letters side by side are a product, but for a segment: "AB"; "ab" and "xyz" are no names.
+    # Letters side by side are a product, except for a segment such as "AB"; "ab" and "xyz" are not names.
     return not re.fullmatch(r"[a-z]{2}|[b-df-hj-np-tv-z]{3}|e|i", bare.strip())
 
 

@@ -14,7 +14,7 @@ Interval = tuple[Node | None, bool, Node | None, bool]  # low, closed, high, clo
 
 
 def relations(gold: Relation, answer: Relation) -> object:
-    """An inequality for another."""
+    """Compare inequalities."""
     if len(gold.signs) == len(answer.signs) == 1:
         a, b = _difference(gold), _difference(answer)
         if a[1] == b[1]:
@@ -34,7 +34,7 @@ def _difference(relation: Relation) -> tuple[Node, str]:
 
 
 def regions(gold: Form, answer: Form) -> object:
-    """The same set of numbers."""
+    """Whether both are the same set of numbers."""
     a, b = _region(gold), _region(answer)
     if a is None or b is None:
         return NEXT if not isinstance(gold, Relation | Union) and a is None else None
@@ -56,7 +56,7 @@ def _variables(form: Form) -> set[str]:
 
 
 def _region(form: Form) -> list[Interval] | None:
-    """The intervals that a form stands for; None where it stands for none that are known."""
+    """The intervals that a form represents; None if unknown."""
     if isinstance(form, Union):
         parts = [_region(part) for part in form.parts]
         return None if None in parts else [interval for part in parts if part for interval in part]
@@ -76,7 +76,7 @@ def _region(form: Form) -> list[Interval] | None:
 
 
 def _is_reversed(low: Node | None, high: Node | None) -> bool:
-    """Whether an interval begins above its end."""
+    """Whether an interval starts above its end."""
     if low is None or high is None or free(low) or free(high):
         return False
     return bool(numeric.value(low, {"log": 1}).real > numeric.value(high, {"log": 1}).real)
@@ -135,7 +135,7 @@ def _of_distance(left: Node, right: Node, closed: bool, x: Node) -> list[Interva
 
 
 def _merged(region: list[Interval]) -> list[Interval]:
-    """Sorted by their lower ends; intervals that touch in a closed end are one."""
+    """Sort intervals by their lower ends, and join those that touch in a closed end."""
 
     def place(end: Node | None) -> float:
         return float("-inf") if end is None else float(numeric.value(end, {"log": 1}).real)

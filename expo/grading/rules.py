@@ -1,4 +1,4 @@
-"""What a user may choose of how texts are graded, where two ways are defensible."""
+"""The user's choices for grading texts, where two ways are defensible."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class Rules:
     r"""How answers are found and compared.
 
     Attributes:
-        boxed_only: only a `\boxed{}` states an answer.
-        last_number: a text that states no answer is graded by its last number.
-        tolerance: how far a number may be off, as a share of the ground truth; 0: not at all, but for six or more
+        boxed_only: only a `\boxed{}` counts as an answer.
+        last_number: grade the last number of a text that states no answer.
+        tolerance: how far a number may be off, as a fraction of the ground truth; 0: not at all, except for six or more
             printed decimals.
 
     Raises:
-        ValueError: for a tolerance that is no share.
+        ValueError: for a tolerance outside this range.
     """
 
     boxed_only: bool = False
@@ -26,7 +26,7 @@ class Rules:
 
     def __post_init__(self) -> None:
         if not (0 <= self.tolerance < 1 and math.isfinite(self.tolerance)):
-            raise ValueError(f"tolerance must be a share from 0 up to 1, got {self.tolerance}")
+            raise ValueError(f"tolerance must be at least 0 and below 1, got {self.tolerance}")
 
 
 USUAL = Rules()

@@ -1,20 +1,18 @@
 r"""Arithmetic statements in free text, each judged true or false: the step checker behind win rates.
 
-A statement is one equality with arithmetic on at least one side: "3 * 4 = 12", "20% of 50 = 10",
-"\frac{1}{2} \times 8 = 4"; a chain "2 + 3 = 5 + 1 = 6" holds one for each equals sign. Words after a number
-are units and have no say. Anything with a letter for a number ("2x = 10") is algebra and no statement, and so
-is what this parser cannot read: it judges less rather than wrongly.
+A statement is one equality with arithmetic on at least one side: "3 * 4 = 12", "20% of 50 = 10", "\frac{1}{2} \times 8
+= 4"; a chain "2 + 3 = 5 + 1 = 6" holds one for each equals sign. Words after a number are units and are ignored.
+Anything with a letter in place of a number ("2x = 10") is algebra, not a statement, and so is anything that this parser
+cannot read: it would rather not judge than judge wrongly.
 
 A statement is false only if no reading of it is true:
 
-- A decimal is true when it is the other side rounded to the digits that it prints: 10/3 = 3.33. Integers
-  are exact, except after ≈.
-- A percentage, an amount in cents and a number of millions are worth p/100 or 10^6 p, or just p where the
-  other side leaves its unit out: "100 - 20 = 80%", "32 / 2 = 16 million". "25 + 10%" is 27.5.
-- A side that adds hours and minutes, or feet and inches, is not judged.
-- After a unit the right side may end ("= 8 eggs - 2 eggs"), or go on.
+- A decimal is true when it is the other side rounded to the digits that it prints: 10/3 = 3.33. Integers are exact,
+except after ≈. - A percentage, an amount in cents and a number of millions are worth p/100 or 10^6 p, or just p if the
+other side omits its unit: "100 - 20 = 80%", "32 / 2 = 16 million". "25 + 10%" is 27.5. - A side that adds hours and
+minutes, or feet and inches, is not judged. - After a unit the right side may end ("= 8 eggs - 2 eggs"), or go on.
 
-Each statement is sought within bounded reach of its equals sign, so that time is linear in the text.
+Each statement is searched for within a bounded distance of its equals sign, so that time is linear in the text.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from expo.grading.units import UNITS
 
 REACH = 64  # tokens on either side of an equals sign
 
-# Words that change the value of the number after them, alone or before "of".
+# Words that change the value of the number after them, directly or before "of".
 _FACTORS = words(
     "half halves third thirds quarter quarters fourth fourths fifth fifths tenth tenths percent percentage "
     "twice double triple thrice times negative root square cube squared cubed log ln sin cos tan mod"
@@ -39,7 +37,7 @@ _REMARKS = words("remainder squared cubed mod")
 
 @dataclass(frozen=True)
 class Step:
-    """One equality: `text[start:end]` of the text it was found in, and whether it is true."""
+    """One equality: `text[start:end]` of the text in which it was found, and whether it is true."""
 
     start: int
     end: int
@@ -101,7 +99,7 @@ def _left(tokens: list[Token], equals: int) -> tuple[int, Value] | None:
 
 
 def _may_start(tokens: list[Token], i: int) -> bool:
-    """Whether a statement may start at token `i`: a number that nothing before it bears on."""
+    """Whether a statement may start at token `i`: a number that is unaffected by anything before it."""
     token, after = tokens[i], tokens[i + 1]
     if token.kind not in OPERANDS and not (token.kind == "-" and after.kind in OPERANDS and after.start == token.end):
         return False
@@ -119,7 +117,7 @@ def _may_start(tokens: list[Token], i: int) -> bool:
     word = tokens[i - 2] if before.text == "of" and i > 1 else before
     if touching or word.kind in ("num", "%") or word.text.lower() in _FACTORS:
         return False
-    # "25 + his 1 - 3" and "total - her 5": words stand for a number.
+    # "25 + his 1 - 3" and "total - her 5": words in place of a number.
     j = i - 1
     while j > max(0, i - MAX_UNIT_WORDS) and tokens[j].kind == "word":
         j -= 1
@@ -139,14 +137,14 @@ def _may_end(tokens: list[Token], i: int) -> bool:
 
 
 def _mixes_units(side: list[Token]) -> bool:
-    """Whether a side adds several units of one kind, as hours and minutes. Cents are worth what they are."""
+    """Whether a side adds several units of one kind, such as hours and minutes. Cents have their own value."""
     factors: dict[str, set[Fraction]] = {}
     term: list[Token] = []
     for token in [*side, Token("+", "+", 0, 0)]:
         if token.kind not in ("+", "-"):
             term.append(token)
             continue
-        # A product or a rate has a unit of its own.
+        # A product or a rate has its own unit.
         if not {"*", "/"} & {part.kind for part in term}:
             for part in term:
                 if known := UNITS.get(part.text.lower()):

@@ -6,9 +6,9 @@ import re
 from typing import NamedTuple
 
 OPERATORS = frozenset("+-*/^")
-OPERANDS = frozenset(("num", "(", "frac", "sqrt"))  # kinds of token that may begin a number
+OPERANDS = frozenset(("num", "(", "frac", "sqrt"))  # kinds of token that may start a number
 
-# In this order: the first alternative that matches is the token.
+# The first alternative that matches is the token.
 _GRAMMAR = (
     ("stop", r"^[ \t]*[-*+•](?=\s)|\d+:\d+|[<>!:]=|[-=]{1,3}>|//|\\[{}]|\\q?quad\b"),
     ("nl", r"\n|\\\\"),
@@ -50,7 +50,7 @@ _TOUCHING = words(
 
 
 class Token(NamedTuple):
-    """The piece `text[start:end]`, of a kind that `_GRAMMAR` names; "var" stands for an unknown number."""
+    """The piece `text[start:end]`, of a kind named in `_GRAMMAR`; "var" stands for an unknown number."""
 
     kind: str
     text: str
@@ -59,7 +59,7 @@ class Token(NamedTuple):
 
 
 def tokenize(text: str) -> list[Token]:
-    """All tokens of `text`, and one of kind "end"."""
+    """All tokens of `text`, followed by one of kind "end"."""
     text = _MARK.sub(lambda m: m[1] + " " * len(m[2]), text)
     tokens: list[Token] = []
     for match in _TOKEN.finditer(text):
@@ -90,7 +90,7 @@ def _is_variable(word: str, touching: bool) -> bool:
 
 
 def _multiply(before: Token, token: Token, after: Token) -> Token:
-    """Make "x" and "times" a product between two numbers: "2 x 3", not "2x = 3" nor "three times"."""
+    """Turn "x" and "times" into a product between two numbers: "2 x 3", but not "2x = 3" or "three times"."""
     between = before.kind in ("num", ")", "%", "word") and after.kind in OPERANDS
     is_cross = token.text in ("x", "X") and (before.end < token.start or after.kind == "num")
     return token._replace(kind="*") if between and (is_cross or token.text == "times") else token

@@ -1,7 +1,7 @@
 """Units and counted things after a number: a closed vocabulary with a grammar.
 
-A unit is a product of units with powers: `cm`, `km/h`, `miles per hour`, `square feet`, `kg m^2 / s^2`. Its value is
-a dimension and a factor, so that 60 minutes are an hour and 6 feet are no 6 inches. A noun that is no unit ("18
+A unit is a product of units with powers: `cm`, `km/h`, `miles per hour`, `square feet`, `kg m^2 / s^2`. Its value is a
+dimension and a factor, so that 60 minutes are an hour but 6 feet are not 6 inches. A noun that is not a unit ("18
 pens") names what is counted.
 """
 
@@ -15,7 +15,7 @@ from expo.grading.lexer import GREEK
 from expo.grading.tokens import words
 from expo.grading.writing import CURRENCIES
 
-# Dimension, then "names: how many of the first".
+# Dimension, then "names: how many of the first unit".
 _TABLE = """
 length | m meter meters metre metres: 1 | km kilometer kilometers kilometre kilometres: 1000
   | dm decimeter decimeters: 1/10 | cm centimeter centimeters centimetre centimetres: 1/100
@@ -64,7 +64,7 @@ area | acre acres: 1
 hectare | hectare hectares ha: 1
 speed | mph: 1 | kph kmh: 1000
 """
-# These stand for nothing but "of what is asked".
+# These only mean "of what the question asks for".
 _BLANK = frozenset(["unit", "units", "u"])
 _WHOLE = {"mph": ("mi", "h"), "kph": ("km", "h"), "kmh": ("km", "h")}
 
@@ -80,7 +80,7 @@ def _vocabulary() -> dict[str, tuple[str, Fraction]]:
 
 
 UNITS = {code: (code, Fraction(1)) for code in CURRENCIES.values()} | _vocabulary()
-# A letter that may as well be a variable is a unit only after a space: "5 m", never "5m".
+# A letter that may also be a variable is a unit only after a space: "5 m", never "5m".
 LETTERS = frozenset(name for name in UNITS if len(name) == 1 and name.isascii())
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 _TOKEN = re.compile(
@@ -91,9 +91,9 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Unit:
-    """A product of dimensions, each with its power, and how many of the first of each dimension it is.
+    """A product of dimensions with their powers, and the factor relative to the first unit of each dimension.
 
-    `named` are the nouns that are no units. Both empty: a bare number.
+    `named` are the nouns that are not units. If both are empty, it is a bare number.
     """
 
     powers: tuple[tuple[str, int], ...] = ()
@@ -107,9 +107,9 @@ class Unit:
 
 
 def parse_unit(text: str) -> Unit | None:
-    """The unit that a text is, as " cm^2" or " miles per hour"; None where it is none.
+    """The unit that a text represents, such as " cm^2" or " miles per hour"; None if it is not a unit.
 
-    The text starts right after its number: a single letter needs a space before it.
+    The text starts directly after its number: a single letter needs a space before it.
     """
     glued = not text.startswith((" ", "\ue000"))
     powers: dict[str, int] = {}
@@ -117,7 +117,7 @@ def parse_unit(text: str) -> Unit | None:
     named: list[str] = []
     at, sign, coming, last = 0, 1, 1, None
     text = text.rstrip(" .")
-    # "2 a" is a product, "2 an hour" no such thing.
+    # "2 a" is a product, "2 an hour" is not.
     if text.endswith("/") or text.strip() == "a":
         return None
     while at < len(text):
@@ -166,7 +166,7 @@ def parse_unit(text: str) -> Unit | None:
                 last = (dimension, size, sign)
                 coming = 1
                 continue
-            # A noun has three letters and stands apart, so that "2xyz" and "2 ab" are no counts.
+            # A noun has at least three letters and stands apart, so that "2xyz" and "2 ab" are not counts.
             if (glued and word.isascii() and not named and not powers) or (len(word) < 3 and word.isascii()):
                 return None
             if _is_no_noun(word):
@@ -176,7 +176,7 @@ def parse_unit(text: str) -> Unit | None:
     return Unit(tuple(sorted((d, p) for d, p in powers.items() if p)), factor, tuple(named))
 
 
-# Those that may touch their number: 5cm. Others that do are variables: 5nm, 2st.
+# Units that may touch their number: 5cm. Others that do are variables: 5nm, 2st.
 GLUED = words(
     "cm mm km kg mg ml mL cL lb lbs oz hr hrs min mins sec secs ft yd yds mph kph kmh kW kWh MW GB MB TB KB kB "
     "Hz kHz MHz GHz kPa Pa USD EUR GBP JPY CNY INR RUB kcal kJ rpm psi atm mol deg tbsp tsp ¢ 元 円"
@@ -188,7 +188,7 @@ _FILLERS = words(
 
 
 _CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+")
-# Numerals, and what makes another number of the one before it: times, power, root, part, below, above, not, or.
+# Numerals, and words that change the number before them: times, power, root, part, below, above, not, or.
 _NUMERALS = frozenset(
     "一二三四五六七八九十百千万萬億亿兆〇零两兩半倍割打乗错誤误超弱負负幂方根階阶分未以不没非或乃至除余만억천백"
 )
@@ -200,9 +200,9 @@ _NO_COUNTS = words(
     " power modulo modulus rem owed overdrawn excluded rejected and or plus"
     " zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
     " eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety"
-    # What makes another unit of one.
+    # Words that make another unit of one.
     " nautical light fluid troy imperial canadian australian hong singapore zealand"
-    # Other languages: a multiple, a part, or.
+    # Other languages: a multiple, a part, or "or".
     " oder ou mal fois hoch drittel viertel mille mil nicht pas prozent halbe halb demi тысяч тысячи"
     " googol percentile twice double negated conjugate inverse unless except error"
 )
@@ -212,7 +212,7 @@ _NUMBER_WORD = re.compile(r"(?:illions?|[^aeiou]ths?|ieths?|[fx]ths?)$|^(?:mill|
 
 
 def _is_no_noun(word: str) -> bool:
-    """Whether a word after a number changes it, or may be a variable: sixteenths, lakh, theta, cosx, a letter alone."""
+    """Whether a word after a number changes it, or may be a variable: sixteenths, lakh, theta, cosx, one letter."""
     lower = word.lower()
     if _CJK.search(word):
         return _CJK.fullmatch(word) is None or len(word) > 4 or bool(_NUMERALS & set(word)) or "ない" in word

@@ -1,9 +1,9 @@
-"""The process that grades: comparisons behind JSON lines, so that a hang can be killed from outside.
+"""The grading process: comparisons behind JSON lines, so that a hanging one can be killed from outside.
 
-One request per line on stdin, one reply per line on stdout, until stdin closes. A power or a sum can take for ever
-inside one call of C, which no exception and no thread interrupts; only the end of a process does. Each request has a
-limit of CPU time, kept by the kernel: SIGPROF's default action works inside a C call, needs no parent to watch, and
-does not count the time that other processes take.
+One request per line on stdin, one reply per line on stdout, until stdin closes. A power or a sum can take forever
+inside one C call, which no exception and no thread can interrupt; only ending the process can. Each request has a limit
+of CPU time, enforced by the kernel: SIGPROF's default action works inside a C call, needs no parent to watch, and does
+not count the time of other processes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _STATUS = {True: "correct", False: "wrong", None: "unparsed"}
 
 
 def reply(gold: str, answer: str | None, tolerance: float = 0.0) -> tuple[str, str]:
-    """The verdict ("correct", "wrong", "unparsed", or "gold" where the gold answer itself cannot be read) and its rule.
+    """The verdict ("correct", "wrong", "unparsed", or "gold" if the gold answer itself cannot be read) and its rule.
 
-    With no answer, "readable" instead of a comparison.
+    Without an answer, "readable" instead of a comparison.
     """
     if not readable(gold):
         return "gold", "the ground-truth answer cannot be read"
@@ -32,17 +32,17 @@ def reply(gold: str, answer: str | None, tolerance: float = 0.0) -> tuple[str, s
     try:
         ruling = settle(gold, answer, tolerance)
     except (RecursionError, MemoryError) as error:
-        ruling = Ruling(None, f"too large to be compared: {type(error).__name__}")
+        ruling = Ruling(None, f"too large to compare: {type(error).__name__}")
     return _STATUS[ruling.right], ruling.rule
 
 
 def main() -> None:
     """Answer requests until stdin closes."""
     _limit_memory()
-    # Whatever a library prints goes to stderr; only replies go to the pipe.
+    # Anything that a library prints goes to stderr; only replies go to the pipe.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    # A parent may have left it ignored.
+    # A parent process may have set it to be ignored.
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     print("ready", file=replies, flush=True)
     for line in sys.stdin:

@@ -1,7 +1,7 @@
-r"""The dress of an answer: characters, fonts, colours and spaces that do not change what it says.
+r"""The formatting of an answer: characters, fonts, colours and spaces that do not change what it says.
 
-`plain` gives one line in a small language that the parser of `expression` and `forms` reads: ASCII and TeX commands,
-words of `\text{}` set between spaces, a degree sign as `°`, a currency as its code (`USD 5`).
+`plain` gives one line in a small language that `expression` and `forms` can read: ASCII and TeX commands, the words of
+`\text{}` between spaces, a degree sign as `°`, a currency as its code (`USD 5`).
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ CURRENCIES = {
 CODES = "|".join(
     (*dict.fromkeys(CURRENCIES.values()), "CNY", "RMB", "CAD", "AUD", "CHF", "SEK", "NOK", "DKK", "PLN", "BRL", "MXN")
 )
-# Their content is text or maths in another face.
+# Their content is text, or maths in another font.
 _FACES = (
     r"text(?:bf|it|rm|normal|tt|sf|sc|up)?|mathrm|mathbf|mathit|mathsf|mathtt|mathnormal|boldsymbol|bm|pmb|emph|underline|mbox|hbox"
     r"|operatorname\*?|ensuremath|fbox|boxed|framebox|Large|large"
 )
-# Stands before a single letter that TeX sets as text: 5\text{ m} is no product.
+# Placed before a single letter that TeX sets as text: 5\text{ m} is not a product.
 TEXT_LETTER = "\ue000"
 _ROW = "\ue001"
 _TEXT = ("text", "textrm", "textnormal", "mathrm", "mbox", "hbox")
@@ -84,8 +84,8 @@ _THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:(?:,\d{3})+|(?: \d{3})+)(?![
 
 
 def plain(text: str) -> str:
-    """The answer on one line without its dress; empty where nothing else is there."""
-    # A new row of a matrix, kept from what a backslash does to the sign after it.
+    """The answer on one line without its formatting; empty if nothing is left."""
+    # A new row of a matrix, protected from the handling of a backslash before a symbol.
     text = _raise(text.strip()).replace("\\\\", _ROW)
     text = _fractions(text).translate(_CHARACTERS)
     text = "".join(unicodedata.normalize("NFKC", c) if "\uff01" <= c <= "\uff5e" else c for c in text)
@@ -94,7 +94,7 @@ def plain(text: str) -> str:
     text = re.sub(r"\\langle(?![a-zA-Z])", "(", re.sub(r"\\rangle(?![a-zA-Z])", ")", text))
     text = re.sub(rf"{_ROW} ?\[[\d.]+ ?(?:pt|em|ex|mm|cm)\]", _ROW, text)
     text = re.sub(r"(?<=\d) ?\\Omega(?![a-zA-Z])", " Ω", text)
-    # Which whole numbers a letter stands for goes without saying.
+    # It need not be said which whole numbers a letter stands for.
     text = re.sub(
         r"[,;]? ?\(?(?:where |for )?(?:any |all )?(?:integers? )?[a-z] ?\\in ?\\mathbb ?\{? ?[ZN] ?\}?\)?$", "", text
     )
@@ -149,7 +149,7 @@ def closing(text: str, at: int) -> int | None:
 
 
 def _faces(text: str) -> str:
-    # Each round takes one away, so there are at most as many as there are braces.
+    # Each round removes one, so there are at most as many rounds as braces.
     while match := _FACE.search(text):
         end = closing(text, match.end() - 1)
         if end is None:
@@ -158,7 +158,7 @@ def _faces(text: str) -> str:
         if match["face"].startswith("operatorname"):
             inner = "\\" + inner.strip().lower() + " "
         elif match["face"] in _TEXT and (letter := re.fullmatch(r"\s*([a-zA-Z])(\s*(?:\^.*)?)", inner)):
-            # Which of them are units is not for this module to say.
+            # This module does not decide which of them are units.
             inner = f"{TEXT_LETTER}{letter[1]}{letter[2]}"
         text = text[: match.start()] + " " + inner + " " + text[end + 1 :]
     return re.sub(rf"\\{_COLOUR}", " ", text)
@@ -191,7 +191,7 @@ _PAIRS = (("**", "**"), ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'"), ("__", "
 
 
 def _unmark(text: str) -> str:
-    """Without quotes, marks of emphasis and stops around it, and without `=` or `about` before it."""
+    """Remove quotes, marks of emphasis and full stops around it, and `=` or `about` before it."""
     before = None
     while text != before:
         before = text
