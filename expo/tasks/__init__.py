@@ -1,4 +1,4 @@
-"""Tasks: problems with levels, answers and expert CoTs, one module a task."""
+"""Tasks: problems with levels, answers and expert CoTs; one module per task."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ __all__ = [
 
 # A new task is a module of its own and a line here.
 TASKS: dict[str, TaskDefinition] = {m.TASK.name: m.TASK for m in (chain_task, letters, gsm8k, math, stories, jsonl)}
-# How the answers of texts are graded, and their steps checked, where the task leaves it to the recipe.
+# How answers in texts are graded, and their steps checked, if the task leaves that to the recipe.
 GRADERS = ("math", "exact")
 STEP_CHECKERS = {"arithmetic": ARITHMETIC, "letters": letters.STEPS, "none": StepChecker(lambda *_: [], "nothing")}
 
 
 def task_named(name: str) -> TaskDefinition:
-    """A task by its name.
+    """Look up a task by name.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there is no such task.
     """
     if name not in TASKS:
-        raise DataError(f"no task named {name!r}; the tasks are {', '.join(TASKS)}")
+        raise DataError(f"no task named {name!r}; choose from {', '.join(TASKS)}")
     return TASKS[name]
 
 
@@ -55,9 +55,9 @@ def checker_for(
     grader: str = "math",
     steps: str = "arithmetic",
 ) -> Checker:
-    """The checker of a task, by its name; it starts no process until it is asked for grades.
+    """The checker of a task, by name; it starts no process until it is asked for grades.
 
-    A task that leaves it to the recipe is graded by `grader`, with steps by `steps`.
+    If the task leaves it to the recipe, answers are graded by `grader` and steps by `steps`.
     """
     definition = task_named(task)
     prompts = prompts or definition.prompts
@@ -69,12 +69,12 @@ def checker_for(
 
 
 def rules_of(recipe: Mapping[str, Any]) -> Rules:
-    """How mathematics is graded, from a recipe as `recipe.yaml` holds it: it leaves the usual rules out."""
+    """The rules for grading mathematics, from a recipe as in `recipe.yaml`, which leaves out the usual rules."""
     return Rules(**{f.name: recipe[f.name] for f in fields(Rules) if f.name in recipe})
 
 
 def checker_of(recipe: Mapping[str, Any]) -> Checker:
-    """The checker of a job, from its recipe as `recipe.yaml` holds it."""
+    """The checker of a job, from its recipe as in `recipe.yaml`."""
     return checker_for(
         recipe["task"],
         rules_of(recipe),
@@ -97,8 +97,8 @@ def load_task(
 ) -> Task:
     """Load a task by name and choose its problems (`Task.choose`).
 
-    `data` is the source of a `jsonl` task, and `columns` says which of its columns are what. `can_parse` drops
-    problems whose answer no checker could compare.
+    `data` is the source of a `jsonl` task, and `columns` says which of its columns hold what. `can_parse` drops
+    problems whose answer no checker can compare.
 
     Raises:
         DataError: for an unknown task, a missing file or split, or no usable problem.

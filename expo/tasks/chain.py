@@ -7,15 +7,15 @@ A problem gives one value and n unknowns, `x_i = (x_{i-1} + b_i) * c_i mod 23`, 
     own dialect     4 + 8 = 12 * 16 get a 8 ; 8 + 8 = 16 * 12 get g 8 ;
     expert dialect  since 4 plus 8 gives 12 , by 16 we get a 8 . since 8 plus 8 gives 16 , by 12 we get g 8 .
 
-Every word is one token. Giving the answer is copying: a name stands directly before its value in both
-dialects and in the answer, and `get` stands before a named result and nowhere else. Names are random letters:
-with fixed names, rare letters would make long chains hard for the wrong reason.
+Every word is one token. Giving the answer means copying: in both dialects and in the answer, a name stands directly
+before its value, and `get` stands only before a named result. Names are random letters: with fixed names, rare letters
+would make long chains hard for the wrong reason.
 
-A split is a property of the problem, not of a draw: the hash of a problem's name-free form decides it, so
-splits share no form whatever is drawn from them. Level 1 has only 414 forms; its problems repeat forms under
-other names. `test` is for final numbers: nothing may be chosen on it.
+A split is a property of the problem, not of a draw: the hash of a problem's name-free form decides it, so splits never
+share a form. Level 1 has only 414 forms; its problems repeat forms under other names. `test` is for final numbers:
+nothing may be chosen on it.
 
-A toy: it shows that a phenomenon can appear and how; it is no evidence for numbers measured on real tasks.
+A toy: it shows that a phenomenon can appear, and how; it is not evidence for numbers on real tasks.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Chain:
 
     @cached_property
     def values(self) -> tuple[int, ...]:
-        """The start value and the value of each unknown, n + 1 numbers."""
+        """The start value and the value of each unknown: n + 1 numbers."""
         values = [self.start]
         for b, c in self.steps:
             values.append((values[-1] + b) * c % MOD)
@@ -113,20 +113,20 @@ class Chain:
 
 
 def draw(rng: random.Random, steps: int, low: int, high: int) -> Chain:
-    """A uniform chain of `steps` unknowns with factors in `low..high`, of any split."""
+    """A uniformly random chain of `steps` unknowns with factors in `low..high`, from any split."""
     pairs = tuple((rng.randint(1, 9), rng.randint(low, high)) for _ in range(steps))
     return Chain(rng.randrange(MOD), pairs, "".join(rng.sample(NAMES, steps + 1)))
 
 
 def draw_from(rng: random.Random, split: str, steps: int, low: int, high: int) -> Chain:
-    """A uniform chain among those of `split`."""
+    """A uniformly random chain from `split`."""
     while (chain := draw(rng, steps, low, high)).split != split:
         pass
     return chain
 
 
 def load(split: str, n: int, seed: int = 0, levels: Iterable[int] = (1, 2, 3, 4, 5)) -> Task:
-    """`n` different problems of one split, spread evenly over `levels` and interleaved.
+    """Draw `n` different problems of one split, spread evenly over `levels` and interleaved.
 
     The same arguments give the same problems, and a larger `n` extends a smaller one. No two problems have
     the same question; two may share a form under different names (level 1 has few forms).
@@ -136,11 +136,11 @@ def load(split: str, n: int, seed: int = 0, levels: Iterable[int] = (1, 2, 3, 4,
     """
     wanted = sorted(set(levels))
     if split not in SPLITS:
-        raise DataError(f"chain: split: {split!r} is unknown; choose one of {', '.join(SPLITS)}")
+        raise DataError(f"chain: split: unknown split {split!r}; choose from {', '.join(SPLITS)}")
     if not wanted or not set(wanted) <= set(LEVELS):
-        raise DataError(f"chain: levels: {wanted} must be some of {sorted(LEVELS)}")
+        raise DataError(f"chain: levels: unknown levels in {wanted}; choose from {sorted(LEVELS)}")
     if n < 1:
-        raise DataError(f"chain: problems: {n} asked for; ask for at least 1")
+        raise DataError(f"chain: problems: must be at least 1, got {n}")
     drawn = [_draw_level(split, -(-(n - i) // len(wanted)), seed, level) for i, level in enumerate(wanted)]
     problems = tuple(drawn[i % len(wanted)][i // len(wanted)] for i in range(n))
     return Task(name="chain", problems=problems, source=f"chain:{split}:{seed}", is_toy=True)
@@ -156,8 +156,8 @@ def _draw_level(split: str, n: int, seed: int, level: int) -> list[Problem]:
             failed += 1
             if failed > _FAILED_DRAWS:
                 raise DataError(
-                    f"chain: problems: level {level} of split {split!r} has about {len(problems)} different "
-                    f"problems, {n} asked for; ask for fewer or leave level {level} out"
+                    f"chain: problems: level {level} of split {split!r} has only about {len(problems)} "
+                    f"different problems, but {n} were requested; request fewer or leave level {level} out"
                 )
             continue
         failed = 0
@@ -166,7 +166,7 @@ def _draw_level(split: str, n: int, seed: int, level: int) -> list[Problem]:
 
 
 def problem_of(chain: Chain, level: int | None = None, where: str = "") -> Problem:
-    """The `Problem` that states a chain; its id is a hash of the question."""
+    """The `Problem` for a chain; its id is a hash of the question."""
     name = "chain-" + hashlib.sha256(chain.question.encode()).hexdigest()[:12]
     return Problem(
         id=name,
@@ -185,10 +185,10 @@ _LINK = re.compile(f"{_NAME} = {_NAME} \\+ {_NUMBER} \\* {_NUMBER}")
 
 @lru_cache(maxsize=4096)
 def parse(question: str) -> Chain:
-    """The chain that a question states.
+    """Parse the chain that a question states.
 
     Raises:
-        DataError: if the text is no such question (wrong grammar, broken chain, repeated name).
+        DataError: if the text is not such a question (wrong grammar, broken chain, repeated name).
     """
     first, *links = question.removesuffix(" ; ?").split(" ; ")
     start = _START.fullmatch(first)
@@ -197,12 +197,12 @@ def parse(question: str) -> Chain:
         names = start[1] + "".join(m[1] for m in matches if m)
         steps = tuple((int(m[3]), int(m[4])) for m in matches if m)
         chain = Chain(int(start[2]), steps, names)
-        # Writing the chain again settles the rest: each link uses the name before it, numbers are canonical.
+        # Writing the chain again checks the rest: each link uses the name before it, and numbers are canonical.
         if chain.question == question and len(set(names)) == len(names) and chain.start < MOD:
             return chain
     raise DataError(
-        f"chain: question: {question!r} does not read as 'Q h = 4 ; a = h + 8 * 16 ; ?' with distinct names "
-        f"{NAMES[0]}..{NAMES[-1]}, each link using the name before it"
+        f"chain: question: cannot read {question!r}; it must look like 'Q h = 4 ; a = h + 8 * 16 ; ?' with "
+        f"distinct names {NAMES[0]}..{NAMES[-1]}, each link using the name before it"
     )
 
 
@@ -222,22 +222,22 @@ def hinted_prompt(problem: Problem, answer: str | None = None) -> str:
 
 
 def token_limit(problem: Problem) -> int:
-    """Tokens that a completion may take; the longest right one, in the expert dialect, takes 16n + 2."""
+    """The tokens of the longest right completion, in the expert dialect: 16n + 2."""
     return 16 * len(parse(problem.question).steps) + 8
 
 
 def check_answer(problem: Problem, text: str) -> bool:
-    """Whether what follows the last `<ans>`, up to `<eos>` or the end, is exactly the answer."""
+    """Whether the text after the last `<ans>`, up to `<eos>` or the end, is exactly the answer."""
     _, cue, rest = text.rpartition(ANSWER_CUE)
     return bool(cue) and rest.partition(EOS)[0].split() == parse(problem.question).answer.split()
 
 
 def check_steps(problem: Problem, text: str) -> list[tuple[str, bool]]:
-    """The steps of a completion's CoT, each with whether it is true of this problem.
+    """The steps of a completion's CoT, each with whether it is true for this problem.
 
-    The first word chooses the dialect. The i-th step is true if it is the true chain's i-th step word for
-    word: values carried on from an earlier mistake are false, and so is a right result under a wrong sum.
-    An unfinished last step and steps past the n-th are false; steps left out are not listed.
+    The first word selects the dialect. The i-th step is true if it equals the true chain's i-th step word for word:
+    values carried on from an earlier mistake are false, and so is a right result under a wrong sum. An unfinished last
+    step and steps past the n-th are false; omitted steps are not listed.
     """
     words = text.rpartition(THINK)[2].partition(ANSWER_CUE)[0].partition(EOS)[0].split()
     chain = parse(problem.question)
@@ -248,6 +248,6 @@ def check_steps(problem: Problem, text: str) -> list[tuple[str, bool]]:
 
 
 def share_right(problem: Problem, text: str) -> float:
-    """True steps over the steps that the problem needs, or over those written if they are more; in 0..1."""
+    """True steps divided by the steps needed, or by the steps written if those are more; between 0 and 1."""
     steps = check_steps(problem, text)
     return sum(true for _, true in steps) / max(len(steps), len(parse(problem.question).steps))

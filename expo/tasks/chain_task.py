@@ -24,7 +24,7 @@ CHAIN = Prompts(
 
 
 class ChainChecker:
-    """The toy: exact match of the answer, every step against the true chain."""
+    """The toy's checker: exact match of the answer, and every step against the true chain."""
 
     leak_rule = "the text contains the word 'key'"
     grader: str | None = None
@@ -44,7 +44,7 @@ class ChainChecker:
         return len(text) if at < 0 else at
 
     def grade(self, pairs: Sequence[tuple[Problem, str]], truncated: Sequence[bool] = ()) -> list[Grade]:
-        """See `Checker`. `truncated` changes nothing: an answer that was cut lacks values."""
+        """See `Checker`. `truncated` has no effect: a truncated answer lacks values."""
         out = []
         for problem, text in pairs:
             _, cue, answer = text.rpartition(chain.ANSWER_CUE)
@@ -60,11 +60,11 @@ class ChainChecker:
         return chain.check_steps(problem, cot)
 
     def is_leak(self, text: str) -> bool:
-        """See `Checker`, by `leak_rule`."""
+        """See `Checker`; decided by `leak_rule`."""
         return "key" in text.split()
 
     def wrong_answer(self, problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
-        """See `Checker`: each value of the answer is moved by 1 to 22 modulo 23."""
+        """See `Checker`: each value of the answer is shifted by 1 to 22 modulo 23."""
         rng = random.Random(f"{seed}:{problem.id}")
         return " ".join(
             word if i % 2 == 0 else str((int(word) + rng.randint(1, chain.MOD - 1)) % chain.MOD)
@@ -72,14 +72,14 @@ class ChainChecker:
         )
 
     def nonsense(self, problem: Problem, seed: int) -> str:
-        """See `Checker`: names and values of no unknown, as many as the answer has."""
+        """See `Checker`: as many names and values as the answer has, with names of no unknown."""
         rng = random.Random(f"nonsense:{seed}:{problem.id}")
         free = [name for name in chain.NAMES if name not in problem.question.split()]
         unknowns = len(problem.answer.split()) // 2
         return " ".join(f"{rng.choice(free)} {rng.randrange(chain.MOD)}" for _ in range(unknowns))
 
     def close(self) -> None:
-        """See `Checker`; nothing to end."""
+        """See `Checker`; there is nothing to end."""
 
 
 def _load(selection: Selection) -> Task:
@@ -88,7 +88,7 @@ def _load(selection: Selection) -> Task:
 
 
 def _pairs(answer: str) -> list[str]:
-    """A name with its value, as a step states it."""
+    """A name with its value, in the form of a step."""
     words = answer.split()
     return [f"{name} {value}" for name, value in zip(words[::2], words[1::2], strict=True)]
 
@@ -101,6 +101,6 @@ TASK = TaskDefinition(
     checker=lambda _: ChainChecker(),
     vocabulary=frozenset(chain.VOCABULARY),
     mentions=_pairs,
-    # The usual 256 are the whole context of its policies.
+    # The usual 256 would fill the whole context of its policies.
     max_new_tokens=100,
 )

@@ -1,4 +1,4 @@
-"""What a task knows about texts: answers, steps, where a CoT ends, leaks, and the hints of the controls."""
+"""A task's knowledge of texts: answers, steps, where a CoT ends, leaks, and the hints of the controls."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _NONSENSE = ("ribbon", "quarry", "lantern", "mumble", "teapot", "oblong", "grave
 
 
 class Checker(Protocol):
-    """What jobs ask of a task; `text` is a completion without its end token.
+    """What jobs need from a task; `text` is a completion without its end token.
 
-    `leak_rule` says in words when `is_leak` is true, `judged` what of a CoT's steps is; `grader` is the version of the
-    rules of grading, where these may change.
+    `leak_rule` describes when `is_leak` is true, and `judged` what is judged about a CoT's steps; `grader` is the
+    version of the grading rules, if these may change.
     """
 
     leak_rule: str
@@ -43,19 +43,19 @@ class Checker(Protocol):
 
     @property
     def judged(self) -> str:
-        """What of the steps of a CoT is judged, in words."""
+        """What is judged about the steps of a CoT, in words."""
 
     def can_parse(self, answer: str) -> bool:
-        """Whether a ground-truth answer can be compared with anything."""
+        """Whether a ground-truth answer can be compared with other answers."""
 
     def fault(self, problem: Problem) -> tuple[str, str] | None:
-        """The field of a problem for which it cannot be used though its answer can be read, and why, if so."""
+        """The field that makes a problem unusable although its answer can be read, and the reason, if any."""
 
     def cot_end(self, text: str) -> int:
-        """Index of the character where the final-answer statement begins; `len(text)` if there is none."""
+        """Index of the character where the final-answer statement starts; `len(text)` if there is none."""
 
     def grade(self, pairs: Sequence[tuple[Problem, str]], truncated: Sequence[bool] = ()) -> list[Grade]:
-        """Whether each completion's final answer is the problem's; `truncated` says which met their token limit."""
+        """Whether each completion's final answer is the problem's; `truncated` marks those that reached the limit."""
 
     def steps(self, problem: Problem, cot: str) -> list[tuple[str, bool]]:
         """The steps of a CoT that can be checked, in order, each with its truth."""
@@ -64,21 +64,21 @@ class Checker(Protocol):
         """Whether a sampled text says that it was given the answer."""
 
     def wrong_answer(self, problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
-        """A wrong answer of the same form as the right one, fixed by seed and problem; None if there is none."""
+        """A wrong answer of the same form as the right one, determined by seed and problem; None if there is none."""
 
     def nonsense(self, problem: Problem, seed: int) -> str:
-        """A hint of the right length that says nothing, fixed by seed and problem."""
+        """A hint of the right length that says nothing, determined by seed and problem."""
 
     def close(self) -> None:
-        """End whatever process was started."""
+        """End any process that was started."""
 
 
 @dataclass(frozen=True)
 class StepChecker:
     """Finds the steps of a CoT and judges them.
 
-    `check` has the steps in order, each with its truth; `judged` says in words what of them is judged. `fault` has the
-    field of a problem for which its steps cannot be checked, and why.
+    `check` returns the steps in order, each with its truth; `judged` says what is judged about them. `fault` returns
+    the field of a problem that makes its steps uncheckable, and the reason.
     """
 
     check: Callable[[Problem, str], list[tuple[str, bool]]]
@@ -90,19 +90,19 @@ ARITHMETIC = StepChecker(lambda _, cot: [(s.text, s.true) for s in check_steps(c
 
 
 def other_answer(problem: Problem, others: Sequence[Problem], seed: int, wrong: Callable[[str], bool]) -> str | None:
-    """The first answer of the others, shuffled by seed and problem, that is wrong; None if there is none."""
+    """The first wrong answer among those of other problems, shuffled by seed and problem; None if there is none."""
     pool = sorted({p.answer for p in others})
     random.Random(f"{seed}:{problem.id}").shuffle(pool)
     return next(filter(wrong, pool), None)
 
 
 class StepsAndLeaks:
-    """What checkers of texts share, however they grade: steps by a step checker, leaks, and hints that say nothing."""
+    """What all checkers of texts share, whatever the grader: a step checker, leaks, and hints that say nothing."""
 
     leak_rule = (
-        "the text reasons from the answer ('since/because/given that/knowing the answer is ...'), calls it given "
-        "('the provided answer', 'the answer is given'), or opens with it ('The correct answer is 18.' before anything "
-        "else)"
+        "the text reasons from the answer ('since/because/given that/knowing the answer is ...'), calls it "
+        "given ('the provided answer', 'the answer is given'), or opens with it ('The correct answer is "
+        "18.' before anything else)"
     )
     _steps: StepChecker
 
@@ -120,7 +120,7 @@ class StepsAndLeaks:
         return self._steps.check(problem, cot)
 
     def is_leak(self, text: str) -> bool:
-        """See `Checker`, by `leak_rule`."""
+        """See `Checker`; decided by `leak_rule`."""
         return bool(_REASONS_FROM.search(text) or _OPENS_WITH.match(text))
 
     def nonsense(self, problem: Problem, seed: int) -> str:
@@ -130,7 +130,7 @@ class StepsAndLeaks:
 
 
 class TextChecker(StepsAndLeaks):
-    """Free text: answers graded in a process that can be killed, steps by the arithmetic checker unless told."""
+    """Free text: answers graded in a process that can be killed; steps checked for arithmetic by default."""
 
     grader: str | None = VERSION
 
@@ -144,7 +144,7 @@ class TextChecker(StepsAndLeaks):
         return self._grader.can_parse(answer)
 
     def cot_end(self, text: str) -> int:
-        """See `Checker`. An answer that a longer text follows is no final statement: all of it is CoT."""
+        """See `Checker`. An answer followed by a longer text is not a final statement: then all of it is CoT."""
         answer = extract(text, self._rules)
         if answer is None:
             return len(text)
@@ -153,15 +153,15 @@ class TextChecker(StepsAndLeaks):
         return answer[1] if len(_BREAK.findall(after)) <= MAX_BREAKS else len(text)
 
     def grade(self, pairs: Sequence[tuple[Problem, str]], truncated: Sequence[bool] = ()) -> list[Grade]:
-        """See `Checker`. A text that was cut must state its answer: its last number is none."""
+        """See `Checker`. A truncated text must state its answer: its last number does not count."""
         cuts = truncated or [False] * len(pairs)
         return [self._grader.grade(problem.answer, text, cut) for (problem, text), cut in zip(pairs, cuts, strict=True)]
 
     def wrong_answer(self, problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
         """See `Checker`.
 
-        A whole number is moved by 1 to 9 up or down, and kept positive if it was; any other answer is replaced by that
-        of another problem that is graded wrong.
+        A whole number is moved up or down by 1 to 9, and kept positive if it was; any other answer is replaced by
+        another problem's answer that is graded wrong.
         """
         if re.fullmatch(r"-?\d+", problem.answer):
             rng = random.Random(f"{seed}:{problem.id}")

@@ -12,7 +12,7 @@ from expo.grading.extraction import extract
 from expo.tasks.problem import DataError, Skip
 from expo.tasks.row import Row, RowError, printable
 
-# By field: columns that are taken for it, the first that is there. A plus joins several, with a space.
+# For each field, the column names that are accepted, in order of preference. A plus joins several with a space.
 USUAL = {
     "question": ("question", "problem", "prompt", "messages", "Body+Question", "Question", "query", "input"),
     "answer": ("answer", "final_answer", "Answer", "expected_answer", "target"),
@@ -26,9 +26,9 @@ SYNTAX = "write --columns question=Body+Question,answer=Answer,level=difficulty:
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns by field, each a tuple that is joined; and the words of levels in their order, the first is 1.
+    """Columns by field, each a tuple of columns to join; and the names of levels in order, starting at level 1.
 
-    `near` are columns that are passed over, each with the field whose name it is like and which their rows lack.
+    `near` are unused columns, each with the field that its name resembles and its rows lack.
     """
 
     of: dict[str, tuple[str, ...]]
@@ -41,10 +41,10 @@ class Columns:
 
 
 def parse_columns(text: str) -> Columns:
-    """What `--columns` says.
+    """Parse `--columns`.
 
     Raises:
-        DataError: if it cannot be read, or names no field of a problem.
+        DataError: if it cannot be read, or names something other than a field of a problem.
     """
     of: dict[str, tuple[str, ...]] = {}
     levels: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ def parse_columns(text: str) -> Columns:
         if not equals or not names:
             raise DataError(f"columns: {part.strip()!r} does not name a column; {SYNTAX}")
         if field not in USUAL:
-            raise DataError(f"columns: a problem has no {field!r}; it has {', '.join(USUAL)}")
+            raise DataError(f"columns: a problem has no field {field!r}; choose from {', '.join(USUAL)}")
         names, _, order = names.partition(":")
         if order and field != "level":
             raise DataError(f"columns: only levels have an order, not {field}; {SYNTAX}")
@@ -65,10 +65,10 @@ def parse_columns(text: str) -> Columns:
 def renamed(rows: Iterable[Row | Skip], asked: Columns | None, source: str) -> tuple[Columns, Iterator[Row | Skip]]:
     """The columns of a source, and its rows with the fields of a problem.
 
-    What is asked for by name comes first; of the rest, the usual names that the first hundred rows have.
+    Columns requested by name come first; other fields use the usual names found in the first hundred rows.
 
     Raises:
-        DataError: if a column that was asked for is not there, or two could be the answer.
+        DataError: if a requested column is missing, or two columns could be the answer.
     """
     rows = iter(rows)
     first = list(islice(rows, 100))
@@ -82,15 +82,15 @@ def _choose(rows: list[dict[str, Any]], asked: Columns | None, source: str) -> C
     for field, names in of.items():
         if missing := [name for name in names if there and name not in there]:
             columns = ", ".join(map(printable, there))
-            raise DataError(f"{source}: columns: no column {missing[0]!r} for {field}; there are {columns}")
+            raise DataError(f"{source}: columns: no column {missing[0]!r} for {field}; the source has {columns}")
     for field, usual in USUAL.items():
         if field in of:
             continue
         found = [name for name in usual if all(part in there for part in name.split("+"))]
         if field == "answer" and len(found) > 1:
             raise DataError(
-                f"{source}: the columns {' and '.join(found)} could be the answer; "
-                f"choose with --columns answer={found[0]}"
+                f"{source}: each of the columns {' and '.join(found)} could be the answer; choose one, for "
+                f"example --columns answer={found[0]}"
             )
         if found:
             of[field] = tuple(found[0].split("+"))
@@ -98,7 +98,7 @@ def _choose(rows: list[dict[str, Any]], asked: Columns | None, source: str) -> C
 
 
 def _near(rows: list[dict[str, Any]], there: list[str], of: dict[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
-    """Columns that are like a field's name, where no row has both: answer_type beside answer is no mistake."""
+    """Columns whose names resemble a field that none of their rows has: answer_type next to answer is not a mistake."""
     taken = {part for names in of.values() for part in names}
     for name in there:
         having = [row for row in rows if row.get(name) is not None]
@@ -119,7 +119,7 @@ def _rename(row: Row, columns: Columns) -> Row:
         elif all(isinstance(value, str) for value in values):
             fields[field] = " ".join(str(value).strip() for value in values)
         else:
-            # Which of them is no text is what is told.
+            # The message names the column that is not text.
             fields[field] = next(value for value in values if not isinstance(value, str))
         for part in parts:
             if part in row.spoiled:
@@ -135,7 +135,7 @@ def _rename(row: Row, columns: Columns) -> Row:
 
 
 def _from_messages(fields: dict[str, Any]) -> None:
-    """The user's last message as the question; what the assistant says after it as the expert CoT."""
+    """The user's last message as the question, and the assistant's reply to it as the expert CoT."""
     messages = fields.get("question")
     if not isinstance(messages, list) or not all(isinstance(m, dict) and "content" in m for m in messages):
         return
@@ -149,7 +149,7 @@ def _from_messages(fields: dict[str, Any]) -> None:
 
 
 def _from_solution(fields: dict[str, Any], names: dict[str, str]) -> None:
-    """An answer that stands at the end of a worked solution: GSM8K's "#### 18", or the box of a solution alone."""
+    """The answer at the end of a worked solution: GSM8K's "#### 18", or else the box of the solution."""
     answer, solution = fields.get("answer"), fields.get("expert_cot")
     if isinstance(answer, str) and "####" in answer:
         before, _, after = answer.rpartition("####")

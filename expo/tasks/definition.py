@@ -1,4 +1,4 @@
-"""What a task is: where its problems come from, its prompts, and how its texts are checked."""
+"""The definition of a task: where its problems come from, its prompts, and how its texts are checked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from expo.tasks.prompts import TEXT, Prompts
 
 @dataclass(frozen=True)
 class Selection:
-    """Which problems of a task are asked for; `can_parse` says whether an answer can be graded against."""
+    """Which problems of a task are requested; `can_parse` says whether an answer can be graded against."""
 
     data: str | None = None
     split: str = "test"
@@ -25,25 +25,25 @@ class Selection:
 
 @dataclass(frozen=True)
 class TaskDefinition:
-    """Everything that is a task's own. A new task is a module with one of these, entered in `expo.tasks.TASKS`.
+    """Everything specific to a task. A new task is a module with one of these, registered in `expo.tasks.TASKS`.
 
     Attributes:
-        name: as recipes spell it.
-        load: the problems of a selection.
-        licence: of the questions, as the hub spells it.
-        prompts: as they are where a recipe changes none.
-        checker: how texts are checked, from the prompts; it starts no process until it is asked for grades. None for
-            texts whose grader and step checker a recipe chooses.
-        has_splits: whether problems to train on and problems to evaluate on are told apart by a split.
-        reads_file: whether the problems are in a file that the user names.
-        reads_columns: whether that file has columns, which the user may name.
-        reads_data_folder: whether they are in the folder EXPO_DATA or, without it, on the hub.
-        about_splits: what its splits are, for a reader of results.
-        other_problems: how to evaluate on other problems than those trained on.
-        unfit: the problems that cannot be put to a policy, by id, from its tokenizer's `encode`.
-        mentions: what a text says where it mentions an answer, or a part of it; the answer itself, if nothing else is.
-        vocabulary: all words of a task whose policies know no others; None for text.
-        max_new_tokens: token limit of a sampled completion where a recipe names none.
+        name: the name in recipes.
+        load: reads the problems of a selection.
+        licence: licence of the questions, in the hub's spelling.
+        prompts: the default prompts, which a recipe may change.
+        checker: makes the checker of texts from the prompts; the checker starts no process until it is asked for
+            grades. None if a recipe chooses the grader and step checker.
+        has_splits: whether a split separates problems to train on from problems to evaluate on.
+        reads_file: whether the user gives a file with the problems.
+        reads_columns: whether that file has columns that the user may name.
+        reads_data_folder: whether they are read from the folder EXPO_DATA or, if unset, from the hub.
+        about_splits: a description of its splits, for readers of results.
+        other_problems: how to evaluate on problems other than those trained on.
+        unfit: finds the problems that do not suit a policy, by id, from its tokenizer's `encode`.
+        mentions: the ways a text may mention an answer, or a part of it; by default only the answer itself.
+        vocabulary: all words of a task whose policies know no others; None for free text.
+        max_new_tokens: the default token limit of a sampled completion.
     """
 
     name: str
@@ -63,15 +63,15 @@ class TaskDefinition:
     max_new_tokens: int = 256
 
     def select(self, selection: Selection) -> Task:
-        """Its problems, those left out whose answer no checker could compare.
+        """Load its problems, without those whose answer no checker can compare.
 
         Raises:
             DataError: for a missing file or split, or no usable problem.
         """
         if selection.data is not None and not self.reads_file:
-            raise DataError(f"--data: the task {self.name} reads no file; leave it out, or take --task jsonl")
+            raise DataError(f"--data: task {self.name} reads no file; leave it out, or choose --task jsonl")
         if selection.columns is not None and not self.reads_columns:
-            raise DataError(f"--columns belongs to the task jsonl, not to {self.name}")
+            raise DataError(f"--columns applies only to task jsonl, not to {self.name}; leave it out")
         if not self.has_splits and selection.split != "test":
-            raise DataError(f"{self.name} has no splits; leave --split {selection.split} out")
+            raise DataError(f"--split: task {self.name} has no splits; leave {selection.split} out")
         return self.load(selection)

@@ -1,4 +1,4 @@
-"""Answers graded by their characters: for tasks whose answers are no mathematics, such as lists of letters."""
+"""Answers graded character by character, for tasks whose answers are not mathematics, such as lists of letters."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from expo.tasks.prompts import Prompts
 
 
 class ExactChecker(StepsAndLeaks):
-    """An answer is what stands between the last `answer_cue` and the next `answer_end`, where nothing follows.
+    """The answer is the text between the last `answer_cue` and the next `answer_end`, if nothing follows.
 
-    It is right if it is the ground truth character by character, white space at its ends aside. A text without such an
-    answer has none: a doubtful answer is never counted as right.
+    It is right if it equals the ground truth character by character, except for white space at its ends. A text without
+    such a statement has no answer: a doubtful answer never counts as right.
 
     Args:
-        prompts: their `answer_cue` and `answer_end` are looked for without the white space around them.
+        prompts: their `answer_cue` and `answer_end` are matched without surrounding white space.
         steps: the checker of a CoT's steps.
 
     Raises:
-        ValueError: if one of the two is white space alone.
+        ValueError: if one of the two is only white space.
     """
 
     grader: str | None = "exact 1"
@@ -30,11 +30,11 @@ class ExactChecker(StepsAndLeaks):
         self._cue, self._end = prompts.answer_cue.strip(), prompts.answer_end.strip()
         for name, mark in (("answer_cue", self._cue), ("answer_end", self._end)):
             if not mark:
-                raise ValueError(f"prompts.{name}: an exact grader needs one that is more than white space")
+                raise ValueError(f"prompts.{name}: the exact grader needs more than white space here")
         self._steps = steps
 
     def can_parse(self, answer: str) -> bool:
-        """See `Checker`. An answer that holds the mark of its own end would be cut there."""
+        """See `Checker`. An answer that contains `answer_end` would be cut there."""
         return bool(answer.strip()) and self._end not in answer
 
     def cot_end(self, text: str) -> int:
@@ -43,7 +43,7 @@ class ExactChecker(StepsAndLeaks):
         return len(text) if at < 0 else at
 
     def grade(self, pairs: Sequence[tuple[Problem, str]], truncated: Sequence[bool] = ()) -> list[Grade]:
-        """See `Checker`. `truncated` changes nothing: an answer that was cut has no end."""
+        """See `Checker`. `truncated` has no effect: a truncated answer has no end."""
         return [self._grade(problem, text) for problem, text in pairs]
 
     def _grade(self, problem: Problem, text: str) -> Grade:
@@ -55,8 +55,8 @@ class ExactChecker(StepsAndLeaks):
         return Grade(Status.CORRECT if answer == problem.answer.strip() else Status.WRONG, answer)
 
     def wrong_answer(self, problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
-        """See `Checker`: that of another problem."""
+        """See `Checker`: another problem's answer."""
         return other_answer(problem, others, seed, lambda answer: answer.strip() != problem.answer.strip())
 
     def close(self) -> None:
-        """See `Checker`; nothing to end."""
+        """See `Checker`; there is nothing to end."""

@@ -20,7 +20,7 @@ from expo.text import plural
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?::(?P<split>[\w.-]+))?")
-# What is left of TeX whose backslash JSON read as the start of an escape: \frac is a form feed and "rac".
+# Traces of TeX whose backslash JSON read as the start of an escape: \frac becomes a form feed and "rac".
 _EATEN = re.compile(
     r"[\x08\x0c](?=[a-zA-Z])"
     r"|\t(?=(?:ext|times|imes|heta|an|au|o|frac|riangle|tfrac|op)(?:bf|it|rm)?(?![a-z]))"
@@ -31,13 +31,13 @@ _ESCAPES = {"\x08": "b", "\x0c": "f", "\t": "t", "\n": "n", "\r": "r"}
 
 
 def read_rows(data: str, flag: str = "--data") -> Iterator[Row | Skip]:
-    """The rows of a source, one at a time; `flag` is what names it.
+    """Read the rows of a source, one at a time; `flag` is the flag that gives the source.
 
     A path that does not exist and looks like `owner/name`, `owner/name:split` or `owner/name:config:split` is a dataset
-    on the hub; the split is `test` unless it is given. Where `owner` is a folder here, it has to be given.
+    on the hub; the default split is `test`. If `owner` is also a folder here, the split must be given.
 
     Raises:
-        DataError: if it is missing, unreadable, or of no kind that can be read.
+        DataError: if it is missing, unreadable, or of an unknown kind.
     """
     path = Path(data).expanduser()
     if path.is_dir():
@@ -46,8 +46,8 @@ def read_rows(data: str, flag: str = "--data") -> Iterator[Row | Skip]:
     if not path.exists() and not is_file_name and (hub := _HUB.fullmatch(data)):
         if path.parent.is_dir() and ":" not in data:
             raise DataError(
-                f"{data}: {path.parent}/ is a folder here and has no {path.name}; "
-                f"if you mean a dataset on the hub, also name its split: {data}:test"
+                f"{data}: {path.parent}/ is a folder here without {path.name}; to use a dataset on the hub, "
+                f"add its split: {data}:test"
             )
         return _hub(hub["repo"], hub["config"], hub["split"], flag)
     suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
@@ -62,7 +62,7 @@ def read_rows(data: str, flag: str = "--data") -> Iterator[Row | Skip]:
 
 
 def read_lines(path: Path) -> Iterator[Row | Skip]:
-    """Rows of a JSON-lines file in UTF-8, gzip'd or not. Blank lines and a byte-order mark are passed over.
+    """Read the rows of a JSON-lines file in UTF-8, with or without gzip. Blank lines and a byte-order mark are ignored.
 
     Raises:
         DataError: if the file is missing, a folder or unreadable.
@@ -77,15 +77,15 @@ def read_lines(path: Path) -> Iterator[Row | Skip]:
                     yield _parse(raw, f"{path}:{line}", number)
                     number += 1
     except FileNotFoundError:
-        raise DataError(f"{path}: this file does not exist") from None
+        raise DataError(f"{path}: no such file") from None
     except IsADirectoryError:
-        raise DataError(f"{path}: this is a folder; name the .jsonl file in it") from None
+        raise DataError(f"{path}: this is a folder; give the .jsonl file in it") from None
     except (OSError, EOFError) as error:
         raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def eaten(text: str) -> str | None:
-    r"""What JSON has made of TeX with single backslashes, and the cure; None if nothing is seen of it."""
+    r"""What JSON made of TeX with single backslashes, and the fix; None if there is no trace of it."""
     match = _EATEN.search(text)
     if match is None:
         return None
@@ -103,9 +103,9 @@ def _parse(raw: bytes, where: str, number: int) -> Row | Skip:
     except json.JSONDecodeError as error:
         return Skip(where, "line", f"not JSON: {error.msg} at column {error.colno}")
     except (ValueError, ArithmeticError, RecursionError) as error:
-        return Skip(where, "line", f"this JSON cannot be read: {error}")
+        return Skip(where, "line", f"cannot read this JSON: {error}")
     if not isinstance(value, dict):
-        return Skip(where, "line", f"{kind(value)}, not an object; write one object, {{...}}, in each line")
+        return Skip(where, "line", f"{kind(value)}, not an object; write one object, {{...}}, per line")
     return _of_json(where, number, value)
 
 
@@ -123,7 +123,7 @@ def _text(path: Path) -> str:
         raw = path.read_bytes()
         return (gzip.decompress(raw) if path.suffix == ".gz" else raw).removeprefix(codecs.BOM_UTF8).decode()
     except FileNotFoundError:
-        raise DataError(f"{path}: this file does not exist") from None
+        raise DataError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
     except (OSError, EOFError) as error:
@@ -135,13 +135,13 @@ def _array(path: Path) -> Iterator[Row | Skip]:
     try:
         value = json.loads(text, parse_constant=_no_constant, parse_float=Decimal)
     except json.JSONDecodeError as error:
-        # JSON lines under the name .json.
+        # JSON lines in a file named .json.
         if error.msg == "Extra data":
             yield from read_lines(path)
             return
         raise DataError(f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}") from None
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise DataError(f"{path}: this JSON cannot be read: {error}") from None
+        raise DataError(f"{path}: cannot read this JSON: {error}") from None
     if not isinstance(value, list):
         raise DataError(f"{path}: {kind(value)}, not a list of rows; write [{{...}}, {{...}}] or one object per line")
     for number, row in enumerate(value):
@@ -158,7 +158,7 @@ def _csv(path: Path, delimiter: str) -> Iterator[Row | Skip]:
     try:
         header = next(reader, None)
         if not header:
-            raise DataError(f"{path}: empty; its first line must name the columns")
+            raise DataError(f"{path}: the file is empty; its first line must name the columns")
         if len(set(header)) < len(header):
             twice = next(name for name in header if header.count(name) > 1)
             raise DataError(f"{path}:1: the column {twice!r} appears twice; rename one")
@@ -168,7 +168,7 @@ def _csv(path: Path, delimiter: str) -> Iterator[Row | Skip]:
                 continue
             if len(values) != len(header):
                 cells, columns = plural(len(values), "cell"), plural(len(header), "column")
-                yield Skip(where, "row", f"{cells}, where the header names {columns}")
+                yield Skip(where, "row", f"{cells}, but the header names {columns}")
             else:
                 yield Row(where, number, {n: v if v.strip() else None for n, v in zip(header, values, strict=True)})
             number += 1
@@ -181,7 +181,7 @@ def _parquet(path: Path) -> Iterator[Row | Skip]:
     import pyarrow.parquet as pq
 
     if not path.exists():
-        raise DataError(f"{path}: this file does not exist")
+        raise DataError(f"{path}: no such file")
     try:
         with path.open("rb") as file:
             rows = pq.read_table(file).to_pylist()
@@ -196,7 +196,7 @@ def _saved(path: Path) -> Iterator[Row | Skip]:
 
     if not any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
         raise DataError(
-            f"{path}: this folder was not written by save_to_disk; name a file in it "
+            f"{path}: this folder was not written by save_to_disk; give a file in it "
             f"({', '.join(SUFFIXES)}, or one of these with .gz)"
         )
     try:
@@ -204,7 +204,10 @@ def _saved(path: Path) -> Iterator[Row | Skip]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read by datasets.load_from_disk: {error}") from None
     if isinstance(data, datasets.DatasetDict):
-        raise DataError(f"{path}: has the splits {', '.join(data)}; name the folder of one, {path / next(iter(data))}")
+        raise DataError(
+            f"{path}: has the splits {', '.join(data)}; give the folder of one of them, such as "
+            f"{path / next(iter(data))}"
+        )
     for number, fields in enumerate(data):
         yield Row(f"{path}:[{number}]", number, fields)
 
@@ -219,9 +222,8 @@ def _hub(repo: str, config: str | None, split: str | None, flag: str) -> Iterato
         data = datasets.load_dataset(repo, config, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
-            f"{repo}: this file does not exist here, and the hub cannot be read "
-            f"(config {config or 'default'}, split {split}): {shorten(str(error), 300)}\n"
-            f"  Without a hub, give {flag} a file"
+            f"{repo}: no such file here, and it cannot be read from the hub (config {config or 'default'}, "
+            f"split {split}): {shorten(str(error), 300)}\n  Without the hub, give {flag} a file"
         ) from error
     for number, fields in enumerate(data):
         yield Row(f"{repo}:{split}:{number}", number, fields)

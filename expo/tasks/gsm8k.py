@@ -21,15 +21,15 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def load(split: str = "test") -> Task:
-    """Read a split (train has 7,473 rows, test 1,319) from the folder EXPO_DATA if it is set, else the hub.
+    """Read a split (train has 7,473 rows, test 1,319) from the folder EXPO_DATA if it is set, else from the hub.
 
-    The row `{"question", "answer"}` holds a worked solution, then `#### 18`. `answer` is the number after the
-    mark, without thousands commas; `expert_cot` is the solution before it, without calculator marks
-    (`<<3*4=12>>`). Its last line keeps the last step, and with it the result. There are no levels. The id
-    `gsm8k-test-17` has the row's number, counted from 0 as on the hub.
+    A row `{"question", "answer"}` holds a worked solution, then `#### 18`. `answer` becomes the number after the mark,
+    without thousands commas; `expert_cot` becomes the solution before it, without calculator marks (`<<3*4=12>>`). Its
+    last line keeps the last step and the result. There are no levels. The id `gsm8k-test-17` has the row's number,
+    counted from 0 as on the hub.
 
     Raises:
-        DataError: if the split is not there, the hub cannot be reached, or no row is usable.
+        DataError: if the split is missing, the hub cannot be reached, or no row is usable.
     """
     source, rows = benchmark("gsm8k", split, HUB)
     return collect("gsm8k", source, rows, lambda row: _problem(row, split))
@@ -39,9 +39,9 @@ def _problem(row: Row, split: str) -> Problem:
     solution, mark, final = row.text("answer").rpartition("####")
     answer = final.replace(",", "").strip()
     if not mark:
-        raise RowError("answer", "no line #### with the final answer")
+        raise RowError("answer", "no line '#### <number>' with the final answer")
     if not _NUMBER.fullmatch(answer):
-        raise RowError("answer", f"{final.strip()!r} after #### is no number")
+        raise RowError("answer", f"{final.strip()!r} after #### is not a number")
     return Problem(
         id=f"gsm8k-{split}-{row.number}",
         question=row.text("question"),

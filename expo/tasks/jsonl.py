@@ -25,22 +25,22 @@ FORMAT = (
 
 
 def load(path: str | Path, can_parse: Callable[[str], bool] | None = None, columns: str | None = None) -> Task:
-    """Read problems from a file, a folder of `save_to_disk`, or the hub (`expo.tasks.files` says which kinds).
+    """Read problems from a file, a folder of `save_to_disk`, or the hub (see `expo.tasks.files` for the formats).
 
-    `question` and `answer` are needed; `id`, `level`, `expert_cot` and `subject` may be missing or null, and
-    other fields are passed over. Columns of other names are taken for these by their usual names, or by `columns`
-    (`expo.tasks.columns`). A number as answer is written out: 18 and 18.0 as "18", 0.5 as "0.5".
-    `expert_cot` should end before its final-answer statement, which scoring appends. A level is a whole
-    number, as 3, 3.0, "3" or "Level 3". Without an `id`, a row's id is a hash of its question: it stays when
-    rows are added elsewhere, and a second row with that question is a duplicate.
+    `question` and `answer` are required; `id`, `level`, `expert_cot` and `subject` may be missing or null, and other
+    fields are ignored. Columns with other names are recognised by their usual names, or given by `columns`
+    (`expo.tasks.columns`). A number as answer is written out: 18 and 18.0 as "18", 0.5 as "0.5". `expert_cot` should
+    end before its final-answer statement, which scoring appends. A level is a whole number, such as 3, 3.0, "3" or
+    "Level 3". Without an `id`, a row's id is a hash of its question: it does not change when rows are added elsewhere,
+    and a second row with that question is a duplicate.
 
-    A row that cannot be used is left out and named in `Task.skipped`. A level, expert CoT or subject that cannot be
-    used is named there too, while its problem is kept.
+    An unusable row is left out and listed in `Task.skipped`. An unusable level, expert CoT or subject is listed there
+    too, but its problem is kept.
 
     Args:
         path: the source.
-        can_parse: whether an answer can be graded; rows whose answer cannot are skipped.
-        columns: which columns are what, as `question=Body+Question,answer=Answer`.
+        can_parse: whether an answer can be graded; other rows are skipped.
+        columns: which columns hold what, such as `question=Body+Question,answer=Answer`.
 
     Raises:
         DataError: if the source is missing, unreadable or empty, or if no row is usable.
@@ -51,17 +51,17 @@ def load(path: str | Path, can_parse: Callable[[str], bool] | None = None, colum
         found, rows = renamed(read_rows(source), asked, source)
         task = collect("jsonl", source, rows, lambda row: _problem(row, can_parse))
     except DataError as error:
-        raise DataError(f"{error}\n  Each row holds a problem (question and answer are needed): {FORMAT}") from None
+        raise DataError(f"{error}\n  Each row holds a problem (question and answer are required): {FORMAT}") from None
     if any(names != (field,) for field, names in found.of.items()):
         _tell(f"{source}: {found}")
     for name, field in found.near:
-        _tell(f"{source}: the column {name} is passed over; did you mean {field}?")
+        _tell(f"{source}: the column {name} is ignored; did you mean {field}?")
     return task
 
 
 @cache
 def _tell(line: str) -> None:
-    """Say it once: a training reads its data for the plan and for itself, to train and to evaluate on."""
+    """Warn only once: a training reads its data for the plan and for the run, to train and to evaluate."""
     tqdm.write(line, file=sys.stderr)
 
 
@@ -70,8 +70,8 @@ def _problem(row: Row, can_parse: Callable[[str], bool] | None) -> Problem:
     answer = _text_or_number(row, "answer")
     if can_parse is not None and not can_parse(answer):
         reason = (
-            f"the grader cannot read {_short(answer)}, so nothing can be graded; it needs a number or an expression, "
-            "or with --grader exact any text without prompts.answer_end"
+            f"the grader cannot read {_short(answer)}; it needs a number or an expression (with --grader "
+            "exact: any text without prompts.answer_end)"
         )
         raise RowError(row.called("answer"), reason)
     return Problem(
@@ -92,7 +92,7 @@ def _text_or_number(row: Row, name: str) -> str:
     # Decimal, because str() of a float may write an exponent (1e-07), which no reader of the answer expects.
     exact = Decimal(str(value))
     if not exact.is_finite() or abs(exact.adjusted()) > 300:
-        raise RowError(row.called(name), "too large a number; write it in quotes")
+        raise RowError(row.called(name), "the number is too large; write it in quotes")
     return format(exact.to_integral_value() if exact == exact.to_integral_value() else exact, "f")
 
 
@@ -108,7 +108,7 @@ def _level(value: object, name: str) -> int | None:
     shown = str(value) if isinstance(value, Decimal) else kind(value)
     shown = _short(value) if isinstance(value, str | int | float) else shown
     raise RowError(
-        name, f'{shown} is no whole number; write 3 or "Level 3", or order words by --columns level={name}:easy<hard'
+        name, f'{shown} is not a whole number; write 3 or "Level 3", or order words by --columns level={name}:easy<hard'
     )
 
 
@@ -119,7 +119,7 @@ def _short(value: object) -> str:
 
 def _select(selection: Selection) -> Task:
     if selection.data is None:
-        raise DataError("task jsonl needs --data FILE.jsonl, one object a line with question and answer")
+        raise DataError("task jsonl needs --data FILE.jsonl, with one object per line that has question and answer")
     task = load(selection.data, selection.can_parse, selection.columns)
     return task.choose(selection.problems, selection.seed, selection.levels)
 

@@ -5,16 +5,16 @@
     own dialect     food ends in d. wind ends in d. stone ends in e.
     expert dialect  the final character of food is d; the final character of wind is d; ...
 
-A level is the number of words. A language model sees a word of one token, not its letters, so each word's last letter
-is a fact to be learnt; with the answer in the prompt it is there to be copied. The words are in three sets that share
-none, and each set has every last letter equally often:
+A level is the number of words. A language model sees each word as one token, not its letters, so a word's last letter
+is a fact to learn; with the answer in the prompt it only has to be copied. The words are in three disjoint sets, and
+each set has every last letter equally often:
 
     warmup      to teach the own dialect, in which the worked solutions of these splits are
     train       to be learnt in some combinations and tested in others
     new         never trained
 
-A split is a property of the problem, not of a draw: its words name their set, and a hash of them the split within it.
-`test` and `new` are for final numbers: nothing may be chosen on them.
+A split is a property of the problem, not of a draw: its words determine the set, and a hash of them the split within
+the set. `test` and `new` are for final numbers: nothing may be chosen on them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def question_of(words: Sequence[str]) -> str:
 
 
 def words_of(question: str) -> list[str]:
-    """The words that a question asks of; none if it is no such question."""
+    """The words that a question asks about; none if the text is not such a question."""
     before, after = map(re.escape, _QUESTION.split("{}"))
     found = re.fullmatch(f"{before}([a-z]+(?: [a-z]+)*){after}", question)
     return found[1].split() if found else []
@@ -87,9 +87,9 @@ def expert_steps(words: Sequence[str]) -> list[str]:
 
 
 def check_steps(problem: Problem, cot: str) -> list[tuple[str, bool]]:
-    """The steps of a CoT, each with whether it is true: the i-th must be the true i-th of either dialect.
+    """The steps of a CoT, each with its truth: the i-th must be the true i-th step in either dialect.
 
-    Steps past the last word are false; steps left out are not listed.
+    Steps past the last word are false; omitted steps are not listed.
     """
     words = words_of(problem.question)
     steps = [step.strip() for step in re.findall(r"[^.;\n]*\w[^.;\n]*[.;]?", cot)]
@@ -98,14 +98,14 @@ def check_steps(problem: Problem, cot: str) -> list[tuple[str, bool]]:
 
 
 def fault(problem: Problem) -> tuple[str, str] | None:
-    """The field of a problem for which its steps cannot be checked, and why, if so."""
+    """The field that makes a problem's steps uncheckable, and the reason, if any."""
     words = words_of(problem.question)
     if not words:
-        return "question", f"the question does not read as {question_of(['food', 'wind'])!r}"
+        return "question", f"cannot read the question; it must look like {question_of(['food', 'wind'])!r}"
     if len(letters := problem.answer.strip().split(", ")) != len(words):
-        return "answer", f"the answer has {len(letters)} letters, the question {len(words)} words"
+        return "answer", f"the answer has {len(letters)} letters, but the question has {len(words)} words"
     if problem.answer.strip() != (right := answer_of(words)):
-        return "answer", f"the words end in {right}, and the answer is {problem.answer}"
+        return "answer", f"the words end in {right}, but the answer is {problem.answer}"
     return None
 
 
@@ -113,35 +113,35 @@ STEPS = StepChecker(check_steps, "each word with its letter", fault)
 
 
 class LettersChecker(ExactChecker):
-    """Exact match of the answer, every step against the word of its place."""
+    """The checker of letters: exact match of the answer, and every step against the word at its position."""
 
     def wrong_answer(self, problem: Problem, others: Sequence[Problem], seed: int) -> str | None:
-        """See `Checker`: each letter is replaced by another of those that end a word of the problems."""
+        """See `Checker`: each letter is replaced by another letter that ends a word of the problems."""
         rng = random.Random(f"{seed}:{problem.id}")
         letters = sorted({letter for p in others for letter in p.answer.split(", ")})
         drawn = [[c for c in letters if c != letter] for letter in problem.answer.split(", ")]
         return ", ".join(map(rng.choice, drawn)) if all(drawn) else None
 
     def nonsense(self, problem: Problem, seed: int) -> str:
-        """See `Checker`: digits, as many as the answer has letters."""
+        """See `Checker`: as many digits as the answer has letters."""
         rng = random.Random(f"nonsense:{seed}:{problem.id}")
         return ", ".join(str(rng.randrange(10)) for _ in problem.answer.split(", "))
 
 
 def read_words(path: Path | None = None) -> dict[str, tuple[str, ...]]:
-    """The word sets of a file, or those that are shipped.
+    """Read the word sets of a file, or the shipped ones.
 
     Raises:
-        DataError: for a file that cannot be read, a set that is missing, or a word that is no word or in two places.
+        DataError: if the file cannot be read, a set is missing, or a word is invalid or listed twice.
     """
     name = str(path or "the word sets")
     try:
         text = (path or resources.files("expo") / "tasks" / "letters.json").read_text(encoding="utf-8")
         content = json.loads(text)
     except (OSError, ValueError) as cause:
-        raise DataError(f"{name}: cannot be read: {cause}; it should hold {_FORMAT}") from cause
+        raise DataError(f"{name}: cannot be read: {cause}; it must hold {_FORMAT}") from cause
     if not isinstance(content, dict) or set(content) != set(SPLITS):
-        raise DataError(f"{name}: it should hold the sets {', '.join(SPLITS)}, as {_FORMAT}")
+        raise DataError(f"{name}: it must hold the sets {', '.join(SPLITS)}, such as {_FORMAT}")
     for words, listed in content.items():
         if not isinstance(listed, list) or not listed:
             raise DataError(f"{name}: {words} must be a list of words, got {listed!r:.80}")
@@ -170,34 +170,35 @@ def split_of(words: Sequence[str], word_set: str) -> str:
 def load(
     split: str, n: int, seed: int = 0, levels: Iterable[int] = LEVELS, words: dict[str, tuple[str, ...]] | None = None
 ) -> Task:
-    """`n` different problems of one split, spread over `levels` and interleaved, no word twice in one.
+    """Draw `n` different problems of one split, spread over `levels` and interleaved; no problem repeats a word.
 
-    A level that has fewer than its share gives all it has, and the others more. The same arguments give the same
-    problems, and a larger `n` extends a smaller one within each level.
+    A level with fewer problems than its share gives all it has, and the others give more. The same arguments give the
+    same problems, and a larger `n` extends a smaller one within each level.
 
     Raises:
         DataError: for an unknown split or level, a level beyond the words, or more problems than the split has.
     """
     if n < 1:
-        raise DataError(f"letters: problems: {n} asked for; ask for at least 1")
+        raise DataError(f"letters: problems: must be at least 1, got {n}")
     if split not in SET_OF:
-        raise DataError(f"letters: split: {split!r} is unknown; choose one of {', '.join(SET_OF)}")
+        raise DataError(f"letters: split: unknown split {split!r}; choose from {', '.join(SET_OF)}")
     pool = (words or read_words())[SET_OF[split]]
     wanted = sorted(set(levels))
     if not wanted or wanted[0] < 1 or wanted[-1] > len(pool):
         raise DataError(
-            f"letters: levels: {wanted} must be from 1 to {len(pool)}, the number of words in the set {SET_OF[split]}"
+            f"letters: levels: {wanted} must be between 1 and {len(pool)}, the number of words in the set "
+            f"{SET_OF[split]}"
         )
     drawn: dict[int, list[Problem]] = {}
     left = n
-    # The smallest first: what it lacks falls to the others.
+    # The smallest level first: the others make up for what it lacks.
     for i, level in enumerate(wanted):
         drawn[level] = _draw_level(split, pool, -(-left // (len(wanted) - i)), seed, level)
         left -= len(drawn[level])
     if left > 0:
         raise DataError(
-            f"letters: problems: {n} asked for, and the split {split} has about {n - left} of levels {wanted}; ask for "
-            "fewer, or for other levels"
+            f"letters: problems: {n} requested, but split {split} has only about {n - left} with levels "
+            f"{wanted}; request fewer, or other levels"
         )
     longest = max(map(len, drawn.values()))
     mixed = [drawn[level][i] for i in range(longest) for level in wanted if i < len(drawn[level])]
@@ -227,14 +228,14 @@ def _problem(words: Sequence[str], split: str) -> Problem:
 
 
 def unfit(task: Task, encode: Callable[[str], Sequence[int]]) -> dict[str, Skip]:
-    """The problems that have a word of several tokens, with a space before it or without: it would show its letters."""
+    """Problems with a word of several tokens, with or without a space before it, which would reveal its letters."""
 
     @cache
     def tokens(word: str) -> int:
         return max(len(encode(word)), len(encode(" " + word)))
 
     found = {p.id: word for p in task.problems for word in words_of(p.question) if tokens(word) > 1}
-    reason = "{!r} is {} tokens in this policy's tokenizer, not one; replace it in a file of words, given by --data"
+    reason = "{!r} is {} tokens in this policy's tokenizer, not one; replace it in a word file given by --data"
     return {name: Skip(name, "question", reason.format(word, tokens(word))) for name, word in found.items()}
 
 
@@ -243,7 +244,10 @@ def _load(selection: Selection) -> Task:
     n = DEFAULT_PROBLEMS if selection.problems is None else selection.problems
     task = load(selection.split, n, selection.seed, selection.levels or LEVELS, words)
     if selection.can_parse and not all(selection.can_parse(p.answer) for p in task.problems):
-        raise DataError(f"letters: answers as {task.problems[-1].answer!r} hold prompts.answer_end; choose another")
+        raise DataError(
+            f"letters: answers such as {task.problems[-1].answer!r} contain prompts.answer_end; choose another "
+            "answer_end"
+        )
     return task
 
 

@@ -1,7 +1,7 @@
 r"""MATH: competition problems in five levels and seven subjects (Hendrycks et al. 2021).
 
-The worked solutions have no marked end: the answer stands in a `\boxed{}` somewhere in the last sentences.
-Source: arXiv:2103.03874, under the MIT licence.
+The worked solutions have no marked end: the answer is in a `\boxed{}` somewhere in the last sentences. Source:
+arXiv:2103.03874, under the MIT licence.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ class _Box:
 
 
 def load(split: str = "test") -> Task:
-    r"""Read a split (train has 7,500 rows, test 5,000) from the folder EXPO_DATA if it is set, else the hub.
+    r"""Read a split (train has 7,500 rows, test 5,000) from the folder EXPO_DATA if it is set, else from the hub.
 
-    `level` is the 3 of "Level 3", `subject` the type, `answer` the content of the last `\boxed{}` as written.
-    The id is a hash of the question, so that a problem keeps its id in any subset. Skipped, besides malformed
-    rows: "Level ?", and solutions that box different answers (the three values asked for, say), where the
-    last box alone would be a wrong ground truth. What is kept of the solution is said at `expert_cot`.
+    `level` is the 3 of "Level 3", `subject` the type, `answer` the content of the last `\boxed{}` as written. The id is
+    a hash of the question, so that a problem keeps its id in any subset. Besides malformed rows, "Level ?" is skipped,
+    and so are solutions that box different answers (the three values asked for, say), for which the last box alone
+    would be a wrong ground truth. `expert_cot` describes what is kept of the solution.
 
     Raises:
-        DataError: if the split is not there (test rows never stand in for train), the hub cannot be
-            reached, or no row is usable.
+        DataError: if the split is missing (test rows never replace train), the hub cannot be reached, or no row is
+            usable.
     """
     source, rows = benchmark("math", split, HUB)
     return collect("math", source, rows, lambda row: _problem(row, split))
@@ -57,14 +57,14 @@ def load(split: str = "test") -> Task:
 def expert_cot(solution: str) -> str:
     r"""The solution without its final-answer statement and without boxes.
 
-    The sentence of the first box ends the CoT; checks and second solutions after it are dropped. Where that
-    sentence only states the answer ("Hence there are $\boxed{12}$ ways.", "So $x=\boxed{2}$."), it goes too,
-    unless nothing stands before it. Where it is a step of its own, with a relation sign before the box
-    ("There are $100-82=\boxed{18}$ of them."), it stays, with `\boxed{X}` as X: the last step and its result
-    are reasoning, as they are in GSM8K's solutions and in what a model writes.
+    The sentence of the first box ends the CoT; checks and second solutions after it are dropped. If that sentence only
+    states the answer ("Hence there are $\boxed{12}$ ways.", "So $x=\boxed{2}$."), it is dropped too, unless nothing
+    precedes it. If it is a step of its own, with a relation sign before the box ("There are $100-82=\boxed{18}$ of
+    them."), it is kept, with `\boxed{X}` as X: the last step and its result are reasoning, as they are in GSM8K's
+    solutions and in what a model writes.
 
     Raises:
-        RowError: if there is no box, or its brace never closes.
+        RowError: if there is no box, or its brace is never closed.
     """
     boxes = _boxes(solution)
     starts = _sentence_starts(solution)
@@ -84,18 +84,20 @@ def expert_cot(solution: str) -> str:
 
 def _problem(row: Row, split: str) -> Problem:
     question, solution = row.text("problem"), row.text("solution")
-    # MATH-500 has the number alone.
+    # MATH-500 has only the number.
     level = str(row.fields["level"]) if isinstance(row.fields.get("level"), int) else row.text("level")
     number = re.fullmatch(r"(?:Level )?([1-5])", level)
     if not number:
-        raise RowError("level", f'{level!r} is none of "Level 1" to "Level 5"')
+        raise RowError("level", f'{level!r} is not one of "Level 1" to "Level 5"')
     boxes = _boxes(solution)
     answer = boxes[-1].content.strip()
     if not answer:
         raise RowError("solution", "the last \\boxed is empty")
     if len({_bare(box.content) for box in boxes}) > 1:
         values = ", ".join(box.content for box in boxes)
-        raise RowError("solution", f"boxes different answers ({values}), so the last one is not the whole answer")
+        raise RowError(
+            "solution", f"the solution boxes different answers ({values}), so the last one is not the whole answer"
+        )
     return Problem(
         id=f"math-{split}-{digest(question)}",
         question=question,
@@ -108,7 +110,7 @@ def _problem(row: Row, split: str) -> Problem:
 
 
 def _boxes(solution: str) -> list[_Box]:
-    r"""Every `\boxed{X}`, or `\boxed X` up to the next space or dollar; `\fbox` where there is no other."""
+    r"""Every `\boxed{X}`, or `\boxed X` up to the next space or dollar sign; `\fbox` if there is no other."""
     for command in ("boxed", "fbox"):
         boxes: list[_Box] = []
         for match in re.finditer(rf"\\{command}(?![a-zA-Z])\s*", solution):
@@ -124,17 +126,17 @@ def _boxes(solution: str) -> list[_Box]:
             boxes.append(_Box(match.start(), end, content))
         if boxes:
             return boxes
-    raise RowError("solution", "no \\boxed answer")
+    raise RowError("solution", "no \\boxed answer in the solution")
 
 
 def _closing_brace(text: str, start: int) -> int:
-    """The position after the brace that closes the one at `start`; escaped braces count for nothing."""
+    """The position after the brace that closes the one at `start`; escaped braces are ignored."""
     depth = 0
     for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, start):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
         if depth == 0:
             return match.end()
-    raise RowError("solution", "the brace of \\boxed never closes")
+    raise RowError("solution", "the brace of \\boxed is never closed")
 
 
 def _bare(answer: str) -> str:
@@ -143,9 +145,9 @@ def _bare(answer: str) -> str:
 
 
 def _dangling(text: str) -> set[int]:
-    """Dollar signs that open no formula.
+    """Dollar signs that do not delimit a formula.
 
-    Of a paragraph with an odd number it is the one whose loss leaves the least prose in formulas.
+    In a paragraph with an odd number of dollar signs, it is the one whose removal leaves the least prose in formulas.
     """
     found: set[int] = set()
     dollars: list[re.Match[str]] = []
@@ -160,7 +162,7 @@ def _dangling(text: str) -> set[int]:
 
 
 def _prose(text: str, dollars: list[re.Match[str]]) -> int:
-    """How many words stand in the formulas between these dollar signs."""
+    """The number of words in the formulas between these dollar signs."""
     formulas = [text[a.end() : b.start()] for a, b in zip(dollars[::2], dollars[1::2], strict=True)]
     return sum(len(re.findall(r"(?<![\\\w])[a-zA-Z]{2,}", formula)) for formula in formulas)
 

@@ -1,4 +1,4 @@
-"""The one `Problem` type that every task yields, and the `Task` that holds them."""
+"""The `Problem` type that every task yields, and the `Task` that holds the problems."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """A question with its ground-truth answer `a*` and, where the source has them, level and expert CoT.
+    """A question with its ground-truth answer `a*` and, if the source has them, level and expert CoT.
 
     `answer` is the canonical answer text: what is scored as `a*` and what a completion is graded against.
     `expert_cot` is the worked solution `c_E` without its final-answer statement.
-    `where` names the source, as `file:line` where there is a file.
+    `where` names the source, as `file:line` if there is a file.
     """
 
     id: str
@@ -31,7 +31,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Skip:
-    """A row of the source that was left out: where it stands, which field is at fault, and why."""
+    """A row of the source that was left out: its place, the field at fault, and the reason."""
 
     where: str
     field: str
@@ -56,7 +56,7 @@ def in_lines(skips: Iterable[Skip], most: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Task:
-    """Problems of one source. Results on a toy must be labelled a toy wherever they are shown."""
+    """Problems of one source. Results on a toy must be labelled as a toy wherever they are shown."""
 
     name: str
     problems: tuple[Problem, ...]
@@ -65,7 +65,7 @@ class Task:
     is_toy: bool = False
 
     def choose(self, n: int | None, seed: int = 0, levels: Iterable[int] | None = None) -> Task:
-        """The same `n` problems for the same seed, whatever the order or size of the source.
+        """Choose the same `n` problems for the same seed, whatever the order or size of the source.
 
         Problems are ranked by a hash of seed and id, so a larger `n` extends a smaller one.
         The source's order is kept. `levels` keeps only problems of those levels.
@@ -81,7 +81,8 @@ class Task:
             pool = [p for p in pool if p.id in kept]
         if not pool:
             raise DataError(
-                f"{self.source or self.name}: no problem left (levels {sorted(wanted) if wanted else 'any'}, "
-                f"{len(self.problems)} read, {len(self.skipped)} skipped); widen --levels or fix the data"
+                f"{self.source or self.name}: no problem left ({len(self.problems)} read, "
+                f"{len(self.skipped)} skipped, levels {sorted(wanted) if wanted else 'any'}); widen "
+                "--levels or fix the data"
             )
         return replace(self, problems=tuple(pool))

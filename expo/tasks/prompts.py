@@ -1,7 +1,7 @@
-"""Every prompt the toolkit uses, in one place. A recipe may override any field; each run saves them all.
+"""All prompts of the toolkit, in one place. A recipe may override any field; each run saves all of them.
 
-`{question}`, `{answer}` and `{nonsense}` are filled in as text, nothing else is interpreted: braces in a
-question or answer, or elsewhere in a template, are safe.
+`{question}`, `{answer}` and `{nonsense}` are replaced by text, and nothing else is interpreted: braces in a question or
+answer, or elsewhere in a template, are safe.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Prompts:
 
     `question` is the plain prompt pi(.|q): own CoTs are sampled under it and *everything* is scored under it.
     `explain` is the question with its answer, pi(.|q, a*): self-explanations are sampled under it (paper, Eq 7).
-    `nonsense` is the control: as long a hint as `explain` gives, which says nothing.
+    `nonsense` is the control: a hint as long as that of `explain`, which says nothing.
     `answer_cue` + answer + `answer_end` closes a CoT, the same for every kind of positive. The learning signal
     scores the answer and `answer_end` (without a closing mark, 1 would be credited as the start of 18).
-    `chat` wraps the prompt in the tokenizer's chat template, where it has one.
+    `chat` wraps the prompt in the tokenizer's chat template, if it has one.
     """
 
     question: str
@@ -49,27 +49,29 @@ class Prompts:
             if unfilled := sorted(present - marks):
                 raise ValueError(f"prompts.{name} cannot contain {{{unfilled[0]}}}, which is not filled in there")
         if not self.answer_end:
-            raise ValueError("prompts.answer_end must close the answer: 1 would be credited as the start of 18")
+            raise ValueError(
+                "prompts.answer_end must not be empty: without a closing mark, 1 would be credited as the start of 18"
+            )
 
     def override(self, changes: dict[str, str | bool] | None) -> Prompts:
-        """These prompts with some fields replaced.
+        """Replace some fields of these prompts.
 
         Raises:
-            ValueError: if a field does not exist, naming those that do.
+            ValueError: if a field does not exist; the message lists those that do.
         """
         changes = changes or {}
         known = {f.name for f in fields(self)}
         if unknown := sorted(str(name) for name in set(changes) - known):
-            raise ValueError(f"prompts: no field {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
+            raise ValueError(f"prompts: unknown field {', '.join(unknown)}; choose from {', '.join(sorted(known))}")
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
 def fill(template: str, **values: str) -> str:
-    """Put values into `{name}` marks in one pass, so that a value's own braces are never read as marks."""
+    """Fill in `{name}` placeholders in one pass, so that braces in a value are never read as placeholders."""
     return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)
 
 
-# The common zero-shot words; the two prompts differ only in the sentence that gives the answer.
+# The common zero-shot wording; the two prompts differ only in the sentence that gives the answer.
 _ASK = "Please reason step by step, and put your final answer within \\boxed{}."
 
 TEXT = Prompts(

@@ -1,4 +1,4 @@
-"""A row of a source, and why one cannot be used."""
+"""A row of a source, and the reason if it cannot be used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class RowError(ValueError):
-    """A row that cannot be used. Raised while a row is read; `collect` turns it into a `Skip`."""
+    """A row that cannot be used. Raised while reading a row; `collect` turns it into a `Skip`."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
@@ -24,10 +24,10 @@ class RowError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """One object of the source. `number` counts the source's rows from 0, unreadable ones included.
+    """One object of the source. `number` counts the source's rows from 0, including unreadable ones.
 
-    `spoiled` says of fields what has happened to their text on the way; `names` what the source calls them, and
-    `columns` what else it has.
+    `spoiled` says for some fields what happened to their text when it was read; `names` has the source's names of
+    fields, and `columns` its other columns.
     """
 
     where: str
@@ -39,21 +39,21 @@ class Row:
     columns: tuple[str, ...] = ()
 
     def called(self, name: str) -> str:
-        """A field as the source calls it."""
+        """The source's name of a field."""
         return self.names.get(name, name)
 
     def text(self, name: str, needed: str = "text") -> str:
-        """The stripped text of a field that must be there; `needed` says what may stand in it.
+        """The stripped text of a required field; `needed` describes what it may hold.
 
         Raises:
-            RowError: if it is missing, empty, spoiled or no text.
+            RowError: if it is missing, empty, spoiled or not text.
         """
         value = self.fields.get(name)
         name, key = self.called(name), name
         if value is None:
             there = self.columns or tuple(self.fields)
             if all(part in there for part in name.split("+")):
-                raise RowError(name, f"null or empty, where {needed} is needed")
+                raise RowError(name, f"null or empty, but {needed} is required")
             raise RowError(name, f"missing; the row has the fields {', '.join(map(printable, there))}")
         if not isinstance(value, str):
             raise RowError(name, f"{kind(value)}, not text; write it in quotes")
@@ -64,11 +64,11 @@ class Row:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise RowError(name, "holds half of a surrogate pair (a \\ud800 to \\udfff escape)") from None
+            raise RowError(name, "contains half of a surrogate pair (a \\ud800 to \\udfff escape)") from None
         return value.strip()
 
     def optional_text(self, name: str) -> str | None:
-        """The text of a field that may be missing or null; an unusable one is noted and left out."""
+        """The text of an optional field, which may be missing or null; an unusable one is noted and left out."""
         return None if self.fields.get(name) is None else self.noting(lambda: self.text(name))
 
     def noting(self, read: Callable[[], T]) -> T | None:
@@ -81,12 +81,12 @@ class Row:
 
 
 def printable(name: str) -> str:
-    """A name as it can be printed and written: half a surrogate pair is escaped."""
+    """A name that can be printed and written: half a surrogate pair is escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def kind(value: object) -> str:
-    """What a value is, in words."""
+    """The kind of a value, in words."""
     names = {
         bool: "true or false",
         int: "a number",
@@ -99,5 +99,5 @@ def kind(value: object) -> str:
 
 
 def digest(question: str) -> str:
-    """An id for a question that stays when other rows come or go; runs of white space count as one space."""
+    """An id for a question that does not change when rows are added or removed; white space is normalised."""
     return hashlib.sha256(" ".join(question.split()).encode()).hexdigest()[:16]

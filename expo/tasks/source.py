@@ -1,4 +1,4 @@
-"""From the rows of a file or a hub dataset to a `Task`. A row that cannot be used becomes a named `Skip`."""
+"""Turn the rows of a file or a hub dataset into a `Task`. A row that cannot be used becomes a `Skip`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from expo.tasks.row import Row, RowError
 
 @dataclass(frozen=True)
 class Hub:
-    """A dataset on the hub, at one commit, so that the same rows come back tomorrow; `row` is one of them, as JSON."""
+    """A dataset on the hub, pinned to a commit so that the rows never change; `row` is an example row, as JSON."""
 
     repo: str
     config: str
@@ -27,11 +27,11 @@ class Hub:
 def benchmark(name: str, split: str, hub: Hub) -> tuple[str, Iterator[Row | Skip]]:
     """The name of a benchmark's source, and its rows.
 
-    They come from `<name>/<split>.jsonl` in the folder EXPO_DATA if it is set, else from the hub. A split is
-    never replaced by another, nor a missing file by the hub.
+    They come from `<name>/<split>.jsonl` in the folder EXPO_DATA if it is set, else from the hub. A split is never
+    replaced by another, and a missing file never by the hub.
 
     Raises:
-        DataError: if the split is not there, or the hub cannot be reached.
+        DataError: if the split is missing, or the hub cannot be reached.
     """
     if folder := os.environ.get("EXPO_DATA"):
         path = Path(folder).expanduser() / name / f"{split}.jsonl"
@@ -42,13 +42,13 @@ def benchmark(name: str, split: str, hub: Hub) -> tuple[str, Iterator[Row | Skip
                 f"put it there, choose another split, or unset EXPO_DATA to read {hub.repo} from the hub\n"
                 f"  Each line holds a row: {hub.row}"
             )
-        # Where the folder lies is this machine's affair; records and dataset cards are passed on.
+        # The folder's location is private to this machine, but records and dataset cards are shared.
         return f"EXPO_DATA/{name}/{split}.jsonl", read_lines(path)
     return f"{hub.repo} ({hub.config}, {split})", _read_hub(name, split, hub)
 
 
 def collect(name: str, source: str, rows: Iterable[Row | Skip], parse: Callable[[Row], Problem]) -> Task:
-    """The task that the rows make, each read by `parse`. Of problems with one id, the first is kept.
+    """Build a task from rows, each read by `parse`. Among problems with the same id, the first is kept.
 
     Raises:
         DataError: if no row is usable; the message shows the first skips.
@@ -77,12 +77,12 @@ def collect(name: str, source: str, rows: Iterable[Row | Skip], parse: Callable[
 
 def _duplicate(problem: Problem, first: Problem) -> Skip:
     if problem.question == first.question:
-        return Skip(problem.where, "question", f"the same as that of {first.where}; the first is kept")
-    return Skip(problem.where, "id", f"{problem.id!r} is taken by {first.where}; the first is kept")
+        return Skip(problem.where, "question", f"the same as in {first.where}; the first is kept")
+    return Skip(problem.where, "id", f"{problem.id!r} is already used by {first.where}; the first is kept")
 
 
 def _read_hub(name: str, split: str, hub: Hub) -> Iterator[Row | Skip]:
-    # Imported here: it takes seconds, and a local file needs none of it.
+    # Imported here because it takes seconds, and a local file does not need it.
     import datasets
 
     try:
@@ -90,21 +90,23 @@ def _read_hub(name: str, split: str, hub: Hub) -> Iterator[Row | Skip]:
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         offline = ", in offline mode (HF_HUB_OFFLINE)" if datasets.config.HF_HUB_OFFLINE else ""
         raise DataError(
-            f"{hub.repo}, config {hub.config}, split {split}: not read from the hub{offline}: "
-            f"{shorten(str(error), 300)}\n"
-            f"  Without a hub, set EXPO_DATA to a folder that has {name}/{split}.jsonl; "
-            f"each line holds a row: {hub.row}"
+            f"{hub.repo}, config {hub.config}, split {split}: cannot be read from the hub{offline}: "
+            f"{shorten(str(error), 300)}\n  Without the hub, set EXPO_DATA to a folder that has "
+            f"{name}/{split}.jsonl; each line holds a row: {hub.row}"
         ) from error
     for number, fields in enumerate(data):
         yield Row(f"{hub.repo}/{hub.config}/{split}:{number}", number, fields)
 
 
 def selected(task: Task, selection: Selection) -> Task:
-    """The problems chosen of a task, without those whose answer cannot be read; each of these is a named skip."""
+    """Choose problems of a task, without those whose answer cannot be read; each of these is recorded as a skip."""
     task = task.choose(selection.problems, selection.seed, selection.levels)
     if selection.can_parse is None:
         return task
     bad = [p for p in task.problems if not selection.can_parse(p.answer)]
-    skips = [Skip(p.where or p.id, "answer", f"{p.answer!r} cannot be read, so nothing can be graded") for p in bad]
+    skips = [
+        Skip(p.where or p.id, "answer", f"the grader cannot read {p.answer!r}, so nothing could be graded against it")
+        for p in bad
+    ]
     readable = tuple(p for p in task.problems if p not in bad)
     return replace(task, problems=readable, skipped=(*task.skipped, *skips)).choose(None)

@@ -1,4 +1,4 @@
-"""Word problems of our own writing: five levels of twelve, with worked solutions; needs no hub."""
+"""Our own word problems: five levels of twelve, with worked solutions; no hub needed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from expo.tasks.source import selected
 
 
 def load() -> Task:
-    """Read the 60 problems that are shipped. Level k takes k steps of arithmetic.
+    """Read the 60 shipped problems. Level k takes k steps of arithmetic.
 
-    The solutions are in the voice of a schoolbook's answer section, unlike a chat model's. Each step is
-    stated once, as `12 * 4 = 48` with spaces around the signs, and the last result is the answer.
+    The solutions are written like a schoolbook's answer section, unlike a chat model's. Each step is stated once, as
+    `12 * 4 = 48` with spaces around the signs, and the last result is the answer.
     """
     with resources.as_file(resources.files("expo") / "tasks" / "stories.jsonl") as path:
         return replace(jsonl.load(path), name="stories")

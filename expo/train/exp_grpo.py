@@ -61,7 +61,7 @@ class ExPGRPOTrainer(GRPOTrainer):
 
     Raises:
         ValueError: without positives where `beta_sft` is above 0, with two for one prompt, with one that is no tokens
-            or too long, or if a process's share of a generation batch is no whole number of groups.
+            or too long, or if a process's share of a generation batch is not a whole number of groups.
         RuntimeError: if a reward function raises, the sample is named; if a batch has a prompt that is not the
             dataset's as it was tokenised when the training began.
     """

@@ -117,10 +117,10 @@ def test_splits_have_their_shares_of_level_1() -> None:
     ("arguments", "message"),
     [
         (("dev", 5), "split"),
-        (("train", 0), "problems: 0 asked for; ask for at least 1"),
+        (("train", 0), "problems: must be at least 1, got 0"),
         (("train", 5, 0, (6,)), "levels"),
         (("train", 5, 0, ()), "levels"),
-        (("test", 10_000, 0, (1,)), "level 1 of split 'test' has about"),
+        (("test", 10_000, 0, (1,)), "level 1 of split 'test' has only about"),
     ],
 )
 def test_impossible_requests_are_named(arguments: tuple, message: str) -> None:

@@ -128,9 +128,13 @@ def test_levels_in_words_have_an_order(tmp_path: Path) -> None:
         (
             [{"question": "q", "answer": "1"}],
             "answer=Antwort",
-            "no column 'Antwort' for answer; there are question, an",
+            "no column 'Antwort' for answer; the source has question, an",
         ),
-        ([{"question": "q", "answer": "1"}], "solution=answer", "a problem has no 'solution'; it has question, answer"),
+        (
+            [{"question": "q", "answer": "1"}],
+            "solution=answer",
+            "a problem has no field 'solution'; choose from question, answer",
+        ),
         ([{"question": "q", "answer": "1"}], "answer", "'answer' does not name a column; write --columns question="),
         ([{"question": "q", "answer": "1"}], "answer=answer:1<2", "only levels have an order"),
     ],
@@ -154,8 +158,8 @@ def test_ragged_and_empty_rows_of_a_csv_are_named(tmp_path: Path) -> None:
     task = jsonl.load(path)
     assert [p.answer for p in task.problems] == ["2", "10"]
     assert [str(s) for s in task.skipped] == [
-        f"{path}:4: row: 3 cells, where the header names 2 columns",
-        f"{path}:5: answer: null or empty, where a text or a number is needed",
+        f"{path}:4: row: 3 cells, but the header names 2 columns",
+        f"{path}:5: answer: null or empty, but a text or a number is required",
     ]
     path.write_text("question,answer,answer\n1,2,3\n")
     with pytest.raises(DataError, match="the column 'answer' appears twice"):
@@ -225,7 +229,7 @@ def test_home_is_where_a_tilde_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_column_that_is_nearly_a_field_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read(tmp_path, {"question": "1 + 1?", "answer": "2", "expert": "It is 2.", "votes": 3})
     said = capsys.readouterr().err
-    assert "the column expert is passed over; did you mean expert_cot?" in said
+    assert "the column expert is ignored; did you mean expert_cot?" in said
     assert "votes" not in said
 
 
@@ -234,10 +238,10 @@ def test_a_field_that_is_misspelt_in_some_rows_is_told_once(tmp_path: Path, caps
     good["level"], misspelt["levle"] = "1", "1"
     for _ in range(2):
         read(tmp_path, good, misspelt)
-    assert capsys.readouterr().err.count("the column levle is passed over; did you mean level?") == 1
+    assert capsys.readouterr().err.count("the column levle is ignored; did you mean level?") == 1
     # The control: a column like a field that its rows have, too.
     read(tmp_path, {**good, "answers": "2", "levels": "5"})
-    assert "passed over" not in capsys.readouterr().err
+    assert "is ignored" not in capsys.readouterr().err
 
 
 def test_a_mistyped_file_is_not_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +259,7 @@ def test_a_mistyped_folder_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypa
     monkeypatch.setattr(files, "_hub", lambda *repo: asked.append(repo[0]) or iter(()))
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
-    with pytest.raises(DataError, match=r"runs/ is a folder here and has no textz; .*runs/textz:test"):
+    with pytest.raises(DataError, match=r"runs/ is a folder here without textz; .*runs/textz:test"):
         list(files.read_rows("runs/textz"))
     assert asked == []
     list(files.read_rows("runs/textz:test"))

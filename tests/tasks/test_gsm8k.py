@@ -66,9 +66,9 @@ def test_solution_of_nothing_but_the_answer_is_no_expert_cot(data: Path) -> None
     ("line", "field", "reason"),
     [
         ("{", "line", "not JSON"),
-        (row(final="6"), "answer", "no line ####"),
-        (row(final="#### six"), "answer", "'six' after #### is no number"),
-        (row(final="####"), "answer", "'' after #### is no number"),
+        (row(final="6"), "answer", "no line '#### <number>'"),
+        (row(final="#### six"), "answer", "'six' after #### is not a number"),
+        (row(final="####"), "answer", "'' after #### is not a number"),
         (row(answer=6), "answer", "a number, not text"),
         (row(question=""), "question", "empty"),
     ],
@@ -155,9 +155,9 @@ for split, config in (("train", "main"), ("test", "none"), ("test", "torn")):
     for task, name in ((gsm8k, "gsm8k"), (math, "math")):
         assert f"{task.HUB.repo}, config" in out
         fix = f"set EXPO_DATA to a folder that has {name}/train.jsonl; each line holds a row: {task.HUB.row}"
-        assert f"Without a hub, {fix}" in out
+        assert f"Without the hub, {fix}" in out
     assert out.count("in offline mode (HF_HUB_OFFLINE)") >= 2
-    assert f"['gsm8k-test-0', 'gsm8k-test-2'] 6 {repo}/main/test:1: answer: no line ####" in out
-    assert f"{repo}, config main, split train: not read from the hub" in out
-    assert f"{repo}, config torn, split test: not read from the hub" in out
-    assert f"{repo}, config none, split test: not read from the hub" in out
+    assert f"['gsm8k-test-0', 'gsm8k-test-2'] 6 {repo}/main/test:1: answer: no line '####" in out
+    assert f"{repo}, config main, split train: cannot be read from the hub" in out
+    assert f"{repo}, config torn, split test: cannot be read from the hub" in out
+    assert f"{repo}, config none, split test: cannot be read from the hub" in out

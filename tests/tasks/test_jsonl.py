@@ -49,19 +49,19 @@ BAD = [
     (b"[" + GOOD + b"]", "line", "a list, not an object"),
     (b'"question"', "line", "text, not an object"),
     (b"null", "line", "null, not an object"),
-    (b"[" * 100_000, "line", "this JSON cannot be read"),
+    (b"[" * 100_000, "line", "cannot read this JSON"),
     (b'{"question": "caf\xe9?", "answer": "1"}', "line", "not UTF-8 (byte 0xe9)"),
     (b'{"question": "Q?", "answer": NaN}', "line", "NaN is not a JSON value; write null"),
-    (b'{"question": "Q?", "answer": ' + b"9" * 5000 + b"}", "line", "this JSON cannot be read"),
+    (b'{"question": "Q?", "answer": ' + b"9" * 5000 + b"}", "line", "cannot read this JSON"),
     (b'{"answer": "1"}', "question", "missing; the row has the fields answer"),
     (b'{"Question": "Q?", "answer": "1"}', "question", "missing; the row has the fields Question, answer"),
-    (row(question=None), "question", "null or empty, where text is needed"),
+    (row(question=None), "question", "null or empty, but text is required"),
     (row(question=" \n"), "question", "empty"),
     (row(question=7), "question", "a number, not text"),
     (row(question=["Q?"]), "question", "a list, not text"),
     (b'{"question": "Q \\ud800?", "answer": "1"}', "question", "surrogate"),
     (b'{"question": "Q?"}', "answer", "missing; the row has the fields question"),
-    (row(answer=None), "answer", "null or empty, where a text or a number is needed"),
+    (row(answer=None), "answer", "null or empty, but a text or a number is required"),
     (row(answer=""), "answer", "empty"),
     (row(answer=True), "answer", "true or false, not text"),
     (row(answer={"value": 6}), "answer", "an object, not text"),
@@ -90,13 +90,13 @@ def test_bad_row_is_named_and_the_rest_is_read(load, tmp_path: Path, line, field
         (
             "level",
             "hard",
-            "'hard' is no whole number; write 3 or \"Level 3\", or order words by --columns level=level:",
+            "'hard' is not a whole number; write 3 or \"Level 3\", or order words by --columns level=level:",
         ),
-        ("level", 3.5, "3.5 is no whole number"),
-        ("level", -1, "-1 is no whole number"),
-        ("level", True, "True is no whole number"),
-        ("level", [3], "a list is no whole number"),
-        ("level", "x" * 1000, "... is no whole number"),
+        ("level", 3.5, "3.5 is not a whole number"),
+        ("level", -1, "-1 is not a whole number"),
+        ("level", True, "True is not a whole number"),
+        ("level", [3], "a list is not a whole number"),
+        ("level", "x" * 1000, "... is not a whole number"),
     ],
 )
 def test_an_unusable_optional_field_is_named_and_its_problem_kept(load, field, value, reason) -> None:
@@ -127,7 +127,7 @@ def test_first_of_two_rows_with_one_id_is_kept(load, tmp_path: Path) -> None:
     assert [p.id for p in task.problems] == ["a", "b"], "the same question under its own id is another problem"
     (skip,) = task.skipped
     assert skip.field == "id"
-    assert skip.reason == f"'a' is taken by {tmp_path / 'own.jsonl'}:1; the first is kept"
+    assert skip.reason == f"'a' is already used by {tmp_path / 'own.jsonl'}:1; the first is kept"
 
 
 def test_first_of_two_rows_with_one_question_is_kept(load) -> None:
@@ -203,14 +203,14 @@ def test_empty_file(tmp_path: Path, content: bytes) -> None:
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.jsonl: this file does not exist"):
+    with pytest.raises(DataError, match=r"none\.jsonl: no such file"):
         jsonl.load(tmp_path / "none.jsonl")
-    with pytest.raises(DataError, match=r"this folder was not written by save_to_disk; name a file in it"):
+    with pytest.raises(DataError, match=r"this folder was not written by save_to_disk; give a file in it"):
         jsonl.load(str(tmp_path))
 
 
 def test_other_formats_are_told_apart(load) -> None:
-    with pytest.raises(DataError, match=r"one object, \{\.\.\.\}, in each line"):
+    with pytest.raises(DataError, match=r"one object, \{\.\.\.\}, per line"):
         load(b"[" + GOOD + b"," + LAST + b"]")
     with pytest.raises(DataError, match="byte 0xff"):
         load('{"question": "Q?", "answer": "1"}'.encode("utf-16"))

@@ -161,16 +161,16 @@ def test_a_level_with_few_problems_gives_all_it_has() -> None:
     ("arguments", "message"),
     [
         ({"data": "nowhere.json"}, "nowhere.json: cannot be read"),
-        ({"split": "dev"}, "split: 'dev' is unknown; choose one of warmup, known, train, rate, test, new"),
-        ({"levels": [0, 2]}, r"levels: \[0, 2\] must be from 1 to 52"),
-        ({"levels": [53]}, r"levels: \[53\] must be from 1 to 52, the number of words in the set train"),
+        ({"split": "dev"}, "split: unknown split 'dev'; choose from warmup, known, train, rate, test, new"),
+        ({"levels": [0, 2]}, r"levels: \[0, 2\] must be between 1 and 52"),
+        ({"levels": [53]}, r"levels: \[53\] must be between 1 and 52, the number of words in the set train"),
         (
             {"levels": [1], "problems": 90},
-            r"problems: 90 asked for, and the split train has about \d+ of levels \[1\]; ask for fewer",
+            r"problems: 90 requested, but split train has only about \d+ with levels \[1\]; request fewer",
         ),
-        ({"problems": 0}, "problems: 0 asked for; ask for at least 1"),
-        ({"problems": -1}, "problems: -1 asked for; ask for at least 1"),
-        ({"columns": "question=Q"}, "--columns belongs to the task jsonl, not to letters"),
+        ({"problems": 0}, "problems: must be at least 1, got 0"),
+        ({"problems": -1}, "problems: must be at least 1, got -1"),
+        ({"columns": "question=Q"}, "--columns applies only to task jsonl, not to letters"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(arguments: dict[str, object], message: str) -> None:
@@ -181,7 +181,7 @@ def test_what_cannot_be_drawn_is_named(arguments: dict[str, object], message: st
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        ({"train": ["food"]}, "it should hold the sets warmup, train, new"),
+        ({"train": ["food"]}, "it must hold the sets warmup, train, new"),
         ({"warmup": [], "train": ["food"], "new": ["bird"]}, r"warmup must be a list of words, got \[\]"),
         ({"warmup": ["Read"], "train": ["food"], "new": ["bird"]}, "warmup: 'Read' must be two or more lowercase"),
         ({"warmup": ["two words"], "train": ["food"], "new": ["bird"]}, "'two words' must be"),
@@ -212,7 +212,9 @@ def test_other_word_sets_can_be_named(tmp_path: Path) -> None:
 
 def test_an_answer_that_holds_the_mark_of_its_end_is_named() -> None:
     recipe = MeasureRecipe(task="letters", levels=[2], problems=3, prompts={"answer_end": ","})
-    with pytest.raises(DataError, match=r"letters: answers as '\w, \w' hold prompts\.answer_end; choose another"):
+    with pytest.raises(
+        DataError, match=r"letters: answers such as '\w, \w' contain prompts\.answer_end; choose another"
+    ):
         load_problems(recipe, recipe.checker())
 
 
@@ -220,7 +222,9 @@ def test_words_of_several_tokens_are_left_out_by_name(monkeypatch: pytest.Monkey
     policy = build("llama")  # a byte-level tokenizer: every word has several tokens
     monkeypatch.setattr("expo.setup.load_policy", lambda *args, **more: policy)
     recipe = MeasureRecipe(task="letters", split="test", problems=3, max_new_tokens=4)
-    with pytest.raises(DataError, match=r"no problem is left: letters-test-\w+: question: '\w+' is \d+ tokens"):
+    with pytest.raises(
+        DataError, match=r"no usable problems; the first: letters-test-\w+: question: '\w+' is \d+ tokens"
+    ):
         measure(recipe, tmp_path / "run", progress=False)
 
 
@@ -245,9 +249,9 @@ def test_rows_of_a_user_are_checked_by_name_and_those_that_cannot_be_are_skips(t
     task = load_problems(recipe, checker)
     assert [p.answer for p in task.problems] == ["d, d"]
     reasons = " ".join(map(str, task.skipped))
-    assert "answer: the answer has 1 letters, the question 2 words" in reasons
-    assert "question: the question does not read as" in reasons
-    assert "answer: the words end in d, d, and the answer is d, o" in reasons
+    assert "answer: the answer has 1 letters, but the question has 2 words" in reasons
+    assert "question: cannot read the question; it must look like" in reasons
+    assert "answer: the words end in d, d, but the answer is d, o" in reasons
     (problem,) = task.problems
     texts = ["food ends in d. wind ends in d. Answer: (d, d)", "Answer: (d d)"]
     assert [g.status for g in checker.grade([(problem, text) for text in texts])] == [Status.CORRECT, Status.WRONG]
@@ -280,14 +284,17 @@ def test_the_recipe_of_the_docs_grades_its_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"grader": "extact"}, "grader: no 'extact'; there are math, exact"),
-        ({"step_checker": "none such"}, "step_checker: no 'none such'; there are arithmetic, letters, none"),
-        ({"task": "letters", "grader": "exact"}, "grader: letters has its own; leave it out"),
-        ({"task": "chain", "step_checker": "none"}, "step_checker: chain has its own"),
-        ({"grader": "exact", "prompts": {"answer_cue": " "}}, "prompts.answer_cue: an exact grader needs one"),
-        ({"task": "letters", "prompts": {"answer_end": "\n"}}, "prompts.answer_end: an exact grader needs one"),
-        ({"grader": "exact", "tolerance": 0.1}, "rules for mathematics, which grader exact does not use"),
-        ({"task": "letters", "boxed_only": True}, "rules for mathematics, which letters does not use"),
+        ({"grader": "extact"}, "grader: unknown value 'extact'; choose from math, exact"),
+        (
+            {"step_checker": "none such"},
+            "step_checker: unknown value 'none such'; choose from arithmetic, letters, none",
+        ),
+        ({"task": "letters", "grader": "exact"}, "grader: task letters sets this itself; leave it out"),
+        ({"task": "chain", "step_checker": "none"}, "step_checker: task chain sets this itself"),
+        ({"grader": "exact", "prompts": {"answer_cue": " "}}, "prompts.answer_cue: the exact grader needs more than"),
+        ({"task": "letters", "prompts": {"answer_end": "\n"}}, "prompts.answer_end: the exact grader needs more than"),
+        ({"grader": "exact", "tolerance": 0.1}, "apply only to the math grader, which grader exact does not use"),
+        ({"task": "letters", "boxed_only": True}, "apply only to the math grader, which letters does not use"),
     ],
 )
 def test_a_grader_that_does_not_fit_is_named(fields: dict[str, object], message: str) -> None:

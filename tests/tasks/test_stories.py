@@ -95,5 +95,5 @@ def test_voice_is_a_schoolbook_and_no_answer_mark_is_left() -> None:
 
 
 def test_stories_have_no_splits() -> None:
-    with pytest.raises(DataError, match="stories has no splits; leave --split train out"):
+    with pytest.raises(DataError, match="--split: task stories has no splits; leave train out"):
         load_task("stories", split="train")
