@@ -1,1 +1,1 @@
-"""Policies: load one, its prompts, sampling from it, scoring under it."""
+"""Policies: loading one, its prompts, sampling from it, and scoring under it."""

@@ -1,4 +1,4 @@
-"""LoRA adapters, by peft: a fresh one on a policy that is to be trained, and the policy in an adapter's folder."""
+"""LoRA adapters, with peft: a fresh one on a policy to train, and the policy in an adapter's folder."""
 
 from __future__ import annotations
 
@@ -25,31 +25,34 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter alone, without its base."""
+    """Whether a folder holds only an adapter, without its base."""
     return (folder / CONFIG).exists() and not (folder / "config.json").exists()
 
 
 def base_of(folder: Path) -> tuple[str, str | None]:
-    """The name of an adapter's base, and its revision.
+    """The name and revision of an adapter's base.
 
     Raises:
-        PolicyError: if the adapter names none, or has no weights as safetensors.
+        PolicyError: if the adapter names no base, or has no safetensors weights.
     """
     try:
         said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         name, revision = said.get("base_model_name_or_path"), said.get("revision")
     except (OSError, ValueError, AttributeError) as error:
-        raise PolicyError(f"policy {str(folder)!r}: its {CONFIG} cannot be read: {shown(error)}") from error
+        raise PolicyError(f"policy {str(folder)!r}: cannot read its {CONFIG}: {shown(error)}") from error
     if not isinstance(name, str) or not name:
         raise PolicyError(f"policy {str(folder)!r}: its {CONFIG} names no base_model_name_or_path; add it")
     if not (folder / WEIGHTS).exists():
-        raise PolicyError(f"policy {str(folder)!r}: an adapter without {WEIGHTS} (pickled weights are not read)")
+        raise PolicyError(
+            f"policy {str(folder)!r}: an adapter without {WEIGHTS}; save it as safetensors (pickled weights are "
+            "not read)"
+        )
     return name, revision if isinstance(revision, str) else None
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what transformers says to peft and TRL of names that change in its next version: no user can fix it."""
+    """Silence deprecation warnings from transformers about peft and TRL, which a user cannot fix."""
     with warnings.catch_warnings():
         renamed = "`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated"
         warnings.filterwarnings("ignore", renamed, FutureWarning)
@@ -58,9 +61,9 @@ def quiet() -> Iterator[None]:
 
 @quiet()
 def load_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The base with an adapter's weights, not merged: in bfloat16 its small changes would be rounded away.
+    """The base with an adapter's weights, unmerged: in bfloat16, merging would round away its small changes.
 
-    Gradients are those of the adapter alone.
+    Gradients are those of the adapter only.
 
     Raises:
         PolicyError: if peft is not installed, or the adapter does not fit the base.
@@ -76,15 +79,16 @@ def load_adapter(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 
 def is_wrapped(model: nn.Module) -> bool:
-    """Whether a model is a base with an adapter in it."""
+    """Whether a model is a base with an adapter."""
     return hasattr(model, "peft_config")
 
 
 @contextmanager
 def base_kept(model: nn.Module, copies: list[torch.Tensor] | None = None) -> Iterator[None]:
-    """Whatever merges adapters meanwhile and takes them out again, the base's weights are the same bits afterwards.
+    """Within the context, adapters may be merged and unmerged; afterwards the base's weights are restored bit for bit.
 
-    Adding an adapter's part to a weight and subtracting it rounds twice. `copies` holds the copy for the next time.
+    Adding an adapter's part to a weight and subtracting it again rounds twice. `copies` keeps the saved weights for the
+    next time.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -102,9 +106,9 @@ def base_kept(model: nn.Module, copies: list[torch.Tensor] | None = None) -> Ite
 
 
 def whole_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """The weights of a policy by the names that its base has, on the CPU; an adapter is merged into them.
+    """A policy's weights on the CPU, under the names of its base; an adapter is merged into them.
 
-    Only of a model whose process holds all weights at the moment.
+    Requires that this process holds all weights of the model at that moment.
     """
     if not is_wrapped(model):
         return {name: p.detach().cpu() for name, p in model.named_parameters()}
@@ -122,29 +126,29 @@ def whole_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 
 def refuse_to_train(name: str) -> NoReturn:
-    """What is said of an adapter's folder as the policy of a training.
+    """The error for an adapter's folder used as the policy of a training run.
 
     Raises:
         ValueError: always.
     """
     raise ValueError(
-        f"policy {name!r}: an adapter, but a training starts from full weights; merge it into its base: policy = "
-        f"expo.policies.load.load_policy({name!r}, expo.tasks.prompts.TEXT); policy.model.merge_and_unload()."
-        "save_pretrained(FOLDER); policy.tokenizer.save_pretrained(FOLDER)"
+        f"policy {name!r}: this is an adapter, but training starts from full weights; merge it into its "
+        f"base: policy = expo.policies.load.load_policy({name!r}, expo.tasks.prompts.TEXT); "
+        "policy.model.merge_and_unload().save_pretrained(FOLDER); policy.tokenizer.save_pretrained(FOLDER)"
     )
 
 
 def add_adapter(base: PreTrainedModel, seed: int, **lora: Any) -> PreTrainedModel:
-    """The base with a fresh adapter, which alone is to be trained; its first weights follow `seed`.
+    """The base with a fresh adapter, the only part that is trained; its initial weights are set by `seed`.
 
     Args:
-        base: with whole weights. Without a fitting name of a layer it is left as it was.
-        seed: of the adapter's initialisation.
+        base: a policy with full weights. It is left unchanged if no layer name matches.
+        seed: seed of the adapter's initialisation.
         lora: fields of `peft.LoraConfig`.
 
     Raises:
-        ValueError: if peft is not installed, or refuses the fields; for an adapter on the output matrix, which TRL's
-            log-probabilities would pass by, or on a matrix that is embedding and output in one.
+        ValueError: if peft is not installed, or rejects the fields; for an adapter on the output matrix, which TRL's
+            log-probabilities would bypass, or on a matrix shared by embedding and output.
     """
     _need_peft()
     from peft import LoraConfig, get_peft_model
@@ -152,21 +156,21 @@ def add_adapter(base: PreTrainedModel, seed: int, **lora: Any) -> PreTrainedMode
     from peft.utils import ModulesToSaveWrapper
 
     if is_wrapped(base):
-        raise ValueError("use_peft: the policy is an adapter already; merge it into its base first")
+        raise ValueError("use_peft: the policy already has an adapter; merge it into its base first")
     set_seed(seed)
     try:
         config = LoraConfig(task_type="CAUSAL_LM", **lora)
         with warnings.catch_warnings():
-            # Refused below.
+            # Rejected below.
             warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")
-            # DeepSpeed shares out weights of one dtype alone.
+            # DeepSpeed can only shard weights of one dtype.
             model: Any = get_peft_model(base, config, autocast_adapter_dtype=not is_deepspeed_zero3_enabled())
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"use_peft: {shown(error)}") from error
     if isinstance(model.get_output_embeddings(), BaseTunerLayer):
         raise ValueError(
-            "lora_target_modules: an adapter on the output matrix would not be trained, because TRL takes "
-            "log-probabilities from the matrix itself; leave lm_head out"
+            "lora_target_modules: an adapter on the output matrix would not be trained, because TRL "
+            "computes log-probabilities from the matrix itself; leave lm_head out"
         )
     matrices = (model.get_input_embeddings(), model.get_output_embeddings())
     if base.config.get_text_config().tie_word_embeddings and any(
@@ -182,7 +186,7 @@ def add_adapter(base: PreTrainedModel, seed: int, **lora: Any) -> PreTrainedMode
 
 
 def name_base(folder: Path, name: str, revision: str | None) -> None:
-    """Have an adapter's folder name its base as a policy is named, and not by the place where its files were read."""
+    """Make an adapter's folder name its base like a policy, and not by the path its files were read from."""
     path = Path(name).expanduser()
     said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     said |= {"base_model_name_or_path": str(path.resolve()) if path.exists() else name, "revision": revision}
@@ -190,12 +194,12 @@ def name_base(folder: Path, name: str, revision: str | None) -> None:
 
 
 def without_wrapper(model: PreTrainedModel) -> PreTrainedModel:
-    """The model that peft has put adapters into, adapters and all; one without adapters as it is."""
+    """The model that holds peft's adapters, including them; a model without adapters is returned as it is."""
     return cast(PreTrainedModel, model.get_base_model()) if hasattr(model, "get_base_model") else model
 
 
 def weights_of(model: nn.Module) -> tuple[int, int]:
-    """How many weights a model has, and how many of them are trained."""
+    """The number of a model's weights, and how many of them are trained."""
     each = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return sum(n for n, _ in each), sum(n for n, trained in each if trained)
 

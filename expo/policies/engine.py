@@ -1,4 +1,4 @@
-"""What is asked of a sampler, what comes back, and the engines that may sample in place of the policy's own model."""
+"""The input and output of a sampler, and the engines that can sample in place of the policy's own model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-# hf: the policy's own model, by `sampling`.
+# hf: the policy's own model, through `sampling`.
 ENGINES = ("hf", "vllm")
 INSTALL_VLLM = 'pip install "vllm>=0.22,<=0.31"'
 
@@ -23,15 +23,15 @@ class Request:
 
     @property
     def tokens(self) -> int:
-        """The longest that prompt and completion can be."""
+        """The maximum length of prompt and completion together."""
         return len(self.prompt_ids) + self.max_new_tokens
 
 
 @dataclass(frozen=True)
 class Completion:
-    """Sampled token ids as sampled, the end token included if it was reached; `truncated` if it was not.
+    """Token ids as sampled, including the end token if it was reached; `truncated` if it was not.
 
-    `log_probs`, where an engine gives them: of each token, in nats, at the temperature of sampling.
+    `log_probs`, if the engine gives them: of each token, in nats, at the sampling temperature.
     """
 
     ids: tuple[int, ...]
@@ -41,7 +41,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Draw:
-    """One sample to be drawn: `request` is the place of its request, `seed` that of its own random stream."""
+    """A sample to draw: `request` is the index of its request, `seed` the seed of its own random stream."""
 
     request: int
     prompt_ids: tuple[int, ...]
@@ -51,7 +51,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Settings:
-    """How all draws of a call are drawn: tokens in `stop` end a sample, and `no_tokens` are never drawn."""
+    """Settings for all draws of a call: tokens in `stop` end a sample, and `no_tokens` are never drawn."""
 
     temperature: float
     stop: tuple[int, ...]
@@ -59,24 +59,24 @@ class Settings:
 
 
 class Engine(Protocol):
-    """What samples in place of the policy's own model, with the same weights."""
+    """Samples in place of the policy's own model, with the same weights."""
 
-    # What it is, for the record; nothing before it has started.
+    # Describes the engine for the record; available only after it has started.
     version: str
-    # Of the weights that it computes with.
+    # The dtype of the weights that it computes with.
     dtype: str
 
     def sample(
         self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[int, Completion], object]
     ) -> list[Completion]:
-        """A completion for each draw, in their order; `on_finished` is given each with its place as it ends."""
+        """A completion for each draw, in order; `on_finished` gets the index and completion of each as it ends."""
 
     def close(self) -> None:
-        """Let go of its memory; sampling starts it again."""
+        """Free its memory; sampling starts it again."""
 
 
 def draws_of(requests: Sequence[Request], seed: int) -> list[Draw]:
-    """Each sample of each request, with a stream of its own, named by (seed, request key, sample index)."""
+    """Every sample of every request, each with its own stream, named by (seed, request key, sample index)."""
     return [
         Draw(i, tuple(r.prompt_ids), r.max_new_tokens, _stream(f"{seed}/{r.key}/{k}"))
         for i, r in enumerate(requests)

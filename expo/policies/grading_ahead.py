@@ -1,4 +1,4 @@
-"""Grading while sampling: each sample is graded as it ends, in a thread of its own, while others are sampled."""
+"""Grading while sampling: each sample is graded in a separate thread as soon as it ends, while others are sampled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from expo.tasks.problem import Problem
 
 
 class GradingAhead:
-    """Grades of samples by a checker, in a thread of its own; equal texts are graded once."""
+    """Grades samples with a checker in a separate thread; equal texts are graded once."""
 
     def __init__(self, checker: Checker) -> None:
         self._checker = checker
@@ -31,7 +31,7 @@ class GradingAhead:
     def listen(
         self, policy: Policy, problems: Sequence[Problem], on_finished: Callable[[], object]
     ) -> Callable[[int, Completion], None]:
-        """What `sample` is to call as each sample ends; `problems` has that of each request."""
+        """The callback for `sample`, called as each sample ends; `problems` has the problem of each request."""
 
         def finished(place: int, completion: Completion) -> None:
             self.begin(problems[place], policy.decode(completion.ids), completion.truncated)
@@ -40,13 +40,13 @@ class GradingAhead:
         return finished
 
     def begin(self, problem: Problem, text: str, truncated: bool) -> None:
-        """Grade a sample soon."""
+        """Queue a sample for grading."""
         key = (problem.id, text, truncated)
         if key not in self._grades:
             self._grades[key] = self._thread.submit(self._checker.grade, [(problem, text)], [truncated])
 
     def grades(self, pairs: Sequence[tuple[Problem, str]], truncated: Sequence[bool]) -> list[Grade]:
-        """As `Checker.grade`; it waits for those that are not graded yet."""
+        """See `Checker.grade`; waits for samples that are not graded yet."""
         for (problem, text), cut in zip(pairs, truncated, strict=True):
             self.begin(problem, text, cut)
         keys = [(problem.id, text, cut) for (problem, text), cut in zip(pairs, truncated, strict=True)]

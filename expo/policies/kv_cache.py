@@ -1,6 +1,6 @@
-"""A key-value cache whose rows come and go: the common ground of sampling and scoring.
+"""A key-value cache whose rows come and go; shared by sampling and scoring.
 
-All rows share their columns; a row that began later has padding on its left. Keys and values live in a buffer
+All rows share their columns; a row that started later has padding on its left. Keys and values live in a buffer
 that grows by `SPARE` columns, so that a decoding step writes one column and does not copy the rest.
 """
 
@@ -17,7 +17,7 @@ SPARE = 64
 
 
 class _Layer(DynamicLayer):
-    """A full-attention layer's keys and values, shape (rows, heads, columns, head size)."""
+    """The keys and values of a full-attention layer, shape (rows, heads, columns, head size)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class _Layer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         end = self.columns + key_states.shape[-2]
         if self.buffers is None or end > self.buffers[0].shape[-2]:
-            # What is written first is a prompt or a whole sample, and mostly not added to.
+            # The first write is a prompt or a whole sample, which is rarely extended.
             self._set(key_states, value_states, capacity=end if self.buffers is None else end + SPARE)
         assert self.buffers is not None
         for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
@@ -55,7 +55,7 @@ class _Layer(DynamicLayer):
         self.keys, self.values = (b[:, :, :columns] for b in self.buffers)
 
     def replace(self, keys: Tensor, values: Tensor, columns: int) -> None:
-        """Hold these tensors instead; columns past the first `columns` are spare."""
+        """Replace the tensors; columns past the first `columns` are spare."""
         self.buffers = (keys, values)
         self._show(columns)
 
@@ -70,11 +70,11 @@ class RowCache(Cache):
 
     @property
     def lengths(self) -> Tensor:
-        """Tokens held by each row, shape (rows,)."""
+        """The number of tokens held by each row, shape (rows,)."""
         return self.mask.sum(-1)
 
     def extend(self, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Announce new columns, True where a row has a token.
+        """Announce new columns; the mask is True where a row has a token.
 
         Returns:
             The attention mask over all columns and the position of each new token, shape (rows, new columns).
@@ -85,7 +85,7 @@ class RowCache(Cache):
         return self.mask.long(), positions.clamp_min(0)
 
     def take(self, rows: Tensor) -> RowCache:
-        """A cache of these rows, some may be repeated; this one stays as it is."""
+        """A cache of these rows, which may repeat; this cache is unchanged."""
         out = RowCache(self.model)
         for mine, theirs in zip(self.layers, out.layers, strict=True):
             theirs.lazy_initialization(mine.keys, mine.values)
@@ -95,24 +95,24 @@ class RowCache(Cache):
         return out
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows only; columns that all of them pad on the left are dropped."""
+        """Keep only these rows; columns that are padding in all of them are dropped."""
         mask = self.mask[rows]
         first = int(mask.any(0).long().argmax())
         self.mask = mask[:, first:]
-        # Layer by layer: two whole caches are never held at once.
+        # Layer by layer, so that two full caches are never held at once.
         for layer in self.layers:
             layer.replace(*(b[rows, :, first:] for b in layer.buffers), self.mask.shape[1])
 
     def keep(self, mask: Tensor) -> None:
-        """Drop the tokens that `mask` (rows, columns) leaves out.
+        """Drop the tokens that `mask`, shape (rows, columns), leaves out.
 
-        What is left is moved together at the right end: a hole would count as distance in a sliding window.
+        The remaining tokens are moved together at the right end: a gap would count as distance in a sliding window.
         """
         mask = mask & self.mask
         order = mask.long().argsort(dim=1, stable=True)
         self.mask = mask.gather(1, order)
         for layer in self.layers:
-            # Keys and values may differ in heads and size.
+            # Keys and values may differ in the number and size of heads.
             moved = [
                 tensor.gather(2, order[:, None, :, None].expand(-1, tensor.shape[1], -1, tensor.shape[3]))
                 for tensor in (layer.keys, layer.values)
@@ -120,7 +120,7 @@ class RowCache(Cache):
             layer.replace(moved[0], moved[1], layer.columns)
 
     def append(self, other: RowCache) -> None:
-        """Add another cache's rows below; the one with fewer columns is padded on the left."""
+        """Append another cache's rows; the cache with fewer columns is padded on the left."""
         columns = max(self.mask.shape[1], other.mask.shape[1])
         self.mask = torch.cat([_pad_left(c.mask, columns, 1) for c in (self, other)])
         for mine, theirs in zip(self.layers, other.layers, strict=True):
@@ -153,14 +153,14 @@ def right_padded(rows: list[list[int]], pad: int, device: torch.device) -> tuple
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two sequences have in common from the left."""
+    """The length of the longest common prefix of two sequences, in tokens."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def prefill(model: PreTrainedModel, families: Sequence[Sequence[Sequence[int]]]) -> RowCache:
-    """Run prompts without their last tokens, one row each in the order given.
+    """Run prompts without their last tokens, one row each, in the given order.
 
-    What the prompts of a family have in common at their beginning is run once.
+    The common prefix of a family of prompts is run once.
     """
     bodies = [[list(prompt[:-1]) for prompt in family] for family in families]
     stems = [family[0][: min(common(family[0], body) for body in family)] for family in bodies]
@@ -172,7 +172,7 @@ def prefill(model: PreTrainedModel, families: Sequence[Sequence[Sequence[int]]])
     if len(rests) > len(stems):
         cache.select(torch.tensor([i for i, family in enumerate(bodies) for _ in family], device=model.device))
     if any(rests):
-        # Right after the stem: a hole would count as distance in a sliding window.
+        # Directly after the stem: a gap would count as distance in a sliding window.
         ids, mask = right_padded(rests, 0, model.device)
         forward(model, ids, mask, cache, 1)
         cache.keep(cache.mask)
@@ -180,7 +180,7 @@ def prefill(model: PreTrainedModel, families: Sequence[Sequence[Sequence[int]]])
 
 
 def forward(model: PreTrainedModel, ids: Tensor, mask: Tensor, cache: RowCache, logits_to_keep: int = 0) -> Tensor:
-    """Run new columns through the model on top of `cache`; their logits, shape (rows, kept, vocabulary)."""
+    """Run new columns through the model on top of `cache`; returns their logits, shape (rows, kept, vocabulary)."""
     attention, positions = cache.extend(mask)
     out = model(
         input_ids=ids,

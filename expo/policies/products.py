@@ -1,9 +1,10 @@
-"""Float32 matrix products on a CPU, by whichever of PyTorch's two libraries is faster.
+"""Float32 matrix products on a CPU, computed by the faster of PyTorch's two libraries.
 
-PyTorch gives float32 products to MKL, which leaves half of an AMD processor's vector units idle. oneDNN uses them all,
-and takes half the time for products as large as those of a linear layer, though more for the small ones of attention.
-The switch that gives products to oneDNN also allows it to round their inputs to bfloat16, which it does on processors
-with matrix units. So one product is checked first, and the switch stays off where that is rounded more than float32 is.
+PyTorch gives float32 products to MKL, which leaves half of an AMD processor's vector units idle. oneDNN uses all of
+them, and takes half the time for products as large as those of a linear layer, but longer for the small ones of
+attention. The switch that gives products to oneDNN also allows it to round their inputs to bfloat16, which it does on
+processors with matrix units. So one product is checked first, and the switch stays off if that product is rounded more
+than float32 is.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-# Weights. A smaller policy gains little, and its numbers stay as they are, to the last bit.
+# In weights. A smaller policy gains little, and its numbers stay the same to the last bit.
 LEAST = 50_000_000
 # Relative to the largest entry of a product: float32 rounds by about 1e-6, and bfloat16 by 4e-3.
 WITHIN = 1e-5
@@ -27,11 +28,11 @@ _SETTING: Any = getattr(torch.backends.mkldnn, "matmul", None)
 
 @contextmanager
 def fast_linear_layers(model: PreTrainedModel) -> Iterator[None]:
-    """Meanwhile, the linear layers of a large float32 policy on a CPU compute with oneDNN, forward and backward."""
+    """Compute the linear layers of a large float32 policy on a CPU with oneDNN, forward and backward."""
     with ExitStack() as stack:
         if _gains(model):
             _switch_around_layers(model, stack)
-        # Not held meanwhile: a training may let go of its policy, to load it again in parts.
+        # Not held by reference: a training may drop its policy, to load it again in parts.
         del model
         yield
 
@@ -47,13 +48,13 @@ def _switch_around_layers(model: PreTrainedModel, stack: ExitStack) -> None:
 
 @contextmanager
 def fast_products(model: PreTrainedModel) -> Iterator[None]:
-    """Meanwhile, oneDNN computes every product where `fast_linear_layers` would use it: for large ones of no layer."""
+    """Compute every product with oneDNN if `fast_linear_layers` would use it: for large products outside layers."""
     with _by_onednn() if _gains(model) else nullcontext():
         yield
 
 
 class _Switch:
-    """Hands products to oneDNN, and back to whatever computed them before."""
+    """Hands products to oneDNN, and back to the library that computed them before."""
 
     def __init__(self) -> None:
         self.before = _SETTING.fp32_precision
@@ -65,11 +66,11 @@ class _Switch:
         _SETTING.fp32_precision = self.before
 
     def after_forward(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Off, and on again for the backward pass of the layer, if its end will be known."""
+        """Off, and on again for the layer's backward pass if its end can be detected."""
         self.off()
-        # The gradient at the output comes just before the layer's backward pass, that at its input just after it.
-        # Should autograd take another order, other products are handed over, which changes little but their time.
-        # An input that is given by its name is not among `args`.
+        # The gradient at the output comes just before the layer's backward pass, and the gradient at its input just
+        # after it. Should autograd use another order, other products are handed over, which changes little but their
+        # time. An input passed by keyword is not among `args`.
         both = (output, *args[:1])
         if len(both) == 2 and all(isinstance(t, Tensor) and t.requires_grad for t in both):
             output.register_hook(self.on)
@@ -95,7 +96,7 @@ def _by_onednn() -> Iterator[None]:
 def _is_exact() -> bool:
     if _SETTING is None or not torch.backends.mkldnn.is_available():
         return False
-    # With a generator of its own the caller's random numbers stay as they are; and the caller may have other defaults.
+    # A generator of its own leaves the caller's random numbers alone, and the caller may have other defaults.
     generator = torch.Generator("cpu").manual_seed(0)
     a, b = torch.randn(2, 512, 512, generator=generator, dtype=torch.float32, device="cpu")
     with _by_onednn():
@@ -103,6 +104,6 @@ def _is_exact() -> bool:
 
 
 def as_exact(product: Tensor, a: Tensor, b: Tensor) -> bool:
-    """Whether this is a @ b, rounded no more than float32 is."""
+    """Whether this equals a @ b, rounded no more than float32 is."""
     right = a.double() @ b.double()
     return bool((product.double() - right).abs().max() <= WITHIN * right.abs().max())

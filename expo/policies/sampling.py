@@ -1,9 +1,9 @@
-"""Batched sampling: what like prompts share is run once, a prompt once for its samples; a finished row makes room.
+"""Batched sampling: shared prefixes run once, each prompt once for all its samples; a finished row makes room.
 
-A prompt's last token alone is run for each sample.
+Only a prompt's last token is run for each sample.
 
-Each sample draws its uniforms from its own stream, named by (seed, request key, sample index): what is sampled
-does not depend on which requests are sampled beside it, up to rounding in the logits.
+Each sample draws its uniforms from its own stream, named by (seed, request key, sample index): samples do not depend on
+which other requests are sampled with them, up to rounding in the logits.
 """
 
 from __future__ import annotations
@@ -51,27 +51,27 @@ def sample(
 ) -> list[list[Completion]]:
     """Sample every request from the whole softmax over tokens (top_p = 1, top_k = 0, no penalty) at `temperature`.
 
-    Ids that the model scores but that are no tokens are left out; they have a share in the softmax of `score`. A
-    temperature of 0 is greedy. At most `rows` samples are decoded at a time. The model's own generation
-    config is not consulted, except for its end tokens. A policy's engine, if it has one, samples in its place. A policy
-    with a `sampling_dtype` is sampled with its weights in that dtype.
-    `on_finished` is called with a request's place and each of its samples as it ends.
+    Ids that the model scores but that are not tokens are never drawn; they do have a share in the softmax of `score`. A
+    temperature of 0 is greedy. At most `rows` samples are decoded at a time. The model's own generation config is
+    ignored, except for its end tokens. If the policy has an engine, the engine samples instead. A policy with a
+    `sampling_dtype` is sampled with its weights in that dtype. `on_finished` is called with a request's index and each
+    of its samples as it ends.
 
     Raises:
         ValueError: for a temperature below 0.001 that is not 0, or an empty prompt.
-        ContextError: if a prompt with its `max_new_tokens` does not fit the policy's context.
-        FloatingPointError: if a logit is NaN or infinite; the request's key is named.
+        ContextError: if a prompt and its `max_new_tokens` do not fit the policy's context.
+        FloatingPointError: if a logit is NaN or infinite; the message names the request's key.
     """
     # Below this a logit divided by the temperature can overflow; 0 is greedy.
     if temperature != 0 and not 1e-3 <= temperature < float("inf"):
-        raise ValueError(f"temperature must be finite and at least 0.001, or 0 for greedy, got {temperature}")
+        raise ValueError(f"temperature must be 0 (greedy), or finite and at least 0.001; got {temperature}")
     for r in requests:
         if not r.prompt_ids:
             raise ValueError(f"{r.key}: the prompt is empty")
         if r.tokens > policy.context:
             raise ContextError(
-                f"{r.key}: prompt of {len(r.prompt_ids)} tokens and {r.max_new_tokens} new ones exceed the "
-                f"context of {policy.name} ({policy.context}); lower the limit or drop the problem"
+                f"{r.key}: a prompt of {len(r.prompt_ids)} tokens and {r.max_new_tokens} new ones exceed "
+                f"the context of {policy.name} ({policy.context}); lower the limit or drop the problem"
             )
     on_finished = on_finished or (lambda *_: None)
     if policy.engine:
@@ -97,7 +97,8 @@ def _by_model(
     live: list[_Row] = []
     cache: RowCache | None = None
     while True:
-        # Leaving and joining copy the cache, so they wait until an eighth of the rows, or half, can change at once.
+        # Removing and adding rows copies the cache, so they wait until an eighth of the rows, or half, can change at
+        # once.
         ended = sum(row.ended for row in live)
         if cache is not None and (ended > len(live) // 8 or ended == len(live)):
             alive = [i for i, row in enumerate(live) if not row.ended]
@@ -157,9 +158,9 @@ def _take(waiting: Iterator[tuple[int, int]], n: int, requests: Sequence[Request
 
 
 def _families(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Places of prompts of which each shares half of its tokens or more with the first, from the left; longest first.
+    """Group prompts of which each shares at least half of its tokens, from the left, with the first; longest first.
 
-    Rows that run together then have prompts of like length, and little padding.
+    Rows that run together then have prompts of similar length, and little padding.
     """
     families: list[list[int]] = []
     for i in sorted(range(len(prompts)), key=lambda i: tuple(prompts[i])):
@@ -171,9 +172,9 @@ def _families(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def _parts(families: list[list[int]], lengths: list[int]) -> list[list[list[int]]]:
-    """Families, cut where they are large, that are run together: at most `MAX_PREFILL_TOKENS`, or one prompt.
+    """Families to run together, split where they are large: at most `MAX_PREFILL_TOKENS`, or one prompt.
 
-    Prompts that share nothing stand apart: they would be padded through the second pass of those that do.
+    Prompts that share nothing are kept separate: they would be padded through the second pass of those that do.
     """
     parts: list[list[list[int]]] = []
     for family in families:
@@ -190,7 +191,7 @@ def _parts(families: list[list[int]], lengths: list[int]) -> list[list[list[int]
 def _join(
     policy: Policy, requests: Sequence[Request], family_of: dict[int, int], fresh: list[_Row], cache: RowCache | None
 ) -> RowCache:
-    """Run the prompts of new rows but for their last tokens; put the rows below those that run."""
+    """Run the prompts of new rows except for their last tokens, and append the rows to the running ones."""
     places = dict.fromkeys(row.request for row in fresh)
     families = [list(group) for _, group in groupby(places, family_of.__getitem__)]
     for part in _parts(families, [len(r.prompt_ids) for r in requests]):
@@ -206,9 +207,9 @@ def _join(
 
 
 def _draw(logits: Tensor, live: list[_Row], temperature: float, requests: Sequence[Request]) -> list[int]:
-    """One token a row by inverting the cumulative distribution at the row's next uniform."""
+    """One token per row, by inverting the cumulative distribution at the row's next uniform."""
     logits = logits.float()
-    # One sum costs a thirtieth of asking each logit; only a sum that is not finite asks them.
+    # One sum costs a thirtieth of checking each logit; each is checked only if the sum is not finite.
     if not math.isfinite(logits.sum()) and bool((bad := ~torch.isfinite(logits).all(-1)).any()):
         row = live[int(bad.long().argmax())]
         raise FloatingPointError(f"{requests[row.request].key}: a logit of the next token is not finite")

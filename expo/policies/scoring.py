@@ -1,8 +1,7 @@
 """NLL and learning signal of a sample, from one pass over its tokens.
 
-The prompts of a batch are run once each and shared by their samples. A sample whose own answer is not `a*` gets
-its learning signal from a short branch on the same cache: the tokens after the CoT are left out, the answer
-cue and `a*` are read in their place.
+The prompts of a batch are run once each and shared by their samples. A sample whose own answer is not `a*` gets its
+learning signal from a short branch on the same cache: the tokens after the CoT are replaced by the answer cue and `a*`.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from expo.policies.kv_cache import RowCache, forward, prefill, right_padded
 from expo.policies.policy import Policy
 from expo.policies.products import fast_linear_layers
 
-# Logits take tokens x vocabulary x 4 bytes: 1,024 tokens of a 49k vocabulary are 0.2 GB. On a CPU larger batches
-# are slower too: they leave the cache.
+# Logits take tokens x vocabulary x 4 bytes: 1,024 tokens of a 49k vocabulary are 0.2 GB. On a CPU larger batches are
+# also slower, because they leave the cache.
 MAX_TOKENS = 1024
-# Keys and values of prompts, held while their samples are scored: about 0.05 MB a token at 135M parameters.
+# Keys and values of prompts, held while their samples are scored: about 0.05 MB per token at 135M parameters.
 MAX_PROMPT_TOKENS = 8192
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What is scored: `completion` after `prompt`, and `answer` after prompt, `completion[:cot]` and `cue`.
+    """A sample to score: `completion` after `prompt`, and `answer` after prompt, `completion[:cot]` and `cue`.
 
     `prompt` is the plain question prompt. `completion` is (c, a) with its end token; `cot` is the number of its
     tokens that are CoT. `answer` is `a*` with its closing mark.
@@ -42,7 +41,7 @@ class Sample:
 
     @property
     def inline(self) -> bool:
-        """Whether the completion itself goes on with cue and answer, so that no branch is needed."""
+        """Whether the completion itself continues with cue and answer, so that no branch is needed."""
         tail = self.cue + self.answer
         return self.completion[self.cot : self.cot + len(tail)] == tail
 
@@ -71,7 +70,7 @@ class Score:
 
 
 def whole(prompt: Sequence[int], completion: Sequence[int], key: str) -> Sample:
-    """A completion to be scored for its log-probability alone: its last token stands for an answer."""
+    """A sample scored only for the log-probability of its completion: its last token serves as the answer."""
     ids = tuple(int(i) for i in completion)
     return Sample(key, tuple(prompt), ids, len(ids) - 1, (), ids[-1:])
 
@@ -80,11 +79,11 @@ def whole(prompt: Sequence[int], completion: Sequence[int], key: str) -> Sample:
 def score(
     policy: Policy, samples: Sequence[Sample], *, on_scored: Callable[[Sample], object] | None = None
 ) -> list[Score]:
-    """Score samples in the order given; batches are formed by length and do not change a score beyond rounding.
+    """Score samples; results are in the given order. Batches are formed by length and change a score only by rounding.
 
     Raises:
         ValueError: for an empty prompt, completion or answer, or a sample longer than the policy's context.
-        FloatingPointError: for a NaN or infinite log-probability; the sample's key is named.
+        FloatingPointError: for a NaN or infinite log-probability; the message names the sample's key.
     """
     for s in samples:
         _check(policy, s)
@@ -112,11 +111,11 @@ def _check(policy: Policy, s: Sample) -> None:
         raise ValueError(f"{s.key}: prompt, completion and answer must each have at least one token")
     longest = len(s.prompt) + max(len(s.completion), s.cot + len(s.cue) + len(s.answer))
     if longest > policy.context:
-        raise ValueError(f"{s.key}: {longest} tokens exceed the context of {policy.name} ({policy.context})")
+        raise ValueError(f"{s.key}: {longest} tokens, more than the context of {policy.name} ({policy.context})")
 
 
 def _groups(samples: Sequence[Sample]) -> list[tuple[list[tuple[int, ...]], list[int]]]:
-    """Prompts of like length whose keys and values are held at once, with the samples that they own."""
+    """Prompts of similar length whose keys and values are held at once, with their samples."""
     owned: dict[tuple[int, ...], list[int]] = {}
     for i, s in enumerate(samples):
         owned.setdefault(s.prompt, []).append(i)
@@ -139,7 +138,7 @@ def _batches(samples: Sequence[Sample], indices: list[int]) -> list[list[int]]:
 
 
 def _score_batch(policy: Policy, samples: list[Sample], cache: RowCache) -> list[Score]:
-    """`cache` holds each sample's prompt but for its last token, which is read with the completion."""
+    """`cache` holds each sample's prompt without its last token, which is read with the completion."""
     before = cache.mask.shape[1]
     inputs = [[s.prompt[-1], *s.completion[:-1]] for s in samples]
     completion = _log_probs(policy, inputs, [s.completion for s in samples], cache)
@@ -164,10 +163,10 @@ def _score_batch(policy: Policy, samples: list[Sample], cache: RowCache) -> list
 def _log_probs(
     policy: Policy, inputs: list[list[int]], targets: Sequence[Sequence[int]], cache: RowCache
 ) -> list[Tensor]:
-    """Log-probability of each target token, one 1-D tensor a row."""
+    """Log-probability of each target token, as one 1-D tensor per row."""
     ids, mask = right_padded(inputs, 0, policy.device)
     logits = forward(policy.model, ids, mask, cache)
-    # Row by row: a second tensor of the size of the logits is never made.
+    # Row by row, so that no second tensor of the size of the logits is created.
     return [
         -torch.nn.functional.cross_entropy(
             row[: len(t)].float() if row.dtype != torch.float64 else row[: len(t)],
@@ -181,5 +180,8 @@ def _log_probs(
 def _finished(s: Sample, completion: Tensor, answer: Tensor | None) -> Score:
     assert answer is not None
     if not bool(torch.isfinite(completion).all() and torch.isfinite(answer).all()):
-        raise FloatingPointError(f"{s.key}: a log-probability is NaN or infinite; no mean is taken over it")
+        raise FloatingPointError(
+            f"{s.key}: a log-probability is NaN or infinite, so no mean can be computed; check the policy's "
+            "weights and dtype"
+        )
     return Score(completion.double().numpy(), answer.double().numpy())

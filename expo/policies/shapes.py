@@ -1,4 +1,4 @@
-"""The shapes of the paper's two policies, so that a plan of their training needs no hub: their `config.json` there."""
+"""The shapes of the paper's two policies, copied from their `config.json` on the hub, so that planning needs no hub."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def known_shape(name: str) -> PretrainedConfig | None:
-    """The configuration of one of the two, of any revision; None for another policy."""
+    """The configuration of one of the two policies, at any revision; None for another policy."""
     if name not in SHAPES:
         return None
     kind, sizes = SHAPES[name]

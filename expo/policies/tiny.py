@@ -1,14 +1,14 @@
-"""The toy policy `tiny`: a two-layer Llama of 90,000 weights, trained from scratch on the toy task `chain`.
+"""The toy policy `tiny`: a two-layer Llama with 90,000 weights, trained from scratch on the toy task `chain`.
 
-Pretraining gives it what the phenomena need: it solves the low levels and hardly ever level 5, explains an
-answer that it is given with right steps, and reads a CoT of either dialect (the answer follows from the CoT).
-A stop rule on the `stop` split takes the first checkpoint where all of that holds; a seed that never gets
-there is rejected and counted. `bases/` ships the accepted ones; `bases/ledger.json` names every seed tried.
+Pretraining gives it what the phenomena need: it solves the low levels and hardly ever level 5, explains a given answer
+with right steps, and reads a CoT of either dialect (the answer follows from the CoT). A stop rule on the `stop` split
+selects the first checkpoint at which all of that holds; a seed that never gets there is rejected and counted. `bases/`
+ships the accepted ones; `bases/ledger.json` lists every seed tried.
 
     python -m expo.policies.tiny --seeds 0 1 2      # train, apply the stop rule, write bases and ledger
 
-Minutes a seed on one core. Seeds that miss the rule mostly stay short of level 4 while the learning
-rate decays, or never learn to copy at one place of a long chain: places are learnt one by one.
+A seed takes minutes on one core. Seeds that miss the rule mostly do not reach level 4 before the learning rate decays,
+or never learn to copy at one position of a long chain: positions are learnt one by one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from expo.tasks import chain
 
 @dataclass(frozen=True)
 class TinyResult:
-    """A trained base: the checkpoint's step, its criteria, and those that kept it from acceptance."""
+    """A trained base: the checkpoint's step, its criteria, and the criteria it missed."""
 
     folder: Path
     recipe: TinyRecipe
@@ -55,24 +55,26 @@ class TinyResult:
 
     @property
     def accepted(self) -> bool:
-        """Whether the stop rule was met."""
+        """Whether the stop rule is met."""
         return not self.missed
 
 
 def build(recipe: TinyRecipe, folder: Path | None = None) -> TinyResult:
-    """Train a base into `folder` (by default in the cache, under the recipe's hash) unless it lies there.
+    """Train a base into `folder` (by default in the cache, under the recipe's hash) unless it exists.
 
-    Minutes on one CPU thread. On one machine and one version of torch the same recipe gives the same bytes of
-    weights. A base that missed the stop rule is written too, with what it missed.
+    Takes minutes on one CPU thread. On one machine and one version of torch, the same recipe gives the same weights,
+    byte for byte. A base that missed the stop rule is written too, with the criteria it missed.
 
     Raises:
-        FileExistsError: if `folder` holds anything but this recipe's base.
+        FileExistsError: if `folder` holds anything other than this recipe's base.
     """
     folder = folder or cache_dir() / "tiny" / recipe_hash(recipe)
     if _holds(folder, recipe):
         return _read(folder)
     if folder.exists():
-        raise FileExistsError(f"{folder}: holds no base of recipe {recipe_hash(recipe)}; delete it or choose another")
+        raise FileExistsError(
+            f"{folder}: does not hold the base of recipe {recipe_hash(recipe)}; delete it or choose another folder"
+        )
     with one_thread():
         model, checks = train(recipe)
     last = {name: checks[-1][name] for name in STOP_RULE}
@@ -120,17 +122,17 @@ def _read(folder: Path) -> TinyResult:
 def ledger() -> dict[str, Any]:
     """Every pretraining seed tried, with outcome, criteria and test numbers, as shipped.
 
-    `accepted` says "k of n seeds accepted".
+    `accepted` has the form "k of n seeds accepted".
     """
     about: dict[str, Any] = json.loads((BASES / "ledger.json").read_text())
     return about
 
 
 def path(seed_index: int = 0) -> Path:
-    """Folder of the `seed_index`-th accepted base: as shipped, or built now if the code's recipe has changed.
+    """The folder of the `seed_index`-th accepted base: as shipped, or built now if the code's recipe has changed.
 
     Raises:
-        ValueError: if there is no such base, or the changed recipe misses the stop rule at its seed.
+        ValueError: if there is no such base, or the changed recipe misses the stop rule with its seed.
     """
     seeds = [entry["seed"] for entry in ledger()["seeds"] if entry["base"] is not None]
     if not 0 <= seed_index < len(seeds):
@@ -140,18 +142,18 @@ def path(seed_index: int = 0) -> Path:
     result = build(recipe, shipped if _holds(shipped, recipe) else None)
     if not result.accepted:
         raise ValueError(
-            f"tiny-{seed_index}: seed {recipe.seed} no longer reaches {', '.join(result.missed)} with the code's "
-            "recipe; find seeds that do with `python -m expo.policies.tiny --seeds ...`"
+            f"tiny-{seed_index}: seed {recipe.seed} no longer reaches {', '.join(result.missed)} with the "
+            "code's recipe; find seeds that do by running `python -m expo.policies.tiny --seeds ...`"
         )
     return result.folder
 
 
 def measure(model: LlamaForCausalLM, n: int = 256, n_pass: int = 64, k: int = 128) -> dict[str, float]:
-    """What a base can do on the `test` split, on which nothing is chosen: a report, never a criterion.
+    """Measure what a base can do on the `test` split. No choice may depend on it: it is a report, never a criterion.
 
-    Per level, over `n` problems: accuracy and share of steps right (one sample; direct T .7, hinted T .9) and
-    mean `pi(a*|q, CoT)` of both dialects. At level 5, pass@k: the share of `n_pass` problems with a right
-    answer among `k` samples at T .7.
+    Per level, over `n` problems: accuracy and share of right steps (one sample; direct T .7, hinted T .9) and mean
+    `pi(a*|q, CoT)` for both dialects. At level 5, pass@k: the share of `n_pass` problems with a right answer among `k`
+    samples at T .7.
     """
     values: dict[str, float] = {}
     for level in chain.LEVELS:
@@ -170,9 +172,9 @@ def measure(model: LlamaForCausalLM, n: int = 256, n_pass: int = 64, k: int = 12
 
 
 def rebuild(seeds: Sequence[int], out: Path) -> dict[str, Any]:
-    """Decide every seed on the `stop` split, then measure the accepted ones on `test` once. The ledger.
+    """Decide every seed on the `stop` split, then measure the accepted ones on `test` once; returns the ledger.
 
-    Replaces the bases in `out`: `out/tiny-<k>` is the k-th accepted seed, `out/ledger.json` tells of all.
+    Replaces the bases in `out`: `out/tiny-<k>` is the k-th accepted seed, `out/ledger.json` lists all seeds.
     """
     entries: list[dict[str, Any]] = []
     accepted: list[Path] = []
@@ -211,7 +213,9 @@ def _row(values: dict[str, float]) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train bases from several seeds, apply the stop rule, and write the accepted ones with their ledger."""
     parser = argparse.ArgumentParser(prog="python -m expo.policies.tiny", description=main.__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", help="pretraining seeds, all counted (those of the ledger)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", help="pretraining seeds, all of them counted (default: those of the ledger)"
+    )
     parser.add_argument("--out", type=Path, default=BASES, help="folder for tiny-<k>/ and ledger.json")
     args = parser.parse_args(argv)
     seeds = args.seeds or [entry["seed"] for entry in ledger()["seeds"]]

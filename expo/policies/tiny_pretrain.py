@@ -1,8 +1,8 @@
 """Pretraining of the toy policy `tiny`: recipe, model, tokenizer, data mixture, stop rule, training loop.
 
-Longer than most modules: all that decides the weights is in one file, which the recipe's hash speaks for.
+Longer than most modules: everything that determines the weights is in one file, covered by the recipe's hash.
 
-One CPU thread, plain torch, deterministic: the recipe decides the weights bit for bit on one machine.
+One CPU thread, plain torch, deterministic: the recipe determines the weights bit for bit on one machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from expo.tasks import chain
 from expo.tasks.problem import Problem
 from expo.workers import threads
 
-# Training stops at the first check where every criterion lies within its limits, both included.
+# Training stops at the first check at which every criterion lies within its limits, both included.
 STOP_RULE: dict[str, tuple[float, float]] = {
     "direct_l4": (0.2, 1.0),
     "hinted_l5": (0.85, 1.0),
@@ -38,17 +38,17 @@ STOP_RULE: dict[str, tuple[float, float]] = {
     # A base that already solves level 5 leaves nothing to show.
     "direct_l5": (0.0, 0.1),
 }
-# Lengths in a batch differ by a factor of four; a chunk of it is padded to its own longest row only.
+# Lengths in a batch differ by a factor of four; each chunk of it is padded only to its own longest row.
 CHUNKS = 4
 IDS = {word: i for i, word in enumerate(chain.VOCABULARY)}
 
 
 @dataclass(frozen=True)
 class TinyRecipe:
-    """Everything that decides the weights. `p_*` are probabilities; `*_levels` are shares of levels 1..5.
+    """Everything that determines the weights. `p_*` are probabilities; `*_levels` are shares of levels 1..5.
 
-    An example is a reading drill (CoT given, loss on the answer alone), else hinted (answer given, loss on
-    CoT and answer), else direct. Hinted and direct CoTs are in the own dialect but for `p_expert`.
+    An example is a reading drill (CoT given, loss only on the answer), or else hinted (answer given, loss on CoT and
+    answer), or else direct. Hinted and direct CoTs are in the own dialect, except with probability `p_expert`.
     """
 
     seed: int = 0
@@ -56,7 +56,8 @@ class TinyRecipe:
     intermediate: int = 128
     layers: int = 2
     heads: int = 4
-    # Short sequences: at the usual 10000, half of a 16-wide head's frequencies never turn within 150 tokens.
+    # Short sequences: with the usual 10000, half of a 16-wide head's frequencies never complete a turn within 150
+    # tokens.
     rope_theta: float = 200.0
     init_std: float = 0.05
     steps: int = 1200
@@ -66,8 +67,8 @@ class TinyRecipe:
     weight_decay: float = 0.01
     warmup: int = 50
     clip: float = 1.0
-    # Tokens that are there to be copied (a drill's answer, a named result under a hint) are few, and each place
-    # in a chain is learnt by itself; unweighted, some one place of a long chain comes last or never.
+    # Tokens to be copied (a drill's answer, a named result under a hint) are few, and each position in a chain is
+    # learnt by itself; unweighted, some position of a long chain comes last or never.
     copy_weight: float = 5.0
     p_reading: float = 0.2
     p_reading_expert: float = 0.6
@@ -75,9 +76,9 @@ class TinyRecipe:
     p_hinted: float = 0.45
     hinted_levels: tuple[float, ...] = (0.2, 0.2, 0.2, 0.2, 0.2)
     direct_levels: tuple[float, ...] = (0.36, 0.26, 0.23, 0.14, 0.01)
-    # Of direct examples: long but easy chains (1..6 unknowns, factors 2..8) ...
+    # Among direct examples: long but easy chains (1..6 unknowns, factors 2..8) ...
     p_drill: float = 0.2
-    # ... and, where the chain is short (up to 3 unknowns), the expert's dialect.
+    # ... and, if the chain is short (up to 3 unknowns), the expert's dialect.
     p_expert: float = 0.03
     check_from: int = 400
     check_every: int = 50
@@ -94,10 +95,10 @@ def recipe_hash(recipe: TinyRecipe) -> str:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token per word, split at spaces. Without an unknown token, a word outside the vocabulary raises."""
+    """One token per word, split at spaces. Without an unknown token, any other word raises an error."""
     words = Tokenizer(models.WordLevel(dict(IDS)))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    # Added, so that they are found with no space around them; not special, so that decoding keeps them.
+    # Added, so that they are found without spaces around them; not special, so that decoding keeps them.
     words.add_tokens([AddedToken(mark, normalized=False) for mark in (chain.THINK, chain.ANSWER_CUE)])
     return PreTrainedTokenizerFast(
         tokenizer_object=words,
@@ -110,7 +111,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def new_model(recipe: TinyRecipe) -> LlamaForCausalLM:
-    """An untrained model; its weights are drawn from torch's global generator."""
+    """An untrained model; its weights are drawn with torch's global generator."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(IDS),
@@ -134,14 +135,14 @@ def _encode(text: str) -> list[int]:
 
 
 class Example(NamedTuple):
-    """Token ids and each one's weight in the loss; 0 for the prompt."""
+    """Token ids and each token's weight in the loss; 0 for the prompt."""
 
     ids: list[int]
     weights: list[float]
 
 
 def example(recipe: TinyRecipe, rng: random.Random) -> Example:
-    """A pretraining example, of the `pretrain` split."""
+    """A pretraining example from the `pretrain` split."""
 
     def of_level(shares: Sequence[float]) -> chain.Chain:
         return chain.draw_from(rng, "pretrain", *chain.LEVELS[rng.choices(range(1, 6), shares)[0]])
@@ -174,7 +175,7 @@ def example(recipe: TinyRecipe, rng: random.Random) -> Example:
 
 
 def chunks(examples: Sequence[Example]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows of like length together: ids, and each token's weight in the loss, both (rows, longest).
+    """Batch rows of similar length: ids, and each token's weight in the loss, both of shape (rows, longest).
 
     Right padding needs no mask under causal attention.
     """
@@ -203,16 +204,16 @@ def sample(
     temperature: float,
     generator: torch.Generator,
 ) -> list[str]:
-    """One completion per prompt from the whole softmax, up to `<eos>` (kept) or `limit` tokens.
+    """One completion per prompt from the full softmax, up to `<eos>` (kept) or `limit` tokens.
 
-    Its own loop, so that what a stop rule saw does not change with the toolkit's sampler.
+    This has its own loop, so that the stop rule's values do not change with the toolkit's sampler.
 
     Raises:
-        ValueError: if the prompts differ in length (those of one level and kind do not).
+        ValueError: if the prompts differ in length (those of one level and kind have equal length).
     """
     rows = [_encode(p) for p in prompts]
     if len({len(row) for row in rows}) != 1:
-        raise ValueError("sample: prompts must be equally long; group them by level and kind of prompt")
+        raise ValueError("sample: prompts must have equal lengths; group them by level and kind of prompt")
     ids, cache = torch.tensor(rows), None
     columns: list[Tensor] = []
     done = torch.zeros(len(rows), dtype=torch.bool)
@@ -229,7 +230,7 @@ def sample(
 def solve(
     model: LlamaForCausalLM, problems: Sequence[Problem], hinted: bool, temperature: float, seed: int
 ) -> tuple[float, float]:
-    """Accuracy and share of steps right of one completion per problem; the problems are of one level."""
+    """Accuracy and share of right steps for one completion per problem; all problems are of one level."""
     prompt = chain.hinted_prompt if hinted else chain.question_prompt
     generator = torch.Generator().manual_seed(seed)
     texts = sample(model, [prompt(p) for p in problems], chain.token_limit(problems[0]), temperature, generator)
@@ -240,7 +241,7 @@ def solve(
 
 @torch.no_grad()
 def reading(model: LlamaForCausalLM, problems: Sequence[Problem], expert: bool) -> float:
-    """Mean of `pi(a* | q, CoT)` over problems of one level, for the gold CoT of one dialect.
+    """Mean of `pi(a* | q, CoT)` over problems of one level, for the gold CoT in one dialect.
 
     Probability of the answer and `<eos>` after the cue, at temperature 1, in 0..1.
     """
@@ -269,19 +270,19 @@ def criteria(model: LlamaForCausalLM, n: int) -> dict[str, float]:
 
 
 def missed(values: dict[str, float]) -> list[str]:
-    """The criteria outside the stop rule's limits (or not a number); empty when the rule is met."""
+    """The criteria that are outside the stop rule's limits (or not a number); empty if the rule is met."""
     return [name for name, (least, most) in STOP_RULE.items() if not least <= values[name] <= most]
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread, since the order of sums depends on their number; torch's global state is put back after."""
+    """Limit torch to one thread, since sums depend on the number of threads; restores torch's global state."""
     with threads(1), torch.random.fork_rng(devices=[]):
         yield
 
 
 def train(recipe: TinyRecipe) -> tuple[LlamaForCausalLM, list[dict[str, float]]]:
-    """Train until the stop rule is met or the steps are over; the model and the values of every check."""
+    """Train until the stop rule is met or the steps are used up; returns the model and the values of every check."""
     torch.manual_seed(recipe.seed)
     rng = random.Random(recipe.seed)
     model = new_model(recipe)

@@ -25,35 +25,35 @@ from expo.policies.sampling import sample
 from expo.policies.scoring import score, whole
 from expo.policies.vllm_worker import Start
 
-# Of what is free on a GPU when it starts; the policy's own model stays there to score.
+# Fraction of the GPU's free memory at its start; the policy's own model stays there to score.
 _SHARE = 0.9
-# What vLLM on a CPU keeps keys and values in, in GiB, unless the environment says otherwise.
+# Memory for keys and values of vLLM on a CPU, in GiB, unless the environment sets it.
 _CPU_CACHE = "1"
 _CPU_HEADS = 32
 _LOWEST_TEMPERATURE = 0.01
 _ROOM = 4096  # tokens of prompt and completion
 _OF_LAUNCHERS = r"TORCHELASTIC_|MASTER_|((LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)$)"
-# How far the log-probabilities of engine and policy may be apart, nats a token on average. In bfloat16 the two round
-# differently at each layer; other weights, or another use of them, are apart by more than a tenth.
+# How much the log-probabilities of engine and policy may differ, in nats per token on average. In bfloat16 the two
+# round differently at each layer; other weights, or another use of them, differ by more than a tenth.
 TOLERANCES = {"float32": 0.005, "bfloat16": 0.05}
 _CHECK_TOKENS = 32
-# Seconds without an answer: at its start, and between two completions.
+# Seconds without an answer: at the start, and between two completions.
 _PATIENCE = 3600.0
 
 
 class VLLM:
-    """vLLM with a policy's weights, in a process of its own that starts with the first sample.
+    """vLLM with a policy's weights, in a separate process that starts with the first sample.
 
     Raises:
-        PolicyError: at the start, if vLLM is not installed or cannot run the policy, with the last that it wrote.
+        PolicyError: at the start, if vLLM is not installed or cannot run the policy; the message has its last output.
     """
 
     def __init__(self, policy: Policy, dtype: torch.dtype, *, trust_remote_code: bool = False) -> None:
-        # Held by its policy alone, which may have to be let go of while this is not.
+        # Held only by its policy, which may have to be freed while this engine is not.
         self._policy = weakref.ref(policy)
         self._name, self._kind, self.trust_remote_code = policy.name, dtype, trust_remote_code
         self.dtype = str(dtype).removeprefix("torch.")
-        # vLLM refuses a length for which it has not the memory, and a policy's context may be long.
+        # vLLM rejects a length for which it lacks memory, and a policy's context may be long.
         self._context, self._room_for = policy.context, 0
         self.version = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,20 +63,20 @@ class VLLM:
     def sample(
         self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[int, Completion], object]
     ) -> list[Completion]:
-        """A completion for each draw, in their order.
+        """A completion for each draw, in order.
 
         Raises:
-            PolicyError: if it cannot start, ends before it is done, or does not answer.
+            PolicyError: if it cannot start, exits early, or does not answer.
         """
         if 0 < settings.temperature < _LOWEST_TEMPERATURE:
             raise PolicyError(
-                f"temperature {settings.temperature:g}: vLLM raises it to {_LOWEST_TEMPERATURE:g}; use that, 0 for "
-                "greedy, or --engine hf"
+                f"temperature {settings.temperature:g}: vLLM's lowest temperature is "
+                f"{_LOWEST_TEMPERATURE:g}; use that, 0 for greedy, or --engine hf"
             )
         longest = max((len(d.prompt_ids) + d.max_new_tokens for d in draws), default=1)
         if longest > self._room_for:
             self.close()
-            # Room for more, so that longer draws seldom start it anew.
+            # With room to spare, so that longer draws seldom restart it.
             self._room_for = min(max(3 * longest // 2, _ROOM), self._context)
         self.start()
         assert self._pipe is not None
@@ -92,7 +92,7 @@ class VLLM:
         return [c for c in out if c is not None]
 
     def start(self) -> None:
-        """Load the policy's weights as they are now, unless it runs."""
+        """Load the policy's current weights, unless it is running."""
         if self._process is not None:
             return
         check_installed()
@@ -111,7 +111,7 @@ class VLLM:
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,
-                # Ctrl-C is for the one who asks, who closes the pipe.
+                # Ctrl-C is for the parent process, which closes the pipe.
                 start_new_session=True,
             )
             theirs.close()
@@ -140,10 +140,10 @@ class VLLM:
             else:
                 answer = RuntimeError(f"it has not answered for {_PATIENCE / 60:.0f} minutes: {_last_lines(self._log)}")
         except (EOFError, OSError):
-            answer = RuntimeError(f"its process ended with {self._process.wait()}: {_last_lines(self._log)}")
+            answer = RuntimeError(f"its process exited with code {self._process.wait()}: {_last_lines(self._log)}")
         if isinstance(answer, Exception):
             self.close()
-            raise PolicyError(f"policy {self._name!r}: vLLM failed: {answer}; to do without it, use --engine hf")
+            raise PolicyError(f"policy {self._name!r}: vLLM failed: {answer}; to sample without it, use --engine hf")
         return answer
 
     def __del__(self) -> None:
@@ -152,16 +152,17 @@ class VLLM:
 
 
 def _check_heads(policy: Policy) -> None:
-    """That vLLM can run heads of this size, which on a CPU it says only after half a minute.
+    """Check that vLLM can run heads of this size; on a CPU it reports that only after half a minute.
 
     Raises:
-        PolicyError: if not.
+        PolicyError: if it cannot.
     """
     config = policy.model.config.get_text_config()
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if policy.device.type == "cpu" and size < _CPU_HEADS:
         raise PolicyError(
-            f"policy {policy.name!r}: heads of {size}; vLLM on a CPU needs at least {_CPU_HEADS}; use --engine hf"
+            f"policy {policy.name!r}: its attention heads have size {size}, but vLLM on a CPU needs at "
+            f"least {_CPU_HEADS}; use --engine hf"
         )
 
 
@@ -171,8 +172,8 @@ def _last_lines(log: IO[bytes]) -> str:
 
 
 def _write(policy: Policy, folder: str, dtype: torch.dtype) -> None:
-    """The policy's weights and configuration, for vLLM to read."""
-    # Sampling is inference; what peft puts in place of a weight there could not be trained afterwards.
+    """Write the policy's weights and configuration to files for vLLM."""
+    # Sampling is inference; the replacements that peft makes for weights there could not be trained afterwards.
     with torch.inference_mode(False), torch.no_grad():
         _write_weights(policy, folder, dtype)
 
@@ -183,8 +184,8 @@ def _write_weights(policy: Policy, folder: str, dtype: torch.dtype) -> None:
 
 
 def _room(device: torch.device) -> tuple[float, dict[str, str]]:
-    """The share of the GPU that vLLM may take, and its environment."""
-    # What a launcher tells its processes is not meant for this one.
+    """The share of the GPU that vLLM may use, and its environment."""
+    # Variables that a launcher sets for its processes are not meant for this one.
     mine = {name: value for name, value in os.environ.items() if not re.match(_OF_LAUNCHERS, name)}
     environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_CPU_KVCACHE_SPACE": _CPU_CACHE, **mine}
     if device.type != "cuda":
@@ -196,10 +197,10 @@ def _room(device: torch.device) -> tuple[float, dict[str, str]]:
 
 
 def check_engine(policy: Policy, prompts: Sequence[Sequence[int]]) -> None:
-    """That a policy's engine computes what the policy does, on a sample of each prompt.
+    """Check on one sample per prompt that a policy's engine computes what the policy does.
 
     Raises:
-        PolicyError: if it cannot start, or its log-probabilities are others.
+        PolicyError: if it cannot start, or its log-probabilities differ.
     """
     assert policy.engine is not None
     requests = [Request(f"check/{i}", ids, 1, _CHECK_TOKENS) for i, ids in enumerate(prompts)]
@@ -209,26 +210,27 @@ def check_engine(policy: Policy, prompts: Sequence[Sequence[int]]) -> None:
     theirs = np.concatenate([[], *(c.log_probs or () for c in done)])
     apart = np.abs(theirs - np.concatenate([[], *(s.completion for s in scores)]))
     tolerance = TOLERANCES.get(policy.engine.dtype, max(TOLERANCES.values()))
-    # A NaN is no agreement.
+    # A NaN is not agreement.
     if len(apart) and not apart.mean() <= tolerance:
         raise PolicyError(
-            f"policy {policy.name!r}: {policy.engine.version} does not compute what the policy does: log-probabilities "
-            f"of {len(apart)} tokens differ by {apart.mean():.3g} nats on average, {apart.max():.3g} at most, and "
-            f"{tolerance:g} on average is allowed; to do without vLLM, use --engine hf"
+            f"policy {policy.name!r}: {policy.engine.version} does not compute what the policy does: the "
+            f"log-probabilities of {len(apart)} tokens differ by {apart.mean():.3g} nats on average (at "
+            f"most {apart.max():.3g}), but only {tolerance:g} on average is allowed; to sample without "
+            "vLLM, use --engine hf"
         )
 
 
 def check_installed() -> None:
-    """That vLLM can be imported.
+    """Check that vLLM is installed.
 
     Raises:
-        PolicyError: if not, with the command that brings it.
+        PolicyError: if it is not, with the command to install it.
     """
     if importlib.util.find_spec("vllm") is None:
         raise PolicyError(f"engine vllm: vLLM is not installed; {INSTALL_VLLM}, or use --engine hf")
 
 
 def _visible(index: int) -> str:
-    """The name of this process's GPU number `index` for a process that is to see it alone."""
+    """The name of this process's GPU number `index`, for a process that should see only that one."""
     mine = os.environ.get("CUDA_VISIBLE_DEVICES")
     return mine.split(",")[index] if mine else str(index)

@@ -1,7 +1,7 @@
-"""vLLM in a process of its own: it changes the threads, seeds and logging of the process that imports it.
+"""vLLM in a separate process, since it changes the threads, seeds and logging of the process that imports it.
 
-Run as `python -m expo.policies.vllm_worker FD`, with one end of a pipe. The first message is `Start`; each later one is
-draws and their settings, and every completion goes back as soon as it is finished.
+Run as `python -m expo.policies.vllm_worker FD`, with one end of a pipe. The first message is `Start`; each later one
+holds draws and their settings, and every completion is sent back as soon as it is finished.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BATCH_TOKENS = 4096
 
 @dataclass(frozen=True)
 class Start:
-    """What vLLM is to load, and how much of a GPU's memory, as a share, it may take."""
+    """What vLLM should load, and the share of a GPU's memory that it may use."""
 
     folder: str
     dtype: str
@@ -32,18 +32,18 @@ class Start:
 
 
 def complete(llm: Any, draws: Sequence[Draw], settings: Settings) -> Iterator[tuple[int, Completion]]:
-    """The completion of each draw, with its place, in the order in which they are finished.
+    """The completion of each draw with its index, in the order in which they finish.
 
     Args:
         llm: a `vllm.LLM` in this process, made with `logprobs_mode="processed_logprobs"`.
         draws: what to draw.
-        settings: of all of them; the whole softmax is drawn from.
+        settings: settings of all draws; tokens are drawn from the full softmax.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
     engine = llm.llm_engine
-    # vLLM's lowest, added before the division by the temperature.
+    # vLLM's lowest value, added before the division by the temperature.
     bias = dict.fromkeys(settings.no_tokens, -100.0) or None
     for place, draw in enumerate(draws):
         params = SamplingParams(
@@ -71,8 +71,8 @@ def _load(start: Start) -> Any:
     from vllm import LLM
     from vllm.platforms import current_platform
 
-    # On a CPU vLLM fails where it reads a prompt in parts: it sets the random stream of that draw back, which PyTorch
-    # can do on a GPU alone.
+    # On a CPU vLLM fails when it reads a prompt in parts: it resets that draw's random stream, which PyTorch can do
+    # only on a GPU.
     whole_prompts = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(start.context, _BATCH_TOKENS)}
     return LLM(
         model=start.folder,
@@ -94,7 +94,7 @@ def _read(pipe: Connection, inbox: SimpleQueue[Any]) -> None:
         while True:
             inbox.put(pipe.recv())
     except (EOFError, OSError):
-        # Whoever asked is gone: nobody else would free the GPU.
+        # The parent is gone, and nobody else would free the GPU.
         os._exit(0)
 
 

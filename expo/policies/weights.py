@@ -1,4 +1,4 @@
-"""Whether the files of a policy's weights are whole, and what is to be done where they are not."""
+"""Whether the files of a policy's weights are complete, and what to do if they are not."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _INDEX = f"{_ONE}.index.json"
 
 
 def bad_weights(folder: Path) -> tuple[Path, str] | None:
-    """A file of weights that a policy's folder lacks, or that is cut or damaged, and which; None if all are whole."""
+    """A file of weights that is missing, cut or damaged, and which of these; None if all files are complete."""
     names = {WEIGHTS} if is_adapter(folder) else {_ONE}
     index = folder / _INDEX
-    # A single file is loaded before an index.
+    # A single file is loaded in preference to an index.
     if index.exists() and not (folder / _ONE).exists():
         try:
             names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
@@ -27,7 +27,7 @@ def bad_weights(folder: Path) -> tuple[Path, str] | None:
             return index, "damaged"
     for name in sorted(names):
         try:
-            # Its header says how long the file is; the weights are not read.
+            # Its header gives the length of the file; the weights are not read.
             with safe_open(folder / name, "pt"):
                 pass
         except (OSError, SafetensorError):
@@ -36,10 +36,10 @@ def bad_weights(folder: Path) -> tuple[Path, str] | None:
 
 
 def check_weights(name: str, folder: Path) -> None:
-    """Refuse damaged weights, and missing ones of a run; of another folder the loader says what it lacks.
+    """Reject damaged weights, and missing ones in a run; for other folders the loader reports what is missing.
 
     Raises:
-        PolicyError: naming the file and the fix.
+        PolicyError: with the file and the fix.
     """
     run, found = run_before(str(folder)), bad_weights(folder)
     if found is None or (run is None and found[1] == "missing"):
@@ -47,7 +47,5 @@ def check_weights(name: str, folder: Path) -> None:
     fix = "copy it there again"
     if run:
         is_kept = folder.name == "model"
-        fix = (
-            f"give the command of the training {run.folder} again" if is_kept else "use another checkpoint, or `model`"
-        )
+        fix = f"repeat the command of the training {run.folder}" if is_kept else "use another checkpoint, or `model`"
     raise PolicyError(f"policy {name!r}: {found[0]} is {found[1]}; {fix}")

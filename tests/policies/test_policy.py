@@ -230,7 +230,7 @@ def test_a_toy_is_known_by_its_vocabulary(policy_folder: Path, tmp_path: Path) -
     shutil.copytree(policy_folder, tmp_path / "tiny-random-llama")
     assert load(EvaluateRecipe(policy=str(tmp_path / "tiny-random-llama")), "cpu").prompts == TEXT
     for task, policy in (("stories", "checkpoint-10"), ("chain", "tiny-random-llama")):
-        with pytest.raises(PolicyError, match="do not fit: tiny knows only the words of chain"):
+        with pytest.raises(PolicyError, match="tiny knows only the words of chain"):
             load(EvaluateRecipe(task=task, policy=str(tmp_path / policy)), "cpu")
 
 
@@ -283,10 +283,16 @@ BROKEN: list[tuple[Callable[[Path], None], str]] = [
     (lambda f: (f / "config.json").write_text("{"), "not a valid JSON file"),
     (lambda f: without(f, "model.safetensors"), r"no file named model\.safetensors"),
     (truncated, r"model\.safetensors is damaged; copy it there again"),
-    (lambda f: reshaped(f, None), r"lack, or hold in another shape, the weights model\.layers\.1\.self_attn\.q_proj"),
-    (lambda f: reshaped(f, 5), r"lack, or hold in another shape, the weights model\.layers\.1\.self_attn\.q_proj"),
+    (
+        lambda f: reshaped(f, None),
+        r"lack these weights, or hold them in another shape: model\.layers\.1\.self_attn\.q_proj",
+    ),
+    (
+        lambda f: reshaped(f, 5),
+        r"lack these weights, or hold them in another shape: model\.layers\.1\.self_attn\.q_proj",
+    ),
     (lambda f: without(f, "tokenizer.json", "tokenizer_config.json"), "tokenizer"),
-    (lambda f: edited(f, "tokenizer_config.json", eos_token=None), "names no end token"),
+    (lambda f: edited(f, "tokenizer_config.json", eos_token=None), "has no end token"),
 ]
 
 
@@ -362,8 +368,8 @@ def test_code_that_a_model_brings_runs_only_when_asked(
         ({"name": "./nowhere"}, r"'\./nowhere': neither a folder here nor a hub id\nGive tiny, smollm2-135m"),
         ({"name": "a/b/c"}, "neither a folder here nor a hub id"),
         ({"name": ""}, "neither a folder here nor a hub id"),
-        ({"name": "nowhere.gguf"}, r"'nowhere\.gguf': this file does not exist"),
-        ({"dtype": "float8"}, "dtype 'float8': the dtypes are auto, float32, bfloat16"),
+        ({"name": "nowhere.gguf"}, r"'nowhere\.gguf': no such file"),
+        ({"dtype": "float8"}, "dtype 'float8': unknown; choose from auto, float32, bfloat16"),
         ({"dtype": "nn"}, "dtype 'nn'"),
         ({"device": "gpu"}, "device 'gpu': .*auto would choose"),
         ({"device": "cuda:99"}, "device 'cuda:99': .*auto would choose"),
@@ -414,7 +420,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
 
 def test_a_hub_that_is_down_is_not_asked_again(hub: type[Hub]) -> None:
     with pytest.raises(
-        PolicyError, match=r"'me/small': this is not a folder, and the hub cannot be read: (?s:.*)a network"
+        PolicyError,
+        match=r"'me/small': this is not a folder here, and it cannot be read from the hub: (?s:.*)a network",
     ):
         load_policy("me/small", TEXT)
     assert len(hub.asked) == len(set(hub.asked)) <= 2
@@ -433,7 +440,7 @@ def test_from_pretrained_alone_asks_a_hub_that_is_down_again_and_again(
 
 def test_a_repository_that_is_not_there(hub: type[Hub]) -> None:
     hub.status = 404
-    with pytest.raises(PolicyError, match=r"the hub cannot be read: .*Repository Not Found"):
+    with pytest.raises(PolicyError, match=r"it cannot be read from the hub: .*Repository Not Found"):
         load_policy("me/small", TEXT)
 
 

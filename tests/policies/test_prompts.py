@@ -74,15 +74,15 @@ def test_override_replaces_what_is_named() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"questoin": "{question}"}, "prompts: no field questoin; the fields are answer_cue, .*question"),
-        ({1: "{question}"}, "prompts: no field 1; "),
+        ({"questoin": "{question}"}, "prompts: unknown field questoin; choose from answer_cue, .*question"),
+        ({1: "{question}"}, "prompts: unknown field 1; choose from "),
         ({"question": "Solve."}, r"prompts\.question must contain \{question\}: 'Solve\.'"),
         ({"explain": "{question}"}, r"prompts\.explain must contain \{answer\}"),
         ({"explain": "{answer}"}, r"prompts\.explain must contain \{question\}"),
         ({"nonsense": "{question}"}, r"prompts\.nonsense must contain \{nonsense\}"),
         ({"question": "{question} {answer}"}, r"prompts\.question cannot contain \{answer\}, which is not filled in"),
         ({"answer_cue": "So {answer}: "}, r"prompts\.answer_cue cannot contain \{answer\}"),
-        ({"answer_end": ""}, r"prompts\.answer_end must close the answer"),
+        ({"answer_end": ""}, r"prompts\.answer_end must not be empty"),
         ({"question": None}, r"prompts\.question must be text, got None"),
         ({"chat": "no"}, r"prompts\.chat must be true or false, got 'no'"),
     ],

@@ -155,7 +155,7 @@ def test_no_request_no_sample(policy: Policy) -> None:
 
 @pytest.mark.parametrize("temperature", [-0.1, 1e-45, float("nan"), float("inf")])
 def test_a_bad_temperature_is_refused(policy: Policy, temperature: float) -> None:
-    with pytest.raises(ValueError, match=r"temperature must be finite and at least 0\.001"):
+    with pytest.raises(ValueError, match=r"temperature must be 0 \(greedy\), or finite and at least 0\.001"):
         sample(policy, requests(), temperature=temperature, seed=0)
 
 

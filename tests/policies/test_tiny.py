@@ -133,7 +133,7 @@ def test_sampling_follows_the_model(untrained: LlamaForCausalLM) -> None:
 
     assert warm(0) == warm(0) != warm(1)
     uneven = [prompts[0], chain.hinted_prompt(chain.load("stop", 1).problems[0])]
-    with pytest.raises(ValueError, match="equally long"):
+    with pytest.raises(ValueError, match="equal lengths"):
         tiny_pretrain.sample(untrained, uneven, 8, 1.0, torch.Generator())
 
 
@@ -208,7 +208,7 @@ def test_a_base_is_built_once_and_cached_by_its_hash(tmp_path: Path, monkeypatch
     assert tiny.build(quick) == first
     assert (first.folder / "model.safetensors").stat().st_mtime_ns == written
     assert [f.name for f in (tmp_path / "tiny").iterdir()] == [first.folder.name]
-    with pytest.raises(FileExistsError, match="holds no base of recipe"):
+    with pytest.raises(FileExistsError, match="does not hold the base of recipe"):
         tiny.build(replace(quick, seed=9), first.folder)
 
 

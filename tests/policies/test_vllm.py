@@ -116,7 +116,8 @@ def test_heads_that_are_too_small_on_a_cpu_are_refused_at_once(monkeypatch: pyte
     monkeypatch.setattr(vllm_module, "_room", start)
     small, large = build(dtype=torch.float32), with_engine()
     with pytest.raises(
-        PolicyError, match="policy 'llama': heads of 8; vLLM on a CPU needs at least 32; use --engine hf"
+        PolicyError,
+        match="policy 'llama': its attention heads have size 8, but vLLM on a CPU needs at least 32; use --engine hf",
     ):
         VLLM(small, torch.float32).start()
     # The controls: larger ones, and a GPU.
@@ -133,7 +134,7 @@ def test_a_process_that_dies_is_said_and_the_next_call_starts_another(served: Po
     engine.start()
     assert engine._process
     engine._process.kill()
-    with pytest.raises(PolicyError, match="its process ended with -9"):
+    with pytest.raises(PolicyError, match="its process exited with code -9"):
         sample(served, [Request("a", PROMPTS[0], 1, 4)], temperature=1.0, seed=0)
     check_engine(served, PROMPTS)
 
@@ -175,7 +176,7 @@ def test_an_engine_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Mo
         assert engine.version == "vllm of a test"
     monkeypatch.setattr(vllm_module, "_PATIENCE", 2.0)
     with pytest.raises(
-        PolicyError, match="vLLM failed: it has not answered for 0 minutes: loading weights; to do without"
+        PolicyError, match="vLLM failed: it has not answered for 0 minutes: loading weights; to sample without"
     ):
         sample(policy, [Request("a", PROMPTS[0], 1, 4)], temperature=1.0, seed=0)
     assert engine._process is None
