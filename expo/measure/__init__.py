@@ -1,1 +1,1 @@
-"""Measure positives: NLL, learning signal, and the verdicts that they support."""
+"""Measuring positives: NLL, learning signal, and the verdicts that they support."""

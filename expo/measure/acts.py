@@ -18,7 +18,7 @@ KINDS = {"answer": "mentions of the answer", "number": "other tokens with a digi
 
 
 def mentions_of(task: str, answer: str) -> list[str]:
-    """How a text may spell an answer of the task, or a part of it: 1234 also as 1,234, and 1,234 as 1234."""
+    """The ways a text may spell an answer of the task, or a part of it: 1234 also as 1,234, and 1,234 as 1234."""
     said = TASKS[task].mentions if task in TASKS else TaskDefinition.mentions
     found = list(said(answer))
     for text in [m for m in found if re.fullmatch(r"-?\d+|-?\d{1,3}(,\d{3})+", m)]:
@@ -34,9 +34,9 @@ def mentions_by_problem(task: str, samples: pd.DataFrame) -> dict[str, list[str]
 
 
 def kinds_of(texts: list[str], mentions: Sequence[str]) -> list[str]:
-    """Of each token: `answer` where it lies in one of the `mentions`, `number` where it has a digit, else `rest`."""
+    """Classify each token: `answer` if it lies in one of the `mentions`, `number` if it has a digit, else `rest`."""
     text = "".join(texts)
-    # Not within a longer word or number: 4 is no mention in 42, 4,000 or -4, but it is one in 10-4.
+    # Not inside a longer word or number: 4 is not mentioned in 42, 4,000 or -4, but it is in 10-4.
     said = "|".join(map(re.escape, mentions))
     whole = rf"(?<![\w.])(?<!\d,)(?<!(?<![\w)])[-−])(?:{said})(?!\w|\.\d|,\d{{3}})"
     found = [m.span() for m in re.finditer(whole, text)]
@@ -57,9 +57,9 @@ def differences(row: Mapping[Any, Any] | pd.Series) -> np.ndarray:
 
 
 def shares(tokens: pd.DataFrame, mentions: dict[str, list[str]], source: str = "explanation") -> pd.DataFrame:
-    """Of each problem, for each of `KINDS`: its share of |difference| and of tokens, as means over samples.
+    """For each problem and each of `KINDS`, its share of |difference| and of tokens, as means over samples.
 
-    `mentions` has for each problem what `mentions_of` its answer gives.
+    `mentions` has the result of `mentions_of` for each problem's answer.
     """
     rows = []
     for _, row in tokens[tokens["source"] == source].iterrows():

@@ -1,4 +1,4 @@
-"""Which of several samples of a problem is its positive: the first, one by its weight, or the best by a score."""
+"""Which of several samples of a problem becomes its positive: the first, one drawn by weight, or the best score."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _LEAST = 1e-7
 class Chosen:
     """A positive with its grade, how it was chosen, and its weight in the term of its problem.
 
-    Effective sample size and entropy are of the weights of all candidates. `first_text`: its tokens are those of
-    the first candidate, which several candidates may share.
+    Effective sample size and entropy are those of the weights of all candidates. `first_text` says whether its tokens
+    are those of the first candidate; several candidates may share them.
     """
 
     positive: Positive
@@ -38,15 +38,15 @@ class Chosen:
 
 
 def choose(policy: Policy, candidates: Sequence[Sequence[Graded]], how: str, seed: int) -> list[Chosen]:
-    """One of each problem's candidates, of which there is at least one; or, `weighted`, all of them.
+    """Choose one of each problem's candidates (at least one each); or, for `weighted`, take all of them.
 
     Args:
-        policy: whose positives they are, as it is now.
-        candidates: of each problem, with their grades.
-        how: `first`; `posterior`, one drawn by its weight pi(c|q) pi(a*|q, c) / mu(c|q, a*); `weighted`, all with these
-            weights over their sum; `best_signal`, the highest log pi(a*|q, c); `best_joint`, the highest log
-            pi(c, a*|q).
-        seed: of the draw.
+        policy: the policy whose positives they are, in its current state.
+        candidates: the candidates of each problem, with their grades.
+        how: `first`; `posterior`, one drawn by its weight pi(c|q) pi(a*|q, c) / mu(c|q, a*); `weighted`, all, with
+            these weights normalised to sum to 1; `best_signal`, the highest log pi(a*|q, c); `best_joint`, the highest
+            log pi(c, a*|q).
+        seed: seed of the draw.
     """
     if how == "first":
         return [_chosen(group, 0) for group in candidates]
@@ -64,7 +64,7 @@ def choose(policy: Policy, candidates: Sequence[Sequence[Graded]], how: str, see
         )
         worth, entropy = effective(weights), -float(sum(w * np.log(w) for w in weights if w > 0))
         if how == "weighted":
-            # One that adds nothing to a float32 sum is left out.
+            # A weight that adds nothing to a float32 sum is dropped.
             kept = [i for i, w in enumerate(weights) if w > _LEAST]
             chosen += [_chosen(group, i, worth, entropy, float(weights[i])) for i in kept]
         else:
@@ -82,10 +82,10 @@ def _chosen(
 
 
 def mask_tokens(policy: Policy, positives: Sequence[Positive], which: str) -> list[list[bool] | None]:
-    """Of each positive which tokens count, None for all; the answer cue, a* and the end token always do.
+    """For each positive, which tokens count, or None for all; the answer cue, a* and the end token always count.
 
     `least_moved` counts the half of its CoT's tokens with the smallest |log mu(t|q, hint, ...) - log pi(t|q, ...)|,
-    `most_moved` the other half, and `random_half`, their control, any half, the same one each time.
+    `most_moved` the other half, and `random_half`, their control, a random half, the same one each time.
     """
     if which == "all":
         return [None] * len(positives)

@@ -1,4 +1,4 @@
-"""A hinted CoT under the prompt that it was sampled from: how likely it was there, token by token."""
+"""A hinted CoT under the prompt it was sampled from: its log-probability there, token by token."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from expo.positives.kinds import Positive, sampling_prompt
 def score_prompted(
     policy: Policy, positives: Sequence[Positive], on_scored: Callable[[], object] = lambda: None
 ) -> dict[str, np.ndarray]:
-    """By key, log mu(t|q, hint, ...) of each token of the CoT of each hinted positive: nats, at temperature 1."""
+    """log mu(t|q, hint, ...) of each CoT token of each hinted positive, by key: nats, at temperature 1."""
     hinted = [p for p in positives if p.hint]
     samples = [
         whole(sampling_prompt(policy, p.problem, p.source, p.hint), p.scored.completion[: p.scored.cot], p.scored.key)
@@ -22,13 +22,13 @@ def score_prompted(
         if p.scored.cot
     ]
     scores = score(policy, samples, on_scored=lambda _: on_scored())
-    # Nothing is said without a token, so its probability is 1.
+    # An empty CoT has probability 1.
     none = {p.scored.key: np.zeros(0) for p in hinted}
     return none | {sample.key: s.completion for sample, s in zip(samples, scores, strict=True)}
 
 
 def pieces(policy: Policy, ids: Sequence[int]) -> list[str]:
-    """Of each token its part of the text of `ids`; many tokenizers leave the space out of a token decoded alone."""
+    """Each token's part of the text of `ids`; many tokenizers drop the space from a token decoded alone."""
     text = policy.decode(ids)
     ends = policy.token_ends(ids, text)
     return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]

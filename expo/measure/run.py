@@ -1,4 +1,4 @@
-"""`measure`: problems in, a record of scored positives out, resumable at every chunk of problems."""
+"""`measure`: takes problems, writes a record of scored positives; can resume at every chunk of problems."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def measure(
     progress: bool = True,
     on_step: Callable[[], object] = lambda: None,
 ) -> Run:
-    """Sample, build, grade and score positives; write the record; go on where an earlier call stopped.
+    """Sample, build, grade and score positives, and write the record; resume where an earlier call stopped.
 
-    Each chunk of problems is a fixed function of the recipe, so a resumed run holds the numbers of one that was
-    not interrupted.
+    Each chunk of problems is a fixed function of the recipe, so a resumed run has the same numbers as an uninterrupted
+    one.
 
     Raises:
-        DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
+        DataError, PolicyError, RecordError, FloatingPointError: as documented in their modules.
     """
     with set_up_alone(recipe, folder, ["samples"], leave_out_too_long=False) as setup:
         run, task, policy = setup.run, setup.task, setup.policy
@@ -55,7 +55,7 @@ def measure(
                 run.write("metrics", _metrics(recipe, run.read("samples"), tokens))
             return run
         chunks = in_chunks(task.problems, chunk_of(run, recipe.chunk))
-        # Several processes load it each for themselves.
+        # With several processes, each loads the policy itself.
         del policy
         done = run.shards("samples")
         per_problem = 2 * sum(recipe.counts.values()) + ("expert" in recipe.sources)
@@ -68,7 +68,7 @@ def measure(
         ) as bar:
             do_chunks(recipe, setup, chunks, _chunk, "samples", lambda: (bar.update(), on_step()))
         tables = join_shards(run, names, list(chunks), task.skipped)
-        # `samples`, which says that the run is finished, comes last.
+        # `samples`, which marks the run as finished, comes last.
         tables["metrics"] = _metrics(recipe, tables["samples"], tables.get("tokens"))
         for table in (*tables.keys() - {"samples"}, "samples"):
             run.write(table, tables[table])
@@ -76,7 +76,7 @@ def measure(
 
 
 def _metrics(recipe: MeasureRecipe, samples: pd.DataFrame, tokens: pd.DataFrame | None) -> pd.DataFrame:
-    """Means of the record; those of the weights only where the samples have them, at temperature 1."""
+    """Means over the record; those of the weights only if the samples have them, at temperature 1."""
     parts = [summary(samples)]
     if recipe.temperature == 1:
         parts.append(posterior_metrics(samples))
@@ -93,7 +93,7 @@ def _chunk(
     others: Sequence[Problem],
     on_step: Callable[[], object],
 ) -> Frames:
-    """Everything about some problems: sampled together, graded, scored together."""
+    """Do everything for some problems: sample them together, grade, and score them together."""
     skips: list[Skip] = []
     kept, wanted = [], []
     for p in problems:
@@ -129,7 +129,7 @@ def _chunk(
         of_experts, skipped = experts(policy, kept, checker, without="; the problem is measured without it")
         rows += [(p, None) for p in of_experts]
         skips += skipped
-    # These are no step of their own: how many there will be is not known beforehand.
+    # These do not count as steps: their number is not known in advance.
     again = {p.scored.key for p, _ in rows if p.source == "own_correct"}
     scores = score(policy, [p.scored for p, _ in rows], on_scored=lambda s: s.key in again or on_step())
     prompted = score_prompted(policy, [p for p, _ in rows])
@@ -138,7 +138,7 @@ def _chunk(
     if recipe.token_scores:
         by_token = (token_row(policy, p, s, hinted) for p, _, s, hinted in scored if hinted is not None)
         frames["tokens"] = as_frame("tokens", by_token)
-    # The table that says that the chunk is done comes last.
+    # The table that marks the chunk as done comes last.
     return {**frames, "samples": as_frame("samples", (sample_row(policy, checker, *row) for row in scored))}
 
 

@@ -10,7 +10,7 @@ from expo.policies.scoring import Score
 from expo.positives.kinds import Positive
 from expo.tasks import Checker
 
-# Tokens in which a text is begun: their NLL is an estimate of the entropy there.
+# The first tokens of a text: their NLL is an estimate of the entropy there.
 FIRST = 8
 
 
@@ -22,7 +22,7 @@ def sample_row(
     s: Score,
     prompted: np.ndarray | None = None,
 ) -> dict[str, object]:
-    """One row of `samples.parquet`; `prompted` has log mu(t|q, hint, ...) of the tokens of a hinted CoT."""
+    """One row of `samples.parquet`; `prompted` has log mu(t|q, hint, ...) for the tokens of a hinted CoT."""
     steps = checker.steps(p.problem, p.cot_text)
     return {
         "problem": p.problem.id,

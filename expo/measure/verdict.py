@@ -1,8 +1,9 @@
 """Table 1 as a measurement: differences of means by problem with their intervals, and what they support.
 
-Two intervals, both 95 %. The bootstrap's, problems resampled, is for every quantity, and its level is nominal: `worth`
-says at which n it is worth what. The finite-sample interval has a level that holds at every n, and is for quantities
-between 0 and 1 alone: of log-probabilities an interval with such a level hardly ever says anything (ledger: COV-none).
+There are two intervals, both 95 %. The bootstrap interval resamples problems and applies to every quantity; its level
+is nominal, and `worth` says what it is worth at each n. The finite-sample interval has a level that holds at every n,
+and applies only to quantities between 0 and 1: for log-probabilities, an interval with such a level hardly ever
+excludes anything (ledger: COV-none).
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ MEASUREMENTS = (
     "leak",
     "correct",
 )
-# From 0 to 1, so that differences are from -1 to 1.
+# Between 0 and 1, so that differences are between -1 and 1.
 BOUNDED = (PROBABILITY, "truncated", "leak", "correct")
-# A mean hangs on a problem that is this share of its sum.
+# A mean depends on a single problem if that problem is at least this share of its sum.
 HANGS = 0.25
 
 
@@ -39,11 +40,11 @@ class Comparison:
     """One cell of Table 1: `source` against `reference` in one quantity, over the problems that have both.
 
     Attributes:
-        difference: with its bootstrap interval.
-        finite_sample: the same with the interval whose level holds at every n; None unless the quantity is bounded.
-        verdict: by the finite-sample interval if there is one, else by the bootstrap's.
-        largest: the problem whose difference is the largest share of their sum; empty if that is 0.
-        share: that share; above 1 where the others together are on the other side of 0.
+        difference: mean difference with its bootstrap interval.
+        finite_sample: the same with the finite-sample interval; None unless the quantity is bounded.
+        verdict: from the finite-sample interval if there is one, else from the bootstrap interval.
+        largest: the problem whose difference is the largest share of the sum; empty if the sum is 0.
+        share: that share; above 1 if the other problems together lie on the other side of 0.
     """
 
     property: str
@@ -61,7 +62,7 @@ def by_problem(samples: pd.DataFrame, source: str, quantity: str) -> pd.Series:
     """Mean of a quantity over a problem's samples of one source, indexed by problem."""
     rows = samples[samples["source"] == source]
     if quantity == PROBABILITY:
-        # A log-probability of 0 can come out above it by rounding.
+        # A log-probability of 0 can come out slightly above it by rounding.
         rows = rows.assign(**{quantity: np.exp(rows["learning_signal"].astype(float).clip(upper=0))})
     return rows.groupby("problem")[quantity].mean().astype(float)
 
@@ -69,7 +70,7 @@ def by_problem(samples: pd.DataFrame, source: str, quantity: str) -> pd.Series:
 def compare(
     samples: pd.DataFrame, source: str, reference: str, quantity: str, sign: int, property: str = ""
 ) -> Comparison:
-    """Source minus reference, paired by problem; the property is that the difference has this sign."""
+    """Source minus reference, paired by problem; the property holds if the difference has this sign."""
     sides = [by_problem(samples, side, quantity) for side in (source, reference)]
     paired = pd.concat(sides, axis=1, join="inner")
     gaps = (paired.iloc[:, 0] - paired.iloc[:, 1]).dropna()
@@ -89,10 +90,10 @@ def _largest(gaps: pd.Series) -> tuple[str, float]:
 
 
 def verdict(difference: Interval, sign: int) -> str:
-    """What an interval says of 'the difference has this sign'.
+    """The verdict of an interval on 'the difference has this sign'.
 
-    `holds` means that it lies wholly on that side of 0, `fails` that it lies wholly on the other, `undecided` that it
-    holds 0 or that there are fewer than `MIN_PROBLEMS` problems.
+    `holds` means that the interval lies wholly on that side of 0, `fails` that it lies wholly on the other, and
+    `undecided` that it includes 0 or that there are fewer than `MIN_PROBLEMS` problems.
     """
     if difference.n < MIN_PROBLEMS:
         return "undecided"
@@ -101,9 +102,9 @@ def verdict(difference: Interval, sign: int) -> str:
 
 
 def hangs_on(verdict: str, problem: str, share: float) -> str:
-    """`problem p7 is 45 % of it`, of a mean that is told from 0 and of which one problem is a quarter or more.
+    """`problem p7 is 45 % of it`, for a decided mean of which one problem is at least a quarter.
 
-    Of an undecided mean a single problem is mostly a large share, since the sum is near 0.
+    For an undecided mean a single problem is usually a large share, since the sum is near 0.
     """
     return f"problem {problem} is {100 * share:.0f} % of it" if verdict != "undecided" and share >= HANGS else ""
 
@@ -111,19 +112,19 @@ def hangs_on(verdict: str, problem: str, share: float) -> str:
 def worth(n: int) -> str:
     """What a bootstrap interval of log-probabilities over n problems is worth, in a sentence."""
     return (
-        f"At n = {n} the 95 % of a bootstrap interval is nominal: half of all draws of {plural(n, 'problem')} hold "
-        f"none of a kind that is 1 problem in {missed_kind(n)}, and log-probabilities have no bound to say how far "
-        "that kind moves their mean."
+        f"At n = {n} the 95 % of a bootstrap interval is nominal: at least half of all draws of {plural(n, 'problem')} "
+        f"miss a kind that makes up 1 in {missed_kind(n)} problems, and log-probabilities have no bound that limits "
+        "how far that kind moves their mean."
     )
 
 
 def table1(samples: pd.DataFrame) -> list[Comparison]:
-    """Each kind of positive against the paper's two properties, as far as the record has what it takes.
+    """Each kind of positive against the paper's two properties, as far as the record has the data.
 
-    In-distribution (Property 1): a lower NLL than the expert CoT; the expert itself is held against the own CoT.
-    Stated on sequence probability in the paper and read per token in its Fig 2, so both are given.
-    Positive learning signal (Property 2): a higher pi(a*|q, c) than the own CoT, in logarithms and as it is; the own
-    CoT itself is held against the self-explanation.
+    In-distribution (Property 1): a lower NLL than the expert CoT; the expert CoT itself is compared with the own CoT.
+    The paper states it for sequence probability and plots it per token in its Fig 2, so both are given. Positive
+    learning signal (Property 2): a higher pi(a*|q, c) than the own CoT, in logarithms and as a probability; the own CoT
+    itself is compared with the self-explanation.
     """
     out = []
     present = set(samples["source"])
@@ -157,8 +158,8 @@ PROPERTIES = (
 def summary(samples: pd.DataFrame) -> pd.DataFrame:
     """Metrics of a record: means over problems of each source, differences of Table 1, and counts.
 
-    `<source>/<measurement>` and `<source> - <reference>/<measurement>`, each with `/low` and `/high` of the bootstrap,
-    and of bounded quantities `/finite_sample_low` and `/finite_sample_high`.
+    Names are `<source>/<measurement>` and `<source> - <reference>/<measurement>`, each with `/low` and `/high` of the
+    bootstrap interval, and for bounded quantities `/finite_sample_low` and `/finite_sample_high`.
     """
     rows: list[tuple[str, float]] = []
     for source in [s for s in ORDER if s in set(samples["source"])]:
@@ -175,7 +176,7 @@ def summary(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_metrics(name: str, mean: Interval, bounded: Interval | None = None) -> list[tuple[str, float]]:
-    """An interval as names and values of `metrics`: with `/low` and `/high`, and the bounded one's; none without n."""
+    """An interval as names and values of `metrics`, with the ends of all its intervals; none if n is 0."""
     if not mean.n:
         return []
     rows = [(name, mean.mean), (f"{name}/low", mean.low), (f"{name}/high", mean.high)]

@@ -1,9 +1,9 @@
-"""How far the prompted sampler mu(c|q, a*) is from the posterior pi(c|q, a*), by the importance weights of its samples.
+"""How far the prompted sampler mu(c|q, a*) is from the posterior pi(c|q, a*), from importance weights.
 
-A self-explanation has the weight w = pi(c|q) pi(a*|q, c) / mu(c|q, a*). Its mean is J = pi(a*|q), and samples
-weighted by it are samples of the posterior, for which Lemma 2 holds. All this is at temperature 1, and takes it that
-after the same CoT both prompts end it alike, for c is read up to its final-answer statement. A sample that was cut has
-no end, and so no weight. Logs are in nats.
+A self-explanation has the weight w = pi(c|q) pi(a*|q, c) / mu(c|q, a*). Its mean is J = pi(a*|q), and weighted samples
+are samples of the posterior, for which Lemma 2 holds. All of this is at temperature 1, and assumes that both prompts
+end the same CoT alike, since c is read up to its final-answer statement. A truncated sample has no end, and so no
+weight. Logs are in nats.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WORDS = {
     "gain_weighted": "the same, samples weighted towards the posterior",
     "gain_by_weights": "what the weights add to it",
 }
-# An effective sample size of so little more than 1 is that of one sample.
+# An effective sample size this close to 1 counts as that of one sample.
 _ONE = 1.01
 
 
@@ -39,7 +39,7 @@ def log_weight(plain: Score, cot: int, prompted: np.ndarray) -> float:
 
 
 def normalised(log_w: np.ndarray) -> np.ndarray:
-    """Weights that sum to 1; the largest never underflows, and of weights that are all 0 each is alike."""
+    """Normalise weights to sum to 1; the largest never underflows, and if all are 0 they become equal."""
     if log_w.max() == -np.inf:
         return np.full(len(log_w), 1 / len(log_w))
     w = np.exp(log_w - log_w.max())
@@ -47,20 +47,20 @@ def normalised(log_w: np.ndarray) -> np.ndarray:
 
 
 def effective(weights: np.ndarray) -> float:
-    """How many samples of equal weight these are worth: 1 / sum of squares, between 1 and their number."""
+    """Effective sample size: 1 / sum of squares, between 1 and the number of samples."""
     return float(1 / np.square(weights).sum())
 
 
 def by_weight(samples: pd.DataFrame) -> pd.DataFrame:
-    """Of each problem that has explanations with weights and own CoTs: `WORDS`, and `n` explanations.
+    """For each problem with weighted explanations and own CoTs: the quantities in `WORDS`, and `n` explanations.
 
-    A problem whose explanations were given unlike hints has a row for each hint.
+    A problem whose explanations had different hints has a row for each hint.
     """
     log_w = log_weights(samples)
     own = samples[samples["source"] == "own"]
     of_own = own["learning_signal"].astype(float).map(np.exp).groupby(own["problem"]).mean()
     rows = []
-    # Weights of samples from unlike prompts are no weights of one sampler.
+    # Weights of samples from different prompts are not weights of one sampler.
     hints = samples["hint"].fillna("")
     for (problem, _), logs in log_w.groupby([samples["problem"], hints], sort=False):
         weights = normalised(logs.to_numpy())
@@ -83,12 +83,12 @@ def by_weight(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def on_one_sample(found: pd.DataFrame) -> int:
-    """Of how many problems with several explanations one has all the weight."""
+    """The number of problems with several explanations in which one has all the weight."""
     return int(((found["effective_samples"] < _ONE) & (found["n"] > 1)).sum())
 
 
 def posterior_metrics(samples: pd.DataFrame) -> pd.DataFrame:
-    """`against_posterior` as rows of `metrics`: `posterior/<name>` with `/low` and `/high`, and how many problems."""
+    """`against_posterior` as rows of `metrics`: `posterior/<name>`, `/low` and `/high`, and the number of problems."""
     found = by_weight(samples)
     rows: list[tuple[str, float]] = []
     if len(found):
@@ -105,6 +105,6 @@ def against_posterior(samples: pd.DataFrame) -> dict[str, Interval]:
 
 
 def means(found: pd.DataFrame) -> dict[str, Interval]:
-    """The same from what `by_weight` found. Where all weights of a problem are 0 it has no bound."""
+    """The same, from the result of `by_weight`. A problem whose weights are all 0 has no bound."""
     of_problem = found.replace([np.inf, -np.inf], np.nan).groupby(level=0, sort=False).mean()
     return {name: bootstrap(of_problem[name].dropna().to_numpy()) for name in WORDS if of_problem[name].notna().any()}

@@ -1,15 +1,16 @@
-"""Win rate of the self-explanation against the own CoT, by the step checker (the paper's Fig 3 asks GPT-4o).
+"""Win rate of the self-explanation against the own CoT, judged by the step checker (the paper's Fig 3 asks GPT-4o).
 
-A problem's k-th explanation meets its k-th own CoT. Two rules, because a longer text has more true steps:
+A problem's k-th explanation is compared with its k-th own CoT. There are two rules, because a longer text has more true
+steps:
 
 | rule | the winner has |
 | --- | --- |
 | count | more true steps |
 | share | the larger share of true steps among those it states |
 
-A win scores 1, a tie 0.5, a loss 0; a problem's score is the mean over its pairs. A CoT without any step that
-the checker can read has no share: the share rule leaves such pairs out and says how many. Neither rule asks
-whether a step moves towards the answer: a true but idle step counts.
+A win scores 1, a tie 0.5, a loss 0; a problem's score is the mean over its pairs. A CoT without any step that the
+checker can read has no share: the share rule leaves such pairs out and reports their number. Neither rule asks whether
+a step moves towards the answer: a true but idle step counts.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ RULES = ("count", "share")
 
 @dataclass(frozen=True)
 class StepWins:
-    """A win rate over problems with its two intervals; the counts are pairs. `level` is None for all levels."""
+    """A win rate over problems with its two intervals; the counts are of pairs. `level` is None for all levels."""
 
     rule: str
     level: int | None
@@ -39,7 +40,7 @@ class StepWins:
 
     @property
     def pairs(self) -> int:
-        """How many pairs the rule could judge."""
+        """The number of pairs that the rule could judge."""
         return self.wins + self.ties + self.losses
 
 
@@ -65,7 +66,7 @@ def pair_scores(samples: pd.DataFrame, first: str = "explanation", second: str =
 
 
 def step_wins(samples: pd.DataFrame) -> list[StepWins]:
-    """Both rules over all problems, then level by level where problems have levels."""
+    """Both rules over all problems, then for each level if problems have levels."""
     pairs = pair_scores(samples)
     wins = [_wins(pairs, rule, None) for rule in RULES]
     for level in sorted(pairs["level"].dropna().unique()):

@@ -11,18 +11,18 @@ from expo.tasks.prompts import fill
 
 
 def question_ids(policy: Policy, problem: Problem) -> list[int]:
-    """The tokens of the plain question, under which everything is sampled and scored."""
+    """The tokens of the plain question, the prompt for sampling own CoTs and for all scoring."""
     return policy.prompt_ids(fill(policy.prompts.question, question=problem.question))
 
 
 def explain_ids(policy: Policy, problem: Problem, hint: str | None = None) -> list[int]:
-    """The tokens of the question with its answer, or another hint, under which explanations are sampled."""
+    """The tokens of the question with its answer, or another hint, the prompt for sampling explanations."""
     shown = problem.answer if hint is None else hint
     return policy.prompt_ids(fill(policy.prompts.explain, question=problem.question, answer=shown))
 
 
 def longest(policy: Policy, problem: Problem, max_new_tokens: int) -> int:
-    """Tokens that the longest positive of a problem can have: all of a sample is CoT, and is closed with `a*`."""
+    """The maximum tokens of a problem's positive: a sample that is all CoT, closed with `a*`."""
     closed = close(policy, problem, problem.id, ())
     return len(closed.prompt) + max_new_tokens + len(closed.completion)
 
@@ -31,22 +31,22 @@ def close(policy: Policy, problem: Problem, key: str, cot: tuple[int, ...]) -> S
     """A CoT closed with the problem's answer, ready to be scored under the plain question."""
     prompts = policy.prompts
     cot, cue = _join(policy, cot)
-    # Encoded apart from the cue, so that the boundary is a token boundary for every arm.
+    # Encoded separately from the cue, so that the boundary is a token boundary for every kind of positive.
     answer = tuple(policy.encode_on(problem.answer)) + tuple(policy.encode_on(prompts.answer_end))
     end = policy.end if answer[-1] not in policy.eos_ids else ()
     return Sample(key, tuple(question_ids(policy, problem)), cot + cue + answer + end, len(cot), cue, answer)
 
 
 def _join(policy: Policy, cot: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """A CoT and the answer cue after it, in the tokens that their text has when it is written in one go.
+    """A CoT and the following answer cue, tokenised as their joined text is.
 
-    Where the tokenizer has one token for the end of a sentence and the line breaks that follow, as Qwen's and Llama 3's
-    do, the sentence's last token is a part of the cue.
+    If the tokenizer has a single token for the end of a sentence and the line breaks that follow, as Qwen's and Llama
+    3's do, the sentence's last token becomes part of the cue.
     """
     cue = policy.prompts.answer_cue
     apart = tuple(policy.encode_on(cue))
     last = policy.decode(cot[-1:])
-    # Half a character cannot be encoded again.
+    # An incomplete character cannot be encoded again.
     if not cot or "\N{REPLACEMENT CHARACTER}" in last:
         return cot, apart
     alone, together = (tuple(policy.encode_on(last.rstrip() + more)) for more in ("", cue))
@@ -56,7 +56,7 @@ def _join(policy: Policy, cot: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[
 
 
 def cut(policy: Policy, ids: Sequence[int], text: str, end: int) -> int:
-    """The number of leading tokens whose text lies within the first `end` characters, trailing space left off."""
+    """The number of leading tokens whose text lies within the first `end` characters, without trailing space."""
     end = len(text[:end].rstrip())
     low, high = 0, len(ids) - (bool(ids) and ids[-1] in policy.eos_ids)
     while low < high:

@@ -33,7 +33,7 @@ SAMPLED = ("own", "explanation", "wrong_explanation", "nonsense")
 
 @dataclass(frozen=True)
 class Positive:
-    """One sample with its place in the data. `hint` is what the sampling prompt gave away, or empty."""
+    """One sample with its place in the data. `hint` is what the sampling prompt revealed, or empty."""
 
     problem: Problem
     source: str
@@ -54,9 +54,9 @@ def requests(
     seed: int,
     checker: Checker,
 ) -> list[tuple[str, str, Request]]:
-    """What to sample for a problem: (source, hint, request) for each source with a count above 0.
+    """List what to sample for a problem: (source, hint, request) for each source with a count above 0.
 
-    A problem that has no wrong answer is left without `wrong_explanation`.
+    A problem without a possible wrong answer gets no `wrong_explanation`.
     """
     out = []
     for source in SAMPLED:
@@ -77,7 +77,7 @@ def requests(
 
 
 def sampling_prompt(policy: Policy, problem: Problem, source: str, hint: str) -> list[int]:
-    """The tokens of the prompt that a kind of positive is sampled from, with what it gives away."""
+    """The tokens of the prompt from which a kind of positive is sampled, and the hint it reveals."""
     if source == "own":
         return question_ids(policy, problem)
     if source == "nonsense":
@@ -110,10 +110,10 @@ def from_expert(policy: Policy, problem: Problem, checker: Checker) -> Positive:
 
 
 def from_text(policy: Policy, problem: Problem, source: str, text: str, checker: Checker) -> Positive:
-    """A text that is there already as a positive, cut at its final-answer statement as a sample is.
+    """An existing text as a positive, cut at its final-answer statement like a sample.
 
-    Without a chat template nothing stands between prompt and CoT; samples begin with a separator of their own, a text
-    without one is given a line break.
+    Without a chat template nothing separates prompt and CoT. Samples start with their own separator; a text without one
+    gets a line break.
     """
     cot_text = text[: checker.cot_end(text)].rstrip() or text
     separator = "" if policy.uses_chat_template or cot_text[:1].isspace() else "\n"
@@ -123,13 +123,13 @@ def from_text(policy: Policy, problem: Problem, source: str, text: str, checker:
 
 
 def from_answer(policy: Policy, problem: Problem) -> Positive:
-    """The ground-truth answer alone, without a CoT: what the paper's Fig 6 calls standard DPO prefers."""
+    """The ground-truth answer alone, without a CoT: what standard DPO prefers in the paper's Fig 6."""
     scored = close(policy, problem, f"{problem.id}/answer/0", ())
     return Positive(problem, "answer", 0, "", None, "", "", scored)
 
 
 def from_ids(policy: Policy, problem: Problem, source: str, ids: Sequence[int], cot: int) -> Positive:
-    """A positive that was closed before, from its tokens, of which the first `cot` are CoT."""
+    """A positive that was already closed, from its tokens, the first `cot` of which are CoT."""
     closed = close(policy, problem, f"{problem.id}/{source}/0", ())
     after = tuple(ids[cot:])
     cue = after[: len(after) - len(closed.completion) + len(closed.cue)]
@@ -147,7 +147,7 @@ def fitting(
     seed: int,
     checker: Checker,
 ) -> tuple[list[tuple[str, str, Request]] | None, list[Skip]]:
-    """The requests of a problem, None where they or its positives exceed the context, and what is left out."""
+    """The requests of a problem (None if they or its positives exceed the context), and the skips."""
     where = problem.where or problem.id
     asked = requests(policy, problem, others, counts, max_new_tokens, seed, checker)
     lengths = [request.tokens for _, _, request in asked]
@@ -155,18 +155,18 @@ def fitting(
     if needed > policy.context:
         room = max_new_tokens - (needed - policy.context)
         fix = f"--max_new_tokens {room} fits" if room > 0 else "no --max_new_tokens fits"
-        return None, [Skip(where, "question", f"{needed} tokens exceed the context of {policy.context}; {fix}")]
+        return None, [Skip(where, "question", f"{needed} tokens, more than the context of {policy.context}; {fix}")]
     if "wrong_explanation" in counts.keys() - {source for source, *_ in asked}:
-        return asked, [Skip(where, "answer", "no other answer to serve as a wrong one; measured without that control")]
+        return asked, [Skip(where, "answer", "no other answer can serve as a wrong one; measured without that control")]
     return asked, []
 
 
 def experts(
     policy: Policy, problems: Sequence[Problem], checker: Checker, *, without: str = "", too_long: str = ""
 ) -> tuple[list[Positive], list[Skip]]:
-    """The expert CoTs of problems as positives, and which have none that fits.
+    """The expert CoTs of problems as positives, and the problems that have none that fits.
 
-    `without` and `too_long` end the reason of a skip: what becomes of a problem that has no expert CoT, or none that
+    `without` and `too_long` end the reason of a skip: what happens to a problem that has no expert CoT, or none that
     fits the context.
     """
     kept, skips = [], []
@@ -177,7 +177,7 @@ def experts(
         positive = from_expert(policy, p, checker)
         tokens = len(positive.scored.prompt) + len(positive.scored.completion)
         if tokens > policy.context:
-            reason = f"{tokens} tokens exceed the context of {policy.context}{too_long}"
+            reason = f"{tokens} tokens, more than the context of {policy.context}{too_long}"
             skips.append(Skip(p.where or p.id, "expert_cot", reason))
         else:
             kept.append(positive)

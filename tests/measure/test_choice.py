@@ -242,19 +242,19 @@ def test_the_record_says_how_often_a_choice_differs_from_the_first() -> None:
         ("tied", 1, [8], 0.5, 2, 2.0),
     ]
     said = chosen(weighted, "weighted")
-    assert said.startswith("positives all of 4 samples learnt by weight:\n  step 0: n = 4 problems, 3.0 acceptable")
-    assert "is not that of the first sample in 25% of problems; effective sample size 2.65 [" in said
+    assert said.startswith("positives all of 4 samples learnt with weights:\n  step 0: n = 4 problems, 3.0 acceptable")
+    assert "differs from the first sample in 25% of problems; effective sample size 2.65 [" in said
     assert f"entropy of the weights {np.mean(np.log([4, 3.6, 1, 2])):.3g} [" in said
     # In any order of the rows; and the control, where another text weighs more.
     assert chosen(weighted[::-1], "weighted") == said
     assert "in 50% of problems" in chosen([*weighted, ("together", 4, [7], 0.4, 4, 3.6)], "weighted")
     drawn = [("a", 0, [5], 1.0, 4, 2.0), ("b", 2, [5], 1.0, 4, 2.0), ("c", 0, [7], 1.0, 1, 1.0)]
     # Records of before do not say whether the text is another one.
-    assert "3.0 acceptable samples each; another sample than the first in 33% of" in chosen(drawn, "posterior")
+    assert "3.0 acceptable samples each; a sample other than the first in 33% of" in chosen(drawn, "posterior")
     same = as_frame(
         "positives", [{"problem": "b", "place": 2, "first_text": True}, {"problem": "c", "first_text": False}]
     )
-    assert _moved(same, "posterior") == "another text than the first in 50%"
+    assert _moved(same, "posterior") == "a text other than the first in 50%"
 
 
 def of_algorithm(algorithm: str) -> dict[str, Any]:
@@ -266,24 +266,24 @@ def of_algorithm(algorithm: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"positive_choice": "best"}, "positive_choice: no 'best'; there are first, posterior"),
-        ({"positive_choice": "right"}, r"for right ones set positive_filter: \[right\]"),
+        ({"positive_choice": "best"}, "positive_choice: unknown choice 'best'; choose from first, posterior"),
+        ({"positive_choice": "right"}, r"for right ones, set positive_filter: \[right\]"),
         (
             {"positive_choice": "best_signal", "positive": "expert", "refresh_steps": 0},
             r"positive_choice applies to sampled positives \(.*\), not to expert; leave it out",
         ),
         (
             {"positive_choice": "best_signal", "positive_data": "x", "refresh_steps": 0, "positive_tries": 1},
-            "positive_choice: positives of positive_data are not sampled; leave it out",
+            "positive_choice: positives from positive_data are not sampled; leave it out",
         ),
         (
             {"positive_tokens": "least_moved", "positive_data": "x", "refresh_steps": 0, "positive_tries": 1},
-            "positive_tokens: positives of positive_data are learnt whole; leave it out",
+            "positive_tokens: positives from positive_data are learnt whole; leave it out",
         ),
         *(
             (
                 {"positive_choice": how, "positive_tries": 1, "temperature": 1.0},
-                f"positive_choice {how}: there is no choice from one sample; set positive_tries to at least 2, or",
+                f"positive_choice {how}: nothing to choose with one sample; set positive_tries to at least 2, or",
             )
             for how in CHOICES[1:]
         ),
@@ -296,7 +296,7 @@ def of_algorithm(algorithm: str) -> dict[str, Any]:
         ),
         (
             {"positive_tokens": "half"},
-            "positive_tokens: no 'half'; there are all, least_moved, most_moved, random_half",
+            "positive_tokens: unknown value 'half'; choose from all, least_moved, most_moved, random_half",
         ),
         ({"positive_tokens": "most_moved", "positive": "own_correct"}, "applies only to texts with a hint"),
         (

@@ -125,7 +125,7 @@ def test_a_run_that_ran_out_of_memory_goes_on_with_fewer_rows_but_not_with_other
     with monkeypatch.context() as patched:
         patched.setattr(environment, "version_of", lambda package: "0.0.1")
         with pytest.raises(
-            RecordError, match=r"unfinished run that began under other conditions \(.*packages\.transformers: "
+            RecordError, match=r"unfinished run that started under other conditions \(.*packages\.transformers: "
         ):
             measure(recipe, tmp_path / "run", progress=False)
     fewer = measure(replace(recipe, rows=3), tmp_path / "run", progress=False).read("samples")
@@ -203,7 +203,7 @@ def test_what_cannot_be_measured_is_skipped_by_name_and_the_rest_kept(recipe: Me
 
 def test_a_limit_that_is_too_long_is_named_with_the_one_that_fits(tmp_path: Path) -> None:
     recipe = MeasureRecipe(task="chain", policy="tiny-0", problems=2, max_new_tokens=300, samples=1)
-    with pytest.raises(DataError, match="no problem could be measured: all are skipped; of the first:") as refused:
+    with pytest.raises(DataError, match="no problem could be measured: all were skipped; the first ones:") as refused:
         measure(recipe, tmp_path / "long", progress=False)
     fits = [int(n) for n in re.findall(r"exceed the context of 256; --max_new_tokens (\d+) fits", str(refused.value))]
     assert len(fits) == 2
@@ -239,7 +239,7 @@ def test_a_nan_stops_the_run_with_the_sample_named(recipe: MeasureRecipe, tmp_pa
 
 
 def test_a_text_policy_cannot_read_the_toy(recipe: MeasureRecipe, tmp_path: Path) -> None:
-    with pytest.raises(PolicyError, match="do not fit"):
+    with pytest.raises(PolicyError, match="does not fit"):
         measure(replace(recipe, task="chain", data=None), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
@@ -304,5 +304,5 @@ def test_another_dtype_to_sample_in_changes_samples_alone(recipe: MeasureRecipe,
 
 
 def test_an_unknown_dtype_to_sample_in_is_named(recipe: MeasureRecipe) -> None:
-    with pytest.raises(ValueError, match=r"sampling_dtype: no 'int3'; there are float32"):
+    with pytest.raises(ValueError, match=r"sampling_dtype: unknown dtype 'int3'; choose from float32"):
         replace(recipe, sampling_dtype="int3")
