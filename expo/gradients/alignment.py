@@ -1,11 +1,11 @@
-"""How far a positive's gradient points where J rises: T1 and T2 of the paper's Eq 6, for one question at a time.
+"""How much J rises along a positive's gradient: T1 and T2 of the paper's Eq 6, for one question at a time.
 
 For a question q with rollouts (c, a) ~ pi(.|q), rewards r in {0, 1}, and a positive whose gradient is g:
 
     <grad J, g> = E[r <grad log pi(c, a|q), g>] = T1 + T2,
 
-where T1 = pi(positive|q) ||g||^2 r(positive) is the term of the positive itself, and T2 that of all others. T1 is
-exact, and 0 for a positive that is wrong. The whole is estimated from rollouts, and T2 is what is left of it.
+where T1 = pi(positive|q) ||g||^2 r(positive) is the term of the positive itself, and T2 that of all other completions.
+T1 is exact, and 0 for a wrong positive. The sum is estimated from rollouts, and T2 is the remainder.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from expo.tasks.problem import Problem
 
 @dataclass(frozen=True)
 class Alignment:
-    """Of one positive, on its question alone (P(q) = 1, w = 1); J is a probability, gradients are in nats.
+    """The alignment of one positive on its question alone (P(q) = 1, w = 1); J is a probability, gradients are in nats.
 
     Attributes:
         log_prob: log pi(positive|q), nats per sequence.
         norm: ||g||.
         reward: r(positive).
         log10_t1: log10 of T1, which is often far below the smallest float; minus infinity where T1 is 0.
-        slope: <grad J, g>, the rise of J per unit of step along g; 0 where all rollouts are right or all are wrong,
-            which keeps its mean over rollouts right.
-        error: its standard error over rollouts; NaN where they are all right or all wrong, and itself
-            hardly known where few are (`predictors.few`).
+        slope: <grad J, g>, the rise of J per unit step along g; 0 if all rollouts are right or all are wrong, which
+            keeps its mean over rollouts unbiased.
+        error: its standard error over rollouts; NaN if they are all right or all wrong, and unreliable if few are
+            (`predictors.few`).
         right, rollouts: how many of the rollouts were right.
     """
 
@@ -66,24 +66,24 @@ def align(
     positives: Sequence[int],
     rewards: Sequence[bool],
 ) -> list[Alignment]:
-    """The alignment of each positive, from the gradients of positives and rollouts of one question.
+    """The alignment of each positive, from the gradients of one question's positives and rollouts.
 
-    `rollouts` and `positives` are places in `gradients`; `right` has a value for each rollout, `rewards` for each
-    positive. Rollouts are sampled at temperature 1, and no positive is chosen from among them: its own gradient would
-    then be counted in the slope.
+    `rollouts` and `positives` are indices into `gradients`; `right` has a value for each rollout, `rewards` for each
+    positive. Rollouts must be sampled at temperature 1, and no positive may be chosen from among them: its own gradient
+    would then count in the slope.
 
     Raises:
-        ValueError: for fewer than three rollouts, of which no error could be said, for other numbers of `right` or
-            `rewards`, or projected gradients, whose error all rollouts share.
+        ValueError: for fewer than three rollouts, which give no error; for wrong lengths of `right` or `rewards`; or
+            for projected gradients, whose error all rollouts share.
     """
     if gradients.errors is not None:
-        raise ValueError("an alignment needs exact gradients; a projection has an error that all rollouts share")
+        raise ValueError("an alignment needs exact gradients; the error of a projection is shared by all rollouts")
     if len(rollouts) < 3:
         raise ValueError(f"an alignment needs at least 3 rollouts of its question, got {len(rollouts)}")
     if (len(right), len(rewards)) != (len(rollouts), len(positives)):
         raise ValueError(
-            f"{len(rollouts)} rollouts and {len(positives)} positives need as many values of right and rewards, got "
-            f"{len(right)} and {len(rewards)}"
+            f"{len(rollouts)} rollouts and {len(positives)} positives need the same numbers of values in "
+            f"right and rewards, got {len(right)} and {len(rewards)}"
         )
     seen = np.array(right, dtype=float)
     alignments = []
@@ -100,16 +100,16 @@ def align(
 def covariance(rewards: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     """Cov(reward, value) over samples, shapes (K,), with its standard error.
 
-    For values whose mean over all samples is known to be zero it is E[reward * value], unbiased, and mostly less noisy
-    than the mean of products, which has no baseline. The error is the jackknife's; few samples of great value make it
-    too small. Where no reward differs from another, 0 with an error of NaN.
+    For values with a known mean of zero over all samples this is E[reward * value], unbiased, and usually less noisy
+    than the mean of products, which has no baseline. The error is the jackknife's; it is too small if a few samples
+    have large values. If all rewards are equal, the result is 0 with an error of NaN.
     """
     k = len(rewards)
     a, b = rewards - rewards.mean(), values - values.mean()
     if not a.any():
         return 0.0, float("nan")
     estimate = float(a @ b / (k - 1))
-    # Of the others, each left out in turn.
+    # Over the other samples, leaving each out in turn.
     without = (a @ b - a * b * k / (k - 1)) / (k - 2)
     return estimate, float(np.sqrt((k - 1) / k * ((without - without.mean()) ** 2).sum()))
 
@@ -188,7 +188,7 @@ def _alignment_row(policy: Policy, p: Positive, a: Alignment, s: Score, step: in
 
 
 def product_rows(rows: Sequence[dict[Any, Any]], gradients: Gradients, step: int = 0) -> pd.DataFrame:
-    """Inner products of the gradients of the positives in these rows of `alignment`, each pair once: `gradients`."""
+    """Inner products of these rows' gradients of positives, each pair once: rows of `gradients`."""
     table = [
         {
             "step": step,
@@ -207,5 +207,5 @@ def product_rows(rows: Sequence[dict[Any, Any]], gradients: Gradients, step: int
 
 
 def example_of(p: Positive) -> Example:
-    """What its gradient is of: its completion after the plain question."""
+    """The example whose gradient is computed: the completion after the plain question."""
     return Example(p.scored.key, p.scored.prompt, p.scored.completion)

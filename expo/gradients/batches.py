@@ -1,4 +1,4 @@
-"""Examples run together by the per-example Gram, and what its passes leave of them."""
+"""Examples that the per-example Gram runs together, and what its passes leave for them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from expo.policies.policy import Policy
 
 @dataclass
 class Batch:
-    """Examples run together, padded on the right, and what the passes leave of them."""
+    """Examples that run together, padded on the right, and what the passes leave for them."""
 
     members: list[int]
     ids: Tensor  # (n, T)
     lengths: list[int]
-    at: Tensor  # (n, C): where a completion's token is predicted from
+    at: Tensor  # (n, C): positions that predict a completion's tokens
     targets: Tensor  # (n, C), -1 at padding
-    there: Tensor  # (2, M): where targets are no padding
+    there: Tensor  # (2, M): positions of targets that are not padding
     calls: list[Call] = field(default_factory=list)  # of each segment
-    hidden: Tensor = field(default_factory=lambda: torch.empty(0))  # what the output matrix reads, (n, C, d)
-    norm: Tensor = field(default_factory=lambda: torch.empty(0))  # of the softmax, log, (n, C); infinite at padding
+    hidden: Tensor = field(default_factory=lambda: torch.empty(0))  # input of the output matrix, (n, C, d)
+    norm: Tensor = field(default_factory=lambda: torch.empty(0))  # log normaliser, (n, C); infinite at padding
     upstream: Tensor = field(default_factory=lambda: torch.empty(0))  # gradient at the current segment's output
 
 
 def make_batches(policy: Policy, examples: Sequence[Example], batch_tokens: int) -> list[Batch]:
-    """Examples of like length together, at most `batch_tokens` tokens with their padding, longest first."""
+    """Group examples of similar length, at most `batch_tokens` tokens per batch including padding, longest first."""
     groups: list[list[int]] = []
     length = [len(s.prompt) + len(s.completion) for s in examples]
     for i in sorted(range(len(examples)), key=lambda i: length[i], reverse=True):

@@ -1,4 +1,4 @@
-"""The slow truth: one backward pass for each example, every gradient held whole in float64."""
+"""The slow reference: one backward pass per example, with every gradient held in full in float64."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from expo.policies.policy import Policy
 
 
 def dense(policy: Policy, examples: Sequence[Example]) -> Gradients:
-    """Gradients by a loop of backward passes: N x P numbers, so for tiny models and tests.
+    """Gradients from a loop of backward passes: holds N x P numbers, so only for tiny models and tests.
 
     Raises:
-        ValueError, PolicyError: as `check` says.
-        FloatingPointError: for a NaN or infinite gradient; example and weight are named.
+        ValueError, PolicyError: see `check`.
+        FloatingPointError: for a NaN or infinite gradient; the message names example and weight.
     """
     check(policy, examples)
     rows, log_probs = [], []

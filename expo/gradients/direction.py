@@ -1,4 +1,4 @@
-"""One direction against many samples: <grad log pi(completion | prompt), direction>, without a gradient for each."""
+"""One direction against many samples: <grad log pi(completion | prompt), direction>, without each gradient."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from expo.gradients.examples import Example, check, check_finite, evaluating
 from expo.gradients.passes import accumulation_dtype
 from expo.policies.policy import Policy, PolicyError
 
-# Fewer than the other routes run at once: here the logits of a batch are whole.
+# Fewer than other routes run at once: here the logits of a batch are held in full.
 BATCH_TOKENS = 1024
 
 Direction = dict[str, Tensor]
@@ -26,18 +26,18 @@ Direction = dict[str, Tensor]
 def gradient(
     policy: Policy, examples: Sequence[Example], weights: Sequence[float], *, batch_tokens: int = BATCH_TOKENS
 ) -> Direction:
-    """The sum over examples of weight times grad log pi(completion | prompt), by name of the trainable parameter.
+    """The weighted sum over examples of grad log pi(completion | prompt), by name of the trainable parameter.
 
-    Summed in float32, in float64 for such a policy.
+    Summed in float32, or in float64 for a float64 policy.
 
     Raises:
-        ValueError, PolicyError: as `examples.check` says; ValueError also for another number of weights, or one that is
-            NaN or infinite.
-        FloatingPointError: for a NaN or infinite gradient; the examples run together and the weight are named.
+        ValueError, PolicyError: see `examples.check`; ValueError also for a wrong number of weights, or a weight that
+            is NaN or infinite.
+        FloatingPointError: for a NaN or infinite gradient; the message names the examples of the batch and the weight.
     """
     check(policy, examples)
     if len(weights) != len(examples):
-        raise ValueError(f"{len(examples)} examples need as many weights, got {len(weights)}")
+        raise ValueError(f"{len(examples)} examples need the same number of weights, got {len(weights)}")
     factors = torch.tensor(list(weights), dtype=torch.float64)
     if not torch.isfinite(factors).all():
         raise ValueError(f"weights must be finite, got {list(weights)}")
@@ -62,14 +62,14 @@ def derivatives(
 ) -> np.ndarray:
     """<grad log pi(completion | prompt), direction> of each example, shape (N,), nats per unit of the direction.
 
-    By forward mode, exact up to rounding (of the direction too, to the parameters' dtype), at about three times the
-    cost of a forward pass. Parameters that the direction does not name stay as they are. Of rollouts with rewards,
-    `alignment.covariance(rewards, derivatives(...))` is <grad J, direction> with its standard error.
+    Uses forward mode, which is exact up to rounding (also of the direction, to the parameters' dtype), at about three
+    times the cost of a forward pass. Parameters that the direction does not name are kept fixed. For rollouts with
+    rewards, `alignment.covariance(rewards, derivatives(...))` is <grad J, direction> with its standard error.
 
     Raises:
-        ValueError: as `examples.check` says, or for a direction of none, of other parameters, or of another shape.
-        PolicyError: if forward mode does not know an operation of the policy.
-        FloatingPointError: for a derivative that is NaN or infinite; its example is named.
+        ValueError: see `examples.check`; also for an empty direction, unknown parameters, or a wrong shape.
+        PolicyError: if forward mode does not support an operation of the policy.
+        FloatingPointError: for a derivative that is NaN or infinite; the message names its example.
     """
     check(policy, examples)
     out = np.zeros(len(examples))
@@ -86,7 +86,7 @@ def derivatives(
                     along: Tensor = jvp(log_probs, (moved,), (tangent,))[1]
             except NotImplementedError as error:
                 raise PolicyError(
-                    f"policy {policy.name!r}: forward mode lacks one of its operations: {error}"
+                    f"policy {policy.name!r}: forward mode does not support one of its operations: {error}"
                 ) from error
             out[batch.members] = along.double().cpu().numpy()
     if not np.isfinite(out).all():
@@ -97,7 +97,7 @@ def derivatives(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch says to itself when forward mode is first used."""
+    """Silence torch's internal warnings on the first use of forward mode."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)
         yield
@@ -105,20 +105,21 @@ def _quiet() -> Iterator[None]:
 
 def _fitting(policy: Policy, direction: Direction, parameters: dict[str, torch.nn.Parameter]) -> list[str]:
     if not direction:
-        raise ValueError("direction: name at least one parameter")
+        raise ValueError("direction: give at least one parameter")
     for name, value in direction.items():
         if name not in parameters:
             raise ValueError(f"direction: {name} is not a trainable parameter of {policy.name}")
         if value.shape != parameters[name].shape:
             raise ValueError(
-                f"direction: {name} has shape {tuple(value.shape)}, the parameter {tuple(parameters[name].shape)}"
+                f"direction: {name} has shape {tuple(value.shape)}, but the parameter has "
+                f"{tuple(parameters[name].shape)}"
             )
     return list(direction)
 
 
 def _log_probs(policy: Policy, weights: Direction, batch: Batch) -> Tensor:
-    """log pi(completion | prompt) of a batch's examples under these weights, (n,)."""
-    # Padding is on the right and reaches nothing, so there is no mask. The plain kind of attention knows both modes.
+    """log pi(completion | prompt) of a batch's examples under these weights, shape (n,)."""
+    # Padding is on the right and reaches nothing, so no mask is needed. Eager attention supports both modes.
     with sdpa_kernel(SDPBackend.MATH):
         logits = functional_call(policy.model, weights, (batch.ids,), {"use_cache": False}).logits
     rows = torch.arange(len(batch.ids), device=logits.device)[:, None]

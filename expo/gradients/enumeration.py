@@ -1,4 +1,4 @@
-"""How often a policy is right on a question, exactly: the tree of its completions, cut where it is unlikely."""
+"""The exact probability that a policy is right on a question: a tree of its completions, pruned where unlikely."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST = 4096
 
 @dataclass(frozen=True)
 class Success:
-    """J of one question lies from `right` to `right + lost`: `lost` is the probability of what was cut away."""
+    """J of one question lies between `right` and `right + lost`: `lost` is the probability that was pruned."""
 
     right: float
     lost: float
@@ -38,14 +38,14 @@ def success(
     floor: float = FLOOR,
     most: int = MOST,
 ) -> Success:
-    """The probability that a completion sampled at temperature 1 is right, as `evaluate` grades it.
+    """The probability that a completion sampled at temperature 1 is right, graded as in `evaluate`.
 
-    Prefixes less likely than `floor` are cut away, and of those of one length all but the `most` likeliest. For
-    small policies that are sure of most of their tokens: as many rows as there are prefixes are run at once. What it
-    cannot follow it reports as lost.
+    Prefixes less likely than `floor` are pruned, and only the `most` likeliest of each length are kept. Suited to small
+    policies that are sure of most of their tokens: all prefixes run at once, one row each. Probability that was not
+    followed is reported as lost.
 
     Raises:
-        ContextError: if question and limit exceed the policy's context.
+        ContextError: if question and token limit exceed the policy's context.
     """
     asked = question_ids(policy, problem)
     if len(asked) + max_new_tokens > policy.context:
@@ -62,7 +62,7 @@ def success(
 
 
 def _leaves(policy: Policy, prompt: Tensor, limit: int, floor: float, most: int) -> list[tuple[Tensor, Tensor]]:
-    """Completions with their log-probabilities, those of one length together."""
+    """Completions with their log-probabilities, grouped by length."""
     cache = DynamicCache()
     entered, ids, log_probs = prompt, prompt[:, :0], torch.zeros(1, dtype=torch.float64, device=policy.device)
     ends = torch.tensor(sorted(policy.eos_ids), device=policy.device)

@@ -1,4 +1,4 @@
-"""What the gradient routes take and give: examples in, the Gram matrix of their gradients out."""
+"""The input and output of the gradient routes: examples, and the Gram matrix of their gradients."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch.nn import Parameter
 from expo.policies.policy import Policy, PolicyError
 from expo.policies.products import fast_linear_layers
 
-# Of weights whose gradients can be taken.
+# Dtypes of weights whose gradients can be computed.
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 @dataclass(frozen=True)
 class Example:
-    """Tokens whose gradient is asked for: of log pi(completion | prompt), nats per sequence.
+    """Tokens whose gradient is computed: of log pi(completion | prompt), nats per sequence.
 
-    With the plain question as prompt and (c, a) as completion it is that of the NLL, with (q, c, answer cue) as prompt
-    and `a*` as completion that of the learning signal.
+    With the plain question as prompt and (c, a) as completion this gives the gradient of the NLL (negated); with (q, c,
+    answer cue) as prompt and `a*` as completion, that of the learning signal.
     """
 
     key: str
@@ -33,15 +33,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Gradients:
-    """Inner products of the gradients g_i of N examples, in the order given.
+    """Inner products of the gradients g_i of N examples, in the given order.
 
     Attributes:
-        keys: of the examples.
+        keys: keys of the examples.
         gram: <g_i, g_j>, shape (N, N), float64; nats squared, over the trainable weights at temperature 1.
         log_probs: log pi(completion | prompt), shape (N,), nats per sequence.
-        parameters: how many weights the gradients are over: all that are trainable.
-        frozen: how many weights of the policy are not.
-        errors: the standard error of `gram`, shape (N, N); None where it is exact up to rounding.
+        parameters: the number of weights that the gradients cover: all trainable ones.
+        frozen: the number of the policy's other weights.
+        errors: the standard error of `gram`, shape (N, N); None if it is exact up to rounding.
     """
 
     keys: tuple[str, ...]
@@ -65,7 +65,7 @@ class Gradients:
         return cosines
 
     def of(self, places: Sequence[int]) -> Gradients:
-        """Those at some places alone, in that order."""
+        """The subset at these indices, in that order."""
         chosen, among = list(places), np.ix_(places, places)
         errors = None if self.errors is None else self.errors[among]
         keys = tuple(self.keys[i] for i in chosen)
@@ -73,24 +73,25 @@ class Gradients:
 
 
 def check(policy: Policy, examples: Sequence[Example]) -> None:
-    """Refuse what has no gradient.
+    """Reject examples or policies without a gradient.
 
     Raises:
-        ValueError: without examples, for an empty prompt or completion, a token that the policy does not have, or an
-            example longer than the policy's context.
-        PolicyError: if no weight is trainable, or one that is has a dtype that the device cannot take gradients in.
+        ValueError: if there are no examples; for an empty prompt or completion, an unknown token, or an example longer
+            than the policy's context.
+        PolicyError: if no weight is trainable, or a trainable weight has a dtype in which the device cannot compute
+            gradients.
         FloatingPointError: if a weight is NaN or infinite.
     """
     if not examples:
-        raise ValueError("no examples to take gradients of")
+        raise ValueError("no examples to compute gradients of")
     known = policy.model.get_input_embeddings().num_embeddings
     for s in examples:
         if not (s.prompt and s.completion):
             raise ValueError(f"{s.key}: prompt and completion must each have at least one token")
         if len(s.prompt) + len(s.completion) > policy.context:
             raise ValueError(
-                f"{s.key}: {len(s.prompt) + len(s.completion)} tokens exceed the context of {policy.name} "
-                f"({policy.context})"
+                f"{s.key}: {len(s.prompt) + len(s.completion)} tokens, more than the context of "
+                f"{policy.name} ({policy.context})"
             )
         if unknown := [i for i in s.prompt + s.completion if not 0 <= i < known]:
             raise ValueError(f"{s.key}: token {unknown[0]} is not one of the {known} of {policy.name}")
@@ -100,7 +101,7 @@ def check(policy: Policy, examples: Sequence[Example]) -> None:
 
 
 def dtypes_of(device: torch.device) -> tuple[torch.dtype, ...]:
-    """Those of weights of which the device can take gradients."""
+    """The dtypes of weights whose gradients the device can compute."""
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return tuple(kind for kind in DTYPES if kind != torch.bfloat16)
     return DTYPES
@@ -113,33 +114,34 @@ def _check_weights(policy: Policy) -> None:
         if p.requires_grad and p.dtype not in known:
             good = ", ".join(str(kind).removeprefix("torch.") for kind in known)
             raise PolicyError(
-                f"policy {policy.name!r}: no gradient of its weight {name} can be taken on {policy.device} in "
-                f"{p.dtype}; load the policy in another dtype ({good}), or freeze the weight (requires_grad_(False))"
+                f"policy {policy.name!r}: cannot compute the gradient of weight {name} on {policy.device} "
+                f"in {p.dtype}; load the policy in another dtype ({good}), or freeze the weight "
+                "(requires_grad_(False))"
             )
         if p.dtype in DTYPES:
             finite[name] = torch.isfinite(p).all()
-    # Asked for all at once: a GPU is waited for.
+    # Checked for all at once, since each check waits for the GPU.
     for name, is_finite in zip(finite, torch.stack(list(finite.values())).tolist(), strict=True):
         if not is_finite:
             raise FloatingPointError(f"policy {policy.name!r}: its weight {name} is NaN or infinite")
 
 
 def check_finite(key: str, gradients: Mapping[str, Tensor]) -> None:
-    """Raise FloatingPointError for a gradient that is not finite; what it is of and its weight are named."""
+    """Raise FloatingPointError for a gradient that is not finite; the message names what it is of and its weight."""
     for name, value in gradients.items():
         if not torch.isfinite(value).all():
-            raise FloatingPointError(f"{key}: its gradient of {name} is NaN or infinite")
+            raise FloatingPointError(f"{key}: the gradient of {name} is NaN or infinite")
 
 
 def counts(policy: Policy, weights: dict[str, Parameter]) -> tuple[int, int]:
-    """How many weights are trainable, and how many are not."""
+    """The number of trainable weights, and of all others."""
     trainable = sum(p.numel() for p in weights.values())
     return trainable, sum(p.numel() for p in policy.model.parameters()) - trainable
 
 
 @contextmanager
 def held_still(weights: dict[str, Parameter]) -> Iterator[None]:
-    """Gradients of weights for a whole batch are not asked for meanwhile: autograd would make them."""
+    """Turn off gradients of weights for whole batches within the context: autograd would compute them."""
     for p in weights.values():
         p.requires_grad_(False)
     try:
@@ -151,7 +153,7 @@ def held_still(weights: dict[str, Parameter]) -> Iterator[None]:
 
 @contextmanager
 def evaluating(policy: Policy) -> Iterator[dict[str, Parameter]]:
-    """The trainable weights by name; dropout, which would make gradients random, is off meanwhile."""
+    """The trainable weights by name; dropout, which would make gradients random, is off within the context."""
     model = policy.model
     training = {m: m.training for m in model.modules()}
     model.eval()

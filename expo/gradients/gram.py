@@ -1,11 +1,11 @@
-"""Exact Gram matrix of N gradients over all weights, of which none is ever stored whole.
+"""Exact Gram matrix of N gradients over all weights, without storing any gradient in full.
 
 The gradient of a linear layer's weight for one example is the sum over its tokens of (gradient at the output) times
 (input), so that inner products between examples follow from the inputs and output gradients of one layer at a time
-(Goodfellow 2015, arXiv:1510.01799; "ghost" norms in Li et al. 2021, arXiv:2110.05679), as
-`passes` leaves them: each layer adds its share to the Gram matrix. Of a large layer the N gradients are made after
-all, some rows at a time. Where the embedding is tied to it, both uses of a row are added up before any product is
-taken, which is what their cross terms are.
+(Goodfellow 2015, arXiv:1510.01799; "ghost" norms in Li et al. 2021, arXiv:2110.05679). `passes` provides these, and
+each layer adds its share to the Gram matrix. For a large layer the N gradients are computed after all, a few rows at a
+time. If the embedding is tied to it, both uses of a row are added before any product is taken, which accounts for their
+cross terms.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ class _Gram:
         self.finite: dict[str, Tensor] = {}
 
     def add(self, name: str, share: Tensor) -> None:
-        """Add a share of shape (N, N) of the parameter `name`."""
+        """Add the share of parameter `name`, shape (N, N)."""
         self.total += share
         self.finite[name] = torch.isfinite(share.diagonal())
 
     def check(self) -> None:
-        """Once for all shares, since a GPU is waited for.
+        """Check all shares at once, since each check waits for the GPU.
 
         Raises:
-            FloatingPointError: if one is not finite; example and parameter are named.
+            FloatingPointError: if one is not finite; the message names example and parameter.
         """
         bad = (~torch.stack(list(self.finite.values()))).nonzero().tolist()
         for share, example in bad:
             name = list(self.finite)[share]
-            raise FloatingPointError(f"{self.keys[example]}: its gradient of {name} is NaN or infinite")
+            raise FloatingPointError(f"{self.keys[example]}: the gradient of {name} is NaN or infinite")
 
 
 def per_example_gram(
@@ -60,23 +60,25 @@ def per_example_gram(
     batch_tokens: int | None = None,
     graph_bytes: int | None = None,
 ) -> Gradients:
-    """Gradients' inner products over all trainable weights; equal to `dense` up to rounding, whatever the batches.
+    """Inner products of gradients over all trainable weights; equal to `dense` up to rounding, for any batching.
 
-    For policies built as embedding, blocks, norm, output matrix (Llama, Qwen2 and their like), of linear layers and
-    layers whose weights are vectors. Products are accumulated in float32, float64 for such a policy, and sums over
-    layers in float64. What a block reads beside its input is not seen, such as the embedding by a way of its own: for
-    policies of foreign code, compare a few examples with `dense`.
+    Supports policies built as embedding, blocks, norm and output matrix (Llama, Qwen2 and similar), with linear layers
+    and layers whose weights are vectors. Products are accumulated in float32 (float64 for a float64 policy), and sums
+    over layers in float64. Inputs of a block other than its main input are not seen, such as the embedding by a path of
+    its own: for policies with custom code, compare a few examples with `dense`.
 
     Args:
-        batch_tokens: the tokens, padding included, that a block runs on at once; None is 4,096 on a GPU, else 1,024.
-        graph_bytes: the bytes that the blocks' graphs may take, which are kept from the pass forward for the pass back.
-            A block whose graph does not fit runs forward twice. None is half of the free memory, on a CPU at most 4
-            GiB; 0 keeps no graph and needs the least memory. On a CPU the matrix is the same to the last bit.
+        batch_tokens: the tokens, including padding, that a block runs on at once; None means 4,096 on a GPU and 1,024
+            on a CPU.
+        graph_bytes: the bytes for the blocks' graphs, which are kept from the forward pass for the backward pass. A
+            block whose graph does not fit runs forward twice. None means half of the free memory, on a CPU at most 4
+            GiB; 0 keeps no graph and needs the least memory. On a CPU the result is the same to the last bit.
 
     Raises:
-        ValueError: as `check` says, or if not one block's graph fits into `graph_bytes`; the error names what would do.
-        PolicyError: for a weight of another kind, or a policy of another build; it is named.
-        FloatingPointError: for a NaN or infinite gradient; example and weight are named.
+        ValueError: see `check`; also if the graph of a single block does not fit into `graph_bytes`; the message gives
+            a sufficient value.
+        PolicyError: for an unsupported weight or structure of the policy; the message names it.
+        FloatingPointError: for a NaN or infinite gradient; the message names example and weight.
     """
     check(policy, examples)
     with evaluating(policy) as weights, torch.no_grad():
@@ -121,7 +123,7 @@ def _linear(layer: nn.Linear, uses: list[Use], own: dict[Tensor, str], gram: _Gr
     n, tokens = len(gram.keys), sum(a.shape[0] * a.shape[1] for a, _ in uses)
     rows, columns = layer.weight.shape
     if layer.weight in own:
-        # Multiplications: inner products of all pairs of tokens, or N gradients and the products of those.
+        # Multiplications: inner products of all pairs of tokens, or N gradients and their products.
         pairs, whole = tokens**2 * (rows + columns), (tokens + n**2) * rows * columns
         share = over_pairs(uses) if pairs < whole else over_gradients(uses, n, rows, columns)
         gram.add(own[layer.weight], share)
@@ -131,7 +133,7 @@ def _linear(layer: nn.Linear, uses: list[Use], own: dict[Tensor, str], gram: _Gr
 
 
 def vector_gradients(layer: nn.Module, use: Use) -> dict[str, Tensor]:
-    """Of a layer of few weights, a norm mostly: its own backward pass for each example, right for any such layer."""
+    """For a layer with few weights, usually a norm: one backward pass per example, correct for any such layer."""
     weights = {k: p.detach().to(accumulation_dtype(p.dtype)) for k, p in layer.named_parameters(recurse=False)}
 
     def of_example(a: Tensor, g: Tensor) -> dict[str, Tensor]:
@@ -153,7 +155,7 @@ def _vectors(layer: nn.Module, uses: list[Use], own: dict[Tensor, str], gram: _G
 
 
 def _ends(net: Net, batches: list[Batch], names: dict[Tensor, str], gram: _Gram) -> None:
-    """Shares of the output matrix and the embedding, as one where they are tied."""
+    """Shares of the output matrix and the embedding, combined if they are tied."""
     head, embedding = net.head.weight, net.embedding.weight
     if head in names:
         vocabulary = torch.arange(len(head), device=head.device)

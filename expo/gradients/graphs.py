@@ -1,7 +1,7 @@
-"""Graphs of segments (blocks and last norm), kept from the pass forward for the pass back as far as a budget lasts.
+"""Graphs of segments (blocks and last norm), kept from the forward pass for the backward pass within a memory budget.
 
-A segment whose graph is kept runs forward once, any other again before its pass back. Graphs are cut where a segment
-is entered, so that each is let go when it has been gone back through.
+A segment whose graph is kept runs forward once; any other runs forward again before its backward pass. Graphs are cut
+at the input of each segment, so that each is freed after its backward pass.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Uses = dict[nn.Module, list[Use]]
 
 @dataclass
 class Call:
-    """What entered a segment; where its graph is kept, its output, and after the pass back its layers' uses."""
+    """The input of a segment; if its graph is kept, its output, and after the backward pass its layers' uses."""
 
     entered: Tensor
     others: dict[str, Any]
@@ -31,12 +31,12 @@ class Call:
 
 
 class Graphs:
-    """The budget. It counts the bytes that autograd saves and the layers' inputs, each storage once, no weights."""
+    """The memory budget: the bytes that autograd saves and the layers' inputs, each storage once, without weights."""
 
     def __init__(self, segments: Sequence[nn.Module], names: dict[Tensor, str], limit: int | None) -> None:
-        """Begin with the whole budget; `limit` is the `graph_bytes` of `per_example_gram`.
+        """Start with the full budget; `limit` is the `graph_bytes` of `per_example_gram`.
 
-        Layers with weights of `names` are those whose gradients are asked for.
+        Gradients are computed for the layers with weights in `names`.
 
         Raises:
             ValueError: if `limit` is below 0.
@@ -45,17 +45,17 @@ class Graphs:
             raise ValueError(f"graph_bytes: {limit} is below 0; give 0 to keep no graph, or leave it out")
         self.segments, self.limit = segments, limit
         self.layers = {s: [m for m in s.modules() if _of(m, names)] for s in segments}
-        # All of them: a segment may call a layer of another.
+        # All of them, since a segment may call a layer of another.
         self.watched = list(dict.fromkeys(m for of_segment in self.layers.values() for m in of_segment))
         weights = [p for s in segments for p in s.parameters()]
         self.left = sizes.graph_bytes(weights[0].device) if limit is None else limit
         self.lasts = self.left > 0
         self.counted = {p.untyped_storage().data_ptr() for p in weights}
-        self.fresh: dict[int, int] = {}  # bytes of the storages of the segment that is running
+        self.fresh: dict[int, int] = {}  # bytes of the storages of the running segment
 
     @contextmanager
     def recording(self, calls: list[Call]) -> Iterator[None]:
-        """Meanwhile the segments' calls are added to `calls`, with their graphs as long as the budget lasts."""
+        """Record the segments' calls in `calls` within the context, with their graphs while the budget lasts."""
 
         def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
             self.fresh = {}
@@ -68,17 +68,17 @@ class Graphs:
 
         with ExitStack() as stack:
             for s in self.segments:
-                # First and last, so that what other hooks change is within the graph.
+                # First and last, so that changes by other hooks are inside the graph.
                 stack.callback(s.register_forward_pre_hook(enter, prepend=True, with_kwargs=True).remove)
                 stack.callback(s.register_forward_hook(leave).remove)
             stack.enter_context(_watching(self.watched, lambda: calls[-1].uses, self._count))
             stack.enter_context(torch.autograd.graph.saved_tensors_hooks(self._count, lambda t: t))
-            # A graph is made where the input asks for one: the weights do not.
+            # A graph is created if the input requires one: the weights do not.
             stack.enter_context(torch.enable_grad())
             yield
 
     def back(self, segment: nn.Module, call: Call, upstream: Tensor) -> tuple[Tensor, Uses]:
-        """From the gradient at a segment's output: that at its input, and its layers' uses."""
+        """From the gradient at a segment's output, compute the gradient at its input, and its layers' uses."""
         out, entered, uses = call.out, call.entered, call.uses
         if out is None:
             entered, uses = call.entered.detach().requires_grad_(), {}
@@ -103,8 +103,8 @@ class Graphs:
         call.uses.clear()
         if self.lasts and self.limit is not None and self.left == self.limit:
             raise ValueError(
-                f"graph_bytes: {self.limit:,} is too little for the graph of one block and batch; give {taken:,} or "
-                "more, or 0 to keep no graph and run each block forward twice"
+                f"graph_bytes: {self.limit:,} is too little for the graph of one block and batch; give at "
+                f"least {taken:,}, or 0 to keep no graph and run each block forward twice"
             )
         self.lasts = False
 
@@ -122,7 +122,7 @@ def _tensor(output: Any) -> Tensor:
 def _watching(
     layers: Iterable[nn.Module], uses: Callable[[], Uses], count: Callable[[Tensor], Tensor] = lambda entered: entered
 ) -> Iterator[None]:
-    """Meanwhile the layers that run leave their uses, which the pass back completes."""
+    """Record the uses of layers that run within the context; the backward pass completes them."""
 
     def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if not (len(args) == 1 and not kwargs and isinstance(args[0], Tensor) and isinstance(output, Tensor)):

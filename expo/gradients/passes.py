@@ -1,9 +1,9 @@
-"""Forward and backward through a policy, segment by segment, leaving what each layer's gradients are made of.
+"""Forward and backward through a policy, segment by segment, collecting what each layer's gradients are made of.
 
-The policy runs forward, keeping what enters each block, and the block's graph while `graphs` has room for it; then
-block after block, from the last, is gone back through, and run forward again where its graph was not kept. Without
-graphs memory is that of the blocks' inputs and of one block, not of a whole backward pass. The logits, tokens x
-vocabulary, are never whole: they are made for some tokens at a time on the way back into the blocks.
+The policy runs forward, keeping the input of each block, and the block's graph while `graphs` has room for it. Then the
+blocks run backward from the last one; those whose graph was not kept run forward again first. Without graphs, the
+memory is that of the blocks' inputs and of one block, not of a whole backward pass. The logits (tokens x vocabulary)
+are never held in full: they are computed for a few tokens at a time on the way back into the blocks.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ from expo.policies.adapters import without_wrapper
 from expo.policies.policy import Policy, PolicyError
 from expo.policies.products import fast_products
 
-# How far logits may be from the policy's own, of the largest: rounding of weights in half precision, and of others.
+# How far logits may differ from the policy's own, relative to the largest: by rounding in half precision, and
+# otherwise.
 HALF_WITHIN, WITHIN = 0.05, 1e-3
 
 
 def unsupported(name: str) -> str:
-    """What is said of a weight of a kind that is not known."""
+    """The message for a weight of an unsupported kind."""
     return (
-        f"the gradient of {name} is not supported: only linear layers and layers whose weights are vectors, each used "
-        "once with one input, and the embedding are; to leave it out, freeze it (requires_grad_(False))"
+        f"cannot compute the gradient of {name}: supported are linear layers and layers whose weights are "
+        "vectors, each used once with one input, and the embedding; to leave it out, freeze it "
+        "(requires_grad_(False))"
     )
 
 
 @dataclass(frozen=True)
 class Net:
-    """A policy as embedding, segments (blocks and last norm) and output matrix."""
+    """A policy split into embedding, segments (blocks and last norm) and output matrix."""
 
     name: str
     base: nn.Module
@@ -48,10 +50,10 @@ class Net:
 
     @classmethod
     def of(cls, policy: Policy) -> Net:
-        """A policy taken apart.
+        """Split a policy into its parts.
 
         Raises:
-            PolicyError: if it is built in another way.
+            PolicyError: if it has another structure.
         """
         model: Any = without_wrapper(policy.model)
         base = model.base_model
@@ -60,21 +62,21 @@ class Net:
         built = isinstance(blocks, nn.ModuleList) and isinstance(norm, nn.Module)
         if not (built and type(embedding) is nn.Embedding and type(head) is nn.Linear and head.bias is None):
             raise PolicyError(
-                f"policy {policy.name!r}: {type(model).__name__} is not built as embedding, `layers`, `norm` and an "
-                "output matrix without bias, so it cannot be taken apart; use another policy, or call "
-                "expo.gradients.dense.dense from Python, which takes any policy"
+                f"policy {policy.name!r}: {type(model).__name__} is not supported: it is not built as "
+                "embedding, `layers`, `norm` and an output matrix without bias; use another policy, or "
+                "call expo.gradients.dense.dense from Python, which takes any policy"
             )
         return cls(policy.name, base, embedding, [*blocks, norm], head, model)
 
 
 def forward(net: Net, b: Batch, graphs: Graphs, *, is_first: bool) -> Tensor:
-    """Run forward through the segments, then back through the output matrix; log-probabilities, (n,).
+    """Run forward through the segments, then backward through the output matrix; returns log-probabilities, (n,).
 
     Raises:
-        PolicyError: on the first batch, if the policy does more than these parts do.
+        PolicyError: on the first batch, if the policy computes more than these parts do.
     """
     with graphs.recording(b.calls):
-        # Without a mask: what stands right of a token does not reach it, so padding there reaches nothing.
+        # Without a mask: later tokens do not reach earlier ones, so padding on the right reaches nothing.
         out = net.base(input_ids=b.ids, use_cache=False).last_hidden_state.detach()
     if is_first:
         _refuse_other_builds(net, b, out)
@@ -89,15 +91,15 @@ def forward(net: Net, b: Batch, graphs: Graphs, *, is_first: bool) -> Tensor:
 def _refuse_other_builds(net: Net, b: Batch, out: Tensor) -> None:
     few = b.ids[:1, : min(8, min(b.lengths))]
     theirs = net.model(input_ids=few, use_cache=False).logits.double()
-    # Not by calling the head: what is done to its output in a hook is not known here.
+    # The head is not called as a module, since hooks could change its output.
     ours = nn.functional.linear(out[:1, : few.shape[1]], net.head.weight).double()
     entered = len(b.calls) == len(net.segments) and _same(b.calls[0].entered, net.embedding(b.ids), 0)
     within = HALF_WITHIN if torch.finfo(out.dtype).bits == 16 else WITHIN
     if not (entered and _same(ours, theirs, within * float(theirs.abs().nan_to_num().max()))):
         raise PolicyError(
-            f"policy {net.name!r}: {type(net.model).__name__} does more between embedding, blocks, norm and output "
-            "matrix (scaled embeddings or logits, for example) than is supported here; use another policy, or call "
-            "expo.gradients.dense.dense from Python, which takes any policy"
+            f"policy {net.name!r}: {type(net.model).__name__} is not supported: it computes more than "
+            "embedding, blocks, norm and output matrix (for example, it scales embeddings or logits); use "
+            "another policy, or call expo.gradients.dense.dense from Python, which takes any policy"
         )
 
 
@@ -106,19 +108,19 @@ def _same(a: Tensor, b: Tensor, within: float) -> bool:
 
 
 def refuse_bad(keys: Sequence[str], log_probs: Tensor) -> None:
-    """Raise FloatingPointError for a log-probability that is not finite; its example is named."""
+    """Raise FloatingPointError for a log-probability that is not finite; the message names its example."""
     if not torch.isfinite(log_probs).all():
         bad = int((~torch.isfinite(log_probs)).nonzero()[0])
-        raise FloatingPointError(f"{keys[bad]}: its log-probability is NaN or infinite")
+        raise FloatingPointError(f"{keys[bad]}: the log-probability is NaN or infinite")
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What products are accumulated in."""
+    """The dtype in which products are accumulated."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _through_head(weight: Tensor, b: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probabilities (n, C), the softmax's log normaliser (n, C), and the gradient at `hidden` (n, C, d)."""
+    """Log-probabilities (n, C), log normalisers of the softmax (n, C), and the gradient at `hidden` (n, C, d)."""
     kind = accumulation_dtype(b.hidden.dtype)
     log_prob = torch.zeros(b.targets.shape, dtype=kind, device=b.hidden.device)
     norm = torch.full_like(log_prob, torch.inf)
@@ -140,13 +142,14 @@ def _through_head(weight: Tensor, b: Batch) -> tuple[Tensor, Tensor, Tensor]:
 def layer_uses(
     net: Net, batches: Sequence[Batch], names: dict[Tensor, str], graphs: Graphs
 ) -> Iterator[tuple[nn.Module, dict[Tensor, str], list[Use]]]:
-    """Each layer that has weights of `names`, from the last block on, with these and its use by each batch.
+    """Yield each layer with weights in `names`, from the last block on, with these weights and its use in each batch.
 
-    A layer's uses are let go when the next is asked for. At the end `upstream` of the batches is the gradient at the
-    embedding's output.
+    A layer's uses are freed when the next layer is requested. At the end, `upstream` of the batches is the gradient at
+    the embedding's output.
 
     Raises:
-        PolicyError: for a layer that is not used once with one input, or a weight of two layers; it is named.
+        PolicyError: for a layer that is not used exactly once with one input, or a weight shared by two layers; the
+            message names it.
     """
     seen = {net.head.weight, net.embedding.weight}
     for segment in reversed(net.segments):
@@ -165,7 +168,7 @@ def layer_uses(
 
 
 def _once(layer: nn.Module, layer_calls: list[Use], batches: Sequence[Batch]) -> bool:
-    """Whether it was used once by each batch, on its examples as rows, a linear layer on (n, T, d)."""
+    """Whether each batch used it once, with its examples as rows; a linear layer on (n, T, d)."""
     return len(layer_calls) == len(batches) and all(
         len(a) == len(b.members) and (a.dim() == 3 or type(layer) is not nn.Linear)
         for (a, _), b in zip(layer_calls, batches, strict=True)

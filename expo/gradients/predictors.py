@@ -1,4 +1,4 @@
-"""Which number of a positive tells what a step along its gradient will do to J: rank correlations within questions."""
+"""Which property of a positive predicts how a step along its gradient changes J: rank correlations per question."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from expo.stats import Interval, bootstrap_questions, rank_correlation
 
-# Column of `joined` -> what it is; higher is to mean a higher gain.
+# Column of `joined` -> description; a higher value should mean a higher gain.
 PREDICTORS = {
     "predicted": "slope of J / norm, estimated",
     "nll_sum": "log-probability (−NLL per sequence)",
@@ -19,19 +19,19 @@ PREDICTORS = {
     "norm": "norm of the gradient",
 }
 _LOWER = ("nll_sum", "nll_per_token")
-# With fewer rollouts of the rarer outcome, right or wrong, the error of a slope is itself hardly known: of one it is
-# about the slope, whatever that is. From five on, twice the error covers 0.89 to 0.99 of simulated slopes.
+# With fewer rollouts of the rarer outcome (right or wrong), the error of a slope is itself unreliable: with one, it is
+# about as large as the slope, whatever that is. From five on, twice the error covers 0.89 to 0.99 of simulated slopes.
 MIN_RARER = 5
 COLUMNS = ["predictor", "mean", "low", "high", "n", "more", "more_low", "more_high", "more_n"]
 
 
 def joined(alignment: pd.DataFrame, gains: pd.DataFrame, size: float, *, by_rollouts: bool = False) -> pd.DataFrame:
-    """A row for each positive of a run: its numbers, and what a step of this length does to J.
+    """A row for each positive of a run: its measurements, and what a step of this length does to J.
 
-    That is `change`, by enumeration where there is one (`change_error` is then 0), else or on demand from rollouts,
-    others than those of the slope. The error of the slope is hardly known where `few`, that of a change from rollouts
-    where `change_few`. Of positives of one question that are the same text the first is kept: what is said of one holds
-    for all.
+    That is `change`: by enumeration if available (`change_error` is then 0), or else, or on request, from rollouts
+    other than those of the slope. The error of the slope is unreliable if `few`, that of a change from rollouts if
+    `change_few`. Among positives of one question with the same text only the first is kept, since the results hold for
+    all.
     """
     rows = gains[gains["size"] == size].merge(
         distinct(alignment).drop(columns="level"), on=["problem", "source"], validate="one_to_one"
@@ -49,7 +49,7 @@ def joined(alignment: pd.DataFrame, gains: pd.DataFrame, size: float, *, by_roll
 
 
 def few(rows: pd.DataFrame) -> pd.Series:
-    """Whether fewer than `MIN_RARER` rollouts of a question were right, or wrong; of rows of `alignment`."""
+    """Whether fewer than `MIN_RARER` rollouts of a question were right, or wrong, for rows of `alignment`."""
     return _rare(rows["right"], rows["rollouts"])
 
 
@@ -58,23 +58,23 @@ def _rare(right: pd.Series, rollouts: pd.Series) -> pd.Series:
 
 
 def distinct(alignment: pd.DataFrame) -> pd.DataFrame:
-    """The positives of a run, those left out that have the same text as one before them of their question."""
+    """The positives of a run, without those whose text equals that of an earlier one of the same question."""
     text = alignment["ids"].map(tuple)
     return alignment[~alignment.assign(ids=text).duplicated(["step", "problem", "ids"])]
 
 
 def unit_slopes(alignment: pd.DataFrame) -> pd.Series:
-    """The slope of J per unit of step along each positive's gradient; 0 where the gradient is 0."""
+    """The slope of J per unit step along each positive's gradient; 0 if the gradient is 0."""
     norm = alignment["norm"].astype(float)
     return (alignment["slope"].astype(float) / norm.where(norm > 0)).fillna(0.0)
 
 
 def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's correlation of each predictor with the change of J, over the positives of a question; their mean.
+    """Mean Spearman correlation of each predictor with the change of J over the positives of a question.
 
-    `rows` are those of `joined`, of several runs where they have a column `run`; of questions with a slope and a
-    change, of at least three different positives. Columns (`COLUMNS`): the mean with its 95 % bootstrap interval,
-    questions resampled, over n questions in which both vary; and `more`, by how much it is above that of the
+    `rows` are those of `joined`, of several runs if they have a column `run`; only questions with a slope and a change
+    for at least three different positives count. Columns (`COLUMNS`): the mean with its 95 % bootstrap interval,
+    resampling questions, over the n questions in which both vary; and `more`, its excess over the correlation of the
     log-probability per sequence, in the questions that have both.
     """
     known = rows[rows["predicted_error"].notna() & rows["change_error"].notna()]
@@ -92,7 +92,7 @@ def rank_correlations(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _within(questions: Any, column: str) -> dict[tuple[str, ...], float]:
-    """The correlation in each question of at least three positives in which both vary."""
+    """The correlation in each question with at least three positives in which both vary."""
     sign = -1 if column in _LOWER else 1
     correlations = {}
     for key, rows in questions:

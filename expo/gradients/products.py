@@ -1,4 +1,4 @@
-"""Inner products of N gradients of a matrix, some of its rows at a time."""
+"""Inner products of N gradients of a matrix, a few of its rows at a time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from expo.gradients import sizes
 from expo.gradients.graphs import Use
 from expo.gradients.passes import accumulation_dtype
 
-# Fewer multiply slowly.
+# Products of fewer rows are slow.
 _EXAMPLES = 32
 
 
 def products(n: int, rows: int, columns: int, like: Tensor, fill: Callable[[int, int, Tensor], None]) -> Tensor:
-    """The N gradients' inner products, (n, n).
+    """The inner products of the N gradients, (n, n).
 
-    `fill` gets a first row, the row after the last, and a tensor of any content, (n, rows, columns), into which it
+    `fill` gets the first row, the row after the last, and an uninitialised tensor, (n, rows, columns), into which it
     writes the N gradients of these rows.
     """
     kind = accumulation_dtype(like.dtype)
@@ -30,7 +30,7 @@ def products(n: int, rows: int, columns: int, like: Tensor, fill: Callable[[int,
         grads = room[: n * (high - low) * columns].view(n, high - low, columns)
         fill(low, high, grads)
         if like.is_cuda and n < columns:
-            # One product of few rows and columns leaves most of a GPU idle.
+            # A single product with few rows and columns leaves most of a GPU idle.
             by_row = grads.transpose(0, 1)
             share += torch.bmm(by_row, by_row.mT).sum(0)
         else:
@@ -39,7 +39,7 @@ def products(n: int, rows: int, columns: int, like: Tensor, fill: Callable[[int,
 
 
 def _add_above(grads: Tensor, share: Tensor) -> None:
-    """Add the inner products to `share`, those of most pairs once; what is below its diagonal does not count."""
+    """Add the inner products to `share`, most pairs only once; entries below the diagonal are ignored."""
     for low in range(0, len(grads), _EXAMPLES):
         share[low : low + _EXAMPLES, low:].addmm_(grads[low : low + _EXAMPLES], grads[low:].T)
 
@@ -48,7 +48,7 @@ def over_gradients(uses: Sequence[Use], n: int, rows: int, columns: int) -> Tens
     """The inner products of a linear layer, from its N gradients."""
     uses = [multiplied(use) for use in uses]
     if rows < columns:
-        # Parts are of the longer side, since the other is read again for each.
+        # Split along the longer side, since the other is read again for each part.
         uses, rows, columns = [(g, a) for a, g in uses], columns, rows
 
     def fill(low: int, high: int, grads: Tensor) -> None:
@@ -61,7 +61,7 @@ def over_gradients(uses: Sequence[Use], n: int, rows: int, columns: int) -> Tens
 
 
 def over_pairs(uses: Sequence[Use]) -> Tensor:
-    """Those of a linear layer: sums over tokens t, u of <input t, input u> <output gradient t, output gradient u>."""
+    """The inner products of a linear layer: sums over tokens t, u of <input t, input u> <gradient t, gradient u>."""
     pairs = [(a.to(accumulation_dtype(a.dtype)), g.to(accumulation_dtype(g.dtype))) for a, g in uses]
     shares = []
     for a, g in pairs:
@@ -74,13 +74,13 @@ def over_pairs(uses: Sequence[Use]) -> Tensor:
 
 
 def multiplied(use: Use) -> Use:
-    """A use in the dtype in which `outer` multiplies it: on a GPU its own, else that in which it is summed."""
+    """A use in the dtype in which `outer` multiplies it: its own on a GPU, else the dtype of the sum."""
     a, g = use
     return use if a.is_cuda else (a.to(accumulation_dtype(a.dtype)), g.to(accumulation_dtype(g.dtype)))
 
 
 def outer(g: Tensor, a: Tensor, out: Tensor) -> None:
-    """Sum over tokens of g times a, (n, rows, columns), rounded no further than `out` is."""
+    """Sum over tokens of g times a, (n, rows, columns), rounded no more than `out` is."""
     if g.dtype == out.dtype:
         torch.bmm(g.mT, a, out=out)
     else:

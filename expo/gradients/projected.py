@@ -1,9 +1,9 @@
-"""Inner products of many gradients from random projections: unbiased, with the standard error that they have.
+"""Inner products of many gradients from random projections: unbiased, with their standard error.
 
 Each gradient is projected to `GROUPS` independent blocks of SIDE x SIDE numbers; each block alone gives an unbiased
 estimate of every inner product, and the spread of the blocks gives the standard error of their mean. For a linear layer
-the projection is of its two sides, A g Bᵀ with random signs, so that the gradient g is never made; projections of
-layers are added up. An example is done with when its batch is: of each, 4,096 numbers and its row of the matrix stay.
+both sides are projected, A g Bᵀ with random signs, so that the gradient g is never computed; projections of layers are
+added. Nothing of an example is kept after its batch except 4,096 numbers and its row of the matrix.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BATCH_TOKENS = 4096
 
 @dataclass
 class _Signs:
-    """Random signs by seed and name, scaled so that projecting both sides keeps inner products in the mean."""
+    """Random signs by seed and name, scaled so that projecting both sides preserves inner products in expectation."""
 
     seed: int
     device: torch.device
@@ -45,17 +45,17 @@ class _Signs:
     drawn: dict[str, Tensor] = field(default_factory=dict)  # as bytes, for all batches
 
     def of(self, name: str, size: int, columns: int, scale: float) -> Tensor:
-        """Shape (size, columns), entries +-scale; the same for the same name, whatever the batches."""
+        """Shape (size, columns), entries +-scale; the same for the same name, for any batching."""
         if name not in self.drawn:
             digest = hashlib.sha256(f"{self.seed}:{name}".encode()).digest()
-            # Drawn on the CPU, so that a GPU has the same.
+            # Drawn on the CPU, so that a GPU gets the same signs.
             generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
             bits = torch.randint(0, 2, (size, columns), generator=generator, dtype=torch.int8)
             self.drawn[name] = bits.to(self.device)
         return self.drawn[name].to(self.dtype).mul_(2 * scale).sub_(scale)
 
     def side(self, name: str, size: int) -> Tensor:
-        """Of one side of a matrix, for all groups, (size, GROUPS * SIDE)."""
+        """The signs for one side of a matrix, for all groups, (size, GROUPS * SIDE)."""
         return self.of(name, size, GROUPS * SIDE, SIDE**-0.5)
 
 
@@ -67,14 +67,14 @@ def projected(
     batch_tokens: int = BATCH_TOKENS,
     graph_bytes: int | None = None,
 ) -> Gradients:
-    """As `per_example_gram`, for any number of examples, with `errors` beside the Gram matrix.
+    """Like `per_example_gram`, but for any number of examples; `errors` has the standard errors of the Gram matrix.
 
-    The standard error of <g_i, g_j> is about ||g_i|| ||g_j|| / 64 where the two are far from parallel, 1.4 times that
-    of a squared norm; more where gradients are of low rank in few layers, up to ||g||^2 / 8 for one token in one layer.
-    `errors` has what was found.
+    The standard error of <g_i, g_j> is about ||g_i|| ||g_j|| / 64 if the two are far from parallel, and 1.4 times that
+    for a squared norm. It is larger for gradients of low rank in few layers: up to ||g||^2 / 8 for one token in one
+    layer. `errors` has the estimates.
 
     Raises:
-        ValueError, PolicyError, FloatingPointError: as `per_example_gram` does.
+        ValueError, PolicyError, FloatingPointError: see `per_example_gram`.
     """
     check(policy, examples)
     with evaluating(policy) as weights, torch.no_grad():
@@ -112,7 +112,7 @@ def _features(
     def add(name: str, part: Tensor) -> None:
         bad = ~torch.isfinite(part.flatten(1)).all(1)
         if bad.any():
-            raise FloatingPointError(f"{keys[int(bad.nonzero()[0])]}: its gradient of {name} is NaN or infinite")
+            raise FloatingPointError(f"{keys[int(bad.nonzero()[0])]}: the gradient of {name} is NaN or infinite")
         total.add_(part)
         seen.add(name)
 
@@ -130,7 +130,7 @@ def _features(
     if head in names:
         add(names[head], _head(net, batch, names[head], signs))
     if embedding in names:
-        # Tied, it has the output matrix's name and signs, and the two parts add up.
+        # If tied, it has the output matrix's name and signs, and the two parts add up.
         add(names[embedding], _embedded(net, batch, names[embedding], signs))
     if left := sorted(set(names.values()) - seen):
         raise PolicyError(f"policy {net.name!r}: {unsupported(left[0])}")
@@ -143,7 +143,7 @@ def _matrix(use: Use, name: str, signs: _Signs) -> Tensor:
 
 
 def _joined(rows: Tensor, entered: Tensor, name: str, signs: _Signs) -> Tensor:
-    """Sum over tokens of (projected gradient at the output) times (projected input), (n, GROUPS, SIDE * SIDE)."""
+    """Sum over tokens of (projected output gradient) times (projected input), (n, GROUPS, SIDE * SIDE)."""
     columns = entered.to(signs.dtype) @ signs.side(f"{name}/columns", entered.shape[-1])
     n, tokens = rows.shape[:2]
     a, b = (t.view(n, tokens, GROUPS, SIDE).transpose(1, 2) for t in (rows, columns))
@@ -168,6 +168,6 @@ def _head(net: Net, b: Batch, name: str, signs: _Signs) -> Tensor:
 def _embedded(net: Net, b: Batch, name: str, signs: _Signs) -> Tensor:
     rows = signs.side(f"{name}/rows", len(net.embedding.weight))[b.ids]
     if net.embedding.padding_idx is not None:
-        # As nn.Embedding does: this row is never trained.
+        # As in nn.Embedding: this row is never trained.
         rows = rows * (b.ids != net.embedding.padding_idx)[..., None]
     return _joined(rows, b.upstream, name, signs)

@@ -1,8 +1,8 @@
-"""What one step along a positive's gradient does to J, predicted and realised; the measurement of `expo gradients`.
+"""The effect of one step along a positive's gradient on J, predicted and measured; the job of `expo gradients`.
 
 For each question: its positives, rollouts of the policy at temperature 1, the slope of J along each positive's gradient
-from one half of the rollouts, and the change of J after a step of some length, from the other half and, for a
-policy of few words, exactly. Steps are taken from the same weights, which are put back bit for bit.
+from one half of the rollouts, and the change of J after a step of some length from the other half and, for a policy
+with few words, exactly. Every step starts from the same weights, which are restored bit for bit.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from expo.tasks import TASKS, Checker
 from expo.tasks.problem import Problem, Skip
 from expo.workers import is_first, threads
 
-# Of the tree by which J is found where a task's policies know few words.
+# Limits of the tree by which J is computed for tasks whose policies know few words.
 FLOOR = 1e-5
-# A policy of fewer weights than this has one thread.
+# A policy with fewer weights than this gets one thread.
 MIN_WEIGHTS = 1 << 20
 
 
@@ -60,12 +60,12 @@ def measure_gradients(
     progress: bool = True,
     on_step: Callable[[], object] = lambda: None,
 ) -> Run:
-    """Write `alignment`, `gains` and `gradients`, question by question; go on where an earlier call stopped.
+    """Write `alignment`, `gains` and `gradients`, question by question; resume where an earlier call stopped.
 
-    A small policy has one thread: with more, they wait for each other longer than they work.
+    A small policy gets one thread: with more, the threads wait for each other longer than they work.
 
     Raises:
-        DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
+        DataError, PolicyError, RecordError, FloatingPointError: as documented in their modules.
     """
     with set_up_alone(recipe, folder, ["gradients"], _weights_measured) as setup:
         run, task, policy = setup.run, setup.task, setup.policy
@@ -73,7 +73,7 @@ def measure_gradients(
             restore_tables(run, ["alignment", "gains"], task.skipped)
             return run
         few = _weights(policy) < MIN_WEIGHTS
-        # Several processes load it each for themselves.
+        # With several processes, each loads the policy itself.
         del policy
         with threads(1 if few else torch.get_num_threads()):
             names = _questions(recipe, setup, progress, on_step)
@@ -82,7 +82,7 @@ def measure_gradients(
             policy = setup.policy or load(recipe, recipe.device)
             gradients = per_example_gram(policy, _examples(policy, rows, task.problems))
             tables["gradients"] = product_rows(rows, gradients)
-        # All at once: a run with one of its tables is taken for finished, whatever the policy.
+        # All at once: a run with one of its tables counts as finished, whatever the policy.
         for table, frame in tables.items():
             run.write(table, frame)
         return run
@@ -97,7 +97,7 @@ def _weights_measured(policy: Policy | None) -> dict[str, Any]:
 
 
 def _questions(recipe: GradientRecipe, setup: Setup, progress: bool, on_step: Callable[[], object]) -> list[str]:
-    """Write the shards of those questions that have none, return the names of all; the progress is in steps."""
+    """Write the missing shards of questions; returns the names of all shards. Progress is counted in steps."""
     per = _steps_each(recipe)
     chunks = in_chunks(setup.task.problems, 1)
     with tqdm(
@@ -107,7 +107,7 @@ def _questions(recipe: GradientRecipe, setup: Setup, progress: bool, on_step: Ca
         unit=" step",
         disable=not (progress and is_first()),
     ) as bar:
-        # On a CPU a question keeps all threads busy.
+        # On a CPU a single question keeps all threads busy.
         do_chunks(recipe, setup, chunks, _question, "gains", lambda: (bar.update(), on_step()), on_cpu=False)
     return list(chunks)
 
@@ -117,7 +117,7 @@ def _steps_each(recipe: GradientRecipe) -> int:
 
 
 def _examples(policy: Policy, rows: Sequence[dict[Any, Any]], problems: Sequence[Problem]) -> list[Example]:
-    """Of the positives in rows of `alignment`."""
+    """The inner products for the positives in rows of `alignment`."""
     prompts = {p.id: tuple(question_ids(policy, p)) for p in problems}
     return [Example(f"{r['problem']}/{r['source']}", prompts[r["problem"]], tuple(map(int, r["ids"]))) for r in rows]
 
@@ -130,7 +130,7 @@ def _question(
     others: Sequence[Problem],
     on_step: Callable[[], object],
 ) -> Frames:
-    """The shard of each table of one question; `gains`, which says that the shard is done, comes last."""
+    """The shard of each table for one question; `gains`, which marks the shard as done, comes last."""
     (problem,) = problems
     positives, skips = _positives(recipe, policy, checker, problem, others)
     if not positives:
@@ -157,14 +157,14 @@ def _question(
     changes = []
     for p, a in zip(positives, alignments, strict=True):
         if not a.norm:
-            skips.append(vars(Skip(problem.where or problem.id, p.source, "its gradient is 0; no step is taken")))
+            skips.append(vars(Skip(problem.where or problem.id, p.source, "its gradient is 0, so no step is taken")))
             continue
         unit = gradient(policy, [example_of(p)], [1 / a.norm])
         for size in recipe.sizes:
             with moved(policy, unit, size):
                 after, then = log_probs(), exactly()
             weights = np.exp(after - before)
-            # E[reward (weight - 1)]: the weights' mean is 1.
+            # E[reward (weight - 1)], since the mean of the weights is 1.
             realised, error = covariance(rewards, weights - 1)
             changes.append(
                 {
@@ -184,7 +184,7 @@ def _question(
                 }
             )
             on_step()
-    # A kind that was left out takes no step.
+    # No step is taken for a kind that was left out.
     for _ in range(_steps_each(recipe) - len(changes)):
         on_step()
     return {
@@ -196,7 +196,7 @@ def _question(
 
 @contextmanager
 def moved(policy: Policy, direction: Direction, size: float) -> Iterator[None]:
-    """The policy one step of `size` times `direction` away; its weights are put back bit for bit."""
+    """The policy moved by `size` times `direction` within the context; its weights are restored bit for bit."""
     with evaluating(policy) as weights, torch.no_grad():
         before = {name: weights[name].clone() for name in direction}
         try:
@@ -211,10 +211,10 @@ def moved(policy: Policy, direction: Direction, size: float) -> Iterator[None]:
 def _positives(
     recipe: GradientRecipe, policy: Policy, checker: Checker, problem: Problem, others: Sequence[Problem]
 ) -> tuple[list[Positive], list[dict[Any, Any]]]:
-    """One of each kind: sampled as `expo measure` samples them, its first; then the recipe's choices; an expert CoT.
+    """One positive of each kind: the first sample (as in `expo measure`), then the recipe's choices, and an expert CoT.
 
-    Beside choices the self-explanation is the first that ended, if one did, for these are made among such alone, and
-    `expo train` learns no other. Also rows of `skips`: what is left out.
+    Together with choices, the self-explanation is the first that ended, if one did, since choices are made only among
+    such samples, and `expo train` learns no others. Also returns rows of `skips`: what is left out.
     """
     asked, skips = fitting(policy, problem, others, recipe.counts, recipe.token_limit, recipe.seed, checker)
     if asked is None:
@@ -236,14 +236,14 @@ def _positives(
 
 
 def _first(tried: Sequence[Positive]) -> Positive:
-    """The self-explanation that the choices are compared with; of other kinds there is one sample."""
+    """The self-explanation that the choices are compared with; other kinds have one sample."""
     return next((p for p in tried if p.sampled and not p.sampled.truncated), tried[0])
 
 
 def _chosen(
     recipe: GradientRecipe, policy: Policy, checker: Checker, tried: Sequence[Positive]
 ) -> tuple[list[Positive], list[Skip]]:
-    """One of a question's self-explanations by each choice, named after it, of those that ended by themselves."""
+    """One of a question's self-explanations for each choice, named after it, among those that ended by themselves."""
     ended = [p for p in tried if p.sampled and not p.sampled.truncated]
     grades = checker.grade([(p.problem, p.text) for p in ended], [False] * len(ended))
     positives, skips = [], []

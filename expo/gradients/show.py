@@ -20,7 +20,7 @@ from expo.text import plural
 
 
 def show(run: Run) -> str:
-    """Of each kind of positive how J rises along its gradient, and what tells it best, as text."""
+    """For each kind of positive, how J rises along its gradient, and what predicts that best, as text."""
     alignment, gains, recipe = run.read("alignment"), run.read("gains"), run.recipe()
     toy = TOY if run.environment().get("toy") else ""
     lines = [
@@ -39,9 +39,9 @@ def show(run: Run) -> str:
             f"{rows['norm'].mean():>9.3g}{int(rows['reward'].sum()):>7}  {bootstrap_questions(unit)!s:<27}{clear:>6}"
         )
     lines += [
-        "reward: how many would be right as a rollout; they end in a*, but for the own CoT",
-        "slope/norm: mean with 95 % bootstrap interval by problem; clear: beyond twice its standard error,",
-        f"of problems with {MIN_RARER} right and {MIN_RARER} wrong rollouts at least",
+        "reward: how many would be right as a rollout (all but the own CoT end in a*)",
+        "slope/norm: mean with 95 % bootstrap interval by problem; clear: more than two standard errors from 0,",
+        f"among problems with at least {MIN_RARER} right and {MIN_RARER} wrong rollouts",
         *_caveats(alignment),
     ]
     for size in sorted(gains["size"].unique()):
@@ -50,18 +50,18 @@ def show(run: Run) -> str:
         for r in correlations:
             name = PREDICTORS[r["predictor"]]
             of = Interval(r["mean"], r["low"], r["high"], r["n"])
-            lines.append(f"  {name:<38} {of}, n = {of.n}" if of.n > 1 else f"  {name:<38} too few problems tell")
+            lines.append(f"  {name:<38} {of}, n = {of.n}" if of.n > 1 else f"  {name:<38} too few problems to tell")
     return "\n".join([*lines, "", *skipped(run)])
 
 
 def _weights(run: Run) -> str:
-    """How many weights gradients were taken of, if the record says it."""
+    """The number of weights that gradients were computed for, if the record has it."""
     count = run.environment().get("weights_measured")
     return f"all {count:,} trainable weights" if count else "all trainable weights"
 
 
 def _caveats(alignment: pd.DataFrame) -> list[str]:
-    """What bounds that which a measurement of gradients shows."""
+    """Caveats on what a measurement of gradients shows."""
     questions = alignment.drop_duplicates("problem")
     dead, unsure = int(questions["slope_error"].isna().sum()), int(few(questions).sum())
     same = len(alignment) - len(distinct(alignment))
@@ -69,9 +69,14 @@ def _caveats(alignment: pd.DataFrame) -> list[str]:
     if dead:
         lines.append(f"{plural(dead, 'problem')} had only right or only wrong rollouts: the slope counts as 0 there")
     if unsure > dead:
-        lines.append(f"{plural(unsure - dead, 'problem')} had under {MIN_RARER} right or wrong ones: errors too small")
+        lines.append(
+            f"{plural(unsure - dead, 'problem')} had fewer than {MIN_RARER} right or wrong rollouts: errors are "
+            "too small there"
+        )
     if same:
-        lines.append(f"{plural(same, 'positive')} had the text of another of the same problem; both are in the means")
+        lines.append(
+            f"{plural(same, 'positive')} had the same text as another of the same problem; both are in the means"
+        )
     if len(questions) < MIN_PROBLEMS:
         lines.append(f"fewer than {MIN_PROBLEMS} problems decide nothing")
     return lines

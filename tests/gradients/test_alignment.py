@@ -93,7 +93,9 @@ def test_without_a_right_rollout_nothing_is_claimed() -> None:
     projection = replace(tabular(np.array([0, 2, 3]), 0), errors=np.zeros((4, 4)))
     with pytest.raises(ValueError, match="needs exact gradients"):
         align(projection, range(3), [True, False, False], [3], [True])
-    with pytest.raises(ValueError, match="3 rollouts and 1 positives need as many values of right and rewards, got 2"):
+    with pytest.raises(
+        ValueError, match="3 rollouts and 1 positives need the same numbers of values in right and rewards, got 2"
+    ):
         align(tabular(np.array([0, 2, 3]), 0), range(3), [True, False], [3], [True])
 
 

@@ -121,7 +121,7 @@ def test_what_does_not_fit_the_context_is_left_out_and_said(tmp_path: Path, monk
         # As where the prompt with the answer is longer than all that the toy has.
         patch.setattr(kinds_module, "longest", lambda *_: 300)
         with pytest.raises(
-            DataError, match=r"no problem could be measured: .*\n.* 300 tokens exceed the context of 256"
+            DataError, match=r"no problem could be measured: .*\n.* 300 tokens, more than the context of 256"
         ):
             measure_gradients(recipe(), tmp_path / "run", progress=False)
     # Without an expert CoT there is no positive, which is no end of the run.
@@ -215,20 +215,23 @@ def test_weights_are_put_back_bit_for_bit() -> None:
     ("more", "message"),
     [
         ({"rollouts": 2}, "rollouts must be at least 3, got 2"),
-        ({"sizes": []}, "sizes: name lengths above 0"),
-        ({"sizes": [0.0]}, "sizes: name lengths above 0"),
+        ({"sizes": []}, "sizes: give finite lengths above 0"),
+        ({"sizes": [0.0]}, "sizes: give finite lengths above 0"),
         ({"sizes": 0.01}, "sizes must be a list, each"),
-        ({"sizes": [0.1, 0.1]}, "sizes: name each length once"),
+        ({"sizes": [0.1, 0.1]}, "sizes: give each length once"),
         ({"temperature": "hot"}, "temperature must be"),
-        ({"dtype": "bfloat16"}, "rounding loses a step in weights of bfloat16"),
+        ({"dtype": "bfloat16"}, "rounding would swallow a step in bfloat16 weights"),
         ({"sources": ["own", "own_correct"]}, "own_correct is chosen from several own CoTs"),
-        ({"task": "chian"}, "no task 'chian'"),
-        ({"choices": ["best"], "tries": 2}, "choices: there is no 'best'; the choices are posterior, "),
-        ({"choices": ["best_signal", "best_signal"], "tries": 2}, "choices: name each once"),
-        ({"choices": ["best_signal"]}, "tries: to choose among self-explanations takes at least 2, got 1"),
-        ({"tries": 4}, "choices: name which of the 4 tries to measure, or leave tries out"),
-        ({"choices": ["best_signal"], "tries": 2, "sources": ["own"]}, "sources must name explanation"),
-        ({"choices": ["posterior"], "tries": 2}, "temperature: only samples at 1 have weights"),
+        ({"task": "chian"}, "unknown task 'chian'"),
+        ({"choices": ["best"], "tries": 2}, "choices: unknown choice 'best'; choose from posterior, "),
+        ({"choices": ["best_signal", "best_signal"], "tries": 2}, "choices: give each choice once"),
+        ({"choices": ["best_signal"]}, "tries: choosing among self-explanations takes at least 2, got 1"),
+        ({"tries": 4}, "choices: give at least one way to choose among the 4 tries, or leave tries out"),
+        ({"choices": ["best_signal"], "tries": 2, "sources": ["own"]}, "add explanation to sources"),
+        (
+            {"choices": ["posterior"], "tries": 2},
+            "temperature: posterior weights are defined only for samples at temperature 1",
+        ),
     ],
 )
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
