@@ -1,1 +1,1 @@
-"""A model as judge of chains of thought: its votes, and what they amount to."""
+"""A model as judge of chains of thought: its votes, and the statistics over them."""

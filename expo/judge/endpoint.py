@@ -1,4 +1,4 @@
-"""Asking a judge behind an OpenAI-compatible endpoint. Replies are read, never evaluated."""
+"""Queries to a judge behind an OpenAI-compatible endpoint. Replies are read, never evaluated."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ Row = dict[str, Any]
 
 
 class JudgeError(RuntimeError):
-    """The endpoint gives no votes; the message names it and the fix."""
+    """The endpoint gives no votes; the message names the endpoint and the fix."""
 
 
 def parse_verdict(reply: str) -> str | None:
-    """The verdict "A", "B" or "TIE" of a reply, or None.
+    """Read the verdict "A", "B" or "TIE" from a reply, or None.
 
-    What counts is the last line that is `Verdict: A`, `Verdict: B` or `Verdict: TIE` and nothing more, or that is
-    `Verdict` alone with the word on the next line, or that is the word in a TeX box; or a whole reply that is one of
-    the three words and nothing more. "Solution A" is A. Markdown emphasis, quotes, brackets and full stops are
-    ignored; A and B must be capitals. Prose is no verdict ("A careful count shows that B ...").
+    The last line counts that is exactly `Verdict: A`, `Verdict: B` or `Verdict: TIE`, or that is `Verdict` with the
+    word on the next line, or that is the word in a TeX box; or a whole reply that is just one of the three words.
+    "Solution A" is A. Markdown emphasis, quotes, brackets and full stops are ignored; A and B must be capitals. Prose
+    is not a verdict ("A careful count shows that B ...").
     """
     found = None
     lines = [line for line in reply.splitlines() if line.strip()]
@@ -55,9 +55,9 @@ def parse_verdict(reply: str) -> str | None:
 
 @dataclass
 class Asking:
-    """How an endpoint wants to be asked, as its refusals tell.
+    """The request settings that an endpoint accepts, learnt from its refusals.
 
-    Newer models of OpenAI's take `max_completion_tokens` where others take `max_tokens`, and some take no temperature.
+    Newer models of OpenAI's take `max_completion_tokens` instead of `max_tokens`, and some accept no temperature.
     """
 
     max_tokens: int
@@ -70,7 +70,7 @@ class Asking:
         return chosen if self.temperature is None else {**chosen, "temperature": self.temperature}
 
     def gives_way(self, refusal: str) -> bool:
-        """Whether a refusal names a setting that can be asked in another way; from now on it is."""
+        """Whether a refusal names a setting that can be sent in another way; later requests then use that way."""
         if self.limit == "max_tokens" and "max_completion_tokens" in refusal:
             self.limit = "max_completion_tokens"
         elif self.temperature is not None and "temperature" in refusal:
@@ -81,11 +81,11 @@ class Asking:
 
 
 def connect(base_url: str | None, api_key: str | None, seconds: float) -> openai.OpenAI:
-    """A client of an OpenAI-compatible endpoint, which waits for so many seconds for a reply.
+    """A client of an OpenAI-compatible endpoint, which waits at most this many seconds for a reply.
 
     Raises:
         ImportError: if `openai` is not installed.
-        JudgeError: for OpenAI's own endpoint without a key.
+        JudgeError: if OpenAI's own endpoint is used without a key.
     """
     try:
         import openai
@@ -94,8 +94,8 @@ def connect(base_url: str | None, api_key: str | None, seconds: float) -> openai
         raise ImportError(message) from error
     key = api_key or os.environ.get("OPENAI_API_KEY")
     if not key and not (base_url or os.environ.get("OPENAI_BASE_URL")):
-        raise JudgeError("no key for OpenAI's own endpoint: set OPENAI_API_KEY, or name another by base_url")
-    # The client refuses to start without a key; a server that wants none ignores it.
+        raise JudgeError("no key for OpenAI's own endpoint: set OPENAI_API_KEY, or give another endpoint as base_url")
+    # The client refuses to start without a key; a server that needs none ignores it.
     return openai.OpenAI(base_url=base_url, api_key=key or "none", timeout=seconds)
 
 
@@ -107,10 +107,10 @@ def ask_all(
     concurrency: int,
     progress: bool,
 ) -> dict[Key, Row]:
-    """The judge's columns of a row for each request.
+    """The judge's columns of a row, for each request.
 
     Raises:
-        JudgeError: if the endpoint fails before it has answered anything, or answers no request.
+        JudgeError: if the endpoint fails before its first answer, or answers no request.
     """
     answers: dict[Key, Row] = {}
     answered = False
@@ -121,7 +121,7 @@ def ask_all(
             try:
                 answer = future.result()
             except JudgeError as error:
-                # Once some votes are in, an endpoint that goes away must not take them along.
+                # Once some votes are in, a failing endpoint must not lose them.
                 if not answered:
                     raise
                 answer = _failed(str(error))
@@ -135,12 +135,12 @@ def ask_all(
     finally:
         pool.shutdown(cancel_futures=True)
     if not answered:
-        raise JudgeError(f"{client.base_url}: model {model!r} answered no request; the last: {answer['error']}")
+        raise JudgeError(f"{client.base_url}: model {model!r} answered no request; the last error: {answer['error']}")
     return answers
 
 
 def _ask(client: openai.OpenAI, model: str, asking: Asking, key: Key, content: str) -> Row:
-    """One request. Raises JudgeError for what every further request would meet as well."""
+    """Send one request. Raises JudgeError for errors that every further request would meet too."""
     import openai
 
     url = client.base_url
@@ -151,7 +151,7 @@ def _ask(client: openai.OpenAI, model: str, asking: Asking, key: Key, content: s
             **asking.settings(),
         )
     except openai.BadRequestError as error:
-        # Another thread may have found out meanwhile.
+        # Another thread may have found out in the meantime.
         if asking.gives_way(str(error)) or any(name not in asking.settings() for name in named(str(error))):
             return _ask(client, model, asking, key, content)
         return _failed(error.message)
@@ -159,24 +159,26 @@ def _ask(client: openai.OpenAI, model: str, asking: Asking, key: Key, content: s
         return _failed(f"no reply within {client.timeout:g} s")
     except openai.APIConnectionError as error:
         reason = error.__cause__ or error
-        # A server that closes a connection after an error is there, and the next request may be answered.
+        # A server that closes a connection after an error is alive, and may answer the next request.
         if type(reason).__name__ in ("ReadError", "WriteError", "RemoteProtocolError"):
             return _failed(f"the connection was closed ({reason})")
         raise JudgeError(f"{url}: no connection ({reason}); start the server or fix base_url") from error
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
         raise JudgeError(f"{url}: refused ({error.message}); fix api_key or OPENAI_API_KEY") from error
     except openai.NotFoundError as error:
-        fix = f"check the model's name, {model!r}, and base_url, which mostly ends in /v1"
+        fix = f"check the model name {model!r} and base_url, which usually ends in /v1"
         raise JudgeError(f"{url}: not found ({error.message}); {fix}") from error
     except openai.APIError as error:
         return _failed(error.message)
-    # The client hands back a web page or a foreign JSON as it is.
+    # The client returns a web page or foreign JSON unchanged.
     if not getattr(response, "choices", None):
-        return _failed("no choices in the reply: is base_url an OpenAI-compatible endpoint, ending in /v1?")
+        return _failed(
+            "no choices in the reply; check that base_url is an OpenAI-compatible endpoint, usually ending in /v1"
+        )
     choice = response.choices[0]
     if choice.message is None:
-        return _failed("no message in the reply's first choice")
-    # JSON may hold half of a surrogate pair, which is no text that can be written.
+        return _failed("the first choice in the reply has no message")
+    # JSON may hold half of a surrogate pair, which cannot be written as text.
     reply = _words(choice.message.content).encode("utf-8", "replace").decode()
     return {
         "vote": _vote(parse_verdict(reply), key[1]),
@@ -188,7 +190,7 @@ def _ask(client: openai.OpenAI, model: str, asking: Asking, key: Key, content: s
 
 
 def named(refusal: str) -> list[str]:
-    """The settings that a refusal speaks of."""
+    """The settings that a refusal mentions."""
     return [name for name in ("max_tokens", "temperature") if f"'{name}'" in refusal]
 
 

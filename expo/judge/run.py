@@ -1,4 +1,4 @@
-"""A model judge over a finished run: votes are saved as they come, beside the samples that they are about."""
+"""A model judge over a finished run: votes are saved as they arrive, in the folder of the samples."""
 
 from __future__ import annotations
 
@@ -37,20 +37,24 @@ def judge(
     seconds: float = SECONDS,
     progress: bool = True,
 ) -> str:
-    """Ask for the votes that the run does not hold yet; returns the win rate in words.
+    """Ask for the votes that the run does not have yet; returns the win rate in words.
 
     Raises:
-        JudgeError, RecordError: as their modules say; JudgeError also if no vote can be read, and RecordError for a run
+        JudgeError, RecordError: as documented in their modules; JudgeError also if no vote can be read, and RecordError for a run
             without pairs.
         ValueError: if `problems` is below 1.
     """
     if problems is not None and problems < 1:
         raise ValueError(f"problems must be at least 1, got {problems}")
     if run.has("groups") or run.has("evaluation"):
-        raise RecordError(f"{run.folder} is the record of a training or evaluation; judge needs one of expo measure")
+        raise RecordError(
+            f"{run.folder} is the record of a training or evaluation; expo judge needs a record of expo measure"
+        )
     asked = pairs(run.read("samples"))[:problems]
     if not asked:
-        raise RecordError(f"{run.folder} has no problem with both own and explanation; measure those sources")
+        raise RecordError(
+            f"{run.folder} has no problem with both own and explanation; measure again with both in --sources"
+        )
     with run.writing():
         options = {"max_tokens": max_tokens, "seconds": seconds, "progress": progress}
         return _judge(run, asked, model, base_url, options)
@@ -68,7 +72,8 @@ def _judge(run: Run, asked: list[Pair], model: str, base_url: str | None, option
     write_atomic(run.path("judge.json"), json.dumps(about, indent=2) + "\n")
     for i in range(0, len(asked), SLICE):
         votes = judge_pairs(asked[i : i + SLICE], model=model, base_url=base_url, done=mine, **options)
-        # Votes on other problems, and those of an earlier prompt on the same ones until they are asked again, stay.
+        # Votes on other problems are kept, and so are those of an earlier prompt on the same problems until they are
+        # asked again.
         mine = pd.concat([mine, votes], ignore_index=True).drop_duplicates(["problem", "order"], keep="last")
         run.write("votes", pd.concat([others, mine], ignore_index=True))
     mine = mine[mine["problem"].isin([p.problem for p in asked])]
@@ -85,6 +90,6 @@ def _judge(run: Run, asked: list[Pair], model: str, base_url: str | None, option
         f"{s.win_rate.ties}, losses {s.win_rate.losses}); the order changed the vote in {s.disagreement:.2f}, "
         f"{s.a_share:.2f} of the decided votes went to the text shown first; "
         f"{s.unparsed} of {s.votes} votes unparsed, {s.failed} failed"
-        + (f"\nnot read: {unread}" if unread else "")
+        + (f"\nunreadable: {unread}" if unread else "")
         + f"\nvotes: {run.path('votes.parquet')}"
     )

@@ -1,9 +1,9 @@
 """Win rates from a model judge: which of two chains of thought has more correct steps?
 
-For Figure 3 of the paper (ExPO, Zhou et al. 2025) GPT-4o was asked this about a self-explanation and an own
-CoT. The judge's prompt and the order of the texts are not printed, so both are ours. Every pair is asked in
-both orders, since judges favour a position (Zheng et al. 2023, arXiv:2306.05685), and only a vote that
-survives the swap is a win. Any OpenAI-compatible endpoint can judge. Replies are read, never evaluated.
+For Figure 3 of the paper (ExPO, Zhou et al. 2025), GPT-4o was asked this about a self-explanation and an own CoT. The
+paper does not print the judge's prompt or the order of the texts, so both are ours. Every pair is asked in both orders,
+since judges favour a position (Zheng et al. 2023, arXiv:2306.05685), and only a vote that survives the swap is a win.
+Any OpenAI-compatible endpoint can be the judge. Replies are read, never evaluated.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ Count the correct steps of each solution. Then end with one line that says "Verd
 "Verdict: TIE" if the counts are equal."""
 
 MAX_TOKENS = 1024  # of a reply
-SECONDS = 300.0  # that a reply is waited for
+SECONDS = 300.0  # timeout of a reply
 COLUMNS = ["problem", "order", "vote", "reply", "truncated", "error", "judge", "served_model", "request_sha"]
-ORDERS = ("AB", "BA")  # the first letter is the one that `first` was shown under
+ORDERS = ("AB", "BA")  # the first letter is the label under which `first` was shown
 _FIELD = re.compile(r"\{(?:question|answer|a|b)\}")
 _SCORES = {"first": 1.0, "tie": 0.5, "second": 0.0}
 
@@ -79,7 +79,7 @@ class WinRate:
 
 @dataclass(frozen=True)
 class VoteSummary:
-    """What a judge's votes amount to, and how far to trust them.
+    """The result of a judge's votes, and how far it can be trusted.
 
     `win_rate` covers the problems with two parsed votes; `left_out` counts the others.
     `disagreement` is the share of those problems whose vote changed with the order.
@@ -114,25 +114,25 @@ def judge_pairs(
     Args:
         pairs: one pair per problem id.
         model: the judge's name, as its endpoint spells it.
-        base_url: the endpoint, such as `http://127.0.0.1:8000/v1`; None means that of the `openai` client.
+        base_url: the endpoint, such as `http://127.0.0.1:8000/v1`; None means the default of the `openai` client.
         api_key: None reads OPENAI_API_KEY; without that either, an endpoint other than OpenAI's gets a dummy.
         prompt: template with the fields {question}, {answer}, {a} and {b}.
         max_tokens: cap on a reply; a reply cut short is marked `truncated`.
         concurrency: requests in flight at once.
-        seconds: how long a reply is waited for.
-        done: votes of an earlier call. Those with the same judge, prompt, texts and `max_tokens` are taken
-            over and not asked again, unless they failed. To survive a kill, judge in slices and save each.
+        seconds: the timeout of a reply.
+        done: votes of an earlier call. Those with the same judge, prompt, texts and `max_tokens` are reused and not
+            asked again, unless they failed. To survive a kill, judge in slices and save each slice.
         progress: show a bar.
 
     Returns:
         Two rows per pair, with `COLUMNS`: `vote` is "first", "second", "tie", "unparsed" (no verdict in
-        `reply`) or "failed" (no reply after the client's own retries, reason in `error`); `served_model` is
-        what the endpoint says that it ran. `attrs` holds prompt, temperature and `max_tokens`.
+        `reply`) or "failed" (no reply after the client's own retries, reason in `error`); `served_model` is the model
+            that the endpoint reports. `attrs` holds prompt, temperature and `max_tokens`.
 
     Raises:
-        JudgeError: if the endpoint is unreachable, refuses the key or does not know the model before it has
-            answered anything, or if every request failed.
-        ValueError: for a problem id that occurs twice, or a prompt that lacks a field.
+        JudgeError: if the endpoint is unreachable, rejects the key or does not know the model before its first answer,
+            or if every request failed.
+        ValueError: if a problem id occurs twice, or the prompt lacks a field.
         ImportError: if the `openai` client is not installed.
     """
     requests = _requests(pairs, prompt)
@@ -151,7 +151,7 @@ def judge_pairs(
 
 
 def votes_on(votes: pd.DataFrame, pairs: Sequence[Pair], model: str, prompt: str = JUDGE_PROMPT) -> pd.DataFrame:
-    """The votes that `judge_pairs` would not ask for again, or all if an earlier version asked for every one."""
+    """The votes that `judge_pairs` would reuse; all of them if an earlier version would have asked for every one."""
     asked = {_sha(model, MAX_TOKENS, content) for content in _requests(pairs, prompt).values()}
     now = votes["request_sha"].isin(asked)
     return votes[now] if now.any() else votes
@@ -160,16 +160,16 @@ def votes_on(votes: pd.DataFrame, pairs: Sequence[Pair], model: str, prompt: str
 def pair_scores(votes: pd.DataFrame) -> pd.DataFrame:
     """Per problem, `score` (1 win, 0 loss, 0.5 tie or disagreement; NaN if a vote is missing) and `disagree`.
 
-    A win or a loss is a vote that both orders agree on. A tie in one order alone is a disagreement.
+    A win or a loss is a vote on which both orders agree. A tie in only one order is a disagreement.
 
     Raises:
         ValueError: if the votes come from several judges, or a problem has two votes in one order.
     """
     if votes["judge"].nunique() > 1:
-        raise ValueError(f"votes of several judges {sorted(votes['judge'].unique())}: summarize each alone")
+        raise ValueError(f"votes of several judges {sorted(votes['judge'].unique())}; summarize each judge separately")
     twice = votes.loc[votes.duplicated(["problem", "order"]), "problem"]
     if len(twice):
-        raise ValueError(f"problem {twice.iloc[0]!r} has two votes in one order: keep one run of the judge")
+        raise ValueError(f"problem {twice.iloc[0]!r} has two votes in one order; keep one run of the judge")
     table = votes.pivot(index="problem", columns="order", values="vote")
     table = table.reindex(index=votes["problem"].unique(), columns=list(ORDERS))
     ab, ba = (table[order].map(_SCORES).astype(float) for order in ORDERS)
@@ -179,8 +179,7 @@ def pair_scores(votes: pd.DataFrame) -> pd.DataFrame:
 
 
 def win_rate(scores: Iterable[float]) -> WinRate:
-    """Mean of one score in {0, 0.5, 1} per problem, with its 95 % intervals: the bootstrap's, problems resampled, and
-    the finite-sample one, whose level holds at every n.
+    """Mean of one score in {0, 0.5, 1} per problem, with its bootstrap and finite-sample 95 % intervals.
 
     Raises:
         ValueError: for a score other than 0, 0.5 and 1 (NaN included).
@@ -188,16 +187,16 @@ def win_rate(scores: Iterable[float]) -> WinRate:
     values = np.asarray(list(scores), dtype=float)
     wins, ties, losses = (int((values == score).sum()) for score in _SCORES.values())
     if wins + ties + losses != len(values):
-        raise ValueError("win_rate: scores must be 0, 0.5 or 1; drop the problems that have none first")
+        raise ValueError("win_rate: scores must be 0, 0.5 or 1; drop problems without a score first")
     rate = bootstrap_rate(values)
     return WinRate(rate.mean, rate.low, rate.high, finite_sample(values), rate.n, wins, ties, losses)
 
 
 def summarize_votes(votes: pd.DataFrame) -> VoteSummary:
-    """Win rate of `first` over `second`, with the judge's position bias and the votes that it lost.
+    """Win rate of `first` over `second`, with the judge's position bias and the number of lost votes.
 
     Raises:
-        ValueError: as `pair_scores`.
+        ValueError: see `pair_scores`.
     """
     pairs = pair_scores(votes)
     judged = pairs[pairs["score"].notna()]
@@ -215,26 +214,29 @@ def summarize_votes(votes: pd.DataFrame) -> VoteSummary:
 
 
 def _filled(prompt: str, pair: Pair, a: str, b: str) -> str:
-    """The prompt with its four fields. Other braces are text, and so are those in what is filled in."""
+    """Fill in the prompt's four fields. Other braces are plain text, and so are braces in the values."""
     texts = {"{question}": pair.question, "{answer}": pair.answer, "{a}": a, "{b}": b}
     return _FIELD.sub(lambda field: texts[field[0]], prompt)
 
 
 def why_unread(votes: pd.DataFrame) -> str:
-    """In words, why votes could not be read; empty where all could."""
+    """Explain why votes could not be read; empty if all could."""
     unread = votes[votes["vote"] == "unparsed"]
     failed = votes[votes["vote"] == "failed"]
     told = []
     if cut := int(unread["truncated"].astype(bool).sum()):
-        told.append(f"{cut} replies were cut at the limit of tokens; give --max_tokens more")
+        told.append(f"{cut} replies were cut at the token limit; raise --max_tokens")
     if empty := int((unread["reply"].str.strip() == "").sum()):
         told.append(f"{empty} replies were empty")
     rest = unread[~unread["truncated"].astype(bool) & (unread["reply"].str.strip() != "")]
     if len(rest):
         last = rest["reply"].iloc[0].strip().splitlines()[-1][:120]
-        told.append(f'{len(rest)} replies have no line "Verdict: A", "Verdict: B" or "Verdict: TIE"; one ends {last!r}')
+        told.append(
+            f'{len(rest)} replies have no line "Verdict: A", "Verdict: B" or "Verdict: TIE"; one of them ends '
+            f"with {last!r}"
+        )
     if len(failed):
-        told.append(f"{len(failed)} requests failed; the last: {failed['error'].iloc[-1]}")
+        told.append(f"{len(failed)} requests failed; the last error: {failed['error'].iloc[-1]}")
     return "; ".join(told)
 
 
@@ -242,11 +244,11 @@ def _requests(pairs: Sequence[Pair], prompt: str) -> dict[Key, str]:
     """The message for each problem and order."""
     lacking = [field for field in ("{question}", "{answer}", "{a}", "{b}") if field not in prompt]
     if lacking:
-        raise ValueError(f"the judge's prompt lacks {', '.join(lacking)}: put each field in once")
+        raise ValueError(f"the judge's prompt lacks {', '.join(lacking)}; use each field at least once")
     requests: dict[Key, str] = {}
     for pair in pairs:
         if (pair.problem, "AB") in requests:
-            raise ValueError(f"problem {pair.problem!r} occurs twice: judge one pair per problem id")
+            raise ValueError(f"problem {pair.problem!r} occurs twice; judge one pair per problem id")
         for order, a, b in (("AB", pair.first, pair.second), ("BA", pair.second, pair.first)):
             requests[pair.problem, order] = _filled(prompt, pair, a, b)
     return requests

@@ -322,7 +322,7 @@ def test_why_no_vote_could_be_read_is_told() -> None:
     told = why_unread(votes)
     assert "6 replies have no line" in told
     assert "I think that A is better" in told
-    assert "cut at the limit" in why_unread(votes.assign(truncated=True))
+    assert "cut at the token limit" in why_unread(votes.assign(truncated=True))
     assert why_unread(votes.assign(vote="first")) == ""
     # Nothing is known then, which is no error.
     assert np.isnan(summarize_votes(votes.convert_dtypes()).a_share)
@@ -389,7 +389,7 @@ def test_an_endpoint_that_goes_away_leaves_the_votes_it_gave() -> None:
 
 @pytest.mark.parametrize(
     ("status", "mend"),
-    [(401, "fix api_key"), (403, "fix api_key"), (404, "model's name, 'planted'"), (400, "400")],
+    [(401, "fix api_key"), (403, "fix api_key"), (404, "model name 'planted'"), (400, "400")],
 )
 def test_an_endpoint_that_answers_nothing_is_an_error(status: int, mend: str) -> None:
     with serve(lambda prompt: status) as server, pytest.raises(JudgeError) as caught:
@@ -422,7 +422,7 @@ def test_an_endpoint_that_closes_the_connection_is_there() -> None:
         def log_message(self, *args: object) -> None:
             pass
 
-    refused = r"answered no request; the last: the connection was closed \("
+    refused = r"answered no request; the last error: the connection was closed \("
     with serving(Closing) as url, pytest.raises(JudgeError, match=refused):
         ask(url, PAIRS[:1])
 
@@ -441,7 +441,7 @@ def test_unusable_arguments_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
         ask("http://127.0.0.1:9/v1", prompt="{question} {a}")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(JudgeError, match="set OPENAI_API_KEY, or name another by base_url"):
+    with pytest.raises(JudgeError, match="set OPENAI_API_KEY, or give another endpoint as base_url"):
         judge_pairs(PAIRS, model="gpt-4o", progress=False)
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(ImportError, match=r"pip install -e '\.\[judge\]' in the checkout"):
@@ -552,7 +552,7 @@ def test_models_behind_transformers_serve(tmp_path: Path) -> None:
         biased = ask(url, model=str(always_a), max_tokens=16)
         with pytest.raises(JudgeError, match=re.escape(f"{url}/: model 'no-such-folder' answered no request")):
             ask(url, PAIRS[:1], model="no-such-folder")
-        with pytest.raises(JudgeError, match="mostly ends in /v1"):
+        with pytest.raises(JudgeError, match="usually ends in /v1"):
             ask(url.removesuffix("/v1"), model=str(random))
 
     # A random model has no verdict to give, and the raw replies show it.
