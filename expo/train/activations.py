@@ -1,4 +1,4 @@
-"""What a pass of training holds beside weights and gradients, traced with tensors that have a shape and no data."""
+"""The memory of a training pass beyond weights and gradients, traced with tensors that have a shape but no data."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from expo.train.config import Configuration, ExPGRPOConfig, PairsDPOConfig
 from expo.train.recipe import TrainRecipe
 from expo.train.sharding import unsharded
 
-# Numbers of layers that are traced in place of many.
+# Numbers of layers that are traced in place of the full number.
 _FEW = (5, 6)
 
 
 def rows_held(recipe: TrainRecipe, args: Configuration) -> int:
-    """Sequences whose activations are held at a time."""
+    """The number of sequences whose activations are held at once."""
     rows = int(args.per_device_train_batch_size)
     if isinstance(args, PairsDPOConfig):
         return 2 * rows
     if isinstance(args, ExPGRPOConfig) and recipe.positive != "none" and args.beta_sft > 0:
-        # The added term holds the texts of a problem for each G samples at the same time.
+        # The added term holds one problem's texts per G samples, at the same time.
         return rows + math.ceil(rows / args.num_generations) * recipe.texts_each
     return rows
 
 
 def on_meta(recipe: TrainRecipe, args: Configuration, config: PretrainedConfig, **more: Any) -> PreTrainedModel:
-    """The policy without data, with its adapter."""
+    """The policy without data, including its adapter."""
     with unsharded(args), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=recipe.trust_remote_code, **more)
         return add_adapter(model, recipe.seed, **recipe.lora) if recipe.use_peft else model
@@ -53,27 +53,27 @@ def activations(
     dtype: torch.dtype,
     half: bool,
 ) -> tuple[float, str]:
-    """The most bytes that a pass through sequences of so many tokens holds; or 0, and why they are not known.
+    """The peak bytes held by a pass through sequences of this many tokens; or 0, and the reason why they are unknown.
 
-    Of a policy whose layers are all alike a few are traced: each more holds as much as the one before.
+    If all layers of the policy are alike, only a few are traced: each further layer holds as much as the one before.
     """
     logger = logging.getLogger("torch._subclasses.fake_tensor")
     level = logger.level
-    # Another kernel than the model's usual one holds as little.
+    # Other kernels than the model's usual one hold equally little.
     eager = {"attn_implementation": "eager"} if recipe.attn_implementation == "eager" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logger.setLevel(logging.CRITICAL)  # it would tell a traceback, beside what is said below
+        logger.setLevel(logging.CRITICAL)  # without this it would print a traceback in addition to the message below
         try:
             found: dict[int, tuple[int, int]] = {}
             for n in _layers_to_trace(on_meta(recipe, args, config)):
                 model = on_meta(recipe, args, _with_layers(config, n), dtype=dtype, **eager)
-                # Whole in the pass, too: its head would be gathered.
+                # Whole during the pass too: its head would be gathered.
                 with unsharded(args), FakeTensorMode():
                     _move(model, "cpu")
                     found[n] = traced(model, args, rows_held(recipe, args), tokens, half)
             return _of_all_layers(found, config.get_text_config().num_hidden_layers), ""
-        # Any code of a model may ask for data, in its own way.
+        # A model's own code may ask for data in any way.
         except Exception as error:
             return 0.0, f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:120]
         finally:
@@ -81,14 +81,14 @@ def activations(
 
 
 def _of_all_layers(found: dict[int, tuple[int, int]], layers: int) -> float:
-    """The most that so many layers hold, forward or back, from what one or two numbers of layers hold."""
+    """The peak bytes for this many layers, forward or backward, extrapolated from one or two smaller numbers."""
     (few, least), (more, most) = min(found.items()), max(found.items())
     each = [(b - a) / max(more - few, 1) for a, b in zip(least, most, strict=True)]
     return max(b + (layers - more) * e for b, e in zip(most, each, strict=True))
 
 
 def _layers_to_trace(model: nn.Module) -> tuple[int, ...]:
-    """How many layers are traced: two small numbers, or all where they are few or not all alike."""
+    """How many layers to trace: two small numbers, or all if there are few or they are not all alike."""
     config = without_wrapper(model).config
     text = config.get_text_config()
     shapes: dict[str, list[torch.Size]] = {}
@@ -102,7 +102,7 @@ def _layers_to_trace(model: nn.Module) -> tuple[int, ...]:
 
 
 def _with_layers(config: PretrainedConfig, n: int) -> PretrainedConfig:
-    """The configuration with so many layers."""
+    """The configuration with this many layers."""
     if n == config.get_text_config().num_hidden_layers:
         return config
     fewer = copy.deepcopy(config)
@@ -113,7 +113,7 @@ def _with_layers(config: PretrainedConfig, n: int) -> PretrainedConfig:
 
 
 def _move(model: nn.Module, device: str) -> None:
-    """Put tensors on a device that are alike but for their data. `to_empty` does not, where tensors are traced."""
+    """Move tensors to a device, keeping everything but their data. `to_empty` does not do that under tracing."""
     moved: dict[int, nn.Parameter] = {}
 
     def like(x: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ def _move(model: nn.Module, device: str) -> None:
 
 
 def traced(model: PreTrainedModel, args: Configuration, rows: int, tokens: int, half: bool) -> tuple[int, int]:
-    """The most bytes that a pass holds at a time, forward and then back, without weights and their gradients."""
+    """The peak bytes held by a forward and backward pass, without weights and their gradients."""
     add_fused_lm_head(without_wrapper(model))
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs or {"use_reentrant": False})
@@ -141,7 +141,7 @@ def traced(model: PreTrainedModel, args: Configuration, rows: int, tokens: int, 
         p.register_post_accumulate_grad_hook(lambda p: held.leave_out(p.grad))
     ids = torch.zeros(rows, tokens, dtype=torch.long)
     with held:
-        # Left when the pass forward is done, as a trainer does.
+        # Discarded after the forward pass, as a trainer does.
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             out = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids, fused_lm_head=True)
         forward, held.peak = held.peak, held.now
@@ -150,7 +150,7 @@ def traced(model: PreTrainedModel, args: Configuration, rows: int, tokens: int, 
 
 
 class Held(TorchDispatchMode):
-    """The bytes of the tensors that operations make meanwhile and that are still there, and the most there were."""
+    """Track the bytes of tensors that operations create within the context and that are still alive, and their peak."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class Held(TorchDispatchMode):
         self._sizes: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Count what the operation makes."""
+        """Count what the operation creates."""
         out = func(*args, **(kwargs or {}))
         given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         for tensor in tree_leaves(out):
@@ -170,7 +170,7 @@ class Held(TorchDispatchMode):
         return out
 
     def leave_out(self, tensor: Tensor) -> None:
-        """Count this one no more."""
+        """Stop counting this tensor."""
         self._forget(id(tensor.untyped_storage()))
 
     def _forget(self, storage: int) -> None:

@@ -1,4 +1,4 @@
-"""A trained policy for the hub: its files, the record that it comes from, and a card computed from the record."""
+"""A trained policy for the hub: its files, the record it comes from, and a card computed from the record."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ RECORD = "record"
 
 
 def push_model(run: Run, repo: str) -> None:
-    """Push a finished training to a new or empty repository of the hub: `model/`, a card, and the record beside them.
+    """Push a finished training run to a new or empty hub repository: `model/`, a card, and the record.
 
     Raises:
-        ConnectionError: if the hub is not reached or refuses.
-        RecordError: if the run has not finished or has lost its model, or the repository holds files already.
+        ConnectionError: if the hub cannot be reached or refuses.
+        RecordError: if the run has not finished or has lost its model, or the repository already holds files.
     """
     upload(files_of(run), repo, "model", str(run.folder))
 
 
 def files_of(run: Run) -> dict[str, Path | bytes]:
-    """What is pushed, by its path in the repository. Nothing of it names a folder of this machine.
+    """The files to push, by their path in the repository. None of them mentions a folder of this machine.
 
     Raises:
         RecordError: if the run has not finished or has lost its model.
     """
     model = run.path("model")
     if not run.has("evaluation") or not model.is_dir():
-        raise RecordError(f"{run.folder} has no trained policy to push: give its training's command again")
+        raise RecordError(f"{run.folder} has no trained policy to push; repeat its training command first")
     files: dict[str, Path | bytes] = {p.name: p for p in sorted(model.iterdir()) if p.is_file()}
     if is_adapter(model):
         said = json.loads((model / CONFIG).read_text(encoding="utf-8"))
         said["base_model_name_or_path"] = public(said["base_model_name_or_path"])
         files[CONFIG] = (json.dumps(said, indent=2) + "\n").encode()
-    # Skips name the file and line of each row that was left out.
+    # Skips name the file and line of each row left out.
     files |= {f"{RECORD}/{p.name}": p for p in sorted(run.folder.glob("*.parquet")) if p.stem != "skips"}
     files[f"{RECORD}/recipe.yaml"] = to_yaml(_recipe(run)).encode()
     files["README.md"] = card(run).encode()
@@ -50,7 +50,7 @@ def files_of(run: Run) -> dict[str, Path | bytes]:
 
 
 def card(run: Run) -> str:
-    """The model card: what was trained on what, and what it scored before and after, with n, k, seed and intervals."""
+    """The model card: what was trained on what, and the accuracy before and after, with n, k, seed and intervals."""
     recipe, facts, evaluation = _recipe(run), run.environment(), run.read("evaluation")
     adapter = is_adapter(run.path("model"))
     base = recipe["policy"]
@@ -58,7 +58,7 @@ def card(run: Run) -> str:
         "license": "other",
         "library_name": "peft" if adapter else "transformers",
         "tags": ["expo", "self-explanation", recipe["algorithm"]],
-        # The hub takes its own ids alone.
+        # The hub accepts only its own ids.
         **({"base_model": base} if base.count("/") == 1 and not Path(base).exists() else {}),
     }
     samples = int(evaluation["n"].min())
@@ -66,7 +66,7 @@ def card(run: Run) -> str:
     for step in sorted({evaluation["step"].min(), evaluation["step"].max()}):
         for level, accuracy in by_level(evaluation[evaluation["step"] == step]).items():
             rows.append(f"| {step} | {'all' if level is None else level} | {accuracy.n} | {accuracy} |")
-    toy = "\n**A toy.** It shows a mechanism; it is no evidence for effects on real tasks.\n"
+    toy = "\n**A toy.** It shows a mechanism; it is not evidence about real tasks.\n"
     what = "A LoRA adapter" if adapter else "A policy"
     written = to_yaml(recipe)
     return "\n".join(
@@ -74,10 +74,10 @@ def card(run: Run) -> str:
             f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
             f"# {base} trained by {recipe['algorithm'].upper()}, positive: {recipe['positive']}",
             *([toy] if facts.get("toy") else []),
-            f"\n{what} trained on {public(str(facts['task']))}, after ExPO (Zhou et al.). "
-            f"Its base: {facts.get('weights') or base}; the base's licence applies, and that of the questions.",
-            f"\n## Accuracy\n\n{samples} samples a problem at temperature {recipe['eval_temperature']:g}, seed "
-            f"{facts['seed']}; 95 % intervals over problems.\n\n| step | level | problems | accuracy |",
+            f"\n{what} trained on {public(str(facts['task']))}, after ExPO (Zhou et al.). Base: "
+            f"{facts.get('weights') or base}. The licences of the base and of the questions apply.",
+            f"\n## Accuracy\n\n{samples} samples per problem at temperature {recipe['eval_temperature']:g}, "
+            f"seed {facts['seed']}; 95 % intervals over problems.\n\n| step | level | problems | accuracy |",
             "| --- | --- | --- | --- |",
             *rows,
             f"\nEvery number is computed from the tables in `{RECORD}/`.",
@@ -87,5 +87,5 @@ def card(run: Run) -> str:
 
 
 def _recipe(run: Run) -> dict[str, Any]:
-    """The recipe, a file or folder of this machine by its name alone."""
+    """The recipe, with files and folders of this machine reduced to their names."""
     return {name: public(value) if isinstance(value, str) else value for name, value in run.recipe().items()}

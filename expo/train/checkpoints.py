@@ -1,4 +1,4 @@
-"""The checkpoints of a training: whole ones, damaged ones, and the last, from which a run goes on."""
+"""The checkpoints of a training run: complete and damaged ones, and the last, from which a run resumes."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from expo.policies.weights import bad_weights
 from expo.records import DRAFT, RecordError, Run, write_atomic
 from expo.train.chunks import drop_chunks_after
 
-# A file in a checkpoint.
+# A file inside a checkpoint.
 MARK = "expo-checkpoint-is-whole"
-# Tables that a training keeps in memory and writes with each checkpoint.
+# Tables that are kept in memory during training and written with each checkpoint.
 BUFFERED = ("metrics", "timing", "groups")
-# Tables with a shard for each step at which they were written, those of the same steps together; the last says that
-# the run is done.
+# Tables with one shard for each step at which they were written; tables written at the same steps are grouped. The last
+# one marks the run as finished.
 TOGETHER = (BUFFERED, ("skips", "positives", "pairs"), ("probes", "margins", "alignment", "gradients", "evaluation"))
 BY_STEP = tuple(table for tables in TOGETHER for table in tables)
 
 
 def step_of(checkpoint: Path | None) -> int:
-    """The steps that were done when it was made; 0 without one."""
+    """The number of steps done when a checkpoint was made; 0 for None."""
     return int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
 
 
 def whole_checkpoints(run: Run) -> dict[int, Path]:
-    """Those that were written to their end, by step, the oldest first."""
+    """The checkpoints that were written completely, by step, oldest first."""
     by_step = {step_of(p.parent): p.parent for p in run.path("checkpoints").glob(f"checkpoint-*/{MARK}")}
     return dict(sorted(by_step.items()))
 
 
 def last_checkpoint(run: Run) -> Path | None:
-    """The last whole checkpoint, if any. What a stopped run wrote after it is deleted.
+    """The last complete checkpoint, if any. Anything that a stopped run wrote after it is deleted.
 
     Raises:
-        RecordError: if it is not as it was written.
+        RecordError: if it has changed since it was written.
     """
     whole = whole_checkpoints(run)
     last = max(whole, default=0)
     if last and (bad := damaged(whole[last])):
         before = [step for step in whole if step < last]
         raise RecordError(
-            f"{bad} has changed since it was saved. Delete {whole[last]}/ and give the command again: it resumes from "
+            f"{bad} has changed since it was saved. Delete {whole[last]}/ and repeat the command; it resumes from "
             + (f"step {before[-1]}" if before else "the start")
         )
     for folder in run.path("checkpoints").glob("checkpoint-*"):
@@ -59,7 +59,7 @@ def last_checkpoint(run: Run) -> Path | None:
 
 
 def is_last(checkpoint: Path | None) -> bool:
-    """Whether all steps are done; the trainer, asked to go on from there, would take one more."""
+    """Whether all steps are done; resuming the trainer from there would take one more."""
     if checkpoint is None:
         return False
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
@@ -67,15 +67,15 @@ def is_last(checkpoint: Path | None) -> bool:
 
 
 def mark_whole(checkpoint: Path) -> None:
-    """Say of a checkpoint that every process has written its part of it, and how large each file is."""
+    """Mark a checkpoint as complete once every process has written its part, and record the size of each file."""
     write_atomic(checkpoint / MARK, json.dumps(_sizes(checkpoint)))
 
 
 def damaged(checkpoint: Path) -> Path | None:
-    """A file of it that has gone or has another size than when the checkpoint was marked as whole."""
+    """Name a file of the checkpoint that is missing or has another size than when it was marked as complete."""
     sizes, mark = _sizes(checkpoint), checkpoint / MARK
     try:
-        # An empty mark is of a version that did not note sizes.
+        # An empty mark was written by a version that did not record sizes.
         written: dict[str, int] = json.loads(mark.read_text(encoding="utf-8") or "{}")
     except ValueError:
         return mark
@@ -83,7 +83,7 @@ def damaged(checkpoint: Path) -> Path | None:
 
 
 def _sizes(checkpoint: Path) -> dict[str, int]:
-    """The bytes of each file of a checkpoint."""
+    """The size in bytes of each file of a checkpoint."""
     return {
         str(p.relative_to(checkpoint)): p.stat().st_size
         for p in sorted(checkpoint.rglob("*"))
@@ -92,18 +92,18 @@ def _sizes(checkpoint: Path) -> dict[str, int]:
 
 
 def keep_model(run: Run, step: int) -> None:
-    """The policy after `step`, without what only a training needs, as the run's `model`, unless it is there.
+    """Copy the policy after `step`, without files that only training needs, to the run's `model` unless it exists.
 
-    A finished run whose model was deleted has it again, if its last checkpoint is still as it was written.
+    A finished run whose model was deleted gets it back, if its last checkpoint is unchanged.
 
     Raises:
-        RecordError: if its weights are there, but not whole.
+        RecordError: if its weights are there but incomplete.
     """
     checkpoint, model = whole_checkpoints(run).get(step), run.path("model")
     is_whole = checkpoint is not None and not damaged(checkpoint)
     if model.exists() and (bad := bad_weights(model)):
-        fix = f"delete {model}/ and give the command again, which copies it from the checkpoint of step {step}"
-        anew = f"there is no whole checkpoint of step {step} to copy it from, so delete {run.folder}/ to train again"
+        fix = f"delete {model}/ and repeat the command, which copies it from the checkpoint of step {step}"
+        anew = f"no complete checkpoint of step {step} is left to copy it from; delete {run.folder}/ to train again"
         raise RecordError(f"{bad[0]} is {bad[1]}; {fix if is_whole else anew}")
     if model.exists() or checkpoint is None or not is_whole:
         return
@@ -117,7 +117,7 @@ def keep_model(run: Run, step: int) -> None:
 
 
 def _for_training_alone(_: str, names: list[str]) -> list[str]:
-    # Optimizer, schedule, random states and settings are pickles; ZeRO keeps its parts in folders of a step. The
-    # README.md is peft's, a form to be filled in.
+    # Optimizer, schedule, random states and settings are pickles; ZeRO keeps its parts in one folder per step. The
+    # README.md is peft's, an unfilled template.
     endings, beginnings = (".pt", ".bin", ".pth"), ("global_step", "trainer_state", "README.md", MARK)
     return [n for n in names if n.endswith(endings) or n.startswith(beginnings)]

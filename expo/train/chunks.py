@@ -1,7 +1,7 @@
-"""The chunks of a step's positives or pairs, saved until all are done: a stopped training samples only the rest.
+"""Chunks of a step's positives or pairs, kept until all are done: a stopped training run samples only the rest.
 
-They are in a folder of their own, apart from the shards by step. Each process writes and reads the chunks of its own
-share, so no process waits for another between chunks.
+They are kept in a separate folder from the shards by step. Each process writes and reads the chunks of its own share,
+so no process waits for another between chunks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Make = Callable[[Sequence[Problem]], tuple[pd.DataFrame, list[Skip]]]
 
 @dataclass
 class Chunks:
-    """A process's share of a step's problems, by chunk; `kept` holds the chunks that are done."""
+    """A process's share of a step's problems, in chunks; `kept` holds the finished chunks."""
 
     kept: Run
     table: str
@@ -58,7 +58,7 @@ class Chunks:
             if name not in done:
                 frame, skips = make(problems)
                 self.kept.write("skips", as_frame("skips", map(vars, skips)), name)
-                # Last: it says that the chunk is done.
+                # Last: it marks the chunk as done.
                 self.kept.write(self.table, frame, name)
         return as_frame(self.table, self._rows(self.table)), [Skip(**row) for row in self._rows("skips")]
 
@@ -69,12 +69,12 @@ class Chunks:
 def drop_chunks(run: Run, table: str, step: int) -> None:
     """Delete the chunks of all processes, once the step's shard is written."""
     shutil.rmtree(_folder(run, table, step), ignore_errors=True)
-    with suppress(OSError):  # not empty
+    with suppress(OSError):  # raises if the folder is not empty
         run.path(_FOLDER).rmdir()
 
 
 def drop_chunks_after(run: Run, step: int) -> None:
-    """Delete the chunks of later steps, and those whose shard is already written."""
+    """Delete chunks of later steps, and chunks whose shard is already written."""
     for folder in run.path(_FOLDER).glob("*-*"):
         table, _, of = folder.name.partition("-")
         if int(of) > step or any(int(shard) == int(of) for shard in run.shards(table)):

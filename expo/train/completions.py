@@ -1,4 +1,4 @@
-"""Some completions of a training, to be read: `completions.md`."""
+"""A few completions of a training run to read: `completions.md`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from expo.text import fenced, visible
 
 
 def completions(run: Run, problems: int = 3) -> str:
-    """What some of the watched training problems were answered at each step measured, as Markdown.
+    """The answers to some watched training problems at each measured step, as Markdown.
 
-    Beside each own sample stand its grade and the NLL (nats per token) of the positive under the policy of the time.
+    Each own sample is followed by its grade and by the NLL (nats per token) of the positive under the policy at that
+    step.
     """
     probes = run.read("probes")
     toy = " (toy)" if run.environment().get("toy") else ""
-    lines = [f"# Completions of training problems{toy}", "", "As sampled while training, whole."]
+    lines = [f"# Completions of training problems{toy}", "", "As sampled during training, uncut."]
     for i, problem in enumerate(list(dict.fromkeys(probes["problem"]))[:problems], 1):
         of_problem = probes[probes["problem"] == problem]
         first = of_problem.iloc[0]

@@ -1,7 +1,7 @@
-"""What a training samples and trains, and the time and the disk that it takes, reckoned before it begins.
+"""What a training run samples and trains, and the time and disk space it takes, estimated before it starts.
 
-Every completion is taken to be as long as the limit, and every problem to be sampled as often as the recipe allows.
-Left out are grading, what TRL does beside its passes, and what processes tell each other.
+The estimate assumes that every completion reaches the token limit, and that every problem is sampled as often as the
+recipe allows. It ignores grading, TRL's work beyond its passes, and communication between processes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from expo.train.steps import batch_of, generations_in, rows_between, steps_of
 
 @dataclass(frozen=True)
 class Work:
-    """Samples by what they are for, and sequences that pass through the policy, over all processes.
+    """Samples by purpose, and sequences that pass through the policy, over all processes.
 
     Attributes:
-        samples: of `rollouts`, `positives`, `losers`, `evaluations`, `probes` and `gradients`.
-        trained: sequences that go forward and back.
-        scored: sequences that go forward alone: old or reference log-probabilities, and those by which positives and
-            their tokens are chosen.
+        samples: for `rollouts`, `positives`, `losers`, `evaluations`, `probes` and `gradients`.
+        trained: sequences that run forward and backward.
+        scored: sequences that only run forward: for old or reference log-probabilities, and for choosing positives and
+            their tokens.
         steps: of the optimizer.
     """
 
@@ -37,7 +37,7 @@ class Work:
 
 
 def work_of(recipe: TrainRecipe, args: Configuration, problems: int, held_out: int) -> Work:
-    """The work of a training on so many problems, evaluated on so many."""
+    """The work of a training run on this many problems, evaluated on this many."""
     steps, batch = steps_of(recipe, args, problems), batch_of(args)
     evaluations = 1 + (math.ceil(steps / int(args.eval_steps)) if args.eval_steps else 1)
     samples = {"evaluations": evaluations * held_out * recipe.eval_samples}
@@ -65,15 +65,15 @@ def work_of(recipe: TrainRecipe, args: Configuration, problems: int, held_out: i
 
 
 def _passes_to_choose(recipe: TrainRecipe) -> int:
-    """How often samples of a problem are scored to choose its positive, and which of its tokens are learnt."""
-    # With and without the hint, or without it alone.
+    """How often the samples of a problem are scored to choose its positive, and the tokens of it that are learnt."""
+    # With and without the hint, or only without it.
     to_choose = {"first": 0, "posterior": 2, "weighted": 2}.get(recipe.positive_choice, 1)
     to_mask = 2 if recipe.positive_tokens in ("least_moved", "most_moved") else 0
     return to_choose * recipe.positive_tries + to_mask * recipe.texts_each
 
 
 def _scores_old(args: ExPGRPOConfig) -> bool:
-    """Whether TRL scores rollouts under the policy that sampled them, as its own code asks."""
+    """Whether TRL scores rollouts under the policy that sampled them; mirrors the condition in TRL's code."""
     within = args.gradient_accumulation_steps % (args.steps_per_generation * args.num_iterations) == 0
     return not within or (args.use_vllm and args.vllm_importance_sampling_correction)
 
@@ -87,23 +87,24 @@ def seconds_of(
     shape: tuple[int, int, int],
     dtype: str,
 ) -> dict[str, float]:
-    """Seconds by part of the work, on a machine with a GPU for each process, or whose cores the processes share.
+    """Seconds by part of the work, on a machine with one GPU per process, or whose cores the processes share.
 
-    `shape` is the number of weights, of those trained, and of layers; `dtype` that of the weights.
+    `shape` is the number of weights, of trained weights, and of layers; `dtype` is that of the weights.
     """
     weights, trained, layers = shape
-    # Processes on a CPU have no more cores than one.
+    # Several processes on a CPU have no more cores than one.
     n, limit = (args.world_size if machine.on_gpu else 1), args.max_completion_length
     out = {}
     for what, samples in work.samples.items():
-        # TRL samples rollouts by `generate`; the rest is this package's sampler's.
+        # TRL samples rollouts with `generate`; this package's sampler does the rest.
         kind, rows = "sample", min(math.ceil(samples / n), recipe.rows)
         if isinstance(args, ExPGRPOConfig) and what == "rollouts":
             kind, rows = "generate", args.per_device_train_batch_size * args.steps_per_generation
         out[what] = samples / n / rows * limit * machine.seconds(kind, dtype, weights, layers, rows)
     rows = args.per_device_train_batch_size
     once = machine.seconds("train", dtype, weights, layers, rows * lengths.whole) / rows / n
-    # Forward is a third of it; checkpointing does it twice, and an adapter spares the gradients of most weights.
+    # The forward pass is a third of it; checkpointing runs it twice, and an adapter saves the gradients of most
+    # weights.
     share = 1 + (1 / 3 if args.gradient_checkpointing else 0) - (1 / 3 if recipe.use_peft else 0)
     out["forward and backward"] = once * work.trained * share
     out["log-probabilities"] = once * work.scored / 3
@@ -112,21 +113,21 @@ def seconds_of(
 
 
 def disk_of(recipe: TrainRecipe, args: Configuration, work: Work, shape: tuple[int, int, int], itemsize: int) -> float:
-    """Bytes of the checkpoints that are kept at a time, one more while it is written, and the policy at the end."""
+    """Bytes of the checkpoints kept at a time, plus one being written, and of the final policy."""
     weights, trained, _ = shape
     how = shared_by(args)
-    # An adapter, the optimizer's state of shared weights, and what FSDP2 trains are float32.
+    # An adapter, the optimizer's state of sharded weights, and what FSDP2 trains are float32.
     each = 4 if recipe.use_peft or how != "no" else itemsize
     saved = each * trained if recipe.use_peft else (each if how == "FSDP2" else itemsize) * weights
     state = optimizer_state(args, how, trained, each)
-    # A checkpoint of FSDP2 has the weights a second time, in its own format.
+    # An FSDP2 checkpoint holds the weights a second time, in its own format.
     checkpoint = saved * (2 if how == "FSDP2" else 1) + state
     kept = args.save_total_limit or math.ceil(work.steps / int(args.save_steps))
     return float((kept + 1) * checkpoint + saved)
 
 
 def in_words(seconds: float) -> str:
-    """A time as one reads it."""
+    """A time in readable units."""
     if seconds < 120:
         return f"{max(seconds, 1):.0f} s"
     if seconds < 5400:
@@ -139,7 +140,7 @@ def in_words(seconds: float) -> str:
 
 
 def tokens_in_words(tokens: float) -> str:
-    """A number of tokens, short."""
+    """A short form of a number of tokens."""
     for size, word in ((1e9, "billion"), (1e6, "million")):
         if tokens >= size:
             return f"{tokens / size:.2g} {word}" if tokens < 10 * size else f"{tokens / size:.0f} {word}"
@@ -147,6 +148,6 @@ def tokens_in_words(tokens: float) -> str:
 
 
 def shares(parts: dict[str, float]) -> Iterable[str]:
-    """Each part with its share of the whole, the largest first."""
+    """Each part with its share of the total, largest first."""
     whole = sum(parts.values()) or 1.0
     return (f"{name} {part / whole:.0%}" for name, part in sorted(parts.items(), key=lambda x: -x[1]))

@@ -1,8 +1,8 @@
-"""ExP-DPO, offline and iteratively online, by TRL's `DPOTrainer` as it is (Section 5.1).
+"""ExP-DPO, offline and iteratively online, with TRL's unmodified `DPOTrainer` (Section 5.1).
 
-A training is a sequence of rounds. Each begins from the last checkpoint: pairs are sampled from the policy as it is,
-scored once under the reference, which is the initial policy throughout, and learnt for `refresh_steps` steps with the
-optimizer and schedule carried on. With `refresh_steps` 0 there is one round, all from the initial policy: offline.
+Training is a sequence of rounds. Each round starts from the last checkpoint: pairs are sampled from the current policy,
+scored once under the reference (the initial policy throughout), and learnt for `refresh_steps` steps; optimizer and
+schedule carry on. With `refresh_steps` 0 there is a single round with pairs from the initial policy: offline DPO.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ from expo.train.sharding import compute_precisely
 
 
 def dpo_trainer(policy: Policy, args: PairsDPOConfig) -> DPOTrainer:
-    """TRL's trainer, its dataset still to be given: TRL would tokenise texts again, and pairs are tokens.
+    """TRL's trainer, without its dataset yet: TRL would tokenise texts again, but pairs are tokens.
 
-    It reads the reference's log-probabilities from that dataset. The reference is needed for new pairs only, and takes
+    It reads the reference's log-probabilities from that dataset. The reference is needed only for new pairs, and takes
     no memory while the policy learns.
     """
     end = policy.tokenizer.eos_token
-    # Of a list datasets would make a name from all that tokenises it, for seconds at each round.
+    # From a list, datasets would derive a name by hashing the tokeniser and all else, which takes seconds in each
+    # round.
     row = Dataset.from_list([{"prompt": end, "chosen": end, "rejected": end}]).to_iterable_dataset()
-    # What an earlier trainer put in place of the policy's own.
+    # What an earlier trainer put in place of the policy's own method.
     without_wrapper(policy.model).__dict__.pop("forward", None)
     shown = not are_progress_bars_disabled()
     disable_progress_bars()
@@ -56,23 +57,25 @@ def dpo_trainer(policy: Policy, args: PairsDPOConfig) -> DPOTrainer:
 
 
 def _stand_in() -> PreTrainedModel:
-    """A reference to begin with: without one TRL would load the policy a second time."""
+    """A reference to start with: without one, TRL would load the policy a second time."""
     size = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 8}
     return LlamaForCausalLM(LlamaConfig(**size))
 
 
 def restore(policy: Policy, checkpoint: Path) -> None:
-    """Give the policy the weights of a checkpoint. It stays the model that it is, settings and all.
+    """Load a checkpoint's weights into the policy, which otherwise stays the same model with the same settings.
 
     Raises:
-        RuntimeError: if the checkpoint lacks weights of it, or has others.
+        RuntimeError: if the checkpoint lacks weights of the policy, or has additional ones.
     """
     if is_wrapped(policy.model):
         from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
         adapter = load_file(checkpoint / WEIGHTS)
         if apart := sorted(adapter.keys() ^ get_peft_model_state_dict(policy.model).keys()):
-            raise RuntimeError(f"{checkpoint}: lacks or has beyond the adapter's weights {apart[:3]}")
+            raise RuntimeError(
+                f"{checkpoint}: its weights do not match the adapter's; the differing ones include {apart[:3]}"
+            )
         set_peft_model_state_dict(policy.model, adapter)
         return
     weights: dict[str, torch.Tensor] = {}
@@ -81,7 +84,10 @@ def restore(policy: Policy, checkpoint: Path) -> None:
     missing, unknown = policy.model.load_state_dict(weights, strict=False)
     tied = set(getattr(policy.model, "all_tied_weights_keys", None) or ())
     if unknown or set(missing) - tied:
-        raise RuntimeError(f"{checkpoint}: lacks {sorted(set(missing) - tied)[:3]}, has unknown {list(unknown)[:3]}")
+        raise RuntimeError(
+            f"{checkpoint}: lacks the weights {sorted(set(missing) - tied)[:3]} and has the unknown weights "
+            f"{list(unknown)[:3]}"
+        )
 
 
 def dataset(prompts: dict[str, list[int]], pairs: pd.DataFrame) -> Dataset:
@@ -103,9 +109,9 @@ def dataset(prompts: dict[str, list[int]], pairs: pd.DataFrame) -> Dataset:
 def score_reference(
     trainer: DPOTrainer, reference: PreTrainedModel | None, prompts: dict[str, list[int]], pairs: pd.DataFrame
 ) -> pd.DataFrame:
-    """The pairs with `ref_winner` and `ref_loser`, nats per sequence, as TRL's loss takes them.
+    """Add `ref_winner` and `ref_loser` to the pairs, in nats per sequence, computed as TRL's loss does.
 
-    Without a `reference` the policy to train is it still.
+    Without a `reference`, the policy to train is still the reference.
     """
     if not len(pairs):
         return pairs
@@ -130,12 +136,12 @@ def score_reference(
 
 
 class EndOfRound(TrainerCallback):
-    """Stops at a step, with a checkpoint: the next round begins from there."""
+    """Stops at a step, with a checkpoint from which the next round starts."""
 
     def __init__(self, step: int) -> None:
         self.step = step
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Save and stop where the round ends; what was gathered since the last log would be lost."""
+        """Save and stop at the end of the round; log first, so that nothing gathered since the last log is lost."""
         if state.global_step == self.step:
             control.should_log = control.should_save = control.should_training_stop = True

@@ -1,4 +1,4 @@
-"""The engine that samples positives and evaluations while a policy is trained: with its weights as they are then."""
+"""The engine that samples positives and evaluations during training, with the policy's current weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from expo.train.recipe import TrainRecipe
 
 
 class Colocated:
-    """The vLLM that TRL samples from in this process, given the weights as they are now."""
+    """TRL's vLLM in this process, synchronised to the current weights."""
 
     version, dtype = "TRL's vllm", ""
 
@@ -28,7 +28,7 @@ class Colocated:
     def sample(
         self, draws: Sequence[Draw], settings: Settings, on_finished: Callable[[int, Completion], object]
     ) -> list[Completion]:
-        """A completion for each draw, in their order."""
+        """Sample a completion for each draw, in order."""
         out: list[Completion | None] = [None] * len(draws)
         if self.generation.enable_sleep_mode:
             self.generation.llm.wake_up(tags=["kv_cache"])
@@ -38,15 +38,15 @@ class Colocated:
         return [c for c in out if c is not None]
 
     def close(self) -> None:
-        """Leave it to TRL."""
+        """Do nothing: TRL manages its vLLM."""
         if self.generation.enable_sleep_mode:
             self.generation.llm.sleep(level=2)
-            # As TRL notes it: the weights are to be given anew.
+            # TRL's own marker that the weights must be synchronised again.
             self.generation._llm_weights_sleeping = True
 
 
 def engine_of(policy: Policy, trainer: Any, recipe: TrainRecipe) -> Engine | None:
-    """What samples the policy in the middle of its training; None for the policy's own model.
+    """The engine that samples the policy during training; None for the policy's own model.
 
     Every process calls this: TRL gathers the weights for its vLLM.
     """
@@ -59,10 +59,10 @@ def engine_of(policy: Policy, trainer: Any, recipe: TrainRecipe) -> Engine | Non
 
 
 def keep_base(trainer: Any) -> None:
-    """Have TRL's vLLM given merged weights without the base being rounded each time."""
+    """Make TRL give its vLLM merged weights without rounding the base each time."""
     generation = trainer.vllm_generation
     synchronise = generation.sync_weights
-    # The base is frozen, and one copy of it serves the whole training.
+    # The base is frozen, so one copy of it serves the whole training run.
     copies: list[Tensor] = []
 
     def sync_weights() -> None:

@@ -1,22 +1,22 @@
 """ExP-GRPO on TRL: `GRPOTrainer` with the paper's added term, log pi(c~, a*|q) (Section 5.2).
 
-Longer than most modules: the trainer is one class, to be read beside TRL's.
+Longer than most modules: the trainer is one class, to be read next to TRL's.
 
     trainer = ExPGRPOTrainer(model, reward_funcs=reward, args=ExPGRPOConfig("out"), train_dataset=dataset)
 
-The dataset is GRPO's with one more column, `positive`: what the policy is to learn for that prompt, (c~, a*), as text
-or as token ids. Where it is None or empty the term is zero. It may be several texts, as a list of {"ids", "mask",
-"weight"}: `mask` says of each token whether it counts, and the term is the sum of theirs, each times its weight.
-With `beta_sft=0` this is `GRPOTrainer`, bit for bit.
+The dataset is GRPO's with one more column, `positive`: what the policy should learn for that prompt, (c~, a*), as text
+or token ids. Where it is None or empty the term is zero. It may hold several texts, as a list of {"ids", "mask",
+"weight"}: `mask` says for each token whether it counts, and the term is the weighted sum over the texts. With
+`beta_sft=0` this is `GRPOTrainer`, bit for bit.
 
 The loss of an optimizer step over P problems, each with G samples, is
 
     GRPO's loss  -  beta_sft / P * sum over problems of log pi(positive | prompt)
 
-or, with `sft_normalization="token"`, of that over the number of the positive's tokens. Each problem's term is computed
-once for its G samples. It is taken at temperature 1, the policy of the paper's formula, though TRL's own
-log-probabilities are at the temperature of sampling. `loss_type` changes how TRL sums its policy term over samples and
-tokens; the added term is the mean over problems whichever is chosen.
+or, with `sft_normalization="token"`, that divided by the number of the positive's tokens. Each problem's term is
+computed once for its G samples. It uses temperature 1, as in the paper's formula, while TRL's own log-probabilities use
+the sampling temperature. `loss_type` changes how TRL sums its policy term over samples and tokens; the added term is
+always the mean over problems.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ from expo.train.parts import Part, Tokens, several, whole
 from expo.train.rewards import BadReward
 from expo.train.sharding import compute_precisely, gathered
 
-Pair = tuple[Tokens, Part]  # a prompt and a text to be learnt for it
-# The second fused head is asked for by this instead of True.
+Pair = tuple[Tokens, Part]  # a prompt and a text to learn for it
+# Passed in place of True to ask for the second fused head.
 _AT_ONE = "temperature 1"
 
 
 class ExPGRPOTrainer(GRPOTrainer):
-    """GRPO with the ExP-SFT term. Takes what `GRPOTrainer` takes.
+    """GRPO with the ExP-SFT term. Takes the arguments of `GRPOTrainer`.
 
-    Logged apart: `exp_sft/loss` (what the term adds to the loss), `exp_sft/nll` and `exp_sft/nll_per_token` (nats, of
-    the positives scored, at temperature 1), `exp_sft/scored` (positives a step), `exp_sft/beta`; on request
+    Logged separately: `exp_sft/loss` (what the term adds to the loss), `exp_sft/nll` and `exp_sft/nll_per_token` (nats,
+    of the scored positives, at temperature 1), `exp_sft/scored` (positives per step), `exp_sft/beta`; on request
     `exp_sft/grad_norm` and `exp_sft/policy_grad_norm` (each of one micro-batch, mean over those of a step).
 
     Raises:
-        ValueError: without positives where `beta_sft` is above 0, with two for one prompt, with one that is no tokens
-            or too long, or if a process's share of a generation batch is not a whole number of groups.
-        RuntimeError: if a reward function raises, the sample is named; if a batch has a prompt that is not the
-            dataset's as it was tokenised when the training began.
+        ValueError: if `beta_sft` is above 0 and there are no positives; if a prompt has two, or one that is not tokens
+            or is too long; or if a process's share of a generation batch is not a whole number of groups.
+        RuntimeError: if a reward function raises (the message names the sample), or if a batch has a prompt that
+            differs from the dataset's prompts as tokenised at the start of training.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ExPGRPOTrainer(GRPOTrainer):
         self._solved: set[Tokens] = set()
         self._places: list[list[Tokens]] = []
         self._pending: list[dict[str, Any]] = []
-        # Called when the sampling of a generation begins, with True, and when it is done and graded.
+        # Called with True when the sampling of a generation starts, and with False when it is sampled and graded.
         self.on_sampling: Callable[[bool], object] = lambda _: None
         compute_precisely(self.accelerator)
         if args.beta_sft == 0:
@@ -100,15 +100,14 @@ class ExPGRPOTrainer(GRPOTrainer):
             )
         template = self.chat_template or getattr(self.processing_class, "chat_template", None)
         if "date_string" in str(template):
-            # Llama 3.2's writes today's: prompts keep that of the day on which this process began.
+            # Llama 3.2's template writes today's date; prompts keep the date on which this process started.
             today = datetime.now().strftime("%d %b %Y")
             self.chat_template_kwargs = {"date_string": today, **(args.chat_template_kwargs or {})}
         _check_one_each(train_dataset)
         self.set_positives(train_dataset["prompt"], train_dataset["positive"])
         if not self.positives:
             raise ValueError(
-                f"none of the {len(train_dataset)} prompts has a positive: all were left out. "
-                "Check the data, or use beta_sft=0"
+                f"none of the {len(train_dataset)} prompts has a positive. Check the data, or use beta_sft=0"
             )
         base = self.accelerator.unwrap_model(self.model)
         _add_head_at_one(without_wrapper(base), args.cast_lm_head_to_fp32)
@@ -116,10 +115,10 @@ class ExPGRPOTrainer(GRPOTrainer):
     def set_positives(
         self, prompts: Iterable[Any], positives: Iterable[str | Sequence[int] | Sequence[Mapping[str, Any]] | None]
     ) -> None:
-        """Put the positives of these prompts in place of those held; None or empty takes them away.
+        """Replace the positives of these prompts; None or empty removes them.
 
-        A text is tokenised as text that goes on after the prompt, and closed with the token that ends the model's turn;
-        ids are taken as they are. Several texts are mappings, as the module says.
+        A text is tokenised as the continuation of the prompt and closed with the token that ends the model's turn; ids
+        are used as they are. For several texts as mappings, see the module docstring.
         """
         for prompt, positive in zip(prompts, positives, strict=True):
             name = _name(prompt)
@@ -145,24 +144,27 @@ class ExPGRPOTrainer(GRPOTrainer):
         """A positive as token ids.
 
         Raises:
-            ValueError: if it is none, or exceeds the model's context with its prompt; the prompt is named.
+            ValueError: if it is not a valid positive, or exceeds the model's context together with its prompt; the
+                message names the prompt.
         """
         words = len(self.processing_class)
         if not isinstance(positive, Sequence) or not all(isinstance(i, int) and 0 <= i < words for i in positive):
             raise ValueError(
-                f"a positive must be text, token ids below {words}, or None; got {positive!r:.100} for {name[-300:]!r}"
+                f"a positive must be text, token ids below {words}, or None; got {positive!r:.100} for the "
+                f"prompt {name[-300:]!r}"
             )
         config = self.accelerator.unwrap_model(self.model).config.get_text_config()
         context = getattr(config, "max_position_embeddings", math.inf)
         tokens = len(self._prompt_ids[name]) + len(positive)
         if tokens > context:
             raise ValueError(
-                f"a prompt with its positive has {tokens} tokens, the model's context {context}: {name[-300:]!r}"
+                f"a prompt with its positive has {tokens} tokens, more than the model's context of "
+                f"{context}: {name[-300:]!r}"
             )
         return tuple(positive)
 
     def prompt_ids(self, prompt: Any) -> Tokens:
-        """A prompt's ids as TRL makes them; `compute_loss` stops at a batch that has others."""
+        """A prompt's ids as TRL computes them; `compute_loss` raises for a batch with other ids."""
         if isinstance(prompt, str):
             return tuple(self.processing_class(text=[prompt])["input_ids"][0])
         rendered = self.processing_class.apply_chat_template(
@@ -179,7 +181,7 @@ class ExPGRPOTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         self.on_sampling(True)
         try:
-            # Else FSDP2 would gather each layer anew for each token.
+            # Otherwise FSDP2 would gather each layer again for each token.
             with gathered(self.model_wrapped):
                 return super()._generate_and_score_completions(inputs)
         finally:
@@ -188,7 +190,7 @@ class ExPGRPOTrainer(GRPOTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
-        """GRPO's loss of a micro-batch, and the term of the problems that fall to it."""
+        """GRPO's loss of a micro-batch, plus the term of the problems assigned to it."""
         loss: Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         beta = self.beta_sft()
         if beta == 0 or not self.model.training:
@@ -199,13 +201,13 @@ class ExPGRPOTrainer(GRPOTrainer):
         if not self._scores(pairs):
             self._pending.append(entry | self._grad_norms(model, policy_grad_norm=loss))
             return loss
-        # A stand-in keeps the processes in step and weighs nothing.
+        # A stand-in with weight 0 keeps the processes in step.
         scored = pairs or [_stand_in(inputs)]
         weights = torch.tensor([part.weight for _, part in scored], device=self.accelerator.device)
         log_probs, tokens = self._score(model, scored)
         used = log_probs / tokens if self.args.sft_normalization == "token" else log_probs
         term = -beta * weight * (weights * used).sum()
-        # Read when they are logged, since each read waits for the device.
+        # Read only when logged, since each read waits for the device.
         sums = [term, weights.sum(), -(weights * log_probs).sum(), (weights * tokens).sum()]
         entry["sums"] = torch.stack(sums).detach()
         self._pending.append(entry | self._grad_norms(model, policy_grad_norm=loss, grad_norm=term))
@@ -218,7 +220,7 @@ class ExPGRPOTrainer(GRPOTrainer):
         return self.args.beta_sft * max(shape[self.args.beta_sft_schedule], 0.0)
 
     def _due(self) -> list[Pair]:
-        """Prompts whose term this micro-batch computes, with each of their positives."""
+        """The prompts whose term this micro-batch computes, with each of their positives."""
         place = self._step % self.args.steps_per_generation
         if place == 0:
             self._places = self._share_out()
@@ -227,11 +229,11 @@ class ExPGRPOTrainer(GRPOTrainer):
         return [(p, part) for p in due for part in self.positives[p]]
 
     def _share_out(self) -> list[list[Tokens]]:
-        """A generation's prompts by the micro-batch that computes their term: the same places on every process.
+        """Assign a generation's prompts to the micro-batches that compute their term, in the same way on every process.
 
-        All processes have a second pass if one has: so the k-th of n prompts goes to the micro-batch at k / n of them,
-        whatever the samples that are in it, from one on that is drawn anew for each generation: each of its optimizer
-        steps has terms in its turn. The order is that of one sample of each, chosen by seed, step and prompt.
+        If one process has a second pass, all have: so the k-th of n prompts is assigned to the micro-batch at fraction
+        k / n, whichever samples that holds. The starting point is drawn anew for each generation, so that each of its
+        optimizer steps gets terms in turn. The order is that of one sample per prompt, chosen by seed, step and prompt.
         """
         order: list[Tokens] = []
         seen: dict[Tokens, int] = {}
@@ -251,28 +253,29 @@ class ExPGRPOTrainer(GRPOTrainer):
         """The prompt of each sample of a generation, in TRL's order.
 
         Raises:
-            RuntimeError: for one whose positive could not be found.
+            RuntimeError: for a prompt whose positive cannot be found.
         """
         for inputs in self._buffered_inputs:
             for ids, mask in zip(inputs["prompt_ids"].tolist(), inputs["prompt_mask"].tolist(), strict=True):
                 prompt = tuple(itertools.compress(ids, mask))
                 if prompt not in self._known:
                     raise RuntimeError(
-                        "a prompt in the batch does not match any prompt of train_dataset as tokenised at the start, "
-                        f"so it has no known positive: {self.processing_class.decode(prompt)[-300:]!r}. Does the chat "
-                        "template put in the date? Then fix it by chat_template_kwargs"
+                        "a prompt in the batch does not match any prompt of train_dataset as tokenised at "
+                        "the start, so it has no known positive: "
+                        f"{self.processing_class.decode(prompt)[-300:]!r}. If the chat template writes the "
+                        "date, fix it with chat_template_kwargs"
                     )
                 yield prompt
 
     def _scores(self, pairs: list[Any]) -> bool:
-        """Whether this micro-batch has a second pass: on every process, if on any, for they must go in step."""
+        """Whether this micro-batch has a second pass: if any process has one, all must, to stay in step."""
         if self.accelerator.num_processes == 1:
             return bool(pairs)
         flag = torch.tensor(float(bool(pairs)), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, reduction="sum").item())
 
     def _score(self, model: Any, pairs: Sequence[Pair]) -> tuple[Tensor, Tensor]:
-        """log pi of the counted tokens of each positive, nats, and their number, each of shape (pairs,)."""
+        """log pi of the counted tokens of each positive, in nats, and their number; each of shape (pairs,)."""
         width = max(len(prompt) + len(part.ids) for prompt, part in pairs)
         ids = torch.zeros(len(pairs), width, dtype=torch.long)
         labels = torch.full_like(ids, -100)
@@ -282,7 +285,7 @@ class ExPGRPOTrainer(GRPOTrainer):
             ids[i, :end] = torch.tensor(prompt + part.ids)
             labels[i, len(prompt) : end] = torch.where(torch.tensor(part.mask), torch.tensor(part.ids), -100)
             mask[i, :end] = 1
-        # All before the pass: each copy waits for what the device has been given until then.
+        # All before the pass: each copy waits for the work already given to the device.
         ids, mask, labels = (given.to(self.accelerator.device) for given in (ids, mask, labels))
         with self.accelerator.autocast():
             outputs = model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=_AT_ONE)
@@ -296,13 +299,13 @@ class ExPGRPOTrainer(GRPOTrainer):
         norms = {}
         for name, value in terms.items():
             grads = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
-            # Each loss comes divided by the number of micro-batches.
+            # Each loss is already divided by the number of micro-batches.
             scale = self.current_gradient_accumulation_steps
             norms[name] = scale * float(torch.stack([g.norm() for g in grads if g is not None]).norm())
         return norms
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As TRL's, with the term's metrics."""
+        """Log as TRL does, with the term's metrics."""
         if self._pending and self.model.training:
             logs = {**logs, **self._drain()}
         super().log(logs, start_time)
@@ -328,7 +331,7 @@ class ExPGRPOTrainer(GRPOTrainer):
         return out
 
     def _watched(self, reward: Any, is_first: bool) -> Any:
-        """A reward function whose failure names its sample, and whose rewards say which groups have no need."""
+        """Wrap a reward function: its failure names the sample, its rewards mark the groups that need no term."""
         if not hasattr(reward, "__name__") or inspect.iscoroutinefunction(reward):
             return reward
 
@@ -359,8 +362,8 @@ def _check_one_each(dataset: Dataset) -> None:
         name = _name(prompt)
         if positives.setdefault(name, positive) != positive:
             raise ValueError(
-                f"train_dataset has two positives for the prompt {name[-300:]!r}; keep one row for each prompt, or "
-                "put another in its place between steps with set_positives"
+                f"train_dataset has two positives for the prompt {name[-300:]!r}; keep one row per prompt, "
+                "or replace its positive between steps with set_positives"
             )
 
 
@@ -369,7 +372,7 @@ def _name(prompt: Any) -> str:
 
 
 def _stand_in(inputs: dict[str, Tensor]) -> Pair:
-    """Some prompt and token of the micro-batch, for a pass that weighs nothing."""
+    """Some prompt and token of the micro-batch, for a pass with weight 0."""
     prompt = inputs["prompt_ids"][0][inputs["prompt_mask"][0].bool()]
     return tuple(prompt.tolist()), Part((int(inputs["completion_ids"][0, 0]),), (True,), 0.0)
 
@@ -377,7 +380,7 @@ def _stand_in(inputs: dict[str, Tensor]) -> Pair:
 def _which(
     reward: Callable[..., Any], prompts: list[Any], completions: list[Any], kwargs: dict[str, Any], error: Exception
 ) -> str:
-    """The sample on which a reward function raises, found by asking for one at a time."""
+    """Find the sample on which a reward function raises, by passing one sample at a time."""
     for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         sample = {k: [v[i]] if isinstance(v, list) and len(v) == len(prompts) else v for k, v in kwargs.items()}
         try:
@@ -388,18 +391,18 @@ def _which(
                 f"prompt {_name(prompt)[-300:]!r}\ncompletion {_name(completion)[:300]!r}"
             )
     return (
-        f"reward function {reward.__name__} raised {type(error).__name__}: {error} for the whole batch, but for no "
-        "single sample"
+        f"reward function {reward.__name__} raised {type(error).__name__}: {error} for the whole batch, but "
+        "not for any single sample"
     )
 
 
 def _add_head_at_one(model: Any, cast_to_fp32: bool) -> None:
-    """A second fused head, at temperature 1, beside TRL's, whose temperature is that of sampling."""
+    """A second fused head at temperature 1, next to TRL's, which uses the sampling temperature."""
     sampling = model.forward
     add_fused_lm_head(model, temperature=1.0, cast_lm_head_to_fp32=cast_to_fp32)
     at_one = model.forward
 
-    # With the signature of the class, which `generate` checks its arguments against.
+    # With the signature of the class, against which `generate` checks its arguments.
     @functools.wraps(type(model).forward)
     def forward(_: Any, *args: Any, fused_lm_head: bool | str = False, **kwargs: Any) -> Any:
         if fused_lm_head == _AT_ONE:

@@ -1,4 +1,4 @@
-"""Positives that are there already: `expo sample`'s dataset, another run's, or a user's; none is sampled then."""
+"""Positives that already exist: a dataset of `expo sample`, another run's, or a user's; none is sampled then."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from expo.tasks.row import kind as kind_of
 from expo.text import plural
 from expo.train.positives import all_of, fits, row_of
 
-# Columns by what they hold, of which the first that is filled is taken. A problem is named by its id or its question.
+# Column names by content; the first non-empty one is used. A problem is identified by its id or its question.
 _PROBLEM = ("problem", "question", "prompt")
 _TEXT = ("completion", "explanation", "text", "positive", "response", "solution")
-# What `correct` may say of a text's own answer, before it was closed with a*.
+# Values of `correct`, for the answer that a text gave before it was closed with a*.
 _WORDS = dict.fromkeys(("true", "1", "1.0"), Status.CORRECT) | dict.fromkeys(("false", "0", "0.0"), Status.WRONG)
 
 Texts = dict[str, list[Row]]
 
 
 def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Skip]]:
-    """Rows with a text for each of these problems that has one, by id, in the order of the source; and bad rows.
+    """Read the rows whose text belongs to one of these problems, by id and in source order, and the bad rows.
 
     Args:
-        where: the folder of a run or of a dataset that `expo sample` wrote, or anything that a `jsonl` task reads.
-        problems: those that a text may be for.
+        where: the folder of a run or of a dataset written by `expo sample`, or anything that a `jsonl` task reads.
+        problems: the problems that texts may belong to.
 
     Raises:
-        DataError: if it cannot be read, has no usable row, no such columns, or no text for any of the problems; or if
-            a run learnt its texts by weights or in part.
+        DataError: if the source cannot be read, or has no usable row, no such columns, or no text for any of the
+            problems; or if its run learnt texts with weights or only in part.
     """
     folder = Path(where).expanduser()
     inside = (folder / "positives.parquet", folder / "data" / "train-00000-of-00001.parquet")
@@ -68,24 +68,24 @@ def read_texts(where: str, problems: Sequence[Problem]) -> tuple[Texts, list[Ski
             skips.append(Skip(row.where, bad.field, f"{bad.reason}; the row is left out"))
             continue
         problem = found.get(named)
-        # Other data may have the same ids.
+        # Other data may use the same ids.
         asked = str(row.fields.get("question") or (problem and problem.question)).strip()
         if problem and asked == problem.question.strip():
             texts.setdefault(problem.id, []).append(read)
     if not texts:
         left_out = _in_lines(skips)
         raise DataError(
-            f"{source}: no problem of {len(problems)} has a text; they are matched by id and by question; are the "
-            f"texts of the same task, split and seed?{left_out}"
+            f"{source}: none of the {len(problems)} problems has a text. Texts are matched by id and by "
+            f"question; check that they are of the same task, split and seed{left_out}"
         )
     return texts, skips
 
 
 def _read(row: Row, there: Sequence[str]) -> tuple[str, Row]:
-    """How a row names its problem; and the row with its text in `text`, and what is known of its answer in `status`.
+    """Identify a row's problem, and normalise the row: its text in `text`, what is known about its answer in `status`.
 
     Raises:
-        RowError: if it cannot be used.
+        RowError: if the row cannot be used.
     """
     named, text = _filled(row, _PROBLEM), _filled(row, _TEXT)
     if named is None or text is None:
@@ -98,7 +98,7 @@ def _read(row: Row, there: Sequence[str]) -> tuple[str, Row]:
 
 
 def _status(row: Row) -> Status | None:
-    """What the source says of a text's own answer, before it was closed with a*; None if it says nothing.
+    """What the source says about a text's own answer, before it was closed with a*; None if nothing.
 
     Raises:
         RowError: if `correct` is neither true nor false.
@@ -114,12 +114,12 @@ def _status(row: Row) -> Status | None:
 
 
 def _is_blank(value: Any) -> bool:
-    # NaN is what a table has for nothing.
+    # NaN is how a table represents a missing value.
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def _in_lines(skips: Sequence[Skip]) -> str:
-    """How many rows are left out, and the first of them with their reasons, for the end of a text."""
+    """The number of rows left out, and the first of them with reasons, to append to a message."""
     if not skips:
         return ""
     first = "".join(f"\n                {line}" for line in in_lines(skips, 3))
@@ -129,11 +129,11 @@ def _in_lines(skips: Sequence[Skip]) -> str:
 def _check_columns(source: str, there: Sequence[str]) -> None:
     for names in (_PROBLEM, _TEXT):
         if not set(names) & set(there):
-            raise DataError(f"{source}: no column {' or '.join(names)}; there are {', '.join(there) or 'none'}")
+            raise DataError(f"{source}: no column {' or '.join(names)}; it has {', '.join(there) or 'none'}")
 
 
 def _check_whole(source: str, rows: Sequence[Row]) -> None:
-    """That a run's positives are whole texts of weight 1. A user's file may have columns of these names."""
+    """Check that a run's positives are whole texts of weight 1. A user's own file may have columns of these names."""
     of_run = [row.fields for row in rows if not _is_blank(row.fields.get("ids"))]
     if not all(_is_blank(f.get("mask")) and _is_one(f.get("weight")) for f in of_run):
         raise DataError(
@@ -143,7 +143,7 @@ def _check_whole(source: str, rows: Sequence[Row]) -> None:
 
 
 def _is_one(weight: Any) -> bool:
-    """Whether a weight, which is text in a CSV, is 1 or not there."""
+    """Whether a weight, which is text in a CSV, is 1 or missing."""
     try:
         return _is_blank(weight) or float(weight) == 1
     except (TypeError, ValueError):
@@ -151,7 +151,7 @@ def _is_one(weight: Any) -> bool:
 
 
 def _filled(row: Row, names: Sequence[str]) -> str | None:
-    """The first of these columns in which a row has something."""
+    """The first of these columns in which a row has a value."""
     return next((name for name in names if not _is_blank(row.fields.get(name))), None)
 
 
@@ -164,17 +164,17 @@ def given(
     must_be: Sequence[str],
     step: int = 0,
 ) -> tuple[pd.DataFrame, list[Skip]]:
-    """One positive a problem from texts that are there, as `make` gives those that it samples.
+    """Make one positive per problem from existing texts, in the form in which `make` returns those that it samples.
 
-    Of a problem's texts the first is taken that is all it `must_be` and fits the policy's context. Its CoT ends
-    where it states its answer, and is closed with a*. Whether its own answer is right is what the source says of it,
-    or else what the text itself says.
+    Takes the first text of a problem that meets `must_be` and fits the policy's context. Its CoT ends where the text
+    states its answer, and is closed with a*. Whether its own answer is right is taken from the source, or else from the
+    text itself.
     """
     must = all_of(kind, must_be)
     table, missing = [], []
     for p in problems:
         if p.id not in texts:
-            missing.append(Skip(p.where or p.id, kind, "positive_data has no text for it: no positive"))
+            missing.append(Skip(p.where or p.id, kind, "no text for it in positive_data: no positive"))
             continue
         rows, built, unwritten = _built(policy, p, kind, texts[p.id], checker)
         missing += unwritten
@@ -199,7 +199,7 @@ def given(
 def _built(
     policy: Policy, problem: Problem, kind: str, rows: Sequence[Row], checker: Checker
 ) -> tuple[list[Row], list[Positive], list[Skip]]:
-    """The rows that the policy has tokens for, their positives, and the other rows as skips."""
+    """Split rows into those the policy can tokenise, with their positives, and the others as skips."""
     kept, built, skips = [], [], []
     for row in rows:
         try:
@@ -211,9 +211,9 @@ def _built(
 
 
 def _positive(policy: Policy, problem: Problem, kind: str, fields: dict[str, Any], checker: Checker) -> Positive:
-    """A text closed with a*; where the source has its tokens, which end in a* and are this policy's, as it was."""
+    """A text closed with a*; the source's tokens are used unchanged if they end in a* and are this policy's."""
     ids, cot = fields.get("ids"), fields.get("cot_tokens")
-    # A CSV has them as text, and a user's own column of this name may hold anything.
+    # In a CSV they are text, and a user's own column of this name may hold anything.
     if not (isinstance(cot, int) and isinstance(ids, list) and all(isinstance(i, int) for i in ids)):
         return from_text(policy, problem, kind, fields["text"], checker)
     bare = close(policy, problem, "", ())
@@ -225,12 +225,12 @@ def _positive(policy: Policy, problem: Problem, kind: str, fields: dict[str, Any
 
 
 def _as_known(row: Row, grade: Grade) -> Grade:
-    """A grade as the source has it of the text before it was closed with a*, if it says so."""
+    """The grade that the source gives the text before it was closed with a*, if any."""
     status = row.fields["status"]
     return grade if status is None else Grade(Status(status), grade.extracted)
 
 
 def texts_in_words(where: str, problems: Sequence[Problem]) -> str:
-    """How many of the problems have a text there, and which rows are left out, for the plan."""
+    """How many of the problems have a text, and which rows are left out, for the plan."""
     texts, skips = read_texts(where, problems)
     return f"{plural(sum(map(len, texts.values())), 'text')} for {len(texts)} of them in {where}{_in_lines(skips)}"

@@ -1,4 +1,4 @@
-"""ExP-GRPO's trainer of a session: prompts with their positives in the order of training, and the reward."""
+"""ExP-GRPO's trainer for a session: prompts with their positives in training order, and the reward."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from expo.train.steps import generations_in
 def grpo_trainer(
     session: Session, args: ExPGRPOConfig, reward: AnswerReward, positives: pd.DataFrame
 ) -> ExPGRPOTrainer:
-    """The trainer, which learns these positives beside the policy's own samples.
+    """The trainer, which learns these positives in addition to the policy's own samples.
 
     Raises:
-        ValueError: if no problem that the steps ask has a positive to learn.
-        PolicyError: if TRL would tokenise prompts in another way than positives and evaluations have them.
+        ValueError: if no problem in the training steps has a positive.
+        PolicyError: if TRL would tokenise prompts differently from positives and evaluations.
     """
     policy, task = session.policy, session.task
     prompts = dataset(policy, task, positives, args)
     if args.beta_sft > 0 and not any(prompts["positive"]):
         raise ValueError(
-            f"there are positives for {positives['problem'].nunique()} of the {len(task.problems)} problems, and for "
-            f"none of the {len(set(prompts['problem']))} that the steps ask. Take more steps or more "
-            f"{'texts' if session.recipe.positive_data else 'positive_tries'}; "
-            f"{session.run.file('skips', shard_of(0))} says why the others have none"
+            f"{positives['problem'].nunique()} of the {len(task.problems)} problems have positives, but "
+            f"none of the {len(set(prompts['problem']))} that the training steps use. Set more steps or "
+            f"more {'texts' if session.recipe.positive_data else 'positive_tries'}; "
+            f"{session.run.file('skips', shard_of(0))} says why the other problems have none"
         )
-    # All epochs are in the dataset: TRL's own shuffling begins anew when a run goes on, and would give another order.
+    # The dataset holds all epochs: TRL's own shuffling restarts when a run resumes, which would change the order.
     args.num_train_epochs = 1
     no_tokens = list(range(policy.vocabulary, policy.model.config.get_text_config().vocab_size))
     # vLLM has no such setting.
@@ -56,14 +56,14 @@ def grpo_trainer(
     first = task.problems[0]
     if trainer.prompt_ids(as_prompt(policy, first)) != tuple(question_ids(policy, first)):
         raise PolicyError(
-            "TRL's prompts differ from those of positives and evaluations: remove chat_template_kwargs and "
+            "TRL's prompts differ from those of positives and evaluations; remove chat_template_kwargs and "
             "chat_template_path from the recipe, or today's date from the template"
         )
     return trainer
 
 
 def dataset(policy: Policy, task: Task, positives: pd.DataFrame, args: ExPGRPOConfig) -> Dataset:
-    """Prompts with their positives in the order of training, each epoch shuffled by seed."""
+    """Prompts with their positives in training order, each epoch shuffled by seed."""
     rows = []
     for p, parts in zip(task.problems, parts_of(positives, task.problems), strict=True):
         about = {"problem": p.id, "answer": p.answer, "level": p.level}

@@ -1,6 +1,6 @@
-"""What a training holds in memory on each process, by part, reckoned before anything is loaded.
+"""The memory that training takes on each process, by part, estimated before anything is loaded.
 
-Activations are traced (`expo/train/activations.py`); the rest is reckoned.
+Activations are traced (`expo/train/activations.py`); the rest is calculated.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class Memory:
     """Bytes on one process.
 
     Attributes:
-        weights: of the policy, as they are held between steps.
-        gradients: of what is trained, while micro-batches are accumulated.
-        optimizer: its state; with ZeRO, the float32 weights that DeepSpeed keeps beside bfloat16 ones.
-        activations: the most that a pass forward and back holds, with weights cast or gathered for it.
-        buckets: what processes communicate through.
-        temporary: what the optimizer takes besides at its step, when no activations are held.
-        gathered: the whole weights while the policy is sampled, where processes share them.
+        weights: of the policy, as held between steps.
+        gradients: of the trained weights, while micro-batches are accumulated.
+        optimizer: its state; with ZeRO also the float32 weights that DeepSpeed keeps in addition to bfloat16 ones.
+        activations: the peak of a forward and backward pass, including weights cast or gathered for it.
+        buckets: the buffers for communication between processes.
+        temporary: what the optimizer needs temporarily during its step, when no activations are held.
+        gathered: the full weights while the policy is sampled, if processes shard them.
         sampling: keys, values and logits.
-        reference: the initial policy, for GRPO's KL term, or for new pairs between rounds of DPO.
-        engine: what TRL's vLLM keeps to itself.
-        untraced: why activations are not known and 0 here; empty if they are.
+        reference: the initial policy, for GRPO's KL term or for new pairs between DPO rounds.
+        engine: what TRL's vLLM reserves.
+        untraced: why activations are unknown (and 0 here); empty if they are known.
     """
 
     weights: float
@@ -59,15 +59,15 @@ class Memory:
 
     @property
     def in_steps(self) -> float:
-        """The most that is held while a step is taken."""
+        """The peak during a step."""
         held = self.weights + self.gradients + self.optimizer + self.buckets
         held += self.engine * self.engine_in_steps + self.reference * self.reference_in_steps
         return held + max(self.activations, self.temporary)
 
     @property
     def in_sampling(self) -> float:
-        """The most that is held while the policy is sampled."""
-        # Between rounds of DPO there is a reference and no optimizer.
+        """The peak while the policy is sampled."""
+        # Between DPO rounds there is a reference and no optimizer.
         beside = (self.optimizer, self.reference)
         held = self.weights + self.buckets + self.engine + self.gathered + self.sampling
         held += sum(beside) if self.reference_in_steps else max(beside)
@@ -75,35 +75,35 @@ class Memory:
 
     @property
     def peak(self) -> float:
-        """The most that is held at any time."""
+        """The peak at any time."""
         return max(self.in_steps, self.in_sampling)
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """The longest prompt and completion in tokens, as far as they are known before anything is tokenised."""
+    """The longest prompt and completion in tokens, as far as known before anything is tokenised."""
 
     prompt: int
     completion: int
 
     @property
     def whole(self) -> int:
-        """A sequence."""
+        """The length of a whole sequence."""
         return self.prompt + self.completion
 
 
 def count_weights(recipe: TrainRecipe, args: Configuration, config: PretrainedConfig) -> tuple[int, int]:
-    """How many weights the policy has, its adapter's too, and how many of them are trained."""
+    """The number of the policy's weights, including its adapter's, and how many of them are trained."""
     return weights_of(on_meta(recipe, args, config))
 
 
 def in_bf16(recipe: TrainRecipe, args: Configuration, on_gpu: bool) -> bool:
-    """Whether it computes in 16 bits; on a GPU TRL's default, also where the plan is made without one."""
+    """Whether it computes in 16 bits; on a GPU that is TRL's default, even if the plan is made without one."""
     return bool(args.bf16 or args.fp16 or (on_gpu and recipe.trl.get("bf16") is not False))
 
 
 def dtype_of(recipe: TrainRecipe, on_gpu: bool) -> torch.dtype:
-    """That of the policy's weights."""
+    """The dtype of the policy's weights."""
     return DTYPES.get(recipe.dtype, torch.bfloat16 if on_gpu else torch.float32)
 
 
@@ -116,26 +116,26 @@ def memory_of(
     on_gpu: bool,
     capacity: float,
 ) -> Memory:
-    """What each process holds, on a GPU or a CPU of so many bytes, if every sequence is as long as the longest."""
+    """The memory on each process, for a GPU or CPU with this many bytes, if every sequence has the maximum length."""
     weights, trained = count_weights(recipe, args, config)
     half = in_bf16(recipe, args, on_gpu)
     how, n = shared_by(args), args.world_size
     dtype = dtype_of(recipe, on_gpu)
-    # An adapter is float32 beside a base of any dtype.
+    # An adapter is float32, whatever the dtype of its base.
     each = 4 if recipe.use_peft else dtype.itemsize
     if how.startswith("ZeRO") and half:
         dtype, each = torch.bfloat16, 2
     elif how == "FSDP2" and half and not recipe.use_peft:
-        # accelerate holds float32 weights then, and casts them for each pass.
+        # accelerate then holds float32 weights, and casts them for each pass.
         dtype, each = torch.float32, 4
     held = float(dtype.itemsize * (weights - trained) + each * trained)
     shares_weights = how in ("ZeRO-3", "FSDP2")
     unfused = args.optim == "adamw_torch" and on_gpu and not how.startswith("ZeRO")
-    # Unfused AdamW copies the weights, DeepSpeed its share of the gradients to float32.
+    # Unfused AdamW copies the weights; DeepSpeed converts its share of the gradients to float32.
     temporary = each * trained if unfused else 4 * trained / n if how.startswith("ZeRO") else 0
     computes = 2 if half else dtype.itemsize
     text = config.get_text_config()
-    # The layer under way and the matrix of tokens, and their gradients.
+    # The current layer, the embedding matrix, and their gradients.
     layer = (weights - text.vocab_size * text.hidden_size) / text.num_hidden_layers
     in_pass = 2.0 * computes * (layer + text.vocab_size * text.hidden_size) if shares_weights else 0.0
     traced, untraced = activations(recipe, args, config, lengths.whole, dtype, half)
@@ -166,7 +166,7 @@ def _gradients(args: Configuration, how: str, trained: int, each: int) -> float:
     if how in ("ZeRO-2", "ZeRO-3"):
         return each * trained / n
     if how == "FSDP2":
-        # Whole ones until the last micro-batch of a step, in float32; then each process's share.
+        # Full gradients in float32 until the last micro-batch of a step; then each process's share.
         return each * trained / n + (4 * trained if args.gradient_accumulation_steps > 1 else 0)
     return float(each * trained)
 
@@ -174,12 +174,12 @@ def _gradients(args: Configuration, how: str, trained: int, each: int) -> float:
 def _buckets(args: Configuration, how: str, trained: int, each: int) -> float:
     if how.startswith("ZeRO"):
         return 2.0 * each * min(trained, _DEEPSPEED_BUCKET)
-    # Data-parallel processes reduce gradients in buckets, which hold them a second time as long as the trainer lives.
+    # Data-parallel processes reduce gradients in buckets, which hold a second copy as long as the trainer exists.
     return float(each * trained) if how == "no" and args.world_size > 1 else 0.0
 
 
 def optimizer_state(args: Configuration, how: str, trained: int, each: int) -> float:
-    """Its bytes on all processes that share it, for weights of `each` bytes."""
+    """The optimizer's bytes over all processes that shard it, for weights of `each` bytes."""
     if how.startswith("ZeRO"):
         return 12.0 * trained  # float32 weights and two moments
     optim = args.optim.value
@@ -190,7 +190,7 @@ def _cache(
     recipe: TrainRecipe, args: Configuration, config: PretrainedConfig, lengths: Lengths, itemsize: int
 ) -> float:
     text = config.get_text_config()
-    # vLLM keeps those of its samples to itself; gradients have samples of the policy's own model.
+    # vLLM keeps its samples' keys and values in its own memory; gradients need samples of the policy's own model.
     rows = recipe.rows if recipe.engine == "hf" or recipe.gradient_problems else 0
     if isinstance(args, ExPGRPOConfig) and not args.use_vllm:
         rows = max(rows, args.per_device_train_batch_size * args.steps_per_generation)

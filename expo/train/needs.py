@@ -1,4 +1,4 @@
-"""What a training needs, as a plan says it: memory by part and what would save some, tokens, time, disk."""
+"""What a training run needs, for its plan: memory by part and ways to reduce it, tokens, time, disk space."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _CHARACTERS, _TEMPLATE = 3, 32
 
 @dataclass(frozen=True)
 class Machine:
-    """What a training is planned for: the bytes that each process can have, and how fast it was measured to be.
+    """The machine that a training run is planned for: the bytes available to each process, and its measured speed.
 
-    Without a calibration, `why` says what is amiss. `free` are the bytes that are free now, None on another machine.
+    Without a calibration, `why` gives the reason. `free` is the number of bytes free now, None for another machine.
     """
 
     on_gpu: bool
@@ -40,21 +40,21 @@ class Machine:
 
     @property
     def usable(self) -> float:
-        """What a plan may fill: on a GPU the context, libraries and fragments take about 2 GiB and 3 %."""
+        """The bytes that a plan may use: on a GPU, context, libraries and fragmentation take about 2 GiB and 3 %."""
         return max(0.97 * self.memory - 2 * GIB, 0.0) if self.on_gpu else self.memory
 
 
 def machine_of(file: str | None, processes: int = 1) -> Machine:
-    """The machine of a calibration's file; or this one, with its own calibration if it was measured.
+    """The machine of a calibration file; or this machine, with its own calibration if it was measured.
 
     Raises:
-        CalibrationError: for a file that is no calibration.
+        CalibrationError: if the file is not a calibration.
     """
     if file is not None:
         made = read(Path(file).expanduser())
         return Machine(made.on_gpu, made.memory / (1 if made.on_gpu else processes), made)
     on_gpu, memory = torch.cuda.is_available(), device_memory()
-    # Processes on a CPU have its memory together.
+    # Processes on a CPU share its memory.
     share = 1 if on_gpu else processes
     here = Machine(on_gpu, memory / share, None, free_memory() / share)
     if not default_file().is_file():
@@ -64,7 +64,7 @@ def machine_of(file: str | None, processes: int = 1) -> Machine:
     except CalibrationError as error:
         return replace(here, why=str(error))
     if own.on_gpu != on_gpu or abs(own.memory - memory) > 0.01 * memory:
-        # Of another machine, with which this one shares its home.
+        # From another machine that shares its home folder with this one.
         return replace(here, why=f"{default_file()} is of another machine ({own.device}); {here.why}")
     return replace(here, calibration=own)
 
@@ -78,7 +78,7 @@ def needs(
     machine: Machine,
     folder: Path,
 ) -> list[str]:
-    """Memory, tokens, time and disk, a line or more each; `config` is None where the policy's is not known."""
+    """Memory, tokens, time and disk space, each on one or more lines; `config` is None if the policy's is unknown."""
     work, lengths = work_of(recipe, args, len(problems), len(held_out)), lengths_of(recipe, args, problems)
     sampled = sum(work.samples.values()) * args.max_completion_length
     by_part = ", ".join(shares({name: float(n) for name, n in work.samples.items()}))
@@ -89,7 +89,7 @@ def needs(
     ]
     if config is None:
         return [
-            f"memory        not known: no config.json of {recipe.policy} here, nor on the hub",
+            f"memory        not known: config.json of {recipe.policy} is neither here nor on the hub",
             *lines,
         ]
     weights, trained = count_weights(recipe, args, config)
@@ -101,13 +101,13 @@ def needs(
         *_memory(recipe, args, config, lengths, machine),
         *lines,
         *_time(recipe, args, work, lengths, machine, shape, str(dtype).removeprefix("torch.")),
-        f"disk          {disk:.1f} GiB for checkpoints and the policy, {'of' if disk < free else 'MORE THAN'} the "
-        f"{free:.0f} GiB that are free",
+        f"disk          {disk:.1f} GiB for checkpoints and the policy, "
+        f"{'of' if disk < free else 'MORE THAN'} the {free:.0f} GiB that are free",
     ]
 
 
 def lengths_of(recipe: TrainRecipe, args: Configuration, problems: Sequence[Problem]) -> Lengths:
-    """Of the longest question, and of a completion at the limit or the longest expert CoT that is learnt."""
+    """The longest question, and a completion at the limit or the longest expert CoT to learn."""
     asked = max(len(p.question) for p in problems)
     shown = max(len(p.expert_cot or "") for p in problems) if recipe.positive == "expert" else 0
     prompt = math.ceil(asked / _CHARACTERS) + (_TEMPLATE if read_prompts(recipe.task, recipe.prompts).chat else 0)
@@ -127,7 +127,7 @@ def _memory(
         f"              while sampling, {_size(held.in_sampling)}: {_parts(held, in_steps=False)}",
     ]
     if held.untraced:
-        lines.append(f"              activations are not known and not in it: {held.untraced}")
+        lines.append(f"              not including activations, which are unknown: {held.untraced}")
     if machine.memory and held.peak > machine.usable:
 
         def peak_of(other: TrainRecipe, changed: Configuration) -> float:
@@ -141,8 +141,8 @@ def _memory(
                 break
         of_weights = held.weights + held.gradients + held.optimizer
         if machine.on_gpu and shared_by(args) == "no" and of_weights > held.peak / 2:
-            offered.append("on several GPUs that share weights: see docs/TRAINING.md")
-        offered = offered or ["with a shorter max_completion_length, or vLLM, which samples in less"]
+            offered.append("on several GPUs with sharded weights: see docs/TRAINING.md")
+        offered = offered or ["with a shorter max_completion_length, or with vLLM, which needs less memory to sample"]
         lines += [f"              {way}" for way in offered]
     return lines
 
@@ -166,15 +166,15 @@ def _parts(held: Memory, *, in_steps: bool) -> str:
         parts["gradients"] = held.gradients
     between_rounds = held.reference > 0 and not held.reference_in_steps and not in_steps
     if between_rounds:
-        # One of them is held at a time.
-        larger = "optimizer" if held.optimizer > held.reference else "between rounds the reference"
+        # Only one of them is held at a time.
+        larger = "optimizer" if held.optimizer > held.reference else "the reference between rounds"
         parts[larger] = max(held.optimizer, held.reference)
     else:
         parts["optimizer"] = held.optimizer
     if not in_steps:
         parts["keys, values and logits"] = held.sampling
     elif held.temporary > held.activations:
-        parts["the optimizer's copies at its step"] = held.temporary
+        parts["the optimizer's copies during its step"] = held.temporary
     else:
         parts["activations"] = held.activations
     if held.reference_in_steps:
@@ -189,10 +189,10 @@ def _parts(held: Memory, *, in_steps: bool) -> str:
 def lighter(
     recipe: TrainRecipe, args: Configuration, peak: float, peak_of: Callable[[TrainRecipe, Configuration], float]
 ) -> Iterator[tuple[str, float]]:
-    """Changes that lower the peak, each with those before it: their flags, and the peak with them."""
+    """Changes that lower the peak, applied cumulatively: their flags, and the peak with them."""
     given: dict[str, Any] = {}
     savings = (_recomputed, _one_row, _fused, _few_rows, _small_generation, _sleep, _small_engine, _adapter, _bfloat16)
-    # Once more, for what was too small to be offered beside the weights.
+    # Once more, for changes that were too small to offer before the large ones.
     for saving in (*savings, _few_rows, _small_generation):
         if not (more := saving(recipe, args)):
             continue
@@ -201,10 +201,10 @@ def lighter(
         try:
             other = replace(recipe, **ours, trl=trl)
             changed = settings_of(other.algorithm, other.trl, other.positive, "unused")
-            # GPUs of this machine do not matter: the recipe passed, or is planned for another machine.
+            # This machine's GPUs do not matter: the recipe was accepted, or is planned for another machine.
             check_processes(other, changed, elsewhere=True)
             lower = peak_of(other, changed)
-        except ValueError:  # settings that are refused, or an adapter that peft does not have for this policy
+        except ValueError:  # settings that are rejected, or an adapter that peft lacks for this policy
             continue
         if lower < 0.99 * peak:
             recipe, args, peak = other, changed, lower
@@ -235,7 +235,7 @@ def _few_rows(recipe: TrainRecipe, _: Configuration) -> dict[str, Any]:
 
 
 def _small_generation(_: TrainRecipe, args: Configuration) -> dict[str, Any]:
-    """The fewest micro-batches that have whole groups."""
+    """The smallest number of micro-batches that hold whole groups."""
     if not isinstance(args, ExPGRPOConfig) or args.use_vllm:
         return {}
     least = args.num_generations // math.gcd(args.num_generations, args.per_device_train_batch_size)
@@ -243,7 +243,7 @@ def _small_generation(_: TrainRecipe, args: Configuration) -> dict[str, Any]:
 
 
 def _sleep(_: TrainRecipe, args: Configuration) -> dict[str, Any]:
-    """vLLM lets go of its memory between generations."""
+    """Make vLLM free its memory between generations."""
     return {"vllm_enable_sleep_mode": True} if _colocated(args) and not args.vllm_enable_sleep_mode else {}
 
 
@@ -263,7 +263,7 @@ def _adapter(recipe: TrainRecipe, _: Configuration) -> dict[str, Any]:
 
 
 def _bfloat16(recipe: TrainRecipe, _: Configuration) -> dict[str, Any]:
-    """Of the base of an adapter, which is not trained; float32 weights that are trained need their digits."""
+    """For an adapter's base, which is not trained; float32 weights that are trained need their precision."""
     return {"dtype": "bfloat16"} if recipe.use_peft and recipe.dtype != "bfloat16" else {}
 
 
@@ -282,8 +282,8 @@ def _time(
     parts = seconds_of(work, recipe, args, lengths, measured, shape, dtype)
     by_vllm = recipe.engine == "vllm" or getattr(args, "use_vllm", False)
     return [
-        f"time          about {in_words(sum(parts.values()))}, if samples are as long as the limit"
+        f"time          about {in_words(sum(parts.values()))}, if samples reach the token limit"
         + (", and less with vLLM, which is not measured" if by_vllm else ""),
-        f"              by {measured.device} as measured on {measured.made}",
+        f"              measured on {measured.device}, {measured.made}",
         f"              {', '.join(shares(parts))}",
     ]

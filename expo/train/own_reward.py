@@ -1,4 +1,4 @@
-"""A user's own reward function: found by name, checked before the run, and its values checked at each step."""
+"""A user's own reward function: found by name, checked before the run, its values checked at each step."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from trl.trainer.utils import is_async_callable
 
 from expo.train.rewards import AnswerReward, BadReward
 
-# What TRL passes by keyword.
+# Passed by TRL as keyword arguments.
 _GIVEN = ("prompts", "completions", "completion_ids", "problem", "answer", "level", "positive")
 _ALSO_GIVEN = ("trainer_state", "log_extra", "log_metric")
 
 
 @dataclass(frozen=True)
 class OwnReward:
-    """A reward function as the recipe names it (`place`), callable by keyword, its values checked.
+    """A reward function as the recipe names it (`place`), callable with keyword arguments; its values are checked.
 
-    `files` are those that its module and the function itself are written in.
+    `files` are the files that define its module and the function itself.
     """
 
     place: str
@@ -39,13 +39,13 @@ class OwnReward:
     files: tuple[Path, ...]
 
     def graded_beside(self, watched: Callable[..., Any], answer: AnswerReward) -> Callable[..., Any]:
-        """`watched`, the function as the trainer calls it; answers are graded beside it for the record.
+        """`watched`, the function as the trainer calls it; it also grades the answers for the record.
 
-        TRL excludes a completion from its group if every reward function returns None for it. A second function would
-        always return a number, so TRL is not given the grades as one.
+        TRL excludes a completion from its group if every reward function returns None for it. A second function that
+        grades would always return a number, so TRL is not given the grades that way.
         """
 
-        # None is an answer; TRL warns of it at each step with all that was passed.
+        # None is allowed; TRL warns about it at each step, with all that was passed.
         trainer_log = logging.getLogger("trl.trainer.grpo_trainer")
         trainer_log.addFilter(_is_of_something_else)
 
@@ -81,7 +81,7 @@ class OwnReward:
         return at_once
 
     def _failure(self, error: Exception) -> str:
-        """What the function raised, with the last line of the user's file that was reached."""
+        """What the function raised, with the last line reached in the user's file."""
         # The trainer's own error names the function and the completion.
         named = isinstance(error, RuntimeError) and str(error).startswith("reward function")
         said = str(error) if named else f"reward: {self.place} raised {type(error).__name__}: {error}"
@@ -99,18 +99,20 @@ def _is_of_something_else(record: logging.LogRecord) -> bool:
 
 
 def own_reward(place: str) -> OwnReward:
-    """A user's reward function, named as `module:function` or `path/to/file.py:function`; its module is run.
+    """Load a user's reward function, named as `module:function` or `path/to/file.py:function`; this runs its module.
 
     TRL calls it with `prompts`, `completions`, `completion_ids` and the dataset's `problem`, `answer`, `level` and
-    `positive` (a list of texts as mappings, as `parts_of` has them). Any callable will do: a function, async or not, a
+    `positive` (a list of texts as mappings, see `parts_of`). Any callable will do: a function, async or not, a
     `functools.partial`, or an object with `__call__`.
 
     Raises:
-        ValueError: if there is none by that name, or if it cannot be called with these arguments.
+        ValueError: if there is no such function, or it cannot be called with these arguments.
     """
     where, _, name = place.rpartition(":")
     if not where or not name.isidentifier():
-        raise ValueError(f"reward: {place!r} names no function; write module:function or path/to/file.py:function")
+        raise ValueError(
+            f"reward: {place!r} does not name a function; write module:function or path/to/file.py:function"
+        )
     file = Path(where).expanduser()
     try:
         module = _module(str(file.resolve()) if where.endswith(".py") else where)
@@ -124,21 +126,21 @@ def own_reward(place: str) -> OwnReward:
         there = sorted(n for n in callables if not n.startswith("_"))
         raise ValueError(f"reward: {where} has no function {name!r}; it has {', '.join(there) or 'none'}")
     if name == "answer":
-        raise ValueError(f"reward: {name!r} is the name under which right answers are counted; rename your function")
+        raise ValueError(f"reward: the name {name!r} is reserved for counting right answers; rename your function")
     _check_arguments(place, function)
     return OwnReward(place, _named(place, function), _files_of(function, module))
 
 
 def source_of(reward: OwnReward) -> str:
-    """The first digits of the SHA-256 of the files that a reward function is written in."""
+    """The first digits of the SHA-256 of the files that define a reward function."""
     return hashlib.sha256(b"".join(file.read_bytes() for file in reward.files)).hexdigest()[:12]
 
 
 def in_plan(place: str | None) -> str:
-    """A line for the plan of a training: which function is the reward, and where it is written; none without one.
+    """A line for a training plan: the reward function and its file; empty without one.
 
     Raises:
-        ValueError: as `own_reward` says.
+        ValueError: see `own_reward`.
     """
     if place is None:
         return ""
@@ -148,13 +150,13 @@ def in_plan(place: str | None) -> str:
 
 @functools.cache
 def _module(where: str) -> ModuleType:
-    """A module by name, or a file as one; run once. What stands in the working folder is found."""
+    """Load a module by name, or a file as a module; it runs once. Modules in the working folder are found."""
     if where.endswith(".py"):
         spec = importlib.util.spec_from_file_location(Path(where).stem, where)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        # Where dataclasses look for their module.
+        # Where dataclasses look up their module.
         sys.modules.setdefault(module.__name__, module)
         spec.loader.exec_module(module)
         return module
@@ -166,23 +168,23 @@ def _module(where: str) -> ModuleType:
 
 
 def _check_arguments(place: str, function: Callable[..., Any]) -> None:
-    """Refuse a function that TRL's keyword arguments do not fit, before anything is sampled."""
+    """Reject a function that does not accept TRL's keyword arguments, before anything is sampled."""
     try:
         signature = inspect.signature(function)
     except ValueError:
-        # Compiled code may not say what it takes.
+        # Compiled code may have no signature.
         return
     try:
         signature.bind(**dict.fromkeys((*_GIVEN, *_ALSO_GIVEN)))
     except TypeError as error:
         raise ValueError(
-            f"reward: {place} takes {signature}, but is called with {', '.join(_GIVEN)} and others by keyword: {error}"
-            ". Name those that you use, and end with **_ for the rest"
+            f"reward: {place} takes {signature}, but is called with the keyword arguments "
+            f"{', '.join(_GIVEN)} and others: {error}. Name the ones that you use, and add **_ for the rest"
         ) from error
 
 
 def _named(place: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with its values checked, under the name by which TRL logs it: partials and objects have none."""
+    """The function with checked values, under the name that TRL logs: partials and objects have none."""
 
     async def later(**given: Any) -> list[float | None]:
         return _values(await function(**given), given["completions"], place)
@@ -196,12 +198,12 @@ def _named(place: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _files_of(function: Any, module: ModuleType) -> tuple[Path, ...]:
-    """The module's file, and the function's where that is another."""
+    """The module's file, and the function's file if it is another."""
     while isinstance(function, functools.partial):
         function = function.func
     if not inspect.isroutine(function):
         function = type(function).__call__
-    # Compiled code, and what a built-in module has, is in no file at all.
+    # Compiled code and members of built-in modules have no file.
     files = [Path(file)] if (file := getattr(module, "__file__", None)) else []
     with suppress(TypeError):
         files.append(Path(inspect.getfile(inspect.unwrap(function))))
@@ -209,13 +211,13 @@ def _files_of(function: Any, module: ModuleType) -> tuple[Path, ...]:
 
 
 def _values(rewards: Any, completions: list[Any], place: str) -> list[float | None]:
-    """Rewards as numbers; None, TRL's "does not apply", stays.
+    """Convert rewards to numbers; None, which means "does not apply" to TRL, is kept.
 
     Raises:
         BadReward: if they are not one finite number or None per completion.
     """
     try:
-        # A set has an order of its own.
+        # A set has no defined order.
         values = None if isinstance(rewards, str | bytes | dict | set | frozenset) else list(rewards)
     except TypeError:
         values = None
@@ -227,13 +229,13 @@ def _values(rewards: Any, completions: list[Any], place: str) -> list[float | No
 
 
 def _number(value: Any, place: str, at: int, completion: Any) -> float | None:
-    """A reward, be it Python's number, NumPy's or a tensor's; text that reads as one is none."""
+    """Convert a reward, given as a Python, NumPy or tensor number; numeric text is not accepted."""
     if value is None:
         return None
     with suppress(TypeError, ValueError, RuntimeError, OverflowError):
         if not isinstance(value, str | bytes) and math.isfinite(number := float(value)):
             return number
     raise BadReward(
-        f"reward: {place} returned {value!r:.100} for completion {at} (counted from 0); a reward is a finite number, "
-        f"or None where it does not apply. That completion: {completion!r:.300}"
+        f"reward: {place} returned {value!r:.100} for completion {at} (counted from 0); a reward must be a "
+        f"finite number, or None if it does not apply. That completion: {completion!r:.300}"
     )

@@ -1,4 +1,4 @@
-"""Pairs that DPO learns from: a winner, closed with a*, and a loser sampled from the question alone (Section 5.1)."""
+"""Pairs for DPO: a winner, closed with a*, and a loser sampled from the question alone (Section 5.1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from expo.text import plural
 
 
 def order(problems: Sequence[Problem], wanted: int, seed: int) -> list[Problem]:
-    """The first `wanted` problems of a training: epoch after epoch, each shuffled by seed."""
+    """The first `wanted` problems in training order: epoch after epoch, each shuffled by seed."""
     ordered: list[Problem] = []
     for epoch in range(-(-wanted // max(len(problems), 1))):
         shuffled = list(problems)
@@ -44,10 +44,10 @@ def make_pairs(
     rows: int = 64,
     on_finished: Callable[[int, Completion], object] | None = None,
 ) -> tuple[pd.DataFrame, list[Skip]]:
-    """A pair for each problem that has a positive: rows of `pairs`, reference log-probabilities still missing.
+    """Make a pair for each problem that has a positive: rows of `pairs`, without reference log-probabilities yet.
 
-    Of `tries` samples the loser is the first; or the first that is not right, if no loser may be right. A problem
-    without such a sample, or whose winner and loser are the same tokens, is left out and named.
+    The loser is the first of `tries` samples; or the first that is not right, if losers may not be right. A problem
+    without such a sample, or whose winner and loser have the same tokens, is left out and listed in the skips.
     """
     winners = positives.set_index("problem")
     wanted = [p for p in problems if p.id in winners.index]
@@ -104,9 +104,9 @@ def _row(
 
 
 def in_order(pairs: pd.DataFrame, wanted: Sequence[Problem]) -> pd.DataFrame:
-    """A round's pairs as they are learnt: of the problems `wanted`, in their order.
+    """The pairs of a round in the order in which they are learnt: those of the problems `wanted`.
 
-    Where a problem has no pair the next takes its place, and those of the round go round again to make up the number.
+    If a problem has no pair, the next one takes its place; the round's pairs repeat to make up the number.
     """
     by_problem = pairs.set_index("problem", drop=False)
     names = [p.id for p in wanted if p.id in by_problem.index]

@@ -21,16 +21,16 @@ class Part(NamedTuple):
 
 
 def whole(ids: Sequence[int]) -> tuple[Part, ...]:
-    """One text all of whose tokens count."""
+    """One text, of which all tokens count."""
     return (Part(tuple(ids), (True,) * len(ids)),)
 
 
 def several(name: str, parts: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
-    """Texts as mappings of `ids`, and of `mask` and `weight` where they have these.
+    """Read texts given as mappings with `ids`, and optionally `mask` and `weight`.
 
     Raises:
-        ValueError: for a mask of another length or one that counts no token, or a weight that is not above 0; the
-            prompt is named.
+        ValueError: for a mask of the wrong length or one that counts no token, or a weight that is not above 0; the
+            message names the prompt.
     """
     out = []
     for part in parts:
@@ -39,17 +39,20 @@ def several(name: str, parts: Sequence[Mapping[str, Any]]) -> tuple[Part, ...]:
         counted = (True,) * len(ids) if mask is None else tuple(map(bool, mask))
         if len(counted) != len(ids) or not any(counted):
             raise ValueError(
-                f"mask: it must say of each of the {len(ids)} tokens of a positive whether it counts, and count at "
-                f"least one; got {len(counted)}, of which {sum(counted)} count, for {name[-300:]!r}"
+                f"mask must have one value for each of the {len(ids)} tokens of a positive, and count at "
+                f"least one token; got {len(counted)} values, of which {sum(counted)} count, for the prompt "
+                f"{name[-300:]!r}"
             )
         if weight is not None and not 0 < weight < float("inf"):
-            raise ValueError(f"weight: that of a positive must be above 0 and finite, got {weight} for {name[-300:]!r}")
+            raise ValueError(
+                f"weight of a positive must be above 0 and finite, got {weight} for the prompt {name[-300:]!r}"
+            )
         out.append(Part(tuple(ids), counted, 1.0 if weight is None else float(weight)))
     return tuple(out)
 
 
 def parts_of(positives: pd.DataFrame, problems: Sequence[Problem]) -> list[list[dict[str, Any]] | None]:
-    """Of each problem its rows of `positives.parquet`, as `several` takes them; None where it has none."""
+    """For each problem, its rows of `positives.parquet` in the form that `several` takes; None if it has none."""
     held: dict[str, list[dict[str, Any]]] = {}
     for row in positives[["problem", "ids", "mask", "weight"]].to_dict("records"):
         part = {

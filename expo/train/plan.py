@@ -1,4 +1,4 @@
-"""What a training will take, said before it begins: the resolved recipe, steps, memory, tokens, time and disk."""
+"""What a training run will take, stated before it starts: resolved recipe, steps, memory, tokens, time, disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from expo.train.recipe import TrainRecipe
 from expo.train.sharding import check_devices, check_processes
 from expo.train.steps import batch_of, steps_of
 
-# Of TRL's many fields those that a reader of a recipe looks for.
+# Those of TRL's many fields that a reader of a recipe looks for.
 _SETTINGS = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm"),
     *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"),
@@ -42,19 +42,19 @@ _SETTINGS = (
 def describe(
     recipe: TrainRecipe, calibration: str | None = None, folder: Path | None = None, *, traced: bool = True
 ) -> str:
-    """The resolved recipe and what it takes, as text.
+    """The resolved recipe and its requirements, as text.
 
     Args:
-        recipe: of the training.
-        calibration: the file of the machine it is planned for; by default this one.
-        folder: where its record will be.
-        traced: whether to reckon what it takes, which needs some seconds for a large policy.
+        recipe: the training recipe.
+        calibration: the calibration file of the machine to plan for; by default this machine.
+        folder: where the record will be.
+        traced: whether to estimate the requirements, which takes a few seconds for a large policy.
 
     Raises:
-        DataError, PolicyError: if the task's data or the policy's folder are not found.
-        ValueError: if the policy's context is no longer than the token limit, or the optimizer's package is not
-            installed on this machine, for which it is planned; as `check_processes` and `check_devices` say; or
-            CalibrationError, for such a file.
+        DataError, PolicyError: if the task's data or the policy's folder is not found.
+        ValueError: if the policy's context is not longer than the token limit, or the optimizer's package is not
+            installed on this machine, if it is the one planned for; see also `check_processes` and `check_devices`.
+            CalibrationError if the calibration file cannot be read.
     """
     args = settings_of(recipe.algorithm, recipe.trl, recipe.positive, "unused")
     check_processes(recipe, args, elsewhere=calibration is not None)
@@ -67,14 +67,14 @@ def describe(
     values = args.to_dict()
     defaults = {name: values[name] for name in _SETTINGS if name not in recipe.trl and name in values}
     if calibration is not None:
-        defaults.pop("bf16", None)  # it is this machine's
-    lines = [to_yaml(recipe.resolved()).rstrip(), "", "# not given, so TRL's or this machine's:"]
+        defaults.pop("bf16", None)  # planned for this machine
+    lines = [to_yaml(recipe.resolved()).rstrip(), "", "# not set in the recipe; defaults of TRL or for this machine:"]
     lines += [to_yaml(defaults).rstrip(), ""]
     with closing(recipe.checker()) as checker:
         task, held_out = load_problems(recipe, checker), load_problems(recipe, checker, **recipe.evaluated)
     if recipe.positive == "expert" and not any(p.expert_cot for p in task.problems):
         raise ValueError(
-            f"{task.source or task.name}: no problem has an expert_cot; add the field, or choose another --positive"
+            f"{task.source or task.name}: no problem has an expert_cot; add this field, or choose another --positive"
         )
     asked = {p.question for p in task.problems}
     same = [p for p in held_out.problems if p.question in asked]
@@ -96,13 +96,13 @@ def describe(
 
 
 def _experts(recipe: TrainRecipe, task: Task) -> str:
-    """How many problems have what a training on expert CoTs learns; any other positive is yet to be sampled."""
+    """The number of problems with an expert CoT, if that is what is learnt; other positives are not sampled yet."""
     experts = sum(p.expert_cot is not None for p in task.problems)
     return f", {experts} of them with an expert CoT" if recipe.positive == "expert" else ""
 
 
 def _skips(task: Task) -> list[str]:
-    """What of the data is left out: rows, or fields of rows that are kept."""
+    """What is left out of the data: rows, or fields of rows that are kept."""
     if not task.skipped:
         return []
     shown = [f"                {line}" for line in in_lines(task.skipped, 3)]
@@ -119,14 +119,14 @@ def _samples(args: Configuration) -> str:
 
 def _anew(recipe: TrainRecipe) -> str:
     what = "pairs" if recipe.algorithm == "dpo" else "positives"
-    return f"; {what} are sampled again every {plural(recipe.refresh_steps, 'step')}" if recipe.refresh_steps else ""
+    return f"; {what} are resampled every {plural(recipe.refresh_steps, 'step')}" if recipe.refresh_steps else ""
 
 
 def _shape_of(recipe: TrainRecipe, args: Configuration) -> PretrainedConfig | None:
-    """The policy's configuration, None if it cannot be read.
+    """The policy's configuration; None if it cannot be read.
 
     Raises:
-        ValueError: for an adapter's folder, or a policy whose context is no longer than the token limit.
+        ValueError: for an adapter's folder, or a policy whose context is not longer than the token limit.
     """
     config = known_shape(recipe.policy)
     if config is None:
@@ -137,7 +137,7 @@ def _shape_of(recipe: TrainRecipe, args: Configuration) -> PretrainedConfig | No
         with suppress(OSError, ValueError):
             config = AutoConfig.from_pretrained(where, revision=recipe.revision, trust_remote_code=code)
     if config is None:
-        # A hub id of one word may be no slip, but where it cannot be read there is no plan.
+        # A one-word hub id need not be a typo, but if it cannot be read there is no plan.
         if near := nearest(recipe.policy, SHAPES):
             raise PolicyError(
                 f"policy {recipe.policy!r}: its config.json is neither here nor on the hub; did you mean {near}?"

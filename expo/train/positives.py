@@ -1,4 +1,4 @@
-"""The positives that a training learns beside the policy's own samples, made from some state of the policy."""
+"""The positives that are learnt in addition to the policy's own samples, made from some state of the policy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from expo.tasks.prompts import fill
 
 
 def as_prompt(policy: Policy, problem: Problem) -> Any:
-    """A problem's plain question as TRL takes prompts: a user's turn, or text where there is no chat template."""
+    """A problem's plain question in TRL's format of prompts: a user turn, or text if there is no chat template."""
     text = fill(policy.prompts.question, question=problem.question)
     return [{"role": "user", "content": text}] if policy.uses_chat_template else text
 
@@ -43,11 +43,11 @@ def make(
     rows: int = 64,
     on_finished: Callable[[int, Completion], object] | None = None,
 ) -> tuple[pd.DataFrame, list[Skip]]:
-    """Positives, (c, a*) as `expo.positives` closes them: rows of `positives.parquet`, and what is missing.
+    """Make positives, (c, a*) closed as in `expo.positives`: rows of `positives.parquet`, and skips.
 
-    Of `tries` samples those may be taken that ended by themselves and are all they `must_be`, and of own CoTs those
-    whose answer was right; `choice` says which of them is, and `tokens` which of its tokens are learnt. A text cut by
-    the token limit is none: closed with a*, it would teach to break off in mid-sentence.
+    A sample of the `tries` is acceptable if it ended by itself and meets `must_be`, and for own CoTs if its answer was
+    right; `choice` says which acceptable sample is used, and `tokens` which of its tokens are learnt. A text cut at the
+    token limit is not acceptable: closed with a*, it would teach the policy to break off mid-sentence.
     """
     if kind == "none":
         return as_frame("positives"), []
@@ -80,13 +80,13 @@ def make(
             Skip(
                 p.where or p.id,
                 kind,
-                f"up to {r.tokens} tokens with its prompt exceed the context of {policy.context}: no positive",
+                f"up to {r.tokens} tokens with its prompt, more than the context of {policy.context}: no positive",
             )
             for p, _, r in asked
             if r.tokens > policy.context
         ]
         missing += [
-            Skip(p.where or p.id, "answer", "no other answer to serve as a wrong one: no positive")
+            Skip(p.where or p.id, "answer", "no other answer can serve as a wrong one: no positive")
             for p in problems
             if p.id not in {q.id for q, _, _ in asked}
         ]
@@ -103,7 +103,7 @@ def _acceptable(
     asked: Sequence[tuple[Problem, str]],
     done: Sequence[Sequence[Completion]],
 ) -> tuple[list[list[Graded]], list[Skip]]:
-    """Of each problem the samples that may be its positive, and the problems that have none."""
+    """The acceptable samples of each problem, and the problems without one."""
     built = [
         [from_sample(policy, p, kind, k, hint, c, checker) for k, c in enumerate(group)]
         for (p, hint), group in zip(asked, done, strict=True)
@@ -124,7 +124,7 @@ def _acceptable(
         problem = group[0].problem
         why = "was right" if kind == "own_correct" else "ended before the token limit"
         why += f" and passed the filter ({', '.join(must_be)})" if must_be else ""
-        tried = "its one sample never" if len(group) == 1 else f"none of its {len(group)} samples"
+        tried = "its only sample never" if len(group) == 1 else f"none of its {len(group)} samples"
         fix = "more positive_tries may find one"
         if all(p.sampled and p.sampled.truncated for p in group):
             fix = f"raise max_completion_length; or {fix}"
@@ -133,12 +133,12 @@ def _acceptable(
 
 
 def all_of(kind: str, must_be: Sequence[str]) -> list[str]:
-    """What a positive of a kind must be in all: an own correct CoT is right."""
+    """Everything a positive of this kind must meet: an own correct CoT must also be right."""
     return [*must_be, *(["right"] if kind == "own_correct" else [])]
 
 
 def fits(checker: Checker, positive: Positive, grade: Grade | None, must_be: Sequence[str]) -> bool:
-    """Whether a positive is all that it must be, in the words of `positive_filter`."""
+    """Whether a positive meets all these conditions, named as in `positive_filter`."""
     return all(
         {
             "right": lambda: grade is not None and grade.status is Status.CORRECT,

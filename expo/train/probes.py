@@ -1,4 +1,4 @@
-"""Measuring the policy while it is trained: accuracy on held-out problems, scores and gradients of some trained on."""
+"""Measuring the policy during training: accuracy on held-out problems, scores and gradients on training problems."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Probes:
     supply: Supply
 
     def measure(self, step: int) -> None:
-        """Write the step's shards of all tables of measurements, unless they are there; `evaluation` comes last."""
+        """Write the step's shards of all measurement tables unless they exist; `evaluation` comes last."""
         s = self.session
         if s.has("evaluation", step):
             return
         with s.at_rest():
             if s.policy.engine:
-                # Now, too: an engine that was not given the weights of this step would sample another policy.
+                # Needed here too: an engine without this step's weights would sample another policy.
                 check_engine_on(s.policy, s.task.problems)
             tables = {"probes": self._probes(step)}
             evaluation = self._evaluation(step)
@@ -73,16 +73,16 @@ class Probes:
         return count(completions, step)
 
     def _watched(self, count: int) -> Sequence[Problem]:
-        """This process's share of some training problems, the same at each step."""
+        """This process's share of some training problems, the same ones at each step."""
         s, pool = self.session, self.session.task.problems
         if self._is_dpo:
-            # A round has positives of its own problems alone; those of the first are watched.
+            # A round has positives only for its own problems; those of the first round are watched.
             first = set(s.run.read("positives", min(s.run.shards("positives")))["problem"])
             pool = tuple(p for p in pool if p.id in first)
         return s.share(random.Random(f"probes:{s.args.seed}").sample(pool, min(len(pool), count)))
 
     def _own_samples(self, problems: Sequence[Problem], name: str, step: int, temperature: float) -> list[Positive]:
-        """A fresh own CoT of each problem; `name` tells its random stream apart."""
+        """A fresh own CoT for each problem; `name` selects its random stream."""
         s, limit = self.session, self.session.args.max_completion_length
         asked = [Request(f"{p.id}/{name}", question_ids(s.policy, p), 1, limit) for p in problems]
         seed = s.args.seed + step
@@ -93,10 +93,10 @@ class Probes:
         ]
 
     def _probes(self, step: int) -> pd.DataFrame:
-        """An own sample of some training problems, and their positives, scored under the policy as it is now."""
+        """Score an own sample and the positive of some training problems under the current policy."""
         s = self.session
         watched = self._watched(s.recipe.probe_problems)
-        # The KL is a mean over samples at 1.
+        # The KL is a mean over samples at temperature 1.
         temperature = 1.0 if s.recipe.probe_initial else s.args.temperature
         own = self._own_samples(watched, "probe", step, temperature)
         grades: list[Grade | None] = list(
@@ -112,7 +112,7 @@ class Probes:
         return as_frame("probes", rows)
 
     def _under_the_initial(self, own: Sequence[Positive]) -> dict[str, float]:
-        """-log pi_0(c, a|q) of own samples, by key, if that was asked for; pi_0 is the policy before any training."""
+        """-log pi_0(c, a|q) of own samples, by key, if requested; pi_0 is the policy before any training."""
         s = self.session
         if not s.recipe.probe_initial:
             return {}
@@ -124,12 +124,12 @@ class Probes:
         }
 
     def _gradients(self, step: int) -> dict[str, pd.DataFrame]:
-        """Of some training problems a fresh own sample and the positive: their gradients, and J's slope along them."""
+        """Gradients of a fresh own sample and the positive of some training problems, and the slope of J along them."""
         s, limit = self.session, self.session.args.max_completion_length
         seed = s.args.seed + step
         rows: list[dict[Any, Any]] = []
         products = []
-        # Gradients are those of the weights as they are, in their own precision.
+        # Gradients are those of the current weights, in their own precision.
         engine, s.policy.engine = s.policy.engine, None
         if engine:
             engine.close()  # which frees the memory that gradients need
@@ -147,17 +147,17 @@ class Probes:
                 rows += of_problem
                 products.append(product_rows(of_problem, gradients, step))
         s.policy.engine = engine
-        # A process may have no share of the problems.
+        # A process may have no problems in its share.
         joined = pd.concat(products) if products else as_frame("gradients")
         return {"alignment": as_frame("alignment", rows), "gradients": joined}
 
     def _margins(self, step: int) -> pd.DataFrame:
-        """Some pairs of the first round and of the one in force, scored under the policy as it is now."""
+        """Score some pairs of the first round and of the current one under the current policy."""
         s = self.session
         rounds = s.steps_before(step, "pairs")
         chosen: list[dict[Any, Any]] = []
         for begun in sorted({rounds[0], rounds[-1]}):
-            # In the order of training, so that offline and online watch the same problems.
+            # In training order, so that offline and online runs watch the same problems.
             chosen += s.share(s.read("pairs", begun).to_dict("records")[: s.recipe.probe_problems])
         prompts = {p.id: question_ids(s.policy, p) for p in s.task.problems if p.id in {r["problem"] for r in chosen}}
         sides = [(r, side) for r in chosen for side in ("winner", "loser")]
@@ -176,14 +176,14 @@ class Probes:
         return as_frame("margins", rows)
 
     def _learnt(self, problems: Sequence[Problem], step: int) -> list[Positive]:
-        """The positives of the problems as they are at this step; under DPO the last that a round had of each."""
+        """The problems' positives at this step; under DPO the most recent one that a round had for each."""
         s = self.session
         if self._is_dpo:
             rounds = [s.read("positives", begun) for begun in s.steps_before(step, "positives")]
             frame = pd.concat(rounds).drop_duplicates("problem", keep="last")
         else:
             frame = self.supply.in_force(step)
-        # Of several the one that weighs most.
+        # Among several, the one with the largest weight.
         heaviest = frame.assign(weight=frame["weight"].fillna(1.0)).sort_values("weight", kind="stable")
         by_problem = heaviest.drop_duplicates("problem", keep="last").set_index("problem")
         rows = [(p, by_problem.loc[p.id].to_dict()) for p in problems if p.id in by_problem.index]

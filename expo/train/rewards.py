@@ -1,4 +1,4 @@
-"""The reward of a training: 1 for a right final answer, 0 for any other; every group is noted for the record."""
+"""The reward of a training run: 1 for a right final answer, 0 otherwise; every group is recorded."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from expo.tasks.problem import Problem
 
 
 class BadReward(ValueError):
-    """What a user's reward function returned is no reward; the message names the function and the fix."""
+    """A user's reward function returned something that is not a reward; the message names the function and the fix."""
 
 
 class AnswerReward:
-    """A reward function as TRL calls it; needs the dataset's column `problem`.
+    """A reward function in TRL's form; needs the dataset's column `problem`.
 
-    `groups` holds what this process has graded since it was last emptied: rows of `groups.parquet`.
+    `groups` holds what this process has graded since it was last cleared: rows of `groups.parquet`.
     """
 
     __name__ = "answer"
@@ -33,7 +33,7 @@ class AnswerReward:
     def __call__(
         self, *, completion_ids: list[list[int]], problem: list[str], trainer_state: Any, **_: Any
     ) -> list[float]:
-        """1.0 or 0.0 for each completion; those of a group stand together."""
+        """1.0 or 0.0 for each completion; completions of a group are consecutive."""
         asked = [self.problems[name] for name in problem]
         texts = [self.policy.decode(ids) for ids in completion_ids]
         truncated = [self.policy.eos_ids.isdisjoint(ids[-1:]) for ids in completion_ids]

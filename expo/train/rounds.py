@@ -1,4 +1,4 @@
-"""A training by DPO as its rounds: sample pairs, learn them, begin again from the checkpoint."""
+"""The rounds of a DPO training run: sample pairs, learn them, start again from the checkpoint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from expo.train.supply import Supply
 def train_rounds(session: Session) -> None:
     """Train to the last step, or to a round for which no pair is found.
 
-    Every round begins as a run does that goes on after a kill, so that both hold the same numbers.
+    Every round starts like a run that resumes after a kill, so that both give the same numbers.
 
     Raises:
         ValueError: if no problem of the first round has a pair.
@@ -42,7 +42,7 @@ def train_rounds(session: Session) -> None:
         if checkpoint:
             restore(session.policy, checkpoint)
         learnt = _round(session, wanted[start * batch : (start + every) * batch], start, start + every, checkpoint)
-        # Or the last round's optimizer would stay in memory beside the next one's.
+        # Otherwise the last round's optimizer would stay in memory together with the next one's.
         session.trainer = None
         gc.collect()
         if not learnt:
@@ -56,7 +56,7 @@ def _round(
     end: int,
     checkpoint: Path | None,
 ) -> bool:
-    """Learn the pairs of the problems `wanted`, from `checkpoint` on to step `end`; False if there is none."""
+    """Learn the pairs of the problems `wanted`, from `checkpoint` up to step `end`; False if there are none."""
     assert isinstance(session.args, PairsDPOConfig)
     supply = Supply(session)
     probes = Probes(session, supply)

@@ -1,4 +1,4 @@
-"""`train`: a recipe in, a record and a trained policy out; goes on from its last whole checkpoint."""
+"""`train`: takes a recipe, writes a record and a trained policy; resumes from its last complete checkpoint."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ def train(
     progress: bool = True,
     on_step: Callable[[], object] = lambda: None,
 ) -> Run:
-    """Sample positives from the initial policy, train with TRL, evaluate as it goes; write the record.
+    """Sample positives from the initial policy, train with TRL, evaluate during training, and write the record.
 
-    A finished run is returned as it is; a stopped one goes on from its last whole checkpoint and holds the numbers of
-    one that was not stopped: to the last bit on a CPU with as many threads. Under `accelerate launch` every process
-    calls this.
+    A finished run is returned as it is. A stopped run resumes from its last complete checkpoint, and gives the numbers
+    of a run that was not stopped: to the last bit on a CPU with the same number of threads. Under `accelerate launch`
+    every process calls this.
 
     Raises:
-        DataError, PolicyError, RecordError: as their modules say.
-        FloatingPointError, KeyboardInterrupt: as `train_to_end` says.
-        RuntimeError: as `naming_lost_processes` says.
-        ValueError: for a recipe that TRL refuses, or if no problem has a positive, or too few are there for a batch;
-            and as `check_processes`, `check_devices` and `check_optimizer` say.
+        DataError, PolicyError, RecordError: as documented in their modules.
+        FloatingPointError, KeyboardInterrupt: see `train_to_end`.
+        RuntimeError: see `naming_lost_processes`.
+        ValueError: for a recipe that TRL rejects, or if no problem has a positive, or too few do for a batch; see also
+            `check_processes`, `check_devices` and `check_optimizer`.
     """
 
     def settings() -> Configuration:
         return settings_of(recipe.algorithm, recipe.trl, recipe.positive, str(Path(folder, "checkpoints")))
 
-    # Let go at once: under ZeRO-3 a policy that is loaded while settings are alive holds a part of its weights alone.
+    # Freed at once: under ZeRO-3 a policy loaded while settings exist holds only a part of its weights.
     check_processes(recipe, settings())
     check_devices(settings())
     check_optimizer(settings())
@@ -101,7 +101,7 @@ def train(
         session = Session(
             run, recipe, args, prepared(policy, recipe), setup.checker, setup.task, held_out, progress, on_step
         )
-        # The session alone holds the policy: under ZeRO-3 it lets go of it before it is loaded in parts.
+        # Only the session holds the policy: under ZeRO-3 it is dropped before it is loaded in parts.
         policy = setup.policy = None
         if isinstance(args, PairsDPOConfig):
             train_rounds(session)
@@ -115,10 +115,10 @@ def train(
 
 
 def _begins_after(run: Run) -> int:
-    """The step of the checkpoint from which a training goes on, 0 for none; what it needs is whole.
+    """The step of the checkpoint from which training resumes, 0 without one; the files it needs are complete.
 
     Raises:
-        RecordError: as `last_checkpoint` and `check_parts` say.
+        RecordError: see `last_checkpoint` and `check_parts`.
     """
     step = step_of(last_checkpoint(run))
     check_parts(run, step)
@@ -129,7 +129,7 @@ def refuse_another(folder: Path, recipe: TrainRecipe) -> None:
     """Check that the folder holds no run with another recipe.
 
     Raises:
-        RecordError: if it does; what differs is named.
+        RecordError: if it does; the message names what differs.
     """
     run, defaults = Run(folder), defaults_of(TrainRecipe)
     if not run.path("recipe.yaml").exists():
@@ -145,20 +145,20 @@ def refuse_another(folder: Path, recipe: TrainRecipe) -> None:
 
 
 def resume_status(run: Run, recipe: TrainRecipe) -> str:
-    """What the same command does with a run folder, to be read after its name.
+    """What the same command does with a run folder, as a text to append to its name.
 
-    Nothing for a new folder, and for one of another recipe or number of processes, which `train` refuses.
+    Empty for a new folder, and for one of another recipe or number of processes, which `train` rejects.
     """
     if not run.path("recipe.yaml").exists() or run.changes(recipe.resolved(), defaults_of(TrainRecipe)):
         return ""
     if run.environment().get("processes") not in (None, PartialState().num_processes):
         return ""
     if run.has("evaluation"):
-        return " holds a finished run, and this is its record"
+        return " holds a finished run; this is its record"
     whole = whole_checkpoints(run)
     last = max(whole, default=0)
     return (
-        f" has a checkpoint of step {last}: the same command resumes from it"
+        f" has a checkpoint of step {last}; repeat the command to resume from it"
         if last and not damaged(whole[last])
         else ""
     )
@@ -172,7 +172,7 @@ def _facts(policy: Policy | None) -> dict[str, Any]:
 
 
 def _train(session: Session) -> None:
-    """By GRPO or on positives alone, to the last step, from the last whole checkpoint."""
+    """Train by GRPO or on positives alone to the last step, from the last complete checkpoint."""
     checkpoint = on_main(lambda: last_checkpoint(session.run))
     if is_last(checkpoint):
         return
@@ -184,7 +184,7 @@ def _train(session: Session) -> None:
     # The trainer needs the memory.
     session.end_engine()
     if is_deepspeed_zero3_enabled():
-        # Loaded once more, now that each process is to hold its part of the weights alone.
+        # Loaded again, now that each process holds only its part of the weights.
         del session.policy
         session.policy = session.load_initial()
     reward = _make_trainer(session, positives)
@@ -196,7 +196,7 @@ def _train(session: Session) -> None:
 
 
 def _make_trainer(session: Session, positives: pd.DataFrame) -> AnswerReward | None:
-    """Give the session its trainer, and return the reward that it grades samples by, if it samples any."""
+    """Give the session its trainer; returns the reward that grades its samples, if it samples any."""
     policy, args, problems = session.policy, session.args, session.task.problems
     if isinstance(args, PositivesSFTConfig):
         session.trainer = sft_trainer(policy, problems, positives, args, session.recipe.hinted_rows)

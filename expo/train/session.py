@@ -1,4 +1,4 @@
-"""A training session: what its processes share, and the policy at rest between its steps."""
+"""A training session: what its processes share, and the policy between steps."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from expo.train.sharding import gathered
 
 @dataclass
 class Session:
-    """A training under way. Each process takes its share of the problems.
+    """A running training session. Each process takes its share of the problems.
 
-    Where several processes hold parts of the weights, each gathers them all for as long as it samples and scores.
+    If several processes hold parts of the weights, each gathers all of them while it samples and scores.
     """
 
     run: Run
@@ -49,17 +49,17 @@ class Session:
     trainer: ExPGRPOTrainer | DPOTrainer | SFTTrainer | None = None
 
     def load_initial(self) -> Policy:
-        """The policy as it was before the training, once more."""
+        """A new copy of the policy as it was before this training."""
         return prepared(load(self.recipe, own_device()), self.recipe)
 
     def load_untrained(self) -> Policy:
-        """The policy before the first of the trainings that led to this one's."""
+        """The policy that the chain of trainings behind this one started from."""
         first = begun_from(run_before(self.recipe.policy)) or self.recipe.policy
         return load(replace(self.recipe, policy=first), own_device())
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
-        """The policy whole, in evaluation mode, and computing as it does in training."""
+        """The full policy in evaluation mode, computing in the dtype of training."""
         computing = torch.autocast(self.policy.device.type, torch.bfloat16, enabled=self.args.bf16)
         if self.trainer is None:
             with computing:
@@ -67,7 +67,7 @@ class Session:
             return
         wrapped, accelerator = self.trainer.model_wrapped, self.trainer.accelerator
         engine = engine_of(self.policy, self.trainer, self.recipe)
-        # Checkpointing is switched off meanwhile, and on again as it was asked for.
+        # Checkpointing is off within the context, and restored afterwards.
         kwargs = self.args.gradient_checkpointing_kwargs
         whole = unwrap_model_for_generation(wrapped, accelerator, gradient_checkpointing_kwargs=kwargs)
         with computing, gathered(wrapped), whole as model:
@@ -83,13 +83,13 @@ class Session:
             model.train(was_training)
 
     def end_engine(self) -> None:
-        """End the engine that has sampled the initial policy."""
+        """Close the engine that sampled the initial policy."""
         if self.policy.engine:
             self.policy.engine.close()
         self.policy.engine = None
 
     def write(self, table: str, frame: pd.DataFrame, step: int, order: Sequence[str] = ()) -> None:
-        """Write the step's shard of a table, from the rows of all processes; `order` is that of its problems."""
+        """Write the step's shard of a table from the rows of all processes, in the problem order given by `order`."""
         rows = gather_object(frame.to_dict("records"))
         if order:
             place = {problem: i for i, problem in enumerate(order)}
@@ -99,7 +99,7 @@ class Session:
         PartialState().wait_for_everyone()
 
     def has(self, table: str, step: int) -> bool:
-        """Whether the step's shard of a table is written; every process is told the same."""
+        """Whether the step's shard of a table is written; every process gets the same answer."""
         return bool(on_main(lambda: shard_of(step) in self.run.shards(table)))
 
     def read(self, table: str, step: int) -> pd.DataFrame:
@@ -107,11 +107,11 @@ class Session:
         return self.run.read(table, shard_of(step))
 
     def steps_before(self, step: int, table: str) -> list[int]:
-        """The steps of the shards from which the policy of this step has learnt, or which it begins with."""
+        """The steps of the shards that the policy of this step has learnt from, or starts with."""
         return sorted(int(shard) for shard in self.run.shards(table) if int(shard) < max(step, 1))
 
     def share(self, problems: Sequence[Any]) -> Sequence[Any]:
-        """This process's share of some problems or rows."""
+        """This process's share of problems or rows."""
         state = PartialState()
         return problems[state.process_index :: state.num_processes]
 
@@ -120,7 +120,7 @@ class Session:
         return Chunks.of(self.run, table, step, PartialState().process_index, problems, tries)
 
     def bar(self, what: str, total: int, done: int = 0) -> tqdm:
-        """A progress bar of the main process, unless there is nothing to do."""
+        """A progress bar on the main process, unless there is nothing to do."""
         shown = self.progress and total > 0 and PartialState().is_main_process
         return tqdm(desc=what, total=total, initial=done, unit="sample", disable=not shown, leave=False)
 
@@ -136,10 +136,10 @@ class Session:
 
 
 def prepared(policy: Policy, recipe: TrainRecipe) -> Policy:
-    """The policy as it is trained: with a fresh adapter, if one is, and a token that TRL's trainers can pad with.
+    """The policy to train: with a fresh adapter if requested, and a padding token for TRL's trainers.
 
     Raises:
-        ValueError: as `add_adapter` says; or for a policy that is an adapter's folder.
+        ValueError: see `add_adapter`; or for a policy that is an adapter's folder.
     """
     if policy.tokenizer.pad_token_id is None:
         policy.tokenizer.pad_token = policy.tokenizer.eos_token
@@ -156,11 +156,11 @@ def own_device() -> str:
 
 
 def shard_of(step: int) -> str:
-    """The name of a step's shard of any table."""
+    """The name of a step's shard, for any table."""
     return f"{step:06d}"
 
 
 def on_main(ask: Callable[[], Any]) -> Any:
-    """What the main process finds, told to all: the others may read the disk at another moment."""
+    """Broadcast the main process's result, since other processes may read the disk at another moment."""
     answer = [ask() if PartialState().is_main_process else None]
     return broadcast_object_list(answer)[0]

@@ -1,4 +1,4 @@
-"""Supervised training on positives alone, by TRL's `SFTTrainer`: STaR's step, and the first stage of SFT-first GRPO."""
+"""Supervised training on positives alone, with TRL's `SFTTrainer`: STaR's step, or the first stage before GRPO."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def sft_trainer(
     args: PositivesSFTConfig,
     hinted_rows: float = 0.0,
 ) -> SFTTrainer:
-    """TRL's trainer on log pi(c, a*|q), the mean over a batch's tokens, of the problems that have a positive.
+    """TRL's trainer on log pi(c, a*|q), averaged over a batch's tokens, for the problems that have a positive.
 
-    `hinted_rows` is the share of problems, chosen by seed, whose prompt gives the answer: log pi(c, a*|q, a*). One that
-    does not fit the context with it has the plain question.
+    `hinted_rows` is the fraction of problems, chosen by seed, whose prompt gives the answer: log pi(c, a*|q, a*). A
+    problem that does not fit the context that way gets the plain question.
     """
     rows = []
     for p, parts in zip(problems, parts_of(positives, problems), strict=True):

@@ -1,8 +1,8 @@
-"""Weights that several processes share, by DeepSpeed's ZeRO or FSDP2: what runs then, and where they are whole.
+"""Weights sharded over processes, by DeepSpeed's ZeRO or FSDP2: what is supported, and when they are gathered.
 
-Each launch of `accelerate` says by its settings how weights are shared. ZeRO-2 shares gradients and optimizer states
-alone. Under ZeRO-3 and FSDP2 no process has the whole policy; it is gathered for as long as it is sampled and scored,
-since one process may have to call it more often than another.
+The settings of `accelerate launch` determine how weights are sharded. ZeRO-2 shards only gradients and optimizer
+states. Under ZeRO-3 and FSDP2 no process has the full policy; it is gathered while it samples and scores, since one
+process may have to call it more often than another.
 """
 
 from __future__ import annotations
@@ -22,58 +22,62 @@ from expo.train.recipe import TrainRecipe
 
 
 def check_processes(recipe: TrainRecipe, args: Configuration, *, elsewhere: bool = False) -> None:
-    """That these processes can do the training, before anything is sampled.
+    """Check that these processes can do the training, before anything is sampled.
 
-    With `elsewhere` it is planned for another machine, and this one's GPUs do not matter.
+    With `elsewhere`, the plan is for another machine and this one's GPUs do not matter.
 
     Raises:
-        ValueError: for one process with several GPUs; or for what does not run with shared weights, which is named.
+        ValueError: for one process with several GPUs, or for a setting that does not work with sharded weights; the
+            message names it.
     """
     if args.n_gpu > 1 and not elsewhere:
         raise ValueError(
-            f"this machine has {args.n_gpu} GPUs, but one process trains on one GPU only. To use all of them: "
-            f"accelerate launch --num_processes {args.n_gpu} -m expo.cli train ..., with --config_file for ZeRO-3 or "
-            "FSDP2; for one: CUDA_VISIBLE_DEVICES=0 expo train ..."
+            f"this machine has {args.n_gpu} GPUs, but one process can train on only one GPU. To use all of "
+            f"them: accelerate launch --num_processes {args.n_gpu} -m expo.cli train ..., with "
+            "--config_file for ZeRO-3 or FSDP2; for one: CUDA_VISIBLE_DEVICES=0 expo train ..."
         )
     how = shared_by(args)
     if how == "no":
         return
     if how == "FSDP1":
-        raise ValueError("FSDP1 is not supported: write fsdp_version: 2 in accelerate's settings")
+        raise ValueError("FSDP1 is not supported; set fsdp_version: 2 in accelerate's settings")
     if isinstance(args, ExPGRPOConfig) and args.sft_grad_norm_steps:
         raise ValueError(f"sft_grad_norm_steps: under {how} no process holds the whole gradient; leave it at 0")
     adds = isinstance(args, ExPGRPOConfig) and args.beta_sft > 0
     if recipe.use_peft and adds and args.gradient_checkpointing and how == "ZeRO-3":
         raise ValueError(
-            "gradient_checkpointing: DeepSpeed does not recompute the two terms of a step with an adapter under "
-            "ZeRO-3; set it to false, or share weights by FSDP2"
+            "gradient_checkpointing: DeepSpeed cannot recompute the two terms of a step with an adapter "
+            "under ZeRO-3; set it to false, or use FSDP2"
         )
     if recipe.gradient_problems and how == "FSDP2":
-        raise ValueError("gradient_problems: not measured under FSDP2; leave it at 0, or use ZeRO-3")
+        raise ValueError("gradient_problems: not supported under FSDP2; leave it at 0, or use ZeRO-3")
     if isinstance(args, PairsDPOConfig) and how == "ZeRO-3":
-        raise ValueError("dpo does not run under ZeRO-3; one 80 GB card is enough for a 3B policy")
+        raise ValueError(
+            "algorithm: dpo does not work under ZeRO-3; run it without ZeRO-3 (one 80 GB card is enough for a "
+            "3B policy)"
+        )
     if isinstance(args, PairsDPOConfig) and recipe.refresh_steps:
         raise ValueError(
-            f"refresh_steps: under {how} dpo cannot start a second round in the same process; leave it at 0, or "
-            "use processes that share nothing: one 80 GB card is enough for a 3B policy"
+            f"refresh_steps: under {how} dpo cannot start a second round in the same process; leave it at "
+            "0, or do not shard weights (one 80 GB card is enough for a 3B policy)"
         )
 
 
 def check_devices(args: Configuration) -> None:
-    """That a launch that asks for FSDP2 gets it: on a CPU accelerate leaves it out without a word.
+    """Check that a launch that asks for FSDP2 gets it: on a CPU accelerate silently ignores it.
 
     Raises:
         ValueError: if not.
     """
     if shared_by(args) == "FSDP2" and args.device.type == "cpu":
         raise ValueError(
-            "FSDP2 needs GPUs: on a CPU accelerate would train without sharing weights. Leave out --config_file of "
-            "accelerate launch and --fsdp of expo train, or launch on a machine with GPUs"
+            "FSDP2 needs GPUs: on a CPU accelerate would train without sharding weights. Leave out "
+            "--config_file of accelerate launch and --fsdp of expo train, or launch on a machine with GPUs"
         )
 
 
 def shared_by(args: Configuration) -> str:
-    """How processes share weights, gradients or optimizer states, by the recipe or the launch; `no` if they do not."""
+    """How processes shard weights, gradients or optimizer states, by recipe or launch; `no` if they do not."""
     if args.deepspeed_plugin and args.deepspeed_plugin.zero_stage:
         return f"ZeRO-{args.deepspeed_plugin.zero_stage}"
     if args.fsdp_plugin_args:
@@ -83,7 +87,7 @@ def shared_by(args: Configuration) -> str:
 
 @contextmanager
 def unsharded(args: Configuration) -> Iterator[None]:
-    """Models made meanwhile are whole: transformers shares out their weights while settings of ZeRO-3 are alive."""
+    """Load full models within the context: transformers shards weights as long as settings of ZeRO-3 exist."""
     unset_hf_deepspeed_config()
     try:
         yield
@@ -94,11 +98,11 @@ def unsharded(args: Configuration) -> Iterator[None]:
 
 @contextmanager
 def gathered(model: torch.nn.Module) -> Iterator[None]:
-    """Under FSDP2, all weights on each process meanwhile."""
+    """Under FSDP2, gather all weights on each process within the context."""
     parts = [m for m in model.modules() if isinstance(m, FSDPModule)]
     states = [part._get_fsdp_state() for part in parts]
     groups = [group for state in states for group in state._fsdp_param_groups]
-    # What a part does after a pass: accelerate and torch do not ask the same of all.
+    # What a part does after a pass: accelerate and torch differ in what they require.
     before = [state._auto_reshard_after_forward for state in states], [g.post_forward_mesh_info for g in groups]
     for part in parts:
         part.set_reshard_after_forward(False, recurse=False)
@@ -115,9 +119,9 @@ def gathered(model: torch.nn.Module) -> Iterator[None]:
 
 
 def compute_precisely(accelerator: Accelerator) -> None:
-    """Under FSDP2 in bfloat16, sum gradients in float32 and leave log-probabilities as the model gives them.
+    """Under FSDP2 in bfloat16, sum gradients in float32 and keep log-probabilities in the model's dtype.
 
-    accelerate has both rounded to bfloat16: over a completion of 1,000 tokens the sum is off by nats then.
+    accelerate rounds both to bfloat16: over a completion of 1,000 tokens, the sum is then off by nats.
     """
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
     if plugin is None or plugin.fsdp_version != 2 or plugin.mixed_precision_policy is None:

@@ -1,4 +1,4 @@
-"""A training or an evaluation in the terminal."""
+"""A training run or an evaluation in the terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def show(run: Run) -> str:
     lines += _accuracies(evaluation, n)
     if run.has("groups") and len(groups := run.read("groups")):
         heading = "share of training groups that give GRPO no gradient:"
-        # By its values, which are not in the table.
+        # Depends on the reward's values, which are not in the table.
         own = "training groups by their answers (GRPO learns from your own reward):"
         lines += ["", own if recipe.get("reward") else heading]
         for level, (count, none, full) in without_signal(groups).items():
@@ -112,7 +112,7 @@ def show_change(before: Run, after: Run) -> str:
 
 
 def _without_reward(metrics: pd.DataFrame) -> list[str]:
-    """At how many steps a user's reward applied to no completion, if at any."""
+    """A line with the number of steps at which a user's reward applied to no completion, if any."""
     rewards = metrics[metrics["name"] == "reward"]["value"]
     if not rewards.isna().any():
         return []
@@ -120,10 +120,12 @@ def _without_reward(metrics: pd.DataFrame) -> list[str]:
 
 
 def _chosen(positives: pd.DataFrame, recipe: dict[str, Any]) -> list[str]:
-    """How positives were chosen among their candidates, for each time that they were sampled; means over problems."""
+    """How positives were chosen among their candidates, each time they were sampled; means over problems."""
     choice, tries = recipe["positive_choice"], recipe["positive_tries"]
     how = (
-        f"all of {tries} samples learnt by weight" if choice == "weighted" else f"chosen by {choice} of {tries} samples"
+        f"all of {tries} samples learnt with weights"
+        if choice == "weighted"
+        else f"chosen by {choice} of {tries} samples"
     )
     lines = [f"positives {how}:"]
     for step, of_round in positives.groupby("step"):
@@ -140,19 +142,19 @@ def _chosen(positives: pd.DataFrame, recipe: dict[str, Any]) -> list[str]:
 
 
 def _moved(positives: pd.DataFrame, choice: str) -> str:
-    """In what share of problems the choice is not the first text; of all by weight, the text with most of it."""
+    """The share of problems whose choice is not the first text; for weighted, by the text with the largest weight."""
     if choice != "weighted":
-        if positives["first_text"].isna().all():  # in a record of before
-            return f"another sample than the first in {(positives['place'] > 0).mean():.0%}"
-        return f"another text than the first in {(~positives['first_text'].astype(bool)).mean():.0%}"
+        if positives["first_text"].isna().all():  # a record of an older version
+            return f"a sample other than the first in {(positives['place'] > 0).mean():.0%}"
+        return f"a text other than the first in {(~positives['first_text'].astype(bool)).mean():.0%}"
     texts = positives.assign(ids=positives["ids"].map(tuple)).groupby(["step", "problem", "ids"], as_index=False)
     by_text = texts.agg({"weight": "sum", "place": "min"}).sort_values(["weight", "place"], ascending=[False, True])
     heaviest = by_text.drop_duplicates(["step", "problem"])
-    return f"the text with the largest weight is not that of the first sample in {(heaviest['place'] > 0).mean():.0%}"
+    return f"the text with the largest weight differs from the first sample in {(heaviest['place'] > 0).mean():.0%}"
 
 
 def _pairs(pairs: pd.DataFrame) -> list[str]:
-    """How many pairs each round had, and how many of their losers were right; those without a pair are skips."""
+    """The number of pairs in each round, and of right losers among them; problems without a pair are in the skips."""
     lines = []
     for step, of_round in pairs.groupby("step"):
         right = int((of_round["loser_status"] == "correct").sum())
@@ -161,14 +163,14 @@ def _pairs(pairs: pd.DataFrame) -> list[str]:
 
 
 def _ended_early(run: Run, last: int) -> list[str]:
-    """That a training by DPO had no pair for one of its rounds, and so ended before it."""
+    """A note that a DPO run ended early because a round had no pair."""
     wanted = yaml.safe_load(run.path("trl.yaml").read_text(encoding="utf-8"))["max_steps"]
     return [f"ended after step {last} of {wanted}: no problem of the next round had a pair"] if last < wanted else []
 
 
 def _slopes(alignment: pd.DataFrame) -> list[str]:
-    """How J rises along the gradients of the questions watched, at the first step and the last."""
-    lines = ["slope of J per unit of step along the gradient, for some training questions, first and last step:"]
+    """The slope of J along the gradients of watched questions, at the first and the last step."""
+    lines = ["slope of J per unit step along the gradient, for some training questions, at the first and last step:"]
     rows = alignment.assign(unit=unit_slopes(alignment)).set_index("problem")
     for source, of_source in rows.groupby("source", sort=False):
         steps = of_source["step"].min(), of_source["step"].max()
@@ -182,7 +184,7 @@ def _level(level: int | None) -> str:
 
 
 def without_signal(groups: pd.DataFrame) -> dict[int | None, tuple[int, float, float]]:
-    """How many groups, and the shares of them with no right sample and with right samples only, by level; all: None."""
+    """The number of groups and the shares with no right and only right samples, by level; all levels under None."""
 
     def of(rows: pd.DataFrame) -> tuple[int, float, float]:
         return len(rows), float((rows["correct"] == 0).mean()), float((rows["correct"] == rows["n"]).mean())

@@ -1,4 +1,4 @@
-"""What TRL's settings come to: rows of a step, how often the policy is sampled, how many steps are taken."""
+"""What TRL's settings amount to: rows per step, how often the policy is sampled, how many steps are taken."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from expo.train.recipe import TrainRecipe
 
 
 def batch_of(args: Configuration) -> int:
-    """Rows of a step: samples, pairs or positives, over all processes."""
+    """Rows per step: samples, pairs or positives, over all processes."""
     return int(args.per_device_train_batch_size * args.world_size * args.gradient_accumulation_steps)
 
 
 def steps_of(recipe: TrainRecipe, args: Configuration, problems: int) -> int:
-    """The steps of a training on so many problems, if each of them has what is learnt.
+    """The number of training steps for this many problems, if each of them has what is learnt.
 
     Raises:
-        ValueError: as `steps_in_rounds` and `generations_in` say.
+        ValueError: see `steps_in_rounds` and `generations_in`.
     """
     if isinstance(args, PairsDPOConfig):
         return steps_in_rounds(recipe, args, problems)
@@ -31,10 +31,10 @@ def steps_of(recipe: TrainRecipe, args: Configuration, problems: int) -> int:
 
 
 def steps_in_rounds(recipe: TrainRecipe, args: PairsDPOConfig, problems: int) -> int:
-    """The steps of a training by DPO, whose pairs are as many as its batches take.
+    """The number of DPO training steps; there are as many pairs as the batches take.
 
     Raises:
-        ValueError: if rounds of `refresh_steps` do not make it up.
+        ValueError: if `refresh_steps` does not divide it.
     """
     steps = args.max_steps if args.max_steps > 0 else math.ceil(problems * args.num_train_epochs / batch_of(args))
     if recipe.refresh_steps and steps % recipe.refresh_steps:
@@ -43,7 +43,7 @@ def steps_in_rounds(recipe: TrainRecipe, args: PairsDPOConfig, problems: int) ->
 
 
 def rows_between(args: ExPGRPOConfig, start: int, end: int) -> slice:
-    """The prompts of the dataset, in the order of training, that steps `start` to `end` sample for."""
+    """The prompts of the dataset, in training order, that steps `start` to `end` sample."""
     each = args.generation_batch_size // args.num_generations
     steps = args.steps_per_generation * args.num_iterations
     first = start * args.gradient_accumulation_steps // steps
@@ -51,7 +51,7 @@ def rows_between(args: ExPGRPOConfig, start: int, end: int) -> slice:
 
 
 def generations_in(problems: int, args: ExPGRPOConfig) -> int:
-    """How often the policy is sampled: for the whole batches of the epochs, or for `max_steps`.
+    """How often the policy is sampled: once per full batch of the epochs, or as `max_steps` requires.
 
     Raises:
         ValueError: if the problems do not fill one batch.
@@ -63,6 +63,7 @@ def generations_in(problems: int, args: ExPGRPOConfig) -> int:
     if generations := int(problems * args.num_train_epochs) // batch:
         return generations
     raise ValueError(
-        f"{plural(problems, 'problem')} and num_train_epochs {args.num_train_epochs:g} give less than one generation "
-        f"of {plural(batch, 'problem')}; give more problems or epochs, or lower steps_per_generation or the batch"
+        f"{plural(problems, 'problem')} and num_train_epochs {args.num_train_epochs:g} make less than one "
+        f"generation of {plural(batch, 'problem')}; set more problems or epochs, or a smaller "
+        "steps_per_generation or batch size"
     )

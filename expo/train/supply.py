@@ -1,4 +1,4 @@
-"""The supply of what a training learns: positives and pairs, made from the policy as it is at some step."""
+"""The supply of what is learnt: positives and pairs, made from the policy at some step."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from expo.train.steps import rows_between
 
 @dataclass
 class Supply:
-    """Positives and pairs by step; what an earlier process of the run wrote is read, not made again."""
+    """Positives and pairs by step; those written by an earlier process of the run are read, not made again."""
 
     session: Session
 
     def positives(self, step: int, problems: Sequence[Problem] | None = None) -> pd.DataFrame:
-        """The step's positives, of all problems or of some."""
+        """The step's positives, of all or some problems."""
         s = self.session
         if not s.has("positives", step):
             mine = s.share(s.task.problems if problems is None else problems)
@@ -63,7 +63,7 @@ class Supply:
                 on_finished=lambda *_: bar.update(),
             )
 
-        # Others are at hand: there is nothing to wait for.
+        # Existing positives are used: there is nothing to wait for.
         total = len(problems) * tries if s.recipe.positive in SAMPLED else 0
         with s.at_rest(), s.bar(f"positives, step {step}", total, chunks.done * tries) as bar:
             return chunks.complete(make_some)
@@ -71,11 +71,11 @@ class Supply:
     def _given(self, problems: Sequence[Problem], step: int) -> tuple[pd.DataFrame, list[Skip]]:
         s = self.session
         assert s.recipe.positive_data
-        # Of all problems: a process whose share has no text goes on without.
+        # Checked for all problems: a process without texts in its share carries on.
         texts, bad_rows = read_texts(s.recipe.positive_data, s.task.problems)
         must_be = s.recipe.positive_filter or ()
         frame, missing = given(s.policy, s.checker, problems, texts, s.recipe.positive, must_be, step)
-        # Every process reads all rows; one of them says which are bad.
+        # Every process reads all rows; only one reports the bad ones.
         return frame, [*(bad_rows if PartialState().is_main_process else []), *missing]
 
     def pairs(self, step: int, problems: Sequence[Problem], prompts: dict[str, list[int]]) -> pd.DataFrame:
@@ -87,7 +87,7 @@ class Supply:
             frame, skips = self._with_losers(s.share(problems), winners, step)
             frame = score_reference(s.trainer, s.load_initial().model if step else None, prompts, frame)
             before = s.read("skips", step).to_dict("records") if PartialState().is_main_process else []
-            # A run that was killed just here wrote them before.
+            # A run killed at this point had already written them.
             rows: list[dict[Any, Any]] = [*(r for r in before if r["field"] != "loser"), *map(vars, skips)]
             s.write("skips", as_frame("skips", rows), step)
             s.write("pairs", frame, step, [p.id for p in problems])
@@ -117,12 +117,12 @@ class Supply:
             return chunks.complete(make_some)
 
     def refresh(self, step: int) -> None:
-        """Have the trainer learn positives from the policy as it is now, of the problems up to the next refresh."""
+        """Give the trainer positives from the current policy, for the problems up to the next refresh."""
         self.positives(step, self._renewed_at(step))
         self.teach(self.in_force(step + 1))
 
     def _renewed_at(self, step: int) -> Sequence[Problem]:
-        """The problems that the steps until the next refresh learn, in the task's order."""
+        """The problems in the steps until the next refresh, in the task's order."""
         s = self.session
         assert isinstance(s.trainer, ExPGRPOTrainer)
         rows = rows_between(s.trainer.args, step, step + s.recipe.refresh_steps)
@@ -130,7 +130,7 @@ class Supply:
         return [p for p in s.task.problems if p.id in names]
 
     def teach(self, positives: pd.DataFrame) -> None:
-        """Have the trainer learn these; a problem that has none is left without."""
+        """Give the trainer these positives; a problem without one gets none."""
         s = self.session
         assert isinstance(s.trainer, ExPGRPOTrainer)
         s.trainer.set_positives(
@@ -139,7 +139,7 @@ class Supply:
         )
 
     def in_force(self, step: int) -> pd.DataFrame:
-        """The positives that the step after `step` of a run that goes on begins with: each problem's last."""
+        """The positives that a run resuming after `step` starts with: the most recent one of each problem."""
         s = self.session
         first, *later = s.steps_before(step, "positives")
         held = s.read("positives", first)
@@ -150,8 +150,8 @@ class Supply:
         return held
 
     def left_out(self, step: int) -> str:
-        """Why there is nothing to learn at a step, and where all the reasons stand."""
+        """Why there is nothing to learn at a step, and where all reasons are listed."""
         reasons = [str(Skip(*row)) for row in self.session.read("skips", step).itertuples(index=False)]
-        first = f", as {reasons[-1]}" if reasons else ""
+        first = f", for example {reasons[-1]}" if reasons else ""
         file = self.session.run.file("skips", shard_of(step))
-        return f"all were left out{first} (each in {file})"
+        return f"all were left out{first} (all reasons are in {file})"

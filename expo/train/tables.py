@@ -1,4 +1,4 @@
-"""The tables of a training as one each, from the shards that were written at its steps."""
+"""The tables of a training run, each joined from the shards written at its steps."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from expo.train.completions import completions
 
 
 def join_tables(run: Run) -> None:
-    """The shards of each table as one; the one that says the run is done comes last. A done run has what it lacks.
+    """Join the shards of each table; the one that marks the run as finished is last. A finished run gets missing ones.
 
     Raises:
-        RecordError: as `check_parts` says, unless the run is done.
+        RecordError: see `check_parts`; not for a finished run.
     """
     done, whole = run.has(BY_STEP[-1]), set()
     if not done:
@@ -34,35 +34,35 @@ def join_tables(run: Run) -> None:
 
 
 def check_parts(run: Run, before: int | None = None) -> None:
-    """That the shards of a training are whole, and there where others of their step are.
+    """Check that the shards of a training run are readable, and present wherever others of their step are.
 
     Args:
-        run: of a training that has not finished.
-        before: the step from which it is to go on; at this step it may have been stopped between two shards.
+        run: an unfinished training run.
+        before: the step to resume from; at this step the run may have been stopped between two shards.
 
     Raises:
-        RecordError: for the first that is not; it says from where the run can make it again.
+        RecordError: for the first that is not; the message says what to delete so that the run can make it again.
     """
     for together in TOGETHER:
         names = {table: run.shards(table) for table in together if run.shards(table)}
         for shard, table in product(sorted(set().union(*names.values())), names):
-            # What is learnt from a step on is written after its checkpoint, all else before it.
+            # What is learnt from a step on is written after its checkpoint, everything else before it.
             later = before == 0 or "positives" in together
             may_be_missing = before is not None and int(shard) >= before and later
             if (may_be_missing and shard not in names[table]) or not (state := fault_of(run, table, shard)):
                 continue
             fix = _what_to_delete(run, table, shard)
             raise RecordError(
-                f"{run.file(table, shard)} is {state} and must be made again; delete {fix} and give the command again"
+                f"{run.file(table, shard)} is {state} and must be made again; delete {fix} and repeat the command"
             )
 
 
 def _what_to_delete(run: Run, table: str, shard: str) -> str:
-    """The least that must go for a shard to be made again."""
+    """The minimum to delete for a shard to be made again."""
     if int(shard):
         return f"the checkpoints of step {int(shard)} and after in {run.path('checkpoints')}"
     if table in ("positives", "skips") and not run.shards("pairs"):
-        # Those of the initial policy are sampled again, and are the same.
+        # Positives of the initial policy are sampled again and come out the same.
         return " and ".join(str(run.file(name, shard)) for name in ("positives", "skips"))
     return f"{run.folder}/"
 

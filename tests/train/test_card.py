@@ -78,7 +78,7 @@ def test_a_policy_is_pushed_whole_and_only_once(run: Run, hub: type[Hub]) -> Non
     assert {"config.json", "tokenizer.json", "README.md", "record/recipe.yaml"} <= hub.files.keys()
     assert not [name for name in hub.files if name.endswith((".pt", ".bin", ".pth"))]
     assert "record/skips.parquet" not in hub.files
-    with pytest.raises(RecordError, match="me/mine, which holds README"):
+    with pytest.raises(RecordError, match="me/mine, which already holds README"):
         push_model(run, "me/mine")
 
 

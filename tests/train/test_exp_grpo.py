@@ -463,8 +463,8 @@ def test_failed_groups_need_a_reward_that_is_seen(toy: Policy, tmp_path: Path) -
     [
         ({"beta_sft": -1.0}, "beta_sft must be at least 0 and finite, got -1.0"),
         ({"beta_sft": float("nan")}, "beta_sft must be at least 0 and finite"),
-        ({"beta_sft_schedule": "step"}, "beta_sft_schedule must be constant, linear, cosine; got 'step'"),
-        ({"sft_normalization": "sum"}, "sft_normalization must be sequence, token; got 'sum'"),
+        ({"beta_sft_schedule": "step"}, "beta_sft_schedule must be one of constant, linear, cosine; got 'step'"),
+        ({"sft_normalization": "sum"}, "sft_normalization must be one of sequence, token; got 'sum'"),
         ({"sft_grad_norm_steps": -1}, "sft_grad_norm_steps must be at least 0"),
     ],
 )
@@ -494,7 +494,7 @@ def test_what_is_no_positive_is_refused_with_its_prompt(toy: Policy, tmp_path: P
             trainer.set_positives([prompt], [wrong])  # type: ignore[list-item]
     fits = context - len(trainer.prompt_ids(prompt))
     trainer.set_positives([prompt], [[1] * fits])
-    with pytest.raises(ValueError, match=f"has {context + 1} tokens, the model's context {context}: "):
+    with pytest.raises(ValueError, match=f"has {context + 1} tokens, more than the model's context of {context}: "):
         trainer.set_positives([prompt], [[1] * (fits + 1)])
 
 

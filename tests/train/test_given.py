@@ -110,7 +110,7 @@ def test_positives_of_questions_that_no_step_asks_are_counted(tmp_path: Path) ->
         return train(replace(recipe, positive_data=str(file)), tmp_path / name, progress=False)
 
     with pytest.raises(
-        ValueError, match=r"positives for 1 of the 24 problems, and for none of the 1 that the steps ask"
+        ValueError, match=r"1 of the 24 problems have positives, but none of the 1 that the training steps use"
     ):
         learn("other", other)
     # The control.
@@ -142,7 +142,7 @@ def test_texts_are_found_by_question_and_filtered(tmp_path: Path) -> None:
     every, missing = given(policy, checker, problems, read_texts(str(file), problems)[0], "explanation", [])
     assert every["problem"].tolist() == [problems[0].id, problems[1].id]
     assert every["status"].tolist() == ["wrong", "wrong"]
-    assert [m.reason for m in missing] == ["positive_data has no text for it: no positive"]
+    assert [m.reason for m in missing] == ["no text for it in positive_data: no positive"]
     # Whatever it stated, it is closed with the answer.
     for text, problem in zip(every["text"], problems, strict=False):
         assert text.split("<ans>")[1].split() == problem.answer.split()
@@ -183,11 +183,14 @@ def test_a_filter_takes_the_next_sample(sampled: Run, tmp_path: Path) -> None:
     ("values", "message"),
     [
         ({"positive": "expert", "positive_data": "x"}, "positive_data applies to sampled positives"),
-        ({"positive_filter": ["rihgt"]}, "positive_filter: no 'rihgt'; there are right, no_leak, true_steps"),
-        ({"positive_data": "x", "refresh_steps": 1}, "refresh_steps: positives of positive_data are not sampled"),
+        (
+            {"positive_filter": ["rihgt"]},
+            "positive_filter: unknown condition 'rihgt'; choose from right, no_leak, true_steps",
+        ),
+        ({"positive_data": "x", "refresh_steps": 1}, "refresh_steps: positives from positive_data are not sampled"),
         (
             {"positive_data": "x", "positive_temperature": 0.5},
-            "positive_temperature: positives of positive_data are not",
+            "positive_temperature: positives from positive_data are not",
         ),
     ],
 )
@@ -201,7 +204,7 @@ def test_what_is_no_such_recipe_is_refused(values: dict[str, Any], message: str)
     [
         ([{"question": "q", "answer": "1"}], "no column completion or explanation or text"),
         ([{"text": "a"}], "no column problem or question or prompt"),
-        ([{"question": "another", "text": "a"}], "no problem of 24 has a text.*same task, split and seed"),
+        ([{"question": "another", "text": "a"}], "none of the 24 problems has a text.*same task, split and seed"),
     ],
 )
 def test_a_source_without_texts_is_named(rows: list[dict[str, str]], message: str, tmp_path: Path) -> None:
@@ -320,7 +323,8 @@ def test_a_text_that_the_policy_has_no_tokens_for_is_left_out_by_name(tmp_path: 
     frame, missing = given(policy, checker, [problem], texts, "explanation", [])
     assert len(frame) == 1
     assert [str(skip) for skip in missing] == [
-        f"{file}:1: text: policy 'tiny-0': its tokenizer lacks words of 'so zebra is 3'; the row is left out"
+        f"{file}:1: text: policy 'tiny-0': its tokenizer does not know all words of 'so zebra is 3'; "
+        "the row is left out"
     ]
     alone, _ = given(policy, checker, [problem], {problem.id: texts[problem.id][:1]}, "explanation", [])
     assert len(alone) == 0
@@ -329,8 +333,8 @@ def test_a_text_that_the_policy_has_no_tokens_for_is_left_out_by_name(tmp_path: 
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("/nowhere/texts.jsonl", "positive_data: /nowhere/texts.jsonl: this file does not exist"),
-        ("owner/name:train", r"(?s)positive_data: owner/name: .*Without a hub, give --positive_data a file"),
+        ("/nowhere/texts.jsonl", "positive_data: /nowhere/texts.jsonl: no such file"),
+        ("owner/name:train", r"(?s)positive_data: owner/name: .*Without the hub, give --positive_data a file"),
     ],
 )
 def test_a_source_that_is_not_there_is_named_with_its_flag(

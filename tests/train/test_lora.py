@@ -281,16 +281,16 @@ def test_an_adapter_on_a_matrix_that_is_embedding_and_output_is_refused(fields: 
 
 def test_an_adapter_that_cannot_be_loaded_is_named(whole_run: Run, tmp_path: Path) -> None:
     folder = shutil.copytree(whole_run.path("model"), tmp_path / "adapter")
-    with pytest.raises(ValueError, match="an adapter, but a training starts from full weights; merge it"):
+    with pytest.raises(ValueError, match="an adapter, but training starts from full weights; merge it"):
         train(read_recipe({**LORA, "policy": str(folder)}), tmp_path / "run", progress=False)
-    with pytest.raises(ValueError, match="an adapter, but a training starts from full weights; merge it"):
+    with pytest.raises(ValueError, match="an adapter, but training starts from full weights; merge it"):
         describe(read_recipe({**LORA, "policy": str(folder)}))
     settings = json.loads((folder / "adapter_config.json").read_text())
     for changed, message in [
         ({"base_model_name_or_path": None}, "names no base_model_name_or_path"),
         ({"base_model_name_or_path": "no/such folder"}, "neither a folder here"),
         ({"r": 8}, "does not fit its base"),
-        ({"base_model_name_or_path": str(folder)}, "is an adapter itself"),
+        ({"base_model_name_or_path": str(folder)}, "is itself an adapter"),
     ]:
         (folder / "adapter_config.json").write_text(json.dumps({**settings, **changed}))
         with pytest.raises(PolicyError, match=message):

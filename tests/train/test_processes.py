@@ -141,7 +141,7 @@ def test_two_processes_write_one_record_and_go_on_after_a_kill(algorithm: str, s
     folder = next(folder for folder in folders if kill_at_its_checkpoint(start, command, folder))
     alone = tmp_path / "alone.txt"
     assert Forked([*command, "--output", str(folder)], alone, **ON_CPU).wait(300) == 1, alone.read_text()[-3000:]
-    assert "began under other conditions (processes: 2 -> 1). Restore them" in alone.read_text()
+    assert "started under other conditions (processes: 2 -> 1). Restore them" in alone.read_text()
     # The control: two go on.
     assert start([*command, "--output", str(folder)], said).wait(timeout=300) == 0, said.read_text()[-3000:]
     record = Run(tmp_path / "whole")
@@ -231,5 +231,5 @@ def test_a_process_that_is_killed_is_named_by_the_other(tmp_path: Path) -> None:
     few = {"save_steps": 1, "refresh_steps": 0, "gradient_problems": 0, "per_device_train_batch_size": 8}
     recipe.write_text(json.dumps({**VALUES, **few, "reward": f"{rewards}:kills"}))
     assert Ranked(["train", "--config", str(recipe), "--output", str(tmp_path / "run")], said).wait(300) != 0
-    assert "process 0 of 2 stops, because another process has ended" in said.read_text()
+    assert "process 0 of 2 stops, because another process has exited" in said.read_text()
     assert "resumes from step 2" in said.read_text()

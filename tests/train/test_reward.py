@@ -144,7 +144,7 @@ def test_a_reward_is_given_the_positives_as_texts_with_masks_and_weights(
             "has no function 'nothing'; it has answer, divides, divides_later, every_other, halves, ",
         ),
         ("rewards.py:something", "has no function 'something'"),
-        ("rewards.py", "names no function; write module:function"),
+        ("rewards.py", "does not name a function; write module:function"),
         ("missing.py:of_length", "missing.py cannot be imported"),
         ("no_such_module:of_length", "no_such_module cannot be imported: ModuleNotFoundError"),
         ("broken.py:of_length", "broken.py cannot be imported: SyntaxError"),
@@ -154,10 +154,10 @@ def test_a_reward_is_given_the_positives_as_texts_with_masks_and_weights(
             "rewards.py:Constant is a class; name an instance of it, such as `reward = Constant()`",
         ),
         ("rewards.py:of_text", "rewards.py:of_text takes (text), but is called with prompts, completions, "),
-        ("rewards.py:every_other", "missing a required argument: 'value'. Name those that you use"),
+        ("rewards.py:every_other", "missing a required argument: 'value'. Name the ones that you use"),
         (
             "rewards.py:without_rest",
-            "got an unexpected keyword argument 'prompts'. Name those that you use, and end with **_",
+            "got an unexpected keyword argument 'prompts'. Name the ones that you use, and add **_",
         ),
     ],
 )
@@ -241,7 +241,10 @@ def module(values: Any) -> Any:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([0.0, float("nan")], "f returned nan for completion 1 (counted from 0); a reward is a finite number, or None"),
+        (
+            [0.0, float("nan")],
+            "f returned nan for completion 1 (counted from 0); a reward must be a finite number, or None",
+        ),
         ([float("inf"), 0.0], "f returned inf for completion 0"),
         ([0.0, "1.0"], "f returned '1.0' for completion 1"),
         ([0.0, [1.0]], "f returned [1.0] for completion 1"),

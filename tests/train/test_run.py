@@ -174,7 +174,7 @@ def test_gradients_are_those_of_the_policy_of_their_step(whole: Run) -> None:
 def test_a_finished_run_is_not_run_again(recipe: TrainRecipe, whole: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(set_up_module, "load", lambda *_: pytest.fail("loaded again"))
     assert train(recipe, whole.folder, progress=False).has("evaluation")
-    assert resume_status(whole, recipe) == " holds a finished run, and this is its record"
+    assert resume_status(whole, recipe) == " holds a finished run; this is its record"
     # Of another recipe, the run is refused.
     assert resume_status(whole, replace(recipe, eval_samples=recipe.eval_samples + 1)) == ""
 
@@ -220,12 +220,12 @@ def test_weights_that_were_lost_are_named_with_the_fix(
     if is_cut:
         weights.write_bytes(content[:-1])
     said = f"{re.escape(str(weights))} is {'damaged' if is_cut else 'missing'}; "
-    with pytest.raises(PolicyError, match=f"{said}give the command of the training {run.folder} again"):
+    with pytest.raises(PolicyError, match=f"{said}repeat the command of the training {run.folder} again"):
         load_policy(str(model), CHAIN)
-    with pytest.raises(RecordError, match=f"{said}delete {model}/ and give the command again, which copies it from"):
+    with pytest.raises(RecordError, match=f"{said}delete {model}/ and repeat the command, which copies it from"):
         train(recipe, run.folder, progress=False)
     shutil.rmtree(run.path("checkpoints"))
-    with pytest.raises(RecordError, match=f"{said}there is no whole checkpoint of step 6 to copy it from, so"):
+    with pytest.raises(RecordError, match=f"{said}no complete checkpoint of step 6 is left to copy it from;"):
         train(recipe, run.folder, progress=False)
     # The control: what is put back is enough.
     weights.write_bytes(content)
@@ -332,7 +332,7 @@ def test_a_done_run_that_lacks_a_part_stays_done(recipe: TrainRecipe, whole: Run
 def test_two_do_not_train_in_one_folder(recipe: TrainRecipe, whole: Run, tmp_path: Path) -> None:
     run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
     run.path("evaluation.parquet").unlink()
-    with run.writing(), pytest.raises(RecordError, match="is being written to by another process"):
+    with run.writing(), pytest.raises(RecordError, match="is being written by another process"):
         train(recipe, run.folder, progress=False)
     same(whole, train(recipe, run.folder, progress=False))
 
@@ -374,7 +374,7 @@ def test_a_damaged_checkpoint_is_named_with_what_is_left(
 ) -> None:
     run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
     run.path("evaluation.parquet").unlink()
-    assert resume_status(run, recipe) == " has a checkpoint of step 6: the same command resumes from it"
+    assert resume_status(run, recipe) == " has a checkpoint of step 6; repeat the command to resume from it"
     last = run.path("checkpoints", "checkpoint-6")
     (last / name).write_bytes((last / name).read_bytes()[:-1])
     with pytest.raises(
@@ -519,7 +519,7 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"max_steps": "ten"}, "max_steps must be a whole number, got 'ten'"),
         ({"per_device_train_batch_size": 2.5}, "per_device_train_batch_size must be a whole number, got 2.5"),
         ({"beta_sft": None}, "beta_sft must be a number, got None"),
-        ({"positive": "expret"}, "positive: no kind 'expret'; the kinds are explanation, expert"),
+        ({"positive": "expret"}, "positive: unknown kind 'expret'; choose from explanation, expert"),
         ({"positive": "expert"}, "refresh_steps: positives of kind expert are not sampled"),
         (
             {"positive": "expert", "refresh_steps": 0, "positive_temperature": 0.5},
@@ -528,31 +528,31 @@ def test_a_killed_run_goes_on(whole: Run, tmp_path: Path) -> None:
         ({"positive_temperature": 0}, "positive_temperature must be at least 0.001"),
         ({"hinted_rows": 0.5}, "hinted_rows: applies only to sft, not to grpo; leave it out"),
         ({"eval_samples": 0}, "eval_samples must be at least 1, got 0"),
-        ({"task": "chian"}, "task: no task 'chian'"),
+        ({"task": "chian"}, "task: unknown task 'chian'"),
         ({"num_generations": 5}, r"generation_batch_size is per_device_train_batch_size x steps_per_generation"),
-        ({"loss_type": "gpro"}, "loss_type: TRL's grpo has no 'gpro'; it has grpo, dapo, "),
-        ({"algorithm": "dpo", "right_losers": False}, "is a field of algorithm grpo"),
+        ({"loss_type": "gpro"}, "loss_type: unknown value 'gpro' for grpo; choose from grpo, dapo, "),
+        ({"algorithm": "dpo", "right_losers": False}, "applies only to algorithm grpo"),
         (
             {"positive": "none", "refresh_steps": 0, "beta_sft": 2.0},
-            "beta_sft: with positive none there is nothing to add",
+            "beta_sft: positive none leaves nothing to add",
         ),
-        ({"report_to": "wandb"}, "report_to: wandb is not installed; pip install it"),
-        ({"report_to": "wanbd"}, "report_to: there is no 'wanbd'; there are none, all, azure_ml, clearml, "),
+        ({"report_to": "wandb"}, "report_to: wandb is not installed; install it with pip"),
+        ({"report_to": "wanbd"}, "report_to: unknown tracker 'wanbd'; choose from none, all, azure_ml, clearml, "),
         ({"use_vllm": True}, 'use_vllm: vllm is not installed; pip install "vllm'),
         ({"save_steps": 3, "steps_per_generation": 4}, "save_steps"),
-        ({"save_steps": 0.5}, "save_steps must be a number of steps, not a share of them, got 0.5"),
+        ({"save_steps": 0.5}, "save_steps must be a number of steps, not a fraction, got 0.5"),
         ({"save_total_limit": 1}, "save_total_limit must be at least 2"),
-        ({"save_strategy": "epoch"}, "save_strategy: a run saves all that it needs to go on"),
+        ({"save_strategy": "epoch"}, "save_strategy: a run saves all that it needs to resume"),
         ({"shuffle_dataset": True}, "shuffle_dataset: problems are shuffled by seed"),
         ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy: problems are shuffled by seed"),
-        ({"logging_strategy": "epoch"}, "logging_strategy: logging_steps says how often"),
+        ({"logging_strategy": "epoch"}, "logging_strategy: logging_steps sets the interval"),
         ({"enable_jit_checkpoint": True}, "enable_jit_checkpoint: at SIGTERM a run saves a checkpoint anyway"),
         (
             {"use_transformers_continuous_batching": True},
-            "continuous_batching: TRL rounds the weights that are trained",
+            "continuous_batching: TRL would round the trained weights",
         ),
         ({"push_to_hub": True}, "push_to_hub: the command pushes a finished run, whatever its recipe"),
-        ({"hub_token": "secret"}, "hub_token: a finished run is pushed once, .* by the login of hf auth login"),
+        ({"hub_token": "secret"}, "hub_token: a finished run is pushed once, .* with the login of hf auth login"),
     ],
 )
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
@@ -616,7 +616,7 @@ def test_samples_that_were_all_cut_ask_for_a_higher_limit_first(tmp_path: Path) 
 
 def test_problems_too_few_or_too_long_are_said(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="3 problems and num_train_epochs 1 give less than one generation of 8 problems"
+        ValueError, match="3 problems and num_train_epochs 1 make less than one generation of 8 problems"
     ):
         train(
             read_recipe({**VALUES, "problems": 3, "max_steps": -1, "num_train_epochs": 1}),
@@ -638,7 +638,7 @@ def test_a_prompt_for_positives_that_is_too_long_leaves_a_problem_without(tmp_pa
     values = {**VALUES, "levels": [1, 5], "prompts": {"explain": explain}, "refresh_steps": 0, "max_steps": 1}
     run = train(read_recipe({**values, "max_completion_length": 190}), tmp_path / "run", progress=False)
     reasons = run.read("skips")["reason"]
-    long = reasons.str.contains(r"^up to 2\d\d tokens with its prompt exceed the context of 256: no positive")
+    long = reasons.str.contains(r"^up to 2\d\d tokens with its prompt, more than the context of 256: no positive")
     assert 0 < long.sum() < 24
     assert set(run.read("positives")["level"]) == {1}
     assert len(reasons) == 24 - len(run.read("positives"))
@@ -927,15 +927,15 @@ def test_supervised_training_needs_positives(tmp_path: Path) -> None:
         read_recipe({"algorithm": "sft", "positive": "none"})
     with pytest.raises(ValueError, match="refresh_steps: sft learns"):
         supervised(positive="explanation", refresh_steps=2)
-    with pytest.raises(ValueError, match=r"no problem has a positive \(24 tried\): all were left out, as .*000000"):
+    with pytest.raises(ValueError, match=r"no problem has a positive \(24 tried\): all were left out, for .*000000"):
         train(
             supervised(policy="tiny-2", positive="own_correct", levels=[5], problems=24),
             tmp_path / "run",
             progress=False,
         )
-    with pytest.raises(ValueError, match="no 'ppo'; there are grpo, dpo, sft"):
+    with pytest.raises(ValueError, match="unknown algorithm 'ppo'; choose from grpo, dpo, sft"):
         read_recipe({"algorithm": "ppo"})
-    with pytest.raises(ValueError, match="num_generations is a field of algorithm grpo"):
+    with pytest.raises(ValueError, match="num_generations applies only to algorithm grpo"):
         read_recipe({"algorithm": "sft", "num_generations": 8})
 
 
@@ -998,7 +998,7 @@ def test_ctrl_c_keeps_the_step_under_way(whole: Run, tmp_path: Path, monkeypatch
     run = Run(tmp_path / "run")
     assert len(steps) == 3
     assert not run.has("evaluation")
-    assert resume_status(run, seldom) == " has a checkpoint of step 3: the same command resumes from it"
+    assert resume_status(run, seldom) == " has a checkpoint of step 3; repeat the command to resume from it"
     # The control: with another number of processes it is refused, so nothing is promised.
     with monkeypatch.context() as patch:
         patch.setattr(PartialState(), "num_processes", 2)
@@ -1033,9 +1033,12 @@ GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] "
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (RuntimeError(GLOO + "Connection closed by peer [127.0.0.1]:45470. GLHF!"), "ended. If .* resumes from step 6"),
+        (RuntimeError(GLOO + "Connection closed by peer [127.0.0.1]:45470. GLHF!"), "exited. If .* resume from step 6"),
         (RuntimeError(GLOO + "Timed out waiting 2000ms for recv operation to complete"), "ddp_timeout.* from step 6"),
-        (DistBackendError("ncclRemoteError: a network error or a remote process exiting"), "another process has ended"),
+        (
+            DistBackendError("ncclRemoteError: a network error or a remote process exiting"),
+            "another process has exited",
+        ),
         # Controls: they are not of the connection between processes.
         (RuntimeError("reward function f raised ConnectionError: Connection reset by peer"), "^reward function f"),
         (RuntimeError(GLOO + "op.preamble.length <= op.nbytes. 8 vs 4"), "8 vs 4$"),
