@@ -1,4 +1,4 @@
-"""ExPO toolkit: sample self-explanations, measure positives, train on them, and show what came out."""
+"""ExPO toolkit: sample self-explanations, measure positives, train on them, and show the results."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _RENAMED = {
 
 
 class _Renamed(MetaPathFinder):
-    """Names the new module where an old one is imported."""
+    """Names the new module when an old one is imported."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
         if fullname in _RENAMED:
-            # No ModuleNotFoundError: `from expo import tables` would pass over it and name no new module.
+            # Not ModuleNotFoundError, which `from expo import tables` would swallow without naming the new module.
             raise ImportError(f"{fullname} is now {_RENAMED[fullname]}", name=fullname)
 
 
-# The first to be asked: a folder that an older version left behind would be taken for the module.
+# Asked first: otherwise a folder left by an older version would be taken for the module.
 sys.meta_path.insert(0, _Renamed())

@@ -1,8 +1,8 @@
 """Audit a baseline: the same samples, cut at several token limits and graded by several graders.
 
-What a policy "can do" depends on who grades it and after how many tokens it is cut off. An evaluation keeps its
-samples, so that both can be changed afterwards: `expo grade --run FOLDER`, or an evaluation with `--limits`, writes
-`grades.parquet` beside them.
+What a policy "can do" depends on the grader and on the token limit. An evaluation keeps its samples, so that both can
+be changed afterwards: `expo grade --run FOLDER`, or an evaluation with `--limits`, writes `grades.parquet` next to
+them.
 """
 
 from __future__ import annotations
@@ -24,33 +24,37 @@ from expo.tasks import TASKS, checker_of, rules_of
 from expo.tasks.problem import Problem
 from expo.text import plural
 
-# Grades the completion of a problem, given whether that was cut at its token limit.
+# Grades a problem's completion, given whether it was cut at its token limit.
 Grader = Callable[[Problem, str, bool], Grade]
 
 
 def audit(run: Run, limits: Sequence[int] = (), progress: bool = True) -> pd.DataFrame:
-    """Grade the samples of a finished evaluation and write `grades.parquet`, in place of an earlier one.
+    """Grade the samples of a finished evaluation and write `grades.parquet`, replacing an earlier one.
 
     Args:
-        run: the record of `expo evaluate`.
-        limits: token limits, at most that of the evaluation, which is always among them; by default also half and a
+        run: a record written by `expo evaluate`.
+        limits: token limits, at most the evaluation's own, which is always included; the default adds half and a
             quarter of it.
-        progress: whether a bar is shown.
+        progress: whether to show a progress bar.
 
     Raises:
-        RecordError: for a run without completions, or a limit that it cannot show.
+        RecordError: for a run without completions, or a limit out of range.
     """
     if not run.has("completions"):
         if run.has("samples"):
-            raise RecordError(f"{run.folder} is a record of `expo measure`; the audit needs one of `expo evaluate`")
+            raise RecordError(
+                f"{run.folder} is a record of `expo measure`; the audit needs a record of `expo evaluate`"
+            )
         if not run.has("evaluation") and run.path("recipe.yaml").exists():
-            raise RecordError(f"{run.folder} holds an unfinished run: give the command of its evaluation again")
-        raise RecordError(f"{run.folder} has no completions.parquet; `expo evaluate` of this version writes one")
+            raise RecordError(f"{run.folder} holds an unfinished run: repeat the command of its evaluation")
+        raise RecordError(
+            f"{run.folder} has no completions.parquet; run `expo evaluate` again with this version, which writes one"
+        )
     recipe, completions = run.recipe(), run.read("completions")
     most = int(recipe["max_new_tokens"])
     chosen = sorted({most, *(limits or (max(1, most // 2), max(1, most // 4)))})
     if not 1 <= chosen[0] <= chosen[-1] <= most:
-        raise RecordError(f"limits must be from 1 to {most}, the token limit of {run.folder}; got {list(limits)}")
+        raise RecordError(f"limits must be between 1 and {most}, the token limit of {run.folder}; got {list(limits)}")
     rows = []
     with ExitStack() as stack:
         by_name = _graders(recipe, stack)
@@ -67,7 +71,7 @@ def audit(run: Run, limits: Sequence[int] = (), progress: bool = True) -> pd.Dat
 
 
 def _graders(recipe: dict[str, Any], stack: ExitStack) -> dict[str, Grader]:
-    """Those for mathematics in texts; what a task grades exactly has that grader, and the toy one more of its own."""
+    """The graders of a task: for texts, those for mathematics; else its exact grader, and one more for the toy."""
     if not TASKS[recipe["task"]].checker and recipe.get("grader", "math") == "math":
         by_name = graders(stack, rules_of(recipe))
         return {name: _of_answer(grader) for name, grader in by_name.items()}
@@ -81,7 +85,7 @@ def _of_answer(grader: Callable[[str, str, bool], Grade]) -> Grader:
 
 
 def _last_value(problem: Problem, text: str, _: bool) -> Grade:
-    """Whether the last number of the text is the last of the answer: the cue and the other values are not asked for."""
+    """Whether the text's last number is the last number of the answer; the cue and other values are ignored."""
     number = last_number(text)
     if number is None:
         return Grade(Status.UNPARSED, None)
@@ -89,7 +93,7 @@ def _last_value(problem: Problem, text: str, _: bool) -> Grade:
 
 
 def _cut(row: dict[Any, Any], limit: int) -> tuple[str, bool]:
-    """A completion as it would be under a lower token limit, and whether that cuts it."""
+    """Cut a completion at a lower token limit; returns the text and whether it was cut."""
     if row["tokens"] <= limit:
         return str(row["text"]), bool(row["truncated"])
     return str(row["text"])[: int(row["ends"][limit - 1])], True
@@ -103,7 +107,7 @@ def _count(
     grader: Grader,
     on_graded: Callable[[], object],
 ) -> list[dict[str, Any]]:
-    """How many of each problem's texts are right for a grader."""
+    """Count the right texts of each problem for one grader."""
     known: dict[tuple[Problem, str, bool], Status] = {}
     statuses = []
     asked = completions[["problem", "question", "reference"]].itertuples(index=False)
@@ -129,7 +133,7 @@ def _count(
 
 
 def sizes(n: int) -> list[int]:
-    """The k of pass@k that are shown of n samples a problem: the powers of two, and n itself."""
+    """The values of k shown for pass@k with n samples per problem: the powers of two, and n itself."""
     return sorted({n, *(2**i for i in range(n.bit_length()) if 2**i <= n)})
 
 

@@ -1,4 +1,4 @@
-"""Bases of a study: a policy warmed up on a task once for each seed, and accepted by a rule written down beforehand."""
+"""Bases of a study: a policy warmed up on a task once per seed, and accepted by a rule written down beforehand."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from expo.records import Run, write_atomic
 from expo.schema import SOURCES
 from expo.text import is_folder_name
 
-# What a rule may ask of a base: of which kind of samples of its measurement, and the number that they have. Of steps it
-# is the share of those written: a step left out is not counted.
+# What a rule may require of a base: the kind of samples in its measurement, and the number computed from them. For
+# steps it is the share of the stated ones that are true: a step left out is not counted.
 CRITERIA: dict[str, tuple[str, Callable[[pd.DataFrame], float]]] = {
     "own_right": ("own", lambda rows: float((rows["status"] == "correct").mean())),
     "explanation_steps_true": (
@@ -23,14 +23,14 @@ CRITERIA: dict[str, tuple[str, Callable[[pd.DataFrame], float]]] = {
         lambda rows: float(rows["steps_true"].sum() / max(rows["steps"].sum(), 1)),
     ),
 }
-# In a study's folder: the table of what was tried, and the folder of its trainings and measurements, which are no
-# results to be drawn.
+# In a study's folder: the table of the seeds tried, and the folder of their trainings and measurements, which are not
+# results to plot.
 LEDGER = "bases.csv"
 WARM_UPS = "warm-ups"
 
 
 class NoBase(RuntimeError):
-    """No seed gave a base that is accepted; the message has the table of what was tried."""
+    """No seed gave an accepted base; the message has the table of the seeds tried."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Bases:
     """How the bases of a study are made.
 
     Attributes:
-        name: of the bases, which end in their seed: `<name>-seed0`.
-        train: the recipe of the warm-up; each seed replaces its own.
-        measure: the recipe of what the rule looks at.
-        accept: for each criterion the least and the most that a base may have, both included.
+        name: prefix of the bases' names, which end in their seed: `<name>-seed0`.
+        train: the recipe of the warm-up; each base replaces its seed.
+        measure: the recipe of the measurement that the rule checks.
+        accept: the smallest and largest accepted value of each criterion, both included.
         seeds: tried in this order.
-        take: how many accepted ones are wanted; seeds after the last are not tried.
+        take: how many accepted bases are wanted; no further seeds are tried after that.
     """
 
     name: str
@@ -56,25 +56,32 @@ class Bases:
     def __post_init__(self) -> None:
         check_types(self)
         if not self.accept:
-            raise ValueError(f"accept: name at least one criterion; there are {', '.join(CRITERIA)}")
+            raise ValueError(f"accept: give at least one criterion, from {', '.join(CRITERIA)}")
         if not 1 <= self.take <= len(self.seeds):
-            raise ValueError(f"take is {self.take}, and {len(self.seeds)} seeds are given; take at least 1 of them")
+            raise ValueError(
+                f"take is {self.take}, but there are {len(self.seeds)} seeds; take must be between 1 and the "
+                "number of seeds"
+            )
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds: name each once, got {self.seeds}")
+            raise ValueError(f"seeds: give each seed once, got {self.seeds}")
         if not is_folder_name(self.name):
-            raise ValueError(f"name: it names folders, so letters, digits and . _ - only; got {self.name!r}")
+            raise ValueError(
+                f"name: it is used in folder names, so it may have only letters, digits and . _ -; got {self.name!r}"
+            )
         for name, limits in self.accept.items():
             if name not in CRITERIA:
-                raise ValueError(f"accept: no criterion {name!r}; there are {', '.join(CRITERIA)}")
+                raise ValueError(f"accept: unknown criterion {name!r}; choose from {', '.join(CRITERIA)}")
             if (source := CRITERIA[name][0]) not in self.measure.get("sources", SOURCES):
-                raise ValueError(f"accept: {name} needs {source} among the sources of measure")
+                raise ValueError(f"accept: {name} needs {source} in the sources of measure")
             numbers = isinstance(limits, list) and all(isinstance(x, int | float) for x in limits)
             if not numbers or len(limits) != 2 or not limits[0] <= limits[1]:
-                raise ValueError(f"accept: {name} must be the least and the most, as [0, 0.02], got {limits!r}")
+                raise ValueError(
+                    f"accept: {name} must be a pair of smallest and largest value, such as [0, 0.02], got {limits!r}"
+                )
 
     @property
     def names(self) -> list[str]:
-        """What other runs call the bases, as their policy."""
+        """The names by which other runs refer to the bases, as their policy."""
         return [f"base-{i}" for i in range(self.take)]
 
     def is_reserved(self, name: str) -> bool:
@@ -82,7 +89,7 @@ class Bases:
         return name == WARM_UPS or name in self.names or name.startswith(f"{self.name}-seed")
 
     def warm_up(self, seed: int) -> dict[str, Any]:
-        """The fields of a seed's training."""
+        """The recipe fields of a seed's training."""
         return {**self.train, "job": "train", "seed": seed}
 
 
@@ -92,9 +99,9 @@ def make_bases(
     recipe_of: Callable[[str, dict[str, Any]], Any],
     do: Callable[[dict[str, Any]], None],
 ) -> dict[str, str]:
-    """Warm up and measure seed after seed until enough are accepted; the policy folder of each base by its name.
+    """Warm up and measure seeds in turn until enough are accepted; returns the policy folder of each base by name.
 
-    `recipe_of` reads a run's fields, `do` has runs done by name in the folder `warm-ups`. What was tried is written to
+    `recipe_of` reads a run's fields; `do` runs the named runs in the folder `warm-ups`. The seeds tried are listed in
     `bases.csv`.
 
     Raises:
@@ -115,14 +122,14 @@ def make_bases(
         write_atomic(folder / LEDGER, pd.DataFrame(tried).to_csv(index=False))
     table = pd.DataFrame(tried).round(3).to_string(index=False)
     if not accepted:
-        limits = ", ".join(f"{name} from {low} to {high}" for name, (low, high) in bases.accept.items())
+        limits = ", ".join(f"{name} between {low} and {high}" for name, (low, high) in bases.accept.items())
         raise NoBase(f"no seed of {bases.seeds} gave a base with {limits}:\n{table}")
     print(table, flush=True)
     return dict(zip(bases.names, accepted, strict=False))
 
 
 def _linked(folder: Path, name: str, run: str) -> str:
-    """The model of a run under a name of its own, so that what begins from it takes it for a base."""
+    """Give the model of a run a name of its own, so that later runs treat it as a base."""
     link = folder / name
     if not link.is_symlink():
         link.symlink_to(Path(WARM_UPS, run, "model"), target_is_directory=True)

@@ -1,8 +1,8 @@
-"""How fast a machine samples and trains: measured in about a minute with random weights, for plans of trainings on it.
+"""How fast a machine samples and trains: measured in about a minute with random weights, to plan trainings on it.
 
-A pass through a model is taken to cost so much a layer (the call of its kernels), so much a weight (its way from
-memory) and so much a weight and token (the arithmetic). The three are fitted to the passes measured, no one below 0,
-each pass by its relative error. Attention to long contexts is not in it, nor is what other work on the machine takes.
+The cost of a pass through a model is modelled as a sum of three parts: per layer (launching its kernels), per weight
+(reading it from memory), and per weight and token (the arithmetic). The three are fitted to the measured passes by
+relative error, none below 0. Attention over long contexts and other work on the machine are not included.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ from expo.tasks.prompts import TEXT
 from expo.text import plural
 
 SCHEMA = 1
-# What is timed: a token of each row by this package's sampler, by the `generate` that TRL samples with, a pass forward
-# and back, and AdamW's step.
+# What is timed: decoding one token per row with this package's sampler, the same with the `generate` that TRL uses, a
+# forward and backward pass, and an AdamW step.
 KINDS = ("sample", "generate", "train", "optimizer")
-# Hidden size, layers, heads, heads of keys and values, vocabulary of what is timed; the last on a GPU alone.
+# Hidden size, layers, heads, key-value heads and vocabulary of the timed models; the last one only on a GPU.
 _SHAPES = ((64, 4, 4, 1, 1024), (384, 12, 6, 2, 16384), (576, 30, 9, 3, 49152), (2048, 16, 16, 4, 128256))
 _NEW_TOKENS = 8
 
 
 class CalibrationError(ValueError):
-    """A calibration that cannot be read; names the file and the fix."""
+    """A calibration that cannot be read; the message names the file and the fix."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One pass: through how many weights, of which dtype, and layers; of how many tokens; and the seconds it took."""
+    """One timed pass: its number of weights, their dtype, its layers and tokens, and the seconds it took."""
 
     kind: str
     dtype: str
@@ -70,7 +70,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A machine as it was measured. `memory` is that of one GPU, or of the machine where there is none, in bytes."""
+    """The measurements of a machine. `memory` is that of one GPU, or of the machine without one, in bytes."""
 
     device: str
     on_gpu: bool
@@ -83,9 +83,9 @@ class Calibration:
     measured: tuple[Measured, ...]
 
     def seconds(self, kind: str, dtype: str, weights: int, layers: int, tokens: int) -> float:
-        """What a pass is expected to take: one of `KINDS`, of `tokens` in all, or of as many rows by a token each.
+        """Predicted seconds of a pass: one of `KINDS`, for `tokens` tokens in all, or for that many rows of one token.
 
-        With weights of a dtype that was not timed it is that of the others.
+        For a dtype that was not timed, the measurements of the others are used.
         """
         of_kind = [m for m in self.measured if m.kind == kind]
         chosen = [m for m in of_kind if m.dtype == dtype] or of_kind
@@ -95,17 +95,17 @@ class Calibration:
 
 
 def _features(weights: int, layers: int, tokens: int) -> np.ndarray:
-    # In units that leave the costs of like size.
+    # In units that give the costs similar sizes.
     return np.array([float(layers), weights / 1e6, weights * tokens / 1e9])
 
 
 def _costs(features: np.ndarray) -> np.ndarray:
-    """The costs, none below 0, whose sums over the features (passes, 3) are nearest to 1: of each subset, the best."""
+    """The non-negative costs whose sums over the features (passes, 3) are nearest to 1; tries every subset."""
     best, error = np.zeros(3), math.inf
     for some in ([i for i in range(3) if subset >> i & 1] for subset in range(1, 8)):
         found = np.linalg.lstsq(features[:, some], np.ones(len(features)), rcond=None)[0]
         left = float(np.square(features[:, some] @ found - 1).sum())
-        # Of costs that explain as much, the fewest.
+        # Among costs that explain equally much, the fewest.
         if (found >= 0).all() and left < error - 1e-12:
             best, error = np.zeros(3), left
             best[some] = found
@@ -113,27 +113,27 @@ def _costs(features: np.ndarray) -> np.ndarray:
 
 
 def default_file() -> Path:
-    """Where this machine's is kept: `calibration.json` in the cache."""
+    """Where this machine's calibration is kept: `calibration.json` in the cache."""
     return cache_dir() / "calibration.json"
 
 
 def read(file: Path) -> Calibration:
-    """A calibration from its file.
+    """Read a calibration from its file.
 
     Raises:
         CalibrationError: if it cannot be read, or is of another version.
     """
-    again = "create it again: expo doctor --calibrate"
+    again = "run expo doctor --calibrate to create it again"
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         if values.pop("schema") != SCHEMA:
-            raise CalibrationError(f"{file}: another version of expo wrote it; {again}")
+            raise CalibrationError(f"{file}: written by another version of expo; {again}")
         measured = tuple(Measured(**m) for m in values.pop("measured"))
         made = Calibration(**values, measured=measured)
         for told in (made, *measured):
             check_types(told)
         if missing := set(KINDS) - {m.kind for m in measured}:
-            raise ValueError(f"without a time of {', '.join(sorted(missing))}")
+            raise ValueError(f"no times for {', '.join(sorted(missing))}")
         if made.memory < 0:
             raise ValueError(f"memory must be at least 0, got {made.memory}")
         if wrong := [m.seconds for m in measured if not 0 < m.seconds < math.inf]:
@@ -141,8 +141,8 @@ def read(file: Path) -> Calibration:
     except CalibrationError:
         raise
     except FileNotFoundError as error:
-        where = "copy calibration.json from the EXPO_CACHE of the machine that is to train"
-        raise CalibrationError(f"{file}: no such file; {where}, where expo doctor --calibrate wrote it") from error
+        where = "copy calibration.json from the EXPO_CACHE of the machine to train on"
+        raise CalibrationError(f"{file}: no such file; {where}, after running expo doctor --calibrate there") from error
     except KeyError as error:
         raise CalibrationError(f"{file}: not a calibration (it lacks the field {error}); {again}") from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
@@ -151,7 +151,7 @@ def read(file: Path) -> Calibration:
 
 
 def calibrate(file: Path | None = None, *, shapes: int | None = None, progress: bool = True) -> Calibration:
-    """Measure this machine with torch's number of threads, and write the file; `shapes` takes the first few alone."""
+    """Measure this machine with torch's current threads and write the file; `shapes` limits it to the first models."""
     file = file or default_file()
     writable(file.parent)
     on_gpu = torch.cuda.is_available()
@@ -177,12 +177,12 @@ def calibrate(file: Path | None = None, *, shapes: int | None = None, progress: 
 
 
 def device_memory() -> int:
-    """The bytes of a GPU here, else of the machine or of the container."""
+    """The memory in bytes of a GPU if there is one, else of the machine or the container."""
     return int(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else machine_memory()
 
 
 def free_memory() -> int:
-    """The bytes that are free now, of what `device_memory` counts."""
+    """The bytes of `device_memory` that are free now."""
     return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else free_machine_memory()
 
 
@@ -208,7 +208,7 @@ def _times_of(
     out = []
 
     def add(kind: str, tokens: int, work: Callable[[], object], each: int = 1) -> None:
-        # As a training computes: float32 weights are cast to bfloat16 for each pass on a GPU.
+        # As in training: float32 weights are cast to bfloat16 for each pass on a GPU.
         with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu):
             seconds = _seconds(work) / each
         out.append(Measured(kind, str(dtype).removeprefix("torch."), weights, layers, tokens, seconds))
@@ -228,7 +228,7 @@ def _times_of(
 
 
 def random_policy(config: PretrainedConfig, device: str, dtype: torch.dtype) -> Policy:
-    """A policy of random weights, whose tokens are the words w0 (its end), w1, ...; it hardly ever ends by itself."""
+    """A policy with random weights, whose tokens are the words w0 (its end), w1, ...; it hardly ever ends by itself."""
     torch.manual_seed(0)
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
@@ -240,7 +240,7 @@ def random_policy(config: PretrainedConfig, device: str, dtype: torch.dtype) -> 
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """The least of three, after one that is not counted: other work on the machine can only add to it."""
+    """The fastest of three runs, after a warm-up: other work on the machine can only slow it down."""
     times = []
     for _ in range(4):
         began = time.perf_counter()
@@ -270,7 +270,7 @@ def _train(model: PreTrainedModel, ids: torch.Tensor) -> None:
 
 
 def table(made: Calibration) -> Sequence[str]:
-    """What was measured, in lines."""
+    """The measurements as lines of text."""
     lines = [f"{made.device}, {made.memory / 2**30:.0f} GiB, torch {made.torch}, measured {made.made}", ""]
     lines.append(f"{'pass':<10}{'dtype':<9}{'weights':>14}{'layers':>8}{'tokens':>8}{'seconds':>10}{'fit':>10}")
     for m in made.measured:

@@ -1,4 +1,4 @@
-"""The chunks of a run, done by as many processes as gain by it: one on each GPU, or a few on a CPU."""
+"""The chunks of a run, processed by as many processes as pay off: one per GPU, or a few on a CPU."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from expo.tasks import Checker
 from expo.tasks.problem import Problem
 from expo.workers import launched, spread
 
-# A model of more weights than this keeps two threads busy; and each process holds them.
+# A model with more weights than this keeps two threads busy, and each process would hold a copy.
 MAX_BYTES = 2 << 30
-# One of fewer is sampled as fast by one process: the others would load longer than they work.
+# With fewer rows, one process is as fast: the others would load longer than they work.
 MIN_BYTES = 16 << 20
 MIN_ROWS = 32
 _LOOKS_EVERY = 0.5  # seconds
 
 Frames = dict[str, pd.DataFrame]
-# All about some problems of a chunk: with recipe, policy, checker, the problems, those of the whole run, and what to
-# call after each step. The table that says that the chunk is done comes last.
+# Does the problems of one chunk. Arguments: recipe, policy, checker, the problems, all problems of the run, and a
+# callback for each step. The table that marks the chunk as done is written last.
 Do = Callable[[Any, Policy, Checker, Sequence[Problem], Sequence[Problem], Callable[[], object]], Frames]
 
 
@@ -45,16 +45,16 @@ def do_chunks(
     *,
     on_cpu: bool = True,
 ) -> None:
-    """Write the shards of those chunks that have none of `table`; with several processes the setup's policy is let go.
+    """Write the shards of the chunks that have none of `table`; with several processes the setup's policy is released.
 
-    On a CPU several processes are taken only with `on_cpu`. Of the processes of a launcher each does its share; all but
-    the first then end, and the first waits for their shards.
+    On a CPU, several processes are used only with `on_cpu`. Under a launcher each process does its share; all but the
+    first then exit, and the first waits for their shards.
 
     Raises:
-        Exception: what `do` raises in any process; the others are stopped, and what they have written stays.
-        RecordError: as `check_shards` says.
-        RuntimeError: if a process died or hangs, or one of the launcher's failed or is lost.
-        SystemExit: in a launcher's process but the first, when its share is done.
+        Exception: whatever `do` raises in any process; the others are stopped, and the shards they wrote are kept.
+        RecordError: see `check_shards`.
+        RuntimeError: if a process died or hangs, or one of the launcher's processes failed or was lost.
+        SystemExit: in every process but the launcher's first, when its share is done.
     """
     assert setup.policy
     check_shards(setup.run, table)
@@ -63,7 +63,7 @@ def do_chunks(
     if world == 1 and (on_cpu or setup.policy.device.type != "cpu"):
         processes = processes_for(setup.policy, recipe.device, recipe.rows, len(chunks))
     work = ChunkWork(recipe, setup.run, setup.task.problems, do, setup.policy, setup.checker)
-    if processes > 1:  # each loads its own
+    if processes > 1:  # each loads its own policy
         if setup.policy.engine:
             setup.policy.engine.close()
         setup.policy = work.policy = None
@@ -84,16 +84,16 @@ def do_chunks(
 
 
 def processes_for(policy: Policy, device: str, rows: int, jobs: int) -> int:
-    """How many processes share the work: one for each GPU, unless one was chosen as `device`.
+    """How many processes share the work: one per GPU, unless `device` names one.
 
-    On a CPU, for a small model, one for 32 rows or more and each thread. A run that goes on with as many threads and
-    rows as before computes as before, to the last bit.
+    On a CPU with a small model: one per thread, for at least 32 rows. A run that resumes with the same threads and rows
+    gives the same results to the last bit.
     """
-    # One of several runs that are done side by side has its share of the threads already, and may start no process.
+    # One of several runs side by side already has its share of the threads, and may not start processes.
     if multiprocessing.current_process().daemon:
         return 1
     if policy.engine and policy.device.type == "cpu":
-        return 1  # it takes all threads
+        return 1  # it uses all threads
     if policy.device.type == "cuda":
         return max(1, min(torch.cuda.device_count(), jobs)) if device == "auto" else 1
     weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())
@@ -104,7 +104,7 @@ def processes_for(policy: Policy, device: str, rows: int, jobs: int) -> int:
 
 @dataclass
 class ChunkWork:
-    """Everything about one chunk of problems, as a job of any process: each opens policy and checker for itself."""
+    """A chunk of problems as a job for any process: each process opens the policy and checker for itself."""
 
     recipe: SamplingRecipe
     run: Run
@@ -117,7 +117,7 @@ class ChunkWork:
         return {**vars(self), "policy": None, "checker": None}
 
     def __call__(self, job: tuple[str, Sequence[Problem]], on_step: Callable[[], object], processes: int) -> None:
-        """Do the problems of `job` and write them as the shards of its name."""
+        """Process the problems of `job` and write them as the shards of its name."""
         # Processes on one CPU share its memory.
         self.policy = self.policy or load(self.recipe, self.recipe.device)
         rows = self.recipe.rows // processes if self.policy.device.type == "cpu" else self.recipe.rows

@@ -1,4 +1,4 @@
-"""Self-explanations as a dataset folder: parquet and a card, read by `datasets.load_dataset`."""
+"""Self-explanations as a dataset folder: parquet and a card, readable with `datasets.load_dataset`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ COLUMNS = {
     "level": "difficulty level, where the task has one",
     "explanation": "the self-explanation c~, sampled from the question with a*, without its final-answer statement",
     "completion": "(c~, a*) as scored: c~, the answer cue, a* and its closing mark, without the end token",
-    "sampled_answer": "the answer that the sampled text itself gave",
+    "sampled_answer": "the answer given in the sampled text itself",
     "correct": "whether that answer is a*",
-    "tokens": "tokens of the completion, the end token included",
+    "tokens": "tokens of the completion, including the end token",
     "nll_sum": "-log pi(c~, a*|q), nats per sequence, under the plain question prompt, temperature 1",
-    "nll_per_token": "the same divided by the number of tokens",
+    "nll_per_token": "the same, divided by the number of tokens",
     "learning_signal": "log pi(a*|q, c~), nats",
     "leak": "whether the explanation says that it was given the answer",
     "truncated": "whether the sample reached the token limit",
@@ -35,25 +35,25 @@ COLUMNS = {
 
 
 def check_folder(folder: Path) -> None:
-    """That a dataset which is yet to be made can be written there.
+    """Check that a new dataset can be written to a folder.
 
     Raises:
-        RecordError: if the folder holds any file already.
+        RecordError: if the folder already holds a file.
     """
     if folder.exists() and (not folder.is_dir() or any(p.is_file() for p in folder.rglob("*"))):
-        raise RecordError(f"{folder} already holds other files; choose another --dataset")
+        raise RecordError(f"{folder} already holds files; choose another --dataset")
 
 
 def write_dataset(run: Run, folder: Path) -> Path:
     """Write the run's self-explanations to `folder` (README.md and data/train-00000-of-00001.parquet).
 
     Raises:
-        RecordError: if the run has no self-explanations, or the folder holds anything but this dataset.
+        RecordError: if the run has no self-explanations, or the folder holds anything other than this dataset.
     """
     samples = run.read("samples")
     rows = samples[samples["source"] == "explanation"]
     if rows.empty:
-        raise RecordError(f"{run.folder} has no self-explanations; measure again with explanation among the --sources")
+        raise RecordError(f"{run.folder} has no self-explanations; measure again with explanation in --sources")
     renamed = {"reference": "answer", "cot": "explanation", "text": "completion", "answer": "sampled_answer"}
     frame = rows.rename(columns=renamed)[list(COLUMNS)]
     parquet, readme = folder / "data" / "train-00000-of-00001.parquet", folder / "README.md"
@@ -62,14 +62,14 @@ def write_dataset(run: Run, folder: Path) -> Path:
     sink = io.BytesIO()
     frame.to_parquet(sink, index=False)
     write_atomic(parquet, sink.getvalue())
-    # A card that is there may have been written on by hand.
+    # An existing card may have been edited by hand.
     if not readme.exists():
         write_atomic(readme, card(run, frame))
     return folder
 
 
 def _is_free(folder: Path, parquet: Path, readme: Path, frame: pd.DataFrame) -> bool:
-    """Whether the folder holds nothing, or as much of this dataset as a killed call left."""
+    """Whether the folder is empty or holds only parts of this dataset, as after a killed call."""
     if not folder.exists():
         return True
     if not folder.is_dir() or any(
@@ -80,7 +80,7 @@ def _is_free(folder: Path, parquet: Path, readme: Path, frame: pd.DataFrame) -> 
 
 
 def _holds(parquet: Path, frame: pd.DataFrame) -> bool:
-    """Whether a file holds these rows; by value, for other versions of pandas write other bytes."""
+    """Whether a file holds these rows, compared by value: other pandas versions write other bytes."""
     try:
         return pd.read_parquet(parquet).equals(frame.reset_index(drop=True))
     except (OSError, ValueError):
@@ -93,7 +93,7 @@ def card(run: Run, frame: pd.DataFrame) -> str:
     policy = public(recipe["policy"])
     task = TASKS[recipe["task"]]
     licence = task.licence
-    # What a model of unknown licence wrote is not ours to call free.
+    # We cannot grant a licence for texts written by a model whose licence we do not know.
     known = TINY.fullmatch(recipe["policy"]) or recipe["policy"] == SMOLLM2
     head = {
         "license": licence if known else "other",
@@ -109,7 +109,7 @@ def card(run: Run, frame: pd.DataFrame) -> str:
         "reached the token limit": int(frame["truncated"].sum()),
     }
     toy = (
-        "\n**A toy.** These rows show a mechanism; they are no evidence for effects on real tasks.\n"
+        "\n**A toy.** These rows show a mechanism; they are not evidence about real tasks.\n"
         if facts.get("toy")
         else ""
     )
@@ -117,7 +117,8 @@ def card(run: Run, frame: pd.DataFrame) -> str:
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# Self-explanations of {policy} on {recipe['task']}\n{toy}",
-        "A self-explanation is what a model writes when it is shown a question with its answer (ExPO, Zhou et al.).",
+        "A self-explanation is what a model writes when it is shown a question together with its answer "
+        "(ExPO, Zhou et al.).",
         f"\nQuestions: {public(facts['task'])}. Weights: {facts.get('weights') or policy}. Licence of the questions: "
         f"{licence}{' (state that of your own data)' if licence == 'other' else ''}; "
         "the model's licence applies to what it wrote.",
@@ -132,11 +133,11 @@ def card(run: Run, frame: pd.DataFrame) -> str:
 
 
 def push(folder: Path, repo: str) -> None:
-    """Push a dataset folder to a new or empty repository of the hub; a new one is private.
+    """Push a dataset folder to a new or empty repository on the hub; a new one is private.
 
     Raises:
-        ConnectionError: if the hub is not reached or refuses.
-        RecordError: if the repository holds files already; they stay as they are.
+        ConnectionError: if the hub cannot be reached or refuses.
+        RecordError: if the repository already holds files; they are left unchanged.
     """
     found = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.endswith(DRAFT))
     files: dict[str, Path | bytes] = {str(p.relative_to(folder)): p for p in found}

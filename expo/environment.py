@@ -1,4 +1,4 @@
-"""What a run ran on: versions of packages, the toolkit's commit, and the machine."""
+"""The environment of a run: versions of packages, the toolkit's commit, and the machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PACKAGES = (
 
 
 def environment(**facts: Any) -> dict[str, Any]:
-    """What a run ran on: versions, commit of the toolkit, machine, and the facts given."""
+    """The environment of a run: versions, the toolkit's commit, the machine, and the given facts."""
     import torch
 
     return {
@@ -44,27 +44,27 @@ def environment(**facts: Any) -> dict[str, Any]:
 
 
 def machine_memory() -> int:
-    """The bytes of memory of the machine, or of the container if it has fewer."""
+    """The machine's memory in bytes, or the container's if it has less."""
     found = [int(psutil.virtual_memory().total)]
     limit = Path("/sys/fs/cgroup/memory.max")
-    # `max` where there is no limit.
+    # `max` if there is no limit.
     if limit.is_file() and (text := limit.read_text(encoding="utf-8").strip()).isdigit():
         found.append(int(text))
     return min(found)
 
 
 def free_machine_memory() -> int:
-    """The bytes that are free now, of what `machine_memory` counts."""
+    """The bytes of `machine_memory` that are free now."""
     found, used = [int(psutil.virtual_memory().available)], Path("/sys/fs/cgroup/memory.current")
     if used.is_file():
-        # Files that are cached make room.
+        # Memory of cached files can be reclaimed.
         stat = dict(line.split() for line in used.with_name("memory.stat").read_text(encoding="utf-8").splitlines())
         found.append(machine_memory() - int(used.read_text(encoding="utf-8")) + int(stat.get("inactive_file", 0)))
     return max(min(found), 0)
 
 
 def version_of(package: str) -> str | None:
-    """The installed version of a package; None where it is not installed, like a checkout on PYTHONPATH."""
+    """The installed version of a package; None if it is not installed, as for a checkout on PYTHONPATH."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -72,7 +72,7 @@ def version_of(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Commit of the toolkit's checkout, `-dirty` if tracked files were changed; None when it is installed."""
+    """The commit of the toolkit's checkout, `-dirty` if tracked files were changed; None if it is installed."""
     here = Path(__file__).parent
     git = ["git", "-C", str(here)]
     try:

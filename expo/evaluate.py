@@ -1,4 +1,4 @@
-"""Accuracy and pass@k of a policy, by level, from a record of how many of each problem's samples were right."""
+"""Accuracy and pass@k of a policy, by level, from a record of how many samples of each problem were right."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def evaluate(
     rows: int = 64,
     on_finished: Callable[[], object] = lambda: None,
 ) -> pd.DataFrame:
-    """Sample `samples` completions of each plain question and grade them: the rows of `completions.parquet`.
+    """Sample `samples` completions of each plain question and grade them; returns rows of `completions.parquet`.
 
-    A completion is right if its own final answer is. The samples of a problem do not depend on the other problems, up
+    A completion is right if its own final answer is right. A problem's samples do not depend on the other problems, up
     to rounding.
 
     Raises:
-        ContextError: for a problem that does not fit the policy's context with its completion.
+        ContextError: if a problem with its completion does not fit the policy's context.
     """
     requests = [Request(f"{p.id}/evaluation", question_ids(policy, p), samples, max_new_tokens) for p in problems]
     with GradingAhead(checker) as ahead:
@@ -82,7 +82,7 @@ def evaluate(
 
 
 def count(completions: pd.DataFrame, step: int = 0) -> pd.DataFrame:
-    """How many of each problem's completions were right: the rows of `evaluation.parquet`."""
+    """Count the right completions of each problem; returns rows of `evaluation.parquet`."""
     by_problem = completions["problem"]
     groups = completions.groupby(by_problem, sort=False)
     leaks = completions["leak"].astype("boolean").groupby(by_problem, sort=False)
@@ -94,7 +94,7 @@ def count(completions: pd.DataFrame, step: int = 0) -> pd.DataFrame:
             "n": groups.size(),
             **{name: found.sum() for name, found in verdicts.items() if name != Status.WRONG},
             **{name: groups[name].sum() for name in ("truncated", "tokens", "steps", "steps_true")},
-            # Unknown of a problem where it is unknown of a sample; sums skip those.
+            # Missing for a problem if it is missing for one of its samples; sums skip missing values.
             "leaks": leaks.sum().where(leaks.count() == leaks.size()),
             "distinct": groups["text"].nunique(),
         }
@@ -103,9 +103,9 @@ def count(completions: pd.DataFrame, step: int = 0) -> pd.DataFrame:
 
 
 def by_level(evaluation: pd.DataFrame, k: int = 1) -> dict[int | None, Interval]:
-    """Mean pass@k (k = 1: accuracy) over the problems of each level, and of all under None, for one step's rows.
+    """Mean pass@k (k = 1: accuracy) over the problems of each level, and over all under None, for one step's rows.
 
-    With 95 % bootstrap intervals, problems resampled: what another draw of problems would give, not of samples.
+    The 95 % bootstrap intervals resample problems: they cover another draw of problems, not of samples.
     """
     values = pass_at_k_of(evaluation, k)
     out: dict[int | None, Interval] = {None: bootstrap_rate(values.to_numpy())}
@@ -137,10 +137,10 @@ def evaluate_run(
     progress: bool = True,
     on_step: Callable[[], object] = lambda: None,
 ) -> Run:
-    """Evaluate, chunk by chunk of problems, and write the record; go on where an earlier call stopped.
+    """Evaluate in chunks of problems and write the record; resume where an earlier call stopped.
 
     Raises:
-        DataError, PolicyError, RecordError, FloatingPointError: as their modules say.
+        DataError, PolicyError, RecordError, FloatingPointError: as documented in their modules.
     """
     with set_up_alone(recipe, folder, ["evaluation", "skips"]) as setup:
         run, task, policy = setup.run, setup.task, setup.policy
@@ -148,12 +148,12 @@ def evaluate_run(
         chunks = in_chunks(task.problems, chunk_of(run, recipe.chunk))
         for table in ("skips", "completions", "evaluation"):
             if run.has(table):
-                run.read(table)  # a damaged one is named before anything is sampled
+                run.read(table)  # name a damaged shard before anything is sampled
         if run.has("evaluation"):
             with nullcontext() if policy else run.writing():
                 _complete(run, list(chunks), skips, recipe.limits, progress)
             return run
-        # Several processes load it each for themselves.
+        # With several processes, each loads the policy itself.
         del policy
         done = run.shards("completions")
         with tqdm(
@@ -193,12 +193,12 @@ def _chunk(
 def _complete(
     run: Run, chunks: Sequence[str], skips: pd.DataFrame, limits: Sequence[int] | None, progress: bool
 ) -> None:
-    """Write those whole tables of a run that it lacks, and the grades at these limits."""
+    """Write the whole tables that a run lacks, and the grades at these limits."""
     if not run.has("skips"):
         run.write("skips", skips)
     if not run.has("completions") and run.shards("completions") >= set(chunks):
         run.write("completions", pd.concat([run.read("completions", name) for name in chunks], ignore_index=True))
-    # The table that says that the run is finished comes last.
+    # The table that marks the run as finished comes last.
     if not run.has("evaluation"):
         run.write("evaluation", count(run.read("completions")))
     if limits and not (run.has("grades") and set(run.read("grades")["limit"]) >= set(limits)):

@@ -1,4 +1,4 @@
-"""Grade texts by several graders side by side, with what settled each verdict."""
+"""Grade texts with several graders side by side, and show which rule settled each verdict."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from expo.tasks.files import read_lines
 from expo.tasks.problem import Skip
 from expo.text import plural
 
-# The columns of a file that hold a text, in the order in which they are looked for.
+# The columns of a file that may hold the text, in order of preference.
 TEXTS = ("text", "completion", "answer", "response")
 SHOWN = 10
 
 
 @dataclass(frozen=True)
 class Row:
-    """A text to be graded, and where it stands: file and line."""
+    """A text to grade, with its file and line."""
 
     gold: str
     text: str
@@ -36,9 +36,9 @@ class Row:
 
 
 def graders(stack: ExitStack, usual: Rules) -> dict[str, Callable[[str, str, bool], Grade]]:
-    """The graders by name, each of a ground truth, a text, and whether that was cut at its token limit.
+    """The graders by name; each takes a ground truth, a text, and whether the text was cut at its token limit.
 
-    Only ours ask for the last; the first of them has the `usual` rules. Their processes end with `stack`.
+    Only our graders use the last argument; the first of them has the `usual` rules. Their processes end with `stack`.
     """
     rules = {
         "ours": usual,
@@ -60,7 +60,7 @@ def graders(stack: ExitStack, usual: Rules) -> dict[str, Callable[[str, str, boo
 
 
 def read_rows(path: Path) -> tuple[list[Row], list[Skip]]:
-    """The rows of a JSONL file, each with "gold" and a text, and the lines that are none.
+    """Read a JSONL file whose rows each have "gold" and a text; returns the rows and the bad lines.
 
     Raises:
         DataError: if the file cannot be read.
@@ -79,15 +79,15 @@ def read_rows(path: Path) -> tuple[list[Row], list[Skip]]:
 def _row(where: str, fields: dict[str, Any]) -> Row | Skip:
     if fields.get("gold") is None:
         said = "null" if "gold" in fields else "missing"
-        return Skip(where, "gold", f"{said}; a line needs the fields gold and text")
+        return Skip(where, "gold", f"{said}; each line needs the fields gold and text")
     name = next((name for name in TEXTS if isinstance(fields.get(name), str)), None)
     if name is None:
-        return Skip(where, "text", f"missing; a line needs a text in one of {', '.join(TEXTS)}")
+        return Skip(where, "text", f"missing; each line needs a text in one of the fields {', '.join(TEXTS)}")
     return Row(str(fields["gold"]), fields[name], where)
 
 
 def grade(rows: Sequence[Row], tolerance: float = 0.0) -> tuple[list[tuple[Row, dict[str, Grade]]], list[Skip]]:
-    """The rows with their grades by grader, and those whose ground truth cannot be read."""
+    """The rows with their grades by grader, and the rows whose ground truth cannot be read."""
     graded, skips = [], []
     with ExitStack() as stack:
         by_name = graders(stack, Rules(tolerance=tolerance))
@@ -100,7 +100,7 @@ def grade(rows: Sequence[Row], tolerance: float = 0.0) -> tuple[list[tuple[Row, 
 
 
 def show(graded: Sequence[tuple[Row, dict[str, Grade]]], *, alone: bool) -> str:
-    """One row `alone` with the reason of each verdict; rows of a file as counts, with those on which graders differ."""
+    """Format one row with the reasons of its verdicts if `alone`; else counts, and the rows on which graders differ."""
     grades = [by_name for _, by_name in graded]
     return "\n".join(_one(grades[0]) if alone else [*_counts(grades), *_differences(graded)])
 
@@ -133,7 +133,7 @@ def _differences(graded: Sequence[tuple[Row, dict[str, Grade]]]) -> Iterator[str
 
 
 def write(graded: Iterable[tuple[Row, dict[str, Grade]]], path: Path) -> None:
-    """All verdicts as a CSV file, with what was found and the rule of ours."""
+    """Write all verdicts to a CSV file, with the extracted answer and the rule that our grader applied."""
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
         for i, (row, by_name) in enumerate(graded):

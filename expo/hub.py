@@ -1,4 +1,4 @@
-"""Pushing to the hub: to a new repository, which is private, or an empty one; nothing that is there is replaced."""
+"""Pushing to the hub, to a new private repository or an empty one; existing files are never replaced."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx2  # what huggingface_hub speaks through, and lets through when there is no network
+import httpx2  # the HTTP library of huggingface_hub, whose errors pass through when there is no network
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from expo.records import RecordError
@@ -16,8 +16,8 @@ def upload(files: Mapping[str, Path | bytes], repo: str, kind: str, what: str) -
     """Push files, by their paths in the repository, to a repository of a kind (`dataset` or `model`).
 
     Raises:
-        ConnectionError: if the hub is not reached or refuses; `what` says what was not pushed.
-        RecordError: if the repository holds files already; they stay as they are.
+        ConnectionError: if the hub cannot be reached or refuses; the message says `what` was not pushed.
+        RecordError: if the repository already holds files; they are left unchanged.
     """
     api = HfApi()
     try:
@@ -26,13 +26,13 @@ def upload(files: Mapping[str, Path | bytes], repo: str, kind: str, what: str) -
         if not there:
             operations = [CommitOperationAdd(name, content) for name, content in files.items()]
             with warnings.catch_warnings():
-                # A record's tables beside its policy are intended.
+                # A record's tables next to its policy are intended.
                 warnings.filterwarnings("ignore", ".*commit a data file", UserWarning)
                 api.create_commit(repo, operations, commit_message="By expo", repo_type=kind)
     except (OSError, ValueError, httpx2.HTTPError) as error:
-        raise ConnectionError(f"{what} is not pushed to {repo}: {error}; fix that and give the same command") from error
+        raise ConnectionError(f"{what} was not pushed to {repo}: {error}; fix this and repeat the command") from error
     if there:
         raise RecordError(
-            f"{what} is not pushed to {repo}, which holds {', '.join(sorted(there)[:3])} already; name another "
-            "repository, or delete what is there"
+            f"{what} was not pushed to {repo}, which already holds {', '.join(sorted(there)[:3])}; give "
+            "another repository, or delete its files"
         )

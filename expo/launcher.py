@@ -1,6 +1,6 @@
-"""Heartbeats and errors of a launcher's processes, as files in the run folder: the first process waits for the others.
+"""Heartbeats and errors of a launcher's processes, as files in the run folder; the first process waits for the others.
 
-A launcher stops all its processes on a machine when one of them fails, but may not hear of one on another machine.
+A launcher stops all its processes on a machine when one fails, but may not notice a failure on another machine.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from expo.records import Run
 
 FAILED = ".failed"
-_ALIVE = ".alive-"  # then the number of the process
+_ALIVE = ".alive-"  # followed by the number of the process
 _EVERY = 5.0  # seconds between heartbeats
-_LIMIT = 600.0  # seconds without one
+_LIMIT = 600.0  # seconds without a heartbeat
 _PATIENCE = 3600.0  # seconds without a finished sample
 
 
@@ -29,7 +29,7 @@ def forget(run: Run) -> None:
 
 @contextmanager
 def reporting(run: Run, process: int, processes: int) -> Iterator[None]:
-    """Keep a heartbeat meanwhile, and write down an error, once the first process has begun the record."""
+    """Write heartbeats and any error within the context, once the first process has started the record."""
     ended = threading.Event()
     thread = threading.Thread(target=_beat, args=(run, process, ended), daemon=True)
     thread.start()
@@ -48,7 +48,7 @@ def reporting(run: Run, process: int, processes: int) -> Iterator[None]:
 
 
 def counted(run: Run, process: int, on_step: Callable[[], object]) -> Callable[[], object]:
-    """`on_step`, which also writes to the process's heartbeat how many steps it has done."""
+    """Wrap `on_step` so that it also counts steps in the process's heartbeat."""
     steps, written = 0, -_EVERY
 
     def step() -> None:
@@ -65,7 +65,7 @@ def counted(run: Run, process: int, on_step: Callable[[], object]) -> Callable[[
 
 def _beat(run: Run, process: int, ended: threading.Event) -> None:
     while True:
-        with suppress(OSError):  # the next may succeed
+        with suppress(OSError):  # the next one may succeed
             if _is_begun(run):
                 _alive(run, process).touch()
         if ended.wait(_EVERY):
@@ -73,18 +73,18 @@ def _beat(run: Run, process: int, ended: threading.Event) -> None:
 
 
 class Peers:
-    """A launcher's other processes, as the first sees them: by its own clock only, as those of machines may differ."""
+    """A launcher's other processes as seen by the first, by its own clock only, since clocks of machines may differ."""
 
     def __init__(self, run: Run, processes: int) -> None:
         self._run, self._processes = run, processes
-        # The last heartbeat of each process and its steps, and when each was first seen.
+        # The last heartbeat and step count of each process, and when each was first seen.
         self._seen: dict[tuple[int, str], tuple[object, float]] = {}
 
     def check(self, processes: Collection[int]) -> None:
-        """Check that no process has failed, and that each of these has a heartbeat and gets on.
+        """Check that no process has failed, and that each of these has a recent heartbeat and makes progress.
 
         Raises:
-            RuntimeError: with the error of a process that failed, or the number of one that is lost or hangs.
+            RuntimeError: with the error of the process that failed, or the number of the process that is lost or hangs.
         """
         if self._run.path(FAILED).exists():
             raise RuntimeError(self._run.path(FAILED).read_text(encoding="utf-8"))
@@ -92,20 +92,20 @@ class Peers:
             beat, steps = _last_beat(self._run, process)
             if self._unchanged_for(process, "beat", beat) > _LIMIT:
                 why = (
-                    f"has had no heartbeat for {_LIMIT / 60:.0f} minutes: it was killed, perhaps for lack of memory, "
-                    "or its machine is down"
+                    f"has had no heartbeat for {_LIMIT / 60:.0f} minutes: it was killed, probably out of "
+                    "memory, or its machine is down"
                 )
             elif self._unchanged_for(process, "steps", steps) > _PATIENCE:
-                why = f"has not finished a sample for {_PATIENCE / 60:.0f} minutes, so it hangs"
+                why = f"has not finished a sample for {_PATIENCE / 60:.0f} minutes, so it probably hangs"
             else:
                 continue
             raise RuntimeError(
-                f"process {process} of {self._processes} {why}; finished chunks are kept, and the same command resumes "
-                "the run"
+                f"process {process} of {self._processes} {why}; finished chunks are kept; repeat the "
+                "command to resume the run"
             )
 
     def _unchanged_for(self, process: int, what: str, value: object) -> float:
-        """The seconds since this value was first seen."""
+        """Seconds since this value was first seen."""
         now = time.monotonic()
         before, since = self._seen.get((process, what), (value, now))
         self._seen[process, what] = value, since if value == before else now
@@ -113,7 +113,7 @@ class Peers:
 
 
 def _last_beat(run: Run, process: int) -> tuple[int | None, str | None]:
-    """When a process last gave a sign of life, and the steps it had done."""
+    """When a process last showed a sign of life, and the steps it had done by then."""
     with suppress(OSError):
         return _alive(run, process).stat().st_mtime_ns, _alive(run, process).read_text(encoding="utf-8")
     return None, None

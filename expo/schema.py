@@ -1,4 +1,4 @@
-"""The tables of a run and their columns; every record of the toolkit has one of these shapes."""
+"""The tables of a run and their columns; every record of the toolkit has these shapes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 SCHEMA = 1
 
-# Kinds of positives, as `positives` tells them.
+# Kinds of positives, as named in `positives`.
 SOURCES = ("own", "explanation", "expert", "own_correct", "wrong_explanation", "nonsense")
 
 # Column -> pandas dtype. Log-probabilities are in nats under the policy itself: temperature 1, plain prompt.
@@ -18,14 +18,14 @@ TABLES: dict[str, dict[str, str]] = {
         "problem": "string",
         "level": "Int64",
         "source": "string",  # one of SOURCES
-        "index": "Int64",  # which of the problem's samples of this source
+        "index": "Int64",  # index among the problem's samples of this source
         "question": "string",
         "reference": "string",  # the ground-truth answer a*
-        "hint": "string",  # what the sampling prompt gave away: a*, a wrong answer, nonsense; else empty
+        "hint": "string",  # what the sampling prompt revealed: a*, a wrong answer, or nonsense; empty otherwise
         "text": "string",  # (c, a) as scored
         "cot": "string",  # c alone
-        "answer": "string",  # the answer the sampled text itself gives, before a* is put in its place
-        "tokens": "Int64",  # of (c, a), end token included
+        "answer": "string",  # the answer that the sampled text itself gives, before it is replaced by a*
+        "tokens": "Int64",  # of (c, a), including the end token
         "cot_tokens": "Int64",
         "answer_tokens": "Int64",  # of a* and its closing mark
         "nll_sum": "Float64",  # -log pi(c, a|q)
@@ -33,51 +33,51 @@ TABLES: dict[str, dict[str, str]] = {
         "nll_cot": "Float64",  # -log pi(c|q)
         "learning_signal": "Float64",  # log pi(a*|q, c)
         "nll_first": "Float64",  # -log pi of its first 8 tokens, per token
-        "nll_prompted": "Float64",  # -log mu(c|q, hint): of the CoT under the prompt that it was sampled from
+        "nll_prompted": "Float64",  # -log mu(c|q, hint): of the CoT under the prompt it was sampled from
         "status": "string",  # of the sampled answer: correct, wrong, unparsed, timeout; empty for the expert
         "correct": "boolean",
         "truncated": "boolean",
         "leak": "boolean",  # the text says that it was given the answer
-        "steps": "Int64",  # found in the CoT: arithmetic statements, or what the task's step checker takes for one
+        "steps": "Int64",  # found in the CoT: arithmetic statements, or steps as defined by the task's step checker
         "steps_true": "Int64",
     },
-    # Of a measurement, on request: a hinted CoT token by token, under the plain prompt and under the hinted one.
+    # Of a measurement, on request: a hinted CoT token by token, under the plain prompt and under the hinted prompt.
     "tokens": {
         "problem": "string",
         "source": "string",
         "index": "Int64",
         "ids": "object",  # the tokens of the CoT
-        "texts": "object",  # of each token, the CoT if joined; the last of several for one character has it
+        "texts": "object",  # one piece per token, joined: the CoT; of several tokens of one character, the last has it
         "plain": "object",  # log pi(t|q, ...) of each token
         "prompted": "object",  # log mu(t|q, hint, ...)
     },
     "skips": {"where": "string", "field": "string", "reason": "string"},
     "metrics": {"step": "Int64", "name": "string", "value": "Float64"},
-    # Of a training: what the machine took, apart from what the recipe decides.
+    # Of a training: metrics of the machine, apart from what the recipe determines.
     "timing": {"step": "Int64", "name": "string", "value": "Float64"},
-    # Of a training: what was learnt beside the policy's own samples; `step` is when it was sampled.
+    # Of a training: what was learnt in addition to the policy's own samples; `step` is when it was sampled.
     "positives": {
         "step": "Int64",
         "problem": "string",
         "level": "Int64",
         "source": "string",
         "hint": "string",
-        "text": "string",  # (c, a*) as it is trained on
+        "text": "string",  # (c, a*) as trained on
         "ids": "object",  # its tokens
-        "cot_tokens": "Int64",  # how many of them are c
-        "status": "string",  # of the sampled text's own answer
+        "cot_tokens": "Int64",  # how many of them belong to c
+        "status": "string",  # of the answer in the sampled text
         "leak": "boolean",
         "steps": "Int64",
         "steps_true": "Int64",
-        "candidates": "Int64",  # samples that it was chosen from
-        "place": "Int64",  # its place among them, from 0
-        "first_text": "boolean",  # whether it has the tokens of the first of them
-        "effective_samples": "Float64",  # of the candidates' weights, where it was chosen by them
-        "weight_entropy": "Float64",  # of these weights, nats
-        "mask": "object",  # which tokens are learnt; missing where all are
-        "weight": "Float64",  # in the term of its problem, which may have several
+        "candidates": "Int64",  # number of samples it was chosen from
+        "place": "Int64",  # its index among them, from 0
+        "first_text": "boolean",  # whether its tokens equal those of the first of them
+        "effective_samples": "Float64",  # effective sample size of the candidates' weights, if weights chose it
+        "weight_entropy": "Float64",  # entropy of these weights, nats
+        "mask": "object",  # which tokens are learnt; missing if all are
+        "weight": "Float64",  # in the term of its problem, which may have several positives
     },
-    # Of a training by DPO: what was learnt; `step` is when both were sampled. Log-probabilities are sums over tokens.
+    # Of a training by DPO: the pairs; `step` is when both texts were sampled. Log-probabilities are sums over tokens.
     "pairs": {
         "step": "Int64",
         "problem": "string",
@@ -91,12 +91,12 @@ TABLES: dict[str, dict[str, str]] = {
         "loser_tokens": "Int64",
         "loser_status": "string",
         "loser_truncated": "boolean",
-        "tries": "Int64",  # samples from which the loser was taken
+        "tries": "Int64",  # samples from which the loser was chosen
         "right": "Int64",  # how many of them were right
         "ref_winner": "Float64",  # log-probabilities under the reference, the initial policy
         "ref_loser": "Float64",
     },
-    # Of a training by DPO: pairs of watched problems under the policy of `step`; `sampled` is the step of the pair.
+    # Of a training by DPO: pairs of watched problems under the policy at `step`; `sampled` is the step of the pair.
     "margins": {
         "step": "Int64",
         "sampled": "Int64",
@@ -109,7 +109,7 @@ TABLES: dict[str, dict[str, str]] = {
         "ref_winner": "Float64",
         "ref_loser": "Float64",
     },
-    # Of a training: the policy's own samples, one row a group.
+    # Of a training: the policy's own samples, one row per group.
     "groups": {
         "step": "Int64",
         "problem": "string",
@@ -120,22 +120,22 @@ TABLES: dict[str, dict[str, str]] = {
         "unparsed": "Int64",
         "tokens": "Int64",  # of all n
     },
-    # Of an evaluation: every sample, graded.
+    # Of an evaluation: every sample, with its grade.
     "completions": {
         "problem": "string",
         "level": "Int64",
-        "index": "Int64",  # which of the problem's samples
+        "index": "Int64",  # index among the problem's samples
         "question": "string",
         "reference": "string",  # the ground-truth answer
         "text": "string",  # without its end token
         "ends": "object",  # where each token ends in the text, in characters
-        "tokens": "Int64",  # end token included
+        "tokens": "Int64",  # including the end token
         "truncated": "boolean",
-        "answer": "string",  # that was found in it
+        "answer": "string",  # the answer found in it
         "status": "string",
         "steps": "Int64",
         "steps_true": "Int64",
-        "leak": "boolean",  # it says that it was given the answer, which it was not
+        "leak": "boolean",  # it says that it was given the answer, though it was not
     },
     # Of an evaluation: the same samples cut at several token limits and graded by several graders.
     "grades": {
@@ -149,7 +149,7 @@ TABLES: dict[str, dict[str, str]] = {
         "timeout": "Int64",
         "truncated": "Int64",
     },
-    # How many of a problem's n samples were right, after `step` steps of training (0: none).
+    # How many of a problem's n samples were right after `step` training steps (0: before training).
     "evaluation": {
         "step": "Int64",
         "problem": "string",
@@ -162,12 +162,12 @@ TABLES: dict[str, dict[str, str]] = {
         "tokens": "Int64",
         "steps": "Int64",
         "steps_true": "Int64",
-        "leaks": "Int64",  # say that they were given the answer, which they were not
-        "distinct": "Int64",  # texts that differ
+        "leaks": "Int64",  # say that they were given the answer, though they were not
+        "distinct": "Int64",  # distinct texts
     },
-    # Of a question: one positive of each kind, and how J, the chance of a right rollout, rises along its gradient.
-    # Gradients are of log pi(positive|q) in nats, at temperature 1, over all trainable weights; the positive is
-    # (c, a*), an own CoT (c, a) as sampled.
+    # For each question: one positive of each kind, and how J, the probability of a right rollout, rises along its
+    # gradient. Gradients are of log pi(positive|q) in nats, at temperature 1, over all trainable weights; the positive
+    # is (c, a*), or for an own CoT (c, a) as sampled.
     "alignment": {
         "step": "Int64",
         "problem": "string",
@@ -183,15 +183,15 @@ TABLES: dict[str, dict[str, str]] = {
         "nll_per_token": "Float64",
         "learning_signal": "Float64",
         "norm": "Float64",  # of the gradient
-        "reward": "boolean",  # whether it would be right as a rollout: graded, within the token limit
-        "log10_t1": "Float64",  # of the term of the positive itself; -inf where that is 0
-        "slope": "Float64",  # <grad J, gradient>, estimated from rollouts; T1 and T2 together
-        "slope_error": "Float64",  # its standard error; missing where rollouts are all right or all wrong
-        "repeats": "Float64",  # share of pairs of rollouts that are the same: the sum of squared probabilities
+        "reward": "boolean",  # whether it would be right as a rollout: graded like one, within the token limit
+        "log10_t1": "Float64",  # log10 of the positive's own term; -inf if that term is 0
+        "slope": "Float64",  # <grad J, gradient>, estimated from rollouts; the sum of T1 and T2
+        "slope_error": "Float64",  # its standard error; missing if all rollouts are right or all wrong
+        "repeats": "Float64",  # share of equal pairs among the rollouts: estimates the sum of squared probabilities
         "right": "Int64",
         "rollouts": "Int64",
     },
-    # What a step of length `size` along a positive's gradient does to J of its question.
+    # The effect of a step of length `size` along a positive's gradient on J of its question.
     "gains": {
         "problem": "string",
         "level": "Int64",
@@ -199,15 +199,15 @@ TABLES: dict[str, dict[str, str]] = {
         "size": "Float64",
         "predicted": "Float64",  # size x slope / norm
         "predicted_error": "Float64",
-        "realised": "Float64",  # from other rollouts, weighted by what the step made of their probability
+        "realised": "Float64",  # from other rollouts, reweighted by how the step changed their probability
         "realised_error": "Float64",
-        "realised_right": "Int64",  # of these rollouts, how many were right
-        "effective": "Float64",  # rollouts that so many weighted ones are worth
-        "exact_before": "Float64",  # J by enumeration; of the toy
+        "realised_right": "Int64",  # how many of these rollouts were right
+        "effective": "Float64",  # effective sample size of the reweighted rollouts
+        "exact_before": "Float64",  # J by enumeration; only for the toy
         "exact_after": "Float64",
-        "lost": "Float64",  # probability that the enumeration did not follow, at most
+        "lost": "Float64",  # upper bound on the probability that the enumeration did not follow
     },
-    # Inner products of gradients of positives, each pair once, with itself too.
+    # Inner products of gradients of positives, each pair once, including each positive with itself.
     "gradients": {
         "step": "Int64",
         "problem": "string",
@@ -231,7 +231,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
 }
 
-# Columns that records did not have at first; they are missing there.
+# Columns added later; older records lack them.
 LATER = {
     "samples": ("nll_first", "nll_prompted"),
     "probes": ("nll_first", "nll_prompted", "nll_initial"),
@@ -240,11 +240,11 @@ LATER = {
     "positives": ("candidates", "place", "first_text", "effective_samples", "weight_entropy", "mask", "weight"),
 }
 
-# Of a training: problems of the training set watched while it runs, scored under the policy of the time.
-# On request, `nll_initial` is the NLL of an own sample under the initial policy: -log pi_0(c, a|q).
+# Of a training: watched training problems, scored under the policy at each step. On request, `nll_initial` is the NLL
+# of an own sample under the initial policy: -log pi_0(c, a|q).
 TABLES["probes"] = {"step": "Int64", **TABLES["samples"], "nll_initial": "Float64"}
 
 
 def as_frame(table: str, rows: Iterable[Mapping[str, Any]] = ()) -> pd.DataFrame:
-    """Rows as that table, whose columns are there without a row too."""
+    """Rows as a DataFrame of that table; it has the table's columns even without rows."""
     return pd.DataFrame([dict(row) for row in rows], columns=list(TABLES[table]))

@@ -1,4 +1,4 @@
-"""What every job needs at its start: its problems, its policy, what fits the context, and the facts of its record."""
+"""What every job needs at its start: its problems, its policy, the context check, and the record's facts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from expo.tasks.problem import DataError, Problem, Skip
 from expo.tasks.prompts import Prompts
 from expo.workers import launched
 
-# Problems of which a sample is compared, where an engine or another dtype samples.
+# Problems on which a sample is compared if an engine or another dtype samples.
 _CHECKED = 4
 _COMPARED = 64  # tokens of each
 _PATIENCE = 3600  # seconds
@@ -40,9 +40,9 @@ Facts = Callable[[Policy | None], dict[str, Any]]
 
 @dataclass
 class Setup:
-    """A job that may begin: its record, checker and policy, which is None if the run is finished, and its problems.
+    """A job that is ready to run: its record, checker, policy (None if the run is finished) and problems.
 
-    A training has `held_out` problems, too, on which it is evaluated.
+    A training also has `held_out` problems, on which it is evaluated.
     """
 
     run: Run
@@ -64,21 +64,21 @@ def set_up(
     held_out: dict[str, Any] | None = None,
     starting: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Setup]:
-    """Everything that a job needs, for as long as it runs.
+    """Provide everything that a job needs, for as long as it runs.
 
     Args:
-        recipe: of the job.
-        folder: of the run.
-        finished_by: tables of a finished run, whose policy is not loaded.
-        facts: what `environment.json` is to say beside what it says of every run.
-        device: of the policy.
-        room: the name and size of the token limit that each problem needs in the policy's context; problems that do
-            not have it are left out. None leaves out none.
-        held_out: of a training, the fields of the recipe that are others for the problems it is evaluated on.
-        starting: what the record is begun in.
+        recipe: the job's recipe.
+        folder: the run folder.
+        finished_by: tables that mark the run as finished; the policy of a finished run is not loaded.
+        facts: facts for `environment.json` in addition to those of every run.
+        device: the policy's device.
+        room: the name and size of the token limit that each problem must fit in the policy's context; problems that do
+            not fit are left out. None keeps all problems.
+        held_out: for a training, the recipe fields that differ for the problems it is evaluated on.
+        starting: the context in which the record is started.
 
     Raises:
-        DataError, PolicyError, RecordError: as their modules say.
+        DataError, PolicyError, RecordError: as documented in their modules.
     """
     with closing(recipe.checker()) as checker:
         tasks = [load_problems(recipe, checker)]
@@ -87,7 +87,7 @@ def set_up(
         run = Run(folder)
         policy = None if all(run.has(table) for table in finished_by) else load(recipe, device)
         about = {**_facts(tasks, policy), "grader": checker.grader, "seed": recipe.seed, **facts(policy)}
-        # Before anything is written: what is refused leaves no folder.
+        # Before anything is written: a rejected request leaves no folder.
         if policy and held_out is not None:
             tasks[0] = _distinct(tasks[0])
         if policy:
@@ -98,7 +98,7 @@ def set_up(
             with starting():
                 run = Run.start(folder, recipe.resolved(), defaults_of(type(recipe)), **about, **engine)
             setup = Setup(run, checker, policy, *tasks)
-            # A job that lets go of its policy frees the memory.
+            # A job that drops its policy frees the memory.
             del policy
             yield setup
 
@@ -112,14 +112,14 @@ def set_up_alone(
     *,
     leave_out_too_long: bool = True,
 ) -> Iterator[Setup]:
-    """`set_up` for a job that samples and trains nothing: no other command writes to its run meanwhile.
+    """Set up a job that samples but does not train; no other command writes to its run meanwhile.
 
-    With `leave_out_too_long`, problems are left out that do not fit the policy's context with a completion. Of the
-    processes that a launcher has started the first begins the record and finishes it.
+    With `leave_out_too_long`, problems that do not fit the policy's context together with a completion are left out.
+    Under a launcher, the first process starts the record and finishes it.
 
     Raises:
-        DataError, PolicyError, RecordError: as their modules say.
-        SystemExit: in a launcher's process but the first, if nothing is left to be sampled.
+        DataError, PolicyError, RecordError: as documented in their modules.
+        SystemExit: in every process but the launcher's first, if nothing is left to sample.
     """
     rank, world = launched()
     device = recipe.device
@@ -130,7 +130,7 @@ def set_up_alone(
     room = ("max_new_tokens", recipe.token_limit) if leave_out_too_long else None
 
     def more(policy: Policy | None) -> dict[str, Any]:
-        """Device and dtype as they turned out."""
+        """The device and dtype actually used."""
         dtype = str(policy.model.dtype).removeprefix("torch.") if policy else None
         return {"device": policy.device.type if policy else None, "dtype": dtype, **facts(policy)}
 
@@ -149,22 +149,25 @@ def set_up_alone(
 
 @contextmanager
 def _after_the_first(folder: Path | str) -> Iterator[None]:
-    """Once a launcher's first process has begun the record; if that one fails, the launcher ends this one."""
+    """Wait until the launcher's first process has started the record; if it fails, the launcher ends this process."""
     for _ in range(10 * _PATIENCE):
         if Run(folder).path("recipe.yaml").exists():
             yield
             return
         time.sleep(0.1)
-    raise RecordError(f"{folder}: the launcher's first process did not begin the record in {_PATIENCE // 60} minutes")
+    raise RecordError(
+        f"{folder}: the launcher's first process did not start the record within {_PATIENCE // 60} minutes; see "
+        "its output for the reason"
+    )
 
 
 def load_problems(recipe: BaseRecipe, checker: Checker, **other: Any) -> Task:
-    """The recipe's problems, those left out that the checker cannot check.
+    """Load the recipe's problems, without those that the checker cannot check.
 
-    `other` replaces fields of the recipe, as those do on which a training is evaluated.
+    `other` replaces fields of the recipe, such as those for the problems on which a training is evaluated.
 
     Raises:
-        DataError: as `load_task` says.
+        DataError: see `load_task`.
     """
     fields = {name: getattr(recipe, name) for name in ("data", "columns", "split", "problems", "levels")}
     try:
@@ -178,32 +181,32 @@ def load_problems(recipe: BaseRecipe, checker: Checker, **other: Any) -> Task:
 
 
 def without(task: Task, skips: Sequence[Skip], ids: Container[str]) -> Task:
-    """The task without some problems.
+    """Remove some problems from the task.
 
     Raises:
-        DataError: if none is left.
+        DataError: if no problem is left.
     """
     kept = tuple(p for p in task.problems if p.id not in ids)
     if not kept:
-        raise DataError(f"{task.source or task.name}: no problem is left: {skips[0]}")
+        raise DataError(f"{task.source or task.name}: no usable problems; the first: {skips[0]}")
     return replace(task, problems=kept, skipped=(*task.skipped, *skips))
 
 
 def fit(policy: Policy, task: Task) -> Task:
-    """The task without the problems that it says are none for this policy's tokenizer.
+    """Remove the problems that the task declares unusable with this policy's tokenizer.
 
     Raises:
-        DataError: if none is left.
+        DataError: if no problem is left.
     """
     skips = TASKS[task.name].unfit(task, policy.encode)
     return without(task, list(skips.values()), skips)
 
 
 def load(recipe: BaseRecipe, device: str) -> Policy:
-    """The recipe's policy.
+    """Load the recipe's policy.
 
     Raises:
-        PolicyError: if it cannot be loaded, or knows the words of another task alone.
+        PolicyError: if it cannot be loaded, or knows only the words of another task.
     """
     policy = load_policy(
         recipe.policy,
@@ -222,35 +225,36 @@ def load(recipe: BaseRecipe, device: str) -> Policy:
     for name, task in TASKS.items():
         if task.vocabulary and (words == task.vocabulary) != (name == recipe.task):
             raise PolicyError(
-                f"policy {recipe.policy!r} and task {recipe.task!r} do not fit: tiny knows only the words of {name}, "
-                f"and only {name} is written in them"
+                f"policy {recipe.policy!r} does not fit task {recipe.task!r}: tiny knows only the words of "
+                f"{name}, and only {name} uses them; choose another policy or task"
             )
     return policy
 
 
 def vllm_of(policy: Policy, recipe: BaseRecipe) -> VLLM:
-    """A vLLM for the policy, in the dtype that the recipe samples in; it starts with the first sample."""
+    """A vLLM engine for the policy, in the recipe's sampling dtype; it starts with the first sample."""
     dtype = DTYPES[recipe.samples_in] if recipe.samples_in else policy.model.dtype
     return VLLM(policy, dtype, trust_remote_code=recipe.trust_remote_code)
 
 
 def check_engine_on(policy: Policy, problems: Sequence[Problem]) -> None:
-    """That the policy's engine computes what the policy does, on a sample of each of a few problems.
+    """Check the policy's engine against the policy on one sample of each of a few problems.
 
     Raises:
-        PolicyError: as `check_engine` says.
+        PolicyError: see `check_engine`.
     """
     check_engine(policy, [question_ids(policy, p) for p in problems[:_CHECKED]])
 
 
 @contextmanager
 def checked_engine(policy: Policy | None, problems: Sequence[Problem]) -> Iterator[dict[str, Any]]:
-    """What the record says of a policy's engine, which computes what the policy does; it is closed at the end.
+    """Provide the record's facts about a policy's engine, after checking it against the policy; close it at the end.
 
-    Of a policy that samples in another dtype without an engine it says how far that is from the policy that scores.
+    If a policy samples in another dtype without an engine, the facts say how far that differs from the policy that
+    scores.
 
     Raises:
-        PolicyError: as `check_engine` says.
+        PolicyError: see `check_engine`.
     """
     engine = policy.engine if policy else None
     if policy is None or engine is None:
@@ -267,11 +271,11 @@ def checked_engine(policy: Policy | None, problems: Sequence[Problem]) -> Iterat
 
 
 def sampling_error(policy: Policy, problems: Sequence[Problem]) -> dict[str, float]:
-    """How far the log-probabilities of a policy in its sampling dtype are from its own, on samples of a few problems.
+    """Compare a policy's log-probabilities in its sampling dtype with those in its own, on samples of a few problems.
 
     Returns:
-        `tokens` says how many tokens were compared; `mean` and `max` are of the absolute differences in nats per token,
-        and are left out where no problem fits the policy's context.
+        `tokens` is the number of tokens compared; `mean` and `max` are those of the absolute differences in nats per
+            token, left out if no problem fits the policy's context.
     """
     requests = [Request(p.id, question_ids(policy, p), 1, _COMPARED) for p in problems[:_CHECKED]]
     requests = [r for r in requests if r.tokens <= policy.context]
@@ -284,15 +288,15 @@ def sampling_error(policy: Policy, problems: Sequence[Problem]) -> dict[str, flo
 
 
 def without_control_tokens(policy: Policy, task: Task) -> Task:
-    """The task without texts that the policy would read as control tokens, such as one that ends a turn.
+    """Remove texts that the policy would read as control tokens, such as one that ends a turn.
 
-    A problem whose question or answer has one is left out; an expert CoT is.
+    A problem is left out if its question or answer has one; an expert CoT is left out on its own.
 
     Raises:
         DataError: if no problem is left.
     """
     names = {str(t) for t in policy.tokenizer.added_tokens_decoder.values() if t.special and str(t).strip()}
-    # The longest first, so that it is named.
+    # The longest first, so that the message names it.
     pattern = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or r"(?!)")
     problems, skips, left_out = [], [], set()
     for p in task.problems:
@@ -308,12 +312,13 @@ def without_control_tokens(policy: Policy, task: Task) -> Task:
 
 
 def within_context(policy: Policy, task: Task, name: str, max_new_tokens: int) -> Task:
-    """The task without the problems that have no room in the policy's context; these are skips.
+    """Remove problems that do not fit the policy's context; they are recorded as skips.
 
-    Room is for the question, a completion of `max_new_tokens`, and the answer that it is closed with to be scored.
+    The context must fit the question, a completion of `max_new_tokens`, and the answer that closes the completion for
+    scoring.
 
     Raises:
-        DataError: if none is left; it says what limit, called `name`, would leave room for all.
+        DataError: if no problem is left; the message gives a limit, called `name`, that fits all of them.
     """
     kept, skips = [], []
     for p in task.problems:
@@ -321,11 +326,15 @@ def within_context(policy: Policy, task: Task, name: str, max_new_tokens: int) -
         if tokens <= policy.context:
             kept.append(p)
         else:
-            reason = f"up to {tokens} tokens with its completion exceed the context of {policy.context}; left out"
+            reason = f"up to {tokens} tokens with its completion, more than the context of {policy.context}; left out"
             skips.append(Skip(p.where or p.id, "question", reason))
     if not kept:
         rooms = [policy.context - longest(policy, p, 0) for p in task.problems]
-        fix = f"--{name} {min(rooms)} fits all" if min(rooms) > 0 else f"some fit with a lower --{name}, but not all"
+        fix = (
+            f"--{name} {min(rooms)} fits all of them"
+            if min(rooms) > 0
+            else f"a lower --{name} fits some of them, but not all"
+        )
         if max(rooms) <= 0:
             fix = "the questions alone fill it: shorten them, or take a policy with a longer context"
         raise DataError(
@@ -336,7 +345,7 @@ def within_context(policy: Policy, task: Task, name: str, max_new_tokens: int) -
 
 
 def _distinct(task: Task) -> Task:
-    """The task with each question once: a prompt has one positive."""
+    """Keep each question once, since a prompt has one positive."""
     first: dict[str, Problem] = {}
     for p in task.problems:
         first.setdefault(p.question, p)
@@ -349,7 +358,7 @@ def _distinct(task: Task) -> Task:
 
 
 def _facts(tasks: Sequence[Task], policy: Policy | None) -> dict[str, Any]:
-    """What `environment.json` says of the inputs; of `tasks` the first is measured or trained on."""
+    """The facts about the inputs for `environment.json`; the first of `tasks` is the one measured or trained on."""
     task = tasks[0]
     return {
         "task": task.source or task.name,
@@ -363,6 +372,6 @@ def _facts(tasks: Sequence[Task], policy: Policy | None) -> dict[str, Any]:
 
 
 def digest(task: Task) -> str:
-    """Of what is asked and answered, wherever it was read from."""
+    """A digest of questions and answers, independent of where they were read from."""
     content = [(p.id, p.question, p.answer, p.level, p.expert_cot) for p in task.problems]
     return hashlib.sha256(repr(content).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The shards of a run as whole tables: what a run writes problem by problem is joined when all of them are there."""
+"""The shards of a run, which are joined into whole tables once all of them are there."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from expo.tasks.problem import DataError, Problem, Skip
 
 
 def chunk_of(run: Run, chunk: int) -> int:
-    """How many problems a shard of the run has: as when it was begun."""
+    """The number of problems in a shard of the run, fixed when the run started."""
     return int(run.recipe().get("chunk", chunk))
 
 
 def in_chunks(problems: Sequence[Problem], size: int) -> dict[str, Sequence[Problem]]:
-    """Problems in order, `size` at a time, by the names of their shards."""
+    """Split problems, in order, into groups of `size`, keyed by the names of their shards."""
     return {f"{i:04d}": problems[at : at + size] for i, at in enumerate(range(0, len(problems), size))}
 
 
 def check_shards(run: Run, marker: str) -> None:
-    """That the shards which are done can be read, before hours are spent on the rest.
+    """Check that finished shards can be read, before hours are spent on the rest.
 
     Raises:
-        RecordError: for one that is damaged, or missing where there is one of `marker`, which is written last.
+        RecordError: for a shard that is damaged, or missing although the shard of `marker`, written last, is there.
     """
     tables = [table for table in TABLES if run.shards(table)]
     for name, table in product(sorted(run.shards(marker)), tables):
         if state := fault_of(run, table, name):
             file, last = run.file(table, name), run.file(marker, name)
             raise RecordError(
-                f"{file} is {state}; delete {'it' if file == last else last} and give the command again, which does "
-                "the problems of that part anew"
+                f"{file} is {state}; delete {'it' if file == last else last} and repeat the command, which "
+                "redoes the problems of that shard"
             )
 
 
 def fault_of(run: Run, table: str, name: str) -> str:
-    """In a word what is wrong with a shard; nothing if it can be read.
+    """Describe in a word what is wrong with a shard; empty if it can be read.
 
     Raises:
-        RecordError: for one of another version, as `Run.read` says.
+        RecordError: for a shard of another version (see `Run.read`).
     """
     try:
         run.read(table, name)
@@ -58,18 +58,18 @@ def fault_of(run: Run, table: str, name: str) -> str:
 def join_shards(
     run: Run, tables: Sequence[str], names: Sequence[str], skipped: Sequence[Skip]
 ) -> dict[str, pd.DataFrame]:
-    """The shards of these tables as one each, and `skips`, which has what the data lacks too.
+    """Join the shards of these tables into one each, and `skips`, which also lists what the data lacks.
 
     Raises:
-        DataError: if no shard of the first table has a row.
+        DataError: if the shards of the first table have no rows.
     """
     joined = {t: pd.concat([run.read(t, name) for name in names], ignore_index=True) for t in tables}
     skips = pd.concat([as_frame("skips", map(vars, skipped)), *(run.read("skips", name) for name in names)])
-    # Of an expert CoT that cannot be used the data's row has said why.
+    # For an unusable expert CoT, the data's own skip has already given the reason.
     skips = skips.drop_duplicates(["where", "field"], ignore_index=True)
     if joined[tables[0]].empty:
         first = "".join(f"\n  {s.where}: {s.field}: {s.reason}" for s in skips.head(3).itertuples())
-        raise DataError(f"no problem could be measured: all are skipped; of the first:{first}")
+        raise DataError(f"no problem could be measured: all were skipped; the first ones:{first}")
     return {"skips": skips, **joined}
 
 

@@ -1,4 +1,4 @@
-"""Signals, handled otherwise for a while."""
+"""Temporary signal handlers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def handling(number: signal.Signals, handler: Any) -> Iterator[None]:
-    """A signal handled so meanwhile, in the main thread; one that is ignored stays so."""
+    """Handle a signal this way within the context, in the main thread; an ignored signal stays ignored."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(number) in (signal.SIG_IGN, None):
         yield
         return

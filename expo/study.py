@@ -18,7 +18,7 @@ from expo.text import is_folder_name
 from expo.train.recipe import ALGORITHMS, TrainRecipe
 
 Recipe = MeasureRecipe | EvaluateRecipe | GradientRecipe | TrainRecipe
-# What a run is, by the word `job` of its entry.
+# The recipe for each value of the entry field `job`.
 JOBS: dict[str, type] = {
     "measure": MeasureRecipe,
     "evaluate": EvaluateRecipe,
@@ -31,7 +31,7 @@ _FIELDS = ("description", "notebooks", "bases", "defaults", "runs")
 
 
 class StudyError(ValueError):
-    """A study file that cannot be read; names the file, the entry and the fix."""
+    """A study file that cannot be read; the message names the file, the entry and the fix."""
 
 
 @dataclass(frozen=True)
@@ -45,38 +45,39 @@ class Study:
     # Policies that are warmed up before the runs, and the study whose folder they are in.
     bases: Bases | None = None
     bases_of: str = ""
-    # Whether the project shows its figures; their artefacts have labels of their own.
+    # Whether the project shows its figures; their artefacts have their own labels.
     shown: bool = False
 
     @property
     def own_policies(self) -> set[str]:
-        """The policies that its runs begin from and that it makes itself."""
+        """The policies that its runs start from and that it makes itself."""
         trainings = {name for name, recipe in self.runs.items() if isinstance(recipe, TrainRecipe)}
         return trainings | set(self.bases.names if self.bases else ())
 
     @property
     def missing_notebooks(self) -> list[str]:
-        """Those that this installation lacks: notebooks come with a checkout, not with a wheel."""
+        """The notebooks that this installation lacks: they come with a checkout, not with a wheel."""
         return [name for name in self.notebooks if not (NOTEBOOKS / f"{name}.ipynb").is_file()]
 
 
 def load_study(name: str, of: tuple[Path, ...] = ()) -> Study:
-    """A shipped study by name, or any by the path of its YAML file.
+    """Read a shipped study by name, or any study by the path of its YAML file.
 
-    `defaults` holds fields for all runs, each entry of `runs` its own, and `job` (measure, evaluate, train). An entry
-    with `each: {field: [values]}` is a run for each combination of the values. A `policy` may be the name of a training
-    of the study, which is then done before, or a base (`base-0`, ...) of those that `bases` has made (`expo.bases`);
-    `bases` is how, or the name of the study that says how. `of` are the studies that ask this one for its bases.
+    `defaults` holds fields for all runs; each entry of `runs` has its own fields, and `job` (measure, evaluate, train).
+    An entry with `each: {field: [values]}` makes a run for each combination of the values. A `policy` may be the name
+    of a training of the study, which is then done first, or one of the bases (`base-0`, ...) made by `bases`
+    (`expo.bases`); `bases` says how to make them, or names the study that does. `of` lists the studies that ask this
+    one for its bases.
 
     Raises:
-        StudyError: for an unknown study, or a field that it or its recipes do not have or cannot take.
+        StudyError: for an unknown study, or an unknown field or invalid value in it or its recipes.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{name}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         shipped = ", ".join(sorted(p.stem for p in STUDIES.glob("*.yaml")))
-        raise StudyError(f"no study {name!r}; shipped are {shipped}, or give the path of a .yaml file") from None
+        raise StudyError(f"no study {name!r}; choose from {shipped}, or give the path of a .yaml file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as cause:
         raise StudyError(f"{path}: cannot be read: {cause}") from cause
     content = _mapping(path, "the file", content)
@@ -87,7 +88,7 @@ def load_study(name: str, of: tuple[Path, ...] = ()) -> Study:
     if not isinstance(notebooks, list):
         raise StudyError(f"{path}: notebooks must be a list of names, got {notebooks!r}")
     if not runs and not notebooks and not content.get("bases"):
-        raise StudyError(f"{path}: runs: name at least one run, with its recipe's fields, or a notebook")
+        raise StudyError(f"{path}: runs: give at least one run, with its recipe's fields, or a notebook")
     defaults = _mapping(path, "defaults", content.get("defaults"))
     recipes: dict[str, Recipe] = {}
     for run, own in runs.items():
@@ -109,9 +110,9 @@ def load_study(name: str, of: tuple[Path, ...] = ()) -> Study:
 
 
 def meant_for(file: str, names: Iterable[str], but: str | None = None) -> str:
-    """What a YAML file with fields of these names is, and the command that takes it; nothing where none has them all.
+    """What a YAML file with these fields is, and the command that takes it; empty if nothing has all of them.
 
-    `but` is the job to which the file was given in vain.
+    `but` is the job that was given the file by mistake.
     """
     asked = set(names)
     if asked >= {"compute_environment", "distributed_type"}:
@@ -125,7 +126,7 @@ def meant_for(file: str, names: Iterable[str], but: str | None = None) -> str:
 
 
 def _names_of(job: str) -> set[str]:
-    """The fields that a recipe's file may have."""
+    """The fields that a recipe file may have."""
     types = [JOBS[job]]
     if job == "train":
         from expo.train.config import configuration_of
@@ -135,18 +136,18 @@ def _names_of(job: str) -> set[str]:
 
 
 def _bases(path: Path, content: object, of: tuple[Path, ...]) -> tuple[str, Bases | None]:
-    """The study whose bases they are, and how they are made."""
+    """The study that the bases belong to, and how they are made."""
     if content is None:
         return "", None
     if isinstance(content, str):
         ring = [*of, path]
         if any(Path(content).stem == asking.stem for asking in ring):
             asked = " -> ".join([*(asking.stem for asking in ring), Path(content).stem])
-            raise StudyError(f"{path}: bases: {asked}: no study says how to make them; add that to one of them")
+            raise StudyError(f"{path}: bases: no study says how to make {asked}; add that to one of them")
         is_file = content.endswith((".yaml", ".yml"))
         other = load_study(str(path.parent / content) if is_file else content, tuple(ring))
         if other.bases is None:
-            raise StudyError(f"{path}: bases: the study {content} makes no bases")
+            raise StudyError(f"{path}: bases: the study {content} does not make bases")
         return other.bases_of, other.bases
     values = _mapping(path, "bases", content)
     known = [f.name for f in fields(Bases)]
@@ -156,39 +157,42 @@ def _bases(path: Path, content: object, of: tuple[Path, ...]) -> tuple[str, Base
         bases = Bases(**values)
     except ValueError as cause:
         raise StudyError(f"{path}: bases: {cause}") from cause
-    # Read once, so that a mistake is told at once.
+    # Read once, so that a mistake is reported early.
     recipe_of(path, "bases-train", bases.warm_up(bases.seeds[0]))
     recipe_of(path, "bases-measure", {**bases.measure, "job": "measure"})
     return path.stem, bases
 
 
 def _check_policies(path: Path, recipes: dict[str, Recipe], bases: Bases | None) -> None:
-    """That runs which begin from other runs' policies can be done in some order, and that no name has two meanings."""
+    """Check that runs starting from other runs' policies can be ordered, and that no name has two meanings."""
     for name, recipe in recipes.items():
         if bases and bases.is_reserved(name):
             raise StudyError(f"{path}: {name} is the name of a base; rename the run")
         is_shipped = TINY.fullmatch(name) or name == SMOLLM2
         if isinstance(recipe, TrainRecipe) and (is_shipped or name == recipe.policy):
-            raise StudyError(f"{path}: {name} is the name of a policy, which this run would hide; rename it")
+            raise StudyError(f"{path}: {name} is the name of a policy, which this run would shadow; rename it")
         if re.fullmatch(r"base-\d+", recipe.policy) and recipe.policy not in (bases.names if bases else ()):
             made = f"the study makes {', '.join(bases.names)}" if bases else "the study makes no bases"
-            raise StudyError(f"{path}: run {name}: policy: there is no {recipe.policy}; {made}")
+            raise StudyError(f"{path}: run {name}: policy: no policy {recipe.policy}; {made}")
     waiting = dict(recipes)
     while waiting:
         ready = ready_of(waiting)
         if not ready:
-            raise StudyError(f"{path}: runs {', '.join(waiting)} wait for each other's policy")
+            raise StudyError(
+                f"{path}: runs {', '.join(waiting)} wait for each other's policy; let one of them start from "
+                "another policy"
+            )
         waiting = {name: recipe for name, recipe in waiting.items() if name not in ready}
 
 
 def ready_of(waiting: dict[str, Recipe]) -> list[str]:
-    """Those of the runs whose policy is none that another of them is still to train."""
+    """The runs whose policy does not come from another of these runs."""
     trainings = {name for name, recipe in waiting.items() if isinstance(recipe, TrainRecipe)}
     return [name for name, recipe in waiting.items() if recipe.policy not in trainings]
 
 
 def _each(path: Path, run: str, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """An entry's runs: one, or one for each combination of the values in `each`, which its name then ends in."""
+    """The runs of an entry: one, or one for each combination of the values in `each`, which end its name."""
     each = _mapping(path, f"run {run}: each", values.pop("each", None))
     if not all(isinstance(values_of_field, list) and values_of_field for values_of_field in each.values()):
         raise StudyError(f"{path}: run {run}: each: give a list of values for each field, got {each!r}")
@@ -205,19 +209,19 @@ def _mapping(path: Path, what: object, value: object) -> dict[Any, Any]:
 
 
 def recipe_of(path: Path, run: str, values: dict[str, Any]) -> Recipe:
-    """The recipe of a run from its fields, of which `job` says what it is.
+    """The recipe of a run from its fields; `job` selects its type.
 
     Raises:
-        StudyError: for a field that the recipe does not have or cannot take; the file and the run are named.
+        StudyError: for an unknown field or invalid value; the message names the file and the run.
     """
     if not is_folder_name(run):
         raise StudyError(f"{path}: run {run!r}: the name is also a folder's, so use only letters, digits and . _ -")
     job = values.pop("job", "measure")
     if job not in JOBS:
-        raise StudyError(f"{path}: run {run}: no job {job!r}; the jobs are {', '.join(JOBS)}")
+        raise StudyError(f"{path}: run {run}: unknown job {job!r}; choose from {', '.join(JOBS)}")
     known = {f.name for f in fields(JOBS[job])}
     if job == "train":
-        # The rest is for TRL's configuration, which is read when the runs begin.
+        # The remaining fields are for TRL's configuration, which is read when the runs start.
         rest = {name: values.pop(name) for name in list(values) if name not in known}
         values["trl"] = rest
     if unknown := sorted(str(key) for key in set(values) - known):
@@ -230,5 +234,5 @@ def recipe_of(path: Path, run: str, values: dict[str, Any]) -> Recipe:
 
 
 def default_figures(study: Study, runs: Path) -> Path:
-    """Where a study's figures go: those that the project shows to `figures/`, any other's beside its runs."""
+    """Where a study's figures go: to `figures/` if the project shows them, else next to the study's runs."""
     return Path("figures") if study.shown else runs / study.name / "figures"

@@ -1,4 +1,4 @@
-"""What the reports of all jobs share in the terminal: names of positives, how texts were sampled, what was left out."""
+"""What the terminal reports of all jobs share: names of positives, how texts were sampled, what was left out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOY = " (a toy: it shows a mechanism, no effect size)"
 
 
 def sampled_in(run: Run) -> list[str]:
-    """That the texts of a run were sampled in another dtype than they are scored in, and how far the two are apart."""
+    """A note that a run sampled in another dtype than it scores in, and how much the two differ."""
     environment = run.environment()
     if not (dtype := run.recipe().get("sampling_dtype")):
         return []
@@ -36,7 +36,7 @@ def sampled_in(run: Run) -> list[str]:
 
 
 def skipped(run: Run) -> list[str]:
-    """How many rows or fields of the data were left out, and the first of them with their reasons."""
+    """The number of rows or fields of the data that were left out, and the first of them with reasons."""
     skips = run.read("skips")
     if skips.empty:
         return []

@@ -1,7 +1,7 @@
-"""Work by several processes: each with a GPU of its own, or on a CPU with few threads each.
+"""Work in several processes, each with its own GPU, or each with a few threads on a CPU.
 
-On a CPU a small model leaves the second thread of a process waiting: SmolLM2-135M is sampled and scored 1.2 times as
-fast by two processes of one thread as by one of two, at the same number of rows in all.
+On a CPU a small model leaves the second thread of a process idle: two processes with one thread each sample and score
+SmolLM2-135M 1.2 times as fast as one process with two, at the same total number of rows.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from torch import multiprocessing
 
 from expo.signals import handling
 
-# A job, what to call each time that a part of it is done, and the number of processes.
+# Takes a job, a callback for each finished part of it, and the number of processes.
 Work = Callable[[Any, Callable[[], object], int], object]
-_AT_ONCE = 2  # seconds in which whatever has nothing to finish has ended
+_AT_ONCE = 2  # seconds after which a process with nothing to finish has ended
 _POLL = 1.0  # seconds
-_PATIENCE = 3600.0  # seconds without a report of any process
+_PATIENCE = 3600.0  # seconds without a report from any process
 _STOPPING = "stopping: each training finishes its step and saves a checkpoint; Ctrl-C again stops at once"
 
 
@@ -37,15 +37,15 @@ def spread(
     on_tick: Callable[[], object],
     on_done: Callable[[Any], object] = lambda _: None,
 ) -> None:
-    """Do all jobs in `processes` processes that share this one's threads; with one, here.
+    """Run all jobs in `processes` processes that share this one's threads; with one, run them here.
 
-    `work` and the jobs are pickled. What they give back is theirs to write. At Ctrl-C or SIGTERM each process is sent
-    SIGTERM and waited for, so that a training can end with a checkpoint; a second signal kills them.
+    `work` and the jobs are pickled. Results are not returned: the jobs write them. On Ctrl-C or SIGTERM each process
+    gets SIGTERM and is waited for, so that a training can end with a checkpoint; a second signal kills them.
 
     Raises:
         Exception: what a job raised, with its traceback as a note; the other jobs are killed.
         KeyboardInterrupt: after Ctrl-C or SIGTERM.
-        RuntimeError: if a process died, as where memory ran out, or none has reported anything for an hour.
+        RuntimeError: if a process died, for example out of memory, or none has reported anything for an hour.
     """
     if processes == 1:
         for job in jobs:
@@ -55,14 +55,14 @@ def spread(
     context = multiprocessing.get_context("spawn")
     todo, reports = context.SimpleQueue(), context.Queue()
     threads = max(1, torch.get_num_threads() // processes)
-    # The queue holds places alone: a pipe that is full would keep this process from reading what is reported.
+    # The queue holds only indices: a full pipe would keep this process from reading reports.
     about = (work, jobs, todo, reports, threads, processes, os.getpid())
     places = range(min(processes, len(jobs)))
     workers = [context.Process(target=_worker, args=(*about, place), daemon=True) for place in places]
     started: list[Any] = []
     try:
         for worker in workers:
-            with handling(signal.SIGINT, signal.SIG_IGN):  # it inherits that
+            with handling(signal.SIGINT, signal.SIG_IGN):  # children inherit that
                 worker.start()
             started.append(worker)
         for place in [*range(len(jobs)), *[None] * len(workers)]:
@@ -91,18 +91,18 @@ def spread(
 
 
 def launched() -> tuple[int, int]:
-    """The number of this process among those that a launcher has started, and their number; 0, 1 without one."""
+    """The rank and number of the processes that a launcher started; 0, 1 without a launcher."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first() -> bool:
-    """Whether this is a launcher's first process, or has no launcher."""
+    """Whether this is a launcher's first process, or there is no launcher."""
     return launched()[0] == 0
 
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """torch with so many threads meanwhile."""
+    """Limit torch to this many threads within the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
@@ -112,7 +112,7 @@ def threads(n: int) -> Iterator[None]:
 
 
 def _end(workers: Sequence[Any]) -> None:
-    """Ask the processes to end, and wait for them; at another Ctrl-C kill them."""
+    """Ask the processes to end and wait for them; kill them on a second Ctrl-C."""
     try:
         for worker in workers:
             worker.terminate()
@@ -128,9 +128,9 @@ def _end(workers: Sequence[Any]) -> None:
 
 
 def _next(reports: Any, workers: list[Any]) -> Any:
-    silent = 0.0  # counted, not by a clock: it runs on while Ctrl-Z holds all of them
+    silent = 0.0  # Counted in polls, not by a clock, which keeps running while Ctrl-Z stops all processes.
     while True:
-        # Asked before the queue: what a worker reported before it ended is in there.
+        # Asked before reading the queue, which then holds all that a worker reported before it ended.
         failed = [w.exitcode for w in workers if w.exitcode not in (None, 0)]
         ended = not any(w.is_alive() for w in workers)
         with suppress(Empty):
@@ -138,16 +138,16 @@ def _next(reports: Any, workers: list[Any]) -> Any:
         silent += _POLL
         if silent > _PATIENCE:
             raise RuntimeError(
-                f"no worker has finished a sample or a step for {_PATIENCE / 60:.0f} minutes, so one hangs; all are "
-                "stopped, and the same command resumes the run"
+                f"no worker has finished a sample or a step for {_PATIENCE / 60:.0f} minutes, so one of "
+                "them hangs; all were stopped. Repeat the command to resume the run"
             )
         if failed or ended:
             one = (
                 "--device cuda:0 for a single GPU" if torch.cuda.is_available() else "OMP_NUM_THREADS=1 for one process"
             )
             raise RuntimeError(
-                f"a worker ended with {(failed or [0])[0]}, perhaps for lack of memory; the same command resumes it, "
-                f"perhaps with a lower --rows or {one}"
+                f"a worker exited with code {(failed or [0])[0]}, probably out of memory; repeat the "
+                f"command to resume the run, if necessary with a lower --rows or {one}"
             )
 
 
@@ -156,11 +156,11 @@ def _worker(
 ) -> None:
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
-        # What is loaded to "cuda" goes there.
+        # Loading to "cuda" then goes there.
         torch.cuda.set_device(place % torch.cuda.device_count())
 
     def still_wanted() -> None:
-        if os.getppid() != parent:  # killed: another run of the same command may write in the same place
+        if os.getppid() != parent:  # killed: another run of the same command may be writing to the same place
             sys.exit(1)
 
     def tick() -> None:
@@ -170,7 +170,8 @@ def _worker(
     try:
         while (place := todo.get()) is not None:
             still_wanted()
-            # Trainers collect garbage often, a quarter of a second each: what is imported by now is none of it.
+            # Trainers often run the garbage collector, which takes a quarter of a second each time; freezing exempts
+            # everything imported so far.
             gc.collect()
             gc.freeze()
             work(jobs[place], tick, processes)
@@ -183,7 +184,7 @@ def _worker(
 
 
 def _portable(error: Exception) -> Exception:
-    """The error, or its words where it cannot go from one process to another."""
+    """The error, or one with the same text if it cannot be sent between processes."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

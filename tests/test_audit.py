@@ -84,16 +84,16 @@ def test_the_last_number_is_what_harnesses_take(text: str, number: str | None) -
 
 
 def test_what_cannot_be_graded_is_named(toy: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RecordError, match="limits must be from 1 to 60"):
+    with pytest.raises(RecordError, match="limits must be between 1 and 60"):
         audit(toy, [61], progress=False)
     with pytest.raises(RecordError, match=r"no completions\.parquet"):
         audit(Run(tmp_path), progress=False)
-    with pytest.raises(ValueError, match="limits must be from 1 to max_new_tokens"):
+    with pytest.raises(ValueError, match="limits must be between 1 and max_new_tokens"):
         EvaluateRecipe(task="chain", policy="tiny-0", limits=[200])
     assert main(["grade", "--run", str(toy.folder), "--gold", "1"]) == 1
     assert "leave --gold" in capsys.readouterr().err
     assert main(["grade", "--run", str(toy.folder), "--limits", "0"]) == 1
-    assert f"limits must be from 1 to 60, the token limit of {toy.folder}; got [0]\n" in capsys.readouterr().err
+    assert f"limits must be between 1 and 60, the token limit of {toy.folder}; got [0]\n" in capsys.readouterr().err
     assert main(["grade", "--gold", "1", "--answer", "1", "--limits", "3"]) == 1
     assert "limits: applies only with --run" in capsys.readouterr().err
 
@@ -103,13 +103,16 @@ def test_what_cannot_be_graded_is_named(toy: Run, tmp_path: Path, capsys: pytest
     [
         (
             None,
-            "--run runs/x is not a run folder: there is no such folder; name the folder of a run of `expo evaluate`\n",
+            "--run runs/x is not a run folder: there is no such folder; give the folder of a run of `expo evaluate`\n",
         ),
-        ({"samples": 1}, "runs/x holds an unfinished run: give the command of its evaluation again\n"),
-        ({"sources": ["own"]}, "--run runs/x is a record of `expo measure`, where one of `expo evaluate` is needed\n"),
+        ({"samples": 1}, "runs/x holds an unfinished run: repeat the command of its evaluation\n"),
+        (
+            {"sources": ["own"]},
+            "--run runs/x is a record of `expo measure`, but a record of `expo evaluate` is needed\n",
+        ),
         (
             {"positive": "none"},
-            "--run runs/x is a record of `expo train`, where one of `expo evaluate` is needed; "
+            "--run runs/x is a record of `expo train`, but a record of `expo evaluate` is needed; "
             "`expo evaluate --policy runs/x/model` makes one\n",
         ),
     ],

@@ -115,7 +115,10 @@ def test_a_study_whose_bases_all_miss_the_rule_stops_with_what_was_tried(tmp_pat
     with pytest.raises(StudyError) as caught:
         reproduce(study, tmp_path / "runs", tmp_path / "figures", progress=False)
     message = str(caught.value)
-    assert "no seed of [3, 5, 8] gave a base with own_right from 0 to 1, explanation_steps_true from 2 to 3" in message
+    assert (
+        "no seed of [3, 5, 8] gave a base with own_right between 0 and 1, explanation_steps_true between 2 and 3"
+        in message
+    )
     table = pd.read_csv(tmp_path / "runs" / "mine" / "bases.csv")
     assert table["seed"].tolist() == [3, 5, 8]
     assert not table["accepted"].any()
@@ -145,36 +148,45 @@ def test_bases_can_be_those_of_another_study(tmp_path: Path) -> None:
     study = load_study(written(tmp_path, "bases: theirs.yaml" + RUNS))
     theirs = load_study(str(tmp_path / "theirs.yaml"))
     assert (study.bases, study.bases_of) == (theirs.bases, "theirs")
-    with pytest.raises(StudyError, match="bases: theirs -> theirs: no study says how to make them"):
+    with pytest.raises(StudyError, match="bases: no study says how to make theirs -> theirs;"):
         load_study(written(tmp_path, "bases: theirs.yaml", "theirs.yaml"))
     written(tmp_path, "bases: b.yaml", "a.yaml")
-    with pytest.raises(StudyError, match=r"a\.yaml: bases: b -> a -> b: no study says how to make them"):
+    with pytest.raises(StudyError, match=r"a\.yaml: bases: no study says how to make b -> a -> b;"):
         load_study(written(tmp_path, "bases: a.yaml", "b.yaml"))
     written(tmp_path, "runs: {a: {}}", "none.yaml")
-    with pytest.raises(StudyError, match=r"bases: the study none\.yaml makes no bases"):
+    with pytest.raises(StudyError, match=r"bases: the study none\.yaml does not make bases"):
         load_study(written(tmp_path, "bases: none.yaml" + RUNS, "other.yaml"))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("take: 2", "take: 4"), "take is 4, and 3 seeds are given; take at least 1 of them"),
+        (("take: 2", "take: 4"), "take is 4, but there are 3 seeds; take must be between 1 and"),
         (("take: 2", ""), "bases: give each of the fields name, train, measure, accept, seeds, take"),
-        (("name: toy", "name: a/b"), "name: it names folders, so letters, digits"),
-        (("own_right", "owm_right"), "accept: no criterion 'owm_right'; there are own_right, explanation_steps_true"),
-        (("[0, 1]", "[1, 0]"), r"accept: own_right must be the least and the most, as \[0, 0\.02\], got \[1, 0\]"),
+        (("name: toy", "name: a/b"), "name: it is used in folder names, so it may have only letters, digits"),
+        (
+            ("own_right", "owm_right"),
+            "accept: unknown criterion 'owm_right'; choose from own_right, explanation_steps_true",
+        ),
+        (
+            ("[0, 1]", "[1, 0]"),
+            r"accept: own_right must be a pair of smallest and largest value, such as \[0, 0\.02\], got \[1, 0\]",
+        ),
         (("seeds: [3, 5, 8]", "seeds: 3"), "seeds must be a list"),
-        (("seeds: [3, 5, 8]", "seeds: [3, 5, 3]"), r"seeds: name each once, got \[3, 5, 3\]"),
-        (("[0, 1]", "[0, 1e-2]"), r"own_right must be the least and the most, as \[0, 0\.02\], got \[0, '1e-2'\]"),
-        (("[own, explanation]", "[explanation]"), "accept: own_right needs own among the sources of measure"),
+        (("seeds: [3, 5, 8]", "seeds: [3, 5, 3]"), r"seeds: give each seed once, got \[3, 5, 3\]"),
+        (
+            ("[0, 1]", "[0, 1e-2]"),
+            r"own_right must be a pair of smallest and largest value, such as \[0, 0\.02\], got \[0, '1e-2'\]",
+        ),
+        (("[own, explanation]", "[explanation]"), "accept: own_right needs own in the sources of measure"),
         (
             ("[base-0, base-1]", "[base-0, base-7]"),
-            "policy: there is no base-7; the study makes base-0, base-1",
+            "policy: no policy base-7; the study makes base-0, base-1",
         ),
-        (("  second:", "  tiny-1:"), "tiny-1 is the name of a policy, which this run would hide; rename it"),
+        (("  second:", "  tiny-1:"), "tiny-1 is the name of a policy, which this run would shadow; rename it"),
         (("  after:", "  toy-seed9:"), "toy-seed9 is the name of a base; rename the run"),
-        (("algorithm: sft", "algorithm: sff"), "run bases-train: algorithm: no 'sff'"),
-        (("policy: first-base-0", "policy: second"), "second is the name of a policy, which this run would hide"),
+        (("algorithm: sft", "algorithm: sff"), "run bases-train: algorithm: unknown algorithm 'sff'"),
+        (("policy: first-base-0", "policy: second"), "second is the name of a policy, which this run would shadow"),
         (("  after:", "  base-1:"), "base-1 is the name of a base; rename the run"),
     ],
 )

@@ -180,12 +180,12 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (
         ["train", "--sampling_dtype", "bfloat16"],
         2,
-        "sampling_dtype: a training samples from the policy as it trains it",
+        "sampling_dtype: training samples from the policy as it is trained",
     ),
     (
         ["gradients", "--sampling_dtype", "bfloat16"],
         2,
-        "sampling_dtype: gradients are taken of the policy that samples",
+        "sampling_dtype: gradients are computed for the policy that samples",
     ),
     (["measure", "stories"], 2, "'stories' belongs to no flag"),
     (["measure", "--problems", "ten"], 2, "argument --problems: invalid int value: 'ten'"),
@@ -193,15 +193,15 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", "--problems"], 2, "argument --problems: expected one argument"),
     (["measure", "--temperature", "nan"], 2, "temperature must be at least 0 and finite, got nan"),
     (["measure", "--temperature", "inf"], 2, "temperature must be at least 0 and finite, got inf"),
-    (["measure", "--temperature", "1e-4"], 2, "temperature must be 0, which is greedy, or at least 0.001, got 0.0001"),
+    (["measure", "--temperature", "1e-4"], 2, "temperature must be 0 (greedy) or at least 0.001, got 0.0001"),
     (["measure", "--seed", "-1"], 2, "seed must be at least 0, got -1"),
-    (["measure", "--sources", "own", "expart"], 2, "sources: no kind ['expart']; the kinds are own, explanation"),
-    (["measure", "--sources", "own", "own"], 2, "sources: name at least one kind, and each once"),
+    (["measure", "--sources", "own", "expart"], 2, "sources: unknown kind ['expart']; choose from own, explanation"),
+    (["measure", "--sources", "own", "own"], 2, "sources: give at least one kind, and each kind once"),
     (["measure", "--sources", "own_correct"], 2, "own_correct is chosen from the own CoTs; add own to"),
     (
         ["measure", "--task", "gms8k"],
         2,
-        "task: no task 'gms8k'; the tasks are chain, letters, gsm8k, math, stories, jsonl",
+        "task: unknown task 'gms8k'; choose from chain, letters, gsm8k, math, stories, jsonl",
     ),
     (["measure", "--prompts", "{"], 2, "prompts: not JSON"),
     (["measure", "--prompts", "[1]"], 2, "prompts must be a mapping of names, got [1]"),
@@ -211,36 +211,36 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", "--config", "nowhere.yaml"], 2, "nowhere.yaml cannot be read: No such file"),
     (["measure", "--config", "."], 2, ". cannot be read: Is a directory"),
     (["measure", "--task", "jsonl"], 1, "task jsonl needs --data FILE.jsonl"),
-    (["measure", "--task", "stories", "--data", "d.jsonl"], 1, "--data: the task stories reads no file"),
+    (["measure", "--task", "stories", "--data", "d.jsonl"], 1, "--data: task stories reads no file"),
     (["measure", "--task", "chain", "--policy", "tiny-0", "--data", "d"], 1, "the task chain reads no file"),
-    (["measure", *MEASURE, "--data", "nowhere.jsonl"], 1, "nowhere.jsonl: this file does not exist"),
+    (["measure", *MEASURE, "--data", "nowhere.jsonl"], 1, "nowhere.jsonl: no such file"),
     (["measure", *MEASURE, "--policy", "./nowhere"], 1, "policy './nowhere': neither a folder here nor a hub id"),
     (
         ["measure", *MEASURE, "--policy", "http://localhost:8000/v1"],
         1,
         "an endpoint does not score given texts, so it is",
     ),
-    (["measure", *MEASURE, "--dtype", "float8"], 2, "dtype: no 'float8'; there are auto, float32"),
+    (["measure", *MEASURE, "--dtype", "float8"], 2, "dtype: unknown value 'float8'; choose from auto, float32"),
     (["measure", *MEASURE, "--device", "gpu"], 1, "device 'gpu': "),
-    (["measure", *FEW, "--output", "d.jsonl"], 1, "d.jsonl is a file; --output needs a folder"),
-    (["measure", *FEW, "--output", "small"], 1, "small is not empty and holds no run; choose another --output"),
+    (["measure", *FEW, "--output", "d.jsonl"], 1, "d.jsonl is a file, but --output needs a folder"),
+    (["measure", *FEW, "--output", "small"], 1, "small is not empty and is not a run folder; choose another --output"),
     (["measure", *FEW, "--output", "/proc/nowhere"], 1, "No such file or directory: '/proc/nowhere'"),
     (["measure", *FEW, "--policy", "run"], 1, "policy 'run': this is a run folder; its policy is 'run/model'"),
     (["sample", *MEASURE, "--sources", "own"], 1, "expo sample writes self-explanations only"),
-    (["sample", *MEASURE, "--dataset", "small"], 1, "small already holds other files; choose another --dataset"),
+    (["sample", *MEASURE, "--dataset", "small"], 1, "small already holds files; choose another --dataset"),
     (["train", "--learning_rat", "1"], 2, "no field 'learning_rat'; did you mean learning_rate?"),
-    (["train", "--positive", "expret"], 2, "positive: no kind 'expret'; the kinds are explanation, expert"),
-    (["train", "--algorithm", "dpo", "--num-generations=4"], 2, "num_generations is a field of algorithm grpo"),
+    (["train", "--positive", "expret"], 2, "positive: unknown kind 'expret'; choose from explanation, expert"),
+    (["train", "--algorithm", "dpo", "--num-generations=4"], 2, "num_generations applies only to algorithm grpo"),
     (
         ["train", "--policy", "tiny", "--task", "chain", "--max_completion_length", "512", "--dry_run"],
         1,
         "(512) leaves no room for a question in the",
     ),
-    (["train", "--policy", "halted", "--dry_run"], 1, "not finished; give its command again, or use 'halted/check"),
+    (["train", "--policy", "halted", "--dry_run"], 1, "not finished; repeat its command, or use 'halted/check"),
     (["train", "--policy", "run", "--dry_run"], 1, "policy 'run': this is a run folder; its policy is 'run/model'"),
     (["train", "--output_dir", "x"], 2, "output_dir: the run folder is given by --output"),
     (["train", "--config", "nowhere.yaml"], 2, "nowhere.yaml cannot be read: No such file"),
-    (["train", "--policy", "tiny", "--dry_run"], 2, "policy 'tiny' and task 'stories' do not fit"),
+    (["train", "--policy", "tiny", "--dry_run"], 2, "policy 'tiny' does not fit task 'stories'"),
     (["evaluate", "--samples", "0"], 2, "samples must be at least 1, got 0"),
     (["judge", "--model", "m"], 2, "the following arguments are required: --run"),
     (
@@ -250,7 +250,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     ),
     (["judge", "--run", "d.jsonl", "--model", "m"], 1, "d.jsonl is not a run folder: it has no recipe.yaml"),
     (["reproduce", "--stuyd", "tiny"], 2, "no field 'stuyd'; did you mean study?"),
-    (["reproduce", "--study", "tyni"], 1, "no study 'tyni'; shipped are gradients, "),
+    (["reproduce", "--study", "tyni"], 1, "no study 'tyni'; choose from gradients, "),
     (["doctor", "now"], 2, "'now' belongs to no flag"),
 ]
 
@@ -287,12 +287,12 @@ WRONG_YAML: list[tuple[bytes, str]] = [
     (b"levels: [one]", "levels must be a list, each a whole number, got ['one']"),
     (b"levels: []", "levels: name at least one"),
     (b"sources: own", "sources must be a list, each text, got 'own'"),
-    (b"sources: []", "sources: name at least one kind"),
+    (b"sources: []", "sources: give at least one kind"),
     (b"policy: no", "policy must be text, got False"),
     (b"policy:", "policy must be text, got None"),
     (b"output: 3", "output must be text, got 3"),
     (b"prompts: 3", "prompts must be a mapping of names or text, got 3"),
-    (b"prompts: {qestion: x}", "prompts: no field qestion; the fields are answer_cue"),
+    (b"prompts: {qestion: x}", "prompts: unknown field qestion; choose from answer_cue"),
     (b"prompts: {chat: maybe}", "prompts.chat must be true or false, got 'maybe'"),
     (b"problems: [2", "r.yaml cannot be read: while parsing a flow sequence"),
     (b"- problems", "r.yaml must contain a YAML mapping"),
@@ -367,12 +367,12 @@ def test_measure_writes_a_record_and_prints_its_verdicts(work: Path, capsys: pyt
     assert main(["measure", *FEW, "--output", "out", "--seed", "1"]) == 1
     assert "a different recipe (seed: 0 -> 1)" in capsys.readouterr().err
     assert main(["evaluate", *MEASURE, "--problems", "2", "--output", "out"]) == 1
-    assert "out holds a run of `expo measure`. Choose another --output" in capsys.readouterr().err
+    assert "out already holds a run of `expo measure`. Choose another --output" in capsys.readouterr().err
     # Before the plan is printed.
     train = ["train", "--task", "chain", "--policy", "tiny-0", "--max_completion_length", "100", "--output", "out"]
     assert main(train) == 1
     said = capsys.readouterr()
-    assert "out holds a run of `expo measure`" in said.err
+    assert "out already holds a run of `expo measure`" in said.err
     assert not said.out
 
 
@@ -463,7 +463,7 @@ def test_a_dry_run_says_what_a_training_takes(work: Path, capsys: pytest.Capture
     # 40 questions, 4 a step.
     assert "steps         10 of 16 samples, 4 per question, on 1 process" in said
     assert "learning_rate: 0.0001" in said
-    assert "\nloss_type: dapo\n" in said.partition("# not given")[2]
+    assert "\nloss_type: dapo\n" in said.partition("# not set in the recipe")[2]
     assert "TRAINED ON" not in said
     assert "0.09M weights" in said
     assert not (work / "runs").exists()
@@ -484,9 +484,9 @@ def test_a_dry_run_says_what_is_sampled_anew(work: Path, capsys: pytest.CaptureF
     asked = ["train", "--task", "chain", "--policy", "tiny-0", "--max_steps", "6", "--max_completion_length", "100"]
     asked += ["--refresh_steps", "3", "--dry_run"]
     assert main([*asked, "--algorithm", "dpo"]) == 0
-    assert "steps         6 of 8 pairs, on 1 process; pairs are sampled again every 3 steps" in capsys.readouterr().out
+    assert "steps         6 of 8 pairs, on 1 process; pairs are resampled every 3 steps" in capsys.readouterr().out
     assert main(asked) == 0
-    assert "on 1 process; positives are sampled again every 3 steps" in capsys.readouterr().out
+    assert "on 1 process; positives are resampled every 3 steps" in capsys.readouterr().out
 
 
 def test_a_flag_overrides_the_file_also_where_it_says_no(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -554,7 +554,7 @@ def test_what_is_left_out_is_listed_before_a_training(work: Path, capsys: pytest
     (work / "mine.jsonl").write_text(json.dumps(data[0]), encoding="utf-8")
     assert main([*asked, "--max_completion_length", "8", "--dry_run"]) == 1
     assert (
-        "mine.jsonl: no problem has an expert_cot; add the field, or choose another --positive"
+        "mine.jsonl: no problem has an expert_cot; add this field, or choose another --positive"
         in capsys.readouterr().err
     )
 
@@ -723,7 +723,7 @@ def test_a_signal_stops_and_the_same_command_resumes(
     assert not stopped.has("samples")
     before = {part: stopped.path("parts", "samples", f"{part}.parquet").stat().st_mtime_ns for part in done}
     assert main(["judge", "--run", "stopped", "--model", "m"]) == 1
-    assert "the run is not finished: give its command again" in capsys.readouterr().err
+    assert "the run is not finished: repeat its command" in capsys.readouterr().err
 
     assert main([*asked, "--output", "stopped"]) == 0
     assert "stopped/ holds a part of this run: resuming" in capsys.readouterr().out

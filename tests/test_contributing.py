@@ -161,7 +161,7 @@ def test_the_commands_of_a_new_task_run(doubles: ModuleType, policy_folder: Path
 
 def test_an_unregistered_task_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of(["evaluate", "--task", "doubles"]) == 2
-    assert "no task 'doubles'" in capsys.readouterr().err
+    assert "unknown task 'doubles'" in capsys.readouterr().err
 
 
 def test_the_test_of_a_new_task_tells_right_from_wrong(

@@ -105,9 +105,7 @@ def test_only_explanations_are_rows(tmp_path: Path) -> None:
     mixed = pd.concat([samples(["mine"], "own"), samples(["shown"]), samples(["theirs"], "expert")])
     folder = write_dataset(record(tmp_path / "run", mixed), tmp_path / "out")
     assert loaded(folder, tmp_path / "cache")["explanation"][:] == ["shown"]
-    with pytest.raises(
-        RecordError, match="has no self-explanations; measure again with explanation among the --sources"
-    ):
+    with pytest.raises(RecordError, match="has no self-explanations; measure again with explanation in --sources"):
         write_dataset(record(tmp_path / "none", samples(["mine"], "own")), tmp_path / "none-out")
     assert not (tmp_path / "none-out").exists()
 
@@ -237,7 +235,7 @@ def test_a_push_that_fails_says_so(
     folder = write_dataset(run, tmp_path / "out")
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    with pytest.raises(ConnectionError, match=f"out is not pushed to {repo}: .*({message}).*give the same command"):
+    with pytest.raises(ConnectionError, match=f"out was not pushed to {repo}: .*({message}).*repeat the command"):
         push(folder, repo)
 
 
@@ -267,7 +265,7 @@ def test_a_push_leaves_a_filled_repository_alone(run: Run, tmp_path: Path, monke
         threading.Thread(target=hub.serve_forever, daemon=True).start()
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{hub.server_port}")
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-        with pytest.raises(RecordError, match=r"out is not pushed to me/mine, which holds README\.md already"):
+        with pytest.raises(RecordError, match=r"out was not pushed to me/mine, which already holds README\.md"):
             push(folder, "me/mine")
         hub.shutdown()
     assert [request.split("?")[0] for request in Hub.asked] == [

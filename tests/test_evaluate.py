@@ -42,7 +42,12 @@ def test_the_estimator_is_the_theory_s(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "c", "k", "message"), [(4, 1, 5, "needs at least 5"), (4, 1, 0, "at least 1"), (4, 5, 1, "from 0 to 4")]
+    ("n", "c", "k", "message"),
+    [
+        (4, 1, 5, "pass@5: k must be between 1 and"),
+        (4, 1, 0, "pass@0: k must be between 1 and"),
+        (4, 5, 1, "between 0 and 4"),
+    ],
 )
 def test_an_impossible_estimate_is_refused(n: int, c: int, k: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -164,7 +169,7 @@ def test_a_stopped_evaluation_goes_on_to_the_same_record(tmp_path: Path, monkeyp
     [
         ({"samples": 0}, "samples must be at least 1"),
         ({"temperature": -1.0}, "temperature"),
-        ({"task": "chian"}, "no task 'chian'"),
+        ({"task": "chian"}, "unknown task 'chian'"),
     ],
 )
 def test_a_wrong_recipe_is_named(more: dict[str, object], message: str) -> None:
@@ -187,7 +192,7 @@ def test_a_run_goes_on_with_its_own_chunks_and_may_be_audited_later(tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("table", "shard", "fix"),
-    [("completions", "0001", "delete it and give the command again"), ("completions", None, "delete it and run")],
+    [("completions", "0001", "delete it and repeat the command"), ("completions", None, "delete it and repeat")],
 )
 def test_what_is_damaged_is_named_before_anything_is_sampled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, shard: str | None, fix: str
@@ -212,7 +217,7 @@ def test_a_finished_record_that_was_damaged_is_named(tmp_path: Path) -> None:
     run = evaluate_run(RECIPE, tmp_path / "run", progress=False)
     whole = run.file("completions").read_bytes()
     run.file("completions").write_bytes(whole[:1000])
-    with pytest.raises(RecordError, match=r"completions.parquet is damaged .*run the command that wrote it again"):
+    with pytest.raises(RecordError, match=r"completions.parquet is damaged .*repeat the command that wrote it"):
         evaluate_run(RECIPE, tmp_path / "run", progress=False)
     run.file("completions").unlink()
     evaluate_run(RECIPE, tmp_path / "run", progress=False)
@@ -228,7 +233,7 @@ def test_a_part_is_done_anew_by_its_last_table(tmp_path: Path) -> None:
     last = run.file("completions", "0001")
     for damage, state in ((lambda p: p.write_bytes(b"x"), "damaged"), (Path.unlink, "missing")):
         damage(run.file("skips", "0001"))
-        with pytest.raises(RecordError, match=f"skips/0001.parquet is {state}; delete {last} and give the command"):
+        with pytest.raises(RecordError, match=f"skips/0001.parquet is {state}; delete {last} and repeat the command"):
             check_shards(run, "completions")
     # The control: without its last table a part is not done.
     last.unlink()

@@ -42,7 +42,7 @@ def test_a_process_that_is_lost_is_named_and_one_that_lives_is_not(run: Run) -> 
     peers = Peers(run, 3)
     with reporting(run, 1, 3):
         waited_for(peers, 1)
-        with pytest.raises(RuntimeError, match=r"process 2 of 3 has had no heartbeat for .* resumes"):
+        with pytest.raises(RuntimeError, match=r"process 2 of 3 has had no heartbeat for .* resume"):
             waited_for(peers, 2)
     # The file that a killed process left behind is no heartbeat.
     launcher._alive(run, 1).touch()
@@ -62,7 +62,9 @@ def test_a_process_that_hangs_is_named_and_one_that_gets_on_is_not(run: Run, mon
             time.sleep(0.05)
         assert len(calls) > 10
         # Its heartbeat goes on.
-        with pytest.raises(RuntimeError, match="process 1 of 2 has not finished a sample for 0 minutes, so it hangs"):
+        with pytest.raises(
+            RuntimeError, match="process 1 of 2 has not finished a sample for 0 minutes, so it probably hangs"
+        ):
             waited_for(peers, 1)
 
 

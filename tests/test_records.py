@@ -124,8 +124,8 @@ def rewritten(path: Path, version: int = SCHEMA, **changes: Any) -> None:
             {"version": SCHEMA + 1},
             f"schema version {SCHEMA + 1}, but this toolkit reads {SCHEMA}; use the version that",
         ),
-        ({"value": None}, r"lacks the columns \['value'\]; delete it and run the command that wrote it again"),
-        ({"value": "high"}, "is damaged .*; delete it and run the command that wrote it again"),
+        ({"value": None}, r"lacks the columns \['value'\]; delete it and repeat the command that wrote it"),
+        ({"value": "high"}, "is damaged .*; delete it and repeat the command that wrote it"),
     ],
 )
 def test_another_version_or_missing_columns(run: Run, change: dict[str, Any], message: str) -> None:
@@ -143,7 +143,7 @@ def test_a_truncated_table_is_named(run: Run, share: float) -> None:
     path = run.path("metrics.parquet")
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(
-        RecordError, match=r"metrics\.parquet is damaged .*delete it and run the command that wrote it again"
+        RecordError, match=r"metrics\.parquet is damaged .*delete it and repeat the command that wrote it"
     ):
         run.read("metrics")
 
@@ -165,7 +165,7 @@ def test_what_is_missing_is_told_apart(run: Run, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"samples\.parquet: no such table$"):
         run.read("samples")
     run.write("metrics", metrics(), "0000")
-    with pytest.raises(RecordError, match="not finished: give its command again"):
+    with pytest.raises(RecordError, match="not finished: repeat its command"):
         run.read("samples")
     (tmp_path / "file").write_text("")
     for foreign in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
@@ -306,7 +306,7 @@ def test_an_unfinished_run_does_not_go_on_from_something_else(tmp_path: Path, ch
     run = Run.start(tmp_path / "run", RECIPE, **FACTS)
     Run.start(run.folder, RECIPE, **FACTS | {"weights": None})  # not known is not different
     with pytest.raises(
-        RecordError, match=f"unfinished run that began under other conditions .*{next(iter(changed))}: .* -> "
+        RecordError, match=f"unfinished run that started under other conditions .*{next(iter(changed))}: .* -> "
     ):
         Run.start(run.folder, RECIPE, **FACTS | changed)
     run.write("metrics", metrics())
@@ -336,7 +336,7 @@ def test_only_one_process_writes_to_a_run(run: Run) -> None:
     """
     with run.writing():
         beside = child(code, run.folder)
-        assert "is being written to by another process; wait for it, or stop it" in beside.communicate()[1]
+        assert "is being written by another process; wait for it, or stop it" in beside.communicate()[1]
         assert beside.returncode == 1
     after = child(code, run.folder)
     after.communicate()
@@ -371,7 +371,7 @@ def test_a_table_is_lacking_where_its_parts_are_there(run: Run) -> None:
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(RecordError, match="is not empty and holds no run; choose another --output"):
+    with pytest.raises(RecordError, match="is not empty and is not a run folder; choose another --output"):
         Run.start(tmp_path, RECIPE)
     with pytest.raises(RecordError, match="is a file"):
         Run.start(tmp_path / "thesis.tex", RECIPE)

@@ -103,7 +103,7 @@ def test_texts_that_would_be_read_as_control_tokens_are_left_out() -> None:
     assert [(p.id, p.expert_cot) for p in kept.problems] == [("plain", "It is 3."), ("shown", None)]
     assert [(s.where, s.field) for s in kept.skipped] == [("asked", "question"), ("d.jsonl:3", "expert_cot")]
     assert mark in kept.skipped[0].reason
-    with pytest.raises(DataError, match="no problem is left: asked"):
+    with pytest.raises(DataError, match="no usable problems; the first: asked"):
         without_control_tokens(policy, Task("t", problems[1:2]))
 
 

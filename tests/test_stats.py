@@ -68,7 +68,7 @@ def test_the_finite_sample_interval_needs_bounds_and_no_order() -> None:
     # Told of wider bounds it is wider.
     assert finite_sample(values, -2, 2).low < ends.low
     for beyond in (1.01, -1.01, np.nan):
-        with pytest.raises(ValueError, match="from -1 to 1"):
+        with pytest.raises(ValueError, match="between -1 and 1"):
             finite_sample(np.append(values, beyond), -1, 1)
     assert finite_sample(np.array([])).n == 0
     assert (finite_sample(np.zeros(9)).low, finite_sample(np.ones(9)).high) == (0.0, 1.0)

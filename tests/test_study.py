@@ -65,9 +65,9 @@ def test_defaults_are_for_all_runs_and_each_run_may_differ(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "runs: name at least one run"),
-        ("runs: {}", "runs: name at least one run"),
-        ("description: none", "runs: name at least one run"),
+        ("", "runs: give at least one run"),
+        ("runs: {}", "runs: give at least one run"),
+        ("description: none", "runs: give at least one run"),
         ("- runs", r"the file must be a mapping of names, got \['runs'\]"),
         ("runs: [a, b]", r"runs must be a mapping of names, got \['a', 'b'\]"),
         ("runs: {a: 3}", "a must be a mapping of names, got 3"),
@@ -82,7 +82,7 @@ def test_defaults_are_for_all_runs_and_each_run_may_differ(tmp_path: Path) -> No
         ("runs: {a: {1: 2}}", "run a: no field '1'; `expo measure --help-all` lists them"),
         ("runs: {a: {samples: 0}}", "run a: samples must be at least 1, got 0"),
         ("runs: {a: {samples: '2'}}", "run a: samples must be a whole number, got '2'"),
-        ("runs: {a: {task: gms8k}}", "run a: task: no task 'gms8k'; the tasks are"),
+        ("runs: {a: {task: gms8k}}", "run a: task: unknown task 'gms8k'; choose from"),
         ("runs: {a: {prompts: {question: Solve.}}}", r"run a: prompts\.question must contain"),
         ("runs: {../a: {}}", r"run '\.\./a': the name is also a folder's"),
         ("runs: {..: {}}", r"run '\.\.': the name is also a folder's"),
@@ -107,7 +107,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["tyni", "nowhere.yaml", ""])
 def test_an_unknown_study_names_those_that_are_shipped(name: str) -> None:
-    with pytest.raises(StudyError, match=f"no study '{name}'; shipped are gradients, .*tiny.*the path of a .yaml file"):
+    with pytest.raises(StudyError, match=f"no study '{name}'; choose from gradients, .*tiny.*the path of a .yaml file"):
         load_study(name)
 
 
@@ -192,7 +192,7 @@ def test_each_is_a_run_for_every_combination(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("runs: {a: {job: trian}}", "run a: no job 'trian'; the jobs are measure, evaluate, gradients, train"),
+        ("runs: {a: {job: trian}}", "run a: unknown job 'trian'; choose from measure, evaluate, gradients, train"),
         ("runs: {a: {each: {policy: tiny-0}}}", "run a: each: give a list of values for each field"),
         (
             "runs: {a-tiny-0: {task: chain}, a: {each: {policy: [tiny-0]}, task: chain}}",
@@ -241,9 +241,9 @@ def test_figures_can_be_drawn_of_what_is_there_alone(
 def test_a_run_without_problems_is_named_before_any_is_done(tmp_path: Path) -> None:
     first = "first: {task: chain, policy: tiny-0, problems: 2, max_new_tokens: 8}"
     wrong = {
-        "b: {task: chain, policy: tiny-0, levels: [9]}": r"run b: chain: levels: \[9\] must be some of",
+        "b: {task: chain, policy: tiny-0, levels: [9]}": r"run b: chain: levels: unknown levels in \[9\]",
         "b: {job: train, task: chain, policy: tiny-0, eval_split: tests, max_steps: 1}": (
-            "run b: for the evaluation .*eval_split.*: chain: split: 'tests' is unknown"
+            "run b: for the evaluation .*eval_split.*: chain: split: unknown split 'tests'"
         ),
     }
     for run, message in wrong.items():

@@ -104,7 +104,7 @@ def test_what_a_job_raises_is_raised_here(tmp_path: Path, processes: int) -> Non
 
 @pytest.mark.slow
 def test_a_process_that_dies_is_named() -> None:
-    with pytest.raises(RuntimeError, match="ended with -9"):
+    with pytest.raises(RuntimeError, match="exited with code -9"):
         spread(die_at_b, [(Path(), name) for name in "abc"], 2, lambda: None)
 
 
@@ -154,7 +154,7 @@ def test_an_error_that_cannot_be_pickled_is_told_in_words() -> None:
 
 @pytest.mark.slow
 def test_workers_that_all_leave_are_not_waited_for() -> None:
-    with pytest.raises(RuntimeError, match="ended with 0"):
+    with pytest.raises(RuntimeError, match="exited with code 0"):
         spread(leave, [1, 2, 3], 2, lambda: None)
 
 
