@@ -214,7 +214,11 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", "--task", "stories", "--data", "d.jsonl"], 1, "--data: task stories reads no file"),
     (["measure", "--task", "chain", "--policy", "tiny-0", "--data", "d"], 1, "the task chain reads no file"),
     (["measure", *MEASURE, "--data", "nowhere.jsonl"], 1, "nowhere.jsonl: no such file"),
-    (["measure", *MEASURE, "--policy", "./nowhere"], 1, "policy './nowhere': neither a folder here nor a hub id"),
+    (
+        ["measure", *MEASURE, "--policy", "./nowhere"],
+        1,
+        "policy './nowhere': this is neither a folder here nor a hub id",
+    ),
     (
         ["measure", *MEASURE, "--policy", "http://localhost:8000/v1"],
         1,

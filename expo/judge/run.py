@@ -40,8 +40,8 @@ def judge(
     """Ask for the votes that the run does not have yet; returns the win rate in words.
 
     Raises:
-        JudgeError, RecordError: as documented in their modules; JudgeError also if no vote can be read, and RecordError for a run
-            without pairs.
+        JudgeError, RecordError: as documented in their modules; JudgeError also if no vote can be read, and RecordError
+            for a run without pairs.
         ValueError: if `problems` is below 1.
     """
     if problems is not None and problems < 1:

@@ -365,7 +365,7 @@ def test_code_that_a_model_brings_runs_only_when_asked(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"name": "./nowhere"}, r"'\./nowhere': neither a folder here nor a hub id\nGive tiny, smollm2-135m"),
+        ({"name": "./nowhere"}, r"'\./nowhere': this is neither a folder here nor a hub id\nGive tiny, smollm2-135m"),
         ({"name": "a/b/c"}, "neither a folder here nor a hub id"),
         ({"name": ""}, "neither a folder here nor a hub id"),
         ({"name": "nowhere.gguf"}, r"'nowhere\.gguf': no such file"),

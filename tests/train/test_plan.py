@@ -413,7 +413,7 @@ def broken(**changed: Any) -> str:
         ("[]", "not a calibration"),
         ('{"schema": 2}', "written by another version of expo"),
         ('{"schema": 1, "measured": []}', "not a calibration"),
-        (broken(measured=[]), r"not a calibration \(no times for generate,  "),
+        (broken(measured=[]), r"not a calibration \(no times for generate, "),
         (broken(first={"seconds": "1"}), r"not a calibration \(seconds must be a number"),
         (broken(first={"seconds": None}), r"not a calibration \(seconds must be a number"),
         (broken(first={"seconds": 0.0}), r"not a calibration \(seconds must be above 0 and finite, got "),

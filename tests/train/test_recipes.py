@@ -119,7 +119,7 @@ def test_the_recipes_of_smollm2_are_planned(
         # Its own policy needs a wheel or a hub.
         asked += ["--policy", made]
     assert main(asked) == 1
-    assert f"policy '{made}': neither a folder here" in capsys.readouterr().err
+    assert f"policy '{made}': this is neither a folder here" in capsys.readouterr().err
     build("llama").model.config.save_pretrained(made)
     assert main(asked) == 0
     said = capsys.readouterr().out
