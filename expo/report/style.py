@@ -17,6 +17,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine as ConstrainedLayoutEngine
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 except ImportError as error:
     raise ImportError(f"pictures need matplotlib: {install('notebooks')}") from error
 
@@ -56,6 +57,16 @@ def look() -> AbstractContextManager[None]:
     """The look, while a figure is drawn and saved; a user's own matplotlibrc has no say."""
     defaults: dict[Any, Any] = {k: v for k, v in mpl.rcParamsDefault.items() if k != "backend"}
     return mpl.rc_context(defaults | _RC)
+
+
+def log_x(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic x axis from `low` to `high`, ticks written as numbers; of few decades also 2 and 5."""
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    if low > 1e-5 and high < 1e6:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}" if x >= 1e-4 else f"{x:f}".rstrip("0")))
 
 
 def legend_above(axes: Axes, columns: int, fontsize: float = 8) -> None:

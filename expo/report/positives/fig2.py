@@ -10,77 +10,152 @@ import pandas as pd
 
 from expo.measure.verdict import by_problem, compare, hangs_on
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, draw_picture, sheet
+from expo.report.paper import FIG2
+from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.positives.measurements import Group, Measurement, notes_of
-from expo.report.style import COLOURS, COMPACT, LEGEND_PAD, Axes, Figure, legend_outside
+from expo.report.style import COLOURS, GREY, Axes, Figure, log_x
 from expo.report.words import NAMES, UNITS, interval, number
+from expo.stats import bootstrap
 from expo.text import in_markdown, plural
 
 QUANTITIES = ("nll_sum", "nll_per_token")
-BINS = 30
-COLUMNS = ["run", "quantity", "source", "kind", "left", "right", "samples", "value"]
+SOURCES = ("explanation", "expert", "own")
+POINTS = 100  # at which the shares are given
+COLUMNS = ["run", "quantity", "source", "kind", "nll", "value", "low", "high", "samples", "problems"]
+_DEEPEST = 1e-4  # of the largest NLL: what lies below is drawn there
+_ROW = 0.12  # of a mean beneath the shares
 
 
 def draw_fig2(group: Group, out: Path | str) -> Artefact:
-    """Write `fig2-<label>.png` and `.csv`: NLL of self-explanation and expert CoT, two panels for each run.
+    """Write `fig2-<label>.png`, `.svg` and `.csv`: how the NLL of each kind of positive is distributed.
 
-    The CSV (`COLUMNS`) has a row for each bin, `value` being its share of the source's samples, and one
-    for each mean over problems, told apart by `kind`.
+    The CSV (`COLUMNS`) has for each run, quantity and source `POINTS` rows of the `kind` share: the mean over problems
+    of their share of samples with an NLL up to `nll`; and one of the kind mean. Both have 95 % bootstrap intervals,
+    problems resampled.
     """
+    numbers = pd.concat([_nll(quantity, group.runs) for quantity in QUANTITIES], ignore_index=True)
+    lines = "A line for each run." if len(group.runs) > 1 else "Bands: 95 % bootstrap intervals of the shares."
+    about = (
+        f"{lines} Dots: means over problems with 95 % bootstrap intervals; a few unlikely texts can move a mean. Each "
+        f"text is scored with its answer, at "
+        f"temperature 1. The paper: {FIG2.direction}."
+    )
     return draw_picture(
         out,
         f"fig2-{group.label}",
         group.runs,
-        pd.concat([_nll(run) for run in group.runs], ignore_index=True),
+        numbers,
         plot_fig2,
-        heading=f"Negative log-likelihood of positives: {group.label}",
-        notes=notes_of(group.runs, f"Shares of samples in {BINS} bins. Dashed lines and numbers: means over problems."),
+        heading=headline(FIG2.where, group.runs, _found(group)),
+        notes=notes_of(group.runs, about),
         reading="\n\n".join(_read(run) for run in group.runs),
     )
 
 
 def plot_fig2(numbers: pd.DataFrame, caption: Caption) -> Figure:
     """The picture of a table made by `draw_fig2`."""
-    names = list(dict.fromkeys(numbers["run"]))
-    figure, grid = sheet(len(names), 2, 2.5, caption)
-    for name, panels in zip(names, grid, strict=True):
-        for quantity, axes in zip(QUANTITIES, panels, strict=True):
-            _histogram(axes, numbers[(numbers["run"] == name) & (numbers["quantity"] == quantity)])
-            axes.set_title(f"{name}, {UNITS[quantity]}", pad=LEGEND_PAD)
-            axes.set_xlabel(f"NLL {UNITS[quantity]}, nats")
-        panels[0].set_ylabel("share of samples")
+    figure, (panels,) = sheet(1, len(QUANTITIES), 3.6, caption)
+    for quantity, axes in zip(QUANTITIES, panels, strict=True):
+        rows = numbers[numbers["quantity"] == quantity]
+        _shares(axes, rows[rows["kind"] == "share"])
+        _means(axes, rows[rows["kind"] == "mean"])
+        axes.set_xlabel(f"NLL {UNITS[quantity]}, nats")
+        axes.set_title(f"share of samples with an NLL {UNITS[quantity]} up to x")
+    _name_rows(panels, numbers)
     return figure
 
 
-def _nll(run: Measurement) -> pd.DataFrame:
+def _nll(quantity: str, runs: tuple[Measurement, ...]) -> pd.DataFrame:
+    values = {
+        (run.name, source): run.samples.loc[run.samples["source"] == source, ["problem", quantity]].dropna()
+        for run in runs
+        for source in SOURCES
+        if source in set(run.samples["source"])
+    }
+    # Each of them counts at each point up to which it lies: what is below the first point counts there.
+    all_values = np.concatenate([of_source[quantity].to_numpy(dtype=float) for of_source in values.values()])
+    largest = float(all_values.max())
+    points = np.geomspace(max(float(all_values.min()), _DEEPEST * largest), largest, POINTS)
     rows: list[tuple[Any, ...]] = []
-    present = [s for s in ("explanation", "expert", "own") if s in set(run.samples["source"])]
-    for quantity in QUANTITIES:
-        by_source = {s: run.samples.loc[run.samples["source"] == s, quantity].dropna() for s in present}
-        edges = np.linspace(0, max(float(values.max()) for values in by_source.values()), BINS + 1)
-        for source, values in by_source.items():
-            place = (run.name, quantity, source)
-            counts, _ = np.histogram(values.to_numpy(dtype=float), edges)
-            for left, right, count in zip(edges[:-1], edges[1:], counts, strict=True):
-                rows.append((*place, "bin", left, right, count, count / len(values)))
-            mean = by_problem(run.samples, source, quantity).mean()
-            rows.append((*place, "mean", np.nan, np.nan, len(values), mean))
+    for (name, source), of_source in values.items():
+        counts = (name, quantity, source), (len(of_source), of_source["problem"].nunique())
+        for point, *share in zip(points, *_share_up_to(points, of_source[quantity], of_source["problem"]), strict=True):
+            rows.append((*counts[0], "share", point, *share, *counts[1]))
+        mean = bootstrap(of_source.groupby("problem")[quantity].mean().to_numpy(dtype=float))
+        rows.append((*counts[0], "mean", np.nan, mean.mean, mean.low, mean.high, *counts[1]))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _histogram(axes: Axes, numbers: pd.DataFrame) -> None:
-    for source in dict.fromkeys(numbers["source"]):
-        rows = numbers[numbers["source"] == source]
-        bins, mean = rows[rows["kind"] == "bin"], float(rows.loc[rows["kind"] == "mean", "value"].iloc[0])
-        edges = [*bins["left"], bins["right"].iloc[-1]]
-        colour, is_compared = COLOURS[source], source != "own"
-        if is_compared:
-            axes.stairs(bins["value"], edges, fill=True, color=colour, alpha=0.35, lw=0)
-        width = 1.3 if is_compared else 0.8
-        axes.stairs(bins["value"], edges, color=colour, lw=width)
-        axes.axvline(mean, color=colour, ls="--", lw=width, label=f"{NAMES[source]} {number(mean)}")
-    axes.set_xlim(left=0)
-    legend_outside(axes, 3, **COMPACT)
+def _share_up_to(points: np.ndarray, values: pd.Series, problems: pd.Series) -> tuple[np.ndarray, ...]:
+    """Of each point, the mean over problems of the share of values up to it, and the ends of its 95 % interval."""
+    # The last point is the largest value but for rounding.
+    is_below = values.to_numpy(dtype=float)[:, None] <= points * (1 + 1e-12)
+    shares = pd.DataFrame(is_below).groupby(problems.to_numpy()).mean().to_numpy()
+    n = len(shares)
+    if n < 2:
+        return shares[0], np.zeros(len(points)), np.ones(len(points))
+    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), 2_000) / n
+    return shares.mean(axis=0), *np.percentile(weights @ shares, [2.5, 97.5], axis=0)
+
+
+def _shares(axes: Axes, numbers: pd.DataFrame) -> None:
+    is_alone = numbers["run"].nunique() == 1
+    for (source, _), rows in numbers.groupby(["source", "run"], sort=False):
+        colour = COLOURS[str(source)]
+        axes.step(rows["nll"], rows["value"], where="post", color=colour, lw=1.8 if is_alone else 1.1)
+        if is_alone:
+            axes.fill_between(rows["nll"], rows["low"], rows["high"], step="post", color=colour, alpha=0.2, lw=0)
+    axes.axhline(0, color=GREY, lw=0.8)
+    first, last = numbers["nll"].min(), numbers["nll"].max()
+    # On the right there is room for what a mean is.
+    log_x(axes, first, last * (last / first) ** 0.15)
+
+
+def _means(axes: Axes, numbers: pd.DataFrame) -> None:
+    for place, source in enumerate(_present(numbers), 1):
+        rows, colour = numbers[numbers["source"] == source], COLOURS[source]
+        # Bases stand one below the other.
+        y = -_ROW * (place + 0.25 * (np.arange(len(rows)) - (len(rows) - 1) / 2))
+        axes.hlines(y, rows["low"], rows["high"], color=colour, lw=1.5)
+        axes.plot(rows["value"], y, "o", color=colour, ms=4.5 if len(rows) == 1 else 3.5)
+        lowest, highest = float(rows["value"].min()), float(rows["value"].max())
+        told = number(lowest) if len(rows) == 1 else f"{number(lowest)} to {number(highest)}"
+        at = (float(rows["high"].replace(np.inf, np.nan).fillna(rows["value"]).max()), -_ROW * place)
+        axes.annotate(told, at, (6, 0), textcoords="offset points", fontsize=8, va="center", color=colour)
+
+
+def _name_rows(panels: list[Axes], numbers: pd.DataFrame) -> None:
+    """The ticks of both parts; names of the lower one's rows, which name the lines too."""
+    present = _present(numbers)
+    places = [-_ROW * place for place in range(1, len(present) + 1)]
+    shares = [0, 0.25, 0.5, 0.75, 1]
+    for axes in panels:
+        names = [f"mean, {NAMES[source]}" if axes is panels[0] else "" for source in present]
+        axes.set_yticks([*places, *shares], [*names, *(f"{share:g}" for share in shares)])
+        axes.set_ylim(-_ROW * (len(present) + 0.8), 1.02)
+        for label, source in zip(axes.get_yticklabels(), present, strict=False):
+            label.set(color=COLOURS[source], fontweight="bold", fontsize=8.5)
+
+
+def _present(numbers: pd.DataFrame) -> list[str]:
+    return [source for source in SOURCES if source in set(numbers["source"])]
+
+
+_THAN = {"holds": "are likelier than", "fails": "are less likely than", "undecided": "are not told apart from"}
+
+
+def _found(group: Group) -> str:
+    """Which of self-explanation and expert CoT is likelier by both quantities, as far as all runs agree."""
+    found = {}
+    for quantity in QUANTITIES:
+        verdicts = {compare(run.samples, "explanation", "expert", quantity, -1).verdict for run in group.runs}
+        found[UNITS[quantity]] = verdicts.pop() if len(verdicts) == 1 else "undecided"
+    if set(found.values()) == {"undecided"}:
+        return "NLL of self-explanations and expert CoTs"
+    (first, one), (second, other) = found.items()
+    if one == other:
+        return f"self-explanations {_THAN[one]} expert CoTs, {first} and {second}"
+    return f"self-explanations {_THAN[one]} expert CoTs {first}, and {_THAN[other]} them {second}"
 
 
 def _read(run: Measurement) -> str:
