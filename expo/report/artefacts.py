@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 
 from expo.records import RecordError, locked, write_atomic
+from expo.report.gallery import gallery
 from expo.report.runs import FinishedRun, sha256
-from expo.report.toy import MARK
 
 PROVENANCE = "provenance.json"
 GALLERY = "README.md"
@@ -70,7 +70,7 @@ def publish(
             write_atomic(out / f"{name}{suffix}", content)
         text = json.dumps(dict(sorted(ledger.items())), indent=1, ensure_ascii=False)
         write_atomic(out / PROVENANCE, text + "\n")
-        write_atomic(out / GALLERY, _gallery(ledger))
+        write_atomic(out / GALLERY, gallery(ledger))
     return Artefact(name, out / f"{name}{next(iter(shown))}", numbers, reading)
 
 
@@ -90,17 +90,3 @@ def read_provenance(out: Path | str) -> dict[str, Any]:
     if not isinstance(ledger, dict):
         raise RecordError(f"{path} is damaged (no mapping); delete it and draw the figures again")
     return ledger
-
-
-def _gallery(ledger: dict[str, Any]) -> str:
-    """All artefacts in one page, each with its reading."""
-    parts = [
-        "# Figures and tables",
-        "Made by `expo reproduce` from records; each reading is computed from the numbers.",
-    ]
-    for name, entry in sorted(ledger.items()):
-        shown = [f for f in entry["files"] if f.endswith(".png")] or [f for f in entry["files"] if f.endswith(".md")]
-        link = f"![{name}]({shown[0]})" if shown[0].endswith(".png") else f"[{shown[0]}]({shown[0]})"
-        toy = MARK * any(run.get("toy") for run in entry["runs"])
-        parts += [f"## {name}{toy}", link, entry.get("reading", ""), f"[numbers]({name}.csv)"]
-    return "\n\n".join(part for part in parts if part) + "\n"

@@ -42,7 +42,7 @@ def test_one_page_has_every_artefact_with_its_reading(make: Make, tmp_path: Path
     page = (tmp_path / GALLERY).read_text()
     first, second = page.index("## table1-smollm2-135m\n"), page.index("## table1-tiny (toy)\n")
     assert first < page.index(other.reading) < second < page.index(toy.reading, second)
-    assert "[table1-tiny.md](table1-tiny.md)" in page
+    assert "](table1-tiny.md)" in page
     # Made again it holds each once.
     draw_table1(*group_by_label([make("tiny-0", n=4)]), tmp_path)
     assert (tmp_path / GALLERY).read_text() == page

@@ -1,0 +1,149 @@
+"""The page of all artefacts of a folder, in the paper's order: pictures, and links to tables and numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from expo.report.toy import MARK
+
+
+class Kind(NamedTuple):
+    """Artefacts that show the same of different runs: how their names begin, and what they show."""
+
+    begins: str  # a regular expression
+    title: str
+    shows: str
+
+
+PAPER = (
+    Kind("table1", "Table 1", "Has each kind of positive the paper's two properties, likely and helpful?"),
+    Kind("fig1", "Figure 1", "Accuracy by level before and after training, and how often a group has a right sample."),
+    Kind("fig2", "Figure 2", "How likely self-explanations, expert CoTs and own CoTs are under the policy."),
+    Kind("fig3", "Figure 3", "How often the self-explanation has more true steps than the own CoT."),
+    Kind("example1", "Example 1", "A question with its own CoT and its self-explanation, step by step."),
+    Kind("table2", "Table 2", "Pass@4 of DPO with self-explanations against expert CoTs, offline and online."),
+    Kind("fig4", "Figure 4", "Accuracy at the hardest level over training on that level."),
+    Kind("fig5", "Figure 5", "Accuracy over training on all levels."),
+    Kind("table3", "Table 3", "Pass@k by level of trained policies, beside more samples of the bases."),
+    Kind("fig6", "Figure 6", "Pass@4 and loss over DPO, by what is preferred."),
+    Kind("fig7", "Figure 7", "Pass@4 of DPO over training, offline and online, at all levels."),
+    Kind("fig8", "Figure 8", "Pass@4 of DPO over training, offline and online, at the easy levels."),
+    Kind("table4", "Table 4", "Pass@4 at each level after DPO, beside SFT and the bases."),
+    Kind("fig9", "Figure 9", "Accuracy at the easy levels over training on all levels."),
+)
+BEYOND = (
+    Kind("property1-temperature", "Likelihood by temperature", "At which sampling temperatures does Property 1 hold?"),
+    Kind(
+        "where-the-answer-acts",
+        "Where the answer acts",
+        "Which tokens of a self-explanation the answer makes likelier.",
+    ),
+    Kind(
+        "change",
+        "Positives after training",
+        "How training changes the likelihood and the help of each kind of positive.",
+    ),
+    Kind(
+        "(posterior|best)",
+        "Which self-explanation to train on",
+        "The first, one drawn by weight, the likeliest, or parts.",
+    ),
+    Kind("controls", "Controls of training", "Is it the explanation, or would any positive do?"),
+    Kind("(rates|screening|matched|grid)", "Trainings by setting", "Accuracy by method, learning rate and weight."),
+    Kind("by-base", "Trainings one by one", "Accuracy of each base with each method, before and after."),
+    Kind("splits", "Trainings by split", "Accuracy on the training questions and on others, before and after."),
+    Kind("after-training", "Beyond accuracy", "Length, variety, entropy and calibration before and after training."),
+    Kind("example", "A question before and after", "What policies write for one question, by method."),
+    Kind("forgetting", "Forgetting", "Accuracy at the levels that were not trained on."),
+    Kind("dpo", "DPO in detail", "Loss, drift, margins and accuracy by learning rate."),
+    Kind("gradients", "Angles between gradients", "Cosines of gradients of positives, beside what Lemma 1 assumes."),
+    Kind("t1-t2", "T1 against T2", "Which of the two terms of Equation 6 decides, measured."),
+    Kind("predictors", "What predicts a gain", "Which number of a positive ranks what a step on it gains."),
+    Kind(
+        "predicted", "Predicted and realised gains", "The change of J after a step against its first-order prediction."
+    ),
+    Kind("kinds", "Slopes by kind of positive", "How steeply J rises along the gradient of each kind of positive."),
+    Kind("slopes", "Slopes over training", "How that slope changes while a policy is trained."),
+)
+THEORY = (
+    Kind(
+        "ledger(?!-graph)", "The ledger of claims", "Every formal claim of the paper with its verdict and the evidence."
+    ),
+    Kind("ledger-graph", "What rests on what", "Which claims use which, coloured by verdict."),
+    Kind("t2-over-t1", "Equation 6", "T2 can outweigh T1 where a right sample is unlikely."),
+    Kind("lemma1", "Lemma 1", "Where the cross term falls as a positive becomes likelier."),
+    Kind("lemma2", "Lemma 2", "What self-explanations gain if Bayes' rule draws them."),
+    Kind("prompt-radius", "Lemma 2 for prompts", "How near to Bayes' rule a prompted sampler must be."),
+    Kind("appendix-b", "Appendix B of the paper", "A push of one logit against a gradient step."),
+    Kind("grpo-weight", "GRPO on hard questions", "How often a group has no signal, and what a rare success weighs."),
+)
+AUDITS = (Kind("audit", "Audits of baselines", "Accuracy of the same samples by grader, token limit and k."),)
+OTHERS = (Kind(".*", "Others", "Artefacts that are under no other heading."),)
+SECTIONS = {
+    "In the paper": PAPER,
+    "Not in the paper": BEYOND,
+    "Theory": THEORY,
+    "Audits": AUDITS,
+    "Others": OTHERS,
+}
+_LINKS = {".svg": "SVG", ".html": "page", ".csv": "numbers (CSV)"}
+
+
+def gallery(ledger: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page in Markdown, of all artefacts of a `provenance.json`."""
+    held = _by_kind(ledger)
+    parts = [
+        "# Figures and tables",
+        "Made by `expo reproduce` from records. Each reading is computed from the numbers, which are in the CSV.",
+        "\n".join(_contents(held, ledger)),
+    ]
+    for section, kinds in SECTIONS.items():
+        if shown := [kind for kind in kinds if held[kind]]:
+            parts.append(f"## {section}")
+        for kind in shown:
+            parts += [f"### {kind.title}", kind.shows]
+            parts += [part for name in held[kind] for part in _entry(name, ledger[name])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _by_kind(ledger: Mapping[str, Any]) -> dict[Kind, list[str]]:
+    """The names of each kind; the first kind whose beginning fits has a name."""
+    held: dict[Kind, list[str]] = {kind: [] for kinds in SECTIONS.values() for kind in kinds}
+    for name in sorted(ledger):
+        held[next(kind for kind in held if re.match(f"({kind.begins})(-|$)", name))].append(name)
+    return held
+
+
+def _contents(held: Mapping[Kind, Sequence[str]], ledger: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for section, kinds in SECTIONS.items():
+        if shown := [kind for kind in kinds if held[kind]]:
+            lines.append(f"- [{section}](#{_anchor(section)})")
+        for kind in shown:
+            names = ", ".join(f"[{name}](#{_anchor(_heading(name, ledger[name]))})" for name in held[kind])
+            lines.append(f"  - {kind.title}: {names}")
+    return lines
+
+
+def _entry(name: str, entry: Mapping[str, Any]) -> list[str]:
+    """A picture or a link to a page, links to its other files, and what is read from it, which opens with a click."""
+    files = {PurePath(file).suffix: file for file in entry["files"]}
+    picture, page = files.get(".png"), files.get(".md")
+    shown = [f"![{name}]({picture})"] if picture else [f"[**The table**]({page})"] if page else []
+    links = " · ".join(f"[{words}]({files[suffix]})" for suffix, words in _LINKS.items() if suffix in files)
+    parts = [f"#### {_heading(name, entry)}", *shown, links]
+    if reading := entry.get("reading"):
+        parts += ["<details><summary>In words</summary>", reading, "</details>"]
+    return parts
+
+
+def _heading(name: str, entry: Mapping[str, Any]) -> str:
+    return name + MARK * any(run.get("toy") for run in entry["runs"])
+
+
+def _anchor(heading: str) -> str:
+    """What GitHub calls the place of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
