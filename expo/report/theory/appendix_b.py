@@ -27,16 +27,19 @@ def draw_appendix_b(out: Path | str) -> Artefact:
     for kind, change in (("logit push", push), ("gradient step", step)):
         columns = dict(zip([*_PLACES, *_CHANGES], [*grid.T, *change.T], strict=True))
         tables.append(pd.DataFrame({"kind": kind, **columns}))
+    count = int(_raises_another(step).sum())
+    raised = f"another too in {count} of {len(grid)} places" if count else "no other"
     return draw_theory(
         out,
         "appendix-b",
         pd.concat(tables, ignore_index=True),
         _plot,
-        heading="Appendix B: pushing one logit is not a gradient step",
-        notes="Trajectory 1 is pushed up. Arrows: direction of change, length to the power 1/2. Orange: another rises "
-        f"too,\nwhich App. B excludes. Each corner has all mass on one of three trajectories. {CLOSED_FORM}",
+        heading=f"Appendix B: a gradient step on one trajectory raises {raised}",
+        notes="Each place in a triangle is a policy over three trajectories. An arrow says where it moves if "
+        "trajectory 1 is pushed up; its length is that of the move to the power 1/2. Appendix B says that all others "
+        f"fall. {CLOSED_FORM}",
         reading="A push of one logit lowers every other probability. The gradient step that training takes does not: "
-        f"in {_raises_another(step).sum()} of {len(grid)} places it raises one of the others, taking from the most "
+        f"in {count} of {len(grid)} places it raises one of the others, taking from the most "
         "likely one.",
     )
 
@@ -50,7 +53,11 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     figure, (panels,) = sheet(1, 2, 3.4, caption)
     for axes, (kind, rows) in zip(panels, numbers.groupby("kind", sort=False), strict=True):
         _plot_arrows(axes, rows[_PLACES].to_numpy(), rows[_CHANGES].to_numpy())
-        axes.set_title(str(kind))
+        count = int(_raises_another(rows[_CHANGES].to_numpy()).sum())
+        axes.set_title(f"{kind}: {count} of {len(rows)} raise another")
+    for colour, text in ((BLUE, "1 alone rises"), (ORANGE, "another rises too")):
+        panels[0].plot([], [], color=colour, lw=2.5, label=text)
+    panels[0].legend(fontsize=8.5, loc="upper right", bbox_to_anchor=(1.32, 0.95))
     return figure
 
 
@@ -61,7 +68,7 @@ def _plot_arrows(axes: Axes, grid: np.ndarray, change: np.ndarray) -> None:
     colours = np.where(_raises_another(change), ORANGE, BLUE)
     axes.quiver(*at.T, *move.T, color=colours, angles="xy", scale=7, width=0.004)
     axes.plot(*np.vstack([_CORNERS, _CORNERS[:1]]).T, color=GREY, lw=1)
-    for (x, y), text in zip(_CORNERS, ("1", "2", "3"), strict=True):
+    for (x, y), text in zip(_CORNERS, ("1 (pushed up)", "2", "3"), strict=True):
         axes.text(x, y + (0.03 if y else -0.03), text, ha="center", va="bottom" if y else "top")
     axes.set(xlim=(-0.05, 1.05), ylim=(-0.1, 0.95), aspect="equal")
     axes.axis("off")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, sheet
-from expo.report.style import Figure
+from expo.report.style import Figure, log_x
 from expo.report.theory.drawing import CLOSED_FORM, draw_theory
 from theory import grpo
 
@@ -32,9 +32,10 @@ def draw_grpo_weight(out: Path | str) -> Artefact:
         "grpo-weight",
         pd.concat(tables, ignore_index=True),
         _plot,
-        heading="GRPO on hard questions: no signal, or a weighted one",
-        notes="p: probability that one sample is right. Advantages with the group's standard deviation, no clipping, "
-        f"theta = theta_old, samples of one length.\nDotted: the limit sqrt(G − 1) as p goes to 0. {CLOSED_FORM}",
+        heading=f"GRPO on hard questions: at p = 1 %, {100 * rare:.0f} % of groups of 8 give no signal",
+        notes="p: the probability that one of a group's G samples is right. Advantages are divided by the group's "
+        "standard deviation; no clipping, the first step after sampling, samples of one length.\n"
+        f"Dotted: the limit sqrt(G − 1) as p goes to 0. {CLOSED_FORM}",
         reading=f"At p = 1 % and G = 8, {100 * rare:.0f} % of groups give no gradient. Those that do weigh a rare "
         "success by up to sqrt(G − 1): where all samples have one length, the mean gradient is that of J times w_G(p), "
         "which stays bounded where ExP-SFT's 1/J does not.",
@@ -46,12 +47,16 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     for i, G in enumerate(GROUP_SIZES):
         rows = numbers[numbers["G"] == G]
         shade = str(0.75 - 0.17 * i)
-        right.plot(rows["p"], rows["weight"], color=shade, lw=1.8, label=f"G = {G}")
+        right.plot(rows["p"], rows["weight"], color=shade, lw=1.8)
         right.axhline(np.sqrt(G - 1), color=shade, lw=0.8, ls=":")
-        left.plot(rows["p"], rows["no_signal"], color=shade, lw=1.8)
-    left.set(xscale="log", ylim=(0, 1), xlabel="p", ylabel="probability of a group without signal")
-    left.set_title("all G samples wrong, or all right")
-    right.set(xscale="log", xlabel="p", ylim=(0, 9.5), ylabel="w_G(p)")
-    right.set_title("mean gradient: w_G(p) times grad J")
-    right.legend(fontsize=8, ncols=3, loc="upper right")
+        right.text(1.1e-4, np.sqrt(G - 1) + 0.1, f"G = {G}", fontsize=8.5, va="bottom")
+        left.plot(rows["p"], rows["no_signal"], color=shade, lw=1.8, label=f"G = {G}")
+    left.set(ylim=(0, 1.02))
+    left.set_title("probability of a group without signal: all right or all wrong")
+    left.legend(fontsize=8.5, loc="lower left")
+    right.set(ylim=(0, 9))
+    right.set_title("weight of the mean gradient, $w_G(p)$ times that of J")
+    for axes in (left, right):
+        log_x(axes, 1e-4, 0.5)
+        axes.set_xlabel("p, probability that a sample is right")
     return figure

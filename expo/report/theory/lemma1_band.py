@@ -9,7 +9,7 @@ import pandas as pd
 
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, sheet
-from expo.report.style import GREY, Axes, Figure
+from expo.report.style import GREY, Axes, Figure, log_x
 from expo.report.theory.drawing import BLUE, CLOSED_FORM, ORANGE, draw_theory
 from theory import lemma1
 
@@ -18,14 +18,19 @@ LOW, HIGH = (3 - np.sqrt(2)) / 4, 0.75
 
 def draw_lemma1_band(out: Path | str) -> Artefact:
     """Write `lemma1-band`: where Lemma 1's inner product falls as z_j moves (claims L1-b, L1-band)."""
+    numbers = _numbers()
+    low, high = numbers["low"].min(), numbers["high"].max()
+    is_printed = bool(np.isclose(low, high))
+    found = "1/2, as printed" if is_printed else f"not 1/2: it lies anywhere from {low:.2f} to {high:.2f}"
     return draw_theory(
         out,
         "lemma1-band",
-        _numbers(),
+        numbers,
         _plot,
-        heading="Lemma 1: when does the cross term fall with π_j?",
-        notes="Only the logit z_j moves. Grey: the printed threshold 1/2. Orange: where 'if and only if π_j < 1/2' is "
-        f"wrong.\nRight: the range of the true threshold over all laws of the others. {CLOSED_FORM}",
+        heading=f"Lemma 1: the true threshold is {found}",
+        notes=r"The cross term is the inner product of the gradients of $j$ and $j'$; only the logit $z_j$ moves. "
+        r"The paper: it falls with $\pi_j$ if and only if $\pi_j < 1/2$."
+        f"\nRight: the true threshold over all laws of the other trajectories. {CLOSED_FORM}",
         reading="The printed threshold 1/2 is exact for L = 2 and where the others are equally likely. Else the true "
         f"one lies anywhere between {LOW:.3f} and {HIGH:.2f}: it depends on how the rest is spread and on which j' is "
         "meant.",
@@ -59,24 +64,28 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     _plot_range(right, numbers[numbers["panel"] == "all L"])
     for axes in (left, right):
         axes.axhline(0.5, color=GREY, lw=1.5)
+    left.legend(fontsize=8, loc="lower left")
     return figure
 
 
 def _plot_three(axes: Axes, three: pd.DataFrame) -> None:
-    axes.plot(three["x"], three["low"], color=BLUE, lw=2)
-    axes.fill_between(three["x"], three["low"], 0.5, color=ORANGE, alpha=0.35, lw=0)
-    axes.text(0.5, 0.2, "falls", ha="center")
-    axes.text(0.5, 0.85, "rises", ha="center")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="share of j' among the other two, ρ", ylabel="probability π_j")
-    axes.set_title("three trajectories: true threshold in blue")
+    axes.plot(three["x"], three["low"], color=BLUE, lw=2, label="true threshold")
+    axes.plot([], [], color=GREY, lw=1.5, label="printed threshold, 1/2")
+    axes.fill_between(three["x"], three["low"], 0.5, color=ORANGE, alpha=0.35, lw=0, label="the printed claim is wrong")
+    axes.text(0.97, 0.24, r"the cross term falls with $\pi_j$", ha="right")
+    axes.text(0.97, 0.85, r"the cross term rises with $\pi_j$", ha="right")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="share of $j'$ among the other two", ylabel=r"probability $\pi_j$")
+    axes.set_title("three trajectories")
 
 
 def _plot_range(axes: Axes, band: pd.DataFrame) -> None:
     axes.vlines(band["x"], band["low"], band["high"], color=ORANGE, lw=5, alpha=0.5)
     axes.plot(band["x"], band["low"], "o", color=BLUE, ms=4)
     axes.plot(band["x"], band["high"], "o", color=BLUE, ms=4)
-    for y, text in ((LOW, "(3 − √2)/4"), (HIGH, "3/4")):
+    for y, text, above in ((LOW, "(3 − √2)/4 = {:.3f}", False), (HIGH, "3/4", True)):
         axes.axhline(y, color=BLUE, ls=":", lw=1)
-        axes.text(1.1, y, text, color=BLUE, fontsize=8, va="bottom")
-    axes.set(xscale="log", xlim=(1, 2000), ylim=(0.3, 0.85), xlabel="trajectories L", ylabel="threshold")
-    axes.set_title("range of the threshold")
+        axes.text(320, y, text.format(y), color=BLUE, fontsize=8.5, ha="center", va="bottom" if above else "top")
+    log_x(axes, 1.6, 1500)
+    axes.set_xticks(band["x"], [f"{L:g}" for L in band["x"]])
+    axes.set(ylim=(0.3, 0.85), xlabel="trajectories $L$")
+    axes.set_title("range of the true threshold")

@@ -9,8 +9,9 @@ import pandas as pd
 
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, sheet
-from expo.report.style import GREY, INK, Figure
+from expo.report.style import GREY, INK, Figure, legend_above
 from expo.report.theory.drawing import BLUE, CLOSED_FORM, ORANGE, draw_theory
+from expo.report.words import listed
 from theory import lemma2
 
 PRIOR, X = np.array([0.55, 0.4, 0.05]), np.array([0.1, 0.5, 0.9])
@@ -28,12 +29,16 @@ def draw_prompt_radius(out: Path | str) -> Artefact:
         "prompt-radius",
         numbers,
         _plot,
-        heading="Lemma 2 for prompted explanations: how near is near enough?",
-        notes="One model: π = (.55, .4, .05), X = (.1, .5, .9). Each point is a way to sample explanations, as "
-        f"prompting might: 1,500 at random. Below 0 Lemma 2 fails. {CLOSED_FORM}",
+        heading=f"Lemma 2 for a prompted sampler: certain only within {exact:.2f} of Bayes' rule",
+        notes=f"One model: three CoTs of probability {_listed(PRIOR)}, with X = π(a*|q, c) of {_listed(X)}. A point is "
+        f"a way to sample explanations, as prompting might: {len(numbers):,} at random. {CLOSED_FORM}",
         reading=f"Of these random samplers {100 * is_worse.mean():.0f} % are worse than own CoTs, and none within the "
         f"exact radius {exact:.3f}. Only that near to Bayes' rule is Lemma 2 guaranteed for a prompt.",
     )
+
+
+def _listed(values: np.ndarray) -> str:
+    return listed([f"{value:g}" for value in values])
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
@@ -41,13 +46,15 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     safe, exact = float(lemma2.tv_radius(PRIOR, X)), float(lemma2.critical_tv(PRIOR, X))
     is_worse = numbers["gap"] < 0
     for rows, colour, name in (
-        (numbers[~is_worse], BLUE, "self-explanations are better"),
-        (numbers[is_worse], ORANGE, "worse than own CoTs"),
+        (numbers[~is_worse], BLUE, "explanations lead to a* more often than own CoTs"),
+        (numbers[is_worse], ORANGE, "less often: Lemma 2 fails"),
     ):
-        axes.scatter(rows["tv"], rows["gap"], s=7, lw=0, color=colour, label=name)
+        axes.scatter(rows["tv"], rows["gap"], s=7, lw=0, color=colour)
+        axes.plot([], [], "o", ms=5, color=colour, label=name)
     axes.axhline(0, color=INK, lw=0.8)
+    axes.axvspan(0, exact, color=GREY, alpha=0.12, lw=0)
     axes.axvline(safe, color=GREY, ls=":", lw=1.5, label=f"simple radius Var(X) / (J R) = {safe:.3f}")
     axes.axvline(exact, color=GREY, lw=1.5, label=f"exact radius = {exact:.3f}")
-    axes.set(xlabel="total variation from the posterior", ylabel="mean of X minus J", xlim=(0, 0.9))
-    axes.legend(fontsize=8, loc="upper left", frameon=True, framealpha=1, edgecolor="none")
+    axes.set(xlabel="total variation between the sampler and Bayes' rule", ylabel="mean of X minus J", xlim=(0, 0.9))
+    legend_above(axes, 2)
     return figure

@@ -5,37 +5,47 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, sheet
-from expo.report.style import GREY, Figure
+from expo.report.style import GREY, Figure, log_x
 from expo.report.theory.drawing import BLUE, CLOSED_FORM, GREEN, ORANGE, draw_theory
 from theory import improvement
 
-# What lies beside a right sample, the rest diffuse: colour, mass of the other right trajectories and the largest share
-# of it that one has, mass on one wrong trajectory.
+# What lies beside a right sample, the rest diffuse: the line, mass of the other right trajectories and the largest
+# share of it that one has, mass on one wrong trajectory.
 _BESIDE = {
-    "one other right of 10 %, one wrong of 90 %": (GREEN, Fraction(1, 10), 1, Fraction(9, 10)),
-    "one other right of e⁻²⁰, failures diffuse": (BLUE, Fraction(1, 485165195), 1, Fraction(0)),
-    "others right 10 % in all, everything diffuse": (ORANGE, Fraction(1, 10), 0, Fraction(0)),
+    "one other right of 10 %, one wrong of 90 %": ({"color": GREEN}, Fraction(1, 10), 1, Fraction(9, 10)),
+    "one other right of e⁻²⁰, failures diffuse": ({"color": BLUE}, Fraction(1, 485165195), 1, Fraction(0)),
+    "others right 10 % in all, everything diffuse": ({"color": ORANGE, "ls": "--"}, Fraction(1, 10), 0, Fraction(0)),
 }
 
 
 def draw_t2_over_t1(out: Path | str) -> Artefact:
     """Write `t2-over-t1`: T2 against T1 as a right sample leaves the distribution (claims E6-dom, E6-sqrt)."""
+    numbers = _numbers()
+    most = numbers["ratio"].max()
+    found = f"need not dominate: T2 is up to $10^{{{int(np.log10(most))}}}$ times as large" if most > 1 else "dominates"
     return draw_theory(
         out,
         "t2-over-t1",
-        _numbers(),
+        numbers,
         _plot,
-        heading="T1 need not dominate where the sample is unlikely",
-        notes="A right sample j that gets ever less likely, the others in fixed proportion. T1 is the sample's own "
-        f"term, T2 all others' (Eq 6).\nThe paper takes T1 to dominate: the grey half-plane. {CLOSED_FORM}",
+        heading=f"Equation 6: T1 {found}",
+        notes=r"A right sample $j$ gets ever less likely, from right to left; the others keep their proportions. T1 is "
+        "the sample's own term, T2 that of all others (Eq 6); their sum is what a step on it gains.\n"
+        f"The paper takes T1 to dominate. {_falls(numbers)}{CLOSED_FORM}",
         reading="T1 falls with π_j, T2 need not: with one other right trajectory of 10 % and one wrong one of 90 %, a "
         "sample of probability 10⁻¹⁸ still gains 0.072, nearly all of it by T2. Dominance is lost about where another "
         "trajectory passes the square root of π_j.",
     )
+
+
+def _falls(numbers: pd.DataFrame) -> str:
+    falls = bool((numbers["gain"] < 0).any())
+    return "Where a line leaves the right panel, a step on a right sample lowers J. " if falls else ""
 
 
 def _numbers() -> pd.DataFrame:
@@ -53,14 +63,20 @@ def _numbers() -> pd.DataFrame:
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     figure, ((left, right),) = sheet(1, 2, 3.1, caption)
-    for name, (colour, *_) in _BESIDE.items():
+    for name, (line, *_) in _BESIDE.items():
         rows = numbers[numbers["case"] == name]
-        left.plot(rows["pi_j"], rows["ratio"], color=colour, lw=1.8, label=name)
-        right.plot(rows["pi_j"], rows["gain"], color=colour, lw=1.8)
+        left.plot(rows["pi_j"], rows["ratio"], **line, lw=1.8, label=name)
+        right.plot(rows["pi_j"], rows["gain"], **line, lw=1.8)
     left.axhspan(1e-10, 1, color=GREY, alpha=0.15, lw=0)
-    left.set(xscale="log", yscale="log", ylim=(1e-9, 1e18), xlabel="probability π_j", ylabel="|T2| / T1")
+    left.text(1e-3, 1e-6, "T1 dominates", ha="right", va="center")
+    left.text(1e-17, 1e3, "T2 dominates", ha="left", va="center")
+    left.set(yscale="log", ylim=(1e-10, 1e20))
     left.legend(fontsize=7.5, loc="upper right")
-    left.set_title("|T2| against T1")
-    right.set(xscale="log", xlabel="probability π_j", ylabel="T1 + T2: rate of J")
-    right.set_title("what a step on the sample gains")
+    left.set_title("|T2| / T1")
+    right.set(yscale="log", ylim=(1e-19, 10))
+    right.set_title("what a step on the sample gains, T1 + T2")
+    for axes in (left, right):
+        log_x(axes, numbers["pi_j"].min(), 1)
+        axes.set_xticks([10.0**-power for power in range(0, 18, 4)])
+        axes.set_xlabel(r"probability $\pi_j$ of the sample")
     return figure
