@@ -13,7 +13,7 @@ import pandas as pd
 
 from expo.report.artefacts import Artefact, publish
 from expo.report.runs import FinishedRun
-from expo.report.style import GREY, Axes, ConstrainedLayoutEngine, Figure, look
+from expo.report.style import GREY, Axes, ConstrainedLayoutEngine, Figure, PathCollection, look
 from expo.report.toy import any_toy, warned
 from expo.report.words import listed
 
@@ -117,15 +117,15 @@ def png(figure: Figure) -> bytes:
 
 
 def svg(figure: Figure) -> bytes:
-    """A figure as SVG. Beyond `MOST_SVG` bytes its points and arrows become an image, while lines and words stay."""
+    """A figure as SVG. Beyond `MOST_SVG` bytes its points become an image, while lines and words stay."""
     metadata = {"Date": None, "Creator": None}
     drawn = _saved(figure, "svg", metadata)
-    if len(drawn) <= MOST_SVG:
-        return drawn
-    for axes in figure.axes:
-        for collection in axes.collections:
-            collection.set_rasterized(True)
-    return _saved(figure, "svg", metadata)
+    if len(drawn) > MOST_SVG:
+        for points in figure.findobj(PathCollection):
+            points.set_rasterized(True)
+        drawn = _saved(figure, "svg", metadata)
+    # Its words are set by who reads it: in Verdana, which is as wide, where there is no DejaVu Sans.
+    return drawn.replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
 
 
 def _saved(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:

@@ -15,6 +15,8 @@ from expo.text import install
 try:
     import matplotlib as mpl
     from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection as LineCollection
+    from matplotlib.collections import PathCollection as PathCollection
     from matplotlib.figure import Figure as Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine as ConstrainedLayoutEngine
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -47,9 +49,8 @@ _RC: dict[str, Any] = {
     "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.dpi": 200,
-    # Ids in an SVG would vary, and letters would be those of whatever font its reader has.
-    "svg.hashsalt": "expo",
-    "svg.fonttype": "path",
+    "svg.hashsalt": "expo",  # or ids in an SVG would vary
+    "svg.fonttype": "none",  # words stay words, to be searched and read aloud
 }
 
 

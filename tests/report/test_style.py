@@ -106,7 +106,8 @@ def test_a_picture_is_published_in_dots_and_in_lines_always_alike(tmp_path: Path
     assert sorted(held["squares"]["files"]) == files
     text = (tmp_path / "a" / "squares.svg").read_text()
     assert "date" not in text.lower()
-    assert "<text" not in text
+    assert ">h</text>" in text
+    assert "Verdana" in text
     assert "<image" not in text
 
 
