@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
+from expo.report.theory import ledger_graph
 from expo.report.theory.ledger import draw_ledger, read_ledger
 from expo.report.theory.ledger_graph import draw_ledger_graph
 from theory.claim import Claim
@@ -63,3 +66,31 @@ def test_the_graph_has_an_arrow_for_each_use(tmp_path: Path) -> None:
     artefact = draw_ledger_graph(entries(), tmp_path)
     assert artefact.numbers.to_numpy().tolist() == [["A", "B"], ["B", "C"], ["A", "D"]]
     assert artefact.reading == "3 uses among 4 claims, 3 of the paper and 1 beyond it."
+
+
+def heading_of(ledger: dict[str, Entry], monkeypatch: pytest.MonkeyPatch) -> str:
+    caught: list[str] = []
+    monkeypatch.setattr(ledger_graph, "draw_theory", lambda *_, heading, **rest: caught.append(heading))
+    draw_ledger_graph(ledger, Path())
+    return caught[0]
+
+
+def test_the_graph_names_the_claim_on_which_most_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = entries()
+    assert heading_of(held, monkeypatch) == "What rests on what: 3 of 5 claims rest on A, the most on any"
+    # However they are ordered; C rests on A by way of B.
+    assert "3 of 5 claims rest on A" in heading_of(dict(reversed(held.items())), monkeypatch)
+    alone = {name: replace(entry, claim=replace(entry.claim, uses=())) for name, entry in held.items()}
+    assert heading_of(alone, monkeypatch) == "What rests on what: no claim uses another"
+
+
+def test_a_claim_of_another_area_is_drawn_as_a_guest_and_no_areas_overlap(tmp_path: Path) -> None:
+    held = entries()
+    edges = draw_ledger_graph(held, tmp_path).numbers
+    first, second = ledger_graph._blocks(edges, held)
+    assert (first.area, first.columns) == ("first", [["A"], ["B"]])
+    assert (second.area, second.columns) == ("second", [["B", "A"], ["C", "D"]])
+    many = [ledger_graph.Block(str(i), [["x"] * (1 + i % 4)], [1.0 + i % 3]) for i in range(12)]
+    corners = ledger_graph._packed(many)
+    for (one, (x, y)), (other, (x1, y1)) in combinations(zip(many, corners, strict=True), 2):
+        assert x + one.width <= x1 or x1 + other.width <= x or y + one.height <= y1 or y1 + other.height <= y
