@@ -13,9 +13,10 @@ from expo.judge.votes import summarize_votes, votes_on
 from expo.measure.verdict import verdict
 from expo.measure.winrate import step_wins
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, draw_picture, sheet
+from expo.report.paper import FIG3
+from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.positives.measurements import Group, Measurement, notes_of
-from expo.report.style import COMPACT, INK, LEGEND_PAD, Axes, Figure, legend_outside
+from expo.report.style import COMPACT, GREY, INK, LEGEND_PAD, Axes, Figure, legend_outside
 from expo.report.words import interval, share
 from expo.stats import Interval
 from expo.text import plural
@@ -39,8 +40,9 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
     numbers = pd.concat([_win_rates(run) for run in group.runs], ignore_index=True)
     about = (
         "Step checker: k-th explanation against k-th own CoT; a tie counts a half. Count: more true steps. "
-        "Share: the larger share of true steps, of pairs where both sides have steps. Black lines: 95 % bootstrap "
-        "intervals, problems resampled; thin ones: finite-sample intervals, whose 95 % hold at every n."
+        "Share: the larger share of true steps, of pairs where both sides have steps. Won, tied and lost are pairs, "
+        "of a model judge problems. Thick: 95 % bootstrap intervals, problems resampled; thin: finite-sample "
+        f"intervals, whose 95 % hold at every n.\nThe paper: {FIG3.direction}, by GPT-4o."
     )
     return draw_picture(
         out,
@@ -48,7 +50,7 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
         group.runs,
         numbers,
         plot_fig3,
-        heading=f"Win rate of self-explanation over own CoT: {group.label}",
+        heading=headline(FIG3.where, group.runs, _found(numbers)),
         notes=notes_of(group.runs, about),
         reading="\n\n".join(_read(run, numbers) for run in group.runs),
     )
@@ -56,16 +58,12 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
 
 def plot_fig3(numbers: pd.DataFrame, caption: Caption) -> Figure:
     """The picture of a table made by `draw_fig3`."""
-    names = list(dict.fromkeys(numbers["run"]))
     has_levels = bool(numbers["level"].notna().any())
-    figure, grid = sheet(len(names), 1 + has_levels, 2.3, caption)
-    for name, panels in zip(names, grid, strict=True):
-        rows = numbers[numbers["run"] == name]
-        _bars(panels[0], rows[rows["level"].isna()])
-        panels[0].set_title(f"{name}, all problems", pad=LEGEND_PAD)
-        if has_levels:
-            _by_level(panels[1], rows[rows["level"].notna()])
-            panels[1].set_title(f"{name}, by level", pad=LEGEND_PAD)
+    places = _places(numbers)
+    figure, (panels,) = sheet(1, 1 + has_levels, max(2.4, 0.75 + 0.3 * len(places)), caption)
+    _rates(panels[0], numbers[numbers["level"].isna()], places)
+    if has_levels:
+        _by_level(panels[1], numbers[numbers["level"].notna()])
     return figure
 
 
@@ -103,37 +101,79 @@ def _model_rates(run: Measurement) -> list[dict[str, Any]]:
     return rows
 
 
-def _bars(axes: Axes, rows: pd.DataFrame) -> None:
+def _places(numbers: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """The row of each judge and run, from above, with a gap between judges."""
+    pairs = numbers[["judge", "run"]].drop_duplicates()
+    judges = list(dict.fromkeys(pairs["judge"]))
+    pairs = pairs.sort_values("judge", key=lambda held: held.map(judges.index), kind="stable")
+    return {(judge, run): i + 0.6 * judges.index(judge) for i, (judge, run) in enumerate(pairs.to_numpy())}
+
+
+def _rates(axes: Axes, numbers: pd.DataFrame, places: dict[tuple[str, str], float]) -> None:
     labels = []
-    for place, row in enumerate(rows.to_dict("records")):
-        axes.barh(place, row["rate"], height=0.42, color=_JUDGE_COLOURS.get(row["judge"], _MODEL_COLOUR))
-        for low, high, width in (("low", "high", 1.4), ("finite_sample_low", "finite_sample_high", 0.6)):
-            axes.plot([row[low], row[high]], [place, place], color=INK, lw=width, solid_capstyle="butt")
-        # Two decimals leave the text to the right of the line at 0.5.
-        rate = f"{row['rate']:.2f} [{row['low']:.2f}, {row['high']:.2f}], n = {row['n']}"
-        axes.text(0.995, place - 0.35, rate, fontsize=8, ha="right", va="center")
+    is_alone = numbers["run"].nunique() == 1
+    for row in numbers.to_dict("records"):
+        place, colour = places[row["judge"], row["run"]], _colour(row["judge"])
+        for low, high, width in (("finite_sample_low", "finite_sample_high", 0.9), ("low", "high", 2.6)):
+            axes.plot([row[low], row[high]], [place, place], color=colour, lw=width, solid_capstyle="butt")
+        axes.plot([row["rate"]], [place], "o", color=colour, ms=5)
+        axes.text(-0.02, place, f"{row['wins']} / {row['ties']} / {row['losses']}", fontsize=8, ha="right", va="center")
+        axes.text(1.02, place, f"{row['rate']:.2f}", fontsize=8.5, ha="left", va="center")
         judge = row["judge"].rpartition("/")[2]
-        labels.append(f"{judge}\n{row['wins']} won, {row['ties']} tied, {row['losses']} lost")
-    axes.set_yticks(range(len(rows)), labels, fontsize=8)
-    axes.set_ylim(len(rows) - 0.6, -0.65)
+        labels.append((place, judge if is_alone else f"{row['run']}, {judge}"))
+    axes.set_yticks(*zip(*labels, strict=True), fontsize=8)
+    # Room for what was won, tied and lost.
+    axes.tick_params(axis="y", length=0, pad=78)
+    axes.set_ylim(max(places.values()) + 0.7, -0.7)
     axes.set_xlim(0, 1)
     axes.axvline(0.5, color=INK, ls=":", lw=1.2)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("win rate")
+    axes.set_xlabel("win rate of the self-explanation over the own CoT")
+    axes.set_title("all problems")
+    axes.text(-0.02, -0.62, "won / tied / lost", fontsize=8, ha="right", va="center", color=GREY)
 
 
 def _by_level(axes: Axes, numbers: pd.DataFrame) -> None:
-    judges = list(dict.fromkeys(numbers["judge"]))
-    for i, judge in enumerate(judges):
-        rows, colour = numbers[numbers["judge"] == judge], _JUDGE_COLOURS.get(judge, _MODEL_COLOUR)
-        x = rows["level"].astype(float) + 0.12 * (i - (len(judges) - 1) / 2)
-        axes.vlines(x, rows["low"], rows["high"], color=colour, lw=1.6)
-        axes.plot(x, rows["rate"], "o-", color=colour, ms=4.5, lw=1, label=judge)
+    lines = list(numbers.groupby(["judge", "run"], sort=False))
+    for i, ((judge, _), rows) in enumerate(lines):
+        colour, shift = _colour(str(judge)), 0.08 * (i - (len(lines) - 1) / 2)
+        x = rows["level"].astype(float) + shift
+        axes.vlines(x, rows["low"], rows["high"], color=colour, lw=1.2)
+        axes.plot(x, rows["rate"], "o-", color=colour, ms=3.5, lw=0.9)
+    for judge in dict.fromkeys(numbers["judge"]):
+        axes.plot([], [], "o-", color=_colour(judge), ms=3.5, lw=0.9, label=judge.rpartition("/")[2])
     axes.axhline(0.5, color=INK, ls=":", lw=1.2)
     axes.set_ylim(-0.04, 1.04)
     axes.set_xticks(sorted(numbers["level"].unique()))
     axes.set_xlabel("level")
+    axes.set_title("by level", pad=LEGEND_PAD)
     legend_outside(axes, 3, **COMPACT)
+
+
+def _colour(judge: str) -> str:
+    return _JUDGE_COLOURS.get(judge, _MODEL_COLOUR)
+
+
+_MORE = {"wins": "more true steps than own CoTs", "loses": "fewer true steps than own CoTs"}
+
+
+def _found(numbers: pd.DataFrame) -> str:
+    """Which of the two has more true steps, as far as all runs and judges agree, or the step checker in all runs."""
+    rows = numbers[numbers["level"].isna()].to_dict("records")
+    for judges, told in (
+        (rows, ""),
+        ([row for row in rows if row["judge"] == _RULES["count"]], ", by the step checker"),
+    ):
+        outcomes = {_outcome(row) for row in judges}
+        if len(outcomes) == 1 and (outcome := outcomes.pop()) in _MORE:
+            return f"self-explanations have {_MORE[outcome]}{told}"
+    return "true steps of self-explanations and own CoTs"
+
+
+def _outcome(row: dict[Any, Any]) -> str:
+    """`wins`, `loses` or `undecided`, by the finite-sample interval."""
+    half = Interval(row["rate"] - 0.5, row["finite_sample_low"] - 0.5, row["finite_sample_high"] - 0.5, row["n"])
+    return {"holds": "wins", "fails": "loses", "undecided": "undecided"}[verdict(half, 1)]
 
 
 def _read(run: Measurement, numbers: pd.DataFrame) -> str:
@@ -146,9 +186,8 @@ def _read_judge(row: dict[Any, Any]) -> str:
         return f"{row['judge']}: no pair that it could judge"
     rate = Interval(row["rate"], row["low"], row["high"], row["n"])
     bounded = Interval(row["rate"], row["finite_sample_low"], row["finite_sample_high"], row["n"])
-    above_half = Interval(bounded.mean - 0.5, bounded.low - 0.5, bounded.high - 0.5, bounded.n)
-    word = {"holds": "wins", "fails": "loses", "undecided": "undecided"}[verdict(above_half, 1)]
-    text = f"{row['judge']}: {interval(rate, finite_sample=bounded)}, over {plural(rate.n, 'problem')}, **{word}**"
+    told = interval(rate, finite_sample=bounded)
+    text = f"{row['judge']}: {told}, over {plural(rate.n, 'problem')}, **{_outcome(row)}**"
     if row["left_out"]:
         text += f", {row['left_out']} left out"
     if not np.isnan(row["disagreement"]):

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from expo.measure.winrate import step_wins
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption
+from expo.report.positives import fig3
 from expo.report.positives.fig3 import draw_fig3, plot_fig3
 from expo.report.positives.measurements import Group, group_by_label
 
@@ -40,3 +43,17 @@ def test_without_levels_there_is_one_panel(make: Make, tmp_path: Path):
     made = draw_fig3(held, tmp_path)
     assert made.numbers["level"].isna().all()
     assert len(plot_fig3(made.numbers, CAPTION).axes) == 1
+
+
+def test_the_heading_says_who_has_more_true_steps(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    headings: list[str] = []
+    monkeypatch.setattr(fig3, "draw_picture", lambda *_, **words: headings.append(words["heading"]))
+    one, other = make("a", policy="tiny-0"), make("b", policy="tiny-0", reverse=True)
+    judged, few = make("c", policy="tiny-0", judged=0.5), make("d", policy="tiny-0", n=2)
+    both = [make("tiny-0"), make("tiny-1", reverse=True)]
+    for records in ([one], [other], [judged], [few], both):
+        draw_fig3(*group_by_label(records), tmp_path)
+    begin = "Figure 3 of the paper, on the toy: "
+    more = f"{begin}self-explanations have more true steps than own CoTs"
+    neutral = f"{begin}true steps of self-explanations and own CoTs"
+    assert headings == [more, more.replace("more", "fewer"), f"{more}, by the step checker", neutral, neutral]
