@@ -11,7 +11,7 @@ import pandas as pd
 
 from expo.measure.verdict import by_problem, compare, hangs_on, worth
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, draw_picture, sheet
+from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.positives.measurements import Group, Measurement, notes_of
 from expo.report.style import COLOURS, INK, Axes, Figure
 from expo.report.toy import warned
@@ -40,8 +40,9 @@ def draw_temperature(group: Group, out: Path | str) -> Artefact:
     runs = [run for sweep in group.sweeps for run in sweep]
     numbers = pd.concat([_sweep(sweep) for sweep in group.sweeps], ignore_index=True)
     about = (
-        "Upper: means over problems; lower: paired difference, ✓ holds, ✗ fails, ? undecided. 95 % bootstrap "
-        "intervals. Every score is at temperature 1: only the sampling changes."
+        "Upper: means over problems. Lower: paired differences. All with 95 % bootstrap intervals. Property 1, that "
+        "the self-explanation is likelier than the expert CoT: ✓ holds, ✗ fails, ? is undecided. Every score is at "
+        "temperature 1: only the sampling changes."
     )
     if n := int(numbers.loc[numbers["what"] == DIFFERENCE, "n"].max()):
         about += f"\n{worth(n)}"
@@ -52,7 +53,7 @@ def draw_temperature(group: Group, out: Path | str) -> Artefact:
         runs,
         numbers,
         plot_temperature,
-        heading=f"Property 1 against sampling temperature: {group.label}",
+        heading=headline("", runs, _found(numbers)),
         notes=notes_of(runs, about, swept=True),
         reading=warned(reading, runs, "\n\n"),
     )
@@ -67,11 +68,14 @@ def plot_temperature(numbers: pd.DataFrame, caption: Caption) -> Figure:
             rows = numbers[(numbers["sweep"] == name) & (numbers["quantity"] == quantity)]
             above, below = grid[2 * i][j], grid[2 * i + 1][j]
             _means(above, rows)
-            above.set_title(f"{name}, {UNITS[quantity]}")
+            above.set_title(f"{name}: NLL {UNITS[quantity]}, nats")
             _differences(below, rows[rows["what"] == DIFFERENCE])
+            below.set_title("self-explanation − expert CoT, nats")
             below.set_xlabel("sampling temperature")
-        grid[2 * i][0].set_ylabel("mean NLL, nats")
-        grid[2 * i + 1][0].set_ylabel("explanation − expert")
+            for axes in (above, below):
+                axes.set_xticks(sorted(rows["temperature"].unique()))
+                axes.margins(x=0.08)
+        _name(grid[2 * i][0])
     return figure
 
 
@@ -93,24 +97,51 @@ def _sweep(runs: Sequence[Measurement]) -> pd.DataFrame:
 
 
 def _means(axes: Axes, numbers: pd.DataFrame) -> None:
-    for source in SOURCES:
+    apart = 0.008 * (numbers["temperature"].max() - numbers["temperature"].min())
+    for place, source in enumerate(SOURCES):
         rows, colour = numbers[numbers["what"] == source], COLOURS[source]
-        axes.fill_between(rows["temperature"], rows["low"], rows["high"], color=colour, alpha=0.2, lw=0)
-        axes.plot(rows["temperature"], rows["mean"], "o-", color=colour, ms=4, lw=1.4, label=NAMES[source])
+        x = rows["temperature"] + apart * (place - 1)
+        axes.vlines(x, rows["low"], rows["high"], color=colour, lw=1.8)
+        axes.plot(x, rows["mean"], "o-", color=colour, ms=4, lw=1.2)
     axes.set_ylim(bottom=0)
-    axes.legend(loc="best", fontsize=8)
+
+
+def _name(axes: Axes) -> None:
+    """Say above the lines what they are."""
+    for source in SOURCES:
+        axes.plot([], [], "o-", color=COLOURS[source], ms=4, lw=1.2, label=NAMES[source])
+    axes.set_ylim(top=1.3 * axes.get_ylim()[1])
+    axes.legend(loc="upper left", fontsize=8.5)
 
 
 def _differences(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axhline(0, color=INK, ls=":", lw=1.2)
     axes.vlines(rows["temperature"], rows["low"], rows["high"], color=COLOURS["explanation"], lw=1.8)
     axes.plot(rows["temperature"], rows["mean"], "o", color=COLOURS["explanation"], ms=4.5)
-    axes.margins(x=0.08, y=0.35)
+    axes.margins(y=0.35)
     for row in rows[np.isfinite(rows["high"])].to_dict("records"):
         at, mark = (row["temperature"], row["high"]), MARKS[row["verdict"]]
         # On white, or the line at zero would strike a mark through.
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
         axes.annotate(mark, at, (0, 5), textcoords="offset points", ha="center", fontsize=9, bbox=box)
+
+
+_WORDS = {"holds": "holds", "fails": "fails", "undecided": "is undecided"}
+
+
+def _found(numbers: pd.DataFrame) -> str:
+    """What becomes of Property 1 per sequence, as the paper states it, if one sweep or all alike say it."""
+    gaps = numbers[(numbers["what"] == DIFFERENCE) & (numbers["quantity"] == QUANTITIES[0])]
+    told = {tuple(of_one[["temperature", "verdict"]].itertuples(index=False)) for _, of_one in gaps.groupby("sweep")}
+    if len(told) > 1:
+        return "Property 1 by sampling temperature"
+    by_verdict: dict[str, list[str]] = {}
+    for temperature, word in told.pop():
+        by_verdict.setdefault(word, []).append(f"{temperature:g}")
+    if len(by_verdict) == 1:
+        return f"Property 1 per sequence {_WORDS[word]} at each temperature"
+    found = listed([f"{_WORDS[word]} at {listed(at)}" for word, at in by_verdict.items()])
+    return f"Property 1 per sequence {found.replace(' at ', ' at temperature ', 1)}"
 
 
 def _read(name: str, numbers: pd.DataFrame) -> str:

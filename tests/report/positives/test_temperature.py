@@ -51,3 +51,23 @@ def test_the_caption_says_what_the_marks_are_worth(make: Make, tmp_path: Path, m
 def test_without_a_sweep_there_is_no_temperature_picture(make: Make, tmp_path: Path):
     with pytest.raises(ValueError, match="no two runs differ in temperature alone"):
         draw_temperature(*group_by_label([make("tiny-0")]), tmp_path)
+
+
+def test_the_heading_says_where_property_1_holds(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    headings: list[str] = []
+    monkeypatch.setattr(temperature, "draw_picture", lambda *_, **words: headings.append(words["heading"]))
+    one, warm, turned = (
+        make("a", policy="tiny-0"),
+        make("b", policy="tiny-0", temperature=1.5),
+        make("c", policy="tiny-0", temperature=2.0, reverse=True),
+    )
+    draw_temperature(*group_by_label([one, warm]), tmp_path)
+    draw_temperature(*group_by_label([one, warm, turned]), tmp_path)
+    # Another sweep says otherwise.
+    other = [make("d", policy="tiny-1"), make("e", policy="tiny-1", temperature=1.5, reverse=True)]
+    draw_temperature(*group_by_label([one, warm, *other]), tmp_path)
+    assert headings == [
+        "On the toy: Property 1 per sequence holds at each temperature",
+        "On the toy: Property 1 per sequence holds at temperature 0.9 and 1.5 and fails at 2",
+        "On the toy: Property 1 by sampling temperature",
+    ]
