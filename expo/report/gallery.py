@@ -53,6 +53,9 @@ BEYOND = (
     ),
     Kind("controls", "Controls of training", "Is it the explanation, or would any positive do?"),
     Kind("(rates|screening|matched|grid)", "Trainings by setting", "Accuracy by method, learning rate and weight."),
+    Kind(
+        "by-rate", "Trainings by learning rate", "Accuracy of each method at each rate: a method is judged at its best."
+    ),
     Kind("by-base", "Trainings one by one", "Accuracy of each base with each method, before and after."),
     Kind("splits", "Trainings by split", "Accuracy on the training questions and on others, before and after."),
     Kind("after-training", "Beyond accuracy", "Length, variety, entropy and calibration before and after training."),

@@ -74,7 +74,9 @@ def headline(where: str, runs: Sequence[FinishedRun], found: str) -> str:
         found: the finding, computed from the numbers, or what is shown if nothing can be told apart.
     """
     place = f"{where.partition(' (')[0]} of the paper, " if where else ""
-    heading = f"{place}{'on the toy' if any_toy(runs) else _policies(runs)}: {found}"
+    # A policy that a training made, and not what is trained further.
+    trained = all(run.environment.get("trained_from") and "positive" not in run.recipe for run in runs)
+    heading = f"{place}{'on the toy' if any_toy(runs) else _policies(runs)}{' after training' * trained}: {found}"
     return heading[0].upper() + heading[1:] if any_toy(runs) else heading
 
 

@@ -123,6 +123,11 @@ def test_a_headline_says_where_of_what_and_the_finding(make: Make) -> None:
     assert headline("Figure 6 (Appendix C.3)", [toy], "it holds") == "Figure 6 of the paper, on the toy: it holds"
     assert headline("Figure 2", [stories], "it holds") == "Figure 2 of the paper, smollm2-135m on stories: it holds"
     assert headline("", [toy], "it holds") == "On the toy: it holds"
+    trained = make("a", policy="runs/x/model")
+    path = trained.run.path("environment.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "trained_from": "tiny-0"}))
+    assert headline("Figure 2", [trained], "it holds") == "Figure 2 of the paper, on the toy after training: it holds"
+    assert "after" not in headline("Figure 2", [toy, trained], "it holds")
 
 
 def test_a_long_heading_takes_two_lines_and_keeps_the_axes_their_height() -> None:

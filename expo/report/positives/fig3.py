@@ -58,7 +58,7 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
 
 def plot_fig3(numbers: pd.DataFrame, caption: Caption) -> Figure:
     """The picture of a table made by `draw_fig3`."""
-    has_levels = bool(numbers["level"].notna().any())
+    has_levels = numbers["level"].nunique() > 1
     places = _places(numbers)
     figure, (panels,) = sheet(1, 1 + has_levels, max(2.4, 0.75 + 0.3 * len(places)), caption)
     _rates(panels[0], numbers[numbers["level"].isna()], places)
