@@ -8,12 +8,17 @@ export PYTHONDONTWRITEBYTECODE :=
 # Two processes of one thread each do more than one of two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
-.PHONY: install reproduce smoke style test test-all test-sharded test-trackers vllm test-vllm bench mutants tiny clean
+.PHONY: install reproduce docs smoke style test test-all test-sharded test-trackers vllm test-vllm bench mutants tiny clean
 
 install: $(VENV)/.installed  ## into .venv, as the others do by themselves
 
-reproduce: $(VENV)/.installed  ## all runs of the study `tiny`, then figures/
+reproduce: $(VENV)/.installed  ## all runs of the study `tiny`, then figures/ and docs/
 	$(BIN)/expo reproduce --study tiny
+	$(MAKE) docs
+
+docs: $(VENV)/.installed  ## README.md and docs/ anew, with the numbers of the figures and of a first run
+	$(BIN)/python -m pages.first_run
+	$(BIN)/python -m pages
 
 smoke: $(VENV)/.installed  ## the same path on a few problems
 	$(BIN)/expo reproduce --study smoke

@@ -1,6 +1,7 @@
 """How far the grader of texts can be trusted: on labelled cases by kind, beside plain math-verify, and how fast it is.
 
-`python -m benchmarks grading` measures its speed; `python -m benchmarks.grading` writes its table into docs/GRADING.md.
+`python -m benchmarks grading` measures its speed; `python -m benchmarks.grading` writes the table that docs/GRADING.md
+shows.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from benchmarks.worker import Turn
 from expo.grading.answers import AnswerGrader
 from expo.grading.math_verify import MathVerify
 
-PAGE = ROOT / "docs" / "GRADING.md"
-BEGIN, END = "<!-- table: python -m benchmarks.grading -->\n", "<!-- end of table -->"
+TABLE = ROOT / "benchmarks" / "grading-table.md"
 EVERY = MOST_ROUNDS
 
 
@@ -105,10 +105,7 @@ def main() -> None:
         }
     text = "\n".join(table(rows, found))
     print(text)
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n\n{END}{after}", encoding="utf-8")
+    TABLE.write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Iterable, Sequence
 
@@ -13,6 +12,7 @@ from benchmarks.routes import ROOT
 from expo.report.markdown import markdown_table
 from expo.report.picture import Caption, png, sheet
 from expo.report.style import Figure, look
+from pages.fill import fill
 
 WORDS = ROOT / "benchmarks" / "page.md"
 PAGE, FIGURE = ROOT / "docs" / "BENCHMARKS.md", ROOT / "docs" / "benchmarks.png"
@@ -34,18 +34,15 @@ def write() -> None:
 
 
 def page(rows: Sequence[Row], words: str) -> str:
-    """The words, with `{machine}`, `{glance}`, `{topic NAME}` and `{file NAME}` filled in."""
+    """The words, with `{{machine}}`, `{{glance}}`, `{{topic NAME}}` and `{{file NAME}}` filled in."""
     compared = [row for row in rows if row["row"].count("/") == 2]
-
-    def filled(match: re.Match[str]) -> str:
-        kind, name = match.groups()
-        if kind == "file":
-            return (WORDS.parent / name).read_text(encoding="utf-8").strip()
-        if kind == "topic":
-            return topic([row for row in compared if row["row"].startswith(f"{name}/")])
-        return machine(rows) if kind == "machine" else glance([row for row in compared if "left_out" not in row])
-
-    return re.sub(r"^\{(machine|glance|topic|file) ?([\w.-]*)\}$", filled, words, flags=re.M)
+    functions = {
+        "machine": lambda: machine(rows),
+        "glance": lambda: glance([row for row in compared if "left_out" not in row]),
+        "topic": lambda name: topic([row for row in compared if row["row"].startswith(f"{name}/")]),
+        "file": lambda name: (WORDS.parent / name).read_text(encoding="utf-8").strip(),
+    }
+    return fill(words, functions, WORDS.name)
 
 
 def machine(rows: Iterable[Row]) -> str:

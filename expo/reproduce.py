@@ -40,7 +40,10 @@ def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = Fals
         _do_all(study, runs, progress)
     if strangers := sorted(p.parent.name for p in folder.glob("*/recipe.yaml") if p.parent.name not in study.runs):
         print(f"also drawn, although not part of this study: {', '.join(strangers)} (in {folder})")
-    return _draw(study, folder, figures)
+    executed = _draw(study, folder, figures)
+    if figures.resolve() == (NOTEBOOKS.parent / "figures").resolve():
+        print("README.md and docs/ take their numbers from these figures: `make docs` writes them anew")
+    return executed
 
 
 def _draw(study: Study, folder: Path, figures: Path) -> list[Path]:

@@ -62,7 +62,7 @@ def test_every_row_has_a_command_that_measures_it() -> None:
 
 def test_every_comparison_has_its_place_on_the_page() -> None:
     topics = {name.partition("/")[0] for name in benchmarks.measures()}
-    assert topics - {"growth"} == {name for name in topics if f"{{topic {name}}}" in WORDS}
+    assert topics - {"growth"} == {name for name in topics if f"{{{{topic {name}}}}}" in WORDS}
     assert set(page.AXES) == {n.partition("/")[2] for n in benchmarks.measures() if n.startswith("growth/")}
 
 
@@ -113,11 +113,11 @@ def test_a_row_has_all_that_the_page_needs(monkeypatch: pytest.MonkeyPatch) -> N
     there, left_out = record.rows_of(Comparison("sampling/x", "a thing", routes, per="token"))
     assert (there["ratio"], there["peak_gib"]) == (0.5, {"ours": 0.7, "peer": 1.0})
     assert left_out["left_out"] == "it is not there"
-    text = page.page([there, left_out], "{machine}\n{glance}\n{topic sampling}")
+    text = page.page([there, left_out], "{{machine}}\n{{glance}}\n{{topic sampling}}")
     assert "**0.500**" in text
     assert "two is left out: it is not there" in text
     assert "| two |" not in text
-    assert "*Not in the record.*" in page.page([there], "{topic scoring}")
+    assert "*Not in the record.*" in page.page([there], "{{topic scoring}}")
     assert "*Not in the record.*" not in text
 
 

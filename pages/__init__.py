@@ -1,0 +1,1 @@
+"""README.md and docs/: words from `pages/source`, numbers from what is recorded."""

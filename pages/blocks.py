@@ -1,0 +1,53 @@
+"""What takes several lines of a page: pictures, a question with both CoTs, and the output of the first run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from expo.report.artefacts import read_provenance
+from expo.report.toy import MARK
+from pages.fill import PageError, read
+from pages.tables import FIGURES, ROOT
+
+FIRST_RUN = Path(__file__).parent / "first-run.txt"
+
+
+def picture(name: str, alt: str, folder: str = "../figures") -> str:
+    """A picture of figures/, which says so if it is of a toy."""
+    entry = read_provenance(FIGURES)[name]
+    if f"{name}.png" not in entry["files"]:
+        raise PageError(f"{name} is no picture")
+    toy = MARK * any(run.get("toy") for run in entry["runs"])
+    return f"![{alt}{toy}]({folder}/{name}.png)"
+
+
+def both_cots(page: str) -> str:
+    """The question of a page of `Example 1`, its answer, and both CoTs side by side."""
+    question, cots = re.findall(r"^```text\n(.*?)^```$", read(FIGURES / f"{page}.md"), re.M | re.S)[:2]
+    asked, _, answer = question.strip().partition("\n\n")
+    return f"```text\n{asked}    a*: {answer}\n\n{cots.rstrip()}\n```"
+
+
+def first_run(*parts: str) -> str:
+    """Parts of the first run, `begin..end`: lines are named by how they begin, and the last one is included."""
+    lines = [line.rstrip() for line in read(FIRST_RUN).splitlines()]
+
+    def place(begin: str, after: int) -> int:
+        found = next((n for n, line in enumerate(lines) if n >= after and line.strip().startswith(begin)), None)
+        if found is None:
+            raise PageError(f"{FIRST_RUN.name} has no line {begin!r}")
+        return found
+
+    shown: list[str] = []
+    end = -1
+    for part in parts:
+        begin, _, last = part.partition("..")
+        start = place(begin, end + 1)
+        shown += ["..."] * bool(shown) + lines[start : (end := place(last, start)) + 1]
+    return "\n".join(shown)
+
+
+def file(path: str) -> str:
+    """Another text of the repository."""
+    return read(ROOT / path).strip()
