@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from expo.report import paper
-from expo.report.words import listed, number, share
+from expo.report.words import listed, number
 from expo.stats import finite_sample, missed_kind
 from pages.fill import PageError, read
 from pages.tables import ROOT, rows
@@ -115,7 +115,7 @@ def least_difference(problems: str) -> str:
 
 def outweighs(share_: str) -> str:
     """`57 %`: below which share of right samples the added term outweighs GRPO's, at a beta_sft times the length."""
-    return share(float(combined.reach(float(share_), 8, ddof=1)))
+    return f"{100 * float(combined.reach(float(share_), 8, ddof=1)):.0f} %"
 
 
 def logged(phrase: str) -> str:

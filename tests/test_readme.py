@@ -1,31 +1,65 @@
-"""What the README points at is there: every picture and page that it links, every name that its Python imports."""
+"""README.md and docs/ point at what is there, and what they show is run: links, commands, Python, and its results."""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from transformers import AutoConfig
 
+from expo.cli import JOBS, main
 from expo.policies.load import resolve
-from expo.report.words import METHODS, share
+from expo.records import Run
 
 from .test_project_files import exists
 
 ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BY_BASE = pd.read_csv(ROOT / "figures" / "by-base-smollm2-135m-letters.csv")
-PYTHON = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+PYTHON = [
+    code
+    for page in PAGES
+    for code in re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+]
+FEW = ["--problems", "2", "--samples", "1", "--max_new_tokens", "8", "--device", "cpu"]
 
 
-def test_every_link_of_the_readme_leads_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    inside = [link for link in links if "://" not in link]
-    assert len(inside) > 10
-    assert [link for link in inside if not (ROOT / link).exists()] == []
+def anchors(page: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub writes them."""
+    heads = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", page, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def broken(page: Path, text: str) -> list[str]:
+    """The links of a page that lead to no file, or to no heading of one."""
+    links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text))
+    found = []
+    for link in (link for link in links if "://" not in link):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert broken(page, text) == []
+    planted = f"{text}\n[a](no/where.md) [b]({page.name}#no-such-heading)"
+    assert broken(page, planted) == ["no/where.md", f"{page.name}#no-such-heading"]
+
+
+def test_the_readme_is_a_page() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 150
+    prose = [line for line in lines if not line.startswith(("|", "![", "expo "))]
+    assert max(map(len, prose)) <= 120
 
 
 def imported(code: str) -> list[str]:
@@ -35,66 +69,99 @@ def imported(code: str) -> list[str]:
     return [name for name in names if name.startswith(("expo.", "theory."))]
 
 
-def test_its_trainer_takes_a_model_that_trl_can_load_without_a_network() -> None:
-    (code,) = (block for block in PYTHON if "ExPGRPOTrainer(" in block)
-    names = re.findall(r'resolve\("([^"]+)"\)', code)
-    assert names
-    for name in names:
+def test_python_imports_what_is_there() -> None:
+    names = {name for code in PYTHON for name in imported(code)}
+    assert len(names) > 5
+    # A trainer and its configuration may be had from one module, and a module from its package.
+    assert [n for n in names if not exists(n)] == ["expo.train.exp_grpo.ExPGRPOConfig"]
+    assert not exists(*imported("from expo.gradients.gram import ghost"))
+
+
+def test_the_trainers_take_a_model_that_trl_can_load_without_a_network() -> None:
+    codes = [code for code in PYTHON if "ExPGRPOTrainer(" in code]
+    names = [name for code in codes for name in re.findall(r'resolve\("([^"]+)"\)', code)]
+    assert len(codes) == len(names) == 2
+    for name in set(names):
         AutoConfig.from_pretrained(resolve(name)[0], local_files_only=True)
         # The control: the name alone is none of transformers'.
         with pytest.raises(OSError, match=r"cached files|not a local folder|offline"):
             AutoConfig.from_pretrained(name, local_files_only=True)
 
 
-def test_its_python_imports_what_is_there() -> None:
-    names = [name for code in PYTHON for name in imported(code)]
-    assert len(names) > 5
-    # A trainer and its configuration may be had from one module, though it imports the second.
-    assert [n for n in names if not exists(n)] == ["expo.train.exp_grpo.ExPGRPOConfig"]
-    assert not exists(*imported("from expo.gradients.gram import ghost"))
+def test_the_trainer_of_the_readme_takes_a_step(
+    policy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+    assert len([line for line in code.splitlines() if line]) <= 8
+    exec(code.replace('"smollm2-135m"', repr(str(policy_folder))), {})
+    assert "exp_sft/nll" in capsys.readouterr().out
 
 
-def test_its_example_of_gradients_runs(policy_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_of_gradients_runs(policy_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = (code for code in PYTHON if "per_example_gram" in code)
     names: dict[str, object] = {}
     exec(code.replace("Qwen/Qwen2.5-0.5B-Instruct", str(policy_folder)), names)
     gradients = names["gradients"]
-    assert gradients.norms.shape == (2,)
-    assert (gradients.norms > 0).all()
+    assert gradients.norms.shape == (2,)  # type: ignore[attr-defined]
+    assert (gradients.norms > 0).all()  # type: ignore[attr-defined]
     assert capsys.readouterr().out
     with pytest.raises(ImportError):
         exec(code.replace("per_example_gram", "ghost"), {})
 
 
-def trained_rows(readme: str) -> dict[str, list[str]]:
-    """The cells of the table of the trained SmolLM2 by method."""
-    section = readme[readme.index("**SmolLM2-135M, trained**") :]
-    table = re.search(r"(?:^\|.*\|\n)+", section, re.M)
-    assert table
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines()]
-    return {row[0]: row[1:] for row in rows}
+def test_the_example_of_theory_gives_what_it_says() -> None:
+    (code,) = (code for code in PYTHON if "from theory import" in code)
+    names: dict[str, object] = {}
+    exec(code, names)
+    said = re.findall(r"^(lemma.*?)  # ([\d/.-]+)", code, re.M)
+    assert [str(eval(line, names)) for line, _ in said] == [number for _, number in said]
+    assert len(said) == 3
 
 
-def wrong_cells(rows: dict[str, list[str]]) -> list[str]:
-    """The cells that are not what the records' table says: accuracies by base, and groups."""
-    wrong = []
-    for method, of_method in BY_BASE.sort_values("base").groupby("method"):
-        accuracies, counts = rows[METHODS[str(method)]][:3], rows[METHODS[str(method)]][3]
-        if accuracies != [share(mean) for mean in of_method["mean"]]:
-            wrong.append(f"{method}: {accuracies}")
-        groups = of_method[["some_right", "groups"]].astype(int)
-        if groups["groups"].all():
-            some = groups["some_right"].tolist()
-            told = f"{some[0]}, {some[1]} and {some[2]} of {groups['groups'].iloc[0]}"
-            if not counts.startswith(told):
-                wrong.append(f"{method}: {counts}")
-    return wrong
+def commands(text: str) -> list[list[str]]:
+    """The commands of `expo` that a page shows, without comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [words[1:] for line in lines if (words := shlex.split(line, comments=True))[:1] == ["expo"]]
 
 
-def test_its_table_of_trainings_says_what_the_records_say() -> None:
-    rows = trained_rows(README)
-    assert set(BY_BASE["method"].map(METHODS)) <= set(rows)
-    assert wrong_cells(rows) == []
-    # The controls: another accuracy, and another count.
-    assert wrong_cells(trained_rows(README.replace("| ExP-GRPO | 93 %", "| ExP-GRPO | 95 %"))) != []
-    assert wrong_cells(trained_rows(README.replace("1, 2 and 2 of 320", "1, 2 and 3 of 320"))) != []
+def test_the_readmes_own_data_is_measured(policy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = [
+        {"question": f"What is {n} + 1?", "answer": str(n + 1), "expert_cot": f"{n} + 1 = {n + 1}."} for n in (1, 2)
+    ]
+    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mine), encoding="utf-8")
+    svamp = [["Ann has 2 pens.", f"How many are {n} more?", 2 + n, f"( 2 + {n} )"] for n in (1, 2)]
+    pd.DataFrame(svamp, columns=["Body", "Question", "Answer", "Equation"]).to_csv("svamp.csv", index=False)
+    measured = [c for c in commands(README) if c[0] == "measure" and "jsonl" in c]
+    assert len(measured) == 2
+    for n, command in enumerate(measured):
+        command = [word.replace("smollm2-135m", str(policy_folder)) for word in command]
+        flags = [*FEW, "--policy", str(policy_folder), "--output"]
+        assert main([*command, *flags, f"run-{n}"]) == 0
+        assert set(Run(Path(f"run-{n}")).read("samples")["source"]) >= {"own", "explanation", "expert"}
+        # The control: a file or a column that there is not.
+        wrong = [word.replace("mine.", "yours.").replace("Body", "Story") for word in command]
+        assert main([*wrong, *flags, "other"]) != 0
+
+
+def test_the_readmes_training_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (command,) = (c for c in commands(README) if c[0] == "train")
+    few = ["--problems", "8", "--max_steps", "1", "--eval_problems", "5", "--output", str(tmp_path / "toy")]
+    assert main([*command, *few]) == 0
+    assert (tmp_path / "toy" / "model").is_dir()
+    assert "record:" in capsys.readouterr().out
+
+
+def strangers(text: str) -> set[str]:
+    """The jobs of a page's commands that there are not."""
+    # `expo report` is written at the same time as this page.
+    return {command[0] for command in commands(text)} - {*JOBS, "report"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_name_jobs_that_there_are(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert strangers(text) == set()
+    assert strangers(f"{text}\n```sh\nexpo measur --task chain\n```\n") == {"measur"}

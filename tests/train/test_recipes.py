@@ -220,7 +220,7 @@ def test_a_launch_of_the_docs_fits_its_cards_with_vllm(
         assert fits()
         return
     must_sleep = (cards, trains) == ("1", "all weights")
-    assert "GRPO of all weights on one card also needs `--vllm_enable_sleep_mode true`" in PAGE
+    assert "GRPO of all weights on one card also needs `--vllm_enable_sleep_mode true`" in " ".join(PAGE.split())
     assert fits(use_vllm=True, vllm_mode="colocate") != must_sleep
     assert fits(vllm_enable_sleep_mode=True)
 
