@@ -55,12 +55,13 @@ def fill(words: str, functions: Functions, where: str = "") -> str:
     def filled(match: re.Match[str]) -> str:
         name, arguments = match[1], shlex.split(match[2])
         try:
-            plain = [a for a in arguments if "=" not in a]
-            return functions[name](*plain, **dict(a.split("=", 1) for a in arguments if "=" in a))
+            named = [a.split("=", 1) for a in arguments if re.match(r"\w+=", a)]
+            return functions[name](*(a for a in arguments if not re.match(r"\w+=", a)), **dict(named)) or "\0"
         except (PageError, KeyError, TypeError, ValueError, OSError) as cause:
             raise PageError(f"{where}: {' '.join(match[0].split())}: {type(cause).__name__}: {cause}") from cause
 
-    return _PLACEHOLDER.sub(filled, words)
+    # A line of placeholders that stand for nothing is no line.
+    return re.sub(r"^\0+\n", "", _PLACEHOLDER.sub(filled, words), flags=re.M).replace("\0", "")
 
 
 def wrapped(text: str) -> str:

@@ -6,6 +6,7 @@ A place is `table.column`, or `table` for its column `mean`; rows are chosen by 
 from __future__ import annotations
 
 import re
+import shlex
 from functools import cache
 from pathlib import Path
 
@@ -202,6 +203,26 @@ def acts(label: str, part: str, kind: str, what: str = "mean") -> str:
     """A share of where-the-answer-acts-<label>, or its `n`."""
     place = f"where-the-answer-acts-{label}"
     return count(f"{place}.n", part=part, kind=kind) if what == "n" else ci(place, part=part, kind=kind)
+
+
+def above(greater: str, less: str) -> str:
+    """Nothing, if the first is greater: a guard beside words that say so. Each is a number or `place column=value ...`.
+
+    Raises:
+        PageError: if it is not, so that the words beside it are no longer true.
+    """
+    first, second = map(_value_of, (greater, less))
+    if not first > second:
+        raise PageError(f"the words beside it are no longer true: {number(first)} is not above {number(second)}")
+    return ""
+
+
+def _value_of(told: str) -> float:
+    place, *where = shlex.split(told)
+    try:
+        return float(place)
+    except ValueError:
+        return value(place, **dict(part.split("=", 1) for part in where))
 
 
 def base_pc(method: str, base: str) -> str:

@@ -26,6 +26,7 @@ def test_a_page_is_what_its_words_and_the_records_say(target: Path, source: Path
     text = read(target)
     assert pages.rendered(source) == text, f"{target.name} is stale: `make docs` writes it anew"
     assert "{{" not in text
+    assert "\n\n\n" not in re.sub(r"^```.*?^```$", "code", text, flags=re.M | re.S)
 
 
 def test_another_number_in_a_table_makes_the_pages_stale(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +83,7 @@ def test_what_is_no_number_of_a_measurement_may_be_typed() -> None:
         ),
         ("{{first_run nothing..never}}", "has no line 'nothing'"),
         ("{{picture table1-tiny x}}", "is no picture"),
+        ("{{above 0.1 'fig4-tiny method=explanation k=1 step=40'}}", "no longer true: 0.100 is not above 0.269"),
     ],
 )
 def test_what_cannot_be_filled_in_is_named(placeholder: str, message: str) -> None:
