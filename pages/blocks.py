@@ -22,6 +22,12 @@ def picture(name: str, alt: str, folder: str = "../figures") -> str:
     return f"![{alt}{toy}]({folder}/{name}.png)"
 
 
+def picture_if(name: str, alt: str) -> str:
+    """`picture`, if it has been drawn; else nothing."""
+    drawn = f"{name}.png" in read_provenance(FIGURES).get(name, {"files": {}})["files"]
+    return picture(name, alt) if drawn else ""
+
+
 def both_cots(page: str) -> str:
     """The question of a page of `Example 1`, its answer, and both CoTs side by side."""
     question, cots = re.findall(r"^```text\n(.*?)^```$", read(FIGURES / f"{page}.md"), re.M | re.S)[:2]

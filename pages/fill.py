@@ -60,8 +60,8 @@ def fill(words: str, functions: Functions, where: str = "") -> str:
         except (PageError, KeyError, TypeError, ValueError, OSError) as cause:
             raise PageError(f"{where}: {' '.join(match[0].split())}: {type(cause).__name__}: {cause}") from cause
 
-    # A line of placeholders that stand for nothing is no line.
-    return re.sub(r"^\0+\n", "", _PLACEHOLDER.sub(filled, words), flags=re.M).replace("\0", "")
+    # A line of placeholders that stand for nothing is no line, and a paragraph of them is none.
+    return re.sub(r"^\0+\n\n?", "", _PLACEHOLDER.sub(filled, words), flags=re.M).replace("\0", "")
 
 
 def wrapped(text: str) -> str:

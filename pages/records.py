@@ -66,6 +66,12 @@ def same_text(run: str, source: str) -> str:
     return share(sum((r.problem, r.cot) in own for r in found.itertuples()) / len(found))
 
 
+def ends_wrong(run: str, source: str) -> str:
+    """The share of a kind's texts that end in a wrong answer."""
+    found = kept(run, "samples").query(f"source == '{source}'")
+    return share((found["status"] == "wrong").mean())
+
+
 def doubtful(label: str, size: str) -> str:
     """Positives of predicted-<label> at a length whose change is in doubt, of all: `111 of 157`."""
     found = rows(f"predicted-{label}", size=size)
