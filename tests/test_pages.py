@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from benchmarks.page import WORDS
 from expo import reproduce
 from expo.study import Study
 from pages import __main__ as pages
@@ -42,7 +43,7 @@ def test_another_number_in_a_table_makes_the_pages_stale(monkeypatch: pytest.Mon
         assert pages.rendered(pages.SOURCE / name) != read(target)
 
 
-@pytest.mark.parametrize("source", PAGES.values(), ids=ids)
+@pytest.mark.parametrize("source", [*PAGES.values(), WORDS], ids=[*ids, WORDS.name])
 def test_no_number_is_typed(source: Path) -> None:
     words, allowed = read(source), pages.allowed(source.name)
     assert typed_numbers(words, allowed) == []
