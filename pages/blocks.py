@@ -24,8 +24,21 @@ def picture(name: str, alt: str, folder: str = "../figures") -> str:
 
 def picture_if(name: str, alt: str) -> str:
     """`picture`, if it has been drawn; else nothing."""
-    drawn = f"{name}.png" in read_provenance(FIGURES).get(name, {"files": {}})["files"]
-    return picture(name, alt) if drawn else ""
+    return picture(name, alt) if _is_drawn(name) else ""
+
+
+def link_if(name: str, text: str) -> str:
+    """The text with a link to a picture, if it has been drawn; else nothing."""
+    return f"{text}(../figures/{name}.png)" if _is_drawn(name) else ""
+
+
+def text_if(path: str, text: str) -> str:
+    """The text, if the repository has a file; else nothing."""
+    return text if (ROOT / path).is_file() else ""
+
+
+def _is_drawn(name: str) -> bool:
+    return f"{name}.png" in read_provenance(FIGURES).get(name, {"files": {}})["files"]
 
 
 def both_cots(page: str) -> str:

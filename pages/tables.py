@@ -19,6 +19,7 @@ from pages.fill import PageError, read
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "figures"
+MEAN = "mean over bases"
 
 
 @cache
@@ -30,6 +31,9 @@ def table(name: str) -> pd.DataFrame:
 def rows(place: str, **where: str) -> pd.DataFrame:
     """The rows of a table for which each column has one of the values; numbers are equal if their values are."""
     found = table(place.partition(".")[0])
+    # Of curves that show each base, too, the mean.
+    if "base" not in where and MEAN in set(found.get("base", ())):
+        where = {**where, "base": MEAN}
     for column, values in where.items():
         if column not in found:
             raise PageError(f"{place} has no column {column}, only {', '.join(map(str, found))}")
