@@ -12,6 +12,7 @@ import psutil
 
 from expo.schema import SCHEMA
 
+DIRTY = "-dirty"  # ends the commit of what was made from code that no commit has
 _PACKAGES = (
     "torch",
     "transformers",
@@ -72,14 +73,18 @@ def version_of(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the toolkit's checkout, `-dirty` if tracked files were changed; None if it is installed."""
+    """The commit of the toolkit's checkout, with `DIRTY` if its code was changed since; None if it is installed.
+
+    Figures, records and pages may have changed, since they are what its runs end in.
+    """
     here = Path(__file__).parent
     git = ["git", "-C", str(here)]
     try:
         top = subprocess.run([*git, "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True)
         if Path(top.stdout.strip()) != here.parent:
             return None
-        head = subprocess.run([*git, "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
+        head = subprocess.run([*git, "describe", "--always"], capture_output=True, text=True, check=True)
+        same = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", "../theory"], check=False)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head.stdout.strip()
+    return head.stdout.strip() + (DIRTY if same.returncode else "")

@@ -435,16 +435,32 @@ def test_environment_says_what_it_ran_on() -> None:
 
 
 def test_the_commit_is_that_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    git = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    assert environment()["commit"] == (git.stdout.strip() if git.returncode == 0 else None)
+    git = subprocess.run(["git", "-C", str(ROOT), "describe", "--always"], capture_output=True, text=True, check=False)
+    commit = environment()["commit"]
+    assert (commit.removesuffix("-dirty") if commit else None) == (git.stdout.strip() if git.returncode == 0 else None)
 
     installed = tmp_path / "site-packages" / "expo"
     installed.mkdir(parents=True)
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     monkeypatch.setattr(environment_module, "__file__", str(installed / "environment.py"))
     assert environment()["commit"] is None  # the commit of a project around the installation is not ours
+
+
+def test_a_commit_is_dirty_once_code_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for file in ("expo/environment.py", "theory/ledger.py", "figures/fig.png"):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_text("1")
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "first"]):
+        subprocess.run([*git, *command], check=True)
+    monkeypatch.setattr(environment_module, "__file__", str(tmp_path / "expo" / "environment.py"))
+    clean = environment()["commit"]
+    assert not clean.endswith("-dirty")
+    # What runs end in may change between two of them.
+    (tmp_path / "figures" / "fig.png").write_text("2")
+    assert environment()["commit"] == clean
+    (tmp_path / "theory" / "ledger.py").write_text("2")
+    assert environment()["commit"] == f"{clean}-dirty"
 
 
 def test_a_field_that_an_older_record_lacks_is_at_its_default(tmp_path: Path) -> None:
