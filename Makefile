@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Two processes of one thread each do more than one of two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
-.PHONY: install reproduce docs smoke style test test-all test-sharded test-trackers vllm test-vllm bench mutants tiny clean
+.PHONY: install reproduce docs smoke check-figures style test test-all test-sharded test-trackers vllm test-vllm bench mutants tiny clean
 
 install: $(VENV)/.installed  ## into .venv, as the others do by themselves
 
@@ -22,6 +22,9 @@ docs: $(VENV)/.installed  ## README.md and docs/ anew, with the numbers of the f
 
 smoke: $(VENV)/.installed  ## the same path on a few problems
 	$(BIN)/expo reproduce --study smoke
+
+check-figures: $(VENV)/.installed  ## whether figures/ are still those of their records, recipes and code (seconds)
+	$(BIN)/expo reproduce --check
 
 style: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff check .

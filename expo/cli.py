@@ -337,15 +337,25 @@ def reproduce_job(argv: list[str]) -> int:
     from expo.flags import StudyArguments, parse
 
     (arguments,) = parse("reproduce", [StudyArguments], argv, "Do all runs of a study and draw its figures.")
+    runs = Path(arguments.runs)
+    if arguments.check:
+        return _check(Path(arguments.figures or "figures"), runs)
     from expo.reproduce import reproduce
     from expo.study import default_figures, load_study
 
     study = load_study(arguments.study)
-    runs = Path(arguments.runs)
     figures = Path(arguments.figures) if arguments.figures else default_figures(study, runs)
     if reproduce(study, runs, figures, only_draw=arguments.only_draw):
         print(f"figures and their numbers: {figures}/")
     return 0
+
+
+def _check(figures: Path, runs: Path) -> int:
+    from expo.provenance import check_figures, show_checked
+
+    checked = check_figures(figures, runs)
+    print(show_checked(checked))
+    return int(any(artefact.stale for artefact in checked))
 
 
 def report_job(argv: list[str]) -> int:

@@ -170,6 +170,10 @@ class StudyArguments:
     only_draw: bool = field(
         default=False, metadata={"help": "only draw figures, from the records in --runs; start no run"}
     )
+    check: bool = field(
+        default=False,
+        metadata={"help": "only check that all figures are still those of the files, records, recipes and code here"},
+    )
     figures: str | None = field(
         default=None,
         metadata={"help": "where figures go; default runs/<study>/figures for smoke and your studies, else figures/"},

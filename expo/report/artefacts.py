@@ -1,8 +1,9 @@
 """An artefact: a picture or table under a fixed name, the numbers it shows, and the records they came from.
 
 A picture, `<name>.png` and `<name>.svg`, or a page, `<name>.md`, stands beside `<name>.csv`, which holds exactly what
-is shown. `provenance.json` names for every artefact its files and its runs by hash, so that anyone can tell which
-record a picture shows, and `README.md` shows them all with what is read from their numbers.
+is shown. `provenance.json` names for every artefact its files, its runs and its code by hash, so that anyone can tell
+which record a picture shows, and `expo reproduce --check` whether it is still what would be drawn. `README.md` shows
+them all with what is read from their numbers.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from typing import Any
 
 import pandas as pd
 
+from expo.environment import DIRTY
 from expo.records import RecordError, locked, write_atomic
+from expo.report.drawing_code import NoCode, code_hash, drawing_function
 from expo.report.gallery import gallery
-from expo.report.runs import FinishedRun, sha256
+from expo.report.runs import ROOT, FinishedRun, sha256
 
 PROVENANCE = "provenance.json"
 GALLERY = "README.md"
+OWN_FIGURES = ROOT / "figures"
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,17 @@ def publish(
         reading: see `Artefact`.
 
     Raises:
-        RecordError: if `provenance.json` is damaged.
+        RecordError: if `provenance.json` is damaged, or if the project's own figures would show a run that no commit
+            made.
     """
     out = Path(out)
+    origins = [run.origin() for run in runs]
+    _refuse_uncommitted(out, origins)
     contents = {**shown, ".csv": numbers.to_csv(index=False, lineterminator="\n")}
     entry = {
         "files": {f"{name}{suffix}": sha256(content) for suffix, content in contents.items()},
-        "runs": [run.origin() for run in runs],
+        "runs": origins,
+        **_drawn_by(),
         "reading": reading,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -72,6 +80,24 @@ def publish(
         write_atomic(out / PROVENANCE, text + "\n")
         write_atomic(out / GALLERY, gallery(ledger))
     return Artefact(name, out / f"{name}{next(iter(shown))}", numbers, reading)
+
+
+def _refuse_uncommitted(out: Path, origins: Sequence[dict[str, Any]]) -> None:
+    dirty = [origin["run"] for origin in origins if str(origin["commit"]).endswith(DIRTY)]
+    if dirty and out.resolve() == OWN_FIGURES:
+        raise RecordError(
+            f"{dirty[0]}: its code was changed and not committed, and {out} shows only runs that a commit made; commit "
+            "the code, delete the run and make it again, or choose another folder with --figures"
+        )
+
+
+def _drawn_by() -> dict[str, str]:
+    """The function that draws the artefact, and the hash of its code; empty unless it is one of this package's."""
+    function = drawing_function()
+    try:
+        return {"drawn_by": function, "code": code_hash(function)} if function else {}
+    except NoCode:
+        return {}
 
 
 def read_provenance(out: Path | str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from expo.records import RecordError, Run
+from expo.records import RecordError, Run, identity
 from expo.report.toy import any_toy
 from expo.schema import TABLES
 
@@ -99,16 +100,47 @@ def check_alike(what: str, runs: Sequence[FinishedRun], indifferent: set[str]) -
 
 
 def origin_of(run: Run) -> dict[str, Any]:
-    """What identifies any run: its place, the hashes of its tables but how long it took, code and weights."""
+    """What identifies any run: its place, the hashes of its tables but how long it took, recipe, code and weights."""
     environment = run.environment()
-    tables = [table for table in TABLES if table != "timing" and run.has(table)]
     return {
         "run": relative_folder(run.folder),
-        "tables": {table: sha256(run.path(f"{table}.parquet").read_bytes()) for table in tables},
+        "tables": table_hashes(run),
+        "study": run.folder.resolve().parent.name,
+        "recipe": recipe_hash(run.recipe()),
         "commit": environment.get("commit"),
         "schema": environment.get("schema"),
         "weights": environment.get("weights"),
     }
+
+
+def table_hashes(run: Run) -> dict[str, str]:
+    """The hash of each table that a run has, but of how long it took."""
+    tables = [table for table in TABLES if table != "timing" and run.has(table)]
+    return {table: sha256(run.path(f"{table}.parquet").read_bytes()) for table in tables}
+
+
+def recipe_hash(recipe: dict[str, Any]) -> str:
+    """The hash of what makes a resolved recipe another run's: the same of a study's recipe and of the run's own."""
+    asked = {**identity(recipe), "policy": _in_study(str(recipe["policy"]))}
+    return sha256(json.dumps(_as_floats(asked), sort_keys=True))
+
+
+def _in_study(policy: str) -> str:
+    """A policy as a study names it: a training's `<run>/model` by the run, and a base's `<name>-seed0` as `base-0`."""
+    path = Path(policy)
+    if len(path.parts) < 3:
+        return policy
+    base = re.fullmatch(r".+-seed(\d+)", path.name)
+    return f"base-{base[1]}" if base else path.parent.name if path.name == "model" else policy
+
+
+def _as_floats(value: Any) -> Any:
+    """With numbers of one kind: a recipe is the same whether it says 1 or 1.0."""
+    if isinstance(value, dict):
+        return {name: _as_floats(of) for name, of in value.items()}
+    if isinstance(value, list):
+        return [_as_floats(of) for of in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def relative_folder(folder: Path) -> str:
