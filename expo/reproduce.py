@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import fields, replace
@@ -56,11 +57,21 @@ def _draw(study: Study, folder: Path, figures: Path) -> list[Path]:
 
 
 def _draw_one(job: tuple[Path, Path, Path], *_: object) -> None:
+    from expo.report.notebook_page import executed_in, write_page
     from expo.report.notebooks import execute
 
     notebook, folder, figures = job
     print(f"notebook {notebook.stem}", flush=True)
-    execute(notebook, runs=folder, figures=figures, out=_executed(folder, notebook))
+    began = time.monotonic()
+    executed = execute(notebook, runs=folder, figures=figures, out=_executed(folder, notebook))
+    about = executed_in(time.monotonic() - began, folder)
+    # A notebook that its study is named for needs no second name.
+    name = notebook.stem if notebook.stem.endswith(folder.name) else f"{notebook.stem}-{folder.name}"
+    write_page(executed, figures / PAGES / f"{name}.html", about)
+
+
+# Of the figures' folder: the executed notebooks as pages.
+PAGES = "notebooks"
 
 
 def _executed(folder: Path, notebook: Path) -> Path:

@@ -14,7 +14,7 @@ from expo import study as study_module
 from expo.cli import main
 from expo.recipe import EvaluateRecipe, MeasureRecipe
 from expo.records import Run
-from expo.report import notebooks
+from expo.report import notebook_page, notebooks
 from expo.reproduce import reproduce
 from expo.study import STUDIES, StudyError, default_figures, load_study
 from expo.tasks.prompts import TEXT, Prompts
@@ -219,6 +219,7 @@ def test_figures_can_be_drawn_of_what_is_there_alone(
 ) -> None:
     drawn = []
     monkeypatch.setattr(notebooks, "execute", lambda path, **where: drawn.append((path.stem, where["runs"])))
+    monkeypatch.setattr(notebook_page, "write_page", lambda *_: None)
     text = "notebooks: [2_positives]\nruns: {a: {task: chain, policy: tiny-0, problems: 2, max_new_tokens: 8}}"
     study = load_study(written(tmp_path, text))
     where = {"runs": tmp_path / "runs", "figures": tmp_path / "figures", "progress": False}

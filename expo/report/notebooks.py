@@ -1,10 +1,11 @@
-"""Notebooks on records: show an artefact in one, and execute one in a fresh kernel of this interpreter."""
+"""Notebooks on records: where one reads and draws, what it shows, and its execution in a fresh kernel."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ class NotebookError(RuntimeError):
     """A cell that failed; names the notebook and the cell, and holds the cell's own error."""
 
 
-def execute(notebook: Path | str, runs: Path | str, figures: Path | str, out: Path | str) -> None:
-    """Run a notebook from top to bottom on the records in `runs` and save the executed copy to `out`.
+def execute(notebook: Path | str, runs: Path | str, figures: Path | str, out: Path | str) -> Any:
+    """Run a notebook from top to bottom on the records in `runs`, save the executed copy to `out`, and return it.
 
     The kernel is this interpreter, and finds this copy of the toolkit. The notebook reads `EXPO_RUNS` and
     writes its artefacts into `EXPO_FIGURES`. Nothing is saved to `out` when a cell fails.
@@ -62,15 +63,49 @@ def execute(notebook: Path | str, runs: Path | str, figures: Path | str, out: Pa
     except (CellTimeoutError, DeadKernelError) as error:
         raise NotebookError(f"{notebook.name}: {_plain(str(error))}") from error
     write_atomic(out, nbformat.writes(content))
+    return content
+
+
+def runs_of(run: Path | str | None) -> Path:
+    """The folder whose runs a notebook shows: what `expo reproduce` asks for, else the `RUN` of its first cell.
+
+    `RUN` is the folder of a run or of several, or None for a temporary one that is still empty.
+    """
+    return Path(os.environ.get("EXPO_RUNS") or run or tempfile.mkdtemp(prefix="expo-runs-"))
+
+
+def figures_of(runs: Path) -> Path:
+    """Where a notebook draws: what `expo reproduce` asks for, else the folder `figures` beside the runs.
+
+    Of runs that cannot be written to, or that the project shows, it is a temporary folder: `expo reproduce` alone
+    draws the project's own figures.
+    """
+    if asked := os.environ.get("EXPO_FIGURES"):
+        return Path(asked)
+    is_own = not runs.resolve().is_relative_to(ROOT / "figures") and os.access(runs, os.W_OK)
+    figures = runs / "figures" if is_own else Path(tempfile.mkdtemp(prefix="expo-figures-"))
+    say(f"Pictures, tables and their numbers go to `{figures}`.")
+    return figures
+
+
+def say(text: str) -> None:
+    """Display text in Markdown, such as a number that a cell has computed."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(text))
 
 
 def show(artefact: Artefact) -> None:
     """Display an artefact in a notebook, and beneath it what is seen in words."""
-    from IPython.display import Image, Markdown, display
+    from IPython.display import HTML, Image, Markdown, display
 
     if artefact.shown.suffix == ".png":
         # Half of its dots in each direction: sharp on dense screens.
         display(Image(filename=str(artefact.shown), width=900))
+    elif artefact.shown.suffix == ".html":
+        # Its body alone: its style is of a whole page.
+        body = artefact.shown.read_text(encoding="utf-8").partition("<body>")[2].rpartition("</body>")[0]
+        display(HTML(body))
     else:
         display(Markdown(artefact.shown.read_text(encoding="utf-8")))
     display(Markdown(artefact.reading))
