@@ -347,9 +347,10 @@ def test_the_figure_shows_its_record(longest: str, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("EXPO_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("EXPO_FIGURES", str(tmp_path / "figures"))
     notebook = json.loads((ROOT / "notebooks" / "2_positives.ipynb").read_text(encoding="utf-8"))
-    first = next("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    run, setup, *_ = ("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
     names: dict[str, object] = {}
-    exec(first, names)
+    exec(run, names)
+    exec(setup, names)
     draw = module("expo.report.positives.lengths", block(LENGTHS), tmp_path).draw_lengths
     exec(block("notebooks/2_positives.ipynb"), {**names, "draw_lengths": draw})
     numbers = pd.read_csv(tmp_path / "figures" / "lengths-tiny.csv")

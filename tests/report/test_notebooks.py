@@ -10,13 +10,18 @@ import pytest
 
 from expo.records import Run, to_yaml
 from expo.report.artefacts import PROVENANCE
-from expo.report.notebooks import NotebookError, execute
+from expo.report.notebooks import NotebookError, execute, figures_of, runs_of
 from expo.report.runs import ROOT
 
+from .records.dpo import ARMS, write_arm
+from .records.gradients import write_gradients, write_trained
 from .records.positives import Make
 from .records.trainings import write_study
 
 NOTEBOOK = ROOT / "notebooks" / "2_positives.ipynb"
+PAIRS = ROOT / "notebooks" / "3_exp-dpo.ipynb"
+GRADIENTS = ROOT / "notebooks" / "5_gradients.ipynb"
+QUICKSTART = ROOT / "notebooks" / "0_quickstart.ipynb"
 TRAININGS = ROOT / "notebooks" / "4_exp-grpo.ipynb"
 
 
@@ -45,6 +50,92 @@ def test_the_notebook_shows_every_artefact(make: Make, tmp_path: Path):
     assert str(tmp_path) not in text
     pictures = [o for c in executed.cells for o in c.get("outputs", ()) if "image/png" in o.get("data", {})]
     assert len(pictures) == 5
+
+
+def test_the_quickstart_reads_a_run(make: Make, tmp_path: Path):
+    make("tiny-0", n=12)
+    figures, out = tmp_path / "figures", tmp_path / "out.ipynb"
+    execute(QUICKSTART, tmp_path / "runs", figures, out)
+    text = out.read_text(encoding="utf-8")
+    # Of the record, an expert CoT is the least likely.
+    assert "Your guess, A, was" in text
+    assert "expert CoT is the likeliest" not in text
+    assert text.count("✓ holds") == 2
+    # The figures of the project are of larger records.
+    assert not figures.exists()
+    # The opposite record has the opposite verdicts.
+    make("tiny-0", n=12, reverse=True)
+    execute(QUICKSTART, tmp_path / "runs", figures, out)
+    assert out.read_text(encoding="utf-8").count("✗ fails") == 2
+
+
+@pytest.mark.slow
+def test_the_quickstart_measures_where_there_is_no_run(tmp_path: Path):
+    execute(QUICKSTART, tmp_path / "runs", tmp_path / "figures", tmp_path / "out.ipynb")
+    text = (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+    assert "n = 20 problems of chain" in text
+    assert "Verdict: " in text
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_notebook_of_gradients_answers_each_question(tmp_path: Path):
+    runs, figures = tmp_path / "gradients", tmp_path / "figures"
+    write_gradients(runs / "tiny-0")
+    for positive, slope in (("explanation", 1.0), ("none", 0.5)):
+        write_trained(runs, "tiny-0", positive, slope)
+    execute(GRADIENTS, runs, figures, tmp_path / "out.ipynb")
+    names = ("gradients", "kinds", "predicted", "predictors", "slopes-grpo-all-levels", "t1-t2")
+    assert set(json.loads((figures / PROVENANCE).read_text())) == {f"{name}-tiny" for name in names}
+    text = (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+    assert "Lemma 1 expects a cosine of 0.200" in text  # S2 is 1/4
+    assert "step of 0.1: for 27 of 27 positives" in text
+
+
+@pytest.mark.slow
+def test_the_notebook_of_pairs_shows_pictures_or_a_grid(tmp_path: Path):
+    runs, figures = tmp_path / "tiny", tmp_path / "figures"
+    for base in ("tiny-0", "tiny-1"):
+        for (source, refresh), (end, gain) in ARMS.items():
+            write_arm(runs, base, source, refresh, end, gain)
+    execute(PAIRS, runs, figures, tmp_path / "out.ipynb")
+    assert {"dpo-diagnostics-tiny", "fig6-tiny", "table2-tiny"} <= set(json.loads((figures / PROVENANCE).read_text()))
+    assert "Accuracy of **ExP-DPO, offline** minus that of **DPO with expert CoT, offline**" in (
+        tmp_path / "out.ipynb"
+    ).read_text(encoding="utf-8")
+    # At a second rate of one arm they are a grid.
+    faster = tmp_path / "faster"
+    write_arm(faster, "tiny-0", "explanation", 0, 0.2, 1.0, rate=1e-3)
+    (run,) = faster.iterdir()
+    run.rename(runs / f"{run.name}-fast")
+    runs = runs.rename(tmp_path / "tiny-dpo-rates")
+    execute(PAIRS, runs, tmp_path / "grid", tmp_path / "out.ipynb")
+    assert "dpo-rates-tiny" in json.loads((tmp_path / "grid" / PROVENANCE).read_text())
+    assert "The highest accuracy of a single run is " in (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOK.parent.glob("*.ipynb")), ids=lambda p: p.stem)
+def test_it_begins_with_the_run_and_asks_before_it_answers(path: Path):
+    cells = nbformat.read(path, as_version=4).cells
+    first = next(cell.source for cell in cells if cell.cell_type == "code")
+    assert first.startswith("RUN = ")
+    words = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert words.count("**Question.**") >= 1
+    assert words.count("**What would change our mind.**") >= 1
+
+
+def test_a_notebook_reads_and_draws_where_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("EXPO_RUNS", "EXPO_FIGURES"):
+        monkeypatch.delenv(name, raising=False)
+    assert runs_of(tmp_path) == tmp_path
+    assert figures_of(tmp_path) == tmp_path / "figures"
+    assert not any(runs_of(None).iterdir())
+    # Records that the project shows have their figures drawn by `expo reproduce` alone.
+    assert not figures_of(ROOT / "figures" / "records" / "smollm2").is_relative_to(ROOT)
+    monkeypatch.setenv("EXPO_RUNS", str(tmp_path / "asked"))
+    monkeypatch.setenv("EXPO_FIGURES", str(ROOT / "figures"))
+    assert runs_of(tmp_path) == tmp_path / "asked"
+    assert figures_of(tmp_path) == ROOT / "figures"
 
 
 @pytest.mark.slow
