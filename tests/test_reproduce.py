@@ -105,6 +105,10 @@ def test_notebooks_are_drawn_side_by_side_one_for_each_thread(tmp_path: Path, mo
     drawn = draw_two_that_wait(tmp_path, seconds=60)
     assert drawn == [tmp_path / "runs" / "two" / "notebooks" / f"{name}.ipynb" for name in "ab"]
     assert all(path.is_file() for path in drawn)
+    # Each is a page, too, and all of them are listed.
+    pages = tmp_path / "figures" / "notebooks"
+    assert {page.name for page in pages.glob("*.html")} == {"a-two.html", "b-two.html"}
+    assert "[b-two](b-two.html)" in (pages / "README.md").read_text(encoding="utf-8")
     # The control: with one thread the second begins when the first has ended.
     for begun in tmp_path.glob("*.begun"):
         begun.unlink()
