@@ -64,7 +64,7 @@ def _draw_one(job: tuple[Path, Path, Path], *_: object) -> None:
     print(f"notebook {notebook.stem}", flush=True)
     began = time.monotonic()
     executed = execute(notebook, runs=folder, figures=figures, out=_executed(folder, notebook))
-    about = executed_in(time.monotonic() - began, folder)
+    about = executed_in(executed, time.monotonic() - began, folder)
     # A notebook that its study is named for needs no second name.
     name = notebook.stem if notebook.stem.endswith(folder.name) else f"{notebook.stem}-{folder.name}"
     write_page(executed, figures / PAGES / f"{name}.html", about)

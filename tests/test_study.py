@@ -219,7 +219,8 @@ def test_figures_can_be_drawn_of_what_is_there_alone(
 ) -> None:
     drawn = []
     monkeypatch.setattr(notebooks, "execute", lambda path, **where: drawn.append((path.stem, where["runs"])))
-    monkeypatch.setattr(notebook_page, "write_page", lambda *_: None)
+    for name in ("executed_in", "write_page"):
+        monkeypatch.setattr(notebook_page, name, lambda *_: None)
     text = "notebooks: [2_positives]\nruns: {a: {task: chain, policy: tiny-0, problems: 2, max_new_tokens: 8}}"
     study = load_study(written(tmp_path, text))
     where = {"runs": tmp_path / "runs", "figures": tmp_path / "figures", "progress": False}

@@ -121,11 +121,15 @@ def _with_links(tokens: Iterable[Token]) -> Iterator[Token]:
             yield token
 
 
-def executed_in(seconds: float, runs: Path) -> str:
-    """How long a notebook took to execute and on what, and of the trainings that it shows, how long they took."""
+def executed_in(notebook: Any, seconds: float, runs: Path) -> str:
+    """How long a notebook took to execute and on what, and of the trainings that it shows, how long they took.
+
+    A notebook whose `RUN` is None shows no runs.
+    """
     threads = os.environ.get("OMP_NUM_THREADS", "all")
     text = f"Executed in {number(seconds / 60, 2)} minutes on {processor()}, {threads} of its {os.cpu_count()} threads"
-    found = [Run(folder.parent) for folder in runs.glob("*/recipe.yaml")]
+    shows_none = any(cell["source"].startswith("RUN = None") for cell in notebook["cells"])
+    found = [] if shows_none else [Run(folder.parent) for folder in runs.glob("*/recipe.yaml")]
     tables = [run.read("timing") for run in found if run.has("timing")]
     steps = sum(float(table.loc[table["name"] == "wall_seconds", "value"].sum()) for table in tables)
     trained = f", whose trainings took {number(steps / 60, 2)} minutes of steps" if steps else ""

@@ -108,11 +108,14 @@ def test_pages_are_listed_with_what_they_took(tmp_path: Path) -> None:
 
 
 def test_minutes_of_trainings_are_those_of_the_records(tmp_path: Path) -> None:
-    assert executed_in(90, tmp_path).startswith("Executed in 1.5 minutes on ")
-    assert "run" not in executed_in(90, tmp_path).partition("threads")[2]
+    assert executed_in(notebook(), 90, tmp_path).startswith("Executed in 1.5 minutes on ")
+    assert "run" not in executed_in(notebook(), 90, tmp_path).partition("threads")[2]
     for name, seconds in (("a", 60.0), ("b", 120.0)):
         run = Run.start(tmp_path / name, {"policy": "tiny-0", "task": "chain"})
         run.write("timing", as_frame("timing", [{"step": 1, "name": "wall_seconds", "value": seconds}]))
-    assert executed_in(90, tmp_path).endswith(
+    assert executed_in(notebook(), 90, tmp_path).endswith(
         f"from 2 runs of {tmp_path.name}, whose trainings took 3.0 minutes of steps."
     )
+    none = notebook()
+    none["cells"][1]["source"] = "RUN = None  # no run is read"
+    assert "runs" not in executed_in(none, 90, tmp_path)
