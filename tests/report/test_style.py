@@ -71,7 +71,7 @@ def test_control_red_and_green_are_not_told_apart() -> None:
 
 def test_kinds_and_methods_have_one_order() -> None:
     assert list(COLOURS) == list(NAMES)
-    assert list(ORDER) == list(NAMES)[: len(ORDER)]
+    assert list(ORDER) == [source for source in NAMES if source in ORDER]
     assert [m for m in METHODS if m in NAMES] == [s for s in NAMES if s in METHODS if s != "own"]
 
 
