@@ -153,7 +153,10 @@ def test_a_reward_is_given_the_positives_as_texts_with_masks_and_weights(
             "rewards.py:Constant",
             "rewards.py:Constant is a class; name an instance of it, such as `reward = Constant()`",
         ),
-        ("rewards.py:of_text", "rewards.py:of_text takes (text), but is called with prompts, completions, "),
+        (
+            "rewards.py:of_text",
+            "rewards.py:of_text takes (text), but is called with the keyword arguments prompts, completions, ",
+        ),
         ("rewards.py:every_other", "missing a required argument: 'value'. Name the ones that you use"),
         (
             "rewards.py:without_rest",
@@ -175,7 +178,7 @@ def test_what_is_no_function_is_named(
 
 
 def test_only_grpo_has_a_reward() -> None:
-    with pytest.raises(ValueError, match="reward: applies only to grpo; sft has none"):
+    with pytest.raises(ValueError, match="reward: applies only to grpo, not to sft"):
         read_recipe({"algorithm": "sft", "task": "chain", "policy": "tiny-0", "reward": "a:b"})
 
 

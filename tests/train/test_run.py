@@ -220,7 +220,7 @@ def test_weights_that_were_lost_are_named_with_the_fix(
     if is_cut:
         weights.write_bytes(content[:-1])
     said = f"{re.escape(str(weights))} is {'damaged' if is_cut else 'missing'}; "
-    with pytest.raises(PolicyError, match=f"{said}repeat the command of the training {run.folder} again"):
+    with pytest.raises(PolicyError, match=f"{said}repeat the command of the training {run.folder}"):
         load_policy(str(model), CHAIN)
     with pytest.raises(RecordError, match=f"{said}delete {model}/ and repeat the command, which copies it from"):
         train(recipe, run.folder, progress=False)
@@ -260,7 +260,7 @@ def test_a_part_that_was_deleted_is_missed(
     ("table", "part", "fix"),
     [
         ("groups", "000002", "the checkpoints of step 2 and after in"),
-        ("positives", "000000", r"\S+/positives/000000.parquet and \S+/skips/000000.parquet and give"),
+        ("positives", "000000", r"\S+/positives/000000.parquet and \S+/skips/000000.parquet and repeat"),
         ("evaluation", "000000", ""),
     ],
 )
@@ -631,7 +631,7 @@ def test_problems_too_few_or_too_long_are_said(tmp_path: Path) -> None:
     assert yaml.safe_load(run.path("trl.yaml").read_text())["beta_sft"] == 0
     skipped = run.read("skips")
     assert len(skipped) > 3
-    assert skipped["reason"].str.contains("exceed the context of 256; left out").all()
+    assert skipped["reason"].str.contains("more than the context of 256; left out").all()
     assert set(run.read("groups")["level"]) == {1}
 
 
