@@ -160,7 +160,7 @@ def test_a_bad_temperature_is_refused(policy: Policy, temperature: float) -> Non
 
 
 def test_a_prompt_without_room_is_named(policy: Policy) -> None:
-    with pytest.raises(ContextError, match=r"long: prompt of 500 tokens and 20 new ones exceed the context"):
+    with pytest.raises(ContextError, match=r"long: a prompt of 500 tokens and 20 new ones exceed the context"):
         sample(policy, [Request("long", (5,) * 500, 1, 20)], temperature=1.0, seed=0)
 
 

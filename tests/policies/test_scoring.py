@@ -97,7 +97,7 @@ def test_a_nan_stops_with_the_sample_named(policy: Policy) -> None:
         ({"prompt": ()}, "s0: prompt, completion and answer must each have at least one token"),
         ({"completion": (), "cot": 0}, "at least one token"),
         ({"answer": ()}, "at least one token"),
-        ({"completion": (5,) * 600}, "exceed the context of llama"),
+        ({"completion": (5,) * 600}, "more than the context of llama"),
     ],
 )
 def test_what_cannot_be_scored_is_named(policy: Policy, change: dict[str, tuple[int, ...]], message: str) -> None:
