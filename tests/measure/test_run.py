@@ -205,7 +205,7 @@ def test_a_limit_that_is_too_long_is_named_with_the_one_that_fits(tmp_path: Path
     recipe = MeasureRecipe(task="chain", policy="tiny-0", problems=2, max_new_tokens=300, samples=1)
     with pytest.raises(DataError, match="no problem could be measured: all were skipped; the first ones:") as refused:
         measure(recipe, tmp_path / "long", progress=False)
-    fits = [int(n) for n in re.findall(r"more than the context of 256; --max_new_tokens (\d+) fits", str(refused.value))]
+    fits = [int(n) for n in re.findall(r"the context of 256; --max_new_tokens (\d+) fits", str(refused.value))]
     assert len(fits) == 2
     measured = measure(replace(recipe, max_new_tokens=min(fits)), tmp_path / "fits", progress=False)
     assert measured.read("samples")["problem"].nunique() == 2
