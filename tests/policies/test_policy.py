@@ -317,7 +317,10 @@ def test_transformers_alone_makes_up_missing_weights(policy_folder: Path, tmp_pa
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ({"layer_types": ["full_attention", "linear_attention"]}, "layers of kind linear_attention cannot share"),
+        (
+            {"layer_types": ["full_attention", "linear_attention"]},
+            "linear_attention are not supported, since they cannot share",
+        ),
         ({"layer_types": ["full_attention", "sliding_attention"]}, None),
     ],
 )
@@ -446,10 +449,10 @@ def test_a_repository_that_is_not_there(hub: type[Hub]) -> None:
 
 def test_no_network_at_all(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
-    with pytest.raises(PolicyError, match=r"the hub cannot be read: it cannot be reached \(\w+\)\nGive tiny"):
+    with pytest.raises(PolicyError, match=r"from the hub: the hub cannot be reached \(\w+\)\nGive tiny"):
         load_policy("me/small", TEXT)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(PolicyError, match=r"the hub cannot be read: offline mode is on \(HF_HUB_OFFLINE\)\nGive tiny"):
+    with pytest.raises(PolicyError, match=r"from the hub: offline mode is on \(HF_HUB_OFFLINE\)\nGive tiny"):
         load_policy("me/small", TEXT)
     with pytest.raises(PolicyError, match=r"HF_HUB_OFFLINE\); did you mean tiny-0\?"):
         load_policy("tiny0", TEXT)
