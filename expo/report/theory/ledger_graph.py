@@ -13,15 +13,12 @@ from expo.report.artefacts import Artefact
 from expo.report.picture import WIDTH, Caption, sheet
 from expo.report.style import GREY, INK, Axes, Figure, LineCollection
 from expo.report.theory.drawing import draw_theory
-from expo.report.theory.ledger_words import COLOURS
+from expo.report.theory.ledger_words import COLOURS, SYMBOLS, part_title
 from expo.text import plural
 from theory.ledger import Entry
 
 # Inches: of a row, between columns, between areas, of a letter, of a box around a word, above the first area.
 _ROW, _GAP, _APART, _LETTER, _BOX, _TOP, _LEFT = 0.2, 0.22, 0.3, 0.063, 0.1, 0.75, 0.1
-# Beside its colour, for eyes that cannot tell it: nothing where the claim holds as printed.
-_MARKS = {"refuted": "✗ ", "contradicted by the paper's own table": "✗ ", "undecided": "? "}
-_MARKS |= dict.fromkeys(("holds under an added assumption", "first order only", "ambiguous by reading"), "≈ ")
 
 
 class Block(NamedTuple):
@@ -34,7 +31,7 @@ class Block(NamedTuple):
     @property
     def width(self) -> float:
         """In inches."""
-        return max(sum(self.widths) + _GAP * (len(self.widths) - 1), _width(self.area))
+        return max(sum(self.widths) + _GAP * (len(self.widths) - 1), _width(part_title(self.area)))
 
     @property
     def height(self) -> float:
@@ -152,7 +149,7 @@ def _legend(axes: Axes, found: set[str]) -> None:
     for verdict in (verdict for verdict in COLOURS if verdict in found):
         if x + _width(verdict) > WIDTH:
             x, y = _LEFT, y + _ROW * 1.2
-        _write(axes, (x, y), _MARKS.get(verdict, "") + verdict, verdict)
+        _write(axes, (x, y), _marked(verdict, verdict), verdict)
         x += _width(verdict) + _GAP
 
 
@@ -160,7 +157,7 @@ def _draw(
     axes: Axes, block: Block, corner: tuple[float, float], edges: pd.DataFrame, entries: Mapping[str, Entry]
 ) -> None:
     x, y = corner
-    axes.text(x - 0.03, y, block.area, fontsize=9.5, fontweight="bold", va="center")
+    axes.text(x - 0.03, y, part_title(block.area), fontsize=9.5, fontweight="bold", va="center")
     places: dict[str, tuple[float, float]] = {}
     for column, width in zip(block.columns, block.widths, strict=True):
         places |= {name: (x, y + _ROW * (row + 1.2)) for row, name in enumerate(column)}
@@ -175,7 +172,12 @@ def _draw(
         entry = entries[name]
         style = {"style": "italic" if entry.claim.ours else "normal", "color": INK}
         verdict = entry.verdict if entry.claim.area == block.area else ""
-        _write(axes, at, _MARKS.get(verdict, "") + name, verdict, **style)
+        _write(axes, at, _marked(name, verdict), verdict, **style)
+
+
+def _marked(text: str, verdict: str) -> str:
+    """A text with the symbol of its verdict, for eyes that cannot tell the colour."""
+    return f"{SYMBOLS[verdict]} {text}" if verdict else text
 
 
 def _write(axes: Axes, at: tuple[float, float], text: str, verdict: str, **style: Any) -> None:
