@@ -14,6 +14,8 @@ from expo.measure.verdict import ORDER
 from expo.report.artefacts import PROVENANCE
 from expo.report.picture import MOST_SVG, Caption, draw_picture, headline, sheet, svg
 from expo.report.style import COLOURS, METHOD_COLOURS, Figure, line_style, look, method_colour
+from expo.report.theory.ledger_words import COLOURS as VERDICTS
+from expo.report.theory.ledger_words import SYMBOLS
 from expo.report.training.audit import _LOOKS
 from expo.report.words import METHODS, NAMES
 
@@ -58,6 +60,12 @@ def test_methods_are_told_apart_by_colour_or_line() -> None:
         for a, b in combinations([*sorted(together), "base"], 2):
             apart = min(difference(METHOD_COLOURS[a], METHOD_COLOURS[b], kind) for kind in VISION)
             assert apart >= LEAST or line_style(a) != line_style(b), (a, b, apart)
+
+
+def test_verdicts_of_different_symbols_are_told_apart() -> None:
+    for a, b in combinations(VERDICTS, 2):
+        apart = min(difference(VERDICTS[a], VERDICTS[b], kind) for kind in VISION)
+        assert apart >= LEAST or SYMBOLS[a] == SYMBOLS[b], (a, b, apart)
 
 
 def test_control_red_and_green_are_not_told_apart() -> None:
