@@ -16,8 +16,9 @@ from expo.launcher import Peers, counted
 from expo.policies.policy import Policy
 from expo.recipe import SamplingRecipe
 from expo.records import Run
+from expo.schema import as_frame
 from expo.setup import Setup, load
-from expo.shards import check_shards
+from expo.shards import check_shards, join_timing
 from expo.tasks import Checker
 from expo.tasks.problem import Problem
 from expo.workers import launched, spread
@@ -81,6 +82,7 @@ def do_chunks(
     while missing := chunks.keys() - setup.run.shards(table):
         peers.check({doer[name] for name in missing})
         time.sleep(_LOOKS_EVERY)
+    join_timing(setup.run)
 
 
 def processes_for(policy: Policy, device: str, rows: int, jobs: int) -> int:
@@ -123,6 +125,8 @@ class ChunkWork:
         rows = self.recipe.rows // processes if self.policy.device.type == "cpu" else self.recipe.rows
         self.checker = self.checker or self.recipe.checker()
         name, problems = job
+        began = time.monotonic()
         frames = self.do(replace(self.recipe, rows=rows), self.policy, self.checker, problems, self.others, on_step)
-        for table, frame in frames.items():
+        spent = {"step": 0, "name": "seconds", "value": time.monotonic() - began}
+        for table, frame in {"timing": as_frame("timing", [spent]), **frames}.items():
             self.run.write(table, frame, name)

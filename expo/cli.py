@@ -360,19 +360,14 @@ def _check(figures: Path, runs: Path) -> int:
 
 def report_job(argv: list[str]) -> int:
     """`expo report`."""
-    import argparse
+    from expo.flags import ReportArguments, parse
 
-    parser = argparse.ArgumentParser(
-        prog="expo report",
-        description="Show records as one page of HTML that needs no network: which positives should I train on?",
-        allow_abbrev=False,
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a run, or one that holds such folders")
-    parser.add_argument(
-        "--output", help="the page; default report.html in that folder, or in the one that holds all of them"
-    )
-    parser.add_argument("--help-all", "--help_all", action="help", help=argparse.SUPPRESS)
-    asked = parser.parse_args(argv)
+    # The folders come first, without their flag.
+    first = next((i for i, word in enumerate(argv) if word.startswith("-")), len(argv))
+    named = ["--runs", *argv[:first]] if first else []
+    about = "Show records as one page of HTML that needs no network: which positives should I train on?"
+    usage = "expo report RUN [RUN ...] [--output FILE]"
+    (asked,) = parse("report", [ReportArguments], [*named, *argv[first:]], about, usage=usage)
     from expo.report.html.build import write_report
 
     page, left_out = write_report([Path(run).expanduser() for run in asked.runs], asked.output)

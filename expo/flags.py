@@ -159,6 +159,21 @@ class CompletionArguments:
 
 
 @dataclass
+class ReportArguments:
+    """Which records are shown, and where the page goes."""
+
+    runs: list[str] = field(
+        metadata={
+            "help": "folders of runs, or folders that hold such folders; they may also come first, without a flag"
+        }
+    )
+    output: str | None = field(
+        default=None,
+        metadata={"help": "the page; default report.html in the folder, or in the one that holds all of them"},
+    )
+
+
+@dataclass
 class StudyArguments:
     """Which study, and where its runs and figures go."""
 
@@ -190,7 +205,8 @@ class Flags:
         epilog: what stands below the list of flags.
         hidden: fields that the list leaves out.
         untyped: fields whose values in the file are taken as they are, for another reader to convert.
-        unknown: what is said of a field that there is not, from its name and those that there are.
+        unknown: what is said of an unknown field, from its name and the known ones.
+        usage: the first line of the help, if it differs from that of other jobs.
     """
 
     def __init__(
@@ -203,8 +219,9 @@ class Flags:
         hidden: Iterable[str] = (),
         untyped: Iterable[str] = (),
         unknown: Callable[[str, Iterable[str]], str] | None = None,
+        usage: str | None = None,
     ) -> None:
-        usage = f"expo {job}" + (" [--flag value ...] [--config recipe.yaml]" if types else "")
+        usage = usage or f"expo {job}" + (" [--flag value ...] [--config recipe.yaml]" if types else "")
         self.parser = HfArgumentParser(
             list(types), prog=f"expo {job}", usage=usage, description=about, epilog=epilog, allow_abbrev=False
         )
@@ -320,9 +337,9 @@ class Flags:
             return value
 
 
-def parse(job: str, types: Sequence[type], argv: Sequence[str], about: str) -> list[Any]:
+def parse(job: str, types: Sequence[type], argv: Sequence[str], about: str, usage: str | None = None) -> list[Any]:
     """The dataclasses of a job, filled from its YAML file, then its flags."""
-    flags = Flags(job, types, about)
+    flags = Flags(job, types, about, usage=usage)
     values, file = flags.read(argv)
     try:
         filled = [t(**{f.name: values[f.name] for f in fields(t) if f.name in values}) for t in types]

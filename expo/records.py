@@ -251,7 +251,7 @@ class Run:
 
     def lacks_a_table(self) -> bool:
         """Whether a table is missing although its shards are there, as after a damaged table was deleted."""
-        return any(self.shards(table) and not self.has(table) for table in TABLES)
+        return any(self.shards(table) and not self.has(table) for table in TABLES if table != "timing")
 
     def write(self, table: str, frame: pd.DataFrame, shard: str | None = None) -> None:
         """Write a table, or one named shard of it, with the schema version inside the file.

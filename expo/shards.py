@@ -28,7 +28,7 @@ def check_shards(run: Run, marker: str) -> None:
     Raises:
         RecordError: for a shard that is damaged, or missing although the shard of `marker`, written last, is there.
     """
-    tables = [table for table in TABLES if run.shards(table)]
+    tables = [table for table in TABLES if table != "timing" and run.shards(table)]
     for name, table in product(sorted(run.shards(marker)), tables):
         if state := fault_of(run, table, name):
             file, last = run.file(table, name), run.file(marker, name)
@@ -71,6 +71,12 @@ def join_shards(
         first = "".join(f"\n  {s.where}: {s.field}: {s.reason}" for s in skips.head(3).itertuples())
         raise DataError(f"no problem could be measured: all were skipped; the first ones:{first}")
     return {"skips": skips, **joined}
+
+
+def join_timing(run: Run) -> None:
+    """Write how many seconds each chunk took in its process; a run of an older version has no such shards."""
+    if names := sorted(run.shards("timing")):
+        run.write("timing", pd.concat([run.read("timing", name) for name in names], ignore_index=True))
 
 
 def restore_tables(run: Run, tables: Sequence[str], skipped: Sequence[Skip]) -> None:

@@ -42,7 +42,8 @@ def provenance(run: Shown) -> dict[str, Any]:
     facts += [[name, version] for name, version in environment.get("packages", {}).items() if version]
     facts += [[f"SHA-256 of {table}.parquet", digest] for table, digest in origin_of(run.run)["tables"].items()]
     if (seconds := _seconds(run)) is not None:
-        facts.insert(0, ["wall-clock seconds", f"{seconds:.0f}"])
+        name = "wall-clock seconds" if run.job == "train" else "seconds, summed over processes"
+        facts.insert(0, [name, f"{seconds:.0f}"])
     return {"command": _command(run, recipe), "recipe": visible(to_yaml(recipe)), "facts": facts}
 
 
