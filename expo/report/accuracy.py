@@ -30,6 +30,11 @@ def accuracy_by_base(
     return [float(accuracies.mean()) for accuracies in _problems_by_base(runs, step, levels, k).values()]
 
 
+def base_names(runs: Iterable[EvaluatedRun]) -> list[str]:
+    """The bases in the order of `accuracy_by_base` and `mean_by_base`, each by the last part of its name."""
+    return list({run.base: run.policy_name for run in runs}.values())
+
+
 def mean_by_base(runs: Iterable[EvaluatedRun], values: Iterable[float]) -> list[float]:
     """A number of each base: the mean over its runs, each of which has one of the values."""
     by_base: dict[str, list[float]] = {}
@@ -138,3 +143,16 @@ def order_of_bases(a: pd.Series, b: pd.Series) -> int:
     Both are rows of a table with the `lowest` and `highest` base.
     """
     return int(a["lowest"] > b["highest"]) - int(a["highest"] < b["lowest"])
+
+
+def order(a: pd.Series, b: pd.Series) -> int:
+    """`order_of_bases` of two means over several bases; of one base the order of their intervals, 0 if they overlap."""
+    if min(a["bases"], b["bases"]) > 1:
+        return order_of_bases(a, b)
+    return int(a["low"] > b["high"]) - int(a["high"] < b["low"])
+
+
+def rule_of_order(bases: int) -> str:
+    """When `order` tells one mean from another, in words."""
+    several = "every base of one is above every base of the other"
+    return f"An order is shown where {several if bases > 1 else 'their intervals by problem do not overlap'}"

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from expo.report.picture import Caption
+from expo.report.runs import FinishedRun
+
 from .records.positives import Make, writer
 from .records.trainings import BASE, levels, write, write_study
+
+
+@pytest.fixture
+def headings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The headings of the pictures that a test draws."""
+    seen: list[str] = []
+    caption_of = Caption.of
+
+    def recorded(runs: Sequence[FinishedRun], heading: str, notes: str) -> Caption:
+        seen.append(heading)
+        return caption_of(runs, heading, notes)
+
+    monkeypatch.setattr(Caption, "of", recorded)
+    return seen
 
 
 @pytest.fixture

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import accuracy_by_base, order_of_bases, range_of
+from expo.report.accuracy import accuracy_by_base, base_names, order, rule_of_order, summary, with_interval
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import Figure, legend_above, line_style, method_colour
+from expo.report.lines import MEAN, NOTE, draw_lines, name_ends
+from expo.report.picture import Caption, draw_picture, headline, sheet
+from expo.report.style import Axes, Figure, line_style, method_colour
 from expo.report.toy import remarked
 from expo.report.training.setting import named, notes_of
 from expo.report.trainings import EvaluatedRun, before_training, by_method, label
 from expo.report.words import listed, number
 from expo.text import plural
 
-COLUMNS = ["method", "k", "step", "mean", "std", "lowest", "highest", "bases", "problems", "samples"]
+COLUMNS = ["method", "k", "base", "step", "mean", "low", "high", "lowest", "highest", "bases", "problems", "samples"]
 
 
 def draw_curves(
@@ -27,63 +30,77 @@ def draw_curves(
 ) -> Artefact:
     """Write `<name>-<label>.png` and `.csv`: pass@k on these levels (None: all) over steps, by method.
 
-    The line is the mean over bases, thin lines are the lowest and highest base of each step; up to three lines have a
-    band, one standard deviation over bases (the paper's is over seeds).
+    A thick line is the mean over bases, a thin one a base. Methods that are trained offline and online have a panel
+    for each kind of winner. `heading` says what is shown; the picture's own heading says what is found.
     """
     rows = [
-        _row(method, of_method, int(step), levels, k)
+        row
         for method, of_method in by_method(runs).items()
         for step in sorted(of_method[0].evaluation["step"].unique())
+        for row in _rows(method, of_method, int(step), levels, k)
     ]
     numbers = pd.DataFrame(rows, columns=COLUMNS)
+    figure = re.match(r"fig(\d+)", name)
     return draw_picture(
         out,
         f"{name}-{label(runs)}",
         runs,
         numbers,
-        _plot,
-        heading=heading,
+        partial(_plot, shown=heading),
+        heading=headline(f"Figure {figure[1]}" if figure else "", runs, _finding(_ends(numbers))),
         notes=_notes(runs, numbers),
         reading=remarked(_read(numbers, _start(runs, levels, k)), runs),
     )
 
 
-def _row(method: str, runs: Sequence[EvaluatedRun], step: int, levels: Sequence[int] | None, k: int) -> dict[str, Any]:
-    of_bases = accuracy_by_base(runs, step, levels, k)
-    return {
-        "method": method,
-        "k": k,
-        "step": step,
-        "mean": float(np.mean(of_bases)),
-        "std": float(np.std(of_bases, ddof=1)) if len(of_bases) > 1 else float("nan"),
-        **range_of(of_bases),
-        "problems": len(runs[0].accuracies(step, levels)),
-        "samples": runs[0].eval_samples,
-    }
+def _rows(
+    method: str, runs: Sequence[EvaluatedRun], step: int, levels: Sequence[int] | None, k: int
+) -> list[dict[str, Any]]:
+    """The mean over bases, with its interval by problem, and each base."""
+    mean = summary(runs, step, levels, k)
+    shared = {"method": method, "k": k, "step": step, "problems": mean["problems"], "samples": mean["n"]}
+    of_bases = zip(base_names(runs), accuracy_by_base(runs, step, levels, k), strict=True)
+    return [{**mean, **shared, "base": MEAN}, *({**shared, "base": base, "mean": value} for base, value in of_bases)]
 
 
-def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
-    figure, ((axes,),) = sheet(1, 1, 3.2, caption)
-    for method, line in numbers.groupby("method", sort=False):
-        colour = method_colour(str(method))
-        style = line_style(str(method))
-        axes.plot(line["step"], line["mean"], style, color=colour, label=named(method), marker=".", markersize=4)
-        if _has_bands(numbers):
-            edges = line["mean"] - line["std"], line["mean"] + line["std"]
-            axes.fill_between(line["step"], *edges, color=colour, alpha=0.15, linewidth=0)
-        for edge in ("lowest", "highest"):
-            axes.plot(line["step"], line[edge], style, color=colour, linewidth=0.6, alpha=0.7)
-    axes.set_xlabel("step")
-    axes.set_ylabel(_quantity(numbers).lower())
-    lowest = float(numbers["lowest"].min())
-    axes.set_ylim(0 if lowest < 0.4 else lowest - 0.05, min(axes.get_ylim()[1], 1.0))
-    legend_above(axes, 3)
+def _ends(numbers: pd.DataFrame) -> pd.DataFrame:
+    """The means over bases at the last step, by method."""
+    means = numbers[numbers["base"] == MEAN]
+    return means[means["step"] == means["step"].max()].set_index("method")
+
+
+def _plot(numbers: pd.DataFrame, caption: Caption, *, shown: str) -> Figure:
+    panels = _panels(list(dict.fromkeys(numbers["method"])))
+    figure, (row,) = sheet(1, len(panels), 3.0, caption)
+    low, high = float(numbers["mean"].min()), float(numbers["mean"].max())
+    for axes, methods in zip(row, panels, strict=True):
+        axes.set_ylim(0 if low < 0.4 else low - 0.05, min(1.04 * high, 1.0) or 1.0)
+        _plot_methods(axes, numbers[numbers["method"].isin(methods)])
+    row[0].set_title(shown)
+    row[0].set_ylabel(_quantity(numbers).lower())
     return figure
 
 
-def _has_bands(numbers: pd.DataFrame) -> bool:
-    """Whether the lines have bands; those of more than three lines would hide each other."""
-    return numbers["method"].nunique() <= 3
+def _panels(methods: Sequence[str]) -> list[list[str]]:
+    """One panel of all methods, or, where some are trained offline and online, one for each two of these."""
+    if not any(method.endswith("_online") for method in methods):
+        return [list(methods)]
+    offline = dict.fromkeys(method.removesuffix("_online") for method in methods)
+    return [[method for method in methods if method.removesuffix("_online") == kind] for kind in offline]
+
+
+def _plot_methods(axes: Axes, numbers: pd.DataFrame) -> None:
+    ends = []
+    for method, rows in numbers.groupby("method", sort=False):
+        colour = method_colour(str(method))
+        draw_lines(axes, rows, "mean", colour, style=line_style(str(method)))
+        last = _ends(rows).iloc[0]
+        ends.append((float(last["mean"]), f"{named(method)}\n{with_interval(last)}", colour))
+    axes.set_xlim(0, numbers["step"].max() * 1.01)
+    axes.locator_params(axis="y", steps=[1, 2, 5, 10])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    axes.set_xlabel("step")
+    name_ends(axes, ends)
 
 
 def _quantity(numbers: pd.DataFrame) -> str:
@@ -91,10 +108,11 @@ def _quantity(numbers: pd.DataFrame) -> str:
 
 
 def _notes(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame) -> str:
-    band = "; band: one standard deviation over them" if _has_bands(numbers) else ""
-    bases = f"{plural(int(numbers['bases'].max()), 'base')}{band}; thin: lowest and highest base"
-    notes = notes_of(runs, bases, f"{numbers['problems'].iloc[0]} test problems")
-    if float(numbers["mean"].min()) > 0.97:
+    means = numbers[numbers["base"] == MEAN]
+    bases = int(means["bases"].max())
+    about = f"{NOTE}; in brackets: the 95 % bootstrap interval by problem. {rule_of_order(bases)}.\n"
+    notes = about + notes_of(runs, plural(bases, "base"), f"{means['problems'].iloc[0]} test problems")
+    if float(means["mean"].min()) > 0.97:
         notes += "\nSaturated: nearly everything is solved from the beginning, and nothing can be told apart."
     return notes
 
@@ -105,22 +123,37 @@ def _start(runs: Sequence[EvaluatedRun], levels: Sequence[int] | None, k: int) -
     return float(np.mean([np.mean(accuracy_by_base(alike, 0, levels, k)) for alike in of_method.values()]))
 
 
+def _finding(ends: pd.DataFrame) -> str:
+    """Which methods end above others: online against offline where there are both, else the first against the rest."""
+    rows = {str(method): row for method, row in ends.iterrows()}
+    online = {m: m.removesuffix("_online") for m in rows if m.endswith("_online") and m.removesuffix("_online") in rows}
+    if online:
+        orders = {m: order(rows[m], rows[offline]) for m, offline in online.items()}
+        apart = [f"{named(m)} ends {'above' if sign > 0 else 'below'} offline" for m, sign in orders.items() if sign]
+        return listed(apart) if apart else "online and offline cannot be told apart"
+    first, *others = rows
+    orders = {other: order(rows[first], rows[other]) for other in others}
+    return f"{named(first)} {_against(orders)}" if others else f"{named(first)} alone"
+
+
+def _against(orders: Mapping[str, int]) -> str:
+    """Above and below which methods one ends; with which it has no order."""
+    of = {sign: [named(method) for method, its in orders.items() if its == sign] for sign in (1, -1, 0)}
+    if not of[1] and not of[-1]:
+        return f"shows no order with {listed(of[0])}"
+    sides = [f"{word} {listed(of[sign])}" for word, sign in (("above", 1), ("below", -1)) if of[sign]]
+    no_order = [f"no order with {of[0][0] if len(of[0]) == 1 else 'the others'}"] if of[0] else []
+    return f"ends {', '.join([*sides, *no_order])}"
+
+
 def _read(numbers: pd.DataFrame, start: float) -> str:
-    last_step = numbers["step"].max()
-    ends = numbers[numbers["step"] == last_step].set_index("method")
+    ends = _ends(numbers)
     accuracies = [
         f"{named(method)} {number(row['mean'])} (bases {number(row['lowest'])} to {number(row['highest'])})"
         for method, row in ends.iterrows()
     ]
-    text = f"{_quantity(numbers)} before training {number(start)}; after step {last_step}: {listed(accuracies)}."
-    if {"explanation", "none"} <= set(ends.index):
-        text += " " + _order(ends.loc["explanation"], ends.loc["none"])
-    return text
-
-
-def _order(explanation: pd.Series, none: pd.Series) -> str:
-    """Whether every base ends higher with one of ExP-GRPO and GRPO than any does with the other."""
-    order = order_of_bases(explanation, none)
-    if order == 0:
-        return "ExP-GRPO and GRPO overlap between bases: no order is shown."
-    return f"Every base ends {'higher' if order > 0 else 'lower'} with ExP-GRPO than any with GRPO."
+    finding = _finding(ends)
+    return (
+        f"{_quantity(numbers)} before training {number(start)}; after step {ends['step'].max()}: "
+        f"{listed(accuracies)}. {finding[0].upper()}{finding[1:]}."
+    )
