@@ -1,105 +1,135 @@
-"""Figure 6 of the paper as measured here: loss against accuracy over steps, for each kind of winner."""
+"""Figure 6 of the paper as measured here: accuracy over loss by step, for each kind of winner."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import accuracy_by_base, order_of_bases, range_of
+from expo.report import paper
+from expo.report.accuracy import accuracy_by_base, base_names, mean_by_base, order, rule_of_order, summary
 from expo.report.artefacts import Artefact
 from expo.report.dpo.setting import SMOOTH, K, metric, notes_of, smooth
-from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import Figure, legend_above, method_colour
-from expo.report.trainings import EvaluatedRun, by_method, label
+from expo.report.lines import MEAN, NOTE, draw_lines, name_ends
+from expo.report.picture import Caption, draw_picture, headline, sheet
+from expo.report.style import Figure, method_colour
+from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
 from expo.report.words import method_name, number, share
 
-COLUMNS = ["method", "step", "pass_at_4", "lowest", "highest", "loss", "bases", "problems", "n"]
+COLUMNS = ["method", "base", "step", "pass_at_4", "low", "high", "lowest", "highest", "loss", "bases", "problems", "n"]
 METHODS = ("dpo_explanation", "dpo_expert", "dpo_answer")
 
 
 def draw_fig6(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
-    """Write `fig6-<label>.png` and `.csv`: pass@4 (solid) and loss (dashed) over steps, for each kind of winner."""
+    """Write `fig6-<label>.png` and `.csv`: pass@4 (solid) above the loss (dashed) by step, for each kind of winner."""
     arms = {method: arm for method, arm in by_method(runs).items() if method in METHODS}
     numbers = pd.DataFrame([row for method, arm in arms.items() for row in _rows(method, arm)], columns=COLUMNS)
     shown = [run for arm in arms.values() for run in arm]
-    about = f"Solid: pass@{K}; dashed: DPO's loss, mean of the last {SMOOTH} batches. Both are means over bases."
+    about = (
+        f"Solid: pass@{K}, in brackets its 95 % bootstrap interval by problem; dashed: DPO's loss, mean of the last "
+        f"{SMOOTH} batches. {NOTE}. {rule_of_order(count_bases(shown))}."
+    )
+    ends = numbers[numbers["step"] == numbers["step"].max()]
     return draw_picture(
         out,
         f"fig6-{label(runs)}",
         shown,
         numbers,
         _plot,
-        heading=f"Loss against accuracy: {label(runs)}",
+        heading=headline(paper.FIG6.where, runs, _finding(ends)),
         notes=notes_of(about, shown),
-        reading=_read(numbers),
+        reading=_read(numbers, ends),
     )
 
 
 def _rows(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
-    losses = [metric(run, "loss") for run in runs]
+    """Of each step the mean over bases, and each base."""
+    by_run = [metric(run, "loss") for run in runs]
     rows = []
     for step in map(int, sorted(runs[0].evaluation["step"].unique())):
-        of_bases = accuracy_by_base(runs, step, None, K)
-        rows.append(
-            {
-                "method": method,
-                "step": step,
-                "pass_at_4": float(np.mean(of_bases)),
-                **range_of(of_bases),
-                "loss": float(np.mean([smooth(loss, step) for loss in losses])),
-                "problems": len(runs[0].accuracies(step)),
-                "n": runs[0].eval_samples,
-            }
-        )
+        losses = mean_by_base(runs, [smooth(loss, step) for loss in by_run])
+        mean = summary(runs, step, None, K)
+        shared = {"method": method, "step": step, "problems": mean["problems"], "n": mean["n"]}
+        rows.append({**mean, **shared, "base": MEAN, "pass_at_4": mean["mean"], "loss": sum(losses) / len(losses)})
+        accuracies = accuracy_by_base(runs, step, None, K)
+        for base, accuracy, loss in zip(base_names(runs), accuracies, losses, strict=True):
+            rows.append({**shared, "base": base, "pass_at_4": accuracy, "loss": loss})
     return rows
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
-    figure, ((axes,),) = sheet(1, 1, 3.2, caption)
-    losses = axes.twinx()
-    losses.grid(False)
-    for method, line in numbers.groupby("method", sort=False):
-        colour = method_colour(str(method))
-        axes.plot(line["step"], line["pass_at_4"], color=colour, label=method_name(method), marker=".", markersize=4)
-        losses.plot(line["step"], line["loss"], color=colour, linestyle="--")
-    axes.set_xlabel("step")
-    axes.set_ylabel(f"pass@{K} (solid)")
-    axes.set_ylim(0, 1.1 * float(numbers["pass_at_4"].max()))
-    losses.set_ylabel("loss (dashed)")
-    losses.set_ylim(0, 1.1 * float(numbers["loss"].max()))
-    losses.spines["right"].set_visible(True)
-    legend_above(axes, 3)
+    figure, ((accuracy,), (loss,)) = sheet(2, 1, 2.1, caption)
+    for axes, column, style in ((accuracy, "pass_at_4", "-"), (loss, "loss", "--")):
+        ends = []
+        for method, rows in numbers.groupby("method", sort=False):
+            colour = method_colour(str(method))
+            draw_lines(axes, rows, column, colour, style=style)
+            last = rows[rows["base"] == MEAN].iloc[-1]
+            ends.append((float(last[column]), f"{method_name(method)}\n{_value(last, column)}", colour))
+        axes.set_xlim(0, numbers["step"].max() * 1.01)
+        name_ends(axes, ends, gap=0.11)
+    accuracy.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    accuracy.set_ylabel(f"pass@{K}")
+    accuracy.tick_params(labelbottom=False)
+    loss.set_ylabel("loss")
+    loss.set_xlabel("step")
     return figure
 
 
-def _read(numbers: pd.DataFrame) -> str:
+def _value(row: pd.Series, column: str) -> str:
+    if column == "loss":
+        return number(row["loss"])
+    return f"{share(row['pass_at_4'])} [{share(row['low'])}, {share(row['high'])}]"
+
+
+def _read(numbers: pd.DataFrame, ends: pd.DataFrame) -> str:
     lines = []
-    for method, line in numbers.groupby("method", sort=False):
+    for method, line in numbers[numbers["base"] == MEAN].groupby("method", sort=False):
         first, last = line.iloc[0], line.iloc[-1]
         lines.append(
             f"- {method_name(method)}: loss from {number(first['loss'])} to {number(last['loss'])}, pass@{K} from "
             f"{share(first['pass_at_4'])} to {share(last['pass_at_4'])}"
         )
-    return "\n".join(lines) + f"\n\n{_deceptive(numbers[numbers['step'] == numbers['step'].max()])}"
+    return "\n".join(lines) + f"\n\n{_deceptive(ends)}"
+
+
+def _arms(ends: pd.DataFrame) -> list[pd.Series]:
+    """The means at the last step, from the lowest loss; of one arm, or one base, nothing can be said: then none."""
+    means = ends[ends["base"] == MEAN].sort_values("loss")
+    return [row for _, row in means.iterrows()] if len(means) > 1 and means["bases"].min() > 1 else []
+
+
+def _finding(ends: pd.DataFrame) -> str:
+    """`_deceptive` in a few words."""
+    if not (arms := _arms(ends)):
+        return "one arm, or one base, shows no order"
+    lowest, *others = arms
+    if order(max(others, key=lambda row: row["pass_at_4"]), lowest) > 0:
+        return "the lowest loss is not the best policy"
+    if all(order(lowest, row) > 0 for row in others):
+        return "the lowest loss is the best policy"
+    losses = ends[ends["base"] != MEAN].groupby("method")["loss"]
+    ranges = sorted(zip(losses.min(), losses.max(), strict=True))
+    are_apart = all(below[1] < above[0] for below, above in pairwise(ranges))
+    return f"the losses {'differ' if are_apart else 'overlap'}, pass@{K} cannot be told apart"
 
 
 def _deceptive(ends: pd.DataFrame) -> str:
     """Whether the arm with the lowest loss is also the most accurate, where every base says the same."""
-    lowest, *others = (row for _, row in ends.sort_values("loss").iterrows())
-    if not others or ends["bases"].min() < 2:
+    if not (arms := _arms(ends)):
         return "One arm, or one base, tells nothing of a deceptively low loss."
+    lowest, *others = arms
     best = max(others, key=lambda row: row["pass_at_4"])
     text = f"The lowest loss is that of {method_name(lowest['method'])}"
-    if order_of_bases(best, lowest) > 0:
+    if order(best, lowest) > 0:
         return (
             f"{text}, and every base of {method_name(best['method'])} is above every base of it: a lower loss does not "
             "tell the better policy (claim O1 of the ledger)."
         )
-    if all(order_of_bases(lowest, row) > 0 for row in others):
+    if all(order(lowest, row) > 0 for row in others):
         return f"{text}, and every base of it is above those of the others: no deceptively low loss among these."
     highest = max(lowest, best, key=lambda row: row["pass_at_4"])
     return (

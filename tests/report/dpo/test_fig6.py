@@ -6,19 +6,24 @@ import numpy as np
 import pytest
 
 from expo.report.dpo.fig6 import draw_fig6
+from expo.report.lines import MEAN
 from expo.report.trainings import EvaluatedRun, find_evaluated
 from theory.objectives import dpo_loss
 
 from ..records.dpo import BETA, write_arm
 
 
-def test_a_low_loss_is_called_deceptive_only_where_it_is(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+def test_a_low_loss_is_called_deceptive_only_where_it_is(
+    runs: list[EvaluatedRun], tmp_path: Path, headings: list[str]
+) -> None:
     made = draw_fig6(runs, tmp_path)
     assert (
         "The lowest loss is that of DPO with expert CoT, offline, and every base of ExP-DPO, offline is above every "
         "base of it: a lower loss does not tell the better policy"
     ) in made.reading
+    assert headings.pop() == "Figure 6 of the paper, on the toy: the lowest loss is not the best policy"
     at_end = made.numbers[(made.numbers["step"] == 20) & (made.numbers["method"] == "dpo_expert")]
+    assert at_end["base"].tolist() == [MEAN, "tiny-0", "tiny-1", "tiny-2"]
     expected = np.mean([float(dpo_loss(60 * (s - 1) / 19, BETA)) + 0.01 for s in range(16, 21)])
     assert at_end["loss"].iloc[0] == pytest.approx(expected)
     for base in ("tiny-0", "tiny-1", "tiny-2"):
@@ -26,6 +31,7 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(runs: list[EvaluatedRun
         write_arm(tmp_path / "other", base, "answer", 0, 0.1, 5.0)
     other = draw_fig6(find_evaluated(tmp_path / "other")[0], tmp_path / "out")
     assert "no deceptively low loss among these" in other.reading
+    assert headings.pop() == "Figure 6 of the paper, on the toy: the lowest loss is the best policy"
     one = draw_fig6([r for r in runs if r.base == "tiny-0"], tmp_path / "out")
     assert "One arm, or one base, tells nothing of a deceptively low loss." in one.reading
     for base, ends in (("tiny-0", (0.9, 0.1)), ("tiny-1", (0.1, 0.3)), ("tiny-2", (0.9, 0.1))):
@@ -35,3 +41,4 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(runs: list[EvaluatedRun
     assert "that of DPO with bare answer, offline, the highest accuracy that of ExP-DPO, offline" in close.reading
     assert "the bases overlap: no order of accuracy is shown" in close.reading
     assert "does not tell" not in close.reading
+    assert headings.pop() == "Figure 6 of the paper, on the toy: the losses differ, pass@4 cannot be told apart"
