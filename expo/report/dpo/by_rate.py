@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from expo.report.dpo.setting import first_round, metric, smooth
+from expo.report.style import Axes, legend_outside, method_colour
 from expo.report.trainings import EvaluatedRun, count_bases
+from expo.report.words import method_name, method_order
 from expo.stats import bootstrap
 from expo.text import plural
 
@@ -45,6 +47,25 @@ def by_rate(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(["rate", "method", "base"], ignore_index=True)
+
+
+def by_sampling(numbers: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of offline and of online trainings; what there is none of is left out."""
+    is_online = numbers["method"].str.endswith("_online")
+    both = {"offline": numbers[~is_online], "online": numbers[is_online]}
+    return {sampling: rows for sampling, rows in both.items() if len(rows)}
+
+
+def winner_name(method: str) -> str:
+    """What a method by DPO is called, online or offline."""
+    return method_name(method.removesuffix("_online")).removesuffix(", offline")
+
+
+def name_winners(axes: Axes, numbers: pd.DataFrame) -> None:
+    """A legend above the axes with a line for each kind of winner."""
+    for method in sorted(set(numbers["method"].str.removesuffix("_online")), key=method_order):
+        axes.plot([], [], color=method_colour(method), linewidth=2, label=winner_name(method))
+    legend_outside(axes, 3)
 
 
 def notes_of(runs: Sequence[EvaluatedRun], about: str) -> str:

@@ -13,20 +13,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import mean_by_base, range_of
+from expo.report.accuracy import base_names, mean_by_base, range_of
 from expo.report.artefacts import Artefact
-from expo.report.dpo.setting import first_round, metric, notes_of
-from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import GREY, Axes, Figure, legend_above, line_style, method_colour
+from expo.report.dpo.by_rate import winner_name
+from expo.report.dpo.setting import SMOOTH, first_round, metric, notes_of
+from expo.report.lines import MEAN, NOTE, draw_lines, log_values
+from expo.report.picture import Caption, draw_picture, headline, sheet
+from expo.report.style import GREY, Axes, Figure, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, label
-from expo.report.words import method_name, number, share
+from expo.report.words import method_name, number, share, spanned
+from expo.text import plural
 from theory.objectives import dpo_loss
 
-COLUMNS = ["panel", "method", "step", "x", "y", "lowest", "highest", "bases", "pairs"]
+COLUMNS = ["panel", "method", "base", "step", "x", "y", "lowest", "highest", "bases", "pairs"]
+# A row of the picture: what its axes say, and the panels of the numbers in it, of which the second is faint.
+ROWS = {
+    "log π since the\nreference, nats": ("winner", "loser"),
+    "share of winners\nlikelier than loser": ("likelier",),
+    "NLL of winners,\nnats per token": ("nll",),
+}
 
 
 def draw_diagnostics(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
-    """Write `dpo-diagnostics-<label>.png` and `.csv`, four panels on what DPO does to its pairs.
+    """Write `dpo-diagnostics-<label>.png` and `.csv`: what DPO does to its pairs, a column for each kind of winner.
 
     Loss against relative gain, with the curve that determines one by the other (claim O1-minor); log-probability of
     winner and loser since the reference; the share of winners that are likelier than their losers; and the NLL of the
@@ -37,9 +46,11 @@ def draw_diagnostics(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
         rows += _batches(method, arm)
         rows += _watched_pairs(method, arm)
     numbers = pd.DataFrame(rows, columns=COLUMNS)
+    pairs = spanned(numbers.loc[numbers["panel"] != "gain", "pairs"])
     about = (
-        "Offline solid, online dashed. Top left: a dot a step, mean of its batch; the line is the loss of one pair, "
-        "below which no mean can lie. The other panels: watched pairs of the first round, means over bases."
+        "Top: each dot is the mean of a step's batch; the line is the loss of one pair, below which no mean can lie. "
+        f"Below: {pairs} watched pairs a base, of the first round; strong: winners, faint: their losers; dashed: "
+        f"sampled anew (online). {NOTE}."
     )
     return draw_picture(
         out,
@@ -47,7 +58,7 @@ def draw_diagnostics(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
         runs,
         numbers,
         partial(_plot, beta=runs[0].beta),
-        heading=f"What DPO does to its pairs: {label(runs)}",
+        heading=headline("", runs, _finding(numbers)),
         notes=notes_of(about, runs),
         reading=_read(numbers),
     )
@@ -58,14 +69,13 @@ def _batches(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
     rows = []
     for run in runs:
         gain, loss = metric(run, "rewards/margins") / run.beta, metric(run, "loss")
-        for step in loss.index:
-            row = {"panel": "gain", "method": method, "step": int(step), "x": gain[step], "y": loss[step]}
-            rows.append({**row, "bases": 1, "pairs": run.batch})
+        given = {"panel": "gain", "method": method, "base": run.policy_name, "bases": 1, "pairs": run.batch}
+        rows += [{**given, "step": int(step), "x": gain[step], "y": loss[step]} for step in loss.index]
     return rows
 
 
 def _watched_pairs(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
-    """The other panels: means over the watched pairs of the first round, at each step."""
+    """The other panels: the watched pairs of the first round, at each step; the mean over bases, and each base."""
     rows = []
     watched = [first_round(run) for run in runs]
     for step in map(int, sorted(watched[0]["step"].unique())):
@@ -73,9 +83,9 @@ def _watched_pairs(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, 
         measured = [_means(table) for table in tables]
         for panel in measured[0]:
             of_bases = mean_by_base(runs, [means[panel] for means in measured])
-            mean = sum(of_bases) / len(of_bases)
-            row = {"panel": panel, "method": method, "step": step, "x": step, "y": mean}
-            rows.append({**row, **range_of(of_bases), "pairs": min(map(len, tables))})
+            given = {"panel": panel, "method": method, "step": step, "x": step, "pairs": min(map(len, tables))}
+            rows.append({**given, **range_of(of_bases), "base": MEAN, "y": sum(of_bases) / len(of_bases)})
+            rows += [{**given, "base": b, "y": y} for b, y in zip(base_names(runs), of_bases, strict=True)]
     return rows
 
 
@@ -90,43 +100,72 @@ def _means(pairs: pd.DataFrame) -> dict[str, float]:
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption, *, beta: float) -> Figure:
-    figure, ((gain, change), (likelier, nll)) = sheet(2, 2, 2.5, caption)
-    _plot_batches(gain, numbers[numbers["panel"] == "gain"], beta)
-    _plot_lines(change, numbers, "winner", "since the reference, nats")
-    _plot_lines(change, numbers, "loser", "since the reference, nats", alpha=0.35)
-    change.set_title("log π of winner (strong) and loser (faint)")
-    _plot_lines(likelier, numbers, "likelier", "share of winners")
-    likelier.set_title("winner likelier than its loser")
-    likelier.set_ylim(0, 1)
-    _plot_lines(nll, numbers, "nll", "nats per token")
-    nll.set_title("NLL of the first round's winners")
-    nll.set_ylim(bottom=0)
+    numbers = numbers.assign(winner=numbers["method"].str.removesuffix("_online"))
+    winners = list(dict.fromkeys(numbers["winner"]))
+    figure, (gains, *grid) = sheet(1 + len(ROWS), len(winners), 1.5, caption)
+    batches = numbers[numbers["panel"] == "gain"]
+    for axes, winner in zip(gains, winners, strict=True):
+        _plot_batches(axes, batches[batches["winner"] == winner], batches, beta)
+        axes.set_title(winner_name(winner))
+    for panels, (quantity, names) in zip(grid, ROWS.items(), strict=True):
+        for axes, winner in zip(panels, winners, strict=True):
+            for method, rows in numbers[numbers["winner"] == winner].groupby("method", sort=False):
+                _plot_lines(axes, rows, names, str(method))
+            axes.tick_params(labelbottom=panels is grid[-1])
+            axes.sharey(panels[0])
+        panels[0].set_ylabel(quantity, fontsize=8.5)
+    grid[1][0].set_ylim(-0.04, 1.04)
+    log_values(grid[-1][0])
+    for axes in grid[-1]:
+        axes.set_xlabel("step")
+    gains[0].set_ylabel("loss", fontsize=8.5)
+    figure.align_ylabels()
     return figure
 
 
-def _plot_batches(axes: Axes, batches: pd.DataFrame, beta: float) -> None:
+def _plot_batches(axes: Axes, batches: pd.DataFrame, every: pd.DataFrame, beta: float) -> None:
+    """The batches of one kind of winner, on axes that have room for every batch."""
     for method, dots in batches.groupby("method", sort=False):
-        axes.plot(dots["x"], dots["y"], ".", markersize=3, alpha=0.6, color=method_colour(str(method)))
-    x = np.linspace(min(batches["x"].min(), -1.0), max(batches["x"].max(), 1.0), 200)
-    axes.plot(x, dpo_loss(x, beta), color=GREY, linewidth=1, label="loss of one pair")
-    axes.set_xlabel("relative gain, nats")
-    axes.set_ylabel("loss")
-    for method in dict.fromkeys(batches["method"]):
-        axes.plot([], [], color=method_colour(method), linestyle=line_style(method), label=method_name(method))
-    legend_above(axes, 2, fontsize=7)
+        face = "none" if line_style(str(method)) == "--" else method_colour(str(method))
+        axes.scatter(dots["x"], dots["y"], s=6, color=method_colour(str(method)), facecolors=face, linewidths=0.5)
+    x = np.linspace(min(every["x"].min(), -1.0), max(every["x"].max(), 1.0), 200)
+    axes.plot(x, dpo_loss(x, beta), color=GREY, linewidth=1)
+    axes.set_ylim(min(every["y"].min(), *dpo_loss(x, beta)) - 0.02, every["y"].max() + 0.02)
+    axes.set_xlabel("relative gain, nats", fontsize=8.5)
 
 
-def _plot_lines(axes: Axes, numbers: pd.DataFrame, panel: str, quantity: str, alpha: float = 1.0) -> None:
-    for method, line in numbers[numbers["panel"] == panel].groupby("method", sort=False):
-        colour, style = method_colour(str(method)), line_style(str(method))
-        axes.plot(line["x"], line["y"], color=colour, linestyle=style, alpha=alpha)
-    axes.set_xlabel("step")
-    axes.set_ylabel(quantity)
+def _plot_lines(axes: Axes, rows: pd.DataFrame, panels: Sequence[str], method: str) -> None:
+    for panel, alpha in zip(panels, (1.0, 0.35), strict=False):
+        draw_lines(
+            axes, rows[rows["panel"] == panel], "y", method_colour(method), style=line_style(method), alpha=alpha
+        )
+
+
+def _finding(numbers: pd.DataFrame) -> str:
+    """In how many arms the loss fell, and in how many that does not mean that winners are likelier than losers."""
+    arms = numbers.groupby("method", sort=False)
+    likelier = [_last(rows, "likelier") for _, rows in arms]
+    unlikely = sum(value < 0.5 for value in likelier)
+    fell = sum(_fell(rows[rows["panel"] == "gain"]) for _, rows in arms)
+    return (
+        f"the loss falls in {fell} of {plural(len(likelier), 'arm')}, "
+        f"most winners stay less likely than losers in {unlikely}"
+    )
+
+
+def _fell(batches: pd.DataFrame) -> bool:
+    """Whether the loss of the last batches is below that of the first."""
+    by_step = batches.groupby("step")["y"].mean()
+    return float(by_step.iloc[-SMOOTH:].mean()) < float(by_step.iloc[0])
+
+
+def _last(rows: pd.DataFrame, panel: str) -> float:
+    return float(rows.loc[(rows["panel"] == panel) & (rows["base"] == MEAN), "y"].iloc[-1])
 
 
 def _read(numbers: pd.DataFrame) -> str:
     lines = []
-    for method, rows in numbers.groupby("method", sort=False):
+    for method, rows in numbers[numbers["base"] == MEAN].groupby("method", sort=False):
         first = {panel: line["y"].iloc[0] for panel, line in rows.groupby("panel")}
         last = {panel: line["y"].iloc[-1] for panel, line in rows.groupby("panel")}
         lines.append(

@@ -8,11 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.dpo.by_rate import by_rate, notes_of
-from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import GREY, Axes, Figure, line_style, method_colour
+from expo.report.dpo.by_rate import by_rate, notes_of, winner_name
+from expo.report.lines import NOTE, draw_lines, log_values, rate_name, with_means
+from expo.report.picture import Caption, draw_picture, headline, sheet
+from expo.report.style import Axes, Figure, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, label
-from expo.report.words import method_name, number
+from expo.report.words import listed, method_name, method_order, number
+from expo.text import plural
 
 
 def draw_drift(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo") -> Artefact:
@@ -22,8 +24,8 @@ def draw_drift(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo")
     """
     numbers = by_rate(runs)
     about = (
-        "Change of −log π(winner|q) per token over the training, of winners sampled before it: above 0 they have "
-        "become less likely (Observation 2). Lines are means over bases, marks the bases; online dashed and hollow."
+        f"−log π(winner|q) per token of winners sampled before the training; where a line is higher than at its left "
+        f"end, they have become less likely (Observation 2). {NOTE}; dashed where pairs were sampled anew (online)."
     )
     return draw_picture(
         out,
@@ -31,52 +33,68 @@ def draw_drift(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo")
         runs,
         numbers,
         _plot,
-        heading=f"Drift of fixed winners: {label(runs)}",
+        heading=headline("", runs, _finding(numbers)),
         notes=notes_of(runs, about),
         reading=_read(numbers),
     )
 
 
+def _winners(numbers: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each kind of winner, offline and online together."""
+    kinds = numbers["method"].str.removesuffix("_online")
+    return {kind: numbers[kinds == kind] for kind in sorted(set(kinds), key=method_order)}
+
+
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
-    offline = list(dict.fromkeys(numbers["method"].str.removesuffix("_online")))
-    rates = sorted(numbers["rate"].unique())
-    figure, (panels,) = sheet(1, len(offline), 2.6, caption)
-    for axes, method in zip(panels, offline, strict=True):
-        for variant in (method, f"{method}_online"):
-            _plot_method(axes, numbers[numbers["method"] == variant], variant, method_colour(method))
-        axes.axhline(0, color=GREY, linewidth=0.8)
-        axes.set_xscale("log")
-        axes.set_xticks(rates, [f"{rate:g}" for rate in rates], fontsize=7)
-        axes.minorticks_off()
-        axes.set_title(method_name(method).removesuffix(", offline"))
+    winners, rates = _winners(numbers), sorted(numbers["rate"].unique())
+    figure, (panels,) = sheet(1, len(winners), 2.8, caption)
+    for axes, (method, rows) in zip(panels, winners.items(), strict=True):
+        for variant, of_variant in rows.groupby("method", sort=False):
+            _plot_method(axes, of_variant, rates, str(variant))
+        axes.sharey(panels[0])
+        axes.set_xticks(range(len(rates) + 1), ["before", *map(rate_name, rates)], fontsize=8)
         axes.set_xlabel("learning rate")
-        axes.legend(fontsize=7)
-    panels[0].set_ylabel("change of NLL, nats per token")
+        axes.set_title(winner_name(method))
+    log_values(panels[0])
+    panels[0].set_ylabel("nats per token")
     return figure
 
 
-def _plot_method(axes: Axes, rows: pd.DataFrame, method: str, colour: str) -> None:
-    if rows.empty:
-        return
-    style = line_style(method)
-    change, mean = _change(rows), _mean_change(rows)
-    sampling, face = ("online", "none") if style == "--" else ("offline", colour)
-    axes.plot(mean.index, mean, style, color=colour, label=sampling)
-    axes.scatter(rows["rate"], change, s=12, color=colour, facecolors=face, linewidths=0.8)
+def _plot_method(axes: Axes, rows: pd.DataFrame, rates: Sequence[float], method: str) -> None:
+    """Lines from before the training, which no rate has, over the rates."""
+    after = rows.assign(place=rows["rate"].map(rates.index) + 1, nll=rows["nll_after"])
+    before = rows.drop_duplicates("base").assign(place=0, nll=rows["nll_before"])
+    points = pd.concat([before, after], ignore_index=True)[["base", "place", "nll"]]
+    draw_lines(axes, with_means(points, ["place"]), "nll", method_colour(method), "place", line_style(method))
 
 
 def _change(rows: pd.DataFrame) -> pd.Series:
     return rows["nll_after"] - rows["nll_before"]
 
 
-def _mean_change(rows: pd.DataFrame) -> pd.Series:
-    """The mean over bases, by learning rate."""
-    return _change(rows).groupby(rows["rate"]).mean()
+def _less_likely(numbers: pd.DataFrame) -> dict[str, int]:
+    """In how many trainings the winners of each kind became less likely."""
+    return {kind: int((_change(rows) > 0).sum()) for kind, rows in _winners(numbers).items()}
+
+
+def _finding(numbers: pd.DataFrame) -> str:
+    (most, count), *others = sorted(_less_likely(numbers).items(), key=lambda item: -item[1])
+    if others and count > others[0][1]:
+        trainings = len(_winners(numbers)[most])
+        return f"fixed winners drift away most often in {winner_name(most)} ({count} of {trainings} trainings)"
+    every = count + sum(n for _, n in others)
+    return f"fixed winners become less likely in {every} of {plural(len(numbers), 'training')}"
 
 
 def _read(numbers: pd.DataFrame) -> str:
     lines = []
     for method, rows in numbers.groupby("method", sort=False):
-        changes = [f"{number(change)} at {rate:g}" for rate, change in _mean_change(rows).items()]
+        means = _change(rows).groupby(rows["rate"]).mean()
+        changes = [f"{number(change)} at {rate:g}" for rate, change in means.items()]
         lines.append(f"- {method_name(method)}: {', '.join(changes)}")
-    return "Change of the NLL of the first round's winners, nats per token, mean over bases:\n\n" + "\n".join(lines)
+    less_likely = [f"{count} of {winner_name(kind)}" for kind, count in _less_likely(numbers).items()]
+    return (
+        "Change of the NLL of the first round's winners, nats per token, mean over bases:\n\n"
+        + "\n".join(lines)
+        + f"\n\nOf {plural(len(numbers), 'training')}, {listed(less_likely)} made the winners less likely."
+    )

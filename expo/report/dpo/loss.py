@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from matplotlib.ticker import LogLocator
 
 from expo.report.artefacts import Artefact
-from expo.report.dpo.by_rate import by_rate, notes_of
+from expo.report.dpo.by_rate import by_rate, by_sampling, name_winners, notes_of
 from expo.report.dpo.setting import SMOOTH
-from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import GREY, Axes, Figure, legend_outside, line_style, method_colour
+from expo.report.lines import NOTE, draw_lines, log_values, rate_axis, with_means
+from expo.report.picture import Caption, draw_picture, headline, sheet
+from expo.report.style import GREY, LEGEND_PAD, Figure, method_colour
 from expo.report.trainings import EvaluatedRun, label
 from expo.report.words import method_name, number
 from expo.text import plural
@@ -24,14 +23,14 @@ LOG2 = log(2)
 
 
 def draw_loss(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo") -> Artefact:
-    """Write `<name>-loss-<label>.png` and `.csv`: of each run its last loss and its change of accuracy, by rate.
+    """Write `<name>-loss-<label>.png` and `.csv`: the change of accuracy above the last loss, by rate and winner.
 
     The CSV has a row for each run, as `by_rate` makes it.
     """
     numbers = by_rate(runs)
     about = (
-        f"A mark a base, online hollow; loss is the mean of the last {SMOOTH} batches. Dotted: log 2, the loss of a "
-        "policy that is the reference. A deceptively low loss lies low and to the left of others at the same rate."
+        f"{NOTE}. The loss is the mean of the last {SMOOTH} batches; dotted: log 2, the loss of a policy that is the "
+        "reference. A loss is deceptively low where its line is the lowest below and not the highest above."
     )
     return draw_picture(
         out,
@@ -39,66 +38,72 @@ def draw_loss(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo") 
         runs,
         numbers,
         _plot,
-        heading=f"DPO's loss against what it did: {label(runs)}",
+        heading=headline("", runs, _finding(_comparisons(numbers))),
         notes=notes_of(runs, about),
         reading=_read(numbers),
     )
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
-    rates = sorted(numbers["rate"].unique())
-    figure, (panels,) = sheet(1, len(rates), 2.8, caption)
-    for axes, rate in zip(panels, rates, strict=True):
-        rows = numbers[numbers["rate"] == rate]
-        for method, marks in rows.groupby("method", sort=False):
-            colour = method_colour(str(method))
-            face = "none" if line_style(str(method)) == "--" else colour
-            style: dict[str, Any] = {"s": 18, "color": colour, "facecolors": face, "linewidths": 1}
-            axes.scatter(marks["loss"], marks["change"], **style, label=method_name(method))
-        axes.axhline(0, color=GREY, linewidth=0.8)
-        axes.axvline(LOG2, color=GREY, linewidth=0.8, linestyle=":")
-        _scale_losses(axes, rows["loss"].max() / rows["loss"].min())
-        axes.set_ylim(numbers["change"].min() - 0.05, numbers["change"].max() + 0.05)
-        axes.set_title(f"rate {rate:g}", pad=36)
-        axes.set_xlabel("loss at the end")
-        axes.tick_params(labelsize=7)
-    panels[0].set_ylabel("change of accuracy")
-    legend_outside(panels[0], 3)
+    columns = by_sampling(numbers)
+    figure, grid = sheet(2, len(columns), 2.1, caption)
+    for panels, column in zip(grid, ("change", "loss"), strict=True):
+        for axes, (sampling, rows) in zip(panels, columns.items(), strict=True):
+            for method, of_method in rows.groupby("method", sort=False):
+                draw_lines(axes, with_means(of_method, ["rate"]), column, method_colour(str(method)), "rate")
+            rate_axis(axes, sorted(numbers["rate"].unique()))
+            axes.sharey(panels[0])
+            if column == "change":
+                axes.set_title(sampling, pad=LEGEND_PAD)
+    for changes, losses in zip(*grid, strict=True):
+        changes.axhline(0, color=GREY, linewidth=0.8)
+        changes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}".replace("-", "−"))
+        losses.axhline(LOG2, color=GREY, linewidth=0.8, linestyle=":")
+        log_values(losses)
+        losses.set_xlabel("learning rate")
+    grid[0][0].set_ylabel("change of accuracy,\npoints")
+    grid[1][0].set_ylabel("loss at the end")
+    name_winners(grid[0][0], numbers)
     return figure
 
 
-def _scale_losses(axes: Axes, ratio: float) -> None:
-    """A logarithmic axis where the highest loss is more than ten times the lowest, with few enough ticks to read."""
-    if ratio > 10:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if ratio < 100 else (1,), numticks=4))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.minorticks_off()
-    else:
-        axes.locator_params(axis="x", nbins=3)
+def _comparisons(numbers: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
+    """The winners from one base at one rate, from the lowest loss, by how their pairs were sampled."""
+    compared = {
+        sampling: [arms.sort_values("loss") for _, arms in rows.groupby(["rate", "base"]) if len(arms) > 1]
+        for sampling, rows in by_sampling(numbers).items()
+    }
+    return {sampling: by_loss for sampling, by_loss in compared.items() if by_loss}
+
+
+def _meet(by_loss: Sequence[pd.DataFrame]) -> int:
+    """In how many comparisons the lowest loss and the highest accuracy meet."""
+    return sum(arms["change"].iloc[0] == arms["change"].max() for arms in by_loss)
+
+
+def _finding(compared: Mapping[str, Sequence[pd.DataFrame]]) -> str:
+    every = [arms for by_loss in compared.values() for arms in by_loss]
+    if not every:
+        return "one kind of winner, and no other to compare its loss with"
+    comparisons = plural(len(every), "comparison")
+    return f"the winner with the lowest loss is the most accurate in {_meet(every)} of {comparisons}"
 
 
 def _read(numbers: pd.DataFrame) -> str:
     """In how many comparisons at one rate, from one base, the lowest loss and the highest accuracy meet."""
-    is_online = numbers["method"].str.endswith("_online")
-    lines = []
-    for sampling, rows in (("offline", numbers[~is_online]), ("online", numbers[is_online])):
-        by_loss = [arms.sort_values("loss") for _, arms in rows.groupby(["rate", "base"]) if len(arms) > 1]
-        if by_loss:
-            lines.append(f"- {sampling}, {_read_comparisons(by_loss)}")
-    return "\n".join(lines)
+    told = [f"- {sampling}, {_read_comparisons(by_loss)}" for sampling, by_loss in _comparisons(numbers).items()]
+    return "\n".join(told)
 
 
 def _read_comparisons(by_loss: Sequence[pd.DataFrame]) -> str:
     """What is seen of comparisons of arms, each sorted by loss."""
     lowest = [arms.iloc[0] for arms in by_loss]
-    meet = sum(low["change"] == arms["change"].max() for low, arms in zip(lowest, by_loss, strict=True))
     worse, better = sum(low["high"] < 0 for low in lowest), sum(low["low"] > 0 for low in lowest)
     ranks = [float(arms["loss"].corr(arms["change"], "spearman")) for arms in by_loss]
     methods = Counter(method_name(low["method"]) for low in lowest).most_common()
     return (
         f"{plural(len(by_loss), 'comparison')} of winners from one base at one rate: the lowest loss is "
         f"that of {', '.join(f'{name} ({count})' for name, count in methods)}; it has the highest accuracy in "
-        f"{meet}; accuracy fell with it in {worse} and rose in {better}, the whole 95 % interval on that side; "
-        f"mean rank correlation of loss and change of accuracy {number(sum(ranks) / len(ranks))}"
+        f"{_meet(by_loss)}; accuracy fell with it in {worse} and rose in {better}, the whole 95 % interval on that "
+        f"side; mean rank correlation of loss and change of accuracy {number(sum(ranks) / len(ranks))}"
     )

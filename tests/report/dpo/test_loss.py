@@ -12,9 +12,12 @@ from theory.objectives import dpo_loss
 from ..records.dpo import BETA, write_arm
 
 
-def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(
+    runs: list[EvaluatedRun], tmp_path: Path, headings: list[str]
+) -> None:
     made = draw_loss(runs, tmp_path / "out")
     assert len(made.numbers) == 15
+    assert headings.pop() == "On the toy: the winner with the lowest loss is the most accurate in 0 of 6 comparisons"
     assert made.reading.startswith("- offline, 3 comparisons of winners from one base at one rate: the lowest loss is")
     assert "of DPO with expert CoT, offline (3); it has the highest accuracy in 0; accuracy fell" in made.reading
     row = made.numbers[(made.numbers["method"] == "dpo_expert") & (made.numbers["base"] == "tiny-0")].iloc[0]
@@ -34,3 +37,4 @@ def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(runs: list[Evaluat
     agree = draw_loss(good, tmp_path / "agree")
     assert "(3); it has the highest accuracy in 3" in agree.reading
     assert agree.reading.startswith("- offline, 3 comparisons")
+    assert headings.pop() == "On the toy: the winner with the lowest loss is the most accurate in 3 of 3 comparisons"
