@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from expo.report import paper
-from expo.report.dpo.table2 import draw_table2
+from expo.report.dpo.table2 import draw_table2, has_fig8
 from expo.report.dpo.table4 import draw_table4
-from expo.report.trainings import EvaluatedRun, is_grid
+from expo.report.trainings import EvaluatedRun, find_evaluated, is_grid
 from expo.report.words import share
 from theory import printed
 
@@ -63,3 +63,17 @@ def test_a_task_without_levels_has_tables_of_the_whole(runs: list[EvaluatedRun],
     assert set(four.numbers["set"]) == {"all levels"}
     assert four.reading.startswith("pass@1 at all levels: before training")
     assert "| | accuracy, all levels |\n" in four.shown.read_text(encoding="utf-8")
+
+
+def test_figure_8_is_drawn_only_where_it_shows_something(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+    line = "Figure 8 of the paper, online against offline on an easier test set, is not drawn"
+    assert not has_fig8(runs)
+    assert line in draw_table2(runs, tmp_path).shown.read_text(encoding="utf-8")
+    for run in runs:
+        if run.method == "dpo_expert":
+            rows = run.evaluation
+            run.run.write("evaluation", rows.assign(correct=rows["correct"].where(rows["level"] > 3, 0)))
+    apart = find_evaluated(runs[0].run.folder.parent)[0]
+    assert has_fig8(apart)
+    assert line not in draw_table2(apart, tmp_path).shown.read_text(encoding="utf-8")
+    assert not has_fig8(without_levels(apart))
