@@ -66,14 +66,19 @@ def best(runs: Sequence[EvaluatedRun]) -> Best:
     lowest rate and weight; there is none where these levels were not evaluated.
     """
     highest: dict[tuple[str, str], tuple[float, float, float]] = {}
-    for (trained_on, method, rate, beta), alike in _by_setting(runs).items():
+    for (trained_on, method, rate, beta), alike in by_setting(runs).items():
         mean = mean_accuracy(alike, alike[0].trained_levels)
         if mean > highest.get((trained_on, method), (-1.0, 0.0, 0.0))[0]:
             highest[trained_on, method] = (mean, rate, beta)
     return {key: (rate, beta) for key, (_, rate, beta) in highest.items()}
 
 
-def _by_setting(runs: Sequence[EvaluatedRun]) -> dict[Setting, list[EvaluatedRun]]:
+def by_setting(runs: Sequence[EvaluatedRun]) -> dict[Setting, list[EvaluatedRun]]:
+    """The runs of each setting, in the order of tables.
+
+    Raises:
+        ValueError: if runs of one setting differ in more than base and seed, or one ended early.
+    """
     settings: dict[Setting, list[EvaluatedRun]] = {}
     for run in runs:
         settings.setdefault((run.levels, run.method, run.rate, run.beta), []).append(run)
@@ -83,7 +88,7 @@ def _by_setting(runs: Sequence[EvaluatedRun]) -> dict[Setting, list[EvaluatedRun
 
 
 def _numbers(runs: Sequence[EvaluatedRun], levels: Sequence[int | str]) -> pd.DataFrame:
-    settings = _by_setting(runs)
+    settings = by_setting(runs)
     rows = []
     for trained_on in dict.fromkeys(setting[0] for setting in settings):
         bases = before_training(run for run in runs if run.levels == trained_on)

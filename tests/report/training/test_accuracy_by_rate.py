@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from expo.records import Run
+from expo.report.accuracy import accuracy_by_base
+from expo.report.lines import MEAN
+from expo.report.training.accuracy_by_rate import draw_accuracy_by_rate, has_rates
+from expo.report.trainings import EvaluatedRun, find_evaluated
+from expo.report.words import share
+
+from ..records.trainings import levels, write
+
+
+def at_rates(folder: Path, ends: dict[tuple[str, float], float]) -> list[EvaluatedRun]:
+    """Trainings on level 5 of three bases, by method and rate, with an accuracy there at the end."""
+    recipe = {**Run(folder / "all-tiny-0-none").recipe(), "levels": [5]}
+    for (positive, rate), end in ends.items():
+        for base in ("tiny-0", "tiny-1", "tiny-2"):
+            given = {**recipe, "policy": base, "positive": positive, "learning_rate": rate}
+            write(folder / "grid" / f"{base}-{positive}-{rate}", given, {0: levels(0.0), 20: levels(end)})
+    return find_evaluated(folder / "grid")[0]
+
+
+def test_each_method_is_shown_at_each_rate(folder: Path, tmp_path: Path, headings: list[str]) -> None:
+    ends = {("explanation", 1e-4): 0.3, ("explanation", 1e-3): 0.8, ("none", 1e-4): 0.2, ("none", 1e-3): 0.0}
+    runs = at_rates(folder, ends)
+    assert has_rates(runs)
+    assert not has_rates([run for run in runs if run.rate == 1e-4])
+    made = draw_accuracy_by_rate("rates", runs, tmp_path / "out")
+    assert made.name == "by-rate-rates-tiny"
+    held = made.numbers.set_index(["method", "rate", "base"])
+    alike = [run for run in runs if (run.method, run.rate) == ("explanation", 1e-3)]
+    of_bases = accuracy_by_base(alike, None, [5])
+    assert held.loc[("explanation", 1e-3, MEAN), "mean"] == pytest.approx(sum(of_bases) / 3)
+    assert held.loc[("explanation", 1e-3, "tiny-1"), "mean"] == pytest.approx(of_bases[1])
+    assert held.loc[("base", 0.0, MEAN), "mean"] == pytest.approx(sum(accuracy_by_base(runs, 0, [5])) / 3)
+    best = held.loc[("explanation", 1e-3, MEAN)]
+    assert f"ExP-GRPO {share(best['mean'])} [{share(best['low'])}, {share(best['high'])}] at 0.001" in made.reading
+    assert headings == ["On the toy: at best rates, ExP-GRPO leads on level 5"]
+
+
+def test_no_method_leads_where_bases_overlap(folder: Path, tmp_path: Path, headings: list[str]) -> None:
+    runs = at_rates(folder, {("explanation", 1e-4): 0.3, ("explanation", 1e-3): 0.0, ("none", 1e-3): 0.3})
+    made = draw_accuracy_by_rate("rates", runs, tmp_path / "out")
+    assert headings == ["On the toy: at best rates, no method clearly leads on level 5"]
+    assert "At best rates, no method clearly leads on level 5." in made.reading
