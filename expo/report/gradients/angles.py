@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,18 @@ import pandas as pd
 from expo.gradients.predictors import distinct
 from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, notes_of
-from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import COLOURS, Axes, Figure
-from expo.report.words import NAMES, interval
+from expo.report.picture import Caption, draw_picture, headline, sheet
+from expo.report.style import COLOURS, GREY, LEGEND_PAD, Axes, Figure, legend_outside
+from expo.report.words import NAMES, interval, number
 from expo.stats import Interval, bootstrap_pairs
 from expo.text import plural
 
-COLUMNS = ["panel", "source", "other_source", "mean", "low", "high", "questions", "pairs", "lemma"]
+COLUMNS = ["panel", "source", "other_source", "mean", "low", "high", "questions", "pairs"]
+COLUMNS += ["lemma", "lemma_low", "lemma_high"]
 
 
 def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
-    """Write `gradients-<name>.png` and `.csv`: mean cosines of gradients by kind, of one question and of two.
+    """Write `gradients-<name>.png` and `.csv`: mean cosines of gradients of two kinds, of one question and of two.
 
     Beside what Lemma 1's assumptions would have them be: with logit gradients that are orthogonal and of one norm, by
     L1-alg <s_j, s_k> = C (S2 - pi_j - pi_k) and |s_j|^2 = C (S2 + 1 - 2 pi_j), S2 the sum of squared probabilities.
@@ -36,19 +38,21 @@ def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Arte
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     about = (
         "Mean cosine of grad log π(positive|q) of two positives of different text, over all trainable weights, at "
-        "temperature 1; below it the 95 % bootstrap interval, questions resampled (pairs of each cell: see the CSV).\n"
-        "Lemma 1 has assumptions on the logits' gradients of one question (claims L1-ass, L1-alg of the ledger)."
+        "temperature 1, with its 95 % bootstrap interval, questions resampled; in the CSV: how many pairs.\n"
+        "Hollow: what it would be under Lemma 1's assumptions on one question's logits (claims L1-ass, L1-alg of the "
+        "ledger)."
     )
+    # All kinds at once: a text that two kinds have would count twice.
+    once, once_apart = same[same["once"]], different[different["once"]]
     return draw_picture(
         out,
         f"gradients-{name}",
         runs,
         numbers,
         _plot,
-        heading=f"Cosines of gradients: {name}",
+        heading=headline("", runs, _finding(once)),
         notes=notes_of(runs, about),
-        # All kinds at once: a text that two kinds have would count twice.
-        reading=_read(same[same["once"]], different[different["once"]]),
+        reading=_read(once, once_apart),
     )
 
 
@@ -82,43 +86,57 @@ def _pairs(run: GradientRun) -> pd.DataFrame:
 
 
 def _cells(panel: str, pairs: pd.DataFrame, all_pairs: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row for each two kinds of positives that have pairs in the panel."""
+    """A row for each two kinds of positives, whichever comes first, that have pairs in the panel."""
     sources = [s for s in COLOURS if s in {*all_pairs["source"], *all_pairs["other_source"]}]
+    kinds = [frozenset(both) for both in zip(pairs["source"], pairs["other_source"], strict=True)]
     rows = []
-    for a in sources:
-        for b in sources:
-            of_both = pairs[
-                [pair in {(a, b), (b, a)} for pair in zip(pairs["source"], pairs["other_source"], strict=True)]
-            ]
-            if of_both.empty:
-                continue
-            cosine = _over_pairs(of_both, "cosine")
-            row = {"panel": panel, "source": a, "other_source": b, **asdict(cosine), "questions": cosine.n}
-            rows.append({**row, "pairs": len(of_both), "lemma": float(of_both["lemma"].mean())})
+    for a, b in combinations_with_replacement(sources, 2):
+        of_both = pairs[[both == {a, b} for both in kinds]]
+        if of_both.empty:
+            continue
+        cosine, lemma = _over_pairs(of_both, "cosine"), _over_pairs(of_both, "lemma")
+        row = {"panel": panel, "source": a, "other_source": b, **asdict(cosine), "questions": cosine.n}
+        expected = {"lemma": lemma.mean, "lemma_low": lemma.low, "lemma_high": lemma.high}
+        rows.append({**row, "pairs": len(of_both), **expected})
     return rows
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
-    figure, (panels,) = sheet(1, 2, 3.4, caption)
+    kinds = list(dict.fromkeys(zip(numbers["source"], numbers["other_source"], strict=True)))
+    figure, (panels,) = sheet(1, 2, 0.8 + 0.2 * len(kinds), caption)
     for axes, (panel, rows) in zip(panels, numbers.groupby("panel", sort=False), strict=False):
-        sources = [s for s in COLOURS if s in {*rows["source"]}]
-        _plot_cosines(axes, rows, sources)
-        names = [NAMES[s] for s in sources]
-        axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
-        axes.set_yticks(range(len(names)), names if axes is panels[0] else [""] * len(names), fontsize=8)
-        axes.set_title(str(panel))
+        places = [kinds.index(both) for both in zip(rows["source"], rows["other_source"], strict=True)]
+        _plot_cosines(axes, rows.assign(place=places))
+        axes.set_ylim(len(kinds) - 0.5, -0.5)
+        axes.set_title(str(panel), pad=LEGEND_PAD)
+        axes.set_xlabel("mean cosine")
+    panels[0].set_yticks(range(len(kinds)), [f"{NAMES[a]} and {NAMES[b]}" for a, b in kinds], fontsize=8)
+    panels[1].set_yticks(range(len(kinds)), [""] * len(kinds))
+    panels[1].sharex(panels[0])
+    legend_outside(panels[0], 2)
     return figure
 
 
-def _plot_cosines(axes: Axes, rows: pd.DataFrame, sources: list[str]) -> None:
-    means = rows.pivot(index="source", columns="other_source", values="mean").reindex(index=sources, columns=sources)
-    axes.imshow(means.to_numpy(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
-    axes.grid(False)
-    for row in rows.to_dict("records"):
-        bounds = f"\n[{row['low']:.2f}, {row['high']:.2f}]" if row["questions"] > 1 else ""
-        text = f"{row['mean']:.2f}{bounds}".replace("-", "−")
-        place = sources.index(row["other_source"]), sources.index(row["source"])
-        axes.text(*place, text, ha="center", va="center", fontsize=6)
+def _plot_cosines(axes: Axes, rows: pd.DataFrame) -> None:
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    expected = rows.dropna(subset="lemma")
+    colour = COLOURS["expert"]
+    axes.hlines(expected["place"] + 0.2, expected["lemma_low"], expected["lemma_high"], color=colour, linewidth=0.8)
+    axes.plot(
+        expected["lemma"], expected["place"] + 0.2, "D", color=colour, fillstyle="none", markersize=4, label="Lemma 1"
+    )
+    axes.hlines(rows["place"] - 0.1, rows["low"], rows["high"], color=COLOURS["explanation"], linewidth=1.6)
+    axes.plot(rows["mean"], rows["place"] - 0.1, "o", color=COLOURS["explanation"], markersize=4.5, label="measured")
+
+
+def _finding(same: pd.DataFrame) -> str:
+    """The mean cosine of one question's positives, and whether Lemma 1's assumptions give another."""
+    cosine, lemma, beyond = (_over_pairs(same, column) for column in ("cosine", "lemma", "beyond"))
+    is_apart = beyond.n > 1 and (beyond.low > 0 or beyond.high < 0)
+    return (
+        f"one question's gradients: mean cosine {number(cosine.mean, 2)}, "
+        f"{'not' if is_apart else 'no clear difference from'} Lemma 1's {number(lemma.mean, 2)}"
+    )
 
 
 def _read(same: pd.DataFrame, different: pd.DataFrame) -> str:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, changes, notes_of, step_sizes
-from expo.report.picture import Caption, draw_picture, sheet
+from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import COLOURS, GREY, LEGEND_PAD, Axes, Figure, legend_outside
-from expo.report.words import NAMES, interval
+from expo.report.words import NAMES, interval, listed, number
 from expo.stats import Interval
 from expo.text import plural
 
@@ -25,6 +25,8 @@ MIN_EFFECTIVE = 10
 
 def draw_predicted_change(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
     """Write `predicted-<name>.png` and `.csv`: the change of J after one step against its prediction, by length.
+
+    Both are shown for each unit of length, so that all panels have the same two equal axes.
 
     Doubtful is a change by enumeration whose prediction is less than twice what the enumeration did not follow, and an
     estimate from rollouts that are worth fewer than `MIN_EFFECTIVE`, or of which too few are right or wrong. The change
@@ -40,7 +42,7 @@ def draw_predicted_change(name: str, runs: Sequence[GradientRun], out: Path | st
         runs,
         numbers,
         _plot,
-        heading=f"One step, predicted and realised: {name}",
+        heading=headline("", runs, _finding(numbers)),
         notes=notes_of(runs, _about(numbers)),
         reading="\n".join(readings),
     )
@@ -60,7 +62,8 @@ def _about(numbers: pd.DataFrame) -> str:
         method = "estimated from other rollouts than the prediction"
         reason = f"worth fewer than {MIN_EFFECTIVE} rollouts, or too few right or wrong"
     return (
-        f"Change of J {method}, against length x slope / norm; lines: one standard error, over rollouts. "
+        f"Change of J {method}, over the length of the step, against slope / norm; lines: one standard error, over "
+        "rollouts. "
         f"Faint: a doubtful change, {reason}. Of positives of one text the first is shown.\n"
         "On the grey line the step did what its first order says (claim E2 of the ledger)."
     )
@@ -68,40 +71,73 @@ def _about(numbers: pd.DataFrame) -> str:
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     sizes = sorted(numbers["size"].unique())
-    figure, (panels,) = sheet(1, max(1, len(sizes)), 2.6, caption)
+    figure, (panels,) = sheet(1, max(1, len(sizes)), 3.5, caption)
+    low, high = _limits(numbers)
     for axes, size in zip(panels, sizes, strict=False):
+        axes.plot([low, high], [low, high], color=GREY, linewidth=0.8)
         _plot_changes(axes, numbers[numbers["size"] == size])
-        axes.set_title(f"length {size:g}", pad=LEGEND_PAD)
-        axes.set_xlabel("predicted")
-        axes.tick_params(labelsize=7)
-    panels[0].set_ylabel("realised change of J")
+        axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+        axes.locator_params(nbins=6)
+        axes.set_title(f"step of length {size:g}", pad=LEGEND_PAD)
+        axes.set_xlabel("predicted / length")
+        axes.tick_params(labelsize=8)
+    panels[0].set_ylabel("realised / length")
     legend_outside(panels[0], 5)
     return figure
 
 
+def _limits(numbers: pd.DataFrame) -> tuple[float, float]:
+    """The lowest and the highest number of all panels, with their room."""
+    values = numbers[["predicted", "change"]].astype(float).div(numbers["size"].astype(float), axis=0).to_numpy()
+    if not values.size:
+        return -1.0, 1.0
+    room = 0.06 * (values.max() - values.min()) or 1.0
+    return float(values.min() - room), float(values.max() + room)
+
+
 def _plot_changes(axes: Axes, numbers: pd.DataFrame) -> None:
-    for source, of_source in numbers.groupby("source", sort=False):
-        colour = COLOURS[str(source)]
-        axes.plot([], [], "o", color=colour, markersize=3.5, label=NAMES[str(source)])
+    for source in [source for source in COLOURS if source in set(numbers["source"])]:
+        of_source, colour = numbers[numbers["source"] == source], COLOURS[source]
+        axes.plot([], [], "o", color=colour, markersize=3.5, label=NAMES[source])
         for is_doubtful, rows in of_source.groupby("doubtful"):
             style: dict[str, Any] = {"color": colour, "alpha": 0.25 if is_doubtful else 1.0, "linewidth": 0.6}
             x, y, x_error, y_error = (
-                rows[column].astype(float) for column in ("predicted", "change", "predicted_error", "change_error")
+                rows[column].astype(float) / rows["size"].astype(float)
+                for column in ("predicted", "change", "predicted_error", "change_error")
             )
             axes.errorbar(x, y, xerr=x_error, yerr=y_error, fmt="o", markersize=3.5, elinewidth=0.6, **style)
-    diagonal = np.array(axes.get_xlim())
-    axes.plot(diagonal, diagonal, color=GREY, linewidth=0.8, scalex=False, scaley=False)
+
+
+def _finding(numbers: pd.DataFrame) -> str:
+    """How much of what was predicted the shortest and the longest step did."""
+    told = []
+    sizes = sorted(numbers["size"].unique())
+    for size in dict.fromkeys((*sizes[:1], *sizes[-1:])):
+        significant = _significant(numbers[numbers["size"] == size])
+        if len(significant):
+            told.append(f"{number(median_ratio(significant).mean, 2)} at length {size:g}")
+    return f"steps realise of their prediction {listed(told)}" if told else "no prediction is told from 0"
+
+
+def _significant(rows: pd.DataFrame) -> pd.DataFrame:
+    """The changes without doubt whose prediction is told from 0."""
+    sure = rows[~rows["doubtful"].astype(bool)]
+    return sure[(sure["predicted"].abs() > 2 * sure["predicted_error"]) & ~sure["few"].astype(bool)]
+
+
+def _signs(rows: pd.DataFrame) -> tuple[int, int]:
+    """How many changes have the sign that was predicted, of how many."""
+    return int((np.sign(rows["predicted"]) == np.sign(rows["change"])).sum()), len(rows)
 
 
 def _read(size: float, rows: pd.DataFrame) -> str:
-    sure = rows[~rows["doubtful"].astype(bool)]
-    is_significant = (sure["predicted"].abs() > 2 * sure["predicted_error"]) & ~sure["few"].astype(bool)
-    predicted, change = sure.loc[is_significant, "predicted"], sure.loc[is_significant, "change"]
-    right = int((np.sign(predicted) == np.sign(change)).sum())
-    ratio = interval(median_ratio(sure[is_significant]))
+    significant = _significant(rows)
+    right, told = _signs(significant)
+    doubtful = int(rows["doubtful"].astype(bool).sum())
+    ratio = interval(median_ratio(significant))
     return (
-        f"- length {size:g}: {plural(len(rows), 'positive')}, {len(rows) - len(sure)} doubtful; of the others, "
-        f"{len(predicted)} have a prediction told from 0 (twice its standard error), and the sign is right in {right} "
+        f"- length {size:g}: {plural(len(rows), 'positive')}, {doubtful} doubtful; of the others, "
+        f"{told} have a prediction told from 0 (twice its standard error), and the sign is right in {right} "
         f"of these, the median of change over prediction {ratio} (1: as predicted)"
     )
 

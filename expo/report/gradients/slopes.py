@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 
 from expo.gradients.predictors import distinct, unit_slopes
-from expo.report.accuracy import mean_by_base, range_of
+from expo.report.accuracy import base_names, mean_by_base, range_of
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import GREY, LEGEND_PAD, Axes, Figure, legend_outside, line_style, method_colour
+from expo.report.lines import MEAN, NOTE, draw_lines
+from expo.report.picture import Caption, draw_picture, headline, sheet
+from expo.report.style import GREY, LEGEND_PAD, Figure, legend_outside, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
-from expo.report.words import interval, method_name, number
+from expo.report.words import interval, listed, method_name, number
 from expo.stats import MIN_PROBLEMS, Interval, bootstrap_questions
 from expo.text import plural
 
-COLUMNS = ["panel", "method", "step", "mean", "lowest", "highest", "bases", "low", "high", "questions"]
+COLUMNS = ["panel", "method", "base", "step", "mean", "lowest", "highest", "bases", "low", "high", "questions"]
 COLUMNS += ["positives", "live"]
 PANELS = {
     "norm": "norm of the gradient",
@@ -35,7 +36,7 @@ def with_gradients(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
 
 
 def draw_slopes(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
-    """Write `slopes-<name>-<label>.png` and `.csv`: four panels over steps, a line for each method, mean over bases."""
+    """Write `slopes-<name>-<label>.png` and `.csv`: four panels over steps, of each method its mean and its bases."""
     numbers = _numbers(runs)
     return draw_picture(
         out,
@@ -43,14 +44,14 @@ def draw_slopes(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Art
         runs,
         numbers,
         _plot,
-        heading=f"Gradients over training: {label(runs)}",
+        heading=headline("", runs, _finding(numbers)),
         notes=_notes(runs),
         reading=_read(numbers),
     )
 
 
 def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
-    """`COLUMNS`: the mean over bases, the lowest and highest base, and a 95 % bootstrap interval by question.
+    """`COLUMNS`: the mean over bases, with a 95 % bootstrap interval by question, and each base.
 
     `positives` are those of all bases, `live` those of them whose question has right and wrong rollouts. Where none is,
     rollouts say nothing of the slope, and the row has counts alone.
@@ -63,12 +64,16 @@ def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
             measured = [run for run in of_method if run.name in means]
             of_bases = mean_by_base(measured, [means[run.name] for run in measured])
             by_question = bootstrap_questions(at_step.set_index("problem")["value"])
-            row = {"panel": panel, "method": method, "step": step, "mean": sum(of_bases) / len(of_bases)}
+            given = {"panel": panel, "method": method, "step": step}
+            row = {**given, "base": MEAN, "mean": sum(of_bases) / len(of_bases)}
             row |= {"low": by_question.low, "high": by_question.high, "questions": by_question.n}
             row |= {**range_of(of_bases), "positives": len(at_step), "live": int(at_step["live"].sum())}
             if panel == "slope" and not row["live"]:
-                row |= dict.fromkeys(("mean", "low", "high", "lowest", "highest"), float("nan"))
+                rows.append(row | dict.fromkeys(("mean", "low", "high", "lowest", "highest"), float("nan")))
+                continue
             rows.append(row)
+            bases = zip(base_names(measured), of_bases, strict=True)
+            rows += [{**given, "base": base, "mean": mean} for base, mean in bases]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -99,8 +104,7 @@ def _notes(runs: Sequence[EvaluatedRun]) -> str:
     first = runs[0]
     own_samples = " GRPO has no positive; its own samples are shown." * any(run.adds_nothing for run in runs)
     return (
-        f"Of {first.recipe['gradient_problems']} questions trained on, at each evaluation; means over bases, thin "
-        "lines the lowest and highest. "
+        f"Of {first.recipe['gradient_problems']} questions trained on, at each evaluation. {NOTE}. "
         f"Slopes are from {first.recipe['gradient_rollouts']} rollouts each at T = 1, 0 where all are right or all "
         "wrong; there is none where that is so of every question. T1, whose logs are averaged, is of right positives, "
         "the cosine of positives that are not the own "
@@ -114,32 +118,41 @@ def _notes(runs: Sequence[EvaluatedRun]) -> str:
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     figure, grid = sheet(2, 2, 2.3, caption)
     axes_of = dict(zip(PANELS, [axes for row in grid for axes in row], strict=True))
-    is_narrow = numbers["method"].nunique() < 4
+    methods = list(dict.fromkeys(numbers["method"]))
     for panel, title in PANELS.items():
         axes = axes_of[panel]
-        for method, line in numbers[numbers["panel"] == panel].groupby("method", sort=False):
-            _plot_line(axes, line, str(method))
-        axes.set_title(title, pad=(LEGEND_PAD if is_narrow else 33) if panel == "norm" else None)
+        for method, rows in numbers[numbers["panel"] == panel].groupby("method", sort=False):
+            draw_lines(axes, rows, "mean", method_colour(str(method)), style=line_style(str(method)))
+        axes.set_title(title, pad=(LEGEND_PAD if len(methods) < 4 else 33) if panel == "norm" else None)
         axes.set_xlabel("step")
-    axes_of["slope"].axhline(0, color=GREY, linewidth=0.8)
-    legend_outside(axes_of["norm"], 3 if is_narrow else 2)
+    for method in methods:
+        style: dict[str, Any] = {"color": method_colour(method), "linestyle": line_style(method), "linewidth": 2}
+        axes_of["norm"].plot([], [], **style, label=method_name(method))
+    for panel in ("cosine", "slope"):
+        axes_of[panel].axhline(0, color=GREY, linewidth=0.8)
+    legend_outside(axes_of["norm"], 3 if len(methods) < 4 else 2)
     return figure
 
 
-def _plot_line(axes: Axes, line: pd.DataFrame, method: str) -> None:
-    colour, style = method_colour(method), line_style(method)
-    axes.plot(line["step"], line["mean"], style, color=colour, marker=".", markersize=4, label=method_name(method))
-    for edge in ("lowest", "highest"):
-        axes.plot(line["step"], line[edge], style, color=colour, linewidth=0.5, alpha=0.6)
+def _finding(numbers: pd.DataFrame) -> str:
+    """Along which methods' positives J rises, before training and at its end, with an interval above 0."""
+    slopes = numbers[(numbers["panel"] == "slope") & (numbers["base"] == MEAN)]
+    if slopes["questions"].max() < MIN_PROBLEMS:
+        return "too few questions to tell the slope of J from 0"
+    told = []
+    for step in (slopes["step"].min(), slopes["step"].max()):
+        rows = slopes[(slopes["step"] == step) & (slopes["low"] > 0)]
+        told.append(listed([method_name(method) for method in rows["method"]]))
+    return f"J rises along {told[0]} at first, {told[1]} at the end"
 
 
 def _read(numbers: pd.DataFrame) -> str:
     lines = []
-    for method, of_method in numbers.groupby("method", sort=False):
+    for method, of_method in numbers[numbers["base"] == MEAN].groupby("method", sort=False):
         ends = {panel: f"{_mean(rows.iloc[0])} → {_mean(rows.iloc[-1])}" for panel, rows in of_method.groupby("panel")}
         changes = "; ".join(f"{title} {ends[panel]}" for panel, title in PANELS.items() if panel in ends)
         lines.append(f"- {method_name(method)}: {changes}")
-    slopes = numbers[numbers["panel"] == "slope"]
+    slopes = numbers[(numbers["panel"] == "slope") & (numbers["base"] == MEAN)].astype({"live": int, "positives": int})
     live = f"{slopes['live'].min()} to {slopes['live'].max()} of {slopes['positives'].max()} positives"
     return (
         f"First step to last, with 95 % intervals by question where there are enough; at a step "

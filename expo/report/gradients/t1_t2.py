@@ -11,16 +11,31 @@ import pandas as pd
 from expo.gradients.predictors import MIN_RARER, distinct, few
 from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, notes_of
-from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import COLOURS, GREY, Figure, legend_above
+from expo.report.picture import Caption, draw_picture, headline, sheet
+from expo.report.style import COLOURS, GREY, INK, Axes, Figure
 from expo.report.words import NAMES, number
 from expo.text import plural
 
-COLUMNS = ["run", "problem", "level", "source", "log10_t1", "t2", "t2_error", "larger", "right", "rollouts"]
+COLUMNS = [
+    "run",
+    "problem",
+    "level",
+    "source",
+    "log10_t1",
+    "t2",
+    "t2_error",
+    "log10_ratio",
+    "larger",
+    "right",
+    "rollouts",
+]
 
 
 def draw_t1_t2(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
-    """Write `t1-t2-<name>.png` and `.csv`: |T2| against T1 of right positives, where some rollouts are right."""
+    """Write `t1-t2-<name>.png` and `.csv`: log10(|T2| / T1) of right positives, a strip for each kind.
+
+    Of questions of which some rollouts are right.
+    """
     rows = pd.concat([distinct(run.alignment).assign(run=run.name) for run in runs], ignore_index=True)
     rows = rows[rows["slope_error"].notna() & rows["reward"]]
     t1 = 10.0 ** rows["log10_t1"].astype(float)
@@ -28,10 +43,12 @@ def draw_t1_t2(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artef
     is_known = ~few(rows)
     decided = [is_known & (t2.abs() - 2 * error > t1), is_known & (t2.abs() + 2 * error < t1)]
     larger = np.select(decided, ["T2", "T1"], "undecided")
-    numbers = rows.assign(t2=t2, t2_error=error, larger=larger)[COLUMNS]
+    ratio = np.log10(t2.abs()) - rows["log10_t1"].astype(float)
+    numbers = rows.assign(t2=t2, t2_error=error, log10_ratio=ratio, larger=larger)[COLUMNS]
     about = (
-        "A mark a right positive; hollow: T2 is negative; faint: twice T2's standard error over rollouts leaves open "
-        f"which is larger, or fewer than {MIN_RARER} rollouts are right, or wrong. On the line they are equal.\n"
+        "Each mark is one right positive, in brackets how many; hollow: T2 is negative; faint: twice T2's standard "
+        f"error over rollouts leaves open which is larger, or fewer than {MIN_RARER} rollouts are right, or wrong. At "
+        "0 they are equal; beyond 2 the axis is logarithmic.\n"
         "That T1 dominates is claim E6-dom, which the ledger refutes."
     )
     return draw_picture(
@@ -40,29 +57,53 @@ def draw_t1_t2(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artef
         runs,
         numbers,
         _plot,
-        heading=f"T2 against T1: {name}",
+        heading=headline("", runs, _finding(numbers)),
         notes=notes_of(runs, about),
         reading=_read(numbers),
     )
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
-    figure, ((axes,),) = sheet(1, 1, 3.4, caption)
-    for source, rows in numbers.groupby("source", sort=False):
-        colour = COLOURS[str(source)]
-        log10_t1, log10_t2 = rows["log10_t1"].to_numpy(float), np.log10(rows["t2"].abs().to_numpy(float))
-        is_clear = (rows["larger"] != "undecided").to_numpy(bool)
-        faces = np.where(rows["t2"] < 0, "white", colour)
-        for shown, alpha in ((is_clear, 1.0), (~is_clear, 0.3)):
-            x, y = log10_t1[shown], log10_t2[shown]
-            axes.scatter(x, y, s=20, edgecolors=colour, c=faces[shown], alpha=alpha, linewidths=1)
-        axes.scatter([], [], s=20, color=colour, label=NAMES[str(source)])
-    low, high = axes.get_ylim()
-    axes.plot([low, high], [low, high], color=GREY, linewidth=0.8)
-    axes.set_xlabel("log10 T1")
-    axes.set_ylabel("log10 |T2|")
-    legend_above(axes, 3)
+    sources = [source for source in COLOURS if source in set(numbers["source"])]
+    figure, ((axes,),) = sheet(1, 1, 0.8 + 0.45 * len(sources), caption)
+    axes.axvline(0, color=INK, linewidth=1)
+    for place, source in enumerate(sources):
+        _plot_strip(axes, numbers[numbers["source"] == source], place, COLOURS[source])
+    axes.set_xscale("symlog", linthresh=2)
+    axes.set_xticks(
+        ticks := [-30, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50], [f"{tick}".replace("-", "−") for tick in ticks]
+    )
+    low, high = numbers["log10_ratio"].min(), numbers["log10_ratio"].max()
+    axes.set_xlim(1.2 * min(low, -1.0), 1.2 * max(high, 1.0))
+    axes.set_yticks(range(len(sources)), [_name(source, numbers) for source in sources])
+    axes.set_ylim(len(sources) - 0.5, -0.5)
+    axes.set_xlabel("log10(|T2| / T1)")
+    axes.set_title("T1 is larger", loc="left", fontsize=9, color=GREY)
+    axes.set_title("|T2| is larger", loc="right", fontsize=9, color=GREY)
     return figure
+
+
+def _name(source: str, numbers: pd.DataFrame) -> str:
+    return f"{NAMES[source]} ({int((numbers['source'] == source).sum())})"
+
+
+def _plot_strip(axes: Axes, rows: pd.DataFrame, place: int, colour: str) -> None:
+    """The marks of one kind, side by side so that they hide each other less."""
+    rows = rows.sort_values("log10_ratio")
+    height = place + 0.11 * (np.arange(len(rows)) % 5 - 2)
+    is_clear = (rows["larger"] != "undecided").to_numpy(bool)
+    faces = np.where(rows["t2"] < 0, "white", colour)
+    for shown, alpha in ((~is_clear, 0.35), (is_clear, 1.0)):
+        x = rows["log10_ratio"].to_numpy(float)[shown]
+        axes.scatter(x, height[shown], s=20, edgecolors=colour, c=faces[shown], alpha=alpha, linewidths=1)
+
+
+def _finding(numbers: pd.DataFrame) -> str:
+    count = numbers["larger"].value_counts()
+    return (
+        f"of {plural(len(numbers), 'right positive')}, |T2| is larger in {count.get('T2', 0)} "
+        f"and T1 in {count.get('T1', 0)}"
+    )
 
 
 def _read(numbers: pd.DataFrame) -> str:

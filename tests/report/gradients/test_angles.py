@@ -8,12 +8,14 @@ import pytest
 from expo.report.gradients.angles import draw_angles
 
 
-def test_angles_are_of_one_question_and_of_two(runs: list[Any], tmp_path: Path) -> None:
+def test_angles_are_of_one_question_and_of_two(runs: list[Any], tmp_path: Path, headings: list[str]) -> None:
     made = draw_angles("tiny", runs, tmp_path)
     held = made.numbers.set_index(["panel", "source", "other_source"])["mean"]
-    assert held["of one question", "own", "explanation"] == pytest.approx(3 / 6)
+    assert held["of one question", "explanation", "own"] == pytest.approx(3 / 6)
     assert held["of two questions", "own", "own"] == pytest.approx(-1 / 4)
     assert (made.numbers["questions"] == 2).all()
+    assert made.numbers["lemma"].dropna().tolist() == pytest.approx([0.2] * 5, abs=1e-3)
+    assert headings == ["On the toy: one question's gradients: mean cosine 0.38, not Lemma 1's 0.20"]
     # A positive with itself, or with another of its text, is no pair.
     assert ("of one question", "own", "own") not in held.index
     assert ("of one question", "expert", "wrong_explanation") not in held.index
@@ -22,7 +24,7 @@ def test_angles_are_of_one_question_and_of_two(runs: list[Any], tmp_path: Path) 
     assert "it would be 0.200 [0.200, 0.200]" in made.reading
     # Of each question three texts, of which the fourth positive repeats one; in the cells it counts.
     assert "(6 pairs of different text, 2 questions)" in made.reading
-    assert made.numbers.groupby("panel")["pairs"].sum().to_dict() == {"of one question": 20, "of two questions": 28}
+    assert made.numbers.groupby("panel")["pairs"].sum().to_dict() == {"of one question": 10, "of two questions": 16}
     assert (
         "norm of a pair is 1.59 [1.59, 1.59] times the smaller in geometric mean; it would be 1.00 [1.00, 1.00]"
         in made.reading

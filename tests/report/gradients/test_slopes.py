@@ -3,15 +3,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from expo.report.gradients.slopes import draw_slopes, with_gradients
+from expo.report.lines import MEAN
 from expo.report.trainings import find_evaluated
 
 from ..records.gradients import write_trained
 
 
-def test_gradients_over_training_are_of_the_positive(tmp_path: Path) -> None:
+def means(numbers: pd.DataFrame) -> pd.DataFrame:
+    return numbers[numbers["base"] == MEAN].set_index(["method", "step", "panel"])
+
+
+def test_gradients_over_training_are_of_the_positive(tmp_path: Path, headings: list[str]) -> None:
     for base, slope in (("tiny-0", 1.0), ("tiny-1", 3.0)):
         write_trained(tmp_path / "runs", base, "explanation", slope)
         write_trained(tmp_path / "runs", base, "expert", -slope)
@@ -19,14 +25,17 @@ def test_gradients_over_training_are_of_the_positive(tmp_path: Path) -> None:
     assert len(runs) == 4
     made = draw_slopes("all", runs, tmp_path / "out")
     assert made.name == "slopes-all-tiny"
-    held = made.numbers.set_index(["method", "step", "panel"])
+    assert headings.pop() == "On the toy: too few questions to tell the slope of J from 0"
+    bases = made.numbers.set_index(["base", "method", "step", "panel"])["mean"]
+    assert bases["tiny-0", "expert", 10, "slope"] == pytest.approx(-1.0)
+    held = means(made.numbers)
     assert held.loc[("explanation", 10, "slope"), "mean"] == pytest.approx(2.0)
     assert held.loc[("expert", 10, "slope"), "lowest"] == pytest.approx(-3.0)
     assert held.loc[("explanation", 0, "cosine"), "mean"] == pytest.approx(0.25)
     assert held.loc[("explanation", 10, "norm"), "mean"] == pytest.approx(12.0)
     write_trained(tmp_path / "runs", "tiny-0", "none", 7.0)
     shown = with_gradients(find_evaluated(tmp_path / "runs")[0])
-    own = draw_slopes("all", shown, tmp_path / "out").numbers.set_index(["method", "step", "panel"])
+    own = means(draw_slopes("all", shown, tmp_path / "out").numbers)
     # GRPO has no positive: its own samples, which have no angle with themselves.
     assert own.loc[("none", 0, "norm"), "mean"] > 0
     assert ("none", 0, "cosine") not in own.index
@@ -37,7 +46,7 @@ def test_gradients_over_training_are_of_the_positive(tmp_path: Path) -> None:
     # Of the own sample's text: no angle, but a slope.
     table = runs[0].run.read("alignment").assign(ids=[[1]] * 4)
     runs[0].run.write("alignment", table)
-    again = draw_slopes("all", runs, tmp_path / "out").numbers.set_index(["method", "step", "panel"])
+    again = means(draw_slopes("all", runs, tmp_path / "out").numbers)
     where = (runs[0].method, 0)
     assert (again.loc[(*where, "cosine"), "bases"], again.loc[(*where, "slope"), "bases"]) == (1, 2)
     # Trainings without these tables have no line.

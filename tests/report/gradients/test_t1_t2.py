@@ -8,7 +8,9 @@ import numpy as np
 from expo.report.gradients.t1_t2 import draw_t1_t2
 
 
-def test_t2_and_t1_are_told_apart_where_their_error_allows(runs: list[Any], tmp_path: Path) -> None:
+def test_t2_and_t1_are_told_apart_where_their_error_allows(
+    runs: list[Any], tmp_path: Path, headings: list[str]
+) -> None:
     made = draw_t1_t2("tiny", runs, tmp_path)
     # Of nine questions three positives; the wrong own CoT of q1 has no T1.
     assert made.numbers.groupby(["source", "larger"]).size().to_dict() == {
@@ -20,3 +22,5 @@ def test_t2_and_t1_are_told_apart_where_their_error_allows(runs: list[Any], tmp_
     assert "Where |T2| is larger it is below 0 in 0" in made.reading
     own = made.numbers[made.numbers["source"] == "own"]
     np.testing.assert_allclose(own["t2"].iloc[0], 3.2)
+    np.testing.assert_allclose(own["log10_ratio"].iloc[0], np.log10(3.2) + 20)
+    assert headings == ["On the toy: of 26 right positives, |T2| is larger in 7 and T1 in 8"]
