@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,14 @@ from expo.report.trainings import EvaluatedRun
 from expo.report.words import share
 from expo.stats import MIN_PROBLEMS, Interval, bootstrap, bootstrap_rate
 
+# What a column `base` holds in the row of the mean over bases.
+MEAN = "mean over bases"
+# Columns that tell an accuracy less another, and what they are of `difference`.
+LESS = {"less": "mean", "less_low": "low", "less_high": "high", "less_lowest": "lowest", "less_highest": "highest"}
+RULE_OF_ORDER = (
+    "An order is shown where all bases agree on it and the 95 % bootstrap interval of the difference, paired by "
+    "problem and base, is without 0"
+)
 LEGEND = (
     "unbiased from n samples a problem: the mean over bases, in brackets the 95 % bootstrap interval (problems "
     "resampled, each with its mean over bases; exact where no problem differs from another; none for fewer than "
@@ -31,8 +40,10 @@ def accuracy_by_base(
 
 
 def base_names(runs: Iterable[EvaluatedRun]) -> list[str]:
-    """The bases in the order of `accuracy_by_base` and `mean_by_base`, each by the last part of its name."""
-    return list({run.base: run.policy_name for run in runs}.values())
+    """The bases in the order of `accuracy_by_base` and `mean_by_base`, by the last part of their names or two."""
+    paths = [Path(base) for base in dict.fromkeys(run.base for run in runs)]
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else ["/".join(path.parts[-2:]) for path in paths]
 
 
 def mean_by_base(runs: Iterable[EvaluatedRun], values: Iterable[float]) -> list[float]:
@@ -66,11 +77,11 @@ def _summary(by_base: Sequence[pd.Series], runs: Sequence[EvaluatedRun]) -> dict
 
 
 def difference(
-    runs: Sequence[EvaluatedRun], others: Sequence[EvaluatedRun], levels: Iterable[int] | None = None
+    runs: Sequence[EvaluatedRun], others: Sequence[EvaluatedRun], levels: Iterable[int] | None = None, k: int = 1
 ) -> dict[str, Any]:
     """The same columns for an accuracy less another, at the last step: paired by problem and by base."""
     levels = None if levels is None else list(levels)
-    these, those = (_problems_by_base(of, None, levels, 1) for of in (runs, others))
+    these, those = (_problems_by_base(of, None, levels, k) for of in (runs, others))
     by_base = [these[base] - those[base] for base in these if base in those]
     mean = bootstrap(_mean_over_bases(by_base))
     ranges = range_of([float(of_base.mean()) for of_base in by_base])
@@ -137,22 +148,34 @@ def with_interval(row: Mapping[Any, Any] | pd.Series) -> str:
     return share(row["mean"]) + bracket
 
 
-def order_of_bases(a: pd.Series, b: pd.Series) -> int:
-    """1 if every base of `a` is above every base of `b`, -1 if below, 0 if they overlap: no order is shown then.
+def points(row: Mapping[Any, Any] | pd.Series) -> str:
+    """A difference of accuracies in points, with its interval and, of several bases, their range."""
+    mean, low, high, lowest, highest = (f"{100 * row[c]:+.1f}" for c in ("mean", "low", "high", "lowest", "highest"))
+    bases = f" (bases {lowest} to {highest})" if row["bases"] > 1 else ""
+    return f"{mean} [{low}, {high}] points{bases}".replace("-", "−")
 
-    Both are rows of a table with the `lowest` and `highest` base.
+
+def compared(
+    runs: Sequence[EvaluatedRun], others: Sequence[EvaluatedRun], levels: Iterable[int] | None = None, k: int = 1
+) -> dict[str, float]:
+    """The columns `LESS`: an accuracy less another at the last step, as `difference`; NaN without a base in common."""
+    if not {run.base for run in runs} & {run.base for run in others}:
+        return dict.fromkeys(LESS, float("nan"))
+    less = difference(runs, others, levels, k)
+    return {name: less[column] for name, column in LESS.items()}
+
+
+def order(row: Mapping[Any, Any] | pd.Series) -> int:
+    """1 if the accuracy of a row is above that which `LESS` compares it with, -1 if below, 0 if no order is shown."""
+    return sign({**{column: row[name] for name, column in LESS.items()}, "problems": row["problems"]})
+
+
+def sign(less: Mapping[Any, Any] | pd.Series) -> int:
+    """1 if a `difference` is shown to be above 0, -1 if below, else 0, by `RULE_OF_ORDER`.
+
+    Fewer problems than `MIN_PROBLEMS` never show one.
     """
-    return int(a["lowest"] > b["highest"]) - int(a["highest"] < b["lowest"])
-
-
-def order(a: pd.Series, b: pd.Series) -> int:
-    """`order_of_bases` of two means over several bases; of one base the order of their intervals, 0 if they overlap."""
-    if min(a["bases"], b["bases"]) > 1:
-        return order_of_bases(a, b)
-    return int(a["low"] > b["high"]) - int(a["high"] < b["low"])
-
-
-def rule_of_order(bases: int) -> str:
-    """When `order` tells one mean from another, in words."""
-    several = "every base of one is above every base of the other"
-    return f"An order is shown where {several if bases > 1 else 'their intervals by problem do not overlap'}"
+    if less["problems"] < MIN_PROBLEMS:
+        return 0
+    is_above, is_below = less["low"] > 0 and less["lowest"] > 0, less["high"] < 0 and less["highest"] < 0
+    return int(is_above) - int(is_below)

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from expo.report.accuracy import MEAN
 from expo.report.style import Axes
 
-# What a column `base` holds in the row of their mean.
-MEAN = "mean over bases"
 NOTE = "Thick lines are means over bases, thin lines the bases"
 
 

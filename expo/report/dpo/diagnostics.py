@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import base_names, mean_by_base, range_of
+from expo.report.accuracy import MEAN, base_names, mean_by_base, range_of
 from expo.report.artefacts import Artefact
 from expo.report.dpo.by_rate import winner_name
 from expo.report.dpo.setting import SMOOTH, first_round, metric, notes_of
-from expo.report.lines import MEAN, NOTE, draw_lines, log_values
+from expo.report.lines import NOTE, draw_lines, log_values
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, Axes, Figure, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, label
@@ -147,10 +147,8 @@ def _finding(numbers: pd.DataFrame) -> str:
     likelier = [_last(rows, "likelier") for _, rows in arms]
     unlikely = sum(value < 0.5 for value in likelier)
     fell = sum(_fell(rows[rows["panel"] == "gain"]) for _, rows in arms)
-    return (
-        f"the loss falls in {fell} of {plural(len(likelier), 'arm')}, "
-        f"most winners stay less likely than losers in {unlikely}"
-    )
+    arms_in_all = plural(len(likelier), "arm")
+    return f"the loss falls in {fell} of {arms_in_all}; in {unlikely} winners stay less likely than losers"
 
 
 def _fell(batches: pd.DataFrame) -> bool:

@@ -10,16 +10,27 @@ from typing import Any
 import pandas as pd
 
 from expo.report import paper
-from expo.report.accuracy import accuracy_by_base, base_names, mean_by_base, order, rule_of_order, summary
+from expo.report.accuracy import (
+    LESS,
+    MEAN,
+    RULE_OF_ORDER,
+    accuracy_by_base,
+    base_names,
+    compared,
+    mean_by_base,
+    order,
+    summary,
+)
 from expo.report.artefacts import Artefact
 from expo.report.dpo.setting import SMOOTH, K, metric, notes_of, smooth
-from expo.report.lines import MEAN, NOTE, draw_lines, name_ends
+from expo.report.lines import NOTE, draw_lines, name_ends
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Figure, method_colour
-from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
+from expo.report.trainings import EvaluatedRun, by_method, label
 from expo.report.words import method_name, number, share
 
 COLUMNS = ["method", "base", "step", "pass_at_4", "low", "high", "lowest", "highest", "loss", "bases", "problems", "n"]
+COLUMNS += [*LESS]
 METHODS = ("dpo_explanation", "dpo_expert", "dpo_answer")
 
 
@@ -27,12 +38,17 @@ def draw_fig6(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
     """Write `fig6-<label>.png` and `.csv`: pass@4 (solid) above the loss (dashed) by step, for each kind of winner."""
     arms = {method: arm for method, arm in by_method(runs).items() if method in METHODS}
     numbers = pd.DataFrame([row for method, arm in arms.items() for row in _rows(method, arm)], columns=COLUMNS)
+    ends = numbers[numbers["step"] == numbers["step"].max()]
+    lowest, *others = _arms(ends)
+    for arm in others:
+        less = compared(arms[arm["method"]], arms[lowest["method"]], None, K)
+        numbers.loc[arm.name, [*LESS]] = [*less.values()]
+    ends = numbers.loc[ends.index]
     shown = [run for arm in arms.values() for run in arm]
     about = (
         f"Solid: pass@{K}, in brackets its 95 % bootstrap interval by problem; dashed: DPO's loss, mean of the last "
-        f"{SMOOTH} batches. {NOTE}. {rule_of_order(count_bases(shown))}."
+        f"{SMOOTH} batches. {NOTE}. {RULE_OF_ORDER}."
     )
-    ends = numbers[numbers["step"] == numbers["step"].max()]
     return draw_picture(
         out,
         f"fig6-{label(runs)}",
@@ -97,42 +113,50 @@ def _read(numbers: pd.DataFrame, ends: pd.DataFrame) -> str:
 
 
 def _arms(ends: pd.DataFrame) -> list[pd.Series]:
-    """The means at the last step, from the lowest loss; of one arm, or one base, nothing can be said: then none."""
-    means = ends[ends["base"] == MEAN].sort_values("loss")
-    return [row for _, row in means.iterrows()] if len(means) > 1 and means["bases"].min() > 1 else []
+    """The means over bases at the last step, from the lowest loss, with which the others are compared."""
+    return [row for _, row in ends[ends["base"] == MEAN].sort_values("loss").iterrows()]
+
+
+def _is_one(ends: pd.DataFrame) -> bool:
+    """Whether there is but one arm, or one base: then nothing can be said."""
+    return ends["method"].nunique() < 2 or ends["bases"].min() < 2
 
 
 def _finding(ends: pd.DataFrame) -> str:
     """`_deceptive` in a few words."""
-    if not (arms := _arms(ends)):
+    _, *others = _arms(ends)
+    if _is_one(ends):
         return "one arm, or one base, shows no order"
-    lowest, *others = arms
-    if order(max(others, key=lambda row: row["pass_at_4"]), lowest) > 0:
+    if order(_best(others)) > 0:
         return "the lowest loss is not the best policy"
-    if all(order(lowest, row) > 0 for row in others):
+    if all(order(arm) < 0 for arm in others):
         return "the lowest loss is the best policy"
-    losses = ends[ends["base"] != MEAN].groupby("method")["loss"]
-    ranges = sorted(zip(losses.min(), losses.max(), strict=True))
+    losses = [arm.loc[arm["base"] != MEAN, "loss"] for _, arm in ends.groupby("method")]
+    ranges = sorted((of_arm.min(), of_arm.max()) for of_arm in losses)
     are_apart = all(below[1] < above[0] for below, above in pairwise(ranges))
     return f"the losses {'differ' if are_apart else 'overlap'}, pass@{K} cannot be told apart"
 
 
+def _best(arms: Sequence[pd.Series]) -> pd.Series:
+    return max(arms, key=lambda arm: float(arm["pass_at_4"]))
+
+
 def _deceptive(ends: pd.DataFrame) -> str:
     """Whether the arm with the lowest loss is also the most accurate, where every base says the same."""
-    if not (arms := _arms(ends)):
+    if _is_one(ends):
         return "One arm, or one base, tells nothing of a deceptively low loss."
-    lowest, *others = arms
-    best = max(others, key=lambda row: row["pass_at_4"])
+    lowest, *others = _arms(ends)
+    best = _best(others)
     text = f"The lowest loss is that of {method_name(lowest['method'])}"
-    if order(best, lowest) > 0:
+    if order(best) > 0:
         return (
-            f"{text}, and every base of {method_name(best['method'])} is above every base of it: a lower loss does not "
-            "tell the better policy (claim O1 of the ledger)."
+            f"{text}, and on every base {method_name(best['method'])} is above it: a lower loss does not tell the "
+            "better policy (claim O1 of the ledger)."
         )
-    if all(order(lowest, row) > 0 for row in others):
-        return f"{text}, and every base of it is above those of the others: no deceptively low loss among these."
-    highest = max(lowest, best, key=lambda row: row["pass_at_4"])
+    if all(order(arm) < 0 for arm in others):
+        return f"{text}, and on every base it is above the others: no deceptively low loss among these."
+    highest = method_name(_best([lowest, *others])["method"])
     return (
-        f"{text}, the highest accuracy that of {method_name(highest['method'])}, but the bases overlap: no order of "
-        "accuracy is shown, so neither is whether the low loss is deceptive (claim O1 of the ledger)."
+        f"{text}, the highest accuracy that of {highest}, but no order of accuracy is shown, so neither is whether the "
+        "low loss is deceptive (claim O1 of the ledger)."
     )

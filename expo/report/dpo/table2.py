@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from expo.report.accuracy import accuracy_text, order_of_bases, summary
+from expo.report.accuracy import RULE_OF_ORDER, accuracy_text, difference, points, sign, summary
 from expo.report.artefacts import Artefact
 from expo.report.dpo.setting import COLUMNS, LEGEND, K, pairs_learnt, printed_table2, setting
 from expo.report.markdown import markdown_table, write_table
@@ -50,9 +50,10 @@ def draw_table2(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
         for name, levels in sets.items()
         for method, arm in arms.items()
     ]
-    numbers = pd.DataFrame(rows, columns=COLUMNS)
+    numbers = pd.DataFrame([*rows, *_differences(arms)], columns=COLUMNS)
+    shown = numbers[numbers["set"].isin(list(sets))]
     easy = [row for row in rows if row["set"] != "all levels"]
-    parts = [setting(runs), pairs_learnt(runs), LEGEND, _table(numbers, list(arms)), *_fig8(easy), printed_table2(runs)]
+    parts = [setting(runs), pairs_learnt(runs), LEGEND, _table(shown, list(arms)), *_fig8(easy), printed_table2(runs)]
     return write_table(
         out,
         f"table2-{label(runs)}",
@@ -62,6 +63,15 @@ def draw_table2(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
         parts=parts,
         reading=_read(numbers),
     )
+
+
+def _differences(arms: Mapping[str, Sequence[EvaluatedRun]]) -> list[dict[str, Any]]:
+    """Of each comparison on all levels the first less the second, paired by problem and base."""
+    return [
+        {"set": f"less {b}", "method": a, "k": K, **difference(arms[a], arms[b], None, K)}
+        for _, a, b in _COMPARISONS
+        if a in arms and b in arms
+    ]
 
 
 def _fig8(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -85,17 +95,11 @@ def _table(numbers: pd.DataFrame, methods: Sequence[str]) -> str:
 
 
 def _read(numbers: pd.DataFrame) -> str:
-    arms = {row["method"]: row for _, row in numbers[numbers["set"] == "all levels"].iterrows()}
-    lines = [f"- {what}: {_order(arms[a], arms[b])}." for what, a, b in _COMPARISONS if a in arms and b in arms]
-    return "On all levels:\n\n" + "\n".join(lines)
-
-
-def _order(a: pd.Series, b: pd.Series) -> str:
-    """What two means are, and whether the bases tell them apart."""
-    text = f"{share(a['mean'])} against {share(b['mean'])}"
-    if min(a["bases"], b["bases"]) < 2:
-        return f"{text}; of one base, which shows no order"
-    order = order_of_bases(a, b)
-    if order == 0:
-        return f"{text}; the bases overlap, no order is shown"
-    return f"{text}; every base of the first is {'above' if order > 0 else 'below'} every base of the second"
+    rows = {(row["set"], row["method"]): row for _, row in numbers.iterrows()}
+    lines = []
+    for what, a, b in _COMPARISONS:
+        if (less := rows.get((f"less {b}", a))) is not None:
+            means = f"{share(rows['all levels', a]['mean'])} against {share(rows['all levels', b]['mean'])}"
+            shown = "" if sign(less) else "; no order is shown"
+            lines.append(f"- {what}: {means}, {points(less)}{shown}.")
+    return f"On all levels. {RULE_OF_ORDER}.\n\n" + "\n".join(lines)

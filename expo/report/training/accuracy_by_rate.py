@@ -11,9 +11,19 @@ from typing import Any
 
 import pandas as pd
 
-from expo.report.accuracy import accuracy_by_base, base_names, order, rule_of_order, summary, with_interval
+from expo.report.accuracy import (
+    LESS,
+    MEAN,
+    RULE_OF_ORDER,
+    accuracy_by_base,
+    base_names,
+    compared,
+    order,
+    summary,
+    with_interval,
+)
 from expo.report.artefacts import Artefact
-from expo.report.lines import MEAN, NOTE, draw_lines, rate_axis, rate_name
+from expo.report.lines import NOTE, draw_lines, rate_axis, rate_name
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, Axes, Figure, line_style, method_colour
 from expo.report.training.grid import by_setting
@@ -22,7 +32,7 @@ from expo.report.trainings import EvaluatedRun, before_training, check_comparabl
 from expo.report.words import listed, method_name
 
 COLUMNS = ["trained_on", "method", "rate", "beta", "base", "mean", "low", "high", "lowest", "highest", "bases"]
-COLUMNS += ["problems", "n", "split"]
+COLUMNS += ["problems", "n", "split", *LESS]
 PANELS = 4  # at most, side by side
 
 
@@ -38,7 +48,7 @@ def draw_accuracy_by_rate(name: str, runs: Sequence[EvaluatedRun], out: Path | s
     """Write `by-rate-<name>-<label>.png` and `.csv`: accuracy on the levels trained on, by method and learning rate."""
     for trained_on in {run.levels for run in runs}:
         check_comparable([run for run in runs if run.levels == trained_on])
-    numbers = pd.DataFrame(_rows(runs), columns=COLUMNS)
+    numbers = _with_comparisons(pd.DataFrame(_rows(runs), columns=COLUMNS), runs)
     first = runs[0]
     means = numbers[numbers["base"] == MEAN]
     return draw_picture(
@@ -47,16 +57,27 @@ def draw_accuracy_by_rate(name: str, runs: Sequence[EvaluatedRun], out: Path | s
         runs,
         numbers,
         _plot,
-        heading=headline("", runs, _finding(means)),
+        heading=headline("", runs, _finding(numbers)),
         notes=(
             f"Accuracy on the levels trained on, after {training_steps(runs)}. {NOTE}; grey: the other methods; "
             "dashed: before training. Above each panel: the highest mean with its 95 % bootstrap interval by problem.\n"
-            f"{rule_of_order(int(means['bases'].max()))}; the best rate is chosen on the same problems.\n"
+            f"{RULE_OF_ORDER}; the best rate is chosen on the same problems.\n"
             f"n = {means['problems'].iloc[0]} problems of the split `{first.recipe['eval_split']}`, k = "
             f"{first.sampling}, seed {first.seed}.{weights_note(runs)}"
         ),
-        reading=_read(means),
+        reading=_read(numbers),
     )
+
+
+def _with_comparisons(numbers: pd.DataFrame, runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
+    """The same, with each method's best row compared with the best of all."""
+    settings = by_setting(runs)
+    for first, *others in _bests(numbers).values():
+        highest = settings[tuple(first[COLUMNS[:4]])]
+        for other in others:
+            less = compared(settings[tuple(other[COLUMNS[:4]])], highest, highest[0].trained_levels)
+            numbers.loc[other.name, [*LESS]] = [*less.values()]
+    return numbers
 
 
 def _rows(runs: Sequence[EvaluatedRun]) -> Iterator[dict[str, Any]]:
@@ -133,20 +154,21 @@ def _best(means: pd.DataFrame) -> pd.Series:
     return means.sort_values("mean", ascending=False, kind="stable").iloc[0]
 
 
-def _bests(means: pd.DataFrame) -> dict[str, list[pd.Series]]:
+def _bests(numbers: pd.DataFrame) -> dict[str, list[pd.Series]]:
     """By what was trained on, each method's best row, from the highest."""
-    trained = means[means["method"] != "base"].dropna(subset="mean")
+    is_trained = (numbers["base"] == MEAN) & (numbers["method"] != "base")
+    trained = numbers[is_trained].dropna(subset="mean")
     found: dict[str, list[pd.Series]] = {}
     for (on, _), rows in trained.groupby(["trained_on", "method"], sort=False):
         found.setdefault(str(on), []).append(_best(rows))
     return {on: sorted(rows, key=lambda row: -row["mean"]) for on, rows in found.items()}
 
 
-def _finding(means: pd.DataFrame) -> str:
+def _finding(numbers: pd.DataFrame) -> str:
     """Which method is above all others, each at its best rate, by what was trained on."""
     leads, unclear = [], []
-    for on, (first, *others) in _bests(means).items():
-        if all(order(first, other) > 0 for other in others):
+    for on, (first, *others) in _bests(numbers).items():
+        if all(order(other) < 0 for other in others):
             leads.append(f"{method_name(first['method'])} leads on {on}")
         else:
             unclear.append(on)
@@ -154,10 +176,10 @@ def _finding(means: pd.DataFrame) -> str:
     return f"at best rates, {listed(leads) if leads else ''}{none}"
 
 
-def _read(means: pd.DataFrame) -> str:
+def _read(numbers: pd.DataFrame) -> str:
     lines = []
-    for on, rows in _bests(means).items():
+    for on, rows in _bests(numbers).items():
         told = [f"{method_name(row['method'])} {with_interval(row)} at {row['rate']:g}" for row in rows]
         lines.append(f"Trained on {on}, each method at its best rate, from the highest: {listed(told)}.")
-    finding = _finding(means)
+    finding = _finding(numbers)
     return " ".join([*lines, f"{finding[0].upper()}{finding[1:]}."])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import accuracy_by_base, base_names, order, rule_of_order, summary, with_interval
+from expo.report.accuracy import (
+    LESS,
+    MEAN,
+    RULE_OF_ORDER,
+    accuracy_by_base,
+    base_names,
+    compared,
+    order,
+    summary,
+    with_interval,
+)
 from expo.report.artefacts import Artefact
-from expo.report.lines import MEAN, NOTE, draw_lines, name_ends
+from expo.report.lines import NOTE, draw_lines, name_ends
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Axes, Figure, line_style, method_colour
 from expo.report.toy import remarked
-from expo.report.training.setting import named, notes_of
+from expo.report.training.setting import named, notes_of, standing
 from expo.report.trainings import EvaluatedRun, before_training, by_method, label
 from expo.report.words import listed, number
 from expo.text import plural
 
 COLUMNS = ["method", "k", "base", "step", "mean", "low", "high", "lowest", "highest", "bases", "problems", "samples"]
+COLUMNS += [*LESS]
 
 
 def draw_curves(
@@ -33,13 +44,17 @@ def draw_curves(
     A thick line is the mean over bases, a thin one a base. Methods that are trained offline and online have a panel
     for each kind of winner. `heading` says what is shown; the picture's own heading says what is found.
     """
+    arms = by_method(runs)
     rows = [
         row
-        for method, of_method in by_method(runs).items()
+        for method, of_method in arms.items()
         for step in sorted(of_method[0].evaluation["step"].unique())
         for row in _rows(method, of_method, int(step), levels, k)
     ]
     numbers = pd.DataFrame(rows, columns=COLUMNS)
+    for method, other in _pairs(list(arms)):
+        is_end = (numbers["method"] == method) & (numbers["base"] == MEAN) & (numbers["step"] == numbers["step"].max())
+        numbers.loc[is_end, [*LESS]] = [*compared(arms[method], arms[other], levels, k).values()]
     figure = re.match(r"fig(\d+)", name)
     return draw_picture(
         out,
@@ -61,6 +76,12 @@ def _rows(
     shared = {"method": method, "k": k, "step": step, "problems": mean["problems"], "samples": mean["n"]}
     of_bases = zip(base_names(runs), accuracy_by_base(runs, step, levels, k), strict=True)
     return [{**mean, **shared, "base": MEAN}, *({**shared, "base": base, "mean": value} for base, value in of_bases)]
+
+
+def _pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
+    """Which methods are compared with which: online with offline where there are both, else all with the first."""
+    online = [(m, m.removesuffix("_online")) for m in methods if m.endswith("_online")]
+    return [pair for pair in online if pair[1] in methods] or [(m, methods[0]) for m in methods[1:]]
 
 
 def _ends(numbers: pd.DataFrame) -> pd.DataFrame:
@@ -110,7 +131,7 @@ def _quantity(numbers: pd.DataFrame) -> str:
 def _notes(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame) -> str:
     means = numbers[numbers["base"] == MEAN]
     bases = int(means["bases"].max())
-    about = f"{NOTE}; in brackets: the 95 % bootstrap interval by problem. {rule_of_order(bases)}.\n"
+    about = f"{NOTE}; in brackets: the 95 % bootstrap interval by problem. {RULE_OF_ORDER}.\n"
     notes = about + notes_of(runs, plural(bases, "base"), f"{means['problems'].iloc[0]} test problems")
     if float(means["mean"].min()) > 0.97:
         notes += "\nSaturated: nearly everything is solved from the beginning, and nothing can be told apart."
@@ -124,26 +145,14 @@ def _start(runs: Sequence[EvaluatedRun], levels: Sequence[int] | None, k: int) -
 
 
 def _finding(ends: pd.DataFrame) -> str:
-    """Which methods end above others: online against offline where there are both, else the first against the rest."""
+    """Which methods end above those that they are compared with."""
+    pairs = _pairs(list(ends.index))
+    if not any(method.endswith("_online") for method, _ in pairs):
+        return standing(ends)
     rows = {str(method): row for method, row in ends.iterrows()}
-    online = {m: m.removesuffix("_online") for m in rows if m.endswith("_online") and m.removesuffix("_online") in rows}
-    if online:
-        orders = {m: order(rows[m], rows[offline]) for m, offline in online.items()}
-        apart = [f"{named(m)} ends {'above' if sign > 0 else 'below'} offline" for m, sign in orders.items() if sign]
-        return listed(apart) if apart else "online and offline cannot be told apart"
-    first, *others = rows
-    orders = {other: order(rows[first], rows[other]) for other in others}
-    return f"{named(first)} {_against(orders)}" if others else f"{named(first)} alone"
-
-
-def _against(orders: Mapping[str, int]) -> str:
-    """Above and below which methods one ends; with which it has no order."""
-    of = {sign: [named(method) for method, its in orders.items() if its == sign] for sign in (1, -1, 0)}
-    if not of[1] and not of[-1]:
-        return f"shows no order with {listed(of[0])}"
-    sides = [f"{word} {listed(of[sign])}" for word, sign in (("above", 1), ("below", -1)) if of[sign]]
-    no_order = [f"no order with {of[0][0] if len(of[0]) == 1 else 'the others'}"] if of[0] else []
-    return f"ends {', '.join([*sides, *no_order])}"
+    orders = {method: order(rows[method]) for method, _ in pairs}
+    apart = [f"{named(m)} ends {'above' if sign > 0 else 'below'} offline" for m, sign in orders.items() if sign]
+    return listed(apart) if apart else "online and offline cannot be told apart"
 
 
 def _read(numbers: pd.DataFrame, start: float) -> str:

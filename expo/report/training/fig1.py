@@ -9,16 +9,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import mean_by_base, range_of, summary
+from expo.report import paper
+from expo.report.accuracy import (
+    LESS,
+    MEAN,
+    RULE_OF_ORDER,
+    accuracy_by_base,
+    base_names,
+    compared,
+    mean_by_base,
+    range_of,
+    summary,
+)
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, draw_picture, sheet
-from expo.report.style import GREY, INK, Axes, Figure, legend_above, method_colour
-from expo.report.training.setting import named, notes_of
+from expo.report.lines import NOTE, draw_lines, name_ends
+from expo.report.picture import Caption, draw_picture, headline, sheet
+from expo.report.style import GREY, LEGEND_PAD, Axes, Figure, legend_outside, method_colour
+from expo.report.training.setting import named, notes_of, standing
 from expo.report.trainings import EvaluatedRun, before_training, by_method, count_bases, label, levels_of
-from expo.report.words import listed, number, spanned
+from expo.report.words import listed, number, share, spanned
 from expo.text import plural
 
-COLUMNS = ["panel", "method", "level", "kind", "mean", "low", "high", "lowest", "highest", "bases", "n"]
+COLUMNS = ["panel", "method", "base", "level", "kind", "mean", "low", "high", "lowest", "highest", "bases", "n"]
+COLUMNS += [*LESS]
 
 
 def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1") -> Artefact:
@@ -34,10 +47,15 @@ def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1")
     for method, trained in of_method.items():
         rows += _samples(method, trained, sampled)
     numbers = pd.DataFrame(rows, columns=COLUMNS)
+    first, *others = of_method
+    for method in others:
+        is_end = (numbers["method"] == method) & (numbers["base"] == MEAN) & (numbers["level"] == levels[-1])
+        less = compared(of_method[method], of_method[first], levels[-1:])
+        numbers.loc[is_end & (numbers["panel"] == "accuracy"), [*LESS]] = [*less.values()]
     about = (
-        "Left: bars are means over bases at the last step, lines the lowest and highest base. Right, "
-        f"{_for(sampled)}: mean number of right (filled, upwards) and wrong (pale, downwards) samples "
-        "in a group of G while training, and the positive added (hatched)."
+        f"Left: accuracy at the last step, at the hardest level with its 95 % bootstrap interval by problem. {NOTE}. "
+        f"{RULE_OF_ORDER}. Right, {_for(sampled)}: mean number of samples in a group of G while "
+        "training, and the positive added."
     )
     a_level = spanned(row["n"] for row in rows if row["panel"] == "accuracy")
     problems = f"{runs[0].evaluation['problem'].nunique()} test problems, {a_level} a level"
@@ -47,7 +65,7 @@ def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1")
         runs,
         numbers,
         _plot,
-        heading=f"Accuracy and samples by level: {label(runs)}",
+        heading=headline(paper.FIG1.where, runs, _finding(numbers)),
         notes=f"{about}\n{notes_of(runs, plural(count_bases(runs), 'base'), problems)}",
         reading=_read(numbers),
     )
@@ -64,10 +82,11 @@ def _accuracies(
 ) -> list[dict[str, Any]]:
     rows = []
     for level in levels:
-        row = summary(runs, step, [level])
-        rows.append(
-            {"panel": "accuracy", "method": method, "level": level, "kind": "accuracy", **row, "n": row["problems"]}
-        )
+        mean = summary(runs, step, [level])
+        given = {"panel": "accuracy", "method": method, "level": level, "kind": "accuracy", "n": mean["problems"]}
+        rows.append({**mean, **given, "base": MEAN})
+        of_bases = zip(base_names(runs), accuracy_by_base(runs, step, [level]), strict=True)
+        rows += [{**given, "base": base, "mean": accuracy} for base, accuracy in of_bases]
     return rows
 
 
@@ -76,6 +95,7 @@ def _samples(method: str, runs: Sequence[EvaluatedRun], levels: Sequence[int]) -
         {
             "panel": "samples",
             "method": method,
+            "base": MEAN,
             "level": level,
             "kind": kind,
             "mean": float(np.mean(of_bases)),
@@ -122,25 +142,22 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     return figure
 
 
-def _plot_accuracies(axes: Axes, bars: pd.DataFrame) -> None:
-    methods = list(dict.fromkeys(bars["method"]))
-    width = 0.8 / len(methods)
-    for i, method in enumerate(methods):
-        rows = bars[bars["method"] == method]
-        shift = (i - (len(methods) - 1) / 2) * width
-        at = rows["level"] + shift
-        axes.bar(at, rows["mean"], width, color=method_colour(method), label=named(method))
-        # Seen on dark bars and on white.
-        axes.vlines(at, rows["lowest"], rows["highest"], color="white", linewidth=2.6)
-        axes.vlines(at, rows["lowest"], rows["highest"], color=INK, linewidth=1)
-        hardest = rows[rows["level"] == bars["level"].max()].iloc[0]
-        place = (hardest["level"] + shift, hardest["highest"] + 0.02)
-        # Bars of a level that is hardly ever solved cannot be read.
-        axes.text(*place, f"{hardest['mean']:.3f}".lstrip("0"), fontsize=7, ha="center", va="bottom", rotation=90)
-    axes.set_xticks(sorted(set(bars["level"])))
+def _plot_accuracies(axes: Axes, numbers: pd.DataFrame) -> None:
+    ends = []
+    levels = sorted(set(numbers["level"]))
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlim(levels[0] - 0.1, levels[-1] + 0.1)
+    for method, rows in numbers.groupby("method", sort=False):
+        colour = method_colour(str(method))
+        draw_lines(axes, rows, "mean", colour, "level")
+        hardest = rows[(rows["base"] == MEAN) & (rows["level"] == levels[-1])].iloc[0]
+        value = f"{share(hardest['mean'])} [{share(hardest['low'])}, {share(hardest['high'])}]"
+        ends.append((float(hardest["mean"]), f"{named(method)}\n{value}", GREY if method == "base" else colour))
+    axes.set_xticks(levels)
     axes.set_xlabel("level")
-    axes.set_ylabel("accuracy")
-    legend_above(axes, 2)
+    axes.set_title("accuracy")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    name_ends(axes, ends)
 
 
 def _plot_samples(axes: Axes, numbers: pd.DataFrame) -> None:
@@ -160,13 +177,30 @@ def _plot_samples(axes: Axes, numbers: pd.DataFrame) -> None:
     axes.axhline(0, color=GREY, linewidth=0.8)
     middle = (len(methods) - 1) / 2
     axes.set_xticks([middle + j * distance for j in range(len(levels))], [f"level {level}" for level in levels])
-    axes.set_ylabel("samples in a group")
+    axes.set_title("samples in a group", pad=LEGEND_PAD)
+    axes.use_sticky_edges = False
+    axes.locator_params(axis="y", integer=True)
+    axes.bar(0, 0, color=GREY, label="right")
+    axes.bar(0, 0, color="white", edgecolor=GREY, hatch="////", label="positive added")
+    axes.bar(0, 0, color=GREY, alpha=0.25, label="wrong")
+    legend_outside(axes, 3)
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
 
 
+def _hardest(numbers: pd.DataFrame) -> pd.DataFrame:
+    """The means of the hardest level."""
+    return numbers[(numbers["level"] == numbers["level"].max()) & (numbers["base"] == MEAN)]
+
+
+def _finding(numbers: pd.DataFrame) -> str:
+    hardest = _hardest(numbers)
+    trained = hardest[(hardest["panel"] == "accuracy") & (hardest["method"] != "base")]
+    ends = trained.rename(columns={"n": "problems"}).set_index("method")
+    return f"at level {numbers['level'].max()} {standing(ends)}"
+
+
 def _read(numbers: pd.DataFrame) -> str:
-    level = numbers["level"].max()
-    hardest = numbers[numbers["level"] == level]
+    level, hardest = numbers["level"].max(), _hardest(numbers)
     accuracies = [
         f"{named(row['method'])} {number(row['mean'])} [{number(row['low'])}, {number(row['high'])}]"
         for _, row in hardest[hardest["panel"] == "accuracy"].iterrows()

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import pandas as pd
+
+from expo.report.accuracy import order
 from expo.report.trainings import EvaluatedRun, by_method, count_bases
 from expo.report.words import listed, method_name
 from expo.text import plural
@@ -13,6 +16,26 @@ from expo.text import plural
 def named(method: object) -> str:
     """What a method is called in a picture; a base is called one."""
     return "base" if method == "base" else method_name(method)
+
+
+def standing(ends: pd.DataFrame) -> str:
+    """Above and below which other methods the first one ends, and with which it has no order.
+
+    `ends` has a row for each method, by its name, that compares the others with the first (`compared`).
+    """
+    rows = {str(method): row for method, row in ends.iterrows()}
+    first, *others = rows
+    if not others:
+        return f"{named(first)} alone"
+    of: dict[int, list[str]] = {}
+    for other in others:
+        of.setdefault(-order(rows[other]), []).append(named(other))
+    if set(of) == {0}:
+        return f"{named(first)} shows no order with {listed(of[0])}"
+    parts = [f"{word} {listed(of[sign])}" for word, sign in (("above", 1), ("below", -1)) if sign in of]
+    if 0 in of:
+        parts.append(f"no order with {of[0][0] if len(of[0]) == 1 else 'the others'}")
+    return f"{named(first)} ends {', '.join(parts)}"
 
 
 def schedule(runs: Sequence[EvaluatedRun]) -> str:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from expo.report.accuracy import MEAN
 from expo.report.dpo.diagnostics import draw_diagnostics
-from expo.report.lines import MEAN
 from expo.report.trainings import EvaluatedRun
 from theory.objectives import dpo_loss
 
@@ -29,12 +29,12 @@ def test_diagnostics_are_of_the_first_rounds_pairs(
     assert set(held[(held["panel"] == "likelier") & (held["step"] == 0)]["y"]) == {0.0}
     assert last["nll"].item() == pytest.approx(1.8)
     assert set(held[held["panel"] == "nll"]["pairs"]) == {4}
-    falls = "On the toy: the loss falls in 5 of 5 arms, most winners stay less likely than losers in"
-    assert headings.pop() == f"{falls} 0"
+    falls = "On the toy: the loss falls in 5 of 5 arms; in {} winners stay less likely than losers"
+    assert headings.pop() == falls.format(0)
     assert "winners rose by 2.00 nats and losers fell by 20.0 nats" in made.reading
     for run in runs:
         if run.method == "dpo_expert":
             margins = run.run.read("margins")
             run.run.write("margins", margins.assign(loser=-5.0))
     draw_diagnostics(runs, tmp_path)
-    assert headings.pop() == f"{falls} 1"
+    assert headings.pop() == falls.format(1)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from expo.report.accuracy import MEAN
 from expo.report.dpo.fig6 import draw_fig6
-from expo.report.lines import MEAN
 from expo.report.trainings import EvaluatedRun, find_evaluated
 from theory.objectives import dpo_loss
 
@@ -18,8 +18,8 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
 ) -> None:
     made = draw_fig6(runs, tmp_path)
     assert (
-        "The lowest loss is that of DPO with expert CoT, offline, and every base of ExP-DPO, offline is above every "
-        "base of it: a lower loss does not tell the better policy"
+        "The lowest loss is that of DPO with expert CoT, offline, and on every base ExP-DPO, offline is above it: a "
+        "lower loss does not tell the better policy"
     ) in made.reading
     assert headings.pop() == "Figure 6 of the paper, on the toy: the lowest loss is not the best policy"
     at_end = made.numbers[(made.numbers["step"] == 20) & (made.numbers["method"] == "dpo_expert")]
@@ -39,6 +39,6 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
             write_arm(tmp_path / "close", base, kind, 0, end, gain)
     close = draw_fig6(find_evaluated(tmp_path / "close")[0], tmp_path / "out")
     assert "that of DPO with bare answer, offline, the highest accuracy that of ExP-DPO, offline" in close.reading
-    assert "the bases overlap: no order of accuracy is shown" in close.reading
+    assert "but no order of accuracy is shown" in close.reading
     assert "does not tell" not in close.reading
     assert headings.pop() == "Figure 6 of the paper, on the toy: the losses differ, pass@4 cannot be told apart"

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from expo.records import Run
-from expo.report.accuracy import accuracy_by_base
-from expo.report.lines import MEAN
+from expo.report.accuracy import MEAN, accuracy_by_base
 from expo.report.training.accuracy_by_rate import draw_accuracy_by_rate, has_rates
 from expo.report.trainings import EvaluatedRun, find_evaluated
 from expo.report.words import share

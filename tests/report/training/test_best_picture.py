@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from expo.report.accuracy import MEAN
 from expo.report.training.best_picture import draw_best
 from expo.report.training.grid import draw_grid
 from expo.report.trainings import EvaluatedRun, find_evaluated
@@ -18,6 +19,10 @@ RECIPE: dict[str, Any] = {
     **{"task": "chain", "levels": [5], "positive": "explanation", "eval_split": "rate", "eval_temperature": 0.7},
     "positive_tries": 2,
 }
+
+
+def means(numbers: pd.DataFrame) -> pd.DataFrame:
+    return numbers[numbers["base"] == MEAN].set_index(["panel", "method"])
 
 
 def positives(run: EvaluatedRun, rows: list[tuple[str, int, int, float | None]]) -> None:
@@ -46,9 +51,12 @@ def runs(tmp_path: Path) -> list[EvaluatedRun]:
     return [run for run in find_evaluated(tmp_path / "runs")[0] if run.is_training]
 
 
-def test_the_best_rate_and_positives_by_weight(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+def test_the_best_rate_and_positives_by_weight(runs: list[EvaluatedRun], tmp_path: Path, headings: list[str]) -> None:
     made = draw_best("posterior", runs, tmp_path)
-    held = made.numbers.set_index(["panel", "method"])
+    held = means(made.numbers)
+    bases = made.numbers[made.numbers["base"] != MEAN].groupby(["panel", "method"])["mean"]
+    assert bases.max().loc["accuracy", "explanation"] == held.loc[("accuracy", "explanation"), "highest"]
+    assert bases.size().loc["positives", "explanation"] == 2
     assert held.loc[("accuracy", "explanation"), "rate"] == 1e-3
     grid = draw_grid("posterior", runs, tmp_path).numbers
     of_grid = grid[(grid["method"] == "explanation") & (grid["rate"] == 1e-3) & (grid["level"] == 5)].iloc[0]
@@ -64,7 +72,8 @@ def test_the_best_rate_and_positives_by_weight(runs: list[EvaluatedRun], tmp_pat
     less = held.loc[("difference", "explanation_weighted_2")]
     assert less["mean"] == pytest.approx(held.loc[("accuracy", "explanation_weighted_2"), "mean"] - shown["mean"])
     assert less["lowest"] <= less["mean"] <= less["highest"]
-    assert "every base on one side: ExP-GRPO, all by weight of 2 by +38 [" in made.reading
+    assert "every base on one side: ExP-GRPO, all by weight of 2 by +38.0 [" in made.reading
+    assert headings == ["On the toy: at best rates on level 5, 1 of 1 method end above ExP-GRPO, 0 below"]
     # Two methods are too few for a correlation.
     assert "rank correlation" not in made.reading
 
@@ -73,6 +82,6 @@ def test_methods_without_positives_have_no_second_number(runs: list[EvaluatedRun
     for run in runs:
         if run.method == "explanation":
             positives(run, [("a", 0, 0, None)])
-    held = draw_best("posterior", runs, tmp_path).numbers.set_index(["panel", "method"])
+    held = means(draw_best("posterior", runs, tmp_path).numbers)
     assert ("positives", "explanation") not in held.index
     assert ("positives", "explanation_weighted_2") in held.index

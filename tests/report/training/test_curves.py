@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from expo.records import Run
-from expo.report.accuracy import accuracy_by_base
-from expo.report.lines import MEAN
+from expo.report.accuracy import MEAN, accuracy_by_base
 from expo.report.training.changes import what_changed
 from expo.report.training.curves import draw_curves
 from expo.report.training.grid import draw_grid

@@ -7,9 +7,12 @@ import pandas as pd
 import yaml
 
 from expo.records import Run
+from expo.report.accuracy import MEAN
 from expo.report.training.fig1 import draw_fig1, samples_by_base
 from expo.report.training.table3 import draw_table3
 from expo.report.trainings import EvaluatedRun, find_evaluated
+
+from ..records.trainings import N
 
 
 def test_a_positive_counts_where_it_was_in_force(folder: Path, tmp_path: Path) -> None:
@@ -48,7 +51,7 @@ def test_fig1_and_table3_have_the_levels_that_there_are(folder: Path, tmp_path: 
     assert table.reading.startswith("At level 5: ")
 
 
-def test_fig1_counts_the_samples_of_a_group(folder: Path, tmp_path: Path) -> None:
+def test_fig1_counts_the_samples_of_a_group(folder: Path, tmp_path: Path, headings: list[str]) -> None:
     runs = [r for r in find_evaluated(folder)[0] if r.is_training]
     drawn = draw_fig1(runs, tmp_path / "out")
     csv = pd.read_csv(tmp_path / "out" / "fig1-tiny.csv")
@@ -60,3 +63,14 @@ def test_fig1_counts_the_samples_of_a_group(folder: Path, tmp_path: Path) -> Non
     assert samples["none", 5, "added"] == 0
     assert set(csv[csv["panel"] == "accuracy"]["method"]) == {"base", "explanation", "expert", "none"}
     assert "Accuracy at level 5: base" in drawn.reading
+    assert headings.pop() == (
+        "Figure 1 of the paper, on the toy: at level 5 ExP-GRPO ends above GRPO SFT-GT-CoT and GRPO"
+    )
+    of_level = csv[(csv["panel"] == "accuracy") & (csv["level"] == 5) & (csv["method"] == "none")]
+    assert of_level["base"].tolist() == [MEAN, "tiny-0", "tiny-1", "tiny-2"]
+    for run in runs:
+        if run.method == "expert":
+            rows = run.evaluation
+            run.run.write("evaluation", rows.assign(correct=rows["correct"].where(rows["level"] < 5, N)))
+    draw_fig1([r for r in find_evaluated(folder)[0] if r.is_training], tmp_path / "out")
+    assert headings.pop().endswith("at level 5 ExP-GRPO ends above GRPO, below GRPO SFT-GT-CoT")
