@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expo.report.lines import MEAN, rate_name, spread, with_means
+from expo.report.accuracy import MEAN
+from expo.report.lines import rate_name, spread, with_means
 
 
 @pytest.mark.parametrize("places", [[0.5, 0.5, 0.5], [0.0, 0.01, 0.9], [0.95, 0.97, 1.0], [0.1, 0.4, 0.8], [0.3], []])

@@ -110,11 +110,15 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         axes.set_ylim(len(kinds) - 0.5, -0.5)
         axes.set_title(str(panel), pad=LEGEND_PAD)
         axes.set_xlabel("mean cosine")
-    panels[0].set_yticks(range(len(kinds)), [f"{NAMES[a]} and {NAMES[b]}" for a, b in kinds], fontsize=8)
+    panels[0].set_yticks(range(len(kinds)), [_both(a, b) for a, b in kinds], fontsize=8)
     panels[1].set_yticks(range(len(kinds)), [""] * len(kinds))
     panels[1].sharex(panels[0])
     legend_outside(panels[0], 2)
     return figure
+
+
+def _both(source: str, other: str) -> str:
+    return f"{NAMES[source]}, both" if source == other else f"{NAMES[source]} and {NAMES[other]}"
 
 
 def _plot_cosines(axes: Axes, rows: pd.DataFrame) -> None:

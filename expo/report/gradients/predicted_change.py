@@ -110,13 +110,13 @@ def _plot_changes(axes: Axes, numbers: pd.DataFrame) -> None:
 
 def _finding(numbers: pd.DataFrame) -> str:
     """How much of what was predicted the shortest and the longest step did."""
-    told = []
+    told: list[str] = []
     sizes = sorted(numbers["size"].unique())
     for size in dict.fromkeys((*sizes[:1], *sizes[-1:])):
         significant = _significant(numbers[numbers["size"] == size])
         if len(significant):
             told.append(f"{number(median_ratio(significant).mean, 2)} at length {size:g}")
-    return f"steps realise of their prediction {listed(told)}" if told else "no prediction is told from 0"
+    return f"realised over predicted is {listed(told)}" if told else "no prediction is told from 0"
 
 
 def _significant(rows: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from expo.gradients.predictors import COLUMNS as CORRELATIONS
 from expo.gradients.predictors import PREDICTORS, rank_correlations
 from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, changes, notes_of, step_sizes
-from expo.report.picture import Caption, draw_picture, sheet
+from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import COLOURS, INK, Figure, legend_above
 from expo.report.words import interval
 from expo.stats import MIN_PROBLEMS, Interval
@@ -46,7 +46,7 @@ def draw_predictors(name: str, runs: Sequence[GradientRun], out: Path | str) -> 
         runs,
         numbers,
         _plot,
-        heading=f"What tells a step's gain: {name}",
+        heading=headline("", runs, _finding(shown)),
         notes=notes_of(runs, about),
         reading=_read(numbers),
     )
@@ -72,6 +72,17 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     axes.set_xlabel("rank correlation with the gain")
     legend_above(axes, 4)
     return figure
+
+
+def _finding(shown: pd.DataFrame) -> str:
+    """Which number ranks the gains of the shortest step best, if its interval is above those of all others."""
+    shortest = shown[shown["size"] == shown["size"].min()].dropna(subset="mean").sort_values("mean", ascending=False)
+    if shortest.empty or shortest["n"].max() < MIN_PROBLEMS:
+        return "too few questions to tell what ranks a step's gains best"
+    first, others = shortest.iloc[0], shortest.iloc[1:]
+    if (first["low"] > others["high"]).all():
+        return f"{PREDICTORS[str(first['predictor'])]}, ranks a step's gains best"
+    return "no number ranks a step's gains clearly best"
 
 
 def _read(numbers: pd.DataFrame) -> str:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from expo.gradients.predictors import distinct, unit_slopes
-from expo.report.accuracy import base_names, mean_by_base, range_of
+from expo.report.accuracy import MEAN, base_names, mean_by_base, range_of
 from expo.report.artefacts import Artefact
-from expo.report.lines import MEAN, NOTE, draw_lines
+from expo.report.lines import NOTE, draw_lines
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, LEGEND_PAD, Figure, legend_outside, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
@@ -142,8 +142,13 @@ def _finding(numbers: pd.DataFrame) -> str:
     told = []
     for step in (slopes["step"].min(), slopes["step"].max()):
         rows = slopes[(slopes["step"] == step) & (slopes["low"] > 0)]
-        told.append(listed([method_name(method) for method in rows["method"]]))
-    return f"J rises along {told[0]} at first, {told[1]} at the end"
+        told.append(listed([method_name(method).replace(", o", " o") for method in rows["method"]]))
+    first, last = told
+    return (
+        f"J rises along {first}, at first and at the end"
+        if first == last
+        else (f"J rises along {first} at first, {last} at the end")
+    )
 
 
 def _read(numbers: pd.DataFrame) -> str:

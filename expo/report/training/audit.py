@@ -13,7 +13,7 @@ from expo.report import paper
 from expo.report.accuracy import with_interval
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
-from expo.report.picture import Caption, draw_picture, sheet
+from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Figure
 from expo.report.toy import beside_paper, remarked
 from expo.report.trainings import EvaluatedRun, count_bases, label
@@ -60,7 +60,7 @@ def draw_audit(runs: Sequence[EvaluatedRun], out: Path | str) -> tuple[Artefact,
         runs,
         numbers,
         _plot,
-        heading=f"The same samples by grader, token limit and k: {name}",
+        heading=headline("", runs, _finding(numbers)),
         notes=f"{setting}. pass@k, unbiased; bands are 95 % bootstrap intervals, problems resampled.",
         reading=reading,
     )
@@ -142,6 +142,14 @@ def _printed(runs: Sequence[EvaluatedRun]) -> str:
         "Of the same samples, pass@128 cannot be below pass@1. Where a printed pass@128 is below a printed pass@1, the "
         "grader, the prompt or the token limit must have differed."
     )
+
+
+def _finding(numbers: pd.DataFrame) -> str:
+    """How far graders are apart at the highest limit and k."""
+    most = numbers[(numbers["limit"] == numbers["limit"].max()) & (numbers["k"] == numbers["k"].max())]
+    low, high = most["mean"].min(), most["mean"].max()
+    scores = share(low) if low == high else f"from {share(low)} to {share(high)}, by grader alone"
+    return f"the same samples have pass@{most['k'].iloc[0]} {scores}"
 
 
 def _read(numbers: pd.DataFrame) -> str:

@@ -3,12 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from expo.gradients.predictors import PREDICTORS
 from expo.report.gradients.predictors import draw_predictors
+from expo.report.gradients.runs import find_gradients
+
+from ..records.gradients import write_gradients
 
 
-def test_predictors_are_ranked(runs: list[Any], tmp_path: Path) -> None:
+def test_predictors_are_ranked(runs: list[Any], tmp_path: Path, headings: list[str]) -> None:
     made = draw_predictors("tiny", runs, tmp_path)
     assert made.numbers.groupby("change").size().to_dict() == {"enumeration": 6, "rollouts": 6}
     # By rollouts all changes of a question are the same there, which ranks nothing.
@@ -20,3 +25,22 @@ def test_predictors_are_ranked(runs: list[Any], tmp_path: Path) -> None:
     assert held.loc["learning_signal", "n"] == 0
     assert "norm of the gradient −1.00 [−1.00, −1.00], n = 9 (against log-probability −2.00" in made.reading
     assert "Fewer than 10 questions decide nothing" in made.reading
+    assert headings.pop() == "On the toy: too few questions to tell what ranks a step's gains best"
+
+
+@pytest.mark.parametrize("is_apart", [True, False])
+def test_the_best_predictor_is_named_only_where_it_is_apart(
+    is_apart: bool, tmp_path: Path, headings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ranked(rows: pd.DataFrame) -> pd.DataFrame:
+        means = {"predicted": 0.9, "unit_t1": 0.5 if is_apart else 0.8}
+        table = [(name, means.get(name, 0.1)) for name in PREDICTORS]
+        known = {"n": 12, "more": 0.0, "more_low": 0.0, "more_high": 0.0, "more_n": 12}
+        return pd.DataFrame([{"predictor": n, "mean": m, "low": m - 0.1, "high": m + 0.1, **known} for n, m in table])
+
+    write_gradients(tmp_path / "runs" / "one")
+    monkeypatch.setattr("expo.report.gradients.predictors.rank_correlations", ranked)
+    draw_predictors("tiny", find_gradients(tmp_path / "runs"), tmp_path / "out")
+    best = f"{PREDICTORS['predicted']}, ranks a step's gains best"
+    none = "no number ranks a step's gains clearly best"
+    assert headings == [f"On the toy: {best if is_apart else none}"]

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from expo.report.accuracy import MEAN
 from expo.report.gradients.slopes import draw_slopes, with_gradients
-from expo.report.lines import MEAN
 from expo.report.trainings import find_evaluated
 
 from ..records.gradients import write_trained
