@@ -116,7 +116,7 @@ def _finding(numbers: pd.DataFrame) -> str:
         significant = _significant(numbers[numbers["size"] == size])
         if len(significant):
             told.append(f"{number(median_ratio(significant).mean, 2)} at length {size:g}")
-    return f"realised over predicted is {listed(told)}" if told else "no prediction is told from 0"
+    return f"median realised over predicted: {listed(told)}" if told else "no prediction is told from 0"
 
 
 def _significant(rows: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,7 @@ def test_a_prediction_that_fails_is_told_from_one_that_does_not(
         made = draw_predicted_change("tiny", find_gradients(tmp_path / f"{sign}"), tmp_path / "out")
         np.testing.assert_allclose(made.numbers["change"], sign * made.numbers["predicted"])
         read[sign] = made.reading
-        assert headings.pop() == f"On the toy: realised over predicted is {number(sign, 2)} at length 0.1"
+        assert headings.pop() == f"On the toy: median realised over predicted: {number(sign, 2)} at length 0.1"
     # Rollouts of q3 say nothing of their own change, those of q6 too little; those of q4 too little of the slope.
     n, doubtful, told = (27, 3, 21) if exact else (24, 6, 15)
     assert read[1] == (
