@@ -70,9 +70,9 @@ def test_what_is_no_number_of_a_measurement_may_be_typed() -> None:
 @pytest.mark.parametrize(
     ("placeholder", "message"),
     [
-        ("{{pc fig4-tiny method=explanation step=7}}", r"no row with \{'method': 'explanation', 'step': '7'\}"),
+        ("{{pc fig4-tiny method=explanation step=7}}", r"no row with \{'method': 'explanation', 'step': '7'"),
         ("{{pci fig4-tiny method=explanation}}", "has 5 rows"),
-        ("{{num fig4-tiny methods=explanation}}", "has no column methods, only method, k, step"),
+        ("{{num fig4-tiny methods=explanation}}", "has no column methods, only method, k, base, step"),
         ("{{pc fig4-toy step=0}}", "No such file"),
         ("{{percent fig4-tiny}}", "KeyError: 'percent'"),
         ("{{verdict NO-claim}}", "has no row"),

@@ -15,7 +15,7 @@ from expo.report.style import Axes
 NOTE = "Thick lines are means over bases, thin lines the bases"
 
 
-def draw_lines(
+def plot_lines(
     axes: Axes, rows: pd.DataFrame, y: str, colour: str, x: str = "step", style: str = "-", alpha: float = 1.0
 ) -> None:
     """A thin line for each base and a thick one, with marks, for their mean; `rows` have a column `base`."""

@@ -17,7 +17,7 @@ from expo.report.accuracy import MEAN, base_names, mean_by_base, range_of
 from expo.report.artefacts import Artefact
 from expo.report.dpo.by_rate import winner_name
 from expo.report.dpo.setting import SMOOTH, first_round, metric, notes_of
-from expo.report.lines import NOTE, draw_lines, log_values
+from expo.report.lines import NOTE, log_values, plot_lines
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, Axes, Figure, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, label
@@ -136,7 +136,7 @@ def _plot_batches(axes: Axes, batches: pd.DataFrame, every: pd.DataFrame, beta: 
 
 def _plot_lines(axes: Axes, rows: pd.DataFrame, panels: Sequence[str], method: str) -> None:
     for panel, alpha in zip(panels, (1.0, 0.35), strict=False):
-        draw_lines(
+        plot_lines(
             axes, rows[rows["panel"] == panel], "y", method_colour(method), style=line_style(method), alpha=alpha
         )
 

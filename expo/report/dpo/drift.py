@@ -9,7 +9,7 @@ import pandas as pd
 
 from expo.report.artefacts import Artefact
 from expo.report.dpo.by_rate import by_rate, notes_of, winner_name
-from expo.report.lines import NOTE, draw_lines, log_values, rate_name, with_means
+from expo.report.lines import NOTE, log_values, plot_lines, rate_name, with_means
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Axes, Figure, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, label
@@ -65,7 +65,7 @@ def _plot_method(axes: Axes, rows: pd.DataFrame, rates: Sequence[float], method:
     after = rows.assign(place=rows["rate"].map(rates.index) + 1, nll=rows["nll_after"])
     before = rows.drop_duplicates("base").assign(place=0, nll=rows["nll_before"])
     points = pd.concat([before, after], ignore_index=True)[["base", "place", "nll"]]
-    draw_lines(axes, with_means(points, ["place"]), "nll", method_colour(method), "place", line_style(method))
+    plot_lines(axes, with_means(points, ["place"]), "nll", method_colour(method), "place", line_style(method))
 
 
 def _change(rows: pd.DataFrame) -> pd.Series:

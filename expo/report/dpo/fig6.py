@@ -23,7 +23,7 @@ from expo.report.accuracy import (
 )
 from expo.report.artefacts import Artefact
 from expo.report.dpo.setting import SMOOTH, K, metric, notes_of, smooth
-from expo.report.lines import NOTE, draw_lines, name_ends
+from expo.report.lines import NOTE, name_ends, plot_lines
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Figure, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, label
@@ -82,7 +82,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         ends = []
         for method, rows in numbers.groupby("method", sort=False):
             colour = method_colour(str(method))
-            draw_lines(axes, rows, column, colour, style=style)
+            plot_lines(axes, rows, column, colour, style=style)
             last = rows[rows["base"] == MEAN].iloc[-1]
             ends.append((float(last[column]), f"{method_name(method)}\n{_value(last, column)}", colour))
         axes.set_xlim(0, numbers["step"].max() * 1.01)

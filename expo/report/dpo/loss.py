@@ -12,7 +12,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact
 from expo.report.dpo.by_rate import by_rate, by_sampling, name_winners, notes_of
 from expo.report.dpo.setting import SMOOTH
-from expo.report.lines import NOTE, draw_lines, log_values, rate_axis, with_means
+from expo.report.lines import NOTE, log_values, plot_lines, rate_axis, with_means
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, LEGEND_PAD, Figure, method_colour
 from expo.report.trainings import EvaluatedRun, label
@@ -50,7 +50,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     for panels, column in zip(grid, ("change", "loss"), strict=True):
         for axes, (sampling, rows) in zip(panels, columns.items(), strict=True):
             for method, of_method in rows.groupby("method", sort=False):
-                draw_lines(axes, with_means(of_method, ["rate"]), column, method_colour(str(method)), "rate")
+                plot_lines(axes, with_means(of_method, ["rate"]), column, method_colour(str(method)), "rate")
             rate_axis(axes, sorted(numbers["rate"].unique()))
             axes.sharey(panels[0])
             if column == "change":

@@ -12,7 +12,7 @@ import pandas as pd
 from expo.gradients.predictors import distinct, unit_slopes
 from expo.report.accuracy import MEAN, base_names, mean_by_base, range_of
 from expo.report.artefacts import Artefact
-from expo.report.lines import NOTE, draw_lines
+from expo.report.lines import NOTE, plot_lines
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, LEGEND_PAD, Figure, legend_outside, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
@@ -122,7 +122,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     for panel, title in PANELS.items():
         axes = axes_of[panel]
         for method, rows in numbers[numbers["panel"] == panel].groupby("method", sort=False):
-            draw_lines(axes, rows, "mean", method_colour(str(method)), style=line_style(str(method)))
+            plot_lines(axes, rows, "mean", method_colour(str(method)), style=line_style(str(method)))
         axes.set_title(title, pad=(LEGEND_PAD if len(methods) < 4 else 33) if panel == "norm" else None)
         axes.set_xlabel("step")
     for method in methods:

@@ -23,7 +23,7 @@ from expo.report.accuracy import (
     with_interval,
 )
 from expo.report.artefacts import Artefact
-from expo.report.lines import NOTE, draw_lines, rate_axis, rate_name
+from expo.report.lines import NOTE, plot_lines, rate_axis, rate_name
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, Axes, Figure, line_style, method_colour
 from expo.report.training.grid import by_setting
@@ -139,7 +139,7 @@ def _plot_method(axes: Axes, rows: pd.DataFrame, every: pd.DataFrame) -> None:
         axes.plot(line["rate"], line["mean"], color="#CCCCCC", linewidth=0.8)
     before = every.loc[(every["base"] == MEAN) & (every["method"] == "base"), "mean"].iloc[0]
     axes.axhline(before, color=GREY, linewidth=0.8, linestyle="--")
-    draw_lines(axes, rows, "mean", method_colour(method), "rate", line_style(method))
+    plot_lines(axes, rows, "mean", method_colour(method), "rate", line_style(method))
     rate_axis(axes, sorted(means["rate"].unique()))
     axes.tick_params(labelsize=7)
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")

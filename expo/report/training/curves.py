@@ -23,7 +23,7 @@ from expo.report.accuracy import (
     with_interval,
 )
 from expo.report.artefacts import Artefact
-from expo.report.lines import NOTE, draw_lines, name_ends
+from expo.report.lines import NOTE, name_ends, plot_lines
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Axes, Figure, line_style, method_colour
 from expo.report.toy import remarked
@@ -114,7 +114,7 @@ def _plot_methods(axes: Axes, numbers: pd.DataFrame) -> None:
     ends = []
     for method, rows in numbers.groupby("method", sort=False):
         colour = method_colour(str(method))
-        draw_lines(axes, rows, "mean", colour, style=line_style(str(method)))
+        plot_lines(axes, rows, "mean", colour, style=line_style(str(method)))
         last = _ends(rows).iloc[0]
         ends.append((float(last["mean"]), f"{named(method)}\n{with_interval(last)}", colour))
     axes.set_xlim(0, numbers["step"].max() * 1.01)

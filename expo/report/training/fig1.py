@@ -22,7 +22,7 @@ from expo.report.accuracy import (
     summary,
 )
 from expo.report.artefacts import Artefact
-from expo.report.lines import NOTE, draw_lines, name_ends
+from expo.report.lines import NOTE, name_ends, plot_lines
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, LEGEND_PAD, Axes, Figure, legend_outside, method_colour
 from expo.report.training.setting import named, notes_of, standing
@@ -149,7 +149,7 @@ def _plot_accuracies(axes: Axes, numbers: pd.DataFrame) -> None:
     axes.set_xlim(levels[0] - 0.1, levels[-1] + 0.1)
     for method, rows in numbers.groupby("method", sort=False):
         colour = method_colour(str(method))
-        draw_lines(axes, rows, "mean", colour, "level")
+        plot_lines(axes, rows, "mean", colour, "level")
         hardest = rows[(rows["base"] == MEAN) & (rows["level"] == levels[-1])].iloc[0]
         value = f"{share(hardest['mean'])} [{share(hardest['low'])}, {share(hardest['high'])}]"
         ends.append((float(hardest["mean"]), f"{named(method)}\n{value}", GREY if method == "base" else colour))
