@@ -173,7 +173,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
         ["mesure"],
         2,
         "no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, gradients, judge, grade, reproduce, "
-        "completion",
+        "report, completion",
     ),
     (["measure", *FEW, "--sample", "3"], 2, "no field 'sample'; did you mean samples?"),
     (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help-all` lists them"),

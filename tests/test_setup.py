@@ -131,8 +131,8 @@ def test_a_context_that_is_too_short_is_named_with_what_would_help() -> None:
     short, long = Problem("s", "Short?", "1"), Problem("l", "long " * 200, "1")
     policy = build(context=128)
     for problems, fix in (
-        ((short,), r"--max_new_tokens \d+ fits all$"),
-        ((short, long), "some fit with a lower --max_new_tokens, but not all$"),
+        ((short,), r"--max_new_tokens \d+ fits all of them$"),
+        ((short, long), "a lower --max_new_tokens fits some of them, but not all$"),
         ((long,), "the questions alone fill it: shorten them, or take a policy with a longer context$"),
     ):
         with pytest.raises(DataError, match=fix):

@@ -126,7 +126,7 @@ def test_a_budget_in_which_nothing_fits_names_one_that_will_do():
             of(policy, SPANS, graph_bytes=-1)
         with pytest.raises(ValueError, match=r"graph_bytes: 1 is too little .* give at least [\d,]+, or 0") as error:
             of(policy, SPANS, graph_bytes=1)
-        enough = int(str(error.value).split("give ")[1].split(" or")[0].replace(",", ""))
+        enough = int(str(error.value).split("give at least ")[1].split(" or")[0].replace(",", ""))
         with pytest.raises(ValueError, match="is too little"):
             of(policy, SPANS, graph_bytes=enough - 1)
         assert of(policy, SPANS, graph_bytes=enough).gram.shape == (4, 4)
@@ -151,7 +151,7 @@ def test_a_layer_that_another_block_calls_is_named(monkeypatch, budget):
     plain = second.forward
     assert apart(per_example_gram(policy, SPANS, graph_bytes=budget), dense(policy, SPANS)) < 1e-10
     monkeypatch.setattr(second, "forward", lambda hidden, **kwargs: plain(hidden + first.mlp(hidden), **kwargs))
-    with pytest.raises(PolicyError, match=r"model\.layers\.0\.mlp\.\S+ is not supported: .* used "):
+    with pytest.raises(PolicyError, match=r"gradient of model\.layers\.0\.mlp\.\S+: supported are .* used "):
         per_example_gram(policy, SPANS, graph_bytes=budget)
 
 
