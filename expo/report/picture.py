@@ -90,10 +90,15 @@ def _policies(runs: Sequence[FinishedRun]) -> str:
     return listed(list(named))
 
 
+def _whole_formulas(line: str) -> str:
+    """The line with no space within a formula, where it might be wrapped; matplotlib would print half a formula raw."""
+    return re.sub(r"\$[^$]+\$", lambda found: found[0].replace(" ", "{}"), line)
+
+
 def sheet(rows: int, columns: int, height: float, caption: Caption) -> tuple[Figure, list[list[Axes]]]:
     """A figure with its caption around `rows` x `columns` axes of `height` inches each."""
     heading = textwrap.fill(caption.heading, HEADING_WIDTH)
-    notes = "\n".join(textwrap.fill(line, NOTE_WIDTH) for line in caption.notes.split("\n"))
+    notes = "\n".join(textwrap.fill(_whole_formulas(line), NOTE_WIDTH) for line in caption.notes.split("\n"))
     top, bottom = 0.42 + 0.21 * heading.count("\n"), 0.32 + 0.165 * notes.count("\n")
     total = rows * height + top + bottom
     rect = (0, bottom / total, 1, 1 - (top + bottom) / total)

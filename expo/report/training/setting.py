@@ -31,11 +31,12 @@ def standing(ends: pd.DataFrame) -> str:
     for other in others:
         of.setdefault(-order(rows[other]), []).append(named(other))
     if set(of) == {0}:
-        return f"{named(first)} shows no order with {listed(of[0])}"
+        return f"{named(first)} cannot be told apart from {listed(of[0])}"
     parts = [f"{word} {listed(of[sign])}" for word, sign in (("above", 1), ("below", -1)) if sign in of]
-    if 0 in of:
-        parts.append(f"no order with {of[0][0] if len(of[0]) == 1 else 'the others'}")
-    return f"{named(first)} ends {', '.join(parts)}"
+    told = f"{named(first)} ends {' and '.join(parts)}"
+    if 0 not in of:
+        return told
+    return f"{told}, and cannot be told apart from {of[0][0] if len(of[0]) == 1 else 'the others'}"
 
 
 def schedule(runs: Sequence[EvaluatedRun]) -> str:
