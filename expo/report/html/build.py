@@ -21,7 +21,10 @@ from expo.text import plural, visible
 NAME = "report.html"
 # In every page, so that a page is told from a file of the user's.
 _MADE_BY = '<meta name="generator" content="expo report">'
-_SCRIPTS = ("statistics.js", "measure.js", "outcomes.js", "draw.js", "sections.js", "page.js")
+_SCRIPTS = (
+    *("statistics.js", "measure.js", "outcomes.js", "draw.js"),
+    *("sections.js", "answers.js", "samples.js", "numbers.js", "page.js"),
+)
 
 
 def write_report(folders: Sequence[str | Path], output: str | Path | None = None) -> tuple[Path, list[str]]:

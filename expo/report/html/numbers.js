@@ -1,0 +1,79 @@
+// Every number by its name, and where the records come from.
+
+/** Every aggregate by the name that `metrics` has for it, as [name, value]. */
+function allNumbers(runs, measured, filters) {
+  const out = [];
+  const add = (name, of, bounded) => {
+    if (!of.n) return;
+    out.push([name, of.mean], [`${name}/low`, of.low], [`${name}/high`, of.high]);
+    if (bounded) out.push([`${name}/finite_sample_low`, bounded.low], [`${name}/finite_sample_high`, bounded.high]);
+  };
+  if (measured) {
+    const { samples, acts } = measured.table;
+    const rows = left(samples, filters);
+    for (const { source, problems, samples: n, of } of means(samples, rows)) {
+      out.push([`${source}/problems`, problems], [`${source}/samples`, n]);
+      for (const q of RULES.measurements) add(`${source}/${q}`, of[q].mean, of[q].bounded);
+    }
+    for (const c of comparisons(samples, rows)) add(`${c.source} - ${c.reference}/${c.quantity}`, c.difference, c.bounded);
+    const weights = measured.temperature === 1 ? againstPosterior(samples, rows) : null;
+    if (weights) {
+      out.push(["posterior/problems", weights.problems], ["posterior/on_one_sample", weights.on_one_sample]);
+      for (const [name, of] of Object.entries(weights.of)) add(`posterior/${name}`, of);
+    }
+    for (const [name, of] of Object.entries(whereTheAnswerActs(acts, samples, rows) ?? {})) add(`acts/${name}`, of);
+  }
+  for (const run of runs) {
+    const { evaluation, alignment } = run.table;
+    if (evaluation) {
+      const rows = leftByLevel(evaluation, filters);
+      for (const step of stepsOf(evaluation)) {
+        for (const level of [null, ...levelsOf(evaluation)]) {
+          for (const k of ksOf(evaluation)) {
+            add(`${run.name}/step ${step}/${level === null ? "all" : `level ${level}`}/pass@${k}`, accuracy(evaluation, rows, step, k, level));
+          }
+        }
+      }
+    }
+    if (alignment) {
+      for (const step of stepsOf(alignment)) {
+        for (const { source, slope } of slopes(alignment, leftByLevel(alignment, filters), step)) add(`${run.name}/step ${step}/slope/${source}`, slope);
+      }
+    }
+  }
+  return out;
+}
+
+function provenance(runs) {
+  const parts = runs.map((run) => {
+    const { command, recipe, facts } = run.provenance;
+    return el(
+      "details",
+      { open: runs.length === 1 },
+      el("summary", {}, `${run.name}: ${run.setting}`),
+      run.left_out.length ? el("p", { class: "note" }, run.left_out.join(" ")) : null,
+      el("p", {}, "The command, with the flags that are not at their defaults:"),
+      copied(command),
+      el("p", {}, "The resolved recipe, which ", el("code", {}, "--config"), " takes:"),
+      copied(recipe),
+      tableOf("Made with and from", ["fact", "value"], facts),
+    );
+  });
+  return section("provenance", "Where it comes from", ...parts);
+}
+
+/** A text with a button that copies it. */
+function copied(text) {
+  const shown = el("pre", {}, text);
+  const button = el("button", { type: "button" }, "Copy");
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(shown);
+      button.textContent = "Selected: press Ctrl+C";
+    }
+  });
+  return el("div", { class: "copied" }, button, shown);
+}
