@@ -1,43 +1,60 @@
-// What a reader came for: the first screen.
+// What a reader came for: the first screen. Each sentence says no more than its verdict does.
 
-/** The answer in a line, then a sentence for each kind of positive, what licenses it, and what would flip it. */
-function answers(run, rows) {
-  const samples = run.table.samples;
-  const all = comparisons(samples, rows).filter((c) => c.property !== "own answer right");
-  const kinds = sourcesOf(samples, rows)
-    .map((source) => ({ source, own: all.filter((c) => c.source === source) }))
-    .filter(({ own }) => own.length);
-  return el("div", {}, el("p", { class: "says" }, inShort(kinds)), el("ol", { class: "answers" }, kinds.map(({ source, own }) => answer(source, own))));
+/** The answer in a line, then a sentence for each kind of positive, what licenses it, and what would change it. */
+function answers(samples, rows, compared) {
+  const all = compared.filter((c) => c.property !== "own answer right" && c.difference.n);
+  const kinds = sourcesOf(samples, rows).map((source) => ({ source, own: all.filter((c) => c.source === source) }));
+  return el(
+    "div",
+    {},
+    el("div", { class: "says" }, inShort(kinds)),
+    el("ol", { class: "answers" }, kinds.filter(({ own }) => own.length).map(({ source, own }) => answer(source, own))),
+  );
 }
+
+const named = (kinds) => kinds.map(({ source }) => nameOf(source)).join(", ");
+const ofProperty = (own, property) => own.filter((c) => c.property === property);
+const holdsBoth = ({ own }) =>
+  ["in-distribution", "positive learning signal"].every((property) => {
+    const list = ofProperty(own, property);
+    return list.length && list.every((c) => c.verdict === "holds");
+  });
 
 /** Which kinds have both properties by every measure, which lack one, and of which neither is shown. */
 function inShort(kinds) {
-  const verdictsOf = ({ own }) => own.map((c) => c.verdict);
-  const named = (list) => list.map(({ source }) => nameOf(source)).join(", ") || "none";
-  const have = kinds.filter((kind) => verdictsOf(kind).every((v) => v === "holds"));
-  const lack = kinds.filter((kind) => verdictsOf(kind).includes("fails"));
+  const have = kinds.filter(holdsBoth);
+  const lack = kinds.filter(({ own }) => own.some((c) => c.verdict === "fails"));
   const open = kinds.filter((kind) => !have.includes(kind) && !lack.includes(kind));
+  const asks =
+    "The paper asks two things of a positive: that it is likely under the policy (Property 1), and that it raises the chance of the right answer (Property 2). ";
+  const caveat = "Together they promise a gain only under the assumption of claim P12-enough, which this page does not check.";
+  const best = have.length
+    ? `Both properties hold by every measure: ${named(have)}.`
+    : "No kind of positive has both properties by every measure.";
   return [
-    "The paper asks two things of a positive: that it is likely under the policy (Property 1), and that it raises the chance of the right answer (Property 2). ",
-    el("strong", {}, `Both hold by every measure: ${named(have)}. `),
-    `One of them fails by some measure: ${named(lack)}. Nothing fails, but not all is decided: ${named(open)}.`,
+    el("p", {}, asks, el("strong", {}, best), have.length ? ` ${caveat}` : ""),
+    lack.length ? el("p", {}, `At least one measure says that a property fails: ${named(lack)}.`) : null,
+    open.length ? el("p", {}, `Nothing fails, but something is undecided or was not measured: ${named(open)}.`) : null,
+    el("p", { class: "flip" }, "Brackets are 95 % intervals over problems: with a finite-sample guarantee for π(a*|q, c), from the bootstrap for all else. The claims of Property 2 are about π(a*|q, c); none of them carries over to its logarithm."),
   ];
 }
 
 function answer(source, own) {
-  const of = (property) => own.filter((c) => c.property === property);
-  const [likely, signal] = ["in-distribution", "positive learning signal"].map(of);
+  const [likely, signal] = ["in-distribution", "positive learning signal"].map((property) => ofProperty(own, property));
   const claims = [
     ...(likely.length ? RULES.licenses["in-distribution"] : []),
-    ...(signal.length ? RULES.licenses["positive learning signal"] : []),
-    ...([likely, signal].every((list) => list.length && list.every((c) => c.verdict === "holds")) ? RULES.licenses.both : []),
+    // P2* compares with J, which is the own CoT's mean.
+    ...(signal.some((c) => c.reference === "own") ? RULES.licenses["positive learning signal"] : []),
+    ...(signal.length ? RULES.licenses["two CoTs"] : []),
+    ...(holdsBoth({ own }) ? RULES.licenses.both : []),
     ...(source === "explanation" ? RULES.licenses.explanation : []),
   ];
+  const changes = [...likely.map((c) => change("Property 1", c)), ...signal.map((c) => change("Property 2", c))];
   return el(
     "li",
     { "data-source": source },
     el("p", { class: "says" }, el("strong", {}, `${capital(nameOf(source))}. `), ...half("Property 1", likely), " ", ...half("Property 2", signal)),
-    el("p", { class: "flip" }, el("strong", {}, "What would flip it: "), [...flips("Property 1", likely), ...flips("Property 2", signal)].join("; "), "."),
+    el("p", { class: "flip" }, el("strong", {}, "What would change this: "), changes.join("; "), "."),
     claimsOf(claims),
   );
 }
@@ -45,43 +62,58 @@ function answer(source, own) {
 /** What the comparisons of one property come to, each with its verdict, as one sentence. */
 function half(name, list) {
   if (!list.length) return [`${name} was not measured.`];
-  const parts = list.flatMap((c, i) => [...compared(c, list[i - 1]), " (", verdictMark(c.verdict), ")"]);
-  return [`${name}: it `, ...parts, `, n = ${plural(list[0].difference.n, "problem")}.`];
+  const parts = list.flatMap((c, i) => said(c, list[i - 1]));
+  const counts = [...new Set(list.map((c) => c.difference.n))];
+  return [`${name}: it `, ...parts, `, n = ${counts.length > 1 ? `${counts.join(" and ")} problems` : plural(counts[0], "problem")}.`];
 }
 
-/** `is likelier than the expert CoT by 23.4 nats per sequence [17.2, 30.1]`; of a second measure what is new alone. */
-function compared(c, before) {
-  const deciding = c.bounded ? { ...c.bounded, mean: c.difference.mean } : c.difference;
-  const less = c.difference.mean < 0;
-  const size = less ? { mean: -deciding.mean, low: -deciding.high, high: -deciding.low, n: deciding.n } : deciding;
-  const joined = !before ? "" : before.difference.mean < 0 === less ? " and " : " but ";
-  const again = joined === " and ";
-  if (c.quantity.startsWith("nll")) {
-    const does = again ? "" : `is ${less ? "likelier" : "less likely"} ${before ? "" : `than the ${nameOf(c.reference)} `}`;
-    return [joined, does, "by ", interval(size), ` nats ${UNITS[c.quantity]}`];
+/** An interval of -x, from one of x. */
+const opposite = ({ mean, low, high, n }) => ({ mean: -mean, low: -high, high: -low, n });
+
+/** `is likelier than the expert CoT by 23.4 nats per sequence [17.2, 30.1] (✓ holds)`; of a second measure what is new. */
+function said(c, before) {
+  const nll = c.quantity.startsWith("nll");
+  const deciding = c.bounded ?? c.difference;
+  const unit = nll ? ` nats ${UNITS[c.quantity]}` : c.quantity === RULES.probability ? "" : " nats";
+  const what = nll
+    ? `than the ${nameOf(c.reference)}`
+    : c.quantity === RULES.probability
+      ? `π(a*|q, c)${before ? " itself" : ` against the ${nameOf(c.reference)}`}`
+      : `log π(a*|q, c) against the ${nameOf(c.reference)}`;
+  if (c.verdict === "undecided") {
+    const shown = nll ? `is not shown to be likelier or less likely ${what}` : `is not shown to change ${what}`;
+    // Of a likelihood, which is what the sentence is about, and not of its NLL.
+    const size = interval(nll ? opposite(deciding) : deciding);
+    return [before ? "; it " : "", `${shown} (a difference of `, size, `${unit}; `, verdictMark(c.verdict), ")"];
   }
-  const does = again ? "" : less ? "lowers " : "raises ";
-  if (c.quantity === RULES.probability) return [joined, does, "π(a*|q, c) itself by ", interval(size)];
-  return [joined, does, `log π(a*|q, c) against the ${nameOf(c.reference)} by `, interval(size), " nats"];
+  const more = c.difference.mean > 0;
+  const does = nll ? `is ${more ? "less likely" : "likelier"} ${what} by ` : `${more ? "raises" : "lowers"} ${what} by `;
+  const again = before && before.verdict === c.verdict && nll;
+  const joined = !before ? does : again ? " and by " : before.verdict === c.verdict ? ` and ${does}` : `; it ${does}`;
+  return [joined, interval(more ? deciding : opposite(deciding)), `${unit} (`, verdictMark(c.verdict), ")"];
 }
 
-/** What it would take to change the verdicts on one property, a phrase for each of its measures. */
-function flips(name, list) {
-  return list.map((c) => {
-    const what = `${name} ${UNITS[c.quantity]}`;
-    const deciding = c.bounded ?? c.difference;
-    const n = c.difference.n;
-    if (n < RULES.min_problems) return `${what}, at least ${RULES.min_problems} problems`;
-    if (c.verdict === "undecided") {
-      const factor = ((deciding.high - deciding.low) / 2 / Math.abs(c.difference.mean)) ** 2;
-      const needed = Math.max(Math.ceil(n * factor), n + 1);
-      return factor < 1000 ? `${what}, about ${needed.toLocaleString("en")} problems instead of ${n}, with this mean and spread` : `${what}, another mean, for this one is near 0`;
-    }
-    const near = Math.min(Math.abs(deciding.low), Math.abs(deciding.high));
-    const unit = c.quantity === RULES.probability ? "" : " nats";
-    const hangs = c.largest && c.largest.share >= RULES.hangs ? ` (problem ${c.largest.problem} alone is ${percent(c.largest.share)} of it)` : "";
-    return `${what}, a mean difference ${number(near)}${unit} nearer to 0${hangs}`;
-  });
+const change = (name, c) => {
+  const unit = c.quantity === RULES.probability ? "" : " nats";
+  const hangs = c.verdict !== "undecided" && c.largest && c.largest.share >= RULES.hangs;
+  const alone = hangs ? ` (problem ${c.largest.problem} alone is ${percent(c.largest.share)} of it)` : "";
+  return `${name} ${UNITS[c.quantity]} ${toChange(c.values, c.difference, c.bounded, (x) => `${number(x)}${unit}`)}${alone}`;
+};
+
+const DISTANT = 1000;
+
+/** What it takes to change the verdict on a mean of values from -1 to 1 (`bounded`) or of any. */
+function toChange(values, difference, bounded, show) {
+  const { mean: middle, n } = difference;
+  const { low, high } = bounded ?? difference;
+  if (n < RULES.min_problems) return `needs at least ${RULES.min_problems} problems`;
+  if (low > 0 || high < 0) {
+    return `becomes undecided if the difference shrinks by ${show(low > 0 ? low : -high)}`;
+  }
+  const times = bounded ? copiesToDecide(values) : ((middle > 0 ? middle - low : high - middle) / middle) ** 2;
+  if (!(times < DISTANT)) return "stays undecided with any practical number of problems, unless the mean moves away from 0";
+  const needed = Math.max(Math.ceil(n * times), n + 1);
+  return `would be decided by about ${needed.toLocaleString("en")} problems instead of ${n}, if mean and spread stay the same`;
 }
 
 /** The claims that license a reading, with their verdicts. */
@@ -90,45 +122,65 @@ function claimsOf(ids) {
     const claim = RULES.claims[id];
     return el("li", {}, el("strong", {}, `${id} (${claim.verdict}, ${claim.where}): `), claim.statement, claim.corrected ? ` What holds: ${claim.corrected}` : "");
   });
-  const named = [...new Set(ids)].map((id) => `${id} (${RULES.claims[id].verdict})`).join(", ");
-  return el("details", { class: "claims" }, el("summary", {}, `The claims of the ledger that license this reading and bound it: ${named}`), el("ul", {}, items));
+  const names = [...new Set(ids)].map((id) => `${id} (${RULES.claims[id].verdict})`).join(", ");
+  return el("details", { class: "claims" }, el("summary", {}, `The claims of the ledger that license this reading and bound it: ${names}`), el("ul", {}, items));
 }
 
-/** What trainings, evaluations and measured gradients come to, a sentence each. */
+// --- Trainings, evaluations and gradients -----------------------------------------------------------------------
+
+const AT_ONCE = 24;
+
+/** What trainings, evaluations and gradients come to, a sentence each, with their claims; null without any. */
 function outcomes(runs, filters) {
-  return runs.flatMap((run) => {
-    const out = [];
-    const { evaluation, alignment } = run.table;
-    if (evaluation) out.push(el("li", {}, el("strong", {}, `${run.name}: `), ...outcome(run, leftByLevel(evaluation, filters))));
-    if (alignment) {
-      const rows = leftByLevel(alignment, filters);
-      const step = stepsOf(alignment).at(-1);
-      for (const { source, slope } of slopes(alignment, rows, step)) {
-        const sure = verdictOf(slope, 1);
-        const does = { holds: "raises J", fails: "lowers J", undecided: "is not shown to change J" }[sure];
-        out.push(el("li", {}, el("strong", {}, `${run.name}: `), `a step along the ${nameOf(source)} ${does}: slope `, interval(slope), `, n = ${plural(slope.n, "problem")}.`));
-      }
-    }
-    return out;
-  });
+  const items = runs.flatMap((run) => [...outcome(run, filters), ...slopesOf(run, filters)]).map((parts) => el("li", {}, parts));
+  if (!items.length) return null;
+  const rest = items.slice(AT_ONCE);
+  const having = (table) => runs.some((run) => run.table[table]);
+  return el(
+    "div",
+    {},
+    el("ul", { class: "outcomes" }, items.slice(0, AT_ONCE)),
+    rest.length ? el("details", {}, el("summary", {}, `${plural(rest.length, "more result")}`), el("ul", {}, rest)) : null,
+    claimsOf([
+      ...(having("evaluation") ? [...RULES.licenses.accuracy, ...RULES.licenses.bootstrap] : []),
+      ...(having("alignment") ? RULES.licenses.slope : []),
+    ]),
+  );
 }
 
-function outcome(run, rows) {
+/** Accuracy of a policy, or what a training changed of it, as a sentence; none where the filters leave no problem. */
+function outcome(run, filters) {
   const { evaluation } = run.table;
+  const rows = evaluation ? leftByLevel(evaluation, filters) : [];
+  if (!rows.length) return [];
   const steps = stepsOf(evaluation);
   const last = steps.at(-1);
   const after = accuracy(evaluation, rows, last, 1);
-  if (steps.length < 2) return [`accuracy `, interval(after, percent), `, n = ${plural(after.n, "problem")}.`];
-  const gained = pairedDifference(accuracies(evaluation, rows, last, 1), accuracies(evaluation, rows, steps[0], 1));
+  const name = el("strong", {}, `${run.name}: `);
+  if (steps.length < 2) return [[name, `${run.policy} has the accuracy `, interval(after, percent), `, n = ${plural(after.n, "problem")}.`]];
+  const values = pairedDifferences(accuracies(evaluation, rows, last, 1), accuracies(evaluation, rows, steps[0], 1));
+  const gained = bootstrap(values);
   const verdict = { holds: "is higher", fails: "is lower", undecided: "is not shown to differ" }[verdictOf(gained, 1)];
-  return [
-    `after ${last} steps of ${run.method}, accuracy ${verdict}: `,
+  return [[
+    name,
+    `after ${plural(last, "step")} of ${run.method}, accuracy ${verdict}: `,
     interval(accuracy(evaluation, rows, steps[0], 1), percent),
     " before, ",
     interval(after, percent),
     " after, a paired difference of ",
-    interval(gained),
-    `, n = ${plural(gained.n, "problem")}.`,
-    verdictOf(gained, 1) === "undecided" ? "" : ` It would flip with a mean difference ${number(Math.min(Math.abs(gained.low), Math.abs(gained.high)))} nearer to 0.`,
-  ];
+    interval(gained, points),
+    ` percentage points, n = ${plural(gained.n, "problem")}. This ${toChange(values, gained, null, (x) => `${points(x)} points`)}.`,
+  ]];
+}
+
+/** What a small step along each kind of positive does to J, a sentence each. */
+function slopesOf(run, filters) {
+  const { alignment } = run.table;
+  if (!alignment) return [];
+  return slopes(alignment, leftByLevel(alignment, filters), stepsOf(alignment).at(-1)).map(({ source, slope, values }) => {
+    const does = { holds: "raises J", fails: "lowers J", undecided: "is not shown to change J" }[verdictOf(slope, 1)];
+    const name = el("strong", {}, `${run.name}: `);
+    const then = toChange(values, slope, null, number).replace("the difference", "the slope");
+    return [name, `a small step along the ${nameOf(source)} ${does}: slope `, interval(slope), `, n = ${plural(slope.n, "problem")}. This ${then}.`];
+  });
 }

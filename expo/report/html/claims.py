@@ -6,8 +6,9 @@ from theory.claim import load
 
 # By reading: the claims that it rests on, then those that bound it.
 LICENSES: dict[str, tuple[str, ...]] = {
-    "in-distribution": ("P1*", "E6-concl"),
-    "positive learning signal": ("P2*", "P2-rel"),
+    "in-distribution": ("P1*", "P1-length", "E6-concl"),
+    "positive learning signal": ("P2*",),
+    "two CoTs": ("P2-rel",),
     "both": ("P12-enough",),
     "explanation": ("L2", "L2-prompt"),
     "posterior": ("ELBO-bound", "WEIGHT-law"),

@@ -23,6 +23,9 @@ function number(x, plus = false) {
 
 const percent = (x) => (Number.isNaN(x) ? "–" : `${(100 * x).toFixed(x > 0 && x < 0.0995 ? 1 : 0)} %`);
 
+/** A share in percentage points, without its sign for percent. */
+const points = (x) => number(100 * x);
+
 /** A number that is read as rounded and holds the exact one. */
 const exact = (x, show = number) => el("data", { value: String(x), title: String(x) }, show(x));
 

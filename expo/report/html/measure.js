@@ -59,7 +59,7 @@ function compare(samples, rows, { property, source, reference, quantity, sign })
   let largest = null;
   for (const [p, gap] of total ? gaps : []) if (!largest || gap / total > largest.share) largest = { p, share: gap / total };
   return {
-    ...{ property, source, reference, quantity, sign, difference, bounded },
+    ...{ property, source, reference, quantity, sign, values, difference, bounded },
     verdict: verdictOf(bounded ?? difference, sign),
     largest: largest && { problem: samples.words.problem[largest.p], share: largest.share },
   };
@@ -111,6 +111,9 @@ function means(samples, rows) {
   });
 }
 
+// In arithmetic, null would count as 0.
+const given = (value) => value ?? NaN;
+
 /** How far the sampler of self-explanations is from the posterior, by their weights; null without any. */
 function againstPosterior(samples, rows) {
   const groups = new Map();
@@ -127,8 +130,8 @@ function againstPosterior(samples, rows) {
     ownRows.map((i) => (samples.learning_signal[i] === null ? null : Math.exp(samples.learning_signal[i]))),
   );
   const found = [...groups.values()].map((of) => {
-    const logs = of.map((i) => samples.learning_signal[i] - samples.nll_cot[i] + samples.nll_prompted[i]);
-    const signal = of.map((i) => Math.exp(samples.learning_signal[i]));
+    const logs = of.map((i) => given(samples.learning_signal[i]) - given(samples.nll_cot[i]) + samples.nll_prompted[i]);
+    const signal = of.map((i) => Math.exp(given(samples.learning_signal[i])));
     const largest = Math.max(...logs);
     const raw = logs.map((l) => (largest === -Infinity ? 1 : Math.exp(l - largest)));
     const weights = raw.map((w) => w / sum(raw));
@@ -138,7 +141,7 @@ function againstPosterior(samples, rows) {
     return {
       ...{ problem: samples.problem[of[0]], n: of.length },
       effective_samples: 1 / sum(weights.map((w) => w * w)),
-      ...{ kl_bound: -mean(logs), gain, gain_weighted: weighted, gain_by_weights: weighted - gain },
+      ...{ kl_bound: -mean(known(logs)), gain, gain_weighted: weighted, gain_by_weights: weighted - gain },
     };
   });
   const of = {};

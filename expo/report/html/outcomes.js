@@ -15,10 +15,9 @@ function accuracies(evaluation, rows, step, k) {
   return new Map(of.map((i) => [word(evaluation, "problem", i), passAtK(evaluation.n[i], evaluation.correct[i], k)]));
 }
 
-/** Mean difference of two policies in pass@k over the problems that both were evaluated on. */
-function pairedDifference(ones, others) {
-  return bootstrap([...ones].filter(([problem]) => others.has(problem)).map(([problem, a]) => a - others.get(problem)));
-}
+/** Differences of two policies in pass@k, one for each problem that both were evaluated on. */
+const pairedDifferences = (ones, others) =>
+  [...ones].filter(([problem]) => others.has(problem)).map(([problem, a]) => a - others.get(problem));
 
 /** 1, 2, 4, ... up to the number of samples a problem has, and that number. */
 function ksOf(evaluation) {
@@ -42,9 +41,10 @@ function slopes(alignment, rows, step) {
   return order.map((source) => {
     const own = of.filter((i) => word(alignment, "source", i) === source);
     const unit = own.map((i) => unitSlope(alignment, i));
+    const values = [...meansBy(own.map((i) => alignment.problem[i]), unit).values()];
     return {
-      ...{ source, positives: own.length },
-      slope: bootstrap([...meansBy(own.map((i) => alignment.problem[i]), unit).values()]),
+      ...{ source, positives: own.length, values },
+      slope: bootstrap(values),
       right: own.filter((i) => alignment.reward[i] === 1).length,
       norm: mean(own.map((i) => alignment.norm[i])),
     };

@@ -78,20 +78,20 @@ function sections() {
   const out = [];
   const run = measured();
   const rows = run ? left(run.table.samples, state) : [];
-  const said = outcomes(RUNS, state);
+  const compared = run ? comparisons(run.table.samples, rows) : [];
   out.push(
     section(
       "answer",
       "Which positives should I train on?",
       run ? el("p", {}, `${run.name}${run.toy ? " (toy)" : ""}: ${run.policy}, ${run.setting}.`) : null,
-      run ? answers(run, rows) : null,
-      said.length ? el("ul", { class: "outcomes" }, said.slice(0, 24)) : null,
+      run ? answers(run.table.samples, rows, compared) : null,
+      outcomes(RUNS, state),
       run ? null : el("p", {}, "None of these records is a measurement of positives; ", el("code", {}, "expo measure"), " makes one."),
     ),
   );
   if (run) {
     const present = sourcesOf(run.table.samples, rows);
-    out.push(verdicts(run, rows), meansTable(run, rows));
+    out.push(verdicts(compared), meansTable(run, rows));
     out.push(section("distributions", "Distributions", ...choosing("Quantity", Object.entries(QUANTITIES), (q) => distributions(run, rows, q))));
     out.push(posterior(run, rows), acting(run, rows));
     if (present.length) {

@@ -20,7 +20,7 @@ from expo.report.html.provenance import folder_name, provenance, setting
 from expo.report.html.records import Shown
 from expo.report.html.texts import acts, texts_of
 from expo.report.toy import TOY
-from expo.report.words import METHODS, NAMES
+from expo.report.words import MARKS, NAMES, UNITS
 from expo.stats import MIN_PROBLEMS
 from expo.text import visible
 
@@ -107,7 +107,8 @@ def _rules() -> dict[str, Any]:
     return {
         "generator": {"state": str(state["state"]), "increment": str(state["inc"])},
         "names": NAMES,
-        "methods": METHODS,
+        "marks": MARKS,
+        "units": UNITS,
         "order": verdict.ORDER,
         "properties": verdict.PROPERTIES,
         "measurements": verdict.MEASUREMENTS,

@@ -5,15 +5,14 @@ const RUN_LOOKS = RULES.run_looks;
 const nameOf = (source) => RULES.names[source] ?? source;
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const plural = (n, one) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`;
-const UNITS = { nll_sum: "per sequence", nll_per_token: "per token", learning_signal: "in nats", [RULES.probability]: "as a probability" };
-const MARKS = { holds: "✓", fails: "✗", undecided: "?" };
-const verdictMark = (verdict) => el("span", { class: `verdict ${verdict}` }, `${MARKS[verdict]} ${verdict}`);
+const UNITS = { ...RULES.units, learning_signal: "in nats" };
+const verdictMark = (verdict) => el("span", { class: `verdict ${verdict}` }, `${RULES.marks[verdict]} ${verdict}`);
 const section = (id, title, ...content) => el("section", { id, "aria-labelledby": `${id}-title` }, el("h2", { id: `${id}-title` }, title), ...content);
 
 // --- A measurement ----------------------------------------------------------------------------------------------
 
-function verdicts(run, rows) {
-  const rowsOf = comparisons(run.table.samples, rows).map((c) => [
+function verdicts(compared) {
+  const rowsOf = compared.map((c) => [
     `${capital(nameOf(c.source))} against ${nameOf(c.reference)}`,
     `${c.property}, ${UNITS[c.quantity] ?? "share"}`,
     verdictMark(c.verdict),
@@ -73,7 +72,7 @@ function posterior(run, rows) {
   return section(
     "posterior",
     "Self-explanations against the posterior π(c|q, a*)",
-    el("p", {}, `Lemma 2 is about samples of the posterior; these are samples of a prompt with the answer. Their importance weights say how far the two are apart. Of at most ${found.most} self-explanations a problem, one has all the weight in ${plural(found.on_one_sample, "problem")} of ${found.problems}.`),
+    el("p", {}, `Lemma 2 is about samples of the posterior; these are samples of a prompt with the answer. Their importance weights say how far the two are apart. Of at most ${plural(found.most, "self-explanation")} a problem, one has all the weight in ${plural(found.on_one_sample, "problem")} of ${found.problems}.`),
     tableOf("Importance weights, means over problems", ["quantity", "mean with 95 % interval", "n"], body),
     claimsOf(RULES.licenses.posterior),
   );
@@ -146,7 +145,7 @@ function accuracyTable(run, filters) {
       level === null ? percent(shareOf(evaluation, rows, step, "unparsed")) : "",
     ]),
   );
-  const heads = ["", ...ks.map((k) => (k === 1 ? "accuracy" : `pass@${k}`)), "problems", "cut", "no answer read"];
+  const heads = ["problems of", ...ks.map((k) => (k === 1 ? "accuracy" : `pass@${k}`)), "problems", "cut", "no answer read"];
   return tableOf(titleOf(run), heads, body);
 }
 
@@ -158,11 +157,11 @@ function differences(having, filters) {
   const last = having.map((run) => accuracies(run.table.evaluation, leftByLevel(run.table.evaluation, filters), stepsOf(run.table.evaluation).at(-1), 1));
   const said = { holds: "higher", fails: "lower", undecided: "not told apart" };
   const body = having.slice(1).map((run, i) => {
-    const of = pairedDifference(last[i + 1], last[0]);
+    const of = bootstrap(pairedDifferences(last[i + 1], last[0]));
     if (!of.n) return [run.name, "no problem in common", "", "0"];
-    return [run.name, interval(of, (x) => number(x, true)), said[verdictOf(of, 1)], String(of.n)];
+    return [run.name, interval(of, (x) => number(100 * x, true)), said[verdictOf(of, 1)], String(of.n)];
   });
-  return tableOf(`Accuracy at the last step less that of ${having[0].name}, paired by problem`, ["run", "difference", "", "problems"], body);
+  return tableOf(`Accuracy at the last step less that of ${having[0].name}, paired by problem`, ["run", "percentage points", "verdict", "problems"], body);
 }
 
 function curves(runs, name) {

@@ -115,6 +115,8 @@ function finiteSample(values, least = 0, most = 1) {
 }
 
 const BETS = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((i) => i / 10);
+// The logarithm of the summed capital of all bets that excludes a mean.
+const GOAL = Math.log(40 * BETS.length);
 
 function lowerEnd(values) {
   let leftOut = 0;
@@ -124,10 +126,26 @@ function lowerEnd(values) {
     const logs = BETS.map((bet) => sum(values.map((v) => Math.log1p(bet * (v / middle - 1)))));
     const largest = Math.max(...logs);
     const wealth = largest + Math.log(sum(logs.map((l) => Math.exp(l - largest))));
-    if (wealth >= Math.log(40 * BETS.length)) leftOut = middle;
+    if (wealth >= GOAL) leftOut = middle;
     else end = middle;
   }
   return leftOut;
+}
+
+/** How many copies of values from -1 to 1 it takes until `finiteSample` excludes 0; Infinity if none are enough. */
+function copiesToDecide(values) {
+  const side = sum(values) < 0 ? -1 : 1;
+  const logs = BETS.map((bet) => sum(values.map((v) => Math.log1p(bet * side * v))));
+  const largest = Math.max(...logs);
+  if (!(largest > 0)) return Infinity;
+  const wins = (copies) => largest * copies + Math.log(sum(logs.map((l) => Math.exp(copies * (l - largest))))) >= GOAL;
+  let [few, many] = [0, GOAL / largest];
+  while (many - few > 1e-6 * many) {
+    const middle = (few + many) / 2;
+    if (wins(middle)) many = middle;
+    else few = middle;
+  }
+  return many;
 }
 
 /** 1 - C(n-c, k) / C(n, k): the unbiased pass@k from n samples of which c are right (claim PASSK). */
