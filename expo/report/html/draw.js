@@ -131,19 +131,19 @@ const figure = (caption, ...content) => el("figure", {}, ...content, el("figcapt
 
 const pathOf = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 
-/** Which share of values is at most x, a step for each value, for several kinds. */
+/** Which share of values is at most x, a step for each value, for several kinds; infinite values are at the sides. */
 function ecdf(label, xLabel, series, caption) {
-  const all = series.flatMap((s) => s.values);
+  const all = series.flatMap((s) => s.values).filter(Number.isFinite);
   if (!all.length) return el("p", {}, "The filters leave no value.");
   const [low, high] = all.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
   const logX = low > 0 && high / low > 20;
   const drawn = axes(label, { x: [low, high], y: [0, 1], xLabel: xLabel + (logX ? " (logarithmic)" : ""), yLabel: "share of samples", logX });
   for (const { values, look, name } of series) {
     const sorted = [...values].sort((a, b) => a - b);
-    const points = sorted.flatMap((v, i) => [
-      [drawn.x(v), drawn.y(i / sorted.length)],
-      [drawn.x(v), drawn.y((i + 1) / sorted.length)],
-    ]);
+    const points = sorted.flatMap((v, i) => {
+      const x = drawn.x(Math.min(high, Math.max(low, v)));
+      return [[x, drawn.y(i / sorted.length)], [x, drawn.y((i + 1) / sorted.length)]];
+    });
     const line = el("path", { d: pathOf(points), stroke: look.colour, "stroke-dasharray": look.dash, class: "curve" });
     line.append(el("title", {}, name));
     drawn.svg.append(line);
@@ -188,22 +188,43 @@ function dots(label, xLabel, rows, caption) {
       row.values.forEach((v, j) => drawn.svg.append(el("circle", { cx: drawn.x(v), cy: y + ((j % 5) - 2) * 3, r: 2.6, fill: row.look.colour, class: "faint" })));
       return;
     }
+    if (!Number.isFinite(row.of.mean)) return;
     if (Number.isFinite(row.of.low)) drawn.svg.append(el("line", { x1: drawn.x(row.of.low), x2: drawn.x(row.of.high), y1: y, y2: y, stroke: row.look.colour, class: "curve" }));
     drawn.svg.append(el("circle", { cx: drawn.x(row.of.mean), cy: y, r: 4.5, fill: row.look.colour }));
   });
   return figure(caption, drawn.svg);
 }
 
-/** Points on equal axes with the line on which both are the same. */
+// A kind of point has a shape besides its colour: circle, square, triangle, diamond, and those two turned or open.
+const SHAPES = [
+  "M-3 0A3 3 0 1 1 3 0A3 3 0 1 1 -3 0Z",
+  "M-3 -3H3V3H-3Z",
+  "M0 -4L4 3H-4Z",
+  "M0 -4.2L4.2 0L0 4.2L-4.2 0Z",
+  "M0 4L4 -3H-4Z",
+  "M-4 -1H-1V-4H1V-1H4V1H1V4H-1V1H-4Z",
+  "M-4 -4L-4 4L4 4Z",
+];
+
+const shape = (place, x, y, colour) =>
+  el("path", { d: SHAPES[place % SHAPES.length], transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`, fill: colour, class: "faint" });
+
+/** Points on equal axes with the line on which both are the same; each kind has its colour and its shape. */
 function scatter(label, xLabel, yLabel, points, caption) {
+  points = points.filter((p) => Number.isFinite(p.x) && Number.isFinite(p.y));
   if (!points.length) return el("p", {}, "The filters leave no value.");
   const reach = Math.max(...points.flatMap((p) => [Math.abs(p.x), Math.abs(p.y)])) * 1.05 || 1;
   const drawn = axes(label, { x: [-reach, reach], y: [-reach, reach], xLabel, yLabel, height: 400 });
   drawn.svg.append(el("line", { x1: drawn.x(-reach), x2: drawn.x(reach), y1: drawn.y(-reach), y2: drawn.y(reach), class: "zero" }));
+  const kinds = [...new Map(points.map((p) => [p.kind, p.look])).entries()];
   for (const p of points) {
-    const dot = el("circle", { cx: drawn.x(p.x), cy: drawn.y(p.y), r: 3, fill: p.look.colour, class: "faint" });
-    dot.append(el("title", {}, p.name));
+    const dot = shape(kinds.findIndex(([kind]) => kind === p.kind), drawn.x(p.x), drawn.y(p.y), p.look.colour);
+    dot.append(el("title", {}, `${p.name}, ${p.kind}`));
     drawn.svg.append(dot);
   }
-  return figure(caption, drawn.svg);
+  const items = kinds.map(([kind, look], i) => {
+    const sample = el("svg", { viewBox: "0 0 14 12", class: "shape", "aria-hidden": "true" }, shape(i, 7, 6, look.colour));
+    return el("li", {}, sample, kind);
+  });
+  return figure(caption, el("ul", { class: "legend" }, items), drawn.svg);
 }

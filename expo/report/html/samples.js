@@ -63,9 +63,10 @@ function written(run, i) {
 
 /** Tokens coloured by how much likelier the answer in the prompt makes them; a sign stands beside the large ones. */
 function heat(tokens) {
-  const shades = tokens.map(([token, difference]) => {
+  const shades = tokens.map(([token, value]) => {
+    const difference = Number(given(value));
     const strength = Math.min(5, Math.ceil(Math.sqrt(Math.min(Math.abs(difference), 3) / 3) * 5));
-    const side = Math.abs(difference) < 0.05 ? "" : difference > 0 ? `up up${strength}` : `down down${strength}`;
+    const side = !(Math.abs(difference) >= 0.05) ? "" : difference > 0 ? `up up${strength}` : `down down${strength}`;
     return el("span", { class: side, title: `${number(difference, true)} nats` }, token);
   });
   return el("div", {}, el("p", {}, "Blue and underlined: likelier with the answer in the prompt. Orange and dotted: less likely. Full colour at 3 nats."), el("pre", { class: "heat", dir: "auto" }, shades));

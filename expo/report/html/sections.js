@@ -62,7 +62,7 @@ function distributions(run, rows, quantity) {
     look: lookOf(source),
     values: known(rows.filter((i) => word(samples, "source", i) === source).map((i) => samples[quantity][i])),
   }));
-  return ecdf(`Distribution of ${QUANTITIES[quantity]} by kind of positive`, QUANTITIES[quantity], series, `Share of samples at or below each value. Samples, not problems: ${series.map((s) => `${s.name} ${s.values.length}`).join(", ")}.`);
+  return ecdf(`Distribution of ${QUANTITIES[quantity]} by kind of positive`, QUANTITIES[quantity], series, `Share of samples at or below each value. Samples, not problems: ${series.map((s) => `${s.name} ${s.values.length}`).join(", ")}.${series.some((s) => s.values.some((v) => !Number.isFinite(v))) ? " Infinite values stand at the sides." : ""}`);
 }
 
 function posterior(run, rows) {
@@ -200,7 +200,7 @@ function predicted(run, filters) {
   return el("div", {}, sizes.map((size) => {
     const points = rows
       .filter((i) => gains.size[i] === size && gains.predicted[i] !== null)
-      .map((i) => ({ x: gains.predicted[i], y: gains.exact_after[i] !== null ? gains.exact_after[i] - gains.exact_before[i] : gains.realised[i], look: lookOf(word(gains, "source", i)), name: `${word(gains, "problem", i)}, ${nameOf(word(gains, "source", i))}` }))
+      .map((i) => ({ x: gains.predicted[i], y: gains.exact_after[i] !== null ? gains.exact_after[i] - gains.exact_before[i] : gains.realised[i], look: lookOf(word(gains, "source", i)), name: word(gains, "problem", i), kind: nameOf(word(gains, "source", i)) }))
       .filter((p) => p.y !== null);
     const same = points.filter((p) => p.x * p.y > 0).length;
     return scatter(`Predicted and realised change of J at length ${size}`, "predicted change of J", "realised", points, `A step of length ${size}: the change of J has the predicted sign in ${same} of ${points.length} cases. On the line the step did what its first order says.`);

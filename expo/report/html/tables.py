@@ -73,7 +73,7 @@ def _curves(metrics: pd.DataFrame, share: float) -> dict[str, Any]:
     wide = metrics.drop_duplicates(["step", "name"], keep="last").pivot(index="step", columns="name", values="value")
     count = min(len(wide), _STEPS, max(2, int(share * len(wide))))
     wide = wide.sort_index().iloc[np.linspace(0, len(wide) - 1, count).round().astype(int)]
-    shown = {str(name): [_number(float(f"{v:.6g}")) if pd.notna(v) else None for v in wide[name]] for name in wide}
+    shown = {str(name): [number(float(f"{v:.6g}")) if pd.notna(v) else None for v in wide[name]] for name in wide}
     return {"step": [int(step) for step in wide.index], **shown}
 
 
@@ -96,10 +96,11 @@ def _column(values: pd.Series) -> list[Any] | dict[str, Any]:
         }
     if values.dtype == "boolean":
         return [None if pd.isna(v) else int(v) for v in values]
-    return [_number(v) for v in values]
+    return [number(v) for v in values]
 
 
-def _number(value: Any) -> float | int | str | None:
+def number(value: Any) -> float | int | str | None:
+    """A number as JSON can hold it; see `encode`."""
     if pd.isna(value):
         return None
     if math.isinf(value):

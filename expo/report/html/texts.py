@@ -11,7 +11,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from expo.measure.acts import KINDS, differences, kinds_of, mentions_by_problem
-from expo.report.html.tables import dumps
+from expo.report.html.tables import dumps, number
 from expo.report.positives.example1 import Part, parts
 from expo.tasks import Checker, checker_of
 from expo.tasks.problem import DataError
@@ -103,7 +103,7 @@ def _text(checker: Checker, row: dict[Any, Any], tokens: Mapping[Any, Any] | Non
         told["left_out"] = len(cot) - _LONGEST
     if tokens is not None:
         pairs = zip(tokens["texts"], differences(tokens), strict=True)
-        told["tokens"] = [[visible(token), round(float(difference), 2)] for token, difference in pairs]
+        told["tokens"] = [[visible(token), number(round(float(difference), 2))] for token, difference in pairs]
     return told
 
 

@@ -268,3 +268,37 @@ def test_provenance_names_the_command_and_no_path_of_the_machine(make: Make, tmp
     assert "expo measure --task chain" in text
     assert "--temperature 0.5" in text
     assert str(tmp_path) not in text
+
+
+@needs_chromium
+@pytest.mark.parametrize("column", ["learning_signal", "nll_sum", "nll_per_token", "nll_cot", "nll_prompted"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_a_record_with_values_that_are_not_finite_is_shown(
+    record: Run, column: str, value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rows, tokens = record.read("samples"), record.read("tokens")
+    rows.loc[rows["source"] == "own", column] = value
+    rows.loc[rows.index[-3:], column] = value
+    tokens.at[0, "prompted"] = [value] * len(tokens.at[0, "texts"])
+    record.write("samples", rows)
+    record.write("tokens", tokens)
+    page, _ = write_report([record.folder], tmp_path / "page.html")
+    assert 'id="provenance"' in dump(page, "numbers=1")
+    # The check can fail: a picture drawn from such a value logs an error, or makes none of the page.
+    if column == "nll_per_token" and math.isinf(value):
+        asset = build._asset
+        monkeypatch.setattr(build, "_asset", lambda name: asset(name).replace(".filter(Number.isFinite)", ""))
+        write_report([record.folder], page)
+        with pytest.raises(AssertionError):
+            assert 'id="provenance"' in dump(page, "numbers=1")
+
+
+@needs_chromium
+def test_kinds_of_points_differ_in_shape(tmp_path: Path):
+    page, _ = write_report([write_gradients(tmp_path / "two").folder], tmp_path / "page.html")
+    (figure,) = re.findall(r"<figure>(?:(?!</figure>).)*realised.*?</figure>", dump(page, "numbers=1"), re.DOTALL)
+    shapes = re.findall(r'<path d="([^"]*)" transform[^>]* fill="([^"]*)"', figure)
+    assert len({shape for shape, _ in shapes}) == 4
+    legend = re.search('class="legend".*?</ul>', figure, re.DOTALL)
+    assert legend
+    assert "expert CoT" in legend[0]
