@@ -12,7 +12,7 @@ from pathlib import Path
 
 from expo.records import RecordError, write_atomic
 from expo.report.html.payload import MOST_BYTES, payload
-from expo.report.html.provenance import folder_name
+from expo.report.html.provenance import names_of
 from expo.report.html.records import Shown, shown_runs
 from expo.report.html.tables import dumps
 from expo.report.toy import MARK
@@ -38,7 +38,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
         The file, and what was left out of it, in sentences.
 
     Raises:
-        RecordError: as `shown_runs` says, or if the file is there and is no such page.
+        RecordError: as `shown_runs` says, if the file is there and is no such page, or if no folder holds all runs.
     """
     runs, unfinished = shown_runs(folders)
     path = Path(output).expanduser() if output else _place(folders)
@@ -55,7 +55,7 @@ def page(runs: Sequence[Shown], unfinished: Sequence[str] = (), most: int = MOST
     script = "\n".join(["'use strict';", _SHARED, *map(_asset, _SCRIPTS)])
     style = _asset("page.css")
     data = payload(runs, unfinished, most - len(script.encode()) - len(style.encode()) - _FRAME)
-    names = ", ".join(folder_name(run) for run in runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
+    names = ", ".join(names_of(runs)[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
     title = html.escape(f"{names}{MARK * any(run.toy for run in runs)}: report")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
@@ -111,7 +111,10 @@ def _hash(text: str) -> str:
 def _place(folders: Sequence[str | Path]) -> Path:
     if len(folders) == 1:
         return Path(folders[0]) / NAME
-    return Path(os.path.commonpath([Path(folder).resolve() for folder in folders])) / NAME
+    common = Path(os.path.commonpath([Path(folder).resolve() for folder in folders]))
+    if common == Path(common.anchor):
+        raise RecordError("the runs have no folder in common; name the page's file with --output")
+    return common / NAME
 
 
 def _check_place(path: Path) -> None:

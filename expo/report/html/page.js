@@ -7,7 +7,7 @@ function readAddress() {
   const asked = new URLSearchParams(location.hash.slice(1));
   const level = Number.parseInt(asked.get("level"), 10);
   state.run = asked.get("run");
-  state.level = Number.isNaN(level) ? null : level;
+  state.level = allLevels.includes(level) ? level : null;
   for (const name of FLAGS) state[name] = asked.get(name) === "1";
 }
 
@@ -67,11 +67,23 @@ function choosing(label, options, draw) {
 
 function head() {
   const run = measured();
-  const toy = RUNS.some((r) => r.toy) ? el("p", { class: "toy" }, RULES.toy) : null;
+  const marked = RUNS.every((r) => r.toy) ? "" : "(toy) marks the runs of a toy. ";
+  const toy = RUNS.some((r) => r.toy) ? el("p", { class: "toy" }, marked + RULES.toy) : null;
   const notes = [...DATA.unfinished, ...(run ? [...run.lacks, ...run.left_out] : [])];
   const others = RUNS.filter((r) => r !== run && r.left_out.length).length;
   if (others) notes.push(`Of ${plural(others, "other record")} a part is in this page, which stays small; "Where it comes from" says which.`);
   return [toy, ...notes.map((note) => el("p", { class: "note" }, note))];
+}
+
+/** What the filters leave out, in words; empty if nothing. It is printed, as the filters are not. */
+function leftOut() {
+  const words = [
+    state.level === null ? "" : `level ${state.level} only`,
+    measurements.length && state.cut ? "without cut samples" : "",
+    measurements.length && state.leak ? "without leaks" : "",
+    measurements.length && state.right ? "right answers only" : "",
+  ].filter(Boolean);
+  return words.length ? `A part of the rows, chosen by the filters: ${words.join(", ")}.` : "";
 }
 
 function sections() {
@@ -84,6 +96,7 @@ function sections() {
       "answer",
       "Which positives should I train on?",
       run ? el("p", {}, `${run.name}${run.toy ? " (toy)" : ""}: ${run.policy}, ${run.setting}.`) : null,
+      leftOut() && el("p", { class: "note" }, leftOut()),
       run ? answers(run.table.samples, rows, compared) : null,
       outcomes(RUNS, state),
       run ? null : el("p", {}, "None of these records is a measurement of positives; ", el("code", {}, "expo measure"), " makes one."),

@@ -16,7 +16,7 @@ from expo.records import method_of
 from expo.report import paper
 from expo.report.colours import COLOURS, method_colour
 from expo.report.html import claims, tables
-from expo.report.html.provenance import folder_name, provenance, setting
+from expo.report.html.provenance import names_of, provenance, setting
 from expo.report.html.records import Shown
 from expo.report.html.texts import acts, texts_of
 from expo.report.toy import TOY
@@ -43,12 +43,12 @@ def payload(runs: Sequence[Shown], unfinished: Sequence[str], most: int = MOST_B
     trained = [run for run in runs if "metrics" in run.tables]
     curves = dict(zip(map(id, trained), tables.curves([run.tables["metrics"] for run in trained]), strict=True))
     out, left_out = [], []
-    for run, before, after in zip(runs, whole, kept, strict=True):
+    for name, run, before, after in zip(names_of(runs), runs, whole, kept, strict=True):
         said = _said(run, before, after, curves.get(id(run)))
-        encoded = {name: tables.encode(name, frame) for name, frame in after.items()}
-        out.append({**_head(run), "lacks": list(run.lacks), "left_out": said, "tables": encoded})
+        encoded = {table: tables.encode(table, frame) for table, frame in after.items()}
+        out.append({"name": name, **_head(run), "lacks": list(run.lacks), "left_out": said, "tables": encoded})
         out[-1] |= {"curves": curves[id(run)]} if id(run) in curves else {}
-        left_out += [f"{folder_name(run)}: {sentence}" for sentence in said]
+        left_out += [f"{name}: {sentence}" for sentence in said]
     content = {**_rules(), "runs": out, "unfinished": list(unfinished)}
     _add_texts(runs, kept, out, most - len(tables.dumps(content)))
     return Payload(content, left_out)
@@ -79,7 +79,6 @@ def _said(
 
 def _head(run: Shown) -> dict[str, Any]:
     return {
-        "name": folder_name(run),
         "job": run.job,
         "policy": visible(run.policy_name),
         "task": run.task,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.records import defaults_of, to_yaml
 from expo.report.html.records import Shown
 from expo.report.runs import origin_of
-from expo.text import visible
+from expo.text import plural, visible
 from expo.train.recipe import TrainRecipe
 
 _RECIPES = {"measure": MeasureRecipe, "evaluate": EvaluateRecipe, "gradients": GradientRecipe, "train": TrainRecipe}
@@ -80,23 +81,31 @@ def _flag(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else visible(str(value))
 
 
-def folder_name(run: Shown) -> str:
-    """The name of the run's folder."""
-    return visible(Path(run.name).name)
+def names_of(runs: Sequence[Shown]) -> list[str]:
+    """A name for each run, none of them twice: its folder, where needed with the folder around it, or with a number."""
+    folders = [run.run.folder.resolve() for run in runs]
+    count = Counter(folder.name for folder in folders)
+    names = [f"{at.parent.name}/{at.name}" if count[at.name] > 1 else at.name for at in folders]
+    seen: Counter[str] = Counter()
+    out = []
+    for name in map(visible, names):
+        seen[name] += 1
+        out.append(f"{name} ({seen[name]})" if seen[name] > 1 else name)
+    return out
 
 
 def setting(run: Shown) -> str:
     """n, k, temperature and seed of a run, in words."""
     recipe = run.recipe
     main = next(iter(run.tables.values()))
-    words = [f"n = {main['problem'].nunique()} problems of {run.task}"]
+    words = [f"n = {plural(main['problem'].nunique(), 'problem')} of {run.task}"]
     samples = recipe.get("samples") or recipe.get("eval_samples")
     if run.job == "gradients":
         words.append(f"2 x {recipe['rollouts']} rollouts each")
     elif "evaluation" in run.tables:
-        words.append(f"k = {int(run.tables['evaluation']['n'].min())} samples each")
+        words.append(f"k = {plural(int(run.tables['evaluation']['n'].min()), 'sample')} each")
     elif samples:
-        words.append(f"k = {samples} samples each")
+        words.append(f"k = {plural(samples, 'sample')} each")
     temperature = recipe.get("eval_temperature", recipe.get("temperature"))
     if temperature is not None and not pd.isna(temperature):
         words.append(f"temperature {temperature:g}")

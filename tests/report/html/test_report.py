@@ -302,3 +302,36 @@ def test_kinds_of_points_differ_in_shape(tmp_path: Path):
     legend = re.search('class="legend".*?</ul>', figure, re.DOTALL)
     assert legend
     assert "expert CoT" in legend[0]
+
+
+@needs_chromium
+def test_runs_in_folders_of_one_name_are_told_apart(make: Make, tmp_path: Path):
+    one, other = make("tiny-0", n=12).run, make("tiny-1", n=13).run
+    twin = other.folder.parent.parent / "others" / "tiny-0"
+    twin.parent.mkdir()
+    other.folder.rename(twin)
+    page, _ = write_report([one.folder, twin, one.folder], tmp_path / "page.html")
+    assert "<title>runs/tiny-0, others/tiny-0" in page.read_text(encoding="utf-8")
+    # The same run is shown once, however often it is given.
+    assert len(re.findall("tiny-0</option>", dump(page, "numbers=1"))) == 2
+    for name, problems in (("runs/tiny-0", 12), ("others/tiny-0", 13)):
+        assert shown(page, f"run={name}")["own/problems"] == problems
+
+
+@needs_chromium
+def test_the_first_screen_says_what_the_filters_leave_out(record: Run, tmp_path: Path):
+    page, _ = write_report([record.folder], tmp_path / "page.html")
+    said = "A part of the rows, chosen by the filters: level 2 only, without leaks."
+    assert said in dump(page, "numbers=1&level=2&leak=1")
+    # A level that no record has is none.
+    assert ">A part of the rows" not in (dom := dump(page, "numbers=1&level=99"))
+    assert 'data-name="own/nll_sum"' in dom
+
+
+def test_runs_without_a_folder_in_common_need_a_file(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    runs = [make("tiny-0").run.folder, make("tiny-1").run.folder]
+    assert write_report(runs)[0] == runs[0].parent / "report.html"
+    monkeypatch.setattr("os.path.commonpath", lambda paths: "/")
+    with pytest.raises(RecordError, match="no folder in common; name the page's file with --output"):
+        write_report(runs)
+    assert write_report(runs, tmp_path / "page.html")[0].is_file()
