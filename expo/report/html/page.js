@@ -28,6 +28,8 @@ const measured = () => measurements.find((run) => run.name === state.run) ?? mea
 
 const allLevels = [...new Set(RUNS.flatMap((run) => Object.values(run.table).flatMap(levelsOf)))].sort((a, b) => a - b);
 
+const afterPaint = (draw) => requestAnimationFrame(() => setTimeout(draw));
+
 function select(label, options, chosen, onChange) {
   const made = el("select", {}, options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
   made.addEventListener("change", () => onChange(made.value));
@@ -38,7 +40,8 @@ function filters() {
   const changed = (name, value) => {
     state[name] = value;
     writeAddress();
-    render();
+    document.getElementById("kept").textContent = "Computing the numbers ...";
+    afterPaint(render);
   };
   const box = (name, label) => {
     const input = el("input", { type: "checkbox", name });
@@ -57,12 +60,18 @@ function filters() {
   document.getElementById("filters").replaceChildren(el("fieldset", {}, el("legend", {}, "Filter the rows; every number on this page is computed anew"), ...controls), el("output", { id: "kept", "aria-live": "polite" }));
 }
 
-/** A section with a choice of its own, which changes nothing else. */
+const chosen = {};
+
+/** A section with a choice of its own, which changes nothing else and which stays when a filter changes. */
 function choosing(label, options, draw) {
   const place = el("div");
-  const show = (value) => place.replaceChildren(draw(value));
-  show(options[0][0]);
-  return [select(label, options, options[0][0], show), place];
+  const show = (value) => {
+    chosen[label] = value;
+    place.replaceChildren(draw(value));
+  };
+  const first = options.find(([value]) => value === chosen[label]) ?? options[0];
+  show(first[0]);
+  return [select(label, options, first[0], show), place];
 }
 
 function head() {
@@ -161,6 +170,6 @@ addEventListener("hashchange", () => {
 });
 readAddress();
 filters();
-// The frame is painted before the numbers, which take a moment, unless the address asks for all of them.
+// What is there is painted before the numbers, which take a moment, unless the address asks for all of them.
 if (state.numbers) render();
-else requestAnimationFrame(() => setTimeout(render));
+else afterPaint(render);

@@ -82,10 +82,11 @@ function bootstrap(values) {
   if (n === 0) return { mean: NaN, low: NaN, high: NaN, n };
   if (n === 1) return { mean: values[0], low: -Infinity, high: Infinity, n };
   const indices = drawn(n);
+  const numbers = Float64Array.from(values);
   const means = new Float64Array(RESAMPLES);
   for (let i = 0, at = 0; i < RESAMPLES; i++) {
     let total = 0;
-    for (let j = 0; j < n; j++) total += values[indices[at++]];
+    for (let j = 0; j < n; j++) total += numbers[indices[at++]];
     means[i] = total / n;
   }
   means.sort();

@@ -335,3 +335,37 @@ def test_runs_without_a_folder_in_common_need_a_file(make: Make, tmp_path: Path,
     with pytest.raises(RecordError, match="no folder in common; name the page's file with --output"):
         write_report(runs)
     assert write_report(runs, tmp_path / "page.html")[0].is_file()
+
+
+_CHOICE = """
+const choice = [...document.querySelectorAll("#distributions select")].at(-1);
+choice.value = "tokens";
+choice.dispatchEvent(new Event("change"));
+state.cut = true;
+render();
+"""
+
+
+@needs_chromium
+def test_a_filter_keeps_what_a_reader_chose(record: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def chosen(*dropped: str) -> set[str]:
+        asset = build._asset
+        for part in dropped:
+            assert part in asset("page.js")
+
+        def changed(name: str) -> str:
+            text = asset(name)
+            for part in dropped:
+                text = text.replace(part, "")
+            return text + (_CHOICE if name == "page.js" else "")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(build, "_asset", changed)
+            page, _ = write_report([record.folder], tmp_path / "page.html")
+        dom = dump(page, "numbers=1")
+        section = re.search('<section id="distributions".*?</section>', dom, re.DOTALL)
+        assert section
+        return set(re.findall('<option value="([^"]*)" selected', section[0]))
+
+    assert chosen() == {"tokens"}
+    assert chosen("chosen[label] = value;") == {"nll_per_token"}
