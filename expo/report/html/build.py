@@ -38,7 +38,8 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
         The file, and what was left out of it, in sentences.
 
     Raises:
-        RecordError: as `shown_runs` says, if the file is there and is no such page, or if no folder holds all runs.
+        RecordError: as `shown_runs` says, if the file is there and is no such page, if no folder holds all runs, or if
+            there are too many of them for a page.
     """
     runs, unfinished = shown_runs(folders)
     path = Path(output).expanduser() if output else _place(folders)

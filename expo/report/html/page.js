@@ -80,7 +80,7 @@ function head() {
   const toy = RUNS.some((r) => r.toy) ? el("p", { class: "toy" }, marked + RULES.toy) : null;
   const notes = [...DATA.unfinished, ...(run ? [...run.lacks, ...run.left_out] : [])];
   const others = RUNS.filter((r) => r !== run && r.left_out.length).length;
-  if (others) notes.push(`Of ${plural(others, "other record")} a part is in this page, which stays small; "Where it comes from" says which.`);
+  if (others) notes.push(`This page holds only a part of ${plural(others, run ? "other record" : "record")}, to stay small. "Where it comes from" says which part.`);
   return [toy, ...notes.map((note) => el("p", { class: "note" }, note))];
 }
 

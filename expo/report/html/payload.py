@@ -12,7 +12,7 @@ import pandas as pd
 from expo.measure import verdict
 from expo.measure.acts import KINDS
 from expo.measure.weights import WORDS
-from expo.records import method_of
+from expo.records import RecordError, method_of
 from expo.report import paper
 from expo.report.colours import COLOURS, method_colour
 from expo.report.html import claims, tables
@@ -37,19 +37,30 @@ class Payload:
 
 
 def payload(runs: Sequence[Shown], unfinished: Sequence[str], most: int = MOST_BYTES) -> Payload:
-    """The content of a page of these runs that takes at most `most` bytes as JSON."""
-    whole = [_tables(run) for run in runs]
-    kept = tables.fit(whole, min(tables.ROWS_BYTES, 2 * most // 3))
-    trained = [run for run in runs if "metrics" in run.tables]
-    curves = dict(zip(map(id, trained), tables.curves([run.tables["metrics"] for run in trained]), strict=True))
-    out, left_out = [], []
-    for name, run, before, after in zip(names_of(runs), runs, whole, kept, strict=True):
-        said = _said(run, before, after, curves.get(id(run)))
-        encoded = {table: tables.encode(table, frame) for table, frame in after.items()}
-        out.append({"name": name, **_head(run), "lacks": list(run.lacks), "left_out": said, "tables": encoded})
-        out[-1] |= {"curves": curves[id(run)]} if id(run) in curves else {}
-        left_out += [f"{name}: {sentence}" for sentence in said]
+    """The content of a page of these runs that takes at most `most` bytes as JSON.
+
+    Raises:
+        RecordError: if even one problem of each run takes more.
+    """
+    trained = [i for i, run in enumerate(runs) if "metrics" in run.tables]
+    curves = dict(zip(trained, tables.curves([runs[i].tables["metrics"] for i in trained]), strict=True))
+    out = [
+        {"name": name, **_head(run), "lacks": list(run.lacks)} for name, run in zip(names_of(runs), runs, strict=True)
+    ]
+    for i, of_run in curves.items():
+        out[i]["curves"] = of_run
     content = {**_rules(), "runs": out, "unfinished": list(unfinished)}
+    whole = [_tables(run) for run in runs]
+    kept = tables.fit(whole, min(tables.ROWS_BYTES, 2 * (most - len(tables.dumps(content))) // 3))
+    left_out = []
+    for i, (run, before, after) in enumerate(zip(runs, whole, kept, strict=True)):
+        said = _said(run, before, after, curves.get(i))
+        out[i] |= {"left_out": said, "tables": {table: tables.encode(table, frame) for table, frame in after.items()}}
+        left_out += [f"{out[i]['name']}: {sentence}" for sentence in said]
+    if (taken := len(tables.dumps(content))) > most:
+        raise RecordError(
+            f"{len(runs)} runs take {taken / 1e6:.1f} MB, but a page holds {most / 1e6:.1f} MB of them; name fewer"
+        )
     _add_texts(runs, kept, out, most - len(tables.dumps(content)))
     return Payload(content, left_out)
 

@@ -113,7 +113,9 @@ def _lacks(run: Run, job: str, tables: dict[str, pd.DataFrame]) -> list[str]:
             if source not in present:
                 lacks.append(f"The record has no {name}, so nothing is compared with one.")
         if run.recipe().get("temperature") != 1:
-            lacks.append("The texts were not sampled at temperature 1, so nothing is said of the posterior.")
+            lacks.append(
+                "The texts were not sampled at temperature 1, so this page does not compare them with the posterior."
+            )
         if "tokens" not in tables:
             lacks.append("The record was made without --token_scores true, so it does not show where the answer acts.")
     return lacks

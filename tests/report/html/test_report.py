@@ -23,6 +23,7 @@ from expo.measure.weights import posterior_metrics
 from expo.records import RecordError, Run
 from expo.report.html import build, tables
 from expo.report.html.build import write_report
+from expo.report.html.records import shown_runs
 from expo.stats import bootstrap_questions
 
 from ...browser import dump, needs_chromium
@@ -369,3 +370,17 @@ def test_a_filter_keeps_what_a_reader_chose(record: Run, tmp_path: Path, monkeyp
 
     assert chosen() == {"tokens"}
     assert chosen("chosen[label] = value;") == {"nll_per_token"}
+
+
+def test_many_runs_stay_within_the_size_of_a_page(tmp_path: Path):
+    for i in range(6):
+        write(tmp_path / f"run-{i}", {**BASE, "policy": f"tiny-{i}"}, {0: levels(0.02), 10: levels(0.4)})
+    runs, _ = shown_runs([tmp_path])
+    whole, left_out = build.page(runs)
+    assert not left_out
+    least = len(whole) - 4_000
+    made, left_out = build.page(runs, most=least)
+    assert len(made.encode()) <= least
+    assert len(left_out) == 6
+    with pytest.raises(RecordError, match=r"6 runs take [\d.]+ MB, but a page holds [\d.]+ MB of them; name fewer"):
+        build.page(runs, most=len(build.page(runs[:1])[0]))
