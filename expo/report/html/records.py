@@ -74,7 +74,10 @@ def shown_runs(folders: Sequence[str | Path]) -> tuple[list[Shown], list[str]]:
         else:
             done = len(run.shards("samples" if job == "measure" else "completions"))
             so_far = f" ({plural(done, 'chunk')} of its problems done)" if done else ""
-            left_out.append(f"{run.folder.name} has not finished{so_far}. Give its command again to resume it.")
+            name = visible(run.folder.resolve().name)
+            left_out.append(
+                f"{name} has not finished{so_far}. Unless it is running, give its command again to resume it."
+            )
     if not found:
         raise RecordError(f"{folders[0]}: nothing to report: {' '.join(left_out)}")
     return found, left_out

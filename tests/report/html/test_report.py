@@ -92,7 +92,7 @@ def check_same(ours: Mapping[str, float], theirs: Mapping[str, float]) -> None:
     assert ours
     for name, value in theirs.items():
         same = math.isclose(ours[name], value, rel_tol=1e-9, abs_tol=1e-9) or (
-            math.isnan(value) == math.isnan(ours[name]) == 1
+            math.isnan(value) and math.isnan(ours[name])
         )
         assert same, f"{name}: {ours[name]} is shown, {value} computed"
 
@@ -183,7 +183,10 @@ def test_nothing_is_loaded_from_elsewhere(record: Run, tmp_path: Path):
     assert policy
     assert policy[1].startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy[1]
-    assert not re.search(r"<(link|iframe|img|object)|\s(src|href)=|@import|url\(", text)
+    loads = r"<(link|iframe|img|object)|\s(src|href)=|@import|url\("
+    assert not re.search(loads, text)
+    # The check can fail.
+    assert re.search(loads, text.replace("</style>", "@import 'x'</style>"))
 
 
 def test_a_large_record_is_shown_in_part(make: Make, tmp_path: Path):
@@ -230,7 +233,7 @@ def test_an_unfinished_run_is_named_beside_a_finished_one(make: Make, tmp_path: 
     page, left_out = write_report([done.folder.parent], tmp_path / "page.html")
     assert "tiny-1 has not finished" in left_out[0]
     assert "tiny-1 has not finished" in page.read_text(encoding="utf-8")
-    with pytest.raises(RecordError, match=r"tiny-1 has not finished\. Give its command again"):
+    with pytest.raises(RecordError, match=r"tiny-1 has not finished\. Unless it is running, give its command again"):
         write_report([begun.folder])
 
 
@@ -263,9 +266,11 @@ def test_the_command_writes_beside_the_run_and_over_nothing_of_the_users(
 
 
 def test_provenance_names_the_command_and_no_path_of_the_machine(make: Make, tmp_path: Path):
-    run = make("tiny-0", n=12, temperature=0.5).run
+    run = make("tiny-0", n=12, temperature=0.5, policy=str(tmp_path / "weights")).run
+    assert str(tmp_path) in run.path("recipe.yaml").read_text(encoding="utf-8")
     page, _ = write_report([run.folder], tmp_path / "page.html")
     text = page.read_text(encoding="utf-8")
+    assert "--policy weights" in text
     assert "expo measure --task chain" in text
     assert "--temperature 0.5" in text
     assert str(tmp_path) not in text
