@@ -8,7 +8,11 @@ function answers(samples, rows, compared) {
     "div",
     {},
     el("div", { class: "says" }, inShort(kinds)),
-    el("ol", { class: "answers" }, kinds.filter(({ own }) => own.length).map(({ source, own }) => answer(source, own))),
+    el(
+      "ol",
+      { class: "answers" },
+      kinds.filter(({ own }) => own.length).map(({ source, own }) => answer(source, own)),
+    ),
   );
 }
 
@@ -27,7 +31,8 @@ function inShort(kinds) {
   const open = kinds.filter((kind) => !have.includes(kind) && !lack.includes(kind));
   const asks =
     "The paper asks two things of a positive: that it is likely under the policy (Property 1), and that it raises the chance of the right answer (Property 2). ";
-  const caveat = "Together they promise a gain only under the assumption of claim P12-enough, which this page does not check.";
+  const caveat =
+    "Together they promise a gain only under the assumption of claim P12-enough, which this page does not check.";
   const best = have.length
     ? `Both properties hold by every measure: ${named(have)}.`
     : "No kind of positive has both properties by every measure.";
@@ -35,7 +40,11 @@ function inShort(kinds) {
     el("p", {}, asks, el("strong", {}, best), have.length ? ` ${caveat}` : ""),
     lack.length ? el("p", {}, `At least one measure says that a property fails: ${named(lack)}.`) : null,
     open.length ? el("p", {}, `Nothing fails, but something is undecided or was not measured: ${named(open)}.`) : null,
-    el("p", { class: "flip" }, "Brackets are 95 % intervals over problems: with a finite-sample guarantee for π(a*|q, c), from the bootstrap for all else. The claims of Property 2 are about π(a*|q, c); none of them carries over to its logarithm."),
+    el(
+      "p",
+      { class: "flip" },
+      "Brackets are 95 % intervals over problems: with a finite-sample guarantee for π(a*|q, c), from the bootstrap for all else. The claims of Property 2 are about π(a*|q, c); none of them carries over to its logarithm.",
+    ),
   ];
 }
 
@@ -53,7 +62,14 @@ function answer(source, own) {
   return el(
     "li",
     { "data-source": source },
-    el("p", { class: "says" }, el("strong", {}, `${capital(nameOf(source))}. `), ...half("Property 1", likely), " ", ...half("Property 2", signal)),
+    el(
+      "p",
+      { class: "says" },
+      el("strong", {}, `${capital(nameOf(source))}. `),
+      ...half("Property 1", likely),
+      " ",
+      ...half("Property 2", signal),
+    ),
     el("p", { class: "flip" }, el("strong", {}, "What would change this: "), changes.join("; "), "."),
     claimsOf(claims),
   );
@@ -64,7 +80,11 @@ function half(name, list) {
   if (!list.length) return [`${name} was not measured.`];
   const parts = list.flatMap((c, i) => said(c, list[i - 1]));
   const counts = [...new Set(list.map((c) => c.difference.n))];
-  return [`${name}: it `, ...parts, `, n = ${counts.length > 1 ? `${counts.join(" and ")} problems` : plural(counts[0], "problem")}.`];
+  return [
+    `${name}: it `,
+    ...parts,
+    `, n = ${counts.length > 1 ? `${counts.join(" and ")} problems` : plural(counts[0], "problem")}.`,
+  ];
 }
 
 /** An interval of -x, from one of x. */
@@ -87,7 +107,9 @@ function said(c, before) {
     return [before ? "; it " : "", `${shown} (a difference of `, size, `${unit}; `, verdictMark(c.verdict), ")"];
   }
   const more = c.difference.mean > 0;
-  const does = nll ? `is ${more ? "less likely" : "likelier"} ${what} by ` : `${more ? "raises" : "lowers"} ${what} by `;
+  const does = nll
+    ? `is ${more ? "less likely" : "likelier"} ${what} by `
+    : `${more ? "raises" : "lowers"} ${what} by `;
   const again = before && before.verdict === c.verdict && nll;
   const joined = !before ? does : again ? " and by " : before.verdict === c.verdict ? ` and ${does}` : `; it ${does}`;
   return [joined, interval(more ? deciding : opposite(deciding)), `${unit} (`, verdictMark(c.verdict), ")"];
@@ -111,7 +133,8 @@ function toChange(values, difference, bounded, show) {
     return `becomes undecided if the difference shrinks by ${show(low > 0 ? low : -high)}`;
   }
   const times = bounded ? copiesToDecide(values) : ((middle > 0 ? middle - low : high - middle) / middle) ** 2;
-  if (!(times < DISTANT)) return "stays undecided with any practical number of problems, unless the mean moves away from 0";
+  if (!(times < DISTANT))
+    return "stays undecided with any practical number of problems, unless the mean moves away from 0";
   const needed = Math.max(Math.ceil(n * times), n + 1);
   return `would be decided by about ${needed.toLocaleString("en")} problems instead of ${n}, if mean and spread stay the same`;
 }
@@ -120,10 +143,21 @@ function toChange(values, difference, bounded, show) {
 function claimsOf(ids) {
   const items = [...new Set(ids)].map((id) => {
     const claim = RULES.claims[id];
-    return el("li", {}, el("strong", {}, `${id} (${claim.verdict}, ${claim.where}): `), claim.statement, claim.corrected ? ` What holds: ${claim.corrected}` : "");
+    return el(
+      "li",
+      {},
+      el("strong", {}, `${id} (${claim.verdict}, ${claim.where}): `),
+      claim.statement,
+      claim.corrected ? ` What holds: ${claim.corrected}` : "",
+    );
   });
   const names = [...new Set(ids)].map((id) => `${id} (${RULES.claims[id].verdict})`).join(", ");
-  return el("details", { class: "claims" }, el("summary", {}, `The claims of the ledger that license this reading and bound it: ${names}`), el("ul", {}, items));
+  return el(
+    "details",
+    { class: "claims" },
+    el("summary", {}, `The claims of the ledger that license this reading and bound it: ${names}`),
+    el("ul", {}, items),
+  );
 }
 
 // --- Trainings, evaluations and gradients -----------------------------------------------------------------------
@@ -132,7 +166,9 @@ const AT_ONCE = 24;
 
 /** What trainings, evaluations and gradients come to, a sentence each, with their claims; null without any. */
 function outcomes(runs, filters) {
-  const items = runs.flatMap((run) => [...outcome(run, filters), ...slopesOf(run, filters)]).map((parts) => el("li", {}, parts));
+  const items = runs
+    .flatMap((run) => [...outcome(run, filters), ...slopesOf(run, filters)])
+    .map((parts) => el("li", {}, parts));
   if (!items.length) return null;
   const rest = items.slice(AT_ONCE);
   const having = (table) => runs.some((run) => run.table[table]);
@@ -140,7 +176,9 @@ function outcomes(runs, filters) {
     "div",
     {},
     el("ul", { class: "outcomes" }, items.slice(0, AT_ONCE)),
-    rest.length ? el("details", {}, el("summary", {}, `${plural(rest.length, "more result")}`), el("ul", {}, rest)) : null,
+    rest.length
+      ? el("details", {}, el("summary", {}, `${plural(rest.length, "more result")}`), el("ul", {}, rest))
+      : null,
     claimsOf([
       ...(having("evaluation") ? [...RULES.licenses.accuracy, ...RULES.licenses.bootstrap] : []),
       ...(having("alignment") ? RULES.licenses.slope : []),
@@ -157,30 +195,42 @@ function outcome(run, filters) {
   const last = steps.at(-1);
   const after = accuracy(evaluation, rows, last, 1);
   const name = el("strong", {}, `${run.name}: `);
-  if (steps.length < 2) return [[name, `${run.policy} has the accuracy `, interval(after, percent), `, n = ${plural(after.n, "problem")}.`]];
+  if (steps.length < 2)
+    return [
+      [name, `${run.policy} has the accuracy `, interval(after, percent), `, n = ${plural(after.n, "problem")}.`],
+    ];
   const values = pairedDifferences(accuracies(evaluation, rows, last, 1), accuracies(evaluation, rows, steps[0], 1));
   const gained = bootstrap(values);
   const verdict = { holds: "is higher", fails: "is lower", undecided: "is not shown to differ" }[verdictOf(gained, 1)];
-  return [[
-    name,
-    `after ${plural(last, "step")} of ${run.method}, accuracy ${verdict}: `,
-    interval(accuracy(evaluation, rows, steps[0], 1), percent),
-    " before, ",
-    interval(after, percent),
-    " after, a paired difference of ",
-    interval(gained, points),
-    ` percentage points, n = ${plural(gained.n, "problem")}. This ${toChange(values, gained, null, (x) => `${points(x)} points`)}.`,
-  ]];
+  return [
+    [
+      name,
+      `after ${plural(last, "step")} of ${run.method}, accuracy ${verdict}: `,
+      interval(accuracy(evaluation, rows, steps[0], 1), percent),
+      " before, ",
+      interval(after, percent),
+      " after, a paired difference of ",
+      interval(gained, points),
+      ` percentage points, n = ${plural(gained.n, "problem")}. This ${toChange(values, gained, null, (x) => `${points(x)} points`)}.`,
+    ],
+  ];
 }
 
 /** What a small step along each kind of positive does to J, a sentence each. */
 function slopesOf(run, filters) {
   const { alignment } = run.table;
   if (!alignment) return [];
-  return slopes(alignment, leftByLevel(alignment, filters), stepsOf(alignment).at(-1)).map(({ source, slope, values }) => {
-    const does = { holds: "raises J", fails: "lowers J", undecided: "is not shown to change J" }[verdictOf(slope, 1)];
-    const name = el("strong", {}, `${run.name}: `);
-    const then = toChange(values, slope, null, number).replace("the difference", "the slope");
-    return [name, `a small step along the ${nameOf(source)} ${does}: slope `, interval(slope), `, n = ${plural(slope.n, "problem")}. This ${then}.`];
-  });
+  return slopes(alignment, leftByLevel(alignment, filters), stepsOf(alignment).at(-1)).map(
+    ({ source, slope, values }) => {
+      const does = { holds: "raises J", fails: "lowers J", undecided: "is not shown to change J" }[verdictOf(slope, 1)];
+      const name = el("strong", {}, `${run.name}: `);
+      const then = toChange(values, slope, null, number).replace("the difference", "the slope");
+      return [
+        name,
+        `a small step along the ${nameOf(source)} ${does}: slope `,
+        interval(slope),
+        `, n = ${plural(slope.n, "problem")}. This ${then}.`,
+      ];
+    },
+  );
 }

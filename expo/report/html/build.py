@@ -23,7 +23,7 @@ NAME = "report.html"
 _MADE_BY = '<meta name="generator" content="expo report">'
 _SCRIPTS = (
     *("statistics.js", "measure.js", "outcomes.js", "draw.js"),
-    *("sections.js", "answers.js", "samples.js", "numbers.js", "page.js"),
+    *("sections.js", "answers.js", "samples.js", "trainings.js", "numbers.js", "page.js"),
 )
 
 

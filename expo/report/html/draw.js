@@ -5,7 +5,8 @@ function el(tag, attributes = {}, ...children) {
   const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== undefined && value !== false)
+      made.setAttribute(name, value === true ? "" : value);
   }
   made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
   return made;
@@ -33,11 +34,13 @@ const brackets = ({ low, high, n }, show = number) =>
   n === 0 ? "" : n === 1 ? "[of one problem]" : `[${show(low)}, ${show(high)}]`;
 
 /** A mean with its interval in brackets. */
-const interval = (of, show = number) => el("span", { class: "interval" }, exact(of.mean, show), ` ${brackets(of, show)}`);
+const interval = (of, show = number) =>
+  el("span", { class: "interval" }, exact(of.mean, show), ` ${brackets(of, show)}`);
 
 /** A table that scrolls by itself where the page is narrow; `heads` are words, rows are lists of cells. */
 function tableOf(caption, heads, rows) {
-  const cells = (of, tag) => of.map((cell, i) => el(i ? tag : "th", { scope: tag === "th" ? "col" : i ? null : "row" }, cell));
+  const cells = (of, tag) =>
+    of.map((cell, i) => el(i ? tag : "th", { scope: tag === "th" ? "col" : i ? null : "row" }, cell));
   return el(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
@@ -46,7 +49,11 @@ function tableOf(caption, heads, rows) {
       {},
       el("caption", {}, caption),
       el("thead", {}, el("tr", {}, cells(heads, "th"))),
-      el("tbody", {}, rows.map((row) => el("tr", {}, cells(row, "td")))),
+      el(
+        "tbody",
+        {},
+        rows.map((row) => el("tr", {}, cells(row, "td"))),
+      ),
     ),
   );
 }
@@ -71,7 +78,10 @@ const TOP = 24;
 const RIGHT = 16;
 
 /** A number beside an axis: without the zeros that a mean keeps. */
-const tick = (x) => number(x).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+const tick = (x) =>
+  number(x)
+    .replace(/(\.\d*?)0+$/, "$1")
+    .replace(/\.$/, "");
 
 /** A scale from a domain to pixels, and its ticks. */
 function scale([low, high], [from, to], logarithmic = false) {
@@ -81,13 +91,15 @@ function scale([low, high], [from, to], logarithmic = false) {
   const ticks = [];
   if (logarithmic) {
     for (let e = Math.floor(a); e <= Math.ceil(b); e++) {
-      for (const m of b - a < 1.5 ? [1, 2, 5] : [1]) if (m * 10 ** e >= low && m * 10 ** e <= high) ticks.push(m * 10 ** e);
+      for (const m of b - a < 1.5 ? [1, 2, 5] : [1])
+        if (m * 10 ** e >= low && m * 10 ** e <= high) ticks.push(m * 10 ** e);
     }
   } else {
     const rough = (b - a) / 5;
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
-    for (let t = Math.ceil(a / step) * step; t <= b + 1e-9 * step; t += step) ticks.push(Math.abs(t) < 1e-12 * step ? 0 : t);
+    for (let t = Math.ceil(a / step) * step; t <= b + 1e-9 * step; t += step)
+      ticks.push(Math.abs(t) < 1e-12 * step ? 0 : t);
   }
   return { at, ticks };
 }
@@ -111,7 +123,9 @@ function axes(label, { x, y, xLabel, yLabel, height = 260, logX = false, rowsOf 
       svg.append(el("text", { x: left - 6, y: ys.at(t) + 4, "text-anchor": "end" }, tick(t)));
     }
   }
-  svg.append(el("text", { x: (left + WIDTH - RIGHT) / 2, y: height - 6, "text-anchor": "middle", class: "label" }, xLabel));
+  svg.append(
+    el("text", { x: (left + WIDTH - RIGHT) / 2, y: height - 6, "text-anchor": "middle", class: "label" }, xLabel),
+  );
   if (yLabel) svg.append(el("text", { x: 4, y: 11, class: "label" }, yLabel));
   return { svg, x: xs.at, y: ys.at };
 }
@@ -121,7 +135,9 @@ function legend(series) {
   const shown = series.filter((s, i) => series.findIndex((other) => other.name === s.name) === i);
   const items = shown.map(({ name, look }) => {
     const sample = el("svg", { viewBox: "0 0 34 10", class: "sample", "aria-hidden": "true" });
-    sample.append(el("line", { x1: 1, x2: 33, y1: 5, y2: 5, stroke: look.colour, "stroke-dasharray": look.dash, class: "curve" }));
+    sample.append(
+      el("line", { x1: 1, x2: 33, y1: 5, y2: 5, stroke: look.colour, "stroke-dasharray": look.dash, class: "curve" }),
+    );
     return el("li", {}, sample, name);
   });
   return el("ul", { class: "legend" }, items);
@@ -137,12 +153,21 @@ function ecdf(label, xLabel, series, caption) {
   if (!all.length) return el("p", {}, "The filters leave no value.");
   const [low, high] = all.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
   const logX = low > 0 && high / low > 20;
-  const drawn = axes(label, { x: [low, high], y: [0, 1], xLabel: xLabel + (logX ? " (logarithmic)" : ""), yLabel: "share of samples", logX });
+  const drawn = axes(label, {
+    x: [low, high],
+    y: [0, 1],
+    xLabel: xLabel + (logX ? " (logarithmic)" : ""),
+    yLabel: "share of samples",
+    logX,
+  });
   for (const { values, look, name } of series) {
     const sorted = [...values].sort((a, b) => a - b);
     const points = sorted.flatMap((v, i) => {
       const x = drawn.x(Math.min(high, Math.max(low, v)));
-      return [[x, drawn.y(i / sorted.length)], [x, drawn.y((i + 1) / sorted.length)]];
+      return [
+        [x, drawn.y(i / sorted.length)],
+        [x, drawn.y((i + 1) / sorted.length)],
+      ];
     });
     const line = el("path", { d: pathOf(points), stroke: look.colour, "stroke-dasharray": look.dash, class: "curve" });
     line.append(el("title", {}, name));
@@ -164,12 +189,21 @@ function lines(label, xLabel, yLabel, series, caption, range = null) {
     for (const [px, , low, high] of finite) {
       if (!Number.isFinite(low) || !Number.isFinite(high)) continue;
       const at = drawn.x(px) + shift;
-      drawn.svg.append(el("line", { x1: at, x2: at, y1: drawn.y(low), y2: drawn.y(high), stroke: look.colour, class: "whisker" }));
+      drawn.svg.append(
+        el("line", { x1: at, x2: at, y1: drawn.y(low), y2: drawn.y(high), stroke: look.colour, class: "whisker" }),
+      );
     }
-    const line = el("path", { d: pathOf(finite.map((p) => [drawn.x(p[0]) + shift, drawn.y(p[1])])), stroke: look.colour, "stroke-dasharray": look.dash, class: "curve" });
+    const line = el("path", {
+      d: pathOf(finite.map((p) => [drawn.x(p[0]) + shift, drawn.y(p[1])])),
+      stroke: look.colour,
+      "stroke-dasharray": look.dash,
+      class: "curve",
+    });
     line.append(el("title", {}, name));
     drawn.svg.append(line);
-    if (finite.length < 40) for (const p of finite) drawn.svg.append(el("circle", { cx: drawn.x(p[0]) + shift, cy: drawn.y(p[1]), r: 2.6, fill: look.colour }));
+    if (finite.length < 40)
+      for (const p of finite)
+        drawn.svg.append(el("circle", { cx: drawn.x(p[0]) + shift, cy: drawn.y(p[1]), r: 2.6, fill: look.colour }));
   });
   return figure(caption, legend(series), drawn.svg);
 }
@@ -179,17 +213,37 @@ function dots(label, xLabel, rows, caption) {
   const values = rows.flatMap((r) => (r.values ? r.values : [r.of.mean, r.of.low, r.of.high])).filter(Number.isFinite);
   if (!values.length) return el("p", {}, "The filters leave no value.");
   const height = BOTTOM + TOP + 30 * rows.length;
-  const drawn = axes(label, { x: [Math.min(0, ...values), Math.max(0, ...values)], y: [0, 1], xLabel, height, rowsOf: rows });
+  const drawn = axes(label, {
+    x: [Math.min(0, ...values), Math.max(0, ...values)],
+    y: [0, 1],
+    xLabel,
+    height,
+    rowsOf: rows,
+  });
   drawn.svg.append(el("line", { x1: drawn.x(0), x2: drawn.x(0), y1: TOP, y2: height - BOTTOM, class: "zero" }));
   rows.forEach((row, i) => {
     const y = TOP + 15 + 30 * i;
     drawn.svg.append(el("text", { x: labelWidth(rows) - 8, y: y + 4, "text-anchor": "end" }, row.name));
     if (row.values) {
-      row.values.forEach((v, j) => drawn.svg.append(el("circle", { cx: drawn.x(v), cy: y + ((j % 5) - 2) * 3, r: 2.6, fill: row.look.colour, class: "faint" })));
+      row.values.forEach((v, j) =>
+        drawn.svg.append(
+          el("circle", { cx: drawn.x(v), cy: y + ((j % 5) - 2) * 3, r: 2.6, fill: row.look.colour, class: "faint" }),
+        ),
+      );
       return;
     }
     if (!Number.isFinite(row.of.mean)) return;
-    if (Number.isFinite(row.of.low)) drawn.svg.append(el("line", { x1: drawn.x(row.of.low), x2: drawn.x(row.of.high), y1: y, y2: y, stroke: row.look.colour, class: "curve" }));
+    if (Number.isFinite(row.of.low))
+      drawn.svg.append(
+        el("line", {
+          x1: drawn.x(row.of.low),
+          x2: drawn.x(row.of.high),
+          y1: y,
+          y2: y,
+          stroke: row.look.colour,
+          class: "curve",
+        }),
+      );
     drawn.svg.append(el("circle", { cx: drawn.x(row.of.mean), cy: y, r: 4.5, fill: row.look.colour }));
   });
   return figure(caption, drawn.svg);
@@ -207,7 +261,12 @@ const SHAPES = [
 ];
 
 const shape = (place, x, y, colour) =>
-  el("path", { d: SHAPES[place % SHAPES.length], transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`, fill: colour, class: "faint" });
+  el("path", {
+    d: SHAPES[place % SHAPES.length],
+    transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`,
+    fill: colour,
+    class: "faint",
+  });
 
 /** Points on equal axes with the line on which both are the same; each kind has its colour and its shape. */
 function scatter(label, xLabel, yLabel, points, caption) {
@@ -215,15 +274,26 @@ function scatter(label, xLabel, yLabel, points, caption) {
   if (!points.length) return el("p", {}, "The filters leave no value.");
   const reach = Math.max(...points.flatMap((p) => [Math.abs(p.x), Math.abs(p.y)])) * 1.05 || 1;
   const drawn = axes(label, { x: [-reach, reach], y: [-reach, reach], xLabel, yLabel, height: 400 });
-  drawn.svg.append(el("line", { x1: drawn.x(-reach), x2: drawn.x(reach), y1: drawn.y(-reach), y2: drawn.y(reach), class: "zero" }));
+  drawn.svg.append(
+    el("line", { x1: drawn.x(-reach), x2: drawn.x(reach), y1: drawn.y(-reach), y2: drawn.y(reach), class: "zero" }),
+  );
   const kinds = [...new Map(points.map((p) => [p.kind, p.look])).entries()];
   for (const p of points) {
-    const dot = shape(kinds.findIndex(([kind]) => kind === p.kind), drawn.x(p.x), drawn.y(p.y), p.look.colour);
+    const dot = shape(
+      kinds.findIndex(([kind]) => kind === p.kind),
+      drawn.x(p.x),
+      drawn.y(p.y),
+      p.look.colour,
+    );
     dot.append(el("title", {}, `${p.name}, ${p.kind}`));
     drawn.svg.append(dot);
   }
   const items = kinds.map(([kind, look], i) => {
-    const sample = el("svg", { viewBox: "0 0 14 12", class: "shape", "aria-hidden": "true" }, shape(i, 7, 6, look.colour));
+    const sample = el(
+      "svg",
+      { viewBox: "0 0 14 12", class: "shape", "aria-hidden": "true" },
+      shape(i, 7, 6, look.colour),
+    );
     return el("li", {}, sample, kind);
   });
   return figure(caption, el("ul", { class: "legend" }, items), drawn.svg);

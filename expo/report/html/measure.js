@@ -42,7 +42,10 @@ function byProblem(samples, rows, source, quantity) {
   const values = of.map((i) =>
     quantity === RULES.probability ? probability(samples.learning_signal[i]) : samples[quantity][i],
   );
-  return meansBy(of.map((i) => samples.problem[i]), values);
+  return meansBy(
+    of.map((i) => samples.problem[i]),
+    values,
+  );
 }
 
 // A log-probability of 0 can come out above it by rounding.
@@ -57,7 +60,8 @@ function compare(samples, rows, { property, source, reference, quantity, sign })
   const bounded = RULES.bounded.includes(quantity) ? finiteSample(values, -1, 1) : null;
   const total = sum(values);
   let largest = null;
-  for (const [p, gap] of total ? gaps : []) if (!largest || gap / total > largest.share) largest = { p, share: gap / total };
+  for (const [p, gap] of total ? gaps : [])
+    if (!largest || gap / total > largest.share) largest = { p, share: gap / total };
   return {
     ...{ property, source, reference, quantity, sign, values, difference, bounded },
     verdict: verdictOf(bounded ?? difference, sign),
@@ -84,11 +88,18 @@ function comparisons(samples, rows) {
   for (const source of present) {
     for (const [property, quantity, sign, usual, own] of RULES.properties) {
       const reference = source === usual ? own : usual;
-      if (present.includes(reference)) out.push(compare(samples, rows, { property, source, reference, quantity, sign }));
+      if (present.includes(reference))
+        out.push(compare(samples, rows, { property, source, reference, quantity, sign }));
     }
   }
   if (present.includes("explanation") && present.includes("own")) {
-    const asked = { property: "own answer right", source: "explanation", reference: "own", quantity: "correct", sign: 1 };
+    const asked = {
+      property: "own answer right",
+      source: "explanation",
+      reference: "own",
+      quantity: "correct",
+      sign: 1,
+    };
     const answers = compare(samples, rows, asked);
     if (answers.difference.n) out.push(answers);
   }
@@ -118,7 +129,8 @@ const given = (value) => value ?? NaN;
 function againstPosterior(samples, rows) {
   const groups = new Map();
   for (const i of rows) {
-    const has = word(samples, "source", i) === "explanation" && samples.nll_prompted?.[i] != null && !samples.truncated[i];
+    const has =
+      word(samples, "source", i) === "explanation" && samples.nll_prompted?.[i] != null && !samples.truncated[i];
     if (!has) continue;
     const key = `${samples.problem[i]} ${samples.hint[i]}`;
     groups.set(key, [...(groups.get(key) ?? []), i]);
@@ -148,7 +160,8 @@ function againstPosterior(samples, rows) {
   for (const name of Object.keys(RULES.weights)) {
     // In the order in which problems come, as pandas groups them here.
     const byOrder = new Map();
-    for (const f of found) if (Number.isFinite(f[name])) byOrder.set(f.problem, [...(byOrder.get(f.problem) ?? []), f[name]]);
+    for (const f of found)
+      if (Number.isFinite(f[name])) byOrder.set(f.problem, [...(byOrder.get(f.problem) ?? []), f[name]]);
     if (byOrder.size) of[name] = bootstrap([...byOrder.values()].map(mean));
   }
   return {

@@ -15,7 +15,8 @@ function allNumbers(runs, measured, filters) {
       out.push([`${source}/problems`, problems], [`${source}/samples`, n]);
       for (const q of RULES.measurements) add(`${source}/${q}`, of[q].mean, of[q].bounded);
     }
-    for (const c of comparisons(samples, rows)) add(`${c.source} - ${c.reference}/${c.quantity}`, c.difference, c.bounded);
+    for (const c of comparisons(samples, rows))
+      add(`${c.source} - ${c.reference}/${c.quantity}`, c.difference, c.bounded);
     const weights = measured.temperature === 1 ? againstPosterior(samples, rows) : null;
     if (weights) {
       out.push(["posterior/problems", weights.problems], ["posterior/on_one_sample", weights.on_one_sample]);
@@ -30,14 +31,18 @@ function allNumbers(runs, measured, filters) {
       for (const step of stepsOf(evaluation)) {
         for (const level of [null, ...levelsOf(evaluation)]) {
           for (const k of ksOf(evaluation)) {
-            add(`${run.name}/step ${step}/${level === null ? "all" : `level ${level}`}/pass@${k}`, accuracy(evaluation, rows, step, k, level));
+            add(
+              `${run.name}/step ${step}/${level === null ? "all" : `level ${level}`}/pass@${k}`,
+              accuracy(evaluation, rows, step, k, level),
+            );
           }
         }
       }
     }
     if (alignment) {
       for (const step of stepsOf(alignment)) {
-        for (const { source, slope } of slopes(alignment, leftByLevel(alignment, filters), step)) add(`${run.name}/step ${step}/slope/${source}`, slope);
+        for (const { source, slope } of slopes(alignment, leftByLevel(alignment, filters), step))
+          add(`${run.name}/step ${step}/slope/${source}`, slope);
       }
     }
   }

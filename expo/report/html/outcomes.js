@@ -41,7 +41,12 @@ function slopes(alignment, rows, step) {
   return order.map((source) => {
     const own = of.filter((i) => word(alignment, "source", i) === source);
     const unit = own.map((i) => unitSlope(alignment, i));
-    const values = [...meansBy(own.map((i) => alignment.problem[i]), unit).values()];
+    const values = [
+      ...meansBy(
+        own.map((i) => alignment.problem[i]),
+        unit,
+      ).values(),
+    ];
     return {
       ...{ source, positives: own.length, values },
       slope: bootstrap(values),

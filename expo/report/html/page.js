@@ -31,7 +31,11 @@ const allLevels = [...new Set(RUNS.flatMap((run) => Object.values(run.table).fla
 const afterPaint = (draw) => requestAnimationFrame(() => setTimeout(draw));
 
 function select(label, options, chosen, onChange) {
-  const made = el("select", {}, options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
+  const made = el(
+    "select",
+    {},
+    options.map(([value, text]) => el("option", { value, selected: value === chosen }, text)),
+  );
   made.addEventListener("change", () => onChange(made.value));
   return el("label", {}, `${label} `, made);
 }
@@ -50,14 +54,36 @@ function filters() {
     return el("label", {}, input, ` ${label}`);
   };
   const controls = [];
-  if (measurements.length > 1) controls.push(select("Measurement", measurements.map((run) => [run.name, run.name]), measured().name, (v) => changed("run", v)));
+  if (measurements.length > 1)
+    controls.push(
+      select(
+        "Measurement",
+        measurements.map((run) => [run.name, run.name]),
+        measured().name,
+        (v) => changed("run", v),
+      ),
+    );
   if (allLevels.length) {
     const levels = [["", "all"], ...allLevels.map((level) => [String(level), String(level)])];
-    controls.push(select("Level", levels, state.level === null ? "" : String(state.level), (v) => changed("level", v === "" ? null : Number(v))));
+    controls.push(
+      select("Level", levels, state.level === null ? "" : String(state.level), (v) =>
+        changed("level", v === "" ? null : Number(v)),
+      ),
+    );
   }
-  if (measurements.length) controls.push(box("cut", "leave out cut samples"), box("leak", "leave out leaks"), box("right", "right answers only"));
+  if (measurements.length)
+    controls.push(
+      box("cut", "leave out cut samples"),
+      box("leak", "leave out leaks"),
+      box("right", "right answers only"),
+    );
   if (!controls.length) return;
-  document.getElementById("filters").replaceChildren(el("fieldset", {}, el("legend", {}, "Filter the rows; every number on this page is computed anew"), ...controls), el("output", { id: "kept", "aria-live": "polite" }));
+  document
+    .getElementById("filters")
+    .replaceChildren(
+      el("fieldset", {}, el("legend", {}, "Filter the rows; every number on this page is computed anew"), ...controls),
+      el("output", { id: "kept", "aria-live": "polite" }),
+    );
 }
 
 const chosen = {};
@@ -80,7 +106,10 @@ function head() {
   const toy = RUNS.some((r) => r.toy) ? el("p", { class: "toy" }, marked + RULES.toy) : null;
   const notes = [...DATA.unfinished, ...(run ? [...run.lacks, ...run.left_out] : [])];
   const others = RUNS.filter((r) => r !== run && r.left_out.length).length;
-  if (others) notes.push(`This page holds only a part of ${plural(others, run ? "other record" : "record")}, to stay small. "Where it comes from" says which part.`);
+  if (others)
+    notes.push(
+      `This page holds only a part of ${plural(others, run ? "other record" : "record")}, to stay small. "Where it comes from" says which part.`,
+    );
   return [toy, ...notes.map((note) => el("p", { class: "note" }, note))];
 }
 
@@ -108,17 +137,42 @@ function sections() {
       leftOut() && el("p", { class: "note" }, leftOut()),
       run ? answers(run.table.samples, rows, compared) : null,
       outcomes(RUNS, state),
-      run ? null : el("p", {}, "None of these records is a measurement of positives; ", el("code", {}, "expo measure"), " makes one."),
+      run
+        ? null
+        : el(
+            "p",
+            {},
+            "None of these records is a measurement of positives; ",
+            el("code", {}, "expo measure"),
+            " makes one.",
+          ),
     ),
   );
   if (run) {
     const present = sourcesOf(run.table.samples, rows);
     out.push(verdicts(compared), meansTable(run, rows));
-    out.push(section("distributions", "Distributions", ...choosing("Quantity", Object.entries(QUANTITIES), (q) => distributions(run, rows, q))));
+    out.push(
+      section(
+        "distributions",
+        "Distributions",
+        ...choosing("Quantity", Object.entries(QUANTITIES), (q) => distributions(run, rows, q)),
+      ),
+    );
     out.push(posterior(run, rows), acting(run, rows));
     if (present.length) {
       const kinds = present.map((source) => [source, nameOf(source)]);
-      out.push(section("samples", "Worst, median and best samples", el("p", {}, `By learning signal. ✓ and ✗ are the step checker's, which judges ${run.texts?.judged ?? "nothing"} only: a true step need not lead anywhere.`), ...choosing("Kind", kinds, (kind) => examples(run, rows, kind))));
+      out.push(
+        section(
+          "samples",
+          "Worst, median and best samples",
+          el(
+            "p",
+            {},
+            `By learning signal. ✓ and ✗ are the step checker's, which judges ${run.texts?.judged ?? "nothing"} only: a true step need not lead anywhere.`,
+          ),
+          ...choosing("Kind", kinds, (kind) => examples(run, rows, kind)),
+        ),
+      );
     }
   }
   out.push(accuracies_(RUNS, state));
@@ -127,7 +181,17 @@ function sections() {
     const names = [...new Set(trained.flatMap((r) => Object.keys(r.curves)))].filter((name) => name !== "step").sort();
     const first = ["reward", "loss"].filter((name) => names.includes(name));
     const ordered = [...first, ...names.filter((name) => !first.includes(name))];
-    out.push(section("curves", "Training curves", ...choosing("Metric", ordered.map((name) => [name, name]), (name) => curves(trained, name))));
+    out.push(
+      section(
+        "curves",
+        "Training curves",
+        ...choosing(
+          "Metric",
+          ordered.map((name) => [name, name]),
+          (name) => curves(trained, name),
+        ),
+      ),
+    );
   }
   out.push(gradients(RUNS, state));
   out.push(numbers(run));
@@ -137,10 +201,18 @@ function sections() {
 
 function numbers(run) {
   const draw = () => {
-    const body = allNumbers(RUNS, run, state).map(([name, value]) => [name, el("data", { "data-name": name, value: String(value) }, number(value))]);
+    const body = allNumbers(RUNS, run, state).map(([name, value]) => [
+      name,
+      el("data", { "data-name": name, value: String(value) }, number(value)),
+    ]);
     return tableOf(plural(body.length, "number"), ["name", "value"], body);
   };
-  return section("numbers", "All numbers", el("p", {}, "By the names of docs/METRICS.md, as the filters leave them."), lazily("Show all numbers", draw, state.numbers));
+  return section(
+    "numbers",
+    "All numbers",
+    el("p", {}, "By the names of docs/METRICS.md, as the filters leave them."),
+    lazily("Show all numbers", draw, state.numbers),
+  );
 }
 
 function render() {
@@ -148,9 +220,14 @@ function render() {
   const made = sections();
   document.getElementById("head").replaceChildren(...head().filter(Boolean));
   document.getElementById("sections").replaceChildren(...made);
-  document.getElementById("contents").replaceChildren(...made.map((s) => el("li", {}, el("a", { href: `#${s.id}`, onclick: jump }, s.querySelector("h2").textContent))));
+  document
+    .getElementById("contents")
+    .replaceChildren(
+      ...made.map((s) => el("li", {}, el("a", { href: `#${s.id}`, onclick: jump }, s.querySelector("h2").textContent))),
+    );
   const kept = document.getElementById("kept");
-  if (kept && run) kept.textContent = `${left(run.table.samples, state).length.toLocaleString("en")} of ${plural(run.table.samples.length, "sample")} left`;
+  if (kept && run)
+    kept.textContent = `${left(run.table.samples, state).length.toLocaleString("en")} of ${plural(run.table.samples.length, "sample")} left`;
   document.body.dataset.ready = "1";
 }
 

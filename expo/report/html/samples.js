@@ -23,7 +23,16 @@ function example(run, title, i) {
   for (let j = 0; j < samples.length; j++) {
     if (j !== i && samples.problem[j] === samples.problem[i] && samples.index[j] === 0) others.push(j);
   }
-  const beside = others.filter((j) => run.texts.rows[j]).map((j) => el("details", {}, el("summary", {}, `${capital(nameOf(word(samples, "source", j)))} of the same problem`), ...written(run, j)));
+  const beside = others
+    .filter((j) => run.texts.rows[j])
+    .map((j) =>
+      el(
+        "details",
+        {},
+        el("summary", {}, `${capital(nameOf(word(samples, "source", j)))} of the same problem`),
+        ...written(run, j),
+      ),
+    );
   return el(
     "article",
     {},
@@ -50,14 +59,28 @@ function written(run, i) {
     samples.truncated[i] && "cut at the token limit",
     samples.leak[i] && "says that it was given the answer",
   ].filter(Boolean);
-  const out = [el("p", { class: "facts" }, facts.join(" · ")), el("p", { class: "flags" }, flags.map((f) => el("span", { class: "flag" }, f)))];
+  const out = [
+    el("p", { class: "facts" }, facts.join(" · ")),
+    el(
+      "p",
+      { class: "flags" },
+      flags.map((f) => el("span", { class: "flag" }, f)),
+    ),
+  ];
   if (!text) return [...out, el("p", {}, "Its text is not in this page, which would be too large with it.")];
   const parts = text.parts.map(([part, truth]) =>
-    truth === null ? part : el("mark", { class: truth ? "true" : "false", title: truth ? "this step is true" : "this step is false" }, `${part} ${truth ? "✓" : "✗"}`),
+    truth === null
+      ? part
+      : el(
+          "mark",
+          { class: truth ? "true" : "false", title: truth ? "this step is true" : "this step is false" },
+          `${part} ${truth ? "✓" : "✗"}`,
+        ),
   );
   out.push(el("pre", { dir: "auto" }, ...parts, el("span", { class: "rest" }, text.rest)));
   if (text.left_out) out.push(el("p", {}, `${plural(text.left_out, "more character")} of it are left out.`));
-  if (text.tokens) out.push(el("details", {}, el("summary", {}, "Token by token: log π(t|q, a*) − log π(t|q)"), heat(text.tokens)));
+  if (text.tokens)
+    out.push(el("details", {}, el("summary", {}, "Token by token: log π(t|q, a*) − log π(t|q)"), heat(text.tokens)));
   return out;
 }
 
@@ -69,5 +92,14 @@ function heat(tokens) {
     const side = !(Math.abs(difference) >= 0.05) ? "" : difference > 0 ? `up up${strength}` : `down down${strength}`;
     return el("span", { class: side, title: `${number(difference, true)} nats` }, token);
   });
-  return el("div", {}, el("p", {}, "Blue and underlined: likelier with the answer in the prompt. Orange and dotted: less likely. Full colour at 3 nats."), el("pre", { class: "heat", dir: "auto" }, shades));
+  return el(
+    "div",
+    {},
+    el(
+      "p",
+      {},
+      "Blue and underlined: likelier with the answer in the prompt. Orange and dotted: less likely. Full colour at 3 nats.",
+    ),
+    el("pre", { class: "heat", dir: "auto" }, shades),
+  );
 }
