@@ -14,7 +14,7 @@ from ..records.positives import samples
 
 
 def random_samples(n: int = 40, k: int = 3) -> pd.DataFrame:
-    """Samples whose numbers have no pattern, some of them cut, leaking, wrong or without a weight."""
+    """Samples whose numbers have no pattern, some of them cut, leaking, wrong or without a number."""
     rng, rows = np.random.default_rng(1), samples(n, k)
     size = len(rows)
     rows["nll_sum"] = rng.gamma(3, 10, size)
@@ -23,6 +23,7 @@ def random_samples(n: int = 40, k: int = 3) -> pd.DataFrame:
     rows["learning_signal"] = -rng.gamma(1, 1.5, size)
     hinted = rows["source"].isin(["explanation", "wrong_explanation", "nonsense"])
     rows["nll_prompted"] = pd.Series(rng.gamma(3, 8, size)).where(hinted & (rng.random(size) > 0.1))
+    rows["learning_signal"] = rows["learning_signal"].where(rng.random(size) > 0.05)
     rows["truncated"] = rng.random(size) < 0.3
     rows["leak"] = rng.random(size) < 0.2
     rows["correct"] = pd.Series(rng.random(size) < 0.5).astype("boolean").where(rows["source"] != "expert")
