@@ -44,8 +44,8 @@ first steps
   expo report runs/measure/FOLDER                          the folder that expo measure printed
   expo train --task chain --policy tiny-0 --levels 5 --max_steps 20 --learning_rate 3e-4
 
-`expo JOB --help` lists a job's usual flags, and `expo JOB --help-all` all of them. A stopped job resumes when you
-give the same command again.
+`expo JOB --help` lists a job's usual flags, and `expo JOB --help-all` all of them. Repeat the command of a stopped
+job to resume it.
 """
 
 
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     if args[0] not in JOBS:
-        print(f"expo: no job {args[0]!r}; the jobs are {', '.join(JOBS)}. Try: expo --help", file=sys.stderr)
+        print(f"expo: unknown job {args[0]!r}; choose from {', '.join(JOBS)}. Try: expo --help", file=sys.stderr)
         return 2
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with handling(signal.SIGTERM, _interrupt):
             return JOBS[args[0]](args[1:])
     except KeyboardInterrupt as stopped:
-        print("\nexpo: stopped; give the same command again to resume", file=sys.stderr)
+        print("\nexpo: stopped; repeat the command to resume", file=sys.stderr)
         # As a shell reports a signal; Python raises this without one at Ctrl-C.
         return 128 + next((number for number in stopped.args if isinstance(number, int)), signal.SIGINT)
     except BrokenPipeError:
@@ -96,8 +96,8 @@ def _interrupt(number: int, _: object) -> None:
 
 
 _TOLD = (ValueError, ArithmeticError, OSError, ImportError, RuntimeError)
-_FEWER = "; give the same command with a lower --rows (samples decoded at a time) to resume"
-_FULL = "; the disk is full: free some space and give the same command to resume from what was saved"
+_FEWER = "; repeat the command with a lower --rows (samples decoded at a time) to resume"
+_FULL = "; the disk is full: free some space and repeat the command to resume from what was saved"
 _HINTS = dict.fromkeys(("allocate memory", "out of memory"), _FEWER)
 # The second is what torch says when a disk is full.
 _HINTS |= dict.fromkeys(("No space left", "inline_container", "quota exceeded"), _FULL)

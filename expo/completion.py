@@ -48,7 +48,7 @@ def script(shell: str, jobs: Mapping[str, Job]) -> str:
         ValueError: for another shell.
     """
     if shell not in SHELLS:
-        raise ValueError(f"shell: no {shell!r}; there are {', '.join(SHELLS)}")
+        raise ValueError(f"shell: unknown shell {shell!r}; choose from {', '.join(SHELLS)}")
     actions = {name: _actions(name, job) for name, job in jobs.items()}
     flags = {name: [action.dest for action in of_job] for name, of_job in actions.items()}
     values = {action.dest: _values(action) for of_job in actions.values() for action in of_job}

@@ -144,7 +144,7 @@ def _do_all(study: Study, runs: Path, progress: bool) -> None:
     lacking = set(study.bases.names) - set(models) if study.bases else set()
     while waiting:
         if without := {name for name, recipe in waiting.items() if recipe.policy in lacking}:
-            print(f"left out, for lack of a base: {', '.join(sorted(without))}", flush=True)
+            print(f"skipped because a base is missing: {', '.join(sorted(without))}", flush=True)
             lacking |= without
             waiting = {name: recipe for name, recipe in waiting.items() if name not in without}
             continue

@@ -138,9 +138,9 @@ def test_runs_of_a_base_that_is_lacking_are_left_out(
     done = {path.parent.name for path in (tmp_path / "runs" / "mine").rglob("recipe.yaml")}
     assert done == {"warm-3", "warm-5", "warm-8", "check-3", "check-5", "check-8", "first-base-0"}
     said = capsys.readouterr().out
-    assert "left out, for lack of a base: first-base-1" in said
-    assert "left out, for lack of a base: second" in said
-    assert "left out, for lack of a base: after" in said
+    assert "skipped because a base is missing: first-base-1" in said
+    assert "skipped because a base is missing: second" in said
+    assert "skipped because a base is missing: after" in said
 
 
 def test_bases_can_be_those_of_another_study(tmp_path: Path) -> None:

@@ -172,8 +172,8 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (
         ["mesure"],
         2,
-        "no job 'mesure'; the jobs are doctor, measure, sample, train, evaluate, gradients, judge, grade, reproduce, "
-        "report, completion",
+        "unknown job 'mesure'; choose from doctor, measure, sample, train, evaluate, gradients, judge, grade, "
+        "reproduce, report, completion",
     ),
     (["measure", *FEW, "--sample", "3"], 2, "no field 'sample'; did you mean samples?"),
     (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help-all` lists them"),
@@ -335,7 +335,7 @@ def test_the_process_ends_with_the_job_s_code() -> None:
     process = expo("mesure")
     _, err = process.communicate()
     assert process.returncode == 2
-    assert err.startswith("expo: no job 'mesure'")
+    assert err.startswith("expo: unknown job 'mesure'")
 
 
 def test_the_installed_command_helps() -> None:
@@ -634,7 +634,7 @@ def test_sample_writes_a_dataset(work: Path, capsys: pytest.CaptureFixture[str])
     [
         (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full: free some space"),
         (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), "the disk is full"),
-        (OSError(28, "No space left on device"), "give the same command to resume from what was saved"),
+        (OSError(28, "No space left on device"), "repeat the command to resume from what was saved"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "with a lower --rows"),
         (ValueError("no such thing"), "no such thing\n"),
     ],
@@ -718,7 +718,7 @@ def test_a_signal_stops_and_the_same_command_resumes(
     finally:
         process.kill()
     assert process.returncode == code
-    assert "expo: stopped; give the same command again to resume" in err
+    assert "expo: stopped; repeat the command to resume" in err
     assert "Traceback" not in err
     assert out == ""
     stopped = Run("stopped")

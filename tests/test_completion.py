@@ -123,4 +123,4 @@ def test_the_command_prints_it(capsys: pytest.CaptureFixture[str], scripts: dict
     assert main(["completion", "--shell", "bash"]) == 0
     assert capsys.readouterr().out == scripts["bash"].read_text(encoding="utf-8")
     assert main(["completion", "--shell", "tcsh"]) == 1
-    assert "shell: no 'tcsh'; there are bash, zsh, fish" in capsys.readouterr().err
+    assert "shell: unknown shell 'tcsh'; choose from bash, zsh, fish" in capsys.readouterr().err
