@@ -128,9 +128,9 @@ def _finding(ends: pd.DataFrame) -> str:
     if _is_one(ends):
         return "one arm, or one base, shows no order"
     if order(_best(others)) > 0:
-        return "the lowest loss is not the best policy"
+        return "averaged over bases, the lowest loss is not the best policy"
     if all(order(arm) < 0 for arm in others):
-        return "the lowest loss is the best policy"
+        return "averaged over bases, the lowest loss is the best policy"
     losses = [arm.loc[arm["base"] != MEAN, "loss"] for _, arm in ends.groupby("method")]
     ranges = sorted((of_arm.min(), of_arm.max()) for of_arm in losses)
     are_apart = all(below[1] < above[0] for below, above in pairwise(ranges))

@@ -59,14 +59,18 @@ def draw_accuracy_by_rate(name: str, runs: Sequence[EvaluatedRun], out: Path | s
         _plot,
         heading=headline("", runs, _finding(numbers)),
         notes=(
-            f"Accuracy on the levels trained on, after {training_steps(runs)}. {NOTE}; grey: the other methods; "
-            "dashed: before training. Above each panel: the highest mean with its 95 % bootstrap interval by problem.\n"
-            f"{RULE_OF_ORDER}; the best rate is chosen on the same problems.\n"
+            f"Accuracy on the levels trained on, after {training_steps(runs)}. {_bases_note(means)}; grey: the other "
+            "methods; dashed: before training. Above each panel: the highest mean with its 95 % bootstrap interval by "
+            "problem. The best rate is chosen on the same problems.\n"
             f"n = {means['problems'].iloc[0]} problems of the split `{first.recipe['eval_split']}`, k = "
             f"{first.sampling}, seed {first.seed}.{weights_note(runs)}"
         ),
         reading=_read(numbers),
     )
+
+
+def _bases_note(means: pd.DataFrame) -> str:
+    return "All runs are from one base" if means["bases"].max() == 1 else f"{NOTE}. {RULE_OF_ORDER}"
 
 
 def _with_comparisons(numbers: pd.DataFrame, runs: Sequence[EvaluatedRun]) -> pd.DataFrame:

@@ -21,7 +21,10 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
         "The lowest loss is that of DPO with expert CoT, offline, and on every base ExP-DPO, offline is above it: a "
         "lower loss does not tell the better policy"
     ) in made.reading
-    assert headings.pop() == "Figure 6 of the paper, on the toy: the lowest loss is not the best policy"
+    assert (
+        headings.pop()
+        == "Figure 6 of the paper, on the toy: averaged over bases, the lowest loss is not the best policy"
+    )
     at_end = made.numbers[(made.numbers["step"] == 20) & (made.numbers["method"] == "dpo_expert")]
     assert at_end["base"].tolist() == [MEAN, "tiny-0", "tiny-1", "tiny-2"]
     expected = np.mean([float(dpo_loss(60 * (s - 1) / 19, BETA)) + 0.01 for s in range(16, 21)])
@@ -31,7 +34,9 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
         write_arm(tmp_path / "other", base, "answer", 0, 0.1, 5.0)
     other = draw_fig6(find_evaluated(tmp_path / "other")[0], tmp_path / "out")
     assert "no deceptively low loss among these" in other.reading
-    assert headings.pop() == "Figure 6 of the paper, on the toy: the lowest loss is the best policy"
+    assert (
+        headings.pop() == "Figure 6 of the paper, on the toy: averaged over bases, the lowest loss is the best policy"
+    )
     one = draw_fig6([r for r in runs if r.base == "tiny-0"], tmp_path / "out")
     assert "One arm, or one base, tells nothing of a deceptively low loss." in one.reading
     for base, ends in (("tiny-0", (0.9, 0.1)), ("tiny-1", (0.1, 0.3)), ("tiny-2", (0.9, 0.1))):

@@ -46,3 +46,15 @@ def test_no_method_leads_where_bases_overlap(folder: Path, tmp_path: Path, headi
     made = draw_accuracy_by_rate("rates", runs, tmp_path / "out")
     assert headings == ["On the toy: at best rates, no method clearly leads on level 5"]
     assert "At best rates, no method clearly leads on level 5." in made.reading
+
+
+def test_one_base_agrees_with_no_other(folder: Path, tmp_path: Path) -> None:
+    runs = at_rates(folder, {("explanation", 1e-4): 0.3, ("explanation", 1e-3): 0.8})
+    for name, of_runs, said, unsaid in (
+        ("one", [run for run in runs if run.base == "tiny-0"], "All runs are from one base", "means over bases"),
+        ("three", runs, "means over bases", "All runs are from one base"),
+    ):
+        made = draw_accuracy_by_rate(name, of_runs, tmp_path / name)
+        words = " ".join(made.shown.with_suffix(".svg").read_text(encoding="utf-8").split())
+        assert said in words
+        assert unsaid not in words
