@@ -73,4 +73,4 @@ def test_fig1_counts_the_samples_of_a_group(folder: Path, tmp_path: Path, headin
             rows = run.evaluation
             run.run.write("evaluation", rows.assign(correct=rows["correct"].where(rows["level"] < 5, N)))
     draw_fig1([r for r in find_evaluated(folder)[0] if r.is_training], tmp_path / "out")
-    assert headings.pop().endswith("at level 5 ExP-GRPO ends above GRPO, below GRPO SFT-GT-CoT")
+    assert headings.pop().endswith("at level 5 ExP-GRPO ends above GRPO and below GRPO SFT-GT-CoT")
