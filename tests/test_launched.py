@@ -42,7 +42,8 @@ def test_two_processes_write_the_record_of_one(job: str, tmp_path: Path) -> None
     tables = {p.stem for p in one.folder.glob("*.parquet")}
     assert tables == {p.stem for p in two.folder.glob("*.parquet")}
     assert len(tables) >= 2
-    for table in tables:
+    # How long it took differs.
+    for table in tables - {"timing"}:
         assert_frame_equal(one.read(table), two.read(table), rtol=1e-5)
 
 

@@ -56,11 +56,13 @@ def test_the_smoke_study_ends_in_figures(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def _shows_the_record(run: Path, csv: Path) -> None:
-    """Every self-explanation of the record is in some bin of the histogram, and no more."""
+    """The mean of the record's self-explanations is drawn, and how many they are."""
     samples = pd.read_parquet(run / "samples.parquet")
+    told = samples[samples["source"] == "explanation"]
     shown = pd.read_csv(csv)
-    bins = shown[(shown["source"] == "explanation") & (shown["quantity"] == "nll_sum") & (shown["kind"] == "bin")]
-    assert bins["samples"].sum() == (samples["source"] == "explanation").sum()
+    means = shown[(shown["source"] == "explanation") & (shown["quantity"] == "nll_sum") & (shown["kind"] == "mean")]
+    assert means["samples"].tolist() == [len(told)]
+    assert means["value"].tolist() == pytest.approx([told.groupby("problem")["nll_sum"].mean().mean()])
 
 
 def test_the_theory_study_ends_in_a_green_ledger(tmp_path: Path) -> None:

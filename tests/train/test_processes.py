@@ -231,5 +231,5 @@ def test_a_process_that_is_killed_is_named_by_the_other(tmp_path: Path) -> None:
     few = {"save_steps": 1, "refresh_steps": 0, "gradient_problems": 0, "per_device_train_batch_size": 8}
     recipe.write_text(json.dumps({**VALUES, **few, "reward": f"{rewards}:kills"}))
     assert Ranked(["train", "--config", str(recipe), "--output", str(tmp_path / "run")], said).wait(300) != 0
-    assert "process 0 of 2 stops, because another process has exited" in said.read_text()
-    assert "resumes from step 2" in said.read_text()
+    assert "process 0 of 2 stops: another process has exited" in said.read_text()
+    assert "Repeat the command to resume from step 2" in said.read_text()
