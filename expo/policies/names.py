@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 # The toy's bases, by number.
 TINY = re.compile(r"tiny(?:-(\d+))?")
@@ -48,6 +49,11 @@ def called(name: str) -> str:
     if path.name == "model":
         return path.parent.name
     return f"{path.parents[1].name}-{path.name}" if path.parent.name == "checkpoints" else path.name
+
+
+def public_fields(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe in which each file or folder of this machine stands by its name alone."""
+    return {name: public(value) if isinstance(value, str) else value for name, value in recipe.items()}
 
 
 def nearest(name: str, others: Iterable[str]) -> str | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from expo.evaluate import by_level
 from expo.hub import upload
 from expo.policies.adapters import CONFIG, is_adapter
-from expo.policies.names import public
+from expo.policies.names import public, public_fields
 from expo.records import RecordError, Run, to_yaml
 from expo.text import fenced
 
@@ -44,14 +43,14 @@ def files_of(run: Run) -> dict[str, Path | bytes]:
         files[CONFIG] = (json.dumps(said, indent=2) + "\n").encode()
     # Skips name the file and line of each row left out.
     files |= {f"{RECORD}/{p.name}": p for p in sorted(run.folder.glob("*.parquet")) if p.stem != "skips"}
-    files[f"{RECORD}/recipe.yaml"] = to_yaml(_recipe(run)).encode()
+    files[f"{RECORD}/recipe.yaml"] = to_yaml(public_fields(run.recipe())).encode()
     files["README.md"] = card(run).encode()
     return files
 
 
 def card(run: Run) -> str:
     """The model card: what was trained on what, and the accuracy before and after, with n, k, seed and intervals."""
-    recipe, facts, evaluation = _recipe(run), run.environment(), run.read("evaluation")
+    recipe, facts, evaluation = public_fields(run.recipe()), run.environment(), run.read("evaluation")
     adapter = is_adapter(run.path("model"))
     base = recipe["policy"]
     head = {
@@ -84,8 +83,3 @@ def card(run: Run) -> str:
             f"\n## Recipe\n\n{fenced(written.rstrip(), 'yaml')}\n",
         ]
     )
-
-
-def _recipe(run: Run) -> dict[str, Any]:
-    """The recipe, with files and folders of this machine reduced to their names."""
-    return {name: public(value) if isinstance(value, str) else value for name, value in run.recipe().items()}

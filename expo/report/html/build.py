@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import os
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from expo.report.html.payload import MOST_BYTES, payload
 from expo.report.html.provenance import names_of
 from expo.report.html.records import Shown, shown_runs
 from expo.report.html.tables import dumps
+from expo.report.page import scripted_page
 from expo.report.toy import MARK
 from expo.text import plural, visible
 
@@ -57,20 +56,8 @@ def page(runs: Sequence[Shown], unfinished: Sequence[str] = (), most: int = MOST
     style = _asset("page.css")
     data = payload(runs, unfinished, most - len(script.encode()) - len(style.encode()) - _FRAME)
     names = ", ".join(names_of(runs)[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
-    title = html.escape(f"{names}{MARK * any(run.toy for run in runs)}: report")
-    policy = (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return (
-        f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-{_MADE_BY}
-<title>{title}</title>
-<style>{style}</style></head><body>
-<header><h1>{title}</h1>
+    title = f"{names}{MARK * any(run.toy for run in runs)}: report"
+    body = f"""<header><h1>{html.escape(title)}</h1>
 <p>{html.escape(_about(runs))}</p>
 <noscript><p>This page computes its numbers from the rows in it, for which it needs its script. Without scripts, the
 command <code>expo measure</code> prints the verdicts of a finished run again.</p></noscript>
@@ -79,11 +66,8 @@ command <code>expo measure</code> prints the verdicts of a finished run again.</
 <form id="filters" aria-label="Filters"></form>
 <main id="sections"><p>Computing the numbers ...</p></main>
 <script type="application/json" id="data">{dumps(data.content)}</script>
-<script>{script}</script>
-</body></html>
-""",
-        data.left_out,
-    )
+"""
+    return scripted_page(title, style, script, body, head=f"{_MADE_BY}\n"), data.left_out
 
 
 _FRAME = 4_000  # bytes of the rest of the page
@@ -103,10 +87,6 @@ def _about(runs: Sequence[Shown]) -> str:
 
 def _asset(name: str) -> str:
     return resources.files("expo.report.html").joinpath(name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _place(folders: Sequence[str | Path]) -> Path:

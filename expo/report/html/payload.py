@@ -61,7 +61,7 @@ def payload(runs: Sequence[Shown], unfinished: Sequence[str], most: int = MOST_B
         raise RecordError(
             f"{len(runs)} runs take {taken / 1e6:.1f} MB, but a page holds {most / 1e6:.1f} MB of them; name fewer"
         )
-    _add_texts(runs, kept, out, most - len(tables.dumps(content)))
+    _add_texts(runs, kept, out, most - taken)
     return Payload(content, left_out)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from expo.policies.names import public
+from expo.policies.names import public, public_fields
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.records import defaults_of, to_yaml
 from expo.report.html.records import Shown
-from expo.report.runs import origin_of
+from expo.report.runs import table_hashes
 from expo.text import plural, visible
 from expo.train.recipe import TrainRecipe
 
@@ -38,18 +38,14 @@ _FACTS = {
 
 def provenance(run: Shown) -> dict[str, Any]:
     """What a reader needs to make the record again: `command`, `recipe` (YAML) and `facts`, pairs of name and value."""
-    environment, recipe = run.environment, _public(run.recipe)
+    environment, recipe = run.environment, public_fields(run.recipe)
     facts = [[name, _word(environment[key])] for key, name in _FACTS.items() if environment.get(key) is not None]
     facts += [[name, version] for name, version in environment.get("packages", {}).items() if version]
-    facts += [[f"SHA-256 of {table}.parquet", digest] for table, digest in origin_of(run.run)["tables"].items()]
+    facts += [[f"SHA-256 of {table}.parquet", digest] for table, digest in table_hashes(run.run).items()]
     if (seconds := _seconds(run)) is not None:
         name = "wall-clock seconds" if run.job == "train" else "seconds, summed over processes"
         facts.insert(0, [name, f"{seconds:.0f}"])
     return {"command": _command(run, recipe), "recipe": visible(to_yaml(recipe)), "facts": facts}
-
-
-def _public(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {name: public(value) if isinstance(value, str) else value for name, value in recipe.items()}
 
 
 def _word(value: Any) -> str:

@@ -94,9 +94,8 @@ def _runs_in(folder: Path) -> list[Run]:
 
 
 def _read(run: Run, job: str) -> Shown:
-    tables = {table: run.read(table) for table in _SHOWN[job] if run.has(table)}
-    # Columns that records did not have at first are missing as a whole there.
-    tables = {name: frame for name, frame in tables.items() if len(frame)}
+    found = {table: run.read(table) for table in _SHOWN[job] if run.has(table)}
+    tables = {table: frame for table, frame in found.items() if len(frame)}
     if _LAST[job] not in tables:
         raise RecordError(f"{run.path(_LAST[job])} has no row, so there is nothing to report")
     return Shown(run, job, tables, tuple(_lacks(run, job, tables)))

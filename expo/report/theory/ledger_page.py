@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib import resources
 
+from expo.report.page import scripted_page
 from expo.report.theory.ledger_words import COLOURS, LEGEND, MEANS, SYMBOLS, by_part, part_title, shown_verdict
 from theory.claim import FIDELITY
 from theory.ledger import Entry
@@ -30,17 +29,10 @@ def ledger_page(entries: Mapping[str, Entry], reading: str) -> str:
     The names are text, part, verdict, near and source; the text's words must all be in a claim's row.
     """
     script, style = _asset("ledger_page.js"), _asset("ledger_page.css") + _colours()
-    policy = f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; base-uri 'none'"
     parts = by_part(entries)
     bodies = "\n".join(_part(area, of_area) for area, of_area in parts.items())
     heads = "".join(f'<th scope="col" class="of-{of}">{head}</th>' for of, head in _HEADS.items())
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>The paper's claims, tested</title>
-<style>{style}</style></head><body>
-<h1>The paper's claims, tested</h1>
+    body = f"""<h1>The paper's claims, tested</h1>
 <p>{html.escape(reading)}</p>
 <p><a href="#claims">Go to the claims</a></p>
 <nav aria-labelledby="parts"><h2 id="parts">Parts</h2><ul>
@@ -58,17 +50,12 @@ def ledger_page(entries: Mapping[str, Entry], reading: str) -> str:
 <table><caption>The claims, part by part</caption><thead><tr>{heads}</tr></thead>
 {bodies}
 </table>
-<script>{script}</script>
-</body></html>
 """
+    return scripted_page("The paper's claims, tested", style, script, body)
 
 
 def _asset(name: str) -> str:
     return (resources.files("expo.report.theory") / name).read_text(encoding="utf-8")
-
-
-def _hash(content: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
 
 
 def _colours() -> str:
