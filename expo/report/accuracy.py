@@ -19,8 +19,8 @@ MEAN = "mean over bases"
 # Columns that tell an accuracy less another, and what they are of `difference`.
 LESS = {"less": "mean", "less_low": "low", "less_high": "high", "less_lowest": "lowest", "less_highest": "highest"}
 RULE_OF_ORDER = (
-    "An order is shown where all bases agree on it and the 95 % bootstrap interval of the difference, paired by "
-    "problem and base, is without 0"
+    "One method is said to end above another where all bases agree on it and the 95 % bootstrap interval of the "
+    "difference, paired by problem and base, excludes 0"
 )
 LEGEND = (
     "unbiased from n samples a problem: the mean over bases, in brackets the 95 % bootstrap interval (problems "

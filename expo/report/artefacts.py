@@ -29,12 +29,16 @@ OWN_FIGURES = ROOT / "figures"
 
 @dataclass(frozen=True)
 class Artefact:
-    """What a report function made. `reading` says in words, computed from `numbers`, what is seen."""
+    """What a report function made.
+
+    `reading` says in words, computed from `numbers`, what is seen; `setting` how the runs were made.
+    """
 
     name: str
     shown: Path
     numbers: pd.DataFrame
     reading: str
+    setting: str = ""
 
 
 def publish(
@@ -44,6 +48,8 @@ def publish(
     numbers: pd.DataFrame,
     shown: dict[str, str | bytes],
     reading: str,
+    heading: str = "",
+    setting: str = "",
 ) -> Artefact:
     """Write an artefact's files and enter it in `provenance.json`.
 
@@ -54,6 +60,8 @@ def publish(
         numbers: becomes `<name>.csv`.
         shown: suffix to content, such as `{".png": ...}`; the first is what a reader looks at.
         reading: see `Artefact`.
+        heading: what stands above a picture: its finding in one line.
+        setting: how the runs were made, where the artefact itself does not say it.
 
     Raises:
         RecordError: if `provenance.json` is damaged, or if the project's own figures would show a run that no commit
@@ -67,6 +75,7 @@ def publish(
         "files": {f"{name}{suffix}": sha256(content) for suffix, content in contents.items()},
         "runs": origins,
         **_drawn_by(),
+        **{key: text for key, text in (("heading", heading), ("setting", setting)) if text},
         "reading": reading,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -79,7 +88,7 @@ def publish(
         text = json.dumps(dict(sorted(ledger.items())), indent=1, ensure_ascii=False)
         write_atomic(out / PROVENANCE, text + "\n")
         write_atomic(out / GALLERY, gallery(ledger))
-    return Artefact(name, out / f"{name}{next(iter(shown))}", numbers, reading)
+    return Artefact(name, out / f"{name}{next(iter(shown))}", numbers, reading, setting)
 
 
 def _refuse_uncommitted(out: Path, origins: Sequence[dict[str, Any]]) -> None:

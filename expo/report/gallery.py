@@ -92,6 +92,11 @@ SECTIONS = {
     "Audits": AUDITS,
     "Others": OTHERS,
 }
+# Where a visitor begins: of these pictures, those that there are.
+FIRST = (
+    *("fig4-smollm2-135m-letters", "property1-temperature-smollm2-135m-gsm8k", "fig2-smollm2-135m-gsm8k"),
+    *("best-posterior-tiny", "ledger-graph"),
+)
 _LINKS = {".svg": "SVG", ".html": "page", ".csv": "numbers (CSV)"}
 
 
@@ -101,6 +106,8 @@ def gallery(ledger: Mapping[str, Mapping[str, Any]]) -> str:
     parts = [
         "# Figures and tables",
         "Made by `expo reproduce` from records. Each reading is computed from the numbers, which are in the CSV.",
+        *_first(ledger),
+        "## Contents",
         "\n".join(_contents(held, ledger)),
     ]
     for section, kinds in SECTIONS.items():
@@ -112,39 +119,63 @@ def gallery(ledger: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _first(ledger: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The pictures to begin with; each leads to its place below, where its numbers are."""
+    names = [name for name in FIRST if name in ledger]
+    shown = [f"[{_image(name, ledger[name])}](#{_anchor(_heading(name, ledger[name]))})" for name in names]
+    return ["## Begin here", *shown] if shown else []
+
+
 def _by_kind(ledger: Mapping[str, Any]) -> dict[Kind, list[str]]:
-    """The names of each kind; the first kind whose beginning fits has a name."""
+    """The names of each kind, toys last; a name belongs to the first kind whose beginning fits."""
     held: dict[Kind, list[str]] = {kind: [] for kinds in SECTIONS.values() for kind in kinds}
-    for name in sorted(ledger):
+    for name in sorted(ledger, key=lambda name: (_is_toy(ledger[name]), name)):
         held[next(kind for kind in held if re.match(f"({kind.begins})(-|$)", name))].append(name)
     return held
 
 
 def _contents(held: Mapping[Kind, Sequence[str]], ledger: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each artefact below its section and kind; a picture's line says what was found."""
     lines = []
     for section, kinds in SECTIONS.items():
         if shown := [kind for kind in kinds if held[kind]]:
             lines.append(f"- [{section}](#{_anchor(section)})")
         for kind in shown:
-            names = ", ".join(f"[{name}](#{_anchor(_heading(name, ledger[name]))})" for name in held[kind])
-            lines.append(f"  - {kind.title}: {names}")
+            lines.append(f"  - {kind.title}")
+            for name in held[kind]:
+                finding = f": {found}" if (found := _finding(ledger[name])) else ""
+                lines.append(f"    - [{name}](#{_anchor(_heading(name, ledger[name]))}){finding}")
     return lines
+
+
+def _finding(entry: Mapping[str, Any]) -> str:
+    """The heading of a picture without its figure in the paper; empty for a table."""
+    return re.sub(r"^After the paper's [^,]+, ", "", str(entry.get("heading", "")))
 
 
 def _entry(name: str, entry: Mapping[str, Any]) -> list[str]:
     """A picture or a link to a page, links to its other files, and what is read from it, which opens with a click."""
     files = {PurePath(file).suffix: file for file in entry["files"]}
     picture, page = files.get(".png"), files.get(".md")
-    shown = [f"![{name}]({picture})"] if picture else [f"[**The table**]({page})"] if page else []
+    shown = [_image(name, entry)] if picture else [f"[**The table**]({page})"] if page else []
     links = " · ".join(f"[{words}]({files[suffix]})" for suffix, words in _LINKS.items() if suffix in files)
     parts = [f"#### {_heading(name, entry)}", *shown, links]
     if reading := entry.get("reading"):
-        parts += ["<details><summary>In words</summary>", reading, "</details>"]
+        parts += ["<details><summary>In words</summary>", reading, *filter(None, [entry.get("setting")]), "</details>"]
     return parts
 
 
+def _image(name: str, entry: Mapping[str, Any]) -> str:
+    """The picture; who does not see it reads its finding."""
+    return f"![{re.sub(r'[][]', '', entry.get('heading', name))}]({name}.png)"
+
+
 def _heading(name: str, entry: Mapping[str, Any]) -> str:
-    return name + MARK * any(run.get("toy") for run in entry["runs"])
+    return name + MARK * _is_toy(entry)
+
+
+def _is_toy(entry: Mapping[str, Any]) -> bool:
+    return any(run.get("toy") for run in entry["runs"])
 
 
 def _anchor(heading: str) -> str:

@@ -108,7 +108,7 @@ def show(artefact: Artefact) -> None:
         display(HTML(body))
     else:
         display(Markdown(artefact.shown.read_text(encoding="utf-8")))
-    display(Markdown(artefact.reading))
+    display(Markdown("\n\n".join(filter(None, (artefact.reading, artefact.setting)))))
 
 
 def _kernel() -> AsyncKernelManager:

@@ -47,6 +47,7 @@ def draw_picture(
     heading: str,
     notes: str,
     reading: str,
+    setting: str = "",
 ) -> Artefact:
     """Draw a picture from its numbers, and from nothing else, and publish both as `<name>.png`, `.svg` and `.csv`.
 
@@ -57,23 +58,24 @@ def draw_picture(
         numbers: what the picture shows.
         plot: makes the figure; it begins with `sheet`.
         heading: stands above the picture; `headline` makes it.
-        notes: stand below it: what is drawn, and the setting of the runs.
+        notes: stand below it, in two lines or three: what is drawn, and of how many problems and samples.
         reading: what is seen, in words.
+        setting: how the runs were made, and by which rules the picture was; beside the reading, not below the picture.
     """
     with look():
         shown = images(plot(numbers, Caption.of(runs, heading, notes)))
-    return publish(out, name, runs, numbers, shown, reading)
+    return publish(out, name, runs, numbers, shown, reading, heading, setting)
 
 
 def headline(where: str, runs: Sequence[FinishedRun], found: str) -> str:
-    """The heading of a picture: `Figure 4 of the paper, on the toy: what was found`.
+    """The heading of a picture: `After the paper's Figure 4, on the toy: what was found`.
 
     Args:
         where: in the paper, such as a `Claim.where`; empty if the paper has no such picture.
         runs: the runs that are shown; they name the policies and tasks.
         found: the finding, computed from the numbers, or what is shown if nothing can be told apart.
     """
-    place = f"{where.partition(' (')[0]} of the paper, " if where else ""
+    place = f"After the paper's {where.partition(' (')[0]}, " if where else ""
     # A policy that a training made, and not what is trained further.
     trained = all(run.environment.get("trained_from") and "positive" not in run.recipe for run in runs)
     heading = f"{place}{'on the toy' if any_toy(runs) else _policies(runs)}{' after training' * trained}: {found}"
@@ -81,12 +83,12 @@ def headline(where: str, runs: Sequence[FinishedRun], found: str) -> str:
 
 
 def _policies(runs: Sequence[FinishedRun]) -> str:
-    """`smollm2-135m on gsm8k`; the task is not named where the policy is named for it."""
+    """`smollm2-135m on gsm8k`; a policy that is named for its task is named without it."""
     named: dict[str, None] = {}
     for run in runs:
         policy = re.sub(r"-seed\d+$", "", Path(run.base).name)
         task = Path(run.recipe["data"]).stem if run.recipe.get("data") else str(run.recipe["task"])
-        named[policy if policy.endswith(f"-{task}") else f"{policy} on {task}"] = None
+        named[f"{policy.removesuffix(f'-{task}')} on {task}"] = None
     return listed(list(named))
 
 

@@ -7,14 +7,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from expo.report.gallery import gallery
+from expo.report.gallery import FIRST, gallery
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def entry(name: str, *suffixes: str, toy: bool = False) -> dict[str, Any]:
+def entry(name: str, *suffixes: str, toy: bool = False, heading: str = "") -> dict[str, Any]:
     files = {f"{name}{suffix}": "0" for suffix in suffixes}
-    return {"files": files, "runs": [{"toy": toy}], "reading": f"Read of {name}."}
+    found = {"heading": heading} if heading else {}
+    return {"files": files, "runs": [{"toy": toy}], **found, "reading": f"Read of {name}."}
 
 
 def broken_anchors(page: str) -> set[str]:
@@ -61,6 +62,26 @@ def test_an_artefact_has_its_picture_its_links_and_its_reading() -> None:
     assert broken_anchors(page) == set()
     # The control: a link to a heading that is not there.
     assert broken_anchors(page.replace("#### fig2-a (toy)", "#### fig2-a")) == {"fig2-a-toy"}
+
+
+def test_a_pictures_finding_is_its_line_of_the_contents_and_its_alternative_text() -> None:
+    heading = "After the paper's Figure 2, on the toy: likelier by 3 [2, 4] nats"
+    page = gallery({"fig2-a": entry("fig2-a", ".png", toy=True, heading=heading), "table1-a": entry("table1-a", ".md")})
+    assert "    - [fig2-a](#fig2-a-toy): on the toy: likelier by 3 [2, 4] nats" in page
+    # Brackets within would end the text early.
+    assert "![After the paper's Figure 2, on the toy: likelier by 3 2, 4 nats](fig2-a.png)" in page
+    assert "    - [table1-a](#table1-a)\n" in page
+
+
+def test_the_page_begins_with_few_pictures_and_shows_real_models_before_toys() -> None:
+    toy, real = entry("fig1-a", ".png", toy=True), entry("fig1-b", ".png")
+    ledger = {"fig1-a": toy, "fig1-b": real, FIRST[0]: entry(FIRST[0], ".png")}
+    page = gallery(ledger)
+    assert page.index("#### fig1-b") < page.index("#### fig1-a (toy)")
+    assert page.index(f"[![{FIRST[0]}]({FIRST[0]}.png)](#{FIRST[0]})") < page.index("## Contents")
+    assert broken_anchors(page) == set()
+    # A folder of one's own has none of them.
+    assert "## Begin here" not in gallery({"fig1-a": toy})
 
 
 def test_the_committed_artefacts_all_have_a_heading_of_their_own() -> None:

@@ -52,13 +52,22 @@ def test_the_notebook_shows_every_artefact(make: Make, tmp_path: Path):
     assert len(pictures) == 5
 
 
+def said(executed: Path) -> str:
+    """What an executed notebook says under its cells."""
+    cells = nbformat.read(executed, as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    return "\n".join(output["data"].get("text/markdown", "") for output in outputs if "data" in output)
+
+
 def test_the_quickstart_reads_a_run(make: Make, tmp_path: Path):
     make("tiny-0", n=12)
     figures, out = tmp_path / "figures", tmp_path / "out.ipynb"
     execute(QUICKSTART, tmp_path / "runs", figures, out)
     text = out.read_text(encoding="utf-8")
     # Of the record, an expert CoT is the least likely.
-    assert "Your guess, A, was" in text
+    assert "The likeliest is **" in said(out)
+    # Nobody has guessed.
+    assert "Your guess" not in said(out)
     assert "expert CoT is the likeliest" not in text
     assert text.count("✓ holds") == 2
     # The figures of the project are of larger records.
@@ -85,8 +94,14 @@ def test_the_notebook_of_gradients_answers_each_question(tmp_path: Path):
     for positive, slope in (("explanation", 1.0), ("none", 0.5)):
         write_trained(runs, "tiny-0", positive, slope)
     execute(GRADIENTS, runs, figures, tmp_path / "out.ipynb")
-    names = ("gradients", "kinds", "predicted", "predictors", "slopes-grpo-all-levels", "t1-t2")
+    names = ["gradients", "kinds", "predicted", "predictors", "t1-t2"]
     assert set(json.loads((figures / PROVENANCE).read_text())) == {f"{name}-tiny" for name in names}
+    # Of two questions there is no interval, and of more there is a picture.
+    assert "no picture: at least 10 questions" in said(tmp_path / "out.ipynb")
+    for path in runs.glob("*/recipe.yaml"):
+        path.write_text(path.read_text().replace("gradient_problems: 2", "gradient_problems: 12"))
+    execute(GRADIENTS, runs, figures, tmp_path / "more.ipynb")
+    assert "slopes-grpo-all-levels-tiny" in json.loads((figures / PROVENANCE).read_text())
     text = (tmp_path / "out.ipynb").read_text(encoding="utf-8")
     assert "Lemma 1 expects a cosine of 0.200" in text  # S2 is 1/4
     assert "step of 0.1: for 27 of 27 positives" in text

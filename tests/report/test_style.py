@@ -128,13 +128,17 @@ def test_many_points_become_an_image_in_a_small_svg() -> None:
 
 def test_a_headline_says_where_of_what_and_the_finding(make: Make) -> None:
     toy, stories = make("tiny-0"), make("smollm2-135m", task="stories")
-    assert headline("Figure 6 (Appendix C.3)", [toy], "it holds") == "Figure 6 of the paper, on the toy: it holds"
-    assert headline("Figure 2", [stories], "it holds") == "Figure 2 of the paper, smollm2-135m on stories: it holds"
+    assert headline("Figure 6 (Appendix C.3)", [toy], "it holds") == "After the paper's Figure 6, on the toy: it holds"
+    assert (
+        headline("Figure 2", [stories], "it holds") == "After the paper's Figure 2, smollm2-135m on stories: it holds"
+    )
     assert headline("", [toy], "it holds") == "On the toy: it holds"
     trained = make("a", policy="runs/x/model")
     path = trained.run.path("environment.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "trained_from": "tiny-0"}))
-    assert headline("Figure 2", [trained], "it holds") == "Figure 2 of the paper, on the toy after training: it holds"
+    assert (
+        headline("Figure 2", [trained], "it holds") == "After the paper's Figure 2, on the toy after training: it holds"
+    )
     assert "after" not in headline("Figure 2", [toy, trained], "it holds")
 
 

@@ -1,11 +1,8 @@
-"""Accuracy against the learning rate, a panel for each method: what a comparison at one rate, or at the best, hides."""
+"""Accuracy against the learning rate, a line for each method: what a comparison at one rate, or at the best, hides."""
 
 from __future__ import annotations
 
-import textwrap
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +20,26 @@ from expo.report.accuracy import (
     with_interval,
 )
 from expo.report.artefacts import Artefact
-from expo.report.lines import NOTE, plot_lines, rate_axis, rate_name
+from expo.report.lines import NOTE, name_ends, plot_lines, rate_axis, rate_name
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, Axes, Figure, line_style, method_colour
 from expo.report.training.grid import by_setting
 from expo.report.training.setting import weights_note
 from expo.report.trainings import EvaluatedRun, before_training, check_comparable, label, training_steps
-from expo.report.words import listed, method_name
+from expo.report.words import listed, method_name, share
 
 COLUMNS = ["trained_on", "method", "rate", "beta", "base", "mean", "low", "high", "lowest", "highest", "bases"]
 COLUMNS += ["problems", "n", "split", *LESS]
-PANELS = 4  # at most, side by side
+MOST = 6  # methods that a picture can tell apart
 
 
 def has_rates(runs: Sequence[EvaluatedRun]) -> bool:
-    """Whether any method was trained at several learning rates, all else equal."""
+    """Whether any method was trained at several learning rates, all else equal, and there are few enough methods."""
     rates: dict[tuple[str, str, float], set[float]] = {}
     for run in runs:
         rates.setdefault((run.levels, run.method, run.beta), set()).add(run.rate)
-    return any(len(of_one) > 1 for of_one in rates.values())
+    methods = {method for _, method, _ in rates}
+    return len(methods) <= MOST and any(len(of_one) > 1 for of_one in rates.values())
 
 
 def draw_accuracy_by_rate(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
@@ -59,18 +57,18 @@ def draw_accuracy_by_rate(name: str, runs: Sequence[EvaluatedRun], out: Path | s
         _plot,
         heading=headline("", runs, _finding(numbers)),
         notes=(
-            f"Accuracy on the levels trained on, after {training_steps(runs)}. {_bases_note(means)}; grey: the other "
-            "methods; dashed: before training. Above each panel: the highest mean with its 95 % bootstrap interval by "
-            "problem. The best rate is chosen on the same problems.\n"
-            f"n = {means['problems'].iloc[0]} problems of the split `{first.recipe['eval_split']}`, k = "
-            f"{first.sampling}, seed {first.seed}.{weights_note(runs)}"
+            f"{_bases_note(means)}; dashed: before training. Beside each name: its highest mean with its 95 % "
+            "interval.\n"
+            f"n = {means['problems'].iloc[0]} problems of the split {first.recipe['eval_split']}, on which the rate is "
+            f"chosen, too; k = {first.sampling}, seed {first.seed}."
         ),
         reading=_read(numbers),
+        setting=f"After {training_steps(runs)}.{weights_note(runs)} {RULE_OF_ORDER}.",
     )
 
 
 def _bases_note(means: pd.DataFrame) -> str:
-    return "All runs are from one base" if means["bases"].max() == 1 else f"{NOTE}. {RULE_OF_ORDER}"
+    return "All runs are from one base" if means["bases"].max() == 1 else NOTE
 
 
 def _with_comparisons(numbers: pd.DataFrame, runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
@@ -107,50 +105,41 @@ def _accuracies(
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
-    trained = numbers[numbers["method"] != "base"]
-    panels = list(trained.groupby(["trained_on", "method", "beta"], sort=False))
-    counts = Counter(key[0] for key, _ in panels)
-    most = max(counts.values())
-    columns = ceil(most / ceil(most / PANELS))
-    blocks = {on: ceil(count / columns) for on, count in counts.items()}
-    figure, grid = sheet(sum(blocks.values()), columns, 1.6, caption)
-    top = 0
-    for on, rows in blocks.items():
-        of_block = [(key, of_one) for key, of_one in panels if key[0] == on]
-        every = [axes for row in grid[top : top + rows] for axes in row]
-        for axes, (_, of_one) in zip(every, of_block, strict=False):
-            _plot_method(axes, of_one, numbers[numbers["trained_on"] == on])
-            axes.set_ylim(-0.02 * _highest(numbers, on), 1.04 * _highest(numbers, on))
-            axes.tick_params(labelleft=axes in {row[0] for row in grid})
-        for axes in every[len(of_block) :]:
-            axes.remove()
-        for axes in every[: len(of_block)][-columns:]:
-            axes.set_xlabel("learning rate", fontsize=8)
-        grid[top][0].set_ylabel(f"accuracy,\n{on}", fontsize=8.5)
-        top += rows
+    trained_on = list(dict.fromkeys(numbers["trained_on"]))
+    figure, (row,) = sheet(1, len(trained_on), 3.0, caption)
+    for axes, on in zip(row, trained_on, strict=True):
+        _plot_methods(axes, numbers[numbers["trained_on"] == on])
+        axes.set_title(f"accuracy, trained on {on}")
+        axes.set_xlabel("learning rate")
     return figure
 
 
-def _highest(numbers: pd.DataFrame, on: object) -> float:
-    return float(numbers.loc[numbers["trained_on"] == on, "mean"].max()) or 1.0
-
-
-def _plot_method(axes: Axes, rows: pd.DataFrame, every: pd.DataFrame) -> None:
-    """One method at its rates, in front of the means of the others and of the bases."""
-    method, beta = str(rows["method"].iloc[0]), rows["beta"].iloc[0]
-    means = every[(every["base"] == MEAN) & (every["method"] != "base")]
-    for _, line in means.groupby(["method", "beta"], sort=False):
-        axes.plot(line["rate"], line["mean"], color="#CCCCCC", linewidth=0.8)
-    before = every.loc[(every["base"] == MEAN) & (every["method"] == "base"), "mean"].iloc[0]
+def _plot_methods(axes: Axes, numbers: pd.DataFrame) -> None:
+    """A line for each method and weight, named at its end with its best rate; dashed: before training."""
+    is_trained = numbers["method"] != "base"
+    trained = numbers[is_trained]
+    rate_axis(axes, sorted(trained["rate"].unique()))
+    highest = float(numbers["mean"].max()) or 1.0
+    axes.set_ylim(-0.02 * highest, 1.04 * highest)
+    before = float(numbers.loc[~is_trained & (numbers["base"] == MEAN), "mean"].iloc[0])
     axes.axhline(before, color=GREY, linewidth=0.8, linestyle="--")
-    plot_lines(axes, rows, "mean", method_colour(method), "rate", line_style(method))
-    rate_axis(axes, sorted(means["rate"].unique()))
-    axes.tick_params(labelsize=7)
+    ends = []
+    for (method, beta), rows in _at_rates(trained).groupby(["method", "beta"], sort=False):
+        colour = method_colour(str(method))
+        plot_lines(axes, rows, "mean", colour, "rate", line_style(str(method)))
+        means = rows[rows["base"] == MEAN]
+        best, last = _best(means), means.sort_values("rate").iloc[-1]
+        weight = f", weight {beta:g}" * (trained.loc[trained["method"] == method, "beta"].nunique() > 1)
+        name = f"{method_name(str(method))}{weight}\n{with_interval(best)} at {rate_name(best['rate'])}"
+        ends.append((float(last["mean"]), name, colour))
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
-    weight = f", weight {beta:g}" * (every.loc[every["method"] == method, "beta"].nunique() > 1)
-    title = textwrap.fill(f"{method_name(method)}{weight}", 30)
-    best = _best(rows[rows["base"] == MEAN])
-    axes.set_title(f"{title}\n{with_interval(best)} at {rate_name(best['rate'])}", fontsize=8.5)
+    name_ends(axes, ends)
+
+
+def _at_rates(trained: pd.DataFrame) -> pd.DataFrame:
+    """Without the weights of a method that were tried at one rate, if it has others: the table has them."""
+    rates = trained.groupby(["method", "beta"])["rate"].transform("nunique")
+    return trained[rates == rates.groupby(trained["method"]).transform("max")]
 
 
 def _best(means: pd.DataFrame) -> pd.Series:
@@ -169,15 +158,18 @@ def _bests(numbers: pd.DataFrame) -> dict[str, list[pd.Series]]:
 
 
 def _finding(numbers: pd.DataFrame) -> str:
-    """Which method is above all others, each at its best rate, by what was trained on."""
-    leads, unclear = [], []
-    for on, (first, *others) in _bests(numbers).items():
-        if all(order(other) < 0 for other in others):
-            leads.append(f"{method_name(first['method'])} leads on {on}")
-        else:
-            unclear.append(on)
-    none = f"{', none clearly' if leads else 'no method clearly leads'} on {listed(unclear)}" if unclear else ""
-    return f"at best rates, {listed(leads) if leads else ''}{none}"
+    """Which method is above all others, each at its best rate, or which are not the highest one's equals."""
+    return "at best rates, " + listed([_order(on, *rows) for on, rows in _bests(numbers).items()])
+
+
+def _order(on: str, first: pd.Series, *others: pd.Series) -> str:
+    below = [other for other in others if order(other) < 0]
+    if len(below) == len(others):
+        return f"{method_name(first['method'])} leads on {on}"
+    if not below:
+        return f"no method leads on {on}"
+    ends = listed([f"{method_name(row['method'])} ({share(row['mean'])})" for row in below])
+    return f"only {ends} {'is' if len(below) == 1 else 'are'} clearly below the best on {on}"
 
 
 def _read(numbers: pd.DataFrame) -> str:

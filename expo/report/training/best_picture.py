@@ -1,4 +1,4 @@
-"""A picture of a grid of trainings: each method at its best rate, beside the share of its positives without a slip."""
+"""A picture of a grid of trainings: each method at its best rate, from the highest accuracy to the lowest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import MEAN, accuracy_by_base, base_names, difference, mean_by_base, points, range_of, summary
+from expo.report.accuracy import (
+    MEAN,
+    RULE_OF_ORDER,
+    accuracy_by_base,
+    base_names,
+    difference,
+    mean_by_base,
+    points,
+    range_of,
+    summary,
+)
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, INK, Axes, Figure, method_colour
@@ -20,7 +30,6 @@ from expo.report.trainings import (
     EvaluatedRun,
     before_training,
     check_comparable,
-    count_bases,
     label,
     training_steps,
 )
@@ -29,13 +38,13 @@ from expo.stats import bootstrap
 from expo.text import plural
 
 COLUMNS = ["panel", "method", "rate", "beta", "base", "mean", "low", "high", "lowest", "highest", "bases", "n"]
-PANELS = {"accuracy": "accuracy", "positives": "positives whose steps are all true"}
 
 
 def draw_best(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
     """Write `best-<name>-<label>.png` and `.csv`: accuracy on the levels trained on, and the positives' true steps.
 
-    All runs are trained on the same levels. In the CSV `n` counts problems, of positives those that have one.
+    All runs are trained on the same levels. The CSV has the share of positives whose steps are all true, too; `n`
+    counts problems, of positives those that have one.
     """
     check_comparable(runs)
     numbers = _numbers(runs)
@@ -48,14 +57,13 @@ def draw_best(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artef
         _plot,
         heading=headline("", runs, _finding(numbers, first.levels)),
         notes=(
-            f"Left: accuracy at {first.levels} after {training_steps(runs)}, mean over "
-            f"{plural(count_bases(runs), 'base')} with the 95 % bootstrap interval by problem; circles are the bases. "
-            "Right: the share of positives (each times its weight) whose steps are all true, "
-            "with its interval; own samples are not in it. The CSV has each method's difference from ExP-GRPO, too.\n"
-            f"Split {first.recipe['eval_split']}, {first.sampling}, seed {first.seed}. The rate with the highest mean "
-            f"accuracy is chosen on these same problems; the table {name}-{label(runs)} has all of them."
+            "Dots: means with 95 % intervals by problem. Circles: the bases. ▲ ▼: above or below ExP-GRPO on "
+            "every base, with an interval that excludes 0.\n"
+            f"n = {numbers['n'].iloc[0]} problems of the split {first.recipe['eval_split']}, on which the rates are "
+            f"chosen, too; k = {first.sampling}, seed {first.seed}."
         ),
         reading=_read(numbers),
+        setting=f"After {training_steps(runs)}. The table {name}-{label(runs)} has all rates. {RULE_OF_ORDER}.",
     )
 
 
@@ -118,48 +126,47 @@ def _without_slip(run: EvaluatedRun) -> pd.Series:
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
-    methods = list(dict.fromkeys(numbers["method"]))
-    figure, ((left, right),) = sheet(1, 2, 0.9 + 0.26 * len(methods), caption)
-    for axes, (panel, title) in zip((left, right), PANELS.items(), strict=True):
-        _dots(axes, numbers[numbers["panel"] == panel], methods)
-        axes.set_title(title)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
-    left.set_xlim(left=0)
-    left.set_yticks(range(len(methods)), [method_name(m) for m in methods])
-    right.set_yticks(range(len(methods)), [""] * len(methods))
+    shown = numbers[numbers["panel"] == "accuracy"]
+    means = shown[shown["base"] == MEAN].sort_values("mean", ascending=False, kind="stable")
+    figure, ((axes,),) = sheet(1, 1, 0.7 + 0.25 * len(means), caption)
+    apart = _apart(numbers).set_index("method")["mean"]
+    for place, (_, row) in enumerate(means.iterrows()):
+        bases = shown.loc[(shown["method"] == row["method"]) & (shown["base"] != MEAN), "mean"]
+        mark = "" if row["method"] not in apart else " ▲" if apart[row["method"]] > 0 else " ▼"
+        _dot(axes, place, row, bases, mark)
+    axes.set_ylim(len(means) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_yticks(range(len(means)), [method_name(m) for m in means["method"]])
+    axes.set_title("accuracy")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
     return figure
 
 
-def _dots(axes: Axes, rows: pd.DataFrame, methods: Sequence[str]) -> None:
-    for place, method in enumerate(methods):
-        of_method = rows[rows["method"] == method]
-        if of_method.empty:
-            continue
-        row, bases = of_method.iloc[0], of_method.iloc[1:]["mean"]
-        colour = method_colour(method)
-        axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
-        axes.plot([row["mean"]], [place], "o", color=colour, markersize=6)
-        axes.plot(bases, [place] * len(bases), "o", color=GREY, markersize=4, fillstyle="none")
-        beside = (row["high"], place)
-        axes.annotate(share(row["mean"]), beside, (4, 5), textcoords="offset points", fontsize=8, color=INK)
-    axes.set_ylim(len(methods) - 0.5, -0.5)
+def _dot(axes: Axes, place: int, row: pd.Series, bases: pd.Series, mark: str) -> None:
+    colour = method_colour(row["method"])
+    axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
+    axes.plot([row["mean"]], [place], "o", color=colour, markersize=6)
+    axes.plot(bases, [place] * len(bases), "o", color=GREY, markersize=4, fillstyle="none")
+    beside = (max(row["high"], bases.max()), place)
+    text = f"{share(row['mean'])}{mark}"
+    axes.annotate(text, beside, (6, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
 
 
 def _apart(numbers: pd.DataFrame) -> pd.DataFrame:
-    """The differences from ExP-GRPO with an interval without 0 and every base on one side."""
+    """The differences from ExP-GRPO on every base, with an interval that excludes 0."""
     less = numbers[numbers["panel"] == "difference"]
     return less[(less["low"] > 0) & (less["lowest"] > 0) | (less["high"] < 0) & (less["highest"] < 0)]
 
 
 def _finding(numbers: pd.DataFrame, levels: str) -> str:
+    accuracy = numbers[(numbers["panel"] == "accuracy") & (numbers["base"] == MEAN)].set_index("method")["mean"]
+    trained = accuracy.drop("base").sort_values(ascending=False, kind="stable")
+    first = f"in accuracy at {levels}, {method_name(str(trained.index[0]))} is highest ({share(trained.iloc[0])})"
     less, apart = numbers[numbers["panel"] == "difference"], _apart(numbers)
     if less.empty:
-        return f"each method at its best rate, trained on {levels}"
+        return first
     above = int((apart["mean"] > 0).sum())
-    return (
-        f"at best rates on {levels}, {above} of {plural(len(less), 'method')} end above ExP-GRPO, "
-        f"{len(apart) - above} below"
-    )
+    return f"{first}; {above} of {plural(len(less), 'method')} end above ExP-GRPO, {len(apart) - above} below"
 
 
 def _read(numbers: pd.DataFrame) -> str:
@@ -170,7 +177,7 @@ def _read(numbers: pd.DataFrame) -> str:
     text = f"At the best rate of each, from the highest: {listed(said)}."
     if (means["panel"] == "difference").any():
         pairs = [f"{named(row['method'])} by {points(row)}" for _, row in _apart(means).iterrows()]
-        text += f" Different from ExP-GRPO with an interval without 0 and every base on one side: {listed(pairs)}."
+        text += f" Different from ExP-GRPO on every base, with an interval that excludes 0: {listed(pairs)}."
     slips = means[means["panel"] == "positives"].set_index("method")["mean"]
     both = accuracy.set_index("method")["mean"].reindex(slips.index)
     if len(slips) > 2 and slips.nunique() > 1:

@@ -14,7 +14,6 @@ import pandas as pd
 from expo.report.accuracy import (
     LESS,
     MEAN,
-    RULE_OF_ORDER,
     accuracy_by_base,
     base_names,
     compared,
@@ -27,7 +26,7 @@ from expo.report.lines import NOTE, name_ends, plot_lines
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Axes, Figure, line_style, method_colour
 from expo.report.toy import remarked
-from expo.report.training.setting import named, notes_of, standing
+from expo.report.training.setting import named, notes_of, setting_of, standing
 from expo.report.trainings import EvaluatedRun, before_training, by_method, label
 from expo.report.words import listed, number
 from expo.text import plural
@@ -62,9 +61,10 @@ def draw_curves(
         runs,
         numbers,
         partial(_plot, shown=heading),
-        heading=headline(f"Figure {figure[1]}" if figure else "", runs, _finding(_ends(numbers))),
+        heading=headline(f"Figure {figure[1]}" if figure else "", runs, _finding(_ends(numbers), heading)),
         notes=_notes(runs, numbers),
-        reading=remarked(_read(numbers, _start(runs, levels, k)), runs),
+        reading=remarked(_read(numbers, _start(runs, levels, k), heading), runs),
+        setting=setting_of(runs),
     )
 
 
@@ -131,10 +131,10 @@ def _quantity(numbers: pd.DataFrame) -> str:
 def _notes(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame) -> str:
     means = numbers[numbers["base"] == MEAN]
     bases = int(means["bases"].max())
-    about = f"{NOTE}; in brackets: the 95 % bootstrap interval by problem. {RULE_OF_ORDER}.\n"
+    about = f"{NOTE}; in brackets, the 95 % bootstrap interval by problem.\n"
     notes = about + notes_of(runs, plural(bases, "base"), f"{means['problems'].iloc[0]} test problems")
     if float(means["mean"].min()) > 0.97:
-        notes += "\nSaturated: nearly everything is solved from the beginning, and nothing can be told apart."
+        notes += " Saturated: nearly everything is solved from the beginning, and nothing can be told apart."
     return notes
 
 
@@ -144,8 +144,12 @@ def _start(runs: Sequence[EvaluatedRun], levels: Sequence[int] | None, k: int) -
     return float(np.mean([np.mean(accuracy_by_base(alike, 0, levels, k)) for alike in of_method.values()]))
 
 
-def _finding(ends: pd.DataFrame) -> str:
-    """Which methods end above those that they are compared with."""
+def _finding(ends: pd.DataFrame, shown: str) -> str:
+    """In what is shown, such as `Accuracy at all levels, trained on ...`, which methods end above which others."""
+    return f"in {shown[0].lower()}{shown[1:].partition(',')[0]}, {_order(ends)}"
+
+
+def _order(ends: pd.DataFrame) -> str:
     pairs = _pairs(list(ends.index))
     if not any(method.endswith("_online") for method, _ in pairs):
         return standing(ends)
@@ -155,13 +159,13 @@ def _finding(ends: pd.DataFrame) -> str:
     return listed(apart) if apart else "online and offline cannot be told apart"
 
 
-def _read(numbers: pd.DataFrame, start: float) -> str:
+def _read(numbers: pd.DataFrame, start: float, shown: str) -> str:
     ends = _ends(numbers)
     accuracies = [
         f"{named(method)} {number(row['mean'])} (bases {number(row['lowest'])} to {number(row['highest'])})"
         for method, row in ends.iterrows()
     ]
-    finding = _finding(ends)
+    finding = _finding(ends, shown)
     return (
         f"{_quantity(numbers)} before training {number(start)}; after step {ends['step'].max()}: "
         f"{listed(accuracies)}. {finding[0].upper()}{finding[1:]}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from expo.report import paper
 from expo.report.accuracy import (
     LESS,
     MEAN,
-    RULE_OF_ORDER,
     accuracy_by_base,
     base_names,
     compared,
@@ -25,7 +25,7 @@ from expo.report.artefacts import Artefact
 from expo.report.lines import NOTE, name_ends, plot_lines
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, LEGEND_PAD, Axes, Figure, legend_outside, method_colour
-from expo.report.training.setting import named, notes_of, standing
+from expo.report.training.setting import named, notes_of, setting_of, standing
 from expo.report.trainings import EvaluatedRun, before_training, by_method, count_bases, label, levels_of
 from expo.report.words import listed, number, share, spanned
 from expo.text import plural
@@ -53,9 +53,8 @@ def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1")
         less = compared(of_method[method], of_method[first], levels[-1:])
         numbers.loc[is_end & (numbers["panel"] == "accuracy"), [*LESS]] = [*less.values()]
     about = (
-        f"Left: accuracy at the last step, at the hardest level with its 95 % bootstrap interval by problem. {NOTE}. "
-        f"{RULE_OF_ORDER}. Right, {_for(sampled)}: mean number of samples in a group of G while "
-        "training, and the positive added."
+        f"Left: the last step, with 95 % intervals by problem. {NOTE}. "
+        f"Right: samples of an average group at the {_hardest_are(sampled)}."
     )
     a_level = spanned(row["n"] for row in rows if row["panel"] == "accuracy")
     problems = f"{runs[0].evaluation['problem'].nunique()} test problems, {a_level} a level"
@@ -68,13 +67,12 @@ def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1")
         heading=headline(paper.FIG1.where, runs, _finding(numbers)),
         notes=f"{about}\n{notes_of(runs, plural(count_bases(runs), 'base'), problems)}",
         reading=_read(numbers),
+        setting=setting_of(runs),
     )
 
 
-def _for(levels: Sequence[int]) -> str:
-    if list(levels) == [4, 5]:
-        return "for the two levels that the paper shows"
-    return f"for {'level' if len(levels) == 1 else 'levels'} {listed([str(level) for level in levels])}"
+def _hardest_are(levels: Sequence[int]) -> str:
+    return f"hardest level{'s' * (len(levels) > 1)} trained on"
 
 
 def _accuracies(
@@ -160,11 +158,19 @@ def _plot_accuracies(axes: Axes, numbers: pd.DataFrame) -> None:
     name_ends(axes, ends)
 
 
+# From the top of the axes, where a bar has its place.
+_ABOVE: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "fontsize": 8}
+
+
 def _plot_samples(axes: Axes, numbers: pd.DataFrame) -> None:
     methods = list(dict.fromkeys(numbers["method"]))
-    # Between two levels there is room for a bar and a half.
-    distance = len(methods) + 1.5
+    # Between two levels there is room for a bar.
+    distance = len(methods) + 1
     levels = sorted(set(numbers["level"]))
+    names = [
+        textwrap.fill(named(method), 34 // (len(levels) * len(methods)) + 3, break_long_words=False)
+        for method in methods
+    ]
     for j, level in enumerate(levels):
         for i, method in enumerate(methods):
             at = j * distance + i
@@ -175,8 +181,12 @@ def _plot_samples(axes: Axes, numbers: pd.DataFrame) -> None:
             axes.bar(at, mean["added"], 0.8, bottom=mean["right"], color="white", edgecolor=colour, hatch="////")
             axes.bar(at, -mean["wrong"], 0.8, color=colour, alpha=0.25)
     axes.axhline(0, color=GREY, linewidth=0.8)
-    middle = (len(methods) - 1) / 2
-    axes.set_xticks([middle + j * distance for j in range(len(levels))], [f"level {level}" for level in levels])
+    places = [j * distance + i for j in range(len(levels)) for i in range(len(methods))]
+    axes.set_xticks(places, names * len(levels), fontsize=7)
+    for j, level in enumerate(levels):
+        middle = j * distance + (len(methods) - 1) / 2
+        axes.annotate(f"level {level}", (middle, 1), (0, -2), va="top", ha="center", **_ABOVE)
+    axes.margins(y=0.12)
     axes.set_title("samples in a group", pad=LEGEND_PAD)
     axes.use_sticky_edges = False
     axes.locator_params(axis="y", integer=True)
@@ -196,7 +206,7 @@ def _finding(numbers: pd.DataFrame) -> str:
     hardest = _hardest(numbers)
     trained = hardest[(hardest["panel"] == "accuracy") & (hardest["method"] != "base")]
     ends = trained.rename(columns={"n": "problems"}).set_index("method")
-    return f"at level {numbers['level'].max()} {standing(ends)}"
+    return f"in accuracy at level {numbers['level'].max()}, {standing(ends)}"
 
 
 def _read(numbers: pd.DataFrame) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from expo.report.accuracy import order
+from expo.report.accuracy import RULE_OF_ORDER, order
 from expo.report.trainings import EvaluatedRun, by_method, count_bases
 from expo.report.words import listed, method_name
+from expo.stats import MIN_PROBLEMS
 from expo.text import plural
 
 
@@ -29,14 +30,25 @@ def standing(ends: pd.DataFrame) -> str:
         return f"{named(first)} alone"
     of: dict[int, list[str]] = {}
     for other in others:
-        of.setdefault(-order(rows[other]), []).append(named(other))
-    if set(of) == {0}:
-        return f"{named(first)} cannot be told apart from {listed(of[0])}"
-    parts = [f"{word} {listed(of[sign])}" for word, sign in (("above", 1), ("below", -1)) if sign in of]
-    told = f"{named(first)} ends {' and '.join(parts)}"
-    if 0 not in of:
-        return told
-    return f"{told}, and cannot be told apart from {of[0][0] if len(of[0]) == 1 else 'the others'}"
+        of.setdefault(-order(rows[other]), []).append(other)
+    places = [f"{place} {_all(of[sign])}" for place, sign in (("above", 1), ("below", -1)) if sign in of]
+    parts = [f"{named(first)} ends {' and '.join(places)}"] if places else []
+    if unclear := of.get(0, []):
+        them = "the others" if places and len(unclear) > 1 else _all(unclear)
+        if any(_bases_disagree(rows[other]) for other in unclear):
+            parts.append(f"{'its order' if places else f'the order of {named(first)}'} with {them} depends on the base")
+        else:
+            parts.append(f"{'' if places else f'{named(first)} '}cannot be told apart from {them}")
+    return ", and ".join(parts)
+
+
+def _all(methods: Sequence[str]) -> str:
+    return listed([named(method) for method in methods])
+
+
+def _bases_disagree(row: pd.Series) -> bool:
+    """Whether the mean has an order with that which it is compared with, and the bases do not agree on it."""
+    return bool(row["problems"] >= MIN_PROBLEMS and not row["less_low"] <= 0 <= row["less_high"])
 
 
 def schedule(runs: Sequence[EvaluatedRun]) -> str:
@@ -57,16 +69,21 @@ def rates(runs: Sequence[EvaluatedRun]) -> str:
 
 
 def notes_of(runs: Sequence[EvaluatedRun], bases: str, problems: str) -> str:
-    """The lines beneath a picture of accuracies: over how many `bases`, on how many `problems`, and how trained."""
-    first = runs[0]
+    """The line beneath a picture of accuracies: over how many `bases`, on how many `problems`, and how sampled."""
     counts = {method: count_bases(of_method) for method, of_method in by_method(runs).items()}
     most = max(counts.values())
     fewer = [f"{named(method)}: {plural(n, 'base')}" for method, n in counts.items() if n < most]
     return (
-        f"Mean over {bases}. n = {problems}, k = {first.sampling}, seed {first.seed}."
-        f"{f' {listed(fewer)}.' if fewer else ''}\n"
-        f"Trained on {first.levels}; {schedule(runs)}.\n"
-        f"Learning rates: {rates(runs)}.{weights_note(runs)}"
+        f"{bases[0].upper()}{bases[1:]}; n = {problems}, k = {runs[0].sampling}, seed {runs[0].seed}."
+        f"{f' {listed(fewer)}.' if fewer else ''}"
+    )
+
+
+def setting_of(runs: Sequence[EvaluatedRun]) -> str:
+    """How the runs of a picture were trained, and when it speaks of an order; beside the picture, not beneath it."""
+    return (
+        f"Trained on {runs[0].levels}; {schedule(runs)}. Learning rates: {rates(runs)}.{weights_note(runs)} "
+        f"{RULE_OF_ORDER}."
     )
 
 

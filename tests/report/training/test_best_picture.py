@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,11 @@ def test_the_best_rate_and_positives_by_weight(runs: list[EvaluatedRun], tmp_pat
     less = held.loc[("difference", "explanation_weighted_2")]
     assert less["mean"] == pytest.approx(held.loc[("accuracy", "explanation_weighted_2"), "mean"] - shown["mean"])
     assert less["lowest"] <= less["mean"] <= less["highest"]
-    assert "every base on one side: ExP-GRPO, all by weight of 2 by +38.0 [" in made.reading
-    assert headings == ["On the toy: at best rates on level 5, 1 of 1 method end above ExP-GRPO, 0 below"]
+    assert "excludes 0: ExP-GRPO, all by weight of 2 by +38.0 [" in made.reading
+    assert headings == [
+        "On the toy: in accuracy at level 5, ExP-GRPO, all by weight of 2 is highest (74 %); "
+        "1 of 1 method end above ExP-GRPO, 0 below"
+    ]
     # Two methods are too few for a correlation.
     assert "rank correlation" not in made.reading
 
@@ -85,3 +89,22 @@ def test_methods_without_positives_have_no_second_number(runs: list[EvaluatedRun
     held = means(draw_best("posterior", runs, tmp_path).numbers)
     assert ("positives", "explanation") not in held.index
     assert ("positives", "explanation_weighted_2") in held.index
+
+
+def test_methods_are_sorted_and_marked_where_they_differ(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+    words = draw_best("posterior", runs, tmp_path).shown.with_suffix(".svg").read_text(encoding="utf-8")
+    names = re.findall(r">(before training|ExP-GRPO[^<]*)</text>", words)
+    assert names == ["ExP-GRPO, all by weight of 2", "ExP-GRPO", "before training"]
+    assert len(re.findall(r">[\d.]+ % ▲</text>", words)) == 1
+    assert "▼</text>" not in words
+
+
+def test_no_mark_where_bases_disagree(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+    worse = next(run for run in runs if run.method != "explanation" and run.recipe["policy"] == "tiny-1")
+    recipe, name = worse.recipe, worse.name
+    for table in ("evaluation.parquet", "recipe.yaml"):
+        worse.run.path(table).unlink()
+    write(tmp_path / "runs" / f"{name}-again", recipe, {0: levels(0.0), 20: levels(0.3)})
+    again = [run for run in find_evaluated(tmp_path / "runs")[0] if run.is_training]
+    words = draw_best("posterior", again, tmp_path).shown.with_suffix(".svg").read_text(encoding="utf-8")
+    assert " ▲</text>" not in words

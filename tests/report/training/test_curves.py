@@ -41,7 +41,7 @@ def test_a_task_without_levels_is_shown_as_a_whole(folder: Path, tmp_path: Path)
 
 def test_a_curve_shows_the_mean_and_each_base(folder: Path, tmp_path: Path) -> None:
     runs = [r for r in find_evaluated(folder)[0] if r.is_training]
-    drawn = draw_curves("fig4", runs, [5], "Level 5", tmp_path / "out")
+    drawn = draw_curves("fig4", runs, [5], "Accuracy at level 5", tmp_path / "out")
     assert drawn.name == "fig4-tiny"
     csv = pd.read_csv(tmp_path / "out" / "fig4-tiny.csv")
     assert set(csv["step"]) == {0, 10, 20}
@@ -52,7 +52,7 @@ def test_a_curve_shows_the_mean_and_each_base(folder: Path, tmp_path: Path) -> N
     assert row["low"] < row["mean"] < row["high"]
     assert last.loc[["tiny-0", "tiny-1", "tiny-2"], "mean"].tolist() == pytest.approx(of_bases)
     assert (row["bases"], row["problems"], row["samples"]) == (3, 12, N)
-    assert "ExP-GRPO ends above GRPO SFT-GT-CoT and GRPO. Toy." in drawn.reading
+    assert "In accuracy at level 5, ExP-GRPO ends above GRPO SFT-GT-CoT and GRPO. Toy." in drawn.reading
     assert "Toy" in drawn.reading
     assert drawn.shown.read_bytes()[:4] == b"\x89PNG"
     runs_shown = json.loads((tmp_path / "out" / "provenance.json").read_text())["fig4-tiny"]["runs"]
@@ -65,13 +65,19 @@ def test_an_order_is_said_only_where_no_base_crosses(folder: Path, tmp_path: Pat
     (folder / "all-tiny-0-none" / "evaluation.parquet").unlink()
     write(folder / "all-tiny-0-none-better", recipe, {0: levels(0.0), 10: levels(0.5), 20: levels(1.0)})
     runs = [r for r in find_evaluated(folder)[0] if r.is_training]
-    drawn = draw_curves("fig4", runs, [5], "Level 5", tmp_path / "out")
-    assert "ExP-GRPO ends above GRPO SFT-GT-CoT, and cannot be told apart from GRPO. Toy." in drawn.reading
+    drawn = draw_curves("fig4", runs, [5], "Accuracy at level 5", tmp_path / "out")
+    assert (
+        "In accuracy at level 5, ExP-GRPO ends above GRPO SFT-GT-CoT, and its order with GRPO depends on the base. Toy."
+        in drawn.reading
+    )
 
 
 def test_of_one_base_intervals_by_problem_decide(folder: Path, tmp_path: Path) -> None:
     runs = [r for r in find_evaluated(folder)[0] if r.is_training and r.base == "tiny-0"]
-    assert "ExP-GRPO ends above GRPO SFT-GT-CoT and GRPO" in draw_curves("fig4", runs, [5], "", tmp_path / "a").reading
+    assert (
+        "ExP-GRPO ends above GRPO SFT-GT-CoT and GRPO"
+        in draw_curves("fig4", runs, [5], "Accuracy", tmp_path / "a").reading
+    )
     # Of level 4 all methods have the same accuracy but for noise.
-    close = draw_curves("fig4", runs, [4], "", tmp_path / "b").reading
+    close = draw_curves("fig4", runs, [4], "Accuracy", tmp_path / "b").reading
     assert "ExP-GRPO cannot be told apart from GRPO SFT-GT-CoT and GRPO" in close

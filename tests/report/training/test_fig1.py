@@ -64,7 +64,7 @@ def test_fig1_counts_the_samples_of_a_group(folder: Path, tmp_path: Path, headin
     assert set(csv[csv["panel"] == "accuracy"]["method"]) == {"base", "explanation", "expert", "none"}
     assert "Accuracy at level 5: base" in drawn.reading
     assert headings.pop() == (
-        "Figure 1 of the paper, on the toy: at level 5 ExP-GRPO ends above GRPO SFT-GT-CoT and GRPO"
+        "After the paper's Figure 1, on the toy: in accuracy at level 5, ExP-GRPO ends above GRPO SFT-GT-CoT and GRPO"
     )
     of_level = csv[(csv["panel"] == "accuracy") & (csv["level"] == 5) & (csv["method"] == "none")]
     assert of_level["base"].tolist() == [MEAN, "tiny-0", "tiny-1", "tiny-2"]
@@ -73,4 +73,4 @@ def test_fig1_counts_the_samples_of_a_group(folder: Path, tmp_path: Path, headin
             rows = run.evaluation
             run.run.write("evaluation", rows.assign(correct=rows["correct"].where(rows["level"] < 5, N)))
     draw_fig1([r for r in find_evaluated(folder)[0] if r.is_training], tmp_path / "out")
-    assert headings.pop().endswith("at level 5 ExP-GRPO ends above GRPO and below GRPO SFT-GT-CoT")
+    assert headings.pop().endswith("in accuracy at level 5, ExP-GRPO ends above GRPO and below GRPO SFT-GT-CoT")
