@@ -37,10 +37,12 @@ def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Arte
     rows = _cells("of one question", same, pairs) + _cells("of two questions", different.assign(lemma=np.nan), pairs)
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     about = (
-        "Mean cosine of grad log π(positive|q) of two positives of different text, over all trainable weights, at "
-        "temperature 1, with its 95 % bootstrap interval, questions resampled; in the CSV: how many pairs.\n"
-        "Hollow: what it would be under Lemma 1's assumptions on one question's logits (claims L1-ass, L1-alg of the "
-        "ledger)."
+        "Mean cosine of grad log π(positive|q) of two positives of different text, with its 95 % interval by question. "
+        "Hollow: under Lemma 1's assumptions."
+    )
+    setting = (
+        "Over all trainable weights, at temperature 1. Lemma 1's assumptions are on one question's logits (claims "
+        "L1-ass and L1-alg of the ledger). The CSV has the number of pairs."
     )
     # All kinds at once: a text that two kinds have would count twice.
     once, once_apart = same[same["once"]], different[different["once"]]
@@ -53,6 +55,7 @@ def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Arte
         heading=headline("", runs, _finding(once)),
         notes=notes_of(runs, about),
         reading=_read(once, once_apart),
+        setting=setting,
     )
 
 

@@ -43,8 +43,13 @@ def draw_predicted_change(name: str, runs: Sequence[GradientRun], out: Path | st
         numbers,
         _plot,
         heading=headline("", runs, _finding(numbers)),
-        notes=notes_of(runs, _about(numbers)),
+        notes=notes_of(
+            runs,
+            "Change of J over the length of the step, against slope / norm, with one standard error over rollouts. "
+            "Grey line: exactly as predicted. Faint: doubtful.",
+        ),
         reading="\n".join(readings),
+        setting=_setting(numbers),
     )
 
 
@@ -54,17 +59,15 @@ def _is_doubtful(rows: pd.DataFrame) -> pd.Series:
     return by_enumeration.where(rows["lost"].notna(), (effective < MIN_EFFECTIVE) | rows["change_few"])
 
 
-def _about(numbers: pd.DataFrame) -> str:
+def _setting(numbers: pd.DataFrame) -> str:
     if numbers["lost"].notna().all():
         method = "by enumeration"
-        reason = "its prediction less than twice what was not followed"
+        reason = "one whose prediction is less than twice what was not followed"
     else:
         method = "estimated from other rollouts than the prediction"
-        reason = f"worth fewer than {MIN_EFFECTIVE} rollouts, or too few right or wrong"
+        reason = f"one worth fewer than {MIN_EFFECTIVE} rollouts, or one with too few right or wrong"
     return (
-        f"Change of J {method}, over the length of the step, against slope / norm; lines: one standard error, over "
-        "rollouts. "
-        f"Faint: a doubtful change, {reason}. Of positives of one text the first is shown.\n"
+        f"The change of J is {method}. A doubtful change is {reason}. Of positives of one text the first is shown. "
         "On the grey line the step did what its first order says (claim E2 of the ledger)."
     )
 

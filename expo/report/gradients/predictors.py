@@ -17,6 +17,7 @@ from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import COLOURS, INK, Figure, legend_above
 from expo.report.words import interval
 from expo.stats import MIN_PROBLEMS, Interval
+from expo.text import plural
 
 COLUMNS = ["size", "change", *CORRELATIONS]
 
@@ -35,10 +36,12 @@ def draw_predictors(name: str, runs: Sequence[GradientRun], out: Path | str) -> 
     first = next(iter(by_rollouts))
     shown = numbers[numbers["change"] == first]
     about = (
-        f"Spearman's rank correlation with the change of J, by {first}, over the positives of a question; "
-        f"mean over questions with a slope (at most {shown['n'].max()}); lines: 95 % bootstrap intervals, questions "
-        "resampled. 1: ranked as their gains are. T1 and probability: claims E6-rank and P1* of the ledger are on "
-        "right samples of a tabular policy."
+        "Spearman's rank correlation with the change of J over the positives of a question: mean over questions, with "
+        "its 95 % interval. 1: ranked as their gains are."
+    )
+    setting = (
+        f"The change of J is measured by {first}. At most {plural(int(shown['n'].max()), 'question')} have a slope. "
+        "Claims E6-rank and P1* of the ledger, on T1 and on probability, are about right samples of a tabular policy."
     )
     return draw_picture(
         out,
@@ -49,6 +52,7 @@ def draw_predictors(name: str, runs: Sequence[GradientRun], out: Path | str) -> 
         heading=headline("", runs, _finding(shown)),
         notes=notes_of(runs, about),
         reading=_read(numbers),
+        setting=setting,
     )
 
 

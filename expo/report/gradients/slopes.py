@@ -47,6 +47,7 @@ def draw_slopes(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Art
         heading=headline("", runs, _finding(numbers)),
         notes=_notes(runs),
         reading=_read(numbers),
+        setting=_setting(runs),
     )
 
 
@@ -102,16 +103,20 @@ def _values(run: EvaluatedRun) -> pd.DataFrame:
 
 def _notes(runs: Sequence[EvaluatedRun]) -> str:
     first = runs[0]
-    own_samples = " GRPO has no positive; its own samples are shown." * any(run.adds_nothing for run in runs)
     return (
-        f"Of {first.recipe['gradient_problems']} questions trained on, at each evaluation. {NOTE}. "
-        f"Slopes are from {first.recipe['gradient_rollouts']} rollouts each at T = 1, 0 where all are right or all "
-        "wrong; there is none where that is so of every question. T1, whose logs are averaged, is of right positives, "
-        "the cosine of positives that are not the own "
-        "sample's text. Counts and intervals by question: see the CSV.\n"
-        f"Claims E6-dom and E6-mono of the ledger say when T1 dominates.{own_samples}\n"
+        f"Of {first.recipe['gradient_problems']} questions trained on, at each evaluation. {NOTE}.\n"
         f"Trained on {first.levels}; {plural(count_bases(runs), 'base')}, own samples at T = "
         f"{first.recipe.get('temperature', 1):g}, seed {first.seed}."
+    )
+
+
+def _setting(runs: Sequence[EvaluatedRun]) -> str:
+    own_samples = " GRPO has no positive; its own samples are shown." * any(run.adds_nothing for run in runs)
+    return (
+        f"Slopes are from {runs[0].recipe['gradient_rollouts']} rollouts each at T = 1, and 0 where all are right or "
+        "all wrong; where that is so of every question, there is none. T1, whose logs are averaged, is of right positives; "
+        "the cosine is of positives that are not the own sample's text. The CSV has counts, and intervals by question. "
+        f"Claims E6-dom and E6-mono of the ledger say when T1 dominates.{own_samples}"
     )
 
 

@@ -46,10 +46,12 @@ def draw_t1_t2(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artef
     ratio = np.log10(t2.abs()) - rows["log10_t1"].astype(float)
     numbers = rows.assign(t2=t2, t2_error=error, log10_ratio=ratio, larger=larger)[COLUMNS]
     about = (
-        "Each mark is one right positive, in brackets how many; hollow: T2 is negative; faint: twice T2's standard "
-        f"error over rollouts leaves open which is larger, or fewer than {MIN_RARER} rollouts are right, or wrong. At "
-        "0 they are equal; beyond 2 the axis is logarithmic.\n"
-        "That T1 dominates is claim E6-dom, which the ledger refutes."
+        "Each mark is one right positive, in brackets how many. Hollow: T2 is negative. Faint: it is open which is "
+        "larger. At 0 they are equal; beyond 2 the axis is logarithmic."
+    )
+    setting = (
+        f"It is open which is larger if twice T2's standard error over rollouts reaches T1, or if fewer than "
+        f"{MIN_RARER} rollouts are right, or wrong. That T1 dominates is claim E6-dom, which the ledger refutes."
     )
     return draw_picture(
         out,
@@ -60,6 +62,7 @@ def draw_t1_t2(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artef
         heading=headline("", runs, _finding(numbers)),
         notes=notes_of(runs, about),
         reading=_read(numbers),
+        setting=setting,
     )
 
 
