@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from expo.policies.names import called
 from expo.records import RecordError, Run, identity
 from expo.report.toy import any_toy
 from expo.schema import TABLES
@@ -42,8 +43,8 @@ class FinishedRun:
 
     @property
     def policy_name(self) -> str:
-        """The policy's name; of a folder or a file only the last part, never a path of this machine."""
-        return Path(str(self.recipe["policy"])).name
+        """The policy's name, never a path of this machine; that of a trained policy is its run's."""
+        return called(str(self.recipe["policy"]))
 
     @property
     def trained_before(self) -> str:

@@ -114,8 +114,8 @@ def _setting(runs: Sequence[EvaluatedRun]) -> str:
     own_samples = " GRPO has no positive; its own samples are shown." * any(run.adds_nothing for run in runs)
     return (
         f"Slopes are from {runs[0].recipe['gradient_rollouts']} rollouts each at T = 1, and 0 where all are right or "
-        "all wrong; where that is so of every question, there is none. T1, whose logs are averaged, is of right positives; "
-        "the cosine is of positives that are not the own sample's text. The CSV has counts, and intervals by question. "
+        "all wrong; where that is so of every question, there is none. T1, whose logs are averaged, is of right "
+        "positives; the cosine is of positives that are not the own sample's text. The CSV has counts and intervals. "
         f"Claims E6-dom and E6-mono of the ledger say when T1 dominates.{own_samples}"
     )
 

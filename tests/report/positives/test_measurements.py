@@ -36,7 +36,7 @@ def test_label(make: Make, policy: str, fields: dict[str, str], expected: str):
 
 def test_what_was_trained_is_labelled_by_its_base(make: Make) -> None:
     run = make("run", policy="runs/mine/exp/model", n=2)
-    assert label(Measurement(run.run)).startswith("model")
+    assert label(Measurement(run.run)).startswith("exp-")
     path = run.run.path("environment.json")
     facts = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**facts, "trained_from": "bases/small-seed0"}), encoding="utf-8")
