@@ -39,7 +39,7 @@ _RENAMED = {
 
 
 class _Renamed(MetaPathFinder):
-    """Names the new module when an old one is imported."""
+    """Name the new module when an old one is imported."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
         if fullname in _RENAMED:
@@ -47,5 +47,5 @@ class _Renamed(MetaPathFinder):
             raise ImportError(f"{fullname} is now {_RENAMED[fullname]}", name=fullname)
 
 
-# Asked first: otherwise a folder left by an older version would be taken for the module.
+# This comes first: otherwise a folder left by an older version would be taken for the module.
 sys.meta_path.insert(0, _Renamed())

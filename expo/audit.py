@@ -1,8 +1,7 @@
 """Audit a baseline: the same samples, cut at several token limits and graded by several graders.
 
-What a policy "can do" depends on the grader and on the token limit. An evaluation keeps its samples, so that both can
-be changed afterwards: `expo grade --run FOLDER`, or an evaluation with `--limits`, writes `grades.parquet` next to
-them.
+What a policy "can do" depends on the grader and on the token limit. An evaluation keeps its samples, so both can be
+changed afterwards: `expo grade --run FOLDER`, or an evaluation with `--limits`, writes `grades.parquet` next to them.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def audit(run: Run, limits: Sequence[int] = (), progress: bool = True) -> pd.Dat
                 f"{run.folder} is a record of `expo measure`; the audit needs a record of `expo evaluate`"
             )
         if not run.has("evaluation") and run.path("recipe.yaml").exists():
-            raise RecordError(f"{run.folder} holds an unfinished run: repeat the command of its evaluation")
+            raise RecordError(f"{run.folder} holds an unfinished run: repeat its evaluation command first")
         raise RecordError(
             f"{run.folder} has no completions.parquet; run `expo evaluate` again with this version, which writes one"
         )
@@ -107,7 +106,7 @@ def _count(
     grader: Grader,
     on_graded: Callable[[], object],
 ) -> list[dict[str, Any]]:
-    """Count the right texts of each problem for one grader."""
+    """Count the texts of each problem that one grader accepts as right."""
     known: dict[tuple[Problem, str, bool], Status] = {}
     statuses = []
     asked = completions[["problem", "question", "reference"]].itertuples(index=False)
@@ -133,7 +132,7 @@ def _count(
 
 
 def sizes(n: int) -> list[int]:
-    """The values of k shown for pass@k with n samples per problem: the powers of two, and n itself."""
+    """The values of k shown for pass@k with n samples per problem: the powers of two below n, and n itself."""
     return sorted({n, *(2**i for i in range(n.bit_length()) if 2**i <= n)})
 
 

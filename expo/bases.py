@@ -15,7 +15,7 @@ from expo.schema import SOURCES
 from expo.text import is_folder_name
 
 # What a rule may require of a base: the kind of samples in its measurement, and the number computed from them. For
-# steps it is the share of the stated ones that are true: a step left out is not counted.
+# steps it is the share of the stated steps that are true; omitted steps are not counted.
 CRITERIA: dict[str, tuple[str, Callable[[pd.DataFrame], float]]] = {
     "own_right": ("own", lambda rows: float((rows["status"] == "correct").mean())),
     "explanation_steps_true": (

@@ -46,7 +46,7 @@ def do_chunks(
     *,
     on_cpu: bool = True,
 ) -> None:
-    """Write the shards of the chunks that have none of `table`; with several processes the setup's policy is released.
+    """Write the shards of all chunks that have none for `table`; with several processes, release the setup's policy.
 
     On a CPU, several processes are used only with `on_cpu`. Under a launcher each process does its share; all but the
     first then exit, and the first waits for their shards.

@@ -23,17 +23,17 @@ usage: expo JOB [--flag value ...] [--config recipe.yaml]
 Self-explanation policy optimization: which positive samples should a policy be trained on?
 
 jobs, in the order you would use them
-  doctor      what each job lacks here, and the command that brings it
-  measure     sample own CoTs and self-explanations, score them beside the expert CoT, print Table 1's verdicts
-  sample      the same for self-explanations alone, written as a dataset folder that datasets.load_dataset reads
-  train       train with ExP-GRPO, GRPO, ExP-DPO, or SFT on positives of any kind; evaluate by level as it goes
-  evaluate    accuracy of a policy by level, from any number of samples per problem
-  gradients   gradients of positives, how J rises along them, and what a step does to it
-  judge       let a model behind an OpenAI-compatible endpoint compare explanations with own CoTs
-  grade       grade answers by several graders side by side, with the reason of each verdict
-  reproduce   do all runs of a study and draw its figures
-  report      show the records of any of these as one page of HTML: which positives should I train on?
-  completion  print a script with which a shell completes jobs, flags and values
+  doctor      what each job still needs on this machine, and the command that installs it
+  measure     sample own CoTs and self-explanations, score them and the expert CoT, print Table 1's verdicts
+  sample      sample and score self-explanations only, and write them as a folder for datasets.load_dataset
+  train       train with ExP-GRPO, GRPO, ExP-DPO, or SFT on positives of any kind, with evaluations by level
+  evaluate    measure a policy's accuracy and pass@k by level
+  gradients   measure gradients of positives, how J rises along them, and what a step along them does to J
+  judge       have a model behind an OpenAI-compatible endpoint compare explanations with own CoTs
+  grade       grade answers with several graders side by side, and give the reason for each verdict
+  reproduce   carry out all runs of a study and draw its figures
+  report      show the records of these jobs on one HTML page: which positives should I train on?
+  completion  print a script that lets your shell complete jobs, flags and values
 
 first steps
   expo doctor
@@ -50,10 +50,10 @@ job to resume it.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a job; an error that its message explains is printed without a traceback.
+    """Run a job; if an error's message explains it, print it without a traceback.
 
     Returns:
-        0 if the job was done, 1 if it failed, 2 if it was not understood, 130 if Ctrl-C stopped it,
+        0 if the job succeeded, 1 if it failed, 2 if the command line is wrong, 130 if Ctrl-C stopped it,
         and 143 if SIGTERM did.
     """
     args = list(sys.argv[1:] if argv is None else argv)
@@ -71,27 +71,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             return JOBS[args[0]](args[1:])
     except KeyboardInterrupt as stopped:
         print("\nexpo: stopped; repeat the command to resume", file=sys.stderr)
-        # As a shell reports a signal; Python raises this without one at Ctrl-C.
+        # The exit code that a shell gives for a signal; at Ctrl-C Python passes no signal number.
         return 128 + next((number for number in stopped.args if isinstance(number, int)), signal.SIGINT)
     except BrokenPipeError:
-        # The reader, as `head`, has what it wanted; nothing is left to flush to at exit.
+        # The reader, such as `head`, has closed the pipe; nothing must be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        # Of safetensors, by name: it is slow to import, and its error is no kind of another.
+        # Recognised by name: safetensors is slow to import, and its error has no more specific base class than
+        # Exception.
         told = isinstance(error, _TOLD) or type(error).__name__ == "SafetensorError"
         if not told or os.environ.get("EXPO_TRACEBACK"):
             raise
         hint = next((hint for words, hint in _HINTS.items() if words in str(error)), "")
         from tqdm import tqdm
 
-        # On a line of its own, above the bar of what ended.
+        # On its own line, above the progress bar of the job that failed.
         tqdm.write(f"expo {args[0]}: {error}{hint}", file=sys.stderr)
         return 1
 
 
 def _interrupt(number: int, _: object) -> None:
-    """SIGTERM interrupts a job as Ctrl-C does, with its own number."""
+    """Interrupt a job at SIGTERM as Ctrl-C does, but with the number of this signal."""
     raise KeyboardInterrupt(number)
 
 
@@ -99,7 +100,7 @@ _TOLD = (ValueError, ArithmeticError, OSError, ImportError, RuntimeError)
 _FEWER = "; repeat the command with a lower --rows (samples decoded at a time) to resume"
 _FULL = "; the disk is full: free some space and repeat the command to resume from what was saved"
 _HINTS = dict.fromkeys(("allocate memory", "out of memory"), _FEWER)
-# The second is what torch says when a disk is full.
+# The second is torch's message when a disk is full.
 _HINTS |= dict.fromkeys(("No space left", "inline_container", "quota exceeded"), _FULL)
 
 
@@ -131,7 +132,7 @@ def sample_job(argv: list[str]) -> int:
         "Sample self-explanations and write them as a dataset folder with a card.",
     )
     if recipe.sources not in (MeasureRecipe().sources, ["explanation"]):
-        raise ValueError("sources: expo sample writes self-explanations only; for other kinds use expo measure")
+        raise ValueError("sources: expo sample writes only self-explanations; for other kinds use expo measure")
     recipe = replace(recipe, sources=["explanation"])
     folder = _output(where, "measure", recipe)
     from expo.dataset import check_folder, push, write_dataset
@@ -154,7 +155,7 @@ def sample_job(argv: list[str]) -> int:
 
 
 def _flags_of(recipe: Any) -> str:
-    """The flags with which a training has the problems and the policy of another recipe."""
+    """The flags that give a training the problems and the policy of another recipe."""
     names = ("task", "data", "columns", "split", "seed", "policy")
     given = [(name, getattr(recipe, name)) for name in names if getattr(recipe, name) is not None]
     return " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in given)
@@ -177,12 +178,12 @@ def train_job(argv: list[str]) -> int:
     folder = Path(where.output) if where.output else default_folder("train", recipe)
     refuse_file(folder)
     if not where.dry_run:
-        # Before a page of plan is printed for nothing.
+        # Refused before the long plan is printed.
         refuse_another(folder, recipe)
     say(describe(recipe, where.calibration, folder, traced=state.is_main_process))
     if not where.dry_run:
         _train(recipe, where, folder, say)
-    # A process that exits with its group's threads alive may abort there, and they live as long as the trainer.
+    # A process may abort if it exits while threads of its process group are alive, and the trainer keeps them alive.
     gc.collect()
     state.destroy_process_group()
     return 0
@@ -197,13 +198,13 @@ def _train(recipe: Any, where: Any, folder: Path, say: Callable[..., None]) -> N
     from expo.train.run import resume_status, train
     from expo.train.show import show
 
-    # Of an unfinished run `train` itself says what it goes on from, once nothing refuses it.
+    # `train` itself says where an unfinished run resumes, once all checks have passed.
     status = resume_status(Run(folder), recipe) if Run(folder).has("evaluation") else ""
     say(f"record: {folder}/{status}")
     try:
         run = train(recipe, folder)
     except KeyboardInterrupt:
-        status = resume_status(Run(folder), recipe) or " has no checkpoint yet: training will start with its first step"
+        status = resume_status(Run(folder), recipe) or " has no checkpoint yet: training will start from the first step"
         say(f"\n{folder}/{status}")
         raise
     say(show(run))
@@ -218,7 +219,7 @@ def evaluate_job(argv: list[str]) -> int:
     from expo.flags import EvaluateArguments, parse
     from expo.recipe import EvaluateRecipe
 
-    about = "Accuracy of a policy by level, and pass@k."
+    about = "Measure a policy's accuracy and pass@k by level."
     recipe, where = parse("evaluate", [EvaluateRecipe, EvaluateArguments], argv, about)
     folder = _output(where, "evaluate", recipe)
     from expo import audit
@@ -243,7 +244,7 @@ def gradients_job(argv: list[str]) -> int:
     from expo.flags import Where, parse
     from expo.recipe import GradientRecipe
 
-    about = "Gradients of positives, how J rises along them, and what a step does to it."
+    about = "Measure gradients of positives, how J rises along them, and what a step along them does to J."
     recipe, where = parse("gradients", [GradientRecipe, Where], argv, about)
     folder = _output(where, "gradients", recipe)
     from expo.gradients.run import measure_gradients
@@ -259,7 +260,12 @@ def judge_job(argv: list[str]) -> int:
     """`expo judge`."""
     from expo.flags import JudgeArguments, parse
 
-    (arguments,) = parse("judge", [JudgeArguments], argv, "Compare explanations with own CoTs by a model's votes.")
+    (arguments,) = parse(
+        "judge",
+        [JudgeArguments],
+        argv,
+        "Have a model vote whether a self-explanation or an own CoT has more correct steps.",
+    )
     from expo.judge.run import judge
     from expo.named import named_run
 
@@ -282,7 +288,7 @@ def grade_job(argv: list[str]) -> int:
     """`expo grade`."""
     from expo.flags import GradeArguments, parse
 
-    about = "Grade texts by several graders side by side, with what settled each verdict."
+    about = "Grade texts with several graders side by side, and give the reason for each verdict."
     (asked,) = parse("grade", [GradeArguments], argv, about)
     if asked.run is not None:
         return _audit(asked)
@@ -320,7 +326,9 @@ def _audit(asked: Any) -> int:
     others = [name for name in ("gold", "text", "answer", "file", "output") if getattr(asked, name) is not None]
     others += ["tolerance"] if asked.tolerance else []
     if others:
-        raise ValueError(f"run: a record has its own golds, texts and rules; leave --{' and --'.join(others)} out")
+        raise ValueError(
+            f"run: a record already has its ground truths, texts and rules; leave out --{' and --'.join(others)}"
+        )
     from expo.audit import audit, show
     from expo.named import named_run
 
@@ -336,7 +344,7 @@ def reproduce_job(argv: list[str]) -> int:
     """`expo reproduce`."""
     from expo.flags import StudyArguments, parse
 
-    (arguments,) = parse("reproduce", [StudyArguments], argv, "Do all runs of a study and draw its figures.")
+    (arguments,) = parse("reproduce", [StudyArguments], argv, "Carry out all runs of a study and draw its figures.")
     runs = Path(arguments.runs)
     if arguments.check:
         return _check(Path(arguments.figures or "figures"), runs)
@@ -362,10 +370,10 @@ def report_job(argv: list[str]) -> int:
     """`expo report`."""
     from expo.flags import ReportArguments, parse
 
-    # The folders come first, without their flag.
+    # The folders come first, without a flag.
     first = next((i for i, word in enumerate(argv) if word.startswith("-")), len(argv))
     named = ["--runs", *argv[:first]] if first else []
-    about = "Show records as one page of HTML that needs no network: which positives should I train on?"
+    about = "Show records on one HTML page that needs no network: which positives should I train on?"
     usage = "expo report RUN [RUN ...] [--output FILE]"
     (asked,) = parse("report", [ReportArguments], [*named, *argv[first:]], about, usage=usage)
     from expo.report.html.build import write_report
@@ -375,9 +383,7 @@ def report_job(argv: list[str]) -> int:
         print(sentence)
     if len(left_out) > 5:
         print(f"... and {len(left_out) - 5} more; the page says which")
-    print(
-        f"report: {page} (open it in a browser; {page.stat().st_size / 1e6:.1f} MB, nothing is loaded from elsewhere)"
-    )
+    print(f"report: {page} (open it in a browser; {page.stat().st_size / 1e6:.1f} MB, needs no network)")
     return 0
 
 
@@ -385,11 +391,16 @@ def doctor_job(argv: list[str]) -> int:
     """`expo doctor`."""
     from expo.flags import DoctorArguments, parse
 
-    (asked,) = parse("doctor", [DoctorArguments], argv, "What each job lacks here, and what is installed and found.")
+    (asked,) = parse(
+        "doctor",
+        [DoctorArguments],
+        argv,
+        "Show what each job still needs on this machine, and what is installed and found.",
+    )
     if asked.calibrate:
         from expo.calibration import calibrate, default_file, table
 
-        print("\n".join([*table(calibrate()), "", f"saved to {default_file()}, which expo train --dry_run uses"]))
+        print("\n".join([*table(calibrate()), "", f"saved to {default_file()}; expo train --dry_run uses it"]))
         return 0
     if asked.studies:
         from expo import doctor_studies
@@ -430,24 +441,24 @@ JOBS: dict[str, Callable[[list[str]], int]] = {
 
 
 def _output(where: Any, job: str, recipe: Any) -> Path:
-    """The run folder; where a part of its record is there already, the user is told."""
+    """The run folder; prints a message if part of its record already exists."""
     folder = Path(where.output) if where.output else default_folder(job, recipe)
     from expo.records import Run
     from expo.workers import is_first
 
     if Run(folder).is_begun() and is_first():
-        print(f"{folder}/ holds a part of this run: resuming", flush=True)
+        print(f"{folder}/ holds part of this run: resuming", flush=True)
     return folder
 
 
 def default_folder(job: str, recipe: Any) -> Path:
-    """A folder of its own for each recipe: the same command finds its run again, another never meets it."""
+    """A separate folder for each recipe: the same command finds its run again, and no other command does."""
     from expo.policies.names import called
     from expo.records import identity
 
     digest = hashlib.sha256(json.dumps(identity(recipe.resolved()), sort_keys=True).encode()).hexdigest()[:8]
     runs = Path("runs", job)
-    # The hash alone tells recipes apart: an earlier version named a run's policy otherwise.
+    # The hash alone identifies the recipe: an earlier version wrote the policy's name differently.
     return next(runs.glob(f"*-{digest}"), runs / f"{recipe.task}-{called(recipe.policy)}-{digest}")
 
 

@@ -1,6 +1,6 @@
 """Shell completion: a script for bash, zsh or fish that holds the jobs, their flags and the flags' values.
 
-Everything is written into the script when it is printed, so that completing starts no Python.
+The printed script contains all of them, so completion never starts Python.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from expo.tasks import GRADERS, STEP_CHECKERS, TASKS
 from expo.train.recipe import ALGORITHMS, CHOICES, POSITIVES, TOKENS, WANTED
 
 SHELLS = ("bash", "zsh", "fish")
-# The values of flags that have a few; of some, as --policy, others may be given.
+# The values of flags that have only a few; some, such as --policy, accept others too.
 VALUES: dict[str, tuple[str, ...]] = {
     "task": tuple(TASKS),
     "policy": (SMOLLM2, *sorted(folder.name for folder in BASES.glob("tiny-*"))),
@@ -60,7 +60,7 @@ def script(shell: str, jobs: Mapping[str, Job]) -> str:
 
 
 def _actions(name: str, job: Job) -> list[argparse.Action]:
-    """The flags of a job; of a training those of every algorithm."""
+    """The flags of a job; for training, those of every algorithm."""
     found: dict[str, argparse.Action] = {}
     for more in [["--algorithm", algorithm] for algorithm in ALGORITHMS] if name == "train" else [[]]:
         try:
@@ -71,7 +71,7 @@ def _actions(name: str, job: Job) -> list[argparse.Action]:
 
 
 def _values(action: argparse.Action) -> tuple[str, ...]:
-    # What may stand without a value is true or false.
+    # A flag that may stand without a value is true or false.
     return ("true", "false") if action.const is True else VALUES.get(action.dest, ())
 
 
@@ -84,7 +84,7 @@ def _bash(flags: Mapping[str, Sequence[str]], values: Mapping[str, Sequence[str]
     return f"""\
 _expo() {{
     local current=${{COMP_WORDS[COMP_CWORD]}} words='' flag='' i
-    # Of --flag=value bash makes three words.
+    # bash splits --flag=value into three words.
     if [[ $current == '=' ]]; then current=''; fi
     if ((COMP_CWORD == 1)); then
         words='{" ".join(flags)}'
@@ -102,7 +102,7 @@ _expo() {{
     fi
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }}
-# Where nothing is offered, files are.
+# If no word matches, offer files.
 complete -o bashdefault -o default -F _expo expo
 """
 

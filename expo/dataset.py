@@ -19,7 +19,7 @@ COLUMNS = {
     "question": "the question q",
     "answer": "its ground-truth answer a*",
     "level": "difficulty level, where the task has one",
-    "explanation": "the self-explanation c~, sampled from the question with a*, without its final-answer statement",
+    "explanation": "the self-explanation c~, sampled from the question with a*, without the final-answer statement",
     "completion": "(c~, a*) as scored: c~, the answer cue, a* and its closing mark, without the end token",
     "sampled_answer": "the answer given in the sampled text itself",
     "correct": "whether that answer is a*",

@@ -1,7 +1,7 @@
-"""What is installed and found here: for each job what it lacks, with the command that brings it.
+"""What is installed and found here, what each job still needs, and the command that installs it.
 
-Neither TRL nor a model of transformers is imported, so that the answer comes at once. Studies are looked into by
-`expo/doctor_studies.py`.
+This imports neither TRL nor any transformers model, so the answer comes at once. `expo/doctor_studies.py` looks at
+studies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from expo.text import install
 PACKAGES = ("expo-toolkit", "torch", "transformers", "trl", "datasets", "accelerate", "math-verify", "pandas")
 _SAMPLING = ("torch", "transformers", "datasets", "pandas", "math-verify")
 _NOTEBOOKS = ("ipykernel", "jupyter-client", "matplotlib", "nbclient", "nbformat")
-# What each job imports, beyond what comes with another package of its list.
+# What each job imports, apart from packages that another one in its list depends on.
 NEEDS: dict[str, tuple[str, ...]] = {
     "measure": _SAMPLING,
     "sample": _SAMPLING,
@@ -38,15 +38,15 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "reproduce": (*_SAMPLING, "trl", "accelerate", *_NOTEBOOKS),
     "notebooks": ("pandas", *_NOTEBOOKS),
 }
-# By package the extra of this one that has it; the others are always installed with this one.
+# The extra of this package that installs each of these; all others are always installed with it.
 EXTRAS = {**dict.fromkeys(_NOTEBOOKS, "notebooks"), "openai": "judge", "peft": "gpu", "deepspeed": "gpu"}
-# Of those that `--report_to` may name; the first needs no account.
+# Some of those that `--report_to` accepts; the first needs no account.
 TRACKERS = ("tensorboard", "trackio", "mlflow", "wandb")
 _CHECKOUT = Path(__file__).parent.parent
 
 
 def report() -> str:
-    """What each job lacks, then the policies, data and packages that are found, then the machine."""
+    """What each job still needs, then the policies, data and packages found, then the machine."""
     lines = [line for job in NEEDS for line in _job(job)]
     lines += ["", *_policies(), *_data(), "", *_options(), ""]
     lines.append(f"python        {platform.python_version()} on {platform.system()} {platform.machine()}")
@@ -69,7 +69,7 @@ def _job(job: str) -> Iterator[str]:
 
 
 def _lacking(job: str) -> Iterator[str]:
-    """What brings each thing that a job cannot do without."""
+    """The command that installs each thing that a job is missing."""
     for package in NEEDS[job]:
         if not version_of(package):
             extra = EXTRAS.get(package)
@@ -79,11 +79,11 @@ def _lacking(job: str) -> Iterator[str]:
     if job == "reproduce":
         yield from filter(None, map(missing_policy, (SMOLLM2, "tiny-0")))
     if job in ("reproduce", "notebooks") and not (_CHECKOUT / "notebooks").is_dir():
-        yield "notebooks: run from a checkout of the project: pip install -e . in it"
+        yield "notebooks: run from a checkout of the project, with pip install -e . in it"
 
 
 def _found() -> Iterator[str]:
-    """The policies that need no network."""
+    """The policies that need no network, and the tasks."""
     if not missing_policy(SMOLLM2):
         yield SMOLLM2
     yield from sorted(folder.name for folder in BASES.glob("tiny-*"))
@@ -107,11 +107,11 @@ def _data() -> Iterator[str]:
         yield from (f"  {reason}" for reason in lacking)
     elif lacking:
         folders = ", ".join(f"{name}/test.jsonl" for name, task in TASKS.items() if task.reads_data_folder)
-        yield f"  export EXPO_DATA=FOLDER that has {folders}; else they are read from the hub"
+        yield f"  export EXPO_DATA=FOLDER, where FOLDER has {folders}; otherwise they are read from the hub"
 
 
 def _options() -> Iterator[str]:
-    """What some flags need, beyond what the jobs need."""
+    """What some flags need in addition to what the jobs need."""
     for package, fix, use in (
         ("peft", install("gpu"), "for --use_peft, and policies that are LoRA adapters"),
         ("vllm", INSTALL_VLLM, "for --engine vllm"),
@@ -138,7 +138,7 @@ def _device() -> Iterator[str]:
 
 
 def _calibration() -> str:
-    """For which device a training's time can be planned; `expo.calibration`, which checks the file, imports TRL."""
+    """The device for which a training can be planned; `expo.calibration`, which checks the file, would import TRL."""
     file = cache_dir() / "calibration.json"
     try:
         made = json.loads(file.read_text(encoding="utf-8"))
@@ -150,17 +150,17 @@ def _calibration() -> str:
 
 
 def missing_task(name: str, split: str) -> str:
-    """What a task lacks where its data is not in EXPO_DATA, with the fix; empty where it lacks nothing."""
+    """What is missing if a task's data is not in EXPO_DATA, with the fix; empty if nothing is."""
     root, file = os.environ.get("EXPO_DATA"), f"{name}/{split}.jsonl"
     if not TASKS[name].reads_data_folder or (root and Path(root, file).expanduser().is_file()):
         return ""
     if root:
         return f"task {name}: no {file} in EXPO_DATA; add it, or connect to the hub"
-    return f"task {name}: export EXPO_DATA=FOLDER that has {file}, or connect to the hub"
+    return f"task {name}: export EXPO_DATA=FOLDER, where FOLDER has {file}, or connect to the hub"
 
 
 def missing_policy(name: str) -> str:
-    """What a policy lacks that is not on this machine, with the fix; empty where it lacks nothing."""
+    """What is missing if a policy is not on this machine, with the fix; empty if nothing is."""
     if TINY.fullmatch(name):
         base = BASES / (name if "-" in name else f"{name}-0")
         return "" if base.is_dir() else f"policy {name}: its weights are not installed; `make tiny` trains them"

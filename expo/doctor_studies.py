@@ -1,4 +1,4 @@
-"""What each shipped study needs, and what of it is missing here."""
+"""What each shipped study needs, and which of that is missing here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from expo.train.recipe import TrainRecipe
 
 
 def report() -> str:
-    """A line for each shipped study, and one for each of its runs; what is missing says how to get it."""
+    """One line for each shipped study and for each of its runs; a line about something missing says how to get it."""
     lines = []
     for path in sorted(STUDIES.glob("*.yaml")):
         study = load_study(path.stem)
@@ -27,7 +27,7 @@ def report() -> str:
 
 
 def _needed(study: Study) -> Iterator[tuple[str, list[str]]]:
-    """Notebooks, bases and runs of a study, trainings of one policy together; of each what is missing, if anything."""
+    """The notebooks, bases and runs of a study, with what each is missing; trainings of one policy share a line."""
     for notebook in study.missing_notebooks:
         yield (
             f"notebook {notebook}",

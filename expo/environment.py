@@ -12,7 +12,7 @@ import psutil
 
 from expo.schema import SCHEMA
 
-DIRTY = "-dirty"  # ends the commit of what was made from code that no commit has
+DIRTY = "-dirty"  # suffix of the commit if the code had uncommitted changes
 _PACKAGES = (
     "torch",
     "transformers",
@@ -45,7 +45,7 @@ def environment(**facts: Any) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The name of the processor, or its architecture where the system does not say it."""
+    """The name of the processor, or its architecture if the system does not give the name."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
@@ -82,7 +82,7 @@ def version_of(package: str) -> str | None:
 def _commit() -> str | None:
     """The commit of the toolkit's checkout, with `DIRTY` if its code was changed since; None if it is installed.
 
-    Figures, records and pages may have changed, since they are what its runs end in.
+    Changed figures, records and pages do not count, since the toolkit's own runs write them.
     """
     here = Path(__file__).parent
     git = ["git", "-C", str(here)]

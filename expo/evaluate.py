@@ -43,8 +43,8 @@ def evaluate(
 ) -> pd.DataFrame:
     """Sample `samples` completions of each plain question and grade them; returns rows of `completions.parquet`.
 
-    A completion is right if its own final answer is right. A problem's samples do not depend on the other problems, up
-    to rounding.
+    A completion is right if its own final answer is right. A problem's samples do not depend on the other problems,
+    except for rounding.
 
     Raises:
         ContextError: if a problem with its completion does not fit the policy's context.
@@ -105,7 +105,7 @@ def count(completions: pd.DataFrame, step: int = 0) -> pd.DataFrame:
 def by_level(evaluation: pd.DataFrame, k: int = 1) -> dict[int | None, Interval]:
     """Mean pass@k (k = 1: accuracy) over the problems of each level, and over all under None, for one step's rows.
 
-    The 95 % bootstrap intervals resample problems: they cover another draw of problems, not of samples.
+    The 95 % bootstrap intervals resample problems: they account for the draw of problems, not of samples.
     """
     values = pass_at_k_of(evaluation, k)
     out: dict[int | None, Interval] = {None: bootstrap_rate(values.to_numpy())}
@@ -115,10 +115,10 @@ def by_level(evaluation: pd.DataFrame, k: int = 1) -> dict[int | None, Interval]
 
 
 def change_by_level(before: pd.DataFrame, after: pd.DataFrame) -> dict[int | None, tuple[Interval, Interval]]:
-    """How much accuracy has changed between two evaluations, over the problems of each level that both have; all: None.
+    """The change of accuracy between two evaluations, over the problems that both have: by level, and None for all.
 
-    Of each level the mean of the differences by problem, with its bootstrap interval and its finite-sample one. Empty
-    where they have no problem in common.
+    Each level has the mean of the differences by problem, with its bootstrap and finite-sample intervals. Empty if the
+    evaluations have no problem in common.
     """
     values = (pass_at_k_of(frame.set_index("problem"), 1) for frame in (before, after))
     paired = pd.concat(values, axis=1, keys=["before", "after"], join="inner")
@@ -193,7 +193,7 @@ def _chunk(
 def _complete(
     run: Run, chunks: Sequence[str], skips: pd.DataFrame, limits: Sequence[int] | None, progress: bool
 ) -> None:
-    """Write the whole tables that a run lacks, and the grades at these limits."""
+    """Join the tables that a run still lacks, and write the grades at these limits."""
     if not run.has("skips"):
         run.write("skips", skips)
     if not run.has("completions") and run.shards("completions") >= set(chunks):

@@ -1,7 +1,7 @@
 """From flags and YAML files to the dataclasses of a job: one parser for all jobs.
 
-Every field of a job's dataclasses is a flag, and a key that the YAML file of `--config` may set; a flag overrides the
-file. What cannot be read ends the command with exit code 2.
+Every field of a job's dataclasses is a flag, and a key in the YAML file of `--config`; a flag overrides the file. A
+command that cannot be read ends with exit code 2.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from transformers import HfArgumentParser
 from expo.recipe import check_types, unknown_field
 
 _NO_FILE = "--config needs the path of a YAML file"
-# Asks for the flags themselves, in place of what they set.
+# Asks for the flags themselves instead of their values.
 LIST_FLAGS = "--list-flags"
-# The flags that --help lists for a job of many; --help-all lists all of them.
+# The flags that --help lists for a job with many flags; --help-all lists all.
 _USUAL = {
     *("help", "config", "output", "task", "data", "policy", "problems", "levels", "samples", "temperature"),
     *("max_new_tokens", "algorithm", "positive", "dry_run", "dataset", "rollouts", "before"),
 }
 _ALL = ("--help-all", "--help_all")
 _MANY = 12
-# What a shell leaves as it is in --output=~/x.
+# Fields in which `~` is expanded, since a shell leaves it as it is in --output=~/x.
 PATHS = {
     *(
         "output",
@@ -48,7 +48,7 @@ PATHS = {
 
 
 class Listed(Exception):
-    """Raised in place of reading flags where LIST_FLAGS is given; has the flag of each field."""
+    """Raised instead of reading flags if LIST_FLAGS is given; holds the flag of each field."""
 
     def __init__(self, actions: Iterable[argparse.Action]) -> None:
         super().__init__()
@@ -66,11 +66,11 @@ class Where:
 
 @dataclass
 class EvaluateArguments(Where):
-    """Where the record goes, and what it is compared with."""
+    """Where the record goes, and which record it is compared with."""
 
     before: str | None = field(
         default=None,
-        metadata={"help": "the run folder of an earlier evaluation of these problems: says what has changed since"},
+        metadata={"help": "the run folder of an earlier evaluation of these problems, to show what has changed since"},
     )
 
 
@@ -79,26 +79,26 @@ class TrainArguments(Where):
     """Where the record goes, and whether anything is trained."""
 
     dry_run: bool = field(
-        default=False, metadata={"help": "print the recipe, and the memory, time and disk that it takes; train nothing"}
+        default=False, metadata={"help": "only print the recipe, and the memory, time and disk space that it takes"}
     )
     calibration: str | None = field(
         default=None,
         metadata={"help": "plan for another machine: the file that expo doctor --calibrate wrote there"},
     )
-    # By TRL's fields push_to_hub and hub_model_id, which belong to no recipe: a run that is finished can be pushed.
+    # Set by TRL's push_to_hub and hub_model_id, which are not part of the recipe, so that a finished run can be pushed.
     repository: str | None = field(default=None, init=False)
 
 
 @dataclass
 class DoctorArguments:
-    """What else is looked into."""
+    """What else the doctor looks at."""
 
     calibrate: bool = field(
         default=False,
         metadata={"help": "measure how fast this machine samples and trains, for expo train --dry_run (a minute)"},
     )
     studies: bool = field(
-        default=False, metadata={"help": "list the shipped studies and what their runs lack, instead"}
+        default=False, metadata={"help": "list the shipped studies instead, with what their runs still need"}
     )
 
 
@@ -116,7 +116,7 @@ class DatasetArguments:
 
 @dataclass
 class JudgeArguments:
-    """Which record is judged, and by whom."""
+    """Which record is judged, and by which model."""
 
     run: str = field(metadata={"help": "the run folder of a measurement"})
     model: str = field(metadata={"help": "the judge's name at its endpoint"})
@@ -133,27 +133,30 @@ class GradeArguments:
     gold: str | None = field(default=None, metadata={"help": "the ground-truth answer"})
     text: str | None = field(default=None, metadata={"help": "a completion to find the answer in"})
     answer: str | None = field(
-        default=None, metadata={"help": "an answer as it would stand in a box, instead of --text"}
+        default=None, metadata={"help": "an answer as it would appear in \\boxed{}, instead of --text"}
     )
     file: str | None = field(
-        default=None, metadata={"help": "a JSONL file whose lines have gold and text, instead of --gold and --text"}
+        default=None,
+        metadata={"help": "a JSONL file whose lines have the fields gold and text, instead of --gold and --text"},
     )
     tolerance: float = field(
         default=0.0, metadata={"help": "how far a number may be off, as a share of the ground truth"}
     )
     output: str | None = field(default=None, metadata={"help": "also write all verdicts to this CSV file"})
     run: str | None = field(
-        default=None, metadata={"help": "the run folder of an evaluation, whose samples are graded by all graders"}
+        default=None, metadata={"help": "the run folder of an evaluation; all graders grade its samples"}
     )
     limits: list[int] | None = field(
         default=None,
-        metadata={"help": "with --run: token limits to cut the samples at; default the run's, a half and a quarter"},
+        metadata={
+            "help": "with --run: token limits to cut the samples at; default: the run's limit, half and a quarter of it"
+        },
     )
 
 
 @dataclass
 class CompletionArguments:
-    """For which shell."""
+    """The shell to write the script for."""
 
     shell: str = field(metadata={"help": "bash, zsh or fish"})
 
@@ -164,12 +167,15 @@ class ReportArguments:
 
     runs: list[str] = field(
         metadata={
-            "help": "folders of runs, or folders that hold such folders; they may also come first, without a flag"
+            "help": "run folders, or folders that hold run folders; --runs itself may be left out",
+            "metavar": "RUN",
         }
     )
     output: str | None = field(
         default=None,
-        metadata={"help": "the page; default report.html in the folder, or in the one that holds all of them"},
+        metadata={
+            "help": "the page; default: report.html in the folder, or in the closest folder that holds all of them"
+        },
     )
 
 
@@ -179,33 +185,35 @@ class StudyArguments:
 
     study: str = field(
         default="tiny",
-        metadata={"help": "a shipped study (expo doctor lists them), or the path of a YAML file"},
+        metadata={"help": "a shipped study (expo doctor --studies lists them), or the path of a YAML file"},
     )
     runs: str = field(default="runs", metadata={"help": "the folder that holds the runs of all studies"})
     only_draw: bool = field(
-        default=False, metadata={"help": "only draw figures, from the records in --runs; start no run"}
+        default=False, metadata={"help": "only draw figures from the records in --runs, without starting runs"}
     )
     check: bool = field(
         default=False,
-        metadata={"help": "only check that all figures are still those of the files, records, recipes and code here"},
+        metadata={"help": "only check whether all figures still match the files, records, recipes and code here"},
     )
     figures: str | None = field(
         default=None,
-        metadata={"help": "where figures go; default runs/<study>/figures for smoke and your studies, else figures/"},
+        metadata={
+            "help": "where figures go; default: runs/<study>/figures for smoke and your own studies, else figures/"
+        },
     )
 
 
 class Flags:
-    """The flags of a job, each the field of a dataclass.
+    """The flags of a job; each is a field of a dataclass.
 
     Args:
         job: its name.
         types: the dataclasses.
         about: the job in a sentence.
-        epilog: what stands below the list of flags.
-        hidden: fields that the list leaves out.
-        untyped: fields whose values in the file are taken as they are, for another reader to convert.
-        unknown: what is said of an unknown field, from its name and the known ones.
+        epilog: the text below the list of flags.
+        hidden: fields left out of the list.
+        untyped: fields whose values in the file are not converted here; another reader does that.
+        unknown: makes the message about an unknown field from its name and the known fields.
         usage: the first line of the help, if it differs from that of other jobs.
     """
 
@@ -238,11 +246,11 @@ class Flags:
                 action.help = f"the same as --{action.dest} false"
             elif action.default not in (None, argparse.SUPPRESS):
                 action.help = f"{action.help} (default: {action.default})"
-            # Only what was given, so that it can be laid over the file, which may hold what is required.
+            # Parse only what was given: it overrides the file, which may set required fields.
             action.default = argparse.SUPPRESS
             self._required += [action.dest] if action.required else []
             action.required = False
-            # A second one for a field is its --no_...
+            # A second action for a field is its --no_... flag.
             if action.dest not in ("help", "trl"):
                 self._actions.setdefault(action.dest, action)
         if types:
@@ -251,7 +259,7 @@ class Flags:
         self._hide_all_but_the_usual()
 
     def _hide_all_but_the_usual(self) -> None:
-        """Leave the others to --help-all, unless they are few."""
+        """Leave all but the usual flags to --help-all, unless there are only a few."""
         listed = {a: a.help for a in self.parser._actions if a.help != argparse.SUPPRESS}
         self._others = {a: text for a, text in listed.items() if a.dest not in _USUAL}
         if len(self._actions) <= _MANY:
@@ -269,7 +277,7 @@ class Flags:
         raise SystemExit(0)
 
     def read(self, argv: Sequence[str]) -> tuple[dict[str, Any], str | None]:
-        """What the file and then the flags set, by field, and the name of the file."""
+        """The values by field, from the file and then the flags, and the name of the file."""
         if set(_ALL) & set(argv):
             self._print_all()
         if LIST_FLAGS in argv:
@@ -277,14 +285,14 @@ class Flags:
         flags, rest = self.parser.parse_known_args(argv)
         for unknown in rest[:1]:
             if not unknown.startswith("-"):
-                self.parser.error(f"{unknown!r} belongs to no flag")
+                self.parser.error(f"unexpected argument {unknown!r}; a value must follow its flag")
             name = unknown.partition("=")[0].removeprefix("--").replace("-", "_")
             self.parser.error(self._unknown(name, self._actions))
         given = vars(flags)
         file = given.pop("config", None)
         values = {**(self._file(file) if file is not None else {}), **given}
-        if missing := [f"--{name}" for name in self._required if name not in values]:
-            self.fail(f"the following arguments are required: {', '.join(missing)}")
+        if missing := [self._actions[name].metavar or f"--{name}" for name in self._required if name not in values]:
+            self.fail(f"the following arguments are required: {', '.join(map(str, missing))}")
         self._given = set(given)
         for name in PATHS & values.keys():
             if isinstance(values[name], str) and values[name].startswith("~"):
@@ -292,7 +300,7 @@ class Flags:
         return values, file
 
     def fail(self, message: str, file: str | None = None) -> NoReturn:
-        """End the command with a message, after the name of the file unless it is about a flag that was given."""
+        """End the command with a message; the file's name precedes it unless it is about a flag that was given."""
         about_a_flag = re.match(r"\w*", message)[0] in self._given  # type: ignore[index]
         self.parser.error(f"{file}: {message}" if file and not about_a_flag else message)
         raise SystemExit(2)
@@ -319,7 +327,7 @@ class Flags:
             self.fail(str(error), file)
 
     def _typed(self, name: str, value: Any) -> Any:
-        """A value of the file as its flag would be read: YAML takes 3e-6 and quoted numbers for text."""
+        """Convert a value of the file as its flag would be: YAML reads 3e-6 and quoted numbers as text."""
         action = self._actions[name]
         is_text = isinstance(value, str) and name not in self._untyped
         if is_text and action.nargs in (None, "?") and action.type not in (None, str):
@@ -330,7 +338,7 @@ class Flags:
 
     @staticmethod
     def _number(value: Any) -> Any:
-        """3e-3 of a list, which is text in YAML; what is no number is left for the check of types to name."""
+        """Convert an item such as 3e-3, which is text in YAML; the check of types reports anything else."""
         try:
             return float(value) if isinstance(value, str) else value
         except ValueError:
@@ -338,7 +346,7 @@ class Flags:
 
 
 def parse(job: str, types: Sequence[type], argv: Sequence[str], about: str, usage: str | None = None) -> list[Any]:
-    """The dataclasses of a job, filled from its YAML file, then its flags."""
+    """The dataclasses of a job, filled from its YAML file and then from its flags."""
     flags = Flags(job, types, about, usage=usage)
     values, file = flags.read(argv)
     try:
@@ -364,7 +372,7 @@ def parse_train(argv: Sequence[str]) -> tuple[Any, TrainArguments]:
     where = TrainArguments(**{f.name: values.pop(f.name) for f in fields(TrainArguments) if f.name in values})
     repository, wanted = values.pop("hub_model_id", None), values.pop("push_to_hub", False)
     if bool(repository) != bool(wanted):
-        flags.fail("push_to_hub: a policy is pushed by --push_to_hub true --hub_model_id owner/name", file)
+        flags.fail("push_to_hub: to push a policy, give both --push_to_hub true and --hub_model_id owner/name", file)
     if repository and not re.fullmatch(r"[^/\s]+/[^/\s]+", str(repository)):
         flags.fail(f"hub_model_id must be owner/name, got {repository!r}", file)
     where.repository = repository
@@ -376,7 +384,7 @@ def parse_train(argv: Sequence[str]) -> tuple[Any, TrainArguments]:
 
 
 def _train_flags(algorithm: str, configuration: type | None = None) -> Flags:
-    """The flags of a training; without TRL's configuration, which takes seconds to import, those of the short help."""
+    """The flags of a training; without TRL's configuration, which takes seconds to import, only those of --help."""
     from expo.train.recipe import TrainRecipe, no_field
 
     more = [configuration] if configuration else []
@@ -389,7 +397,7 @@ def _train_flags(algorithm: str, configuration: type | None = None) -> Flags:
         "train",
         [TrainArguments, TrainRecipe, *more],
         "Train with ExP-GRPO, GRPO (--positive none), other positives, ExP-DPO (--algorithm dpo), or SFT.",
-        epilog=f"Besides these, every field of trl.{of_algorithm}: {' '.join(common)}, ...",
+        epilog=f"Every field of trl.{of_algorithm} is a flag too: {', '.join(common)}, ...",
         hidden=of_trl - shown | {"trl"},
         untyped=of_trl,
         unknown=no_field,
@@ -397,7 +405,7 @@ def _train_flags(algorithm: str, configuration: type | None = None) -> Flags:
 
 
 def _algorithm(argv: Sequence[str]) -> str:
-    """The algorithm, which decides what flags there are; nothing where it is not given or cannot be read."""
+    """The algorithm, which decides which flags exist; empty if it is not given or cannot be read."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--config", nargs="?")
     first.add_argument("--algorithm", nargs="?")

@@ -1,4 +1,4 @@
-"""Grade texts with several graders side by side, and show which rule settled each verdict."""
+"""Grade texts with several graders side by side, and show the rule behind each verdict."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class Row:
 def graders(stack: ExitStack, usual: Rules) -> dict[str, Callable[[str, str, bool], Grade]]:
     """The graders by name; each takes a ground truth, a text, and whether the text was cut at its token limit.
 
-    Only our graders use the last argument; the first of them has the `usual` rules. Their processes end with `stack`.
+    Only our own graders use the last argument; the first of them has the `usual` rules. Their processes end with
+    `stack`.
     """
     rules = {
         "ours": usual,
@@ -100,7 +101,7 @@ def grade(rows: Sequence[Row], tolerance: float = 0.0) -> tuple[list[tuple[Row, 
 
 
 def show(graded: Sequence[tuple[Row, dict[str, Grade]]], *, alone: bool) -> str:
-    """Format one row with the reasons of its verdicts if `alone`; else counts, and the rows on which graders differ."""
+    """Format one row with the reasons for its verdicts if `alone`, else counts and the rows on which graders differ."""
     grades = [by_name for _, by_name in graded]
     return "\n".join(_one(grades[0]) if alone else [*_counts(grades), *_differences(graded)])
 

@@ -16,6 +16,6 @@ def named_run(folder: str, job: str, flag: str = "--run") -> Run:
         lacks = "it has no recipe.yaml" if run.folder.exists() else "there is no such folder"
         raise RecordError(f"{flag} {folder} is not a run folder: {lacks}; give the folder of a run of `expo {job}`")
     if (other := job_of(run.recipe())) != job:
-        fix = f"; `expo {job} --policy {run.path('model')}` makes one" if other == "train" else ""
+        fix = f"; make one with `expo {job} --policy {run.path('model')}`" if other == "train" else ""
         raise RecordError(f"{flag} {folder} is a record of `expo {other}`, but a record of `expo {job}` is needed{fix}")
     return run

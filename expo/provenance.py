@@ -1,4 +1,4 @@
-"""`reproduce --check`: whether files, records, recipes and code are still those that `provenance.json` names."""
+"""`reproduce --check`: compare files, records, recipes and code with what `provenance.json` recorded."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from expo.report.runs import ROOT, recipe_hash, sha256, table_hashes
 from expo.study import Study, StudyError, load_study
 from expo.text import plural
 
-# What an entry and each of its runs must have for all to be checked.
+# The fields that an entry and each of its runs need for a full check.
 _NOTED = ("drawn_by", "code")
 _NOTED_OF_RUN = ("study", "recipe")
 
 
 @dataclass(frozen=True)
 class Checked:
-    """An artefact that was checked: what makes it stale, and the studies whose records are not here."""
+    """A checked artefact: what makes it stale, and the studies whose records are not here."""
 
     name: str
     stale: tuple[str, ...]
@@ -32,18 +32,20 @@ class Checked:
 
 
 def check_figures(figures: Path, runs: Path) -> list[Checked]:
-    """Compare every artefact of a folder with what is here now; nothing is run or drawn.
+    """Compare every artefact of a folder with the current state; nothing is run or drawn.
 
     Args:
         figures: the folder of all artefacts.
-        runs: holds `<study>/<run>/` of the records that are not where they were when the artefacts were drawn.
+        runs: the folder that holds `<study>/<run>/`, for records that have moved since the artefacts were drawn.
 
     Raises:
-        RecordError: if the folder has no `provenance.json`, or if that or a record is damaged.
+        RecordError: if the folder has no `provenance.json`, or if that file or a record is damaged.
     """
     ledger = read_provenance(figures)
     if not ledger:
-        raise RecordError(f"{figures} has no {PROVENANCE}, so there is nothing to check; --figures names the folder")
+        raise RecordError(
+            f"{figures} has no {PROVENANCE}, so there is nothing to check; choose the folder with --figures"
+        )
     compare = cache(lambda run, tables, recipe: _compare(run, dict(tables), recipe, runs))
     checked = []
     for name, entry in ledger.items():
@@ -58,7 +60,7 @@ def check_figures(figures: Path, runs: Path) -> list[Checked]:
 
 
 def show_checked(checked: Iterable[Checked]) -> str:
-    """A line for each artefact with what differs below it, and a summary."""
+    """One line for each artefact, with any differences below it, and a summary."""
     checked = list(checked)
     lines = []
     for artefact in checked:
@@ -66,14 +68,14 @@ def show_checked(checked: Iterable[Checked]) -> str:
         lines += [f"  {reason}" for reason in artefact.stale]
     absent = dict.fromkeys(study for artefact in checked for study in artefact.absent)
     lines += [
-        f"records of study {study} are not in this checkout; expo reproduce --study {study} makes them"
+        f"records of study {study} are not in this checkout; make them with expo reproduce --study {study}"
         for study in absent
     ]
     stale = sum(bool(artefact.stale) for artefact in checked)
     unseen = sum(bool(artefact.absent) for artefact in checked if not artefact.stale)
     lines.append(
-        f"{plural(len(checked), 'artefact')}: {len(checked) - stale} the same ({unseen} of them without all of their "
-        f"records here), {stale} stale"
+        f"{plural(len(checked), 'artefact')}: {len(checked) - stale} the same ({unseen} of them with some records not "
+        f"here), {stale} stale"
     )
     return "\n".join(lines)
 
@@ -90,17 +92,17 @@ def _files(figures: Path, files: Mapping[str, str]) -> Iterator[str]:
 def _code(entry: Mapping[str, Any]) -> Iterator[str]:
     runs_noted = all(name in run for run in entry["runs"] for name in _NOTED_OF_RUN)
     if not runs_noted or not all(name in entry for name in _NOTED):
-        yield "drawn before recipes and code were noted: draw it again"
+        yield "drawn by a version that did not record recipes and code: draw it again"
         return
     try:
         if code_hash(entry["drawn_by"]) != entry["code"]:
             yield f"the code of {entry['drawn_by']} has changed since: draw it again"
     except NoCode:
-        yield f"{entry['drawn_by']}, which drew it, is not there any more: draw it again, or delete it"
+        yield f"{entry['drawn_by']}, which drew it, no longer exists: draw it again, or delete it"
 
 
 def _compare(place: str, tables: dict[str, str], recipe: str | None, runs: Path) -> tuple[list[str], bool]:
-    """What differs of a run, and whether its record is here."""
+    """The differences of a run, and whether its record is here."""
     study, name = Path(place).parts[-2:]
     here = next((p for p in (ROOT / place, runs / study / name) if (p / "recipe.yaml").exists()), None)
     run = Run(here) if here else None
@@ -117,12 +119,12 @@ def _record(place: str, run: Run, tables: dict[str, str], recipe: str | None) ->
     if changed := sorted(table for table in {*now, *tables} if now.get(table) != tables.get(table)):
         yield f"the record {place} has changed since ({', '.join(changed)}): draw it again"
     if recipe and recipe_hash(run.recipe()) != recipe:
-        yield f"the record {place} is of another recipe than was drawn: draw it again"
+        yield f"the record {place} has another recipe than when it was drawn: draw it again"
 
 
 def _recipe(place: str, study: Study, name: str, recipe: str, run: Run | None) -> Iterator[str]:
     if name not in study.runs:
-        yield f"study {study.name} has no run {name} any more: delete {place} and draw again"
+        yield f"study {study.name} no longer has a run {name}: delete {place} and draw again"
         return
     now = study.runs[name].resolved()
     if recipe_hash(now) != recipe:
@@ -137,18 +139,18 @@ def _uncommitted(origins: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         if str(origin["commit"]).endswith(DIRTY):
             dirty.setdefault(origin["commit"], []).append(origin["run"])
     for commit, names in dirty.items():
-        yield f"{plural(len(names), 'run')} of an uncommitted tree, {commit} ({names[0]}): make it again from a commit"
+        yield f"{plural(len(names), 'run')} made from uncommitted code, {commit} ({names[0]}): commit, then run again"
 
 
 def _page(figures: Path, ledger: dict[str, Any]) -> list[Checked]:
-    """The page of all artefacts, unless it is what their entries say."""
+    """The page of all artefacts, if it differs from what their entries give."""
     path = figures / GALLERY
     is_same = path.is_file() and path.read_text(encoding="utf-8") == gallery(ledger)
-    return [] if is_same else [Checked(GALLERY, ("not what the entries say: draw any of them again",))]
+    return [] if is_same else [Checked(GALLERY, ("does not match the entries: draw any of them again",))]
 
 
 def _strangers(figures: Path, ledger: Mapping[str, Any]) -> list[Checked]:
-    """Files that no entry names, as those of an artefact that has another name now."""
+    """Files that no entry names, such as those of a renamed artefact."""
     known = {file for entry in ledger.values() for file in entry["files"]} | {GALLERY, PROVENANCE}
     found = (p.name for p in figures.iterdir() if p.is_file() and not p.name.startswith("."))
     return [Checked(name, (f"{PROVENANCE} has no entry for it: delete it",)) for name in sorted(set(found) - known)]

@@ -88,7 +88,9 @@ def check_bounds(recipe: Any, lowest: dict[str, float]) -> None:
 def unknown_field(name: str, known: Iterable[str], job: str) -> str:
     """Return a message that there is no such field, with the nearest name that exists."""
     near = difflib.get_close_matches(name, list(known), 1)
-    return f"no field {name!r}" + (f"; did you mean {near[0]}?" if near else f"; `expo {job} --help-all` lists them")
+    return f"no field {name!r}" + (
+        f"; did you mean {near[0]}?" if near else f"; `expo {job} --help-all` lists all fields"
+    )
 
 
 def read_prompts(task: str, changes: dict[str, str | bool] | str | None) -> Prompts:
@@ -116,7 +118,7 @@ class BaseRecipe:
         default=None,
         metadata={
             "help": "for jsonl: a file (.jsonl, .json, .csv, .tsv, .parquet; also with .gz), a folder written by "
-            "save_to_disk, or owner/name:split on the hub; for letters: other word sets"
+            "save_to_disk, or owner/name:split on the hub; for letters: a file with other word sets"
         },
     )
     columns: str | None = field(
@@ -143,9 +145,11 @@ class BaseRecipe:
     )
     engine: str = field(
         default="hf",
-        metadata={"help": "what generates the samples: hf (the policy's own model) or vllm (if installed)"},
+        metadata={"help": "what generates the samples: hf (the policy itself) or vllm (if installed)"},
     )
-    rows: int = field(default=64, metadata={"help": "samples that hf decodes at a time, on each GPU or on all CPUs"})
+    rows: int = field(
+        default=64, metadata={"help": "number of samples that hf decodes at a time, on each GPU or on all CPUs"}
+    )
     grader: str = field(
         default="math",
         metadata={"help": "texts: math compares values; exact compares the text between answer_cue and answer_end"},
@@ -262,7 +266,7 @@ class SamplingRecipe(BaseRecipe):
         """Check the fields of this class, and that the named fields are at least these values.
 
         Raises:
-            ValueError: as `check_shared` and `check_bounds` say, or for a temperature that cannot be used.
+            ValueError: see `check_shared` and `check_bounds`; also for a temperature that cannot be used.
         """
         self.check_shared()
         if self.max_new_tokens is None:
@@ -340,7 +344,9 @@ class EvaluateRecipe(SamplingRecipe):
     temperature: float = field(default=0.7, metadata={"help": "sampling temperature (the paper's: 0.7); 0 is greedy"})
     samples: int | None = field(
         default=None,
-        metadata={"help": "samples per problem, for pass@k of any k up to it; default 4, or 1 at temperature 0"},
+        metadata={
+            "help": "samples per problem, for pass@k with any k up to this number; default 4, or 1 at temperature 0"
+        },
     )
     chunk: int = field(
         default=16, metadata={"help": "problems between two saves; a killed run loses at most one chunk"}
@@ -374,7 +380,7 @@ GRADIENT_CHOICES = ("posterior", "best_signal", "best_joint", "right")
 
 @dataclass
 class GradientRecipe(SamplingRecipe):
-    """Measure gradients of positives, how J rises along them, and what a step does to J."""
+    """Measure gradients of positives, how J rises along them, and what a step along them does to J."""
 
     problems: int | None = field(default=8, metadata={"help": "how many problems, chosen by seed"})
     dtype: str = field(default="auto", metadata={"help": "float32 or float64; auto: float32"})

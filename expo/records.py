@@ -82,7 +82,7 @@ def to_yaml(recipe: dict[str, Any]) -> str:
 
 
 def identity(recipe: dict[str, Any]) -> dict[str, Any]:
-    """What identifies a run in a resolved recipe: all fields but those that divide the work, and an audit's limits.
+    """The fields of a resolved recipe that identify a run: all but those that divide the work, and an audit's limits.
 
     The number of rows decoded at a time changes results only by rounding, so a run that ran out of memory may resume
     with fewer. A run resumes with the chunk size that it started with. Its processes may wait longer for each other.
@@ -96,7 +96,7 @@ def defaults_of(recipe: type) -> dict[str, Any]:
 
 
 def refuse_file(folder: Path) -> None:
-    """Check that no file is in the way of a folder to be made, or of one of its parents.
+    """Check that no file is in the way of a folder to create, or of one of its parents.
 
     Raises:
         RecordError: if there is one.
@@ -159,7 +159,7 @@ class Run:
         return not any(self.has(table) for table in TABLES)
 
     def is_begun(self) -> bool:
-        """Whether only parts of the record are there."""
+        """Whether only part of the record exists."""
         return self._unfinished() and self.path("recipe.yaml").exists() and any(self.path(_SHARDS).glob("*/*.parquet"))
 
     def refuse_another_recipe(self, recipe: dict[str, Any], defaults: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`reproduce`: the runs of a study, each after what it begins from, and the figures that are drawn of them."""
+"""`reproduce`: carry out the runs of a study, each after the run it starts from, and draw its figures."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from expo.train.recipe import TrainRecipe, read_recipe
 
 
 def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = False, progress: bool = True) -> list[Path]:
-    """Do every run of the study that is not done yet, unless it is `only_draw`, then draw its figures.
+    """Carry out every run of the study that is not done yet, unless `only_draw` is set, then draw its figures.
 
     Returns:
         The executed notebooks.
 
     Raises:
-        StudyError: if a notebook is missing; before any run is done.
+        StudyError: if a notebook is missing; this is checked before any run.
     """
-    # Said at once, not after an hour of runs.
+    # Reported at once, not after an hour of runs.
     if missing := study.missing_notebooks:
         raise StudyError(f"no notebook {', '.join(missing)} in {NOTEBOOKS}; run from a checkout, pip install -e .")
     folder = runs / study.name
@@ -40,15 +40,15 @@ def reproduce(study: Study, runs: Path, figures: Path, *, only_draw: bool = Fals
     else:
         _do_all(study, runs, progress)
     if strangers := sorted(p.parent.name for p in folder.glob("*/recipe.yaml") if p.parent.name not in study.runs):
-        print(f"also drawn, although not part of this study: {', '.join(strangers)} (in {folder})")
+        print(f"also drawn, although it is not part of this study: {', '.join(strangers)} (in {folder})")
     executed = _draw(study, folder, figures)
     if figures.resolve() == (NOTEBOOKS.parent / "figures").resolve():
-        print("README.md and docs/ take their numbers from these figures: `make docs` writes them anew")
+        print("README.md and docs/ take their numbers from these figures: `make docs` updates them")
     return executed
 
 
 def _draw(study: Study, folder: Path, figures: Path) -> list[Path]:
-    """Execute the notebooks, as many side by side as there are threads; they take turns in publishing their figures."""
+    """Execute the notebooks, as many at a time as there are threads; they take turns publishing their figures."""
     from expo.workers import spread
 
     jobs = [(NOTEBOOKS / f"{name}.ipynb", folder, figures) for name in study.notebooks]
@@ -65,12 +65,12 @@ def _draw_one(job: tuple[Path, Path, Path], *_: object) -> None:
     began = time.monotonic()
     executed = execute(notebook, runs=folder, figures=figures, out=_executed(folder, notebook))
     about = executed_in(executed, time.monotonic() - began, folder)
-    # A notebook that its study is named for needs no second name.
+    # A notebook named after its study needs no prefix.
     name = notebook.stem if notebook.stem.endswith(folder.name) else f"{notebook.stem}-{folder.name}"
     write_page(executed, figures / PAGES / f"{name}.html", about)
 
 
-# Of the figures' folder: the executed notebooks as pages.
+# In the figures' folder: the executed notebooks as pages.
 PAGES = "notebooks"
 
 
@@ -79,14 +79,14 @@ def _executed(folder: Path, notebook: Path) -> Path:
 
 
 def _side_by_side(jobs: int) -> int:
-    """How many of the jobs run at a time, each in a process of one thread."""
+    """How many of the jobs run at a time, each in a process with one thread."""
     import torch
 
     return max(1, min(torch.get_num_threads(), jobs))
 
 
 def _say_what_is_missing(study: Study, folder: Path) -> None:
-    """Of a study that is only drawn.
+    """Check a study that is only drawn, and say which runs are missing.
 
     Raises:
         StudyError: if there is nothing to draw.
@@ -95,17 +95,17 @@ def _say_what_is_missing(study: Study, folder: Path) -> None:
         raise StudyError(f"study {study.name}: it has no notebooks, so there is nothing to draw")
     missing = [name for name in study.runs if not (folder / name / "recipe.yaml").exists()]
     if not folder.is_dir() or (study.runs and len(missing) == len(study.runs)):
-        raise StudyError(f"{folder}: none of the study's runs is there; --runs is the folder that holds {study.name}/")
+        raise StudyError(f"{folder}: none of the study's runs is here; give --runs the folder that holds {study.name}/")
     if missing:
         shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
         print(f"drawn from {len(study.runs) - len(missing)} of {len(study.runs)} runs; missing: {shown}", flush=True)
 
 
 def _check_problems(study: str, runs: dict[str, Recipe]) -> None:
-    """That each run has problems, before the first of them takes hours.
+    """Check that each run has problems, before the first of them takes hours.
 
     Raises:
-        StudyError: if not; the run is named.
+        StudyError: if not; the message names the run.
     """
     for name, recipe in runs.items():
         with closing(recipe.checker()) as checker:
@@ -118,10 +118,10 @@ def _check_problems(study: str, runs: dict[str, Recipe]) -> None:
 
 
 def _do_all(study: Study, runs: Path, progress: bool) -> None:
-    """The bases first, then all runs, each after the one whose policy it begins from."""
+    """Carry out the bases first, then all runs, each after the one whose policy it starts from."""
     folder = runs / study.name
     models: dict[str, str] = {}
-    # Before the first of them takes hours.
+    # Checked before the first of them takes hours.
     waiting = {name: _checked(study.name, name, recipe) for name, recipe in study.runs.items()}
     _check_problems(study.name, waiting)
     if study.bases:
@@ -156,7 +156,7 @@ def _do_all(study: Study, runs: Path, progress: bool) -> None:
 
 
 def _do(study: str, folder: Path, recipes: dict[str, Recipe], progress: bool) -> None:
-    """Checked runs, on a CPU as many at a time as there are threads, each with one: small models gain by it."""
+    """Carry out checked runs; on a CPU, as many at a time as there are threads: that is faster for small models."""
     import torch
 
     from expo.workers import spread
@@ -183,7 +183,7 @@ def _do(study: str, folder: Path, recipes: dict[str, Recipe], progress: bool) ->
 
 
 def _check_weights(folder: Path, policy: str) -> None:
-    """That a finished run of a policy which the study made was done with the weights that are there now.
+    """Check that a finished run used the current weights of its policy, if the study made that policy.
 
     Raises:
         StudyError: if not.
@@ -192,7 +192,7 @@ def _check_weights(folder: Path, policy: str) -> None:
     if is_made and run.path("recipe.yaml").exists():
         began, now = run.environment().get("weights"), _weights(policy)
         if began not in (None, now):
-            raise StudyError(f"{folder} was done with other weights of {policy} than are there now; delete it")
+            raise StudyError(f"{folder} was made with other weights of {policy} than those there now; delete it")
 
 
 @cache
@@ -201,7 +201,7 @@ def _weights(policy: str) -> str:
 
 
 def _checked(study: str, name: str, recipe: Recipe) -> Recipe:
-    """A training's recipe as TRL's configuration reads it; the others are checked already."""
+    """Read a training's recipe with TRL's configuration; other recipes have been checked already."""
     if not isinstance(recipe, TrainRecipe):
         return recipe
     ours = {f.name: getattr(recipe, f.name) for f in fields(TrainRecipe) if f.name != "trl"}

@@ -1,4 +1,4 @@
-"""A study: the list of runs that one set of figures needs, and the notebooks that draw them."""
+"""A study: the list of runs that a set of figures needs, and the notebooks that draw them."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def load_study(name: str, of: tuple[Path, ...] = ()) -> Study:
     `defaults` holds fields for all runs; each entry of `runs` has its own fields, and `job` (measure, evaluate, train).
     An entry with `each: {field: [values]}` makes a run for each combination of the values. A `policy` may be the name
     of a training of the study, which is then done first, or one of the bases (`base-0`, ...) made by `bases`
-    (`expo.bases`); `bases` says how to make them, or names the study that does. `of` lists the studies that ask this
-    one for its bases.
+    (`expo.bases`); `bases` says how to make them, or names the study that does. `of` lists the studies that use the
+    bases of this one.
 
     Raises:
         StudyError: for an unknown study, or an unknown field or invalid value in it or its recipes.
@@ -110,7 +110,7 @@ def load_study(name: str, of: tuple[Path, ...] = ()) -> Study:
 
 
 def meant_for(file: str, names: Iterable[str], but: str | None = None) -> str:
-    """What a YAML file with these fields is, and the command that takes it; empty if nothing has all of them.
+    """What kind of file has these fields, and the command that takes it; empty if no kind has all of them.
 
     `but` is the job that was given the file by mistake.
     """

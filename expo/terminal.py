@@ -1,4 +1,4 @@
-"""What the terminal reports of all jobs share: names of positives, how texts were sampled, what was left out."""
+"""What the terminal output of all jobs shares: names of positives, how texts were sampled, what was left out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def skipped(run: Run) -> list[str]:
     found = [Skip(*row) for row in skips.itertuples(index=False)]
     lines = [f"skipped: {plural(len(found), 'row or field', 'rows or fields')}"]
     lines += [f"  {line}" for line in in_lines(found, 5)]
-    return [*lines, f"  (each of them in {run.path('skips.parquet')})", ""]
+    return [*lines, f"  (all of them are in {run.path('skips.parquet')})", ""]
 
 
 def record_of(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""Text for display: numbers of things in words, and safe forms of text from models and sources."""
+"""Text for display: counts in words, and safe forms of text from models and sources."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _end(workers: Sequence[Any]) -> None:
 def _next(reports: Any, workers: list[Any]) -> Any:
     silent = 0.0  # Counted in polls, not by a clock, which keeps running while Ctrl-Z stops all processes.
     while True:
-        # Asked before reading the queue, which then holds all that a worker reported before it ended.
+        # Checked before reading the queue, which then holds everything that a worker reported before it ended.
         failed = [w.exitcode for w in workers if w.exitcode not in (None, 0)]
         ended = not any(w.is_alive() for w in workers)
         with suppress(Empty):

@@ -91,7 +91,7 @@ def test_what_cannot_be_graded_is_named(toy: Run, tmp_path: Path, capsys: pytest
     with pytest.raises(ValueError, match="limits must be between 1 and max_new_tokens"):
         EvaluateRecipe(task="chain", policy="tiny-0", limits=[200])
     assert main(["grade", "--run", str(toy.folder), "--gold", "1"]) == 1
-    assert "leave --gold" in capsys.readouterr().err
+    assert "leave out --gold" in capsys.readouterr().err
     assert main(["grade", "--run", str(toy.folder), "--limits", "0"]) == 1
     assert f"limits must be between 1 and 60, the token limit of {toy.folder}; got [0]\n" in capsys.readouterr().err
     assert main(["grade", "--gold", "1", "--answer", "1", "--limits", "3"]) == 1
@@ -105,7 +105,7 @@ def test_what_cannot_be_graded_is_named(toy: Run, tmp_path: Path, capsys: pytest
             None,
             "--run runs/x is not a run folder: there is no such folder; give the folder of a run of `expo evaluate`\n",
         ),
-        ({"samples": 1}, "runs/x holds an unfinished run: repeat the command of its evaluation\n"),
+        ({"samples": 1}, "runs/x holds an unfinished run: repeat its evaluation command first\n"),
         (
             {"sources": ["own"]},
             "--run runs/x is a record of `expo measure`, but a record of `expo evaluate` is needed\n",

@@ -92,7 +92,7 @@ def test_runs_begin_from_accepted_bases_and_from_each_other(
     # A base that is made anew is another policy: what was done with the old one is named.
     for seed in (3, 5):
         shutil.rmtree(folder / "warm-ups" / f"warm-{seed}")
-    with pytest.raises(StudyError, match=r"check-3 was done with other weights of .*toy-seed3 than are there now"):
+    with pytest.raises(StudyError, match=r"check-3 was made with other weights of .*toy-seed3 than those there now"):
         reproduce(replaced(study, "learning_rate", 1e-3), tmp_path / "runs", tmp_path / "figures", progress=False)
 
 

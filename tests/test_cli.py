@@ -176,7 +176,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
         "reproduce, report, completion",
     ),
     (["measure", *FEW, "--sample", "3"], 2, "no field 'sample'; did you mean samples?"),
-    (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help-all` lists them"),
+    (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help-all` lists all fields"),
     (
         ["train", "--sampling_dtype", "bfloat16"],
         2,
@@ -187,7 +187,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
         2,
         "sampling_dtype: gradients are computed for the policy that samples",
     ),
-    (["measure", "stories"], 2, "'stories' belongs to no flag"),
+    (["measure", "stories"], 2, "unexpected argument 'stories'; a value must follow its flag"),
     (["measure", "--problems", "ten"], 2, "argument --problems: invalid int value: 'ten'"),
     (["measure", "--problems", "0"], 2, "problems must be at least 1, got 0"),
     (["measure", "--problems"], 2, "argument --problems: expected one argument"),
@@ -230,7 +230,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["measure", *FEW, "--output", "small"], 1, "small is not empty and is not a run folder; choose another --output"),
     (["measure", *FEW, "--output", "/proc/nowhere"], 1, "No such file or directory: '/proc/nowhere'"),
     (["measure", *FEW, "--policy", "run"], 1, "policy 'run': this is a run folder; its policy is in 'run/model'"),
-    (["sample", *MEASURE, "--sources", "own"], 1, "expo sample writes self-explanations only"),
+    (["sample", *MEASURE, "--sources", "own"], 1, "expo sample writes only self-explanations"),
     (["sample", *MEASURE, "--dataset", "small"], 1, "small already holds files; choose another --dataset"),
     (["train", "--learning_rat", "1"], 2, "no field 'learning_rat'; did you mean learning_rate?"),
     (["train", "--positive", "expret"], 2, "positive: unknown kind 'expret'; choose from explanation, expert"),
@@ -247,6 +247,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["train", "--policy", "tiny", "--dry_run"], 2, "policy 'tiny' does not fit task 'stories'"),
     (["evaluate", "--samples", "0"], 2, "samples must be at least 1, got 0"),
     (["judge", "--model", "m"], 2, "the following arguments are required: --run"),
+    (["report"], 2, "the following arguments are required: RUN"),
     (
         ["judge", "--run", "small", "--model", "m"],
         1,
@@ -255,7 +256,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["judge", "--run", "d.jsonl", "--model", "m"], 1, "d.jsonl is not a run folder: it has no recipe.yaml"),
     (["reproduce", "--stuyd", "tiny"], 2, "no field 'stuyd'; did you mean study?"),
     (["reproduce", "--study", "tyni"], 1, "no study 'tyni'; choose from gradients, "),
-    (["doctor", "now"], 2, "'now' belongs to no flag"),
+    (["doctor", "now"], 2, "unexpected argument 'now'; a value must follow its flag"),
 ]
 
 
@@ -282,7 +283,7 @@ def test_a_mistake_is_named_and_leaves_nothing(
 
 WRONG_YAML: list[tuple[bytes, str]] = [
     (b"problmes: 2", "r.yaml: no field 'problmes'; did you mean problems?"),
-    (b"bogus: 2\nproblmes: 2", "r.yaml: no field 'bogus'; `expo measure --help-all` lists them"),
+    (b"bogus: 2\nproblmes: 2", "r.yaml: no field 'bogus'; `expo measure --help-all` lists all fields"),
     (b"problems: 2.5", "problems must be a whole number, got 2.5"),
     (b"problems: [2]", "problems must be a whole number, got [2]"),
     (b"problems: true", "problems must be a whole number, got True"),
@@ -600,7 +601,7 @@ def test_each_recipe_has_a_folder_of_its_own() -> None:
     for policy, name in names.items():
         recipe = MeasureRecipe(policy=policy)
         assert default_folder("measure", recipe).name.rpartition("-")[0] == f"stories-{name}"
-    # A run that an earlier version named otherwise is found by its hash.
+    # A run that an earlier version named differently is found by its hash.
     folder = default_folder("measure", recipe)
     old = folder.with_name(f"stories-model-{folder.name.rpartition('-')[2]}")
     old.mkdir(parents=True)
@@ -730,7 +731,7 @@ def test_a_signal_stops_and_the_same_command_resumes(
     assert "the run is not finished: repeat its command" in capsys.readouterr().err
 
     assert main([*asked, "--output", "stopped"]) == 0
-    assert "stopped/ holds a part of this run: resuming" in capsys.readouterr().out
+    assert "stopped/ holds part of this run: resuming" in capsys.readouterr().out
     assert main([*asked, "--output", "whole"]) == 0
     assert "resuming" not in capsys.readouterr().out
     for table in ("samples", "metrics", "skips"):

@@ -1,4 +1,4 @@
-"""`expo doctor`: each fact is there, and what is missing says how to get it."""
+"""`expo doctor`: each fact is there, and a line about something missing says how to get it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_fact_is_there() -> None:
     assert f"CPU, {torch.get_num_threads()} threads" in line(text, "device ")
     assert re.fullmatch(r"disk +\d+ GiB free", line(text, "disk"))
     assert line(text, "EXPO_DATA").endswith("not set")
-    assert "  export EXPO_DATA=FOLDER that has gsm8k/test.jsonl, math/test.jsonl; else" in text
+    assert "  export EXPO_DATA=FOLDER, where FOLDER has gsm8k/test.jsonl, math/test.jsonl; otherwise" in text
     assert line(text, "EXPO_CACHE").endswith("does not exist yet")
     assert text.endswith("expo doctor --studies lists the shipped studies, their runs, and what these lack")
 
@@ -156,7 +156,7 @@ def test_what_a_study_makes_itself_is_not_missing() -> None:
 
 
 def test_missing_data_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fix = "task gsm8k: export EXPO_DATA=FOLDER that has gsm8k/test.jsonl, or connect to the hub"
+    fix = "task gsm8k: export EXPO_DATA=FOLDER, where FOLDER has gsm8k/test.jsonl, or connect to the hub"
     assert fix in study_of(doctor_studies.report(), "gsm8k")
 
     monkeypatch.setenv("EXPO_DATA", str(tmp_path))

@@ -79,7 +79,7 @@ def test_defaults_are_for_all_runs_and_each_run_may_differ(tmp_path: Path) -> No
         ("runs: {a: {}}\nnotebooks: 2_positives", "notebooks must be a list of names, got '2_positives'"),
         ("runs: {a: {sampels: 2}}", "run a: no field 'sampels'; did you mean samples?"),
         ("runs: {a: {}}\ndefaults: {sampels: 2}", "run a: no field 'sampels'; did you mean samples?"),
-        ("runs: {a: {1: 2}}", "run a: no field '1'; `expo measure --help-all` lists them"),
+        ("runs: {a: {1: 2}}", "run a: no field '1'; `expo measure --help-all` lists all fields"),
         ("runs: {a: {samples: 0}}", "run a: samples must be at least 1, got 0"),
         ("runs: {a: {samples: '2'}}", "run a: samples must be a whole number, got '2'"),
         ("runs: {a: {task: gms8k}}", "run a: task: unknown task 'gms8k'; choose from"),
@@ -164,7 +164,9 @@ def test_each_is_a_run_for_every_combination(tmp_path: Path) -> None:
           base: {job: evaluate, policy: tiny-0}
         """,
     )
-    with pytest.raises(StudyError, match="run base: no field 'learning_rate'; `expo evaluate --help-all` lists them"):
+    with pytest.raises(
+        StudyError, match="run base: no field 'learning_rate'; `expo evaluate --help-all` lists all fields"
+    ):
         load_study(path)
     study = load_study(
         written(
@@ -224,7 +226,7 @@ def test_figures_can_be_drawn_of_what_is_there_alone(
     text = "notebooks: [2_positives]\nruns: {a: {task: chain, policy: tiny-0, problems: 2, max_new_tokens: 8}}"
     study = load_study(written(tmp_path, text))
     where = {"runs": tmp_path / "runs", "figures": tmp_path / "figures", "progress": False}
-    with pytest.raises(StudyError, match="mine: none of the study's runs is there; --runs is the folder that holds"):
+    with pytest.raises(StudyError, match="mine: none of the study's runs is here; give --runs the folder that holds"):
         reproduce(study, **where, only_draw=True)
     assert (drawn, (tmp_path / "runs").exists()) == ([], False)
     # Without it, the run is done first.

@@ -29,7 +29,9 @@ from .records.positives import Make
 FIGURES_ARE_CHECKED = False
 
 
-@pytest.mark.skipif(not FIGURES_ARE_CHECKED, reason="the figures were drawn before recipes and code were noted")
+@pytest.mark.skipif(
+    not FIGURES_ARE_CHECKED, reason="the figures were drawn by a version that did not record recipes and code"
+)
 def test_the_figures_of_the_project_are_those_of_its_records_recipes_and_code() -> None:
     assert [artefact for artefact in check_figures(ROOT / "figures", ROOT / "runs") if artefact.stale] == []
 
@@ -93,7 +95,7 @@ def test_a_changed_and_a_missing_file_are_found(drawn: Path) -> None:
 def test_a_page_of_all_that_is_not_of_the_entries_is_found(drawn: Path) -> None:
     page = drawn / "README.md"
     page.write_text(page.read_text() + " ")
-    assert check(drawn)[1:] == [Checked("README.md", ("not what the entries say: draw any of them again",))]
+    assert check(drawn)[1:] == [Checked("README.md", ("does not match the entries: draw any of them again",))]
 
 
 def test_a_file_of_no_artefact_is_found(drawn: Path) -> None:
@@ -111,8 +113,8 @@ def test_a_record_that_is_not_here_is_said_and_no_fault(drawn: Path) -> None:
     (drawn.parent / "runs").rename(drawn.parent / "elsewhere")
     assert check(drawn) == [Checked("table1-tiny", (), ("runs",))]
     text = show_checked(check(drawn))
-    assert "records of study runs are not in this checkout; expo reproduce --study runs makes them" in text
-    assert text.endswith("1 artefact: 1 the same (1 of them without all of their records here), 0 stale")
+    assert "records of study runs are not in this checkout; make them with expo reproduce --study runs" in text
+    assert text.endswith("1 artefact: 1 the same (1 of them with some records not here), 0 stale")
 
 
 @pytest.mark.parametrize("is_here", [True, False])
@@ -129,7 +131,7 @@ def test_another_recipe_in_the_study_is_found(drawn: Path, recipe: MeasureRecipe
 
 def test_a_run_that_the_study_has_no_more_is_found(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "_shipped", lambda _: Study("runs", "", {}, ()))
-    assert the_reason(drawn).startswith("study runs has no run tiny-0 any more")
+    assert the_reason(drawn).startswith("study runs no longer has a run tiny-0")
     # Runs of no shipped study have no recipe to be compared with.
     monkeypatch.setattr(provenance, "_shipped", lambda _: None)
     assert check(drawn)[0].stale == ()
@@ -138,25 +140,25 @@ def test_a_run_that_the_study_has_no_more_is_found(drawn: Path, monkeypatch: pyt
 def test_a_record_of_another_recipe_than_was_drawn_is_found(drawn: Path) -> None:
     run = Run(drawn.parent / "runs" / "tiny-0")
     run.path("recipe.yaml").write_text(to_yaml({**run.recipe(), "seed": 8}))
-    assert the_reason(drawn) == "the record runs/tiny-0 is of another recipe than was drawn: draw it again"
+    assert the_reason(drawn) == "the record runs/tiny-0 has another recipe than when it was drawn: draw it again"
 
 
 def test_other_code_is_found(drawn: Path) -> None:
     edit(drawn, lambda entry: entry.update(code="0" * 64))
     assert the_reason(drawn) == "the code of expo.report.positives.table1.draw_table1 has changed since: draw it again"
     edit(drawn, lambda entry: entry.update(drawn_by="expo.report.positives.table1.draw_nothing"))
-    assert "draw_nothing, which drew it, is not there any more" in the_reason(drawn)
+    assert "draw_nothing, which drew it, no longer exists" in the_reason(drawn)
 
 
 def test_a_run_of_an_uncommitted_tree_is_found(drawn: Path) -> None:
     edit(drawn, lambda entry: entry["runs"][0].update(commit="abc1234-dirty"))
-    assert the_reason(drawn).startswith("1 run of an uncommitted tree, abc1234-dirty (runs/tiny-0): ")
+    assert the_reason(drawn).startswith("1 run made from uncommitted code, abc1234-dirty (runs/tiny-0): ")
 
 
 @pytest.mark.parametrize("without", ["code", "drawn_by", "recipe", "study"])
 def test_an_entry_that_notes_less_is_found(drawn: Path, without: str) -> None:
     edit(drawn, lambda entry: [of.pop(without, None) for of in (entry, *entry["runs"])])
-    assert the_reason(drawn) == "drawn before recipes and code were noted: draw it again"
+    assert the_reason(drawn) == "drawn by a version that did not record recipes and code: draw it again"
 
 
 def test_the_command_ends_in_1_if_anything_is_stale(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
