@@ -1,6 +1,6 @@
-// What a reader came for: the first screen. Each sentence says no more than its verdict does.
+// The first screen, with the answer that a reader came for. No sentence says more than its verdict does.
 
-/** The answer in a line, then a sentence for each kind of positive, what licenses it, and what would change it. */
+/** A short answer, then for each kind of positive a sentence, the claims behind it, and what would change it. */
 function answers(samples, rows, compared) {
   const all = compared.filter((c) => c.property !== "own answer right" && c.difference.n);
   const kinds = sourcesOf(samples, rows).map((source) => ({ source, own: all.filter((c) => c.source === source) }));
@@ -24,26 +24,26 @@ const holdsBoth = ({ own }) =>
     return list.length && list.every((c) => c.verdict === "holds");
   });
 
-/** Which kinds have both properties by every measure, which lack one, and of which neither is shown. */
+/** Which kinds have both properties by every measure, which lack one, and which are undecided. */
 function inShort(kinds) {
   const have = kinds.filter(holdsBoth);
   const lack = kinds.filter(({ own }) => own.some((c) => c.verdict === "fails"));
   const open = kinds.filter((kind) => !have.includes(kind) && !lack.includes(kind));
   const asks =
-    "The paper asks two things of a positive: that it is likely under the policy (Property 1), and that it raises the chance of the right answer (Property 2). ";
+    "The paper asks that a positive be likely under the policy (Property 1) and raise the probability of the right answer (Property 2). ";
   const caveat =
-    "Together they promise a gain only under the assumption of claim P12-enough, which this page does not check.";
+    "Together they guarantee a gain only under the assumption of claim P12-enough, which this page does not check.";
   const best = have.length
     ? `Both properties hold by every measure: ${named(have)}.`
     : "No kind of positive has both properties by every measure.";
   return [
     el("p", {}, asks, el("strong", {}, best), have.length ? ` ${caveat}` : ""),
     lack.length ? el("p", {}, `At least one measure says that a property fails: ${named(lack)}.`) : null,
-    open.length ? el("p", {}, `Nothing fails, but something is undecided or was not measured: ${named(open)}.`) : null,
+    open.length ? el("p", {}, `No measure fails, but at least one is undecided or missing: ${named(open)}.`) : null,
     el(
       "p",
       { class: "flip" },
-      "Brackets are 95 % intervals over problems: with a finite-sample guarantee for π(a*|q, c), from the bootstrap for all else. The claims of Property 2 are about π(a*|q, c); none of them carries over to its logarithm.",
+      "Brackets hold 95 % intervals over problems: finite-sample intervals for π(a*|q, c), bootstrap intervals for everything else. The claims about Property 2 concern π(a*|q, c); none of them carries over to its logarithm.",
     ),
   ];
 }
@@ -75,7 +75,7 @@ function answer(source, own) {
   );
 }
 
-/** What the comparisons of one property come to, each with its verdict, as one sentence. */
+/** One sentence with all comparisons of a property, each with its verdict. */
 function half(name, list) {
   if (!list.length) return [`${name} was not measured.`];
   const parts = list.flatMap((c, i) => said(c, list[i - 1]));
@@ -90,7 +90,7 @@ function half(name, list) {
 /** An interval of -x, from one of x. */
 const opposite = ({ mean, low, high, n }) => ({ mean: -mean, low: -high, high: -low, n });
 
-/** `is likelier than the expert CoT by 23.4 nats per sequence [17.2, 30.1] (✓ holds)`; of a second measure what is new. */
+/** `is more likely than the expert CoT by 23.4 nats per sequence [17.2, 30.1] (✓ holds)`; a second measure adds only what is new. */
 function said(c, before) {
   const nll = c.quantity.startsWith("nll");
   const deciding = c.bounded ?? c.difference;
@@ -101,14 +101,14 @@ function said(c, before) {
       ? `π(a*|q, c)${before ? " itself" : ` against the ${nameOf(c.reference)}`}`
       : `log π(a*|q, c) against the ${nameOf(c.reference)}`;
   if (c.verdict === "undecided") {
-    const shown = nll ? `is not shown to be likelier or less likely ${what}` : `is not shown to change ${what}`;
-    // Of a likelihood, which is what the sentence is about, and not of its NLL.
+    const shown = nll ? `is not shown to be more or less likely ${what}` : `is not shown to change ${what}`;
+    // The sentence is about the likelihood, so the NLL difference changes its sign.
     const size = interval(nll ? opposite(deciding) : deciding);
     return [before ? "; it " : "", `${shown} (a difference of `, size, `${unit}; `, verdictMark(c.verdict), ")"];
   }
   const more = c.difference.mean > 0;
   const does = nll
-    ? `is ${more ? "less likely" : "likelier"} ${what} by `
+    ? `is ${more ? "less likely" : "more likely"} ${what} by `
     : `${more ? "raises" : "lowers"} ${what} by `;
   const again = before && before.verdict === c.verdict && nll;
   const joined = !before ? does : again ? " and by " : before.verdict === c.verdict ? ` and ${does}` : `; it ${does}`;
@@ -124,7 +124,7 @@ const change = (name, c) => {
 
 const DISTANT = 1000;
 
-/** What it takes to change the verdict on a mean of values from -1 to 1 (`bounded`) or of any. */
+/** What it takes to change the verdict on a mean of values from -1 to 1 (`bounded`) or of any values. */
 function toChange(values, difference, bounded, show) {
   const { mean: middle, n } = difference;
   const { low, high } = bounded ?? difference;
@@ -136,10 +136,10 @@ function toChange(values, difference, bounded, show) {
   if (!(times < DISTANT))
     return "stays undecided with any practical number of problems, unless the mean moves away from 0";
   const needed = Math.max(Math.ceil(n * times), n + 1);
-  return `would be decided by about ${needed.toLocaleString("en")} problems instead of ${n}, if mean and spread stay the same`;
+  return `would be decided with about ${needed.toLocaleString("en")} problems instead of ${n}, if mean and spread stay the same`;
 }
 
-/** The claims that license a reading, with their verdicts. */
+/** The claims that support and limit a reading, with their verdicts. */
 function claimsOf(ids) {
   const items = [...new Set(ids)].map((id) => {
     const claim = RULES.claims[id];
@@ -155,7 +155,7 @@ function claimsOf(ids) {
   return el(
     "details",
     { class: "claims" },
-    el("summary", {}, `The claims of the ledger that license this reading and bound it: ${names}`),
+    el("summary", {}, `Claims of the ledger that support and limit this reading: ${names}`),
     el("ul", {}, items),
   );
 }
@@ -164,7 +164,7 @@ function claimsOf(ids) {
 
 const AT_ONCE = 24;
 
-/** What trainings, evaluations and gradients come to, a sentence each, with their claims; null without any. */
+/** The results of trainings, evaluations and gradients, one sentence each, with their claims; null if there are none. */
 function outcomes(runs, filters) {
   const items = runs
     .flatMap((run) => [...outcome(run, filters), ...slopesOf(run, filters)])
@@ -186,7 +186,7 @@ function outcomes(runs, filters) {
   );
 }
 
-/** Accuracy of a policy, or what a training changed of it, as a sentence; none where the filters leave no problem. */
+/** A sentence on a policy's accuracy, or on how training changed it; none if no problem passes the filters. */
 function outcome(run, filters) {
   const { evaluation } = run.table;
   const rows = evaluation ? leftByLevel(evaluation, filters) : [];
@@ -197,7 +197,7 @@ function outcome(run, filters) {
   const name = el("strong", {}, `${run.name}: `);
   if (steps.length < 2)
     return [
-      [name, `${run.policy} has the accuracy `, interval(after, percent), `, n = ${plural(after.n, "problem")}.`],
+      [name, `${run.policy} has an accuracy of `, interval(after, percent), `, n = ${plural(after.n, "problem")}.`],
     ];
   const values = pairedDifferences(accuracies(evaluation, rows, last, 1), accuracies(evaluation, rows, steps[0], 1));
   const gained = bootstrap(values);
@@ -216,7 +216,7 @@ function outcome(run, filters) {
   ];
 }
 
-/** What a small step along each kind of positive does to J, a sentence each. */
+/** What a small step along each kind of positive does to J, one sentence each. */
 function slopesOf(run, filters) {
   const { alignment } = run.table;
   if (!alignment) return [];

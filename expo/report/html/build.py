@@ -1,4 +1,4 @@
-"""`expo report`: records as one page of HTML that needs no network and runs nothing but its own script."""
+"""`expo report`: records on one HTML page that needs no network and runs only its own script."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from expo.report.toy import MARK
 from expo.text import plural, visible
 
 NAME = "report.html"
-# In every page, so that a page is told from a file of the user's.
+# In every page, to tell it from a user's own file.
 _MADE_BY = '<meta name="generator" content="expo report">'
 _SCRIPTS = (
     *("statistics.js", "measure.js", "outcomes.js", "draw.js"),
@@ -30,15 +30,15 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
     """Write the page of the runs in these folders.
 
     Args:
-        folders: of runs, or folders that hold the folders of runs.
-        output: the file; by default `report.html` in the folder, or in the one that holds all of them.
+        folders: run folders, or folders that hold run folders.
+        output: the file; by default `report.html` in the folder, or in the closest folder that holds all of them.
 
     Returns:
         The file, and what was left out of it, in sentences.
 
     Raises:
-        RecordError: as `shown_runs` says, if the file is there and is no such page, if no folder holds all runs, or if
-            there are too many of them for a page.
+        RecordError: see `shown_runs`; also if the file exists and is not such a page, if no folder holds all runs, or
+            if a page cannot hold that many runs.
     """
     runs, unfinished = shown_runs(folders)
     path = Path(output).expanduser() if output else _place(folders)
@@ -51,7 +51,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path | None = None
 
 
 def page(runs: Sequence[Shown], unfinished: Sequence[str] = (), most: int = MOST_BYTES) -> tuple[str, list[str]]:
-    """The page of these runs, of at most `most` bytes, and what was left out of it for its size, in sentences."""
+    """The page of these runs, of at most `most` bytes, and sentences on what was left out to stay below that size."""
     script = "\n".join(["'use strict';", _SHARED, *map(_asset, _SCRIPTS)])
     style = _asset("page.css")
     data = payload(runs, unfinished, most - len(script.encode()) - len(style.encode()) - _FRAME)
@@ -59,8 +59,8 @@ def page(runs: Sequence[Shown], unfinished: Sequence[str] = (), most: int = MOST
     title = f"{names}{MARK * any(run.toy for run in runs)}: report"
     body = f"""<header><h1>{html.escape(title)}</h1>
 <p>{html.escape(_about(runs))}</p>
-<noscript><p>This page computes its numbers from the rows in it, for which it needs its script. Without scripts, the
-command <code>expo measure</code> prints the verdicts of a finished run again.</p></noscript>
+<noscript><p>This page needs its script to compute the numbers from the rows that it contains. Without scripts,
+repeat the command <code>expo measure</code> of a finished run to print its verdicts again.</p></noscript>
 <div id="head"></div></header>
 <nav aria-label="Sections"><ul id="contents"></ul></nav>
 <form id="filters" aria-label="Filters"></form>
@@ -80,8 +80,8 @@ const GENERATOR = DATA.generator;"""
 def _about(runs: Sequence[Shown]) -> str:
     jobs = ", ".join(sorted({run.job for run in runs}))
     return (
-        f"{plural(len(runs), 'record')} ({jobs}). All numbers are computed in this page from the rows that are in it; "
-        "nothing is loaded from elsewhere."
+        f"{plural(len(runs), 'record')} ({jobs}). This page computes all numbers from the rows that it contains, and "
+        "needs no network."
     )
 
 

@@ -1,10 +1,10 @@
-"""The claims of the ledger that license what a page reads from its numbers, and those that say how far."""
+"""The claims of the ledger that support what a page reads from its numbers, and those that limit it."""
 
 from __future__ import annotations
 
 from theory.claim import load
 
-# By reading: the claims that it rests on, then those that bound it.
+# For each reading: the claims that it rests on, then those that limit it.
 LICENSES: dict[str, tuple[str, ...]] = {
     "in-distribution": ("P1*", "P1-length", "E6-concl"),
     "positive learning signal": ("P2*",),

@@ -1,4 +1,4 @@
-// Elements, numbers and pictures. Text is set as text alone, and pictures are SVG without any style of their own.
+// Elements, numbers and pictures. Text is only ever set as text, and pictures are SVG without inline styles.
 
 function el(tag, attributes = {}, ...children) {
   const svg = ["svg", "g", "path", "line", "text", "circle", "rect", "title"].includes(tag);
@@ -24,10 +24,10 @@ function number(x, plus = false) {
 
 const percent = (x) => (Number.isNaN(x) ? "–" : `${(100 * x).toFixed(x > 0 && x < 0.0995 ? 1 : 0)} %`);
 
-/** A share in percentage points, without its sign for percent. */
+/** A share in percentage points, without the percent sign. */
 const points = (x) => number(100 * x);
 
-/** A number that is read as rounded and holds the exact one. */
+/** A rounded number that also holds the exact one. */
 const exact = (x, show = number) => el("data", { value: String(x), title: String(x) }, show(x));
 
 const brackets = ({ low, high, n }, show = number) =>
@@ -58,7 +58,7 @@ function tableOf(caption, heads, rows) {
   );
 }
 
-/** Content that is made when it is first looked at, since it takes a moment. */
+/** Content that is made when it is first opened, since it takes a moment. */
 function lazily(summary, draw, open = false) {
   const place = el("div");
   const details = el("details", {}, el("summary", {}, summary), place);
@@ -69,7 +69,7 @@ function lazily(summary, draw, open = false) {
   return details;
 }
 
-// Of more runs those of one method look alike, without intervals.
+// With more runs than this, those of one method look alike and have no intervals.
 const MANY = 8;
 const WIDTH = 640;
 const LEFT = 56;
@@ -77,7 +77,7 @@ const BOTTOM = 40;
 const TOP = 24;
 const RIGHT = 16;
 
-/** A number beside an axis: without the zeros that a mean keeps. */
+/** A number beside an axis, without the trailing zeros that a mean keeps. */
 const tick = (x) =>
   number(x)
     .replace(/(\.\d*?)0+$/, "$1")
@@ -147,10 +147,10 @@ const figure = (caption, ...content) => el("figure", {}, ...content, el("figcapt
 
 const pathOf = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 
-/** Which share of values is at most x, a step for each value, for several kinds; infinite values are at the sides. */
+/** The share of values that are at most x, for several kinds; infinite values are drawn at the edges. */
 function ecdf(label, xLabel, series, caption) {
   const all = series.flatMap((s) => s.values).filter(Number.isFinite);
-  if (!all.length) return el("p", {}, "The filters leave no value.");
+  if (!all.length) return el("p", {}, "No value passes the filters.");
   const [low, high] = all.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
   const logX = low > 0 && high / low > 20;
   const drawn = axes(label, {
@@ -179,7 +179,7 @@ function ecdf(label, xLabel, series, caption) {
 /** Lines over steps; a point is [x, y] or [x, y, low, high], drawn with its interval. */
 function lines(label, xLabel, yLabel, series, caption, range = null) {
   const points = series.flatMap((s) => s.points).filter((p) => Number.isFinite(p[1]));
-  if (!points.length) return el("p", {}, "The filters leave no value.");
+  if (!points.length) return el("p", {}, "No value passes the filters.");
   const of = (values) => [Math.min(...values), Math.max(...values)];
   const y = range ?? of(points.flatMap((p) => p.slice(1).filter(Number.isFinite)));
   const drawn = axes(label, { x: of(points.map((p) => p[0])), y, xLabel, yLabel });
@@ -208,10 +208,10 @@ function lines(label, xLabel, yLabel, series, caption, range = null) {
   return figure(caption, legend(series), drawn.svg);
 }
 
-/** A row for each name: a dot at the mean with its interval, or a strip of single values. */
+/** One row per name: a dot at the mean with its interval, or a strip of single values. */
 function dots(label, xLabel, rows, caption) {
   const values = rows.flatMap((r) => (r.values ? r.values : [r.of.mean, r.of.low, r.of.high])).filter(Number.isFinite);
-  if (!values.length) return el("p", {}, "The filters leave no value.");
+  if (!values.length) return el("p", {}, "No value passes the filters.");
   const height = BOTTOM + TOP + 30 * rows.length;
   const drawn = axes(label, {
     x: [Math.min(0, ...values), Math.max(0, ...values)],
@@ -249,7 +249,7 @@ function dots(label, xLabel, rows, caption) {
   return figure(caption, drawn.svg);
 }
 
-// A kind of point has a shape besides its colour: circle, square, triangle, diamond, and those two turned or open.
+// Each kind of point has a shape too: circle, square, triangle, diamond, inverted triangle, plus, right triangle.
 const SHAPES = [
   "M-3 0A3 3 0 1 1 3 0A3 3 0 1 1 -3 0Z",
   "M-3 -3H3V3H-3Z",
@@ -271,7 +271,7 @@ const shape = (place, x, y, colour) =>
 /** Points on equal axes with the line on which both are the same; each kind has its colour and its shape. */
 function scatter(label, xLabel, yLabel, points, caption) {
   points = points.filter((p) => Number.isFinite(p.x) && Number.isFinite(p.y));
-  if (!points.length) return el("p", {}, "The filters leave no value.");
+  if (!points.length) return el("p", {}, "No value passes the filters.");
   const reach = Math.max(...points.flatMap((p) => [Math.abs(p.x), Math.abs(p.y)])) * 1.05 || 1;
   const drawn = axes(label, { x: [-reach, reach], y: [-reach, reach], xLabel, yLabel, height: 400 });
   drawn.svg.append(

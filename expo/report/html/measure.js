@@ -1,6 +1,6 @@
-// The numbers of a measurement, as expo/measure/verdict.py and weights.py compute them, from the rows that filters leave.
+// The numbers of a measurement, as computed by expo/measure/verdict.py and weights.py, for the rows that pass the filters.
 
-/** A table of the page with its columns decoded: {length, column: values}; words stay numbers, `words` has them. */
+/** A table of the page with its columns decoded: {length, column: values}; words stay indices into `words`. */
 function decode(encoded) {
   const table = { words: {} };
   for (const [name, column] of Object.entries(encoded)) {
@@ -16,7 +16,7 @@ const word = (table, column, row) => table.words[column]?.[table[column][row]] ?
 
 const onLevel = (table, i, filters) => filters.level === null || !table.level || table.level[i] === filters.level;
 
-/** The rows of samples that the filters leave. An expert CoT was not graded, and is no wrong answer. */
+/** The rows of samples that pass the filters. An expert CoT was not graded, so it is not a wrong answer. */
 const left = (samples, filters) =>
   rowsWhere(
     samples,
@@ -27,7 +27,7 @@ const left = (samples, filters) =>
       !(filters.right && samples.correct[i] === 0),
   );
 
-/** The rows of a table of counts, of which the level is the only filter. */
+/** The rows of a table of counts, to which only the level filter applies. */
 const leftByLevel = (table, filters) => rowsWhere(table, (i) => onLevel(table, i, filters));
 
 function rowsWhere(table, stays) {
@@ -48,10 +48,10 @@ function byProblem(samples, rows, source, quantity) {
   );
 }
 
-// A log-probability of 0 can come out above it by rounding.
+// A log-probability of 0 can come out slightly above 0 through rounding.
 const probability = (signal) => (signal === null ? null : Math.exp(Math.min(0, signal)));
 
-/** Source minus reference in one quantity, paired by problem, with what the interval says of the sign. */
+/** Source minus reference in one quantity, paired by problem, with the verdict on its sign. */
 function compare(samples, rows, { property, source, reference, quantity, sign }) {
   const [ones, others] = [source, reference].map((side) => byProblem(samples, rows, side, quantity));
   const gaps = [...ones].filter(([p]) => others.has(p)).map(([p, value]) => [p, value - others.get(p)]);
@@ -69,7 +69,7 @@ function compare(samples, rows, { property, source, reference, quantity, sign })
   };
 }
 
-/** `holds` where the interval lies wholly on the side of the sign, `fails` on the other, else `undecided`. */
+/** `holds` if the interval lies wholly on the side of the sign, `fails` if on the other side, else `undecided`. */
 function verdictOf(interval, sign) {
   if (!(interval.n >= RULES.min_problems)) return "undecided";
   const [low, high] = [sign * interval.low, sign * interval.high].sort((a, b) => a - b);
@@ -125,7 +125,7 @@ function means(samples, rows) {
 // In arithmetic, null would count as 0.
 const given = (value) => value ?? NaN;
 
-/** How far the sampler of self-explanations is from the posterior, by their weights; null without any. */
+/** How far the sampler of self-explanations is from the posterior, from their weights; null if there are none. */
 function againstPosterior(samples, rows) {
   const groups = new Map();
   for (const i of rows) {
@@ -158,7 +158,7 @@ function againstPosterior(samples, rows) {
   });
   const of = {};
   for (const name of Object.keys(RULES.weights)) {
-    // In the order in which problems come, as pandas groups them here.
+    // In order of first appearance, as pandas groups them here.
     const byOrder = new Map();
     for (const f of found)
       if (Number.isFinite(f[name])) byOrder.set(f.problem, [...(byOrder.get(f.problem) ?? []), f[name]]);
@@ -172,7 +172,7 @@ function againstPosterior(samples, rows) {
   };
 }
 
-/** By kind of token its share of |log mu - log pi| and of the tokens of self-explanations; null where not measured. */
+/** For each kind of token, its share of |log mu - log pi| and of all tokens; null if that was not measured. */
 function whereTheAnswerActs(acts, samples, rows) {
   if (!acts) return null;
   const here = new Set(rows.map((i) => rowKey(samples, i)));

@@ -1,6 +1,6 @@
 // Every number by its name, and where the records come from.
 
-/** Every aggregate by the name that `metrics` has for it, as [name, value]. */
+/** Every aggregate under its name in `metrics`, as [name, value]. */
 function allNumbers(runs, measured, filters) {
   const out = [];
   const add = (name, of, bounded) => {
@@ -57,11 +57,11 @@ function provenance(runs) {
       { open: runs.length === 1 },
       el("summary", {}, `${run.name}: ${run.setting}`),
       run.left_out.length ? el("p", { class: "note" }, run.left_out.join(" ")) : null,
-      el("p", {}, "The command, with the flags that are not at their defaults:"),
+      el("p", {}, "The command, with all flags that differ from their defaults:"),
       copied(command),
-      el("p", {}, "The resolved recipe, which ", el("code", {}, "--config"), " takes:"),
+      el("p", {}, "The resolved recipe, to pass to ", el("code", {}, "--config"), ":"),
       copied(recipe),
-      tableOf("Made with and from", ["fact", "value"], facts),
+      tableOf("Versions and inputs", ["fact", "value"], facts),
     );
   });
   return section("provenance", "Where it comes from", ...parts);

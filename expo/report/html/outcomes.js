@@ -3,13 +3,13 @@
 const stepsOf = (table) => [...new Set(table.step)].sort((a, b) => a - b);
 const levelsOf = (table) => [...new Set(known(table.level ?? []))].sort((a, b) => a - b);
 
-/** Mean pass@k over the problems of a step that the filters leave, or of one level. */
+/** Mean pass@k over the problems of a step that pass the filters, or of one level. */
 function accuracy(evaluation, rows, step, k, level = null) {
   const of = rows.filter((i) => evaluation.step[i] === step && (level === null || evaluation.level[i] === level));
   return bootstrapRate(of.map((i) => passAtK(evaluation.n[i], evaluation.correct[i], k)));
 }
 
-/** pass@k by problem's name at a step. */
+/** pass@k at a step, by the problem's name. */
 function accuracies(evaluation, rows, step, k) {
   const of = rows.filter((i) => evaluation.step[i] === step);
   return new Map(of.map((i) => [word(evaluation, "problem", i), passAtK(evaluation.n[i], evaluation.correct[i], k)]));
@@ -33,7 +33,7 @@ function shareOf(evaluation, rows, step, column) {
   return of.length ? sum(of.map((i) => evaluation[column][i])) / sum(of.map((i) => evaluation.n[i])) : NaN;
 }
 
-/** The slope of J per unit of step along the gradients of each kind of positive, questions resampled. */
+/** The slope of J per unit of step along the gradients of each kind of positive; intervals resample questions. */
 function slopes(alignment, rows, step) {
   const of = rows.filter((i) => alignment.step[i] === step);
   const present = new Set(of.map((i) => word(alignment, "source", i)));

@@ -1,4 +1,4 @@
-// The page: its filters, and its sections made anew when they change. The address holds the filters, as a link to them.
+// The page: its filters, and its sections, which are redrawn when a filter changes. The address holds the filters.
 
 const FLAGS = ["cut", "leak", "right", "numbers"];
 const state = { run: null, level: null };
@@ -81,14 +81,14 @@ function filters() {
   document
     .getElementById("filters")
     .replaceChildren(
-      el("fieldset", {}, el("legend", {}, "Filter the rows; every number on this page is computed anew"), ...controls),
+      el("fieldset", {}, el("legend", {}, "Filter the rows; every number on this page is recomputed"), ...controls),
       el("output", { id: "kept", "aria-live": "polite" }),
     );
 }
 
 const chosen = {};
 
-/** A section with a choice of its own, which changes nothing else and which stays when a filter changes. */
+/** A section with its own selector, which affects nothing else and keeps its value when a filter changes. */
 function choosing(label, options, draw) {
   const place = el("div");
   const show = (value) => {
@@ -108,12 +108,12 @@ function head() {
   const others = RUNS.filter((r) => r !== run && r.left_out.length).length;
   if (others)
     notes.push(
-      `This page holds only a part of ${plural(others, run ? "other record" : "record")}, to stay small. "Where it comes from" says which part.`,
+      `To stay small, this page holds only part of ${plural(others, run ? "other record" : "record")}. See "Where it comes from" for which part.`,
     );
   return [toy, ...notes.map((note) => el("p", { class: "note" }, note))];
 }
 
-/** What the filters leave out, in words; empty if nothing. It is printed, as the filters are not. */
+/** What the filters leave out, in words; empty if nothing. It is printed because the filters are not. */
 function leftOut() {
   const words = [
     state.level === null ? "" : `level ${state.level} only`,
@@ -121,7 +121,7 @@ function leftOut() {
     measurements.length && state.leak ? "without leaks" : "",
     measurements.length && state.right ? "right answers only" : "",
   ].filter(Boolean);
-  return words.length ? `A part of the rows, chosen by the filters: ${words.join(", ")}.` : "";
+  return words.length ? `The filters keep only part of the rows: ${words.join(", ")}.` : "";
 }
 
 function sections() {
@@ -168,7 +168,7 @@ function sections() {
           el(
             "p",
             {},
-            `By learning signal. ✓ and ✗ are the step checker's, which judges ${run.texts?.judged ?? "nothing"} only: a true step need not lead anywhere.`,
+            `Ordered by learning signal. ✓ and ✗ come from the step checker, which judges only ${run.texts?.judged ?? "nothing"}: a true step need not lead anywhere.`,
           ),
           ...choosing("Kind", kinds, (kind) => examples(run, rows, kind)),
         ),
@@ -210,7 +210,7 @@ function numbers(run) {
   return section(
     "numbers",
     "All numbers",
-    el("p", {}, "By the names of docs/METRICS.md, as the filters leave them."),
+    el("p", {}, "Named as in docs/METRICS.md, and computed from the rows that pass the filters."),
     lazily("Show all numbers", draw, state.numbers),
   );
 }
@@ -231,7 +231,7 @@ function render() {
   document.body.dataset.ready = "1";
 }
 
-/** To a section, without a change of the address, which holds the filters. */
+/** Jump to a section without changing the address, which holds the filters. */
 function jump(event) {
   event.preventDefault();
   const target = document.getElementById(event.target.getAttribute("href").slice(1));
@@ -247,6 +247,6 @@ addEventListener("hashchange", () => {
 });
 readAddress();
 filters();
-// What is there is painted before the numbers, which take a moment, unless the address asks for all of them.
+// The page is painted before its numbers, which take a moment, unless the address asks for all of them.
 if (state.numbers) render();
 else afterPaint(render);

@@ -1,4 +1,4 @@
-"""All that a page is computed from, as one mapping that JSON can hold: rows of the records, texts, and rules."""
+"""Everything that a page is computed from, as one mapping for JSON: rows of the records, texts, and rules."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _DASHES = ("", "7 3", "2 2", "9 3 2 3")
 
 @dataclass(frozen=True)
 class Payload:
-    """What goes into a page, and how many problems and texts were left out for its size, in sentences."""
+    """The content of a page, and sentences on how many problems and texts were left out to keep it small."""
 
     content: dict[str, Any]
     left_out: list[str]
 
 
 def payload(runs: Sequence[Shown], unfinished: Sequence[str], most: int = MOST_BYTES) -> Payload:
-    """The content of a page of these runs that takes at most `most` bytes as JSON.
+    """The content of a page of these runs, at most `most` bytes as JSON.
 
     Raises:
-        RecordError: if even one problem of each run takes more.
+        RecordError: if even one problem of each run takes more than that.
     """
     trained = [i for i, run in enumerate(runs) if "metrics" in run.tables]
     curves = dict(zip(trained, tables.curves([runs[i].tables["metrics"] for i in trained]), strict=True))
@@ -66,7 +66,7 @@ def payload(runs: Sequence[Shown], unfinished: Sequence[str], most: int = MOST_B
 
 
 def _tables(run: Shown) -> dict[str, pd.DataFrame]:
-    """The tables of a run whose rows are embedded, with what is computed from its tokens once."""
+    """The tables of a run to embed, with the numbers that are computed from its tokens only once."""
     of_run = {name: frame for name, frame in run.tables.items() if name in tables.COLUMNS}
     if "tokens" in run.tables:
         of_run["acts"] = acts(run.tables["tokens"], run.tables["samples"], run.recipe["task"])
@@ -80,8 +80,8 @@ def _said(
     if cut := tables.left_out(before, after):
         kept, of = cut
         out.append(
-            f"This page holds {kept:,} of the {of:,} problems of the record, spread evenly, to stay small. All numbers "
-            "on it are of these problems."
+            f"To stay small, this page holds {kept:,} of the record's {of:,} problems, spread evenly. All its numbers "
+            f"are about these problems."
         )
     if curves and len(curves["step"]) < (steps := run.tables["metrics"]["step"].nunique()):
         out.append(f"Curves show {len(curves['step']):,} of {steps:,} steps, spread evenly.")
@@ -103,7 +103,7 @@ def _head(run: Shown) -> dict[str, Any]:
 
 
 def _add_texts(runs: Sequence[Shown], kept: Sequence[dict[str, Any]], out: list[dict[str, Any]], room: int) -> None:
-    """Texts to those runs that have samples, each an even share of the room."""
+    """The texts of the runs that have samples; each gets an equal share of the space."""
     having = [i for i, of_run in enumerate(kept) if "samples" in of_run]
     for turn, i in enumerate(having):
         share = max(0, room) // (len(having) - turn)
@@ -112,7 +112,7 @@ def _add_texts(runs: Sequence[Shown], kept: Sequence[dict[str, Any]], out: list[
 
 
 def _rules() -> dict[str, Any]:
-    """Names, constants and words that the page shares with the toolkit, so that none is written down twice."""
+    """Names, constants and words that the page shares with the toolkit, so that none has to be kept in two places."""
     state = np.random.default_rng(0).bit_generator.state["state"]
     return {
         "generator": {"state": str(state["state"]), "increment": str(state["inc"])},
@@ -138,5 +138,5 @@ def _rules() -> dict[str, Any]:
 
 
 def _look(i: int, colour: str) -> dict[str, str]:
-    """A line's colour and dashes: either alone tells it from its neighbours."""
+    """A line's colour and dashes; each alone distinguishes it from its neighbours."""
     return {"colour": colour, "dash": _DASHES[i % len(_DASHES)]}

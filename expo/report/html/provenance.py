@@ -1,4 +1,4 @@
-"""Where the numbers of a run come from: its command, recipe, weights, data and versions, without any path."""
+"""Where the numbers of a run come from: its command, recipe, weights, data and versions, without paths."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FACTS = {
 
 
 def provenance(run: Shown) -> dict[str, Any]:
-    """What a reader needs to make the record again: `command`, `recipe` (YAML) and `facts`, pairs of name and value."""
+    """What a reader needs to reproduce the record: `command`, `recipe` (YAML) and `facts`, pairs of name and value."""
     environment, recipe = run.environment, public_fields(run.recipe)
     facts = [[name, _word(environment[key])] for key, name in _FACTS.items() if environment.get(key) is not None]
     facts += [[name, version] for name, version in environment.get("packages", {}).items() if version]
@@ -53,7 +53,7 @@ def _word(value: Any) -> str:
 
 
 def _seconds(run: Shown) -> float | None:
-    """How long it took, where the record says it."""
+    """How long it took, if the record says so."""
     if not run.run.has("timing"):
         return None
     timing = run.run.read("timing")
@@ -62,7 +62,7 @@ def _seconds(run: Shown) -> float | None:
 
 
 def _command(run: Shown, recipe: dict[str, Any]) -> str:
-    """The command with those flags that are not at their defaults; prompts, which no flag holds, are in the recipe."""
+    """The command with all flags that differ from their defaults; prompts, which have no flag, are in the recipe."""
     usual = defaults_of(_RECIPES[run.job])
     flags = []
     for name, value in recipe.items():
@@ -78,7 +78,7 @@ def _flag(value: Any) -> str:
 
 
 def names_of(runs: Sequence[Shown]) -> list[str]:
-    """A name for each run, none of them twice: its folder, where needed with the folder around it, or with a number."""
+    """A unique name for each run: its folder, if necessary with its parent folder or a number."""
     folders = [run.run.folder.resolve() for run in runs]
     count = Counter(folder.name for folder in folders)
     names = [f"{at.parent.name}/{at.name}" if count[at.name] > 1 else at.name for at in folders]

@@ -1,4 +1,4 @@
-"""The records that a page is made of: run folders by name or in a study's folder, and what each of them lacks."""
+"""The records for a page: run folders by name or in a study's folder, and what each of them lacks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from expo.report.words import method_name
 from expo.stats import MIN_PROBLEMS
 from expo.text import plural, visible
 
-# By job, the table that says that a run has finished.
+# For each job, the table that marks a run as finished.
 _LAST = {"measure": "samples", "evaluate": "evaluation", "train": "evaluation", "gradients": "alignment"}
-# By job, the tables that the page shows, where the run has them.
+# For each job, the tables that the page shows if the run has them.
 _SHOWN = {
     "measure": ("samples", "tokens"),
     "evaluate": ("evaluation",),
@@ -31,7 +31,7 @@ _SHOWN = {
 class Shown(FinishedRun):
     """A finished run of any job, with the tables that the page shows.
 
-    `lacks` says in sentences what a reader may miss.
+    `lacks` holds sentences on what a reader may miss.
     """
 
     job: str = ""
@@ -45,23 +45,23 @@ class Shown(FinishedRun):
 
     @property
     def task(self) -> str:
-        """The name of the task, or of the data file of a user's own."""
+        """The name of the task, or of the user's data file."""
         return visible(Path(self.recipe["data"]).name if self.recipe.get("data") else str(self.recipe["task"]))
 
     @property
     def method(self) -> str:
-        """What a training trains with, in words; empty for any other job."""
+        """The method of a training, in words; empty for any other job."""
         return method_name(method_of(self.recipe)) if self.job == "train" else ""
 
 
 def shown_runs(folders: Sequence[str | Path]) -> tuple[list[Shown], list[str]]:
-    """The finished runs in these folders, and a sentence for each run that is left out.
+    """The finished runs in these folders, and a sentence for each run left out.
 
-    A folder is a run's, or holds the folders of runs.
+    A folder is a run folder, or holds run folders.
 
     Raises:
         RecordError: for a folder without a run, a record that is damaged or of another schema, or if no run has
-            finished; the file or folder is named.
+            finished; the message names the file or folder.
     """
     runs: dict[Path, Run] = {}
     for folder in map(Path, folders):
@@ -76,7 +76,7 @@ def shown_runs(folders: Sequence[str | Path]) -> tuple[list[Shown], list[str]]:
             so_far = f" ({plural(done, 'chunk')} of its problems done)" if done else ""
             name = visible(run.folder.resolve().name)
             left_out.append(
-                f"{name} has not finished{so_far}. Unless it is running, give its command again to resume it."
+                f"{name} has not finished{so_far}. Unless it is still running, repeat its command to resume it."
             )
     if not found:
         raise RecordError(f"{folders[0]}: nothing to report: {' '.join(left_out)}")
@@ -89,7 +89,7 @@ def _runs_in(folder: Path) -> list[Run]:
     inside = [path.parent for path in folder.glob("*/recipe.yaml")] if folder.is_dir() else []
     if not inside:
         what = "there is no such folder" if not folder.exists() else "neither it nor a folder in it has a recipe.yaml"
-        raise RecordError(f"{folder} is not the folder of a run: {what}")
+        raise RecordError(f"{folder} is not a run folder: {what}")
     return [Run(path) for path in sorted(inside, key=lambda path: natural(path.name))]
 
 
@@ -97,12 +97,12 @@ def _read(run: Run, job: str) -> Shown:
     found = {table: run.read(table) for table in _SHOWN[job] if run.has(table)}
     tables = {table: frame for table, frame in found.items() if len(frame)}
     if _LAST[job] not in tables:
-        raise RecordError(f"{run.path(_LAST[job])} has no row, so there is nothing to report")
+        raise RecordError(f"{run.path(_LAST[job])} has no rows, so there is nothing to report")
     return Shown(run, job, tables, tuple(_lacks(run, job, tables)))
 
 
 def _lacks(run: Run, job: str, tables: dict[str, pd.DataFrame]) -> list[str]:
-    """What the page would show if the run had been made otherwise."""
+    """What the page cannot show because of how the run was made."""
     lacks = []
     main = tables[_LAST[job]]
     if main["level"].isna().all():

@@ -1,12 +1,12 @@
 // Samples side by side, their steps and their tokens.
 
-/** The samples of a kind with the lowest, the median and the highest learning signal, and what else its problem has. */
+/** The samples of a kind with the lowest, median and highest learning signal, and others of the same problem. */
 function examples(run, rows, source) {
   const samples = run.table.samples;
   const ordered = rows
     .filter((i) => word(samples, "source", i) === source && samples.learning_signal[i] !== null)
     .sort((a, b) => samples.learning_signal[a] - samples.learning_signal[b]);
-  if (!ordered.length) return el("p", {}, "The filters leave no sample of this kind.");
+  if (!ordered.length) return el("p", {}, "No sample of this kind passes the filters.");
   const chosen = { worst: ordered[0], median: ordered[Math.floor((ordered.length - 1) / 2)], best: ordered.at(-1) };
   return el(
     "div",
@@ -67,7 +67,7 @@ function written(run, i) {
       flags.map((f) => el("span", { class: "flag" }, f)),
     ),
   ];
-  if (!text) return [...out, el("p", {}, "Its text is not in this page, which would be too large with it.")];
+  if (!text) return [...out, el("p", {}, "Its text was left out to keep this page small.")];
   const parts = text.parts.map(([part, truth]) =>
     truth === null
       ? part
@@ -78,13 +78,13 @@ function written(run, i) {
         ),
   );
   out.push(el("pre", { dir: "auto" }, ...parts, el("span", { class: "rest" }, text.rest)));
-  if (text.left_out) out.push(el("p", {}, `${plural(text.left_out, "more character")} of it are left out.`));
+  if (text.left_out) out.push(el("p", {}, `Left out: ${plural(text.left_out, "more character")}.`));
   if (text.tokens)
     out.push(el("details", {}, el("summary", {}, "Token by token: log π(t|q, a*) − log π(t|q)"), heat(text.tokens)));
   return out;
 }
 
-/** Tokens coloured by how much likelier the answer in the prompt makes them; a sign stands beside the large ones. */
+/** Tokens coloured by how much more likely the answer in the prompt makes them; large ones are underlined, too. */
 function heat(tokens) {
   const shades = tokens.map(([token, value]) => {
     const difference = Number(given(value));
@@ -98,7 +98,7 @@ function heat(tokens) {
     el(
       "p",
       {},
-      "Blue and underlined: likelier with the answer in the prompt. Orange and dotted: less likely. Full colour at 3 nats.",
+      "Blue and underlined: more likely with the answer in the prompt. Orange and dotted: less likely. Full colour at 3 nats.",
     ),
     el("pre", { class: "heat", dir: "auto" }, shades),
   );

@@ -1,4 +1,4 @@
-// The sections of a measurement, made from the rows that the filters leave, and what all sections share.
+// The sections of a measurement, made from the rows that pass the filters, and what all sections share.
 
 const lookOf = (source) => RULES.looks[source] ?? { colour: "#444444", dash: "" };
 const RUN_LOOKS = RULES.run_looks;
@@ -35,7 +35,7 @@ function verdicts(compared) {
     el(
       "p",
       {},
-      "Each row is a difference of means over problems, paired by problem, with its 95 % bootstrap interval. Shares and probabilities have a second interval, whose level holds at every n and which decides.",
+      "Each row is a difference of means over problems, paired by problem, with its 95 % bootstrap interval. For shares and probabilities, a second interval decides the verdict, since its level holds at every n.",
     ),
     tableOf("Differences of means and verdicts", heads, rowsOf),
     claimsOf([...RULES.licenses.bootstrap, ...RULES.licenses["finite-sample"]]),
@@ -85,7 +85,7 @@ function meansTable(run, rows) {
     el(
       "p",
       {},
-      "Means over problems with 95 % bootstrap intervals. Log-probabilities are in nats, at temperature 1, under the plain question prompt. Right, cut and leak are of the sampled text itself: its own answer is right, it reached the token limit, it says that it was given the answer.",
+      "Means over problems with 95 % bootstrap intervals. Log-probabilities are in nats, at temperature 1, under the plain question prompt. Right, cut and leak describe the sampled text itself: its own answer is right, it reached the token limit, it says that it was given the answer.",
     ),
     tableOf("Means over problems", heads, body),
   );
@@ -109,7 +109,7 @@ function distributions(run, rows, quantity) {
     `Distribution of ${QUANTITIES[quantity]} by kind of positive`,
     QUANTITIES[quantity],
     series,
-    `Share of samples at or below each value. Samples, not problems: ${series.map((s) => `${s.name} ${s.values.length}`).join(", ")}.${series.some((s) => s.values.some((v) => !Number.isFinite(v))) ? " Infinite values stand at the sides." : ""}`,
+    `Share of samples at or below each value. The numbers count samples, not problems: ${series.map((s) => `${s.name} ${s.values.length}`).join(", ")}.${series.some((s) => s.values.some((v) => !Number.isFinite(v))) ? " Infinite values are drawn at the edges." : ""}`,
   );
 }
 
@@ -127,7 +127,7 @@ function posterior(run, rows) {
     el(
       "p",
       {},
-      `Lemma 2 is about samples of the posterior; these are samples of a prompt with the answer. Their importance weights say how far the two are apart. Of at most ${plural(found.most, "self-explanation")} a problem, one has all the weight in ${plural(found.on_one_sample, "problem")} of ${found.problems}.`,
+      `Lemma 2 is about samples from the posterior, but these come from a prompt with the answer. Their importance weights show how far apart the two are. Each problem has at most ${plural(found.most, "self-explanation")}; in ${found.on_one_sample} of ${plural(found.problems, "problem")}, one of them has all the weight.`,
     ),
     tableOf("Importance weights, means over problems", ["quantity", "mean with 95 % interval", "n"], body),
     claimsOf(RULES.licenses.posterior),

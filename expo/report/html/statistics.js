@@ -1,4 +1,4 @@
-// The statistics of expo/stats.py, to the last resample: the page draws the same problems as Python's bootstrap does.
+// The statistics of expo/stats.py: the page's bootstrap resamples exactly the same problems as Python's.
 
 const RESAMPLES = 10000;
 const MULTIPLIER = limbsOf(0x2360ed051fc65da44385df649fccf645n);
@@ -33,7 +33,7 @@ function pcg64({ state, increment }) {
     const turn = s[7] >>> 10;
     if (turn >= 32) [low, high] = [high, low];
     const by = turn & 31;
-    // A shift by 32 is one by 0 here.
+    // In JavaScript a shift by 32 is a shift by 0.
     const over = by ? ~0 : 0;
     kept = ((high >>> by) | ((low << (32 - by)) & over)) >>> 0;
     return ((low >>> by) | ((high << (32 - by)) & over)) >>> 0;
@@ -43,7 +43,7 @@ function pcg64({ state, increment }) {
 const MOST_DRAWN = 1e8;
 const drawnOf = new Map();
 
-/** The problems of all resamples of n, `RESAMPLES` x n; kept, since every quantity of n problems has the same. */
+/** The problems of all resamples of n, `RESAMPLES` x n; kept, since all quantities over n problems use the same. */
 function drawn(n) {
   if (!drawnOf.has(n)) {
     const next = pcg64(GENERATOR);
@@ -55,7 +55,7 @@ function drawn(n) {
       while (product % 2 ** 32 < threshold);
       indices[i] = product / 2 ** 32;
     }
-    // Tables of many problems are large: the first ones make room.
+    // Tables for many problems are large: the oldest ones are dropped to make room.
     while (drawnOf.size && sum([...drawnOf.values()].map((t) => t.length)) + indices.length > MOST_DRAWN) {
       drawnOf.delete(drawnOf.keys().next().value);
     }
@@ -76,7 +76,7 @@ function percentile(sorted, percent) {
   return sorted[below] + (sorted[above] - sorted[below]) * (at - below);
 }
 
-/** Mean of one value a problem with its 95 % percentile bootstrap interval: {mean, low, high, n}. */
+/** Mean of one value per problem with its 95 % percentile bootstrap interval: {mean, low, high, n}. */
 function bootstrap(values) {
   const n = values.length;
   if (n === 0) return { mean: NaN, low: NaN, high: NaN, n };
@@ -93,7 +93,7 @@ function bootstrap(values) {
   return { mean: mean(values), low: percentile(means, 2.5), high: percentile(means, 97.5), n };
 }
 
-/** `bootstrap` of values from 0 to 1; where all are 0, or all 1, the exact binomial interval. */
+/** `bootstrap` of values from 0 to 1; if all are 0, or all are 1, the exact binomial interval. */
 function bootstrapRate(values) {
   const rate = bootstrap(values);
   if (!rate.n) return rate;
@@ -116,7 +116,7 @@ function finiteSample(values, least = 0, most = 1) {
 }
 
 const BETS = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((i) => i / 10);
-// The logarithm of the summed capital of all bets that excludes a mean.
+// The logarithm of the total capital of all bets at which a mean is excluded.
 const GOAL = Math.log(40 * BETS.length);
 
 function lowerEnd(values) {
@@ -157,7 +157,7 @@ function passAtK(n, right, k) {
   return 1 - miss;
 }
 
-/** Means of values by group, in the order of `groups`' numbers; groups without a value have none. */
+/** Means of values by group, in order of group number; groups without a value are left out. */
 function meansBy(groups, values) {
   const sums = new Map();
   groups.forEach((group, i) => {

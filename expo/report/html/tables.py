@@ -1,4 +1,4 @@
-"""Tables as JSON: columns of numbers, words as places in a list, and fewer problems where a page is full."""
+"""Tables as JSON: columns of numbers, words as indices into a list, and fewer problems if a page would be too large."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pandas as pd
 
 from expo.text import visible
 
-# What all tables of a page may take, in bytes; the texts have the rest.
+# The most that all tables of a page may take, in bytes; the texts get the rest.
 ROWS_BYTES = 2_000_000
-# The bootstrap's resamples are drawn in the page, which takes seconds for this many problems.
+# The page draws the bootstrap's resamples, which takes seconds for this many problems.
 MOST_PROBLEMS = 5_000
-# All curves of a page together, in bytes.
+# The most that all curves of a page may take, in bytes.
 _CURVES_BYTES = 400_000
 _STEPS = 200  # of a curve
 COLUMNS = {
@@ -43,7 +43,7 @@ COLUMNS = {
 def fit(tables: Sequence[dict[str, pd.DataFrame]], most: int = ROWS_BYTES) -> list[dict[str, pd.DataFrame]]:
     """The tables of each run, with as many whole problems of each run as fit into `most` bytes together.
 
-    Problems are left out evenly, by their order in the run, and from all tables of the run alike.
+    The problems that are left out are spread evenly over the run's order, and are the same in all of its tables.
     """
     sizes = [sum(len(dumps(encode(name, frame))) for name, frame in of_run.items()) for of_run in tables]
     share = min(1.0, most / max(1, sum(sizes)))
@@ -62,7 +62,7 @@ def _keep(tables: dict[str, pd.DataFrame], share: float) -> dict[str, pd.DataFra
 def curves(trainings: Sequence[pd.DataFrame]) -> list[dict[str, Any]]:
     """The metrics of trainings as curves, by name: `{"step": [...], name: [...]}`.
 
-    Each has as many steps, spread evenly, as all of them together have room for; values have six digits.
+    Each has as many steps, spread evenly, as there is room for in all of them together; values have six digits.
     """
     size = sum(9 * len(metrics) for metrics in trainings)
     share = min(1.0, _CURVES_BYTES / max(1, size))
@@ -78,9 +78,9 @@ def _curves(metrics: pd.DataFrame, share: float) -> dict[str, Any]:
 
 
 def encode(table: str, frame: pd.DataFrame) -> dict[str, Any]:
-    """A table's columns as lists; a column of words is `{"of": its words in order, "at": their places}`.
+    """A table's columns as lists; a column of words is `{"of": its sorted words, "at": their indices}`.
 
-    Missing values are null. Infinite ones are the words Infinity and -Infinity, since JSON has no such number.
+    Missing values are null. Infinite ones are the strings Infinity and -Infinity, since JSON has no such numbers.
     """
     return {column: _column(frame[column]) for column in COLUMNS[table] if column in frame}
 
@@ -109,13 +109,13 @@ def number(value: Any) -> float | int | str | None:
 
 
 def dumps(value: Any) -> str:
-    """JSON that can stand in a page: no tag begins in it, and no character outside of ASCII is in it."""
+    """JSON that is safe to embed in a page: it starts no tag and contains only ASCII."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def left_out(before: Mapping[str, pd.DataFrame], after: Mapping[str, pd.DataFrame]) -> tuple[int, int] | None:
-    """How many problems are kept, and of how many; None where all are."""
+    """How many problems are kept, and out of how many; None if all are."""
     for name, frame in before.items():
         kept, of = after[name]["problem"].nunique(), frame["problem"].nunique()
         if kept < of:

@@ -1,4 +1,4 @@
-"""The texts of samples: their steps with the truth of each, and their tokens; the ones to be looked at first."""
+"""The texts of samples: their steps, each with its truth, and their tokens; those that the page shows first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SLOW = 200  # texts
 
 
 def acts(tokens: pd.DataFrame, samples: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Of each hinted sample, by kind of token, the sum of |log mu(t|q, a*) - log pi(t|q)| and how many tokens."""
+    """For each hinted sample and kind of token, the sum of |log mu(t|q, a*) - log pi(t|q)| and the number of tokens."""
     mentions = mentions_by_problem(task, samples)
     rows = []
     for row in tokens.to_dict("records"):
@@ -37,14 +37,14 @@ def acts(tokens: pd.DataFrame, samples: pd.DataFrame, task: str) -> pd.DataFrame
 def texts_of(
     samples: pd.DataFrame, tokens: pd.DataFrame | None, recipe: dict[str, Any], most: int
 ) -> tuple[dict[str, Any], int]:
-    """The texts of as many rows of `samples` as fit into `most` bytes, and how many bytes they take.
+    """The texts of as many rows of `samples` as fit into `most` bytes, and the bytes that they take.
 
-    Those come first that the page shows first: of each kind of positive the rows with the lowest, the median and the
-    highest learning signal, and the other texts of their problems. Keys are places of rows.
+    Those that the page shows first come first: for each kind of positive, the rows with the lowest, median and highest
+        learning signal, and the other texts of their problems. Keys are row indices.
 
     Returns:
-        `rows`: by place the parts of the CoT with the truth of each (null: no step), what follows it, the answer, and
-        where it was measured the tokens with their differences; `problems`: by id the question and its answer.
+        `rows`: by index, the parts of the CoT, each with its truth (null: not a step), what follows it, the answer,
+            and, if measured, the tokens with their differences; `problems`: by id, the question and its answer.
     """
     places = list(_in_order(samples.reset_index(drop=True)))
     of_tokens = {} if tokens is None else {_key(row): row for row in tokens.to_dict("records")}
@@ -71,7 +71,7 @@ def _key(row: Mapping[Any, Any]) -> tuple[Any, ...]:
 
 
 def _in_order(samples: pd.DataFrame) -> Iterator[int]:
-    """The places of rows, those first that are looked at first."""
+    """The indices of rows, in the order in which the page shows them."""
     seen: set[int] = set()
 
     def new(places: Iterable[int]) -> Iterator[int]:
@@ -92,7 +92,7 @@ def _in_order(samples: pd.DataFrame) -> Iterator[int]:
 
 def _text(checker: Checker, row: dict[Any, Any], tokens: Mapping[Any, Any] | None) -> dict[str, Any]:
     cot, text = str(row["cot"]), str(row["text"])
-    # A long text may be a run of one word, and a page of them would hold nothing else.
+    # A long text may repeat one word endlessly, and such texts would fill the whole page.
     cut = {**row, "cot": cot[:_LONGEST]}
     told: dict[str, Any] = {
         "parts": [[visible(part), true] for part, true in _parts(checker, cut)],
@@ -108,7 +108,7 @@ def _text(checker: Checker, row: dict[Any, Any], tokens: Mapping[Any, Any] | Non
 
 
 def _parts(checker: Checker, row: dict[str, Any]) -> list[Part]:
-    """The steps of a CoT; of a problem that the step checker cannot read the CoT alone."""
+    """The steps of a CoT; for a problem that the step checker cannot read, the CoT as one part."""
     try:
         return parts(checker, row)
     except DataError:

@@ -12,7 +12,7 @@ function accuracies_(runs, filters) {
     el(
       "p",
       {},
-      "Means over problems with 95 % bootstrap intervals, problems resampled; exact where every problem has 0, or every one 1. pass@k is unbiased from all samples of a problem. Of the filters only the level applies here.",
+      "Means over problems with 95 % bootstrap intervals, which resample problems and are exact if all problems have 0 or all have 1. pass@k is estimated without bias from all samples of a problem. Only the level filter applies here.",
     ),
     trained.length
       ? lines(
@@ -20,7 +20,7 @@ function accuracies_(runs, filters) {
           "step",
           "accuracy",
           series.filter((s) => s.points.length > 1),
-          `Accuracy over all problems that the filters leave${having.length > MANY ? "; of so many runs without intervals" : ", with 95 % intervals"}.`,
+          `Accuracy over all problems that pass the filters${having.length > MANY ? "; intervals are left out for this many runs" : ", with 95 % intervals"}.`,
           [0, 1],
         )
       : null,
@@ -30,10 +30,10 @@ function accuracies_(runs, filters) {
   );
 }
 
-/** A method has its colour in all pictures; runs of one method, and methods of one positive, differ in their dashes. */
+/** A method has the same colour everywhere; runs of one method, and methods of one positive, differ in their dashes. */
 const lookOfRun = (run, place) => ({ colour: run.colour, dash: RUN_LOOKS[(5 * place) % RUN_LOOKS.length].dash });
 
-/** A line for each run; of many runs those of one method look alike. */
+/** One line per run; with many runs, those of one method look alike. */
 function looked(runs, pointsOf) {
   const names = runs.map((run) => (runs.length > MANY ? run.method || "not trained" : run.name));
   const kinds = [...new Set(names)];
@@ -75,14 +75,14 @@ function accuracyTable(run, filters) {
     ...ks.map((k) => (k === 1 ? "accuracy" : `pass@${k}`)),
     "problems",
     "cut",
-    "no answer read",
+    "no answer found",
   ];
   return tableOf(titleOf(run), heads, body);
 }
 
 const titleOf = (run) => `${run.name}${run.toy ? " (toy)" : ""}: ${run.method || run.policy}, ${run.setting}`;
 
-/** Each policy at its last step against the first run's, paired by problem. */
+/** Each policy at its last step compared with the first run's, paired by problem. */
 function differences(having, filters) {
   if (having.length < 2) return null;
   const last = having.map((run) =>
@@ -93,14 +93,14 @@ function differences(having, filters) {
       1,
     ),
   );
-  const said = { holds: "higher", fails: "lower", undecided: "not told apart" };
+  const said = { holds: "higher", fails: "lower", undecided: "undecided" };
   const body = having.slice(1).map((run, i) => {
     const of = bootstrap(pairedDifferences(last[i + 1], last[0]));
     if (!of.n) return [run.name, "no problem in common", "", "0"];
     return [run.name, interval(of, (x) => number(100 * x, true)), said[verdictOf(of, 1)], String(of.n)];
   });
   return tableOf(
-    `Accuracy at the last step less that of ${having[0].name}, paired by problem`,
+    `Accuracy at the last step minus that of ${having[0].name}, paired by problem`,
     ["run", "percentage points", "verdict", "problems"],
     body,
   );
@@ -147,7 +147,7 @@ function gradients(runs, filters) {
         "Slope of J along the gradient of each kind of positive",
         "slope of J per unit of step",
         found.map((f) => ({ name: nameOf(f.source), look: lookOf(f.source), of: f.slope })),
-        "Slope of J, the chance of a right rollout, per unit of step along the gradient of log π(positive|q); means over problems with 95 % bootstrap intervals.",
+        "Slope of J, the probability of a right rollout, per unit of step along the gradient of log π(positive|q); means over problems with 95 % bootstrap intervals.",
       ),
       tableOf(
         "Slopes",
@@ -166,7 +166,7 @@ function gradients(runs, filters) {
             "log10 of |T2| / T1",
             "log10(|T2| / T1)",
             ofKind,
-            "One dot for each right positive: right of 0 the other trajectories (T2) count more than the positive itself (T1). Dots at ±4 are at least that far out.",
+            "Each dot is one right positive. To the right of 0, the other trajectories (T2) count more than the positive itself (T1). Dots at ±4 are at least that far out.",
           )
         : null,
       gains ? predicted(run, filters) : null,
@@ -204,7 +204,7 @@ function predicted(run, filters) {
         "predicted change of J",
         "realised",
         points,
-        `A step of length ${size}: the change of J has the predicted sign in ${same} of ${points.length} cases. On the line the step did what its first order says.`,
+        `A step of length ${size}: the change of J has the predicted sign in ${same} of ${points.length} cases. On the line, the change is exactly the first-order prediction.`,
       );
     }),
   );

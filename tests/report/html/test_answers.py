@@ -51,13 +51,13 @@ def test_a_property_that_was_not_measured_does_not_hold(make: Make, tmp_path: Pa
     # A column without a value is no measurement either.
     changed(run, lambda rows: rows.assign(learning_signal=np.nan))
     said = answer([run], tmp_path / "page.html")
-    assert "something is undecided or was not measured: self-explanation, own CoT," in said
+    assert "at least one is undecided or missing: self-explanation, own CoT," in said
     assert "it raises log" not in said
 
 
 def test_an_undecided_difference_has_no_direction(make: Make, tmp_path: Path):
     run = make("tiny-0", n=12).run
-    assert "Self-explanation. Property 1: it is likelier than the expert CoT by" in answer(
+    assert "Self-explanation. Property 1: it is more likely than the expert CoT by" in answer(
         [run], tmp_path / "page.html"
     )
 
@@ -72,7 +72,7 @@ def test_an_undecided_difference_has_no_direction(make: Make, tmp_path: Path):
         .partition("Self-explanation.")[2]
         .partition("Property 2")[0]
     )
-    assert "is not shown to be likelier or less likely than the expert CoT (a difference of" in said
+    assert "is not shown to be more or less likely than the expert CoT (a difference of" in said
     assert "nats per sequence; ? undecided)" in said
 
 
@@ -88,7 +88,7 @@ def test_the_problems_that_would_decide_do_so_and_fewer_do_not(make: Make, tmp_p
     said = answer([run], tmp_path / "page.html").partition("Self-explanation.")[2].partition("Expert CoT.")[0]
 
     def needed(measure: str) -> int:
-        found = re.search(rf"Property 2 {measure} would be decided by about ([\d,]+) problems instead of 20", said)
+        found = re.search(rf"Property 2 {measure} would be decided with about ([\d,]+) problems instead of 20", said)
         assert found, said
         return int(found[1].replace(",", ""))
 

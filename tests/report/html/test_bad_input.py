@@ -97,7 +97,7 @@ def test_an_unfinished_run_is_named_beside_a_finished_one(make: Make, tmp_path: 
     page, left_out = write_report([done.folder.parent], tmp_path / "page.html")
     assert "tiny-1 has not finished" in left_out[0]
     assert "tiny-1 has not finished" in page.read_text(encoding="utf-8")
-    with pytest.raises(RecordError, match=r"tiny-1 has not finished\. Unless it is running, give its command again"):
+    with pytest.raises(RecordError, match=r"tiny-1 has not finished\. Unless it is still running, repeat its command"):
         write_report([begun.folder])
 
 

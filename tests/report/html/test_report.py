@@ -120,7 +120,7 @@ def test_the_command_writes_beside_the_run_and_over_nothing_of_the_users(
     page = run.path("report.html")
     assert main(["report", str(run.folder)]) == 0
     assert f"report: {page}" in capsys.readouterr().out
-    # Its own page is made anew, a file of the user's is not.
+    # It replaces its own page, but not a user's file.
     assert main(["report", str(run.folder)]) == 0
     page.write_text("my notes", encoding="utf-8")
     assert main(["report", str(run.folder)]) == 1
@@ -155,10 +155,10 @@ def test_kinds_of_points_differ_in_shape(tmp_path: Path):
 @needs_chromium
 def test_the_first_screen_says_what_the_filters_leave_out(record: Run, tmp_path: Path):
     page, _ = write_report([record.folder], tmp_path / "page.html")
-    said = "A part of the rows, chosen by the filters: level 2 only, without leaks."
+    said = "The filters keep only part of the rows: level 2 only, without leaks."
     assert said in dump(page, "numbers=1&level=2&leak=1")
     # A level that no record has is none.
-    assert ">A part of the rows" not in (dom := dump(page, "numbers=1&level=99"))
+    assert ">The filters keep only part" not in (dom := dump(page, "numbers=1&level=99"))
     assert 'data-name="own/nll_sum"' in dom
 
 
