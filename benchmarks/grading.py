@@ -75,10 +75,9 @@ def cases() -> list[dict[str, str]]:
 
 
 def table(rows: list[dict[str, str]], columns: dict[str, list[str]]) -> Iterator[str]:
-    """By kind: rows, and of each grader the wrong ones accepted and the right ones not accepted."""
-    head = [f"{name}: wrong accepted | {name}: right refused" for name in columns]
-    yield f"| kind | wrong, right | {' | '.join(head)} |"
-    yield f"| --- | --- |{' --- | --- |' * len(columns)}"
+    """By kind: how many rows are wrong and right, and of each grader the wrong ones accepted and right ones refused."""
+    yield f"| kind | rows | {' | '.join(columns)} |"
+    yield f"| --- | --: |{' --: |' * len(columns)}"
     kinds: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         kinds[row["kind"]].append(i)
@@ -87,10 +86,8 @@ def table(rows: list[dict[str, str]], columns: dict[str, list[str]]) -> Iterator
         wrong = [i for i in places if rows[i]["expected"] != "correct"]
         cells = [f"{len(wrong)}, {len(right)}"]
         for verdicts in columns.values():
-            cells += [
-                str(sum(verdicts[i] == "correct" for i in wrong)),
-                str(sum(verdicts[i] != "correct" for i in right)),
-            ]
+            accepted, refused = (verdicts[i] == "correct" for i in wrong), (verdicts[i] != "correct" for i in right)
+            cells.append(f"{sum(accepted)}, {sum(refused)}")
         yield f"| {kind} | {' | '.join(cells)} |"
 
 

@@ -1,16 +1,26 @@
-"""What takes several lines of a page: pictures, a question with both CoTs, and the output of the first run."""
+"""What takes several lines of a page: pictures, Table 1, a question with both CoTs, and the output of the first run."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from expo.report.artefacts import read_provenance
 from expo.report.toy import MARK
+from expo.report.words import MARKS, NAMES, interval
+from expo.stats import Interval
 from pages.fill import PageError, read
-from pages.tables import FIGURES, ROOT
+from pages.tables import FIGURES, ROOT, row, table
 
 FIRST_RUN = Path(__file__).parent / "first-run.txt"
+HEADS = {
+    "nll_sum": "NLL per sequence",
+    "nll_per_token": "NLL per token",
+    "learning_signal": "learning signal, nats",
+    "answer_probability": "as a probability",
+}
 
 
 def picture(name: str, alt: str, folder: str = "../figures") -> str:
@@ -20,6 +30,30 @@ def picture(name: str, alt: str, folder: str = "../figures") -> str:
         raise PageError(f"{name} is no picture")
     toy = MARK * any(run.get("toy") for run in entry["runs"])
     return f"![{alt}{toy}]({folder}/{name}.png)"
+
+
+def table1(label: str, *quantities: str) -> str:
+    """Quantities of table1-<label>, compared as in the paper's Table 1: a row for each kind of positive.
+
+    A cell has the mark of its verdict, and the interval that decides it: the finite-sample one, if there is one.
+    """
+    lines = [["positive", *(HEADS[q] for q in quantities), "paper"], ["---", *("---" for _ in quantities), ":-:"]]
+    for source in dict.fromkeys(table(f"table1-{label}")["source"]):
+        found = [row(f"table1-{label}", source=source, quantity=q, reference=_other(source, q)) for q in quantities]
+        lines.append([NAMES[source], *map(_judged, found), found[0]["paper"]])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _other(source: str, quantity: str) -> str:
+    """What Table 1 compares a kind of positive with."""
+    first, second = ("expert", "own") if quantity.startswith("nll") else ("own", "explanation")
+    return second if source == first else first
+
+
+def _judged(cell: pd.Series) -> str:
+    side = "finite_sample_" if cell["finite_sample_low"] else ""
+    mean, low, high = (float(cell[name]) for name in ("difference", f"{side}low", f"{side}high"))
+    return f"{MARKS[cell['verdict']]} {interval(Interval(mean, low, high, 0), sign=True)}"
 
 
 def picture_if(name: str, alt: str) -> str:

@@ -29,6 +29,11 @@ def claims(source: str = "", **where: str) -> str:
     return str((found["source"] == source).sum() if source else len(found))
 
 
+def statements(source: str) -> str:
+    """How many different statements the claims of `the paper` or `ours` have."""
+    return str(rows("ledger", source=source)["statement"].nunique())
+
+
 def verdict(claim: str) -> str:
     """What the ledger says of a claim."""
     return str(rows("ledger", claim=claim).iloc[0]["verdict"])
@@ -126,11 +131,11 @@ def logged(phrase: str) -> str:
 
 
 def minutes(study: str) -> str:
-    """How long a study took, by pages/minutes.csv."""
-    found = pd.read_csv(MINUTES, dtype=str).query(f"study == '{study}'")
+    """How long a study, or the part of it that was timed, took, by pages/minutes.csv: its records are not kept."""
+    found = pd.read_csv(MINUTES).query(f"study == '{study}'")
     if len(found) != 1:
         raise PageError(f"{MINUTES.name} has no study {study!r}")
-    return str(found.iloc[0]["minutes"])
+    return f"{found.iloc[0]['minutes']:.0f}"
 
 
 def words(split: str) -> str:

@@ -79,7 +79,7 @@ def _blocks(lines: Iterable[str]) -> Iterable[list[str]]:
     open_: list[str] = []
     for line in lines:
         begins = re.match(r"\s*(?:[-*]|\d+\.)\s", line)
-        apart = not line.strip() or re.match(r"[|#<>]|!\[|\[!\[", line)
+        apart = not line.strip() or re.match(r"\s*\||[#<>]|!\[|\[!\[", line)
         if begins or apart:
             if open_:
                 yield _broken(open_)

@@ -58,6 +58,13 @@ def norms(runs: str, name: str) -> str:
     return f"{low} to {high}"
 
 
+def step_minutes(study: str) -> str:
+    """How many minutes the steps of a study's trainings took by the clock."""
+    tables = [kept(f"{study}/{path.parent.name}", "timing") for path in (RECORDS / study).glob("*/timing.parquet")]
+    seconds = pd.concat(tables).query("name == 'wall_seconds'")["value"].sum()
+    return f"{seconds / 60:.0f}"
+
+
 def same_text(run: str, source: str) -> str:
     """The share of a kind's CoTs that are, word for word, an own CoT of the same question."""
     samples = kept(run, "samples")

@@ -20,6 +20,7 @@ from pages.fill import PageError, read
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "figures"
 MEAN = "mean over bases"
+_TOLD = r"([−+]?\d(?:[\d.,]*\d)?(?: \[[^\]]*\])?)"
 
 
 @cache
@@ -118,11 +119,11 @@ def pci(place: str, **where: str) -> str:
 
 
 def points(place: str, **where: str) -> str:
-    """A difference of shares: `+13 [+9, +16] points`."""
+    """A difference of shares: `+13 [+9, +16]`, in percentage points."""
     found = estimate(place, **where)
     rounded = [round(100 * x) for x in (found.mean, found.low, found.high)]
     shown = [f"{'+' if x > 0 else '−' if x < 0 else ''}{abs(x)}" for x in rounded]
-    return f"{shown[0]} [{shown[1]}, {shown[2]}] points"
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 def bases(place: str, **where: str) -> str:
@@ -145,14 +146,13 @@ def counts(place: str, by: str, **where: str) -> str:
 def span(place: str, **where: str) -> str:
     """The least and greatest share of several rows: `14 to 16 %`."""
     found = rows(place, **where)[_column(place)].astype(float)
-    low, high = _bare(found.min()), _bare(found.max())
-    return f"{low} to {high} %" if low != high else f"{low} %"
+    return _span(found.min(), found.max())
 
 
 def spread(place: str, **where: str) -> str:
     """The lowest and the highest base of several rows: `2.5 to 36 %`."""
     found = rows(place, **where)
-    return f"{_bare(found['lowest'].astype(float).min())} to {share(found['highest'].astype(float).max())}"
+    return _span(found["lowest"].astype(float).min(), found["highest"].astype(float).max())
 
 
 def numbers(place: str, **where: str) -> str:
@@ -169,6 +169,10 @@ def same(place: str, **where: str) -> str:
 def how_many(place: str, **where: str) -> str:
     """How many rows."""
     return str(len(rows(place, **where)))
+
+
+def _span(low: float, high: float) -> str:
+    return share(low) if _bare(low) == _bare(high) else f"{_bare(low)} to {share(high)}"
 
 
 def _bare(x: float) -> str:
@@ -229,9 +233,9 @@ def _value_of(told: str) -> float:
         return value(place, **dict(part.split("=", 1) for part in where))
 
 
-def base_pc(method: str, base: str) -> str:
-    """The accuracy of by-base-smollm2-135m-letters after a training of one base."""
-    return pc("by-base-smollm2-135m-letters", method=method, base=f"smollm2-135m-letters-seed{base}")
+def base_pci(method: str, base: str) -> str:
+    """The accuracy of by-base-smollm2-135m-letters after a training of one base, with its interval."""
+    return pci("by-base-smollm2-135m-letters", method=method, base=f"smollm2-135m-letters-seed{base}")
 
 
 def signal_groups(label: str, method: str, levels: str) -> str:
@@ -262,14 +266,10 @@ def cell(page: str, row: str, column: str) -> str:
     raise PageError(f"figures/{page}.md has no row {row!r} with a column {column!r}")
 
 
-def grid(page: str, nth: str = "1") -> str:
-    """The nth table of figures/<page>.md."""
-    found = re.findall(r"(?:^\|.*\n)+", read(FIGURES / f"{page}.md"), re.M)
-    if len(found) < int(nth):
-        raise PageError(f"figures/{page}.md has {len(found)} tables")
-    return str(found[int(nth) - 1]).strip()
-
-
-def reading(name: str) -> str:
-    """What provenance.json says that a figure shows."""
-    return str(read_provenance(FIGURES)[name]["reading"])
+def told(name: str, phrase: str) -> str:
+    """The number, with its interval if it has one, that stands for `#` in a phrase of what a figure is said to show."""
+    words = str(read_provenance(FIGURES)[name]["reading"])
+    found = re.findall(re.escape(phrase).replace(r"\#", _TOLD), words)
+    if len(found) != 1:
+        raise PageError(f"the reading of {name} has {phrase!r} {len(found)} times")
+    return str(found[0])

@@ -451,7 +451,7 @@ def test_paths_and_names_are_there() -> None:
 
 def order_of(flow: str) -> list[list[str]]:
     """The modules and packages of the diagram, from the first that may be imported to the last that imports."""
-    *lines, anywhere = flow.strip().splitlines()
+    *lines, anywhere = re.sub(r" *#.*", "", flow).strip().splitlines()
     return [group.split() for line in (anywhere, " ".join(lines)) for group in line.split("→") if group.strip()]
 
 

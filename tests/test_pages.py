@@ -13,7 +13,7 @@ from benchmarks.page import WORDS
 from expo import reproduce
 from expo.study import Study
 from pages import __main__ as pages
-from pages import first_run, tables
+from pages import blocks, first_run, tables
 from pages.blocks import FIRST_RUN
 from pages.fill import PageError, fill, idle, read, typed_numbers, wrapped
 
@@ -78,6 +78,8 @@ def test_what_is_no_number_of_a_measurement_may_be_typed() -> None:
         ("{{verdict NO-claim}}", "has no row"),
         ("{{logged '99.9 GiB'}}", "LOG.md does not say '99.9 GiB'"),
         ("{{minutes tiny-never}}", "no study 'tiny-never'"),
+        ("{{told gradients-tiny 'the mean cosine is #'}}", "has 'the mean cosine is #' 2 times"),
+        ("{{told ledger 'claims of nobody: #'}}", "has 'claims of nobody: #' 0 times"),
         (
             "{{cell table1-smollm2-135m-gsm8k self-explanation weight}}",
             "no row 'self-explanation' with a column 'weight'",
@@ -93,6 +95,24 @@ def test_what_cannot_be_filled_in_is_named(placeholder: str, message: str) -> No
     assert str(error.value).startswith("PAGE.md: {{")
 
 
+def test_table_1_has_the_numbers_of_the_figure() -> None:
+    printed = read(tables.FIGURES / "table1-smollm2-135m-gsm8k.md")
+    table = blocks.table1("smollm2-135m-gsm8k", "nll_sum", "nll_per_token", "learning_signal", "answer_probability")
+    cells = re.findall(r"([✓✗?]) ([+−][^|]*) \|", table)
+    assert len(cells) == 20
+    verdicts = {"✓": "holds", "✗": "fails", "?": "undecided"}
+
+    def is_printed(mark: str, shown: str) -> bool:
+        mean, _, interval = shown.partition(" ")
+        line = rf"{re.escape(f'{mark} {verdicts[mark]}: {mean} ')}([^|]*finite-sample )?{re.escape(interval)}, n"
+        return re.search(line, printed) is not None
+
+    assert [cell for cell in cells if not is_printed(*cell)] == []
+    # The controls: another verdict, and the bootstrap's interval where the other one decides.
+    assert not is_printed("✓", "+205 [+177, +234]")
+    assert not is_printed("?", "+0.0202 [+0.0102, +0.0320]")
+
+
 def test_the_first_run_prints_what_the_readme_shows() -> None:
     assert first_run.COMMAND in read(tables.ROOT / "README.md")
     assert first_run.transcript() == read(FIRST_RUN), "`make docs` runs it again"
@@ -102,7 +122,7 @@ def test_the_first_run_prints_what_the_readme_shows() -> None:
 
 def test_paragraphs_are_wrapped_and_nothing_else_is() -> None:
     long = "word " * 60
-    kept = f"# {long}\n\n| {long}|\n\n```\n{long}\n```\n\n![x]({'y' * 200})\n"
+    kept = f"# {long}\n\n| {long}|\n\n- x\n\n  | {long}|\n\n```\n{long}\n```\n\n![x]({'y' * 200})\n"
     assert wrapped(kept) == kept
     lines = wrapped(f"- {long}\n  {long}\n- an item\n\n{long}\n").splitlines()
     assert max(map(len, lines)) <= 120
