@@ -73,7 +73,7 @@ def test_the_theory_study_ends_in_a_green_ledger(tmp_path: Path) -> None:
     assert ledger.loc["L2", "verdict"] == "proved"
     assert ledger.loc["L1-b", "verdict"] == "refuted"
     assert ledger.loc["T2", "verdict"] == "contradicted by the paper's own table"
-    assert (tmp_path / "figures" / "ledger-graph.png").exists()
+    assert (tmp_path / "figures" / "verdicts.png").exists()
 
 
 # Each is done once the other has begun, too.

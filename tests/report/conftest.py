@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -14,16 +15,29 @@ from expo.report.runs import FinishedRun
 from .records.positives import Make, writer
 from .records.trainings import BASE, levels, write, write_study
 
+T = TypeVar("T")
+
+
+@pytest.fixture
+def captions(monkeypatch: pytest.MonkeyPatch) -> list[Caption]:
+    """The captions of the pictures that a test draws."""
+    return _recorded(monkeypatch, lambda caption: caption)
+
 
 @pytest.fixture
 def headings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The headings of the pictures that a test draws."""
-    seen: list[str] = []
+    return _recorded(monkeypatch, lambda caption: caption.heading)
+
+
+def _recorded(monkeypatch: pytest.MonkeyPatch, part: Callable[[Caption], T]) -> list[T]:
+    seen: list[T] = []
     caption_of = Caption.of
 
     def recorded(runs: Sequence[FinishedRun], heading: str, notes: str) -> Caption:
-        seen.append(heading)
-        return caption_of(runs, heading, notes)
+        caption = caption_of(runs, heading, notes)
+        seen.append(part(caption))
+        return caption
 
     monkeypatch.setattr(Caption, "of", recorded)
     return seen

@@ -68,12 +68,28 @@ def name_winners(axes: Axes, numbers: pd.DataFrame) -> None:
     legend_outside(axes, 3)
 
 
+def trained_on(runs: Sequence[EvaluatedRun]) -> str:
+    """How a heading begins: on which levels they were trained, and whether on wrong losers only."""
+    return f"trained on {runs[0].levels}{'' if _has_right_losers(runs) else ' against wrong losers only'}"
+
+
 def notes_of(runs: Sequence[EvaluatedRun], about: str) -> str:
-    """The lines beneath a picture: what is drawn, and the runs' setting."""
+    """What stands beneath a picture: what is drawn, and of how many problems, samples and bases."""
     first = runs[0]
     return (
-        f"{about}\nn = {len(first.accuracies(0))} problems of the split `{first.recipe['eval_split']}`, "
-        f"k = {first.sampling}; {first.last_step} steps of {first.batch} pairs, beta {first.beta:g}, "
-        f"{'losers right or wrong' if first.recipe.get('right_losers', True) else 'wrong losers only'}, "
-        f"seed {first.seed}; {plural(count_bases(runs), 'base')}."
+        f"{about} n = {len(first.accuracies(0))} problems of the split `{first.recipe['eval_split']}`, "
+        f"k = {first.sampling}; {plural(count_bases(runs), 'base')}."
     )
+
+
+def setting_of(runs: Sequence[EvaluatedRun]) -> str:
+    """How the runs were trained."""
+    first = runs[0]
+    return (
+        f"{first.last_step} steps of {first.batch} pairs, beta {first.beta:g}, "
+        f"{'losers right or wrong' if _has_right_losers(runs) else 'wrong losers only'}, seed {first.seed}."
+    )
+
+
+def _has_right_losers(runs: Sequence[EvaluatedRun]) -> bool:
+    return bool(runs[0].recipe.get("right_losers", True))

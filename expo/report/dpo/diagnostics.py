@@ -1,7 +1,4 @@
-"""What DPO does to its pairs, the diagnostics of Observations 1 and 2.
-
-Loss against relative gain, winners against losers, and how likely the first round's winners stay.
-"""
+"""What DPO does to its pairs, the diagnostics of Observation 1: loss against relative gain, winners against losers."""
 
 from __future__ import annotations
 
@@ -16,30 +13,23 @@ import pandas as pd
 from expo.report.accuracy import MEAN, base_names, mean_by_base, range_of
 from expo.report.artefacts import Artefact
 from expo.report.dpo.by_rate import winner_name
-from expo.report.dpo.setting import SMOOTH, first_round, metric, notes_of
-from expo.report.lines import NOTE, log_values, plot_lines
+from expo.report.dpo.setting import SMOOTH, first_round, metric, setting
+from expo.report.lines import plot_lines
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, Axes, Figure, line_style, method_colour
-from expo.report.trainings import EvaluatedRun, by_method, label
+from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
 from expo.report.words import method_name, number, share, spanned
 from expo.text import plural
 from theory.objectives import dpo_loss
 
 COLUMNS = ["panel", "method", "base", "step", "x", "y", "lowest", "highest", "bases", "pairs"]
-# A row of the picture: what its axes say, and the panels of the numbers in it, of which the second is faint.
-ROWS = {
-    "log π since the\nreference, nats": ("winner", "loser"),
-    "share of winners\nlikelier than loser": ("likelier",),
-    "NLL of winners,\nnats per token": ("nll",),
-}
 
 
 def draw_diagnostics(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
     """Write `dpo-diagnostics-<label>.png` and `.csv`: what DPO does to its pairs, a column for each kind of winner.
 
     Loss against relative gain, with the curve that determines one by the other (claim O1-minor); log-probability of
-    winner and loser since the reference; the share of winners that are likelier than their losers; and the NLL of the
-    first round's winners, which are fixed (Observation 2).
+    winner and loser since the reference; and the share of winners that are likelier than their losers.
     """
     rows: list[dict[str, Any]] = []
     for method, arm in by_method(runs).items():
@@ -48,9 +38,9 @@ def draw_diagnostics(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     pairs = spanned(numbers.loc[numbers["panel"] != "gain", "pairs"])
     about = (
-        "Top: each dot is the mean of a step's batch; the line is the loss of one pair, below which no mean can lie. "
-        f"Below: {pairs} watched pairs a base, of the first round; strong: winners, faint: their losers; dashed: "
-        f"sampled anew (online). {NOTE}."
+        "Top: a dot is the mean of a step's batch; no mean lies below the line, the loss of one pair. "
+        f"Bottom: {pairs} watched pairs of each base's first round; strong: winners, faint: losers; above: how often a "
+        f"winner is likelier than its loser; dashed: online. Thick: means over {plural(count_bases(runs), 'base')}."
     )
     return draw_picture(
         out,
@@ -58,9 +48,10 @@ def draw_diagnostics(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
         runs,
         numbers,
         partial(_plot, beta=runs[0].beta),
-        heading=headline("", runs, _finding(numbers)),
-        notes=notes_of(about, runs),
+        heading=headline("", runs, _finding(numbers, runs[0].levels)),
+        notes=about,
         reading=_read(numbers),
+        setting=setting(runs),
     )
 
 
@@ -95,30 +86,26 @@ def _means(pairs: pd.DataFrame) -> dict[str, float]:
         "winner": float(pairs["winner"].mean()) - float(pairs["ref_winner"].mean()),
         "loser": float(pairs["loser"].mean()) - float(pairs["ref_loser"].mean()),
         "likelier": float((pairs["winner"] > pairs["loser"]).mean()),
-        "nll": float((-pairs["winner"] / pairs["winner_tokens"]).mean()),
     }
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption, *, beta: float) -> Figure:
     numbers = numbers.assign(winner=numbers["method"].str.removesuffix("_online"))
     winners = list(dict.fromkeys(numbers["winner"]))
-    figure, (gains, *grid) = sheet(1 + len(ROWS), len(winners), 1.5, caption)
+    figure, (gains, changes) = sheet(2, len(winners), 2.1, caption)
     batches = numbers[numbers["panel"] == "gain"]
     for axes, winner in zip(gains, winners, strict=True):
         _plot_batches(axes, batches[batches["winner"] == winner], batches, beta)
-        axes.set_title(winner_name(winner))
-    for panels, (quantity, names) in zip(grid, ROWS.items(), strict=True):
-        for axes, winner in zip(panels, winners, strict=True):
-            for method, rows in numbers[numbers["winner"] == winner].groupby("method", sort=False):
-                _plot_lines(axes, rows, names, str(method))
-            axes.tick_params(labelbottom=panels is grid[-1])
-            axes.sharey(panels[0])
-        panels[0].set_ylabel(quantity, fontsize=8.5)
-    grid[1][0].set_ylim(-0.04, 1.04)
-    log_values(grid[-1][0])
-    for axes in grid[-1]:
+        axes.set_title(winner_name(winner), fontweight="bold")
+    for axes, winner in zip(changes, winners, strict=True):
+        of_winner = numbers[numbers["winner"] == winner]
+        for method, rows in of_winner.groupby("method", sort=False):
+            _plot_changes(axes, rows, str(method))
+        axes.set_title(_likelier_than_losers(of_winner), fontsize=8.5)
+        axes.sharey(changes[0])
         axes.set_xlabel("step")
-    gains[0].set_ylabel("loss", fontsize=8.5)
+    gains[0].set_ylabel("loss")
+    changes[0].set_ylabel("log π since the\nreference, nats")
     figure.align_ylabels()
     return figure
 
@@ -131,24 +118,34 @@ def _plot_batches(axes: Axes, batches: pd.DataFrame, every: pd.DataFrame, beta: 
     x = np.linspace(min(every["x"].min(), -1.0), max(every["x"].max(), 1.0), 200)
     axes.plot(x, dpo_loss(x, beta), color=GREY, linewidth=1)
     axes.set_ylim(min(every["y"].min(), *dpo_loss(x, beta)) - 0.02, every["y"].max() + 0.02)
-    axes.set_xlabel("relative gain, nats", fontsize=8.5)
+    axes.set_xlabel("relative gain, nats")
 
 
-def _plot_lines(axes: Axes, rows: pd.DataFrame, panels: Sequence[str], method: str) -> None:
-    for panel, alpha in zip(panels, (1.0, 0.35), strict=False):
+def _plot_changes(axes: Axes, rows: pd.DataFrame, method: str) -> None:
+    for panel, alpha in (("winner", 1.0), ("loser", 0.35)):
         plot_lines(
             axes, rows[rows["panel"] == panel], "y", method_colour(method), style=line_style(method), alpha=alpha
         )
 
 
-def _finding(numbers: pd.DataFrame) -> str:
+def _likelier_than_losers(rows: pd.DataFrame) -> str:
+    """`winner likelier in 46 % → 62 % to 65 %`, at the first step and the last; two arms may differ."""
+    means = rows[(rows["panel"] == "likelier") & (rows["base"] == MEAN)]
+    ends = [means.loc[means["step"] == step, "y"] for step in (means["step"].min(), means["step"].max())]
+    first, last = (" to ".join(dict.fromkeys(map(share, sorted(values)))) for values in ends)
+    return f"winner likelier in {first} → {last}"
+
+
+def _finding(numbers: pd.DataFrame, levels: str) -> str:
     """In how many arms the loss fell, and in how many that does not mean that winners are likelier than losers."""
     arms = numbers.groupby("method", sort=False)
     likelier = [_last(rows, "likelier") for _, rows in arms]
     unlikely = sum(value < 0.5 for value in likelier)
     fell = sum(_fell(rows[rows["panel"] == "gain"]) for _, rows in arms)
-    arms_in_all = plural(len(likelier), "arm")
-    return f"the loss falls in {fell} of {arms_in_all}; in {unlikely} winners stay less likely than losers"
+    return (
+        f"trained on {levels}, DPO's loss falls in {fell} of {plural(len(likelier), 'arm')}; "
+        f"in {unlikely} of them most winners end less likely than their losers"
+    )
 
 
 def _fell(batches: pd.DataFrame) -> bool:
@@ -169,8 +166,7 @@ def _read(numbers: pd.DataFrame) -> str:
         lines.append(
             f"- {method_name(method)}: since the reference, winners {_moved(last['winner'])} and losers "
             f"{_moved(last['loser'])}; winners likelier than their losers {share(first['likelier'])} → "
-            f"{share(last['likelier'])}; NLL of the fixed winners {number(first['nll'])} → "
-            f"{number(last['nll'])} nats per token"
+            f"{share(last['likelier'])}"
         )
     return "First step to last, pairs of the first round:\n\n" + "\n".join(lines)
 

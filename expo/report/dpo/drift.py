@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.dpo.by_rate import by_rate, notes_of, winner_name
+from expo.report.dpo.by_rate import by_rate, notes_of, setting_of, trained_on, winner_name
 from expo.report.lines import NOTE, log_values, plot_lines, rate_name, with_means
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Axes, Figure, line_style, method_colour
@@ -24,8 +24,8 @@ def draw_drift(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo")
     """
     numbers = by_rate(runs)
     about = (
-        f"−log π(winner|q) per token of winners sampled before the training; where a line is higher than at its left "
-        f"end, they have become less likely (Observation 2). {NOTE}; dashed where pairs were sampled anew (online)."
+        "NLL: −log π(winner|q) of winners sampled before the training; above its left end a line says that they became "
+        f"less likely (Observation 2). {NOTE}; dashed: pairs sampled anew (online)."
     )
     return draw_picture(
         out,
@@ -33,9 +33,10 @@ def draw_drift(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo")
         runs,
         numbers,
         _plot,
-        heading=headline("", runs, _finding(numbers)),
+        heading=headline("", runs, f"{trained_on(runs)}, {_finding(numbers)}"),
         notes=notes_of(runs, about),
         reading=_read(numbers),
+        setting=setting_of(runs),
     )
 
 
@@ -56,7 +57,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         axes.set_xlabel("learning rate")
         axes.set_title(winner_name(method))
     log_values(panels[0])
-    panels[0].set_ylabel("nats per token")
+    panels[0].set_ylabel("NLL of fixed winners,\nnats per token")
     return figure
 
 
@@ -81,9 +82,11 @@ def _finding(numbers: pd.DataFrame) -> str:
     (most, count), *others = sorted(_less_likely(numbers).items(), key=lambda item: -item[1])
     if others and count > others[0][1]:
         trainings = len(_winners(numbers)[most])
-        return f"fixed winners drift away most often in {winner_name(most)} ({count} of {trainings} trainings)"
+        return (
+            f"the NLL of fixed winners rises most often with {winner_name(most)}, in {count} of {trainings} trainings"
+        )
     every = count + sum(n for _, n in others)
-    return f"fixed winners become less likely in {every} of {plural(len(numbers), 'training')}"
+    return f"the NLL of fixed winners rises in {every} of {plural(len(numbers), 'training')}"
 
 
 def _read(numbers: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -22,12 +23,14 @@ from expo.report.accuracy import (
     summary,
 )
 from expo.report.artefacts import Artefact
-from expo.report.dpo.setting import SMOOTH, K, metric, notes_of, smooth
-from expo.report.lines import NOTE, name_ends, plot_lines
+from expo.report.dpo.by_rate import winner_name
+from expo.report.dpo.setting import SMOOTH, K, metric, setting, smooth
+from expo.report.lines import plot_lines
 from expo.report.picture import Caption, draw_picture, headline, sheet
-from expo.report.style import Figure, method_colour
-from expo.report.trainings import EvaluatedRun, by_method, label
+from expo.report.style import Axes, Figure, method_colour
+from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
 from expo.report.words import method_name, number, share
+from expo.text import plural
 
 COLUMNS = ["method", "base", "step", "pass_at_4", "low", "high", "lowest", "highest", "loss", "bases", "problems", "n"]
 COLUMNS += [*LESS]
@@ -35,7 +38,7 @@ METHODS = ("dpo_explanation", "dpo_expert", "dpo_answer")
 
 
 def draw_fig6(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
-    """Write `fig6-<label>.png` and `.csv`: pass@4 (solid) above the loss (dashed) by step, for each kind of winner."""
+    """Write `fig6-<label>.png` and `.csv`: pass@4 (solid) over the loss (dashed) by step, a column a kind of winner."""
     arms = {method: arm for method, arm in by_method(runs).items() if method in METHODS}
     numbers = pd.DataFrame([row for method, arm in arms.items() for row in _rows(method, arm)], columns=COLUMNS)
     ends = numbers[numbers["step"] == numbers["step"].max()]
@@ -45,9 +48,11 @@ def draw_fig6(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
         numbers.loc[arm.name, [*LESS]] = [*less.values()]
     ends = numbers.loc[ends.index]
     shown = [run for arm in arms.values() for run in arm]
+    first = shown[0]
     about = (
-        f"Solid: pass@{K}, in brackets its 95 % bootstrap interval by problem; dashed: DPO's loss, mean of the last "
-        f"{SMOOTH} batches. {NOTE}. {RULE_OF_ORDER}."
+        f"Solid: pass@{K} of {len(first.accuracies(0))} test problems, {first.sampling}; dashed: DPO's loss, mean of "
+        f"the last {SMOOTH} batches. Thick: means over {plural(count_bases(shown), 'base')}, pass@{K} with its 95 % "
+        "bootstrap interval by problem; thin: each base."
     )
     return draw_picture(
         out,
@@ -55,9 +60,10 @@ def draw_fig6(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
         shown,
         numbers,
         _plot,
-        heading=headline(paper.FIG6.where, runs, _finding(ends)),
-        notes=notes_of(about, shown),
+        heading=headline(paper.FIG6.where, runs, _finding(ends, shown[0].levels)),
+        notes=about,
         reading=_read(numbers, ends),
+        setting=f"{RULE_OF_ORDER}. {setting(shown)}",
     )
 
 
@@ -77,28 +83,45 @@ def _rows(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
-    figure, ((accuracy,), (loss,)) = sheet(2, 1, 2.1, caption)
-    for axes, column, style in ((accuracy, "pass_at_4", "-"), (loss, "loss", "--")):
-        ends = []
-        for method, rows in numbers.groupby("method", sort=False):
-            colour = method_colour(str(method))
-            plot_lines(axes, rows, column, colour, style=style)
-            last = rows[rows["base"] == MEAN].iloc[-1]
-            ends.append((float(last[column]), f"{method_name(method)}\n{_value(last, column)}", colour))
-        axes.set_xlim(0, numbers["step"].max() * 1.01)
-        name_ends(axes, ends, gap=0.11)
-    accuracy.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
-    accuracy.set_ylabel(f"pass@{K}")
-    accuracy.tick_params(labelbottom=False)
-    loss.set_ylabel("loss")
-    loss.set_xlabel("step")
+    methods = list(dict.fromkeys(numbers["method"]))
+    figure, grid = sheet(2, len(methods), 2.1, caption)
+    for panels, column, style in zip(grid, ("pass_at_4", "loss"), ("-", "--"), strict=True):
+        for axes, method in zip(panels, methods, strict=True):
+            rows = numbers[numbers["method"] == method]
+            plot_lines(axes, rows, column, method_colour(method), style=style)
+            axes.set_title(_title(rows[rows["base"] == MEAN], column), fontsize=9)
+            axes.sharey(panels[0])
+            _count_coinciding(axes, rows, column)
+    accuracies, losses = grid
+    for axes, method in zip(accuracies, methods, strict=True):
+        axes.set_title(f"{winner_name(method)}\n{axes.get_title(loc='left')}", fontsize=9)
+        axes.tick_params(labelbottom=False)
+        axes.locator_params(axis="y", steps=[1, 2, 5, 10])
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    for axes in losses:
+        axes.set_xlabel("step")
+    accuracies[0].set_ylabel(f"pass@{K}")
+    losses[0].set_ylabel("loss")
+    figure.align_ylabels()
     return figure
 
 
-def _value(row: pd.Series, column: str) -> str:
+def _count_coinciding(axes: Axes, rows: pd.DataFrame, column: str) -> None:
+    """Say at its end of how many bases a thin line is, where several coincide."""
+    bases = rows[rows["base"] != MEAN].groupby("base")[column]
+    for line, count in Counter(tuple(values) for _, values in bases).items():
+        if count > 1:
+            at = (rows["step"].max(), line[-1])
+            axes.annotate(f"{count} bases", at, (0, -3), textcoords="offset points", ha="right", va="top", fontsize=8)
+
+
+def _title(means: pd.DataFrame, column: str) -> str:
+    """`73 % → 75 % [70 %, 80 %]`: the mean over bases at the first step and at the last."""
+    first, last = means.iloc[0], means.iloc[-1]
     if column == "loss":
-        return number(row["loss"])
-    return f"{share(row['pass_at_4'])} [{share(row['low'])}, {share(row['high'])}]"
+        return f"loss {number(first['loss'])} → {number(last['loss'])}"
+    interval = f"[{share(last['low'])}, {share(last['high'])}]"
+    return f"pass@{K} {share(first['pass_at_4'])} → {share(last['pass_at_4'])} {interval}"
 
 
 def _read(numbers: pd.DataFrame, ends: pd.DataFrame) -> str:
@@ -122,19 +145,20 @@ def _is_one(ends: pd.DataFrame) -> bool:
     return ends["method"].nunique() < 2 or ends["bases"].min() < 2
 
 
-def _finding(ends: pd.DataFrame) -> str:
+def _finding(ends: pd.DataFrame, levels: str) -> str:
     """`_deceptive` in a few words."""
-    _, *others = _arms(ends)
+    lowest, *others = _arms(ends)
     if _is_one(ends):
-        return "one arm, or one base, shows no order"
+        return f"DPO on {levels} of one arm, or from one base, shows no order"
     if order(_best(others)) > 0:
-        return "averaged over bases, the lowest loss is not the best policy"
+        best = winner_name(_best(others)["method"])
+        return f"of DPO on {levels}, {best} ends highest in pass@{K}, {winner_name(lowest['method'])} lowest in loss"
     if all(order(arm) < 0 for arm in others):
-        return "averaged over bases, the lowest loss is the best policy"
+        return f"of DPO on {levels}, {winner_name(lowest['method'])} ends highest in pass@{K} and lowest in loss"
     losses = [arm.loc[arm["base"] != MEAN, "loss"] for _, arm in ends.groupby("method")]
     ranges = sorted((of_arm.min(), of_arm.max()) for of_arm in losses)
     are_apart = all(below[1] < above[0] for below, above in pairwise(ranges))
-    return f"the losses {'differ' if are_apart else 'overlap'}, pass@{K} cannot be told apart"
+    return f"of DPO on {levels}, the losses {'differ' if are_apart else 'overlap'}, pass@{K} cannot be told apart"
 
 
 def _best(arms: Sequence[pd.Series]) -> pd.Series:

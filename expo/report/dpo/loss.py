@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.dpo.by_rate import by_rate, by_sampling, name_winners, notes_of
+from expo.report.dpo.by_rate import by_rate, by_sampling, name_winners, notes_of, setting_of, trained_on
 from expo.report.dpo.setting import SMOOTH
 from expo.report.lines import NOTE, log_values, plot_lines, rate_axis, with_means
 from expo.report.picture import Caption, draw_picture, headline, sheet
@@ -29,8 +29,8 @@ def draw_loss(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo") 
     """
     numbers = by_rate(runs)
     about = (
-        f"{NOTE}. The loss is the mean of the last {SMOOTH} batches; dotted: log 2, the loss of a policy that is the "
-        "reference. A loss is deceptively low where its line is the lowest below and not the highest above."
+        f"{NOTE}. Loss: the mean of the last {SMOOTH} batches; dotted: log 2, that of the reference itself. A loss is "
+        "deceptively low where its line is the lowest below and not the highest above."
     )
     return draw_picture(
         out,
@@ -38,9 +38,10 @@ def draw_loss(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo") 
         runs,
         numbers,
         _plot,
-        heading=headline("", runs, _finding(_comparisons(numbers))),
+        heading=headline("", runs, f"{trained_on(runs)}, {_finding(_comparisons(numbers))}"),
         notes=notes_of(runs, about),
         reading=_read(numbers),
+        setting=setting_of(runs),
     )
 
 
@@ -86,7 +87,7 @@ def _finding(compared: Mapping[str, Sequence[pd.DataFrame]]) -> str:
     if not every:
         return "one kind of winner, and no other to compare its loss with"
     comparisons = plural(len(every), "comparison")
-    return f"the winner with the lowest loss is the most accurate in {_meet(every)} of {comparisons}"
+    return f"the winner with the lowest loss gains most accuracy in {_meet(every)} of {comparisons}"
 
 
 def _read(numbers: pd.DataFrame) -> str:

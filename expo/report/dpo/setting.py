@@ -10,9 +10,8 @@ from expo.report import paper
 from expo.report.accuracy import LEGEND as PASS_AT_K
 from expo.report.markdown import markdown_table
 from expo.report.toy import beside_paper
-from expo.report.trainings import EvaluatedRun, by_method, count_bases
+from expo.report.trainings import EvaluatedRun, by_method
 from expo.report.words import listed, method_name, share
-from expo.text import plural
 
 K = 4  # the paper's pass@4
 COLUMNS = ["set", "method", "k", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
@@ -38,18 +37,8 @@ def first_round(run: EvaluatedRun) -> pd.DataFrame:
     return margins[margins["sampled"] == margins["sampled"].min()]
 
 
-def notes_of(about: str, runs: Sequence[EvaluatedRun]) -> str:
-    """The lines beneath a picture: what is drawn, and the runs' setting."""
-    first = runs[0]
-    return (
-        f"{about}\n{plural(count_bases(runs), 'base')}, n = {len(first.accuracies(first.last_step))} test problems, "
-        f"k = {first.sampling}. Trained on {first.levels}, {first.batch} pairs a step, beta {first.beta:g}, "
-        f"seed {first.seed}; rates as in Table 2."
-    )
-
-
 def setting(runs: Sequence[EvaluatedRun]) -> str:
-    """How all arms of a table were trained and evaluated."""
+    """How all arms of a table or a picture were trained and evaluated."""
     first = runs[0]
     rates = [f"{method_name(method)} {arm[0].rate:g}" for method, arm in by_method(runs).items()]
     return (
@@ -84,7 +73,7 @@ def pairs_learnt(runs: Sequence[EvaluatedRun]) -> str:
 def printed_table2(runs: Sequence[EvaluatedRun]) -> str:
     """The paper's Table 2, to stand beneath what was measured."""
     about = beside_paper("other models on other tasks", runs)
-    symbols = {"explanation": "c~", "expert": "c_E"}
+    symbols = {"explanation": "c̃", "expert": "c_E"}
     heads = ["", *(f"{model}, {when}, {symbols[source]}" for model, when, source in paper.TABLE2_COLUMNS)]
     rows = [
         [task, *(f"**{v}** ⚠" if paper.contradicts(task, i) else v for i, v in enumerate(values))]
@@ -93,5 +82,5 @@ def printed_table2(runs: Sequence[EvaluatedRun]) -> str:
     return (
         f"## The paper's Table 2 ({about}): pass@4, in per cent\n\n"
         f"{markdown_table(heads, rows, ['---', *['--:'] * len(paper.TABLE2_COLUMNS)])}\n\n"
-        "⚠ contradicts the caption, by which self-explanations (c~) are always above expert CoTs (c_E)."
+        "⚠ contradicts the caption, by which self-explanations (c̃) are always above expert CoTs (c_E)."
     )

@@ -14,12 +14,14 @@ from expo.report.paper import FIG2
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.positives.measurements import Group, Measurement, notes_of
 from expo.report.style import COLOURS, GREY, Axes, Figure, log_x
-from expo.report.words import NAMES, UNITS, interval, number
+from expo.report.words import NAMES, UNITS, interval, listed, number
 from expo.stats import bootstrap
 from expo.text import in_markdown, plural
 
 QUANTITIES = ("nll_sum", "nll_per_token")
 SOURCES = ("explanation", "expert", "own")
+_STYLES: dict[str, Any] = {"explanation": "-", "expert": (0, (6, 1.5)), "own": (0, (1.2, 0.8))}
+_HEIGHTS = np.linspace(0.08, 0.93, 18)  # at which a curve's name may stand
 POINTS = 100  # at which the shares are given
 COLUMNS = ["run", "quantity", "source", "kind", "nll", "value", "low", "high", "samples", "problems"]
 _DEEPEST = 1e-4  # of the largest NLL: what lies below is drawn there
@@ -34,12 +36,8 @@ def draw_fig2(group: Group, out: Path | str) -> Artefact:
     problems resampled.
     """
     numbers = pd.concat([_nll(quantity, group.runs) for quantity in QUANTITIES], ignore_index=True)
-    lines = "A line for each run." if len(group.runs) > 1 else "Bands: 95 % bootstrap intervals of the shares."
-    about = (
-        f"{lines} Dots: means over problems with 95 % bootstrap intervals; a few unlikely texts can move a mean. Each "
-        f"text is scored with its answer, at "
-        f"temperature 1. The paper: {FIG2.direction}."
-    )
+    lines = "A line for each policy." if len(group.runs) > 1 else "Bands: 95 % bootstrap intervals of the shares."
+    about = f"{lines} Dots: means over problems with 95 % bootstrap intervals; a few unlikely texts can move a mean."
     return draw_picture(
         out,
         f"fig2-{group.label}",
@@ -49,6 +47,7 @@ def draw_fig2(group: Group, out: Path | str) -> Artefact:
         heading=headline(FIG2.where, group.runs, _found(group)),
         notes=notes_of(group.runs, about),
         reading="\n\n".join(_read(run) for run in group.runs),
+        setting=f"Each text is scored with its answer, at temperature 1. The paper: {FIG2.direction}.",
     )
 
 
@@ -59,6 +58,7 @@ def plot_fig2(numbers: pd.DataFrame, caption: Caption) -> Figure:
         rows = numbers[numbers["quantity"] == quantity]
         _shares(axes, rows[rows["kind"] == "share"])
         _means(axes, rows[rows["kind"] == "mean"])
+        _name_curves(axes, rows[rows["kind"] == "share"])
         axes.set_xlabel(f"NLL {UNITS[quantity]}, nats")
         axes.set_title(f"share of samples with an NLL {UNITS[quantity]} up to x")
     _name_rows(panels, numbers)
@@ -102,13 +102,63 @@ def _shares(axes: Axes, numbers: pd.DataFrame) -> None:
     is_alone = numbers["run"].nunique() == 1
     for (source, _), rows in numbers.groupby(["source", "run"], sort=False):
         colour = COLOURS[str(source)]
-        axes.step(rows["nll"], rows["value"], where="post", color=colour, lw=1.8 if is_alone else 1.1)
+        style = {"color": colour, "ls": _STYLES[str(source)], "lw": 1.8 if is_alone else 1.1}
+        axes.step(rows["nll"], rows["value"], where="post", **style)
         if is_alone:
             axes.fill_between(rows["nll"], rows["low"], rows["high"], step="post", color=colour, alpha=0.2, lw=0)
     axes.axhline(0, color=GREY, lw=0.8)
     first, last = numbers["nll"].min(), numbers["nll"].max()
     # On the right there is room for what a mean is.
     log_x(axes, first, last * (last / first) ** 0.15)
+
+
+def _name_curves(axes: Axes, numbers: pd.DataFrame) -> None:
+    """Write beside the curves of each source what they are, where the others leave most room."""
+    low, high = np.log(axes.get_xlim())
+    curves = {
+        str(source): np.array([_crossings(rows, low, high) for _, rows in of_source.groupby("run", sort=False)])
+        for source, of_source in numbers.groupby("source", sort=False)
+    }
+    edges, taken = np.array([[0.0], [1.0]]) * np.ones(len(_HEIGHTS)), np.zeros(len(_HEIGHTS), dtype=bool)
+    for source, own in curves.items():
+        others = np.concatenate([edges, *(curve for name, curve in curves.items() if name != source)])
+        place, x, side = _beside(own, others, taken)
+        taken |= abs(_HEIGHTS - _HEIGHTS[place]) < 0.12
+        axes.annotate(
+            NAMES[source],
+            (x, _HEIGHTS[place]),
+            (4 * side, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="left" if side > 0 else "right",
+            va="center",
+            fontsize=8,
+            color=COLOURS[source],
+        )
+
+
+def _crossings(rows: pd.DataFrame, low: float, high: float) -> np.ndarray:
+    """Where a curve reaches each of `_HEIGHTS`, as a share of the axis between the logarithms `low` and `high`."""
+    at = np.minimum(np.searchsorted(rows["value"].to_numpy(), _HEIGHTS), len(rows) - 1)
+    return np.asarray((np.log(rows["nll"].to_numpy()[at]) - low) / (high - low))
+
+
+def _beside(own: np.ndarray, others: np.ndarray, taken: np.ndarray) -> tuple[int, float, int]:
+    """Where a name stands beside its curves: its place in `_HEIGHTS`, its x, and its side, 1 the right, -1 the left.
+
+    There the others, each of which has an x at each height, are farthest away, up to the width of a name.
+    """
+    found = []
+    for side in (1, -1):
+        for place in (int(place) for place in np.flatnonzero(~taken)):
+            # The heights that a line of text covers.
+            rows = slice(max(0, place - 1), place + 2)
+            edge = (side * own[:, rows]).max()
+            ahead = side * others[:, rows] - edge
+            room = min(0.4, ahead[ahead >= 0].min(initial=0.4))
+            found.append((room, -abs(_HEIGHTS[place] - 0.5), side, place, side * float(edge)))
+    *_, where, place, x = max(found)
+    return place, x, where
 
 
 def _means(axes: Axes, numbers: pd.DataFrame) -> None:
@@ -141,21 +191,31 @@ def _present(numbers: pd.DataFrame) -> list[str]:
     return [source for source in SOURCES if source in set(numbers["source"])]
 
 
-_THAN = {"holds": "are likelier than", "fails": "are less likely than", "undecided": "are not told apart from"}
+_THAN = {"holds": "lower", "fails": "higher"}
 
 
 def _found(group: Group) -> str:
-    """Which of self-explanation and expert CoT is likelier by both quantities, as far as all runs agree."""
-    found = {}
-    for quantity in QUANTITIES:
-        verdicts = {compare(run.samples, "explanation", "expert", quantity, -1).verdict for run in group.runs}
-        found[UNITS[quantity]] = verdicts.pop() if len(verdicts) == 1 else "undecided"
-    if set(found.values()) == {"undecided"}:
-        return "NLL of self-explanations and expert CoTs"
-    (first, one), (second, other) = found.items()
+    """In which quantities self-explanations have a lower NLL than expert CoTs, or in how many runs."""
+    verdicts = {
+        UNITS[quantity]: [compare(run.samples, "explanation", "expert", quantity, -1).verdict for run in group.runs]
+        for quantity in QUANTITIES
+    }
+    if any(len({*found}) > 1 for found in verdicts.values()):
+        counts = [f"{found.count('holds')} of {len(found)} runs {unit}" for unit, found in verdicts.items()]
+        return f"self-explanations have a lower NLL than expert CoTs in {listed(counts)}"
+    (first, one), (second, other) = ((unit, found[0]) for unit, found in verdicts.items())
+    apart = "self-explanations have a {} NLL than expert CoTs"
     if one == other:
-        return f"self-explanations {_THAN[one]} expert CoTs, {first} and {second}"
-    return f"self-explanations {_THAN[one]} expert CoTs {first}, and {_THAN[other]} them {second}"
+        told = (
+            apart.format(_THAN[one])
+            if one in _THAN
+            else "self-explanations and expert CoTs cannot be told apart by NLL"
+        )
+        return f"{told}, {first} and {second}"
+    if one in _THAN and other in _THAN:
+        return f"{apart.format(_THAN[one])} {first}, and a {_THAN[other]} one {second}"
+    (decided, verdict), left = ((first, one), second) if one in _THAN else ((second, other), first)
+    return f"{apart.format(_THAN[verdict])} {decided}; {left} they cannot be told apart"
 
 
 def _read(run: Measurement) -> str:

@@ -15,9 +15,9 @@ from expo.measure.winrate import step_wins
 from expo.report.artefacts import Artefact
 from expo.report.paper import FIG3
 from expo.report.picture import Caption, draw_picture, headline, sheet
-from expo.report.positives.measurements import Group, Measurement, notes_of
+from expo.report.positives.measurements import Group, Measurement, notes_of, over_levels
 from expo.report.style import COMPACT, GREY, INK, LEGEND_PAD, Axes, Figure, legend_outside
-from expo.report.words import interval, share
+from expo.report.words import interval, number, share
 from expo.stats import Interval
 from expo.text import plural
 
@@ -39,10 +39,13 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
     """
     numbers = pd.concat([_win_rates(run) for run in group.runs], ignore_index=True)
     about = (
-        "Step checker: k-th explanation against k-th own CoT; a tie counts a half. Count: more true steps. "
-        "Share: the larger share of true steps, of pairs where both sides have steps. Won, tied and lost are pairs, "
-        "of a model judge problems. Thick: 95 % bootstrap intervals, problems resampled; thin: finite-sample "
-        f"intervals, whose 95 % hold at every n.\nThe paper: {FIG3.direction}, by GPT-4o."
+        "Won: the self-explanation has more true steps, or a larger share of them; a tie counts a half. Thick: 95 % "
+        "bootstrap intervals; thin: finite-sample ones."
+    )
+    rules = (
+        "The step checker compares the k-th explanation with the k-th own CoT; by share, only pairs where both have "
+        "steps. Won, tied and lost are pairs, of a model judge problems. Bootstrap intervals resample problems; the "
+        f"95 % of finite-sample intervals hold at every n. The paper: {FIG3.direction}, by GPT-4o."
     )
     return draw_picture(
         out,
@@ -50,9 +53,10 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
         group.runs,
         numbers,
         plot_fig3,
-        heading=headline(FIG3.where, group.runs, _found(numbers)),
+        heading=headline(FIG3.where, group.runs, _found(numbers, over_levels(group.runs))),
         notes=notes_of(group.runs, about),
         reading="\n\n".join(_read(run, numbers) for run in group.runs),
+        setting=rules,
     )
 
 
@@ -112,25 +116,27 @@ def _places(numbers: pd.DataFrame) -> dict[tuple[str, str], float]:
 def _rates(axes: Axes, numbers: pd.DataFrame, places: dict[tuple[str, str], float]) -> None:
     labels = []
     is_alone = numbers["run"].nunique() == 1
+    beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center"}
     for row in numbers.to_dict("records"):
         place, colour = places[row["judge"], row["run"]], _colour(row["judge"])
         for low, high, width in (("finite_sample_low", "finite_sample_high", 0.9), ("low", "high", 2.6)):
             axes.plot([row[low], row[high]], [place, place], color=colour, lw=width, solid_capstyle="butt")
         axes.plot([row["rate"]], [place], "o", color=colour, ms=5)
-        axes.text(-0.02, place, f"{row['wins']} / {row['ties']} / {row['losses']}", fontsize=8, ha="right", va="center")
-        axes.text(1.02, place, f"{row['rate']:.2f}", fontsize=8.5, ha="left", va="center")
+        counts = f"{row['wins']} / {row['ties']} / {row['losses']}"
+        axes.text(-0.02, place, counts, fontsize=8, ha="right", **beside)
+        axes.text(1.02, place, number(row["rate"]), fontsize=8.5, ha="left", **beside)
         judge = row["judge"].rpartition("/")[2]
         labels.append((place, judge if is_alone else f"{row['run']}, {judge}"))
     axes.set_yticks(*zip(*labels, strict=True), fontsize=8)
     # Room for what was won, tied and lost.
     axes.tick_params(axis="y", length=0, pad=78)
     axes.set_ylim(max(places.values()) + 0.7, -0.7)
-    axes.set_xlim(0, 1)
     axes.axvline(0.5, color=INK, ls=":", lw=1.2)
+    axes.margins(x=0.06)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("win rate of the self-explanation over the own CoT")
     axes.set_title("all problems")
-    axes.text(-0.02, -0.62, "won / tied / lost", fontsize=8, ha="right", va="center", color=GREY)
+    axes.text(-0.02, -0.62, "won / tied / lost", fontsize=8, ha="right", color=GREY, **beside)
 
 
 def _by_level(axes: Axes, numbers: pd.DataFrame) -> None:
@@ -139,14 +145,13 @@ def _by_level(axes: Axes, numbers: pd.DataFrame) -> None:
         colour, shift = _colour(str(judge)), 0.08 * (i - (len(lines) - 1) / 2)
         x = rows["level"].astype(float) + shift
         axes.vlines(x, rows["low"], rows["high"], color=colour, lw=1.2)
-        axes.plot(x, rows["rate"], "o-", color=colour, ms=3.5, lw=0.9)
+        axes.plot(x, rows["rate"], _line(str(judge)), color=colour, ms=3.5, lw=0.9)
     for judge in dict.fromkeys(numbers["judge"]):
-        axes.plot([], [], "o-", color=_colour(judge), ms=3.5, lw=0.9, label=judge.rpartition("/")[2])
+        axes.plot([], [], _line(judge), color=_colour(judge), ms=3.5, lw=0.9, label=judge.rpartition("/")[2])
     axes.axhline(0.5, color=INK, ls=":", lw=1.2)
-    axes.set_ylim(-0.04, 1.04)
     axes.set_xticks(sorted(numbers["level"].unique()))
     axes.set_xlabel("level")
-    axes.set_title("by level", pad=LEGEND_PAD)
+    axes.set_title("win rate by level", pad=LEGEND_PAD)
     legend_outside(axes, 3, **COMPACT)
 
 
@@ -154,20 +159,30 @@ def _colour(judge: str) -> str:
     return _JUDGE_COLOURS.get(judge, _MODEL_COLOUR)
 
 
+def _line(judge: str) -> str:
+    """Dots or other marks, so that nobody needs the colours."""
+    return {_RULES["count"]: "o-", _RULES["share"]: "s--"}.get(judge, "^:")
+
+
 _MORE = {"wins": "more true steps than own CoTs", "loses": "fewer true steps than own CoTs"}
 
 
-def _found(numbers: pd.DataFrame) -> str:
-    """Which of the two has more true steps, as far as all runs and judges agree, or the step checker in all runs."""
-    rows = numbers[numbers["level"].isna()].to_dict("records")
-    for judges, told in (
-        (rows, ""),
-        ([row for row in rows if row["judge"] == _RULES["count"]], ", by the step checker"),
-    ):
-        outcomes = {_outcome(row) for row in judges}
-        if len(outcomes) == 1 and (outcome := outcomes.pop()) in _MORE:
-            return f"self-explanations have {_MORE[outcome]}{told}"
-    return "true steps of self-explanations and own CoTs"
+def _found(numbers: pd.DataFrame, where: str) -> str:
+    """Whether self-explanations have more true steps, and how often they win; of several judges by the step checker."""
+    rows = numbers[numbers["level"].isna()]
+    counted = rows[rows["judge"] == _RULES["count"]].to_dict("records")
+    outcomes = [_outcome(row) for row in counted]
+    all_agree = {*map(_outcome, rows.to_dict("records"))} == {*outcomes}
+    if len({*outcomes}) > 1:
+        wins, losses = (outcomes.count(outcome) for outcome in _MORE)
+        fewer = f", fewer in {losses}" if losses else ""
+        return f"self-explanations have {_MORE['wins']}{where} in {wins} of {len(outcomes)} runs{fewer}"
+    told = "" if all_agree else ", by the step checker's count"
+    rates = sorted(row["rate"] for row in counted)
+    won = f"win rate {' to '.join(dict.fromkeys(map(number, (rates[0], rates[-1]))))}"
+    if outcomes[0] in _MORE:
+        return f"self-explanations have {_MORE[outcomes[0]]}{where}{told} ({won})"
+    return f"self-explanations and own CoTs cannot be told apart in true steps{where}{told} ({won})"
 
 
 def _outcome(row: dict[Any, Any]) -> str:

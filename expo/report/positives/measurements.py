@@ -13,6 +13,7 @@ import pandas as pd
 
 from expo.report.runs import FinishedRun, natural, origin_of, runs_in
 from expo.report.toy import any_toy, marked
+from expo.report.words import levels_in_words
 from expo.text import plural
 
 # The paper samples at this temperature (Appendix C.1).
@@ -168,11 +169,21 @@ def _is_hub_id(policy: str) -> bool:
 
 
 def notes_of(runs: Sequence[Measurement], about: str, *, swept: bool = False) -> str:
-    """The lines beneath a picture: what is drawn, and the setting of each run.
+    """What stands beneath a picture: what is drawn, and the setting of the runs, by policy where they differ.
 
     `swept` leaves out the temperature, which is then an axis.
     """
     settings: dict[str, list[str]] = {}
     for run in runs:
-        settings.setdefault(run.size if swept else run.setting, []).append(run.name)
-    return "\n".join([about, *(f"{', '.join(names)}: {setting}." for setting, names in settings.items())])
+        of_setting = settings.setdefault(run.size if swept else run.setting, [])
+        of_setting += [run.policy_name] * (run.policy_name not in of_setting)
+    told = [f"{', '.join(of)}: {setting}" if len(settings) > 1 else setting for setting, of in settings.items()]
+    return f"{about}\n{'; '.join(told)}."
+
+
+def over_levels(runs: Sequence[Measurement]) -> str:
+    """` averaged over all levels` or ` at level 3`, for a heading; empty for problems without levels."""
+    if not any(run.samples["level"].notna().any() for run in runs):
+        return ""
+    levels = runs[0].recipe.get("levels")
+    return f" {'at' if levels and len(levels) == 1 else 'averaged over'} {levels_in_words(levels)}"

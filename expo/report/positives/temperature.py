@@ -40,12 +40,12 @@ def draw_temperature(group: Group, out: Path | str) -> Artefact:
     runs = [run for sweep in group.sweeps for run in sweep]
     numbers = pd.concat([_sweep(sweep) for sweep in group.sweeps], ignore_index=True)
     about = (
-        "Upper: means over problems. Lower: paired differences. All with 95 % bootstrap intervals. Property 1, that "
-        "the self-explanation is likelier than the expert CoT: ✓ holds, ✗ fails, ? is undecided. Every score is at "
-        "temperature 1: only the sampling changes."
+        "Upper: means over problems; lower: paired differences; 95 % bootstrap intervals. Property 1, lower NLL of "
+        "self-explanations: ✓ holds, ✗ fails, ? undecided."
     )
+    rules = "Every score is at temperature 1: only the sampling changes."
     if n := int(numbers.loc[numbers["what"] == DIFFERENCE, "n"].max()):
-        about += f"\n{worth(n)}"
+        rules += f" {worth(n)}"
     reading = "\n\n".join(_read(name, numbers) for name in dict.fromkeys(numbers["sweep"]))
     return draw_picture(
         out,
@@ -56,6 +56,7 @@ def draw_temperature(group: Group, out: Path | str) -> Artefact:
         heading=headline("", runs, _found(numbers)),
         notes=notes_of(runs, about, swept=True),
         reading=warned(reading, runs, "\n\n"),
+        setting=rules,
     )
 
 
@@ -126,22 +127,23 @@ def _differences(axes: Axes, rows: pd.DataFrame) -> None:
         axes.annotate(mark, at, (0, 5), textcoords="offset points", ha="center", fontsize=9, bbox=box)
 
 
-_WORDS = {"holds": "holds", "fails": "fails", "undecided": "is undecided"}
+_THAN = {"holds": "lower", "fails": "higher", "undecided": "not told apart"}
 
 
 def _found(numbers: pd.DataFrame) -> str:
     """What becomes of Property 1 per sequence, as the paper states it, if one sweep or all alike say it."""
     gaps = numbers[(numbers["what"] == DIFFERENCE) & (numbers["quantity"] == QUANTITIES[0])]
     told = {tuple(of_one[["temperature", "verdict"]].itertuples(index=False)) for _, of_one in gaps.groupby("sweep")}
+    begin = "NLL per sequence of self-explanations against expert CoTs:"
     if len(told) > 1:
-        return "Property 1 by sampling temperature"
+        return f"{begin} sweeps over temperature disagree"
     by_verdict: dict[str, list[str]] = {}
     for temperature, word in told.pop():
-        by_verdict.setdefault(word, []).append(f"{temperature:g}")
+        by_verdict.setdefault(_THAN[word], []).append(f"{temperature:g}")
     if len(by_verdict) == 1:
-        return f"Property 1 per sequence {_WORDS[word]} at each temperature"
-    found = listed([f"{_WORDS[word]} at {listed(at)}" for word, at in by_verdict.items()])
-    return f"Property 1 per sequence {found.replace(' at ', ' at temperature ', 1)}"
+        return f"{begin} {next(iter(by_verdict))} at each sampling temperature"
+    found = listed([f"{word} at {listed(at)}" for word, at in by_verdict.items()])
+    return f"{begin} {found.replace(' at ', ' at temperature ', 1)}"
 
 
 def _read(name: str, numbers: pd.DataFrame) -> str:

@@ -28,4 +28,4 @@ def draw_theory(
     """Draw a picture from its numbers and publish both, as `draw_picture` does of runs."""
     with look():
         shown = images(plot(numbers, Caption.of((), heading, notes)))
-    return publish(out, name, (), numbers, shown, reading)
+    return publish(out, name, (), numbers, shown, reading, heading)

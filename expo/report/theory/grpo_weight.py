@@ -34,7 +34,7 @@ def draw_grpo_weight(out: Path | str) -> Artefact:
         _plot,
         heading=f"GRPO on hard questions: at p = 1 %, {100 * rare:.0f} % of groups of 8 give no signal",
         notes="p: the probability that one of a group's G samples is right. Advantages are divided by the group's "
-        "standard deviation; no clipping, the first step after sampling, samples of one length.\n"
+        "standard deviation; no clipping; samples of one length. "
         f"Dotted: the limit sqrt(G − 1) as p goes to 0. {CLOSED_FORM}",
         reading=f"At p = 1 % and G = 8, {100 * rare:.0f} % of groups give no gradient. Those that do weigh a rare "
         "success by up to sqrt(G − 1): where all samples have one length, the mean gradient is that of J times w_G(p), "

@@ -38,7 +38,7 @@ def read_ledger(entries: Mapping[str, Entry]) -> str:
         near = f"; nearness to its sentences: {_numbers(of['fidelity'], FIDELITY)}" if of["fidelity"] else ""
         texts.append(f"{plural(of['claims'], 'claim')} {whose}{statements}: {_numbers(of['verdicts'], MEANS)}{near}.")
     broken = [name for name, entry in entries.items() if not entry.green]
-    return " ".join([*texts, f"Not green: {', '.join(broken)}."] if broken else texts)
+    return " ".join([*texts, f"Not as expected: {', '.join(broken)}."] if broken else texts)
 
 
 def _numbers(found: Mapping[str, int], words: Iterable[str]) -> str:

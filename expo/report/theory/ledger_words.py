@@ -16,7 +16,7 @@ MEANS = {
     "ambiguous by reading": "one reading of it holds, and another fails",
     "refuted": "it has a counterexample, the smallest that a search of its domain finds",
     "contradicted by the paper's own table": "the printed numbers say otherwise",
-    "undecided": "a test is missing, failed or shows something else, so the claim is not green",
+    "undecided": "a test is missing, failed or shows something else than expected",
 }
 # Light enough to be written on: blue, yellow and orange stay apart to readers who tell no red from green.
 COLOURS = {
@@ -44,11 +44,12 @@ SYMBOLS = {
 }
 LEGEND = (
     "Each verdict is computed from the tests that ran. A claim is as strong as the weakest of its tests and of the "
-    "claims that it uses, and it is green only if all of these are. Where a printed claim fails and a corrected one "
-    "holds, the verdict says how the two differ, and the strength of what holds stands in brackets. Everything that is "
-    "said to hold has a negative control, a false variant that the same kind of check refuted. Claims 'beyond the "
-    "paper' are ours. A claim of the paper says how near our statement is to the paper's sentence. That nearness, and "
-    "how a corrected claim differs from a printed one, are a reader's judgement; no test decides them."
+    "claims that it uses, and undecided if one of these is not as expected. Where a printed claim fails and a "
+    "corrected one holds, the verdict says how the two differ, and the strength of what holds stands in brackets. "
+    "Everything that is said to hold has a negative control, a false variant that the same kind of check refuted. "
+    "Claims 'beyond the paper' are ours. A claim of the paper says how near our statement is to the paper's sentence."
+    " That nearness, and how a corrected claim differs from a printed one, are a reader's judgement; no test decides "
+    "them."
 )
 _TITLES = {
     "improvement": "Policy improvement (Section 3.2, Eqs 1 to 6)",

@@ -29,8 +29,8 @@ def draw_lemma1_band(out: Path | str) -> Artefact:
         _plot,
         heading=f"Lemma 1: the true threshold is {found}",
         notes=r"The cross term is the inner product of the gradients of $j$ and $j'$; only the logit $z_j$ moves. "
-        r"The paper: it falls with $\pi_j$ if and only if $\pi_j < 1/2$."
-        f"\nRight: the true threshold over all laws of the other trajectories. {CLOSED_FORM}",
+        r"The paper: it falls with $\pi_j$ just where $\pi_j < 1/2$. "
+        f"Right: over all laws of the other trajectories. {CLOSED_FORM}",
         reading="The printed threshold 1/2 is exact for L = 2 and where the others are equally likely. Else the true "
         f"one lies anywhere between {LOW:.3f} and {HIGH:.2f}: it depends on how the rest is spread and on which j' is "
         "meant.",

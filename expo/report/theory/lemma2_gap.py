@@ -30,8 +30,8 @@ def draw_lemma2_gap(out: Path | str) -> Artefact:
         _plot,
         heading=f"Lemma 2: {found}{', and never more than their distance' if is_near else ''}",
         notes=f"A point is one of {MODELS} random models of 4 CoTs. X = π(a*|q, c), and J is its mean over own CoTs. "
-        "Self-explanations c~ are drawn by Bayes' rule, which a prompt with the answer need not follow.\nThe gap is "
-        f"the mean of X over them minus J. {CLOSED_FORM}",
+        r"The gap is the mean of X over self-explanations $\tilde{c}$ minus J; they are drawn by Bayes' rule, which a "
+        f"prompt with the answer need not follow. {CLOSED_FORM}",
         reading=f"In all {MODELS} models the gap is the variance over J (largest difference {worst:.0e}), and never "
         "above the distance between self-explanations and own CoTs: what gains much cannot stay close.",
     )
@@ -61,7 +61,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     points = right.scatter(numbers["tv"], numbers["gap"], **style)
     right.plot([0, 1], [0, 1], color=GREY, lw=0.8)
     right.text(0.7, 0.74, "gap = distance", fontsize=8, ha="right")
-    right.set(xlim=(0, 1), ylim=(0, 1), xlabel="total variation between c~ and own CoTs")
+    right.set(xlim=(0, 1), ylim=(0, 1), xlabel=r"total variation between $\tilde{c}$ and own CoTs")
     right.set_title("a large gap needs distance")
     bar = figure.colorbar(points, ax=right, label="J", extend="min", ticks=[-2, -1, 0])
     bar.ax.set_yticklabels(["0.01", "0.1", "1"])

@@ -29,11 +29,11 @@ def draw_prompt_radius(out: Path | str) -> Artefact:
         "prompt-radius",
         numbers,
         _plot,
-        heading=f"Lemma 2 for a prompted sampler: certain only within {exact:.2f} of Bayes' rule",
+        heading=f"Lemma 2 for a prompted sampler: in this model, certain only within {exact:.2f} of Bayes' rule",
         notes=f"One model: three CoTs of probability {_listed(PRIOR)}, with X = π(a*|q, c) of {_listed(X)}. A point is "
         f"a way to sample explanations, as prompting might: {len(numbers):,} at random. {CLOSED_FORM}",
         reading=f"Of these random samplers {100 * is_worse.mean():.0f} % are worse than own CoTs, and none within the "
-        f"exact radius {exact:.3f}. Only that near to Bayes' rule is Lemma 2 guaranteed for a prompt.",
+        f"exact radius {exact:.3f}. In this model Lemma 2 is guaranteed for a prompt only that near to Bayes' rule.",
     )
 
 

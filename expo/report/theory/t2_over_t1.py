@@ -27,16 +27,15 @@ def draw_t2_over_t1(out: Path | str) -> Artefact:
     """Write `t2-over-t1`: T2 against T1 as a right sample leaves the distribution (claims E6-dom, E6-sqrt)."""
     numbers = _numbers()
     most = numbers["ratio"].max()
-    found = f"need not dominate: T2 is up to $10^{{{int(np.log10(most))}}}$ times as large" if most > 1 else "dominates"
+    found = f"need not dominate: T2 can be $10^{{{int(np.log10(most))}}}$ times as large" if most > 1 else "dominates"
     return draw_theory(
         out,
         "t2-over-t1",
         numbers,
         _plot,
         heading=f"Equation 6: T1 {found}",
-        notes=r"A right sample $j$ gets ever less likely, from right to left; the others keep their proportions. T1 is "
-        "the sample's own term, T2 that of all others (Eq 6); their sum is what a step on it gains.\n"
-        f"The paper takes T1 to dominate. {_falls(numbers)}{CLOSED_FORM}",
+        notes=r"From right to left a right sample $j$ gets less likely. T1 is its own term of Eq 6, T2 that of all "
+        f"others, whose proportions stay. {_falls(numbers)}{CLOSED_FORM}",
         reading="T1 falls with π_j, T2 need not: with one other right trajectory of 10 % and one wrong one of 90 %, a "
         "sample of probability 10⁻¹⁸ still gains 0.072, nearly all of it by T2. Dominance is lost about where another "
         "trajectory passes the square root of π_j.",
@@ -45,7 +44,7 @@ def draw_t2_over_t1(out: Path | str) -> Artefact:
 
 def _falls(numbers: pd.DataFrame) -> str:
     falls = bool((numbers["gain"] < 0).any())
-    return "Where a line leaves the right panel, a step on a right sample lowers J. " if falls else ""
+    return "Where a line leaves the right panel, a step on $j$ lowers J. " if falls else ""
 
 
 def _numbers() -> pd.DataFrame:

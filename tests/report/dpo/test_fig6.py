@@ -3,10 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from expo.report.accuracy import MEAN
+from expo.report.dpo import fig6
 from expo.report.dpo.fig6 import draw_fig6
+from expo.report.picture import Caption
+from expo.report.style import look
 from expo.report.trainings import EvaluatedRun, find_evaluated
 from theory.objectives import dpo_loss
 
@@ -21,10 +25,8 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
         "The lowest loss is that of DPO with expert CoT, offline, and on every base ExP-DPO, offline is above it: a "
         "lower loss does not tell the better policy"
     ) in made.reading
-    assert (
-        headings.pop()
-        == "Figure 6 of the paper, on the toy: averaged over bases, the lowest loss is not the best policy"
-    )
+    begin = "After the paper's Figure 6, on the toy: of DPO on all levels, "
+    assert headings.pop() == f"{begin}ExP-DPO ends highest in pass@4, DPO with expert CoT lowest in loss"
     at_end = made.numbers[(made.numbers["step"] == 20) & (made.numbers["method"] == "dpo_expert")]
     assert at_end["base"].tolist() == [MEAN, "tiny-0", "tiny-1", "tiny-2"]
     expected = np.mean([float(dpo_loss(60 * (s - 1) / 19, BETA)) + 0.01 for s in range(16, 21)])
@@ -34,9 +36,7 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
         write_arm(tmp_path / "other", base, "answer", 0, 0.1, 5.0)
     other = draw_fig6(find_evaluated(tmp_path / "other")[0], tmp_path / "out")
     assert "no deceptively low loss among these" in other.reading
-    assert (
-        headings.pop() == "Figure 6 of the paper, on the toy: averaged over bases, the lowest loss is the best policy"
-    )
+    assert headings.pop() == f"{begin}ExP-DPO ends highest in pass@4 and lowest in loss"
     one = draw_fig6([r for r in runs if r.base == "tiny-0"], tmp_path / "out")
     assert "One arm, or one base, tells nothing of a deceptively low loss." in one.reading
     for base, ends in (("tiny-0", (0.9, 0.1)), ("tiny-1", (0.1, 0.3)), ("tiny-2", (0.9, 0.1))):
@@ -46,4 +46,20 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
     assert "that of DPO with bare answer, offline, the highest accuracy that of ExP-DPO, offline" in close.reading
     assert "but no order of accuracy is shown" in close.reading
     assert "does not tell" not in close.reading
-    assert headings.pop() == "Figure 6 of the paper, on the toy: the losses differ, pass@4 cannot be told apart"
+    assert headings.pop() == f"{begin}the losses differ, pass@4 cannot be told apart"
+
+
+def test_lines_of_bases_that_coincide_are_counted(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+    numbers = draw_fig6(runs, tmp_path).numbers
+    # They differ in pass@4, and not in the loss.
+    assert counted(numbers) == ["3 bases"] * 3
+    is_first = (numbers["base"] == "tiny-0") & (numbers["step"] == 20)
+    assert counted(numbers.assign(loss=numbers["loss"] + 0.1 * is_first)) == ["2 bases"] * 3
+    # The control: as they differ in pass@4, they do in the loss.
+    assert counted(numbers.assign(loss=numbers["pass_at_4"])) == []
+
+
+def counted(numbers: pd.DataFrame) -> list[str]:
+    with look():
+        figure = fig6._plot(numbers, Caption("heading", "notes", toy=True))
+    return [text.get_text() for axes in figure.axes for text in axes.texts]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(
 ) -> None:
     made = draw_loss(runs, tmp_path / "out")
     assert len(made.numbers) == 15
-    assert headings.pop() == "On the toy: the winner with the lowest loss is the most accurate in 0 of 6 comparisons"
+    found = "On the toy: trained on all levels{}, the winner with the lowest loss gains most accuracy in {} comparisons"
+    assert headings.pop() == found.format("", "0 of 6")
     assert made.reading.startswith("- offline, 3 comparisons of winners from one base at one rate: the lowest loss is")
     assert "of DPO with expert CoT, offline (3); it has the highest accuracy in 0; accuracy fell" in made.reading
     row = made.numbers[(made.numbers["method"] == "dpo_expert") & (made.numbers["base"] == "tiny-0")].iloc[0]
@@ -37,4 +39,9 @@ def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(
     agree = draw_loss(good, tmp_path / "agree")
     assert "(3); it has the highest accuracy in 3" in agree.reading
     assert agree.reading.startswith("- offline, 3 comparisons")
-    assert headings.pop() == "On the toy: the winner with the lowest loss is the most accurate in 3 of 3 comparisons"
+    assert headings.pop() == found.format("", "3 of 3")
+    wrong = [replace(run) for run in good]
+    for run in wrong:
+        run.__dict__["recipe"] = {**run.recipe, "right_losers": False}
+    assert "wrong losers only, seed 42" in draw_loss(wrong, tmp_path / "wrong").reading
+    assert headings.pop() == found.format(" against wrong losers only", "3 of 3")

@@ -35,17 +35,17 @@ def test_a_verdict_that_turns_with_the_temperature_is_seen(make: Make, tmp_path:
     assert "fails at 1.5" in made.reading
 
 
-def test_the_caption_says_what_the_marks_are_worth(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    notes: list[str] = []
+def test_the_words_say_what_the_marks_are_worth(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rules: list[str] = []
 
     def caught(*args: object, **words: str) -> None:
-        notes.append(words["notes"])
+        rules.append(words["setting"])
 
     monkeypatch.setattr(temperature, "draw_picture", caught)
     records = [make("a", policy="tiny-0", n=15), make("b", policy="tiny-0", n=15, temperature=1.5)]
     draw_temperature(*group_by_label(records), tmp_path)
-    assert worth(15) in notes[0].splitlines()
-    assert worth(12) not in notes[0]
+    assert worth(15) in rules[0]
+    assert worth(12) not in rules[0]
 
 
 def test_without_a_sweep_there_is_no_temperature_picture(make: Make, tmp_path: Path):
@@ -66,8 +66,9 @@ def test_the_heading_says_where_property_1_holds(make: Make, tmp_path: Path, mon
     # Another sweep says otherwise.
     other = [make("d", policy="tiny-1"), make("e", policy="tiny-1", temperature=1.5, reverse=True)]
     draw_temperature(*group_by_label([one, warm, *other]), tmp_path)
+    begin = "On the toy: NLL per sequence of self-explanations against expert CoTs:"
     assert headings == [
-        "On the toy: Property 1 per sequence holds at each temperature",
-        "On the toy: Property 1 per sequence holds at temperature 0.9 and 1.5 and fails at 2",
-        "On the toy: Property 1 by sampling temperature",
+        f"{begin} lower at each sampling temperature",
+        f"{begin} lower at temperature 0.9 and 1.5 and higher at 2",
+        f"{begin} sweeps over temperature disagree",
     ]

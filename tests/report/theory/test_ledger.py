@@ -1,17 +1,19 @@
-"""The ledger's pages: a claim's words are text, and what is not green is named."""
+"""The ledger's pages: a claim's words are text, and what is not as expected is named."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from expo.report.theory import ledger_graph
+from expo.report.picture import Caption
+from expo.report.style import look
+from expo.report.theory import verdicts
 from expo.report.theory.ledger import draw_ledger, read_ledger
-from expo.report.theory.ledger_graph import draw_ledger_graph
+from expo.report.theory.ledger_words import MEANS
+from expo.report.theory.verdicts import OUTCOMES, draw_verdicts
 from theory.claim import Claim
 from theory.ledger import Entry
 
@@ -54,43 +56,46 @@ def test_the_ledger_escapes_what_claims_say(tmp_path: Path) -> None:
     assert "| D | beyond the paper (line 4) | alone |  | **exact** |" in table
 
 
-def test_the_ledger_says_what_is_not_green() -> None:
+def test_the_ledger_says_what_is_not_as_expected() -> None:
     assert read_ledger(entries()) == (
         "3 claims of the paper (2 statements): exact 1, first order only 1, undecided 1; nearness to its sentences: "
-        "exact 1, related 2. 2 claims beyond the paper (1 statement): exact 2. Not green: C."
+        "exact 1, related 2. 2 claims beyond the paper (1 statement): exact 2. Not as expected: C."
     )
     assert read_ledger({"D": entries()["D"]}) == "1 claim beyond the paper: exact 1."
 
 
-def test_the_graph_has_an_arrow_for_each_use(tmp_path: Path) -> None:
-    artefact = draw_ledger_graph(entries(), tmp_path)
-    assert artefact.numbers.to_numpy().tolist() == [["A", "B"], ["B", "C"], ["A", "D"]]
-    assert artefact.reading == "3 uses among 4 claims, 3 of the paper and 1 beyond it."
+def test_each_part_has_the_numbers_of_the_papers_claims_by_outcome(tmp_path: Path) -> None:
+    made = draw_verdicts(entries(), tmp_path)
+    rows = [["first", "holds where tested", 1], ["first", "holds in part", 1], ["second", "undecided", 1]]
+    # D and E are ours.
+    assert made.numbers.to_numpy().tolist() == rows
+    assert made.reading.startswith("Claims of the paper: holds where tested 1, holds in part 1, undecided 1.")
+    as_paper = {n: replace(e, claim=replace(e.claim, where="line 9")) for n, e in entries().items()}
+    assert ["second", "holds where tested", 2] in draw_verdicts(as_paper, tmp_path).numbers.to_numpy().tolist()
 
 
 def heading_of(ledger: dict[str, Entry], monkeypatch: pytest.MonkeyPatch) -> str:
     caught: list[str] = []
-    monkeypatch.setattr(ledger_graph, "draw_theory", lambda *_, heading, **rest: caught.append(heading))
-    draw_ledger_graph(ledger, Path())
+    monkeypatch.setattr(verdicts, "draw_theory", lambda *_, heading, **rest: caught.append(heading))
+    draw_verdicts(ledger, Path())
     return caught[0]
 
 
-def test_the_graph_names_the_claim_on_which_most_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heading_counts_the_papers_claims_by_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     held = entries()
-    assert heading_of(held, monkeypatch) == "What rests on what: 3 of 5 claims rest on A, the most on any"
-    # However they are ordered; C rests on A by way of B.
-    assert "3 of 5 claims rest on A" in heading_of(dict(reversed(held.items())), monkeypatch)
-    alone = {name: replace(entry, claim=replace(entry.claim, uses=())) for name, entry in held.items()}
-    assert heading_of(alone, monkeypatch) == "What rests on what: no claim uses another"
+    found = "Of the paper's 3 claims, 1 hold where tested, 1 in part and 1 are undecided"
+    assert heading_of(held, monkeypatch) == found
+    refuted = held | {"C": replace(held["C"], verdict="refuted"), "A": replace(held["A"], verdict="proved")}
+    assert heading_of(refuted, monkeypatch) == "Of the paper's 3 claims, 1 are proved, 1 in part and 1 fail"
 
 
-def test_a_claim_of_another_area_is_drawn_as_a_guest_and_no_areas_overlap(tmp_path: Path) -> None:
-    held = entries()
-    edges = draw_ledger_graph(held, tmp_path).numbers
-    first, second = ledger_graph._blocks(edges, held)
-    assert (first.area, first.columns) == ("first", [["A"], ["B"]])
-    assert (second.area, second.columns) == ("second", [["B", "A"], ["C", "D"]])
-    many = [ledger_graph.Block(str(i), [["x"] * (1 + i % 4)], [1.0 + i % 3]) for i in range(12)]
-    corners = ledger_graph._packed(many)
-    for (one, (x, y)), (other, (x1, y1)) in combinations(zip(many, corners, strict=True), 2):
-        assert x + one.width <= x1 or x1 + other.width <= x or y + one.height <= y1 or y1 + other.height <= y
+def test_the_bars_of_a_part_stand_end_to_end(tmp_path: Path) -> None:
+    numbers = draw_verdicts(entries(), tmp_path).numbers
+    with look():
+        (axes,) = verdicts._plot(numbers, Caption("heading", "notes", toy=False)).axes
+    bars = [(bar.get_y() + bar.get_height() / 2, bar.get_x(), bar.get_width()) for bar in axes.patches]
+    assert bars == [(0, 0, 1), (0, 1, 1), (1, 0, 1)]
+
+
+def test_each_verdict_has_an_outcome() -> None:
+    assert set(OUTCOMES) == set(MEANS)

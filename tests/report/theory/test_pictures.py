@@ -11,14 +11,17 @@ import pandas as pd
 import pytest
 
 from expo.report.artefacts import read_provenance
-from expo.report.theory import appendix_b, lemma1_band, t2_over_t1
+from expo.report.picture import Caption
+from expo.report.theory import appendix_b, lemma1_band, prompt_radius, t2_over_t1
 from expo.report.theory.appendix_b import draw_appendix_b
 from expo.report.theory.grpo_weight import draw_grpo_weight
 from expo.report.theory.lemma1_band import draw_lemma1_band
 from expo.report.theory.lemma2_gap import draw_lemma2_gap
 from expo.report.theory.prompt_radius import draw_prompt_radius
 from expo.report.theory.t2_over_t1 import draw_t2_over_t1
-from theory import lemma1, shifts
+from theory import lemma1, lemma2, shifts
+
+from ..captions import two_lines
 
 DRAW = (
     draw_lemma1_band,
@@ -82,6 +85,14 @@ def test_the_pictures_are_the_same_twice(drawn: Path, tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
 
+def test_captions_have_two_lines_at_most(captions: list[Caption], tmp_path: Path) -> None:
+    for draw in DRAW:
+        draw(tmp_path)
+    assert [two_lines(caption) for caption in captions] == [True] * len(DRAW)
+    longer = Caption("heading", captions[0].notes + " And more of it." * 12, toy=False)
+    assert not two_lines(longer)
+
+
 def heading(draw: Callable[[Path], object], module: ModuleType, monkeypatch: pytest.MonkeyPatch, out: Path) -> str:
     caught: list[str] = []
     monkeypatch.setattr(module, "draw_theory", lambda *_, heading, **rest: caught.append(heading))
@@ -94,7 +105,10 @@ def test_headings_say_what_the_numbers_say(tmp_path: Path, monkeypatch: pytest.M
         "Lemma 1: the true threshold is not 1/2: it lies anywhere from 0.40 to 0.75"
     )
     assert heading(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path) == (
-        "Equation 6: T1 need not dominate: T2 is up to $10^{16}$ times as large"
+        "Equation 6: T1 need not dominate: T2 can be $10^{16}$ times as large"
+    )
+    assert heading(draw_prompt_radius, prompt_radius, monkeypatch, tmp_path) == (
+        "Lemma 2 for a prompted sampler: in this model, certain only within 0.32 of Bayes' rule"
     )
     assert heading(draw_appendix_b, appendix_b, monkeypatch, tmp_path) == (
         "Appendix B: a gradient step on one trajectory raises another too in 34 of 105 places"
@@ -107,5 +121,7 @@ def test_headings_of_other_numbers_say_the_opposite(tmp_path: Path, monkeypatch:
     assert heading(draw_lemma1_band, lemma1_band, monkeypatch, tmp_path).endswith("is 1/2, as printed")
     monkeypatch.setattr(t2_over_t1, "_numbers", lambda: pd.DataFrame({"ratio": [0.5], "gain": [1.0]}))
     assert heading(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path) == "Equation 6: T1 dominates"
+    monkeypatch.setattr(lemma2, "critical_tv", lambda prior, x: 0.1)
+    assert heading(draw_prompt_radius, prompt_radius, monkeypatch, tmp_path).endswith("within 0.10 of Bayes' rule")
     monkeypatch.setattr(shifts, "gradient_step", lambda grid, j: shifts.first_order(grid, np.eye(3)[[j] * len(grid)]))
     assert heading(draw_appendix_b, appendix_b, monkeypatch, tmp_path).endswith("raises no other")
