@@ -72,10 +72,8 @@ BEYOND = (
     Kind("slopes", "Slopes over training", "How that slope changes while a policy is trained."),
 )
 THEORY = (
-    Kind(
-        "ledger(?!-graph)", "The ledger of claims", "Every formal claim of the paper with its verdict and the evidence."
-    ),
-    Kind("ledger-graph", "What rests on what", "Which claims use which, coloured by verdict."),
+    Kind("ledger", "The ledger of claims", "Every formal claim of the paper with its verdict and the evidence."),
+    Kind("verdicts", "Verdicts", "What became of the claims of each part of the paper."),
     Kind("t2-over-t1", "Equation 6", "T2 can outweigh T1 where a right sample is unlikely."),
     Kind("lemma1", "Lemma 1", "Where the cross term falls as a positive becomes likelier."),
     Kind("lemma2", "Lemma 2", "What self-explanations gain if Bayes' rule draws them."),
@@ -95,7 +93,7 @@ SECTIONS = {
 # Where a visitor begins: of these pictures, those that there are.
 FIRST = (
     *("fig4-smollm2-135m-letters", "property1-temperature-smollm2-135m-gsm8k", "fig2-smollm2-135m-gsm8k"),
-    *("best-posterior-tiny", "ledger-graph"),
+    *("best-posterior-tiny", "verdicts"),
 )
 _LINKS = {".svg": "SVG", ".html": "page", ".csv": "numbers (CSV)"}
 

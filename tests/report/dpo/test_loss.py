@@ -43,5 +43,5 @@ def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(
     wrong = [replace(run) for run in good]
     for run in wrong:
         run.__dict__["recipe"] = {**run.recipe, "right_losers": False}
-    assert "wrong losers only, seed 42" in draw_loss(wrong, tmp_path / "wrong").reading
+    assert "wrong losers only, seed 42" in draw_loss(wrong, tmp_path / "wrong").setting
     assert headings.pop() == found.format(" against wrong losers only", "3 of 3")

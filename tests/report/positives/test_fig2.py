@@ -134,8 +134,9 @@ def test_a_name_stands_where_the_other_curves_leave_room():
 
 
 def test_fig2_reads_the_reversed_record_as_reversed(drawn: dict[str, Artefact]):
-    one, other, rules = drawn["draw_fig2"].reading.split("\n\n")
-    assert rules.startswith("Each text is scored with its answer, at temperature 1.")
+    made = drawn["draw_fig2"]
+    one, other = made.reading.split("\n\n")
+    assert made.setting.startswith("Each text is scored with its answer, at temperature 1.")
     assert "**tiny-0** (toy)" in one
     assert "**holds**" in one
     assert "**fails**" not in one

@@ -31,8 +31,8 @@ def test_fig3_shows_the_step_checker_and_the_judge(swept: Group, drawn: dict[str
     assert "judge-1: 0.818 [" in made.reading.partition("\n\n")[0]
     assert "over 11 problems, **undecided**" in made.reading.partition("\n\n")[0]
     assert sorted(rows.loc[rows["judge"] == "judge-1", "level"].dropna()) == [1, 2, 3, 4, 5]
-    one, other, rules = made.reading.split("\n\n")
-    assert rules.startswith("The step checker compares the k-th explanation with the k-th own CoT")
+    one, other = made.reading.split("\n\n")
+    assert made.setting.startswith("The step checker compares the k-th explanation with the k-th own CoT")
     assert "step checker, count: 1.00 [0.735, 1.00], finite-sample [0.639, 1.00], over 12 problems, **wins**" in one
     assert "judge-1" in one
     assert "1 left out" in one
