@@ -19,6 +19,7 @@ import torch
 from expo.launcher import forget, reporting
 from expo.policies.engine import Request
 from expo.policies.load import DTYPES, load_policy
+from expo.policies.names import public
 from expo.policies.policy import Policy, PolicyError
 from expo.policies.sampling import sample
 from expo.policies.scoring import score, whole
@@ -361,7 +362,7 @@ def _facts(tasks: Sequence[Task], policy: Policy | None) -> dict[str, Any]:
     """The facts about the inputs for `environment.json`; the first of `tasks` is the one measured or trained on."""
     task = tasks[0]
     return {
-        "task": task.source or task.name,
+        "task": public(task.source or task.name),
         "toy": task.is_toy,
         "problems": len(task.problems),
         **({"eval_problems": len(tasks[1].problems)} if tasks[1:] else {}),

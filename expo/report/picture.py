@@ -18,7 +18,7 @@ from expo.report.toy import any_toy, warned
 from expo.report.words import listed
 
 WIDTH = 9.0  # inches; a README's column shows them at about 100 dots an inch
-HEADING_WIDTH = 88  # letters of a line of the heading, beside the badge of a toy
+HEADING_WIDTH = 84  # letters of a line of the heading, beside the badge of a toy
 NOTE_WIDTH = 155  # letters of a line of the notes
 MOST_SVG = 300_000  # bytes
 

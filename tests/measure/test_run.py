@@ -67,6 +67,8 @@ def test_a_record_holds_every_positive(recipe: MeasureRecipe, tmp_path: Path) ->
     assert all(t.endswith(f"\\boxed{{{a}}}") for t, a in zip(closed["text"], closed["reference"], strict=True))
     environment = run.environment()
     assert environment["problems"] == 6
+    # A file of this machine stands by its name alone.
+    assert environment["task"] == Path(str(recipe.data)).name
     assert environment["dtype"] == "float32"
     assert run.recipe()["prompts"]["question"].startswith("{question}")
     said = show(run)
