@@ -1,4 +1,4 @@
-"""Records in, pictures and tables out, each with its numbers and the records that they came from.
+"""Turn records into pictures and tables, each with its numbers and the records that they came from.
 
-The subpackages are sorted by what is drawn, and their modules bear the names of the paper's figures and tables.
+The subpackages are sorted by what they draw, and their modules are named after the paper's figures and tables.
 """

@@ -1,4 +1,4 @@
-"""Accuracies of trainings over their bases: means with intervals, the lowest and the highest base, and their words."""
+"""Accuracies of trainings over their bases: means with intervals, the lowest and highest base, and how to word them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from expo.report.trainings import EvaluatedRun
 from expo.report.words import share
 from expo.stats import MIN_PROBLEMS, Interval, bootstrap, bootstrap_rate
 
-# What a column `base` holds in the row of the mean over bases.
+# The value of a column `base` in the row of the mean over bases.
 MEAN = "mean over bases"
-# Columns that tell an accuracy less another, and what they are of `difference`.
+# Columns for the difference of two accuracies, and their names in a `difference`.
 LESS = {"less": "mean", "less_low": "low", "less_high": "high", "less_lowest": "lowest", "less_highest": "highest"}
 RULE_OF_ORDER = (
     "One method is said to end above another where all bases agree on it and the 95 % bootstrap interval of the "
@@ -32,22 +32,22 @@ LEGEND = (
 def accuracy_by_base(
     runs: Sequence[EvaluatedRun], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
 ) -> list[float]:
-    """Mean pass@k of each base; `step` is the last one if None.
+    """Mean pass@k of each base; a `step` of None means the last one.
 
-    Runs from one base, as with several seeds, count as one: their mean.
+    Several runs from one base, such as with several seeds, count as one: their mean.
     """
     return [float(accuracies.mean()) for accuracies in _problems_by_base(runs, step, levels, k).values()]
 
 
 def base_names(runs: Iterable[EvaluatedRun]) -> list[str]:
-    """The bases in the order of `accuracy_by_base` and `mean_by_base`, by the last part of their names or two."""
+    """The bases in the order of `accuracy_by_base` and `mean_by_base`, by the last one or two parts of their names."""
     paths = [Path(base) for base in dict.fromkeys(run.base for run in runs)]
     names = [path.name for path in paths]
     return names if len(set(names)) == len(names) else ["/".join(path.parts[-2:]) for path in paths]
 
 
 def mean_by_base(runs: Iterable[EvaluatedRun], values: Iterable[float]) -> list[float]:
-    """A number of each base: the mean over its runs, each of which has one of the values."""
+    """One number per base: the mean over its runs; `values` has one value per run."""
     by_base: dict[str, list[float]] = {}
     for run, value in zip(runs, values, strict=True):
         by_base.setdefault(run.base, []).append(value)
@@ -62,10 +62,10 @@ def mean_accuracy(runs: Sequence[EvaluatedRun], levels: Iterable[int] | None = N
 def summary(
     runs: Sequence[EvaluatedRun], step: int | None = None, levels: Iterable[int] | None = None, k: int = 1
 ) -> dict[str, Any]:
-    """The columns of a table that tell an accuracy: mean, interval and range over bases, and how many there were.
+    """The columns of a table for an accuracy: mean, interval and range over bases, and the number of bases.
 
-    The mean is over bases and problems. Its bootstrap interval is over problems, the bases' mean of each: it says
-    nothing of other bases; the range does.
+    The mean is over bases and problems. Its bootstrap interval is over problems, each averaged over bases, so it says
+    nothing about other bases; the range does.
     """
     return _summary(list(_problems_by_base(runs, step, levels, k).values()), runs)
 
@@ -79,7 +79,7 @@ def _summary(by_base: Sequence[pd.Series], runs: Sequence[EvaluatedRun]) -> dict
 def difference(
     runs: Sequence[EvaluatedRun], others: Sequence[EvaluatedRun], levels: Iterable[int] | None = None, k: int = 1
 ) -> dict[str, Any]:
-    """The same columns for an accuracy less another, at the last step: paired by problem and by base."""
+    """The same columns for the difference of two accuracies at the last step, paired by problem and base."""
     levels = None if levels is None else list(levels)
     these, those = (_problems_by_base(of, None, levels, k) for of in (runs, others))
     by_base = [these[base] - those[base] for base in these if base in those]
@@ -89,13 +89,13 @@ def difference(
 
 
 def true_steps(runs: Sequence[EvaluatedRun], levels: Iterable[int] | None = None) -> dict[str, Any]:
-    """The same columns for the share of true steps at the last step, of problems whose samples have any."""
+    """The same columns for the share of true steps at the last step, over problems whose samples have any steps."""
     levels = None if levels is None else list(levels)
     return _summary(list(_by_base(runs, lambda run: run.steps_true(run.last_step, levels)).values()), runs)
 
 
 def share_of_true_steps(run: EvaluatedRun, step: int, levels: Iterable[int] | None = None) -> float:
-    """Of all steps that a run's samples have at a step of its training; NaN if they have none."""
+    """The share of true steps among all steps in a run's samples at a training step; NaN if there are none."""
     rows = run.at(step, levels)
     steps = int(rows["steps"].sum())
     return float(rows["steps_true"].sum() / steps) if steps else float("nan")
@@ -104,13 +104,13 @@ def share_of_true_steps(run: EvaluatedRun, step: int, levels: Iterable[int] | No
 def _problems_by_base(
     runs: Sequence[EvaluatedRun], step: int | None, levels: Iterable[int] | None, k: int
 ) -> dict[str, pd.Series]:
-    """By base, pass@k of each problem."""
+    """For each base, pass@k of each problem."""
     levels = None if levels is None else list(levels)
     return _by_base(runs, lambda run: run.accuracies(run.last_step if step is None else step, levels, k))
 
 
 def _by_base(runs: Sequence[EvaluatedRun], values: Callable[[EvaluatedRun], pd.Series]) -> dict[str, pd.Series]:
-    """By base, a number of each problem: the mean over the base's runs."""
+    """For each base, one number per problem: the mean over the base's runs."""
     by_base: dict[str, list[pd.Series]] = {}
     for run in runs:
         by_base.setdefault(run.base, []).append(values(run))
@@ -121,35 +121,35 @@ def _interval(by_base: Sequence[pd.Series]) -> Interval:
     mean = bootstrap_rate(_mean_over_bases(by_base))
     if mean.n < 2 or mean.low < mean.high:
         return mean
-    # No problem differs from another, though bases do.
+    # All problems have the same value, though bases differ.
     of_bases = [bootstrap_rate(of_base.to_numpy()) for of_base in by_base]
     low, high = (float(np.mean(ends)) for ends in zip(*((base.low, base.high) for base in of_bases), strict=True))
     return replace(mean, low=low, high=high)
 
 
 def _mean_over_bases(by_base: Iterable[pd.Series]) -> np.ndarray:
-    """The mean over bases of each problem."""
+    """For each problem, the mean over bases."""
     return pd.concat(by_base, axis=1).mean(axis=1).to_numpy()
 
 
 def range_of(bases: Sequence[float]) -> dict[str, Any]:
-    """The columns of a table that tell the lowest and the highest base, and how many there were."""
+    """The columns of a table for the lowest and the highest base, and the number of bases."""
     return {"lowest": min(bases), "highest": max(bases), "bases": len(bases)}
 
 
 def accuracy_text(row: Mapping[Any, Any] | pd.Series) -> str:
-    """A cell of a table: mean, interval and, of several bases, their range, of a row that has them."""
+    """A cell of a table from a row: mean, interval and, for several bases, their range."""
     return with_interval(row) + (f", {share(row['lowest'])} to {share(row['highest'])}" if row["bases"] > 1 else "")
 
 
 def with_interval(row: Mapping[Any, Any] | pd.Series) -> str:
-    """The mean of a row, and its interval in brackets unless it is of too few problems to have one."""
+    """The mean of a row, with its interval in brackets unless there are too few problems for one."""
     bracket = f" [{share(row['low'])}, {share(row['high'])}]" if row["problems"] >= MIN_PROBLEMS else ""
     return share(row["mean"]) + bracket
 
 
 def points(row: Mapping[Any, Any] | pd.Series) -> str:
-    """A difference of accuracies in points, with its interval and, of several bases, their range."""
+    """A difference of accuracies in points, with its interval and, for several bases, their range."""
     mean, low, high, lowest, highest = (f"{100 * row[c]:+.1f}" for c in ("mean", "low", "high", "lowest", "highest"))
     bases = f" (bases {lowest} to {highest})" if row["bases"] > 1 else ""
     return f"{mean} [{low}, {high}] points{bases}".replace("-", "−")
@@ -158,7 +158,7 @@ def points(row: Mapping[Any, Any] | pd.Series) -> str:
 def compared(
     runs: Sequence[EvaluatedRun], others: Sequence[EvaluatedRun], levels: Iterable[int] | None = None, k: int = 1
 ) -> dict[str, float]:
-    """The columns `LESS`: an accuracy less another at the last step, as `difference`; NaN without a base in common."""
+    """The columns `LESS`: the difference of two accuracies at the last step; NaN without a base in common."""
     if not {run.base for run in runs} & {run.base for run in others}:
         return dict.fromkeys(LESS, float("nan"))
     less = difference(runs, others, levels, k)
@@ -166,7 +166,7 @@ def compared(
 
 
 def order(row: Mapping[Any, Any] | pd.Series) -> int:
-    """1 if the accuracy of a row is above that which `LESS` compares it with, -1 if below, 0 if no order is shown."""
+    """1 if a row's accuracy is above the one that `LESS` compares it with, -1 if below, 0 if no order is shown."""
     return sign({**{column: row[name] for name, column in LESS.items()}, "problems": row["problems"]})
 
 

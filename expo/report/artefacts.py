@@ -1,9 +1,9 @@
 """An artefact: a picture or table under a fixed name, the numbers it shows, and the records they came from.
 
-A picture, `<name>.png` and `<name>.svg`, or a page, `<name>.md`, stands beside `<name>.csv`, which holds exactly what
-is shown. `provenance.json` names for every artefact its files, its runs and its code by hash, so that anyone can tell
-which record a picture shows, and `expo reproduce --check` whether it is still what would be drawn. `README.md` shows
-them all with what is read from their numbers.
+A picture, `<name>.png` and `<name>.svg`, or a page, `<name>.md`, comes with `<name>.csv`, which holds exactly what is
+shown. `provenance.json` lists the files, runs and code of every artefact by hash. So anyone can tell which record a
+picture shows, and `expo reproduce --check` can tell whether it would be drawn the same today. `README.md` shows all of
+them with readings of their numbers.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def publish(
         setting: how the runs were made, where the artefact itself does not say it.
 
     Raises:
-        RecordError: if `provenance.json` is damaged, or if the project's own figures would show a run that no commit
-            made.
+        RecordError: if `provenance.json` is damaged, or if the project's own figures would show a run made from
+            uncommitted code.
     """
     out = Path(out)
     origins = [run.origin() for run in runs]
@@ -79,9 +79,9 @@ def publish(
         "reading": reading,
     }
     out.mkdir(parents=True, exist_ok=True)
-    # Others that publish here wait: each adds to what is there.
+    # Other processes that publish here wait: each adds to the existing files.
     with locked(out, wait=True):
-        # Read first: a damaged ledger must not leave artefacts that it does not know.
+        # Read first: if the ledger is damaged, no artefact may be written that it does not list.
         ledger = read_provenance(out) | {name: entry}
         for suffix, content in contents.items():
             write_atomic(out / f"{name}{suffix}", content)
@@ -101,7 +101,7 @@ def _refuse_uncommitted(out: Path, origins: Sequence[dict[str, Any]]) -> None:
 
 
 def _drawn_by() -> dict[str, str]:
-    """The function that draws the artefact, and the hash of its code; empty unless it is one of this package's."""
+    """The function that draws the artefact, and the hash of its code; empty unless it belongs to this package."""
     function = drawing_function()
     try:
         return {"drawn_by": function, "code": code_hash(function)} if function else {}
@@ -110,7 +110,7 @@ def _drawn_by() -> dict[str, str]:
 
 
 def read_provenance(out: Path | str) -> dict[str, Any]:
-    """Artefact -> its files and runs; empty if the folder has none yet.
+    """The files and runs of each artefact; empty if the folder has none yet.
 
     Raises:
         RecordError: if the file is damaged.

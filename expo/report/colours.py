@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from expo.report.words import plain_method
 
-# In the order of NAMES. A test compares all that can stand in one picture, as colour-blind eyes see them too.
+# In the order of NAMES. A test compares all that can appear in one picture, also as colour-blind readers see them.
 COLOURS = {
     "explanation": "#0072B2",
     "expert": "#D55E00",
@@ -30,12 +30,12 @@ METHOD_COLOURS |= {f"dpo_{source}_online": colour for source, colour in COLOURS.
 
 
 def method_colour(method: str) -> str:
-    """The colour of a method: that of its positives. A variant has that of the method it is one of."""
+    """The colour of a method is that of its positives. A variant has the colour of its method."""
     return METHOD_COLOURS.get(method) or METHOD_COLOURS[plain_method(method)]
 
 
 def line_style(method: str) -> str:
-    """Dotted without own samples (SFT), dashed where pairs are sampled anew while the policy is trained."""
+    """Dotted without own samples (SFT), dashed if pairs are resampled while the policy is trained."""
     plain = plain_method(method)
     if plain.startswith("sft_") and "+" not in plain:
         return ":"

@@ -1,7 +1,7 @@
 """The code that draws an artefact, as a hash that changes when what it computes or shows may change.
 
-From the `draw_...` function, every top-level definition is followed that it reaches by name, within the modules that
-compute or draw. Comments and docstrings do not count: another sentence about the code draws nothing.
+Starting from the `draw_...` function, the hash covers every top-level definition that it reaches by name, within the
+modules that compute or draw. Comments and docstrings do not count, since they do not change what is drawn.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from types import FrameType
 
 from expo.report.runs import ROOT
 
-# Reading, running and publishing records stands outside: that code changes often, and draws nothing.
+# Code that reads, runs or publishes records is not covered: it changes often, and draws nothing.
 _COMPUTES_OR_DRAWS = (
     *("expo.report", "expo.stats", "expo.text", "expo.measure", "expo.gradients.predictors"),
     *("expo.judge.votes", "expo.audit", "theory"),
 )
 _PUBLISHES = ("expo.report.artefacts", "expo.report.drawing_code", "expo.report.notebooks")
-# What it shows comes from all tests of the theory.
+# What it shows depends on all tests of the theory.
 _LEDGER = "theory.ledger"
 
 Place = tuple[str, str]  # a module, and the name of a top-level definition in it
 
 
 class NoCode(LookupError):
-    """A function that is not there."""
+    """There is no such function."""
 
 
 def drawing_function() -> str | None:
-    """The dotted name of the outermost `draw_...` of the reports that is being called; None outside of one."""
+    """The dotted name of the outermost `draw_...` of a report that is currently running; None outside of one."""
     frame: FrameType | None = inspect.currentframe()
     found = None
     while frame:
@@ -67,7 +67,7 @@ def code_hash(function: str, root: Path = ROOT) -> str:
 
 
 def _reached(root: Path, start: Place) -> set[Place]:
-    """All definitions that one reaches, itself included."""
+    """All definitions that a definition reaches, including itself."""
     reached, waiting = {start}, [start]
     while waiting:
         module, name = waiting.pop()
@@ -79,7 +79,7 @@ def _reached(root: Path, start: Place) -> set[Place]:
 
 
 def _resolve(root: Path, module: str, name: str) -> Place | None:
-    """Where a name of a module is defined, if that is code that computes or draws."""
+    """Where a module's name is defined, if that is in code that computes or draws."""
     if module in _PUBLISHES or not any(f"{module}.".startswith(f"{scope}.") for scope in _COMPUTES_OR_DRAWS):
         return None
     if _path(root, module) is None:
@@ -97,7 +97,7 @@ def _path(root: Path, module: str) -> Path | None:
 
 @dataclass(frozen=True)
 class _Module:
-    """A module's top-level definitions, and where the names that it imports come from."""
+    """A module's top-level definitions, and the origins of the names that it imports."""
 
     name: str
     lines: list[str]
@@ -114,7 +114,7 @@ class _Module:
         return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
 
     def uses(self, root: Path, name: str) -> Iterator[Place]:
-        """The names that a definition mentions, each with the module that it is of."""
+        """The names that a definition mentions, each with its module."""
         for node in (node for statement in self.defined[name] for node in ast.walk(statement)):
             if isinstance(node, ast.Name):
                 yield self.name, node.id
@@ -149,7 +149,7 @@ def _bound_by(statement: ast.stmt) -> set[str]:
 
 
 def _without_comments(source: str, tree: ast.Module) -> list[str]:
-    """The lines of a source, of which those that only explain are empty."""
+    """The lines of a source; those with only comments or docstrings are emptied."""
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:

@@ -11,7 +11,7 @@ from expo.report.toy import MARK
 
 
 class Kind(NamedTuple):
-    """Artefacts that show the same of different runs: how their names begin, and what they show."""
+    """Artefacts that show the same for different runs: how their names begin, and what they show."""
 
     begins: str  # a regular expression
     title: str
@@ -99,7 +99,7 @@ _LINKS = {".svg": "SVG", ".html": "page", ".csv": "numbers (CSV)"}
 
 
 def gallery(ledger: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page in Markdown, of all artefacts of a `provenance.json`."""
+    """The page in Markdown, for all artefacts of a `provenance.json`."""
     held = _by_kind(ledger)
     parts = [
         "# Figures and tables",
@@ -152,7 +152,7 @@ def _finding(entry: Mapping[str, Any]) -> str:
 
 
 def _entry(name: str, entry: Mapping[str, Any]) -> list[str]:
-    """A picture or a link to a page, links to its other files, and what is read from it, which opens with a click."""
+    """A picture or a link to a page, links to its other files, and its reading, which opens with a click."""
     files = {PurePath(file).suffix: file for file in entry["files"]}
     picture, page = files.get(".png"), files.get(".md")
     shown = [_image(name, entry)] if picture else [f"[**The table**]({page})"] if page else []
@@ -177,5 +177,5 @@ def _is_toy(entry: Mapping[str, Any]) -> bool:
 
 
 def _anchor(heading: str) -> str:
-    """What GitHub calls the place of a heading."""
+    """The anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

@@ -1,4 +1,4 @@
-"""Lines over steps or rates: a thick one for the mean over bases, a thin one for each base, and names at their ends."""
+"""Lines over steps or rates: a thick one for the mean over bases, thin ones for the bases, and names at their ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOTE = "Thick lines are means over bases, thin lines the bases"
 def plot_lines(
     axes: Axes, rows: pd.DataFrame, y: str, colour: str, x: str = "step", style: str = "-", alpha: float = 1.0
 ) -> None:
-    """A thin line for each base and a thick one, with marks, for their mean; `rows` have a column `base`."""
+    """A thin line for each base and a thick line with marks for their mean; `rows` has a column `base`."""
     for base, line in rows.groupby("base", sort=False):
         look: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.7 * alpha}
         if base == MEAN:
@@ -27,9 +27,9 @@ def plot_lines(
 
 
 def name_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], gap: float = 0.07) -> None:
-    """Write at the right edge what each line is: (its last value, text, colour), a text at most two lines high.
+    """Label each line at the right edge, from (its last value, text, colour); a text has at most two lines.
 
-    Texts stand at least `gap` of the height of the axes apart for each line of text.
+    Labels are at least `gap` of the axes' height apart for each line of text.
     """
     ends = sorted((end for end in ends if np.isfinite(end[0])), key=lambda end: end[0])
     to_axes = axes.transData + axes.transAxes.inverted()
@@ -54,11 +54,11 @@ def _lines(ends: Sequence[tuple[float, str, str]]) -> int:
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Places from the lowest, moved as little as may be so that each is at least `gap` above the one before it.
+    """The places, lowest first, moved as little as possible so that each is at least `gap` above the one before.
 
-    They stay between 0 and 1 where there is room.
+    They stay between 0 and 1 if there is room.
     """
-    # Neighbours that are too near form a block around the mean of where they wish to be.
+    # Neighbours that are too close form a block around the mean of their wanted places.
     blocks: list[list[float]] = []
     for place in places:
         blocks.append([place])
@@ -81,20 +81,20 @@ def _centre(block: Sequence[float]) -> float:
 
 
 def with_means(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """The rows, each of a base, and for each value of the keys one of their mean over bases."""
+    """The rows, one per base, and for each value of the keys a row with their mean over bases."""
     means = rows.groupby(list(keys), sort=False, as_index=False).mean(numeric_only=True)
     return pd.concat([rows, means.assign(base=MEAN)], ignore_index=True)
 
 
 def rate_axis(axes: Axes, rates: Sequence[float]) -> None:
-    """A logarithmic axis that names these learning rates and no other."""
+    """A logarithmic axis with ticks only at these learning rates."""
     axes.set_xscale("log")
     axes.set_xticks(rates, [rate_name(rate) for rate in rates], fontsize=8)
     axes.minorticks_off()
 
 
 def log_values(axes: Axes) -> None:
-    """A logarithmic axis of values, with plain numbers and not too many of them."""
+    """A logarithmic axis of values, labelled with a few plain numbers."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if high < 300 * low else (1,), numticks=8))
@@ -103,5 +103,5 @@ def log_values(axes: Axes) -> None:
 
 
 def rate_name(rate: float) -> str:
-    """`3e−5`, short enough to stand below an axis."""
+    """`3e−5`, short enough for an axis label."""
     return f"{rate:.0e}".replace("e-0", "e−")

@@ -1,4 +1,4 @@
-"""The skeleton of every table: a page of Markdown with a title, the warning of a toy, and what is shown."""
+"""The skeleton of every table: a Markdown page with a title, the warning about a toy, and the content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_table(
     reading: str,
     about: str = "",
 ) -> Artefact:
-    """Write a page of Markdown about these runs, and publish it as `<name>.md` beside its numbers in `<name>.csv`.
+    """Write a Markdown page about these runs, and publish it as `<name>.md` with its numbers in `<name>.csv`.
 
     Args:
         out: the folder of all artefacts.
@@ -32,15 +32,15 @@ def write_table(
         numbers: what the page shows.
         title: of the page.
         parts: the paragraphs and tables of the page.
-        reading: what is seen, in words.
-        about: a paragraph that stands even before the warning of a toy.
+        reading: what the numbers show, in words.
+        about: a paragraph that comes even before the warning about a toy.
     """
     page = [f"# {marked(title, runs)}", *filter(None, [about]), *banner(runs), *parts]
     return publish(out, name, runs, numbers, {".md": "\n\n".join(page) + "\n"}, reading)
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]], rules: Sequence[str] = ()) -> str:
-    """A table with these heads, of which the first may be empty; `rules` align the columns, to the left by default."""
+    """A table with these heads, the first of which may be empty; `rules` aligns the columns, by default to the left."""
     lines = ["|" + "".join(f" {head} |" if head else " |" for head in heads)]
     lines.append(f"| {' | '.join(rules or ['---'] * len(heads))} |")
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])

@@ -1,4 +1,4 @@
-"""An executed notebook as one page of HTML that loads nothing and runs nothing, and the list of these pages."""
+"""An executed notebook as one HTML page that loads nothing and runs nothing, and the list of these pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 INDEX = "README.md"
-COLOURS = 128  # of a picture: what it is drawn in and the shades of its letters' edges
+COLOURS = 128  # of a picture: those it is drawn in, and the shades at the edges of letters
 _STYLE = """
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #222; }
 img { max-width: 100%; } table { border-collapse: collapse; display: block; overflow-x: auto; }
@@ -34,12 +34,12 @@ summary { cursor: pointer; color: #666; font-size: 13px; }
 
 
 def write_page(notebook: Any, out: Path, about: str) -> None:
-    """Write an executed notebook to `out`, and list it in the `README.md` beside it.
+    """Write an executed notebook to `out`, and list it in the `README.md` next to it.
 
     Args:
         notebook: as nbformat reads it, with its outputs.
         out: a file that ends in `.html`.
-        about: how long it took, and on what.
+        about: how long it took, and on which machine.
 
     Raises:
         ImportError: if markdown-it-py is missing.
@@ -51,16 +51,16 @@ def write_page(notebook: Any, out: Path, about: str) -> None:
 
 
 def page_of(notebook: Any, about: str) -> str:
-    """The page: text as it is rendered, code folded, pictures within; whatever a model wrote is text."""
+    """The page: rendered text, folded code, embedded pictures; whatever a model wrote is shown as text."""
     title = _title(notebook)
     parts = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
-            # The page has its title above them all.
+            # The page's title is above all of them.
             parts.append(_markdown(cell["source"].removeprefix(f"# {title}\n")))
         elif cell["cell_type"] == "code":
             parts.append(f"<details><summary>code</summary><pre>{html.escape(cell['source'])}</pre></details>")
-            # Bars and warnings are no part of what is shown.
+            # Progress bars and warnings are not shown.
             parts += [_output(output) for output in cell["outputs"] if output.get("name") != "stderr"]
     return page(title, about, _STYLE, "\n".join(parts))
 
@@ -84,7 +84,7 @@ def _output(output: Any) -> str:
 
 
 def _smaller(image: str) -> str:
-    """A PNG in base64 with fewer colours, a third of its size; what it shows looks the same."""
+    """A PNG in base64 with fewer colours, at a third of its size; it looks the same."""
     from PIL import Image
 
     sink = io.BytesIO()
@@ -94,9 +94,9 @@ def _smaller(image: str) -> str:
 
 
 def _markdown(text: str, below: int = 0) -> str:
-    """Markdown as HTML, in which HTML is text and only what leads to the web or within the page is a link.
+    """Markdown as HTML. HTML in it is shown as text, and only links to the web or within the page remain links.
 
-    Its headings are so many levels below what they say.
+    Its headings are moved down by `below` levels.
     """
     try:
         from markdown_it import MarkdownIt
@@ -112,7 +112,7 @@ def _markdown(text: str, below: int = 0) -> str:
 
 
 def _with_links(tokens: Iterable[Token]) -> Iterator[Token]:
-    """The tokens of a line but for links to files: a notebook is not in the page's folder."""
+    """The tokens of a line, without links to files: the notebook is not in the page's folder."""
     is_kept = True
     for token in tokens:
         if token.type == "link_open":
@@ -122,7 +122,7 @@ def _with_links(tokens: Iterable[Token]) -> Iterator[Token]:
 
 
 def executed_in(notebook: Any, seconds: float, runs: Path) -> str:
-    """How long a notebook took to execute and on what, and of the trainings that it shows, how long they took.
+    """How long a notebook took to execute and on which machine, and how long the trainings that it shows took.
 
     A notebook whose `RUN` is None shows no runs.
     """

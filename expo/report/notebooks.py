@@ -1,4 +1,4 @@
-"""Notebooks on records: where one reads and draws, what it shows, and its execution in a fresh kernel."""
+"""Notebooks on records: where one reads and draws, what it displays, and its execution in a fresh kernel."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
 
 CELL_SECONDS = 600
-START_SECONDS = 300  # a kernel on a crowded machine
+START_SECONDS = 300  # to start a kernel on a busy machine
 
 
 class NotebookError(RuntimeError):
-    """A cell that failed; names the notebook and the cell, and holds the cell's own error."""
+    """A cell that failed; the message names the notebook and the cell, and holds the cell's own error."""
 
 
 def execute(notebook: Path | str, runs: Path | str, figures: Path | str, out: Path | str) -> Any:
     """Run a notebook from top to bottom on the records in `runs`, save the executed copy to `out`, and return it.
 
     The kernel is this interpreter, and finds this copy of the toolkit. The notebook reads `EXPO_RUNS` and
-    writes its artefacts into `EXPO_FIGURES`. Nothing is saved to `out` when a cell fails.
+    writes its artefacts into `EXPO_FIGURES`. Nothing is saved to `out` if a cell fails.
 
     Raises:
         NotebookError: if a cell fails, dies or takes longer than `CELL_SECONDS`.
@@ -52,11 +52,11 @@ def execute(notebook: Path | str, runs: Path | str, figures: Path | str, out: Pa
         km=_kernel(),
         timeout=CELL_SECONDS,
         startup_timeout=START_SECONDS,
-        record_timing=False,  # The same records give the same copy.
+        record_timing=False,  # So that the same records give the same copy.
         resources={"metadata": {"path": str(notebook.parent)}},
     )
     try:
-        # A manager that we made is ours to clean up, unless told so.
+        # nbclient cleans up only managers that it made, unless told to.
         client.execute(cleanup_kc=True, env=_environment(Path(runs).resolve(), Path(figures).resolve()))
     except CellExecutionError as error:
         raise NotebookError(f"{notebook.name}: {_failed_cell(content)}\n{_plain(str(error))}") from error
@@ -67,18 +67,18 @@ def execute(notebook: Path | str, runs: Path | str, figures: Path | str, out: Pa
 
 
 def runs_of(run: Path | str | None) -> Path:
-    """The folder whose runs a notebook shows: what `expo reproduce` asks for, else the `RUN` of its first cell.
+    """The folder whose runs a notebook shows: the one from `expo reproduce`, else the `RUN` of its first cell.
 
-    `RUN` is the folder of a run or of several, or None for a temporary one that is still empty.
+    `RUN` is the folder of one or several runs, or None for an empty temporary folder.
     """
     return Path(os.environ.get("EXPO_RUNS") or run or tempfile.mkdtemp(prefix="expo-runs-"))
 
 
 def figures_of(runs: Path) -> Path:
-    """Where a notebook draws: what `expo reproduce` asks for, else the folder `figures` beside the runs.
+    """Where a notebook draws: the folder from `expo reproduce`, else the folder `figures` next to the runs.
 
-    Of runs that cannot be written to, or that the project shows, it is a temporary folder: `expo reproduce` alone
-    draws the project's own figures.
+    For runs that cannot be written to, or that the project shows, it is a temporary folder: only `expo reproduce` draws
+    the project's own figures.
     """
     if asked := os.environ.get("EXPO_FIGURES"):
         return Path(asked)
@@ -96,14 +96,14 @@ def say(text: str) -> None:
 
 
 def show(artefact: Artefact) -> None:
-    """Display an artefact in a notebook, and beneath it what is seen in words."""
+    """Display an artefact in a notebook, with its reading below."""
     from IPython.display import HTML, Image, Markdown, display
 
     if artefact.shown.suffix == ".png":
-        # Half of its dots in each direction: sharp on dense screens.
+        # At half its size in pixels, so that it is sharp on dense screens.
         display(Image(filename=str(artefact.shown), width=900))
     elif artefact.shown.suffix == ".html":
-        # Its body alone: its style is of a whole page.
+        # Only its body: its style is meant for a whole page.
         body = artefact.shown.read_text(encoding="utf-8").partition("<body>")[2].rpartition("</body>")[0]
         display(HTML(body))
     else:
@@ -126,7 +126,7 @@ def _kernel() -> AsyncKernelManager:
                 metadata={"supported_encryption": ["curve"]},
             )
 
-    # What a notebook shows passes over a local port, which others on the machine could listen at.
+    # Not over a local port, since other users of the machine could listen to it.
     return AsyncKernelManager(kernel_spec_manager=OnlyThis(), transport_encryption="auto")
 
 
@@ -135,7 +135,7 @@ def _environment(runs: Path, figures: Path) -> dict[str, str]:
     return os.environ | {
         "EXPO_RUNS": str(runs),
         "EXPO_FIGURES": str(figures),
-        # The user's may not be installed, and no window is opened here.
+        # The user's own backend may not be installed, and no window is opened here.
         "MPLBACKEND": "agg",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }

@@ -1,4 +1,4 @@
-"""Pages of HTML that load nothing, and run nothing but the one script that they are given, whatever stands in them."""
+"""HTML pages that load nothing and run only the one script that they are given, whatever text they contain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import html
 
 
 def page(title: str, about: str, style: str, body: str) -> str:
-    """The page; `title` and `about` are escaped here, `body` is HTML already."""
+    """The page; `title` and `about` are escaped here, while `body` already is HTML."""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
@@ -23,7 +23,7 @@ def page(title: str, about: str, style: str, body: str) -> str:
 
 
 def scripted_page(title: str, style: str, script: str, body: str, head: str = "") -> str:
-    """A page whose script and style are allowed by their hashes; `title` is escaped here, the rest is HTML already."""
+    """A page whose script and style are allowed by their hashes; `title` is escaped here, the rest already is HTML."""
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""What the paper prints, as data with its place; shown beside what is measured, never in one column with it.
+"""What the paper prints, as data with its place; shown beside measurements, but never in one column with them.
 
 Zhou, Li, Zhang and Leqi (2025): "ExPO: Unlocking Hard Reasoning with Self-Explanation-Guided Reinforcement
 Learning".
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Claim:
-    """What a picture of the paper shows by its caption, in our words, and what it leaves unsaid."""
+    """What a picture of the paper shows according to its caption, in our words, and what it leaves unsaid."""
 
     where: str
     model: str
@@ -33,8 +33,8 @@ TABLE1: dict[str, dict[str, bool]] = {
     "own": {IN_DISTRIBUTION: True, LEARNING_SIGNAL: False},
 }
 
-# The summary that ends Section 4.2 says more of the self-explanation than Table 1 does:
-# claim, quantity, what it is compared with, and the sign that the difference would have.
+# The summary at the end of Section 4.2 says more about the self-explanation than Table 1: claim, quantity, what it is
+# compared with, and the sign of the difference.
 SECTION_4_2: tuple[tuple[str, str, str, int], ...] = (
     ("weaker learning signal", "learning_signal", "expert", -1),
     ("weaker learning signal", "answer_probability", "expert", -1),
@@ -123,7 +123,7 @@ TABLE2_COLUMNS = tuple(
 
 
 def contradicts(task: str, column: int) -> bool:
-    """Whether a cell of Table 2 contradicts its caption: an expert CoT above the self-explanation beside it."""
+    """Whether a cell of Table 2 contradicts its caption: an expert CoT is above the self-explanation beside it."""
     kind, values = TABLE2_COLUMNS[column][2], TABLE2[task]
     return kind == "expert" and float(values[column]) > float(values[column - 1])
 
@@ -141,7 +141,7 @@ TABLE3: dict[tuple[str, int], tuple[int, ...]] = {
 
 @dataclass(frozen=True)
 class Printed:
-    """A score of a base as somebody printed it."""
+    """A base's score as printed somewhere."""
 
     model: str
     task: str
@@ -151,7 +151,7 @@ class Printed:
 
 
 def printed_baselines() -> tuple[Printed, ...]:
-    """Scores of bases from this paper and from others, of other protocols than ours."""
+    """Scores of bases from this paper and others, with protocols that differ from ours."""
     base = TABLE3[("base", 128)]
     mean = sum(n * value for n, value in zip(TABLE3_PROBLEMS, base, strict=True)) / sum(TABLE3_PROBLEMS)
     qwen, smol = "Qwen2.5-3B-Instruct", "SmolLM2-135M-Instruct"

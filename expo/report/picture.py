@@ -1,4 +1,4 @@
-"""The skeleton of every picture: a heading above, notes below, the mark of a toy, and bytes that never vary."""
+"""The skeleton of every picture: a heading above, notes below, the mark of a toy, and reproducible bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_SVG = 300_000  # bytes
 
 @dataclass(frozen=True)
 class Caption:
-    """The words around a picture: the heading above, the notes below, and whether it bears the badge of a toy."""
+    """The words around a picture: the heading above, the notes below, and whether it has the badge of a toy."""
 
     heading: str
     notes: str
@@ -33,7 +33,7 @@ class Caption:
 
     @classmethod
     def of(cls, runs: Sequence[FinishedRun], heading: str, notes: str) -> Caption:
-        """The caption of a picture of these runs; it says of a toy that it is one."""
+        """The caption of a picture of these runs; it marks a toy as one."""
         return cls(heading, warned(notes, runs, "\n"), any_toy(runs))
 
 
@@ -49,7 +49,7 @@ def draw_picture(
     reading: str,
     setting: str = "",
 ) -> Artefact:
-    """Draw a picture from its numbers, and from nothing else, and publish both as `<name>.png`, `.svg` and `.csv`.
+    """Draw a picture from its numbers alone, and publish both as `<name>.png`, `.svg` and `.csv`.
 
     Args:
         out: the folder of all artefacts.
@@ -71,9 +71,9 @@ def headline(where: str, runs: Sequence[FinishedRun], found: str) -> str:
     """The heading of a picture: `After the paper's Figure 4, on the toy: what was found`.
 
     Args:
-        where: in the paper, such as a `Claim.where`; empty if the paper has no such picture.
+        where: the place in the paper, such as a `Claim.where`; empty if the paper has no such picture.
         runs: the runs that are shown; they name the policies and tasks.
-        found: the finding, computed from the numbers, or what is shown if nothing can be told apart.
+        found: the finding, computed from the numbers, or what is shown if there is no clear finding.
     """
     place = f"After the paper's {where.partition(' (')[0]}, " if where else ""
     # A policy that a training made, and not what is trained further.
@@ -93,7 +93,7 @@ def _policies(runs: Sequence[FinishedRun]) -> str:
 
 
 def _whole_formulas(line: str) -> str:
-    """The line with no space within a formula, where it might be wrapped; matplotlib would print half a formula raw."""
+    """The line without spaces inside formulas, or it could be wrapped there: matplotlib prints half a formula raw."""
     return re.sub(r"\$[^$]+\$", lambda found: found[0].replace(" ", "{}"), line)
 
 
@@ -115,7 +115,7 @@ def sheet(rows: int, columns: int, height: float, caption: Caption) -> tuple[Fig
 
 
 def images(figure: Figure) -> dict[str, str | bytes]:
-    """A figure as PNG and as SVG, by suffix; the same figure gives the same bytes while `look` lasts."""
+    """A figure as PNG and as SVG, by suffix; within `look`, the same figure gives the same bytes."""
     return {".png": png(figure), ".svg": svg(figure)}
 
 
@@ -133,7 +133,7 @@ def svg(figure: Figure) -> bytes:
         for points in figure.findobj(PathCollection):
             points.set_rasterized(True)
         drawn = _saved(figure, "svg", metadata)
-    # Its words are set by who reads it: in Verdana, which is as wide, where there is no DejaVu Sans.
+    # The viewer chooses the font of its words: Verdana, which is as wide, if it has no DejaVu Sans.
     return drawn.replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
 
 

@@ -1,4 +1,4 @@
-"""Finished runs as a report sees them: finding them in a study's folder, and what identifies each."""
+"""Finished runs as a report sees them: finding them in a study's folder, and identifying them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run of any job, read once."""
+    """A finished run of any job; its files are read once."""
 
     run: Run
 
@@ -33,7 +33,7 @@ class FinishedRun:
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """What the run was made with and from."""
+        """The environment and inputs of the run."""
         return self.run.environment()
 
     @property
@@ -48,25 +48,25 @@ class FinishedRun:
 
     @property
     def trained_before(self) -> str:
-        """The trainings that led to its policy, as METHODS names them; empty if there was none, or none is known."""
+        """The trainings that led to its policy, named as in METHODS; empty if there were none, or none are known."""
         return "+".join(self.environment.get("trained_by") or ())
 
     @property
     def base(self) -> str:
-        """The policy before any training, as it was given: what tells bases apart. It may be a path."""
+        """The policy before any training, as it was given: this identifies the base. It may be a path."""
         given = os.path.normpath(str(self.environment.get("trained_from") or self.recipe["policy"]))
         return "tiny-0" if given == "tiny" else given
 
     def origin(self) -> dict[str, Any]:
-        """What identifies the run, without any path of this machine."""
+        """What identifies the run, without any paths of this machine."""
         return {**origin_of(self.run), "policy": self.policy_name, "toy": any_toy([self])}
 
 
 def runs_in(folder: Path | str, job: str) -> list[Run]:
-    """The runs of a study's folder in natural order, or the one that the folder is.
+    """The runs in a study's folder in natural order, or the run itself if the folder is one.
 
     Raises:
-        RecordError: if there is none; the message names the job that makes one.
+        RecordError: if there are none; the message names the job that makes one.
     """
     folder = Path(folder)
     is_run = (folder / "recipe.yaml").exists()
@@ -78,7 +78,7 @@ def runs_in(folder: Path | str, job: str) -> list[Run]:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A key that sorts names with numbers in them as a reader would: `tiny-2` before `tiny-10`."""
+    """A key that sorts names with numbers as a reader expects: `tiny-2` before `tiny-10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
@@ -89,10 +89,10 @@ def differing(runs: Sequence[FinishedRun]) -> set[str]:
 
 
 def check_alike(what: str, runs: Sequence[FinishedRun], indifferent: set[str]) -> None:
-    """Check that the recipes of these runs differ in nothing but what does not matter to their comparison.
+    """Check that the recipes of these runs differ only in fields that do not affect their comparison.
 
     Raises:
-        ValueError: if they do; `what` says which runs they are, and the fields are named.
+        ValueError: if they differ in others; the message says `what` runs they are, and names the fields.
     """
     if fields := differing(runs) - indifferent - {"policy", "rows", "chunk", "device", "dtype"}:
         raise ValueError(
@@ -101,7 +101,7 @@ def check_alike(what: str, runs: Sequence[FinishedRun], indifferent: set[str]) -
 
 
 def origin_of(run: Run) -> dict[str, Any]:
-    """What identifies any run: its place, the hashes of its tables but how long it took, recipe, code and weights."""
+    """What identifies any run: its place, recipe, code and weights, and the hashes of its tables except its timings."""
     environment = run.environment()
     return {
         "run": relative_folder(run.folder),
@@ -115,19 +115,19 @@ def origin_of(run: Run) -> dict[str, Any]:
 
 
 def table_hashes(run: Run) -> dict[str, str]:
-    """The hash of each table that a run has, but of how long it took."""
+    """The hash of each table that a run has, except its timings."""
     tables = [table for table in TABLES if table != "timing" and run.has(table)]
     return {table: sha256(run.path(f"{table}.parquet").read_bytes()) for table in tables}
 
 
 def recipe_hash(recipe: dict[str, Any]) -> str:
-    """The hash of what makes a resolved recipe another run's: the same of a study's recipe and of the run's own."""
+    """The hash of the fields that identify a run; a study's recipe and the run's resolved recipe give the same one."""
     asked = {**identity(recipe), "policy": _in_study(str(recipe["policy"]))}
     return sha256(json.dumps(_as_floats(asked), sort_keys=True))
 
 
 def _in_study(policy: str) -> str:
-    """A policy as a study names it: a training's `<run>/model` by the run, and a base's `<name>-seed0` as `base-0`."""
+    """A policy as a study names it: the run for a training's `<run>/model`, `base-0` for a base's `<name>-seed0`."""
     path = Path(policy)
     if len(path.parts) < 3:
         return policy
@@ -136,7 +136,7 @@ def _in_study(policy: str) -> str:
 
 
 def _as_floats(value: Any) -> Any:
-    """With numbers of one kind: a recipe is the same whether it says 1 or 1.0."""
+    """With all numbers of one type: a recipe is the same whether it says 1 or 1.0."""
     if isinstance(value, dict):
         return {name: _as_floats(of) for name, of in value.items()}
     if isinstance(value, list):
@@ -145,7 +145,7 @@ def _as_floats(value: Any) -> Any:
 
 
 def relative_folder(folder: Path) -> str:
-    """A run folder relative to the repository; outside of it, the names of its study and itself."""
+    """A run folder relative to the repository; outside of it, only the names of its study and the run."""
     folder = folder.resolve()
     if folder.is_relative_to(ROOT):
         return folder.relative_to(ROOT).as_posix()

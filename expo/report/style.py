@@ -1,4 +1,4 @@
-"""One look for all pictures; their colours are those of `expo.report.colours`."""
+"""One look for all pictures, with the colours of `expo.report.colours`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from expo.report.colours import line_style as line_style
 from expo.report.colours import method_colour as method_colour
 from expo.text import install
 
-# All modules of pictures import matplotlib's classes from here, so that each of them fails with this message.
+# All modules that draw import matplotlib's classes from here, so that each of them fails with this message.
 try:
     import matplotlib as mpl
     from matplotlib.axes import Axes
@@ -49,19 +49,19 @@ _RC: dict[str, Any] = {
     "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.dpi": 200,
-    "svg.hashsalt": "expo",  # or ids in an SVG would vary
-    "svg.fonttype": "none",  # words stay words, to be searched and read aloud
+    "svg.hashsalt": "expo",  # otherwise ids in an SVG would vary
+    "svg.fonttype": "none",  # words stay text, so that they can be searched and read aloud
 }
 
 
 def look() -> AbstractContextManager[None]:
-    """The look, while a figure is drawn and saved; a user's own matplotlibrc has no say."""
+    """Apply the look while a figure is drawn and saved; the user's own matplotlibrc has no effect."""
     defaults: dict[Any, Any] = {k: v for k, v in mpl.rcParamsDefault.items() if k != "backend"}
     return mpl.rc_context(defaults | _RC)
 
 
 def log_x(axes: Axes, low: float, high: float) -> None:
-    """A logarithmic x axis from `low` to `high`, ticks written as numbers; of few decades also 2 and 5."""
+    """A logarithmic x axis from `low` to `high`, with plain numbers at its ticks; for few decades also at 2 and 5."""
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
@@ -76,9 +76,9 @@ def legend_above(axes: Axes, columns: int, fontsize: float = 8) -> None:
 
 
 def legend_outside(axes: Axes, columns: int, **spacing: Any) -> None:
-    """A legend between the title and the axes, where it hides no data; a title's `LEGEND_PAD` keeps the room for it.
+    """A legend between the title and the axes, where it hides no data; the title's `LEGEND_PAD` leaves room for it.
 
-    It stands outside the layout: else long names would make these axes narrower than the others of their row.
+    It is outside the layout: otherwise long names would make these axes narrower than the others in their row.
     """
     legend = axes.legend(ncols=columns, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 0.99), **spacing)
     legend.set_in_layout(False)

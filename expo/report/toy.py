@@ -1,4 +1,4 @@
-"""Saying of a toy that it is one: whether it is, and the words for it, are decided here alone."""
+"""Marking a toy as one: only this module decides whether something is a toy, and which words say so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 class Recorded(Protocol):
-    """A run of which the recipe and the environment were recorded."""
+    """A run with a recorded recipe and environment."""
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -17,12 +17,12 @@ class Recorded(Protocol):
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What it was made with and from."""
+        """Its environment and inputs."""
 
 
 def _bases() -> str:
     """How many pretraining seeds of the toy were accepted."""
-    # `expo.policies.tiny.ledger` reads the same file, but imports torch: that takes seconds for a line of text.
+    # `expo.policies.tiny.ledger` reads the same file, but imports torch, which takes seconds for one line of text.
     shipped = resources.files("expo") / "policies" / "bases" / "ledger.json"
     return f"Pretraining of its bases: {json.loads(shipped.read_text(encoding='utf-8'))['accepted']}."
 
@@ -33,7 +33,7 @@ MARK = " (toy)"
 
 
 def any_toy(runs: Iterable[Recorded]) -> bool:
-    """Whether any of these runs is of a toy, so that everything shown of them must say so."""
+    """Whether any of these runs is of a toy, so that everything shown about them must say so."""
     return any(bool(run.environment.get("toy", run.recipe["task"] == "chain")) for run in runs)
 
 
@@ -53,10 +53,10 @@ def remarked(text: str, runs: Iterable[Recorded]) -> str:
 
 
 def banner(runs: Iterable[Recorded]) -> list[str]:
-    """The paragraph that a toy's page begins with; none for any other."""
+    """The first paragraph of a toy's page; empty for any other."""
     return [f"**{TOY}**"] if any_toy(runs) else []
 
 
 def beside_paper(others: str, runs: Iterable[Recorded]) -> str:
-    """How the paper's numbers, which are of `others`, are introduced beside those of these runs."""
+    """How the paper's numbers, which are for `others`, are introduced beside those of these runs."""
     return f"{others}; never to be compared with the toy's" if any_toy(runs) else "as printed"

@@ -1,4 +1,4 @@
-"""Trainings as a report sees them: which method, from which base, on which levels, and which may be shown together."""
+"""Trainings as a report sees them: their method, base and levels, and which ones may be shown together."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from expo.report.words import is_method, levels_in_words, listed, method_name, m
 from expo.stats import pass_at_k_of
 from expo.text import plural
 
-# Of MATH, in the paper.
+# Those of MATH in the paper.
 LEVELS = (1, 2, 3, 4, 5)
-# Methods that have the paper's pictures: its own, and the rival in two stages.
+# Methods in the paper's pictures: its own, and the two-stage rival.
 _DRAWN = {"explanation", "expert", "none", "sft_explanation+none"}
 _DRAWN |= {f"dpo_{source}{suffix}" for source in ("explanation", "expert", "answer") for suffix in ("", "_online")}
 # Fields in which trainings and evaluations that are shown together must agree.
@@ -29,21 +29,21 @@ _SETTING |= {f"eval_{name}" for name in ("data", "split", "problems", "levels", 
 
 @dataclass(frozen=True)
 class EvaluatedRun(FinishedRun):
-    """A finished run that has an evaluation: of a policy alone, or of one while it is trained."""
+    """A finished run with evaluations: of a fixed policy, or of one during training."""
 
     @cached_property
     def evaluation(self) -> pd.DataFrame:
-        """How many of each problem's samples were right, by step."""
+        """The number of right samples of each problem, by step."""
         return self.run.read("evaluation")
 
     @cached_property
     def probes(self) -> pd.DataFrame:
-        """Samples of the training questions watched, by step."""
+        """Samples of the watched training questions, by step."""
         return self.run.read("probes")
 
     @property
     def policy_name(self) -> str:
-        """The last part of the base, to be shown; never a path of this machine."""
+        """The last part of the base's name, for display; never a path of this machine."""
         return Path(self.base).name
 
     @property
@@ -53,7 +53,7 @@ class EvaluatedRun(FinishedRun):
 
     @property
     def is_sft(self) -> bool:
-        """Whether it was trained on positives alone."""
+        """Whether it was trained on positives only."""
         return self.recipe.get("algorithm") == "sft"
 
     @property
@@ -63,7 +63,7 @@ class EvaluatedRun(FinishedRun):
 
     @property
     def method(self) -> str:
-        """What it was trained with, as METHODS names it; "base" if with nothing, "trained" if by another run."""
+        """Its method, named as in METHODS; "base" if it was not trained, "trained" if another run trained it."""
         trained_before = self.environment.get("trained_from")
         if not self.is_training:
             return "trained" if trained_before else "base"
@@ -74,7 +74,7 @@ class EvaluatedRun(FinishedRun):
 
     @property
     def trained_method(self) -> str:
-        """Of a policy that is evaluated alone, what it was trained with before; "base" if with nothing."""
+        """For a policy that is only evaluated, the method it was trained with before; "base" if there was none."""
         return self.trained_before or self.method
 
     @property
@@ -83,17 +83,17 @@ class EvaluatedRun(FinishedRun):
 
     @property
     def adds_nothing(self) -> bool:
-        """Whether it was trained by GRPO alone, from whatever policy."""
+        """Whether it was trained with GRPO only, from any policy."""
         return self.is_training and self._last_method == "none"
 
     @property
     def levels(self) -> str:
-        """The levels trained on, in words."""
+        """The training levels, in words."""
         return levels_in_words(self.recipe.get("levels"))
 
     @property
     def trained_levels(self) -> tuple[int, ...] | None:
-        """The levels trained on; None if they are all there are, or if the problems have none."""
+        """The training levels; None if these are all levels, or if the problems have none."""
         return tuple(self.recipe.get("levels") or ()) or None
 
     @property
@@ -104,19 +104,19 @@ class EvaluatedRun(FinishedRun):
 
     @property
     def beta(self) -> float:
-        """The weight of the added term at the beginning; of DPO its beta."""
+        """The weight of the added term at the beginning; for DPO, its beta."""
         if self.is_dpo:
             return float(self.recipe.get("beta", 0.1))
         return 0.0 if self.is_sft or self.adds_nothing else float(self.recipe.get("beta_sft", 1.0))
 
     @property
     def unit(self) -> str:
-        """What a batch is of."""
+        """What a batch consists of."""
         return "pairs" if self.is_dpo else "positives" if self.is_sft else "samples"
 
     @property
     def batch(self) -> int:
-        """Samples, pairs or positives a step, over all processes."""
+        """Samples, pairs or positives per step, over all processes."""
         batch, accumulated = (
             self.recipe.get(k, d) for k, d in (("per_device_train_batch_size", 8), ("gradient_accumulation_steps", 1))
         )
@@ -124,7 +124,7 @@ class EvaluatedRun(FinishedRun):
 
     @property
     def batch_of_questions(self) -> str:
-        """A batch in words, and of samples how many questions it has, each of which may have a positive."""
+        """A batch in words; for samples also its number of questions, each of which may have a positive."""
         batch = f"{self.batch} {self.unit}"
         questions = self.batch // int(self.recipe.get("num_generations") or 8)
         return batch if self.is_sft or self.is_dpo else f"{batch} to {plural(questions, 'question')}"
@@ -137,13 +137,13 @@ class EvaluatedRun(FinishedRun):
 
     @property
     def temperature(self) -> float:
-        """At which a training takes the policy's own samples."""
+        """The temperature at which a training draws the policy's own samples."""
         # TRL's default, and that of expo.train.config.
         return float(self.recipe.get("temperature", 0.9 if self.is_dpo or self.is_sft else 1.0))
 
     @property
     def limit(self) -> int:
-        """The most tokens that a sample may have."""
+        """The token limit of a sample."""
         if not self.is_training:
             return int(self.recipe["max_new_tokens"])
         # TRL's default, and that of expo.train.config.
@@ -152,21 +152,21 @@ class EvaluatedRun(FinishedRun):
 
     @property
     def last_step(self) -> int:
-        """The last step evaluated."""
+        """The last evaluated step."""
         return int(self.evaluation["step"].max())
 
     @property
     def eval_samples(self) -> int:
-        """How many samples of each problem were evaluated."""
+        """The number of samples of each problem that were evaluated."""
         return int(self.evaluation["n"].min())
 
     @property
     def sampling(self) -> str:
-        """How many samples were evaluated and at which temperature, in words."""
+        """The number of evaluated samples and their temperature, in words."""
         return f"{self.eval_samples} samples each at T = {self.recipe['eval_temperature']:g}"
 
     def at(self, step: int, levels: Iterable[int] | None = None) -> pd.DataFrame:
-        """The evaluation of a step: of problems of these levels, or of all problems, also of those without a level."""
+        """The evaluation of a step, on the problems of these levels, or on all problems, even those without a level."""
         rows = self.evaluation[self.evaluation["step"] == step]
         return rows if levels is None else rows[rows["level"].isin(list(levels))]
 
@@ -176,14 +176,14 @@ class EvaluatedRun(FinishedRun):
         return pass_at_k_of(rows.set_index("problem"), k)
 
     def steps_true(self, step: int, levels: Iterable[int] | None = None) -> pd.Series:
-        """The share of true steps of each problem that has any, as `accuracies`."""
+        """The share of true steps of each problem that has steps, in the form of `accuracies`."""
         rows = self.at(step, levels).set_index("problem")
         rows = rows[rows["steps"] > 0]
         return (rows["steps_true"] / rows["steps"]).astype(float)
 
 
 def find_evaluated(folder: Path | str) -> tuple[list[EvaluatedRun], list[str]]:
-    """The finished trainings and evaluations of a study's folder, and the names of those cut short.
+    """The finished trainings and evaluations in a study's folder, and the names of unfinished ones.
 
     Raises:
         RecordError: if the folder holds no run at all.
@@ -194,18 +194,18 @@ def find_evaluated(folder: Path | str) -> tuple[list[EvaluatedRun], list[str]]:
 
 
 def levels_of(runs: Iterable[EvaluatedRun]) -> list[int]:
-    """The levels that were evaluated; none of a task without."""
+    """The levels that were evaluated; none for a task without levels."""
     return sorted({int(level) for run in runs for level in run.evaluation["level"].dropna().unique()})
 
 
 def before_training(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
-    """The runs whose step 0 is a base, or all if none's is."""
+    """The runs whose step 0 is a base, or all runs if there are none."""
     runs = list(runs)
     return [run for run in runs if not run.environment.get("trained_from")] or runs
 
 
 def without_stages(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
-    """The runs without those from whose policy another of them goes on: a stage is no result of its own."""
+    """The runs, without those whose policy another of them continues from: a stage is not a result by itself."""
     runs = list(runs)
     # A policy is <study>/<run>/model, or <study>/<run>/checkpoints/checkpoint-<step>, wherever the runs are now.
     begun = [Path(str(run.recipe["policy"])).parts for run in runs if run.is_training]
@@ -214,14 +214,14 @@ def without_stages(runs: Iterable[EvaluatedRun]) -> list[EvaluatedRun]:
 
 
 def count_bases(runs: Iterable[EvaluatedRun]) -> int:
-    """How many bases these runs began from."""
+    """The number of bases that these runs started from."""
     return len({run.base for run in runs})
 
 
 def label(runs: Sequence[EvaluatedRun]) -> str:
-    """What an artefact's name ends in: the policy, then the task if it is not the toy's.
+    """The ending of an artefact's name: the policy, then the task if it is not the toy's.
 
-    Bases of a study that are named for the task end in their seed, and have it once.
+    Bases of a study that are named after the task, with their seed at the end, have the task only once.
     """
     is_of_a_study = re.search(r"-seed\d+$", runs[0].policy_name) is not None
     policy = runs[0].policy_name if count_bases(runs) == 1 and not is_of_a_study else _model(runs[0])
@@ -234,19 +234,19 @@ def label(runs: Sequence[EvaluatedRun]) -> str:
 
 
 def _model(run: EvaluatedRun) -> str:
-    """What its base is one of, if it is numbered: tiny-0 and tiny-1, or my-model-seed1 and my-model-seed2."""
+    """The family of its base, if that is numbered: tiny-0 and tiny-1, or my-model-seed1 and my-model-seed2."""
     return re.sub(r"[-_.]?(seed)?[-_]?\d+$", "", run.policy_name) or run.policy_name
 
 
 def is_grid(runs: Iterable[EvaluatedRun]) -> bool:
-    """Whether trainings are to be shown as a table: of several rates or weights of a method, or of controls."""
+    """Whether to show trainings as a table: if a method has several rates or weights, or there are controls."""
     settings = {(run.levels, run.method, run.rate, run.beta) for run in runs}
     several = len({(levels, method) for levels, method, *_ in settings}) < len(settings)
     return several or not {method for _, method, *_ in settings} <= _DRAWN
 
 
 def training_steps(runs: Iterable[EvaluatedRun]) -> str:
-    """The steps and batches of trainings in words; where they differ, with the questions of a step and the methods."""
+    """The steps and batches of trainings in words; if they differ, with the questions per step and the methods."""
     trained = sorted((run for run in runs if run.is_training), key=lambda run: method_order(run.method))
     methods: dict[str, set[str]] = {}
     for run in trained:
@@ -261,8 +261,8 @@ def by_method(runs: Iterable[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
     """Runs of each method, in the order of METHODS.
 
     Raises:
-        ValueError: if a method was trained at several rates or weights, a mean over which would say nothing, or if the
-            runs are of different models, problems or ways of evaluation.
+        ValueError: if a method was trained at several rates or weights, so that a mean would be meaningless, or if the
+            runs have different models, problems or ways of evaluation.
     """
     of_method: dict[str, list[EvaluatedRun]] = {}
     for run in runs:
@@ -275,10 +275,11 @@ def by_method(runs: Iterable[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
 
 
 def check_comparable(runs: Sequence[EvaluatedRun]) -> None:
-    """Check that these runs may stand in one picture.
+    """Check that these runs may be in one picture.
 
     Raises:
-        ValueError: if they are of different models, or trained or evaluated on other problems or in another way.
+        ValueError: if they have different models, or were trained or evaluated on different problems or in different
+            ways.
     """
     models = sorted({_model(run) for run in runs})
     fields = sorted(differing(runs) & _SETTING) if runs else []
@@ -296,7 +297,8 @@ def check_averageable(runs: Sequence[EvaluatedRun]) -> None:
     """Check that these runs of one method may be averaged.
 
     Raises:
-        ValueError: if their recipes differ in more than base and seed, the fields are named; or if one ended early.
+        ValueError: if their recipes differ in more than base and seed (the message names the fields), or one ended
+            early.
     """
     method = method_name(runs[0].method)
     if fields := sorted(differing(runs) - {"policy", "seed", "rows"}):

@@ -52,7 +52,7 @@ METHODS = {
     },
     "again": "from a trained policy",
 }
-# What `method_of` writes after a method: which of several samples is learnt, and which of its tokens.
+# What `method_of` appends to a method: which of several samples is learnt, and which of its tokens.
 _CHOICES = {
     "posterior": "drawn by weight",
     "weighted": "all by weight",
@@ -72,7 +72,7 @@ MARKS = {"holds": "✓", "fails": "✗", "undecided": "?"}
 
 
 class _Variant(NamedTuple):
-    """A method of METHODS, or what is none, and what `method_of` writes after it."""
+    """A method of METHODS, or a name that is not one, and what `method_of` appended to it."""
 
     method: str
     choice: str = ""
@@ -83,24 +83,24 @@ class _Variant(NamedTuple):
 
     @classmethod
     def of(cls, method: str) -> _Variant:
-        """A method taken apart."""
+        """A method split into its parts."""
         found = _VARIANT.fullmatch(method)
         name, choice, k, tokens, failed, right, online = found.groups("") if found else [""] * 7
         return cls(name + online, choice, int(k or 0), tokens, bool(failed), bool(right))
 
 
 def is_method(method: str) -> bool:
-    """Whether a training is known by this name."""
+    """Whether this is the name of a training method."""
     return _Variant.of(method).method in METHODS
 
 
 def plain_method(method: str) -> str:
-    """The method of METHODS that this one is a variant of."""
+    """The method of METHODS of which this one is a variant."""
     return _Variant.of(method).method
 
 
 def method_order(method: str) -> tuple[int, ...]:
-    """Methods in the order of METHODS, each with its variants, and before them what is not trained."""
+    """Methods in the order of METHODS, each with its variants, after everything that is not trained."""
     v = _Variant.of(method)
     place = list(METHODS).index(v.method) if v.method in METHODS else -1
     choices, tokens = (["", *known] for known in (_CHOICES, _TOKENS))
@@ -108,7 +108,7 @@ def method_order(method: str) -> tuple[int, ...]:
 
 
 def method_name(method: object) -> str:
-    """What a method is called; of a base, that it is not trained."""
+    """The name of a method; for a base, that it is not trained."""
     v = _Variant.of(str(method))
     if v.method not in METHODS:
         return "before training"
@@ -124,7 +124,7 @@ def verdict_mark(verdict: str) -> str:
 
 
 def number(x: float, digits: int = 3) -> str:
-    """Three significant digits, no exponent in the range that is read at a glance, a true minus sign."""
+    """Three significant digits, no exponent for numbers of moderate size, a true minus sign."""
     if math.isnan(x):
         return "–"
     if math.isinf(x):
@@ -139,7 +139,7 @@ def number(x: float, digits: int = 3) -> str:
 
 
 def signed(x: float) -> str:
-    """`number` with a plus sign where it is positive."""
+    """`number` with a plus sign if it is positive."""
     return f"+{number(x)}" if x > 0 else number(x)
 
 
@@ -168,12 +168,12 @@ def listed(parts: list[str]) -> str:
 
 
 def levels_in_words(levels: Iterable[int] | None) -> str:
-    """`level 3`, `levels 1, 2`, or that they are all."""
+    """`level 3`, `levels 1, 2`, or the words for all levels."""
     named = [str(level) for level in levels or ()]
     return f"{'level' if len(named) == 1 else 'levels'} {', '.join(named)}" if named else "all levels"
 
 
 def spanned(counts: Iterable[int]) -> str:
-    """`6 to 27`, or `40` where all are the same."""
+    """`6 to 27`, or `40` if all are the same."""
     ordered = sorted(counts)
     return f"{ordered[0]} to {ordered[-1]}" if ordered[0] != ordered[-1] else f"{ordered[0]}"

@@ -1,1 +1,1 @@
-"""What is shown of trainings by DPO: Tables 2 and 4, Figure 6, and what DPO does to its pairs."""
+"""Reports on trainings with DPO: Tables 2 and 4, Figure 6, and what DPO does to its pairs."""

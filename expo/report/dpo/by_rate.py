@@ -1,4 +1,4 @@
-"""What the pictures of DPO at several learning rates share: a row for each training, and the words for its setting."""
+"""Shared by the pictures of DPO at several learning rates: one row per training, and the description of its setting."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ COLUMNS += ["problems", "n", "pairs"]
 
 
 def by_rate(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
-    """A row (`COLUMNS`) for each run by DPO.
+    """One row (`COLUMNS`) per DPO run.
 
-    It has DPO's loss over its last batches; accuracy on all levels before, and its change with a 95 % bootstrap
-    interval (problems resampled); the NLL (nats per token) of the watched winners of its first round, before and after.
+    It has the loss over the last batches; the accuracy on all levels before training, and its change with a 95 %
+    bootstrap interval (problems resampled); and the NLL (nats per token) of the watched winners of the first round,
+    before and after.
     """
     rows = []
     for run in runs:
@@ -50,19 +51,19 @@ def by_rate(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
 
 
 def by_sampling(numbers: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows of offline and of online trainings; what there is none of is left out."""
+    """The rows of offline and of online trainings; a group without rows is left out."""
     is_online = numbers["method"].str.endswith("_online")
     both = {"offline": numbers[~is_online], "online": numbers[is_online]}
     return {sampling: rows for sampling, rows in both.items() if len(rows)}
 
 
 def winner_name(method: str) -> str:
-    """What a method by DPO is called, online or offline."""
+    """The name of a DPO method, online or offline."""
     return method_name(method.removesuffix("_online")).removesuffix(", offline")
 
 
 def name_winners(axes: Axes, numbers: pd.DataFrame) -> None:
-    """A legend above the axes with a line for each kind of winner."""
+    """A legend above the axes, with one line per kind of winner."""
     for method in sorted(set(numbers["method"].str.removesuffix("_online")), key=method_order):
         axes.plot([], [], color=method_colour(method), linewidth=2, label=winner_name(method))
     legend_outside(axes, 3)

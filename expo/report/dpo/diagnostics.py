@@ -26,7 +26,7 @@ COLUMNS = ["panel", "method", "base", "step", "x", "y", "lowest", "highest", "ba
 
 
 def draw_diagnostics(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
-    """Write `dpo-diagnostics-<label>.png` and `.csv`: what DPO does to its pairs, a column for each kind of winner.
+    """Write `dpo-diagnostics-<label>.png` and `.csv`: what DPO does to its pairs, one column per kind of winner.
 
     Loss against relative gain, with the curve that determines one by the other (claim O1-minor); log-probability of
     winner and loser since the reference; and the share of winners that are likelier than their losers.
@@ -66,7 +66,7 @@ def _batches(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
 
 
 def _watched_pairs(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
-    """The other panels: the watched pairs of the first round, at each step; the mean over bases, and each base."""
+    """The other panels: the watched pairs of the first round at each step, for each base and as a mean over bases."""
     rows = []
     watched = [first_round(run) for run in runs]
     for step in map(int, sorted(watched[0]["step"].unique())):
@@ -81,7 +81,7 @@ def _watched_pairs(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, 
 
 
 def _means(pairs: pd.DataFrame) -> dict[str, float]:
-    """The number of each panel over these pairs of one training and step."""
+    """The number that each panel shows, over these pairs of one training and step."""
     return {
         "winner": float(pairs["winner"].mean()) - float(pairs["ref_winner"].mean()),
         "loser": float(pairs["loser"].mean()) - float(pairs["ref_loser"].mean()),
@@ -111,7 +111,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption, *, beta: float) -> Figure:
 
 
 def _plot_batches(axes: Axes, batches: pd.DataFrame, every: pd.DataFrame, beta: float) -> None:
-    """The batches of one kind of winner, on axes that have room for every batch."""
+    """The batches of one kind of winner, on axes with room for all batches."""
     for method, dots in batches.groupby("method", sort=False):
         face = "none" if line_style(str(method)) == "--" else method_colour(str(method))
         axes.scatter(dots["x"], dots["y"], s=6, color=method_colour(str(method)), facecolors=face, linewidths=0.5)

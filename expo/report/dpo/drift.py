@@ -1,4 +1,4 @@
-"""DPO at several learning rates: what becomes of winners that are fixed."""
+"""DPO at several learning rates: what happens to winners that are fixed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from expo.text import plural
 
 
 def draw_drift(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo") -> Artefact:
-    """Write `<name>-drift-<label>.png` and `.csv`: what becomes of the first round's winners, by rate.
+    """Write `<name>-drift-<label>.png` and `.csv`: what happens to the first round's winners, by rate.
 
-    The CSV has a row for each run, as `by_rate` makes it.
+    The CSV has one row per run, as made by `by_rate`.
     """
     numbers = by_rate(runs)
     about = (
@@ -62,7 +62,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
 
 
 def _plot_method(axes: Axes, rows: pd.DataFrame, rates: Sequence[float], method: str) -> None:
-    """Lines from before the training, which no rate has, over the rates."""
+    """Lines over the rates, starting from before the training, which has no rate."""
     after = rows.assign(place=rows["rate"].map(rates.index) + 1, nll=rows["nll_after"])
     before = rows.drop_duplicates("base").assign(place=0, nll=rows["nll_before"])
     points = pd.concat([before, after], ignore_index=True)[["base", "place", "nll"]]
@@ -74,7 +74,7 @@ def _change(rows: pd.DataFrame) -> pd.Series:
 
 
 def _less_likely(numbers: pd.DataFrame) -> dict[str, int]:
-    """In how many trainings the winners of each kind became less likely."""
+    """The number of trainings in which the winners of each kind became less likely."""
     return {kind: int((_change(rows) > 0).sum()) for kind, rows in _winners(numbers).items()}
 
 

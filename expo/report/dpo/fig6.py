@@ -68,7 +68,7 @@ def draw_fig6(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
 
 
 def _rows(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
-    """Of each step the mean over bases, and each base."""
+    """For each step, the mean over bases and each base."""
     by_run = [metric(run, "loss") for run in runs]
     rows = []
     for step in map(int, sorted(runs[0].evaluation["step"].unique())):
@@ -136,12 +136,12 @@ def _read(numbers: pd.DataFrame, ends: pd.DataFrame) -> str:
 
 
 def _arms(ends: pd.DataFrame) -> list[pd.Series]:
-    """The means over bases at the last step, from the lowest loss, with which the others are compared."""
+    """The means over bases at the last step, sorted by loss; the others are compared with the lowest."""
     return [row for _, row in ends[ends["base"] == MEAN].sort_values("loss").iterrows()]
 
 
 def _is_one(ends: pd.DataFrame) -> bool:
-    """Whether there is but one arm, or one base: then nothing can be said."""
+    """Whether there is only one arm or one base, so that nothing can be said."""
     return ends["method"].nunique() < 2 or ends["bases"].min() < 2
 
 
@@ -166,7 +166,7 @@ def _best(arms: Sequence[pd.Series]) -> pd.Series:
 
 
 def _deceptive(ends: pd.DataFrame) -> str:
-    """Whether the arm with the lowest loss is also the most accurate, where every base says the same."""
+    """Whether the arm with the lowest loss is also the most accurate, if all bases agree."""
     if _is_one(ends):
         return "One arm, or one base, tells nothing of a deceptively low loss."
     lowest, *others = _arms(ends)

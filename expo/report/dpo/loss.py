@@ -1,4 +1,4 @@
-"""DPO at several learning rates: whether a low loss tells a better policy."""
+"""DPO at several learning rates: whether a low loss indicates a better policy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOG2 = log(2)
 def draw_loss(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo") -> Artefact:
     """Write `<name>-loss-<label>.png` and `.csv`: the change of accuracy above the last loss, by rate and winner.
 
-    The CSV has a row for each run, as `by_rate` makes it.
+    The CSV has one row per run, as made by `by_rate`.
     """
     numbers = by_rate(runs)
     about = (
@@ -69,7 +69,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
 
 
 def _comparisons(numbers: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
-    """The winners from one base at one rate, from the lowest loss, by how their pairs were sampled."""
+    """The winners from one base at one rate, sorted by loss, and grouped by how their pairs were sampled."""
     compared = {
         sampling: [arms.sort_values("loss") for _, arms in rows.groupby(["rate", "base"]) if len(arms) > 1]
         for sampling, rows in by_sampling(numbers).items()
@@ -78,7 +78,7 @@ def _comparisons(numbers: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
 
 
 def _meet(by_loss: Sequence[pd.DataFrame]) -> int:
-    """In how many comparisons the lowest loss and the highest accuracy meet."""
+    """In how many comparisons the arm with the lowest loss also has the highest accuracy."""
     return sum(arms["change"].iloc[0] == arms["change"].max() for arms in by_loss)
 
 
@@ -91,13 +91,13 @@ def _finding(compared: Mapping[str, Sequence[pd.DataFrame]]) -> str:
 
 
 def _read(numbers: pd.DataFrame) -> str:
-    """In how many comparisons at one rate, from one base, the lowest loss and the highest accuracy meet."""
+    """In how many comparisons at one rate, from one base, the lowest loss goes with the highest accuracy."""
     told = [f"- {sampling}, {_read_comparisons(by_loss)}" for sampling, by_loss in _comparisons(numbers).items()]
     return "\n".join(told)
 
 
 def _read_comparisons(by_loss: Sequence[pd.DataFrame]) -> str:
-    """What is seen of comparisons of arms, each sorted by loss."""
+    """The finding from comparisons of arms, each sorted by loss."""
     lowest = [arms.iloc[0] for arms in by_loss]
     worse, better = sum(low["high"] < 0 for low in lowest), sum(low["low"] > 0 for low in lowest)
     ranks = [float(arms["loss"].corr(arms["change"], "spearman")) for arms in by_loss]

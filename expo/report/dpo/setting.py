@@ -1,4 +1,4 @@
-"""What the tables and pictures of DPO share: pass@4, the metrics of a training, and the words for its setting."""
+"""Shared by the tables and pictures of DPO: pass@4, the metrics of a training, and the description of its setting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from expo.report.words import listed, method_name, share
 K = 4  # the paper's pass@4
 COLUMNS = ["set", "method", "k", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
 LEGEND = f"pass@{K} of the test problems, {PASS_AT_K}"
-# Steps over which a batch's loss is averaged before it is drawn or told.
+# The number of steps over which a batch's loss is averaged before it is drawn or reported.
 SMOOTH = 5
 
 
@@ -32,7 +32,7 @@ def smooth(values: pd.Series, step: int) -> float:
 
 
 def first_round(run: EvaluatedRun) -> pd.DataFrame:
-    """The watched pairs of a training's first round, at each step measured."""
+    """The watched pairs of a training's first round, at each measured step."""
     margins = run.run.read("margins")
     return margins[margins["sampled"] == margins["sampled"].min()]
 
@@ -49,7 +49,7 @@ def setting(runs: Sequence[EvaluatedRun]) -> str:
 
 
 def pairs_learnt(runs: Sequence[EvaluatedRun]) -> str:
-    """How many different pairs each arm learnt, and what they were: winners are compared on these, not on the same."""
+    """How many different pairs each arm learnt, and which kind: the arms do not learn the same pairs."""
     lines = [
         "What was learnt, for a problem without a pair (winner and loser the same, or no winner) is left out, and the "
         "others go round again:",
@@ -71,7 +71,7 @@ def pairs_learnt(runs: Sequence[EvaluatedRun]) -> str:
 
 
 def printed_table2(runs: Sequence[EvaluatedRun]) -> str:
-    """The paper's Table 2, to stand beneath what was measured."""
+    """The paper's Table 2, to be shown below what was measured."""
     about = beside_paper("other models on other tasks", runs)
     symbols = {"explanation": "c̃", "expert": "c_E"}
     heads = ["", *(f"{model}, {when}, {symbols[source]}" for model, when, source in paper.TABLE2_COLUMNS)]

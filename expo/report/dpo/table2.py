@@ -1,4 +1,4 @@
-"""Table 2 of the paper as measured here: what DPO does with self-explanations and with expert CoTs as winners."""
+"""Table 2 of the paper as measured here: DPO with self-explanations and with expert CoTs as winners."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COMPARISONS = (
 
 
 def has_fig8(runs: Sequence[EvaluatedRun]) -> bool:
-    """Whether Figure 8 can show anything: an interval of one arm, on the easier levels, beyond that of another."""
+    """Whether Figure 8 can show anything: whether the intervals of two arms on the easier levels do not overlap."""
     if not set(EASY) <= set(levels_of(runs)):
         return False
     arms = by_method(runs)
@@ -66,7 +66,7 @@ def draw_table2(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
 
 
 def _differences(arms: Mapping[str, Sequence[EvaluatedRun]]) -> list[dict[str, Any]]:
-    """Of each comparison on all levels the first less the second, paired by problem and base."""
+    """For each comparison, the first minus the second on all levels, paired by problem and base."""
     return [
         {"set": f"less {b}", "method": a, "k": K, **difference(arms[a], arms[b], None, K)}
         for _, a, b in _COMPARISONS
@@ -75,7 +75,7 @@ def _differences(arms: Mapping[str, Sequence[EvaluatedRun]]) -> list[dict[str, A
 
 
 def _fig8(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The line that stands for Figure 8 where that would show nothing."""
+    """The line that replaces Figure 8 if the figure would show nothing."""
     if not rows or _are_apart(rows):
         return []
     return [

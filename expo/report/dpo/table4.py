@@ -18,7 +18,7 @@ from expo.text import plural
 
 
 def draw_table4(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
-    """Write `table4-<label>.md` and `.csv`: pass@4 by level of every kind of winner, and of SFT on the same."""
+    """Write `table4-<label>.md` and `.csv`: pass@4 by level for each kind of winner, and for SFT on the same."""
     rows = _rows("base", before_training(runs), 0, levels_of(runs))
     for method, arm in by_method(runs).items():
         rows += _rows(method, arm, None, levels_of(runs))
@@ -57,7 +57,7 @@ def _table(numbers: pd.DataFrame) -> str:
 
 
 def _read(numbers: pd.DataFrame) -> str:
-    # The last set is that of the hardest level, or of all where there are none.
+    # The last set is that of the hardest level, or of all problems if there are no levels.
     last = numbers[numbers["set"] == numbers["set"].iloc[-1]]
     accuracies = [f"{method_name(row['method'])} {share(row['mean'])}" for _, row in last.iterrows()]
     return f"pass@{last['k'].iloc[0]} at {last['set'].iloc[0]}: {listed(accuracies)}."

@@ -1,1 +1,1 @@
-"""What is shown of measured gradients: their angles, T1 against T2, and what a step along one does to J."""
+"""Reports on measured gradients: their angles, T1 against T2, and what a step along one does to J."""

@@ -1,4 +1,4 @@
-"""The angles between gradients of positives, of one question and of two, beside those that Lemma 1 assumes."""
+"""The angles between gradients of positives, for one question and for two, beside those that Lemma 1 assumes."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ COLUMNS += ["lemma", "lemma_low", "lemma_high"]
 
 
 def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
-    """Write `gradients-<name>.png` and `.csv`: mean cosines of gradients of two kinds, of one question and of two.
+    """Write `gradients-<name>.png` and `.csv`: mean cosines between gradients, within one question and across two.
 
-    Beside what Lemma 1's assumptions would have them be: with logit gradients that are orthogonal and of one norm, by
-    L1-alg <s_j, s_k> = C (S2 - pi_j - pi_k) and |s_j|^2 = C (S2 + 1 - 2 pi_j), S2 the sum of squared probabilities.
+    They are shown beside the values under Lemma 1's assumptions. With logit gradients that are orthogonal and of equal
+    norm, L1-alg gives <s_j, s_k> = C (S2 - pi_j - pi_k) and |s_j|^2 = C (S2 + 1 - 2 pi_j), where S2 is the sum of
+    squared probabilities.
     """
     pairs = pd.concat([_pairs(run) for run in runs], ignore_index=True)
     is_same = pairs["problem"] == pairs["other_problem"]
     same, different = pairs[is_same], pairs[~is_same]
-    # The lemma says nothing of two questions.
+    # The lemma says nothing about two questions.
     rows = _cells("of one question", same, pairs) + _cells("of two questions", different.assign(lemma=np.nan), pairs)
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     about = (
@@ -44,7 +45,7 @@ def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Arte
         "Over all trainable weights, at temperature 1. Lemma 1's assumptions are on one question's logits (claims "
         "L1-ass and L1-alg of the ledger). The CSV has the number of pairs."
     )
-    # All kinds at once: a text that two kinds have would count twice.
+    # For all kinds together: a text that belongs to two kinds would count twice.
     once, once_apart = same[same["once"]], different[different["once"]]
     return draw_picture(
         out,
@@ -62,7 +63,7 @@ def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Arte
 def _pairs(run: GradientRun) -> pd.DataFrame:
     """Pairs of positives of different text: cosine, log of the larger norm over the smaller, and both under Lemma 1.
 
-    `once` says that neither has the text of one before it of its question.
+    `once` says that neither has the same text as an earlier positive of its question.
     """
     alignment = run.alignment
     positives = alignment.assign(
@@ -74,7 +75,7 @@ def _pairs(run: GradientRun) -> pd.DataFrame:
         for side in ("", "other_")
     )
     pi_a, pi_b = (np.exp(-side["nll_sum"].astype(float)) for side in (a, b))
-    # S2 is no less than two of its terms; its estimate from repeats among rollouts can be.
+    # S2 is at least the sum of any two of its terms, but its estimate from repeats among rollouts may be smaller.
     squares = np.maximum(a["repeats"].astype(float), pi_a**2 + pi_b**2)
     norm_a, norm_b = squares + 1 - 2 * pi_a, squares + 1 - 2 * pi_b
     pairs = pairs.assign(
@@ -89,7 +90,7 @@ def _pairs(run: GradientRun) -> pd.DataFrame:
 
 
 def _cells(panel: str, pairs: pd.DataFrame, all_pairs: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row for each two kinds of positives, whichever comes first, that have pairs in the panel."""
+    """One row for each unordered pair of kinds of positives that has pairs in the panel."""
     sources = [s for s in COLOURS if s in {*all_pairs["source"], *all_pairs["other_source"]}]
     kinds = [frozenset(both) for both in zip(pairs["source"], pairs["other_source"], strict=True)]
     rows = []
@@ -137,7 +138,7 @@ def _plot_cosines(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _finding(same: pd.DataFrame) -> str:
-    """The mean cosine of one question's positives, and whether Lemma 1's assumptions give another."""
+    """The mean cosine of one question's positives, and whether it differs from the one under Lemma 1's assumptions."""
     cosine, lemma, beyond = (_over_pairs(same, column) for column in ("cosine", "lemma", "beyond"))
     is_apart = beyond.n > 1 and (beyond.low > 0 or beyond.high < 0)
     return (
@@ -168,6 +169,6 @@ def _over_pairs(pairs: pd.DataFrame, column: str) -> Interval:
 
 
 def _exp(log: Interval) -> str:
-    """The interval of a ratio from that of its logarithm."""
+    """The interval of a ratio, from the interval of its logarithm."""
     mean, low, high = (float(np.exp(x)) for x in (log.mean, log.low, log.high))
     return interval(Interval(mean, low, high, log.n))

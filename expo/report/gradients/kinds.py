@@ -1,4 +1,4 @@
-"""How J rises along the gradients of each kind of positive, and whether that is because one is right."""
+"""How J rises along the gradients of each kind of positive, and whether that is because the positive is right."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ MORE = "more than the self-explanation"
 def draw_kinds(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
     """Write `kinds-<name>.md` and `.csv`: the mean slope of J per unit of step along each kind of positive.
 
-    Of all questions, and of those whose own CoT is right, or wrong, apart: a positive may gain on the own CoT by being
-    right where that is wrong. Choices among several self-explanations have a column of differences from the
-    first of the same question.
+    For all questions, and separately for those whose own CoT is right and those where it is wrong: a positive may have
+    an advantage over the own CoT only because it is right where the own CoT is wrong. Choices among several
+    self-explanations have a column of differences from the first one of the same question.
     """
     slopes = pd.concat([_slopes(run).assign(run=run.name) for run in runs], ignore_index=True)
     numbers = _numbers(slopes)
@@ -53,13 +53,13 @@ def draw_kinds(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artef
 
 
 def _slopes(run: GradientRun) -> pd.DataFrame:
-    """A row for each positive: `unit`, its slope by its norm; whether its text is the own CoT's, and that is right."""
+    """One row per positive: `unit`, its slope over its norm; whether it has the own CoT's text, and that is right."""
     rows = run.alignment
     own = rows[rows["source"] == "own"].set_index("problem")["reward"]
     is_repeated = ~rows.index.isin(distinct(rows).index)
     return rows.assign(
         unit=unit_slopes(rows),
-        # The own CoT comes first of its question.
+        # The own CoT comes first in its question.
         same=is_repeated & (rows["source"] == "explanation"),
         own_right=rows["problem"].map(own),
     )
@@ -80,7 +80,7 @@ def _numbers(slopes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _more(slopes: pd.DataFrame) -> pd.DataFrame:
-    """By how much the slope along each choice is above that along the first of the same self-explanations."""
+    """How much the slope along each choice exceeds the slope along the first of the same self-explanations."""
     keyed = slopes.set_index(["run", "problem"])
     first = keyed[keyed["source"] == "explanation"]
     table: list[dict[str, Any]] = []

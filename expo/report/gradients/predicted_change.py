@@ -1,4 +1,4 @@
-"""One step along a positive's gradient: the change of J that was predicted, and the one that was realised."""
+"""One step along a positive's gradient: the predicted change of J, and the realised one."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from expo.text import plural
 
 COLUMNS = ["run", "problem", "level", "source", "size", "predicted", "predicted_error", "change", "change_error"]
 COLUMNS += ["effective", "lost", "few", "change_few", "doubtful"]
-# An estimate that is worth fewer rollouts rests on a few of them.
+# An estimate with a smaller effective sample size depends on a few rollouts.
 MIN_EFFECTIVE = 10
 
 
 def draw_predicted_change(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
     """Write `predicted-<name>.png` and `.csv`: the change of J after one step against its prediction, by length.
 
-    Both are shown for each unit of length, so that all panels have the same two equal axes.
+    Both are divided by the length, so that all panels have the same axes.
 
-    Doubtful is a change by enumeration whose prediction is less than twice what the enumeration did not follow, and an
-    estimate from rollouts that are worth fewer than `MIN_EFFECTIVE`, or of which too few are right or wrong. The change
-    itself has no say: else those that fall short of their prediction would be left out.
+    A change by enumeration is doubtful if its prediction is less than twice the probability that the enumeration did
+    not follow. An estimate from rollouts is doubtful if their effective sample size is below `MIN_EFFECTIVE`, or if too
+    few are right or wrong. The change itself does not count, or those that fall short of their prediction would be left
+    out.
     """
     rows = pd.concat([changes(runs, size) for size in step_sizes(runs)], ignore_index=True)
     rows = rows[rows["predicted_error"].notna() & rows["change_error"].notna()]
@@ -90,7 +91,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
 
 
 def _limits(numbers: pd.DataFrame) -> tuple[float, float]:
-    """The lowest and the highest number of all panels, with their room."""
+    """The lowest and the highest number of all panels, with a margin."""
     values = numbers[["predicted", "change"]].astype(float).div(numbers["size"].astype(float), axis=0).to_numpy()
     if not values.size:
         return -1.0, 1.0
@@ -112,7 +113,7 @@ def _plot_changes(axes: Axes, numbers: pd.DataFrame) -> None:
 
 
 def _finding(numbers: pd.DataFrame) -> str:
-    """How much of what was predicted the shortest and the longest step did."""
+    """How much of the predicted change the shortest and the longest step achieved."""
     told: list[str] = []
     sizes = sorted(numbers["size"].unique())
     for size in dict.fromkeys((*sizes[:1], *sizes[-1:])):
@@ -123,13 +124,13 @@ def _finding(numbers: pd.DataFrame) -> str:
 
 
 def _significant(rows: pd.DataFrame) -> pd.DataFrame:
-    """The changes without doubt whose prediction is told from 0."""
+    """The changes that are not doubtful and whose prediction is clearly different from 0."""
     sure = rows[~rows["doubtful"].astype(bool)]
     return sure[(sure["predicted"].abs() > 2 * sure["predicted_error"]) & ~sure["few"].astype(bool)]
 
 
 def _signs(rows: pd.DataFrame) -> tuple[int, int]:
-    """How many changes have the sign that was predicted, of how many."""
+    """How many changes have the predicted sign, and out of how many."""
     return int((np.sign(rows["predicted"]) == np.sign(rows["change"])).sum()), len(rows)
 
 
@@ -148,7 +149,7 @@ def _read(size: float, rows: pd.DataFrame) -> str:
 def median_ratio(rows: pd.DataFrame, resamples: int = 2000) -> Interval:
     """Median of change over prediction, with its 95 % bootstrap interval by question.
 
-    Not a ratio of sums: a few steps of steep slope, which leave the first order soonest, would decide that.
+    Not a ratio of sums: that would be decided by a few steep slopes, where the first order fails soonest.
     """
     ratios = (rows["change"] / rows["predicted"]).astype(float)
     by_question = [of_question.to_numpy() for _, of_question in ratios.groupby(rows["problem"])]

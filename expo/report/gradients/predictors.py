@@ -1,4 +1,4 @@
-"""Which number of a positive tells best what a step along its gradient does to J."""
+"""Which property of a positive best predicts what a step along its gradient does to J."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ COLUMNS = ["size", "change", *CORRELATIONS]
 
 
 def draw_predictors(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
-    """Write `predictors-<name>.png` and `.csv`: which number of a positive ranks the gains of a question's own."""
-    # Of the toy, changes are known both by enumeration and from rollouts.
+    """Write `predictors-<name>.png` and `.csv`: which property of a positive ranks the gains within a question."""
+    # For the toy, changes are known both by enumeration and from rollouts.
     is_enumerated = any(bool(run.gains["exact_after"].notna().any()) for run in runs)
     by_rollouts = {"enumeration": False, "rollouts": True} if is_enumerated else {"rollouts": True}
     tables = [
@@ -58,10 +58,10 @@ def draw_predictors(name: str, runs: Sequence[GradientRun], out: Path | str) -> 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     figure, ((axes,),) = sheet(1, 1, 3.0, caption)
-    # Changes by enumeration come first where there are any.
+    # Changes by enumeration come first, if there are any.
     shown = numbers[numbers["change"] == numbers["change"].iloc[0]]
     sizes = sorted(shown["size"].unique())
-    # The shortest, which is nearest to the first order, stands out.
+    # The shortest step, which is closest to first order, is emphasised.
     shades = np.linspace(1.0, 0.3, len(sizes))
     for i, size in enumerate(sizes):
         rows = shown[shown["size"] == size].set_index("predictor").loc[list(PREDICTORS)]
@@ -79,7 +79,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
 
 
 def _finding(shown: pd.DataFrame) -> str:
-    """Which number ranks the gains of the shortest step best, if its interval is above those of all others."""
+    """Which property best ranks the gains of the shortest step, if its interval is above all others."""
     shortest = shown[shown["size"] == shown["size"].min()].dropna(subset="mean").sort_values("mean", ascending=False)
     if shortest.empty or shortest["n"].max() < MIN_PROBLEMS:
         return "too few questions to tell what ranks a step's gains best"

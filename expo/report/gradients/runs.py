@@ -1,4 +1,4 @@
-"""Measured gradients as a report sees them: finding them, grouping them by policy, and the words for their setting."""
+"""Measured gradients as a report sees them: finding them, grouping them by policy, and describing their setting."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from expo.report.toy import any_toy
 from expo.report.words import listed
 from expo.text import plural
 
-# What may differ between runs of one picture.
+# Fields that may differ between runs in one picture.
 _INDIFFERENT = {"policy", "seed", "rows", "device"}
 
 
@@ -26,17 +26,17 @@ class GradientRun(FinishedRun):
 
     @cached_property
     def alignment(self) -> pd.DataFrame:
-        """A row for each positive."""
+        """One row per positive."""
         return self.run.read("alignment")
 
     @cached_property
     def gains(self) -> pd.DataFrame:
-        """A row for each positive and step."""
+        """One row per positive and step."""
         return self.run.read("gains")
 
     @property
     def policy_label(self) -> str:
-        """What tells policies apart in names; the toy's bases go together, and a training's policy bears its name."""
+        """The policy's part of a name; the toy's bases share one, and a trained policy has its run's name."""
         # A link to a base keeps its name.
         given = Path(os.path.normpath(Path.cwd() / str(self.recipe["policy"])))
         if self.environment.get("trained_from"):
@@ -45,7 +45,7 @@ class GradientRun(FinishedRun):
 
     @property
     def task(self) -> str:
-        """What its questions are of."""
+        """The task of its questions."""
         return Path(self.recipe["data"]).stem if self.recipe.get("data") else str(self.recipe["task"])
 
 
@@ -59,10 +59,10 @@ def find_gradients(folder: Path | str) -> list[GradientRun]:
 
 
 def by_policy(runs: Sequence[GradientRun]) -> dict[str, list[GradientRun]]:
-    """Runs by what their artefacts' names end in; the toy's bases go together.
+    """Runs by the ending of their artefacts' names; the toy's bases go together.
 
     Raises:
-        ValueError: if runs that would be shown together differ in more than the policy; the fields are named.
+        ValueError: if runs that would be shown together differ in more than the policy; the message names the fields.
     """
     groups: dict[str, list[GradientRun]] = {}
     for run in runs:
@@ -84,18 +84,18 @@ def by_policy(runs: Sequence[GradientRun]) -> dict[str, list[GradientRun]]:
 
 
 def step_sizes(runs: Sequence[GradientRun]) -> list[float]:
-    """The lengths of the steps that were taken, from the shortest."""
+    """The lengths of the steps that were taken, shortest first."""
     return sorted({float(size) for run in runs for size in run.recipe["sizes"]})
 
 
 def changes(runs: Sequence[GradientRun], size: float, *, by_rollouts: bool = False) -> pd.DataFrame:
-    """A row for each positive of these runs: what a step of this length was predicted to do to J, and what it did."""
+    """One row per positive of these runs: the predicted and the actual effect of a step of this length on J."""
     tables = [joined(run.alignment, run.gains, size, by_rollouts=by_rollouts).assign(run=run.name) for run in runs]
     return pd.concat(tables, ignore_index=True)
 
 
 def notes_of(runs: Sequence[GradientRun], about: str) -> str:
-    """The lines beneath a picture: what is drawn, and the runs' setting."""
+    """The lines below a picture: what is drawn, and the setting of the runs."""
     recipe = runs[0].recipe
     questions = {problem for run in runs for problem in run.alignment["problem"]}
     policies, seeds = ({run.recipe[field] for run in runs} for field in ("policy", "seed"))

@@ -1,4 +1,4 @@
-"""Gradients while a policy is trained: own samples and positives, and how J rises along them, step by step."""
+"""Gradients during training: own samples and positives, and how J rises along them, step by step."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ PANELS = {
 
 
 def with_gradients(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
-    """The trainings that measured gradients as they went."""
+    """The trainings that measured gradients along the way."""
     return [run for run in runs if run.is_training and run.run.has("alignment")]
 
 
 def draw_slopes(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
-    """Write `slopes-<name>-<label>.png` and `.csv`: four panels over steps, of each method its mean and its bases."""
+    """Write `slopes-<name>-<label>.png` and `.csv`: four panels over steps, with each method's mean and bases."""
     numbers = _numbers(runs)
     return draw_picture(
         out,
@@ -52,10 +52,10 @@ def draw_slopes(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Art
 
 
 def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
-    """`COLUMNS`: the mean over bases, with a 95 % bootstrap interval by question, and each base.
+    """Rows with `COLUMNS`: the mean over bases, with a 95 % bootstrap interval by question, and each base.
 
-    `positives` are those of all bases, `live` those of them whose question has right and wrong rollouts. Where none is,
-    rollouts say nothing of the slope, and the row has counts alone.
+    `positives` counts those of all bases, `live` those whose question has right and wrong rollouts. If none is live,
+    rollouts say nothing about the slope, and the row has only counts.
     """
     rows: list[dict[str, Any]] = []
     for method, of_method in by_method(runs).items():
@@ -79,7 +79,7 @@ def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
 
 
 def _values(run: EvaluatedRun) -> pd.DataFrame:
-    """A row for each step, question and panel, of its positive, of GRPO's own sample; NaN where there is none."""
+    """One row per step, question and panel, for its positive or, with GRPO, its own sample; NaN if there is none."""
     alignment, pairs = run.run.read("alignment"), run.run.read("gradients")
     positive = run.recipe["positive"]
     source = "own" if positive == "none" or run.recipe.get("beta_sft") == 0 else positive
@@ -88,7 +88,7 @@ def _values(run: EvaluatedRun) -> pd.DataFrame:
     positives = alignment[alignment["source"] == source].merge(
         pairs[["step", "problem"]].assign(cosine=cosine), on=["step", "problem"], how="left"
     )
-    # The own sample comes first; a positive of the same text has the same gradient.
+    # The own sample comes first; a positive with the same text has the same gradient.
     other = positives.merge(distinct(alignment)[["step", "problem", "source"]], how="left", indicator=True)["_merge"]
     norm, t1 = positives["norm"].astype(float), positives["log10_t1"].astype(float)
     values = positives[["step", "problem"]].assign(
@@ -140,7 +140,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
 
 
 def _finding(numbers: pd.DataFrame) -> str:
-    """Along which methods' positives J rises, before training and at its end, with an interval above 0."""
+    """The methods along whose positives J rises, with an interval above 0, before training and at its end."""
     slopes = numbers[(numbers["panel"] == "slope") & (numbers["base"] == MEAN)]
     if slopes["questions"].max() < MIN_PROBLEMS:
         return "too few questions to tell the slope of J from 0"

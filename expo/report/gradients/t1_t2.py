@@ -1,4 +1,4 @@
-"""T1 against T2 as measured: what a right positive's own term and those of all others add to the slope of J."""
+"""T1 against T2 as measured: what a right positive's own term and the terms of all others add to the slope of J."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ COLUMNS = [
 
 
 def draw_t1_t2(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
-    """Write `t1-t2-<name>.png` and `.csv`: log10(|T2| / T1) of right positives, a strip for each kind.
+    """Write `t1-t2-<name>.png` and `.csv`: log10(|T2| / T1) of right positives, one strip per kind.
 
-    Of questions of which some rollouts are right.
+    Only for questions with some right rollouts.
     """
     rows = pd.concat([distinct(run.alignment).assign(run=run.name) for run in runs], ignore_index=True)
     rows = rows[rows["slope_error"].notna() & rows["reward"]]
@@ -91,7 +91,7 @@ def _name(source: str, numbers: pd.DataFrame) -> str:
 
 
 def _plot_strip(axes: Axes, rows: pd.DataFrame, place: int, colour: str) -> None:
-    """The marks of one kind, side by side so that they hide each other less."""
+    """The marks of one kind, side by side so that they overlap less."""
     rows = rows.sort_values("log10_ratio")
     height = place + 0.11 * (np.arange(len(rows)) % 5 - 2)
     is_clear = (rows["larger"] != "undecided").to_numpy(bool)

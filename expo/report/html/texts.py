@@ -40,7 +40,7 @@ def texts_of(
     """The texts of as many rows of `samples` as fit into `most` bytes, and the bytes that they take.
 
     Those that the page shows first come first: for each kind of positive, the rows with the lowest, median and highest
-        learning signal, and the other texts of their problems. Keys are row indices.
+    learning signal, and the other texts of their problems. Keys are row indices.
 
     Returns:
         `rows`: by index, the parts of the CoT, each with its truth (null: not a step), what follows it, the answer,

@@ -1,1 +1,1 @@
-"""What is shown of measured positives: Table 1, Figures 2 and 3, Example 1, and Property 1 against temperature."""
+"""Reports on measured positives: Table 1, Figures 2 and 3, Example 1, and Property 1 by temperature."""

@@ -1,4 +1,4 @@
-"""How a training changes each kind of positive: its likelihood and its learning signal, before and after."""
+"""How training changes each kind of positive: its likelihood and its learning signal, before and after."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHARES = ("correct", "steps_true")
 
 
 def before_and_after(runs: Sequence[Measurement]) -> list[Measurement]:
-    """The measurements of what was trained and of the bases it began from; none without both.
+    """The measurements of trained policies and of the bases they started from; none unless there are both.
 
     Raises:
         ValueError: if they differ in more than the policy.
@@ -45,7 +45,7 @@ def before_and_after(runs: Sequence[Measurement]) -> list[Measurement]:
 def draw_change(runs: Sequence[Measurement], out: Path | str) -> Artefact:
     """Write `change-<label>.md` and `.csv`: the two properties of each kind of positive, before and after training.
 
-    Each number is the mean over problems of the bases' mean, with its bootstrap interval over problems.
+    Each number is a mean over bases and then over problems, with its bootstrap interval over problems.
     """
     numbers = pd.DataFrame(_rows(runs), columns=COLUMNS)
     first = runs[0]
@@ -91,7 +91,7 @@ def _rows(runs: Sequence[Measurement]) -> list[dict[str, Any]]:
 
 
 def _by_problem(frames: Sequence[pd.DataFrame], quantity: str) -> pd.Series:
-    """The mean of each problem over the bases' means of it."""
+    """For each problem, the mean over bases of its means."""
     of_bases = []
     for frame in frames:
         values = frame[quantity]

@@ -1,8 +1,8 @@
 """Example 1 of the paper as measured here: one question, own CoT and self-explanation, each step judged.
 
-A model may write anything, markup included. In Markdown its text stands in a fenced block, longer fenced than
-any run of backticks in it; in HTML every special character is escaped; characters that would be invisible or
-reorder the line are written out.
+A model may write anything, including markup. In Markdown its text is in a block with a fence longer than any run of
+backticks in it. In HTML every special character is escaped. Characters that would be invisible or reorder the line are
+written out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Part = tuple[str, bool | None]
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two CoTs: its row in the table of samples, and its parts."""
+    """One of the two CoTs: its row of the table `samples`, and its parts."""
 
     row: dict[str, Any]
     parts: list[Part]
@@ -52,12 +52,12 @@ class Side:
 
     @property
     def shown(self) -> list[Part]:
-        """The parts as they are displayed: steps that only space keeps apart stand on lines of their own."""
+        """The parts as displayed: steps with only white space between them are on separate lines."""
         return [("\n" if true is None and text.isspace() else visible(text), true) for text, true in self.parts]
 
     @property
     def marked_text(self) -> str:
-        """The parts as one text, each step with the mark of its truth behind it."""
+        """The parts as one text; each step is followed by the mark of its truth."""
         return "".join(text if true is None else f"{text} [{_mark(true)}]" for text, true in self.shown)
 
     @property
@@ -71,10 +71,10 @@ class Side:
 
 
 def draw_example1(group: Group, out: Path | str) -> Artefact:
-    """Write `example1-<label>.md`, `.html` and `.csv`: a question of the group's first run, chosen by `RULE`.
+    """Write `example1-<label>.md`, `.html` and `.csv`: a question from the group's first run, chosen by `RULE`.
 
-    The CSV (`COLUMNS`) has a row for each part of the two CoTs in order: a step with whether it is true, or
-    the text between steps with `true` empty. A side's parts, joined, are its CoT.
+    The CSV (`COLUMNS`) has one row per part of the two CoTs, in order: a step and whether it is true, or the text
+    between steps with `true` empty. The joined parts of a side are its CoT.
 
     Raises:
         ValueError: if no problem has an own CoT and a self-explanation.
@@ -123,8 +123,8 @@ def choose(samples: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
 def parts(checker: Checker, row: dict[str, Any]) -> list[Part]:
     """A row's CoT cut into its steps, each with its truth, and the text between them (None).
 
-    A step that begins inside the one before it is shown by what it adds; one that does not stand in the text
-    as the checker gives it is put at the end.
+    If a step begins inside the one before, only the rest of it is shown; a step that does not occur in the text as the
+    checker gives it is put at the end.
     """
     level = None if pd.isna(row["level"]) else int(row["level"])
     problem = Problem(str(row["problem"]), str(row["question"]), str(row["reference"]), level)

@@ -24,16 +24,16 @@ _STYLES: dict[str, Any] = {"explanation": "-", "expert": (0, (6, 1.5)), "own": (
 _HEIGHTS = np.linspace(0.08, 0.93, 18)  # at which a curve's name may stand
 POINTS = 100  # at which the shares are given
 COLUMNS = ["run", "quantity", "source", "kind", "nll", "value", "low", "high", "samples", "problems"]
-_DEEPEST = 1e-4  # of the largest NLL: what lies below is drawn there
-_ROW = 0.12  # of a mean beneath the shares
+_DEEPEST = 1e-4  # share of the largest NLL: smaller values are drawn there
+_ROW = 0.12  # height of a row of means below the shares
 
 
 def draw_fig2(group: Group, out: Path | str) -> Artefact:
     """Write `fig2-<label>.png`, `.svg` and `.csv`: how the NLL of each kind of positive is distributed.
 
-    The CSV (`COLUMNS`) has for each run, quantity and source `POINTS` rows of the `kind` share: the mean over problems
-    of their share of samples with an NLL up to `nll`; and one of the kind mean. Both have 95 % bootstrap intervals,
-    problems resampled.
+    For each run, quantity and source, the CSV (`COLUMNS`) has `POINTS` rows of the `kind` share (the share of a
+    problem's samples with an NLL up to `nll`, as a mean over problems) and one row of the kind mean. Both have 95 %
+    bootstrap intervals, which resample problems.
     """
     numbers = pd.concat([_nll(quantity, group.runs) for quantity in QUANTITIES], ignore_index=True)
     lines = "A line for each policy." if len(group.runs) > 1 else "Bands: 95 % bootstrap intervals of the shares."
@@ -72,7 +72,7 @@ def _nll(quantity: str, runs: tuple[Measurement, ...]) -> pd.DataFrame:
         for source in SOURCES
         if source in set(run.samples["source"])
     }
-    # Each of them counts at each point up to which it lies: what is below the first point counts there.
+    # A value counts at every point that is not below it; values below the first point count there, too.
     all_values = np.concatenate([of_source[quantity].to_numpy(dtype=float) for of_source in values.values()])
     largest = float(all_values.max())
     points = np.geomspace(max(float(all_values.min()), _DEEPEST * largest), largest, POINTS)
@@ -87,8 +87,8 @@ def _nll(quantity: str, runs: tuple[Measurement, ...]) -> pd.DataFrame:
 
 
 def _share_up_to(points: np.ndarray, values: pd.Series, problems: pd.Series) -> tuple[np.ndarray, ...]:
-    """Of each point, the mean over problems of the share of values up to it, and the ends of its 95 % interval."""
-    # The last point is the largest value but for rounding.
+    """For each point, the mean over problems of the share of values up to it, and the ends of its 95 % interval."""
+    # The last point is the largest value, except for rounding.
     is_below = values.to_numpy(dtype=float)[:, None] <= points * (1 + 1e-12)
     shares = pd.DataFrame(is_below).groupby(problems.to_numpy()).mean().to_numpy()
     n = len(shares)
@@ -108,7 +108,7 @@ def _shares(axes: Axes, numbers: pd.DataFrame) -> None:
             axes.fill_between(rows["nll"], rows["low"], rows["high"], step="post", color=colour, alpha=0.2, lw=0)
     axes.axhline(0, color=GREY, lw=0.8)
     first, last = numbers["nll"].min(), numbers["nll"].max()
-    # On the right there is room for what a mean is.
+    # The right side leaves room for the value of a mean.
     log_x(axes, first, last * (last / first) ** 0.15)
 
 
@@ -164,7 +164,7 @@ def _beside(own: np.ndarray, others: np.ndarray, taken: np.ndarray) -> tuple[int
 def _means(axes: Axes, numbers: pd.DataFrame) -> None:
     for place, source in enumerate(_present(numbers), 1):
         rows, colour = numbers[numbers["source"] == source], COLOURS[source]
-        # Bases stand one below the other.
+        # Bases are drawn one below the other.
         y = -_ROW * (place + 0.25 * (np.arange(len(rows)) - (len(rows) - 1) / 2))
         axes.hlines(y, rows["low"], rows["high"], color=colour, lw=1.5)
         axes.plot(rows["value"], y, "o", color=colour, ms=4.5 if len(rows) == 1 else 3.5)
@@ -175,7 +175,7 @@ def _means(axes: Axes, numbers: pd.DataFrame) -> None:
 
 
 def _name_rows(panels: list[Axes], numbers: pd.DataFrame) -> None:
-    """The ticks of both parts; names of the lower one's rows, which name the lines too."""
+    """The ticks of both parts; the names of the lower part's rows, which also label the lines."""
     present = _present(numbers)
     places = [-_ROW * place for place in range(1, len(present) + 1)]
     shares = [0, 0.25, 0.5, 0.75, 1]

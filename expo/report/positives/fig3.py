@@ -23,7 +23,7 @@ from expo.text import plural
 
 COUNTS = ["wins", "ties", "losses", "left_out"]
 COLUMNS = ["run", "judge", "level", "rate", "low", "high", "finite_sample_low", "finite_sample_high", "n", *COUNTS]
-COLUMNS += ["disagreement", "unparsed", "failed"]  # of a model judge only
+COLUMNS += ["disagreement", "unparsed", "failed"]  # only for a model judge
 
 _RULES = {"count": "step checker, count", "share": "step checker, share"}
 _JUDGE_COLOURS = {_RULES["count"]: "#0072B2", _RULES["share"]: "#56B4E9"}
@@ -33,9 +33,9 @@ _MODEL_COLOUR = "#CC79A7"
 def draw_fig3(group: Group, out: Path | str) -> Artefact:
     """Write `fig3-<label>.png` and `.csv`: how often the self-explanation beats the own CoT in correct steps.
 
-    The CSV (`COLUMNS`) has a row for each judge (step checker by count, by share, a model's name) and
-    level, empty for all levels. `n` counts problems; wins, ties, losses and left_out count pairs for the step
-    checker, problems for a model.
+    The CSV (`COLUMNS`) has one row per judge (step checker by count, by share, a model's name) and level, which is
+    empty for all levels. `n` counts problems; wins, ties, losses and left_out count pairs for the step checker,
+    problems for a model.
     """
     numbers = pd.concat([_win_rates(run) for run in group.runs], ignore_index=True)
     about = (
@@ -106,7 +106,7 @@ def _model_rates(run: Measurement) -> list[dict[str, Any]]:
 
 
 def _places(numbers: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """The row of each judge and run, from above, with a gap between judges."""
+    """The row of each judge and run, from the top, with a gap between judges."""
     pairs = numbers[["judge", "run"]].drop_duplicates()
     judges = list(dict.fromkeys(pairs["judge"]))
     pairs = pairs.sort_values("judge", key=lambda held: held.map(judges.index), kind="stable")
@@ -128,7 +128,7 @@ def _rates(axes: Axes, numbers: pd.DataFrame, places: dict[tuple[str, str], floa
         judge = row["judge"].rpartition("/")[2]
         labels.append((place, judge if is_alone else f"{row['run']}, {judge}"))
     axes.set_yticks(*zip(*labels, strict=True), fontsize=8)
-    # Room for what was won, tied and lost.
+    # Room for the numbers of wins, ties and losses.
     axes.tick_params(axis="y", length=0, pad=78)
     axes.set_ylim(max(places.values()) + 0.7, -0.7)
     axes.axvline(0.5, color=INK, ls=":", lw=1.2)

@@ -1,4 +1,4 @@
-"""Measurements of positives as a report sees them: finding them, and grouping those that go into one picture."""
+"""Measurements of positives as a report sees them: finding them, and grouping those that share a picture."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from expo.report.toy import any_toy, marked
 from expo.report.words import levels_in_words
 from expo.text import plural
 
-# The paper samples at this temperature (Appendix C.1).
+# The paper's sampling temperature (Appendix C.1).
 PAPER_TEMPERATURE = 0.9
-# Fields that do not change the expectation of a mean over problems: one run of a sweep may have more samples.
+# Fields that do not change the expected value of a mean over problems: one run of a sweep may have more samples.
 _INDIFFERENT = {"sources", "samples", "controls", "device", "rows", "chunk", "token_scores"}
 _NEEDED = {"policy", "task", "sources", "samples", "temperature", "seed"}
 
@@ -34,19 +34,19 @@ class Measurement(FinishedRun):
 
     @property
     def policy_name(self) -> str:
-        """The policy's name; of a hub model with its owner, of a folder or a file only the last part."""
+        """The policy's name; a hub model has its owner, a folder or a file only the last part."""
         policy = str(self.recipe["policy"])
         return policy if _is_hub_id(policy) else super().policy_name
 
     @property
     def task(self) -> str:
-        """The task's name, or that of the data file of a user's own task."""
+        """The task's name, or that of the user's data file."""
         data = self.recipe.get("data")
         return Path(data).stem if data else str(self.recipe["task"])
 
     @property
     def temperature(self) -> float:
-        """The temperature of sampling; scores are at 1."""
+        """The sampling temperature; scores are computed at 1."""
         return float(self.recipe["temperature"])
 
     @property
@@ -56,7 +56,7 @@ class Measurement(FinishedRun):
 
     @property
     def problems(self) -> int:
-        """How many problems have samples."""
+        """The number of problems with samples."""
         return int(self.samples["problem"].nunique())
 
     @property
@@ -67,12 +67,12 @@ class Measurement(FinishedRun):
 
     @property
     def subject(self) -> str:
-        """The run's name as a sentence about its numbers begins."""
+        """The run's name as the subject of a sentence about its numbers."""
         return marked(f"**{self.name}**", [self])
 
     @property
     def size(self) -> str:
-        """n and the task, k, the seed, and the dtype that texts were sampled in if the policy's is another."""
+        """n and the task, k, the seed, and the dtype of sampling if it is not the policy's."""
         k = plural(int(self.recipe["samples"]), "sample")
         dtype = self.recipe.get("sampling_dtype")
         sampled = f", sampled in {dtype}" if dtype else ""
@@ -84,7 +84,7 @@ class Measurement(FinishedRun):
         return f"{self.size}, T = {self.temperature:g}"
 
     def origin(self) -> dict[str, Any]:
-        """What identifies the run, without any path of this machine."""
+        """What identifies the run, without any paths of this machine."""
         return {
             **origin_of(self.run),
             "policy": self.policy_name,
@@ -99,7 +99,7 @@ class Measurement(FinishedRun):
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of one label: `runs` are shown one by one, those of a sweep differ in temperature alone."""
+    """The runs of one label: `runs` are shown one by one; those of a sweep differ only in temperature."""
 
     label: str
     runs: tuple[Measurement, ...]
@@ -107,7 +107,7 @@ class Group:
 
 
 def find_measurements(folder: Path | str) -> tuple[list[Measurement], list[str]]:
-    """The finished measurements of a study's folder (or of one run's), and the names of those cut short.
+    """The finished measurements in a study's folder (or a run's), and the names of unfinished ones.
 
     Raises:
         RecordError: if the folder holds no run at all.
@@ -118,11 +118,11 @@ def find_measurements(folder: Path | str) -> tuple[list[Measurement], list[str]]
 
 
 def label(run: Measurement) -> str:
-    """What an artefact's name ends in: the policy, then task and split if they are not the usual ones.
+    """The ending of an artefact's name: the policy, then task and split if they are not the usual ones.
 
-    The bases `tiny-0`, `tiny-1`, ... share the label `tiny`, whose usual task is chain. The bases of a study, which
-    end in their seed, share a label too; their usual task is the one they are named for. That of others is stories.
-    What was trained is labelled by its base, and as trained.
+    The bases `tiny-0`, `tiny-1`, ... share the label `tiny`, whose usual task is chain. The bases of a study, whose
+    names end in their seed, share a label too; their usual task is the one they are named after. For others it is
+    stories. A trained policy is labelled by its base, and as trained.
     """
     trained = "-trained" if run.environment.get("trained_from") else ""
     name = (Path(run.base).name if trained else run.policy_name).rpartition("/")[2]
@@ -140,8 +140,8 @@ def label(run: Measurement) -> str:
 def group_by_label(runs: Iterable[Measurement]) -> list[Group]:
     """Runs by label, in natural order.
 
-    Of each set of runs that differ in temperature alone, the one at the paper's temperature, or nearest to
-    it, is shown by itself; the set as a whole is a sweep.
+    From each set of runs that differ only in temperature, the one at or nearest to the paper's temperature is shown by
+    itself; the whole set is a sweep.
     """
     by_label: dict[str, list[Measurement]] = {}
     for run in sorted(runs, key=lambda run: natural(run.name)):
@@ -171,7 +171,7 @@ def _is_hub_id(policy: str) -> bool:
 def notes_of(runs: Sequence[Measurement], about: str, *, swept: bool = False) -> str:
     """What stands beneath a picture: what is drawn, and the setting of the runs, by policy where they differ.
 
-    `swept` leaves out the temperature, which is then an axis.
+    With `swept` the temperature is left out, since it is an axis.
     """
     settings: dict[str, list[str]] = {}
     for run in runs:

@@ -31,9 +31,9 @@ _STATUSES = ("correct", "wrong", "unparsed", "timeout")
 
 
 def draw_table1(group: Group, out: Path | str) -> Artefact:
-    """Write `table1-<label>.md` and `.csv`: a block for each run of the group.
+    """Write `table1-<label>.md` and `.csv`: one block per run of the group.
 
-    The CSV (`COLUMNS`) has a row for each comparison; `paper` is Table 1's mark, empty where it has none. `largest` is
+    The CSV (`COLUMNS`) has one row per comparison; `paper` is Table 1's mark, or empty if it has none. `largest` is
     the problem with the largest share of the sum. The last rows are those of `section_4_2` and of `own_answers`.
     """
     blocks, frames, readings = [], [], []
@@ -122,7 +122,7 @@ def _numbers(run: Measurement, comparisons: Sequence[Comparison]) -> pd.DataFram
 
 
 def section_4_2(samples: pd.DataFrame) -> list[Comparison]:
-    """What the paper's Section 4.2 claims of the self-explanation beyond Table 1, as far as it was measured."""
+    """What Section 4.2 of the paper claims about the self-explanation beyond Table 1, as far as it was measured."""
     present = set(samples["source"])
     return [
         compare(samples, "explanation", reference, quantity, sign, claim)
@@ -162,7 +162,7 @@ _HEADS = (
 
 
 def _marks(comparisons: Sequence[Comparison], asked: Sequence[str]) -> str:
-    """Rows for every source that was asked for, also for those of which there is no sample."""
+    """Rows for every requested source, even if it has no samples."""
     cells = {(c.source, c.quantity): c for c in comparisons}
     rows = [
         [
@@ -249,7 +249,7 @@ _ABOUT_COUNTS = (
 
 
 def _unit(c: Comparison) -> str:
-    """With a space before it; empty where the quantity is not an NLL."""
+    """The unit with a leading space; empty if the quantity is not an NLL."""
     return f" {UNITS[c.quantity]}" if c.quantity in UNITS else ""
 
 
@@ -258,5 +258,5 @@ def _side(difference: Interval) -> str:
 
 
 def _size(d: Interval) -> Interval:
-    """The interval of the size, for a sentence that already says 'above' or 'below'."""
+    """The interval of the absolute size, for a sentence that already says 'above' or 'below'."""
     return d if d.mean > 0 else Interval(-d.mean, -d.high, -d.low, d.n)

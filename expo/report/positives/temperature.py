@@ -1,4 +1,4 @@
-"""Property 1 against the sampling temperature: where is the self-explanation likelier than the expert CoT?"""
+"""Property 1 by sampling temperature: where is the self-explanation more likely than the expert CoT?"""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ DIFFERENCE = "explanation - expert"
 def draw_temperature(group: Group, out: Path | str) -> Artefact:
     """Write `property1-temperature-<label>.png` and `.csv`: NLL by sampling temperature, for each sweep.
 
-    The CSV (`COLUMNS`) has a row for each temperature and each of `SOURCES`, its mean over problems, and one
-    for the difference, with its verdict and the problem that is the largest share of its sum.
+    For each temperature, the CSV (`COLUMNS`) has one row for each of `SOURCES`, with its mean over problems, and one
+    for the difference, with its verdict and the problem with the largest share of its sum.
 
     Raises:
-        ValueError: if no two runs of the group differ in temperature alone.
+        ValueError: if no two runs of the group differ only in temperature.
     """
     if not group.sweeps:
         raise ValueError(f"{group.label}: no two runs differ in temperature alone; measure at another --temperature")
@@ -108,7 +108,7 @@ def _means(axes: Axes, numbers: pd.DataFrame) -> None:
 
 
 def _name(axes: Axes) -> None:
-    """Say above the lines what they are."""
+    """Label the lines from above."""
     for source in SOURCES:
         axes.plot([], [], "o-", color=COLOURS[source], ms=4, lw=1.2, label=NAMES[source])
     axes.set_ylim(top=1.3 * axes.get_ylim()[1])
@@ -122,7 +122,7 @@ def _differences(axes: Axes, rows: pd.DataFrame) -> None:
     axes.margins(y=0.35)
     for row in rows[np.isfinite(rows["high"])].to_dict("records"):
         at, mark = (row["temperature"], row["high"]), MARKS[row["verdict"]]
-        # On white, or the line at zero would strike a mark through.
+        # On white, or the line at zero would cross out a mark.
         box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
         axes.annotate(mark, at, (0, 5), textcoords="offset points", ha="center", fontsize=9, bbox=box)
 
@@ -131,7 +131,7 @@ _THAN = {"holds": "lower", "fails": "higher", "undecided": "not told apart"}
 
 
 def _found(numbers: pd.DataFrame) -> str:
-    """What becomes of Property 1 per sequence, as the paper states it, if one sweep or all alike say it."""
+    """The verdict on Property 1 per sequence, as the paper states it, if there is one sweep or all agree."""
     gaps = numbers[(numbers["what"] == DIFFERENCE) & (numbers["quantity"] == QUANTITIES[0])]
     told = {tuple(of_one[["temperature", "verdict"]].itertuples(index=False)) for _, of_one in gaps.groupby("sweep")}
     begin = "NLL per sequence of self-explanations against expert CoTs:"

@@ -1,4 +1,4 @@
-"""Where in a self-explanation the answer acts: tokens coloured by how much likelier the prompt with a* makes them."""
+"""Where in a self-explanation the answer acts: tokens coloured by how much a prompt with a* favours them."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from expo.text import fenced, visible
 COLUMNS = ["part", "kind", "mean", "low", "high", "n", "place", "text", "plain", "prompted", "difference"]
 RULE = "the first problem by id whose self-explanation with index 0 was right"
 FALLBACK = "the first problem by id, for none was right"
-MOST = 10  # tokens that Markdown lists
-_FULL = 3.0  # nats at which a colour is full
+MOST = 10  # tokens listed in Markdown
+_FULL = 3.0  # nats at which a colour is strongest
 
 
 def has_tokens(run: Measurement) -> bool:
-    """Whether the run has self-explanations token by token."""
+    """Whether the run recorded self-explanations token by token."""
     return run.run.has("tokens") and bool((run.run.read("tokens")["source"] == "explanation").any())
 
 
 def draw_where_answer_acts(group: Group, out: Path | str) -> Artefact:
-    """Write `where-the-answer-acts-<label>.html`, `.md` and `.csv`: of the group's first run that has tokens.
+    """Write `where-the-answer-acts-<label>.html`, `.md` and `.csv` for the group's first run that has tokens.
 
     Shares of |log mu(t|q, a*, ...) - log pi(t|q, ...)| by kind of token, means over problems with intervals,
     beside the shares of tokens (rows of the CSV with `part` difference and tokens); and one text, token by token
@@ -96,7 +96,7 @@ def _text(row: pd.Series, task: str) -> pd.DataFrame:
 
 
 def _table(numbers: pd.DataFrame) -> list[list[str]]:
-    """Of each kind of token its share of the difference and of the tokens."""
+    """For each kind of token, its share of the difference and of the tokens."""
     rows = []
     for kind, name in KINDS.items():
         cells = []

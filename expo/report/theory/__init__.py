@@ -1,1 +1,1 @@
-"""What is shown of the theory: the ledger of claims, and pictures of closed forms."""
+"""Reports on the theory: the ledger of claims, and pictures of closed forms."""

@@ -45,7 +45,7 @@ def draw_appendix_b(out: Path | str) -> Artefact:
 
 
 def _raises_another(change: np.ndarray) -> np.ndarray:
-    """Whether trajectory 2 or 3 becomes likelier as well."""
+    """Whether trajectory 2 or 3 becomes more likely as well."""
     return np.any(change[:, 1:] > 1e-12, axis=-1)
 
 

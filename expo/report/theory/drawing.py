@@ -25,7 +25,7 @@ def draw_theory(
     notes: str,
     reading: str,
 ) -> Artefact:
-    """Draw a picture from its numbers and publish both, as `draw_picture` does of runs."""
+    """Draw a picture from its numbers and publish both, as `draw_picture` does for runs."""
     with look():
         shown = images(plot(numbers, Caption.of((), heading, notes)))
     return publish(out, name, (), numbers, shown, reading, heading)

@@ -21,7 +21,7 @@ _HEADS = ("id", "where", "claim", "nearness", "verdict", "evidence", "what fails
 
 
 def draw_ledger(entries: Mapping[str, Entry], out: Path | str) -> Artefact:
-    """Write `ledger.md`, `.html` and `.csv`: a row for each claim (`COLUMNS`)."""
+    """Write `ledger.md`, `.html` and `.csv`: one row per claim (`COLUMNS`)."""
     numbers = pd.DataFrame([_row(entry) for entry in entries.values()], columns=COLUMNS)
     reading = read_ledger(entries)
     shown: dict[str, str | bytes] = {".md": _markdown(entries, reading), ".html": ledger_page(entries, reading)}
@@ -29,7 +29,7 @@ def draw_ledger(entries: Mapping[str, Entry], out: Path | str) -> Artefact:
 
 
 def read_ledger(entries: Mapping[str, Entry]) -> str:
-    """How many claims came out how, the paper's and ours apart."""
+    """The number of claims with each verdict, separately for the paper's and ours."""
     texts = []
     for whose, of in counts(entries).items():
         if not of["claims"]:

@@ -1,4 +1,4 @@
-"""The ledger as a page of HTML: every claim without scripts, and a filter with them. It loads nothing."""
+"""The ledger as an HTML page: every claim is shown without scripts, and scripts add a filter. It loads nothing."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SOURCES = {"paper": "the paper's", "ours": "ours, beyond the paper"}
 
 
 def ledger_page(entries: Mapping[str, Entry], reading: str) -> str:
-    """The page. Its filter is set by its address, too: `ledger.html#verdict=refuted&near=related&text=gain`.
+    """The page. Its address can set the filter, too: `ledger.html#verdict=refuted&near=related&text=gain`.
 
-    The names are text, part, verdict, near and source; the text's words must all be in a claim's row.
+    The names are text, part, verdict, near and source; all words of the text must be in a claim's row.
     """
     script, style = _asset("ledger_page.js"), _asset("ledger_page.css") + _colours()
     parts = by_part(entries)
@@ -84,7 +84,7 @@ def _index(parts: Mapping[str, Mapping[str, Entry]]) -> str:
 
 
 def _key(of: str, means: Mapping[str, str], found: Iterable[str]) -> str:
-    """What each word means, with how many of the claims have it."""
+    """What each word means, with the number of claims that have it."""
     numbers = Counter(found)
     plain = '<span class="word">{}</span>'.format
     rows = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from theory.ledger import STRENGTHS, Entry
 
-# What each verdict means, in the order in which verdicts are told.
+# What each verdict means, in the order in which verdicts are listed.
 MEANS = {
     "proved": "by z3 or sympy, for any size that the claim is about",
     "exact": "in rational arithmetic on all instances that were drawn, or by a proof for the sizes given",
@@ -18,7 +18,7 @@ MEANS = {
     "contradicted by the paper's own table": "the printed numbers say otherwise",
     "undecided": "a test is missing, failed or shows something else than expected",
 }
-# Light enough to be written on: blue, yellow and orange stay apart to readers who tell no red from green.
+# Light enough to write on: readers who cannot tell red from green can still tell blue, yellow and orange apart.
 COLOURS = {
     "proved": "#84BEE8",
     "exact": "#A8D1F2",
@@ -30,7 +30,7 @@ COLOURS = {
     "contradicted by the paper's own table": "#E58B50",
     "undecided": "#B8B8B8",
 }
-# So that nobody needs the colours: what holds, what holds in part, and what fails.
+# So that nobody depends on the colours: what holds, what holds in part, and what fails.
 SYMBOLS = {
     "proved": "✓",
     "exact": "✓",
@@ -68,12 +68,12 @@ _TITLES = {
 
 
 def part_title(area: str) -> str:
-    """The title of a part: of the claims of one file."""
+    """The title of a part, which holds the claims of one file."""
     return _TITLES.get(area, area)
 
 
 def by_part(entries: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
-    """The claims by their area, in the order of the files."""
+    """The claims by area, in the order of the files."""
     parts: dict[str, dict[str, Entry]] = {}
     for name, entry in entries.items():
         parts.setdefault(entry.claim.area, {})[name] = entry
@@ -81,6 +81,6 @@ def by_part(entries: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:
 
 
 def shown_verdict(entry: Entry) -> str:
-    """The verdict, and how strong what holds is where the verdict does not say that."""
+    """The verdict, followed by the strength of what holds if the verdict does not give it."""
     silent = entry.strength and entry.green and entry.verdict not in STRENGTHS
     return f"{entry.verdict} ({entry.strength})" if silent else entry.verdict

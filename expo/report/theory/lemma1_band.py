@@ -39,7 +39,7 @@ def draw_lemma1_band(out: Path | str) -> Artefact:
 
 def _numbers() -> pd.DataFrame:
     share = np.linspace(0, 1, 201)
-    # π_j itself does not enter: only the shares ρ, 1 − ρ of the other two.
+    # π_j itself plays no role, only the shares ρ, 1 − ρ of the other two.
     three = lemma1.threshold(np.stack([share * 0 + 0.5, share / 2, (1 - share) / 2], -1), 0, 1)
     rows = [{"panel": "L = 3", "x": x, "low": t, "high": t} for x, t in zip(share, three, strict=True)]
     for L in (2, 3, 4, 6, 10, 20, 50, 100, 1000):
@@ -50,7 +50,7 @@ def _numbers() -> pd.DataFrame:
 
 
 def _rest(share: np.ndarray, L: int, *, spread: bool) -> np.ndarray:
-    """Policies with π_j = 1/2, j' with each share of the rest, what is left on one other or spread over all."""
+    """Policies with π_j = 1/2 and j' with each share of the rest; the remainder is on one other, or spread over all."""
     if L == 2:
         return np.full((len(share), 2), 0.5)
     others = np.zeros((len(share), L - 2))

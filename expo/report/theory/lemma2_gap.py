@@ -1,4 +1,4 @@
-"""Lemma 2's gap between self-explanations and own CoTs: it is a variance, and large only where they are far apart."""
+"""Lemma 2's gap between self-explanations and own CoTs: it is a variance, and large only if they are far apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near to Bayes' rule a prompted sampler of explanations must be for Lemma 2 to hold of it."""
+"""How close to Bayes' rule a prompted sampler of explanations must be for Lemma 2 to hold."""
 
 from __future__ import annotations
 

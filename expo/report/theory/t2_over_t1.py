@@ -14,8 +14,8 @@ from expo.report.style import GREY, Figure, log_x
 from expo.report.theory.drawing import BLUE, CLOSED_FORM, GREEN, ORANGE, draw_theory
 from theory import improvement
 
-# What lies beside a right sample, the rest diffuse: colour and line, mass of the other right trajectories and the
-# largest share of it that one has, mass on one wrong trajectory.
+# The other trajectories, with the rest diffuse: colour and line, mass of the other right ones, largest share of that
+# mass on one of them, mass on one wrong trajectory.
 _BESIDE = {
     "one other right of 10 %, one wrong of 90 %": (GREEN, "-", Fraction(1, 10), 1, Fraction(9, 10)),
     "one other right of e⁻²⁰, failures diffuse": (BLUE, "-", Fraction(1, 485165195), 1, Fraction(0)),

@@ -143,12 +143,12 @@ def _at_rates(trained: pd.DataFrame) -> pd.DataFrame:
 
 
 def _best(means: pd.DataFrame) -> pd.Series:
-    """The row with the highest mean, of equal ones the lowest rate."""
+    """The row with the highest mean; among equal ones, the one with the lowest rate."""
     return means.sort_values("mean", ascending=False, kind="stable").iloc[0]
 
 
 def _bests(numbers: pd.DataFrame) -> dict[str, list[pd.Series]]:
-    """By what was trained on, each method's best row, from the highest."""
+    """For each set of training levels, the best row of each method, highest first."""
     is_trained = (numbers["base"] == MEAN) & (numbers["method"] != "base")
     trained = numbers[is_trained].dropna(subset="mean")
     found: dict[str, list[pd.Series]] = {}

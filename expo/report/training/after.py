@@ -1,4 +1,4 @@
-"""What training does to a policy beyond accuracy: length, leaks, variety, distance from where it began, calibration."""
+"""What training does to a policy beyond accuracy: length, leaks, variety, distance from its base, calibration."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Values = Callable[[EvaluatedRun, int], pd.Series]
 
 
 def _share(name: str) -> Values:
-    """A count of each problem's evaluated samples, as a share of them."""
+    """A count over each problem's evaluated samples, as a share of them."""
 
     def values(run: EvaluatedRun, step: int) -> pd.Series:
         rows = run.at(step, run.trained_levels).set_index("problem")
@@ -36,7 +36,7 @@ def _share(name: str) -> Values:
 
 
 def _of_probes(value: Callable[[pd.DataFrame], pd.Series]) -> Values:
-    """A number of the own samples of the questions watched."""
+    """A number from the own samples of the watched questions."""
 
     def values(run: EvaluatedRun, step: int) -> pd.Series:
         own = run.probes[(run.probes["source"] == "own") & (run.probes["step"] == step)].set_index("problem")
@@ -50,7 +50,7 @@ def _signal(own: pd.DataFrame) -> pd.Series:
 
 
 def _confidence(own: pd.DataFrame) -> pd.Series:
-    """pi(a|q, c) of the sample's own answer; of one without an answer there is none."""
+    """pi(a|q, c) for the sample's own answer; missing if it has no answer."""
     answered = own[own["status"].isin([Status.CORRECT, Status.WRONG])]
     return (answered["nll_cot"] - answered["nll_sum"]).astype(float).map(np.exp)
 
@@ -59,7 +59,7 @@ def _squared_error(own: pd.DataFrame) -> pd.Series:
     return (_confidence(own) - own["correct"].astype(float)).dropna() ** 2
 
 
-# A heading and where its numbers come from.
+# A heading, and the source of its numbers.
 QUANTITIES: dict[str, tuple[str, Values]] = {
     "tokens": ("tokens", _share("tokens")),
     "leaks": ("leaks", _share("leaks")),
@@ -71,23 +71,23 @@ QUANTITIES: dict[str, tuple[str, Values]] = {
     "confidence": ("π(own answer∣q, c)", _of_probes(_confidence)),
     "brier": ("Brier score", _of_probes(_squared_error)),
 }
-# Their intervals are exact where all problems are alike.
+# Their intervals are exact if all problems have the same value.
 _SHARES = {"leaks", "distinct", "right"}
 # At step 0 it is 0 by definition.
 _FROM_THE_BASE = "kl"
 
 
 def has_after(runs: Sequence[EvaluatedRun]) -> bool:
-    """Whether all of these trainings have what the table shows."""
+    """Whether all of these trainings recorded what the table shows."""
     return bool(runs) and all(
         run.run.has("probes") and len(run.probes) and run.evaluation["leaks"].notna().all() for run in runs
     )
 
 
 def draw_after(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "after-training") -> Artefact:
-    """Write `<name>-<label>.md` and `.csv`: of each method at its best rate, before and after, with intervals.
+    """Write `<name>-<label>.md` and `.csv`: each method at its best rate, before and after, with intervals.
 
-    The CSV has every evaluation in between as well.
+    The CSV has every evaluation in between, too.
     """
     rows = []
     for trained_on in dict.fromkeys(run.levels for run in runs):
@@ -117,7 +117,7 @@ def draw_after(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "after
 def _rows(
     trained_on: str, method: str, rate: float, step: int, runs: Sequence[EvaluatedRun], before: dict[str, pd.Series]
 ) -> list[dict[str, Any]]:
-    """Of each quantity its mean at a step, and how it differs from the same problems' before training."""
+    """For each quantity, its mean at a step, and the difference from the same problems before training."""
     rows = []
     setting = {"trained_on": trained_on, "method": method, "rate": rate, "step": step, "runs": len(runs)}
     for quantity, (_, values) in QUANTITIES.items():
@@ -132,7 +132,7 @@ def _rows(
 
 
 def _over_bases(by_run: Sequence[pd.Series]) -> pd.Series:
-    """A question watched by several trainings is one question."""
+    """A question watched by several trainings counts once."""
     return pd.concat(by_run, axis=1).mean(axis=1)
 
 
@@ -154,7 +154,7 @@ def _about(runs: Sequence[EvaluatedRun]) -> str:
 
 
 def _steps(runs: Sequence[EvaluatedRun]) -> str:
-    """The number of the last step; of several each method's, where it differs from most."""
+    """The number of the last step; if there are several, also that of each method that differs from most."""
     by_method = {run.method: run.last_step for run in runs}
     usual, _ = Counter(by_method.values()).most_common(1)[0]
     others = [
@@ -178,7 +178,7 @@ def _table(numbers: pd.DataFrame) -> str:
 
 
 def _read(numbers: pd.DataFrame) -> str:
-    """Which quantities of a method differ from those before training, problem by problem."""
+    """The quantities of a method that differ from those before training, paired by problem."""
     lines = []
     for trained_on, of in numbers.groupby("trained_on", sort=False):
         base = of[of["method"] == "base"].set_index("quantity")["mean"]

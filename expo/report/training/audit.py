@@ -1,4 +1,4 @@
-"""The audit of a baseline: pass@k of the same samples by grader and token limit, beside what others have printed."""
+"""The audit of a baseline: pass@k of the same samples by grader and token limit, beside published numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from expo.report.words import listed, share
 from expo.stats import bootstrap_rate, pass_at_k_of
 
 COLUMNS = ["grader", "limit", "k", "mean", "low", "high", "problems", "bases", "n", "unparsed", "truncated"]
-# Okabe and Ito (2008), and a marker each: lines of different graders may lie on each other.
+# From Okabe and Ito (2008), each with a marker: lines of different graders may coincide.
 _LOOKS = {
     "ours": ("#0072B2", "o"),
     "exact": ("#0072B2", "o"),
@@ -145,7 +145,7 @@ def _printed(runs: Sequence[EvaluatedRun]) -> str:
 
 
 def _finding(numbers: pd.DataFrame) -> str:
-    """How far graders are apart at the highest limit and k."""
+    """How far apart the graders are at the highest limit and k."""
     most = numbers[(numbers["limit"] == numbers["limit"].max()) & (numbers["k"] == numbers["k"].max())]
     low, high = most["mean"].min(), most["mean"].max()
     scores = share(low) if low == high else f"from {share(low)} to {share(high)}, by grader alone"

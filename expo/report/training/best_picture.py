@@ -104,7 +104,7 @@ def _of_bases(runs: Sequence[EvaluatedRun], values: Sequence[float]) -> list[dic
 
 
 def _positives(runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
-    """The share of positives without a false step, by weight; nothing for methods that learn none with steps."""
+    """The share of positives without a false step, by weight; empty for methods that learn none with steps."""
     by_run = [_without_slip(run) for run in runs]
     if any(of_run.empty for of_run in by_run):
         return []
@@ -114,7 +114,7 @@ def _positives(runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
 
 
 def _without_slip(run: EvaluatedRun) -> pd.Series:
-    """Of each problem that has a positive with steps, whether all are true; a mean by weight where it has several."""
+    """For each problem whose positive has steps, whether all are true; a weighted mean if it has several positives."""
     held = run.run.read("positives") if run.run.has("positives") and not run.adds_nothing else pd.DataFrame()
     if held.empty or run.recipe.get("algorithm") == "dpo":
         return pd.Series(dtype=float)

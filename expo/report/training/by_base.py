@@ -1,4 +1,4 @@
-"""Each training by itself: accuracy before and after on the levels trained on, and what its groups of samples gave."""
+"""Each training by itself: accuracy before and after on the training levels, and the results of its groups."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS += ["groups", "some_right", "all_right"]
 
 
 def draw_by_base(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "by-base") -> Artefact:
-    """Write `<name>-<label>.md` and `.csv`: a row for each training, with its interval over problems."""
+    """Write `<name>-<label>.md` and `.csv`: one row per training, with its interval over problems."""
     rows = []
     for trained_on in sorted({run.levels for run in runs}):
         alike = [run for run in runs if run.levels == trained_on]

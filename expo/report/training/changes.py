@@ -1,4 +1,4 @@
-"""What training changed, in words alone: accuracy on the levels trained on and on the others, before and after."""
+"""What training changed, in words only: accuracy on the training levels and on the others, before and after."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from expo.report.words import number
 
 
 def what_changed(runs: Sequence[EvaluatedRun]) -> str:
-    """In words: what each method did to the levels trained on and to the others, and on how many bases."""
+    """What each method did to accuracy on the training levels and on the others, and on how many bases, in words."""
     trained = runs[0].trained_levels
     others = [level for level in levels_of(runs) if trained and level not in trained]
     lines = [marked(f"Trained on {runs[0].levels}, first step to last", runs) + ":", ""]

@@ -1,4 +1,4 @@
-"""Figures 4, 5, 7, 8 and 9 of the paper as measured here, and what is forgotten: accuracy over training, by method."""
+"""Figures 4, 5, 7, 8 and 9 of the paper as measured here, and forgetting: accuracy over training, by method."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def draw_curves(
 ) -> Artefact:
     """Write `<name>-<label>.png` and `.csv`: pass@k on these levels (None: all) over steps, by method.
 
-    A thick line is the mean over bases, a thin one a base. Methods that are trained offline and online have a panel
-    for each kind of winner. `heading` says what is shown; the picture's own heading says what is found.
+    A thick line is the mean over bases, a thin line a base. If methods are trained offline and online, each kind of
+    winner has a panel. `heading` says what is shown; the picture's own heading says what was found.
     """
     arms = by_method(runs)
     rows = [
@@ -79,7 +79,7 @@ def _rows(
 
 
 def _pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
-    """Which methods are compared with which: online with offline where there are both, else all with the first."""
+    """Which methods are compared: online with offline if there are both, else all with the first."""
     online = [(m, m.removesuffix("_online")) for m in methods if m.endswith("_online")]
     return [pair for pair in online if pair[1] in methods] or [(m, methods[0]) for m in methods[1:]]
 
@@ -103,7 +103,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption, *, shown: str) -> Figure:
 
 
 def _panels(methods: Sequence[str]) -> list[list[str]]:
-    """One panel of all methods, or, where some are trained offline and online, one for each two of these."""
+    """One panel for all methods or, if some are trained offline and online, one panel for each such pair."""
     if not any(method.endswith("_online") for method in methods):
         return [list(methods)]
     offline = dict.fromkeys(method.removesuffix("_online") for method in methods)
@@ -139,7 +139,7 @@ def _notes(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame) -> str:
 
 
 def _start(runs: Sequence[EvaluatedRun], levels: Sequence[int] | None, k: int) -> float:
-    """The mean over methods before training, those left out that begin from a trained policy."""
+    """The mean over methods before training, without those that start from a trained policy."""
     of_method = by_method(before_training(runs))
     return float(np.mean([np.mean(accuracy_by_base(alike, 0, levels, k)) for alike in of_method.values()]))
 

@@ -1,4 +1,4 @@
-"""One question that was trained on: the policy's own sample before training and after, by method, each step judged."""
+"""One training question: the policy's own sample before and after training, by method, with each step judged."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ COLUMNS = ["method", "run", "step", "problem", "status", "part", "text", "true"]
 
 
 def draw_example(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "example") -> Artefact:
-    """Write `<name>-<label>.md` and `.csv`: own samples of one question, of each method's run from one base.
+    """Write `<name>-<label>.md` and `.csv`: own samples of one question, from each method's run from one base.
 
-    The base is the first of those from which most methods were trained.
+    The base is the first of those that most methods were trained from.
 
-    The question is the first by id of those that all of these runs watched, whatever was answered.
-    The CSV (`COLUMNS`) has a row for each part of a CoT: a step with whether it is true, or the text between steps.
+    The question is the first by id among those that all of these runs watched, whatever the answers were.
+    The CSV (`COLUMNS`) has one row per part of a CoT: a step and whether it is true, or the text between steps.
 
     Raises:
         ValueError: if the runs watched no question in common.
     """
     of_method = by_method(runs)
-    # A method without a run from it is left out.
+    # Methods without a run from it are left out.
     base = min({run.base for run in runs}, key=lambda base: (-_methods_from(base, of_method), natural(base)))
     chosen = {m: run for m, alike in of_method.items() if (run := next((r for r in alike if r.base == base), None))}
     sides = _sides(chosen)
@@ -56,12 +56,12 @@ def draw_example(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "exa
 
 
 def _methods_from(base: str, of_method: Mapping[str, Sequence[EvaluatedRun]]) -> int:
-    """How many methods have a run from a base."""
+    """The number of methods with a run from a base."""
     return sum(any(run.base == base for run in alike) for alike in of_method.values())
 
 
 def _sides(chosen: dict[str, EvaluatedRun]) -> list[tuple[str, EvaluatedRun, Side]]:
-    """Method, run and sample: before any training first, then after each."""
+    """Method, run and sample: first before any training, then after each one."""
     own = {method: run.run.read("probes").query("source == 'own'") for method, run in chosen.items()}
     common = set.intersection(*(set(rows["problem"]) for rows in own.values()))
     if not common:
@@ -74,7 +74,7 @@ def _sides(chosen: dict[str, EvaluatedRun]) -> list[tuple[str, EvaluatedRun, Sid
         )
         checker = checker_of(run.recipe)
         first, last = (Side(row, parts(checker, row)) for row in (rows[0], rows[-1]))
-        # A run that begins from a trained policy has no sample of before.
+        # A run that starts from a trained policy has no sample from before training.
         if not sides and not run.environment.get("trained_from"):
             sides.append(("base", run, first))
         sides.append((method, run, last))

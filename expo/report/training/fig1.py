@@ -1,4 +1,4 @@
-"""Figure 1 of the paper as measured here: accuracy by level, and the samples of a group of the hardest levels."""
+"""Figure 1 of the paper as measured here: accuracy by level, and the samples of a group at the hardest levels."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ COLUMNS += [*LESS]
 
 
 def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1") -> Artefact:
-    """Write `<name>-<label>.png` and `.csv`: accuracy by level; samples of a group of the hardest levels.
+    """Write `<name>-<label>.png` and `.csv`: accuracy by level; samples of a group at the hardest levels.
 
-    These are the two hardest that were trained on, as in the paper, or the one.
+    These are the two hardest training levels, as in the paper, or the only one.
     """
     of_method, levels = by_method(runs), levels_of(runs)
     sampled = [level for level in levels if level in (runs[0].trained_levels or levels)][-2:]
@@ -106,7 +106,7 @@ def _samples(method: str, runs: Sequence[EvaluatedRun], levels: Sequence[int]) -
 
 
 def samples_by_base(runs: Sequence[EvaluatedRun], level: int) -> dict[str, list[float]]:
-    """Right, wrong and added positives of a mean group of the level, one number a base; NaN without such a group."""
+    """Right, wrong and added positives of a mean group of the level, one number per base; NaN if there is no group."""
     counts = [_samples_of(run, level) for run in runs]
     return {kind: mean_by_base(runs, [count[kind] for count in counts]) for kind in ("right", "wrong", "added")}
 
@@ -120,7 +120,7 @@ def _samples_of(run: EvaluatedRun, level: int) -> dict[str, float]:
 
 
 def _had_positive(run: EvaluatedRun, groups: pd.DataFrame) -> pd.Series:
-    """Whether a positive came to each group: its problem had one at that step, and was not solved where that counts."""
+    """Whether each group got a positive: its problem had one at that step and, if that matters, was not solved."""
     if run.adds_nothing:
         return pd.Series(0.0, index=groups.index)
     positives = run.run.read("positives")

@@ -1,4 +1,4 @@
-"""A table of many trainings: each method at each learning rate and weight, shown whole."""
+"""A table of many trainings: every method at every learning rate and weight."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from expo.report.words import listed, method_name, method_order, number, share, 
 COLUMNS = ["trained_on", "method", "rate", "beta", "level", "mean", "low", "high", "lowest", "highest"]
 COLUMNS += ["steps_true", "bases", "problems", "n", "split"]
 
-# As a level: all of them together.
+# As a level, this means all of them together.
 ALL = "all"
 
-# What a training was on, and with which method, learning rate and weight.
+# The training levels, method, learning rate and weight of a training.
 Setting = tuple[str, str, float, float]
-# What the trainings of a method were on -> its best rate and weight there.
+# Training levels and method -> the best rate and weight there.
 Best = dict[tuple[str, str], tuple[float, float]]
 
 
@@ -40,7 +40,7 @@ def draw_grid(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artef
 
     `steps_true` is the share of true steps: low accuracy with true steps is a failure to copy, not to reason.
     """
-    # What they are trained on may differ.
+    # Their training levels may differ.
     for trained_on in {run.levels for run in runs}:
         check_comparable([run for run in runs if run.levels == trained_on])
     levels: list[int | str] = [*levels_of(runs)]
@@ -60,10 +60,10 @@ def draw_grid(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artef
 
 
 def best(runs: Sequence[EvaluatedRun]) -> Best:
-    """The learning rate and weight of each method, by what it was trained on, with the highest mean accuracy there.
+    """The learning rate and weight with the highest mean accuracy, for each method and set of training levels.
 
-    "There" is the levels trained on, at the last step: (levels, method) -> (rate, weight). Of equal means it is the
-    lowest rate and weight; there is none where these levels were not evaluated.
+    The accuracy is that on the training levels at the last step: (levels, method) -> (rate, weight). For equal means it
+    is the lowest rate and weight; there is none if these levels were not evaluated.
     """
     highest: dict[tuple[str, str], tuple[float, float, float]] = {}
     for (trained_on, method, rate, beta), alike in by_setting(runs).items():

@@ -1,4 +1,4 @@
-"""How trainings that are shown together were trained, in words."""
+"""How trainings that are shown together were run, in words."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from expo.text import plural
 
 
 def named(method: object) -> str:
-    """What a method is called in a picture; a base is called one."""
+    """The name of a method in a picture; a base is called a base."""
     return "base" if method == "base" else method_name(method)
 
 
 def standing(ends: pd.DataFrame) -> str:
-    """Above and below which other methods the first one ends, and with which it has no order.
+    """The methods that the first one ends above or below, and those with which it has no clear order.
 
-    `ends` has a row for each method, by its name, that compares the others with the first (`compared`).
+    `ends` has one row per method, by name, which compares the others with the first (`compared`).
     """
     rows = {str(method): row for method, row in ends.iterrows()}
     first, *others = rows
@@ -52,7 +52,7 @@ def _bases_disagree(row: pd.Series) -> bool:
 
 
 def schedule(runs: Sequence[EvaluatedRun]) -> str:
-    """What a step of these trainings is: its size, and what of the added term or of DPO."""
+    """What a step of these trainings is: its size, and the setting of the added term or of DPO."""
     first = runs[0]
     if first.is_dpo:
         return f"{first.batch} pairs a step, beta {first.beta:g}"
@@ -88,9 +88,9 @@ def setting_of(runs: Sequence[EvaluatedRun]) -> str:
 
 
 def weights_note(runs: Iterable[EvaluatedRun]) -> str:
-    """What a caption says if a base that these runs began from was made more than once; empty if none was.
+    """A caption's note that a base of these runs was made more than once; empty if none was.
 
-    Made again on another machine by the same recipe, its weights differ by rounding.
+    If the same recipe is run again on another machine, the weights differ by rounding.
     """
     weights: dict[str, set[str]] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""What trained policies can do on several splits of a task: on what they learnt, what is new, and what they knew."""
+"""What trained policies can do on several splits of a task: training problems, new problems, and those known before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = ["method", "split", "level", "quantity", "mean", "low", "high", "lowes
 
 
 def evaluated_on_splits(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
-    """The evaluations of trained policies, and of bases with as many samples, where they are of several splits."""
+    """The evaluations of trained policies, and of bases with as many samples, if they cover several splits."""
     known = [run for run in runs if run.trained_method == "base" or is_method(run.trained_method)]
     alone = [run for run in known if not run.is_training]
     samples = {run.recipe.get("samples") for run in alone if run.trained_before}
@@ -34,7 +34,7 @@ def draw_splits(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "spli
     """Write `<name>-<label>.md` and `.csv`: accuracy and true steps of each method by split and level.
 
     Raises:
-        ValueError: if they were not evaluated alike.
+        ValueError: if they were not evaluated in the same way.
     """
     check_alike("evaluations by split", runs, {"split", "problems", "levels", "limits"})
     rows: list[dict[str, Any]] = []

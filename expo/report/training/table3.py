@@ -1,4 +1,4 @@
-"""Table 3 of the paper as measured here: pass@k by level of what was trained, and of the bases with many samples."""
+"""Table 3 of the paper as measured here: pass@k by level for trained policies, and for bases with many samples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLUMNS = ["method", "k", "level", "mean", "low", "high", "lowest", "highest", "
 def draw_table3(
     runs: Sequence[EvaluatedRun], bases: Sequence[EvaluatedRun], out: Path | str, name: str = "table3"
 ) -> Artefact:
-    """Write `<name>-<label>.md` and `.csv`: pass@k by level in the paper's layout, the paper's numbers beneath."""
+    """Write `<name>-<label>.md` and `.csv`: pass@k by level in the paper's layout, with the paper's numbers below."""
     rows: list[dict[str, Any]] = []
     levels = levels_of(runs)
     drawn: set[int] = set()
@@ -63,7 +63,7 @@ def _heads(levels: Iterable[int]) -> list[str]:
 
 
 def _is_base_of(base: EvaluatedRun, training: EvaluatedRun) -> bool:
-    """Whether a base was evaluated on its own as it was at the training's step 0, on fewer problems perhaps."""
+    """Whether a base was evaluated by itself in the same way as at the training's step 0, perhaps on fewer problems."""
     trained, alone = training.recipe, base.recipe
     return (
         training.limit == base.limit
