@@ -45,7 +45,7 @@ def audit(run: Run, limits: Sequence[int] = (), progress: bool = True) -> pd.Dat
                 f"{run.folder} is a record of `expo measure`; the audit needs a record of `expo evaluate`"
             )
         if not run.has("evaluation") and run.path("recipe.yaml").exists():
-            raise RecordError(f"{run.folder} holds an unfinished run: repeat its evaluation command first")
+            raise RecordError(f"{run.folder} holds an unfinished run: repeat the command of its evaluation")
         raise RecordError(
             f"{run.folder} has no completions.parquet; run `expo evaluate` again with this version, which writes one"
         )

@@ -55,7 +55,8 @@ TABLES: dict[str, dict[str, str]] = {
     "metrics": {"step": "Int64", "name": "string", "value": "Float64"},
     # Of a training: metrics of the machine, apart from what the recipe determines.
     "timing": {"step": "Int64", "name": "string", "value": "Float64"},
-    # Of a training: what was learnt in addition to the policy's own samples; `step` is when it was sampled.
+    # Of a training: what was learnt in addition to the policy's own samples; `step` is the step at which it was
+    # sampled.
     "positives": {
         "step": "Int64",
         "problem": "string",

@@ -105,7 +105,7 @@ def test_what_cannot_be_graded_is_named(toy: Run, tmp_path: Path, capsys: pytest
             None,
             "--run runs/x is not a run folder: there is no such folder; give the folder of a run of `expo evaluate`\n",
         ),
-        ({"samples": 1}, "runs/x holds an unfinished run: repeat its evaluation command first\n"),
+        ({"samples": 1}, "runs/x holds an unfinished run: repeat the command of its evaluation\n"),
         (
             {"sources": ["own"]},
             "--run runs/x is a record of `expo measure`, but a record of `expo evaluate` is needed\n",

@@ -415,7 +415,7 @@ def test_an_evaluation_is_compared_with_an_earlier_one(work: Path, capsys: pytes
     rates = [run["correct"] / run["n"] for run in (Run(name).read("evaluation") for name in ("new", "old"))]
     assert "change since old, paired by problem" in said
     assert f"accuracy {float((rates[0] - rates[1]).mean()):.3g} [" in said.partition("change since")[2]
-    assert "(not the policy alone has changed: temperature too)" in said
+    assert "(not only the policy has changed, but also temperature)" in said
     # Other questions, and what is no evaluation.
     other = ["evaluate", "--task", "chain", "--levels", "2", "--problems", "2", "--policy", "tiny-0", "--samples", "1"]
     assert main([*other, "--before", "old"]) == 1

@@ -40,9 +40,9 @@ def success(
 ) -> Success:
     """The probability that a completion sampled at temperature 1 is right, graded as in `evaluate`.
 
-    Prefixes less likely than `floor` are pruned, and only the `most` likeliest of each length are kept. Suited to small
-    policies that are sure of most of their tokens: all prefixes run at once, one row each. Probability that was not
-    followed is reported as lost.
+    Prefixes less likely than `floor` are pruned, and only the `most` most likely ones of each length are kept. Suited
+    to small policies that are sure of most of their tokens: all prefixes run at once, one row each. Probability that
+    was not followed is reported as lost.
 
     Raises:
         ContextError: if question and token limit exceed the policy's context.

@@ -64,8 +64,8 @@ def per_example_gram(
 
     Supports policies built as embedding, blocks, norm and output matrix (Llama, Qwen2 and similar), with linear layers
     and layers whose weights are vectors. Products are accumulated in float32 (float64 for a float64 policy), and sums
-    over layers in float64. Inputs of a block other than its main input are not seen, such as the embedding by a path of
-    its own: for policies with custom code, compare a few examples with `dense`.
+    over layers in float64. Inputs of a block other than its main input are not seen, such as the embedding passed to it
+    directly: for policies with custom code, compare a few examples with `dense`.
 
     Args:
         batch_tokens: the tokens, including padding, that a block runs on at once; None means 4,096 on a GPU and 1,024

@@ -214,7 +214,7 @@ def _positives(
     """One positive of each kind: the first sample (as in `expo measure`), then the recipe's choices, and an expert CoT.
 
     Together with choices, the self-explanation is the first that ended, if one did, since choices are made only among
-    such samples, and `expo train` learns no others. Also returns rows of `skips`: what is left out.
+    such samples, and `expo train` learns only those. Also returns rows of `skips`: what is left out.
     """
     asked, skips = fitting(policy, problem, others, recipe.counts, recipe.token_limit, recipe.seed, checker)
     if asked is None:

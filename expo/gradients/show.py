@@ -67,11 +67,11 @@ def _caveats(alignment: pd.DataFrame) -> list[str]:
     same = len(alignment) - len(distinct(alignment))
     lines = []
     if dead:
-        lines.append(f"{plural(dead, 'problem')} had only right or only wrong rollouts: the slope counts as 0 there")
+        lines.append(f"{plural(dead, 'problem')} had only right or only wrong rollouts; the slope counts as 0 there")
     if unsure > dead:
         lines.append(
-            f"{plural(unsure - dead, 'problem')} had fewer than {MIN_RARER} right or wrong rollouts: errors are "
-            "too small there"
+            f"{plural(unsure - dead, 'problem')} had fewer than {MIN_RARER} right or wrong rollouts; standard errors "
+            f"are unreliable there"
         )
     if same:
         lines.append(

@@ -25,7 +25,7 @@ from typing import Self
 from expo.grading.extraction import MAX_CHARS, extract
 from expo.grading.rules import USUAL, Rules
 
-# A worker starts in half a second; on a crowded machine it may take many.
+# A worker starts in half a second; on a busy machine it may take much longer.
 START_SECONDS = 120.0
 # Version of the rules for finding and comparing answers: raised whenever a verdict may change.
 VERSION = "3"
@@ -43,7 +43,7 @@ class Status(StrEnum):
     UNPARSED = "unparsed"
     """No answer was found, or the text in its place cannot be read."""
     TIMEOUT = "timeout"
-    """The comparison took too much CPU time, or its process ended."""
+    """The comparison took too much CPU time, or its process died."""
 
 
 @dataclass(frozen=True)

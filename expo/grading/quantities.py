@@ -134,7 +134,7 @@ def _split_unit(text: str) -> Quantity | None:
     for match in re.finditer(r"(?<=[\w)}\]%!°])(?=[^\d])", text):
         at = match.start()
         head, tail = text[:at].strip(), text[at:]
-        # No unit is longer, and each split is parsed anew.
+        # No unit is longer, and each split is parsed again.
         if len(tail) > MAX_UNIT:
             continue
         if tail[:1] in ")}]" or not _TAIL.fullmatch(tail) or head.endswith("\\"):

@@ -10,7 +10,7 @@ A statement is false only if no reading of it is true:
 - A decimal is true when it is the other side rounded to the digits that it prints: 10/3 = 3.33. Integers are exact,
 except after ≈. - A percentage, an amount in cents and a number of millions are worth p/100 or 10^6 p, or just p if the
 other side omits its unit: "100 - 20 = 80%", "32 / 2 = 16 million". "25 + 10%" is 27.5. - A side that adds hours and
-minutes, or feet and inches, is not judged. - After a unit the right side may end ("= 8 eggs - 2 eggs"), or go on.
+minutes, or feet and inches, is not judged. - After a unit the right side may end ("= 8 eggs - 2 eggs"), or continue.
 
 Each statement is searched for within a bounded distance of its equals sign, so that time is linear in the text.
 """

@@ -94,7 +94,7 @@ def plain(text: str) -> str:
     text = re.sub(r"\\langle(?![a-zA-Z])", "(", re.sub(r"\\rangle(?![a-zA-Z])", ")", text))
     text = re.sub(rf"{_ROW} ?\[[\d.]+ ?(?:pt|em|ex|mm|cm)\]", _ROW, text)
     text = re.sub(r"(?<=\d) ?\\Omega(?![a-zA-Z])", " Ω", text)
-    # It need not be said which whole numbers a letter stands for.
+    # An answer need not say which whole numbers a letter stands for.
     text = re.sub(
         r"[,;]? ?\(?(?:where |for )?(?:any |all )?(?:integers? )?[a-z] ?\\in ?\\mathbb ?\{? ?[ZN] ?\}?\)?$", "", text
     )

@@ -55,9 +55,9 @@ def parse_verdict(reply: str) -> str | None:
 
 @dataclass
 class Asking:
-    """The request settings that an endpoint accepts, learnt from its refusals.
+    """The request settings that an endpoint accepts, as learnt from its refusals.
 
-    Newer models of OpenAI's take `max_completion_tokens` instead of `max_tokens`, and some accept no temperature.
+    Newer OpenAI models take `max_completion_tokens` instead of `max_tokens`, and some accept no temperature.
     """
 
     max_tokens: int

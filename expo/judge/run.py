@@ -47,9 +47,7 @@ def judge(
     if problems is not None and problems < 1:
         raise ValueError(f"problems must be at least 1, got {problems}")
     if run.has("groups") or run.has("evaluation"):
-        raise RecordError(
-            f"{run.folder} is the record of a training or evaluation; expo judge needs a record of expo measure"
-        )
+        raise RecordError(f"{run.folder} is not a record of expo measure, which expo judge needs")
     asked = pairs(run.read("samples"))[:problems]
     if not asked:
         raise RecordError(

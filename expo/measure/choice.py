@@ -1,4 +1,4 @@
-"""Which of several samples of a problem becomes its positive: the first, one drawn by weight, or the best score."""
+"""Which of several samples of a problem becomes its positive: the first, one drawn by weight, or the best by score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A record in the terminal: Table 1's verdicts, counts."""
+"""A measurement in the terminal: Table 1's verdicts, and counts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def show(run: Run) -> str:
 
 
 def _comparisons(comparisons: Sequence[Comparison]) -> list[str]:
-    """Each pair of positives with what is compared; A against B is not told as B against A, too."""
+    """Each pair of positives with its comparisons; A against B is not repeated as B against A."""
     pairs: dict[tuple[str, str], list[Comparison]] = {}
     for c in comparisons:
         if c.quantity not in {d.quantity for d in pairs.get((c.reference, c.source), ())}:
@@ -100,7 +100,7 @@ def _by_weight(run: Run, samples: pd.DataFrame) -> list[str]:
 
 
 def _by_token(run: Run, samples: pd.DataFrame) -> list[str]:
-    """Where in the self-explanations the answer acts."""
+    """Where in the self-explanations the answer acts, as text."""
     if not run.has("tokens"):
         return []
     found = shares(run.read("tokens"), mentions_by_problem(run.recipe()["task"], samples))

@@ -1,8 +1,8 @@
 """Table 1 as a measurement: differences of means by problem with their intervals, and what they support.
 
 There are two intervals, both 95 %. The bootstrap interval resamples problems and applies to every quantity; its level
-is nominal, and `worth` says what it is worth at each n. The finite-sample interval has a level that holds at every n,
-and applies only to quantities between 0 and 1: for log-probabilities, an interval with such a level hardly ever
+is nominal, and `worth` says how much that means at each n. The finite-sample interval has a level that holds at every
+n, and applies only to quantities between 0 and 1: for log-probabilities, an interval with such a level hardly ever
 excludes anything (ledger: COV-none).
 """
 
@@ -110,7 +110,7 @@ def hangs_on(verdict: str, problem: str, share: float) -> str:
 
 
 def worth(n: int) -> str:
-    """What a bootstrap interval of log-probabilities over n problems is worth, in a sentence."""
+    """How much a bootstrap interval of log-probabilities over n problems can show, in a sentence."""
     return (
         f"At n = {n} the 95 % of a bootstrap interval is nominal: at least half of all draws of {plural(n, 'problem')} "
         f"miss a kind that makes up 1 in {missed_kind(n)} problems, and log-probabilities have no bound that limits "

@@ -44,7 +44,7 @@ def public(name: str) -> str:
 
 
 def called(name: str) -> str:
-    """A policy's name in that of a folder: of a path the last part, of a run's policy or checkpoint the run, too."""
+    """A policy's name as used in folder names: a path's last part; for a run's policy or checkpoint also the run."""
     path = Path(name).resolve()
     if path.name == "model":
         return path.parent.name
@@ -52,7 +52,7 @@ def called(name: str) -> str:
 
 
 def public_fields(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe in which each file or folder of this machine stands by its name alone."""
+    """A recipe in which each file or folder of this machine is reduced to its name."""
     return {name: public(value) if isinstance(value, str) else value for name, value in recipe.items()}
 
 

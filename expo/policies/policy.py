@@ -22,7 +22,7 @@ from expo.tasks.prompts import Prompts
 TEMPLATE_DATE = "26 Jul 2024"
 # Prepended to a template, so that its clock always returns that date.
 _NO_CLOCK = "{% macro strftime_now(format) %}" + TEMPLATE_DATE + "{% endmacro %}"
-# Asks Qwen3, Granite and DeepSeek-V3.1 not to think in a hidden part.
+# Tells Qwen3, Granite and DeepSeek-V3.1 not to think in a hidden part.
 TEMPLATE_VARIABLES = {"date_string": TEMPLATE_DATE, "enable_thinking": False, "thinking": False}
 # SentencePiece's character for a space.
 _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"

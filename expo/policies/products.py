@@ -54,7 +54,7 @@ def fast_products(model: PreTrainedModel) -> Iterator[None]:
 
 
 class _Switch:
-    """Hands products to oneDNN, and back to the library that computed them before."""
+    """Hand products to oneDNN, and back to the library that computed them before."""
 
     def __init__(self) -> None:
         self.before = _SETTING.fp32_precision

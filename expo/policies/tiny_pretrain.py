@@ -68,7 +68,7 @@ class TinyRecipe:
     warmup: int = 50
     clip: float = 1.0
     # Tokens to be copied (a drill's answer, a named result under a hint) are few, and each position in a chain is
-    # learnt by itself; unweighted, some position of a long chain comes last or never.
+    # learnt separately; without weights, some position of a long chain comes last or never.
     copy_weight: float = 5.0
     p_reading: float = 0.2
     p_reading_expert: float = 0.6

@@ -94,7 +94,7 @@ def _read(pipe: Connection, inbox: SimpleQueue[Any]) -> None:
         while True:
             inbox.put(pipe.recv())
     except (EOFError, OSError):
-        # The parent is gone, and nobody else would free the GPU.
+        # The parent is gone, and nothing else would free the GPU.
         os._exit(0)
 
 

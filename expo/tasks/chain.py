@@ -236,7 +236,7 @@ def check_steps(problem: Problem, text: str) -> list[tuple[str, bool]]:
     """The steps of a completion's CoT, each with whether it is true for this problem.
 
     The first word selects the dialect. The i-th step is true if it equals the true chain's i-th step word for word:
-    values carried on from an earlier mistake are false, and so is a right result under a wrong sum. An unfinished last
+    values carried on from an earlier mistake are false, and so is a right result after a wrong sum. An unfinished last
     step and steps past the n-th are false; omitted steps are not listed.
     """
     words = text.rpartition(THINK)[2].partition(ANSWER_CUE)[0].partition(EOS)[0].split()

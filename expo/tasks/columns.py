@@ -1,4 +1,4 @@
-"""Which columns of a source hold the question, the answer and the rest: by their usual names, or as the user says."""
+"""Which columns of a source hold the question, the answer and the rest: by usual names, or as the user says."""
 
 from __future__ import annotations
 

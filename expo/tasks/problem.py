@@ -42,7 +42,7 @@ class Skip:
 
 
 def in_lines(skips: Iterable[Skip], most: int) -> list[str]:
-    """Skips to be read, those of one field with one reason in one line; of more than `most` lines, only so many."""
+    """Skips as lines of text: one line for all with the same field and reason, and at most `most` lines."""
     alike: dict[tuple[str, str], list[Skip]] = {}
     for skip in skips:
         alike.setdefault((skip.field, skip.reason), []).append(skip)

@@ -54,7 +54,7 @@ class Row:
             there = self.columns or tuple(self.fields)
             if all(part in there for part in name.split("+")):
                 raise RowError(name, f"null or empty, but {needed} is required")
-            raise RowError(name, f"missing; the row has the fields {', '.join(map(printable, there))}")
+            raise RowError(name, f"missing; the row has only the fields {', '.join(map(printable, there))}")
         if not isinstance(value, str):
             raise RowError(name, f"{kind(value)}, not text; write it in quotes")
         if not value.strip():
@@ -72,7 +72,7 @@ class Row:
         return None if self.fields.get(name) is None else self.noting(lambda: self.text(name))
 
     def noting(self, read: Callable[[], T]) -> T | None:
-        """What `read` gives of a field that a problem can do without; an unusable one is noted and left out."""
+        """What `read` makes of an optional field; an unusable one is noted and left out."""
         try:
             return read()
         except RowError as bad:

@@ -45,7 +45,7 @@ _ACCURACY = "eval_accuracy"
 
 
 class Recorder(TrainerCallback):
-    """Write the run's tables; measure the policy before, every `eval_steps` and after; and renew positives."""
+    """Write the run's tables; measure the policy before, every `eval_steps` and after; and resample positives."""
 
     def __init__(self, session: Session, supply: Supply, probes: Probes, reward: AnswerReward | None = None) -> None:
         self.session, self.supply, self.probes, self.reward = session, supply, probes, reward

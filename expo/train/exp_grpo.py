@@ -232,7 +232,7 @@ class ExPGRPOTrainer(GRPOTrainer):
         """Assign a generation's prompts to the micro-batches that compute their term, in the same way on every process.
 
         If one process has a second pass, all have: so the k-th of n prompts is assigned to the micro-batch at fraction
-        k / n, whichever samples that holds. The starting point is drawn anew for each generation, so that each of its
+        k / n, whichever samples that holds. The starting point is drawn again for each generation, so that each of its
         optimizer steps gets terms in turn. The order is that of one sample per prompt, chosen by seed, step and prompt.
         """
         order: list[Tokens] = []

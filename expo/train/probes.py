@@ -176,7 +176,7 @@ class Probes:
         return as_frame("margins", rows)
 
     def _learnt(self, problems: Sequence[Problem], step: int) -> list[Positive]:
-        """The problems' positives at this step; under DPO the most recent one that a round had for each."""
+        """The problems' positives at this step; under DPO, the most recent one from any round for each problem."""
         s = self.session
         if self._is_dpo:
             rounds = [s.read("positives", begun) for begun in s.steps_before(step, "positives")]

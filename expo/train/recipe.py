@@ -24,7 +24,7 @@ TOKENS = ("all", "least_moved", "most_moved", "random_half")
 HINTED = ("explanation", "wrong_explanation", "nonsense")
 # Conditions on a positive: its own answer is a*, it does not say that it was given the answer, it has no false step.
 WANTED = ("right", "no_leak", "true_steps")
-# Fields of TRL's configuration that a run sets itself, and why.
+# Fields of TRL's configuration that a run sets itself, with the reason.
 _SAVED = "a run saves all that it needs to resume, every save_steps"
 _EVALUATED = "a run evaluates before its first step, every eval_steps, and after its last"
 _ORDER = "problems are shuffled by seed, again in each epoch, so that a run can resume in the middle of one"
@@ -81,8 +81,8 @@ class TrainRecipe(BaseRecipe):
     positive_data: str | None = field(
         default=None,
         metadata={
-            "help": "existing positives to use instead of sampling: another run's folder, a dataset of expo "
-            "sample, a file, or owner/name:split on the hub"
+            "help": "existing positives to use instead of sampling: another run's folder, a dataset from expo sample, "
+            "a file, or owner/name:split on the hub"
         },
     )
     positive_filter: list[str] | None = field(

@@ -17,7 +17,7 @@ from expo.terminal import NAMES, TOY, sampled_in, skipped
 from expo.text import plural
 
 PAIRED = ", paired by problem (mean, 95 % bootstrap interval, finite-sample interval):"
-# In which two evaluations may differ that are compared on the problems that both asked.
+# Fields in which two evaluations may differ when they are compared on their common problems.
 _OTHERS = ("policy", "revision", "problems", "levels", "data", "samples")
 
 
@@ -32,7 +32,7 @@ def show(run: Run) -> str:
     lines += _accuracies(evaluation, n)
     if run.has("groups") and len(groups := run.read("groups")):
         heading = "share of training groups that give GRPO no gradient:"
-        # Depends on the reward's values, which are not in the table.
+        # This depends on the reward's values, which are not in the table.
         own = "training groups by their answers (GRPO learns from your own reward):"
         lines += ["", own if recipe.get("reward") else heading]
         for level, (count, none, full) in without_signal(groups).items():
@@ -55,7 +55,7 @@ def show(run: Run) -> str:
 
 
 def _accuracies(evaluation: pd.DataFrame, n: int) -> list[str]:
-    """Accuracy and pass@k at the first and the last step, and how much accuracy has changed between them."""
+    """Accuracy and pass@k at the first and the last step, and the change of accuracy between them."""
     first, last = (evaluation[evaluation["step"] == step] for step in evaluation["step"].agg(["min", "max"]))
     begun, done = (int(at["step"].iloc[0]) for at in (first, last))
     if begun == done:
@@ -79,7 +79,7 @@ def _problems(level: int | None, n: int) -> str:
 
 
 def _passes(evaluation: pd.DataFrame, n: int) -> list[str]:
-    """Over all levels pass@k of the k between 1 and n, which stand above."""
+    """Over all levels, pass@k for the values of k between 1 and n, which are shown above."""
     between = [f"pass@{k} {pass_rate(evaluation, k)}" for k in sizes(n) if 1 < k < n]
     return textwrap.wrap(f"all levels: {', '.join(between)}", 110, initial_indent="  ") if between else []
 
@@ -92,7 +92,7 @@ def _changes(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
 
 
 def show_change(before: Run, after: Run) -> str:
-    """How much accuracy has changed since an earlier evaluation, over the problems that both asked, as text.
+    """How much accuracy has changed since an earlier evaluation, over their common problems, as text.
 
     Raises:
         RecordError: if they have none in common.
@@ -107,7 +107,7 @@ def show_change(before: Run, after: Run) -> str:
     first, last = (frame[frame["problem"].isin(same)] for frame in (run.read("evaluation") for run in runs))
     old, new = (identity(run.recipe()) for run in runs)
     other = sorted(name for name in old | new if old.get(name) != new.get(name) and name not in _OTHERS)
-    warned = [f"(not the policy alone has changed: {', '.join(other)} too)"] if other else []
+    warned = [f"(not only the policy has changed, but also {', '.join(other)})"] if other else []
     return "\n".join([f"change since {before.folder}{PAIRED}", *_changes(first, last), *warned])
 
 
@@ -142,7 +142,7 @@ def _chosen(positives: pd.DataFrame, recipe: dict[str, Any]) -> list[str]:
 
 
 def _moved(positives: pd.DataFrame, choice: str) -> str:
-    """The share of problems whose choice is not the first text; for weighted, by the text with the largest weight."""
+    """The share of problems whose choice (for weighted: the text with the largest weight) is not the first text."""
     if choice != "weighted":
         if positives["first_text"].isna().all():  # a record of an older version
             return f"a sample other than the first in {(positives['place'] > 0).mean():.0%}"

@@ -97,7 +97,5 @@ def test_a_run_without_pairs_is_named(url: str, tmp_path: Path) -> None:
 def test_the_record_of_a_training_is_named(tmp_path: Path) -> None:
     run = Run(tmp_path)
     (tmp_path / "groups.parquet").touch()
-    with pytest.raises(
-        RecordError, match="is the record of a training or evaluation; expo judge needs a record of expo measure"
-    ):
+    with pytest.raises(RecordError, match="is not a record of expo measure, which expo judge needs"):
         judge(run, "planted", "http://127.0.0.1:1/v1", None, progress=False)

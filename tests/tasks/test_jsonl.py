@@ -53,14 +53,14 @@ BAD = [
     (b'{"question": "caf\xe9?", "answer": "1"}', "line", "not UTF-8 (byte 0xe9)"),
     (b'{"question": "Q?", "answer": NaN}', "line", "NaN is not a JSON value; write null"),
     (b'{"question": "Q?", "answer": ' + b"9" * 5000 + b"}", "line", "cannot read this JSON"),
-    (b'{"answer": "1"}', "question", "missing; the row has the fields answer"),
-    (b'{"Question": "Q?", "answer": "1"}', "question", "missing; the row has the fields Question, answer"),
+    (b'{"answer": "1"}', "question", "missing; the row has only the fields answer"),
+    (b'{"Question": "Q?", "answer": "1"}', "question", "missing; the row has only the fields Question, answer"),
     (row(question=None), "question", "null or empty, but text is required"),
     (row(question=" \n"), "question", "empty"),
     (row(question=7), "question", "a number, not text"),
     (row(question=["Q?"]), "question", "a list, not text"),
     (b'{"question": "Q \\ud800?", "answer": "1"}', "question", "surrogate"),
-    (b'{"question": "Q?"}', "answer", "missing; the row has the fields question"),
+    (b'{"question": "Q?"}', "answer", "missing; the row has only the fields question"),
     (row(answer=None), "answer", "null or empty, but a text or a number is required"),
     (row(answer=""), "answer", "empty"),
     (row(answer=True), "answer", "true or false, not text"),
@@ -184,7 +184,7 @@ def test_file_with_no_usable_row_shows_the_first_skips_and_the_format(load, tmp_
     with pytest.raises(DataError) as caught:
         load(row(answer=""), *(row(answer=bad) for bad in (None, True, [], {}, [], None)))
     message = str(caught.value)
-    assert f"{tmp_path / 'own.jsonl'}: no usable row of 7" in message
+    assert f"{tmp_path / 'own.jsonl'}: none of the 7 rows is usable" in message
     assert "own.jsonl:1: answer: empty\n" in message
     # Those of one reason are one line, whose first row is named.
     assert "own.jsonl:2 and 1 more: answer: null or empty" in message
