@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Two processes of one thread each do more than one of two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
-.PHONY: install reproduce docs smoke check-figures style test test-all test-sharded test-trackers vllm test-vllm bench mutants tiny clean
+.PHONY: install reproduce docs smoke check-figures records style test test-all test-sharded test-trackers vllm test-vllm bench mutants tiny clean
 
 install: $(VENV)/.installed  ## into .venv, as the others do by themselves
 
@@ -25,6 +25,18 @@ smoke: $(VENV)/.installed  ## the same path on a few problems
 
 check-figures: $(VENV)/.installed  ## whether figures/ are still those of their records, recipes and code (seconds)
 	$(BIN)/expo reproduce --check
+
+records:  ## the records behind the figures, unpacked into runs/: then any figure can be drawn again
+	mkdir -p runs
+	for archive in figures/records/*.tar.xz; do tar --extract --skip-old-files --file $$archive --directory runs; done
+
+# In the order of their names, so that tables that are alike stand together; with fixed dates, so that equal records
+# give equal archives.
+pack-%:  ## a study's records from runs/, as an archive in figures/records
+	cd runs && find $* -mindepth 2 -maxdepth 2 -name '*.parquet' -o -name recipe.yaml -o -name environment.json \
+		| awk -F/ '{ print $$NF, $$0 }' | LC_ALL=C sort | cut -d ' ' -f 2- \
+		| tar --create --files-from - --owner 0 --group 0 --numeric-owner --mode 644 --mtime @0 \
+		| xz -9e > ../figures/records/$*.tar.xz
 
 style: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff check .

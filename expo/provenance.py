@@ -67,10 +67,7 @@ def show_checked(checked: Iterable[Checked]) -> str:
         lines.append(f"{artefact.name}: {'stale' if artefact.stale else 'same'}")
         lines += [f"  {reason}" for reason in artefact.stale]
     absent = dict.fromkeys(study for artefact in checked for study in artefact.absent)
-    lines += [
-        f"records of study {study} are not in this checkout; make them with expo reproduce --study {study}"
-        for study in absent
-    ]
+    lines += [f"records of study {study} are not in this checkout; {_how_to_get(study)}" for study in absent]
     stale = sum(bool(artefact.stale) for artefact in checked)
     unseen = sum(bool(artefact.absent) for artefact in checked if not artefact.stale)
     lines.append(
@@ -78,6 +75,12 @@ def show_checked(checked: Iterable[Checked]) -> str:
         f"here), {stale} stale"
     )
     return "\n".join(lines)
+
+
+def _how_to_get(study: str) -> str:
+    if (ROOT / "figures" / "records" / f"{study}.tar.xz").is_file():
+        return "unpack them with make records"
+    return f"make them with expo reproduce --study {study}"
 
 
 def _files(figures: Path, files: Mapping[str, str]) -> Iterator[str]:

@@ -114,6 +114,8 @@ def test_a_record_that_is_not_here_is_said_and_no_fault(drawn: Path) -> None:
     assert check(drawn) == [Checked("table1-tiny", (), ("runs",))]
     text = show_checked(check(drawn))
     assert "records of study runs are not in this checkout; make them with expo reproduce --study runs" in text
+    packed = show_checked([Checked("table1-tiny", (), ("tiny",))])
+    assert "records of study tiny are not in this checkout; unpack them with make records" in packed
     assert text.endswith("1 artefact: 1 the same (1 of them with some records not here), 0 stale")
 
 
