@@ -87,7 +87,7 @@ def _finding(compared: Mapping[str, Sequence[pd.DataFrame]]) -> str:
     if not every:
         return "one kind of winner, and no other to compare its loss with"
     comparisons = plural(len(every), "comparison")
-    return f"the winner with the lowest loss gains most accuracy in {_meet(every)} of {comparisons}"
+    return f"the winner with the lowest loss is the most accurate in {_meet(every)} of {comparisons}"
 
 
 def _read(numbers: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ from expo.measure.verdict import by_problem, compare, hangs_on
 from expo.report.artefacts import Artefact
 from expo.report.paper import FIG2
 from expo.report.picture import Caption, draw_picture, headline, sheet
-from expo.report.positives.measurements import Group, Measurement, notes_of
+from expo.report.positives.measurements import LINES, Group, Measurement, notes_of
 from expo.report.style import COLOURS, GREY, Axes, Figure, log_x
 from expo.report.words import NAMES, UNITS, interval, listed, number
 from expo.stats import bootstrap
@@ -20,7 +20,6 @@ from expo.text import in_markdown, plural
 
 QUANTITIES = ("nll_sum", "nll_per_token")
 SOURCES = ("explanation", "expert", "own")
-_STYLES: dict[str, Any] = {"explanation": "-", "expert": (0, (6, 1.5)), "own": (0, (1.2, 0.8))}
 _HEIGHTS = np.linspace(0.08, 0.93, 18)  # at which a curve's name may stand
 POINTS = 100  # at which the shares are given
 COLUMNS = ["run", "quantity", "source", "kind", "nll", "value", "low", "high", "samples", "problems"]
@@ -102,7 +101,7 @@ def _shares(axes: Axes, numbers: pd.DataFrame) -> None:
     is_alone = numbers["run"].nunique() == 1
     for (source, _), rows in numbers.groupby(["source", "run"], sort=False):
         colour = COLOURS[str(source)]
-        style = {"color": colour, "ls": _STYLES[str(source)], "lw": 1.8 if is_alone else 1.1}
+        style = {"color": colour, "ls": LINES[str(source)], "lw": 1.8 if is_alone else 1.1}
         axes.step(rows["nll"], rows["value"], where="post", **style)
         if is_alone:
             axes.fill_between(rows["nll"], rows["low"], rows["high"], step="post", color=colour, alpha=0.2, lw=0)

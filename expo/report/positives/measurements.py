@@ -18,6 +18,8 @@ from expo.text import plural
 
 # The paper's sampling temperature (Appendix C.1).
 PAPER_TEMPERATURE = 0.9
+# Besides the colours, for eyes that cannot tell them apart.
+LINES: dict[str, Any] = {"explanation": "-", "expert": (0, (6, 1.5)), "own": (0, (1.2, 0.8))}
 # Fields that do not change the expected value of a mean over problems: one run of a sweep may have more samples.
 _INDIFFERENT = {"sources", "samples", "controls", "device", "rows", "chunk", "token_scores"}
 _NEEDED = {"policy", "task", "sources", "samples", "temperature", "seed"}

@@ -12,7 +12,7 @@ import pandas as pd
 from expo.measure.verdict import by_problem, compare, hangs_on, worth
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, headline, sheet
-from expo.report.positives.measurements import Group, Measurement, notes_of
+from expo.report.positives.measurements import LINES, Group, Measurement, notes_of
 from expo.report.style import COLOURS, INK, Axes, Figure
 from expo.report.toy import warned
 from expo.report.words import MARKS, NAMES, UNITS, interval, listed
@@ -103,16 +103,16 @@ def _means(axes: Axes, numbers: pd.DataFrame) -> None:
         rows, colour = numbers[numbers["what"] == source], COLOURS[source]
         x = rows["temperature"] + apart * (place - 1)
         axes.vlines(x, rows["low"], rows["high"], color=colour, lw=1.8)
-        axes.plot(x, rows["mean"], "o-", color=colour, ms=4, lw=1.2)
+        axes.plot(x, rows["mean"], "o", ls=LINES[source], color=colour, ms=4, lw=1.4)
     axes.set_ylim(bottom=0)
 
 
 def _name(axes: Axes) -> None:
     """Label the lines from above."""
     for source in SOURCES:
-        axes.plot([], [], "o-", color=COLOURS[source], ms=4, lw=1.2, label=NAMES[source])
+        axes.plot([], [], "o", ls=LINES[source], color=COLOURS[source], ms=4, lw=1.4, label=NAMES[source])
     axes.set_ylim(top=1.3 * axes.get_ylim()[1])
-    axes.legend(loc="upper left", fontsize=8.5)
+    axes.legend(loc="upper left", fontsize=8.5, handlelength=3)
 
 
 def _differences(axes: Axes, rows: pd.DataFrame) -> None:

@@ -17,7 +17,7 @@ from theory import improvement
 # The other trajectories, with the rest diffuse: colour and line, mass of the other right ones, largest share of that
 # mass on one of them, mass on one wrong trajectory.
 _BESIDE = {
-    "one other right of 10 %, one wrong of 90 %": (GREEN, "-", Fraction(1, 10), 1, Fraction(9, 10)),
+    "one other right of 10 %, one wrong of 90 %": (GREEN, "-.", Fraction(1, 10), 1, Fraction(9, 10)),
     "one other right of e⁻²⁰, failures diffuse": (BLUE, "-", Fraction(1, 485165195), 1, Fraction(0)),
     "others right 10 % in all, everything diffuse": (ORANGE, "--", Fraction(1, 10), 0, Fraction(0)),
 }

@@ -18,7 +18,9 @@ def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(
 ) -> None:
     made = draw_loss(runs, tmp_path / "out")
     assert len(made.numbers) == 15
-    found = "On the toy: trained on all levels{}, the winner with the lowest loss gains most accuracy in {} comparisons"
+    found = (
+        "On the toy: trained on all levels{}, the winner with the lowest loss is the most accurate in {} comparisons"
+    )
     assert headings.pop() == found.format("", "0 of 6")
     assert made.reading.startswith("- offline, 3 comparisons of winners from one base at one rate: the lowest loss is")
     assert "of DPO with expert CoT, offline (3); it has the highest accuracy in 0; accuracy fell" in made.reading

@@ -6,9 +6,11 @@ import pytest
 
 from expo.measure.verdict import compare, worth
 from expo.report.artefacts import Artefact
+from expo.report.picture import Caption
 from expo.report.positives import temperature
 from expo.report.positives.measurements import Group, group_by_label
-from expo.report.positives.temperature import DIFFERENCE, draw_temperature
+from expo.report.positives.temperature import DIFFERENCE, draw_temperature, plot_temperature
+from expo.report.style import look
 
 from ..records.positives import Make
 
@@ -46,6 +48,13 @@ def test_the_words_say_what_the_marks_are_worth(make: Make, tmp_path: Path, monk
     draw_temperature(*group_by_label(records), tmp_path)
     assert worth(15) in rules[0]
     assert worth(12) not in rules[0]
+
+
+def test_each_line_has_a_style_of_its_own(drawn: dict[str, Artefact]):
+    with look():
+        axes, *_ = plot_temperature(drawn["draw_temperature"].numbers, Caption("heading", "notes", toy=True)).axes
+    styles = {str(line._unscaled_dash_pattern) for line in axes.lines if len(line.get_xdata())}
+    assert len(styles) == len(temperature.SOURCES)
 
 
 def test_without_a_sweep_there_is_no_temperature_picture(make: Make, tmp_path: Path):
