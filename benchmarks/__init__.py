@@ -1,4 +1,4 @@
-"""Timings against peers, on the same work, in one run: `make bench`; and what the tests miss: `make mutants`.
+"""Timings against peers on the same work, in one run (`make bench`), and what the tests miss (`make mutants`).
 
-Never part of the tests.
+These are never part of the tests.
 """

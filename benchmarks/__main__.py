@@ -1,9 +1,9 @@
-"""Measure this project beside its peers, and write docs/BENCHMARKS.md: all topics, or those that are named.
+"""Measure this project beside its peers, and write docs/BENCHMARKS.md: all topics, or only the named ones.
 
-python -m benchmarks                        # all; one that was stopped goes on where it was
+python -m benchmarks                        # all; a stopped run resumes
 python -m benchmarks sampling scoring       # two topics
 python -m benchmarks training/tiny-0        # one comparison
-python -m benchmarks --only-draw            # the page and its figure, from the record alone
+python -m benchmarks --only-draw            # only the page and its figure, from the record
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.routes import RouteError
 
 
 def measures() -> dict[str, Callable[[], list[Row]]]:
-    """All that can be measured, by name, in the order of the page."""
+    """Everything that can be measured, by name, in the order of the page."""
     from benchmarks import gradients, grading, growth, preferences, sampling, scoring, training, watching
 
     topics = (sampling, scoring, training, preferences, watching, gradients, grading)
@@ -27,7 +27,7 @@ def measures() -> dict[str, Callable[[], list[Row]]]:
 
 
 def main() -> int:
-    """Measure what is asked for, and draw."""
+    """Measure what was requested, and draw."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -40,7 +40,7 @@ def main() -> int:
         chosen = [n for n in known if not asked.names or any(f"{n}/".startswith(f"{a}/") for a in asked.names)]
         for name in asked.names:
             if not any(f"{n}/".startswith(f"{name}/") for n in known):
-                parser.error(f"{name!r}: the comparisons are {', '.join(known)}")
+                parser.error(f"{name!r}: unknown; choose from {', '.join(known)}")
         done = {row["command"] for row in record.unfinished()}
         for name in chosen:
             if f"python -m benchmarks {name}" in done:

@@ -3,8 +3,8 @@
     python -m benchmarks.gpu                # prints a table, and writes it to gpu.md
     python -m benchmarks.gpu --rehearse     # tiny shapes in place of the real ones, on a CPU too
 
-Weights are random, so nothing is downloaded. Each part has a process of its own, so that its memory is its own, and one
-that fails or takes too long costs the others nothing.
+Weights are random, so nothing is downloaded. Each part runs in a separate process, so that its memory is measured
+alone, and a part that fails or takes too long does not affect the others.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from expo.train.recipe import read_recipe
 from expo.train.session import prepared
 
 SECONDS = 460
-_LEAST = 15  # that a part needs to begin
+_LEAST = 15  # seconds that must be left for a part to start
 _LARGE, _SMALL = "qwen2.5-3b", "smollm2-135m"
-# What `--rehearse` puts in place of a shape's sizes.
+# The sizes that `--rehearse` uses instead of a shape's own.
 _TINY = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 512}
 _TINY |= {"num_attention_heads": 2, "num_key_value_heads": 1}
 Row = dict[str, Any]
@@ -225,7 +225,7 @@ PARTS: dict[str, Callable[[Bench], list[Row]]] = {
 
 
 def _done_by(name: str, rehearse: bool, seconds: float) -> list[Row]:
-    """The rows of a part, from a process of its own; what went wrong is a row, too."""
+    """The rows of a part, from a separate process; a failure is a row, too."""
     if seconds < _LEAST:
         return [{"what": name, "note": "not begun: the time was up"}]
     command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, *(["--rehearse"] if rehearse else [])]
@@ -234,7 +234,7 @@ def _done_by(name: str, rehearse: bool, seconds: float) -> list[Row]:
         try:
             out, err = part.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            # With what it has started: a vLLM would keep the card's memory.
+            # Together with what it started: otherwise vLLM would keep the card's memory.
             os.killpg(part.pid, signal.SIGKILL)
             return [{"what": name, "note": f"stopped: the time was up after {seconds:.0f} s"}]
     if part.returncode:

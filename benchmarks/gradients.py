@@ -1,5 +1,6 @@
-"""Gram matrix of N per-example gradients, against backward passes: batched, in a loop, in a loop that makes the matrix
-too, by vmap(grad), and by bergson.
+"""Gram matrix of N per-example gradients, against backward passes.
+
+These are batched, in a loop, in a loop that also makes the matrix, with vmap(grad), and with bergson.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from expo.policies.products import fast_products
 from expo.tasks.prompts import TEXT
 
 MODEL, N, TOKENS = "smollm2-135m", 64, 150
-FEW = 16  # where each gradient is a pass of its own
+FEW = 16  # where each gradient needs a separate pass
 SHAPES = {
     "smollm2-135m": (
         LlamaForCausalLM,
@@ -54,7 +55,7 @@ SHAPES = {
 
 def comparisons() -> list[Comparison]:
     """Peers that make the matrix, and peers that drop the gradients, some of which hold several at once."""
-    # More at once would not fit 24 GiB beside the others.
+    # More at once would not fit into 24 GiB together with the others.
     summed = {"batched backward, 16 at once": partial(batched, at_once=16)}
     some_at_once = {"vmap(grad), dropped": vmapped}
     by_one = {"loop, Gram matrix": gram_by_loop, "loop, gradients dropped": loop}
@@ -77,7 +78,7 @@ def _routes(peers: dict[str, Callable[..., object]], n: int) -> tuple[Route, ...
 
 
 def by_gram(n: int) -> Work:
-    """The Gram matrix, no gradient ever whole."""
+    """The Gram matrix, without holding any gradient in full."""
     policy = load_policy(MODEL, TEXT)
     given = examples(policy.model, n, TOKENS)
     per_example_gram(policy, given[:2])
@@ -121,7 +122,7 @@ def by_backward(way: Callable[[PreTrainedModel, Sequence[Example]], object], n: 
 
 
 def examples(model: PreTrainedModel, n: int, tokens: int) -> list[Example]:
-    """Random tokens, a third prompt and two thirds completion; all of one length, for `vmap` takes no others."""
+    """Random tokens, a third prompt and two thirds completion; all of one length, since `vmap` accepts no others."""
     rng = random.Random(0)
     rows = [tuple(rng.choices(range(10, model.config.vocab_size), k=tokens)) for _ in range(n)]
     return [Example(str(i), row[: tokens // 3], row[tokens // 3 :]) for i, row in enumerate(rows)]
@@ -194,7 +195,7 @@ def vmapped(model: PreTrainedModel, given: Sequence[Example], chunk: int = 4) ->
 def bergson(model: PreTrainedModel, given: Sequence[Example], side: int = 16) -> None:
     """bergson's collector, the blocks' linear layers alone, each gradient projected to side x side, 8 examples a batch.
 
-    Its gradients whole would be N x P numbers.
+    Its full gradients would be N x P numbers.
     """
     # Not among what the project installs.
     from bergson import CollectorComputer, GradientProcessor, IndexConfig, InMemoryCollector

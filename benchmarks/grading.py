@@ -1,4 +1,4 @@
-"""How far the grader of texts can be trusted: on labelled cases by kind, beside plain math-verify, and how fast it is.
+"""How reliable the grader of texts is on labelled cases by kind, beside plain math-verify, and how fast it is.
 
 `python -m benchmarks grading` measures its speed; `python -m benchmarks.grading` writes the table that docs/GRADING.md
 shows.
@@ -56,7 +56,7 @@ def by_grader() -> Work:
 
 
 def by_math_verify() -> Work:
-    """The same by math-verify alone."""
+    """The same with math-verify alone."""
     plain, rounds = MathVerify(), map(_texts, range(EVERY))
     plain.grade("1", "The answer is 1")
     return lambda: [plain.grade(row["gold"], row["completion"]) for row in next(rounds)]

@@ -36,7 +36,7 @@ class Point:
 
 
 def curves() -> dict[str, Callable[[], list[Row]]]:
-    """What measures each panel of the figure, by name."""
+    """The function that measures each panel of the figure, by name."""
     two, three = ("sampling", "scoring"), ("sampling", "scoring", "Gram matrix")
     lengths = [Point(n, tokens=n) for n in (8, 32, 96)]
     numbers = [Point(n, problems=n) for n in (1, 4, 16)]
@@ -93,7 +93,7 @@ def _requests(policy: Policy, problems: int, limit: int) -> list[Request]:
 
 
 def by_sampler(policy: Policy, problems: int, tokens: int) -> Work:
-    """Samples of random prompts; it is rare that all of them end before the limit."""
+    """Samples of random prompts; they rarely all end before the limit."""
     requests = _requests(policy, problems, tokens)
     sample(policy, _requests(policy, 1, 2), temperature=1.0, seed=0)
     return lambda: sample(policy, requests, temperature=1.0, seed=0)

@@ -3,8 +3,8 @@
 One change of `benchmarks.mutations` at a time is planted in a temporary copy. The test files that import the module and
 call the changed function run until one fails, the fastest first. The changes that none notices are listed.
 
-Every outcome is on record as soon as it is known, so a run that was stopped goes on where it was. After a change to a
-module its changes are all asked again, after a change to a test those that survived.
+Every outcome is recorded as soon as it is known, so a stopped run resumes where it was. After a change to a module, all
+of its mutations are tested again; after a change to a test, those that survived.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tqdm import tqdm
 from benchmarks.mutations import mutations
 
 ROOT = Path(__file__).parent.parent
-# Every function answers None: a test that does not notice that looks at nothing.
+# Every function returns None: a test that does not notice that checks nothing.
 GROSS = """
 for _name, _value in list(globals().items()):
     if type(_value).__name__ == "function" and _value.__module__ == __name__:
@@ -42,13 +42,13 @@ for _name, _value in list(globals().items()):
 """
 # The set in which functions say that they are called.
 MARK = "called_by_a_test"
-# A test file that takes so many times its CPU seconds, and some more, is taken never to end.
+# A test file that takes this many times its CPU seconds, plus some more, is assumed never to end.
 TIMES, MORE = 10, 20
 # How a process ends in which a test failed: by pytest's codes for failures, interruptions (a failing import is one) and
 # its own errors, set apart from those of Python; or because its time was up.
 PYTEST = 100
 FAILED = {PYTEST + 1: "", PYTEST + 2: "", PYTEST + 3: "", -signal.SIGXCPU: " (never ends)"}
-# Without what collects garbage between tests or comes from other packages: most of the time of a small file.
+# Without garbage collection between tests and without other packages' plugins, which take most of a small file's time.
 OPTIONS = ("-x", "-q", *(f"-pno:{plugin}" for plugin in ("cacheprovider", "unraisableexception", "threadexception")))
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["hypothesis", "numpy", "pytest", "sympy", "z3"])
@@ -57,7 +57,7 @@ Row = dict[str, Any]
 
 
 class Broken(Exception):
-    """The tests fail without any change, or do not notice a gross one: what they say of others means nothing."""
+    """The tests fail without any change, or do not notice a gross one, so their other outcomes mean nothing."""
 
 
 class Copy:
@@ -79,7 +79,7 @@ class Copy:
             yield
         finally:
             path.write_text(self.sources[module], encoding="utf-8")
-            # Compiled, it could be taken for the next text, which may have the same size and second.
+            # A compiled file could be mistaken for the next text, which may have the same size and second.
             for compiled in path.parent.glob(f"__pycache__/{module}.*"):
                 compiled.unlink()
 
@@ -135,7 +135,7 @@ class Copy:
 
 
 def _judge(folder: Path, package: str, limits: dict[str, float], tell: Any) -> None:
-    """Run test files until one fails, in this process, and tell what is known of each that passes."""
+    """Run test files in this process until one fails, and report on each that passes."""
     os.chdir(folder)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     sys.dont_write_bytecode = False
@@ -172,13 +172,13 @@ def _first(function: ast.FunctionDef) -> int:
 
 
 class Record:
-    """What is known already: a JSON object a line, of which the last with a key holds."""
+    """What is already known: one JSON object per line; for each key the last one counts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.held: dict[str, Row] = {}
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            # A run that was killed may have left half a line.
+            # A killed run may have left half a line.
             if line.endswith("}"):
                 row = json.loads(line)
                 self.held[row["key"]] = row
@@ -192,7 +192,7 @@ class Record:
 
 
 def checked(copy: Copy, modules: Sequence[str], record: Record) -> dict[str, Row]:
-    """What each test file takes and calls, once all pass and those of each module notice a gross change to it.
+    """The time and calls of each test file, once all pass and those of each module notice a gross change to it.
 
     Raises:
         Broken: if they do not.
@@ -220,7 +220,7 @@ def _limits(files: Mapping[str, Row]) -> dict[str, float]:
 
 
 def judge(copy: Copy, modules: Sequence[str], record: Record) -> list[Row]:
-    """Plant every change that is not on record, and keep what became of it; the rows of all of them."""
+    """Plant every change that is not recorded yet, and keep its outcome; returns the rows of all of them."""
     files = checked(copy, modules, record)
     tests = _sum("".join(copy.sources[name] for name in copy.sources if name not in modules))
     planned = [(module, m) for module in modules for m in mutations(copy.sources[module])]
@@ -263,7 +263,7 @@ def report(rows: Sequence[Row], say: Callable[[str], Any] = print) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Judge the modules that mutmut changes, or some of them, and print what survives."""
+    """Test the modules that mutmut changes, or some of them, and print what survives."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
     parser.add_argument("--modules", nargs="+", default=[Path(path).stem for path in settings["only_mutate"]])
@@ -277,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(broken, file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print(f"\nstopped; the same command goes on from {asked.record}", file=sys.stderr)
+            print(f"\nstopped; repeat the command to resume from {asked.record}", file=sys.stderr)
             return 130
     report(rows)
     return 0

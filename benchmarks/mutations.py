@@ -1,7 +1,7 @@
 """Changes to a module's source that a suite with small or plain instances misses.
 
-They stand beside mutmut's own: arguments of a call swapped, terms left out beyond the first four or eight, all but the
-first or the last term, a bound of a slice left out, another axis, a strict comparison in place of a loose one.
+They complement mutmut's own: swapped arguments of a call, terms left out after the first four or eight, all but the
+first or the last term left out, a bound of a slice left out, another axis, a strict comparison in place of a loose one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# What is kept of the terms of a sum, a loop or an array.
+# The part that is kept of the terms of a sum, a loop or an array.
 PARTS = ("[:4]", "[:8]", "[1:]", "[:-1]")
 _REDUCTIONS = {"sum", "max", "min", "all", "any", "mean", "std", "prod"}
 _LOOSER = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}

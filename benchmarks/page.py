@@ -1,4 +1,4 @@
-"""docs/BENCHMARKS.md and its figure, from the record and the words of `benchmarks/page.md`, and from nothing else."""
+"""docs/BENCHMARKS.md and its figure, made only from the record and the words of `benchmarks/page.md`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def machine(rows: Iterable[Row]) -> str:
 
 
 def glance(rows: Iterable[Row]) -> str:
-    """A line for each comparison."""
+    """One line per comparison."""
     heads = ("", "ours", "seconds", "peer", "seconds", "ours / peer", "quartiles", "rounds", "GiB", "peer's GiB")
     rules = ("---", "---", "--:", "---", "--:", "--:", "--:", "--:", "--:", "--:")
     return markdown_table(heads, map(_line, rows), rules)
@@ -76,7 +76,7 @@ def _line(row: Row) -> list[str]:
 
 
 def topic(rows: Sequence[Row]) -> str:
-    """What was run, by which command, and what else came out, by comparison."""
+    """For each comparison: what was run, the command, and any other results."""
     lines: dict[str, list[str]] = {}
     for row in rows:
         lines.setdefault(f"- `{row['command']}`: {row['work']}.", []).append(_facts(row))
@@ -97,7 +97,7 @@ def _facts(row: Row) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits, and all of a whole number."""
+    """Three digits, but all digits of a whole number."""
     if float(value).is_integer():
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")

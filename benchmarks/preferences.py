@@ -1,4 +1,4 @@
-"""A step of a training by DPO against one of TRL's `DPOTrainer` on the same pairs."""
+"""A step of DPO training against a step of TRL's `DPOTrainer` on the same pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from expo.train.positives import as_prompt
 
 
 def comparisons() -> list[Comparison]:
-    """The toy and SmolLM2-135M; TRL's reference scored beforehand, as ours is, and asked at each step, its default."""
+    """The toy and SmolLM2-135M; TRL's reference is scored beforehand, as ours is, or, as is its default, at each step."""
     return [_comparison("tiny-0", "chain", 16), _comparison("smollm2-135m", "stories", 1)]
 
 

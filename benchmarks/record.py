@@ -1,4 +1,4 @@
-"""What was measured, a row a line: `build/benchmarks.jsonl` while it is, `benchmarks/record.jsonl` when all is done."""
+"""What was measured, one row per line: `build/benchmarks.jsonl` during a run, `benchmarks/record.jsonl` at its end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def rows_of(comparison: Comparison) -> list[Row]:
 
 
 def compared(seconds: dict[str, list[float]], counts: dict[str, list[int]] | None) -> Row:
-    """Median and quartiles of the rounds' ratios, ours over the peer's; of what is counted, if anything is."""
+    """Median and quartiles of the rounds' ratios, ours over the peer's; and of what is counted."""
     counts = counts or {side: [1] * len(times) for side, times in seconds.items()}
     each = {side: [s / n for s, n in zip(times, counts[side], strict=True)] for side, times in seconds.items()}
     ratios = [a / b for a, b in zip(each["ours"], each["peer"], strict=True)]
@@ -89,7 +89,7 @@ def commit() -> str:
 
 
 def read(file: Path) -> list[Row]:
-    """The rows of a record; none of one that is not there."""
+    """The rows of a record; none if it does not exist."""
     if not file.exists():
         return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -103,7 +103,7 @@ def append(rows: Iterable[Row]) -> None:
 
 
 def unfinished() -> list[Row]:
-    """What a run that was stopped has measured of this very code."""
+    """What a stopped run has measured with exactly this code."""
     now = commit()
     rows = [row for row in read(PARTIAL) if row["commit"] == now]
     PARTIAL.unlink(missing_ok=True)
@@ -112,7 +112,7 @@ def unfinished() -> list[Row]:
 
 
 def finish(names: Iterable[str]) -> None:
-    """Put what was measured in place of the record's rows of the same comparisons; only those named stay."""
+    """Replace the record's rows of the same comparisons with what was measured; only the named comparisons stay."""
     fresh = read(PARTIAL)
     done = {_comparison(row) for row in fresh}
     kept = [row for row in read(RECORD) if _comparison(row) not in done]

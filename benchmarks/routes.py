@@ -1,4 +1,4 @@
-"""Ways to do the same work, each in a process of its own, in turns: what slows the machine down meets all alike."""
+"""Ways to do the same work, each in a separate process, in turns, so that a slow machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Work = Callable[[], Any]
 
 
 class RouteError(Exception):
-    """A route cannot be taken: what it needs is not there, or its process has failed."""
+    """A route cannot be used: something that it needs is missing, or its process has failed."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Route:
     """A way to do some work.
 
     Args:
-        name: as the page has it.
+        name: its name on the page.
         prepare: loads, warms up, and returns what does the work once; a function of a module, or a partial of one.
         package: what it is measured in, for its version; "" is this project.
-        folder: where a package lies that the project does not install.
-        install: the command that brings it there.
+        folder: where a package is that the project does not install.
+        install: the command that installs it there.
     """
 
     name: str
@@ -47,14 +47,14 @@ class Route:
     install: str = ""
 
     def check(self) -> None:
-        """Refuse a route whose package is not there.
+        """Reject a route whose package is missing.
 
         Raises:
-            RouteError: with the command that brings it.
+            RouteError: with the command that installs it.
         """
         module = self.package.replace("-", "_")
         if self.folder and not (ROOT / self.folder / module).exists() and not find_spec(module):
-            raise RouteError(f"{self.package} is not installed; `{self.install}` brings it into {self.folder}")
+            raise RouteError(f"{self.package} is not installed; install it into {self.folder} with `{self.install}`")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class RouteProcess:
     """The process of a route, with its work prepared.
 
     Raises:
-        RouteError: if it fails, with the last that it wrote.
+        RouteError: if it fails, with its last output.
     """
 
     def __init__(self, route: Route) -> None:
@@ -131,7 +131,7 @@ class RouteProcess:
 
 
 def rounds_for(seconds: float) -> int:
-    """How often work of so many seconds is repeated."""
+    """How often work that takes this many seconds is repeated."""
     return MOST_ROUNDS if seconds < 1 else 5 if seconds < 20 else 3
 
 

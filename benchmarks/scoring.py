@@ -54,7 +54,7 @@ def _samples(answers: bool) -> tuple[Policy, list[Sample]]:
 
 
 def _targets(s: Sample, answers: bool) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """What is asked of a sample: each time a context and what follows."""
+    """What is scored for a sample: pairs of a context and its continuation."""
     asked = [(s.prompt, s.completion)]
     return [*asked, (s.prompt + s.completion[: s.cot] + s.cue, s.answer)] if answers else asked
 
@@ -72,7 +72,7 @@ def by_score(*, answers: bool) -> Work:
 
 
 def by_harness(*, answers: bool) -> Work:
-    """The same by the harness's `loglikelihood`, given tokens, since it would divide a text into others."""
+    """The same with the harness's `loglikelihood`, given tokens, since it would tokenise a text differently."""
     # Not among what the project installs.
     from lm_eval.models.huggingface import HFLM
 
@@ -85,7 +85,7 @@ def by_harness(*, answers: bool) -> Work:
 
 
 def by_passes() -> Work:
-    """The same by a forward pass for each."""
+    """The same with a forward pass for each."""
     policy, samples = _samples(answers=True)
     asked = [pair for s in samples for pair in _targets(s, answers=True)]
     _log_prob(policy, *asked[0])

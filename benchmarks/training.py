@@ -3,8 +3,8 @@
     python -m benchmarks training                 # the toy and SmolLM2-135M
     accelerate launch --config_file expo/recipes/accelerate/fsdp2.yaml -m benchmarks.training    # on a CPU, too
 
-Processes that share weights cannot take turns step by step, for they must call each other in one order; each trainer
-takes a few steps, and then the other.
+Processes that share weights cannot take turns step by step, since they must communicate in one order; each trainer
+takes a few steps, then the other.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _trainer(
         "shuffle_dataset": False,
         "disable_tqdm": True,
         "save_strategy": "no",
-        # The policies stay alike, and so does the length of what they sample.
+        # The policies stay the same, and so does the length of their samples.
         "learning_rate": 0.0,
     }
     args: ExPGRPOConfig = configuration("grpo", settings, folder)

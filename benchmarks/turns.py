@@ -18,7 +18,7 @@ def stepper(trainer: Any) -> Callable[[], None]:
     trainer.add_callback(_Clock(go, done))
     pool = ThreadPoolExecutor(1)
     training = pool.submit(trainer.train)
-    # Or one that failed would be waited for for ever.
+    # Otherwise a failed one would be waited for forever.
     training.add_done_callback(lambda _: done.release())
     pool.shutdown(wait=False)
 

@@ -1,4 +1,4 @@
-"""What it costs to measure gradients while a policy is trained: the same training with and without."""
+"""The cost of measuring gradients during training: the same training with and without it."""
 
 from __future__ import annotations
 

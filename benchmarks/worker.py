@@ -1,4 +1,4 @@
-"""The process of one route, `python -m benchmarks.worker FD`: it does the work each time that it is told to."""
+"""The process of one route, `python -m benchmarks.worker FD`: it does the work once per request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import psutil
 
 
 class Turn(NamedTuple):
-    """One repeat: what the work gave back, its seconds, and the most memory meanwhile in GiB."""
+    """One repeat: the result of the work, its seconds, and its peak memory in GiB."""
 
     value: Any
     seconds: float
@@ -25,7 +25,7 @@ class Turn(NamedTuple):
 
 def measured(work: Callable[[], Any]) -> Turn:
     """Do the work once. Memory is what is allocated on a GPU, else what is resident here and in child processes."""
-    # Not imported for work without it: that would take longer than much of the work.
+    # Not imported for work that does not need it: the import would take longer than much of the work.
     torch = sys.modules.get("torch")
     cuda = torch is not None and torch.cuda.is_available()
     gc.collect()
@@ -33,7 +33,7 @@ def measured(work: Callable[[], Any]) -> Turn:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         torch.cuda.synchronize()
-    # Looked for once: to look for children takes milliseconds of the work's own process.
+    # Listed only once: listing children takes milliseconds of the work's own process.
     processes, done = [psutil.Process(), *psutil.Process().children(recursive=True)], threading.Event()
     peak = [_resident(processes)]
 
@@ -73,7 +73,7 @@ def main() -> None:
             pipe.recv()
             pipe.send(tuple(measured(work)))
     except (EOFError, ConnectionError):
-        # At once: a trainer that waits for its next step would hold the process.
+        # At once: a trainer that waits for its next step would keep the process alive.
         os._exit(0)
 
 

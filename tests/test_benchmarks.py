@@ -89,7 +89,9 @@ def test_routes_take_turns_and_a_peer_that_fails_is_left_out(tmp_path: Path) -> 
 
 def test_a_peer_that_is_not_installed_is_named_with_its_command() -> None:
     absent = Route("p", without_work, "no_such_package", "build/none", "make none")
-    with pytest.raises(RouteError, match="no_such_package is not installed; `make none` brings it into build/none"):
+    with pytest.raises(
+        RouteError, match="no_such_package is not installed; install it into build/none with `make none`"
+    ):
         absent.check()
     Route("p", without_work, "torch", "build/none", "make none").check()
 

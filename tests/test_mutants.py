@@ -124,7 +124,7 @@ def test_a_run_that_was_stopped_goes_on(
 
     monkeypatch.setattr(Copy, "run", run)
     assert mutants.main(asked) == 130
-    assert f"goes on from {record}" in capsys.readouterr().err
+    assert f"repeat the command to resume from {record}" in capsys.readouterr().err
     kept = record.read_text(encoding="utf-8")
     # A kill in the middle of a line.
     record.write_text(kept + '{"key": "a', encoding="utf-8")

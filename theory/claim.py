@@ -1,10 +1,10 @@
-"""Claims as data: what one says, where the paper says it, and by which tests it is judged.
+"""Claims as data: what a claim says, where the paper says it, and which tests judge it.
 
 A claim is an entry of a YAML file in `theory/claims/`. Its tests have roles: `holds` (the claim as it is stated),
 `refutes` (a counterexample to it), `amended` (a corrected statement), `instances` (the same as a stronger test of what
 holds, once more on instances; they add nothing to its strength), `negative_controls` (false variants that the same
-checker must refute). Two things are a reader's judgement and stand in the file: how a corrected statement differs from
-the claim (`amendment`), and how near the claim is to the paper's own words (`fidelity`).
+checker must refute). Two things in the file are a reader's judgement: how a corrected statement differs from the claim
+(`amendment`), and how close the claim is to the paper's own words (`fidelity`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ MEANING = frozenset(
 
 
 class ClaimError(ValueError):
-    """A claim's file that cannot be used; names the file, the field and the fix."""
+    """A claim's file that cannot be used; the message names the file, the field and the fix."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Claim:
 
     @property
     def ours(self) -> bool:
-        """Whether the claim is ours, and not the paper's."""
+        """Whether the claim is ours rather than the paper's."""
         return self.where.startswith(OURS)
 
     @property
@@ -206,7 +206,7 @@ def _check_tests(name: str, held: Mapping[str, Any], tests: Mapping[str, Any]) -
 
 
 def ordered(claims: Mapping[str, Claim]) -> list[str]:
-    """Ids so that each stands after all that it uses.
+    """Ids in an order in which each comes after all that it uses.
 
     Raises:
         ClaimError: for claims that use each other in a circle.

@@ -1,4 +1,4 @@
-"""Ties what the checkers note to the tests that ran, judges the claims at the end, fails a run with one not green."""
+"""Tie what the checkers note to the tests that ran, judge the claims at the end, and fail unless all are green."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class _Recorder:
                 terminalreporter.write_line(f"{name} is not green: {problem}")
 
     def _is_whole(self) -> bool:
-        """Whether this run was asked for all tests of the theory: only then is a test that did not run a fault."""
+        """Whether this run covers all tests of the theory: only then is it a fault if a test did not run."""
         o = self.config.option
         if any(getattr(o, x, False) for x in ("collectonly", "keyword", "deselect", "lf", "stepwise")):
             return False
@@ -89,7 +89,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         claim.load()
     except claim.ClaimError as error:
-        # Before any test: it would be told at the end, after minutes.
+        # Before any test: otherwise it would be reported only at the end, after minutes.
         raise pytest.UsageError(str(error)) from None
     evidence.scale = 100 if config.getoption("--thorough") else 1
     # Under xdist the workers' reports come to the controller.

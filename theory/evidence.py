@@ -1,12 +1,12 @@
 """Checkers: what a test of a claim calls, and what it leaves on record.
 
 A statement says of one instance how two sides of it are related (`theory/relations.py`), or None where its guard is not
-met. A bare True is refused: it would show nothing.
+met. A bare True is rejected: it would show nothing.
 A domain draws an instance from `pick(low, high)`, whole numbers from low to high, so that the same domain serves seeded
 random instances (`for_all`) and hypothesis' search for a smaller counterexample (`counterexample`).
 
-Every checker notes its strength and size; `theory/conftest.py` ties the notes to the test that ran. Only here is it
-said that something was proved, exact or sampled: a claim's file cannot.
+Every checker notes its strength and size; `theory/conftest.py` ties the notes to the test that ran. Only this module
+says that something was proved, exact or sampled; a claim's file cannot.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from theory.relations import Relation, Relations, Said, Tally
 Pick = Callable[[int, int], int]
 Domain = Callable[[Pick], Any]
 Statement = Callable[[Any], Said | None]
-# A check means little with fewer instances that differ or reach a branch, or fewer values of the sides of a relation.
+# A check means little if fewer instances differ or reach a branch, or if the sides of a relation take fewer values.
 LEAST, VALUES = 12, 4
 
 # Filled by the checkers of the running test, emptied by theory/conftest.py before each one.
@@ -39,18 +39,18 @@ scale = 1
 
 
 class Refuted(AssertionError):
-    """A statement that fails on an instance, which is shown."""
+    """A statement that fails on an instance, which the message shows."""
 
 
 class Vacuous(AssertionError):
-    """A check that means nothing: its guard is met too seldom, its instances are alike, or what it compares is."""
+    """A check that means nothing: its guard is rarely met, its instances are alike, or its sides hardly vary."""
 
 
 def note(strength: str, size: str, *, refutes: bool = False, **counts: Any) -> None:
-    """Put on record what the running test showed, and how strongly.
+    """Record what the running test showed, and how strongly.
 
-    `strength` is proved, exact, sampled, or table (sums over printed numbers); `refutes` tells a counterexample from
-    what was found to hold; `counts` are what it rests on.
+    `strength` is proved, exact, sampled, or table (sums over printed numbers); `refutes` distinguishes a counterexample
+    from what was found to hold; `counts` are what it rests on.
     """
     notes.append({"strength": strength, "size": size, "refutes": refutes, **counts})
 

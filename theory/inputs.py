@@ -1,4 +1,4 @@
-"""What every function of this package asks of its arguments; each refusal names the argument.
+"""What every function of this package requires of its arguments; each error names the argument.
 
 Exact arrays have dtype object and hold Fractions, float arrays have dtype float64; the two are never mixed in one call.
 """

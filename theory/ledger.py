@@ -1,7 +1,7 @@
 """The ledger: verdicts computed from the tests that ran.
 
-What was shown of a claim is worked out from the roles of its tests (`theory/claim.py`) and from what the checkers put
-on record; a claim's file says what is expected, and a test run fails where the two differ. A claim is as strong as the
+What was shown of a claim is computed from the roles of its tests (`theory/claim.py`) and from what the checkers
+recorded; a claim's file says what is expected, and a test run fails if the two differ. A claim is as strong as the
 weakest of its tests and of the claims that it uses.
 """
 
@@ -33,7 +33,7 @@ Note = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a test ended, and what its checkers put on record."""
+    """The outcome of a test, and what its checkers recorded."""
 
     passed: bool
     notes: tuple[Note, ...] = ()
@@ -62,7 +62,7 @@ class Entry:
 def judge(
     claims: Mapping[str, Claim], outcomes: Mapping[str, Outcome], changed: Mapping[str, list[str]] | None = None
 ) -> dict[str, Entry]:
-    """The ledger: every claim with the verdict that the outcomes support and all that is wrong with its record.
+    """The ledger: every claim with the verdict that the outcomes support, and everything that is wrong with its record.
 
     `changed` has what differs from the lock, by claim.
     """
@@ -183,8 +183,10 @@ def orphans(claims: Mapping[str, Claim], outcomes: Mapping[str, Outcome]) -> dic
 
 
 def counts(entries: Mapping[str, Entry]) -> dict[str, dict[str, Any]]:
-    """How many claims came out how, the paper's and ours apart; claims that read one sentence in several ways have one
-    statement."""
+    """The number of claims with each verdict, separately for the paper's and ours.
+
+    Claims that read one sentence in several ways count as one statement.
+    """
     found: dict[str, dict[str, Any]] = {}
     for whose, ours in (("of the paper", False), ("beyond the paper", True)):
         held = [entry for entry in entries.values() if entry.claim.ours is ours]

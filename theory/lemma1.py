@@ -67,7 +67,7 @@ def threshold(pi: Numbers, j: int, k: int) -> Array:
 
 
 def limit(pi: Numbers, j: int, k: int) -> Array:
-    """The limit of F as z_j falls without end: m - rho_k, shape (...). Claim L1-lim."""
+    """The limit of F as z_j falls without bound: m - rho_k, shape (...). Claim L1-lim."""
     m, rho_k = _others(pi, j, k)
     return m - rho_k
 

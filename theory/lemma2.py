@@ -1,4 +1,4 @@
-"""Lemma 2 (Section 4.2): self-explanations against CoTs of the policy's own, for one question.
+"""Lemma 2 (Section 4.2): self-explanations against own CoTs, for one question.
 
 `prior` is pi(c|q), `x` is X_c = pi(a*|q, c), both (..., n); J = sum_c pi_c X_c. The paper's proof takes pi(c|q, a*) to
 be the Bayes posterior pi_c X_c / J; the method puts a* into the prompt, which gives some distribution mu instead.
@@ -39,7 +39,7 @@ def iterated(prior: Numbers, x: Numbers, times: int) -> Array:
 
 
 def gap(prior: Numbers, x: Numbers) -> Array:
-    """How much larger X is in the mean under the posterior than under the prior: Var(X) / J, shape (...). Claim L2."""
+    """How much larger X is on average under the posterior than under the prior: Var(X) / J, shape (...). Claim L2."""
     pi, x, value = _model(prior, x)
     apart = x - column(value)
     return (pi * apart * apart).sum(-1) / value
@@ -48,7 +48,7 @@ def gap(prior: Numbers, x: Numbers) -> Array:
 def gini(prior: Numbers, x: Numbers) -> Array:
     """E|X - X'| / (2 J) for X, X' independent under the prior, shape (...). Claim L2-gini.
 
-    It is how much more often a self-explanation beats a CoT of the policy's own than it loses to it.
+    It is how much more often a self-explanation beats an own CoT than it loses to it.
     """
     pi, x, value = _model(prior, x)
     apart = np.abs(x[..., :, None] - x[..., None, :])
@@ -137,7 +137,7 @@ def nearest_tv(prior: Numbers, x: Numbers) -> Array:
 
 
 def critical_tv(prior: Numbers, x: Numbers) -> Array:
-    """Largest total variation from the posterior up to which every sampler keeps Lemma 2, shape (...).
+    """The largest total variation from the posterior up to which every sampler keeps Lemma 2, shape (...).
 
     Claim L2-critical.
     """

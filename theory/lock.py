@@ -1,8 +1,8 @@
-"""What the claims say and what their evidence rests on, kept in `theory/claims/lock.json`: a change has to be meant.
+"""What the claims say and what their evidence rests on, kept in `theory/claims/lock.json`: changes must be intended.
 
 A test can be made to show less without failing: fewer proofs, one more assumption, a narrower guard, fewer instances. A
-claim can be turned into another, or deleted with its tests. So every whole run compares both with the file, and
-`pytest theory/ --renew` writes it anew; the difference is then in the commit, for a reader to see.
+claim can be turned into another, or deleted with its tests. So every full run compares both with the file. `pytest
+theory/ --renew` rewrites it, and the commit then shows the difference to a reader.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read(path: Path = LOCK) -> Lock:
 
 
 def write(lock: Lock, path: Path = LOCK) -> None:
-    """Keep a lock, a line for each claim and test, so that a difference is easy to read."""
+    """Save a lock, one line per claim and test, so that a difference is easy to read."""
     parts = []
     for part, held in lock.items():
         lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, sort_keys=True)}" for k, v in sorted(held.items()))
@@ -58,7 +58,7 @@ def write(lock: Lock, path: Path = LOCK) -> None:
 
 
 def changes(kept: Lock, now: Lock, claims: Mapping[str, Claim]) -> dict[str, list[str]]:
-    """What differs from the lock, by the claim that it is a problem of; of a claim that has gone, by its name."""
+    """What differs from the lock, by claim; a removed claim is listed by its name."""
     found: dict[str, list[str]] = {}
     for name in sorted(set(kept["claims"]) | set(now["claims"])):
         before, after = kept["claims"].get(name), now["claims"].get(name)

@@ -16,7 +16,7 @@ from theory.policies import Policy
 def dpo_loss(margin: Numbers | Scalars, beta: Numbers | Scalars) -> Array:
     """DPO's loss of a pair, log(1 + e^(-beta margin)), float64, shape of the arguments. Claims O1, O1-minor.
 
-    The margin is how much log pi_+ grew since the reference less how much log pi_- did, in nats.
+    The margin is how much log pi_+ grew since the reference minus how much log pi_- did, in nats.
     """
     return np.logaddexp(0, -_positive(beta, "beta") * _floats(margin, "margin"))
 

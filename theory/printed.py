@@ -49,8 +49,8 @@ QWEN_NAMES = {
 
 # The box of Example 1, line 449: both sides of each card.
 BOX = ("BB", "BB", "BB", "BR", "RR", "RR")
-# All that the two answers state of it as often as they do, but for what the question gives (the cards of each kind, two
-# sides each), in their order: (line, quantity, value).
+# Everything that the two answers state about it, as often as they do and in their order, except for what the question
+# gives (the cards of each kind, two sides each): (line, quantity, value).
 SELF_EXPLANATION = (
     (467, "red sides of red cards", Fraction(4)),
     (467, "red sides of mixed cards", Fraction(1)),
@@ -98,7 +98,7 @@ def cells() -> dict[Cell, dict[str, Fraction]]:
 
 
 def online_gain(benchmark: str, model: str, winner: str) -> Fraction:
-    """Online less offline pass@4 of Table 4, in points. Claims T2-on, F8."""
+    """Online minus offline pass@4 of Table 4, in points. Claims T2-on, F8."""
     return table4(benchmark, model, "online")[winner] - table4(benchmark, model, "offline")[winner]
 
 
@@ -120,7 +120,7 @@ def share(levels: tuple[int, ...], over: str = "GRPO pass@4", slack: Fraction = 
 
 
 def spread(level: int) -> int:
-    """Best less worst of the three trained methods at a level of Table 3, in points. Claim T3-easy."""
+    """Best minus worst of the three trained methods at a level of Table 3, in points. Claim T3-easy."""
     column = [TABLE3[name][_level(level) - 1] for name in TABLE3 if name.endswith("pass@4")]
     return max(column) - min(column)
 

@@ -2,7 +2,7 @@
 
 A statement returns a relation (`eq`, `lt`, ...), several (`both`, `either`, `iff`), or None where its guard is not met.
 A checker then sees more than truth: whether the sides vary from instance to instance, and how often each branch was
-reached. A statement that is hollow, or a domain on which it says nothing, has sides that do not vary.
+reached. If a statement is hollow, or says nothing on its domain, its sides do not vary.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HOLDS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-# How many values of a side are told apart; more say nothing more.
+# How many values of a side are counted; more would add nothing.
 _MOST = 100
 
 

@@ -56,7 +56,7 @@ def says_holds(above: Above) -> Statement:
     def statement(instance: Any) -> Said:
         n, one_in = instance
         gamma = Fraction(1, one_in)
-        # A difference less its smallest value is 0 or 1, with mean 1 - gamma.
+        # A difference minus its smallest value is 0 or 1, with mean 1 - gamma.
         held = chance_above(n, 1 - gamma, above)
         return both(ge(held, (1 - gamma) ** n), when(n <= one_in, eq(held, (1 - gamma) ** n)))
 

@@ -129,7 +129,7 @@ def path(pick: Pick) -> Any:
 
 
 def gain_errors(times: int) -> list[sympy.Expr]:
-    """The gain on the path less (1 - rho_S)(1 + m)(1 - x)^2 (x + kappa), and its slope less (1 - rho_S)(1 + m)(1 - x)
+    """The gain on the path minus (1 - rho_S)(1 + m)(1 - x)^2 (x + kappa), and its slope minus (1 - rho_S)(1 + m)(1 - x)
     times 1 - 2 kappa - `times` x, which is right for 3; x = pi_j.
 
     Any L: rho_S is the share of right ones among the others, a and b the sums of the squared shares of the right and of

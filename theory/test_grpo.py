@@ -85,7 +85,7 @@ def test_advantages_control_signs() -> None:
 
 
 def mean_size(wrong: float) -> tuple[Array, Array]:
-    """mean |A| less `wrong` * 2 sqrt(p_G (1-p_G)), and mean |A| less 1, where positive."""
+    """mean |A| minus `wrong` * 2 sqrt(p_G (1-p_G)), and mean |A| minus 1, where positive."""
     r = np.random.default_rng(2).integers(0, 2, (N, 16)).astype(float)
     r[:, :2] = [0, 1]
     p_G, size = r.mean(-1), np.abs(grpo.advantages(r)).mean(-1)
@@ -183,7 +183,7 @@ def not_convex(power: int) -> list[Any]:
 
 
 def curvature_error(power: int) -> list[sympy.Expr]:
-    """p^G + (1-p)^G: its second derivative less `curvature`, its slope and value at 1/2."""
+    """p^G + (1-p)^G: its second derivative minus `curvature`, its slope and value at 1/2."""
     p, G = sympy.symbols("p G", positive=True)
     q = sympy.symbols("q", positive=True)
     # q stands for 1 - p: d/dp of (1-p)^G is minus d/dq of q^G.

@@ -57,7 +57,7 @@ def powers_of_two(pick: Pick) -> Any:
 def sampler_gradient(instance: Any) -> Array:
     """What differentiating through the sampler adds to the boxed term's gradient, in units of log 2, tabular.
 
-    sum_l post_l (s_l - E_post s) log pi_l; log pi_l = n_l log 2 less a constant, which cancels.
+    sum_l post_l (s_l - E_post s) log pi_l; log pi_l = n_l log 2 minus a constant, which cancels.
     """
     n, r = instance
     pi = array([Fraction(2**x, sum(2**y for y in n)) for x in n])

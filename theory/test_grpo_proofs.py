@@ -86,7 +86,7 @@ def by_chance(divided: bool) -> list[sympy.Expr]:
 
 
 def counted(shift: int) -> sympy.Expr:
-    """A term times K (G-K), over G-1 times the term of (p + q)^(G-2) with K - `shift` times p, less 1; `shift` is 1."""
+    """A term times K (G-K), over G-1 times the term of (p + q)^(G-2) with K - `shift` times p, minus 1; 1 is right."""
     G, K = sympy.symbols("G K", positive=True, integer=True)
     p, q = sympy.symbols("p q", positive=True)
     k = K - shift
@@ -95,7 +95,7 @@ def counted(shift: int) -> sympy.Expr:
 
 
 def at_zero(times: int) -> list[sympy.Expr]:
-    """Terms at p = 0, q = 1: that of K = 1, `times` which is 1, less 1, and that of K = n + 2."""
+    """Terms at p = 0, q = 1: that of K = 1, `times` which is 1, minus 1, and that of K = n + 2."""
     G, n = sympy.symbols("G n", nonnegative=True, integer=True)
     p = sympy.Symbol("p", positive=True)
     return [times * sympy.combsimp(term(G, 1, p, 1)) - 1, term(G, n + 2, p, 1).subs(p, 0)]

@@ -83,7 +83,7 @@ def test_sign_control() -> None:
 
 
 def relative(sign: int) -> sympy.Expr:
-    """Gains of two samples with one reward r, probabilities m and k, less `sign` (r - p)(m - k)."""
+    """Gains of two samples with one reward r, probabilities m and k, minus `sign` (r - p)(m - k)."""
     k = sympy.Symbol("k")
     return sympy.expand(gain(*SUMS) - gain(k, *SUMS[1:]) - sign * (R - P) * (M - k))
 

@@ -91,7 +91,7 @@ def test_eq1_controls() -> None:
 
 
 def log_derivative(sign: int = 1, chance_counts: bool = True) -> sympy.Expr:
-    """Of one trajectory: d/dt of P(q) r pi, less `sign` P(q) r pi d log pi / dt, at t = 0.
+    """Of one trajectory: d/dt of P(q) r pi, minus `sign` P(q) r pi d log pi / dt, at t = 0.
 
     pi is any differentiable function of t, a > 0 at t = 0 with the slope b. Not `chance_counts`: the second without
     P(q).

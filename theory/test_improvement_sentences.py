@@ -103,7 +103,7 @@ def test_alignment_counterexample() -> None:
 
 
 def score_error(answer: int) -> sympy.Expr:
-    """The score of three tokens and an answer less the sum of their scores; `answer` 0 leaves the answer's out.
+    """The score of three tokens and an answer minus the sum of their scores; `answer` 0 leaves the answer's out.
 
     Each probability is any a + b theta: any parametrisation, to first order.
     """

@@ -94,7 +94,7 @@ def test_eq2_control_descent() -> None:
 
 
 def second_derivative_error(power: int) -> sympy.Expr:
-    """d^2 J / dt^2 by sympy less Cov(r, (v - mean v)^2), the mean to this power; any L, by moments.
+    """d^2 J / dt^2 by sympy minus Cov(r, (v - mean v)^2), the mean to this power; any L, by moments.
 
     J = A(t) / N(t), sums of w r e^(tv) and of w e^(tv): A^(n) / N is the mean of r v^n, N^(n) / N that of v^n.
     """
@@ -108,7 +108,7 @@ def second_derivative_error(power: int) -> sympy.Expr:
 
 
 def groups_error(sign: int) -> sympy.Expr:
-    """Cov(r, (v - mean v)^2) less p (1 - p) [(1 - 2p) D^2 + s_S^2 + `sign` s_F^2]; any L, rewards 0 or 1.
+    """Cov(r, (v - mean v)^2) minus p (1 - p) [(1 - 2p) D^2 + s_S^2 + `sign` s_F^2]; any L, rewards 0 or 1.
 
     S has the mass p, the mean a and the variance s, F the mean b and the variance f.
     """

@@ -60,7 +60,7 @@ def unit_rows(shared: int) -> list[sympy.Expr]:
 
 
 def log_softmax(sign: int) -> list[sympy.Expr]:
-    """d log pi_j / dz_l less 1[l = j] - `sign` pi_l, for l = j and another l; all other e^z are constants."""
+    """d log pi_j / dz_l minus 1[l = j] - `sign` pi_l, for l = j and another l; all other e^z are constants."""
     z, own, rest = sympy.symbols("z own rest", positive=True)
     total = sympy.exp(z) + rest
     pi = sympy.exp(z) / total
@@ -135,7 +135,7 @@ def test_closed_controls() -> None:
 
 
 def derivative(donors: int) -> list[sympy.Expr]:
-    """F at pi + t v, v = e_j - d, as a form in sums; its slope at t = 0 less the closed form with `donors` <d, pi>.
+    """F at pi + t v, v = e_j - d, as a form in sums; its slope at t = 0 minus the closed form with `donors` <d, pi>.
 
     Of trajectory l: v = e - d with e = 1[l = j]. `square` and `linear` are the sums of v^2 and 2 pi_l v.
     """
@@ -194,7 +194,7 @@ def half(wider: Any) -> list[Any]:
 
 
 def across(sign: int) -> sympy.Expr:
-    """F of i and k less F of j and k, less `sign` (pi_i - pi_j)."""
+    """F of i and k minus F of j and k, minus `sign` (pi_i - pi_j)."""
     of_i = sympy.Symbol("pi_i")
     return sympy.expand(cross_term(of_i, B, S2) - cross_term(A, B, S2) - sign * (of_i - A))
 

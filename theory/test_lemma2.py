@@ -52,7 +52,7 @@ def bayes(prior: Any, x: Any) -> Point:
 
 
 def pairs_form(square: int) -> sympy.Expr:
-    """J times (E_post X - J), less the sum over pairs of CoTs of pi pi' |X - X'|^square; 4 CoTs, any X."""
+    """J times (E_post X - J), minus the sum over pairs of CoTs of pi pi' |X - X'|^square; 4 CoTs, any X."""
     head, x = sympy.symbols("p:3", positive=True), sympy.symbols("x:4", positive=True)
     pi = (*head, 1 - sum(head))
     value = sum(p * a for p, a in zip(pi, x, strict=True))
@@ -62,7 +62,7 @@ def pairs_form(square: int) -> sympy.Expr:
 
 
 def one_cot(power: int) -> sympy.Expr:
-    """Of one CoT of weight p: sum pi X^2 sum pi less (sum pi X)^2; `power` stands for the first 2."""
+    """Of one CoT of weight p: sum pi X^2 sum pi minus (sum pi X)^2; `power` stands for the first 2."""
     p, x = sympy.symbols("p x")
     return sympy.expand((p * x**power) * p - (p * x) ** 2)
 

@@ -37,7 +37,7 @@ def test_dominance_control_wrong_answers() -> None:
 
 
 def wins(prior: Any, x: Any, sign: int) -> Fraction:
-    """How often a self-explanation's X is above (sign 1) or below (-1) that of a CoT of the policy's own."""
+    """How often a self-explanation's X is above (sign 1) or below (-1) that of an own CoT."""
     pairs = itertools.product(zip(bayes(prior, x), x, strict=True), zip(prior, x, strict=True))
     return sum((q * p for (q, a), (p, b) in pairs if sign * (a - b) > 0), Fraction(0))
 

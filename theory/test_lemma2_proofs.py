@@ -133,7 +133,7 @@ def test_iteration_controls() -> None:
 
 
 def covariance(sign: int) -> list[sympy.Expr]:
-    """E_mu X - J less `sign` times the sum of w (mu/w - 1)(x - t), for any t; w and mu both sum to 1.
+    """E_mu X - J minus `sign` times the sum of w (mu/w - 1)(x - t), for any t; w and mu both sum to 1.
 
     t = J makes that sum the covariance of mu/w and X. `drawn` and `own` are the sums of mu and of w.
     """

@@ -11,21 +11,21 @@ from theory.evidence import Pick, Statement, counterexample, for_all, negative_c
 from theory.relations import Said, both, eq, ge, iff, le, when
 from theory.test_lemma2 import HALF, mean, model, small_model
 
-# E7-own and E7-both, Table 1 and line 222: a self-explanation beside a CoT of the policy's own
+# E7-own and E7-both, Table 1 and line 222: a self-explanation beside an own CoT
 
 
 def likelihoods(prior: Any, x: Any) -> tuple[Any, Any]:
-    """The mean of pi(c|q) for a self-explanation, and for a CoT of the policy's own."""
+    """The mean of pi(c|q) for a self-explanation, and for an own CoT."""
     return mean(lemma2.posterior(prior, x), prior), mean(prior, prior)
 
 
 def no_likelier_than_own(instance: Any) -> Said:
-    """Literal, line 222: a self-explanation is in the mean no likelier than a CoT of the policy's own."""
+    """Literal, line 222: a self-explanation is on average no likelier than an own CoT."""
     return le(*likelihoods(*instance))
 
 
 def no_less_likely_and_better(instance: Any) -> Said:
-    """Literal, Table 1: it is in the mean no less likely, and has no smaller X."""
+    """Literal, Table 1: it is on average no less likely, and has no smaller X."""
     prior, x = instance
     better = ge(mean(lemma2.posterior(prior, x), x), mean(prior, x))
     return both(ge(*likelihoods(prior, x)), better)
@@ -100,7 +100,7 @@ def small_beside_expert(pick: Pick) -> Any:
 
 
 def expert_at_least(largest: bool) -> Statement:
-    """An expert's CoT has no smaller X than a self-explanation in the mean if and only if X_expert >= J + Var(X) / J.
+    """An expert's CoT has no smaller X than a self-explanation on average if and only if X_expert >= J + Var(X) / J.
 
     It has if X_expert is at least the `largest` X of the policy's own CoTs; otherwise the condition is X_expert >= J.
     """
@@ -120,7 +120,7 @@ def expert_at_least(largest: bool) -> Statement:
 
 
 def better_than_own_is_enough(instance: Any) -> Said | None:
-    """Literal: an expert's CoT that beats the policy's own in the mean has no smaller X than a self-explanation."""
+    """Literal: an expert's CoT that beats the policy's own on average has no smaller X than a self-explanation."""
     prior, x, expert = instance
     if not any(x) or expert < mean(prior, x):
         return None

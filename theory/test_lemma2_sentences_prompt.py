@@ -122,7 +122,7 @@ def with_expert(pick: Pick) -> Any:
 
 
 def likelier_than_expert(instance: Any) -> Said:
-    """Literal: a self-explanation, with a*, is in the mean no less likely than the expert's CoT with a*."""
+    """Literal: a self-explanation, with a*, is on average no less likely than the expert's CoT with a*."""
     prior, x, e = instance
     return ge(mean(lemma2.posterior(prior, x), [p * a for p, a in zip(prior, x, strict=True)]), prior[e] * x[e])
 
@@ -132,7 +132,7 @@ def test_expert_counterexample() -> None:
 
 
 def expert_form(entropies: int) -> sympy.Expr:
-    """E_post log pi(c, a*) - E_nu log pi(c, a*) less KL(nu || post) + `entropies` (H(nu) - H(post)), 3 CoTs, any nu.
+    """E_post log pi(c, a*) - E_nu log pi(c, a*) minus KL(nu || post) + `entropies` (H(nu) - H(post)), 3 CoTs, any nu.
 
     pi(c, a*) is J post_c. Right for `entropies` 1.
     """
@@ -159,7 +159,7 @@ def lead_error(entropies: int) -> Array:
 
 
 def one_expert_error(entropies: int) -> Array:
-    """The lead over one CoT of the expert's against -log post_e less `entropies` times H(post); right for 1."""
+    """The lead over one CoT of the expert's against -log post_e minus `entropies` times H(post); right for 1."""
     prior, x = points(N, 4, seed=3), np.random.default_rng(4).uniform(0.01, 1, (N, 4))
     post, own = lemma2.posterior(prior, x), np.log(prior * x)
     lead = (post * own).sum(-1) - own[:, 0]

@@ -91,19 +91,19 @@ def test_minor_increase_does_not_suffice() -> None:
 
 
 def round_trip(power: int) -> sympy.Expr:
-    """The loss at the gain -log(e^loss - 1) / beta^power, less the loss; right for power 1."""
+    """The loss at the gain -log(e^loss - 1) / beta^power, minus the loss; right for power 1."""
     loss, beta = sympy.symbols("loss beta", positive=True)
     return loss_left(loss, -sympy.log(sympy.exp(loss) - 1) / beta**power, beta)
 
 
 def reached_by_beta(power: int) -> sympy.Expr:
-    """The loss at the beta -log(e^loss - 1) / gain^power, less the loss; right for power 1."""
+    """The loss at the beta -log(e^loss - 1) / gain^power, minus the loss; right for power 1."""
     loss, gain = sympy.symbols("loss gain", positive=True)
     return loss_left(loss, gain, -sympy.log(sympy.exp(loss) - 1) / gain**power)
 
 
 def loss_left(loss: sympy.Expr, gain: sympy.Expr, beta: sympy.Expr) -> sympy.Expr:
-    """DPO's loss at a relative gain, less the loss that is wanted."""
+    """DPO's loss at a relative gain, minus the loss that is wanted."""
     return sympy.log(1 + sympy.exp(-beta * gain)) - loss
 
 
@@ -144,7 +144,7 @@ def test_loss_in_floats_control_a_billionth_more() -> None:
 
 
 def slope_error(at_zero: sympy.Rational) -> sympy.Expr:
-    """d loss / d margin at margin 0, less `at_zero` * beta."""
+    """d loss / d margin at margin 0, minus `at_zero` * beta."""
     m, beta = sympy.symbols("m beta", positive=True)
     return sympy.diff(sympy.log(1 + sympy.exp(-beta * m)), m).subs(m, 0) - at_zero * beta
 

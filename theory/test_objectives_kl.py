@@ -91,7 +91,7 @@ def test_optimum_control_other_sign() -> None:
 
 
 def excess(factor: float) -> tuple[Array, Array]:
-    """KL(optimum || reference) less `factor` * (J* - J) / beta, at least 0, and its tolerance; bounds at 1/beta too."""
+    """KL(optimum || reference) minus `factor` * (J* - J) / beta, at least 0; its tolerance; bounds at 1/beta too."""
     ref, r, inverse, best = batch()
     gained = ((best - ref) * r).sum(-1)
     assert (gained <= 1).all()
@@ -129,7 +129,7 @@ def test_most_of_the_probability_may_move() -> None:
 
 
 def kl_gradient_error(sign: int) -> list[sympy.Expr]:
-    """dKL(pi || ref)/dz_k less pi_k (log(pi_k / ref_k) - sign * KL), for a softmax over 3 symbolic logits."""
+    """dKL(pi || ref)/dz_k minus pi_k (log(pi_k / ref_k) - sign * KL), for a softmax over 3 symbolic logits."""
     z, c = sympy.symbols("z:3", real=True), sympy.symbols("c:3", real=True)
     total = sum(map(sympy.exp, z))
     pi = [sympy.exp(x) / total for x in z]

@@ -76,7 +76,7 @@ def test_optimum_controls() -> None:
 
 
 def kl_slope(sign: int) -> sympy.Expr:
-    """dKL(pi || ref)/dz_k less pi_k (log(pi_k / ref_k) - `sign` KL), for logits as parameters; c is log ref_k.
+    """dKL(pi || ref)/dz_k minus pi_k (log(pi_k / ref_k) - `sign` KL), for logits as parameters; c is log ref_k.
 
     The others count by two sums that z_k does not change: `rest` of e^z_l, and `held` of e^z_l (z_l - log ref_l).
     """

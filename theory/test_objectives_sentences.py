@@ -57,7 +57,7 @@ def test_classify_control_by_the_policy() -> None:
     negative_control(classified(by_margin=False), minor_increases)
 
 
-# DPO-online, line 236: winners that are generated anew give a consistently strong learning signal
+# DPO-online, line 236: freshly generated winners give a consistently strong learning signal
 
 
 def policies(pick: Pick) -> Any:

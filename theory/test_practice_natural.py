@@ -150,7 +150,7 @@ def test_alike_control_any_rank() -> None:
 
 
 def kl_errors(factor: sympy.Rational) -> list[sympy.Expr]:
-    """KL(pi || pi_t) along logits z + t v: value and slope at t = 0, and the curvature less 2 `factor` <v, Fisher v>.
+    """KL(pi || pi_t) along logits z + t v: value and slope at t = 0, and the curvature minus 2 `factor` <v, Fisher v>.
 
     KL is log sum_l pi_l e^(t v_l) - t sum_l pi_l v_l, and <v, Fisher v> the variance of v; 3 trajectories.
     """

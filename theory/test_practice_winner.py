@@ -71,7 +71,7 @@ def pooled(instance: Any) -> tuple[Policy, Array]:
 
 
 def mean_winner_rises(instance: Any, wrong_only: bool = False) -> Said:
-    """With losers of the policy's own, right or wrong, it is (beta / 2) |E_mu s|^2 >= 0. `wrong_only`: wrong ones."""
+    """With own losers, right or wrong, it is (beta / 2) |E_mu s|^2 >= 0. `wrong_only`: wrong ones."""
     policy, mu = pooled(instance)
     rate = rate_on_the_step(instance, wrong_only)
     return both(eq(rate, sampler.winner_rate(policy, mu, instance[2])), ge(rate, 0))

@@ -101,7 +101,7 @@ def small_cots(pick: Pick) -> Any:
 
 
 def batch_rate(prior: Any, x: Any) -> Any:
-    """Rate of J on the step of the batch: each of three CoTs weighs X less the batch's mean; tabular."""
+    """Rate of J on the step of the batch: each of three CoTs weighs X minus the batch's mean; tabular."""
     policy, level = softmax(prior), sum(x[:3]) / 3
     return sum((a - level) * s for a, s in zip(x[:3], policy.scores, strict=False)) @ policy.gradient(x)
 
@@ -135,7 +135,7 @@ def batches(pick: Pick) -> Any:
 
 
 def mean_step(own: bool) -> Statement:
-    """In the mean over batches of n CoTs of the policy's own the step is (n - 1) grad J, for any parametrisation.
+    """On average over batches of n own CoTs the step is (n - 1) grad J, for any parametrisation.
 
     Not `own`: over batches that are drawn evenly.
     """
@@ -207,7 +207,7 @@ def no_signal(own: bool) -> Statement:
 
 
 def each_trails(instance: Any) -> Said:
-    """Literal, of each own CoT: it leads to the right answer no more often than a self-explanation in the mean."""
+    """Literal, of each own CoT: it leads to the right answer no more often than a self-explanation on average."""
     prior, x = instance
     return le(max(x), mean(lemma2.posterior(prior, x), x))
 

@@ -28,7 +28,7 @@ def with_expert(pick: Pick) -> Any:
 
 
 def expert_is_lower(instance: Any) -> Said:
-    """Literal: the expert's sample has no larger log-probability than the policy's own in the mean.
+    """Literal: the expert's sample has no larger log-probability than the policy's own on average.
 
     As log pi_e <= sum pi_l log pi_l, with e^ of both sides to the power that makes it exact.
     """
@@ -100,7 +100,7 @@ def small_trained(pick: Pick) -> Any:
 
 
 def fresh_lead(instance: Any) -> Any:
-    """Mean probability of fresh winners under the policy that draws them, less that of old ones."""
+    """Mean probability of fresh winners under the policy that draws them, minus that of old ones."""
     J, q, old = instance
     pi, r = (*(J * x for x in q), 1 - J), (*(1 for _ in q), 0)
     told = lemma2.posterior(pi, r)
@@ -108,7 +108,7 @@ def fresh_lead(instance: Any) -> Any:
 
 
 def fresh_is_likelier(instance: Any) -> Said:
-    """Literal: fresh winners are in the mean no less likely than old ones, under the policy that draws them."""
+    """Literal: fresh winners are on average no less likely than old ones, under the policy that draws them."""
     return ge(fresh_lead(instance), 0)
 
 

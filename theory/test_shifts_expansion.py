@@ -45,7 +45,7 @@ def derivatives(v: Any, mean: Any) -> dict[int, Any]:
 
 
 def derivative_error(order: int, form: int) -> sympy.Expr:
-    """Derivative of a probability along v over the probability, by sympy, less the closed form of order `form`.
+    """Derivative of a probability along v over the probability, by sympy, minus the closed form of order `form`.
 
     The probability is w e^(tv) / N(t), N the sum of all such terms; N^(n) / N is the mean of v^n under pi.
     """
@@ -91,7 +91,7 @@ def second_bounded_closer(instance: Any) -> Said:
 
 
 def merged(times: int) -> sympy.Expr:
-    """f'' less x(1-x)((1-2x) mu^2 - `times` var): pi_m = x with v_m = 0, mean mu and variance var of the others."""
+    """f'' minus x(1-x)((1-2x) mu^2 - `times` var): pi_m = x with v_m = 0, mean mu and variance var of the others."""
     x, mu, others = sympy.symbols("x mu var", real=True)
     second = derivatives(0, [(1 - x) * mu, (1 - x) * (others + mu**2), 0])[2]
     return sympy.expand(x * second - x * (1 - x) * ((1 - 2 * x) * mu**2 - times * others))
@@ -132,7 +132,7 @@ def test_merged_control_variance_twice() -> None:
 
 
 def one_against(reach: Any, share: Any) -> sympy.Expr:
-    """f'' of the pushed one of two samples, x(1-x)(1-2x) R^2, less share * R^2 / (6 sqrt 3), at x = (3 - sqrt 3)/6."""
+    """f'' of the pushed one of two samples, x(1-x)(1-2x) R^2, minus share * R^2 / (6 sqrt 3), at x = (3 - sqrt 3)/6."""
     x = (3 - sympy.sqrt(3)) / 6
     return x * (1 - x) * (1 - 2 * x) * reach**2 - share * reach**2 / (6 * sympy.sqrt(3))
 
@@ -157,7 +157,7 @@ def steps() -> tuple[Any, Any, Any]:
 
 
 def first_error(share: float = 1) -> Any:
-    """What the first-order change of the worst probability misses, less `share` times the bound; shape (N,)."""
+    """What the first-order change of the worst probability misses, minus `share` times the bound; shape (N,)."""
     pi, v, change = steps()
     return np.abs(change - shifts.first_order(pi, v)).max(-1) - share * improvement.remainder_bound(v)
 
@@ -176,7 +176,7 @@ def third(x: Any) -> Any:
 
 
 def third_error(pushed: int) -> sympy.Expr:
-    """The third derivative's closed form for v = 1 on one sample, 0 on the others, times its probability, less `third`.
+    """The third derivative's closed form for v = 1 on one sample, 0 on others, times its probability, minus `third`.
 
     Of the pushed sample, whose own v is 1; of another one for `pushed` 0.
     """
@@ -206,7 +206,7 @@ def test_third_control_ninth() -> None:
 
 
 def second_error(share: float = 1) -> Any:
-    """What the second-order change of the worst probability misses, less `share` times R^3 / 48; shape (N,)."""
+    """What the second-order change of the worst probability misses, minus `share` times R^3 / 48; shape (N,)."""
     pi, v, change = steps()
     missed = np.abs(change - shifts.first_order(pi, v) - shifts.second_order(pi, v) / 2).max(-1)
     return missed - share * (v.max(-1) - v.min(-1)) ** 3 / 48

@@ -165,7 +165,7 @@ def test_joint_control_both_up() -> None:
 
 
 def mixed_derivative(constant: int) -> sympy.Expr:
-    """d2 pi_k / dz_i dz_j less `constant` pi_i pi_j pi_k, 4 symbolic logits."""
+    """d2 pi_k / dz_i dz_j minus `constant` pi_i pi_j pi_k, 4 symbolic logits."""
     z = sympy.symbols("z:4", real=True)
     pi = [sympy.exp(x) / sum(map(sympy.exp, z)) for x in z]
     return sympy.diff(pi[2], z[0], z[1]) - constant * pi[0] * pi[1] * pi[2]

@@ -45,7 +45,7 @@ def test_forms_are_those_of_the_library() -> None:
 
 
 def formulas(down: Any) -> list[sympy.Expr]:
-    """The printed e^z (factor/Z' - 1/Z) of i, j and another less B0's form; `down` is the factor on e^z_j in Z'."""
+    """The printed e^z (factor/Z' - 1/Z) of i, j and another minus B0's form; `down` is the factor on e^z_j in Z'."""
     z, z_after = A + B + C + REST, ALPHA * A + down * B + C + REST
     gained, lost = (ALPHA - 1) * A / z, (1 - BETA) * B / z
     return [
@@ -77,7 +77,7 @@ def first_derivative(constant: int) -> sympy.Expr:
 
 
 def mixed_derivative(constant: int) -> sympy.Expr:
-    """d2 pi_k / dz_i dz_j less `constant` pi_i pi_j pi_k, which is 2; all others count by the sum of their e^z."""
+    """d2 pi_k / dz_i dz_j minus `constant` pi_i pi_j pi_k, which is 2; all others count by the sum of their e^z."""
     z = sympy.symbols("z_i z_j z_k", real=True)
     total = sum(map(sympy.exp, z)) + REST
     pi = [sympy.exp(x) / total for x in z]

@@ -29,7 +29,7 @@ from theory.test_lemma2 import mean
 
 HALF = Fraction(1, 2)
 
-# B-onpolicy, line 410: samples of the policy's own are likely ones
+# B-onpolicy, line 410: own samples are likely ones
 
 
 def one_more(counted: bool) -> list[Any]:
@@ -56,7 +56,7 @@ def wrong_ones(pick: Pick) -> Any:
 
 
 def drawn_are_likely(of_drawn: bool) -> Statement:
-    """A wrong sample drawn from the policy is in the mean no less likely than the mean of all wrong trajectories.
+    """A wrong sample drawn from the policy is on average no less likely than the mean of all wrong trajectories.
 
     Not `of_drawn`: than the mean of all trajectories, right ones too.
     """
@@ -86,7 +86,7 @@ def test_drawn_control_of_all() -> None:
 
 
 def as_likely_as_positives(instance: Any) -> Said | None:
-    """Literal: a wrong sample drawn from the policy is in the mean no less likely than a right one that is drawn."""
+    """Literal: a wrong sample drawn from the policy is on average no less likely than a right one that is drawn."""
     pi, r = instance
     right, wrong = ([p for p, x in zip(pi, r, strict=True) if x == of] for of in (1, 0))
     return ge(sum(p * p for p in wrong) / sum(wrong), sum(p * p for p in right) / sum(right)) if right else None
@@ -109,7 +109,7 @@ def small_groups(pick: Pick) -> Any:
 def group_moves_each(instance: Any) -> Said:
     """Literal: a GRPO step raises the first, a right one, and lowers the second, a wrong one; tabular.
 
-    Advantages are in proportion to r less the group's mean, and add up to 0, so logits move by them alone.
+    Advantages are in proportion to r minus the group's mean, and add up to 0, so logits move by them alone.
     """
     pi, times, r = instance
     level = Fraction(sum(n * x for n, x in zip(times, r, strict=True)), sum(times))

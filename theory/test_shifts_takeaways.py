@@ -29,7 +29,7 @@ def rare_limit(k: int) -> tuple[sympy.Expr, sympy.Expr]:
 
 
 def rare_error(k: int, left: int) -> sympy.Expr:
-    """The limit less `left` times the formula; right for 1, and for 0 nothing would be left of the change."""
+    """The limit minus `left` times the formula; right for 1, and for 0 nothing would be left of the change."""
     limit, formula = rare_limit(k)
     return limit - left * formula
 

@@ -75,7 +75,7 @@ def many(pick: Pick) -> Any:
 
 
 def moments(instance: Any) -> tuple[Array, Any, Any, Array, Array]:
-    """(K times the bias, v = w / J, s less its mean under the posterior, the largest size of that, mu)."""
+    """(K times the bias, v = w / J, s minus its mean under the posterior, the largest size of that, mu)."""
     (prior, answers, mixing, mu), K = instance
     held, joint, right = model(prior, answers, mixing)
     apart = joint.scores[right] - lemma2.posterior(prior, held.x) @ joint.scores[right]
@@ -191,7 +191,7 @@ def bounded_of_the_vector(instance: Any) -> Said:
 def ratio(power: int, factor: int = 1) -> list[Any]:
     """Negation: A / B - A + A (B - 1) is at most s_max |B - 1|^`power`, and (A / B)^2 at most `factor` (2 A^2 + ...).
 
-    B > 0 is the mean of K weights over J, A that of weights times s less its mean, so that |A| <= s_max B.
+    B > 0 is the mean of K weights over J, A that of weights times s minus its mean, so that |A| <= s_max B.
     """
     A, B, s_max, R = z3.Reals("A B s_max R")
     given = Given("weights are above 0", B > 0, s_max >= 0, R * B == A, s_max >= R, s_max >= -R)

@@ -97,8 +97,8 @@ def test_toward() -> None:
 
     By symmetry the law is K times the chance that the first is c and is taken, K mu_c w_c E 1 / (w_c + W). Over the
     posterior that is K J E 1 / (w_c + W), which falls as w_c rises. So total variation is what the posterior gives to
-    weights from some t on, less what the law gives to them; it falls with K for each t. KL(law of K) - KL(law of K + 1)
-    is KL between the two, at least 0, and the mean of the log of this falling function under the law of K less that
+    weights from some t on, minus what the law gives to them; it falls with K for each t. KL(law of K) - KL(law of K +
+    1) is KL between the two, at least 0, and the mean of the log of this falling function under the law of K minus that
     under the law of K + 1, at least 0.
     """
     proved(*pairs(), size="any draws of any table")

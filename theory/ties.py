@@ -1,4 +1,4 @@
-"""Whether a statement and a negative control of it are one piece of code: else the control guards something else.
+"""Whether a statement and its negative control are one piece of code: otherwise the control guards something else.
 
 Read from the sources of the tests. Every check of a test and a control must reach a function that states something: one
 that draws no instance, and that few claims use, as `mean` is used by many.
