@@ -2,7 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# Installing compiles nothing (see below), so what is imported must be kept as it was compiled: otherwise every process that a job or a test starts compiles all of torch, transformers and TRL again, for 15 seconds.
+# Installing compiles nothing (see below), so compiled imports must be kept: otherwise every process that a job or a
+# test starts compiles all of torch, transformers and TRL again, for 15 seconds.
 export PYTHONDONTWRITEBYTECODE :=
 # Two processes of one thread each do more than one of two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal

@@ -22,7 +22,7 @@ from expo.train.positives import as_prompt
 
 
 def comparisons() -> list[Comparison]:
-    """The toy and SmolLM2-135M; TRL's reference is scored beforehand, as ours is, or, as is its default, at each step."""
+    """The toy and SmolLM2-135M; TRL's reference is scored beforehand, as ours is, or at each step, its default."""
     return [_comparison("tiny-0", "chain", 16), _comparison("smollm2-135m", "stories", 1)]
 
 
