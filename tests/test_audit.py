@@ -113,7 +113,7 @@ def test_what_cannot_be_graded_is_named(toy: Run, tmp_path: Path, capsys: pytest
         (
             {"positive": "none"},
             "--run runs/x is a record of `expo train`, but a record of `expo evaluate` is needed; "
-            "`expo evaluate --policy runs/x/model` makes one\n",
+            "make one with `expo evaluate --policy runs/x/model`\n",
         ),
     ],
 )
