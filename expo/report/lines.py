@@ -98,7 +98,7 @@ def log_values(axes: Axes) -> None:
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 3) if high < 300 * low else (1,), numticks=8))
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}".replace("e-0", "e−"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 

@@ -23,9 +23,10 @@ def draw_drift(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo")
     The CSV has one row per run, as made by `by_rate`.
     """
     numbers = by_rate(runs)
+    online = "; dashed: online" * bool(numbers["method"].str.endswith("_online").any())
     about = (
         "NLL: −log π(winner|q) of winners sampled before the training; above its left end a line says that they became "
-        f"less likely (Observation 2). {NOTE}; dashed: pairs sampled anew (online)."
+        f"less likely (Observation 2). {NOTE}{online}."
     )
     return draw_picture(
         out,
