@@ -191,7 +191,8 @@ def _read(numbers: pd.DataFrame) -> str:
             ]
             told.append(f"- {named(method)}: {listed(changes) if changes else 'nothing'}")
         head = (
-            f"Trained on {trained_on}, what differs from before training (paired by problem, with an interval that excludes 0):"
+            f"Trained on {trained_on}, what differs from before training (paired by problem, with an interval that "
+            "excludes 0):"
         )
         lines.append("\n".join([head, *told]))
     return "\n\n".join(lines)

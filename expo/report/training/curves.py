@@ -97,7 +97,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption, *, shown: str) -> Figure:
     for axes, methods in zip(row, panels, strict=True):
         axes.set_ylim(0 if low < 0.4 else low - 0.05, min(1.04 * high, 1.0) or 1.0)
         _plot_methods(axes, numbers[numbers["method"].isin(methods)])
-    row[0].set_title(shown)
+        axes.set_title(shown if len(panels) == 1 else named(methods[0]).removesuffix(", offline"))
     row[0].set_ylabel(_quantity(numbers).lower())
     return figure
 
