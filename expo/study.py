@@ -12,19 +12,13 @@ from typing import Any
 import yaml
 
 from expo.bases import Bases
+from expo.jobs import RECIPES
 from expo.policies.names import SMOLLM2, TINY
 from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe, unknown_field
 from expo.text import is_folder_name
 from expo.train.recipe import ALGORITHMS, TrainRecipe
 
 Recipe = MeasureRecipe | EvaluateRecipe | GradientRecipe | TrainRecipe
-# The recipe for each value of the entry field `job`.
-JOBS: dict[str, type] = {
-    "measure": MeasureRecipe,
-    "evaluate": EvaluateRecipe,
-    "gradients": GradientRecipe,
-    "train": TrainRecipe,
-}
 STUDIES = Path(__file__).parent / "recipes" / "studies"
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 _FIELDS = ("description", "notebooks", "bases", "defaults", "runs")
@@ -119,7 +113,7 @@ def meant_for(file: str, names: Iterable[str], but: str | None = None) -> str:
         return f"these are accelerate's settings: accelerate launch --config_file {file} -m expo.cli train ..."
     if asked & {"runs", "notebooks", "bases"} and asked <= set(_FIELDS):
         return f"this is a study: expo reproduce --study {file}"
-    for job in JOBS:
+    for job in RECIPES:
         if job != but and asked <= _names_of(job):
             return f"this is a recipe of expo {job}: expo {job} --config {file}"
     return ""
@@ -127,7 +121,7 @@ def meant_for(file: str, names: Iterable[str], but: str | None = None) -> str:
 
 def _names_of(job: str) -> set[str]:
     """The fields that a recipe file may have."""
-    types = [JOBS[job]]
+    types = [RECIPES[job]]
     if job == "train":
         from expo.train.config import configuration_of
 
@@ -217,9 +211,9 @@ def recipe_of(path: Path, run: str, values: dict[str, Any]) -> Recipe:
     if not is_folder_name(run):
         raise StudyError(f"{path}: run {run!r}: the name is also a folder's, so use only letters, digits and . _ -")
     job = values.pop("job", "measure")
-    if job not in JOBS:
-        raise StudyError(f"{path}: run {run}: unknown job {job!r}; choose from {', '.join(JOBS)}")
-    known = {f.name for f in fields(JOBS[job])}
+    if job not in RECIPES:
+        raise StudyError(f"{path}: run {run}: unknown job {job!r}; choose from {', '.join(RECIPES)}")
+    known = {f.name for f in fields(RECIPES[job])}
     if job == "train":
         # The remaining fields are for TRL's configuration, which is read when the runs start.
         rest = {name: values.pop(name) for name in list(values) if name not in known}
@@ -227,7 +221,7 @@ def recipe_of(path: Path, run: str, values: dict[str, Any]) -> Recipe:
     if unknown := sorted(str(key) for key in set(values) - known):
         raise StudyError(f"{path}: run {run}: {unknown_field(unknown[0], known, job)}")
     try:
-        recipe: Recipe = JOBS[job](**values)
+        recipe: Recipe = RECIPES[job](**values)
         return recipe
     except ValueError as cause:
         raise StudyError(f"{path}: run {run}: {cause}") from cause

@@ -34,7 +34,7 @@ def test_runs_are_found_and_sorted_by_method(folder: Path) -> None:
     assert (len(found), unfinished) == (12, ["cut-short"])
     assert list(by_method(found)) == ["explanation", "expert", "none"]
     assert {run.method for run in found if not run.is_training} == {"base"}
-    with pytest.raises(RecordError, match="no run here"):
+    with pytest.raises(RecordError, match="is not a run folder"):
         find_evaluated(folder / "nothing")
 
 

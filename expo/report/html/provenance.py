@@ -9,15 +9,13 @@ from typing import Any
 
 import pandas as pd
 
+from expo.jobs import RECIPES
 from expo.policies.names import public, public_fields
-from expo.recipe import EvaluateRecipe, GradientRecipe, MeasureRecipe
 from expo.records import defaults_of, to_yaml
 from expo.report.html.records import Shown
 from expo.report.runs import table_hashes
 from expo.text import plural, visible
-from expo.train.recipe import TrainRecipe
 
-_RECIPES = {"measure": MeasureRecipe, "evaluate": EvaluateRecipe, "gradients": GradientRecipe, "train": TrainRecipe}
 _FACTS = {
     "commit": "commit of the toolkit",
     "expo": "version of the toolkit",
@@ -63,7 +61,7 @@ def _seconds(run: Shown) -> float | None:
 
 def _command(run: Shown, recipe: dict[str, Any]) -> str:
     """The command with all flags that differ from their defaults; prompts, which have no flag, are in the recipe."""
-    usual = defaults_of(_RECIPES[run.job])
+    usual = defaults_of(RECIPES[run.job])
     flags = []
     for name, value in recipe.items():
         if name in ("prompts", "stop_after") or value is None or value == usual.get(name):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from expo.records import RecordError, Run, job_of, method_of
-from expo.report.runs import FinishedRun, natural
+from expo.report.runs import FinishedRun, runs_in
 from expo.report.toy import any_toy
 from expo.report.words import method_name
 from expo.stats import MIN_PROBLEMS
@@ -65,7 +65,7 @@ def shown_runs(folders: Sequence[str | Path]) -> tuple[list[Shown], list[str]]:
     """
     runs: dict[Path, Run] = {}
     for folder in map(Path, folders):
-        runs |= {run.folder.resolve(): run for run in _runs_in(folder)}
+        runs |= {run.folder.resolve(): run for run in runs_in(folder, "measure")}
     found, left_out = [], []
     for run in runs.values():
         job = job_of(run.recipe())
@@ -81,16 +81,6 @@ def shown_runs(folders: Sequence[str | Path]) -> tuple[list[Shown], list[str]]:
     if not found:
         raise RecordError(f"{folders[0]}: nothing to report: {' '.join(left_out)}")
     return found, left_out
-
-
-def _runs_in(folder: Path) -> list[Run]:
-    if (folder / "recipe.yaml").is_file():
-        return [Run(folder)]
-    inside = [path.parent for path in folder.glob("*/recipe.yaml")] if folder.is_dir() else []
-    if not inside:
-        what = "there is no such folder" if not folder.exists() else "neither it nor a folder in it has a recipe.yaml"
-        raise RecordError(f"{folder} is not a run folder: {what}")
-    return [Run(path) for path in sorted(inside, key=lambda path: natural(path.name))]
 
 
 def _read(run: Run, job: str) -> Shown:

@@ -57,7 +57,7 @@ def test_find_takes_finished_measurements_in_natural_order(make: Make, tmp_path:
 
 
 def test_find_refuses_a_folder_without_runs(tmp_path: Path):
-    with pytest.raises(RecordError, match="no run here"):
+    with pytest.raises(RecordError, match="is not a run folder"):
         find_measurements(tmp_path)
 
 
