@@ -129,7 +129,7 @@ def make_bases(
 
 
 def _linked(folder: Path, name: str, run: str) -> str:
-    """Give the model of a run a name of its own, so that later runs treat it as a base."""
+    """Give the model of a run a separate name, so that later runs treat it as a base."""
     link = folder / name
     if not link.is_symlink():
         link.symlink_to(Path(WARM_UPS, run, "model"), target_is_directory=True)

@@ -41,7 +41,7 @@ TABLES: dict[str, dict[str, str]] = {
         "steps": "Int64",  # found in the CoT: arithmetic statements, or steps as defined by the task's step checker
         "steps_true": "Int64",
     },
-    # Of a measurement, on request: a hinted CoT token by token, under the plain prompt and under the hinted prompt.
+    # For a measurement, on request: a hinted CoT token by token, under the plain prompt and under the hinted prompt.
     "tokens": {
         "problem": "string",
         "source": "string",
@@ -53,9 +53,9 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "skips": {"where": "string", "field": "string", "reason": "string"},
     "metrics": {"step": "Int64", "name": "string", "value": "Float64"},
-    # Of a training: metrics of the machine, apart from what the recipe determines.
+    # For a training: metrics of the machine, apart from what the recipe determines.
     "timing": {"step": "Int64", "name": "string", "value": "Float64"},
-    # Of a training: what was learnt in addition to the policy's own samples; `step` is the step at which it was
+    # For a training: what was learnt in addition to the policy's own samples; `step` is the step at which it was
     # sampled.
     "positives": {
         "step": "Int64",
@@ -78,7 +78,7 @@ TABLES: dict[str, dict[str, str]] = {
         "mask": "object",  # which tokens are learnt; missing if all are
         "weight": "Float64",  # in the term of its problem, which may have several positives
     },
-    # Of a training by DPO: the pairs; `step` is when both texts were sampled. Log-probabilities are sums over tokens.
+    # For a DPO training: the pairs; `step` is when both texts were sampled. Log-probabilities are sums over tokens.
     "pairs": {
         "step": "Int64",
         "problem": "string",
@@ -97,7 +97,7 @@ TABLES: dict[str, dict[str, str]] = {
         "ref_winner": "Float64",  # log-probabilities under the reference, the initial policy
         "ref_loser": "Float64",
     },
-    # Of a training by DPO: pairs of watched problems under the policy at `step`; `sampled` is the step of the pair.
+    # For a DPO training: pairs of watched problems under the policy at `step`; `sampled` is the step of the pair.
     "margins": {
         "step": "Int64",
         "sampled": "Int64",
@@ -110,7 +110,7 @@ TABLES: dict[str, dict[str, str]] = {
         "ref_winner": "Float64",
         "ref_loser": "Float64",
     },
-    # Of a training: the policy's own samples, one row per group.
+    # For a training: the policy's own samples, one row per group.
     "groups": {
         "step": "Int64",
         "problem": "string",
@@ -121,7 +121,7 @@ TABLES: dict[str, dict[str, str]] = {
         "unparsed": "Int64",
         "tokens": "Int64",  # of all n
     },
-    # Of an evaluation: every sample, with its grade.
+    # For an evaluation: every sample, with its grade.
     "completions": {
         "problem": "string",
         "level": "Int64",
@@ -138,7 +138,7 @@ TABLES: dict[str, dict[str, str]] = {
         "steps_true": "Int64",
         "leak": "boolean",  # it says that it was given the answer, though it was not
     },
-    # Of an evaluation: the same samples cut at several token limits and graded by several graders.
+    # For an evaluation: the same samples cut at several token limits and graded by several graders.
     "grades": {
         "grader": "string",
         "limit": "Int64",
@@ -241,7 +241,7 @@ LATER = {
     "positives": ("candidates", "place", "first_text", "effective_samples", "weight_entropy", "mask", "weight"),
 }
 
-# Of a training: watched training problems, scored under the policy at each step. On request, `nll_initial` is the NLL
+# For a training: watched training problems, scored under the policy at each step. On request, `nll_initial` is the NLL
 # of an own sample under the initial policy: -log pi_0(c, a|q).
 TABLES["probes"] = {"step": "Int64", **TABLES["samples"], "nll_initial": "Float64"}
 

@@ -26,7 +26,7 @@ COLUMNS = ["predictor", "mean", "low", "high", "n", "more", "more_low", "more_hi
 
 
 def joined(alignment: pd.DataFrame, gains: pd.DataFrame, size: float, *, by_rollouts: bool = False) -> pd.DataFrame:
-    """A row for each positive of a run: its measurements, and what a step of this length does to J.
+    """One row per positive of a run: its measurements, and what a step of this length does to J.
 
     That is `change`: by enumeration if available (`change_error` is then 0), or else, or on request, from rollouts
     other than those of the slope. The error of the slope is unreliable if `few`, that of a change from rollouts if

@@ -18,7 +18,7 @@ from expo.stats import Interval, bootstrap
 WORDS = {
     "effective_samples": "effective sample size of a problem's self-explanations",
     "kl_bound": "estimate of an upper bound on their sampler's KL to the posterior",
-    "gain": "mean pi(a*|q, c) less that of own CoTs, as sampled",
+    "gain": "mean pi(a*|q, c) minus that of own CoTs, as sampled",
     "gain_weighted": "the same, samples weighted towards the posterior",
     "gain_by_weights": "what the weights add to it",
 }

@@ -45,7 +45,7 @@ class StepWins:
 
 
 def pair_scores(samples: pd.DataFrame, first: str = "explanation", second: str = "own") -> pd.DataFrame:
-    """A row for each pair of samples with the same problem and index.
+    """Score each pair of samples with the same problem and index.
 
     Returns:
         Columns problem, level, index, `count` and `share`: the score of `first` (1, 0.5 or 0) under each

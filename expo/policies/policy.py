@@ -81,7 +81,7 @@ class Policy:
     def end(self) -> tuple[int, ...]:
         """The token that closes the model's turn: the one that its chat template writes, else the tokenizer's end.
 
-        The two differ if a template ends turns with a token of its own (Gemma's <end_of_turn>, Phi-3's <|end|>).
+        The two differ if a template ends turns with a special token (Gemma's <end_of_turn>, Phi-3's <|end|>).
         """
         if self.uses_chat_template:
             turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "ANSWER"}]

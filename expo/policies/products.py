@@ -96,7 +96,7 @@ def _by_onednn() -> Iterator[None]:
 def _is_exact() -> bool:
     if _SETTING is None or not torch.backends.mkldnn.is_available():
         return False
-    # A generator of its own leaves the caller's random numbers alone, and the caller may have other defaults.
+    # A separate generator leaves the caller's random numbers unchanged, and the caller may have other defaults.
     generator = torch.Generator("cpu").manual_seed(0)
     a, b = torch.randn(2, 512, 512, generator=generator, dtype=torch.float32, device="cpu")
     with _by_onednn():

@@ -29,7 +29,7 @@ __all__ = [
     "task_named",
 ]
 
-# A new task is a module of its own and a line here.
+# A new task is a separate module and a line here.
 TASKS: dict[str, TaskDefinition] = {m.TASK.name: m.TASK for m in (chain_task, letters, gsm8k, math, stories, jsonl)}
 # How answers in texts are graded, and their steps checked, if the task leaves that to the recipe.
 GRADERS = ("math", "exact")

@@ -1,6 +1,6 @@
 """Chunks of a step's positives or pairs, kept until all are done: a stopped training run samples only the rest.
 
-They are kept in a separate folder from the shards by step. Each process writes and reads the chunks of its own share,
+They are kept in a separate folder from the shards by step. Each process writes and reads only the chunks of its share,
 so no process waits for another between chunks.
 """
 

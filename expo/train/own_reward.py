@@ -137,7 +137,7 @@ def source_of(reward: OwnReward) -> str:
 
 
 def in_plan(place: str | None) -> str:
-    """A line for a training plan: the reward function and its file; empty without one.
+    """The line of a training plan with the reward function and its file; empty without one.
 
     Raises:
         ValueError: see `own_reward`.
