@@ -108,7 +108,7 @@ def test_the_problems_that_would_decide_do_so_and_fewer_do_not(make: Make, tmp_p
 def test_each_reading_has_its_own_claims(make: Make, tmp_path: Path):
     said = answer([make("tiny-0", n=12).run], tmp_path / "page.html")
     claims = {
-        kind: said.partition(f"{kind}. Property 1")[2].partition("The claims")[2].partition(" What holds")[0]
+        kind: said.partition(f"{kind}. Property 1")[2].partition("Claims of the ledger")[2].partition(" What holds")[0]
         for kind in ("Self-explanation", "Own CoT")
     }
     assert "L2 (proved)" in claims["Self-explanation"]
