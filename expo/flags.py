@@ -372,7 +372,7 @@ def parse_train(argv: Sequence[str]) -> tuple[Any, TrainArguments]:
     where = TrainArguments(**{f.name: values.pop(f.name) for f in fields(TrainArguments) if f.name in values})
     repository, wanted = values.pop("hub_model_id", None), values.pop("push_to_hub", False)
     if bool(repository) != bool(wanted):
-        flags.fail("push_to_hub: to push a policy, give both --push_to_hub true and --hub_model_id owner/name", file)
+        flags.fail("push_to_hub: to push a policy, give --push_to_hub true --hub_model_id owner/name", file)
     if repository and not re.fullmatch(r"[^/\s]+/[^/\s]+", str(repository)):
         flags.fail(f"hub_model_id must be owner/name, got {repository!r}", file)
     where.repository = repository
