@@ -148,6 +148,13 @@ def with_interval(row: Mapping[Any, Any] | pd.Series) -> str:
     return share(row["mean"]) + bracket
 
 
+def with_bases(row: Mapping[Any, Any] | pd.Series) -> str:
+    """The mean of a row with its interval, or with its bases' range if that is more than twice as wide."""
+    if row["bases"] > 1 and row["highest"] - row["lowest"] > 2 * (row["high"] - row["low"]):
+        return f"{share(row['mean'])}, bases {share(row['lowest'])} to {share(row['highest'])}"
+    return with_interval(row)
+
+
 def points(row: Mapping[Any, Any] | pd.Series) -> str:
     """A difference of accuracies in points, with its interval and, for several bases, their range."""
     mean, low, high, lowest, highest = (f"{100 * row[c]:+.1f}" for c in ("mean", "low", "high", "lowest", "highest"))

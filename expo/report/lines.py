@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgb
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from expo.report.accuracy import MEAN
@@ -43,10 +44,17 @@ def name_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], gap: float = 0
             textcoords="offset points",
             va="center",
             fontsize=8,
-            color=colour,
+            color=_readable(colour),
             linespacing=1.1,
             annotation_clip=False,
         )
+
+
+def _readable(colour: str) -> tuple[float, float, float]:
+    """The colour, darker if small letters of it would be hard to read on white."""
+    red, green, blue = to_rgb(colour)
+    darker = 0.65 if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.6 else 1.0
+    return red * darker, green * darker, blue * darker
 
 
 def _lines(ends: Sequence[tuple[float, str, str]]) -> int:

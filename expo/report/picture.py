@@ -97,10 +97,15 @@ def _whole_formulas(line: str) -> str:
     return re.sub(r"\$[^$]+\$", lambda found: found[0].replace(" ", "{}"), line)
 
 
+def _wrapped(text: str, width: int) -> str:
+    """Lines of at most this width, none of which ends within `27 %` or `ExP-GRPO`."""
+    return textwrap.fill(text.replace(" %", "\u00a0%"), width, break_on_hyphens=False)
+
+
 def sheet(rows: int, columns: int, height: float, caption: Caption) -> tuple[Figure, list[list[Axes]]]:
     """A figure with its caption around `rows` x `columns` axes of `height` inches each."""
-    heading = textwrap.fill(caption.heading, HEADING_WIDTH)
-    notes = "\n".join(textwrap.fill(_whole_formulas(line), NOTE_WIDTH) for line in caption.notes.split("\n"))
+    heading = _wrapped(caption.heading, HEADING_WIDTH)
+    notes = "\n".join(_wrapped(_whole_formulas(line), NOTE_WIDTH) for line in caption.notes.split("\n"))
     top, bottom = 0.42 + 0.21 * heading.count("\n"), 0.32 + 0.165 * notes.count("\n")
     total = rows * height + top + bottom
     rect = (0, bottom / total, 1, 1 - (top + bottom) / total)

@@ -19,20 +19,20 @@ from expo.report.accuracy import (
     compared,
     order,
     summary,
-    with_interval,
+    with_bases,
 )
 from expo.report.artefacts import Artefact
-from expo.report.lines import NOTE, name_ends, plot_lines
+from expo.report.lines import NOTE, name_ends, plot_lines, rate_name
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Axes, Figure, line_style, method_colour
 from expo.report.toy import remarked
 from expo.report.training.setting import named, notes_of, setting_of, standing
 from expo.report.trainings import EvaluatedRun, before_training, by_method, label
-from expo.report.words import listed, number
+from expo.report.words import listed, number, share
 from expo.text import plural
 
 COLUMNS = ["method", "k", "base", "step", "mean", "low", "high", "lowest", "highest", "bases", "problems", "samples"]
-COLUMNS += [*LESS]
+COLUMNS += ["rate", *LESS]
 
 
 def draw_curves(
@@ -54,16 +54,21 @@ def draw_curves(
     for method, other in _pairs(list(arms)):
         is_end = (numbers["method"] == method) & (numbers["base"] == MEAN) & (numbers["step"] == numbers["step"].max())
         numbers.loc[is_end, [*LESS]] = [*compared(arms[method], arms[other], levels, k).values()]
-    figure = re.match(r"fig(\d+)", name)
+    figure, start = re.match(r"fig(\d+)", name), _start(runs, levels, k)
+    found = (
+        f"{_forgotten(numbers, start, heading)}, trained on {runs[0].levels}"
+        if name.startswith("forgetting")
+        else _finding(_ends(numbers), heading)
+    )
     return draw_picture(
         out,
         f"{name}-{label(runs)}",
         runs,
         numbers,
         partial(_plot, shown=heading),
-        heading=headline(f"Figure {figure[1]}" if figure else "", runs, _finding(_ends(numbers), heading)),
+        heading=headline(f"Figure {figure[1]}" if figure else "", runs, found),
         notes=_notes(runs, numbers),
-        reading=remarked(_read(numbers, _start(runs, levels, k), heading), runs),
+        reading=remarked(_read(numbers, start, heading), runs),
         setting=setting_of(runs),
     )
 
@@ -74,6 +79,7 @@ def _rows(
     """The mean over bases, with its interval by problem, and each base."""
     mean = summary(runs, step, levels, k)
     shared = {"method": method, "k": k, "step": step, "problems": mean["problems"], "samples": mean["n"]}
+    shared["rate"] = runs[0].rate
     of_bases = zip(base_names(runs), accuracy_by_base(runs, step, levels, k), strict=True)
     return [{**mean, **shared, "base": MEAN}, *({**shared, "base": base, "mean": value} for base, value in of_bases)]
 
@@ -94,8 +100,10 @@ def _plot(numbers: pd.DataFrame, caption: Caption, *, shown: str) -> Figure:
     panels = _panels(list(dict.fromkeys(numbers["method"])))
     figure, (row,) = sheet(1, len(panels), 3.0, caption)
     low, high = float(numbers["mean"].min()), float(numbers["mean"].max())
+    # Marks at 0 and at 100 % are not cut.
+    edge = 0.03 * high if high else 0.03
     for axes, methods in zip(row, panels, strict=True):
-        axes.set_ylim(0 if low < 0.4 else low - 0.05, min(1.04 * high, 1.0) or 1.0)
+        axes.set_ylim(-edge if low < 0.4 else low - 0.05, high + edge if high else 1.0)
         _plot_methods(axes, numbers[numbers["method"].isin(methods)])
         axes.set_title(shown if len(panels) == 1 else named(methods[0]).removesuffix(", offline"))
     row[0].set_ylabel(_quantity(numbers).lower())
@@ -116,7 +124,8 @@ def _plot_methods(axes: Axes, numbers: pd.DataFrame) -> None:
         colour = method_colour(str(method))
         plot_lines(axes, rows, "mean", colour, style=line_style(str(method)))
         last = _ends(rows).iloc[0]
-        ends.append((float(last["mean"]), f"{named(method)}\n{with_interval(last)}", colour))
+        rate = f", rate {rate_name(last['rate'])}" if numbers["rate"].nunique() > 1 else ""
+        ends.append((float(last["mean"]), f"{named(method)}{rate}\n{with_bases(last)}", colour))
     axes.set_xlim(0, numbers["step"].max() * 1.01)
     axes.locator_params(axis="y", steps=[1, 2, 5, 10])
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
@@ -147,6 +156,12 @@ def _start(runs: Sequence[EvaluatedRun], levels: Sequence[int] | None, k: int) -
 def _finding(ends: pd.DataFrame, shown: str) -> str:
     """In what is shown, such as `Accuracy at all levels, trained on ...`, which methods end above which others."""
     return f"in {shown[0].lower()}{shown[1:].partition(',')[0]}, {_order(ends)}"
+
+
+def _forgotten(numbers: pd.DataFrame, start: float, shown: str) -> str:
+    """`accuracy at levels 1 to 4 goes from 82 % to 27 % with ExP-GRPO and 82 % with GRPO`."""
+    ends = [f"{share(row['mean'])} with {named(method)}" for method, row in _ends(numbers).iterrows()]
+    return f"{shown[0].lower()}{shown[1:].partition(',')[0]} goes from {share(start)} to {listed(ends)}"
 
 
 def _order(ends: pd.DataFrame) -> str:

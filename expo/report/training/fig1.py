@@ -20,18 +20,19 @@ from expo.report.accuracy import (
     mean_by_base,
     range_of,
     summary,
+    with_bases,
 )
 from expo.report.artefacts import Artefact
-from expo.report.lines import NOTE, name_ends, plot_lines
+from expo.report.lines import NOTE, name_ends, plot_lines, rate_name
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, LEGEND_PAD, Axes, Figure, legend_outside, method_colour
 from expo.report.training.setting import named, notes_of, setting_of, standing
 from expo.report.trainings import EvaluatedRun, before_training, by_method, count_bases, label, levels_of
-from expo.report.words import listed, number, share, spanned
+from expo.report.words import listed, number, spanned
 from expo.text import plural
 
 COLUMNS = ["panel", "method", "base", "level", "kind", "mean", "low", "high", "lowest", "highest", "bases", "n"]
-COLUMNS += [*LESS]
+COLUMNS += ["rate", *LESS]
 
 
 def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1") -> Artefact:
@@ -49,9 +50,11 @@ def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1")
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     first, *others = of_method
     for method in others:
-        is_end = (numbers["method"] == method) & (numbers["base"] == MEAN) & (numbers["level"] == levels[-1])
-        less = compared(of_method[method], of_method[first], levels[-1:])
-        numbers.loc[is_end & (numbers["panel"] == "accuracy"), [*LESS]] = [*less.values()]
+        is_mean = (numbers["method"] == method) & (numbers["base"] == MEAN) & (numbers["panel"] == "accuracy")
+        for level in levels:
+            less = compared(of_method[method], of_method[first], [level])
+            numbers.loc[is_mean & (numbers["level"] == level), [*LESS]] = [*less.values()]
+    numbers["rate"] = numbers["method"].map({method: trained[0].rate for method, trained in of_method.items()})
     about = (
         f"Left: the last step, with 95 % intervals by problem. {NOTE}. "
         f"Right: samples of an average group at the {_hardest_are(sampled)}."
@@ -149,8 +152,9 @@ def _plot_accuracies(axes: Axes, numbers: pd.DataFrame) -> None:
         colour = method_colour(str(method))
         plot_lines(axes, rows, "mean", colour, "level")
         hardest = rows[(rows["base"] == MEAN) & (rows["level"] == levels[-1])].iloc[0]
-        value = f"{share(hardest['mean'])} [{share(hardest['low'])}, {share(hardest['high'])}]"
-        ends.append((float(hardest["mean"]), f"{named(method)}\n{value}", GREY if method == "base" else colour))
+        rate = f", rate {rate_name(hardest['rate'])}" if numbers["rate"].nunique() > 1 and method != "base" else ""
+        text = f"{named(method)}{rate}\n{with_bases(hardest.rename({'n': 'problems'}))}"
+        ends.append((float(hardest["mean"]), text, GREY if method == "base" else colour))
     axes.set_xticks(levels)
     axes.set_xlabel("level")
     axes.set_title("accuracy")
@@ -168,7 +172,7 @@ def _plot_samples(axes: Axes, numbers: pd.DataFrame) -> None:
     distance = len(methods) + 1
     levels = sorted(set(numbers["level"]))
     names = [
-        textwrap.fill(named(method), 34 // (len(levels) * len(methods)) + 3, break_long_words=False)
+        textwrap.fill(named(method), 30 // (len(levels) * len(methods)) + 2, break_long_words=False)
         for method in methods
     ]
     for j, level in enumerate(levels):
@@ -182,12 +186,13 @@ def _plot_samples(axes: Axes, numbers: pd.DataFrame) -> None:
             axes.bar(at, -mean["wrong"], 0.8, color=colour, alpha=0.25)
     axes.axhline(0, color=GREY, linewidth=0.8)
     places = [j * distance + i for j in range(len(levels)) for i in range(len(methods))]
-    axes.set_xticks(places, names * len(levels), fontsize=7)
+    axes.set_xticks(places, names * len(levels), fontsize=8)
     for j, level in enumerate(levels):
         middle = j * distance + (len(methods) - 1) / 2
         axes.annotate(f"level {level}", (middle, 1), (0, -2), va="top", ha="center", **_ABOVE)
     axes.margins(y=0.12)
     axes.set_title("samples in a group", pad=LEGEND_PAD)
+    axes.set_ylabel("right above 0, wrong below", fontsize=8)
     axes.use_sticky_edges = False
     axes.locator_params(axis="y", integer=True)
     axes.bar(0, 0, color=GREY, label="right")
@@ -203,10 +208,13 @@ def _hardest(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _finding(numbers: pd.DataFrame) -> str:
-    hardest = _hardest(numbers)
-    trained = hardest[(hardest["panel"] == "accuracy") & (hardest["method"] != "base")]
-    ends = trained.rename(columns={"n": "problems"}).set_index("method")
-    return f"in accuracy at level {numbers['level'].max()}, {standing(ends)}"
+    """What was found at the level at which the methods' means are furthest apart."""
+    is_shown = (numbers["panel"] == "accuracy") & (numbers["method"] != "base") & (numbers["base"] == MEAN)
+    by_level = numbers[is_shown].groupby("level")["mean"]
+    level = (by_level.max() - by_level.min()).idxmax()
+    ends = numbers[is_shown & (numbers["level"] == level)].rename(columns={"n": "problems"}).set_index("method")
+    most = ", where methods differ most" if level != numbers["level"].max() else ""
+    return f"in accuracy at level {level}{most}, {standing(ends)}"
 
 
 def _read(numbers: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from expo.report.accuracy import RULE_OF_ORDER, order
 from expo.report.trainings import EvaluatedRun, by_method, count_bases
-from expo.report.words import listed, method_name
+from expo.report.words import listed, method_name, share
 from expo.stats import MIN_PROBLEMS
 from expo.text import plural
 
@@ -20,35 +20,40 @@ def named(method: object) -> str:
 
 
 def standing(ends: pd.DataFrame) -> str:
-    """The methods that the first one ends above or below, and those with which it has no clear order.
+    """`ExP-GRPO (97 %) ends above GRPO (0 %)`: where the first method ends against each of the others.
 
-    `ends` has one row per method, by name, which compares the others with the first (`compared`).
+    `ends` has a row for each method, by its name, that compares the others with the first (`compared`).
     """
     rows = {str(method): row for method, row in ends.iterrows()}
-    first, *others = rows
+    first, *others = (f"{named(method)} ({share(row['mean'])})" for method, row in rows.items())
     if not others:
-        return f"{named(first)} alone"
-    of: dict[int, list[str]] = {}
-    for other in others:
-        of.setdefault(-order(rows[other]), []).append(other)
-    places = [f"{place} {_all(of[sign])}" for place, sign in (("above", 1), ("below", -1)) if sign in of]
-    parts = [f"{named(first)} ends {' and '.join(places)}"] if places else []
-    if unclear := of.get(0, []):
-        them = "the others" if places and len(unclear) > 1 else _all(unclear)
-        if any(_bases_disagree(rows[other]) for other in unclear):
-            parts.append(f"{'its order' if places else f'the order of {named(first)}'} with {them} depends on the base")
-        else:
-            parts.append(f"{'' if places else f'{named(first)} '}cannot be told apart from {them}")
-    return ", and ".join(parts)
+        return f"{first} alone"
+    of: dict[str, list[str]] = {}
+    for other, row in zip(others, [*rows.values()][1:], strict=True):
+        of.setdefault(_side(row), []).append(other)
+    sides = [f"{side} {listed(of[side])}" for side in _SIDES if side in of]
+    if _BY_BASE in of:
+        sides.append(f"above or below {listed(of[_BY_BASE])} by base")
+    parts = [f"ends {listed(sides)}"] if sides else []
+    if _UNCLEAR in of:
+        parts.append(f"cannot be told apart from {listed(of[_UNCLEAR])}")
+    return f"{first} {', and '.join(parts)}"
 
 
-def _all(methods: Sequence[str]) -> str:
-    return listed([named(method) for method in methods])
+# Where a method ends against another: the last two show no order.
+_SIDES = ("above", "at or above", "below", "at or below")
+_BY_BASE, _UNCLEAR = "by base", "unclear"
 
 
-def _bases_disagree(row: pd.Series) -> bool:
-    """Whether the mean has an order with that which it is compared with, and the bases do not agree on it."""
-    return bool(row["problems"] >= MIN_PROBLEMS and not row["less_low"] <= 0 <= row["less_high"])
+def _side(row: pd.Series) -> str:
+    """Where the first method ends, as seen from a row that compares another with it."""
+    if sign := order(row):
+        return "below" if sign > 0 else "above"
+    if row["problems"] < MIN_PROBLEMS or not (row["less_low"] > 0 or row["less_high"] < 0):
+        return _UNCLEAR
+    if row["less_low"] > 0:
+        return "at or below" if row["less_lowest"] >= 0 else _BY_BASE
+    return "at or above" if row["less_highest"] <= 0 else _BY_BASE
 
 
 def schedule(runs: Sequence[EvaluatedRun]) -> str:
@@ -83,7 +88,7 @@ def setting_of(runs: Sequence[EvaluatedRun]) -> str:
     """How the runs of a picture were trained, and when it speaks of an order; beside the picture, not beneath it."""
     return (
         f"Trained on {runs[0].levels}; {schedule(runs)}. Learning rates: {rates(runs)}.{weights_note(runs)} "
-        f"{RULE_OF_ORDER}."
+        f"{RULE_OF_ORDER}; at or above, if some bases tie."
     )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import pandas as pd
 import pytest
 
 from expo.records import Run
-from expo.report.accuracy import MEAN, accuracy_by_base
+from expo.report.accuracy import LESS, MEAN, accuracy_by_base
 from expo.report.training.changes import what_changed
 from expo.report.training.curves import draw_curves
 from expo.report.training.grid import draw_grid
+from expo.report.training.setting import standing
 from expo.report.trainings import by_method, find_evaluated, levels_of
 
 from ..records.trainings import N, levels, without_levels, write
@@ -52,7 +54,10 @@ def test_a_curve_shows_the_mean_and_each_base(folder: Path, tmp_path: Path) -> N
     assert row["low"] < row["mean"] < row["high"]
     assert last.loc[["tiny-0", "tiny-1", "tiny-2"], "mean"].tolist() == pytest.approx(of_bases)
     assert (row["bases"], row["problems"], row["samples"]) == (3, 12, N)
-    assert "In accuracy at level 5, ExP-GRPO ends above GRPO SFT-GT-CoT and GRPO. Toy." in drawn.reading
+    assert (
+        "In accuracy at level 5, ExP-GRPO (76 %) ends above GRPO SFT-GT-CoT (28 %) and GRPO (11 %). Toy."
+        in drawn.reading
+    )
     assert "Toy" in drawn.reading
     assert drawn.shown.read_bytes()[:4] == b"\x89PNG"
     runs_shown = json.loads((tmp_path / "out" / "provenance.json").read_text())["fig4-tiny"]["runs"]
@@ -67,7 +72,7 @@ def test_an_order_is_said_only_where_no_base_crosses(folder: Path, tmp_path: Pat
     runs = [r for r in find_evaluated(folder)[0] if r.is_training]
     drawn = draw_curves("fig4", runs, [5], "Accuracy at level 5", tmp_path / "out")
     assert (
-        "In accuracy at level 5, ExP-GRPO ends above GRPO SFT-GT-CoT, and its order with GRPO depends on the base. Toy."
+        "ExP-GRPO (76 %) ends above GRPO SFT-GT-CoT (28 %) and above or below GRPO (39 %) by base. Toy."
         in drawn.reading
     )
 
@@ -75,9 +80,53 @@ def test_an_order_is_said_only_where_no_base_crosses(folder: Path, tmp_path: Pat
 def test_of_one_base_intervals_by_problem_decide(folder: Path, tmp_path: Path) -> None:
     runs = [r for r in find_evaluated(folder)[0] if r.is_training and r.base == "tiny-0"]
     assert (
-        "ExP-GRPO ends above GRPO SFT-GT-CoT and GRPO"
+        "ends above GRPO SFT-GT-CoT (27 %) and GRPO (9.4 %)"
         in draw_curves("fig4", runs, [5], "Accuracy", tmp_path / "a").reading
     )
     # Of level 4 all methods have the same accuracy but for noise.
     close = draw_curves("fig4", runs, [4], "Accuracy", tmp_path / "b").reading
-    assert "ExP-GRPO cannot be told apart from GRPO SFT-GT-CoT and GRPO" in close
+    assert re.search(r"cannot be told apart from GRPO SFT-GT-CoT \([\d.]+ %\) and GRPO \([\d.]+ %\)", close)
+
+
+def compared_with(first: float, **others: tuple[float, float, float, float, float]) -> pd.DataFrame:
+    """Ends of methods: the first one's accuracy, and the others' with LESS: mean, low, high, lowest and highest."""
+    rows = [{"method": "explanation", "mean": first, "problems": 30}]
+    for method, less in others.items():
+        rows.append({"method": method, "mean": first + less[0], "problems": 30, **dict(zip(LESS, less, strict=True))})
+    return pd.DataFrame(rows).set_index("method")
+
+
+@pytest.mark.parametrize(
+    ("less", "said"),
+    [
+        ((-0.3, -0.4, -0.2, -0.5, -0.1), "ends above GRPO (20 %)"),
+        # One base ties: no base has the other order.
+        ((-0.3, -0.4, -0.2, -0.5, 0.0), "ends at or above GRPO (20 %)"),
+        ((0.3, 0.2, 0.4, 0.0, 0.5), "ends at or below GRPO (80 %)"),
+        # One base has the other order.
+        ((-0.3, -0.4, -0.2, -0.5, 0.1), "ends above or below GRPO (20 %) by base"),
+        # The interval has 0 in it, whatever the bases say.
+        ((-0.1, -0.3, 0.1, -0.2, -0.05), "cannot be told apart from GRPO (40 %)"),
+    ],
+)
+def test_an_order_has_its_words(less: tuple[float, float, float, float, float], said: str) -> None:
+    assert standing(compared_with(0.5, none=less)) == f"ExP-GRPO (50 %) {said}"
+
+
+def test_several_orders_make_one_sentence() -> None:
+    below, unclear = (-0.3, -0.4, -0.2, -0.5, -0.1), (-0.1, -0.3, 0.1, -0.2, -0.05)
+    assert standing(compared_with(0.5, none=below, expert=unclear)) == (
+        "ExP-GRPO (50 %) ends above GRPO (20 %), and cannot be told apart from GRPO SFT-GT-CoT (40 %)"
+    )
+
+
+def test_what_is_forgotten_is_said_from_where_to_where(folder: Path, tmp_path: Path, headings: list[str]) -> None:
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    shown = "Accuracy at levels 1 to 4, trained on level 5"
+    draw_curves("forgetting", runs, [1, 2, 3, 4], shown, tmp_path / "out")
+    (heading,) = headings
+    assert re.fullmatch(
+        r"On the toy: accuracy at levels 1 to 4 goes from [\d.]+ % to [\d.]+ % with ExP-GRPO, [\d.]+ % with "
+        r"GRPO SFT-GT-CoT and [\d.]+ % with GRPO, trained on all levels",
+        heading,
+    )
