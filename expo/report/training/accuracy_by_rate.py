@@ -119,8 +119,8 @@ def _plot_methods(axes: Axes, numbers: pd.DataFrame) -> None:
     is_trained = numbers["method"] != "base"
     trained = numbers[is_trained]
     rate_axis(axes, sorted(trained["rate"].unique()))
-    highest = float(numbers["mean"].max()) or 1.0
-    axes.set_ylim(-0.02 * highest, 1.04 * highest)
+    lowest, highest = float(numbers["mean"].min()), float(numbers["mean"].max()) or 1.0
+    axes.set_ylim(-0.03 * highest if lowest < 0.4 else lowest - 0.05, 1.04 * highest)
     before = float(numbers.loc[~is_trained & (numbers["base"] == MEAN), "mean"].iloc[0])
     axes.axhline(before, color=GREY, linewidth=0.8, linestyle="--")
     ends = []
@@ -165,7 +165,7 @@ def _finding(numbers: pd.DataFrame) -> str:
 def _order(on: str, first: pd.Series, *others: pd.Series) -> str:
     below = [other for other in others if order(other) < 0]
     if len(below) == len(others):
-        return f"{method_name(first['method'])} leads on {on}"
+        return f"{method_name(first['method'])} ({share(first['mean'])}) leads on {on}"
     if not below:
         return f"no method leads on {on}"
     ends = listed([f"{method_name(row['method'])} ({share(row['mean'])})" for row in below])

@@ -12,6 +12,7 @@ from expo.audit import sizes
 from expo.report import paper
 from expo.report.accuracy import with_interval
 from expo.report.artefacts import Artefact
+from expo.report.lines import name_ends
 from expo.report.markdown import markdown_table, write_table
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Figure
@@ -61,8 +62,9 @@ def draw_audit(runs: Sequence[EvaluatedRun], out: Path | str) -> tuple[Artefact,
         numbers,
         _plot,
         heading=headline("", runs, _finding(numbers)),
-        notes=f"{setting}. pass@k, unbiased; bands are 95 % bootstrap intervals, problems resampled.",
+        notes=f"pass@k, unbiased, with bands of 95 % intervals by problem. n = {setting}.",
         reading=reading,
+        setting=f"What the graders take: {'; '.join(f'{g}: {GRADERS[g]}' for g in dict.fromkeys(numbers['grader']))}.",
     )
     table = write_table(
         out,
@@ -114,10 +116,13 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         axes.set_xscale("log", base=2)
         axes.set_xticks(rows["k"].tolist(), [str(k) for k in rows["k"]])
         axes.set_ylim(0, min(1.0, 1.15 * top) or 1.0)
-        axes.set_title(f"at {limit} tokens, which cut {share(rows['truncated'].iloc[0])}")
+        axes.set_title(f"{limit} tokens, {share(rows['truncated'].iloc[0])} of texts cut")
         axes.set_xlabel("k")
     grid[0][0].set_ylabel("pass@k")
-    grid[0][0].legend(loc="upper left", fontsize=8)
+    of_last = numbers[numbers["limit"] == limits[-1]]
+    last = of_last[of_last["k"] == of_last["k"].max()]
+    ends = [(m, f"{g}\n{share(m)}", _LOOKS[str(g)][0]) for g, m in zip(last["grader"], last["mean"], strict=True)]
+    name_ends(grid[0][-1], ends)
     return figure
 
 

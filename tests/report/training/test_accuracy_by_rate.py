@@ -39,7 +39,7 @@ def test_each_method_is_shown_at_each_rate(folder: Path, tmp_path: Path, heading
     assert held.loc[("base", 0.0, MEAN), "mean"] == pytest.approx(sum(accuracy_by_base(runs, 0, [5])) / 3)
     best = held.loc[("explanation", 1e-3, MEAN)]
     assert f"ExP-GRPO {share(best['mean'])} [{share(best['low'])}, {share(best['high'])}] at 0.001" in made.reading
-    assert headings == ["On the toy: at best rates, ExP-GRPO leads on level 5"]
+    assert headings == [f"On the toy: at best rates, ExP-GRPO ({share(best['mean'])}) leads on level 5"]
 
 
 def test_no_method_leads_where_bases_overlap(folder: Path, tmp_path: Path, headings: list[str]) -> None:
