@@ -49,6 +49,9 @@ job to resume it.
 """
 
 
+_ASKS_FOR_HELP = ("-h", "--help", "help")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a job; if an error's message explains it, print it without a traceback.
 
@@ -57,16 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         and 143 if SIGTERM did.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] in ("-h", "--help", "help"):
-        print(HELP)
-        return 0
-    if args[0] not in JOBS:
+    if args and args[0] not in (*JOBS, *_ASKS_FOR_HELP):
         print(f"expo: unknown job {args[0]!r}; choose from {', '.join(JOBS)}. Try: expo --help", file=sys.stderr)
         return 2
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
+        if not args or args[0] in _ASKS_FOR_HELP:
+            print(HELP, flush=True)
+            return 0
         with handling(signal.SIGTERM, _interrupt):
             return JOBS[args[0]](args[1:])
     except KeyboardInterrupt as stopped:

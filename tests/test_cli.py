@@ -346,9 +346,9 @@ def test_the_installed_command_helps() -> None:
     assert out.startswith("usage: expo JOB")
 
 
-@pytest.mark.slow
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    process = expo("doctor")
+@pytest.mark.parametrize("asked", ["--help", pytest.param("doctor", marks=pytest.mark.slow)])
+def test_a_reader_that_has_seen_enough_is_no_error(asked: str) -> None:
+    process = expo(asked)
     assert process.stdout is not None
     process.stdout.close()  # as `head` does
     assert process.stderr is not None
