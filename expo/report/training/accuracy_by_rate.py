@@ -109,7 +109,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     figure, (row,) = sheet(1, len(trained_on), 3.0, caption)
     for axes, on in zip(row, trained_on, strict=True):
         _plot_methods(axes, numbers[numbers["trained_on"] == on])
-        axes.set_title(f"accuracy, trained on {on}")
+        axes.set_title(f"accuracy, trained")
         axes.set_xlabel("learning rate")
     return figure
 
@@ -159,17 +159,17 @@ def _bests(numbers: pd.DataFrame) -> dict[str, list[pd.Series]]:
 
 def _finding(numbers: pd.DataFrame) -> str:
     """Which method is above all others, each at its best rate, or which are not the highest one's equals."""
-    return "at best rates, " + listed([_order(on, *rows) for on, rows in _bests(numbers).items()])
+    return "at best rates " + "; ".join(f"on {on}, {_order(*rows)}" for on, rows in _bests(numbers).items())
 
 
-def _order(on: str, first: pd.Series, *others: pd.Series) -> str:
+def _order(first: pd.Series, *others: pd.Series) -> str:
     below = [other for other in others if order(other) < 0]
     if len(below) == len(others):
-        return f"{method_name(first['method'])} ({share(first['mean'])}) leads on {on}"
+        return f"{method_name(first['method'])} ({share(first['mean'])}) leads"
     if not below:
-        return f"no method leads on {on}"
+        return "no method leads"
     ends = listed([f"{method_name(row['method'])} ({share(row['mean'])})" for row in below])
-    return f"only {ends} {'is' if len(below) == 1 else 'are'} clearly below the best on {on}"
+    return f"only {ends} {'is' if len(below) == 1 else 'are'} clearly below the best"
 
 
 def _read(numbers: pd.DataFrame) -> str:

@@ -39,14 +39,14 @@ def test_each_method_is_shown_at_each_rate(folder: Path, tmp_path: Path, heading
     assert held.loc[("base", 0.0, MEAN), "mean"] == pytest.approx(sum(accuracy_by_base(runs, 0, [5])) / 3)
     best = held.loc[("explanation", 1e-3, MEAN)]
     assert f"ExP-GRPO {share(best['mean'])} [{share(best['low'])}, {share(best['high'])}] at 0.001" in made.reading
-    assert headings == [f"On the toy: at best rates, ExP-GRPO ({share(best['mean'])}) leads on level 5"]
+    assert headings == [f"On the toy: at best rates on level 5, ExP-GRPO ({share(best['mean'])}) leads"]
 
 
 def test_no_method_leads_where_bases_overlap(folder: Path, tmp_path: Path, headings: list[str]) -> None:
     runs = at_rates(folder, {("explanation", 1e-4): 0.3, ("explanation", 1e-3): 0.0, ("none", 1e-3): 0.3})
     made = draw_accuracy_by_rate("rates", runs, tmp_path / "out")
-    assert headings == ["On the toy: at best rates, no method leads on level 5"]
-    assert "At best rates, no method leads on level 5." in made.reading
+    assert headings == ["On the toy: at best rates on level 5, no method leads"]
+    assert "At best rates on level 5, no method leads." in made.reading
 
 
 def test_one_base_agrees_with_no_other(folder: Path, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_those_below_the_best_are_named_where_none_leads(folder: Path, tmp_path:
     draw_accuracy_by_rate("rates", at_rates(folder, ends), tmp_path / "out")
     (heading,) = headings
     assert re.fullmatch(
-        r"On the toy: at best rates, only GRPO \([\d.]+ %\) is clearly below the best on level 5", heading
+        r"On the toy: at best rates on level 5, only GRPO \([\d.]+ %\) is clearly below the best", heading
     )
 
 
