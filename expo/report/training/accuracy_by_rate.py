@@ -109,7 +109,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     figure, (row,) = sheet(1, len(trained_on), 3.0, caption)
     for axes, on in zip(row, trained_on, strict=True):
         _plot_methods(axes, numbers[numbers["trained_on"] == on])
-        axes.set_title(f"accuracy, trained")
+        axes.set_title(f"accuracy, trained on {on}")
         axes.set_xlabel("learning rate")
     return figure
 
