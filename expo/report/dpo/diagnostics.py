@@ -1,173 +1,124 @@
-"""What DPO does to its pairs, the diagnostics of Observation 1: loss against relative gain, winners against losers."""
+"""What DPO does to its pairs, the diagnostics of Observation 1: whether winners become likelier than their losers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from expo.report.accuracy import MEAN, base_names, mean_by_base, range_of
+from expo.report.accuracy import MEAN, base_names, mean_by_base
 from expo.report.artefacts import Artefact
-from expo.report.dpo.by_rate import winner_name
-from expo.report.dpo.setting import SMOOTH, first_round, metric, setting
-from expo.report.lines import plot_lines
+from expo.report.dpo.setting import first_round, metric, setting, smooth
 from expo.report.picture import Caption, draw_picture, headline, sheet
-from expo.report.style import GREY, Axes, Figure, line_style, method_colour
+from expo.report.style import GREY, INK, Axes, Figure, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
 from expo.report.words import method_name, number, share, spanned
 from expo.text import plural
-from theory.objectives import dpo_loss
 
-COLUMNS = ["panel", "method", "base", "step", "x", "y", "lowest", "highest", "bases", "pairs"]
+_MEASURED = ["loss_before", "loss_after", "winner", "loser", "likelier_before", "likelier_after"]
+COLUMNS = ["method", "base", *_MEASURED, "pairs"]
 
 
 def draw_diagnostics(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
-    """Write `dpo-diagnostics-<label>.png` and `.csv`: what DPO does to its pairs, one column per kind of winner.
+    """Write `dpo-diagnostics-<label>.png` and `.csv`: the share of winners that are likelier than their losers.
 
-    Loss against relative gain, with the curve that determines one by the other (claim O1-minor); log-probability of
-    winner and loser since the reference; and the share of winners that are likelier than their losers.
+    The CSV has a row for each arm and base, and for their mean: the loss of the first batch and of the last ones, the
+    change of the log-probability of winners and losers since the reference in nats, and that share before and after.
     """
-    rows: list[dict[str, Any]] = []
-    for method, arm in by_method(runs).items():
-        rows += _batches(method, arm)
-        rows += _watched_pairs(method, arm)
-    numbers = pd.DataFrame(rows, columns=COLUMNS)
-    pairs = spanned(numbers.loc[numbers["panel"] != "gain", "pairs"])
+    numbers = pd.DataFrame([row for method, arm in by_method(runs).items() for row in _rows(method, arm)])
     about = (
-        "Top: a dot is the mean of a step's batch; no mean lies below the line, the loss of one pair. "
-        f"Bottom: {pairs} watched pairs of each base's first round; strong: winners, faint: losers; above: how often a "
-        f"winner is likelier than its loser; dashed: online. Thick: means over {plural(count_bases(runs), 'base')}."
+        f"{spanned(numbers['pairs'])} watched pairs of each base's first round. Hollow: before training; filled: "
+        f"after. Large: means over {plural(count_bases(runs), 'base')}; small: the bases."
     )
     return draw_picture(
         out,
         f"dpo-diagnostics-{label(runs)}",
         runs,
-        numbers,
-        partial(_plot, beta=runs[0].beta),
-        heading=headline("", runs, _finding(numbers, runs[0].levels)),
+        numbers[COLUMNS],
+        _plot,
+        heading=headline("", runs, f"trained on {runs[0].levels}, {_finding(_means(numbers))}"),
         notes=about,
-        reading=_read(numbers),
+        reading=_read(_means(numbers)),
         setting=setting(runs),
     )
 
 
-def _batches(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
-    """Relative gain in nats and loss of each step's batch."""
-    rows = []
-    for run in runs:
-        gain, loss = metric(run, "rewards/margins") / run.beta, metric(run, "loss")
-        given = {"panel": "gain", "method": method, "base": run.policy_name, "bases": 1, "pairs": run.batch}
-        rows += [{**given, "step": int(step), "x": gain[step], "y": loss[step]} for step in loss.index]
-    return rows
+def _rows(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
+    """One row per base, and one for their mean."""
+    measured = pd.DataFrame([_measure(run) for run in runs])
+    of_bases = pd.DataFrame({column: mean_by_base(runs, measured[column]) for column in _MEASURED})
+    shared = {"method": method, "pairs": int(measured["pairs"].min())}
+    rows = zip([MEAN, *base_names(runs)], [of_bases.mean(), *(row for _, row in of_bases.iterrows())], strict=True)
+    return [{**shared, "base": base, **row} for base, row in rows]
 
 
-def _watched_pairs(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
-    """The other panels: the watched pairs of the first round at each step, for each base and as a mean over bases."""
-    rows = []
-    watched = [first_round(run) for run in runs]
-    for step in map(int, sorted(watched[0]["step"].unique())):
-        tables = [table[table["step"] == step] for table in watched]
-        measured = [_means(table) for table in tables]
-        for panel in measured[0]:
-            of_bases = mean_by_base(runs, [means[panel] for means in measured])
-            given = {"panel": panel, "method": method, "step": step, "x": step, "pairs": min(map(len, tables))}
-            rows.append({**given, **range_of(of_bases), "base": MEAN, "y": sum(of_bases) / len(of_bases)})
-            rows += [{**given, "base": b, "y": y} for b, y in zip(base_names(runs), of_bases, strict=True)]
-    return rows
-
-
-def _means(pairs: pd.DataFrame) -> dict[str, float]:
-    """The number that each panel shows, over these pairs of one training and step."""
+def _measure(run: EvaluatedRun) -> dict[str, float]:
+    """What one training did: to its loss, and to the watched pairs of its first round."""
+    loss, watched = metric(run, "loss"), first_round(run)
+    before, after = (watched[watched["step"] == step] for step in (watched["step"].min(), watched["step"].max()))
     return {
-        "winner": float(pairs["winner"].mean()) - float(pairs["ref_winner"].mean()),
-        "loser": float(pairs["loser"].mean()) - float(pairs["ref_loser"].mean()),
-        "likelier": float((pairs["winner"] > pairs["loser"]).mean()),
+        "loss_before": smooth(loss, 0),
+        "loss_after": smooth(loss, run.last_step),
+        "winner": float((after["winner"] - after["ref_winner"]).mean()),
+        "loser": float((after["loser"] - after["ref_loser"]).mean()),
+        "likelier_before": float((before["winner"] > before["loser"]).mean()),
+        "likelier_after": float((after["winner"] > after["loser"]).mean()),
+        "pairs": len(before),
     }
 
 
-def _plot(numbers: pd.DataFrame, caption: Caption, *, beta: float) -> Figure:
-    numbers = numbers.assign(winner=numbers["method"].str.removesuffix("_online"))
-    winners = list(dict.fromkeys(numbers["winner"]))
-    figure, (gains, changes) = sheet(2, len(winners), 2.1, caption)
-    batches = numbers[numbers["panel"] == "gain"]
-    for axes, winner in zip(gains, winners, strict=True):
-        _plot_batches(axes, batches[batches["winner"] == winner], batches, beta)
-        axes.set_title(winner_name(winner), fontweight="bold")
-    for axes, winner in zip(changes, winners, strict=True):
-        of_winner = numbers[numbers["winner"] == winner]
-        for method, rows in of_winner.groupby("method", sort=False):
-            _plot_changes(axes, rows, str(method))
-        axes.set_title(_likelier_than_losers(of_winner), fontsize=8.5)
-        axes.sharey(changes[0])
-        axes.set_xlabel("step")
-    gains[0].set_ylabel("loss")
-    changes[0].set_ylabel("log π since the\nreference, nats")
-    figure.align_ylabels()
+def _means(numbers: pd.DataFrame) -> pd.DataFrame:
+    return numbers[numbers["base"] == MEAN]
+
+
+def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
+    means = _means(numbers)
+    figure, ((axes,),) = sheet(1, 1, 0.75 + 0.42 * len(means), caption)
+    for place, method in enumerate(means["method"]):
+        _plot_arm(axes, numbers[numbers["method"] == method], place, method_colour(method))
+    axes.axvline(0.5, color=INK, linestyle=":", linewidth=1.2)
+    axes.set_yticks(range(len(means)), [method_name(method) for method in means["method"]], fontsize=9)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.set(xlim=(-0.03, 1.03), ylim=(len(means) - 0.4, -0.6))
+    axes.xaxis.set_major_formatter(lambda value, _: share(value))
+    axes.set_xlabel("winners that are likelier than their losers")
     return figure
 
 
-def _plot_batches(axes: Axes, batches: pd.DataFrame, every: pd.DataFrame, beta: float) -> None:
-    """The batches of one kind of winner, on axes with room for all batches."""
-    for method, dots in batches.groupby("method", sort=False):
-        face = "none" if line_style(str(method)) == "--" else method_colour(str(method))
-        axes.scatter(dots["x"], dots["y"], s=6, color=method_colour(str(method)), facecolors=face, linewidths=0.5)
-    x = np.linspace(min(every["x"].min(), -1.0), max(every["x"].max(), 1.0), 200)
-    axes.plot(x, dpo_loss(x, beta), color=GREY, linewidth=1)
-    axes.set_ylim(min(every["y"].min(), *dpo_loss(x, beta)) - 0.02, every["y"].max() + 0.02)
-    axes.set_xlabel("relative gain, nats")
+def _plot_arm(axes: Axes, rows: pd.DataFrame, place: int, colour: str) -> None:
+    """An arrow from before to after, with the bases below it, and both numbers on the right."""
+    (mean,), bases = _means(rows).to_dict("records"), rows[rows["base"] != MEAN]
+    before, after = mean["likelier_before"], mean["likelier_after"]
+    axes.plot([before, after], [place, place], color=colour, linewidth=2)
+    for column, face in (("likelier_before", "white"), ("likelier_after", colour)):
+        shown: dict[str, Any] = {"color": colour, "markerfacecolor": face, "linestyle": "none", "clip_on": False}
+        axes.plot([mean[column]], [place], "o", markersize=8, **shown)
+        axes.plot(bases[column], [place + 0.28] * len(bases), "o", markersize=3.5, alpha=0.7, **shown)
+    beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 9}
+    axes.text(1.01, place, f"{share(before)} → {share(after)}", color=GREY if before == after else INK, **beside)
 
 
-def _plot_changes(axes: Axes, rows: pd.DataFrame, method: str) -> None:
-    for panel, alpha in (("winner", 1.0), ("loser", 0.35)):
-        plot_lines(
-            axes, rows[rows["panel"] == panel], "y", method_colour(method), style=line_style(method), alpha=alpha
-        )
-
-
-def _likelier_than_losers(rows: pd.DataFrame) -> str:
-    """`winner likelier in 46 % → 62 % to 65 %`, at the first step and the last; two arms may differ."""
-    means = rows[(rows["panel"] == "likelier") & (rows["base"] == MEAN)]
-    ends = [means.loc[means["step"] == step, "y"] for step in (means["step"].min(), means["step"].max())]
-    first, last = (" to ".join(dict.fromkeys(map(share, sorted(values)))) for values in ends)
-    return f"winner likelier in {first} → {last}"
-
-
-def _finding(numbers: pd.DataFrame, levels: str) -> str:
+def _finding(means: pd.DataFrame) -> str:
     """In how many arms the loss fell, and in how many that does not mean that winners are likelier than losers."""
-    arms = numbers.groupby("method", sort=False)
-    likelier = [_last(rows, "likelier") for _, rows in arms]
-    unlikely = sum(value < 0.5 for value in likelier)
-    fell = sum(_fell(rows[rows["panel"] == "gain"]) for _, rows in arms)
-    return (
-        f"trained on {levels}, DPO's loss falls in {fell} of {plural(len(likelier), 'arm')}; "
-        f"in {unlikely} of them most winners end less likely than their losers"
-    )
+    fell = means[means["loss_after"] < means["loss_before"]]
+    unlikely = fell[fell["likelier_after"] < 0.5]
+    arms = f"DPO's loss falls in {len(fell)} of {plural(len(means), 'arm')}"
+    if unlikely.empty:
+        return f"{arms}, and in none of them most winners are less likely than their losers"
+    verb = "stay" if (unlikely["likelier_before"] < 0.5).all() else "end"
+    return f"{arms}, but in {len(unlikely)} of them most winners {verb} less likely than their losers"
 
 
-def _fell(batches: pd.DataFrame) -> bool:
-    """Whether the loss of the last batches is below that of the first."""
-    by_step = batches.groupby("step")["y"].mean()
-    return float(by_step.iloc[-SMOOTH:].mean()) < float(by_step.iloc[0])
-
-
-def _last(rows: pd.DataFrame, panel: str) -> float:
-    return float(rows.loc[(rows["panel"] == panel) & (rows["base"] == MEAN), "y"].iloc[-1])
-
-
-def _read(numbers: pd.DataFrame) -> str:
-    lines = []
-    for method, rows in numbers[numbers["base"] == MEAN].groupby("method", sort=False):
-        first = {panel: line["y"].iloc[0] for panel, line in rows.groupby("panel")}
-        last = {panel: line["y"].iloc[-1] for panel, line in rows.groupby("panel")}
-        lines.append(
-            f"- {method_name(method)}: since the reference, winners {_moved(last['winner'])} and losers "
-            f"{_moved(last['loser'])}; winners likelier than their losers {share(first['likelier'])} → "
-            f"{share(last['likelier'])}"
-        )
+def _read(means: pd.DataFrame) -> str:
+    lines = [
+        f"- {method_name(row['method'])}: since the reference, winners {_moved(row['winner'])} and losers "
+        f"{_moved(row['loser'])}; winners likelier than their losers {share(row['likelier_before'])} → "
+        f"{share(row['likelier_after'])}"
+        for row in means.to_dict("records")
+    ]
     return "First step to last, pairs of the first round:\n\n" + "\n".join(lines)
 
 
