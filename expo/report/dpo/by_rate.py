@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from expo.report.dpo.setting import first_round, metric, smooth
-from expo.report.style import Axes, legend_outside, method_colour
 from expo.report.trainings import EvaluatedRun, count_bases
-from expo.report.words import method_name, method_order
+from expo.report.words import method_name
 from expo.stats import bootstrap
 from expo.text import plural
 
@@ -60,13 +59,6 @@ def by_sampling(numbers: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def winner_name(method: str) -> str:
     """The name of a DPO method, online or offline."""
     return method_name(method.removesuffix("_online")).removesuffix(", offline")
-
-
-def name_winners(axes: Axes, numbers: pd.DataFrame) -> None:
-    """A legend above the axes, with one line per kind of winner."""
-    for method in sorted(set(numbers["method"].str.removesuffix("_online")), key=method_order):
-        axes.plot([], [], color=method_colour(method), linewidth=2, label=winner_name(method))
-    legend_outside(axes, 3)
 
 
 def trained_on(runs: Sequence[EvaluatedRun]) -> str:

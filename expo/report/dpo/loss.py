@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.dpo.by_rate import by_rate, by_sampling, name_winners, notes_of, setting_of, trained_on
+from expo.report.dpo.by_rate import by_rate, by_sampling, notes_of, setting_of, trained_on, winner_name
 from expo.report.dpo.setting import SMOOTH
-from expo.report.lines import NOTE, log_values, plot_lines, rate_axis, with_means
+from expo.report.lines import NOTE, log_values, name_ends, plot_lines, rate_axis, with_means
 from expo.report.picture import Caption, draw_picture, headline, sheet
-from expo.report.style import GREY, LEGEND_PAD, Figure, method_colour
+from expo.report.style import GREY, Figure, method_colour
 from expo.report.trainings import EvaluatedRun, label
 from expo.report.words import method_name, number
 from expo.text import plural
@@ -49,23 +49,32 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     columns = by_sampling(numbers)
     figure, grid = sheet(2, len(columns), 2.1, caption)
     for panels, column in zip(grid, ("change", "loss"), strict=True):
-        for axes, (sampling, rows) in zip(panels, columns.items(), strict=True):
+        for axes, rows in zip(panels, columns.values(), strict=True):
             for method, of_method in rows.groupby("method", sort=False):
                 plot_lines(axes, with_means(of_method, ["rate"]), column, method_colour(str(method)), "rate")
             rate_axis(axes, sorted(numbers["rate"].unique()))
             axes.sharey(panels[0])
-            if column == "change":
-                axes.set_title(sampling, pad=LEGEND_PAD)
     for changes, losses in zip(*grid, strict=True):
         changes.axhline(0, color=GREY, linewidth=0.8)
         changes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}".replace("-", "−"))
         losses.axhline(LOG2, color=GREY, linewidth=0.8, linestyle=":")
         log_values(losses)
         losses.set_xlabel("learning rate")
+    for axes, sampling in zip(grid[0], columns, strict=True):
+        # A lone column needs no name.
+        axes.set_title(sampling * (len(columns) > 1))
+    for panels, column in zip(grid, ("change", "loss"), strict=True):
+        for axes, rows in zip(panels, columns.values(), strict=True):
+            name_ends(axes, _ends(rows, column), gap=0.085)
     grid[0][0].set_ylabel("change of accuracy,\npoints")
     grid[1][0].set_ylabel("loss at the end")
-    name_winners(grid[0][0], numbers)
     return figure
+
+
+def _ends(rows: pd.DataFrame, column: str) -> list[tuple[float, str, str]]:
+    """The mean over bases of each method at the highest rate, with its name and colour."""
+    last = rows[rows["rate"] == rows["rate"].max()].groupby("method", sort=False)[column].mean()
+    return [(value, winner_name(method), method_colour(method)) for method, value in last.items()]
 
 
 def _comparisons(numbers: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
@@ -86,8 +95,11 @@ def _finding(compared: Mapping[str, Sequence[pd.DataFrame]]) -> str:
     every = [arms for by_loss in compared.values() for arms in by_loss]
     if not every:
         return "one kind of winner, and no other to compare its loss with"
-    comparisons = plural(len(every), "comparison")
-    return f"the winner with the lowest loss is the most accurate in {_meet(every)} of {comparisons}"
+    meet = _meet(every)
+    counted = f"{meet} of {plural(len(every), 'comparison')}"
+    if 0 < meet < len(every):
+        return f"the lowest loss gives the best accuracy in {counted}"
+    return f"the lowest loss {'always' if meet else 'never'} gives the best accuracy ({counted})"
 
 
 def _read(numbers: pd.DataFrame) -> str:

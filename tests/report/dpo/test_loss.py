@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from expo.report.dpo import loss
 from expo.report.dpo.loss import draw_loss
+from expo.report.picture import Caption
+from expo.report.style import look
 from expo.report.trainings import EvaluatedRun, find_evaluated
 from theory.objectives import dpo_loss
 
@@ -18,10 +21,8 @@ def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(
 ) -> None:
     made = draw_loss(runs, tmp_path / "out")
     assert len(made.numbers) == 15
-    found = (
-        "On the toy: trained on all levels{}, the winner with the lowest loss is the most accurate in {} comparisons"
-    )
-    assert headings.pop() == found.format("", "0 of 6")
+    found = "On the toy: trained on all levels{}, the lowest loss {} gives the best accuracy ({} comparisons)"
+    assert headings.pop() == found.format("", "never", "0 of 6")
     assert made.reading.startswith("- offline, 3 comparisons of winners from one base at one rate: the lowest loss is")
     assert "of DPO with expert CoT, offline (3); it has the highest accuracy in 0; accuracy fell" in made.reading
     row = made.numbers[(made.numbers["method"] == "dpo_expert") & (made.numbers["base"] == "tiny-0")].iloc[0]
@@ -41,9 +42,28 @@ def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(
     agree = draw_loss(good, tmp_path / "agree")
     assert "(3); it has the highest accuracy in 3" in agree.reading
     assert agree.reading.startswith("- offline, 3 comparisons")
-    assert headings.pop() == found.format("", "3 of 3")
+    assert headings.pop() == found.format("", "always", "3 of 3")
+    # The first base is now an exception.
+    write_arm(tmp_path / "good", "tiny-0", "explanation", 0, 0.05, 80.0)
+    draw_loss([run for name in ("good", "higher") for run in find_evaluated(tmp_path / name)[0]], tmp_path / "mixed")
+    assert (
+        headings.pop()
+        == "On the toy: trained on all levels, the lowest loss gives the best accuracy in 2 of 3 comparisons"
+    )
     wrong = [replace(run) for run in good]
     for run in wrong:
         run.__dict__["recipe"] = {**run.recipe, "right_losers": False}
     assert "wrong losers only, seed 42" in draw_loss(wrong, tmp_path / "wrong").setting
-    assert headings.pop() == found.format(" against wrong losers only", "3 of 3")
+    assert headings.pop() == found.format(" against wrong losers only", "always", "3 of 3")
+
+
+def test_lines_have_their_names_and_a_lone_column_has_none(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+    numbers = draw_loss(runs, tmp_path).numbers
+    offline = numbers[~numbers["method"].str.endswith("_online")]
+    for rows, titles in ((numbers, ["offline", "online"]), (offline, [""])):
+        with look():
+            panels = loss._plot(rows, Caption("heading", "notes", toy=True)).axes
+        assert [axes.get_title(loc="left") for axes in panels[: len(titles)]] == titles
+        for axes in (panels[0], panels[len(titles)]):
+            names = {text.get_text() for text in axes.texts}
+            assert names == {"ExP-DPO", "DPO with expert CoT", "DPO with bare answer"}
