@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -20,25 +19,32 @@ from expo.report.accuracy import (
     compared,
     mean_by_base,
     order,
+    points,
     summary,
 )
 from expo.report.artefacts import Artefact
 from expo.report.dpo.by_rate import winner_name
 from expo.report.dpo.setting import SMOOTH, K, metric, setting, smooth
-from expo.report.lines import plot_lines
+from expo.report.lines import name_ends, plot_lines
 from expo.report.picture import Caption, draw_picture, headline, sheet
-from expo.report.style import Axes, Figure, method_colour
+from expo.report.style import Figure, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
 from expo.report.words import method_name, number, share
 from expo.text import plural
 
 COLUMNS = ["method", "base", "step", "pass_at_4", "low", "high", "lowest", "highest", "loss", "bases", "problems", "n"]
-COLUMNS += [*LESS]
+# As `LESS`, for ExP-DPO less an arm.
+GAP = {name.replace("less", "gap"): column for name, column in LESS.items()}
+COLUMNS += [*LESS, *GAP]
 METHODS = ("dpo_explanation", "dpo_expert", "dpo_answer")
 
 
 def draw_fig6(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
-    """Write `fig6-<label>.png` and `.csv`: pass@4 (solid) over the loss (dashed) by step, a column a kind of winner."""
+    """Write `fig6-<label>.png` and `.csv`: pass@4 (solid) beside the loss (dashed) by step, a line a kind of winner.
+
+    The columns `LESS` say by how much an arm ends above that of the lowest loss, and `GAP` by how much ExP-DPO ends
+    above an arm.
+    """
     arms = {method: arm for method, arm in by_method(runs).items() if method in METHODS}
     numbers = pd.DataFrame([row for method, arm in arms.items() for row in _rows(method, arm)], columns=COLUMNS)
     ends = numbers[numbers["step"] == numbers["step"].max()]
@@ -46,13 +52,16 @@ def draw_fig6(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
     for arm in others:
         less = compared(arms[arm["method"]], arms[lowest["method"]], None, K)
         numbers.loc[arm.name, [*LESS]] = [*less.values()]
+    for arm in _arms(ends):
+        if arm["method"] != METHODS[0] and METHODS[0] in arms:
+            gap = compared(arms[METHODS[0]], arms[arm["method"]], None, K)
+            numbers.loc[arm.name, [*GAP]] = [*gap.values()]
     ends = numbers.loc[ends.index]
     shown = [run for arm in arms.values() for run in arm]
     first = shown[0]
     about = (
-        f"Solid: pass@{K} of {len(first.accuracies(0))} test problems, {first.sampling}; dashed: DPO's loss, mean of "
-        f"the last {SMOOTH} batches. Thick: means over {plural(count_bases(shown), 'base')}, pass@{K} with its 95 % "
-        "bootstrap interval by problem; thin: each base."
+        f"Means over {plural(count_bases(shown), 'base')}: pass@{K} of {len(first.accuracies(0))} test problems, "
+        f"{first.sampling}; DPO's loss, mean of the last {SMOOTH} batches.{_gaps(ends)}"
     )
     return draw_picture(
         out,
@@ -65,6 +74,15 @@ def draw_fig6(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
         reading=_read(numbers, ends),
         setting=f"{RULE_OF_ORDER}. {setting(shown)}",
     )
+
+
+def _gaps(ends: pd.DataFrame) -> str:
+    """A line of the caption: by how much ExP-DPO ends above each other arm, paired by problem and base."""
+    gaps = [
+        f"{winner_name(row['method'])} {points({column: row[name] for name, column in GAP.items()} | {'bases': 1})}"
+        for row in ends[ends["gap"].notna()].to_dict("records")
+    ]
+    return f"\n{winner_name(METHODS[0])} less the other, paired, 95 % bootstrap: {'; '.join(gaps)}." if gaps else ""
 
 
 def _rows(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
@@ -83,45 +101,24 @@ def _rows(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
-    methods = list(dict.fromkeys(numbers["method"]))
-    figure, grid = sheet(2, len(methods), 2.1, caption)
-    for panels, column, style in zip(grid, ("pass_at_4", "loss"), ("-", "--"), strict=True):
-        for axes, method in zip(panels, methods, strict=True):
-            rows = numbers[numbers["method"] == method]
-            plot_lines(axes, rows, column, method_colour(method), style=style)
-            axes.set_title(_title(rows[rows["base"] == MEAN], column), fontsize=9)
-            axes.sharey(panels[0])
-            _count_coinciding(axes, rows, column)
-    accuracies, losses = grid
-    for axes, method in zip(accuracies, methods, strict=True):
-        axes.set_title(f"{winner_name(method)}\n{axes.get_title(loc='left')}", fontsize=9)
-        axes.tick_params(labelbottom=False)
-        axes.locator_params(axis="y", steps=[1, 2, 5, 10])
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
-    for axes in losses:
+    means = numbers[numbers["base"] == MEAN]
+    figure, (panels,) = sheet(1, 2, 2.7, caption)
+    for axes, column, style in zip(panels, ("pass_at_4", "loss"), ("-", "--"), strict=True):
+        for method, rows in means.groupby("method", sort=False):
+            plot_lines(axes, rows, column, method_colour(str(method)), style=style)
         axes.set_xlabel("step")
-    accuracies[0].set_ylabel(f"pass@{K}")
-    losses[0].set_ylabel("loss")
-    figure.align_ylabels()
+        axes.set_xticks(sorted(means["step"].unique()))
+    accuracy, loss = panels
+    accuracy.locator_params(axis="y", steps=[1, 2, 5, 10])
+    accuracy.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    accuracy.set_title(f"pass@{K}")
+    loss.set_title("loss")
+    for axes, column, worded in ((accuracy, "pass_at_4", "{:.1%}"), (loss, "loss", "{:.3f}")):
+        last = means[means["step"] == means["step"].max()].to_dict("records")
+        texts = [f"{winner_name(row['method'])}\n{worded.format(row[column]).replace('%', ' %')}" for row in last]
+        colours = [method_colour(row["method"]) for row in last]
+        name_ends(axes, [*zip((row[column] for row in last), texts, colours, strict=True)])
     return figure
-
-
-def _count_coinciding(axes: Axes, rows: pd.DataFrame, column: str) -> None:
-    """Say at its end of how many bases a thin line is, where several coincide."""
-    bases = rows[rows["base"] != MEAN].groupby("base")[column]
-    for line, count in Counter(tuple(values) for _, values in bases).items():
-        if count > 1:
-            at = (rows["step"].max(), line[-1])
-            axes.annotate(f"{count} bases", at, (0, -3), textcoords="offset points", ha="right", va="top", fontsize=8)
-
-
-def _title(means: pd.DataFrame, column: str) -> str:
-    """`73 % → 75 % [70 %, 80 %]`: the mean over bases at the first step and at the last."""
-    first, last = means.iloc[0], means.iloc[-1]
-    if column == "loss":
-        return f"loss {number(first['loss'])} → {number(last['loss'])}"
-    interval = f"[{share(last['low'])}, {share(last['high'])}]"
-    return f"pass@{K} {share(first['pass_at_4'])} → {share(last['pass_at_4'])} {interval}"
 
 
 def _read(numbers: pd.DataFrame, ends: pd.DataFrame) -> str:

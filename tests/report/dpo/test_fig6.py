@@ -3,15 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from expo.report.accuracy import MEAN
+from expo.report.accuracy import MEAN, difference, points
 from expo.report.dpo import fig6
 from expo.report.dpo.fig6 import draw_fig6
 from expo.report.picture import Caption
 from expo.report.style import look
-from expo.report.trainings import EvaluatedRun, find_evaluated
+from expo.report.trainings import EvaluatedRun, by_method, find_evaluated
 from theory.objectives import dpo_loss
 
 from ..records.dpo import BETA, write_arm
@@ -49,17 +48,28 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
     assert headings.pop() == f"{begin}the losses differ, pass@4 cannot be told apart"
 
 
-def test_lines_of_bases_that_coincide_are_counted(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+def test_the_gaps_to_exp_dpo_are_said_with_their_intervals(
+    runs: list[EvaluatedRun], tmp_path: Path, captions: list[Caption]
+) -> None:
     numbers = draw_fig6(runs, tmp_path).numbers
-    # They differ in pass@4, and not in the loss.
-    assert counted(numbers) == ["3 bases"] * 3
-    is_first = (numbers["base"] == "tiny-0") & (numbers["step"] == 20)
-    assert counted(numbers.assign(loss=numbers["loss"] + 0.1 * is_first)) == ["2 bases"] * 3
-    # The control: as they differ in pass@4, they do in the loss.
-    assert counted(numbers.assign(loss=numbers["pass_at_4"])) == []
+    arms = by_method(runs)
+    for method in ("dpo_expert", "dpo_answer"):
+        less = difference(arms["dpo_explanation"], arms[method], None, 4)
+        row = numbers[(numbers["method"] == method) & (numbers["base"] == MEAN)].iloc[-1]
+        assert [row["gap"], row["gap_low"], row["gap_high"]] == [less["mean"], less["low"], less["high"]]
+        assert points({**less, "bases": 1}) in captions[0].notes
+    assert numbers.loc[numbers["method"] == "dpo_explanation", "gap"].isna().all()
+    # Without ExP-DPO there is nothing to compare with.
+    draw_fig6([run for run in runs if run.method != "dpo_explanation"], tmp_path)
+    assert "paired" in captions[0].notes
+    assert "paired" not in captions[1].notes
 
 
-def counted(numbers: pd.DataFrame) -> list[str]:
+def test_two_panels_name_their_lines(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+    numbers = draw_fig6(runs, tmp_path).numbers
     with look():
-        figure = fig6._plot(numbers, Caption("heading", "notes", toy=True))
-    return [text.get_text() for axes in figure.axes for text in axes.texts]
+        panels = fig6._plot(numbers, Caption("heading", "notes", toy=True)).axes
+    for axes, style in zip(panels, ("-", "--"), strict=True):
+        assert [line.get_linestyle() for line in axes.lines] == [style] * 3
+        names = {text.get_text().partition("\n")[0] for text in axes.texts}
+        assert names == {"ExP-DPO", "DPO with expert CoT", "DPO with bare answer"}
