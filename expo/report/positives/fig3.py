@@ -17,7 +17,7 @@ from expo.report.paper import FIG3
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.positives.measurements import Group, Measurement, notes_of, over_levels
 from expo.report.style import COMPACT, GREY, INK, LEGEND_PAD, Axes, Figure, legend_outside
-from expo.report.words import interval, number, share
+from expo.report.words import interval, listed, number, share
 from expo.stats import Interval
 from expo.text import plural
 
@@ -26,8 +26,10 @@ COLUMNS = ["run", "judge", "level", "rate", "low", "high", "finite_sample_low", 
 COLUMNS += ["disagreement", "unparsed", "failed"]  # only for a model judge
 
 _RULES = {"count": "step checker, count", "share": "step checker, share"}
-_JUDGE_COLOURS = {_RULES["count"]: "#0072B2", _RULES["share"]: "#56B4E9"}
+_BOTH = "step checker"
+_JUDGE_COLOURS = {_BOTH: "#0072B2", _RULES["count"]: "#0072B2", _RULES["share"]: "#56B4E9"}
 _MODEL_COLOUR = "#CC79A7"
+_FEW = 5  # a level with fewer problems is not drawn
 
 
 def draw_fig3(group: Group, out: Path | str) -> Artefact:
@@ -40,7 +42,7 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
     numbers = pd.concat([_win_rates(run) for run in group.runs], ignore_index=True)
     about = (
         "Won: the self-explanation has more true steps, or a larger share of them; a tie counts a half. Thick: 95 % "
-        "bootstrap intervals; thin: finite-sample ones."
+        f"bootstrap intervals; thin: finite-sample ones.{_few_left_out(numbers)}"
     )
     rules = (
         "The step checker compares the k-th explanation with the k-th own CoT; by share, only pairs where both have "
@@ -62,13 +64,28 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
 
 def plot_fig3(numbers: pd.DataFrame, caption: Caption) -> Figure:
     """The picture of a table made by `draw_fig3`."""
+    numbers = _without_twins(numbers)
     has_levels = numbers["level"].nunique() > 1
     places = _places(numbers)
     figure, (panels,) = sheet(1, 1 + has_levels, max(2.4, 0.75 + 0.3 * len(places)), caption)
     _rates(panels[0], numbers[numbers["level"].isna()], places)
     if has_levels:
-        _by_level(panels[1], numbers[numbers["level"].notna()])
+        _by_level(panels[1], numbers[numbers["level"].notna() & (numbers["n"] >= _FEW)])
     return figure
+
+
+def _few_left_out(numbers: pd.DataFrame) -> str:
+    """A sentence on levels that are not drawn because they have few problems."""
+    has_few = numbers["level"].nunique() > 1 and (numbers.loc[numbers["level"].notna(), "n"] < _FEW).any()
+    return f" Levels of fewer than {_FEW} problems are not drawn." * has_few
+
+
+def _without_twins(numbers: pd.DataFrame) -> pd.DataFrame:
+    """The numbers with one step checker if both of its rules say the same of every run and level."""
+    count, share_of = (numbers[numbers["judge"] == rule].drop(columns="judge") for rule in _RULES.values())
+    if not count.reset_index(drop=True).equals(share_of.reset_index(drop=True)):
+        return numbers
+    return numbers[numbers["judge"] != _RULES["share"]].replace({"judge": {_RULES["count"]: _BOTH}})
 
 
 def _win_rates(run: Measurement) -> pd.DataFrame:
@@ -124,7 +141,8 @@ def _rates(axes: Axes, numbers: pd.DataFrame, places: dict[tuple[str, str], floa
         axes.plot([row["rate"]], [place], "o", color=colour, ms=5)
         counts = f"{row['wins']} / {row['ties']} / {row['losses']}"
         axes.text(-0.02, place, counts, fontsize=8, ha="right", **beside)
-        axes.text(1.02, place, number(row["rate"]), fontsize=8.5, ha="left", **beside)
+        of = f", n = {row['n']}" if row["left_out"] else ""
+        axes.text(1.02, place, number(row["rate"]) + of, fontsize=8.5, ha="left", **beside)
         judge = row["judge"].rpartition("/")[2]
         labels.append((place, judge if is_alone else f"{row['run']}, {judge}"))
     axes.set_yticks(*zip(*labels, strict=True), fontsize=8)
@@ -161,7 +179,7 @@ def _colour(judge: str) -> str:
 
 def _line(judge: str) -> str:
     """Dots or other marks, so that nobody needs the colours."""
-    return {_RULES["count"]: "o-", _RULES["share"]: "s--"}.get(judge, "^:")
+    return {_BOTH: "o-", _RULES["count"]: "o-", _RULES["share"]: "s--"}.get(judge, "^:")
 
 
 _MORE = {"wins": "more true steps than own CoTs", "loses": "fewer true steps than own CoTs"}
@@ -180,9 +198,26 @@ def _found(numbers: pd.DataFrame, where: str) -> str:
     told = "" if all_agree else ", by the step checker's count"
     rates = sorted(row["rate"] for row in counted)
     won = f"win rate {' to '.join(dict.fromkeys(map(number, (rates[0], rates[-1]))))}"
+    if outcomes[0] == "wins" and all_agree and (levels := _levels_won(numbers)):
+        return f"self-explanations have {_MORE['wins']} {levels} ({won})"
     if outcomes[0] in _MORE:
         return f"self-explanations have {_MORE[outcomes[0]]}{where}{told} ({won})"
     return f"self-explanations and own CoTs cannot be told apart in true steps{where}{told} ({won})"
+
+
+def _levels_won(numbers: pd.DataFrame) -> str:
+    """`at levels 4 and 5, and mostly tie below`; empty if they win at all levels, at none, or do not tie elsewhere."""
+    counted = numbers[(numbers["judge"] == _RULES["count"]) & numbers["level"].notna()]
+    won = {
+        int(level): all(_outcome(row) == "wins" for row in rows.to_dict("records"))
+        for level, rows in counted.groupby("level")
+    }
+    levels = [level for level, is_won in won.items() if is_won]
+    others = counted[~counted["level"].isin(levels)]
+    if not levels or others["ties"].sum() <= 0.5 * others[["wins", "ties", "losses"]].to_numpy().sum():
+        return ""
+    named = f"level{'s' * (len(levels) > 1)} {listed([str(level) for level in levels])}"
+    return f"at {named}, and mostly tie {'below' if others['level'].max() < levels[0] else 'elsewhere'}"
 
 
 def _outcome(row: dict[Any, Any]) -> str:

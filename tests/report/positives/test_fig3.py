@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from expo.measure.winrate import step_wins
@@ -85,3 +86,68 @@ def test_the_axis_shows_what_there_is_and_rates_have_three_digits(drawn: dict[st
     # The control: rates from 0 to 1 need the whole axis.
     assert whole.get_xlim()[0] < 0.1
     assert whole.get_xlim()[1] >= 1
+
+
+# Level 4 is won in most pairs, levels 1 to 3 are tied.
+WON = {1: (0.5, 2, 26), 2: (0.5, 2, 26), 3: (0.5, 2, 26), 4: (0.95, 27, 3)}
+
+
+def counted(by_level: dict[int, tuple[float, int, int]]) -> pd.DataFrame:
+    """A run's numbers by count: for each level its rate, wins and ties of 30 pairs."""
+    rows = [(None, 0.7, 50, 70), *((level, *of_level) for level, of_level in by_level.items())]
+    table = [
+        {
+            "level": level,
+            "rate": rate,
+            "low": rate,
+            "high": rate,
+            "wins": wins,
+            "ties": ties,
+            "losses": 30 - wins - ties,
+        }
+        for level, rate, wins, ties in rows
+    ]
+    numbers = pd.DataFrame(table).assign(run="a", judge="step checker, count", n=30, left_out=0)
+    return numbers.assign(finite_sample_low=numbers["rate"] - 0.1, finite_sample_high=numbers["rate"] + 0.1)
+
+
+def test_the_heading_says_at_which_levels_they_win():
+    def found(by_level: dict[int, tuple[float, int, int]]) -> str:
+        return fig3._found(counted(by_level), " on average")
+
+    more = "self-explanations have more true steps than own CoTs"
+    assert found(WON) == f"{more} at level 4, and mostly tie below (win rate 0.700)"
+    assert found({**WON, 3: (0.95, 27, 3)}) == f"{more} at levels 3 and 4, and mostly tie below (win rate 0.700)"
+    assert found({**WON, 1: (0.95, 27, 3)}) == f"{more} at levels 1 and 4, and mostly tie elsewhere (win rate 0.700)"
+    # Where they win at no level or at all of them, or where most others are no ties, levels are not named.
+    average = f"{more} on average (win rate 0.700)"
+    assert found(dict.fromkeys(WON, (0.5, 2, 26))) == average
+    assert found(dict.fromkeys(WON, (0.95, 27, 3))) == average
+    assert found({level: (rate, wins, 3) for level, (rate, wins, _) in WON.items()}) == average
+
+
+def test_one_checker_is_drawn_where_both_rules_say_the_same():
+    def judges(count: pd.DataFrame, share: pd.DataFrame) -> list[str]:
+        both = pd.concat([count, share.assign(judge="step checker, share")], ignore_index=True)
+        with look():
+            axes = plot_fig3(both, CAPTION).axes[0]
+        return [label.get_text() for label in axes.get_yticklabels()]
+
+    numbers = counted(WON)
+    assert judges(numbers, numbers) == ["step checker"]
+    assert judges(numbers, numbers.assign(wins=numbers["wins"] + 1)) == ["step checker, count", "step checker, share"]
+
+
+def test_small_levels_are_not_drawn_and_n_is_said_where_pairs_are_left_out():
+    def drawn(numbers: pd.DataFrame) -> tuple[set[float], list[str]]:
+        with look():
+            whole, by_level = plot_fig3(numbers, CAPTION).axes
+        levels = {float(x) for line in by_level.lines if line.get_marker() == "o" for x in line.get_xdata()}
+        return levels, [text.get_text() for text in whole.texts if text.get_text().startswith("0.700")]
+
+    numbers = counted(WON)
+    assert drawn(numbers) == ({1, 2, 3, 4}, ["0.700"])
+    few = numbers.assign(n=numbers["n"].mask(numbers["level"] == 2, 4), left_out=1)
+    assert drawn(few) == ({1, 3, 4}, ["0.700, n = 30"])
+    assert "fewer than 5" in fig3._few_left_out(few)
+    assert not fig3._few_left_out(numbers)
