@@ -61,7 +61,9 @@ BEYOND = (
     Kind("after-training", "Beyond accuracy", "Length, variety, entropy and calibration before and after training."),
     Kind("example", "A question before and after", "What policies write for one question, by method."),
     Kind("forgetting", "Forgetting", "Accuracy at the levels that were not trained on."),
-    Kind("dpo", "DPO in detail", "Loss, drift, margins and accuracy by learning rate."),
+    Kind(
+        "dpo", "DPO in detail", "Loss, drift and accuracy by learning rate, and how likely winners are beside losers."
+    ),
     Kind("gradients", "Angles between gradients", "Cosines of gradients of positives, beside what Lemma 1 assumes."),
     Kind("t1-t2", "T1 against T2", "Which of the two terms of Equation 6 decides, measured."),
     Kind("predictors", "What predicts a gain", "Which number of a positive ranks what a step on it gains."),
@@ -79,7 +81,7 @@ THEORY = (
     Kind("lemma2", "Lemma 2", "What self-explanations gain if Bayes' rule draws them."),
     Kind("prompt-radius", "Lemma 2 for prompts", "How near to Bayes' rule a prompted sampler must be."),
     Kind("appendix-b", "Appendix B of the paper", "A push of one logit against a gradient step."),
-    Kind("grpo-weight", "GRPO on hard questions", "How often a group has no signal, and what a rare success weighs."),
+    Kind("grpo-weight", "GRPO on hard questions", "How often a group of samples has no signal."),
 )
 AUDITS = (Kind("audit", "Audits of baselines", "Accuracy of the same samples by grader, token limit and k."),)
 OTHERS = (Kind(".*", "Others", "Artefacts that are under no other heading."),)

@@ -28,7 +28,9 @@ def draw_appendix_b(out: Path | str) -> Artefact:
         columns = dict(zip([*_PLACES, *_CHANGES], [*grid.T, *change.T], strict=True))
         tables.append(pd.DataFrame({"kind": kind, **columns}))
     count = int(_raises_another(step).sum())
-    raised = f"another too in {count} of {len(grid)} places" if count else "no other"
+    raised = (
+        f"another in {count} of {len(grid)} places; the paper says never" if count else "no other, as the paper says"
+    )
     return draw_theory(
         out,
         "appendix-b",
@@ -56,8 +58,8 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         count = int(_raises_another(rows[_CHANGES].to_numpy()).sum())
         axes.set_title(f"{kind}: {count} of {len(rows)} raise another")
     for colour, text in ((BLUE, "1 alone rises"), (ORANGE, "another rises too")):
-        panels[0].plot([], [], color=colour, lw=2.5, label=text)
-    panels[0].legend(fontsize=8.5, loc="upper right", bbox_to_anchor=(1.32, 0.95))
+        panels[1].plot([], [], color=colour, lw=3, label=text)
+    panels[1].legend(fontsize=8.5, loc="upper right", bbox_to_anchor=(1.15, 1))
     return figure
 
 
@@ -65,8 +67,9 @@ def _plot_arrows(axes: Axes, grid: np.ndarray, change: np.ndarray) -> None:
     at, move = grid @ _CORNERS, change @ _CORNERS
     length = np.linalg.norm(move, axis=1, keepdims=True)
     move = move / np.sqrt(np.maximum(length, 1e-12))
-    colours = np.where(_raises_another(change), ORANGE, BLUE)
-    axes.quiver(*at.T, *move.T, color=colours, angles="xy", scale=7, width=0.004)
+    raises = _raises_another(change)
+    for which, colour, width in ((~raises, BLUE, 0.004), (raises, ORANGE, 0.008)):
+        axes.quiver(*at[which].T, *move[which].T, color=colour, angles="xy", scale=7, width=width)
     axes.plot(*np.vstack([_CORNERS, _CORNERS[:1]]).T, color=GREY, lw=1)
     for (x, y), text in zip(_CORNERS, ("1 (pushed up)", "2", "3"), strict=True):
         axes.text(x, y + (0.03 if y else -0.03), text, ha="center", va="bottom" if y else "top")

@@ -21,13 +21,13 @@ def draw_lemma1_band(out: Path | str) -> Artefact:
     numbers = _numbers()
     low, high = numbers["low"].min(), numbers["high"].max()
     is_printed = bool(np.isclose(low, high))
-    found = "1/2, as printed" if is_printed else f"not 1/2: it lies anywhere from {low:.2f} to {high:.2f}"
+    found = "is the true one" if is_printed else f"can be off: the true one lies from {low:.2f} to {high:.2f}"
     return draw_theory(
         out,
         "lemma1-band",
         numbers,
         _plot,
-        heading=f"Lemma 1: the true threshold is {found}",
+        heading=f"Lemma 1's threshold of 1/2 {found}",
         notes=r"The cross term is the inner product of the gradients of $j$ and $j'$; only the logit $z_j$ moves. "
         r"The paper: it falls with $\pi_j$ just where $\pi_j < 1/2$. "
         f"Right: over all laws of the other trajectories. {CLOSED_FORM}",
@@ -82,9 +82,10 @@ def _plot_range(axes: Axes, band: pd.DataFrame) -> None:
     axes.vlines(band["x"], band["low"], band["high"], color=ORANGE, lw=5, alpha=0.5)
     axes.plot(band["x"], band["low"], "o", color=BLUE, ms=4)
     axes.plot(band["x"], band["high"], "o", color=BLUE, ms=4)
-    for y, text, above in ((LOW, "(3 − √2)/4 = {:.3f}", False), (HIGH, "3/4", True)):
+    for y, text, offset in ((LOW, "(3 − √2)/4 = {:.3f}", -4), (HIGH, "3/4", 4)):
         axes.axhline(y, color=BLUE, ls=":", lw=1)
-        axes.text(320, y, text.format(y), color=BLUE, fontsize=8.5, ha="center", va="bottom" if above else "top")
+        beside = {"xytext": (0, offset), "textcoords": "offset points", "va": "bottom" if offset > 0 else "top"}
+        axes.annotate(text.format(y), (320, y), color=BLUE, fontsize=8.5, ha="center", **beside)
     log_x(axes, 1.6, 1500)
     axes.set_xticks(band["x"], [f"{L:g}" for L in band["x"]])
     axes.set(ylim=(0.3, 0.85), xlabel="trajectories $L$")

@@ -22,13 +22,13 @@ def draw_lemma2_gap(out: Path | str) -> Artefact:
     numbers = _numbers()
     worst = float((numbers["gap"] - numbers["variance"] / numbers["J"]).abs().max())
     is_near = bool((numbers["gap"] <= numbers["tv"] + 1e-12).all())
-    found = "what self-explanations gain is Var(X) / J" if worst < 1e-9 else "the gap is not Var(X) / J"
+    found = f"{'gain at most as much as' if is_near else 'can gain more than'} they differ from own CoTs"
     return draw_theory(
         out,
         "lemma2-gap",
         numbers,
         _plot,
-        heading=f"Lemma 2: {found}{', and never more than their distance' if is_near else ''}",
+        heading=f"Lemma 2: self-explanations drawn by Bayes' rule {found}",
         notes=f"A point is one of {MODELS} random models of 4 CoTs. X = π(a*|q, c), and J is its mean over own CoTs. "
         r"The gap is the mean of X over self-explanations $\tilde{c}$ minus J; they are drawn by Bayes' rule, which a "
         f"prompt with the answer need not follow. {CLOSED_FORM}",

@@ -12,7 +12,6 @@ from expo.report.picture import Caption, sheet
 from expo.report.style import INK, Axes, Figure, legend_outside
 from expo.report.theory.drawing import draw_theory
 from expo.report.theory.ledger_words import COLOURS, MEANS, SYMBOLS, part_title
-from expo.report.words import listed
 from expo.text import plural
 from theory.ledger import Entry
 
@@ -29,14 +28,8 @@ OUTCOMES = {
     "contradicted by the paper's own table": "fails",
     "undecided": "undecided",
 }
-# Each outcome as it is said of several claims.
-_MANY = {
-    "proved": "are proved",
-    "holds where tested": "hold where tested",
-    "holds in part": "in part",
-    "fails": "fail",
-    "undecided": "are undecided",
-}
+# Outcomes as they are said of several claims, one after another.
+_MANY = {"holds where tested": "hold where tested", "holds in part": "in part", "fails": "fail"}
 
 
 def draw_verdicts(entries: Mapping[str, Entry], out: Path | str) -> Artefact:
@@ -71,8 +64,8 @@ def _told(numbers: pd.DataFrame) -> str:
 
 def _found(numbers: pd.DataFrame) -> str:
     counts = _counts(numbers)
-    claims = plural(sum(counts.values()), "claim")
-    return f"Of the paper's {claims}, {listed([f'{count} {_MANY[outcome]}' for outcome, count in counts.items()])}"
+    told = ", ".join(f"{count} {_MANY.get(outcome, outcome)}" for outcome, count in counts.items())
+    return f"The paper's {plural(sum(counts.values()), 'claim')}: {told}"
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:

@@ -83,10 +83,10 @@ def heading_of(ledger: dict[str, Entry], monkeypatch: pytest.MonkeyPatch) -> str
 
 def test_the_heading_counts_the_papers_claims_by_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     held = entries()
-    found = "Of the paper's 3 claims, 1 hold where tested, 1 in part and 1 are undecided"
+    found = "The paper's 3 claims: 1 hold where tested, 1 in part, 1 undecided"
     assert heading_of(held, monkeypatch) == found
     refuted = held | {"C": replace(held["C"], verdict="refuted"), "A": replace(held["A"], verdict="proved")}
-    assert heading_of(refuted, monkeypatch) == "Of the paper's 3 claims, 1 are proved, 1 in part and 1 fail"
+    assert heading_of(refuted, monkeypatch) == "The paper's 3 claims: 1 proved, 1 in part, 1 fail"
 
 
 def test_the_bars_of_a_part_stand_end_to_end(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ import pytest
 
 from expo.report.artefacts import read_provenance
 from expo.report.picture import Caption
-from expo.report.theory import appendix_b, lemma1_band, prompt_radius, t2_over_t1
+from expo.report.theory import appendix_b, grpo_weight, lemma1_band, lemma2_gap, prompt_radius, t2_over_t1
 from expo.report.theory.appendix_b import draw_appendix_b
 from expo.report.theory.grpo_weight import draw_grpo_weight
 from expo.report.theory.lemma1_band import draw_lemma1_band
 from expo.report.theory.lemma2_gap import draw_lemma2_gap
 from expo.report.theory.prompt_radius import draw_prompt_radius
 from expo.report.theory.t2_over_t1 import draw_t2_over_t1
-from theory import lemma1, lemma2, shifts
+from theory import grpo, lemma1, lemma2, shifts
 
 from ..captions import two_lines
 
@@ -102,26 +102,44 @@ def heading(draw: Callable[[Path], object], module: ModuleType, monkeypatch: pyt
 
 def test_headings_say_what_the_numbers_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert heading(draw_lemma1_band, lemma1_band, monkeypatch, tmp_path) == (
-        "Lemma 1: the true threshold is not 1/2: it lies anywhere from 0.40 to 0.75"
+        "Lemma 1's threshold of 1/2 can be off: the true one lies from 0.40 to 0.75"
     )
     assert heading(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path) == (
-        "Equation 6: T1 need not dominate: T2 can be $10^{16}$ times as large"
+        "Equation 6: with one likely rival, T2 overtakes T1 once a right sample is rarer than about 3.6 %"
     )
     assert heading(draw_prompt_radius, prompt_radius, monkeypatch, tmp_path) == (
-        "Lemma 2 for a prompted sampler: in this model, certain only within 0.32 of Bayes' rule"
+        "Lemma 2 for a prompt: far from Bayes' rule it can make explanations worse than own CoTs, in this model"
     )
     assert heading(draw_appendix_b, appendix_b, monkeypatch, tmp_path) == (
-        "Appendix B: a gradient step on one trajectory raises another too in 34 of 105 places"
+        "Appendix B: a gradient step on one trajectory raises another in 34 of 105 places; the paper says never"
+    )
+    assert heading(draw_lemma2_gap, lemma2_gap, monkeypatch, tmp_path) == (
+        "Lemma 2: self-explanations drawn by Bayes' rule gain at most as much as they differ from own CoTs"
+    )
+    assert heading(draw_grpo_weight, grpo_weight, monkeypatch, tmp_path) == (
+        "GRPO on hard questions: at p = 1 %, 92 % of groups of 8 give no signal"
     )
 
 
 def test_headings_of_other_numbers_say_the_opposite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     printed = pd.DataFrame({"panel": ["L = 3"], "x": [0.5], "low": [0.5], "high": [0.5]})
     monkeypatch.setattr(lemma1_band, "_numbers", lambda: printed)
-    assert heading(draw_lemma1_band, lemma1_band, monkeypatch, tmp_path).endswith("is 1/2, as printed")
-    monkeypatch.setattr(t2_over_t1, "_numbers", lambda: pd.DataFrame({"ratio": [0.5], "gain": [1.0]}))
-    assert heading(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path) == "Equation 6: T1 dominates"
-    monkeypatch.setattr(lemma2, "critical_tv", lambda prior, x: 0.1)
-    assert heading(draw_prompt_radius, prompt_radius, monkeypatch, tmp_path).endswith("within 0.10 of Bayes' rule")
+    assert heading(draw_lemma1_band, lemma1_band, monkeypatch, tmp_path).endswith("of 1/2 is the true one")
+    falls = pd.DataFrame({"case": ["a", "a", "b", "b"], "pi_j": [0.1, 0.001] * 2, "ratio": [0.5, 0.4, 0.1, 0.9]})
+    monkeypatch.setattr(t2_over_t1, "_numbers", lambda: falls)
+    assert heading(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path) == "Equation 6: T1 dominates T2"
+    # By logarithms halfway between 0.1 and 0.001.
+    monkeypatch.setattr(t2_over_t1, "_numbers", lambda: falls.assign(ratio=[0.5, 0.4, 0.1, 10.0]))
+    assert heading(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path) == (
+        "Equation 6: with b, T2 overtakes T1 once a right sample is rarer than about 1.0 %"
+    )
+    # Of CoTs that all lead to a* equally often, none is worse than another.
+    monkeypatch.setattr(prompt_radius, "X", np.array([0.5, 0.5, 0.5]))
+    monkeypatch.setattr(lemma2, "critical_tv", lambda prior, x: 1.0)
+    assert "no worse than own CoTs" in heading(draw_prompt_radius, prompt_radius, monkeypatch, tmp_path)
+    monkeypatch.setattr(lemma2, "tv", lambda mu, nu: np.zeros(len(mu)))
+    assert "can gain more than they differ" in heading(draw_lemma2_gap, lemma2_gap, monkeypatch, tmp_path)
+    monkeypatch.setattr(grpo, "no_signal", lambda p, G: 0 * p + 0.25)
+    assert "25 % of groups" in heading(draw_grpo_weight, grpo_weight, monkeypatch, tmp_path)
     monkeypatch.setattr(shifts, "gradient_step", lambda grid, j: shifts.first_order(grid, np.eye(3)[[j] * len(grid)]))
-    assert heading(draw_appendix_b, appendix_b, monkeypatch, tmp_path).endswith("raises no other")
+    assert heading(draw_appendix_b, appendix_b, monkeypatch, tmp_path).endswith("raises no other, as the paper says")
