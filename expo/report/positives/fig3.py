@@ -76,7 +76,7 @@ def plot_fig3(numbers: pd.DataFrame, caption: Caption) -> Figure:
 
 def _few_left_out(numbers: pd.DataFrame) -> str:
     """A sentence on levels that are not drawn because they have few problems."""
-    has_few = numbers["level"].nunique() > 1 and (numbers.loc[numbers["level"].notna(), "n"] < _FEW).any()
+    has_few = numbers["level"].nunique() > 1 and bool((numbers.loc[numbers["level"].notna(), "n"] < _FEW).any())
     return f" Levels of fewer than {_FEW} problems are not drawn." * has_few
 
 
@@ -209,8 +209,8 @@ def _levels_won(numbers: pd.DataFrame) -> str:
     """`at levels 4 and 5, and mostly tie below`; empty if they win at all levels, at none, or do not tie elsewhere."""
     counted = numbers[(numbers["judge"] == _RULES["count"]) & numbers["level"].notna()]
     won = {
-        int(level): all(_outcome(row) == "wins" for row in rows.to_dict("records"))
-        for level, rows in counted.groupby("level")
+        int(level): all(_outcome(row) == "wins" for row in counted[counted["level"] == level].to_dict("records"))
+        for level in sorted(set(counted["level"]))
     }
     levels = [level for level, is_won in won.items() if is_won]
     others = counted[~counted["level"].isin(levels)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         # A group of two always has more than half a chance of none.
         named = rows.iloc[(rows["no_signal"] - _NAMED_AT).abs().argmin()]
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        place = {"ha": "center", "va": "center", "bbox": box}
+        place: dict[str, Any] = {"ha": "center", "va": "center", "bbox": box}
         axes.text(named["p"], named["no_signal"], f"G = {size}", fontsize=9, color=colour, **place)
     axes.plot([P], [_rare()], "o", color=BLUE, ms=7)
     axes.annotate(

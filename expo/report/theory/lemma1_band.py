@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,11 @@ def _plot_range(axes: Axes, band: pd.DataFrame) -> None:
     axes.plot(band["x"], band["high"], "o", color=BLUE, ms=4)
     for y, text, offset in ((LOW, "(3 − √2)/4 = {:.3f}", -4), (HIGH, "3/4", 4)):
         axes.axhline(y, color=BLUE, ls=":", lw=1)
-        beside = {"xytext": (0, offset), "textcoords": "offset points", "va": "bottom" if offset > 0 else "top"}
+        beside: dict[str, Any] = {
+            "xytext": (0, offset),
+            "textcoords": "offset points",
+            "va": "bottom" if offset > 0 else "top",
+        }
         axes.annotate(text.format(y), (320, y), color=BLUE, fontsize=8.5, ha="center", **beside)
     log_x(axes, 1.6, 1500)
     axes.set_xticks(band["x"], [f"{L:g}" for L in band["x"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ _RIVALS = {
 def draw_t2_over_t1(out: Path | str) -> Artefact:
     """Write `t2-over-t1`: T2 against T1 as a right sample leaves the distribution (claims E6-dom, E6-sqrt)."""
     numbers = _numbers()
-    crossings = {case: _crossing(rows) for case, rows in numbers.groupby("case", sort=False)}
+    crossings = {str(case): _crossing(rows) for case, rows in numbers.groupby("case", sort=False)}
     case = max(crossings, key=lambda case: crossings[case])
     overtaken = crossings[case]
     found = f"T2 overtakes T1 once a right sample is rarer than about {share(overtaken)}"
@@ -79,9 +80,9 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         axes.plot(rows["pi_j"], rows["ratio"], line, color=colour, lw=2)
         if crossing := _crossing(rows):
             axes.plot([crossing], [1], "o", color=colour, ms=6)
-            beside = {"textcoords": "offset points", "ha": "right", "color": colour}
+            beside: dict[str, Any] = {"textcoords": "offset points", "ha": "right", "color": colour}
             axes.annotate(f"{crossing:.2g}", (crossing, 1), (-3, 6), **beside)
-        ends.append((float(rows.loc[rows["pi_j"].idxmin(), "ratio"]), str(case), colour))
+        ends.append((float(rows.sort_values("pi_j")["ratio"].iloc[0]), str(case), colour))
     axes.axhspan(1e-10, 1, color=GREY, alpha=0.15, lw=0)
     axes.text(0.3, 0.18, "T1 dominates", ha="center", va="center", transform=axes.transAxes)
     axes.text(0.3, 0.8, "T2 dominates", ha="center", va="center", transform=axes.transAxes)
