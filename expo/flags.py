@@ -24,7 +24,7 @@ LIST_FLAGS = "--list-flags"
 # The flags that --help lists for a job with many flags; --help-all lists all.
 _USUAL = {
     *("help", "config", "output", "task", "data", "policy", "problems", "levels", "samples", "temperature"),
-    *("max_new_tokens", "algorithm", "positive", "dry_run", "dataset", "rollouts", "before"),
+    *("sources", "columns", "max_new_tokens", "algorithm", "positive", "dry_run", "dataset", "rollouts", "before"),
 }
 _ALL = ("--help-all", "--help_all")
 _MANY = 12

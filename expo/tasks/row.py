@@ -54,7 +54,8 @@ class Row:
             there = self.columns or tuple(self.fields)
             if all(part in there for part in name.split("+")):
                 raise RowError(name, f"null or empty, but {needed} is required")
-            raise RowError(name, f"missing; the row has only the fields {', '.join(map(printable, there))}")
+            hint = f"; if one of them holds the {key}, add --columns {key}=ITS_NAME" if self.columns else ""
+            raise RowError(name, f"missing; the row has only the fields {', '.join(map(printable, there))}{hint}")
         if not isinstance(value, str):
             raise RowError(name, f"{kind(value)}, not text; write it in quotes")
         if not value.strip():
