@@ -7,12 +7,32 @@ function answers(samples, rows, compared) {
   return el(
     "div",
     {},
-    el("div", { class: "says" }, inShort(kinds)),
+    el("div", { class: "says" }, manyCut(samples, rows), inShort(kinds)),
     el(
       "ol",
       { class: "answers" },
       kinds.filter(({ own }) => own.length).map(({ source, own }) => answer(source, own)),
     ),
+  );
+}
+
+const MOST_CUT = 0.2; // of a kind's samples, before its verdicts need a warning
+
+/** A warning about kinds of which many samples reached the token limit; null if there are none. */
+function manyCut(samples, rows) {
+  const cut = sourcesOf(samples, rows)
+    .map((source) => {
+      const own = rows.filter((i) => word(samples, "source", i) === source);
+      return { source, share: own.filter((i) => samples.truncated[i]).length / own.length };
+    })
+    .filter(({ share }) => share > MOST_CUT);
+  if (!cut.length) return null;
+  const told = cut.map(({ source, share }) => `${nameOf(source)} ${percent(share)}`).join(", ");
+  return el(
+    "p",
+    {},
+    el("strong", {}, "Many samples were cut at the token limit: "),
+    `${told}. A cut text has not finished its reasoning. Measure again with a higher --max_new_tokens before you trust what follows.`,
   );
 }
 

@@ -55,6 +55,20 @@ def test_a_property_that_was_not_measured_does_not_hold(make: Make, tmp_path: Pa
     assert "it raises log" not in said
 
 
+def test_many_cut_samples_are_said_before_the_answer(make: Make, tmp_path: Path):
+    run = make("tiny-0", n=12).run
+    changed(run, lambda rows: rows.assign(truncated=False))
+    assert "Many samples were cut" not in answer([run], tmp_path / "page.html")
+    changed(run, lambda rows: rows.assign(truncated=rows["source"] == "explanation"))
+    said = answer([run], tmp_path / "page.html")
+    assert "Many samples were cut at the token limit: self-explanation 100 %. A cut text" in said
+    assert said.index("Many samples were cut") < said.index("The paper asks")
+    # A few are no reason to warn.
+    few = run.read("samples")["problem"].drop_duplicates()[:2]
+    changed(run, lambda rows: rows.assign(truncated=rows["problem"].isin(few)))
+    assert "Many samples were cut" not in answer([run], tmp_path / "page.html")
+
+
 def test_an_undecided_difference_has_no_direction(make: Make, tmp_path: Path):
     run = make("tiny-0", n=12).run
     assert "Self-explanation. Property 1: it is more likely than the expert CoT by" in answer(
