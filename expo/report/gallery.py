@@ -75,7 +75,7 @@ BEYOND = (
 )
 THEORY = (
     Kind("ledger", "The ledger of claims", "Every formal claim of the paper with its verdict and the evidence."),
-    Kind("verdicts", "Verdicts", "What became of the claims of each part of the paper."),
+    Kind("verdicts", "Claims by part of the paper", "What became of the claims of each part of the paper."),
     Kind("t2-over-t1", "Equation 6", "T2 can outweigh T1 where a right sample is unlikely."),
     Kind("lemma1", "Lemma 1", "Where the cross term falls as a positive becomes likelier."),
     Kind("lemma2", "Lemma 2", "What self-explanations gain if Bayes' rule draws them."),

@@ -42,12 +42,13 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
     numbers = pd.concat([_win_rates(run) for run in group.runs], ignore_index=True)
     about = (
         "Won: the self-explanation has more true steps, or a larger share of them; a tie counts a half. Thick: 95 % "
-        f"bootstrap intervals; thin: finite-sample ones.{_few_left_out(numbers)}"
+        "bootstrap intervals; thin: finite-sample ones."
     )
     rules = (
         "The step checker compares the k-th explanation with the k-th own CoT; by share, only pairs where both have "
         "steps. Won, tied and lost are pairs, of a model judge problems. Bootstrap intervals resample problems; the "
         f"95 % of finite-sample intervals hold at every n. The paper: {FIG3.direction}, by GPT-4o."
+        f"{_few_left_out(numbers)}"
     )
     return draw_picture(
         out,
@@ -65,12 +66,13 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
 def plot_fig3(numbers: pd.DataFrame, caption: Caption) -> Figure:
     """The picture of a table made by `draw_fig3`."""
     numbers = _without_twins(numbers)
-    has_levels = numbers["level"].nunique() > 1
+    by_level = numbers[numbers["level"].notna() & (numbers["n"] >= _FEW)]
+    has_levels = by_level["level"].nunique() > 1
     places = _places(numbers)
     figure, (panels,) = sheet(1, 1 + has_levels, max(2.4, 0.75 + 0.3 * len(places)), caption)
     _rates(panels[0], numbers[numbers["level"].isna()], places)
     if has_levels:
-        _by_level(panels[1], numbers[numbers["level"].notna() & (numbers["n"] >= _FEW)])
+        _by_level(panels[1], by_level)
     return figure
 
 
