@@ -40,7 +40,7 @@ def standing(ends: pd.DataFrame) -> str:
     return f"{first} {', and '.join(parts)}"
 
 
-# Where a method ends against another: the last two show no order.
+# Where a method ends against another. An order is shown only by `above` and `below`, without `at or`.
 _SIDES = ("above", "at or above", "below", "at or below")
 _BY_BASE, _UNCLEAR = "by base", "unclear"
 
