@@ -110,6 +110,11 @@ def log_values(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+def rate_note(rate: float, rates: pd.Series) -> str:
+    """`, rate 3e−5`, for a line's name if the lines of a picture were not all trained at one rate."""
+    return f", rate {rate_name(rate)}" if rates.nunique() > 1 else ""
+
+
 def rate_name(rate: float) -> str:
     """`3e−5`, short enough for an axis label."""
     return f"{rate:.0e}".replace("e-0", "e−")

@@ -32,6 +32,7 @@ def draw_t2_over_t1(out: Path | str) -> Artefact:
     crossings = {str(case): _crossing(rows) for case, rows in numbers.groupby("case", sort=False)}
     case = max(crossings, key=lambda case: crossings[case])
     overtaken = crossings[case]
+    rarest = numbers[numbers["case"] == case].sort_values("pi_j").iloc[0]
     found = f"T2 overtakes T1 once a right sample is rarer than about {share(overtaken)}"
     return draw_theory(
         out,
@@ -42,9 +43,8 @@ def draw_t2_over_t1(out: Path | str) -> Artefact:
         notes="T1 is the sample's own term of Eq 6, T2 that of all others, whose proportions stay. Rivals are the "
         "other right samples: one of 10 % beside a wrong one of 90 %, one of e⁻²⁰, or many that share 10 %. The rest "
         f"is spread thin. {CLOSED_FORM}",
-        reading="T1 falls with π_j, T2 need not: with one other right trajectory of 10 % and one wrong one of 90 %, a "
-        "sample of probability 10⁻¹⁸ still gains 0.072, nearly all of it by T2. Dominance is lost about where another "
-        "trajectory passes the square root of π_j.",
+        reading=f"T1 falls with π_j, T2 need not: with {case}, a sample of probability {rarest['pi_j']:.1g} still "
+        f"gains {rarest['gain']:.2g}, of which T1 is {rarest['t1']:.1g}. Dominance is lost about where another trajectory passes the square root of π_j.",
     )
 
 

@@ -22,7 +22,7 @@ from expo.report.accuracy import (
     with_bases,
 )
 from expo.report.artefacts import Artefact
-from expo.report.lines import NOTE, name_ends, plot_lines, rate_name
+from expo.report.lines import NOTE, name_ends, plot_lines, rate_note
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Axes, Figure, line_style, method_colour
 from expo.report.toy import remarked
@@ -124,7 +124,7 @@ def _plot_methods(axes: Axes, numbers: pd.DataFrame) -> None:
         colour = method_colour(str(method))
         plot_lines(axes, rows, "mean", colour, style=line_style(str(method)))
         last = _ends(rows).iloc[0]
-        rate = f", rate {rate_name(last['rate'])}" if numbers["rate"].nunique() > 1 else ""
+        rate = rate_note(last["rate"], numbers["rate"])
         ends.append((float(last["mean"]), f"{named(method)}{rate}\n{with_bases(last)}", colour))
     axes.set_xlim(0, numbers["step"].max() * 1.01)
     axes.locator_params(axis="y", steps=[1, 2, 5, 10])

@@ -23,7 +23,7 @@ from expo.report.accuracy import (
     with_bases,
 )
 from expo.report.artefacts import Artefact
-from expo.report.lines import NOTE, name_ends, plot_lines, rate_name
+from expo.report.lines import NOTE, name_ends, plot_lines, rate_note
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, LEGEND_PAD, Axes, Figure, legend_outside, method_colour
 from expo.report.training.setting import named, notes_of, setting_of, standing
@@ -152,7 +152,7 @@ def _plot_accuracies(axes: Axes, numbers: pd.DataFrame) -> None:
         colour = method_colour(str(method))
         plot_lines(axes, rows, "mean", colour, "level")
         hardest = rows[(rows["base"] == MEAN) & (rows["level"] == levels[-1])].iloc[0]
-        rate = f", rate {rate_name(hardest['rate'])}" if numbers["rate"].nunique() > 1 and method != "base" else ""
+        rate = "" if method == "base" else rate_note(hardest["rate"], numbers["rate"])
         text = f"{named(method)}{rate}\n{with_bases(hardest.rename({'n': 'problems'}))}"
         ends.append((float(hardest["mean"]), text, GREY if method == "base" else colour))
     axes.set_xticks(levels)
