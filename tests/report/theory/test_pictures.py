@@ -93,11 +93,16 @@ def test_captions_have_two_lines_at_most(captions: list[Caption], tmp_path: Path
     assert not two_lines(longer)
 
 
-def heading(draw: Callable[[Path], object], module: ModuleType, monkeypatch: pytest.MonkeyPatch, out: Path) -> str:
-    caught: list[str] = []
-    monkeypatch.setattr(module, "draw_theory", lambda *_, heading, **rest: caught.append(heading))
+def said(draw: Callable[[Path], object], module: ModuleType, monkeypatch: pytest.MonkeyPatch, out: Path) -> dict:
+    """The words that a picture is drawn with: `heading`, `notes` and `reading`."""
+    caught: list[dict[str, str]] = []
+    monkeypatch.setattr(module, "draw_theory", lambda *_, **words: caught.append(words))
     draw(out)
     return caught[0]
+
+
+def heading(draw: Callable[[Path], object], module: ModuleType, monkeypatch: pytest.MonkeyPatch, out: Path) -> str:
+    return said(draw, module, monkeypatch, out)["heading"]
 
 
 def test_headings_say_what_the_numbers_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,12 +131,17 @@ def test_headings_of_other_numbers_say_the_opposite(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(lemma1_band, "_numbers", lambda: printed)
     assert heading(draw_lemma1_band, lemma1_band, monkeypatch, tmp_path).endswith("of 1/2 is the true one")
     falls = pd.DataFrame({"case": ["a", "a", "b", "b"], "pi_j": [0.1, 0.001] * 2, "ratio": [0.5, 0.4, 0.1, 0.9]})
+    falls = falls.assign(t1=[0.1, 0.02, 0.1, 0.03], gain=[0.1, 0.2, 0.3, 0.4])
+    falls = falls.assign(t1=[0.1, 0.02, 0.1, 0.03], gain=[0.1, 0.2, 0.3, 0.4])
     monkeypatch.setattr(t2_over_t1, "_numbers", lambda: falls)
     assert heading(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path) == "Equation 6: T1 dominates T2"
     # By logarithms halfway between 0.1 and 0.001.
     monkeypatch.setattr(t2_over_t1, "_numbers", lambda: falls.assign(ratio=[0.5, 0.4, 0.1, 10.0]))
     assert heading(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path) == (
         "Equation 6: with b, T2 overtakes T1 once a right sample is rarer than about 1.0 %"
+    )
+    assert "with b, a sample of probability 0.001 still gains 0.4, of which T1 is 0.03." in (
+        said(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path)["reading"]
     )
     # Of CoTs that all lead to a* equally often, none is worse than another.
     monkeypatch.setattr(prompt_radius, "X", np.array([0.5, 0.5, 0.5]))
