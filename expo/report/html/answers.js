@@ -200,11 +200,14 @@ function outcomes(runs, filters) {
       ? el("details", {}, el("summary", {}, `${plural(rest.length, "more result")}`), el("ul", {}, rest))
       : null,
     claimsOf([
-      ...(having("evaluation") ? [...RULES.licenses.accuracy, ...RULES.licenses.bootstrap] : []),
+      ...(having("evaluation") ? accuracyClaims() : []),
       ...(having("alignment") ? RULES.licenses.slope : []),
     ]),
   );
 }
+
+const accuracyClaims = () =>
+  ["accuracy", "finite-sample", "bootstrap"].flatMap((reading) => RULES.licenses[reading]);
 
 /** A sentence on a policy's accuracy, or on how training changed it; none if no problem passes the filters. */
 function outcome(run, filters) {
@@ -220,18 +223,18 @@ function outcome(run, filters) {
       [name, `${run.policy} has an accuracy of `, interval(after, percent), `, n = ${plural(after.n, "problem")}.`],
     ];
   const values = pairedDifferences(accuracies(evaluation, rows, last, 1), accuracies(evaluation, rows, steps[0], 1));
-  const gained = bootstrap(values);
+  const gained = gain(values);
   const verdict = { holds: "is higher", fails: "is lower", undecided: "is not shown to differ" }[verdictOf(gained, 1)];
   return [
     [
       name,
-      `after ${plural(last, "step")} of ${run.method}, accuracy ${verdict}: `,
+      `after ${plural(last, "step")} of ${run.method}${run.trained_on && ` on ${run.trained_on}`}, accuracy ${verdict}: `,
       interval(accuracy(evaluation, rows, steps[0], 1), percent),
       " before, ",
       interval(after, percent),
       " after, a paired difference of ",
       interval(gained, points),
-      ` percentage points, n = ${plural(gained.n, "problem")}. This ${toChange(values, gained, null, (x) => `${points(x)} points`)}.`,
+      ` percentage points, n = ${plural(gained.n, "problem")}. This ${toChange(values, gained, gained, (x) => `${points(x)} points`)}.`,
     ],
   ];
 }

@@ -100,17 +100,22 @@ function choosing(label, options, draw) {
   return [select(label, options, first[0], show), place];
 }
 
-function head() {
+/** That runs of a toy are shown; null if there are none. */
+function toyNote() {
+  const marked = RUNS.every((run) => run.toy) ? "" : "(toy) marks the runs of a toy. ";
+  return RUNS.some((run) => run.toy) ? el("p", { class: "toy" }, marked + RULES.toy) : null;
+}
+
+/** What the page lacks; it stands after the answer, which a reader came for. */
+function notes() {
   const run = measured();
-  const marked = RUNS.every((r) => r.toy) ? "" : "(toy) marks the runs of a toy. ";
-  const toy = RUNS.some((r) => r.toy) ? el("p", { class: "toy" }, marked + RULES.toy) : null;
-  const notes = [...DATA.unfinished, ...(run ? [...run.lacks, ...run.left_out] : [])];
+  const lacking = [...DATA.unfinished, ...(run ? [...run.lacks, ...run.left_out] : [])];
   const others = RUNS.filter((r) => r !== run && r.left_out.length).length;
   if (others)
-    notes.push(
+    lacking.push(
       `To stay small, this page holds only part of ${plural(others, run ? "other record" : "record")}. See "Where it comes from" for which part.`,
     );
-  return [toy, ...notes.map((note) => el("p", { class: "note" }, note))];
+  return lacking.map((note) => el("p", { class: "note" }, note));
 }
 
 /** What the filters leave out, in words; empty if nothing. It is printed because the filters are not. */
@@ -124,6 +129,14 @@ function leftOut() {
   return words.length ? `The filters keep only part of the rows: ${words.join(", ")}.` : "";
 }
 
+/** What the first section answers. */
+function question() {
+  if (measurements.length) return "Which positives should I train on?";
+  if (RUNS.some((run) => run.method)) return "What did the training change?";
+  if (RUNS.some((run) => run.table.evaluation)) return "How often is the policy right?";
+  return "What does a step along a positive do?";
+}
+
 function sections() {
   const out = [];
   const run = measured();
@@ -132,7 +145,7 @@ function sections() {
   out.push(
     section(
       "answer",
-      "Which positives should I train on?",
+      question(),
       run ? el("p", {}, `${run.name}${run.toy ? " (toy)" : ""}: ${run.policy}, ${run.setting}.`) : null,
       leftOut() && el("p", { class: "note" }, leftOut()),
       run ? answers(run.table.samples, rows, compared) : null,
@@ -146,6 +159,7 @@ function sections() {
             el("code", {}, "expo measure"),
             " makes one.",
           ),
+      ...notes(),
     ),
   );
   if (run) {
@@ -218,7 +232,7 @@ function numbers(run) {
 function render() {
   const run = measured();
   const made = sections();
-  document.getElementById("head").replaceChildren(...head().filter(Boolean));
+  document.getElementById("head").replaceChildren(toyNote() ?? "");
   document.getElementById("sections").replaceChildren(...made);
   document
     .getElementById("contents")

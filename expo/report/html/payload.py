@@ -94,6 +94,7 @@ def _head(run: Shown) -> dict[str, Any]:
         "policy": visible(run.policy_name),
         "task": run.task,
         "method": run.method,
+        "trained_on": run.trained_on,
         "colour": method_colour(method_of(run.recipe)) if run.job == "train" else COLOURS["own"],
         "toy": run.toy,
         "temperature": run.recipe.get("temperature"),

@@ -12,7 +12,7 @@ import pandas as pd
 from expo.records import RecordError, Run, job_of, method_of
 from expo.report.runs import FinishedRun, runs_in
 from expo.report.toy import any_toy
-from expo.report.words import method_name
+from expo.report.words import levels_in_words, method_name
 from expo.stats import MIN_PROBLEMS
 from expo.text import plural, visible
 
@@ -52,6 +52,12 @@ class Shown(FinishedRun):
     def method(self) -> str:
         """The method of a training, in words; empty for any other job."""
         return method_name(method_of(self.recipe)) if self.job == "train" else ""
+
+    @property
+    def trained_on(self) -> str:
+        """The levels of a training, in words; empty for any other job and for problems without levels."""
+        has_levels = self.job == "train" and self.tables["evaluation"]["level"].notna().any()
+        return levels_in_words(self.recipe.get("levels")) if has_levels else ""
 
 
 def shown_runs(folders: Sequence[str | Path]) -> tuple[list[Shown], list[str]]:

@@ -12,7 +12,7 @@ function accuracies_(runs, filters) {
     el(
       "p",
       {},
-      "Means over problems with 95 % bootstrap intervals, which resample problems and are exact if all problems have 0 or all have 1. pass@k is estimated without bias from all samples of a problem. Only the level filter applies here.",
+      "Means over problems with 95 % bootstrap intervals, which resample problems and are exact if all problems have 0 or all have 1. Differences between runs have 95 % finite-sample intervals, which are wider but right for any number of problems. pass@k is estimated without bias from all samples of a problem. Only the level filter applies here.",
     ),
     trained.length
       ? lines(
@@ -26,7 +26,7 @@ function accuracies_(runs, filters) {
       : null,
     differences(having, filters),
     ...tables,
-    claimsOf(RULES.licenses.accuracy),
+    claimsOf(accuracyClaims()),
   );
 }
 
@@ -95,7 +95,7 @@ function differences(having, filters) {
   );
   const said = { holds: "higher", fails: "lower", undecided: "undecided" };
   const body = having.slice(1).map((run, i) => {
-    const of = bootstrap(pairedDifferences(last[i + 1], last[0]));
+    const of = gain(pairedDifferences(last[i + 1], last[0]));
     if (!of.n) return [run.name, "no problem in common", "", "0"];
     return [run.name, interval(of, (x) => number(100 * x, true)), said[verdictOf(of, 1)], String(of.n)];
   });

@@ -146,11 +146,34 @@ def test_slopes_of_few_problems_say_so_and_no_result_is_dropped(tmp_path: Path):
 
 def test_what_a_training_gains_is_in_percentage_points(tmp_path: Path):
     recipe = {**BASE, "policy": "tiny-0", "positive": "explanation"}
-    write(tmp_path / "one", recipe, {0: levels(0.02), 10: levels(0.4)})
+    write(tmp_path / "one", {**recipe, "levels": [4, 5]}, {0: levels(0.02), 10: levels(0.9)})
     said = answer([Run(tmp_path / "one")], tmp_path / "page.html")
+    assert said.startswith("What did the training change?")
+    assert "one: after 10 steps of ExP-GRPO on levels 4, 5, accuracy is higher" in said
     found = re.search(r"a paired difference of ([\d.]+) \[([\d.]+), ([\d.]+)\] percentage points", said)
     assert found
-    rows = Run(tmp_path / "one").read("evaluation").assign(rate=lambda frame: frame["correct"] / frame["n"])
-    wide = rows.pivot(index="problem", columns="step", values="rate")
-    of = bootstrap((wide[10] - wide[0])[rows["problem"].unique()].to_numpy(float))
+    of = finite_sample(gains(tmp_path / "one"), -1)
     assert [float(x) for x in found.groups()] == pytest.approx([100 * x for x in (of.mean, of.low, of.high)], rel=5e-3)
+
+
+def test_a_gain_on_few_problems_is_not_shown_by_a_bootstrap(tmp_path: Path):
+    recipe = {**BASE, "policy": "tiny-0", "positive": "explanation"}
+    write(tmp_path / "one", recipe, {0: levels(0.02), 10: levels(0.4)})
+    values = gains(tmp_path / "one")
+    assert bootstrap(values).low > 0 > finite_sample(values, -1).low
+    assert "on all levels, accuracy is not shown to differ" in answer([Run(tmp_path / "one")], tmp_path / "page.html")
+
+
+def gains(folder: Path) -> np.ndarray:
+    """What each problem gains from step 0 to step 10, in the record's order."""
+    rows = Run(folder).read("evaluation").assign(rate=lambda frame: frame["correct"] / frame["n"])
+    wide = rows.pivot(index="problem", columns="step", values="rate")
+    return (wide[10] - wide[0])[rows["problem"].unique()].to_numpy(float)
+
+
+def test_the_answer_stands_before_what_the_page_lacks(make: Make, tmp_path: Path):
+    run = make("tiny-0", n=12).run
+    changed(run, lambda rows: rows[rows["source"] != "expert"])
+    said = answer([run], tmp_path / "page.html")
+    assert said.startswith("Which positives should I train on?")
+    assert said.index("The paper asks") < said.index("The record has no expert CoT")
