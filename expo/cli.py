@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with handling(signal.SIGTERM, _interrupt):
             return JOBS[args[0]](args[1:])
     except KeyboardInterrupt as stopped:
-        print("\nexpo: stopped; repeat the command to resume", file=sys.stderr)
+        print("\nexpo: stopped; repeat the command to resume from what was saved", file=sys.stderr)
         # The exit code that a shell gives for a signal; at Ctrl-C Python passes no signal number.
         return 128 + next((number for number in stopped.args if isinstance(number, int)), signal.SIGINT)
     except BrokenPipeError:
