@@ -11,7 +11,7 @@ from expo.stats import Interval, bootstrap_questions, rank_correlation
 
 # Column of `joined` -> description; a higher value should mean a higher gain.
 PREDICTORS = {
-    "predicted": "slope of J / norm, estimated",
+    "predicted": "estimated slope of J / norm",
     "nll_sum": "log-probability (−NLL per sequence)",
     "nll_per_token": "log-probability per token",
     "learning_signal": "learning signal log π(a*|q, c)",

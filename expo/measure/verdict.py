@@ -112,7 +112,7 @@ def hangs_on(verdict: str, problem: str, share: float) -> str:
 def worth(n: int) -> str:
     """How much a bootstrap interval of log-probabilities over n problems can show, in a sentence."""
     return (
-        f"At n = {n} the 95 % of a bootstrap interval is nominal. If 1 in {missed_kind(n)} of all problems is of a rare "
+        f"At n = {n} the 95 % of a bootstrap interval is nominal. If 1 in {missed_kind(n)} of all problems is of some "
         f"kind, at least half of all draws of {plural(n, 'problem')} contain none of it, and log-probabilities have no "
         "bound that limits how far that kind moves their mean."
     )

@@ -16,12 +16,12 @@ from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, notes_of
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import COLOURS, GREY, LEGEND_PAD, Axes, Figure, legend_outside
-from expo.report.words import NAMES, interval, number
-from expo.stats import Interval, bootstrap_pairs
+from expo.report.words import NAMES, interval
+from expo.stats import MIN_PROBLEMS, Interval, bootstrap_pairs
 from expo.text import plural
 
 COLUMNS = ["panel", "source", "other_source", "mean", "low", "high", "questions", "pairs"]
-COLUMNS += ["lemma", "lemma_low", "lemma_high"]
+COLUMNS += ["lemma", "lemma_low", "lemma_high", "beyond", "beyond_low", "beyond_high"]
 
 
 def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
@@ -53,7 +53,7 @@ def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Arte
         runs,
         numbers,
         _plot,
-        heading=headline("", runs, _finding(once)),
+        heading=headline("", runs, _finding(numbers)),
         notes=notes_of(runs, about),
         reading=_read(once, once_apart),
         setting=setting,
@@ -98,9 +98,10 @@ def _cells(panel: str, pairs: pd.DataFrame, all_pairs: pd.DataFrame) -> list[dic
         of_both = pairs[[both == {a, b} for both in kinds]]
         if of_both.empty:
             continue
-        cosine, lemma = _over_pairs(of_both, "cosine"), _over_pairs(of_both, "lemma")
+        cosine, lemma, beyond = (_over_pairs(of_both, column) for column in ("cosine", "lemma", "beyond"))
         row = {"panel": panel, "source": a, "other_source": b, **asdict(cosine), "questions": cosine.n}
         expected = {"lemma": lemma.mean, "lemma_low": lemma.low, "lemma_high": lemma.high}
+        expected |= {"beyond": beyond.mean, "beyond_low": beyond.low, "beyond_high": beyond.high}
         rows.append({**row, "pairs": len(of_both), **expected})
     return rows
 
@@ -137,13 +138,16 @@ def _plot_cosines(axes: Axes, rows: pd.DataFrame) -> None:
     axes.plot(rows["mean"], rows["place"] - 0.1, "o", color=COLOURS["explanation"], markersize=4.5, label="measured")
 
 
-def _finding(same: pd.DataFrame) -> str:
-    """The mean cosine of one question's positives, and whether it differs from the one under Lemma 1's assumptions."""
-    cosine, lemma, beyond = (_over_pairs(same, column) for column in ("cosine", "lemma", "beyond"))
-    is_apart = beyond.n > 1 and (beyond.low > 0 or beyond.high < 0)
+def _finding(numbers: pd.DataFrame) -> str:
+    """For how many pairs of kinds the mean cosine within a question differs from Lemma 1's."""
+    known = numbers.dropna(subset="lemma")
+    decided = known[known["questions"] >= MIN_PROBLEMS]
+    if decided.empty:
+        return "too few questions to compare gradients with Lemma 1"
+    apart = int(((decided["beyond_low"] > 0) | (decided["beyond_high"] < 0)).sum())
     return (
-        f"one question's gradients: mean cosine {number(cosine.mean, 2)}, "
-        f"{'not' if is_apart else 'no clear difference from'} Lemma 1's {number(lemma.mean, 2)}"
+        f"within a question, gradients have other cosines than under Lemma 1 in {apart} of "
+        f"{plural(len(decided), 'pair of kinds', 'pairs of kinds')}"
     )
 
 

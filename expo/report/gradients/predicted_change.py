@@ -120,7 +120,7 @@ def _finding(numbers: pd.DataFrame) -> str:
         significant = _significant(numbers[numbers["size"] == size])
         if len(significant):
             told.append(f"{number(median_ratio(significant).mean, 2)} at length {size:g}")
-    return f"median realised over predicted: {listed(told)}" if told else "no prediction is told from 0"
+    return f"of the predicted gain, steps achieve {listed(told)} (medians)" if told else "no prediction differs from 0"
 
 
 def _significant(rows: pd.DataFrame) -> pd.DataFrame:
@@ -141,7 +141,7 @@ def _read(size: float, rows: pd.DataFrame) -> str:
     ratio = interval(median_ratio(significant))
     return (
         f"- length {size:g}: {plural(len(rows), 'positive')}, {doubtful} doubtful; of the others, "
-        f"{told} have a prediction told from 0 (twice its standard error), and the sign is right in {right} "
+        f"{told} have a prediction that differs from 0 (by twice its standard error), and the sign is right in {right} "
         f"of these, the median of change over prediction {ratio} (1: as predicted)"
     )
 

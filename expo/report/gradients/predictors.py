@@ -15,7 +15,7 @@ from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, changes, notes_of, step_sizes
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import COLOURS, INK, Figure, legend_above
-from expo.report.words import interval
+from expo.report.words import interval, number
 from expo.stats import MIN_PROBLEMS, Interval
 from expo.text import plural
 
@@ -36,8 +36,8 @@ def draw_predictors(name: str, runs: Sequence[GradientRun], out: Path | str) -> 
     first = next(iter(by_rollouts))
     shown = numbers[numbers["change"] == first]
     about = (
-        "Spearman's rank correlation with the change of J over the positives of a question: mean over questions, with "
-        "its 95 % interval. 1: ranked as their gains are."
+        "Spearman's rank correlation with the change of J, over the positives of a question: the mean over questions, "
+        "with its 95 % interval."
     )
     setting = (
         f"The change of J is measured by {first}. At most {plural(int(shown['n'].max()), 'question')} have a slope. "
@@ -73,20 +73,30 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     axes.set_yticks(range(len(PREDICTORS)), list(PREDICTORS.values()), fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(-1, 1)
-    axes.set_xlabel("rank correlation with the gain")
+    axes.set_xlabel("rank correlation with the gain (1: the same order)")
     legend_above(axes, 4)
     return figure
 
 
 def _finding(shown: pd.DataFrame) -> str:
-    """Which property best ranks the gains of the shortest step, if its interval is above all others."""
+    """Which property best ranks the gains of the shortest step, if its interval is above all others.
+
+    For comparison, with the two properties that the paper goes by.
+    """
     shortest = shown[shown["size"] == shown["size"].min()].dropna(subset="mean").sort_values("mean", ascending=False)
     if shortest.empty or shortest["n"].max() < MIN_PROBLEMS:
         return "too few questions to tell what ranks a step's gains best"
     first, others = shortest.iloc[0], shortest.iloc[1:]
     if (first["low"] > others["high"]).all():
-        return f"{PREDICTORS[str(first['predictor'])]}, ranks a step's gains best"
-    return "no number ranks a step's gains clearly best"
+        means = {"T1": "unit_t1", "log-probability": "nll_sum"}
+        papers = [
+            f"{name} {number(shortest.set_index('predictor')['mean'][column], 2)}"
+            for name, column in means.items()
+            if column in set(others["predictor"])
+        ]
+        numbers = "; ".join([f"rank correlation {number(first['mean'], 2)}", *([", ".join(papers)] if papers else [])])
+        return f"{PREDICTORS[str(first['predictor'])]} ranks a step's gains best ({numbers})"
+    return "no property ranks a step's gains clearly best"
 
 
 def _read(numbers: pd.DataFrame) -> str:

@@ -24,7 +24,7 @@ COLUMNS = ["panel", "method", "base", "step", "mean", "lowest", "highest", "base
 COLUMNS += ["positives", "live"]
 PANELS = {
     "norm": "norm of the gradient",
-    "cosine": "cosine with an own sample's",
+    "cosine": "cosine with an own sample's gradient",
     "t1": "log10 of T1 / norm",
     "slope": "slope of J: (T1 + T2) / norm",
 }
@@ -143,17 +143,16 @@ def _finding(numbers: pd.DataFrame) -> str:
     """The methods along whose positives J rises, with an interval above 0, before training and at its end."""
     slopes = numbers[(numbers["panel"] == "slope") & (numbers["base"] == MEAN)]
     if slopes["questions"].max() < MIN_PROBLEMS:
-        return "too few questions to tell the slope of J from 0"
+        return "too few questions to distinguish the slope of J from 0"
     told = []
     for step in (slopes["step"].min(), slopes["step"].max()):
         rows = slopes[(slopes["step"] == step) & (slopes["low"] > 0)]
-        told.append(listed([method_name(method).replace(", o", " o") for method in rows["method"]]))
+        named = [method_name(method).replace(", o", " o") for method in rows["method"]]
+        told.append(listed(named) if named else "no method")
     first, last = told
-    return (
-        f"J rises along {first}, at first and at the end"
-        if first == last
-        else (f"J rises along {first} at first, {last} at the end")
-    )
+    if first == last:
+        return f"a step along the positives of {first} raises J, at first and at the end"
+    return f"a step along the positives of {first} raises J at first, of {last} at the end"
 
 
 def _read(numbers: pd.DataFrame) -> str:

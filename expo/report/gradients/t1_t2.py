@@ -46,8 +46,8 @@ def draw_t1_t2(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artef
     ratio = np.log10(t2.abs()) - rows["log10_t1"].astype(float)
     numbers = rows.assign(t2=t2, t2_error=error, log10_ratio=ratio, larger=larger)[COLUMNS]
     about = (
-        "Each mark is one right positive, in brackets how many. Hollow: T2 is negative. Faint: it is open which is "
-        "larger. At 0 they are equal; beyond 2 the axis is logarithmic."
+        "Each mark is a right positive (in brackets: how many). Hollow: T2 < 0. Faint: undecided. At 0 both are equal; "
+        "beyond ±2 the axis is logarithmic."
     )
     setting = (
         f"It is open which is larger if twice T2's standard error over rollouts reaches T1, or if fewer than "
@@ -104,7 +104,7 @@ def _plot_strip(axes: Axes, rows: pd.DataFrame, place: int, colour: str) -> None
 def _finding(numbers: pd.DataFrame) -> str:
     count = numbers["larger"].value_counts()
     return (
-        f"of {plural(len(numbers), 'right positive')}, |T2| is larger in {count.get('T2', 0)} "
+        f"of {plural(len(numbers), 'right positive')}, |T2| is clearly larger in {count.get('T2', 0)} "
         f"and T1 in {count.get('T1', 0)}"
     )
 

@@ -44,7 +44,8 @@ def draw_t2_over_t1(out: Path | str) -> Artefact:
         "other right samples: one of 10 % beside a wrong one of 90 %, one of e⁻²⁰, or many that share 10 %. The rest "
         f"is spread thin. {CLOSED_FORM}",
         reading=f"T1 falls with π_j, T2 need not: with {case}, a sample of probability {rarest['pi_j']:.1g} still "
-        f"gains {rarest['gain']:.2g}, of which T1 is {rarest['t1']:.1g}. Dominance is lost about where another trajectory passes the square root of π_j.",
+        f"gains {rarest['gain']:.2g}, of which T1 is {rarest['t1']:.1g}. Dominance is lost about where another "
+        "trajectory passes the square root of π_j.",
     )
 
 

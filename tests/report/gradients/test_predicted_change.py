@@ -22,12 +22,13 @@ def test_a_prediction_that_fails_is_told_from_one_that_does_not(
         made = draw_predicted_change("tiny", find_gradients(tmp_path / f"{sign}"), tmp_path / "out")
         np.testing.assert_allclose(made.numbers["change"], sign * made.numbers["predicted"])
         read[sign] = made.reading
-        assert headings.pop() == f"On the toy: median realised over predicted: {number(sign, 2)} at length 0.1"
+        achieved = f"steps achieve {number(sign, 2)} at length 0.1 (medians)"
+        assert headings.pop() == f"On the toy: of the predicted gain, {achieved}"
     # Rollouts of q3 say nothing of their own change, those of q6 too little; those of q4 too little of the slope.
     n, doubtful, told = (27, 3, 21) if exact else (24, 6, 15)
     assert read[1] == (
-        f"- length 0.1: {n} positives, {doubtful} doubtful; of the others, {told} have a prediction told from 0 (twice "
-        f"its standard error), and the sign is right in {told} of these, the median of change over prediction "
+        f"- length 0.1: {n} positives, {doubtful} doubtful; of the others, {told} have a prediction that differs from 0 "
+        f"(by twice its standard error), and the sign is right in {told} of these, the median of change over prediction "
         "1.00 [1.00, 1.00] (1: as predicted)"
     )
     assert "the sign is right in 0 of these, the median of change over prediction −1.00 [−1.00, −1.00]" in read[-1]

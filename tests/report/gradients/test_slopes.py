@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from expo.report.accuracy import MEAN
-from expo.report.gradients.slopes import draw_slopes, with_gradients
+from expo.report.gradients.slopes import _finding, draw_slopes, with_gradients
 from expo.report.trainings import find_evaluated
 
 from ..records.gradients import write_trained
@@ -25,7 +25,7 @@ def test_gradients_over_training_are_of_the_positive(tmp_path: Path, headings: l
     assert len(runs) == 4
     made = draw_slopes("all", runs, tmp_path / "out")
     assert made.name == "slopes-all-tiny"
-    assert headings.pop() == "On the toy: too few questions to tell the slope of J from 0"
+    assert headings.pop() == "On the toy: too few questions to distinguish the slope of J from 0"
     bases = made.numbers.set_index(["base", "method", "step", "panel"])["mean"]
     assert bases["tiny-0", "expert", 10, "slope"] == pytest.approx(-1.0)
     held = means(made.numbers)
@@ -53,3 +53,17 @@ def test_gradients_over_training_are_of_the_positive(tmp_path: Path, headings: l
     for run in runs[:1]:
         run.run.path("alignment.parquet").unlink()
     assert len(with_gradients(runs)) == 3
+
+
+def test_methods_along_whose_positives_j_rises_are_named() -> None:
+    def found(*lows: float) -> str:
+        """The heading for ExP-GRPO and GRPO SFT-GT-CoT at the first step, then at the last."""
+        where = [(method, step) for step in (0, 40) for method in ("explanation", "expert")]
+        rows = [(m, step, low, "slope", MEAN, 12) for (m, step), low in zip(where, lows, strict=True)]
+        return _finding(pd.DataFrame(rows, columns=["method", "step", "low", "panel", "base", "questions"]))
+
+    begins = "a step along the positives of"
+    assert found(1, -1, 1, -1) == f"{begins} ExP-GRPO raises J, at first and at the end"
+    both = f"{begins} ExP-GRPO raises J at first, of ExP-GRPO and GRPO SFT-GT-CoT at the end"
+    assert found(1, -1, 1, 1) == both
+    assert found(-1, -1, -1, 1) == f"{begins} no method raises J at first, of GRPO SFT-GT-CoT at the end"

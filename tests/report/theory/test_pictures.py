@@ -140,8 +140,9 @@ def test_headings_of_other_numbers_say_the_opposite(tmp_path: Path, monkeypatch:
     assert heading(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path) == (
         "Equation 6: with b, T2 overtakes T1 once a right sample is rarer than about 1.0 %"
     )
-    assert "with b, a sample of probability 0.001 still gains 0.4, of which T1 is 0.03." in (
-        said(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path)["reading"]
+    assert (
+        "with b, a sample of probability 0.001 still gains 0.4, of which T1 is 0.03."
+        in (said(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path)["reading"])
     )
     # Of CoTs that all lead to a* equally often, none is worse than another.
     monkeypatch.setattr(prompt_radius, "X", np.array([0.5, 0.5, 0.5]))
