@@ -27,9 +27,9 @@ def test_a_prediction_that_fails_is_told_from_one_that_does_not(
     # Rollouts of q3 say nothing of their own change, those of q6 too little; those of q4 too little of the slope.
     n, doubtful, told = (27, 3, 21) if exact else (24, 6, 15)
     assert read[1] == (
-        f"- length 0.1: {n} positives, {doubtful} doubtful; of the others, {told} have a prediction that differs from 0 "
-        f"(by twice its standard error), and the sign is right in {told} of these, the median of change over prediction "
-        "1.00 [1.00, 1.00] (1: as predicted)"
+        f"- length 0.1: {n} positives, {doubtful} doubtful; of the others, {told} have a prediction that differs from "
+        f"0 (by twice its standard error), and the sign is right in {told} of these, the median of change over "
+        "prediction 1.00 [1.00, 1.00] (1: as predicted)"
     )
     assert "the sign is right in 0 of these, the median of change over prediction −1.00 [−1.00, −1.00]" in read[-1]
     # What falls short of its prediction is not left out for that.
