@@ -243,17 +243,25 @@ function outcome(run, filters) {
 function slopesOf(run, filters) {
   const { alignment } = run.table;
   if (!alignment) return [];
-  return slopes(alignment, leftByLevel(alignment, filters), stepsOf(alignment).at(-1)).map(
-    ({ source, slope, values }) => {
-      const does = { holds: "raises J", fails: "lowers J", undecided: "is not shown to change J" }[verdictOf(slope, 1)];
-      const name = el("strong", {}, `${run.name}: `);
-      const then = toChange(values, slope, null, number).replace("the difference", "the slope");
-      return [
-        name,
-        `a small step along the ${nameOf(source)} ${does}: slope `,
-        interval(slope),
-        `, n = ${plural(slope.n, "problem")}. This ${then}.`,
-      ];
-    },
-  );
+  const found = slopes(alignment, leftByLevel(alignment, filters), stepsOf(alignment).at(-1));
+  const most = Math.max(0, ...found.map(({ slope }) => slope.n));
+  if (!most) return [];
+  const name = () => el("strong", {}, `${run.name}: `);
+  if (most < RULES.min_problems)
+    return [
+      [
+        name(),
+        `slopes of J were measured on ${plural(most, "problem")}; fewer than ${RULES.min_problems} decide nothing.`,
+      ],
+    ];
+  return found.map(({ source, slope, values }) => {
+    const does = { holds: "raises J", fails: "lowers J", undecided: "is not shown to change J" }[verdictOf(slope, 1)];
+    const then = toChange(values, slope, null, number).replace("the difference", "the slope");
+    return [
+      name(),
+      `a small step along the ${nameOf(source)} ${does}: slope `,
+      interval(slope),
+      `, n = ${plural(slope.n, "problem")}. This ${then}.`,
+    ];
+  });
 }

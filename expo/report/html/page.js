@@ -132,7 +132,8 @@ function leftOut() {
 /** What the first section answers. */
 function question() {
   if (measurements.length) return "Which positives should I train on?";
-  if (RUNS.some((run) => run.method)) return "What did the training change?";
+  const trainings = RUNS.filter((run) => run.method);
+  if (trainings.length) return `What did the training${trainings.length > 1 ? "s" : ""} change?`;
   if (RUNS.some((run) => run.table.evaluation)) return "How often is the policy right?";
   return "What does a step along a positive do?";
 }

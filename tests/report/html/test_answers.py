@@ -137,11 +137,11 @@ def test_slopes_of_few_problems_say_so_and_no_result_is_dropped(tmp_path: Path):
     few = runs[0].read("alignment")
     runs[0].write("alignment", few[few["problem"] < "q5"])
     said = answer(runs, tmp_path / "page.html")
-    assert "run-0: a small step along the own CoT is not shown to change J: slope" in said
-    assert "n = 5 problems. This needs at least 10 problems." in said
+    assert "run-0: slopes of J were measured on 5 problems; fewer than 10 decide nothing." in said
+    assert "run-0: a small step" not in said
     assert "run-1: a small step along the own CoT raises J" in said
-    assert "8 more results" in said
-    assert len(re.findall(r"run-\d: a small step along", said)) == 32
+    assert "5 more results" in said
+    assert len(re.findall(r"run-\d: a small step along", said)) == 28
 
 
 def test_what_a_training_gains_is_in_percentage_points(tmp_path: Path):
