@@ -59,13 +59,19 @@ def check_figures(figures: Path, runs: Path) -> list[Checked]:
     return [*checked, *_page(figures, ledger), *_strangers(figures, ledger)]
 
 
+_MOST_SHOWN = 3  # differences of an artefact
+
+
 def show_checked(checked: Iterable[Checked]) -> str:
-    """One line for each artefact, with any differences below it, and a summary."""
+    """One line for each artefact, with the first differences below it, and a summary."""
     checked = list(checked)
     lines = []
     for artefact in checked:
         lines.append(f"{artefact.name}: {'stale' if artefact.stale else 'same'}")
-        lines += [f"  {reason}" for reason in artefact.stale]
+        # After a study was run again, one line for each of its runs would hide all else.
+        lines += [f"  {reason}" for reason in artefact.stale[:_MOST_SHOWN]]
+        if left := len(artefact.stale[_MOST_SHOWN:]):
+            lines.append(f"  and {plural(left, 'more difference')}")
     absent = dict.fromkeys(study for artefact in checked for study in artefact.absent)
     lines += [f"records of study {study} are not in this checkout; {_how_to_get(study)}" for study in absent]
     stale = sum(bool(artefact.stale) for artefact in checked)

@@ -187,6 +187,14 @@ def test_only_figures_of_the_project_refuse_a_run_of_an_uncommitted_tree(
     draw_table1(*group_by_label([make("tiny-0", n=4)]), tmp_path / "project")
 
 
+def test_only_the_first_differences_of_an_artefact_are_listed() -> None:
+    def lines(n: int) -> list[str]:
+        return show_checked([Checked("fig1", tuple(f"reason {i}" for i in range(n)))]).splitlines()[1:-1]
+
+    assert lines(3) == ["  reason 0", "  reason 1", "  reason 2"]
+    assert lines(5) == ["  reason 0", "  reason 1", "  reason 2", "  and 2 more differences"]
+
+
 def test_the_records_of_the_project_have_the_recipes_of_its_studies() -> None:
     """What is compared by a hash alone is compared with what the runs were made by."""
     records = ROOT / "figures" / "records"
