@@ -43,7 +43,8 @@ def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Arte
     )
     setting = (
         "Over all trainable weights, at temperature 1. Lemma 1's assumptions are on one question's logits (claims "
-        "L1-ass and L1-alg of the ledger). The CSV has the number of pairs."
+        "L1-ass and L1-alg of the ledger). The heading counts the pairs of kinds that were measured on at least "
+        f"{MIN_PROBLEMS} questions. The CSV has the number of pairs."
     )
     # For all kinds together: a text that belongs to two kinds would count twice.
     once, once_apart = same[same["once"]], different[different["once"]]
