@@ -1,4 +1,4 @@
-"""Tie what the checkers note to the tests that ran, judge the claims at the end, and fail unless all are green."""
+"""Collect what the checkers note in each test, judge the claims after a full run, and fail unless all are green."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from theory import claim, evidence, ledger, lock, ties
+
+PARTIAL = "Claims are judged only in a run of all of the theory's tests: pytest theory/ -n 2"
 
 
 class _Recorder:
@@ -55,6 +57,8 @@ class _Recorder:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not (entries := self.entries):
+            if self.outcomes and not self._is_whole():
+                terminalreporter.write_line(PARTIAL)
             return
         terminalreporter.section("claims")
         for whose, of in ledger.counts(entries).items():
@@ -67,7 +71,7 @@ class _Recorder:
                 terminalreporter.write_line(f"{name} is not green: {problem}")
 
     def _is_whole(self) -> bool:
-        """Whether this run covers all tests of the theory: only then is it a fault if a test did not run."""
+        """Whether this run covers all tests of the theory. Only then is it a fault if a test did not run."""
         o = self.config.option
         if any(getattr(o, x, False) for x in ("collectonly", "keyword", "deselect", "lf", "stepwise")):
             return False
@@ -81,7 +85,7 @@ class _Recorder:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("theory")
     group.addoption("--ledger", metavar="FILE", help="write the ledger of the paper's claims to this JSON file")
-    group.addoption("--renew", action="store_true", help="keep what the claims say and rest on now: claims/lock.json")
+    group.addoption("--renew", action="store_true", help="write what the claims say and rest on to claims/lock.json")
     group.addoption("--thorough", action="store_true", help="100 times the instances of every claim")
 
 

@@ -1,8 +1,8 @@
-"""What the claims say and what their evidence rests on, kept in `theory/claims/lock.json`: changes must be intended.
+"""A record in `theory/claims/lock.json` of what the claims say and what their evidence rests on.
 
 A test can be made to show less without failing: fewer proofs, one more assumption, a narrower guard, fewer instances. A
-claim can be turned into another, or deleted with its tests. So every full run compares both with the file. `pytest
-theory/ --renew` rewrites it, and the commit then shows the difference to a reader.
+claim can be changed into a different one, or deleted with its tests. So every full run compares claims and tests with
+the file, and fails if they differ. `pytest theory/ --renew` rewrites the file; its diff shows a reader what changed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from theory.claim import CLAIMS, Claim
 from theory.ledger import Outcome
 
 LOCK = CLAIMS / "lock.json"
-RENEW = "if it is meant: pytest theory/ --renew"
-# In words for readers, or found by a search that another version may do in another way.
+IN_LOCK = "claims/lock.json"
+ADD = f"is not in {IN_LOCK} yet; to add it: pytest theory/ --renew"
+RENEW = "if this is intended: pytest theory/ --renew"
+# Words for readers may change freely.
 _NOT_KEPT = ("size",)
 
 Lock = dict[str, dict[str, Any]]
 
 
 def lock_of(claims: Mapping[str, Claim], outcomes: Mapping[str, Outcome]) -> Lock:
-    """What is kept of a run: a checksum of each claim as it is written, and what each of their tests rests on."""
+    """What is kept of a run: a checksum of the text of each claim, and what each of its tests rests on."""
     tests = sorted({test for claim in claims.values() for test in claim.all_tests})
     return {
         "claims": {name: _checksum(claim) for name, claim in claims.items()},
@@ -44,12 +46,12 @@ def _rests_on(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def read(path: Path = LOCK) -> Lock:
-    """The lock; empty if there is none yet."""
+    """The lock, or an empty one if there is no file yet."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"claims": {}, "tests": {}}
 
 
 def write(lock: Lock, path: Path = LOCK) -> None:
-    """Save a lock, one line per claim and test, so that a difference is easy to read."""
+    """Save a lock, with one line per claim and per test, so that a diff is easy to read."""
     parts = []
     for part, held in lock.items():
         lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, sort_keys=True)}" for k, v in sorted(held.items()))
@@ -58,24 +60,24 @@ def write(lock: Lock, path: Path = LOCK) -> None:
 
 
 def changes(kept: Lock, now: Lock, claims: Mapping[str, Claim]) -> dict[str, list[str]]:
-    """What differs from the lock, by claim; a removed claim is listed by its name."""
+    """What differs from the lock, by claim. A removed claim is listed by its name."""
     found: dict[str, list[str]] = {}
     for name in sorted(set(kept["claims"]) | set(now["claims"])):
         before, after = kept["claims"].get(name), now["claims"].get(name)
         if before != after:
-            what = "has gone" if after is None else "is new" if before is None else "is written in another way"
-            found.setdefault(name, []).append(f"{what} since the lock; {RENEW}")
+            gone, changed = f"it is in {IN_LOCK}, but no file states it", f"its text differs from that in {IN_LOCK}"
+            problem = f"it {ADD}" if before is None else f"{gone if after is None else changed}; {RENEW}"
+            found.setdefault(name, []).append(problem)
     for name, claim in claims.items():
         for test in claim.all_tests:
             before, after = kept["tests"].get(test), now["tests"].get(test)
             if after is not None and before != after:
-                found.setdefault(name, []).append(f"{test} {_difference(before, after)} since the lock; {RENEW}")
+                problem = ADD if before is None else f"{_difference(before, after)} as in {IN_LOCK}; {RENEW}"
+                found.setdefault(name, []).append(f"{test} {problem}")
     return found
 
 
-def _difference(before: list[dict[str, Any]] | None, after: list[dict[str, Any]]) -> str:
-    if before is None:
-        return "is new"
+def _difference(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> str:
     if len(before) != len(after):
         return f"makes {len(after)} checks, not {len(before)}"
     old, new = next((a, b) for a, b in zip(before, after, strict=True) if a != b)

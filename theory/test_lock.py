@@ -1,4 +1,4 @@
-"""A run is compared with the lock: what shows less than it did, or says something else, is red until it is renewed."""
+"""A run is compared with the lock. What shows less than before, or says something else, is red until it is renewed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from theory.claim import HERE
+from theory.conftest import PARTIAL
 
 CLAIMS = """
 - id: A
@@ -68,7 +69,7 @@ def test_c() -> None:
 def test_d() -> None:
     evidence.satisfiable(*below(-1))
 """
-# What is done to the tests or the claims, and what the run says then.
+# Changes to the tests or the claims, and what the run then says.
 SABOTAGES = {
     "fewer instances": (
         "statement, numbers, 60)\n    ev",
@@ -99,17 +100,21 @@ SABOTAGES = {
         'below(1), size="x = 2, 3"',
         "B is not green: .*has strength 'exact', not 'proved'",
     ),
-    "another statement in words": ("squares are not negative", "squares are negative", "A is not green: is written"),
+    "another statement in words": (
+        "squares are not negative",
+        "squares are negative",
+        "A is not green: its text differs from that in claims/lock.json; if this is intended: pytest theory/ --renew",
+    ),
     "another nearness to the paper": (
         "fidelity: related",
         "fidelity: exact",
-        "A is not green: is written in another way",
+        "A is not green: its text differs",
     ),
-    "no more uses": ("  uses: [A]\n", "", "C is not green: is written in another way"),
+    "no more uses": ("  uses: [A]\n", "", "C is not green: its text differs"),
     "another claim's tests": (
         'expected: proved\n  tests: {holds: ["test_t.py::test_c"]',
         'expected: proved\n  tests: {holds: ["test_t.py::test_a"]',
-        "B is not green: is written in another way",
+        "B is not green: its text differs",
     ),
     "a control of something else": (
         "negative_control(control",
@@ -119,19 +124,33 @@ SABOTAGES = {
     "a claim that is gone with its tests": (
         CLAIMS[CLAIMS.index("- id: B") : CLAIMS.index("- id: C")],
         "",
-        "B is not green: has gone",
+        "B is not green: it is in claims/lock.json, but no file states it; if this is intended: pytest theory/ --renew",
     ),
 }
 
 
-def run(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "theory", "-p", "no:cacheprovider", *more]
+# A claim that is not in the lock, with a test of its own.
+NEW_CLAIM = """
+- id: D
+  where: beyond the paper
+  statement: squares of numbers are not negative
+  expected: exact
+  tests: {holds: ["test_t.py::test_e"], negative_controls: ["test_t.py::test_b"]}
+"""
+NEW_TEST = """
+def test_e() -> None:
+    evidence.for_all(statement, numbers, 50)
+"""
+
+
+def run(folder: Path, *more: str, tests: str = "theory") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", tests, "-p", "no:cacheprovider", *more]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A theory of two claims, with its lock."""
+    """A theory of three claims, with its lock."""
     folder = tmp_path_factory.mktemp("theory") / "theory"
     (folder / "claims").mkdir(parents=True)
     for path in HERE.glob("*.py"):
@@ -141,7 +160,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "test_t.py").write_text(TESTS)
     unlocked = run(folder.parent)
     assert unlocked.returncode == 1
-    assert "A is not green: is new since the lock; if it is meant: pytest theory/ --renew" in unlocked.stdout
+    assert "A is not green: it is not in claims/lock.json yet; to add it: pytest theory/ --renew" in unlocked.stdout
     renewed = run(folder.parent, "--renew")
     assert renewed.returncode == 0, renewed.stdout
     assert run(folder.parent).returncode == 0
@@ -162,7 +181,43 @@ def test_a_sabotage_turns_the_run_red(locked: Path, tmp_path: Path, name: str) -
     assert re.search(message, done.stdout), done.stdout[-3000:]
 
 
-# What a run says of some of them that is told to renew the lock; nothing of what may be meant.
+def test_a_new_claim_and_its_test_are_to_be_added_to_the_lock(locked: Path, tmp_path: Path) -> None:
+    shutil.copytree(locked, tmp_path / "theory")
+    for name, more in (("claims/1.yaml", NEW_CLAIM), ("test_t.py", NEW_TEST)):
+        with (tmp_path / "theory" / name).open("a") as file:
+            file.write(more)
+    done = run(tmp_path)
+    assert done.returncode == 1, done.stdout
+    add = "is not in claims/lock.json yet; to add it: pytest theory/ --renew"
+    assert f"D is not green: it {add}" in done.stdout
+    assert f"D is not green: test_t.py::test_e {add}" in done.stdout
+    # Negative controls: a claim that is in the lock, and the same claim once it has been added.
+    assert "A is not green" not in done.stdout
+    assert run(tmp_path, "--renew").returncode == 0
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert add not in done.stdout
+
+
+@pytest.mark.parametrize(("tests", "more"), [("theory/test_t.py", ()), ("theory", ("-k", "test_a"))])
+def test_a_run_of_some_tests_says_that_it_judges_no_claim(
+    locked: Path, tmp_path: Path, tests: str, more: tuple[str, ...]
+) -> None:
+    shutil.copytree(locked, tmp_path / "theory")
+    claims = tmp_path / "theory" / "claims" / "1.yaml"
+    claims.write_text(claims.read_text().replace("squares are not negative", "squares are negative"))
+    some = run(tmp_path, *more, tests=tests)
+    assert some.returncode == 0, some.stdout
+    assert some.stdout.count(PARTIAL) == 1
+    assert "is not green" not in some.stdout
+    # Negative controls: a run of all tests judges the claims, and one that runs no test has none to judge.
+    whole = run(tmp_path)
+    assert "A is not green" in whole.stdout
+    assert PARTIAL not in whole.stdout
+    assert PARTIAL not in run(tmp_path, "--collect-only", tests=tests).stdout
+
+
+# What a run that is told to renew the lock says of some sabotages: nothing about changes that may be intended.
 RENEWED = {
     "fewer instances": "",
     "a hollow statement": "test_t.py::test_a failed",
