@@ -150,7 +150,7 @@ def near_mode_fails(factor: int) -> list[Any]:
     near = g * (x + most) <= factor * x * (1 - 2 * x)
     return [
         Given("probabilities are above 0 and sum to 1", x > 0, x < 1, g >= 0, g <= 1 - x),
-        Given("pi_max the largest of the other probabilities", most >= 0, h <= most * g, s <= most * (1 - x)),
+        Given("pi_max is the largest of the other probabilities", most >= 0, h <= most * g, s <= most * (1 - x)),
         Given("a sum of squares", h >= 0, h <= s),
         Given("(p - pi_j)(pi_j + pi_max) <= pi_j (1 - 2 pi_j)", near),
         z3.Or(second > first, -second > first),

@@ -1,4 +1,4 @@
-"""Line 116 at the size of a language model: T2 beside T1.
+"""Line 116 at the size of a language model: T2 compared with T1.
 
 Probabilities are powers of 2, so that every number is exact; 2**-144 has log-probability -99.8.
 """
@@ -16,7 +16,7 @@ from theory.policies import softmax
 from theory.relations import Said, both, eq, le
 
 RARE = Fraction(1, 2**144)
-DIFFUSE = "diffuse trajectories count by their mass alone, their squares not at all"
+DIFFUSE = "diffuse trajectories count only through their total probability; their squared probabilities are neglected"
 
 
 def ratio(mass: Fraction, p: Fraction, right: Fraction, wrong: Fraction) -> Fraction:
@@ -96,13 +96,13 @@ def one_other_wrong(instance: Any) -> Said:
 
 
 def beside_one_right(b: int) -> Fraction:
-    """T2 / T1 beside one right trajectory at 2**-b, the rest wrong and diffuse."""
+    """T2 / T1 with one other right trajectory at 2**-b, the rest wrong and diffuse."""
     y = Fraction(1, 2**b)
     return ratio(RARE, RARE + y, RARE**2 + y * y, Fraction(0))
 
 
 def beside_one_wrong(b: int) -> Fraction:
-    """T2 / T1 beside one wrong trajectory at 2**-b, p = 1/1024 right and diffuse."""
+    """T2 / T1 with one wrong trajectory at 2**-b, p = 1/1024 right and diffuse."""
     return ratio(RARE, Fraction(1, 1024), RARE**2, Fraction(1, 4**b))
 
 

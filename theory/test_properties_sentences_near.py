@@ -159,7 +159,7 @@ def one_cot(times: int = 1) -> list[Any]:
     most, x, e = z3.Reals("pi_max x e")
     return [
         Given("probabilities are at least 0 and sum to 1", most >= 0, x >= 0),
-        Given("pi_max the largest probability of a CoT with X > J", z3.Implies(e > 0, x <= times * most)),
+        Given("pi_max is the largest probability of a CoT with X > J", z3.Implies(e > 0, x <= times * most)),
         x * x * e > most * x * z3.If(e > 0, e, 0),
     ]
 
@@ -172,7 +172,7 @@ def one_cot_more(times: int = 1) -> list[Any]:
     most, squares, total, x, e = z3.Reals("pi_max squares total x e")
     return [
         Given("probabilities are at least 0 and sum to 1", most >= 0, total >= 0, x >= 0),
-        Given("pi_max the largest probability of a CoT with X > J", z3.Implies(e > 0, x <= times * most)),
+        Given("pi_max is the largest probability of a CoT with X > J", z3.Implies(e > 0, x <= times * most)),
         Given("induction hypothesis", squares <= most * total),
         squares + x * x * e > most * (total + x * z3.If(e > 0, e, 0)),
     ]

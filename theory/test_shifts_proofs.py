@@ -116,7 +116,7 @@ def less_than_the_other(in_total: bool) -> list[Any]:
     """
     k, i, m, alpha = z3.Reals("pi_k pi_i pi_m alpha")
     known = [Given("probabilities are above 0 and sum to 1", i > 0, m > 0, k > 0, k + i + m <= 1)]
-    known += [Given("a likelier sample", k > i), Given("A push", alpha > 1)]
+    known += [Given("a more likely sample", k > i), Given("A push", alpha > 1)]
     by_k, by_i = ((change(1, m, (alpha - 1) * x, 0), change(alpha, x, (alpha - 1) * x, 0)) for x in (k, i))
     return [*known, 2 * by_k[1] <= 2 * by_i[1] if in_total else -by_k[0] <= -by_i[0]]
 
