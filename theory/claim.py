@@ -1,10 +1,10 @@
 """Claims as data: what a claim says, where the paper says it, and which tests judge it.
 
 A claim is an entry of a YAML file in `theory/claims/`. Its tests have roles: `holds` (the claim as it is stated),
-`refutes` (a counterexample to it), `amended` (a corrected statement), `instances` (the same as a stronger test of what
-holds, once more on instances; they add nothing to its strength), `negative_controls` (false variants that the same
-checker must refute). Two things in the file are a reader's judgement: how a corrected statement differs from the claim
-(`amendment`), and how close the claim is to the paper's own words (`fidelity`).
+`refutes` (a counterexample to it), `amended` (a corrected statement), `instances` (what a stronger test of `holds` or
+`amended` shows, checked again on instances; they add nothing to its strength), `negative_controls` (false variants that
+the same checker must refute). Two things in the file are a reader's judgement: how a corrected statement differs from
+the claim (`amendment`), and how close the claim is to the paper's own words (`fidelity`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ AMENDMENTS = {
 }
 # How near a claim is to the sentence of the paper that it stands for.
 FIDELITY = {
-    "exact": "it says what the sentence says, with no assumption added and nothing changed in meaning",
-    "equivalent": "it says the same in other words, or settles what the sentence leaves open and loses nothing by it",
+    "exact": "it says what the sentence says, with no added assumption and no change in meaning",
+    "equivalent": "it says the same in other words, or settles what the sentence leaves open without losing anything",
     "related": "an assumption was added, one of several meanings was chosen, or only a part of the sentence is tested",
 }
 VERDICTS = (
@@ -43,7 +43,7 @@ VERDICTS = (
     "contradicted by the paper's own table",
 )
 OURS = "beyond the paper"
-# What a proof may assume without its claim's saying so, since the symbols mean it or since it holds for any numbers.
+# What a proof may assume although its claim does not say so: it is part of a symbol's meaning, or true of all numbers.
 MEANING = frozenset(
     {
         "probabilities are at least 0 and sum to 1",
@@ -54,10 +54,10 @@ MEANING = frozenset(
         "a variance on an interval",
         "a square root",
         "a power of a positive number",
-        # What is homogeneous in v may be shown for max v - min v = 1.
+        # A statement that is homogeneous in v may be proved for max v - min v = 1.
         "v scaled to [0, 1]",
         "induction hypothesis",
-        # What the same test proves of the terms of a sum, added up; and what an index may be.
+        # The sum of what the same test proves of each term, and the values that an index may have.
         "terms added up",
         "the index of a term",
     }
@@ -105,7 +105,7 @@ class Claim:
         return tuple(name for role in roles for name in self.tests.get(role, ()))
 
     def says(self, assumption: str) -> bool:
-        """Whether the claim says by name what a proof assumes: in `assumes`, or word by word in its statement."""
+        """Whether the claim names an assumption of a proof: in `assumes`, or word by word in its statement."""
         if assumption in MEANING or assumption in self.assumes:
             return True
         said = " | ".join(" ".join(text.split()) for text in (self.statement, self.corrected, self.reading))
@@ -206,7 +206,7 @@ def _check_tests(name: str, held: Mapping[str, Any], tests: Mapping[str, Any]) -
 
 
 def ordered(claims: Mapping[str, Claim]) -> list[str]:
-    """Ids in an order in which each comes after all that it uses.
+    """Ids, ordered so that each claim comes after all those that it uses.
 
     Raises:
         ClaimError: for claims that use each other in a circle.

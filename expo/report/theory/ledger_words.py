@@ -9,14 +9,14 @@ from theory.ledger import STRENGTHS, Entry
 # What each verdict means, in the order in which verdicts are listed.
 MEANS = {
     "proved": "by z3 or sympy, for any size that the claim is about",
-    "exact": "in rational arithmetic on all instances that were drawn, or by a proof for the sizes given",
+    "exact": "in rational arithmetic on all instances that were drawn, or by a proof for the given sizes",
     "sampled": "in floating point, within a derived tolerance",
     "holds under an added assumption": "it fails as printed, and holds with an assumption that the paper does not make",
     "first order only": "it fails as printed, and holds to first order",
     "ambiguous by reading": "one reading of it holds, and another fails",
-    "refuted": "it has a counterexample, the smallest that a search of its domain finds",
+    "refuted": "it has a counterexample, the smallest one that a search of its domain finds",
     "contradicted by the paper's own table": "the printed numbers say otherwise",
-    "undecided": "a test is missing, failed or shows something else than expected",
+    "undecided": "a test is missing, has failed, or shows something other than expected",
 }
 # Light enough to write on: readers who cannot tell red from green can still tell blue, yellow and orange apart.
 COLOURS = {
@@ -44,12 +44,11 @@ SYMBOLS = {
 }
 LEGEND = (
     "Each verdict is computed from the tests that ran. A claim is as strong as the weakest of its tests and of the "
-    "claims that it uses, and undecided if one of these is not as expected. Where a printed claim fails and a "
-    "corrected one holds, the verdict says how the two differ, and the strength of what holds stands in brackets. "
+    "claims that it uses, and it is undecided if one of these is not as expected. If a printed claim fails and a "
+    "corrected one holds, the verdict says how the two differ, and the strength of what holds is in brackets. "
     "Everything that is said to hold has a negative control, a false variant that the same kind of check refuted. "
-    "Claims 'beyond the paper' are ours. A claim of the paper says how near our statement is to the paper's sentence."
-    " That nearness, and how a corrected claim differs from a printed one, are a reader's judgement; no test decides "
-    "them."
+    "Claims 'beyond the paper' are ours. A claim of the paper says how near our statement is to the paper's sentence. "
+    "A reader judged this nearness, and how a corrected claim differs from a printed one; no test decides them."
 )
 _TITLES = {
     "improvement": "Policy improvement (Section 3.2, Eqs 1 to 6)",
