@@ -1,4 +1,4 @@
-"""Which of K self-explanations is learnt (beyond the paper, Section 5): one by its weight, or the best by a score.
+"""Which of K self-explanations is learnt (beyond the paper, Section 5): one drawn by weight, or the best by a score.
 
 K explanations are drawn from a sampler mu, independently of each other; w_c = pi(c, a*|q) / mu(c) is the weight of CoT
 c, and the posterior is pi(c, a*|q) / J.
@@ -18,7 +18,7 @@ from theory.inputs import Array, Numbers, array, like, simplex
 def resampled(prior: Numbers, x: Numbers, mu: Numbers, K: int) -> Array:
     """The law of one of K CoTs from mu, drawn by its weight, shape (..., n). Claims WEIGHT-law, WEIGHT-toward.
 
-    Summed over how often each CoT is among the K. It is also the mean of the K weights over their sum.
+    It is summed over how often each CoT is among the K. It is also the mean of the K weights over their sum.
 
     Raises:
         ValueError: where mu draws a CoT of weight 0: all K weights may then be 0.
@@ -42,7 +42,8 @@ def resampled(prior: Numbers, x: Numbers, mu: Numbers, K: int) -> Array:
 def best_of(mu: Numbers, score: Numbers, K: int) -> Array:
     """The law of the first of K CoTs from mu with the highest score, shape (..., n). Claim BEST-law.
 
-    mu(<= c)^K - mu(< c)^K, what mu gives to scores up to c's and to lower ones; CoTs of one score share it as mu does.
+    CoTs with the score of c share mu(<= c)^K - mu(< c)^K in proportion to mu, where mu(<= c) is the probability of
+    scores up to c's, and mu(< c) that of lower ones.
     """
     mu, K = simplex(mu, "mu"), _candidates(K)
     score = like(score, mu, "score")

@@ -1,8 +1,8 @@
-"""ExP-GRPO's two terms together (beyond the paper, line 253): which outweighs the other, and whether J rises.
+"""ExP-GRPO's two terms together (beyond the paper, line 253): which of them is larger, and whether J rises.
 
-At theta_old, for self-explanations as Bayes' rule draws them, both are multiples of grad J of their question. lambda is
-the weight of the boxed term, 1 in print. J is that of the question, how often a sample is right; on questions with a J
-above `reach` the GRPO part weighs more.
+At theta_old, and for self-explanations drawn by Bayes' rule, both are multiples of grad J of their question. lambda is
+the weight of the boxed term, which is 1 in the paper. J is that of the question, the probability that a sample is
+right. On questions with a J above `reach` the GRPO part is larger.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def reach(ratio: Numbers | Scalars, G: int, ddof: int = 0) -> Array:
 def reach_unscaled(ratio: Numbers | Scalars, G: int) -> Array:
     """The J at which (G-1) / (G T_max) = lambda / J, in kind, for the ratio lambda T_max, at most 1.
 
-    Of Dr. GRPO: advantages that are not divided by a standard deviation, sums over tokens divided by one number
-    T_max, whatever the lengths. Claim GRPO-unscaled.
+    This is for Dr. GRPO: advantages are not divided by a standard deviation, and sums over tokens are divided by one
+    number T_max, whatever the lengths. Claim GRPO-unscaled.
     """
     ratio = _ratio(ratio)
     if isinstance(G, bool) or not isinstance(G, int | np.integer) or G < 2:
@@ -49,11 +49,11 @@ def reach_unscaled(ratio: Numbers | Scalars, G: int) -> Array:
 def least_share(policy: Policy, r: Numbers, mu: Numbers) -> Array:
     """The least w for which J does not fall, to first order, on w grad J + E_mu s, shape (...). Claim ADDED-ascent.
 
-    max(0, -<grad J, E_mu s> / |grad J|^2). Beside a GRPO part of w grad J a boxed term of weight lambda is safe up to
-    lambda = w over this, and at any weight where it is 0.
+    max(0, -<grad J, E_mu s> / |grad J|^2). With a GRPO part of w grad J, a boxed term of weight lambda is safe up to
+    lambda = w over this value, and at any weight if the value is 0.
 
     Raises:
-        ValueError: for a gradient of 0, which no w makes rise.
+        ValueError: for a gradient of 0, since then J rises for no w.
     """
     gradient, mu = policy.gradient(r), beside(mu, policy.probs, "mu")
     square = (gradient * gradient).sum(-1)

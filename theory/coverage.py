@@ -1,8 +1,8 @@
-"""How reliable an interval over n problems is: two intervals for a mean, and how often they are wrong.
+"""How reliable an interval over n problems is: two intervals for a mean, and the probability that each is wrong.
 
 An interval is given by its lower limit alone: for values in [0, 1] the upper limit is 1 minus the lower limit of 1 - x.
-A 95 % interval errs with probability 1/40 on each side. Of values that are 0 or 1 all chances are exact: sums over the
-binomial distribution of k, the number of ones.
+A 95 % interval errs with probability 1/40 on each side. For values that are 0 or 1 all probabilities are exact,
+as sums over the binomial distribution of k, the number of ones.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Domains: how the tests draw instances. Exact ones from `pick(low, high)`, float ones in batches from NumPy.
 
 Many entries, zeros and ties are rare among small random numbers, so they are drawn by plan: one draw in eight is such a
-corner. The other draws are plain, and so is hypothesis' search for a small instance, which tends to the low end.
+corner. The other draws are plain, and so is hypothesis' search for a small instance, which prefers low numbers.
 """
 
 from __future__ import annotations

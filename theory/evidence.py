@@ -1,7 +1,7 @@
 """Checkers: what a test of a claim calls, and what it leaves on record.
 
-A statement says of one instance how two sides of it are related (`theory/relations.py`), or None where its guard is not
-met. A bare True is rejected: it would show nothing.
+A statement says how two sides are related for one instance (`theory/relations.py`), or None if its guard is not met. A
+bare True is rejected, since it would show nothing.
 A domain draws an instance from `pick(low, high)`, whole numbers from low to high, so that the same domain serves seeded
 random instances (`for_all`) and hypothesis' search for a smaller counterexample (`counterexample`).
 
@@ -109,8 +109,8 @@ def negative_control(statement: Statement, domain: Domain, n: int = 1000) -> Non
 def counterexample(statement: Statement, domain: Domain, pinned: Any, size: Callable[[Any], Any] | None = None) -> None:
     """A literal claim is false: the pinned instance refutes it, and hypothesis finds no smaller one in the domain.
 
-    That is a search: it may miss a smaller one, and knows none outside of the domain, which the note names. `size`
-    orders instances; by default the largest denominator in them.
+    This is a search: it may miss a smaller one, and it does not look outside of the domain, which the note names.
+    `size` orders instances, by default by the largest denominator in them.
     """
     size = size or denominator
     assert _fails(statement, pinned), f"{_name(statement)} does not fail on the pinned {show(pinned)}"
@@ -120,7 +120,7 @@ def counterexample(statement: Statement, domain: Domain, pinned: Any, size: Call
 
 
 def _where(domain: Domain) -> str:
-    """The name of a domain with its module; of one without a name, that of the test that has it."""
+    """The name of a domain with its module, or the name of its test if the domain has none."""
     name: str = domain.__qualname__.partition(".<locals>")[0]
     return f"{domain.__module__.removeprefix('theory.')}.{name}"
 
@@ -179,18 +179,18 @@ def refuted_by_sweep(error: Any, tolerance: Any) -> None:
 
 
 class Given:
-    """What a proof in z3 assumes: constraints under the name that the claim has for them (`Claim.says`)."""
+    """An assumption of a proof in z3: constraints, and the name that the claim gives them (`Claim.says`)."""
 
     def __init__(self, name: str, *constraints: Any) -> None:
         self.name, self.constraints = name, constraints
 
 
 def proved(*negation: Any, size: str) -> None:
-    """z3 finds no counterexample: the claim's negation cannot be met.
+    """z3 finds no counterexample: the claim's negation cannot be satisfied.
 
-    Before the negated conclusion, which stands last, stand the assumptions (`Given`); they can be met. `size` says of
-    what it is proved. Only "any ...", all that the claim is about, makes the claim proved; at the sizes that another
-    text names, it is exact.
+    The last argument is the negated conclusion. The assumptions (`Given`) come before it, and can be satisfied. `size`
+    says what it is proved for. Only "any ...", all that the claim is about, makes the claim proved. Any other text
+    names some sizes, and makes it exact.
 
     Raises:
         Refuted: with a model that meets the negation.
@@ -231,7 +231,7 @@ def _flat(constraints: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _named(constraints: tuple[Any, ...]) -> list[str]:
-    """Constraints as they are written, by a checksum of each."""
+    """A checksum of each constraint as it is written."""
     # Not simplified: the order of its parts then depends on what else the process has made.
     return [hashlib.sha256(c.sexpr().encode()).hexdigest()[:8] for c in constraints]
 
@@ -248,8 +248,8 @@ def identity(difference: Any, size: str) -> None:
     """sympy simplifies every given expression to 0; `size` as for `proved`.
 
     Raises:
-        Refuted: with what is left of one that it does not.
-        Vacuous: for no expression.
+        Refuted: with what is left of an expression that is not 0.
+        Vacuous: if there is no expression.
     """
     expressions = difference if isinstance(difference, list | tuple) else [difference]
     if not expressions:
@@ -262,7 +262,7 @@ def identity(difference: Any, size: str) -> None:
 
 
 def no_identity(difference: Any) -> None:
-    """A negative control of an identity: what sympy leaves is a number other than 0 at some point."""
+    """A negative control of an identity: what sympy leaves is not 0 at some point."""
     left = sympy.simplify(difference)
     symbols = sorted(left.free_symbols, key=str)
     value = sympy.simplify(left.subs({s: sympy.Rational(1, i + 3) for i, s in enumerate(symbols)}))
@@ -272,10 +272,10 @@ def no_identity(difference: Any) -> None:
 
 
 def table(what: str, *, refutes: bool = False, rows: int = 1) -> None:
-    """Put on record that the test is arithmetic on numbers that the paper prints, of so many rows.
+    """Record that the test is arithmetic on numbers that the paper prints, and the number of rows.
 
     Raises:
-        Vacuous: for no row.
+        Vacuous: if there is no row.
     """
     if rows < 1:
         raise Vacuous(f"{what}: of no row")

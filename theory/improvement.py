@@ -126,8 +126,8 @@ def tree_gain(probs: Numbers, q: Numbers, tokens: Sequence[int]) -> Array:
 def tree_inner(probs: Numbers, tokens: Sequence[int], other: Sequence[int]) -> Array:
     """<s, s'> of two sequences of T tokens, tables as for `tree_gain`; `probs` (T, V) along the first. Claim tree.
 
-    A shared token adds 1 - 2 pi_a + S2, the first that differs S2 - pi_a - pi_b; after it the tables are different ones
-    and nothing is added.
+    A shared token adds 1 - 2 pi_a + S2, and the first that differs adds S2 - pi_a - pi_b. After it the tables are
+    different, and nothing is added.
     """
     p = _path(probs, tokens)
     total = p[0, 0] * 0

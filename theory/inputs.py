@@ -21,10 +21,11 @@ Scalars = Fraction | float | np.ndarray
 
 
 def array(values: Numbers | Scalars, name: str = "values") -> Array:
-    """Values as an exact array (Fractions) or a float64 one; whole numbers alone are exact.
+    """Values as an exact array (Fractions) or a float64 one; whole numbers on their own are exact.
 
     Raises:
-        ValueError: for Fractions beside floats, NaN or infinity, rows of different lengths, anything but real numbers.
+        ValueError: for Fractions mixed with floats, NaN or infinity, rows of different lengths, or anything that is not
+            a real number.
     """
     try:
         raw = np.asarray(values)
@@ -70,7 +71,7 @@ def is_exact(x: Array) -> bool:
 
 
 def together(**arrays: Array) -> None:
-    """Refuse exact arrays beside float ones; arrays of zeros and ones go with either (use `like`).
+    """Refuse exact arrays together with float ones; arrays of zeros and ones go with either (use `like`).
 
     Raises:
         ValueError: naming the arguments.
@@ -85,7 +86,7 @@ def like(values: Numbers | Scalars, reference: Array, name: str) -> Array:
     """`values` in the kind of `reference`; whole numbers go with either kind.
 
     Raises:
-        ValueError: for Fractions beside a float reference, or floats beside an exact one.
+        ValueError: for Fractions with a float reference, or floats with an exact one.
     """
     held = array(values, name)
     if is_exact(held) and not is_exact(reference):

@@ -1,7 +1,7 @@
 """The ledger: verdicts computed from the tests that ran.
 
-What was shown of a claim is computed from the roles of its tests (`theory/claim.py`) and from what the checkers
-recorded; a claim's file says what is expected, and a test run fails if the two differ. A claim is as strong as the
+A verdict is computed from the roles of the claim's tests (`theory/claim.py`) and from what the checkers recorded. The
+claim's file says what is expected, and a test run fails if the two differ. A claim is as strong as the
 weakest of its tests and of the claims that it uses.
 """
 
@@ -44,7 +44,7 @@ class Entry:
     """A claim with its computed verdict. `green`: every test ran and passed, the verdict is the expected one, and all
     that the claim uses is green.
 
-    `strength` is that of what holds of it, by its own tests and by all that it uses; empty where nothing holds.
+    `strength` is how strongly what holds is shown, by its own tests and by all that it uses; empty if nothing holds.
     """
 
     claim: Claim
@@ -64,7 +64,7 @@ def judge(
 ) -> dict[str, Entry]:
     """The ledger: every claim with the verdict that the outcomes support, and everything that is wrong with its record.
 
-    `changed` has what differs from the lock, by claim.
+    `changed` lists for each claim what differs from the lock.
     """
     entries: dict[str, Entry] = {}
     reached: dict[str, int] = {}
@@ -114,7 +114,7 @@ def _note_faults(claim: Claim, note: Note) -> list[str]:
 
 
 def _left(outcome: Outcome, role: str) -> list[Note]:
-    """The notes of a test that speak for its role."""
+    """The notes of a test that count for its role."""
     return [n for n in outcome.notes if bool(n["refutes"]) == (role in REFUTING)]
 
 
@@ -129,12 +129,12 @@ def _tests(claim: Claim, outcomes: Mapping[str, Outcome]) -> dict[str, int]:
 
 
 def _own(claim: Claim, outcomes: Mapping[str, Outcome]) -> int:
-    """How strong what the claim's own tests show is; a counterexample by itself leaves nothing open."""
+    """How strongly the claim's own tests show it; a counterexample by itself leaves nothing open."""
     return max(_tests(claim, outcomes).values(), default=0)
 
 
 def _weakest(claim: Claim, outcomes: Mapping[str, Outcome], reached: Mapping[str, int]) -> str:
-    """Which tests or which used claims make the claim no stronger, and the cure."""
+    """Which tests or used claims limit the strength of the claim, and what to do."""
     level = reached[claim.id]
     if claim.expected not in VERDICTS[:level]:
         return ": expect it"
@@ -172,11 +172,11 @@ def _verdict(claim: Claim, outcomes: Mapping[str, Outcome], reached: int) -> str
 
 
 def orphans(claims: Mapping[str, Claim], outcomes: Mapping[str, Outcome]) -> dict[str, list[str]]:
-    """Tests that leave evidence of no claim, among those whose file has tests of a claim."""
+    """Tests that leave evidence but belong to no claim, in files that have tests of a claim."""
     named = {test for claim in claims.values() for test in claim.all_tests}
     files = {test.partition("::")[0] for test in named}
     return {
-        test: ["leaves evidence of no claim; name it in one"]
+        test: ["leaves evidence but belongs to no claim; name it in one"]
         for test, outcome in outcomes.items()
         if outcome.notes and test not in named and test.partition("::")[0] in files
     }
@@ -219,7 +219,7 @@ def run(*arguments: str) -> dict[str, Entry]:
 
 
 def write(entries: Mapping[str, Entry], path: Path) -> None:
-    """Save a ledger as JSON: `counts`, and what was found of each claim."""
+    """Save a ledger as JSON: `counts`, and what was found for each claim."""
     found = {
         name: {
             "ours": e.claim.ours,

@@ -2,7 +2,7 @@
 
 Lemma 1's assumptions with C = 1 (for another C multiply by it): F = S2 - pi_j - pi_k, S2 = sum_l pi_l^2; the paper's j'
 is k here. Probabilities sum to 1, so pi_j grows only while others shrink: `donors`, a distribution over the others,
-says from whom. dF/dpi_j is the derivative along e_j - donors, and the lemma's truth turns on them.
+says which ones. dF/dpi_j is the derivative along e_j - donors, and whether the lemma is true depends on the donors.
 
 Throughout, rho_l = pi_l / (1 - pi_j) is the law of the others, rho_k the share of k, m = sum_{l != j} rho_l^2.
 """
@@ -58,9 +58,9 @@ def donors_single(pi: Numbers, j: int, donor: int) -> Array:
 
 
 def threshold(pi: Numbers, j: int, k: int) -> Array:
-    """tau = (1 + 2m - rho_k) / (2 (1 + m)), shape (...): when z_j moves, F falls with pi_j just where pi_j < tau.
+    """tau = (1 + 2m - rho_k) / (2 (1 + m)), shape (...): when z_j moves, F falls with pi_j if pi_j < tau.
 
-    Depends on the law of the others alone, not on pi_j. Claims L1-b and L1-band.
+    It depends only on the law of the others, not on pi_j. Claims L1-b and L1-band.
     """
     m, rho_k = _others(pi, j, k)
     return (1 + 2 * m - rho_k) / (2 * (1 + m))

@@ -145,9 +145,9 @@ def critical_tv(prior: Numbers, x: Numbers) -> Array:
 
 
 def nearest_kl(prior: Numbers, x: Numbers) -> Array:
-    """The sampler with the least KL(mu || posterior) at which Lemma 2's gap is 0, shape (..., n); float64 alone.
+    """The sampler with the least KL(mu || posterior) at which Lemma 2's gap is 0, shape (..., n); float64 only.
 
-    It is the posterior tilted by e^(-tilt X), the tilt found by halving. Claim L2-radius-kl.
+    It is the posterior tilted by e^(-tilt X), where the tilt is found by bisection. Claim L2-radius-kl.
 
     Raises:
         ValueError: unless all of `prior` and `x` is positive: the posterior's zeros bound what mu may do.

@@ -1,6 +1,7 @@
 """The natural gradient (beyond the paper, Section 3.2): what a step with one sample gains, and how far it goes.
 
-A policy may be pooled over questions: probabilities P(q) pi(c, a|q), scores of log pi(c, a|q) in shared parameters.
+A policy may pool several questions: its probabilities are then P(q) pi(c, a|q), and its scores are those of
+log pi(c, a|q) in shared parameters.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def natural_gain(policy: Policy, r: Numbers, j: int) -> Array:
     Claims NAT-fit, NAT-table.
 
     Raises:
-        ValueError: for a sample of probability 0, which the Fisher matrix says nothing of.
+        ValueError: for a sample of probability 0, about which the Fisher matrix says nothing.
     """
     return (policy.gradient(r) * _step(policy, j)).sum(-1)
 

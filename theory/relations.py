@@ -1,4 +1,4 @@
-"""What a statement says of an instance: two sides and how they are related, not a bare True.
+"""What a statement says about an instance: two sides and how they are related, not a bare True.
 
 A statement returns a relation (`eq`, `lt`, ...), several (`both`, `either`, `iff`), or None where its guard is not met.
 A checker then sees more than truth: whether the sides vary from instance to instance, and how often each branch was
@@ -137,7 +137,7 @@ def both(*held: Said) -> Relations:
 
 
 def each(held: Iterable[Said]) -> Relations:
-    """All of them hold, as many as there are: one part, however many it has."""
+    """All of them hold, however many there are. They count as one part."""
     return Relations("each", tuple(held))
 
 
@@ -147,7 +147,7 @@ def either(*held: Said) -> Relations:
 
 
 def when(condition: bool, said: Said) -> Relations:
-    """It holds where the condition is met; how often that is, is counted."""
+    """It holds if the condition is met. The number of times that the condition is met is counted."""
     return Relations("when", (said,), bool(condition))
 
 
@@ -158,7 +158,7 @@ def iff(one: Said, other: Said) -> Relations:
 
 @dataclass
 class Tally:
-    """What instances showed of a statement: how many, how many different ones, and what its sides were."""
+    """What instances showed about a statement: how many there were, how many differed, and what its sides were."""
 
     met: int = 0
     passed_over: int = 0

@@ -1,6 +1,6 @@
 """Training on the samples of any sampler mu, above all self-explanations by a prompt (beyond the paper, Section 5).
 
-`mu` is over trajectories (c, a*), whatever draws them; Bayes' rule would draw from the posterior pi_l r_l / J. To train
+`mu` is over trajectories (c, a*), whatever draws them; Bayes' rule would draw from the posterior pi_l r_l / J. Training
 on them follows the mean score E_mu s, since the sampler is not differentiated.
 """
 
@@ -19,7 +19,7 @@ def importance(prior: Numbers, x: Numbers, mu: Numbers) -> Array:
     E_mu w = J, E_mu w s = grad J, and E_mu log w is a lower bound of log J.
 
     Raises:
-        ValueError: where mu is 0 and pi(c, a*|q) is not: no weights make up for what is never drawn.
+        ValueError: where mu is 0 and pi(c, a*|q) is not: no weight can make up for what is never drawn.
     """
     pi = simplex(prior, "prior")
     x, mu = unit(x, pi, "x"), beside(mu, pi, "mu")
@@ -43,7 +43,7 @@ def chi_squared(p: Numbers, q: Numbers) -> Array:
 
 
 def sft_bias(policy: Policy, r: Numbers, mu: Numbers) -> Array:
-    """E_mu s - grad log J, shape (..., d): how training on samples of mu turns away from the gradient of log J.
+    """E_mu s - grad log J, shape (..., d): how training on samples of mu differs from the gradient of log J.
 
     Claim ELBO-bias.
     """
@@ -55,7 +55,7 @@ def sft_bias(policy: Policy, r: Numbers, mu: Numbers) -> Array:
 def gain_slack(policy: Policy, r: Numbers, mu: Numbers) -> Array:
     """(|grad J|^2 / J)^2 - chi^2(mu || posterior) Var_posterior <grad J, s>, shape (...). Claim ELBO-gain.
 
-    Where it is not below 0, the mean step on samples of mu does not lower J, to first order.
+    If it is at least 0, the mean step on samples of mu does not lower J, to first order.
 
     Raises:
         ValueError: where mu draws what the posterior does not.

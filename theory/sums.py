@@ -1,8 +1,9 @@
-"""Finite sums of any length in proofs: what has to be 0 for a form in a few sums to be a sum over all trajectories.
+"""Finite sums of any length in proofs: the conditions under which an expression in a few sums is itself a sum.
 
-A finite sum is linear: a form that is linear in some sums, and has no constant, is itself a sum, namely of that form in
-their summands. So a statement about a sum over L trajectories is proved for any L by an identity about one of them,
-which sympy checks. What remains for a reader is that the summands named are those of the sums named.
+A finite sum is linear. So an expression that is linear in some sums, without a constant, is itself a sum, and its
+summand is the same expression in their summands. This is why an identity about one trajectory, which sympy checks,
+proves a statement about a sum over L trajectories for any L. A reader must still check that the summands named are
+those of the sums named.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import sympy
 
 
 def summed(total: Any, term: Any, sums: Mapping[Any, Any]) -> list[Any]:
-    """Expressions that are all 0 just where `total` is a linear form in `sums`, without a constant, and its summand is
-    `term`; then `total` is the sum of `term`, however many there are.
+    """Expressions that are all 0 if and only if `total` is a linear form in `sums`, without a constant, with summand
+    `term`. Then `total` is the sum of `term`, however many terms there are.
 
     `sums` gives the summand of each sum. Every other symbol of `total` is the same in all terms.
     """

@@ -165,7 +165,7 @@ def average(means: Sequence[Fraction]) -> Fraction:
 
 
 def fair(instance: Any, against: Callable[[Sequence[Fraction]], Fraction] = average) -> Said | None:
-    """The wealth against the average of the means is 1 on average if they are alike, and at most 1 if not.
+    """The wealth against the average of the means is 1 on average if they are equal, and at most 1 if not.
 
     So it reaches 1/delta with probability at most delta. `against`: what the bets are placed against.
     """

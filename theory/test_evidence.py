@@ -1,4 +1,4 @@
-"""The checkers are checked: each refutes what is false, and none passes empty."""
+"""The checkers are checked: each refutes what is false, and none passes without content."""
 
 from __future__ import annotations
 

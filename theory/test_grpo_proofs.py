@@ -123,7 +123,7 @@ def above(tighter: Any) -> list[Any]:
 
 
 def test_weight() -> None:
-    """Samples of a group are drawn alike and independently; so given K their scores have the means in `by_chance`.
+    """Samples of a group are drawn independently from one law. So given K their scores have the means in `by_chance`.
 
     A length |o| that all share divides them all.
     """

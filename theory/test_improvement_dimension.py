@@ -1,4 +1,4 @@
-"""Line 118: whether cross terms count in very many dimensions, and whether unlikely samples' scores are orthogonal."""
+"""Line 118: whether cross terms matter in very high dimension, and whether unlikely samples' scores are orthogonal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_gram_error_control_smaller() -> None:
 
 
 def mean_square(n: int, d: int) -> Fraction:
-    """Mean of (T2 / T1)^2 over all signs: n right trajectories alike, scores of norm 1, cross terms 1 / sqrt(d)."""
+    """Mean of (T2 / T1)^2 over all signs: n equally likely right ones, scores of norm 1, cross terms 1 / sqrt(d)."""
     return Fraction(sum(square for square in squared_sums(n)), len(squared_sums(n)) * d)
 
 
@@ -70,15 +70,15 @@ def up_to_dimension(more: int) -> Statement:
 
 
 def some_dimensions(pick: Pick) -> Any:
-    """(how many trajectories are alike, dimensions)."""
+    """(how many trajectories are equally likely, dimensions)."""
     return pick(2, 10), pick(1, 12)
 
 
 def random_signs(instance: Any) -> Said:
-    """Literal: beside 2**b right trajectories alike, cross terms of random sign and size 1 / sqrt(d) do not count.
+    """Literal: for 2**b equally likely right samples, cross terms of random sign and size 1 / sqrt(d) do not matter.
 
-    The root mean square of T2 / T1, sqrt((2**b - 1) / d), is at most 1. The probability cancels, since all are alike:
-    what counts is how many trajectories there are.
+    The root mean square of T2 / T1, sqrt((2**b - 1) / d), is at most 1. The probability cancels, since it is the
+    same for all of them: what counts is how many there are.
     """
     (b,) = instance
     return le(Fraction(2**b - 1, PARAMETERS), 1)
@@ -115,7 +115,7 @@ def unlikely_pair(pick: Pick) -> Any:
 
 
 def orthogonal(rho: Any) -> Said:
-    """Literal: the scores of two ever less likely samples become orthogonal; here both have probability 0."""
+    """Literal: the scores of two samples become orthogonal as both become less likely; here both have probability 0."""
     inner = softmax((Fraction(0), Fraction(0), *rho)).gram
     return eq(inner[0, 1], 0)
 

@@ -1,4 +1,4 @@
-"""What a gain's sign and order are worth (Section 3.2), checked of policies one by one."""
+"""The sign and the order of gains (Section 3.2), checked for individual policies."""
 
 from __future__ import annotations
 

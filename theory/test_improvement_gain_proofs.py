@@ -54,7 +54,7 @@ def test_term_controls() -> None:
 
 
 def policy() -> tuple[list[Any], list[Given]]:
-    """z3: pi_j, p, S2_S, S2_F as free numbers, and what is true of them where j is right."""
+    """z3: pi_j, p, S2_S, S2_F as free numbers, and what is true of them if j is right."""
     m, p, right, wrong = z3.Reals("m p S2_S S2_F")
     squares = [right >= m * m, right <= m * m + (p - m) * (p - m), wrong >= 0, wrong <= (1 - p) * (1 - p)]
     return [m, p, right, wrong], [

@@ -1,4 +1,4 @@
-"""Section 3.2 for any number of trajectories: what `test_improvement.py` checks of policies one by one.
+"""Section 3.2 for any number of trajectories: what `test_improvement.py` checks for individual policies.
 
 The proofs are of finite sums, by their terms (`theory/sums.py`), and then of the sums alone, as free real numbers. Of
 trajectory l: x = pi_l, y = r_l, d = 1[l = j]. Of sample j: m = pi_j, r = r_j. Rewards lie between 0 and 1.

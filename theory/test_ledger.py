@@ -1,4 +1,4 @@
-"""The ledger: what is no claim is refused, and no verdict is better than its tests."""
+"""The ledger: what is not a claim is rejected, and no verdict is stronger than its tests."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_evidence_that_is_none_is_named(note: Note, problem: str) -> None:
 
 def test_evidence_of_no_claim_is_named() -> None:
     outcomes = {"t.py::a": PASSED, "t.py::b": CONTROL, "t.py::c": PASSED, "t.py::d": Outcome(True), "u.py::a": PASSED}
-    assert orphans({"A": claim()}, outcomes) == {"t.py::c": ["leaves evidence of no claim; name it in one"]}
+    assert orphans({"A": claim()}, outcomes) == {"t.py::c": ["leaves evidence but belongs to no claim; name it in one"]}
 
 
 def test_the_papers_claims_are_counted_apart() -> None:

@@ -76,7 +76,7 @@ def falls_only_below_half(instance: Any) -> Said | None:
 
 
 def threshold(factor: int) -> Statement:
-    """F falls just where pi_j < tau; its slope is (1 + rho_k) - 2 (1 - pi_j)(1 + m), from differences on the path."""
+    """F falls iff pi_j < tau; its slope is (1 + rho_k) - 2 (1 - pi_j)(1 + m), from differences on the path."""
 
     def statement(instance: Any) -> Said:
         rho, x = instance
@@ -148,7 +148,7 @@ ROOTS = Given("a square root", ROOT2 > 0, ROOT2 * ROOT2 == 2, ROOT3 > 0, ROOT3 *
 def beyond(negation: Any, length: int = 0) -> list[Any]:
     """A law of the others with rho_k and m, and the negated conclusion, which may use tau and the root of 2 or of 3.
 
-    m > rho_k^2, and at most rho_k^2 + (1 - rho_k)^2: the rest of the mass on one. For `length` 3 it is just that.
+    m > rho_k^2, and at most rho_k^2 + (1 - rho_k)^2: the rest of the mass on one. For `length` 3 it is exactly that.
     """
     rho_k, m = z3.Reals("rho_k m")
     most = rho_k * rho_k + (1 - rho_k) * (1 - rho_k)

@@ -234,7 +234,7 @@ def shares(others: int) -> list[sympy.Expr]:
 
 
 def falls_at(shift: Any) -> list[Any]:
-    """Negation: the slope is below 0 (or 0) just where pi_j is below (or at) tau; tau = 1/2 just where m = rho_k.
+    """Negation: the slope is below 0 (or 0) iff pi_j is below (or at) tau; tau = 1/2 iff m = rho_k.
 
     tau = (1 + 2m - rho_k) / (2 (1 + m)) + `shift`, which is 0.
     """

@@ -145,7 +145,7 @@ def covariance(sign: int) -> list[sympy.Expr]:
 
 
 def falls(ordered: bool) -> list[Any]:
-    """Negation, one CoT: w (ratio - 1)(x - t) is at least 0, if (`ordered`) ratio >= 1 just where x >= t."""
+    """Negation, one CoT: w (ratio - 1)(x - t) is at least 0, if (`ordered`) ratio >= 1 iff x >= t."""
     w, ratio, x, t = z3.Reals("w ratio x t")
     order = [Given("mu/pi does not fall in X", (ratio >= 1) == (x >= t))] if ordered else []
     return [Given(SIMPLEX, w >= 0, ratio >= 0), *order, w * (ratio - 1) * (x - t) < 0]
@@ -171,7 +171,7 @@ def test_covariance() -> None:
 def test_ordered() -> None:
     """Take t = the least X at which mu/pi >= 1; there is one, since the mean of mu/pi under the prior is 1.
 
-    As mu/pi does not fall in X, it is at least 1 just where X >= t. So the sum in `covariance`, which is the same for
+    As mu/pi does not fall in X, it is at least 1 iff X >= t. So the sum in `covariance`, which is the same for
     any t, has no negative term.
     """
     proved(*falls(True), size="any number of CoTs, term by term")

@@ -1,4 +1,4 @@
-"""Sentences on self-explanations beside own CoTs, the best expert's and hints: Table 1, lines 160 and 196 to 222."""
+"""Sentences on self-explanations, own CoTs, the best expert's CoT and hints: Table 1, lines 160 and 196 to 222."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def small_hinted(pick: Pick) -> Any:
 
 
 def any_hint_keeps_lemma(instance: Any) -> Said | None:
-    """Literal: CoTs given a hint lead to the right answer no less often than the policy's own."""
+    """Literal: CoTs given a hint lead to the right answer at least as often as the policy's own."""
     prior, x, chances = instance
     return ge(mean(lemma2.posterior(prior, chances), x), mean(prior, x)) if any(chances) else None
 

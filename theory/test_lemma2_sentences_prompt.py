@@ -1,4 +1,4 @@
-"""Sentences on how likely self-explanations are: after prompts of other tokens, and beside expert CoTs (line 205)."""
+"""Sentences on how likely self-explanations are: after prompts of other tokens, and against expert CoTs (line 205)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sections 1, 4.1 and 5.2: what the KL term does, alone and beside the reward."""
+"""Sections 1, 4.1 and 5.2: what the KL term does, alone and together with the reward."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def regresses(instance: Any) -> Said | None:
 
 
 def returns(instance: Any, most: int = 2) -> Said | None:
-    """Two outcomes: J moves towards the reference's J: it falls just where it is above.
+    """Two outcomes: J moves towards the reference's J: it falls iff it is above.
 
     `most` is how many outcomes there may be.
     """

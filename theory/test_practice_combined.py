@@ -212,7 +212,7 @@ def unscaled_step(instance: Any, own_lengths: bool = False) -> tuple[Array, Arra
 
 
 def unscaled(instance: Any, own_lengths: bool = False) -> Said:
-    """They are (G-1) / (G T_max) grad J and lambda / J grad J; the boxed term is longer just where J is within reach.
+    """They are (G-1) / (G T_max) grad J and lambda / J grad J; the boxed term is longer iff J is within reach.
 
     `own_lengths`: each sample divided by its own length.
     """

@@ -82,7 +82,7 @@ def weighted_fit(y: Array, columns: Array, weights: Array) -> Array:
 def gain_is_the_fit(instance: Any, by_policy: bool = True) -> Said:
     """The gains of all samples are the pi-weighted fit of r - J_q by the scores, any parametrisation.
 
-    Not `by_policy`: a fit that weighs all samples alike.
+    Not `by_policy`: a fit with equal weights.
     """
     shares, pis, z, rewards, j = instance
     policy = pooled(shares, [softmax(pi, g) for pi, g in zip(pis, z, strict=True)])
@@ -93,7 +93,7 @@ def gain_is_the_fit(instance: Any, by_policy: bool = True) -> Said:
 
 
 def gain_is_the_even_fit(instance: Any) -> Said:
-    """The fit that weighs all samples alike."""
+    """The fit that weighs all samples equally."""
     return gain_is_the_fit(instance, by_policy=False)
 
 

@@ -72,7 +72,7 @@ def right_and_wrong_ones(pick: Pick) -> Any:
 def positives_gain_more(own: bool) -> Statement:
     """Mean gains: |grad J|^2 / J by a self-explanation pushed up, |grad J|^2 / (1 - J) by a wrong sample pushed down.
 
-    Weights 1 and -1, any parametrisation, the wrong sample from the policy; so the former is larger just where
+    Weights 1 and -1, any parametrisation, the wrong sample from the policy; so the former is larger iff
     J < 1/2. Not `own`: all wrong trajectories are drawn equally often.
     """
 

@@ -68,7 +68,7 @@ def single_cross_terms(most: int) -> Statement:
 
 
 def others_add(by_chance: bool) -> Statement:
-    """Questions alike: the others add the question's own part times sum P(q') <f, f'> / (P(q) <f, f>).
+    """Equal questions: the others add the question's own part times sum P(q') <f, f'> / (P(q) <f, f>).
 
     So they add no more than it if and only if that is at most 1 in size. Not `by_chance`: each question counts once.
     """
@@ -85,7 +85,7 @@ def others_add(by_chance: bool) -> Statement:
 
 
 def tenth_alike(instance: Any) -> Said:
-    """Literal: n questions alike, each similar to another by a cosine of 1/10: the others add no more than the own.
+    """Literal: n equal questions, each similar to another by a cosine of 1/10: the others add no more than the own.
 
     Their features are (1, 3 e_i).
     """
@@ -140,7 +140,7 @@ def implied(instance: Any) -> Said | None:
 
 
 def largest_at_0(where_it_holds: bool) -> Statement:
-    """The lemma holds below 1/2, as z_j moves, just where m >= rho_k.
+    """The lemma holds below 1/2, as z_j moves, iff m >= rho_k.
 
     There F rises as pi_j falls, up to m - rho_k >= 0. Not `where_it_holds`: everywhere.
     """

@@ -185,9 +185,11 @@ def any_cots(pick: Pick) -> Any:
 
 
 def no_signal(own: bool) -> Statement:
-    """Own CoTs trail self-explanations by Var(X) / J in the mean of X; a step with weight 1 on each adds 0 to J.
+    """Own CoTs have a smaller mean X than self-explanations, by Var(X) / J.
 
-    For any parametrisation of the CoTs. Not `own`: for CoTs that Bayes' rule draws.
+    A step with weight 1 on each adds 0 to J. This is for any parametrisation of the CoTs.
+
+    Not `own`: for CoTs that Bayes' rule draws.
     """
 
     def statement(instance: Any) -> Said | None:

@@ -1,4 +1,4 @@
-"""How likely winners are: experts' beside losers (line 232), fresh beside old (line 236), initial ones (line 251)."""
+"""How likely winners are: experts' against losers (line 232), fresh against old (line 236), initial ones (line 251)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def texts(pick: Pick) -> Any:
 
 
 def by_tokens(all_of_them: bool) -> Statement:
-    """Of T tokens drawn one by one, the policy's lead is T times that of a token. Not `all_of_them`: of one token."""
+    """For T tokens drawn independently, the policy's lead is T times that of one. Not `all_of_them`: that of one."""
 
     def statement(instance: Any) -> Said:
         T, own, expert, log = instance

@@ -90,7 +90,7 @@ def test_push_of_floats_in_batches() -> None:
 
 
 def weights() -> tuple[Any, ...]:
-    """z3: weights e^z of i and j, the weight of all others together, alpha, beta; nothing said of the factors."""
+    """z3: weights e^z of i and j, the weight of all others together, alpha, beta; the factors can be any."""
     a, b, rest, alpha, beta = z3.Reals("a b rest alpha beta")
     return a, b, rest, alpha, beta, Given("probabilities are above 0 and sum to 1", a > 0, b > 0, rest >= 0)
 

@@ -1,4 +1,4 @@
-"""Finite sums by their terms: what is the sum of its terms passes, what is not does not."""
+"""Finite sums by their terms: an expression passes if and only if it is the sum of its terms."""
 
 from __future__ import annotations
 

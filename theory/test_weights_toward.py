@@ -89,7 +89,7 @@ def likelier(under: bool = True) -> list[Any]:
 
 
 def test_toward() -> None:
-    """Of K + 1 draws leave out each in turn: K of them are like K draws, so the law of one of K is the mean over these.
+    """Leave out each of K + 1 draws in turn: the other K are like K draws, so the law of one of K is their mean.
 
     The share U / T of the weights from t on, summed over who is left out, falls by sum_u u (T - U) / (T (T - u)) -
     sum_v U v / (T (T - v)) = (1 / T) sum_u sum_v u v (1 / (T - u) - 1 / (T - v)), as U is the sum of u and T - U that

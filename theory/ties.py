@@ -1,7 +1,7 @@
-"""Whether a statement and its negative control are one piece of code: otherwise the control guards something else.
+"""Whether a statement and its negative control share their code: otherwise the control guards something else.
 
-Read from the sources of the tests. Every check of a test and a control must reach a function that states something: one
-that draws no instance, and that few claims use, as `mean` is used by many.
+This is read from the sources of the tests. Every check of a test must share with a control a function that states
+something. Such a function draws no instance, and only few claims use it (`mean`, for example, is used by many).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from theory.claim import HERE, Claim
 
-# Claims that may use a function that is part of a statement; what more of them use is a tool.
+# The most claims that may use a function that is part of a statement. A function that more claims use is a tool.
 _MOST = 4
 # Checkers that leave evidence that something holds.
 _CHECKERS = ("for_all", "proved", "identity", "sweep", "every")
@@ -22,7 +22,7 @@ Function = tuple[str, str]
 
 
 def untied(claims: Mapping[str, Claim], folder: Path = HERE) -> dict[str, list[str]]:
-    """By claim, the checks of what holds that share no statement with any of its negative controls."""
+    """For each claim, the checks of `holds` and `amended` that share no statement with any of its negative controls."""
     reached = {t: _reached(folder, [_split(t)]) for claim in claims.values() for t in claim.all_tests}
     users: dict[Function, set[str]] = {}
     for claim in claims.values():
@@ -51,7 +51,7 @@ def _split(test: str) -> Function:
 
 
 def _checks(folder: Path, module: str, test: str) -> Iterator[tuple[str, frozenset[Function]]]:
-    """The checks that a test makes itself, each with the functions that it reaches."""
+    """The checks that a test itself makes, each with the functions that it reaches."""
     functions, imported = _module(folder, module)
     if test not in functions:
         return
@@ -69,19 +69,19 @@ def _checks(folder: Path, module: str, test: str) -> Iterator[tuple[str, frozens
 
 
 def _called(node: ast.Call) -> str:
-    """The name of what is called, also if it is asked of a module."""
+    """The name of the function that is called, with or without its module."""
     return node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
 
 
 def _names(node: ast.AST) -> set[str]:
-    """The names that are read there, but for those of its own arguments and local variables."""
+    """The names that are read in a node, except those of its own arguments and local variables."""
     names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
     own = {n.id for n in names if not isinstance(n.ctx, ast.Load)}
     return {n.id for n in names} - own - {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
 
 
 def _reached(folder: Path, start: list[Function]) -> frozenset[Function]:
-    """The functions of the tests that some reach, themselves, tests and those that draw instances left out."""
+    """The functions that some functions reach, including themselves, but not tests or functions that draw instances."""
     seen: set[Function] = set()
     waiting = list(start)
     while waiting:
