@@ -327,6 +327,17 @@ def test_the_claim_is_green_and_planted_ones_are_not(tmp_path: Path) -> None:
     assert ledger["IDLE"]["problems"][0] == "test_planted.py::test_idle_control failed"
 
 
+def unnamed(section: str) -> set[str]:
+    """The files of claims that a section does not name, and the names of files that are not there."""
+    return set(re.findall(r"`(\d_\w+)`", section)) ^ {p.stem for p in (ROOT / "theory" / "claims").glob("*.yaml")}
+
+
+def test_all_files_of_claims_are_named() -> None:
+    section = SECTIONS["Add a claim"]
+    assert unnamed(section) == set()
+    assert unnamed(section.replace("`7_shifts`", "`7_shift`")) == {"7_shifts", "7_shift"}
+
+
 # A figure.
 
 
@@ -397,8 +408,11 @@ def faults(command: list[str]) -> list[str]:
         options = {"-m": f"not {markers[1]}", "-n": "2"}
         given = dict(pairwise(arguments))
         bad = [given[o] for o, value in options.items() if given.get(o, value) != value]
-        paths = [a for a in arguments if a not in options and a not in options.values() and a not in bad]
-        return bad + [p for p in paths if not (ROOT / p).exists()]
+        flags = re.findall(
+            r'addoption\("(--\w+)", action', (ROOT / "theory" / "conftest.py").read_text(encoding="utf-8")
+        )
+        known = {*options, *options.values(), *flags, *(b.title for b in BLOCKS)}
+        return bad + [a for a in arguments if a not in known and a not in bad and not (ROOT / a).exists()]
     if program == "expo":
         return [a for a in arguments[:1] if a not in JOBS]
     return [] if command == [".", ".venv/bin/activate"] else [program]
@@ -409,6 +423,7 @@ def test_commands_are_there() -> None:
     assert len(of_page) > 9
     assert [(c, found) for c in of_page if (found := faults(c))] == []
     stale = ["make tests", "pytest tests/task", 'pytest -m "not slwo" tests', "expo measur --task chain", "tox"]
+    stale += ["pytest theory/test_mixed_group.py", "pytest theory/ --renw"]
     assert [c for c in stale if not faults(shlex.split(c))] == []
 
 
