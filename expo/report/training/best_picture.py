@@ -59,7 +59,7 @@ def draw_best(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artef
         notes=(
             "Dots: means with 95 % intervals by problem. Circles: the bases. ▲ ▼: above or below ExP-GRPO on "
             "every base, with an interval that excludes 0.\n"
-            f"n = {numbers['n'].iloc[0]} problems of the split {first.recipe['eval_split']}, on which the rates are "
+            f"n = {int(numbers['n'].iloc[0])} problems of the split {first.recipe['eval_split']}, on which the rates are "
             f"chosen, too; k = {first.sampling}, seed {first.seed}."
         ),
         reading=_read(numbers),

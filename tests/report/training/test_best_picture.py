@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from expo.report.accuracy import MEAN
+from expo.report.picture import Caption
 from expo.report.training.best_picture import draw_best
 from expo.report.training.grid import draw_grid
 from expo.report.trainings import EvaluatedRun, find_evaluated
@@ -82,12 +83,16 @@ def test_the_best_rate_and_positives_by_weight(runs: list[EvaluatedRun], tmp_pat
     assert "rank correlation" not in made.reading
 
 
-def test_methods_without_positives_have_no_second_number(runs: list[EvaluatedRun], tmp_path: Path) -> None:
+def test_methods_without_positives_have_no_second_number(
+    runs: list[EvaluatedRun], tmp_path: Path, captions: list[Caption]
+) -> None:
     for run in runs:
         if run.method == "explanation":
             positives(run, [("a", 0, 0, None)])
     held = means(draw_best("posterior", runs, tmp_path).numbers)
     assert ("positives", "explanation") not in held.index
+    # A table with an empty cell has a count as a floating-point number; the caption has a whole number.
+    assert "n = 12 problems" in captions[0].notes
     assert ("positives", "explanation_weighted_2") in held.index
 
 
