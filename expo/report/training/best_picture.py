@@ -59,8 +59,8 @@ def draw_best(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artef
         notes=(
             "Dots: means with 95 % intervals by problem. Circles: the bases. ▲ ▼: above or below ExP-GRPO on "
             "every base, with an interval that excludes 0.\n"
-            f"n = {int(numbers['n'].iloc[0])} problems of the split {first.recipe['eval_split']}, on which the rates are "
-            f"chosen, too; k = {first.sampling}, seed {first.seed}."
+            f"n = {int(numbers['n'].iloc[0])} problems of the split {first.recipe['eval_split']}, on which the rates "
+            f"are chosen, too; k = {first.sampling}, seed {first.seed}."
         ),
         reading=_read(numbers),
         setting=f"After {training_steps(runs)}. The table {name}-{label(runs)} has all rates. {RULE_OF_ORDER}.",
