@@ -223,7 +223,7 @@ function outcome(run, filters) {
       [name, `${run.policy} has an accuracy of `, interval(after, percent), `, n = ${plural(after.n, "problem")}.`],
     ];
   const values = pairedDifferences(accuracies(evaluation, rows, last, 1), accuracies(evaluation, rows, steps[0], 1));
-  const gained = gain(values);
+  const gained = boundedDifference(values);
   const verdict = { holds: "is higher", fails: "is lower", undecided: "is not shown to differ" }[verdictOf(gained, 1)];
   return [
     [

@@ -57,7 +57,7 @@ function compare(samples, rows, { property, source, reference, quantity, sign })
   const gaps = [...ones].filter(([p]) => others.has(p)).map(([p, value]) => [p, value - others.get(p)]);
   const values = gaps.map(([, gap]) => gap);
   const difference = bootstrap(values);
-  const bounded = RULES.bounded.includes(quantity) ? finiteSample(values, -1, 1) : null;
+  const bounded = RULES.bounded.includes(quantity) ? boundedDifference(values) : null;
   const total = sum(values);
   let largest = null;
   for (const [p, gap] of total ? gaps : [])

@@ -19,9 +19,6 @@ function accuracies(evaluation, rows, step, k) {
 const pairedDifferences = (ones, others) =>
   [...ones].filter(([problem]) => others.has(problem)).map(([problem, a]) => a - others.get(problem));
 
-/** The mean of such differences; its finite-sample interval is right for few problems too, as a bootstrap's is not. */
-const gain = (values) => finiteSample(values, -1, 1);
-
 /** 1, 2, 4, ... up to the number of samples a problem has, and that number. */
 function ksOf(evaluation) {
   const n = evaluation.n.reduce((a, b) => Math.min(a, b), Infinity);

@@ -115,6 +115,9 @@ function finiteSample(values, least = 0, most = 1) {
   return { mean: middle, low: Math.min(low, middle), high: Math.max(high, middle), n: values.length };
 }
 
+/** `finiteSample` of differences between values from 0 to 1, such as two probabilities or two accuracies. */
+const boundedDifference = (values) => finiteSample(values, -1, 1);
+
 const BETS = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((i) => i / 10);
 // The logarithm of the total capital of all bets at which a mean is excluded.
 const GOAL = Math.log(40 * BETS.length);

@@ -95,7 +95,7 @@ function differences(having, filters) {
   );
   const said = { holds: "higher", fails: "lower", undecided: "undecided" };
   const body = having.slice(1).map((run, i) => {
-    const of = gain(pairedDifferences(last[i + 1], last[0]));
+    const of = boundedDifference(pairedDifferences(last[i + 1], last[0]));
     if (!of.n) return [run.name, "no problem in common", "", "0"];
     return [run.name, interval(of, (x) => number(100 * x, true)), said[verdictOf(of, 1)], String(of.n)];
   });

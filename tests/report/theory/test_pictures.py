@@ -132,7 +132,6 @@ def test_headings_of_other_numbers_say_the_opposite(tmp_path: Path, monkeypatch:
     assert heading(draw_lemma1_band, lemma1_band, monkeypatch, tmp_path).endswith("of 1/2 is the true one")
     falls = pd.DataFrame({"case": ["a", "a", "b", "b"], "pi_j": [0.1, 0.001] * 2, "ratio": [0.5, 0.4, 0.1, 0.9]})
     falls = falls.assign(t1=[0.1, 0.02, 0.1, 0.03], gain=[0.1, 0.2, 0.3, 0.4])
-    falls = falls.assign(t1=[0.1, 0.02, 0.1, 0.03], gain=[0.1, 0.2, 0.3, 0.4])
     monkeypatch.setattr(t2_over_t1, "_numbers", lambda: falls)
     assert heading(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path) == "Equation 6: T1 dominates T2"
     # By logarithms halfway between 0.1 and 0.001.
