@@ -46,8 +46,9 @@ style: $(VENV)/.installed  ## style and types
 test: style  ## check style and types, and run all tests except the slow ones
 	$(PYTEST) -m "not slow"
 
+# The study `theory`, which a slow test carries out, runs the theory's tests and judges the claims.
 test-all: style  ## the same with the slow tests, which kill processes, start servers or take long
-	$(PYTEST) -m "not sharded"
+	$(PYTEST) tests -m "not sharded"
 
 # Not in .venv, where accelerate would load it, with its messages, even for training on one CPU.
 test-sharded: $(VENV)/.installed  ## test trainings in two processes that share weights: DeepSpeed's ZeRO, and FSDP2

@@ -54,36 +54,43 @@ def test_a_file_is_counted_and_its_disagreements_are_shown(tmp_path: Path, capsy
     assert "exists" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "rows.jsonl:2: line: not JSON: Expecting property name enclosed in double quotes at column 2\n"),
-        ("[]", "rows.jsonl:2: line: a list, not an object"),
-        ('{"gold": null, "text": "18"}', "rows.jsonl:2: gold: null"),
-        ('{"text": "18"}', "rows.jsonl:2: gold: missing"),
-        ('{"gold": "18"}', "rows.jsonl:2: text: missing"),
-        ('{"gold": "", "text": "18"}', "cannot be read"),
-    ],
-)
-def test_a_bad_line_is_named_and_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str
-) -> None:
+BAD = {
+    "{": "line: not JSON: Expecting property name enclosed in double quotes at column 2\n",
+    "[]": "line: a list, not an object",
+    '{"gold": null, "text": "18"}': "gold: null",
+    '{"text": "18"}': "gold: missing",
+    '{"gold": "18"}': "text: missing",
+    '{"gold": "", "text": "18"}': "the ground-truth answer '' cannot be read",
+}
+
+
+def test_bad_lines_are_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows, out = tmp_path / "rows.jsonl", tmp_path / "verdicts.csv"
-    good = '{"gold": "1", "text": "1"}\n'
-    rows.write_text(f"{good}{line}\n{good}", encoding="utf-8")
+    good = '{"gold": "1", "text": "1"}'
+    rows.write_text("\n".join([good, *BAD, good, ""]), encoding="utf-8")
     assert main(["grade", "--file", str(rows), "--output", str(out)]) == 0
     said = capsys.readouterr().out
     assert "n = 2" in said
-    assert message in said.partition("skipped: 1 line\n")[2]
+    skipped = said.partition("skipped: 6 lines\n")[2]
+    for number, message in enumerate(list(BAD.values())[:5], start=2):
+        assert f"rows.jsonl:{number}: {message}" in skipped
+    assert "1 more, for other reasons" in skipped
     with out.open(encoding="utf-8") as file:
-        assert [row["where"] for row in csv.DictReader(file)] == [f"{rows}:1", f"{rows}:3"]
-    # Where no line is left, there is nothing to tell; the control is a file without a bad line.
-    rows.write_text(line, encoding="utf-8")
-    assert main(["grade", "--file", str(rows)]) == 1
-    assert message.replace("rows.jsonl:2", "rows.jsonl:1") in capsys.readouterr().err
+        assert [row["where"] for row in csv.DictReader(file)] == [f"{rows}:1", f"{rows}:8"]
+    # The control.
     rows.write_text(good, encoding="utf-8")
     assert main(["grade", "--file", str(rows)]) == 0
     assert "skipped" not in capsys.readouterr().out
+
+
+def test_a_file_of_bad_lines_alone_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = tmp_path / "rows.jsonl"
+    line, message = list(BAD.items())[-1]
+    rows.write_text(f"{line}\n{line}", encoding="utf-8")
+    assert main(["grade", "--file", str(rows)]) == 1
+    said = capsys.readouterr().err
+    assert f"{rows}: nothing to grade:" in said
+    assert message in said
 
 
 def test_a_ground_truth_that_cannot_be_read_and_an_empty_file_are_said(
