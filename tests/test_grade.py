@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from expo.cli import main
 from expo.flags import parse
+from expo.grade import graders
 from expo.grading.answers import AnswerGrader, Status
 from expo.grading.compare import settle
 from expo.grading.extraction import extract
-from expo.grading.rules import Rules
+from expo.grading.rules import USUAL, Rules
 from expo.recipe import EvaluateRecipe, GradientRecipe
 from expo.tasks import checker_for
+from expo.workers import spread
 
 
 def test_one_text_has_a_verdict_and_a_reason_from_each_grader(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,6 +56,23 @@ def test_a_file_is_counted_and_its_disagreements_are_shown(tmp_path: Path, capsy
     # Nothing that is there is written over.
     assert main(asked) == 1
     assert "exists" in capsys.readouterr().err
+
+
+def grade_with_all(job: tuple[Path, str], tick: Callable[[], object], processes: int) -> None:
+    folder, name = job
+    with ExitStack() as stack:
+        found = {name: grader("2", "The answer is 2.", False).status for name, grader in graders(stack, USUAL).items()}
+    (folder / name).write_text(json.dumps(found))
+
+
+def test_runs_side_by_side_start_graders_with_processes_of_their_own(tmp_path: Path) -> None:
+    jobs = [(tmp_path, name) for name in "ab"]
+    spread(grade_with_all, jobs, 2, lambda: None, lambda job: None)
+    for _, name in jobs:
+        found = json.loads((tmp_path / name).read_text())
+        assert found.pop("boxed only") == "unparsed"
+        assert set(found) >= {"ours", "math-verify"}
+        assert set(found.values()) == {"correct"}
 
 
 BAD = {

@@ -10,10 +10,8 @@ comparison takes too long. `compare` and docs/GRADING.md define which answers co
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
 import weakref
 from contextlib import suppress
@@ -23,10 +21,9 @@ from multiprocessing.connection import wait
 from typing import Self
 
 from expo.grading.extraction import MAX_CHARS, extract
+from expo.grading.processes import end, start
 from expo.grading.rules import USUAL, Rules
 
-# A worker starts in half a second; on a busy machine it may take much longer.
-START_SECONDS = 120.0
 # Version of the rules for finding and comparing answers: raised whenever a verdict may change.
 VERSION = "3"
 # A comparison is limited in CPU time, so that a verdict does not depend on other work on the machine. If it takes this
@@ -166,35 +163,11 @@ class AnswerGrader:
         if self._worker is not None and self._worker.poll() is not None:
             self._stop()
         if self._worker is None:
-            self._worker = subprocess.Popen(
-                [sys.executable, "-m", "expo.grading.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                encoding="utf-8",
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                # In its own process group: Ctrl-C in the terminal is only for this process.
-                process_group=0,
-            )
-            self._end = weakref.finalize(self, _end, self._worker)
-            stdout = self._worker.stdout
-            assert stdout
-            if not wait([stdout.fileno()], START_SECONDS) or stdout.readline() != "ready\n":
-                self._stop()
-                raise RuntimeError(
-                    "the grading worker did not start; run `python -m expo.grading.worker` here to see why"
-                )
+            self._worker = start("expo.grading.worker")
+            self._end = weakref.finalize(self, end, self._worker)
         return self._worker
 
     def _stop(self) -> None:
         if self._end is not None:
             self._end()
         self._worker = self._end = None
-
-
-def _end(worker: subprocess.Popen[str]) -> None:
-    worker.kill()
-    worker.wait()
-    for pipe in (worker.stdin, worker.stdout):
-        if pipe is not None:
-            with suppress(BrokenPipeError):
-                pipe.close()

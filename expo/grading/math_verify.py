@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import multiprocessing
-from multiprocessing.connection import Connection
+import os
+import sys
+from contextlib import suppress
+from multiprocessing.connection import wait
 from typing import Self
 
+from expo.grading.processes import end, start
 
-def _serve(connection: Connection) -> None:
-    """Answer requests with math-verify, used as in its README, until the other end closes."""
+_MODULE = "expo.grading.math_verify"
+
+
+def main() -> None:
+    """Answer requests with math-verify, used as in its README, until stdin closes: one JSON line for each."""
     from math_verify import parse, verify
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    connection.send("ready")
-    while True:
-        try:
-            gold, text = connection.recv()
-        except EOFError:
-            return
+    # Anything that a library prints goes to stderr; only replies go to the pipe.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    print("ready", file=replies, flush=True)
+    for line in sys.stdin:
+        gold, text = json.loads(line)
         found = parse(text, parsing_timeout=None)
         right = bool(found) and verify(parse(f"${gold}$", parsing_timeout=None), found, timeout_seconds=None)
-        connection.send("correct" if right else "wrong" if found else "unparsed")
+        print("correct" if right else "wrong" if found else "unparsed", file=replies, flush=True)
 
 
 class MathVerify:
@@ -33,7 +40,7 @@ class MathVerify:
 
     def __init__(self, seconds: float = 20.0) -> None:
         self.seconds = seconds
-        self._start()
+        self._process = start(_MODULE)
 
     def __enter__(self) -> Self:
         return self
@@ -41,28 +48,23 @@ class MathVerify:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._connection.recv()
-
     def grade(self, gold: str, text: str) -> str:
         """ "correct", "wrong", "unparsed", or "timeout"."""
-        self._connection.send((gold, text))
-        try:
-            if self._connection.poll(self.seconds):
-                return str(self._connection.recv())
-        except EOFError:
-            pass
+        requests, replies = self._process.stdin, self._process.stdout
+        assert requests
+        assert replies
+        with suppress(BrokenPipeError):
+            print(json.dumps((gold, text)), file=requests, flush=True)
+            if wait([replies.fileno()], self.seconds) and (reply := replies.readline()):
+                return reply.strip()
         self.close()
-        self._start()
+        self._process = start(_MODULE)
         return "timeout"
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.join()
-        self._connection.close()
+        end(self._process)
+
+
+if __name__ == "__main__":
+    main()
