@@ -25,13 +25,7 @@ from expo.study import STUDIES, Study, load_study
 
 from .records.positives import Make
 
-# Set it to True once all figures have been drawn with the fields that are checked.
-FIGURES_ARE_CHECKED = False
 
-
-@pytest.mark.skipif(
-    not FIGURES_ARE_CHECKED, reason="the figures were drawn by a version that did not record recipes and code"
-)
 def test_the_figures_of_the_project_are_those_of_its_records_recipes_and_code() -> None:
     assert [artefact for artefact in check_figures(ROOT / "figures", ROOT / "runs") if artefact.stale] == []
 
