@@ -18,11 +18,21 @@ function number(x, plus = false) {
   if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
   const exponent = x === 0 ? 0 : Math.floor(Math.log10(Math.abs(Number(x.toPrecision(3)))));
   const plain = exponent >= -4 && exponent < 6;
-  const text = x === 0 ? "0" : plain ? Math.abs(x).toFixed(Math.max(0, 2 - exponent)) : Math.abs(x).toExponential(2);
+  const size = Math.abs(x);
+  const exponential = () => size.toExponential(2).replace(/e([+-])(\d)$/, "e$10$2");
+  const text = x === 0 ? "0" : plain ? fixed(size, Math.max(0, 2 - exponent)) : exponential();
   return (x < 0 ? "−" : plus && x > 0 ? "+" : "") + text;
 }
 
-const percent = (x) => (Number.isNaN(x) ? "–" : `${(100 * x).toFixed(x > 0 && x < 0.0995 ? 1 : 0)} %`);
+const percent = (x) => (Number.isNaN(x) ? "–" : `${fixed(100 * x, x > 0 && x < 0.0995 ? 1 : 0)} %`);
+
+/** `toFixed` of a number that is not negative, with ties rounded to even, as Python does. */
+function fixed(x, digits) {
+  const scaled = x * 10 ** digits;
+  // Only a multiple of a power of 2 can lie exactly halfway.
+  const tie = Number.isInteger(x * 2 ** (digits + 1)) && scaled % 1 === 0.5;
+  return tie && Math.floor(scaled) % 2 === 0 ? (Math.floor(scaled) / 10 ** digits).toFixed(digits) : x.toFixed(digits);
+}
 
 /** A share in percentage points, without the percent sign. */
 const points = (x) => number(100 * x);

@@ -54,7 +54,11 @@ const probability = (signal) => (signal === null ? null : Math.exp(Math.min(0, s
 /** Source minus reference in one quantity, paired by problem, with the verdict on its sign. */
 function compare(samples, rows, { property, source, reference, quantity, sign }) {
   const [ones, others] = [source, reference].map((side) => byProblem(samples, rows, side, quantity));
-  const gaps = [...ones].filter(([p]) => others.has(p)).map(([p, value]) => [p, value - others.get(p)]);
+  const gaps = [...ones]
+    .filter(([p]) => others.has(p))
+    .map(([p, value]) => [p, value - others.get(p)])
+    // The difference of two infinities is no number.
+    .filter(([, gap]) => !Number.isNaN(gap));
   const values = gaps.map(([, gap]) => gap);
   const difference = bootstrap(values);
   const bounded = RULES.bounded.includes(quantity) ? boundedDifference(values) : null;

@@ -25,7 +25,7 @@ function allNumbers(runs, measured, filters) {
     for (const [name, of] of Object.entries(whereTheAnswerActs(acts, samples, rows) ?? {})) add(`acts/${name}`, of);
   }
   for (const run of runs) {
-    const { evaluation, alignment } = run.table;
+    const { evaluation, alignment, gains } = run.table;
     if (evaluation) {
       const rows = leftByLevel(evaluation, filters);
       for (const step of stepsOf(evaluation)) {
@@ -43,7 +43,21 @@ function allNumbers(runs, measured, filters) {
       for (const step of stepsOf(alignment)) {
         for (const { source, slope } of slopes(alignment, leftByLevel(alignment, filters), step))
           add(`${run.name}/step ${step}/slope/${source}`, slope);
+        const ratios = t2OverT1(alignment, leftByLevel(alignment, filters), step).map(({ value }) => value);
+        if (ratios.length)
+          out.push(
+            [`${run.name}/step ${step}/log10 of |T2| over T1/positives`, ratios.length],
+            [`${run.name}/step ${step}/log10 of |T2| over T1`, mean(ratios)],
+          );
       }
+    }
+    for (const size of new Set(gains?.size)) {
+      const { of, clear, same } = predictions(gains, leftByLevel(gains, filters), size);
+      out.push(
+        [`${run.name}/length ${size}/predictions`, of.length],
+        [`${run.name}/length ${size}/clear predictions`, clear],
+        [`${run.name}/length ${size}/of the predicted sign`, same],
+      );
     }
   }
   return out;

@@ -58,14 +58,30 @@ function slopes(alignment, rows, step) {
 
 const unitSlope = (alignment, i) => (alignment.norm[i] > 0 ? (alignment.slope[i] ?? 0) / alignment.norm[i] : 0);
 
-/** log10 of |T2| / T1 of each right positive, by kind; T1 and T2 add up to the slope. */
+/** log10 of |T2| / T1 of each right positive, by kind; T1 and T2 add up to the slope. Equal texts count once. */
 function t2OverT1(alignment, rows, step) {
   const out = [];
   for (const i of rows) {
-    if (alignment.step[i] !== step || alignment.reward[i] !== 1 || alignment.slope[i] === null) continue;
+    if (alignment.step[i] !== step || alignment.reward[i] !== 1 || alignment.repeated[i]) continue;
+    // Where all rollouts were right, or all wrong, no slope was measured: it has no error.
+    if (alignment.slope_error[i] === null) continue;
     const t1 = 10 ** alignment.log10_t1[i];
     const t2 = Math.abs(alignment.slope[i] - t1);
     if (t1 > 0 && t2 > 0) out.push({ source: word(alignment, "source", i), value: Math.log10(t2 / t1) });
   }
   return out;
+}
+
+/** The predicted and the realised change of J of each positive at one length. Equal texts count once. */
+function predictions(gains, rows, size) {
+  const of = rows
+    // Where all rollouts were right, or all wrong, nothing was predicted or realised: that has no error.
+    .filter((i) => gains.size[i] === size && !gains.repeated[i] && gains.predicted_error[i] !== null)
+    .filter((i) => gains.exact_after[i] !== null || gains.realised_error[i] !== null)
+    .map((i) => ({
+      ...{ i, x: gains.predicted[i] },
+      y: gains.exact_after[i] !== null ? gains.exact_after[i] - gains.exact_before[i] : gains.realised[i],
+    }));
+  const clear = of.filter(({ i, x }) => Math.abs(x) > 2 * gains.predicted_error[i]);
+  return { of, clear: clear.length, same: clear.filter(({ x, y }) => x * y > 0).length };
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from expo.gradients.predictors import distinct
 from expo.measure import verdict
 from expo.measure.acts import KINDS
 from expo.measure.weights import WORDS
@@ -70,7 +71,19 @@ def _tables(run: Shown) -> dict[str, pd.DataFrame]:
     of_run = {name: frame for name, frame in run.tables.items() if name in tables.COLUMNS}
     if "tokens" in run.tables:
         of_run["acts"] = acts(run.tables["tokens"], run.tables["samples"], run.recipe["task"])
+    if "alignment" in of_run:
+        of_run |= _marked(of_run["alignment"], of_run.get("gains"))
     return of_run
+
+
+def _marked(alignment: pd.DataFrame, gains: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
+    """The tables of gradients with a column `repeated`: whether an earlier positive of the question has its text."""
+    alignment = alignment.assign(repeated=~alignment.index.isin(distinct(alignment).index))
+    if gains is None:
+        return {"alignment": alignment}
+    repeated = set(map(tuple, alignment.loc[alignment["repeated"], ["problem", "source"]].to_numpy()))
+    pairs = zip(gains["problem"], gains["source"], strict=True)
+    return {"alignment": alignment, "gains": gains.assign(repeated=[pair in repeated for pair in pairs])}
 
 
 def _said(
@@ -97,10 +110,17 @@ def _head(run: Shown) -> dict[str, Any]:
         "trained_on": run.trained_on,
         "colour": method_colour(method_of(run.recipe)) if run.job == "train" else COLOURS["own"],
         "toy": run.toy,
+        "problems_id": _problems_id(run),
         "temperature": run.recipe.get("temperature"),
         "setting": visible(setting(run)),
         "provenance": provenance(run),
     }
+
+
+def _problems_id(run: Shown) -> list[str]:
+    """The task, the data and the split: an id means the same problem in two runs only if all three are equal."""
+    recipe = run.recipe
+    return [str(x) for x in (recipe["task"], recipe.get("data"), recipe.get("eval_split", recipe.get("split")))]
 
 
 def _add_texts(runs: Sequence[Shown], kept: Sequence[dict[str, Any]], out: list[dict[str, Any]], room: int) -> None:

@@ -31,11 +31,11 @@ COLUMNS = {
     "evaluation": ("step", "problem", "level", "n", "correct", "unparsed", "truncated"),
     "alignment": (
         *("step", "problem", "level", "source", "tokens", "nll_sum", "nll_per_token", "learning_signal", "norm"),
-        *("reward", "log10_t1", "slope", "slope_error", "right", "rollouts"),
+        *("reward", "log10_t1", "slope", "slope_error", "repeated"),
     ),
     "gains": (
         *("problem", "level", "source", "size", "predicted", "predicted_error", "realised", "realised_error"),
-        *("exact_before", "exact_after", "lost"),
+        *("exact_before", "exact_after", "repeated"),
     ),
 }
 

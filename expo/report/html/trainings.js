@@ -66,8 +66,8 @@ function accuracyTable(run, filters) {
       `${shownSteps.length > 1 ? `step ${step}, ` : ""}${level === null ? "all levels" : `level ${level}`}`,
       ...ks.map((k) => interval(accuracy(evaluation, rows, step, k, level), percent)),
       String(accuracy(evaluation, rows, step, 1, level).n),
-      level === null ? percent(shareOf(evaluation, rows, step, "truncated")) : "",
-      level === null ? percent(shareOf(evaluation, rows, step, "unparsed")) : "",
+      level === filters.level ? percent(shareOf(evaluation, rows, step, "truncated")) : "",
+      level === filters.level ? percent(shareOf(evaluation, rows, step, "unparsed")) : "",
     ]),
   );
   const heads = [
@@ -95,6 +95,7 @@ function differences(having, filters) {
   );
   const said = { holds: "higher", fails: "lower", undecided: "undecided" };
   const body = having.slice(1).map((run, i) => {
+    if (String(run.problems_id) !== String(having[0].problems_id)) return [run.name, "other problems", "", "0"];
     const of = boundedDifference(pairedDifferences(last[i + 1], last[0]));
     if (!of.n) return [run.name, "no problem in common", "", "0"];
     return [run.name, interval(of, (x) => number(100 * x, true)), said[verdictOf(of, 1)], String(of.n)];
@@ -188,23 +189,17 @@ function predicted(run, filters) {
     "div",
     {},
     sizes.map((size) => {
-      const points = rows
-        .filter((i) => gains.size[i] === size && gains.predicted[i] !== null)
-        .map((i) => ({
-          x: gains.predicted[i],
-          y: gains.exact_after[i] !== null ? gains.exact_after[i] - gains.exact_before[i] : gains.realised[i],
-          look: lookOf(word(gains, "source", i)),
-          name: word(gains, "problem", i),
-          kind: nameOf(word(gains, "source", i)),
-        }))
-        .filter((p) => p.y !== null);
-      const same = points.filter((p) => p.x * p.y > 0).length;
+      const { of, clear, same } = predictions(gains, rows, size);
+      const points = of.map(({ i, x, y }) => ({
+        ...{ x, y, look: lookOf(word(gains, "source", i)) },
+        ...{ name: word(gains, "problem", i), kind: nameOf(word(gains, "source", i)) },
+      }));
       return scatter(
         `Predicted and realised change of J at length ${size}`,
         "predicted change of J",
         "realised",
         points,
-        `A step of length ${size}: the change of J has the predicted sign in ${same} of ${points.length} cases. On the line, the change is exactly the first-order prediction.`,
+        `A step of length ${size}: the change of J has the predicted sign in ${same} of the ${clear} cases whose prediction is more than two standard errors from 0 (of ${points.length} with a prediction). On the line, the change is exactly the first-order prediction.`,
       );
     }),
   );

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import html
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from expo.measure.acts import mentions_by_problem, share_metrics
+from expo.measure.verdict import summary
+from expo.measure.weights import posterior_metrics
+from expo.records import Run
 
 from ...browser import dump
 from ..records.positives import samples
@@ -45,3 +52,24 @@ def shown(page: Path, fragment: str = "") -> dict[str, float]:
     """The numbers that the page shows, by name."""
     found = re.findall(r'<data data-name="([^"]*)" value="([^"]*)"', dump(page, f"numbers=1&{fragment}"))
     return {html.unescape(name): float(value.replace("Infinity", "inf")) for name, value in found}
+
+
+def computed(run: Run, rows: pd.DataFrame) -> dict[str, float]:
+    """The numbers of these samples by Python."""
+    left = set(zip(rows["problem"], rows["source"], rows["index"], strict=True))
+    tokens = run.read("tokens")
+    keys = zip(tokens["problem"], tokens["source"], tokens["index"], strict=True)
+    tokens = tokens[[key in left for key in keys]]
+    parts = [summary(rows), posterior_metrics(rows), share_metrics(tokens, mentions_by_problem("chain", rows))]
+    found = pd.concat(parts)
+    return dict(zip(found["name"], found["value"].astype(float), strict=True))
+
+
+def check_same(ours: Mapping[str, float], theirs: Mapping[str, float]) -> None:
+    assert set(ours) == set(theirs)
+    assert ours
+    for name, value in theirs.items():
+        same = math.isclose(ours[name], value, rel_tol=1e-9, abs_tol=1e-9) or (
+            math.isnan(value) and math.isnan(ours[name])
+        )
+        assert same, f"{name}: {ours[name]} is shown, {value} computed"

@@ -19,7 +19,7 @@ from expo.report.html.records import shown_runs
 from ...browser import dump, needs_chromium
 from ..records.positives import Make
 from ..records.trainings import BASE, levels, write
-from .made import random_samples, shown
+from .made import check_same, computed, random_samples, shown
 
 HOSTILE = "</script><script>document.title='taken'</script><img src=http://example.org/x> \u202eabc \x1b[31m & <b>"
 
@@ -133,6 +133,18 @@ def test_a_record_with_values_that_are_not_finite_is_shown(
         write_report([record.folder], page)
         with pytest.raises(AssertionError):
             assert 'id="provenance"' in dump(page, "numbers=1")
+
+
+@needs_chromium
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_the_difference_of_two_infinities_counts_in_no_comparison(record: Run, value: float, tmp_path: Path):
+    rows = record.read("samples")
+    rows.loc[rows["problem"].isin(rows["problem"].unique()[:2]), "learning_signal"] = value
+    record.write("samples", rows)
+    page, _ = write_report([record.folder], tmp_path / "page.html")
+    with np.errstate(invalid="ignore"):
+        expected = computed(record, rows)
+    check_same(shown(page), expected)
 
 
 @needs_chromium
