@@ -14,8 +14,8 @@ from expo.text import visible
 
 # The most that all tables of a page may take, in bytes; the texts get the rest.
 ROWS_BYTES = 2_000_000
-# The page draws the bootstrap's resamples, which takes seconds for this many problems.
-MOST_PROBLEMS = 5_000
+# Of a run: the page draws resamples of all its problems, which takes some seconds for this many, and minutes for 5,000.
+MOST_PROBLEMS = 1_000
 # The most that all curves of a page may take, in bytes.
 _CURVES_BYTES = 400_000
 _STEPS = 200  # of a curve

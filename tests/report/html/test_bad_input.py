@@ -53,6 +53,12 @@ def test_a_text_stays_a_text(record: Run, tmp_path: Path, monkeypatch: pytest.Mo
         check()
 
 
+def shown_of(sentence: str) -> tuple[int, int]:
+    """How many problems a page says that it holds, and of how many."""
+    kept, of = re.findall(r"holds ([\d,]+) of the record's ([\d,]+) problems", sentence)[0]
+    return int(kept.replace(",", "")), int(of.replace(",", ""))
+
+
 def test_a_large_record_is_shown_in_part(make: Make, tmp_path: Path):
     run = make("tiny-0", n=12).run
     rows = random_samples(100, 4)
@@ -61,11 +67,29 @@ def test_a_large_record_is_shown_in_part(make: Make, tmp_path: Path):
     run.write("samples", many)
     page, left_out = write_report([run.folder], tmp_path / "page.html")
     assert page.stat().st_size <= 3_000_000
-    kept, of = map(int, re.findall(r"[\d,]+", left_out[0].replace(",", ""))[1:3])
+    kept, of = shown_of(left_out[0])
     assert of == many["problem"].nunique()
-    assert 500 < kept < of
+    assert 500 < kept <= tables.MOST_PROBLEMS < of
     # A small one is shown whole.
     run.write("samples", rows)
+    assert not write_report([run.folder], tmp_path / "page.html")[1]
+
+
+def test_more_problems_than_a_browser_resamples_in_seconds_are_shown_in_part(make: Make, tmp_path: Path):
+    run = make("tiny-0", n=12).run
+    rows = random_samples(100, 1)
+    rows = rows[rows["source"].isin(["own", "explanation"])]
+    many = pd.concat([rows.assign(problem=rows["problem"] + f"-{i}") for i in range(14)], ignore_index=True)
+    problems = list(dict.fromkeys(many["problem"]))
+    run.write("samples", many)
+    page, (said,) = write_report([run.folder], tmp_path / "page.html")
+    assert shown_of(said) == (1_000, len(problems))
+    content = json.loads(re.search('id="data">(.*)</script>', page.read_text(encoding="utf-8"))[1])  # type: ignore[index]
+    (of_run,) = content["runs"]
+    assert [f"tiny-0: {sentence}" for sentence in of_run["left_out"]] == [said]
+    assert len(of_run["tables"]["samples"]["problem"]["of"]) == 1_000
+    # One that has just as many is shown whole: it is not its size that leaves some out.
+    run.write("samples", many[many["problem"].isin(problems[:1_000])])
     assert not write_report([run.folder], tmp_path / "page.html")[1]
 
 
