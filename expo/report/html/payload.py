@@ -23,7 +23,7 @@ from expo.report.html.texts import acts, texts_of
 from expo.report.toy import TOY
 from expo.report.words import MARKS, NAMES, UNITS
 from expo.stats import MIN_PROBLEMS
-from expo.text import visible
+from expo.text import plural, visible
 
 MOST_BYTES = 3_000_000  # of a page
 _DASHES = ("", "7 3", "2 2", "9 3 2 3")
@@ -41,7 +41,7 @@ def payload(runs: Sequence[Shown], unfinished: Sequence[str], most: int = MOST_B
     """The content of a page of these runs, at most `most` bytes as JSON.
 
     Raises:
-        RecordError: if even one problem of each run takes more than that.
+        RecordError: if even one problem of each run takes more than that; the message says what would take less.
     """
     trained = [i for i, run in enumerate(runs) if "metrics" in run.tables]
     curves = dict(zip(trained, tables.curves([runs[i].tables["metrics"] for i in trained]), strict=True))
@@ -59,11 +59,23 @@ def payload(runs: Sequence[Shown], unfinished: Sequence[str], most: int = MOST_B
         out[i] |= {"left_out": said, "tables": {table: tables.encode(table, frame) for table, frame in after.items()}}
         left_out += [f"{out[i]['name']}: {sentence}" for sentence in said]
     if (taken := len(tables.dumps(content))) > most:
-        raise RecordError(
-            f"{len(runs)} runs take {taken / 1e6:.1f} MB, but a page holds {most / 1e6:.1f} MB of them; name fewer"
-        )
+        raise RecordError(_too_large(runs, kept, taken, most))
     _add_texts(runs, kept, out, most - taken)
     return Payload(content, left_out)
+
+
+def _too_large(runs: Sequence[Shown], kept: Sequence[dict[str, pd.DataFrame]], taken: int, most: int) -> str:
+    """Why a page cannot hold these runs, and what would make it smaller."""
+    size, room = f"{taken / 1e6:.1f} MB", f"{most / 1e6:.1f} MB"
+    if len(runs) > 1:
+        return f"{len(runs)} runs take {size}, but a page holds {room} of them; name fewer"
+    rows = {table: int(frame.groupby("problem").size().max()) for table, frame in kept[0].items()}
+    largest = max(rows, key=lambda table: rows[table])
+    return (
+        f"{visible(str(runs[0].run.folder))} takes {size}, but a page holds {room}: a problem has "
+        f"{plural(rows[largest], 'row')} of {largest}, and a page shows all of them. Repeat the run in another folder "
+        "with fewer samples of each problem."
+    )
 
 
 def _tables(run: Shown) -> dict[str, pd.DataFrame]:

@@ -206,3 +206,18 @@ def test_many_runs_stay_within_the_size_of_a_page(tmp_path: Path):
     assert len(left_out) == 6
     with pytest.raises(RecordError, match=r"6 runs take [\d.]+ MB, but a page holds [\d.]+ MB of them; name fewer"):
         build.page(runs, most=len(build.page(runs[:1])[0]))
+
+
+def test_a_problem_with_too_many_samples_is_named_as_such(make: Make):
+    run = make("tiny-0", n=12).run
+    rows = random_samples(1, 1)
+    own = rows[rows["source"] == "own"]
+    run.write("samples", own)
+    room = len(build.page(shown_runs([run.folder])[0])[0]) + 100_000
+    run.write("samples", pd.concat([own] * 3_000, ignore_index=True).assign(index=range(3_000)))
+    said = (
+        r"^\S+/tiny-0 takes \d\.\d MB, but a page holds \d\.\d MB: a problem has 3000 rows of samples, .* "
+        "with fewer samples of each problem"
+    )
+    with pytest.raises(RecordError, match=said):
+        build.page(shown_runs([run.folder])[0], most=room)
