@@ -14,6 +14,7 @@ from expo.report.runs import FinishedRun, runs_in
 from expo.report.toy import any_toy
 from expo.report.words import levels_in_words, method_name
 from expo.stats import MIN_PROBLEMS
+from expo.tasks import TASKS
 from expo.text import plural, visible
 
 # For each job, the table that marks a run as finished.
@@ -89,7 +90,22 @@ def shown_runs(folders: Sequence[str | Path]) -> tuple[list[Shown], list[str]]:
     return found, left_out
 
 
+def _check_recipe(run: Run) -> None:
+    """Check that the recipe names its task and its policy, without which a record says nothing.
+
+    Raises:
+        RecordError: if it lacks one.
+    """
+    recipe = run.recipe()
+    if missing := [name for name in ("task", "policy") if not isinstance(recipe.get(name), str)]:
+        raise RecordError(
+            f"{visible(str(run.path('recipe.yaml')))} is damaged (it names no {' and no '.join(missing)}); add what is "
+            "missing, or delete the run folder and repeat the command"
+        )
+
+
 def _read(run: Run, job: str) -> Shown:
+    _check_recipe(run)
     found = {table: run.read(table) for table in _SHOWN[job] if run.has(table)}
     tables = {table: frame for table, frame in found.items() if len(frame)}
     if _LAST[job] not in tables:
@@ -114,6 +130,8 @@ def _lacks(run: Run, job: str, tables: dict[str, pd.DataFrame]) -> list[str]:
             lacks.append(
                 "The texts were not sampled at temperature 1, so this page does not compare them with the posterior."
             )
+        if (task := run.recipe()["task"]) not in TASKS:
+            lacks.append(f"The task {visible(task)} is not installed here, so the steps of the texts are not marked.")
         if "tokens" not in tables:
             lacks.append("The record was made without --token_scores true, so it does not show where the answer acts.")
     return lacks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from expo.measure.acts import KINDS, differences, kinds_of, mentions_by_problem
 from expo.report.html.tables import dumps, number
 from expo.report.positives.example1 import Part, parts
-from expo.tasks import Checker, checker_of
+from expo.tasks import TASKS, Checker, checker_of
 from expo.tasks.problem import DataError
 from expo.text import visible
 
@@ -51,7 +51,7 @@ def texts_of(
     rows: dict[str, Any] = {}
     problems: dict[str, Any] = {}
     used = 0
-    with closing(checker_of(recipe)) as checker:
+    with _checker(recipe) as checker:
         for place in tqdm(places, desc="texts", unit="text", disable=len(places) < _SLOW, leave=False):
             row: dict[Any, Any] = samples.iloc[place].to_dict()
             problem = visible(str(row["problem"]))
@@ -62,8 +62,13 @@ def texts_of(
                 break
             rows[str(place)], used = told, used + size
             problems.setdefault(problem, asked)
-        judged = checker.judged
+        judged = checker.judged if checker else "nothing"
     return {"rows": rows, "problems": problems, "judged": judged}, used
+
+
+def _checker(recipe: dict[str, Any]) -> AbstractContextManager[Checker | None]:
+    """The checker of a record's task; None for a task that is not installed."""
+    return closing(checker_of(recipe)) if recipe["task"] in TASKS else nullcontext()
 
 
 def _key(row: Mapping[Any, Any]) -> tuple[Any, ...]:
@@ -90,7 +95,7 @@ def _in_order(samples: pd.DataFrame) -> Iterator[int]:
     yield from new(samples.index)
 
 
-def _text(checker: Checker, row: dict[Any, Any], tokens: Mapping[Any, Any] | None) -> dict[str, Any]:
+def _text(checker: Checker | None, row: dict[Any, Any], tokens: Mapping[Any, Any] | None) -> dict[str, Any]:
     cot, text = str(row["cot"]), str(row["text"])
     # A long text may repeat one word endlessly, and such texts would fill the whole page.
     cut = {**row, "cot": cot[:_LONGEST]}
@@ -107,9 +112,9 @@ def _text(checker: Checker, row: dict[Any, Any], tokens: Mapping[Any, Any] | Non
     return told
 
 
-def _parts(checker: Checker, row: dict[str, Any]) -> list[Part]:
-    """The steps of a CoT; for a problem that the step checker cannot read, the CoT as one part."""
+def _parts(checker: Checker | None, row: dict[str, Any]) -> list[Part]:
+    """The steps of a CoT; without a checker, or for a problem that it cannot read, the CoT as one part."""
     try:
-        return parts(checker, row)
+        return parts(checker, row) if checker else [(str(row["cot"]), None)]
     except DataError:
         return [(str(row["cot"]), None)]

@@ -6,12 +6,13 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from expo.records import RecordError, Run
+from expo.records import RecordError, Run, to_yaml
 from expo.report.html import build, tables
 from expo.report.html.build import write_report
 from expo.report.html.records import shown_runs
@@ -221,3 +222,37 @@ def test_a_problem_with_too_many_samples_is_named_as_such(make: Make):
     )
     with pytest.raises(RecordError, match=said):
         build.page(shown_runs([run.folder])[0], most=room)
+
+
+def change_recipe(run: Run, **fields: object) -> None:
+    """Overwrite fields of a record's recipe; None drops one."""
+    recipe = {name: value for name, value in {**run.recipe(), **fields}.items() if value is not None}
+    run.path("recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["task", "policy"])
+def test_a_recipe_without_its_task_or_policy_is_named_as_damaged(make: Make, name: str):
+    run = make("tiny-0").run
+    change_recipe(run, **{name: None})
+    said = rf"tiny-0/recipe.yaml is damaged \(it names no {name}\); add what is missing, or delete the run folder"
+    with pytest.raises(RecordError, match=said):
+        write_report([run.folder])
+
+
+def test_a_record_of_a_task_that_is_not_installed_is_shown_without_marks(record: Run, tmp_path: Path):
+    def texts() -> tuple[str, dict[str, Any]]:
+        page = write_report([record.folder], tmp_path / "page.html")[0].read_text(encoding="utf-8")
+        content = json.loads(re.search('id="data">(.*)</script>', page)[1])  # type: ignore[index]
+        return page, content["runs"][0]["texts"]
+
+    unmarked = "The task mine is not installed here, so the steps of the texts are not marked."
+    page, known = texts()
+    assert unmarked not in page
+    assert any(len(text["parts"]) > 1 for text in known["rows"].values())
+    change_recipe(record, task="mine")
+    page, unknown = texts()
+    assert unmarked in page
+    assert unknown["judged"] == "nothing"
+    assert unknown["rows"].keys() >= known["rows"].keys()
+    cots = record.read("samples")["cot"]
+    assert all(text["parts"] == [[cots[int(place)], None]] for place, text in unknown["rows"].items())
