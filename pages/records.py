@@ -8,6 +8,7 @@ import pandas as pd
 
 from expo.report.gradients.predicted_change import median_ratio
 from expo.report.words import interval, number, share
+from expo.text import plural
 from pages.tables import FIGURES, rows, table
 
 RECORDS = FIGURES / "records"
@@ -20,10 +21,12 @@ def kept(run: str, name: str) -> pd.DataFrame:
 
 
 def right_samples(run: str, level: str) -> str:
-    """Of the evaluation of a base: `2 of 1,728 right, of 1 question`."""
+    """Of the evaluation of a base: `2 of 1,728 (of 1 question)`."""
     found = kept(run, "evaluation").query(f"level == {int(level)}")
     questions = (found["correct"] > 0).sum()
-    return f"{found['correct'].sum():,} of {found['n'].sum():,}" + (f" (of {questions} question)" if questions else "")
+    return f"{found['correct'].sum():,} of {found['n'].sum():,}" + (
+        f" (of {plural(questions, 'question')})" if questions else ""
+    )
 
 
 def true_steps(run: str, level: str, step: str) -> str:

@@ -13,7 +13,7 @@ from benchmarks.page import WORDS
 from expo import reproduce
 from expo.study import Study
 from pages import __main__ as pages
-from pages import blocks, first_run, tables
+from pages import blocks, first_run, records, tables
 from pages.blocks import FIRST_RUN
 from pages.fill import PageError, fill, idle, read, typed_numbers, wrapped
 
@@ -41,6 +41,17 @@ def test_another_number_in_a_table_makes_the_pages_stale(monkeypatch: pytest.Mon
     for name in ("README.md", "RESULTS.md"):
         target = tables.ROOT / ("" if name == "README.md" else "docs") / name
         assert pages.rendered(pages.SOURCE / name) != read(target)
+
+
+@pytest.mark.parametrize(
+    ("correct", "said"),
+    [([0, 0, 0], "0 of 12"), ([0, 3, 0], "3 of 12 (of 1 question)"), ([1, 3, 2], "6 of 12 (of 3 questions)")],
+)
+def test_right_samples_are_of_one_question_or_of_several(
+    correct: list[int], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "kept", lambda *_: pd.DataFrame({"level": 3, "n": 4, "correct": correct}))
+    assert records.right_samples("run", "3") == said
 
 
 @pytest.mark.parametrize("source", [*PAGES.values(), WORDS], ids=[*ids, WORDS.name])
