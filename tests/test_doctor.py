@@ -124,6 +124,20 @@ print(sorted({heavy} & set(sys.modules)))
     assert done.stdout.splitlines() == ["[]", str(sorted(heavy))]
 
 
+def test_the_page_of_a_record_imports_no_torch() -> None:
+    heavy = {"torch", "transformers", "accelerate"}
+    code = f"""
+import sys
+import expo.report.html.build
+print(sorted({heavy} & set(sys.modules)))
+import expo.policies.scoring
+print(sorted({heavy} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # The check can fail: scoring needs them.
+    assert done.stdout.splitlines() == ["[]", str(sorted(heavy))]
+
+
 def test_every_study_and_each_of_its_runs_is_there() -> None:
     text = doctor_studies.report()
     for path in STUDIES.glob("*.yaml"):

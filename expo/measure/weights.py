@@ -8,12 +8,16 @@ weight. Logs are in nats.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from expo.measure.verdict import as_metrics
-from expo.policies.scoring import Score
 from expo.stats import Interval, bootstrap
+
+if TYPE_CHECKING:
+    from expo.policies.scoring import Score
 
 WORDS = {
     "effective_samples": "effective sample size of a problem's self-explanations",
