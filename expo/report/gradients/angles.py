@@ -39,7 +39,7 @@ def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Arte
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     about = (
         "Mean cosine of grad log π(positive|q) of two positives of different text, with its 95 % interval by question. "
-        "Hollow: under Lemma 1's assumptions."
+        "Filled diamonds: it differs from Lemma 1's (paired). Faint: fewer than 10 questions."
     )
     setting = (
         "Over all trainable weights, at temperature 1. Lemma 1's assumptions are on one question's logits (claims "
@@ -131,12 +131,27 @@ def _plot_cosines(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axvline(0, color=GREY, linewidth=0.8)
     expected = rows.dropna(subset="lemma")
     colour = COLOURS["expert"]
-    axes.hlines(expected["place"] + 0.2, expected["lemma_low"], expected["lemma_high"], color=colour, linewidth=0.8)
-    axes.plot(
-        expected["lemma"], expected["place"] + 0.2, "D", color=colour, fillstyle="none", markersize=4, label="Lemma 1"
-    )
-    axes.hlines(rows["place"] - 0.1, rows["low"], rows["high"], color=COLOURS["explanation"], linewidth=1.6)
-    axes.plot(rows["mean"], rows["place"] - 0.1, "o", color=COLOURS["explanation"], markersize=4.5, label="measured")
+    for row in expected.to_dict("records"):
+        at, alpha = row["place"] + 0.2, _alpha(row)
+        axes.hlines(at, row["lemma_low"], row["lemma_high"], color=colour, linewidth=0.8, alpha=alpha)
+        face = colour if _differs(row) else "none"
+        axes.plot(row["lemma"], at, "D", color=colour, markerfacecolor=face, markersize=4, alpha=alpha)
+    for row in rows.to_dict("records"):
+        at = row["place"] - 0.1
+        style: dict[str, Any] = {"color": COLOURS["explanation"], "alpha": _alpha(row)}
+        axes.hlines(at, row["low"], row["high"], linewidth=1.6, **style)
+        axes.plot(row["mean"], at, "o", markersize=4.5, **style)
+    axes.plot([], [], "D", color=colour, fillstyle="none", markersize=4, label="Lemma 1")
+    axes.plot([], [], "o", color=COLOURS["explanation"], markersize=4.5, label="measured")
+
+
+def _alpha(row: dict[Any, Any]) -> float:
+    return 1.0 if row["questions"] >= MIN_PROBLEMS else 0.35
+
+
+def _differs(row: dict[Any, Any]) -> bool:
+    """Whether the measured cosine differs from Lemma 1's, on enough questions to say so."""
+    return row["questions"] >= MIN_PROBLEMS and (row["beyond_low"] > 0 or row["beyond_high"] < 0)
 
 
 def _finding(numbers: pd.DataFrame) -> str:
@@ -145,9 +160,9 @@ def _finding(numbers: pd.DataFrame) -> str:
     decided = known[known["questions"] >= MIN_PROBLEMS]
     if decided.empty:
         return "too few questions to compare gradients with Lemma 1"
-    apart = int(((decided["beyond_low"] > 0) | (decided["beyond_high"] < 0)).sum())
+    apart = sum(map(_differs, decided.to_dict("records")))
     return (
-        f"within a question, gradients have other cosines than under Lemma 1 in {apart} of "
+        f"within a question, the cosines of gradients differ from Lemma 1's in {apart} of "
         f"{plural(len(decided), 'pair of kinds', 'pairs of kinds')}"
     )
 
@@ -161,8 +176,8 @@ def _read(same: pd.DataFrame, different: pd.DataFrame) -> str:
     return (
         f"Of one question ({plural(len(same), 'pair')} of different text, {plural(cosine.n, 'question')}) the mean "
         f"cosine is {interval(cosine)}; under Lemma 1's assumptions, logit gradients that are orthogonal and of one "
-        f"norm, it would be {interval(lemma)} (difference {interval(beyond, sign=True)}); of a pair it is "
-        f"{interval(distance)} away from that, in the mean. The larger norm of a pair is {_exp(ratio)} times the "
+        f"norm, it would be {interval(lemma)} (difference {interval(beyond, sign=True)}); a pair is on average "
+        f"{interval(distance)} away from that. The larger norm of a pair is {_exp(ratio)} times the "
         f"smaller in geometric mean; it would be {_exp(lemma_ratio)} times. Of two questions, of which the lemma says "
         f"nothing, the mean cosine is {interval(of_two)} and the mean absolute one {interval(absolute)} "
         f"({plural(len(different), 'pair')})."

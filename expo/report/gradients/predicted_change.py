@@ -79,7 +79,9 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     low, high = _limits(numbers)
     for axes, size in zip(panels, sizes, strict=False):
         axes.plot([low, high], [low, high], color=GREY, linewidth=0.8)
-        _plot_changes(axes, numbers[numbers["size"] == size])
+        of_size = numbers[numbers["size"] == size]
+        _plot_changes(axes, of_size)
+        axes.text(0.98, 0.03, _median(of_size), transform=axes.transAxes, ha="right", fontsize=7, color=GREY)
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         axes.locator_params(nbins=6)
         axes.set_title(f"step of length {size:g}", pad=LEGEND_PAD)
@@ -119,8 +121,21 @@ def _finding(numbers: pd.DataFrame) -> str:
     for size in dict.fromkeys((*sizes[:1], *sizes[-1:])):
         significant = _significant(numbers[numbers["size"] == size])
         if len(significant):
-            told.append(f"{number(median_ratio(significant).mean, 2)} at length {size:g}")
-    return f"of the predicted gain, steps achieve {listed(told)} (medians)" if told else "no prediction differs from 0"
+            of = "" if told else " of its predicted gain"
+            told.append(f"{100 * median_ratio(significant).mean:.0f} %{of} at length {size:g}")
+    if not told:
+        return "no prediction that is not doubtful differs from 0"
+    return f"a step realises {listed(told)} (medians)"
+
+
+def _median(rows: pd.DataFrame) -> str:
+    """The median that the heading speaks of, with its interval and the number of positives behind it."""
+    significant = _significant(rows)
+    if significant.empty:
+        return ""
+    ratio = median_ratio(significant)
+    ends = f" [{number(ratio.low, 2)}, {number(ratio.high, 2)}]" if ratio.n > 1 else ""
+    return f"median {number(ratio.mean, 2)}{ends}\n{len(significant)} of {len(rows)} predictions are clear"
 
 
 def _significant(rows: pd.DataFrame) -> pd.DataFrame:

@@ -76,11 +76,11 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     axes.set_xticks(
         ticks := [-30, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50], [f"{tick}".replace("-", "−") for tick in ticks]
     )
-    low, high = numbers["log10_ratio"].min(), numbers["log10_ratio"].max()
-    axes.set_xlim(1.2 * min(low, -1.0), 1.2 * max(high, 1.0))
+    finite = [x for x in numbers["log10_ratio"] if np.isfinite(x)]
+    axes.set_xlim(1.2 * min([*finite, -1.0]), 1.2 * max([*finite, 1.0]))
     axes.set_yticks(range(len(sources)), [_name(source, numbers) for source in sources])
     axes.set_ylim(len(sources) - 0.5, -0.5)
-    axes.set_xlabel("log10(|T2| / T1)")
+    axes.set_xlabel("log10(|T2| / T1): T1 is the positive's own term of Eq 6, T2 that of all others")
     axes.set_title("T1 is larger", loc="left", fontsize=9, color=GREY)
     axes.set_title("|T2| is larger", loc="right", fontsize=9, color=GREY)
     return figure
@@ -104,8 +104,8 @@ def _plot_strip(axes: Axes, rows: pd.DataFrame, place: int, colour: str) -> None
 def _finding(numbers: pd.DataFrame) -> str:
     count = numbers["larger"].value_counts()
     return (
-        f"of {plural(len(numbers), 'right positive')}, |T2| is clearly larger in {count.get('T2', 0)} "
-        f"and T1 in {count.get('T1', 0)}"
+        f"of {plural(len(numbers), 'right positive')}, |T2| is clearly larger in {count.get('T2', 0)}, "
+        f"T1 in {count.get('T1', 0)}, and {count.get('undecided', 0)} are undecided"
     )
 
 

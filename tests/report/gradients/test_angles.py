@@ -36,6 +36,6 @@ def test_pairs_of_kinds_whose_cosines_differ_from_the_lemmas_are_counted() -> No
     # Above, below, both sides of 0, too few questions, and of two questions.
     rows = [(0.1, 0.3, 12, 0.2), (-0.3, -0.1, 12, 0.2), (-0.1, 0.1, 12, 0.2), (0.1, 0.3, 9, 0.2), (0.1, 0.3, 12, None)]
     numbers = pd.DataFrame(rows, columns=["beyond_low", "beyond_high", "questions", "lemma"])
-    said = "within a question, gradients have other cosines than under Lemma 1 in"
+    said = "within a question, the cosines of gradients differ from Lemma 1's in"
     assert _finding(numbers) == f"{said} 2 of 3 pairs of kinds"
     assert _finding(numbers.iloc[2:]) == f"{said} 0 of 1 pair of kinds"

@@ -7,7 +7,6 @@ import pytest
 
 from expo.report.gradients.predicted_change import draw_predicted_change
 from expo.report.gradients.runs import find_gradients
-from expo.report.words import number
 
 from ..records.gradients import write_gradients
 
@@ -22,8 +21,8 @@ def test_a_prediction_that_fails_is_told_from_one_that_does_not(
         made = draw_predicted_change("tiny", find_gradients(tmp_path / f"{sign}"), tmp_path / "out")
         np.testing.assert_allclose(made.numbers["change"], sign * made.numbers["predicted"])
         read[sign] = made.reading
-        achieved = f"steps achieve {number(sign, 2)} at length 0.1 (medians)"
-        assert headings.pop() == f"On the toy: of the predicted gain, {achieved}"
+        achieved = f"a step realises {100 * sign:.0f} % of its predicted gain at length 0.1 (medians)"
+        assert headings.pop() == f"On the toy: {achieved}"
     # Rollouts of q3 say nothing of their own change, those of q6 too little; those of q4 too little of the slope.
     n, doubtful, told = (27, 3, 21) if exact else (24, 6, 15)
     assert read[1] == (

@@ -41,7 +41,7 @@ def test_the_best_predictor_is_named_only_where_it_is_apart(
     write_gradients(tmp_path / "runs" / "one")
     monkeypatch.setattr("expo.report.gradients.predictors.rank_correlations", ranked)
     draw_predictors("tiny", find_gradients(tmp_path / "runs"), tmp_path / "out")
-    compared = "(rank correlation 0.90; T1 0.50, log-probability 0.10)"
-    best = f"{PREDICTORS['predicted']} ranks a step's gains best {compared}"
+    following = f"next the {PREDICTORS['unit_t1']} with 0.50"
+    best = f"the {PREDICTORS['predicted']} ranks a step's gains best: rank correlation 0.90, {following}"
     none = "no property ranks a step's gains clearly best"
     assert headings == [f"On the toy: {best if is_apart else none}"]

@@ -23,4 +23,4 @@ def test_t2_and_t1_are_told_apart_where_their_error_allows(
     own = made.numbers[made.numbers["source"] == "own"]
     np.testing.assert_allclose(own["t2"].iloc[0], 3.2)
     np.testing.assert_allclose(own["log10_ratio"].iloc[0], np.log10(3.2) + 20)
-    assert headings == ["On the toy: of 26 right positives, |T2| is clearly larger in 7 and T1 in 8"]
+    assert headings == ["On the toy: of 26 right positives, |T2| is clearly larger in 7, T1 in 8, and 11 are undecided"]
