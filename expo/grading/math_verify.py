@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Self
 
-from expo.grading.processes import end, start
+from expo.grading.processes import end, serve, start
 
 _MODULE = "expo.grading.math_verify"
 
@@ -20,10 +19,7 @@ def main() -> None:
     from math_verify import parse, verify
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)
-    # Anything that a library prints goes to stderr; only replies go to the pipe.
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    print("ready", file=replies, flush=True)
+    replies = serve()
     for line in sys.stdin:
         gold, text = json.loads(line)
         found = parse(text, parsing_timeout=None)

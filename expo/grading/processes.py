@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from multiprocessing.connection import wait
+from typing import TextIO
 
 # A process starts in half a second; on a busy machine it may take much longer.
 START_SECONDS = 120.0
@@ -39,6 +40,17 @@ def start(module: str) -> subprocess.Popen[str]:
         end(process)
         raise RuntimeError(f"the grading process did not start; run `python -m {module}` here to see why")
     return process
+
+
+def serve() -> TextIO:
+    """Print "ready" within such a process; returns the file for its replies, one line each.
+
+    Anything else that it or a library prints goes to stderr.
+    """
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    print("ready", file=replies, flush=True)
+    return replies
 
 
 def end(process: subprocess.Popen[str]) -> None:

@@ -9,11 +9,11 @@ not count the time of other processes.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 
 from expo.grading.compare import Ruling, readable, settle
+from expo.grading.processes import serve
 
 # Room for big integers; an answer that needs more ends in a MemoryError, not in swapping.
 MEMORY_BYTES = 4 * 2**30
@@ -39,12 +39,9 @@ def reply(gold: str, answer: str | None, tolerance: float = 0.0) -> tuple[str, s
 def main() -> None:
     """Answer requests until stdin closes."""
     _limit_memory()
-    # Anything that a library prints goes to stderr; only replies go to the pipe.
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
     # A parent process may have set it to be ignored.
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    print("ready", file=replies, flush=True)
+    replies = serve()
     for line in sys.stdin:
         request = json.loads(line)
         signal.setitimer(signal.ITIMER_PROF, request["seconds"])
