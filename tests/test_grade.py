@@ -98,20 +98,27 @@ def test_bad_lines_are_named_and_left_out(tmp_path: Path, capsys: pytest.Capture
     assert "1 more, for other reasons" in skipped
     with out.open(encoding="utf-8") as file:
         assert [row["where"] for row in csv.DictReader(file)] == [f"{rows}:1", f"{rows}:8"]
+    # The last of them, which is named only where there are fewer.
+    line, message = list(BAD.items())[-1]
+    rows.write_text(f"{good}\n{line}\n", encoding="utf-8")
+    assert main(["grade", "--file", str(rows)]) == 0
+    assert message in capsys.readouterr().out.partition("skipped: 1 line\n")[2]
     # The control.
     rows.write_text(good, encoding="utf-8")
     assert main(["grade", "--file", str(rows)]) == 0
     assert "skipped" not in capsys.readouterr().out
 
 
-def test_a_file_of_bad_lines_alone_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("line", BAD)
+def test_a_file_of_a_bad_line_alone_is_an_error(line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = tmp_path / "rows.jsonl"
-    line, message = list(BAD.items())[-1]
-    rows.write_text(f"{line}\n{line}", encoding="utf-8")
+    rows.write_text(line, encoding="utf-8")
     assert main(["grade", "--file", str(rows)]) == 1
     said = capsys.readouterr().err
     assert f"{rows}: nothing to grade:" in said
-    assert message in said
+    assert BAD[line] in said
+    if BAD[line].partition(":")[0] in ("line", "gold", "text"):
+        assert f"rows.jsonl:1: {BAD[line]}" in said
 
 
 def test_a_ground_truth_that_cannot_be_read_and_an_empty_file_are_said(
