@@ -1,7 +1,8 @@
 """The code that draws an artefact, as a hash that changes when what it computes or shows may change.
 
 Starting from the `draw_...` function, the hash covers every top-level definition that it reaches by name, within the
-modules that compute or draw. Comments and docstrings do not count, since they do not change what is drawn.
+modules that compute or draw, and the files that those modules read. Comments and docstrings do not count, since they
+do not change what is drawn.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from expo.report.runs import ROOT
 # Code that reads, runs or publishes records is not covered: it changes often, and draws nothing.
 _COMPUTES_OR_DRAWS = (
     *("expo.report", "expo.stats", "expo.text", "expo.measure", "expo.gradients.predictors"),
-    *("expo.judge.votes", "expo.audit", "theory"),
+    *("expo.judge.votes", "expo.audit", "expo.records.method_of", "theory"),
 )
 _PUBLISHES = ("expo.report.artefacts", "expo.report.drawing_code", "expo.report.notebooks")
-# What it shows depends on all tests of the theory.
-_LEDGER = "theory.ledger"
+# Files that modules read, below the root. What the ledger shows depends on all tests of the theory.
+_FILES = {
+    "theory.ledger": ("theory/*.py", "theory/claims/*.yaml"),
+    "expo.report.theory.ledger_page": ("expo/report/theory/ledger_page.css", "expo/report/theory/ledger_page.js"),
+    "expo.report.toy": ("expo/policies/bases/ledger.json",),
+}
 
 Place = tuple[str, str]  # a module, and the name of a top-level definition in it
 
@@ -60,9 +65,9 @@ def code_hash(function: str, root: Path = ROOT) -> str:
         raise NoCode(function)
     reached = _reached(root, start)
     parts = [f"{module}.{name}\n{_read(root, module).text_of(name)}" for module, name in sorted(reached)]
-    if any(module == _LEDGER for module, _ in reached):
-        files = [path for pattern in ("*.py", "claims/*.yaml") for path in (root / "theory").glob(pattern)]
-        parts += [path.read_text(encoding="utf-8") for path in sorted(files)]
+    patterns = {pattern for module, _ in reached for pattern in _FILES.get(module, ())}
+    files = {path for pattern in patterns for path in root.glob(pattern)}
+    parts += [path.read_text(encoding="utf-8") for path in sorted(files)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -80,7 +85,7 @@ def _reached(root: Path, start: Place) -> set[Place]:
 
 def _resolve(root: Path, module: str, name: str) -> Place | None:
     """Where a module's name is defined, if that is in code that computes or draws."""
-    if module in _PUBLISHES or not any(f"{module}.".startswith(f"{scope}.") for scope in _COMPUTES_OR_DRAWS):
+    if module in _PUBLISHES or not any(f"{module}.{name}.".startswith(f"{scope}.") for scope in _COMPUTES_OR_DRAWS):
         return None
     if _path(root, module) is None:
         return None

@@ -16,7 +16,7 @@ CODE = {
 
 import numpy as np
 
-from expo.records import Run
+from expo.records import Run, method_of
 from expo.report import words
 from expo.report.artefacts import publish
 from expo.report.skeleton import finish as end, Axes
@@ -30,7 +30,7 @@ UNUSED = 1
 def draw_fig(run: Run, out: str) -> None:
     """Draw it."""
     # A word on why.
-    end(Panel().plot(BINS, words.number(total(run))))
+    end(Panel().plot(BINS, words.number(total(run)), method_of(run)))
     publish(out)
 
 
@@ -47,13 +47,15 @@ class Panel:
     "expo/report/style.py": "from matplotlib.axes import Axes\n",
     "expo/report/artefacts.py": "def publish(out):\n    return out\n",
     "expo/report/ledger.py": "from theory.ledger import counts\n\n\ndef draw_ledger():\n    return counts()\n",
-    "expo/records.py": "class Run:\n    begun = 1\n",
+    "expo/records.py": "class Run:\n    begun = 1\n\n\ndef method_of(run):\n    return 1\n",
     "theory/sums.py": "def total(x):\n    return half(x) * 2\n\n\ndef half(x):\n    return x / 2\n\n\n"
     "def third(x):\n    return x\n",
     "theory/ledger.py": "def counts():\n    return 1\n",
     "theory/claims/1.yaml": "statement: it holds\n",
+    "expo/report/toy.py": "from importlib import resources\n\n\ndef draw_toy():\n    return resources\n",
+    "expo/policies/bases/ledger.json": "{}\n",
 }
-FIG, LEDGER = "expo.report.fig.draw_fig", "expo.report.ledger.draw_ledger"
+FIG, LEDGER, TOY = "expo.report.fig.draw_fig", "expo.report.ledger.draw_ledger", "expo.report.toy.draw_toy"
 
 
 @pytest.fixture
@@ -89,6 +91,8 @@ def is_changed(tmp_path: Path) -> Callable[..., bool]:
         ("expo/report/skeleton.py", "return Axes", "return None"),
         ("expo/report/skeleton.py", "@cache\n", ""),
         ("theory/sums.py", "x / 2", "x / 3"),
+        # The name of a training's method is shown.
+        ("expo/records.py", "return 1", "return 2"),
     ],
 )
 def test_what_is_computed_or_shown_counts(is_changed: Callable[..., bool], file: str, old: str, new: str) -> None:
@@ -121,6 +125,13 @@ def test_the_ledger_is_of_all_claims_and_tests(is_changed: Callable[..., bool]) 
     assert is_changed("theory/claims/1.yaml", "it holds", "it fails", LEDGER)
     assert is_changed("theory/sums.py", "x / 2", "x / 3", LEDGER)
     assert not is_changed("expo/report/words.py", "return x", "return -x", LEDGER)
+
+
+def test_the_files_that_it_reads_count(is_changed: Callable[..., bool]) -> None:
+    assert is_changed("expo/policies/bases/ledger.json", "{}", "[]", TOY)
+    assert not is_changed("expo/policies/bases/ledger.json", "{}", "[]")
+    for pattern in (pattern for patterns in drawing_code._FILES.values() for pattern in patterns):
+        assert list(ROOT.glob(pattern)), pattern
 
 
 def test_a_function_that_is_not_there_is_named() -> None:
