@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from expo.grading.answers import Grade, Status
-from expo.policies.policy import Policy
-from expo.policies.scoring import Score
-from expo.positives.kinds import Positive
 from expo.tasks import Checker
+
+# Pictures read FIRST, and importing torch takes seconds.
+if TYPE_CHECKING:
+    from expo.policies.policy import Policy
+    from expo.policies.scoring import Score
+    from expo.positives.kinds import Positive
 
 # The first tokens of a text: their NLL is an estimate of the entropy there.
 FIRST = 8
