@@ -27,7 +27,7 @@ METHODS = {
     "explanation": "ExP-GRPO",
     "expert": "GRPO SFT-GT-CoT",
     "none": "GRPO",
-    "sft_explanation+none": "SFT on explanations, then GRPO",
+    "sft_explanation+none": "GRPO after SFT on explanations",
     "own_correct": "GRPO + own correct CoT",
     "wrong_explanation": "GRPO + explanation of a wrong answer",
     "nonsense": "GRPO + nonsense prefix",
@@ -39,7 +39,7 @@ METHODS = {
     "sft_nonsense": "SFT on nonsense prefixes",
     "sft_answer": "SFT on bare answers",
     **{
-        f"dpo_{source}{suffix}": f"{name}, {sampling}"
+        f"dpo_{source}{suffix}": f"{sampling} {name}"
         for source, name in (
             ("explanation", "ExP-DPO"),
             ("expert", "DPO with expert CoT"),
@@ -115,7 +115,9 @@ def method_name(method: object) -> str:
     chosen = f"{_CHOICES[v.choice]} of {v.k}" if v.choice else ""
     right = "explanations with a right answer" if v.right else ""
     failed = "only where no sample is right" if v.failed else ""
-    return ", ".join(filter(None, [METHODS[v.method], chosen, right, failed, _TOKENS.get(v.tokens, "")]))
+    # No commas: names stand in lists.
+    variant = "; ".join(filter(None, [chosen, right, failed, _TOKENS.get(v.tokens, "")]))
+    return METHODS[v.method] + (f" ({variant})" if variant else "")
 
 
 def verdict_mark(verdict: str) -> str:

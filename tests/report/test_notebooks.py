@@ -115,7 +115,7 @@ def test_the_notebook_of_pairs_shows_pictures_or_a_grid(tmp_path: Path):
             write_arm(runs, base, source, refresh, end, gain)
     execute(PAIRS, runs, figures, tmp_path / "out.ipynb")
     assert {"dpo-diagnostics-tiny", "fig6-tiny", "table2-tiny"} <= set(json.loads((figures / PROVENANCE).read_text()))
-    assert "Accuracy of **ExP-DPO, offline** minus that of **DPO with expert CoT, offline**" in (
+    assert "Accuracy of **offline ExP-DPO** minus that of **offline DPO with expert CoT**" in (
         tmp_path / "out.ipynb"
     ).read_text(encoding="utf-8")
     # At a second rate of one arm they are a grid.

@@ -53,7 +53,7 @@ def test_trainings_on_positives_alone_and_from_a_trained_policy_are_kept_apart(f
     second = next(r for r in find_evaluated(folder)[0] if r.name == "second")
     # GRPO adds nothing, whatever came before.
     assert (second.beta, second.adds_nothing) == (0.0, True)
-    assert METHODS[second.method] == "SFT on explanations, then GRPO"
+    assert METHODS[second.method] == "GRPO after SFT on explanations"
     assert before_training([one, second]) == [one]
     # Batches that differ are told, with whose they are; the control is two that do not.
     unlike = "20 steps of 16 samples to 2 questions and 20 steps of 8 positives (SFT-GT-CoT)"

@@ -3,7 +3,18 @@ from __future__ import annotations
 import pytest
 
 from expo.report.style import method_colour
-from expo.report.words import interval, is_method, listed, method_name, method_order, number, share, signed, spanned
+from expo.report.words import (
+    METHODS,
+    interval,
+    is_method,
+    listed,
+    method_name,
+    method_order,
+    number,
+    share,
+    signed,
+    spanned,
+)
 from expo.stats import Interval
 from expo.text import plural
 
@@ -50,14 +61,14 @@ def test_spanned(counts: list[int], text: str):
     ("method", "name"),
     [
         ("explanation", "ExP-GRPO"),
-        ("explanation_weighted_6", "ExP-GRPO, all by weight of 6"),
-        ("explanation_weighted_4_most_moved", "ExP-GRPO, all by weight of 4, tokens that the answer moves most"),
-        ("own_correct_best_joint_4", "GRPO + own correct CoT, likeliest of 4"),
-        ("explanation_failed", "ExP-GRPO, only where no sample is right"),
-        ("explanation_best_signal_16_right", "ExP-GRPO, best learning signal of 16, explanations with a right answer"),
-        ("sft_explanation_posterior_3", "SFT on explanations, drawn by weight of 3"),
-        ("dpo_explanation_best_joint_4_online", "ExP-DPO, online, likeliest of 4"),
-        ("sft_explanation+none", "SFT on explanations, then GRPO"),
+        ("explanation_weighted_6", "ExP-GRPO (all by weight of 6)"),
+        ("explanation_weighted_4_most_moved", "ExP-GRPO (all by weight of 4; tokens that the answer moves most)"),
+        ("own_correct_best_joint_4", "GRPO + own correct CoT (likeliest of 4)"),
+        ("explanation_failed", "ExP-GRPO (only where no sample is right)"),
+        ("explanation_best_signal_16_right", "ExP-GRPO (best learning signal of 16; explanations with a right answer)"),
+        ("sft_explanation_posterior_3", "SFT on explanations (drawn by weight of 3)"),
+        ("dpo_explanation_best_joint_4_online", "online ExP-DPO (likeliest of 4)"),
+        ("sft_explanation+none", "GRPO after SFT on explanations"),
         ("base", "before training"),
         ("", "before training"),
     ],
@@ -66,6 +77,11 @@ def test_every_variant_of_a_method_has_a_name(method: str, name: str) -> None:
     assert method_name(method) == name
     assert is_method(method) == (name != "before training")
     assert name == "before training" or method_colour(method).startswith("#")
+
+
+def test_no_name_of_a_method_breaks_a_list() -> None:
+    variants = [*METHODS, "explanation_weighted_4_most_moved_failed_right", "dpo_expert_best_joint_4_online"]
+    assert not [name for name in map(method_name, variants) if "," in name]
 
 
 def test_methods_stand_in_one_order() -> None:

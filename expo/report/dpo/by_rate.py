@@ -58,7 +58,7 @@ def by_sampling(numbers: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def winner_name(method: str) -> str:
     """The name of a DPO method, online or offline."""
-    return method_name(method.removesuffix("_online")).removesuffix(", offline")
+    return method_name(method.removesuffix("_online")).removeprefix("offline ")
 
 
 def trained_on(runs: Sequence[EvaluatedRun]) -> str:

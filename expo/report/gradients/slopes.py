@@ -147,7 +147,7 @@ def _finding(numbers: pd.DataFrame) -> str:
     told = []
     for step in (slopes["step"].min(), slopes["step"].max()):
         rows = slopes[(slopes["step"] == step) & (slopes["low"] > 0)]
-        named = [method_name(method).replace(", o", " o") for method in rows["method"]]
+        named = [method_name(method) for method in rows["method"]]
         told.append(listed(named) if named else "no method")
     first, last = told
     if first == last:

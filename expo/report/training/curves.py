@@ -22,6 +22,7 @@ from expo.report.accuracy import (
     with_bases,
 )
 from expo.report.artefacts import Artefact
+from expo.report.dpo.by_rate import winner_name
 from expo.report.lines import NOTE, name_ends, plot_lines, rate_note
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Axes, Figure, line_style, method_colour
@@ -105,7 +106,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption, *, shown: str) -> Figure:
     for axes, methods in zip(row, panels, strict=True):
         axes.set_ylim(-edge if low < 0.4 else low - 0.05, high + edge if high else 1.0)
         _plot_methods(axes, numbers[numbers["method"].isin(methods)])
-        axes.set_title(shown if len(panels) == 1 else named(methods[0]).removesuffix(", offline"))
+        axes.set_title(shown if len(panels) == 1 else winner_name(methods[0]))
     row[0].set_ylabel(_quantity(numbers).lower())
     return figure
 

@@ -71,8 +71,8 @@ def test_each_arm_has_its_share_before_and_after(runs: list[EvaluatedRun], tmp_p
     arms = [label.get_text() for label in axes.get_yticklabels()]
     assert arms == [method_name(method) for method in dict.fromkeys(numbers["method"])]
     shares = dict(zip(arms, (text.get_text() for text in axes.texts), strict=True))
-    assert shares["ExP-DPO, offline"] == "0 % → 75 %"
-    assert shares["ExP-DPO, online"] == "0 % → 50 %"
+    assert shares["offline ExP-DPO"] == "0 % → 75 %"
+    assert shares["online ExP-DPO"] == "0 % → 50 %"
     # Of each arm a bar, and before and after the mean and the bases; the rest is the line at a half.
     points = [(line.get_marker(), [*line.get_xdata()]) for line in axes.lines[:5]]
     assert points == [("None", [0, 0.75]), ("o", [0]), ("o", [0] * 3), ("o", [0.75]), ("o", [0.75] * 3)]

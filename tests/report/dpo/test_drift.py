@@ -11,7 +11,7 @@ from expo.report.trainings import EvaluatedRun
 
 def test_drift_is_said_by_rate(runs: list[EvaluatedRun], tmp_path: Path, headings: list[str]) -> None:
     made = draw_drift(runs, tmp_path / "out")
-    assert "- ExP-DPO, offline: −0.200 at 0.0001" in made.reading
+    assert "- offline ExP-DPO: −0.200 at 0.0001" in made.reading
     falls = "On the toy: trained on all levels, the NLL of winners sampled before training {} of 15 trainings"
     assert headings.pop() == falls.format("falls in 15")
     for run in [run for run in runs if run.method == "dpo_expert"][:2]:

@@ -21,7 +21,7 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
 ) -> None:
     made = draw_fig6(runs, tmp_path)
     assert (
-        "The lowest loss is that of DPO with expert CoT, offline, and on every base ExP-DPO, offline is above it: a "
+        "The lowest loss is that of offline DPO with expert CoT, and on every base offline ExP-DPO is above it: a "
         "lower loss does not tell the better policy"
     ) in made.reading
     begin = "After the paper's Figure 6, on the toy: of DPO on all levels, "
@@ -42,7 +42,7 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
         for (kind, gain), end in zip((("explanation", 5.0), ("answer", 80.0)), ends, strict=True):
             write_arm(tmp_path / "close", base, kind, 0, end, gain)
     close = draw_fig6(find_evaluated(tmp_path / "close")[0], tmp_path / "out")
-    assert "that of DPO with bare answer, offline, the highest accuracy that of ExP-DPO, offline" in close.reading
+    assert "that of offline DPO with bare answer, the highest accuracy that of offline ExP-DPO" in close.reading
     assert "but no order of accuracy is shown" in close.reading
     assert "does not tell" not in close.reading
     assert headings.pop() == f"{begin}the losses differ, pass@4 cannot be told apart"

@@ -24,7 +24,7 @@ def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(
     found = "On the toy: trained on all levels{}, the lowest loss {} gives the best accuracy ({} comparisons)"
     assert headings.pop() == found.format("", "never", "0 of 6")
     assert made.reading.startswith("- offline, 3 comparisons of winners from one base at one rate: the lowest loss is")
-    assert "of DPO with expert CoT, offline (3); it has the highest accuracy in 0; accuracy fell" in made.reading
+    assert "of offline DPO with expert CoT (3); it has the highest accuracy in 0; accuracy fell" in made.reading
     row = made.numbers[(made.numbers["method"] == "dpo_expert") & (made.numbers["base"] == "tiny-0")].iloc[0]
     assert row["nll_before"] == pytest.approx(2.0)
     assert row["nll_after"] == pytest.approx(1.8)

@@ -21,9 +21,7 @@ def test_table2_has_each_winner_offline_and_online(runs: list[EvaluatedRun], tmp
     made = draw_table2(runs, tmp_path)
     assert made.name == "table2-tiny"
     text = made.shown.read_text(encoding="utf-8")
-    assert (
-        "| | ExP-DPO, offline | DPO with expert CoT, offline | ExP-DPO, online | DPO with expert CoT, online |" in text
-    )
+    assert "| | offline ExP-DPO | offline DPO with expert CoT | online ExP-DPO | online DPO with expert CoT |" in text
     held = made.numbers.set_index(["set", "method"])
     by_hand = [run for run in runs if run.method == "dpo_explanation"]
     expected = np.mean([run.accuracies(20, k=4).mean() for run in by_hand])
@@ -47,8 +45,8 @@ def test_table2_has_each_winner_offline_and_online(runs: list[EvaluatedRun], tmp
     )
     assert "Toy" in text or "toy" in text
     # Winners that were compared on other pairs than each other are said to be.
-    assert "- ExP-DPO, offline: 5 to 5 problems a base for 320 places, 40 % of the pairs of levels 4 and 5" in text
-    assert "- DPO with expert CoT, offline: 7 to 7 problems a base for 320 places, 29 % of the pairs" in text
+    assert "- offline ExP-DPO: 5 to 5 problems a base for 320 places, 40 % of the pairs of levels 4 and 5" in text
+    assert "- offline DPO with expert CoT: 7 to 7 problems a base for 320 places, 29 % of the pairs" in text
     assert "right losers in 43 %" in text
 
 

@@ -70,13 +70,13 @@ def test_the_best_rate_and_positives_by_weight(runs: list[EvaluatedRun], tmp_pat
     assert held.loc[("positives", "explanation_weighted_2"), "mean"] == pytest.approx((0.75 + 1) / 2)
     assert ("positives", "base") not in held.index
     assert made.shown.read_bytes().startswith(b"\x89PNG")
-    assert made.reading.startswith("At the best rate of each, from the highest: ExP-GRPO, all by weight of 2 ")
+    assert made.reading.startswith("At the best rate of each, from the highest: ExP-GRPO (all by weight of 2) ")
     less = held.loc[("difference", "explanation_weighted_2")]
     assert less["mean"] == pytest.approx(held.loc[("accuracy", "explanation_weighted_2"), "mean"] - shown["mean"])
     assert less["lowest"] <= less["mean"] <= less["highest"]
-    assert "excludes 0: ExP-GRPO, all by weight of 2 by +38.0 [" in made.reading
+    assert "excludes 0: ExP-GRPO (all by weight of 2) by +38.0 [" in made.reading
     assert headings == [
-        "On the toy: in accuracy at level 5, ExP-GRPO, all by weight of 2 is highest (74 %); "
+        "On the toy: in accuracy at level 5, ExP-GRPO (all by weight of 2) is highest (74 %); "
         "1 of 1 method end above ExP-GRPO, 0 below"
     ]
     # Two methods are too few for a correlation.
@@ -99,7 +99,7 @@ def test_methods_without_positives_have_no_second_number(
 def test_methods_are_sorted_and_marked_where_they_differ(runs: list[EvaluatedRun], tmp_path: Path) -> None:
     words = draw_best("posterior", runs, tmp_path).shown.with_suffix(".svg").read_text(encoding="utf-8")
     names = re.findall(r">(before training|ExP-GRPO[^<]*)</text>", words)
-    assert names == ["ExP-GRPO, all by weight of 2", "ExP-GRPO", "before training"]
+    assert names == ["ExP-GRPO (all by weight of 2)", "ExP-GRPO", "before training"]
     assert len(re.findall(r">[\d.]+ % ▲</text>", words)) == 1
     assert "▼</text>" not in words
 
