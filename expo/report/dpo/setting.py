@@ -10,8 +10,9 @@ from expo.report import paper
 from expo.report.accuracy import LEGEND as PASS_AT_K
 from expo.report.markdown import markdown_table
 from expo.report.toy import beside_paper
+from expo.report.training.setting import rates, schedule
 from expo.report.trainings import EvaluatedRun, by_method
-from expo.report.words import listed, method_name, share
+from expo.report.words import listed, method_name, share, spanned
 
 K = 4  # the paper's pass@4
 COLUMNS = ["set", "method", "k", "mean", "low", "high", "lowest", "highest", "bases", "problems", "n"]
@@ -38,33 +39,40 @@ def first_round(run: EvaluatedRun) -> pd.DataFrame:
 
 
 def setting(runs: Sequence[EvaluatedRun]) -> str:
-    """How all arms of a table or a picture were trained and evaluated."""
-    first = runs[0]
-    rates = [f"{method_name(method)} {arm[0].rate:g}" for method, arm in by_method(runs).items()]
+    """How the runs of a table or a picture were trained and evaluated."""
+    first = next((run for run in runs if run.is_dpo), runs[0])
+    is_one_each = len({(run.method, run.rate) for run in runs}) == len({run.method for run in runs})
+    all_rates = listed([f"{rate:g}" for rate in sorted({run.rate for run in runs})])
     return (
-        f"Trained on {first.levels} for {first.last_step} steps of {first.batch} pairs, DPO's beta "
-        f"{first.beta:g}, seed {first.seed}; learning rates: {listed(rates)}. "
+        f"Trained on {first.levels}{against(runs)} for {spanned(run.last_step for run in runs)} steps; "
+        f"{schedule([first])}; seed {first.seed}. Learning rates: {rates(runs) if is_one_each else all_rates}. "
         f"Evaluated on the split `{first.recipe['eval_split']}` at T = {first.recipe['eval_temperature']:g}."
     )
+
+
+def against(runs: Sequence[EvaluatedRun]) -> str:
+    """` against wrong losers only`, for trainings by DPO in which no right answer was a loser; else nothing."""
+    may_be_right = [run.recipe.get("right_losers", True) for run in runs if run.is_dpo]
+    return " against wrong losers only" if may_be_right and not any(may_be_right) else ""
 
 
 def pairs_learnt(runs: Sequence[EvaluatedRun]) -> str:
     """How many different pairs each arm learnt, and which kind: the arms do not learn the same pairs."""
     lines = [
-        "What was learnt, for a problem without a pair (winner and loser the same, or no winner) is left out, and the "
-        "others go round again:",
+        "What each method learnt. A problem without a pair (its winner is also its loser, or it has no winner) is left "
+        "out, and the others go round again:",
         "",
     ]
     for method, arm in by_method(run for run in runs if run.is_dpo).items():
         tables = [run.run.read("pairs") for run in arm]
         pairs = pd.concat(tables)
-        problems = sorted(table["problem"].nunique() for table in tables)
+        problems = [table["problem"].nunique() for table in tables]
         places = arm[0].last_step * arm[0].batch
         is_hard = pairs["level"].dropna() >= 4
         hard = f"{share(float(is_hard.mean()))} of the pairs of levels 4 and 5, " if len(is_hard) else ""
         right = float((pairs["loser_status"] == "correct").mean())
         lines.append(
-            f"- {method_name(method)}: {problems[0]} to {problems[-1]} problems a base for {places} places, {hard}"
+            f"- {method_name(method)}: {spanned(problems)} problems a base for {places} places, {hard}"
             f"right losers in {share(right)}"
         )
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from expo.report.words import method_name, share
 from expo.text import plural
 
 EASY = (1, 2, 3)
+_EASY_SET = "levels 1 to 3"
 METHODS = [f"dpo_{source}{suffix}" for suffix in ("", "_online") for source in ("explanation", "expert")]
 _COMPARISONS = (
     ("Self-explanation against expert CoT, offline", "dpo_explanation", "dpo_expert"),
@@ -27,15 +28,12 @@ _COMPARISONS = (
 
 
 def has_fig8(runs: Sequence[EvaluatedRun]) -> bool:
-    """Whether Figure 8 can show anything: whether the intervals of two arms on the easier levels do not overlap."""
-    if not set(EASY) <= set(levels_of(runs)):
-        return False
-    arms = by_method(runs)
-    return _are_apart([summary(arms[method], None, EASY, K) for method in METHODS if method in arms])
+    """Whether Figure 8 can show anything: whether any comparison on the easier levels shows an order."""
+    return any(sign(less) for less in _differences(by_method(runs), EASY)) if _has_easy(runs) else False
 
 
-def _are_apart(rows: Sequence[Mapping[str, Any]]) -> bool:
-    return any(a["low"] > b["high"] for a in rows for b in rows)
+def _has_easy(runs: Sequence[EvaluatedRun]) -> bool:
+    return set(EASY) <= set(levels_of(runs))
 
 
 def draw_table2(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
@@ -43,17 +41,22 @@ def draw_table2(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
     all_arms = by_method(runs)
     arms = {method: all_arms[method] for method in METHODS if method in all_arms}
     sets: dict[str, Sequence[int] | None] = {"all levels": None}
-    if set(EASY) <= set(levels_of(runs)):
-        sets["levels 1 to 3"] = EASY
+    if _has_easy(runs):
+        sets[_EASY_SET] = EASY
     rows = [
         {"set": name, "method": method, "k": K, **summary(arm, None, levels, K)}
         for name, levels in sets.items()
         for method, arm in arms.items()
     ]
-    numbers = pd.DataFrame([*rows, *_differences(arms)], columns=COLUMNS)
+    less = [
+        {**row, "set": f"{row['set']}, {name}" if levels else row["set"]}
+        for name, levels in sets.items()
+        for row in _differences(arms, levels)
+    ]
+    numbers = pd.DataFrame([*rows, *less], columns=COLUMNS)
     shown = numbers[numbers["set"].isin(list(sets))]
-    easy = [row for row in rows if row["set"] != "all levels"]
-    parts = [setting(runs), pairs_learnt(runs), LEGEND, _table(shown, list(arms)), *_fig8(easy), printed_table2(runs)]
+    note = [] if not _has_easy(runs) or has_fig8(runs) else [_no_fig8(numbers)]
+    parts = [setting(runs), pairs_learnt(runs), LEGEND, _table(shown, list(arms)), *note, printed_table2(runs)]
     return write_table(
         out,
         f"table2-{label(runs)}",
@@ -65,23 +68,23 @@ def draw_table2(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
     )
 
 
-def _differences(arms: Mapping[str, Sequence[EvaluatedRun]]) -> list[dict[str, Any]]:
-    """For each comparison, the first minus the second on all levels, paired by problem and base."""
+def _differences(
+    arms: Mapping[str, Sequence[EvaluatedRun]], levels: Sequence[int] | None = None
+) -> list[dict[str, Any]]:
+    """For each comparison, the first minus the second on these levels, paired by problem and base."""
     return [
-        {"set": f"less {b}", "method": a, "k": K, **difference(arms[a], arms[b], None, K)}
+        {"set": f"less {b}", "method": a, "k": K, **difference(arms[a], arms[b], levels, K)}
         for _, a, b in _COMPARISONS
         if a in arms and b in arms
     ]
 
 
-def _fig8(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _no_fig8(numbers: pd.DataFrame) -> str:
     """The line that replaces Figure 8 if the figure would show nothing."""
-    if not rows or _are_apart(rows):
-        return []
-    return [
-        "Figure 8 of the paper, online against offline on an easier test set, is not drawn: on levels 1 to 3 the "
-        "intervals of all arms overlap, and nothing can be told apart."
-    ]
+    told = _compared(numbers, _EASY_SET)
+    return "Figure 8 of the paper, online against offline on an easier test set, is not drawn: on levels 1 to 3 " + (
+        f"no order is shown.\n\n{told}" if told else "there is nothing to compare."
+    )
 
 
 def _table(numbers: pd.DataFrame, methods: Sequence[str]) -> str:
@@ -95,11 +98,17 @@ def _table(numbers: pd.DataFrame, methods: Sequence[str]) -> str:
 
 
 def _read(numbers: pd.DataFrame) -> str:
+    return f"On all levels. {RULE_OF_ORDER}.\n\n{_compared(numbers, 'all levels')}"
+
+
+def _compared(numbers: pd.DataFrame, name: str) -> str:
+    """A line for each comparison on a set of levels: both means, and their paired difference with its interval."""
     rows = {(row["set"], row["method"]): row for _, row in numbers.iterrows()}
+    suffix = "" if name == "all levels" else f", {name}"
     lines = []
     for what, a, b in _COMPARISONS:
-        if (less := rows.get((f"less {b}", a))) is not None:
-            means = f"{share(rows['all levels', a]['mean'])} against {share(rows['all levels', b]['mean'])}"
+        if (less := rows.get((f"less {b}{suffix}", a))) is not None:
+            means = f"{share(rows[name, a]['mean'])} against {share(rows[name, b]['mean'])}"
             shown = "" if sign(less) else "; no order is shown"
             lines.append(f"- {what}: {means}, {points(less)}{shown}.")
-    return f"On all levels. {RULE_OF_ORDER}.\n\n" + "\n".join(lines)
+    return "\n".join(lines)

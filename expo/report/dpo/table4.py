@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from expo.report.accuracy import accuracy_text, summary
+from expo.report.accuracy import accuracy_text, summary, with_interval
 from expo.report.artefacts import Artefact
 from expo.report.dpo.setting import COLUMNS, LEGEND, K, pairs_learnt, printed_table2, setting
 from expo.report.markdown import markdown_table, write_table
 from expo.report.trainings import EvaluatedRun, before_training, by_method, label, levels_of
-from expo.report.words import listed, method_name, share
+from expo.report.words import listed, method_name, spanned
 from expo.text import plural
 
 
@@ -59,5 +59,6 @@ def _table(numbers: pd.DataFrame) -> str:
 def _read(numbers: pd.DataFrame) -> str:
     # The last set is that of the hardest level, or of all problems if there are no levels.
     last = numbers[numbers["set"] == numbers["set"].iloc[-1]]
-    accuracies = [f"{method_name(row['method'])} {share(row['mean'])}" for _, row in last.iterrows()]
-    return f"pass@{last['k'].iloc[0]} at {last['set'].iloc[0]}: {listed(accuracies)}."
+    accuracies = [f"{method_name(row['method'])} {with_interval(row)}" for _, row in last.iterrows()]
+    about = f"{last['set'].iloc[0]}, {spanned(last['problems'])} problems"
+    return f"pass@{last['k'].iloc[0]} at {about}: {listed(accuracies)}."
