@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
-from expo.report.dpo.setting import first_round, metric, smooth
-from expo.report.trainings import EvaluatedRun, count_bases
-from expo.report.words import method_name
+from expo.report.dpo.setting import against, first_round, metric, smooth
+from expo.report.trainings import EvaluatedRun
+from expo.report.words import method_name, method_order
 from expo.stats import bootstrap
-from expo.text import plural
 
 COLUMNS = ["method", "base", "rate", "loss", "before", "change", "low", "high", "nll_before", "nll_after"]
 COLUMNS += ["problems", "n", "pairs"]
@@ -23,7 +23,7 @@ def by_rate(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
     bootstrap interval (problems resampled); and the NLL (nats per token) of the watched winners of the first round,
     before and after.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for run in runs:
         watched = first_round(run)
         nll = -watched["winner"] / watched["winner_tokens"]
@@ -46,7 +46,8 @@ def by_rate(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
                 "pairs": int((watched["step"] == 0).sum()),
             }
         )
-    return pd.DataFrame(rows, columns=COLUMNS).sort_values(["rate", "method", "base"], ignore_index=True)
+    rows.sort(key=lambda row: (row["rate"], method_order(row["method"]), row["base"]))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def by_sampling(numbers: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -63,26 +64,4 @@ def winner_name(method: str) -> str:
 
 def trained_on(runs: Sequence[EvaluatedRun]) -> str:
     """How a heading begins: on which levels they were trained, and whether on wrong losers only."""
-    return f"trained on {runs[0].levels}{'' if _has_right_losers(runs) else ' against wrong losers only'}"
-
-
-def notes_of(runs: Sequence[EvaluatedRun], about: str) -> str:
-    """What stands beneath a picture: what is drawn, and of how many problems, samples and bases."""
-    first = runs[0]
-    return (
-        f"{about} n = {len(first.accuracies(0))} problems of the split `{first.recipe['eval_split']}`, "
-        f"k = {first.sampling}; {plural(count_bases(runs), 'base')}."
-    )
-
-
-def setting_of(runs: Sequence[EvaluatedRun]) -> str:
-    """How the runs were trained."""
-    first = runs[0]
-    return (
-        f"{first.last_step} steps of {first.batch} pairs, beta {first.beta:g}, "
-        f"{'losers right or wrong' if _has_right_losers(runs) else 'wrong losers only'}, seed {first.seed}."
-    )
-
-
-def _has_right_losers(runs: Sequence[EvaluatedRun]) -> bool:
-    return bool(runs[0].recipe.get("right_losers", True))
+    return f"trained on {runs[0].levels}{against(runs)}"

@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.dpo.by_rate import by_rate, notes_of, setting_of, trained_on, winner_name
+from expo.report.dpo.by_rate import by_rate, trained_on, winner_name
+from expo.report.dpo.setting import setting
 from expo.report.lines import NOTE, plot_lines, rate_axis, with_means
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import INK, Figure, line_style, method_colour
-from expo.report.trainings import EvaluatedRun, label
-from expo.report.words import listed, method_name, method_order, number
+from expo.report.trainings import EvaluatedRun, count_bases, label
+from expo.report.words import listed, method_name, method_order, number, spanned
 from expo.text import plural
 
 # Changes of less than this many nats a token are drawn to scale, larger ones by their logarithm.
@@ -28,8 +29,9 @@ def draw_drift(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo")
     numbers = by_rate(runs)
     online = "; dashed: online" * bool(numbers["method"].str.endswith("_online").any())
     about = (
-        "NLL: −log π(winner|q) of winners sampled before training; above 0 they became less likely (Observation 2). "
-        f"{NOTE}{online}."
+        f"NLL: −log π(winner|q) per token, the mean of {spanned(numbers['pairs'])} winners of each training's first "
+        f"round. Above 0 they became less likely (Observation 2). The axis is logarithmic beyond ±{_LINEAR:g}. "
+        f"{NOTE}{online}. {plural(count_bases(runs), 'base')}, seed {runs[0].seed}."
     )
     return draw_picture(
         out,
@@ -38,9 +40,9 @@ def draw_drift(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo")
         numbers,
         _plot,
         heading=headline("", runs, f"{trained_on(runs)}, {_finding(numbers)}"),
-        notes=notes_of(runs, about),
+        notes=about,
         reading=_read(numbers),
-        setting=setting_of(runs),
+        setting=setting(runs),
     )
 
 
@@ -61,7 +63,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         rate_axis(axes, sorted(numbers["rate"].unique()))
         axes.sharey(panels[0])
         axes.set_xlabel("learning rate")
-        axes.set_title(f"{winner_name(kind)}\n{_fallen(rows)}")
+        axes.set_title(f"{winner_name(kind)}\n{_likelier(rows)}")
     panels[0].set_yscale("symlog", linthresh=_LINEAR, linscale=0.7)
     panels[0].autoscale(axis="y")
     panels[0].yaxis.set_major_formatter(lambda value, _: f"{value:+g}".replace("-", "−") if value else "0")
@@ -73,15 +75,24 @@ def _change(rows: pd.DataFrame) -> pd.Series:
     return rows["nll_after"] - rows["nll_before"]
 
 
-def _fallen(rows: pd.DataFrame) -> str:
-    """`falls in 26 of 27`, or `rises`, whichever is more."""
+def _likelier(rows: pd.DataFrame) -> str:
+    """`likelier in 26 of 27`, or `less likely in ...`, whichever is more."""
     changes = _change(rows)
     fallen, risen = int((changes < 0).sum()), int((changes > 0).sum())
-    return f"{'falls' if fallen >= risen else 'rises'} in {max(fallen, risen)} of {len(rows)}"
+    return f"{'likelier' if fallen >= risen else 'less likely'} in {max(fallen, risen)} of {len(rows)}"
 
 
 def _finding(numbers: pd.DataFrame) -> str:
-    return f"the NLL of winners sampled before training {_fallen(numbers)} trainings"
+    """What most winners become, and of which kind the most become the opposite."""
+    changes = _change(numbers)
+    sign = 1 if (changes < 0).sum() >= (changes > 0).sum() else -1
+    found = f"winners become {_likelier(numbers)} trainings"
+    against = {kind: int((sign * _change(rows) > 0).sum()) for kind, rows in _winners(numbers).items()}
+    kind = max(against, key=lambda kind: against[kind])
+    if len(against) < 2 or not against[kind]:
+        return found
+    opposite = "less likely" if sign > 0 else "likelier"
+    return f"{found}, but those of {winner_name(kind)} {opposite} in {against[kind]} of {len(_winners(numbers)[kind])}"
 
 
 def _read(numbers: pd.DataFrame) -> str:
@@ -90,9 +101,10 @@ def _read(numbers: pd.DataFrame) -> str:
         means = _change(rows).groupby(rows["rate"]).mean()
         changes = [f"{number(change)} at {rate:g}" for rate, change in means.items()]
         lines.append(f"- {method_name(method)}: {', '.join(changes)}")
-    kinds = [f"{winner_name(kind)} {_fallen(rows)}" for kind, rows in _winners(numbers).items()]
+    kinds = [f"those of {winner_name(kind)} {_likelier(rows)}" for kind, rows in _winners(numbers).items()]
     return (
         "Change of the NLL of the first round's winners, nats per token, mean over bases:\n\n"
         + "\n".join(lines)
-        + f"\n\nOver {plural(len(numbers), 'training')}: with {listed(kinds)}."
+        + f"\n\nOf {plural(len(numbers), 'training')}, winners become likelier (their NLL falls) or less likely: "
+        f"{listed(kinds)}."
     )

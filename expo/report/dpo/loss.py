@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.dpo.by_rate import by_rate, by_sampling, notes_of, setting_of, trained_on, winner_name
-from expo.report.dpo.setting import SMOOTH
+from expo.report.dpo.by_rate import by_rate, by_sampling, trained_on, winner_name
+from expo.report.dpo.setting import SMOOTH, setting
 from expo.report.lines import NOTE, log_values, name_ends, plot_lines, rate_axis, with_means
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, Figure, method_colour
-from expo.report.trainings import EvaluatedRun, label
+from expo.report.trainings import EvaluatedRun, count_bases, label
 from expo.report.words import method_name, number
 from expo.text import plural
 
@@ -28,9 +28,12 @@ def draw_loss(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo") 
     The CSV has one row per run, as made by `by_rate`.
     """
     numbers = by_rate(runs)
+    first = runs[0]
     about = (
-        f"{NOTE}. Loss: the mean of the last {SMOOTH} batches; dotted: log 2, that of the reference itself. A loss is "
-        "deceptively low where its line is the lowest below and not the highest above."
+        f"{NOTE}. Loss: the mean of the last {SMOOTH} batches; dotted: log 2, that of the reference policy.\n"
+        "Methods are compared at one base, one rate and one way to sample pairs. "
+        f"n = {len(first.accuracies(0))} problems, k = {first.sampling}, {plural(count_bases(runs), 'base')}, seed "
+        f"{first.seed}."
     )
     return draw_picture(
         out,
@@ -39,9 +42,9 @@ def draw_loss(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo") 
         numbers,
         _plot,
         heading=headline("", runs, f"{trained_on(runs)}, {_finding(_comparisons(numbers))}"),
-        notes=notes_of(runs, about),
+        notes=about,
         reading=_read(numbers),
-        setting=setting_of(runs),
+        setting=setting(runs),
     )
 
 
@@ -98,8 +101,8 @@ def _finding(compared: Mapping[str, Sequence[pd.DataFrame]]) -> str:
     meet = _meet(every)
     counted = f"{meet} of {plural(len(every), 'comparison')}"
     if 0 < meet < len(every):
-        return f"the lowest loss gives the best accuracy in {counted}"
-    return f"the lowest loss {'always' if meet else 'never'} gives the best accuracy ({counted})"
+        return f"the method with the lowest loss has the highest accuracy in {counted}"
+    return f"the method with the lowest loss {'always' if meet else 'never'} has the highest accuracy ({counted})"
 
 
 def _read(numbers: pd.DataFrame) -> str:
@@ -116,7 +119,8 @@ def _read_comparisons(by_loss: Sequence[pd.DataFrame]) -> str:
     methods = Counter(method_name(low["method"]) for low in lowest).most_common()
     return (
         f"{plural(len(by_loss), 'comparison')} of winners from one base at one rate: the lowest loss is "
-        f"that of {', '.join(f'{name} ({count})' for name, count in methods)}; it has the highest accuracy in "
-        f"{_meet(by_loss)}; accuracy fell with it in {worse} and rose in {better}, the whole 95 % interval on that "
-        f"side; mean rank correlation of loss and change of accuracy {number(sum(ranks) / len(ranks))}"
+        f"that of {', '.join(f'{name} ({count})' for name, count in methods)}. The method with the lowest loss has the "
+        f"highest accuracy in {_meet(by_loss)} of {len(by_loss)}. Its accuracy falls in {worse} and rises in {better}, "
+        f"the whole 95 % interval on that side. The mean rank correlation of loss and change of accuracy is "
+        f"{number(sum(ranks) / len(ranks))}."
     )

@@ -6,29 +6,48 @@ from expo.report.dpo import drift
 from expo.report.dpo.drift import draw_drift
 from expo.report.picture import Caption
 from expo.report.style import look
+from expo.report.toy import TOY
 from expo.report.trainings import EvaluatedRun
+from expo.report.words import method_name
+
+
+def drifting(run: EvaluatedRun, nats: float) -> None:
+    """Change the log-probability of its watched winners by so much a step."""
+    margins = run.run.read("margins")
+    run.run.write("margins", margins.assign(winner=-20.0 + nats * margins["step"]))
 
 
 def test_drift_is_said_by_rate(runs: list[EvaluatedRun], tmp_path: Path, headings: list[str]) -> None:
     made = draw_drift(runs, tmp_path / "out")
-    assert "- offline ExP-DPO: −0.200 at 0.0001" in made.reading
-    falls = "On the toy: trained on all levels, the NLL of winners sampled before training {} of 15 trainings"
-    assert headings.pop() == falls.format("falls in 15")
+    assert f"- {method_name('dpo_explanation')}: −0.200 at 0.0001" in made.reading
+    found = "On the toy: trained on all levels, winners become {} trainings{}"
+    assert headings.pop() == found.format("likelier in 15 of 15", "")
     for run in [run for run in runs if run.method == "dpo_expert"][:2]:
-        margins = run.run.read("margins")
-        run.run.write("margins", margins.assign(winner=-20.0 - margins["step"] / 10))
+        drifting(run, -0.1)
     drawn = draw_drift(runs, tmp_path / "drifted")
-    assert headings.pop() == falls.format("falls in 13")
+    but = ", but those of DPO with expert CoT {} in {} of 6"
+    assert headings.pop() == found.format("likelier in 13 of 15", but.format("less likely", 2))
     assert drawn.reading.endswith(
-        "Over 15 trainings: with ExP-DPO falls in 6 of 6, DPO with expert CoT falls in 4 of 6 and DPO with bare answer "
-        "falls in 3 of 3."
+        "those of ExP-DPO likelier in 6 of 6, those of DPO with expert CoT likelier in 4 of 6 and those of DPO with "
+        "bare answer likelier in 3 of 3."
     )
-    # Where more rise than fall, this is said.
+    # One kind has no exception among the others.
+    draw_drift([run for run in runs if "expert" in run.method], tmp_path / "one")
+    assert headings.pop() == found.format("likelier in 4 of 6", "")
+    # Where more become less likely, this is said.
     for run in runs:
-        margins = run.run.read("margins")
-        run.run.write("margins", margins.assign(winner=-20.0 - margins["step"] / 10))
+        drifting(run, 0.1 if run.method == "dpo_expert" else -0.1)
     draw_drift(runs, tmp_path / "risen")
-    assert headings.pop() == falls.format("rises in 15")
+    assert headings.pop() == found.format("less likely in 12 of 15", but.format("likelier", 3))
+
+
+def test_the_caption_counts_winners_and_not_problems(
+    runs: list[EvaluatedRun], tmp_path: Path, captions: list[Caption]
+) -> None:
+    draw_drift(runs, tmp_path)
+    assert "the mean of 4 winners of each training's first round" in captions[0].notes
+    assert "logarithmic beyond ±0.1" in captions[0].notes
+    assert "problems" not in captions[0].notes.removesuffix(TOY)
 
 
 def test_a_panel_shows_the_change_of_each_training(runs: list[EvaluatedRun], tmp_path: Path) -> None:
@@ -37,9 +56,9 @@ def test_a_panel_shows_the_change_of_each_training(runs: list[EvaluatedRun], tmp
         figure = drift._plot(numbers, Caption("heading", "notes", toy=True))
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == [
-        "ExP-DPO\nfalls in 6 of 6",
-        "DPO with expert CoT\nfalls in 6 of 6",
-        "DPO with bare answer\nfalls in 3 of 3",
+        "ExP-DPO\nlikelier in 6 of 6",
+        "DPO with expert CoT\nlikelier in 6 of 6",
+        "DPO with bare answer\nlikelier in 3 of 3",
     ]
     # Beside the line at 0, every training and the means: the winners' NLL falls by 0.2 nats a token.
     drawn = [y for line in figure.axes[0].lines for y in line.get_ydata()]

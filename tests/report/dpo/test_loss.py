@@ -11,6 +11,7 @@ from expo.report.dpo.loss import draw_loss
 from expo.report.picture import Caption
 from expo.report.style import look
 from expo.report.trainings import EvaluatedRun, find_evaluated
+from expo.report.words import method_name
 from theory.objectives import dpo_loss
 
 from ..records.dpo import BETA, write_arm
@@ -21,10 +22,14 @@ def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(
 ) -> None:
     made = draw_loss(runs, tmp_path / "out")
     assert len(made.numbers) == 15
-    found = "On the toy: trained on all levels{}, the lowest loss {} gives the best accuracy ({} comparisons)"
+    found = "On the toy: trained on all levels{}, the method with the lowest loss {} has the highest accuracy ({} "
+    found += "comparisons)"
     assert headings.pop() == found.format("", "never", "0 of 6")
     assert made.reading.startswith("- offline, 3 comparisons of winners from one base at one rate: the lowest loss is")
-    assert "of offline DPO with expert CoT (3); it has the highest accuracy in 0; accuracy fell" in made.reading
+    assert (
+        f"of {method_name('dpo_expert')} (3). The method with the lowest loss has the highest accuracy in 0 of 3."
+        in made.reading
+    )
     row = made.numbers[(made.numbers["method"] == "dpo_expert") & (made.numbers["base"] == "tiny-0")].iloc[0]
     assert row["nll_before"] == pytest.approx(2.0)
     assert row["nll_after"] == pytest.approx(1.8)
@@ -40,7 +45,7 @@ def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(
         write_arm(tmp_path / "higher", base, "answer", 0, 0.1, 200.0, rate=1e-3)
     good = [run for name in ("good", "higher") for run in find_evaluated(tmp_path / name)[0]]
     agree = draw_loss(good, tmp_path / "agree")
-    assert "(3); it has the highest accuracy in 3" in agree.reading
+    assert "(3). The method with the lowest loss has the highest accuracy in 3 of 3." in agree.reading
     assert agree.reading.startswith("- offline, 3 comparisons")
     assert headings.pop() == found.format("", "always", "3 of 3")
     # Where the first base is an exception, it is counted.
@@ -48,11 +53,13 @@ def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(
         write_arm(tmp_path / "mixed", base, "explanation", 0, of_lowest_loss, 80.0)
         write_arm(tmp_path / "mixed", base, "answer", 0, of_other, 5.0)
     draw_loss(find_evaluated(tmp_path / "mixed")[0], tmp_path / "out")
-    assert headings.pop().endswith(", the lowest loss gives the best accuracy in 2 of 3 comparisons")
+    assert headings.pop().endswith(", the method with the lowest loss has the highest accuracy in 2 of 3 comparisons")
     wrong = [replace(run) for run in good]
     for run in wrong:
         run.__dict__["recipe"] = {**run.recipe, "right_losers": False}
-    assert "wrong losers only, seed 42" in draw_loss(wrong, tmp_path / "wrong").setting
+    assert draw_loss(wrong, tmp_path / "wrong").setting.startswith(
+        "Trained on all levels against wrong losers only for 20 steps; 16 pairs a step, beta 0.1; seed 42."
+    )
     assert headings.pop() == found.format(" against wrong losers only", "always", "3 of 3")
 
 
