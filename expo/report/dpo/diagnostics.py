@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from expo.report.accuracy import MEAN, base_names, mean_by_base
+from expo.report.accuracy import MEAN, base_names, mean_by_base, points, range_of, sign
 from expo.report.artefacts import Artefact
+from expo.report.dpo.by_rate import trained_on
 from expo.report.dpo.setting import first_round, metric, setting, smooth
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, INK, Axes, Figure, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
-from expo.report.words import method_name, number, share, spanned
+from expo.report.words import listed, method_name, number, share, signed, spanned
+from expo.stats import MIN_PROBLEMS, bootstrap_pairs, bootstrap_rate
 from expo.text import plural
 
 _MEASURED = ["loss_before", "loss_after", "winner", "loser", "likelier_before", "likelier_after"]
-COLUMNS = ["method", "base", *_MEASURED, "pairs"]
+_CHANGE = {f"change_{column}": column for column in ("mean", "low", "high", "lowest", "highest")}
+COLUMNS = ["method", "base", *_MEASURED, "low", "high", *_CHANGE, "bases", "pairs", "problems"]
+_RULE = (
+    "The share is said to rise or fall where it does on all bases and the 95 % bootstrap interval of its change, "
+    "problems resampled, excludes 0"
+)
 
 
 def draw_diagnostics(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
     """Write `dpo-diagnostics-<label>.png` and `.csv`: the share of winners that are likelier than their losers.
 
-    The CSV has a row for each arm and base, and for their mean: the loss of the first batch and of the last ones, the
-    change of the log-probability of winners and losers since the reference in nats, and that share before and after.
+    The CSV has a row for each method and base, and for their mean: the loss of the first batch and of the last ones,
+    the change of the log-probability of winners and losers since the reference in nats, and that share before and
+    after. Of all pairs it also has the interval of the share after training, and of its change.
     """
     numbers = pd.DataFrame([row for method, arm in by_method(runs).items() for row in _rows(method, arm)])
+    means = _means(numbers)
+    bases = plural(count_bases(runs), "base")
     about = (
-        f"{spanned(numbers['pairs'])} watched pairs of each base's first round. Hollow: before training; filled: "
-        f"after. Large: means over {plural(count_bases(runs), 'base')}; small: the bases."
+        f"n = {spanned(means['pairs'])} watched pairs a method, of the first round from {bases}; seed {runs[0].seed}. "
+        "Hollow: before training; filled: after. Large: all pairs; small: those of a base.\n"
+        "In brackets: the 95 % bootstrap interval of the share after training; "
+        f"{spanned(means['problems'].astype(int))} problems resampled, each with its pairs; exact where all pairs agree."
     )
     return draw_picture(
         out,
@@ -38,34 +50,69 @@ def draw_diagnostics(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
         runs,
         numbers[COLUMNS],
         _plot,
-        heading=headline("", runs, f"trained on {runs[0].levels}, {_finding(_means(numbers))}"),
+        heading=headline("", runs, f"{trained_on(runs)}, {_finding(means)}"),
         notes=about,
-        reading=_read(_means(numbers)),
-        setting=setting(runs),
+        reading=_read(means),
+        setting=f"{_RULE}. {setting(runs)}",
     )
 
 
 def _rows(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
-    """One row per base, and one for their mean."""
-    measured = pd.DataFrame([_measure(run) for run in runs])
+    """One row for all pairs, with intervals, and one per base."""
+    watched = [_watched(run) for run in runs]
+    measured = pd.DataFrame([_measure(run, pairs) for run, pairs in zip(runs, watched, strict=True)])
     of_bases = pd.DataFrame({column: mean_by_base(runs, measured[column]) for column in _MEASURED})
+    of_bases["change_mean"] = of_bases["likelier_after"] - of_bases["likelier_before"]
+    ranges = range_of([*of_bases["change_mean"]])
     shared = {"method": method, "pairs": int(measured["pairs"].min())}
-    rows = zip([MEAN, *base_names(runs)], [of_bases.mean(), *(row for _, row in of_bases.iterrows())], strict=True)
-    return [{**shared, "base": base, **row} for base, row in rows]
+    mean = {**shared, "base": MEAN, **of_bases.mean(), **_of_all_pairs(pd.concat(watched)), "bases": ranges["bases"]}
+    mean |= {f"change_{end}": ranges[end] for end in ("lowest", "highest")}
+    each = zip(base_names(runs), of_bases.iterrows(), strict=True)
+    return [mean, *({**shared, "base": base, **row} for base, (_, row) in each)]
 
 
-def _measure(run: EvaluatedRun) -> dict[str, float]:
+def _watched(run: EvaluatedRun) -> pd.DataFrame:
+    """The watched pairs of its first round by problem: whether the winner was likelier before, and is after."""
+    pairs = first_round(run).set_index("problem")
+    is_likelier = (pairs["winner"] > pairs["loser"]).astype(float)
+    before, after = (is_likelier[pairs["step"] == step] for step in (pairs["step"].min(), pairs["step"].max()))
+    return pd.DataFrame({"before": before.to_numpy(), "after": after})
+
+
+def _of_all_pairs(pairs: pd.DataFrame) -> dict[str, Any]:
+    """The shares of all pairs, and the intervals of the last one and of the change."""
+    problems = pairs.index.to_series()
+    after, change = (
+        bootstrap_pairs(of, problems, problems) for of in (pairs["after"], pairs["after"] - pairs["before"])
+    )
+    if pairs["after"].nunique() == 1:
+        # Resampling shows no spread.
+        after = bootstrap_rate(pairs["after"].groupby(level=0).mean().to_numpy())
+    return {
+        "likelier_before": float(pairs["before"].mean()),
+        "likelier_after": after.mean,
+        "low": after.low,
+        "high": after.high,
+        "change_mean": change.mean,
+        "change_low": change.low,
+        "change_high": change.high,
+        "pairs": len(pairs),
+        "problems": after.n,
+    }
+
+
+def _measure(run: EvaluatedRun, pairs: pd.DataFrame) -> dict[str, float]:
     """What one training did: to its loss, and to the watched pairs of its first round."""
     loss, watched = metric(run, "loss"), first_round(run)
-    before, after = (watched[watched["step"] == step] for step in (watched["step"].min(), watched["step"].max()))
+    last = watched[watched["step"] == watched["step"].max()]
     return {
         "loss_before": smooth(loss, 0),
         "loss_after": smooth(loss, run.last_step),
-        "winner": float((after["winner"] - after["ref_winner"]).mean()),
-        "loser": float((after["loser"] - after["ref_loser"]).mean()),
-        "likelier_before": float((before["winner"] > before["loser"]).mean()),
-        "likelier_after": float((after["winner"] > after["loser"]).mean()),
-        "pairs": len(before),
+        "winner": float((last["winner"] - last["ref_winner"]).mean()),
+        "loser": float((last["loser"] - last["ref_loser"]).mean()),
+        "likelier_before": float(pairs["before"].mean()),
+        "likelier_after": float(pairs["after"].mean()),
+        "pairs": len(pairs),
     }
 
 
@@ -98,29 +145,44 @@ def _plot_arm(axes: Axes, rows: pd.DataFrame, place: int, colour: str) -> None:
         axes.plot([mean[column]], [place], "o", markersize=8, **shown)
         axes.plot(bases[column], [place + 0.28] * len(bases), "o", markersize=3.5, alpha=0.7, **shown)
     beside: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 9}
-    axes.text(1.01, place, f"{share(before)} → {share(after)}", color=GREY if before == after else INK, **beside)
+    axes.text(1.01, place, _moved(mean), color=GREY if before == after else INK, **beside)
+
+
+def _moved(row: Mapping[Any, Any]) -> str:
+    """`46 % → 65 % [50 %, 79 %]`."""
+    bracket = f" [{share(row['low'])}, {share(row['high'])}]" if row["problems"] >= MIN_PROBLEMS else ""
+    return f"{share(row['likelier_before'])} → {share(row['likelier_after'])}{bracket}"
+
+
+def _change(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """The change of the share, in the form of a `difference`."""
+    return {
+        **{column: row[name] for name, column in _CHANGE.items()},
+        "bases": row["bases"],
+        "problems": row["problems"],
+    }
 
 
 def _finding(means: pd.DataFrame) -> str:
-    """In how many arms the loss fell, and in how many that does not mean that winners are likelier than losers."""
-    fell = means[means["loss_after"] < means["loss_before"]]
-    unlikely = fell[fell["likelier_after"] < 0.5]
-    arms = f"DPO's loss falls in {len(fell)} of {plural(len(means), 'arm')}"
-    if unlikely.empty:
-        return f"{arms}, and in none of them most winners are less likely than their losers"
-    verb = "stay" if (unlikely["likelier_before"] < 0.5).all() else "end"
-    return f"{arms}, but in {len(unlikely)} of them most winners {verb} less likely than their losers"
+    """With how many methods the share of winners that are likelier than their losers rises, falls, or ends at 0."""
+    rows = means.to_dict("records")
+    signs = [sign(_change(row)) for row in rows]
+    counts = {"rises": signs.count(1), "falls": signs.count(-1)}
+    counts["ends at 0 %"] = sum(row["likelier_after"] == 0 for row in rows)
+    (first, count), *others = [item for item in counts.items() if item[1]] or [("does not clearly change", len(rows))]
+    methods = f"{count} of {len(rows)} methods" if len(rows) > 1 else method_name(rows[0]["method"])
+    told = listed([f"{first} with {methods}", *(f"{what} with {n}" for what, n in others)])
+    return f"the share of winners that are likelier than their losers {told}"
 
 
 def _read(means: pd.DataFrame) -> str:
     lines = [
-        f"- {method_name(row['method'])}: since the reference, winners {_moved(row['winner'])} and losers "
-        f"{_moved(row['loser'])}; winners likelier than their losers {share(row['likelier_before'])} → "
-        f"{share(row['likelier_after'])}"
+        f"- {method_name(row['method'])}: winners {signed(row['winner'])} nats, losers {signed(row['loser'])} nats; "
+        f"winners likelier than their losers {_moved(row)}, {points(_change(row))}; "
+        f"loss {number(row['loss_before'])} → {number(row['loss_after'])}"
         for row in means.to_dict("records")
     ]
-    return "First step to last, pairs of the first round:\n\n" + "\n".join(lines)
-
-
-def _moved(nats: float) -> str:
-    return f"{'rose' if nats > 0 else 'fell'} by {number(abs(nats))} nats"
+    return (
+        "Watched pairs of the first round, from before training to after. Nats: the change of the log-probability "
+        "relative to the reference policy.\n\n" + "\n".join(lines)
+    )
