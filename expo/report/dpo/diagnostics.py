@@ -42,7 +42,7 @@ def draw_diagnostics(runs: Sequence[EvaluatedRun], out: Path | str) -> Artefact:
         f"n = {spanned(means['pairs'])} watched pairs a method, of the first round from {bases}; seed {runs[0].seed}. "
         "Hollow: before training; filled: after. Large: all pairs; small: those of a base.\n"
         "In brackets: the 95 % bootstrap interval of the share after training; "
-        f"{spanned(means['problems'].astype(int))} problems resampled, each with its pairs; exact where all pairs agree."
+        f"{spanned(means['problems'].astype(int))} problems resampled, each with its pairs (exact if all pairs agree)."
     )
     return draw_picture(
         out,
