@@ -7,10 +7,14 @@ import pytest
 
 from expo.records import Run
 from expo.report.accuracy import MEAN, accuracy_by_base
+from expo.report.picture import Caption
+from expo.report.style import look
+from expo.report.training import accuracy_by_rate
 from expo.report.training.accuracy_by_rate import draw_accuracy_by_rate, has_rates
 from expo.report.trainings import EvaluatedRun, find_evaluated
 from expo.report.words import share
 
+from ..records.dpo import write_arm
 from ..records.trainings import levels, write
 
 
@@ -39,21 +43,25 @@ def test_each_method_is_shown_at_each_rate(folder: Path, tmp_path: Path, heading
     assert held.loc[("base", 0.0, MEAN), "mean"] == pytest.approx(sum(accuracy_by_base(runs, 0, [5])) / 3)
     best = held.loc[("explanation", 1e-3, MEAN)]
     assert f"ExP-GRPO {share(best['mean'])} [{share(best['low'])}, {share(best['high'])}] at 0.001" in made.reading
-    assert headings == [f"On the toy: at best rates on level 5, ExP-GRPO ({share(best['mean'])}) leads"]
+    begin = "On the toy: at the best rates tried, on level 5 "
+    assert headings == [f"{begin}ExP-GRPO ({share(best['mean'])}) is clearly the highest"]
+    alone = draw_accuracy_by_rate("alone", [run for run in runs if run.method == "explanation"], tmp_path / "alone")
+    assert headings[1] == f"{begin}ExP-GRPO ({share(best['mean'])}) has no other to be compared with"
+    assert "The best rate is the highest one tried for ExP-GRPO." in alone.reading
 
 
 def test_no_method_leads_where_bases_overlap(folder: Path, tmp_path: Path, headings: list[str]) -> None:
     runs = at_rates(folder, {("explanation", 1e-4): 0.3, ("explanation", 1e-3): 0.0, ("none", 1e-3): 0.3})
     made = draw_accuracy_by_rate("rates", runs, tmp_path / "out")
-    assert headings == ["On the toy: at best rates on level 5, no method leads"]
-    assert "At best rates on level 5, no method leads." in made.reading
+    assert headings == ["On the toy: at the best rates tried, on level 5 no method is clearly below the highest"]
+    assert "At the best rates tried, on level 5 no method is clearly below the highest." in made.reading
 
 
 def test_one_base_agrees_with_no_other(folder: Path, tmp_path: Path) -> None:
     runs = at_rates(folder, {("explanation", 1e-4): 0.3, ("explanation", 1e-3): 0.8})
     for name, of_runs, said, unsaid in (
-        ("one", [run for run in runs if run.base == "tiny-0"], "All runs are from one base", "means over bases"),
-        ("three", runs, "means over bases", "All runs are from one base"),
+        ("one", [run for run in runs if run.base == "tiny-0"], "All runs are from one base", "means over 3 bases"),
+        ("three", runs, "means over 3 bases", "All runs are from one base"),
     ):
         made = draw_accuracy_by_rate(name, of_runs, tmp_path / name)
         words = " ".join(made.shown.with_suffix(".svg").read_text(encoding="utf-8").split())
@@ -63,11 +71,11 @@ def test_one_base_agrees_with_no_other(folder: Path, tmp_path: Path) -> None:
 
 def test_those_below_the_best_are_named_where_none_leads(folder: Path, tmp_path: Path, headings: list[str]) -> None:
     ends = {("explanation", 1e-4): 0.8, ("explanation", 1e-3): 0.8, ("expert", 1e-4): 0.8, ("none", 1e-4): 0.0}
-    draw_accuracy_by_rate("rates", at_rates(folder, ends), tmp_path / "out")
+    made = draw_accuracy_by_rate("rates", at_rates(folder, ends), tmp_path / "out")
     (heading,) = headings
-    assert re.fullmatch(
-        r"On the toy: at best rates on level 5, only GRPO \([\d.]+ %\) is clearly below the best", heading
-    )
+    begin = "On the toy: at the best rates tried, on level 5 only GRPO "
+    assert re.fullmatch(rf"{begin}\([\d.]+ %, tried at one rate\) is clearly below the highest", heading)
+    assert "Only one rate was tried for GRPO SFT-GT-CoT and GRPO." in made.reading
 
 
 def test_a_picture_has_no_more_lines_than_can_be_told_apart(folder: Path) -> None:
@@ -89,3 +97,36 @@ def test_a_weight_that_was_tried_at_one_rate_has_no_line(folder: Path, tmp_path:
     assert set(made.numbers["beta"]) >= {0.25, 1.0}
     # A method that was tried at one rate alone is shown all the same.
     assert "GRPO SFT-GT-CoT" in words
+
+
+def test_values_are_at_the_best_rates_which_are_ringed(folder: Path, tmp_path: Path, captions: list[Caption]) -> None:
+    ends = {("explanation", 1e-4): 0.3, ("explanation", 3e-4): 0.8, ("explanation", 1e-3): 0.5}
+    ends |= {("none", 1e-4): 0.6, ("none", 3e-4): 0.2, ("none", 1e-3): 0.0, ("expert", 3e-4): 0.1}
+    made = draw_accuracy_by_rate("rates", at_rates(folder, ends), tmp_path / "out")
+    means = made.numbers[made.numbers["base"] == MEAN].set_index(["method", "rate"])["mean"]
+    with look():
+        (axes,) = accuracy_by_rate._plot(made.numbers, captions[0]).axes
+    assert axes.get_title(loc="left") == "accuracy, trained on level 5 (n = 12 problems)"
+    labels = {text.get_text(): text.xy[0] for text in axes.texts if "%" in text.get_text()}
+    assert labels == {
+        share(means["explanation", 3e-4]): 3e-4,
+        f"← {share(means['none', 1e-4])}": 1e-4,
+        f"{share(means['expert', 3e-4])} (one rate)": 3e-4,
+    }
+    rings = {(*line.get_xdata(), *line.get_ydata()) for line in axes.lines if line.get_markersize() == 9}
+    assert rings == {(3e-4, means["explanation", 3e-4]), (1e-4, means["none", 1e-4])}
+    assert "arrow: at the edge of those tried" in captions[0].notes
+    assert max(axes.get_yticks()) <= 1.001
+
+
+def test_trainings_against_wrong_losers_say_so(tmp_path: Path, headings: list[str]) -> None:
+    for base in ("tiny-0", "tiny-1"):
+        for rate in (1e-4, 1e-3):
+            write_arm(tmp_path / f"{rate}", base, "explanation", 0, 0.5, 10.0, rate)
+    runs = [run for rate in (1e-4, 1e-3) for run in find_evaluated(tmp_path / f"{rate}")[0]]
+    for wrong in (False, True):
+        for run in runs:
+            run.__dict__["recipe"] = {**run.recipe, "right_losers": not wrong}
+        made = draw_accuracy_by_rate("rates", runs, tmp_path / "out")
+        assert ("trained against wrong losers only, at the best rates tried" in headings[-1]) == wrong
+        assert ("16 pairs against wrong losers only" in made.setting) == wrong
