@@ -17,8 +17,8 @@ from expo.report.paper import FIG3
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.positives.measurements import Group, Measurement, notes_of, over_levels
 from expo.report.style import COMPACT, GREY, INK, LEGEND_PAD, Axes, Figure, legend_outside
-from expo.report.words import interval, listed, number, share
-from expo.stats import Interval
+from expo.report.words import interval, listed, number, share, spanned
+from expo.stats import MIN_PROBLEMS, Interval
 from expo.text import plural
 
 COUNTS = ["wins", "ties", "losses", "left_out"]
@@ -41,13 +41,14 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
     """
     numbers = pd.concat([_win_rates(run) for run in group.runs], ignore_index=True)
     about = (
-        "Won: the self-explanation has more true steps, or a larger share of them; a tie counts a half. Thick: 95 % "
-        "bootstrap intervals; thin: finite-sample ones."
+        "A self-explanation wins with more true steps, or a larger share of them; a tie counts half. "
+        "Thick: 95 % bootstrap intervals; thin: finite-sample ones."
     )
     rules = (
-        "The step checker compares the k-th explanation with the k-th own CoT; by share, only pairs where both have "
-        "steps. Won, tied and lost are pairs, of a model judge problems. Bootstrap intervals resample problems; the "
-        f"95 % of finite-sample intervals hold at every n. The paper: {FIG3.direction}, by GPT-4o."
+        "The step checker compares the k-th self-explanation of a problem with its k-th own CoT; by share, only where "
+        "both have steps. It counts pairs as won, tied or lost, and a model judge counts problems. Bootstrap intervals "
+        "resample problems; the level of finite-sample intervals is 95 % at every n. "
+        f"The paper, with GPT-4o as the judge: {FIG3.direction}."
         f"{_few_left_out(numbers)}"
     )
     return draw_picture(
@@ -71,8 +72,10 @@ def plot_fig3(numbers: pd.DataFrame, caption: Caption) -> Figure:
     places = _places(numbers)
     figure, (panels,) = sheet(1, 1 + has_levels, max(2.4, 0.75 + 0.3 * len(places)), caption)
     _rates(panels[0], numbers[numbers["level"].isna()], places)
+    held = numbers["level"].dropna().unique()
+    panels[0].set_title(f"all problems, which are of level {held[0]}" if len(held) == 1 else "all problems")
     if has_levels:
-        _by_level(panels[1], by_level)
+        _by_level(panels[1], by_level, sorted(map(int, numbers["level"].dropna().unique())))
     return figure
 
 
@@ -155,22 +158,24 @@ def _rates(axes: Axes, numbers: pd.DataFrame, places: dict[tuple[str, str], floa
     axes.margins(x=0.06)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("win rate of the self-explanation over the own CoT")
-    axes.set_title("all problems")
     axes.text(-0.02, -0.62, "won / tied / lost", fontsize=8, ha="right", color=GREY, **beside)
 
 
-def _by_level(axes: Axes, numbers: pd.DataFrame) -> None:
+def _by_level(axes: Axes, numbers: pd.DataFrame, levels: list[int]) -> None:
     lines = list(numbers.groupby(["judge", "run"], sort=False))
     for i, ((judge, _), rows) in enumerate(lines):
         colour, shift = _colour(str(judge)), 0.08 * (i - (len(lines) - 1) / 2)
-        x = rows["level"].astype(float) + shift
+        # No line runs across a level that is not drawn.
+        rows = rows.set_index("level").reindex(levels)
+        x = rows.index.to_numpy(float) + shift
         axes.vlines(x, rows["low"], rows["high"], color=colour, lw=1.2)
         axes.plot(x, rows["rate"], _line(str(judge)), color=colour, ms=3.5, lw=0.9)
     for judge in dict.fromkeys(numbers["judge"]):
         axes.plot([], [], _line(judge), color=_colour(judge), ms=3.5, lw=0.9, label=judge.rpartition("/")[2])
     axes.axhline(0.5, color=INK, ls=":", lw=1.2)
-    axes.set_xticks(sorted(numbers["level"].unique()))
-    axes.set_xlabel("level")
+    drawn = sorted(map(int, numbers["level"].unique()))
+    axes.set_xticks(drawn, [f"{level}\n{spanned(numbers.loc[numbers['level'] == level, 'n'])}" for level in drawn])
+    axes.set_xlabel("level; below it the number of problems")
     axes.set_title("win rate by level", pad=LEGEND_PAD)
     legend_outside(axes, 3, **COMPACT)
 
@@ -189,8 +194,10 @@ _MORE = {"wins": "more true steps than own CoTs", "loses": "fewer true steps tha
 
 def _found(numbers: pd.DataFrame, where: str) -> str:
     """Whether self-explanations have more true steps, and how often they win; of several judges by the step checker."""
-    rows = numbers[numbers["level"].isna()]
+    rows = numbers[numbers["level"].isna() & (numbers["n"] >= MIN_PROBLEMS)]
     counted = rows[rows["judge"] == _RULES["count"]].to_dict("records")
+    if not counted:
+        return "too few problems to compare the true steps of self-explanations and own CoTs"
     outcomes = [_outcome(row) for row in counted]
     all_agree = {*map(_outcome, rows.to_dict("records"))} == {*outcomes}
     if len({*outcomes}) > 1:
@@ -198,28 +205,37 @@ def _found(numbers: pd.DataFrame, where: str) -> str:
         fewer = f", fewer in {losses}" if losses else ""
         return f"self-explanations have {_MORE['wins']}{where} in {wins} of {len(outcomes)} runs{fewer}"
     told = "" if all_agree else ", by the step checker's count"
-    rates = sorted(row["rate"] for row in counted)
-    won = f"win rate {' to '.join(dict.fromkeys(map(number, (rates[0], rates[-1]))))}"
+    won = _win_rate(rows[rows["judge"] == _RULES["count"]])
     if outcomes[0] == "wins" and all_agree and (levels := _levels_won(numbers)):
-        return f"self-explanations have {_MORE['wins']} {levels} ({won})"
+        return f"self-explanations have {_MORE['wins']} {levels}"
     if outcomes[0] in _MORE:
         return f"self-explanations have {_MORE[outcomes[0]]}{where}{told} ({won})"
     return f"self-explanations and own CoTs cannot be told apart in true steps{where}{told} ({won})"
 
 
 def _levels_won(numbers: pd.DataFrame) -> str:
-    """`at levels 4 and 5, and mostly tie below`; empty if they win at all levels, at none, or do not tie elsewhere."""
+    """`at levels 4 and 5 (win rate 0.805 to 1.00), and mostly tie below`.
+
+    Empty if they win at all levels, at none, or do not tie elsewhere.
+    """
     counted = numbers[(numbers["judge"] == _RULES["count"]) & numbers["level"].notna()]
     won = {
         int(level): all(_outcome(row) == "wins" for row in counted[counted["level"] == level].to_dict("records"))
         for level in sorted(set(counted["level"]))
     }
-    levels = [level for level, is_won in won.items() if is_won]
-    others = counted[~counted["level"].isin(levels)]
+    levels = [level for level, always in won.items() if always]
+    is_won = counted["level"].isin(levels)
+    others = counted[~is_won]
     if not levels or others["ties"].sum() <= 0.5 * others[["wins", "ties", "losses"]].to_numpy().sum():
         return ""
     named = f"level{'s' * (len(levels) > 1)} {listed([str(level) for level in levels])}"
-    return f"at {named}, and mostly tie {'below' if others['level'].max() < levels[0] else 'elsewhere'}"
+    where = "below" if others["level"].max() < levels[0] else "elsewhere"
+    return f"at {named} ({_win_rate(counted[is_won])}), and mostly tie {where}"
+
+
+def _win_rate(rows: pd.DataFrame) -> str:
+    """`win rate 0.677 to 0.692`: the lowest and the highest of these rows."""
+    return f"win rate {' to '.join(dict.fromkeys(map(number, (rows['rate'].min(), rows['rate'].max()))))}"
 
 
 def _outcome(row: dict[Any, Any]) -> str:

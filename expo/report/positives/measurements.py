@@ -13,7 +13,7 @@ import pandas as pd
 
 from expo.report.runs import FinishedRun, natural, origin_of, runs_in
 from expo.report.toy import any_toy, marked
-from expo.report.words import levels_in_words
+from expo.report.words import NAMES, levels_in_words, listed, share
 from expo.text import plural
 
 # The paper's sampling temperature (Appendix C.1).
@@ -64,13 +64,19 @@ class Measurement(FinishedRun):
     @property
     def title(self) -> str:
         """The run's name, with the policy and the task that were measured."""
-        name = "" if self.name == self.policy_name else f"{self.name}: "
+        name = "" if self.shown_name == self.policy_name else f"{self.shown_name}: "
         return marked(f"{name}{self.policy_name} on {self.task}", [self])
 
     @property
     def subject(self) -> str:
         """The run's name as the subject of a sentence about its numbers."""
-        return marked(f"**{self.name}**", [self])
+        return marked(f"**{self.shown_name}**", [self])
+
+    @property
+    def shown_name(self) -> str:
+        """The run's name; `base 0` for a run of a study's base, whose own name says that it is a measurement."""
+        base = re.search(r"-seed(\d+)$", self.policy_name)
+        return f"base {base[1]}" if base else self.name
 
     @property
     def size(self) -> str:
@@ -185,7 +191,19 @@ def notes_of(runs: Sequence[Measurement], about: str, *, swept: bool = False) ->
 
 def over_levels(runs: Sequence[Measurement]) -> str:
     """` averaged over all levels` or ` at level 3`, for a heading; empty for problems without levels."""
-    if not any(run.samples["level"].notna().any() for run in runs):
+    held = {int(level) for run in runs for level in run.samples["level"].dropna().unique()}
+    if not held:
         return ""
-    levels = runs[0].recipe.get("levels")
+    levels = held if len(held) == 1 else runs[0].recipe.get("levels")
     return f" {'at' if levels and len(levels) == 1 else 'averaged over'} {levels_in_words(levels)}"
+
+
+def cut_texts(runs: Sequence[Measurement]) -> str:
+    """`72 % of self-explanations and 75 % of own CoTs` were cut at the limit of tokens; of several runs the range."""
+    told = []
+    for source in ("explanation", "own"):
+        shares = [float(run.samples.loc[run.samples["source"] == source, "truncated"].mean()) for run in runs]
+        known = sorted(cut for cut in shares if cut == cut)
+        if known and known[-1] > 0:
+            told.append(f"{' to '.join(dict.fromkeys(map(share, (known[0], known[-1]))))} of {NAMES[source]}s")
+    return listed(told) if told else ""

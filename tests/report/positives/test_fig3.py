@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 
 from expo.measure.winrate import step_wins
+from expo.records import Run
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption
 from expo.report.positives import fig3
 from expo.report.positives.fig3 import draw_fig3, plot_fig3
-from expo.report.positives.measurements import Group, group_by_label
+from expo.report.positives.measurements import Group, Measurement, group_by_label
 from expo.report.style import look
 
 from ..records.positives import Make
@@ -33,7 +34,9 @@ def test_fig3_shows_the_step_checker_and_the_judge(swept: Group, drawn: dict[str
     assert "over 11 problems, **undecided**" in made.reading.partition("\n\n")[0]
     assert sorted(rows.loc[rows["judge"] == "judge-1", "level"].dropna()) == [1, 2, 3, 4, 5]
     one, other = made.reading.split("\n\n")
-    assert made.setting.startswith("The step checker compares the k-th explanation with the k-th own CoT")
+    assert made.setting.startswith(
+        "The step checker compares the k-th self-explanation of a problem with its k-th own CoT"
+    )
     assert "step checker, count: 1.00 [0.735, 1.00], finite-sample [0.639, 1.00], over 12 problems, **wins**" in one
     assert "judge-1" in one
     assert "1 left out" in one
@@ -64,8 +67,8 @@ def test_the_heading_says_who_has_more_true_steps(make: Make, tmp_path: Path, mo
         f"{more} (win rate 1.00)",
         f"{more.replace('more', 'fewer')} (win rate 0)",
         f"{more}, by the step checker's count (win rate 1.00)",
-        f"{begin}self-explanations and own CoTs cannot be told apart in true steps averaged over all levels "
-        "(win rate 1.00)",
+        # Nothing was compared, so that nothing is said to be alike.
+        f"{begin}too few problems to compare the true steps of self-explanations and own CoTs",
         f"{more} in 1 of 2 runs, fewer in 1",
         f"{more.removesuffix(' averaged over all levels')} (win rate 1.00)",
     ]
@@ -116,9 +119,10 @@ def test_the_heading_says_at_which_levels_they_win():
         return fig3._found(counted(by_level), " on average")
 
     more = "self-explanations have more true steps than own CoTs"
-    assert found(WON) == f"{more} at level 4, and mostly tie below (win rate 0.700)"
-    assert found({**WON, 3: (0.95, 27, 3)}) == f"{more} at levels 3 and 4, and mostly tie below (win rate 0.700)"
-    assert found({**WON, 1: (0.95, 27, 3)}) == f"{more} at levels 1 and 4, and mostly tie elsewhere (win rate 0.700)"
+    assert found(WON) == f"{more} at level 4 (win rate 0.950), and mostly tie below"
+    won = f"{more} at levels {{}} and 4 (win rate 0.900 to 0.950), and mostly tie {{}}"
+    assert found({**WON, 3: (0.9, 27, 3)}) == won.format(3, "below")
+    assert found({**WON, 1: (0.9, 27, 3)}) == won.format(1, "elsewhere")
     # Where they win at no level or at all of them, or where most others are no ties, levels are not named.
     average = f"{more} on average (win rate 0.700)"
     assert found(dict.fromkeys(WON, (0.5, 2, 26))) == average
@@ -142,7 +146,10 @@ def test_small_levels_are_not_drawn_and_n_is_said_where_pairs_are_left_out():
     def drawn(numbers: pd.DataFrame) -> tuple[set[float], list[str]]:
         with look():
             whole, by_level = plot_fig3(numbers, CAPTION).axes
-        levels = {float(x) for line in by_level.lines if line.get_marker() == "o" for x in line.get_xdata()}
+        line = next(line for line in by_level.lines if line.get_marker() == "o")
+        # Where there is no point the line is broken.
+        levels = {float(x) for x, y in line.get_xydata() if y == y} if len(line.get_xdata()) == 4 else set()
+        assert {label.get_text() for label in by_level.get_xticklabels()} == {f"{level:g}\n30" for level in levels}
         return levels, [text.get_text() for text in whole.texts if text.get_text().startswith("0.700")]
 
     numbers = counted(WON)
@@ -151,3 +158,14 @@ def test_small_levels_are_not_drawn_and_n_is_said_where_pairs_are_left_out():
     assert drawn(few) == ({1, 3, 4}, ["0.700, n = 30"])
     assert "fewer than 5" in fig3._few_left_out(few)
     assert not fig3._few_left_out(numbers)
+
+
+def test_one_level_is_named_and_not_averaged_over(make: Make, tmp_path: Path, headings: list[str]):
+    record = make("a", policy="tiny-0")
+    table = record.run.read("samples")
+    record.run.write("samples", table.assign(level=table["level"].where(table["level"].isna(), 3)))
+    made = draw_fig3(*group_by_label([Measurement(Run(record.run.folder))]), tmp_path)
+    assert headings[0].endswith("have more true steps than own CoTs at level 3 (win rate 1.00)")
+    with look():
+        (axes,) = plot_fig3(made.numbers, CAPTION).axes
+    assert axes.get_title(loc="left") == "all problems, which are of level 3"
