@@ -57,6 +57,10 @@ class Comparison:
     largest: str
     share: float
 
+    def is_made(self) -> bool:
+        """Whether there are enough problems for a verdict; without them, `undecided` says nothing of the two sides."""
+        return self.difference.n >= MIN_PROBLEMS
+
 
 def by_problem(samples: pd.DataFrame, source: str, quantity: str) -> pd.Series:
     """Mean of a quantity over a problem's samples of one source, indexed by problem."""

@@ -12,9 +12,9 @@ from expo.measure.verdict import by_problem, compare, hangs_on
 from expo.report.artefacts import Artefact
 from expo.report.paper import FIG2
 from expo.report.picture import Caption, draw_picture, headline, sheet
-from expo.report.positives.measurements import LINES, Group, Measurement, notes_of
+from expo.report.positives.measurements import LINES, Group, Measurement, cut_texts, notes_of
 from expo.report.style import COLOURS, GREY, Axes, Figure, log_x
-from expo.report.words import NAMES, UNITS, interval, listed, number
+from expo.report.words import NAMES, UNITS, interval, listed, number, share
 from expo.stats import bootstrap
 from expo.text import in_markdown, plural
 
@@ -37,6 +37,7 @@ def draw_fig2(group: Group, out: Path | str) -> Artefact:
     numbers = pd.concat([_nll(quantity, group.runs) for quantity in QUANTITIES], ignore_index=True)
     lines = "A line for each policy." if len(group.runs) > 1 else "Bands: 95 % bootstrap intervals of the shares."
     about = f"{lines} Dots: means over problems with 95 % bootstrap intervals; a few unlikely texts can move a mean."
+    cut = cut_texts(group.runs)
     return draw_picture(
         out,
         f"fig2-{group.label}",
@@ -44,7 +45,7 @@ def draw_fig2(group: Group, out: Path | str) -> Artefact:
         numbers,
         plot_fig2,
         heading=headline(FIG2.where, group.runs, _found(group)),
-        notes=notes_of(group.runs, about),
+        notes=notes_of(group.runs, about) + (cut and f" Cut at the token limit: {cut}."),
         reading="\n\n".join(_read(run) for run in group.runs),
         setting=f"Each text is scored with its answer, at temperature 1. The paper: {FIG2.direction}.",
     )
@@ -59,7 +60,7 @@ def plot_fig2(numbers: pd.DataFrame, caption: Caption) -> Figure:
         _means(axes, rows[rows["kind"] == "mean"])
         _name_curves(axes, rows[rows["kind"] == "share"])
         axes.set_xlabel(f"NLL {UNITS[quantity]}, nats")
-        axes.set_title(f"share of samples with an NLL {UNITS[quantity]} up to x")
+        axes.set_title("share of samples with at most this NLL")
     _name_rows(panels, numbers)
     return figure
 
@@ -78,8 +79,8 @@ def _nll(quantity: str, runs: tuple[Measurement, ...]) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
     for (name, source), of_source in values.items():
         counts = (name, quantity, source), (len(of_source), of_source["problem"].nunique())
-        for point, *share in zip(points, *_share_up_to(points, of_source[quantity], of_source["problem"]), strict=True):
-            rows.append((*counts[0], "share", point, *share, *counts[1]))
+        for point, *shown in zip(points, *_share_up_to(points, of_source[quantity], of_source["problem"]), strict=True):
+            rows.append((*counts[0], "share", point, *shown, *counts[1]))
         mean = bootstrap(of_source.groupby("problem")[quantity].mean().to_numpy(dtype=float))
         rows.append((*counts[0], "mean", np.nan, mean.mean, mean.low, mean.high, *counts[1]))
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -180,7 +181,7 @@ def _name_rows(panels: list[Axes], numbers: pd.DataFrame) -> None:
     shares = [0, 0.25, 0.5, 0.75, 1]
     for axes in panels:
         names = [f"mean, {NAMES[source]}" if axes is panels[0] else "" for source in present]
-        axes.set_yticks([*places, *shares], [*names, *(f"{share:g}" for share in shares)])
+        axes.set_yticks([*places, *shares], [*names, *map(share, shares)])
         axes.set_ylim(-_ROW * (len(present) + 0.8), 1.02)
         for label, source in zip(axes.get_yticklabels(), present, strict=False):
             label.set(color=COLOURS[source], fontweight="bold", fontsize=8.5)
@@ -195,10 +196,13 @@ _THAN = {"holds": "lower", "fails": "higher"}
 
 def _found(group: Group) -> str:
     """In which quantities self-explanations have a lower NLL than expert CoTs, or in how many runs."""
-    verdicts = {
-        UNITS[quantity]: [compare(run.samples, "explanation", "expert", quantity, -1).verdict for run in group.runs]
+    comparisons = {
+        UNITS[quantity]: [compare(run.samples, "explanation", "expert", quantity, -1) for run in group.runs]
         for quantity in QUANTITIES
     }
+    verdicts = {unit: [c.verdict for c in of_unit if c.is_made()] for unit, of_unit in comparisons.items()}
+    if not all(verdicts.values()):
+        return "too few problems to compare the NLL of self-explanations and expert CoTs"
     if any(len({*found}) > 1 for found in verdicts.values()):
         counts = [f"{found.count('holds')} of {len(found)} runs {unit}" for unit, found in verdicts.items()]
         return f"self-explanations have a lower NLL than expert CoTs in {listed(counts)}"

@@ -16,7 +16,7 @@ from expo.report.positives.measurements import LINES, Group, Measurement, notes_
 from expo.report.style import COLOURS, INK, Axes, Figure
 from expo.report.toy import warned
 from expo.report.words import MARKS, NAMES, UNITS, interval, listed
-from expo.stats import Interval, bootstrap
+from expo.stats import MIN_PROBLEMS, Interval, bootstrap
 from expo.text import in_markdown
 
 QUANTITIES = ("nll_sum", "nll_per_token")
@@ -128,18 +128,20 @@ def _differences(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 _THAN = {"holds": "lower", "fails": "higher", "undecided": "not told apart"}
+_NOT_COMPARED = "too few problems to compare"
 
 
 def _found(numbers: pd.DataFrame) -> str:
     """The verdict on Property 1 per sequence, as the paper states it, if there is one sweep or all agree."""
     gaps = numbers[(numbers["what"] == DIFFERENCE) & (numbers["quantity"] == QUANTITIES[0])]
-    told = {tuple(of_one[["temperature", "verdict"]].itertuples(index=False)) for _, of_one in gaps.groupby("sweep")}
+    gaps = gaps.assign(word=gaps["verdict"].map(_THAN).where(gaps["n"] >= MIN_PROBLEMS, _NOT_COMPARED))
+    told = {tuple(of_one[["temperature", "word"]].itertuples(index=False)) for _, of_one in gaps.groupby("sweep")}
     begin = "NLL per sequence of self-explanations against expert CoTs:"
     if len(told) > 1:
         return f"{begin} sweeps over temperature disagree"
     by_verdict: dict[str, list[str]] = {}
     for temperature, word in told.pop():
-        by_verdict.setdefault(_THAN[word], []).append(f"{temperature:g}")
+        by_verdict.setdefault(word, []).append(f"{temperature:g}")
     if len(by_verdict) == 1:
         return f"{begin} {next(iter(by_verdict))} at each sampling temperature"
     found = listed([f"{word} at {listed(at)}" for word, at in by_verdict.items()])
@@ -155,9 +157,10 @@ def _read(name: str, numbers: pd.DataFrame) -> str:
             difference = Interval(row["mean"], row["low"], row["high"], row["n"])
             hangs = hangs_on(row["verdict"], in_markdown(row["largest"]), row["largest_share"])
             shown = interval(difference, sign=True) + (hangs and f"; {hangs}")
-            verdicts.append(f"{row['verdict']} at {row['temperature']:g} ({shown})")
-        by_quantity.append(f"{UNITS[quantity]} {listed(verdicts)}")
+            is_said = f"{'is ' * (row['verdict'] == 'undecided')}{row['verdict']}"
+            verdicts.append(f"{is_said} at {row['temperature']:g} ({shown})")
+        by_quantity.append(f"{UNITS[quantity]} it {listed(verdicts)}")
     return (
         f"**{name}**: NLL of self-explanation minus expert CoT in nats, by sampling temperature. "
-        f"In-distribution {'; '.join(by_quantity)}."
+        f"Property 1, that self-explanations are in-distribution: {'; '.join(by_quantity)}."
     )

@@ -82,7 +82,8 @@ def test_the_heading_says_what_the_numbers_say(make: Make, tmp_path: Path, monke
         lower,
         lower.replace("lower", "higher"),
         f"{begin}have a lower NLL than expert CoTs in 1 of 2 runs per sequence and 1 of 2 runs per token",
-        f"{begin}and expert CoTs cannot be told apart by NLL, per sequence and per token",
+        # Nothing was compared, so that nothing is said to be alike.
+        begin.replace("self-", "too few problems to compare the NLL of self-") + "and expert CoTs",
         f"{begin}have a higher NLL than expert CoTs per sequence, and a lower one per token",
         f"{begin}have a lower NLL than expert CoTs per sequence, and a higher one per token",
     ]
@@ -153,3 +154,17 @@ def test_unequal_lengths_can_reverse_the_two_nlls(make: Make, tmp_path: Path):
     made = draw_fig2(*group_by_label([Measurement(Run(record.run.folder))]), tmp_path)
     assert "**fails**" in made.reading
     assert "**holds**" in made.reading
+
+
+def test_the_caption_says_how_many_texts_were_cut(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    notes: list[str] = []
+    monkeypatch.setattr(fig2, "draw_picture", lambda *_, **words: notes.append(words["notes"]))
+    whole, half = make("tiny-0", n=2), make("tiny-1", n=2)
+    table = half.run.read("samples")
+    half.run.write("samples", table.assign(truncated=(table["source"] == "own") & (table["index"] == 0)))
+    half = Measurement(Run(half.run.folder))
+    for records in ([whole], [half], [whole, half]):
+        draw_fig2(*group_by_label(records), tmp_path)
+    assert "Cut" not in notes[0]
+    assert notes[1].endswith("T = 0.9. Cut at the token limit: 50 % of own CoTs.")
+    assert notes[2].endswith("T = 0.9. Cut at the token limit: 0 % to 50 % of own CoTs.")

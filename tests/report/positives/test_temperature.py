@@ -33,7 +33,7 @@ def test_temperature_has_a_verdict_at_each(swept: Group, drawn: dict[str, Artefa
 def test_a_verdict_that_turns_with_the_temperature_is_seen(make: Make, tmp_path: Path):
     records = [make("a", policy="tiny-0"), make("b", policy="tiny-0", temperature=1.5, reverse=True)]
     made = draw_temperature(*group_by_label(records), tmp_path)
-    assert "per sequence holds at 0.9" in made.reading
+    assert "per sequence it holds at 0.9" in made.reading
     assert "fails at 1.5" in made.reading
 
 
@@ -75,9 +75,13 @@ def test_the_heading_says_where_property_1_holds(make: Make, tmp_path: Path, mon
     # Another sweep says otherwise.
     other = [make("d", policy="tiny-1"), make("e", policy="tiny-1", temperature=1.5, reverse=True)]
     draw_temperature(*group_by_label([one, warm, *other]), tmp_path)
+    # With two problems nothing is compared.
+    few = make("f", policy="tiny-0", n=2), make("g", policy="tiny-0", n=2, temperature=1.5)
+    draw_temperature(*group_by_label(few), tmp_path)
     begin = "On the toy: NLL per sequence of self-explanations against expert CoTs:"
     assert headings == [
         f"{begin} lower at each sampling temperature",
         f"{begin} lower at temperature 0.9 and 1.5 and higher at 2",
         f"{begin} sweeps over temperature disagree",
+        f"{begin} too few problems to compare at each sampling temperature",
     ]
