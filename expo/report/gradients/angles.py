@@ -21,7 +21,7 @@ from expo.stats import MIN_PROBLEMS, Interval, bootstrap_pairs
 from expo.text import plural
 
 COLUMNS = ["panel", "source", "other_source", "mean", "low", "high", "questions", "pairs"]
-COLUMNS += ["lemma", "lemma_low", "lemma_high", "beyond", "beyond_low", "beyond_high"]
+COLUMNS += ["lemma", "lemma_low", "lemma_high", "beyond", "beyond_low", "beyond_high", "enough", "differs"]
 
 
 def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
@@ -38,8 +38,8 @@ def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Arte
     rows = _cells("of one question", same, pairs) + _cells("of two questions", different.assign(lemma=np.nan), pairs)
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     about = (
-        "Mean cosine of grad log π(positive|q) of two positives of different text, with its 95 % interval by question. "
-        "Filled diamonds: it differs from Lemma 1's (paired). Faint: fewer than 10 questions."
+        "Cosine of the gradients of log π(positive|q) of two positives with different texts: means, and 95 % "
+        f"intervals by question. Faint: fewer than {MIN_PROBLEMS} questions."
     )
     setting = (
         "Over all trainable weights, at temperature 1. Lemma 1's assumptions are on one question's logits (claims "
@@ -91,7 +91,10 @@ def _pairs(run: GradientRun) -> pd.DataFrame:
 
 
 def _cells(panel: str, pairs: pd.DataFrame, all_pairs: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row for each unordered pair of kinds of positives that has pairs in the panel."""
+    """One row for each unordered pair of kinds of positives that has pairs in the panel.
+
+    `differs` says whether the measured cosine differs from Lemma 1's, on `enough` questions to say so.
+    """
     sources = [s for s in COLOURS if s in {*all_pairs["source"], *all_pairs["other_source"]}]
     kinds = [frozenset(both) for both in zip(pairs["source"], pairs["other_source"], strict=True)]
     rows = []
@@ -103,67 +106,64 @@ def _cells(panel: str, pairs: pd.DataFrame, all_pairs: pd.DataFrame) -> list[dic
         row = {"panel": panel, "source": a, "other_source": b, **asdict(cosine), "questions": cosine.n}
         expected = {"lemma": lemma.mean, "lemma_low": lemma.low, "lemma_high": lemma.high}
         expected |= {"beyond": beyond.mean, "beyond_low": beyond.low, "beyond_high": beyond.high}
-        rows.append({**row, "pairs": len(of_both), **expected})
+        enough = cosine.n >= MIN_PROBLEMS
+        differs = enough and (beyond.low > 0 or beyond.high < 0)
+        rows.append({**row, "pairs": len(of_both), **expected, "enough": enough, "differs": differs})
     return rows
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
-    kinds = list(dict.fromkeys(zip(numbers["source"], numbers["other_source"], strict=True)))
-    figure, (panels,) = sheet(1, 2, 0.8 + 0.2 * len(kinds), caption)
-    for axes, (panel, rows) in zip(panels, numbers.groupby("panel", sort=False), strict=False):
-        places = [kinds.index(both) for both in zip(rows["source"], rows["other_source"], strict=True)]
-        _plot_cosines(axes, rows.assign(place=places))
-        axes.set_ylim(len(kinds) - 0.5, -0.5)
-        axes.set_title(str(panel), pad=LEGEND_PAD)
-        axes.set_xlabel("mean cosine")
-    panels[0].set_yticks(range(len(kinds)), [_both(a, b) for a, b in kinds], fontsize=8)
-    panels[1].set_yticks(range(len(kinds)), [""] * len(kinds))
-    panels[1].sharex(panels[0])
-    legend_outside(panels[0], 2)
+    by_panel = [(str(panel), rows.reset_index(drop=True)) for panel, rows in numbers.groupby("panel", sort=False)]
+    figure, grid = sheet(len(by_panel), 1, 0.9 + 0.18 * numbers.groupby("panel").size().mean(), caption)
+    panels = [axes for (axes,) in grid]
+    rows_of = panels[0].get_gridspec()
+    assert rows_of is not None
+    rows_of.set_height_ratios([len(rows) for _, rows in by_panel])
+    for axes, (panel, rows) in zip(panels, by_panel, strict=True):
+        _plot_cosines(axes, rows)
+        axes.set_title(panel, pad=LEGEND_PAD if axes is panels[0] else None)
+        axes.sharex(panels[0])
+    panels[-1].set_xlabel("mean cosine")
+    legend_outside(panels[0], 3)
     return figure
 
 
 def _both(source: str, other: str) -> str:
-    return f"{NAMES[source]}, both" if source == other else f"{NAMES[source]} and {NAMES[other]}"
+    return f"{NAMES[source]}, twice" if source == other else f"{NAMES[source]} and {NAMES[other]}"
 
 
 def _plot_cosines(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axvline(0, color=GREY, linewidth=0.8)
-    expected = rows.dropna(subset="lemma")
-    colour = COLOURS["expert"]
-    for row in expected.to_dict("records"):
-        at, alpha = row["place"] + 0.2, _alpha(row)
-        axes.hlines(at, row["lemma_low"], row["lemma_high"], color=colour, linewidth=0.8, alpha=alpha)
-        face = colour if _differs(row) else "none"
-        axes.plot(row["lemma"], at, "D", color=colour, markerfacecolor=face, markersize=4, alpha=alpha)
-    for row in rows.to_dict("records"):
-        at = row["place"] - 0.1
-        style: dict[str, Any] = {"color": COLOURS["explanation"], "alpha": _alpha(row)}
-        axes.hlines(at, row["low"], row["high"], linewidth=1.6, **style)
-        axes.plot(row["mean"], at, "o", markersize=4.5, **style)
-    axes.plot([], [], "D", color=colour, fillstyle="none", markersize=4, label="Lemma 1")
-    axes.plot([], [], "o", color=COLOURS["explanation"], markersize=4.5, label="measured")
+    lemma, measured = COLOURS["expert"], COLOURS["explanation"]
+    for place, row in enumerate(rows.to_dict("records")):
+        alpha = 1.0 if row["enough"] else 0.35
+        axes.hlines(place - 0.1, row["low"], row["high"], color=measured, linewidth=1.6, alpha=alpha)
+        axes.plot(row["mean"], place - 0.1, "o", color=measured, markersize=4.5, alpha=alpha)
+        if np.isfinite(row["lemma"]):
+            axes.hlines(place + 0.2, row["lemma_low"], row["lemma_high"], color=lemma, linewidth=0.8, alpha=alpha)
+            style: dict[str, Any] = {"markersize": 4, "alpha": alpha, "fillstyle": _fill(row["differs"])}
+            axes.plot(row["lemma"], place + 0.2, "D", color=lemma, **style)
+    if rows["lemma"].notna().any():
+        axes.plot([], [], "o", color=measured, markersize=4.5, label="measured")
+        for differs, name in ((True, "Lemma 1, differs from measured"), (False, "Lemma 1, not told apart")):
+            axes.plot([], [], "D", color=lemma, markersize=4, fillstyle=_fill(differs), label=name)
+    kinds = zip(rows["source"], rows["other_source"], strict=True)
+    axes.set_yticks(range(len(rows)), [_both(a, b) for a, b in kinds], fontsize=8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
 
 
-def _alpha(row: dict[Any, Any]) -> float:
-    return 1.0 if row["questions"] >= MIN_PROBLEMS else 0.35
-
-
-def _differs(row: dict[Any, Any]) -> bool:
-    """Whether the measured cosine differs from Lemma 1's, on enough questions to say so."""
-    return row["questions"] >= MIN_PROBLEMS and (row["beyond_low"] > 0 or row["beyond_high"] < 0)
+def _fill(differs: bool) -> Any:
+    return "full" if differs else "none"
 
 
 def _finding(numbers: pd.DataFrame) -> str:
     """For how many pairs of kinds the mean cosine within a question differs from Lemma 1's."""
-    known = numbers.dropna(subset="lemma")
-    decided = known[known["questions"] >= MIN_PROBLEMS]
-    if decided.empty:
+    compared = numbers[numbers["lemma"].notna() & numbers["enough"]]
+    if compared.empty:
         return "too few questions to compare gradients with Lemma 1"
-    apart = sum(map(_differs, decided.to_dict("records")))
     return (
-        f"within a question, the cosines of gradients differ from Lemma 1's in {apart} of "
-        f"{plural(len(decided), 'pair of kinds', 'pairs of kinds')}"
+        f"within a question, the cosines of gradients differ from Lemma 1's in {compared['differs'].sum()} of "
+        f"{plural(len(compared), 'pair of kinds', 'pairs of kinds')}"
     )
 
 

@@ -99,10 +99,10 @@ def notes_of(runs: Sequence[GradientRun], about: str) -> str:
     recipe = runs[0].recipe
     questions = {problem for run in runs for problem in run.alignment["problem"]}
     policies, seeds = ({run.recipe[field] for run in runs} for field in ("policy", "seed"))
-    each = f", each of {plural(len(policies), 'policy', 'policies')}" if len(policies) > 1 else ""
+    each = f", for each of {plural(len(policies), 'policy', 'policies')}" if len(policies) > 1 else ""
     with_seed = f"seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in sorted(seeds)])}"
     return (
-        f"{about}\n{plural(len(questions), 'question')} of {runs[0].task}{each}, 2 x {recipe['rollouts']} rollouts "
-        f"each at T = 1 (half for slopes, half for changes), positives at T = {recipe['temperature']:g}, "
+        f"{about}\nn = {plural(len(questions), 'question')} of {runs[0].task}{each}, with {recipe['rollouts']} "
+        f"rollouts for slopes and as many for changes, at T = 1; positives at T = {recipe['temperature']:g}; "
         f"{with_seed}."
     )

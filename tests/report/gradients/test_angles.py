@@ -3,10 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from expo.report.gradients.angles import _finding, draw_angles
+from expo.report.gradients.angles import _cells, _finding, _plot, draw_angles
+from expo.report.picture import Caption
+from expo.report.style import look
+from expo.stats import MIN_PROBLEMS
 
 
 def test_angles_are_of_one_question_and_of_two(runs: list[Any], tmp_path: Path, headings: list[str]) -> None:
@@ -33,9 +37,44 @@ def test_angles_are_of_one_question_and_of_two(runs: list[Any], tmp_path: Path, 
 
 
 def test_pairs_of_kinds_whose_cosines_differ_from_the_lemmas_are_counted() -> None:
-    # Above, below, both sides of 0, too few questions, and of two questions.
-    rows = [(0.1, 0.3, 12, 0.2), (-0.3, -0.1, 12, 0.2), (-0.1, 0.1, 12, 0.2), (0.1, 0.3, 9, 0.2), (0.1, 0.3, 12, None)]
-    numbers = pd.DataFrame(rows, columns=["beyond_low", "beyond_high", "questions", "lemma"])
+    # Too few questions, no Lemma 1 for two questions, a difference, and none.
+    rows = [(False, False, 0.2), (True, False, None), (True, True, 0.2), (True, False, 0.2)]
+    numbers = pd.DataFrame(rows, columns=["enough", "differs", "lemma"])
     said = "within a question, the cosines of gradients differ from Lemma 1's in"
-    assert _finding(numbers) == f"{said} 2 of 3 pairs of kinds"
-    assert _finding(numbers.iloc[2:]) == f"{said} 0 of 1 pair of kinds"
+    assert _finding(numbers) == f"{said} 1 of 2 pairs of kinds"
+    assert _finding(numbers.iloc[3:]) == f"{said} 0 of 1 pair of kinds"
+    assert _finding(numbers.iloc[:2]) == "too few questions to compare gradients with Lemma 1"
+
+
+def measured(questions: int, cosine: float) -> pd.DataFrame:
+    """Pairs of an own CoT and an expert CoT, one per question, with cosines around this one; Lemma 1's is 0."""
+    pairs = pd.DataFrame({"problem": [f"q{i}" for i in range(questions)], "source": "own", "other_source": "expert"})
+    spread = cosine + 0.01 * np.arange(questions)
+    return pairs.assign(other_problem=pairs["problem"], cosine=spread, lemma=0.0, beyond=spread)
+
+
+@pytest.mark.parametrize(
+    ("questions", "cosine", "enough", "differs"),
+    [
+        (MIN_PROBLEMS, 0.3, True, True),
+        (MIN_PROBLEMS, -0.3, True, True),
+        (12, -0.055, True, False),
+        (9, 0.3, False, False),
+    ],
+)
+def test_a_cosine_differs_where_its_interval_says_so_on_enough_questions(
+    questions: int, cosine: float, enough: bool, differs: bool
+) -> None:
+    pairs = measured(questions, cosine)
+    (row,) = _cells("of one question", pairs, pairs)
+    assert (row["enough"], row["differs"]) == (enough, differs)
+
+
+def test_each_panel_has_the_rows_that_it_shows(runs: list[Any], tmp_path: Path) -> None:
+    numbers = draw_angles("tiny", runs, tmp_path).numbers
+    with look():
+        figure = _plot(numbers, Caption("heading", "notes", toy=True))
+    shown = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes]
+    assert [len(labels) for labels in shown] == numbers.groupby("panel", sort=False).size().tolist()
+    assert "own CoT, twice" in shown[1]
+    assert "own CoT, twice" not in shown[0]
