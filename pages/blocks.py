@@ -44,6 +44,13 @@ def table1(label: str, *quantities: str) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def judged(label: str, source: str, quantity: str, reference: str) -> str:
+    """A difference of table1-<label>, or of one run, `label/run`, as a cell of `table1`."""
+    name, _, run = label.partition("/")
+    where = {"source": source, "quantity": quantity, "reference": reference} | ({"run": run} if run else {})
+    return _judged(row(f"table1-{name}", **where))
+
+
 def _other(source: str, quantity: str) -> str:
     """What Table 1 compares a kind of positive with."""
     first, second = ("expert", "own") if quantity.startswith("nll") else ("own", "explanation")
