@@ -117,4 +117,5 @@ def rate_note(rate: float, rates: pd.Series) -> str:
 
 def rate_name(rate: float) -> str:
     """`3e−5`, short enough for an axis label."""
-    return f"{rate:.0e}".replace("e-0", "e−")
+    digits, exponent = f"{rate:.2e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}".replace("-", "−")

@@ -31,5 +31,5 @@ def test_means_are_over_bases_at_each_rate() -> None:
 
 
 def test_a_rate_is_named_in_few_letters() -> None:
-    assert [rate_name(rate) for rate in (3e-6, 1e-4, 1e-3)] == ["3e−6", "1e−4", "1e−3"]
+    assert [rate_name(rate) for rate in (3e-6, 1e-4, 1.5e-3)] == ["3e−6", "1e−4", "1.5e−3"]
     assert MEAN == "mean over bases"
