@@ -8,6 +8,7 @@ excludes anything (ledger: COV-none).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,7 +88,7 @@ def compare(
 
 def _largest(gaps: pd.Series) -> tuple[str, float]:
     total = float(gaps.sum())
-    if not total:
+    if not total or not math.isfinite(total):
         return "", float("nan")
     shares = gaps / total
     return str(shares.idxmax()), float(shares.max())

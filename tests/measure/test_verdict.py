@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expo.measure.verdict import by_problem, compare, hangs_on, own_answers, summary, table1, verdict, worth
+from expo.measure.verdict import _largest, by_problem, compare, hangs_on, own_answers, summary, table1, verdict, worth
 from expo.stats import MIN_PROBLEMS, Interval, bootstrap
 
 MEANS = {
@@ -169,6 +169,8 @@ def test_a_mean_that_hangs_on_a_problem_names_it() -> None:
     assert hangs_on("undecided", one.largest, one.share) == ""
     same = compare(with_signals(own, own), "explanation", "own", "learning_signal", 1)
     assert (same.largest, np.isnan(same.share)) == ("", True)
+    # Of an infinite sum no problem has a share.
+    assert str(_largest(pd.Series([-np.inf, -np.inf], ["p1", "p2"]))) == "('', nan)"
 
 
 def test_what_an_interval_is_worth_hangs_on_the_number_of_problems() -> None:

@@ -71,12 +71,12 @@ function inShort(kinds) {
 function answer(source, own) {
   const [likely, signal] = ["in-distribution", "positive learning signal"].map((property) => ofProperty(own, property));
   const claims = [
-    ...(likely.length ? RULES.licenses["in-distribution"] : []),
+    ...(likely.length ? DATA.licenses["in-distribution"] : []),
     // P2* compares with J, which is the own CoT's mean.
-    ...(signal.some((c) => c.reference === "own") ? RULES.licenses["positive learning signal"] : []),
-    ...(signal.length ? RULES.licenses["two CoTs"] : []),
-    ...(holdsBoth({ own }) ? RULES.licenses.both : []),
-    ...(source === "explanation" ? RULES.licenses.explanation : []),
+    ...(signal.some((c) => c.reference === "own") ? DATA.licenses["positive learning signal"] : []),
+    ...(signal.length ? DATA.licenses["two CoTs"] : []),
+    ...(holdsBoth({ own }) ? DATA.licenses.both : []),
+    ...(source === "explanation" ? DATA.licenses.explanation : []),
   ];
   const changes = [...likely.map((c) => change("Property 1", c)), ...signal.map((c) => change("Property 2", c))];
   return el(
@@ -114,10 +114,10 @@ const opposite = ({ mean, low, high, n }) => ({ mean: -mean, low: -high, high: -
 function said(c, before) {
   const nll = c.quantity.startsWith("nll");
   const deciding = c.bounded ?? c.difference;
-  const unit = nll ? ` nats ${UNITS[c.quantity]}` : c.quantity === RULES.probability ? "" : " nats";
+  const unit = nll ? ` nats ${UNITS[c.quantity]}` : c.quantity === DATA.probability ? "" : " nats";
   const what = nll
     ? `than the ${nameOf(c.reference)}`
-    : c.quantity === RULES.probability
+    : c.quantity === DATA.probability
       ? `π(a*|q, c)${before ? " itself" : ` against the ${nameOf(c.reference)}`}`
       : `log π(a*|q, c) against the ${nameOf(c.reference)}`;
   if (c.verdict === "undecided") {
@@ -136,8 +136,8 @@ function said(c, before) {
 }
 
 const change = (name, c) => {
-  const unit = c.quantity === RULES.probability ? "" : " nats";
-  const hangs = c.verdict !== "undecided" && c.largest && c.largest.share >= RULES.hangs;
+  const unit = c.quantity === DATA.probability ? "" : " nats";
+  const hangs = c.verdict !== "undecided" && c.largest && c.largest.share >= DATA.hangs;
   const alone = hangs ? ` (problem ${c.largest.problem} alone is ${percent(c.largest.share)} of it)` : "";
   return `${name} ${UNITS[c.quantity]} ${toChange(c.values, c.difference, c.bounded, (x) => `${number(x)}${unit}`)}${alone}`;
 };
@@ -148,7 +148,7 @@ const DISTANT = 1000;
 function toChange(values, difference, bounded, show) {
   const { mean: middle, n } = difference;
   const { low, high } = bounded ?? difference;
-  if (n < RULES.min_problems) return `needs at least ${RULES.min_problems} problems`;
+  if (n < DATA.min_problems) return `needs at least ${DATA.min_problems} problems`;
   if (low > 0 || high < 0) {
     return `becomes undecided if the difference shrinks by ${show(low > 0 ? low : -high)}`;
   }
@@ -162,7 +162,7 @@ function toChange(values, difference, bounded, show) {
 /** The claims that support and limit a reading, with their verdicts. */
 function claimsOf(ids) {
   const items = [...new Set(ids)].map((id) => {
-    const claim = RULES.claims[id];
+    const claim = DATA.claims[id];
     return el(
       "li",
       {},
@@ -171,7 +171,7 @@ function claimsOf(ids) {
       claim.corrected ? ` What holds: ${claim.corrected}` : "",
     );
   });
-  const names = [...new Set(ids)].map((id) => `${id} (${RULES.claims[id].verdict})`).join(", ");
+  const names = [...new Set(ids)].map((id) => `${id} (${DATA.claims[id].verdict})`).join(", ");
   return el(
     "details",
     { class: "claims" },
@@ -201,13 +201,13 @@ function outcomes(runs, filters) {
       : null,
     claimsOf([
       ...(having("evaluation") ? accuracyClaims() : []),
-      ...(having("alignment") ? RULES.licenses.slope : []),
+      ...(having("alignment") ? DATA.licenses.slope : []),
     ]),
   );
 }
 
 const accuracyClaims = () =>
-  ["accuracy", "finite-sample", "bootstrap"].flatMap((reading) => RULES.licenses[reading]);
+  ["accuracy", "finite-sample", "bootstrap"].flatMap((reading) => DATA.licenses[reading]);
 
 /** A sentence on a policy's accuracy, or on how training changed it; none if no problem passes the filters. */
 function outcome(run, filters) {
@@ -247,11 +247,11 @@ function slopesOf(run, filters) {
   const most = Math.max(0, ...found.map(({ slope }) => slope.n));
   if (!most) return [];
   const name = () => el("strong", {}, `${run.name}: `);
-  if (most < RULES.min_problems)
+  if (most < DATA.min_problems)
     return [
       [
         name(),
-        `slopes of J were measured on ${plural(most, "problem")}; fewer than ${RULES.min_problems} decide nothing.`,
+        `slopes of J were measured on ${plural(most, "problem")}; fewer than ${DATA.min_problems} decide nothing.`,
       ],
     ];
   return found.map(({ source, slope, values }) => {

@@ -22,7 +22,7 @@ NAME = "report.html"
 _MADE_BY = '<meta name="generator" content="expo report">'
 _SCRIPTS = (
     *("statistics.js", "measure.js", "outcomes.js", "draw.js"),
-    *("sections.js", "answers.js", "samples.js", "trainings.js", "numbers.js", "page.js"),
+    *("sections.js", "answers.js", "samples.js", "trainings.js", "numbers.js", "provenance.js", "page.js"),
 )
 
 
@@ -73,7 +73,6 @@ repeat the command <code>expo measure</code> of a finished run to print its verd
 _FRAME = 4_000  # bytes of the rest of the page
 _SHARED = """\
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const RULES = DATA;
 const GENERATOR = DATA.generator;"""
 
 

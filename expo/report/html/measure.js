@@ -40,7 +40,7 @@ function rowsWhere(table, stays) {
 function byProblem(samples, rows, source, quantity) {
   const of = rows.filter((i) => word(samples, "source", i) === source);
   const values = of.map((i) =>
-    quantity === RULES.probability ? probability(samples.learning_signal[i]) : samples[quantity][i],
+    quantity === DATA.probability ? probability(samples.learning_signal[i]) : samples[quantity][i],
   );
   return meansBy(
     of.map((i) => samples.problem[i]),
@@ -61,10 +61,10 @@ function compare(samples, rows, { property, source, reference, quantity, sign })
     .filter(([, gap]) => !Number.isNaN(gap));
   const values = gaps.map(([, gap]) => gap);
   const difference = bootstrap(values);
-  const bounded = RULES.bounded.includes(quantity) ? boundedDifference(values) : null;
+  const bounded = DATA.bounded.includes(quantity) ? boundedDifference(values) : null;
   const total = sum(values);
   let largest = null;
-  for (const [p, gap] of total ? gaps : [])
+  for (const [p, gap] of total && Number.isFinite(total) ? gaps : [])
     if (!largest || gap / total > largest.share) largest = { p, share: gap / total };
   return {
     ...{ property, source, reference, quantity, sign, values, difference, bounded },
@@ -75,14 +75,14 @@ function compare(samples, rows, { property, source, reference, quantity, sign })
 
 /** `holds` if the interval lies wholly on the side of the sign, `fails` if on the other side, else `undecided`. */
 function verdictOf(interval, sign) {
-  if (!(interval.n >= RULES.min_problems)) return "undecided";
+  if (!(interval.n >= DATA.min_problems)) return "undecided";
   const [low, high] = [sign * interval.low, sign * interval.high].sort((a, b) => a - b);
   return low > 0 ? "holds" : high < 0 ? "fails" : "undecided";
 }
 
 const sourcesOf = (samples, rows) => {
   const present = new Set(rows.map((i) => word(samples, "source", i)));
-  return RULES.order.filter((source) => present.has(source));
+  return DATA.order.filter((source) => present.has(source));
 };
 
 /** Each kind of positive against the two properties, and whether the self-explanation is right more often. */
@@ -90,7 +90,7 @@ function comparisons(samples, rows) {
   const present = sourcesOf(samples, rows);
   const out = [];
   for (const source of present) {
-    for (const [property, quantity, sign, usual, own] of RULES.properties) {
+    for (const [property, quantity, sign, usual, own] of DATA.properties) {
       const reference = source === usual ? own : usual;
       if (present.includes(reference))
         out.push(compare(samples, rows, { property, source, reference, quantity, sign }));
@@ -115,11 +115,11 @@ function means(samples, rows) {
   return sourcesOf(samples, rows).map((source) => {
     const own = rows.filter((i) => word(samples, "source", i) === source);
     const of = {};
-    for (const quantity of RULES.measurements) {
+    for (const quantity of DATA.measurements) {
       const values = [...byProblem(samples, rows, source, quantity).values()];
       of[quantity] = {
         mean: bootstrap(values),
-        bounded: RULES.bounded.includes(quantity) ? finiteSample(values) : null,
+        bounded: DATA.bounded.includes(quantity) ? finiteSample(values) : null,
       };
     }
     return { source, problems: new Set(own.map((i) => samples.problem[i])).size, samples: own.length, of };
@@ -161,7 +161,7 @@ function againstPosterior(samples, rows) {
     };
   });
   const of = {};
-  for (const name of Object.keys(RULES.weights)) {
+  for (const name of Object.keys(DATA.weights)) {
     // In order of first appearance, as pandas groups them here.
     const byOrder = new Map();
     for (const f of found)
@@ -183,7 +183,7 @@ function whereTheAnswerActs(acts, samples, rows) {
   const byOrder = new Map();
   for (let i = 0; i < acts.length; i++) {
     if (word(acts, "source", i) !== "explanation" || !here.has(rowKey(acts, i))) continue;
-    const of = (part) => Object.keys(RULES.kinds).map((kind) => acts[`${kind}/${part}`][i]);
+    const of = (part) => Object.keys(DATA.kinds).map((kind) => acts[`${kind}/${part}`][i]);
     const [size, tokens] = [sum(of("difference")), sum(of("tokens"))];
     if (!size) continue;
     const shares = [...of("difference").map((v) => v / size), ...of("tokens").map((v) => v / tokens)];
@@ -191,7 +191,7 @@ function whereTheAnswerActs(acts, samples, rows) {
   }
   if (!byOrder.size) return null;
   const perProblem = [...byOrder.values()].map((of) => of[0].map((_, j) => mean(of.map((shares) => shares[j]))));
-  const kinds = Object.keys(RULES.kinds);
+  const kinds = Object.keys(DATA.kinds);
   const of = {};
   kinds.forEach((kind, j) => {
     of[`${kind}/difference`] = bootstrap(perProblem.map((shares) => shares[j]));

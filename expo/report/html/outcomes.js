@@ -37,7 +37,7 @@ function shareOf(evaluation, rows, step, column) {
 function slopes(alignment, rows, step) {
   const of = rows.filter((i) => alignment.step[i] === step);
   const present = new Set(of.map((i) => word(alignment, "source", i)));
-  const order = [...Object.keys(RULES.names).filter((s) => present.has(s))];
+  const order = [...Object.keys(DATA.names).filter((s) => present.has(s))];
   return order.map((source) => {
     const own = of.filter((i) => word(alignment, "source", i) === source);
     const unit = own.map((i) => unitSlope(alignment, i));

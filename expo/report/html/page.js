@@ -3,6 +3,10 @@
 const FLAGS = ["cut", "leak", "right", "numbers"];
 const state = { run: null, level: null };
 
+/** What ✓ and ✗ mean, where a step checker judged the texts. */
+const judging = (what) =>
+  what ? ` ✓ and ✗ come from the step checker, which judges only ${what}: a true step need not lead anywhere.` : "";
+
 function readAddress() {
   const asked = new URLSearchParams(location.hash.slice(1));
   const level = Number.parseInt(asked.get("level"), 10);
@@ -103,7 +107,7 @@ function choosing(label, options, draw) {
 /** That runs of a toy are shown; null if there are none. */
 function toyNote() {
   const marked = RUNS.every((run) => run.toy) ? "" : "(toy) marks the runs of a toy. ";
-  return RUNS.some((run) => run.toy) ? el("p", { class: "toy" }, marked + RULES.toy) : null;
+  return RUNS.some((run) => run.toy) ? el("p", { class: "toy" }, marked + DATA.toy) : null;
 }
 
 /** What the page lacks; it stands after the answer, which a reader came for. */
@@ -183,14 +187,14 @@ function sections() {
           el(
             "p",
             {},
-            `Ordered by learning signal. ✓ and ✗ come from the step checker, which judges only ${run.texts?.judged ?? "nothing"}: a true step need not lead anywhere.`,
+            `Ordered by learning signal.${judging(run.texts?.judged)}`,
           ),
           ...choosing("Kind", kinds, (kind) => examples(run, rows, kind)),
         ),
       );
     }
   }
-  out.push(accuracies_(RUNS, state));
+  out.push(accuracyAndPassK(RUNS, state));
   const trained = RUNS.filter((r) => r.curves);
   if (trained.length) {
     const names = [...new Set(trained.flatMap((r) => Object.keys(r.curves)))].filter((name) => name !== "step").sort();

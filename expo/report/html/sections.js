@@ -1,12 +1,12 @@
 // The sections of a measurement, made from the rows that pass the filters, and what all sections share.
 
-const lookOf = (source) => RULES.looks[source] ?? { colour: "#444444", dash: "" };
-const RUN_LOOKS = RULES.run_looks;
-const nameOf = (source) => RULES.names[source] ?? source;
+const lookOf = (source) => DATA.looks[source] ?? { colour: "#444444", dash: "" };
+const RUN_LOOKS = DATA.run_looks;
+const nameOf = (source) => DATA.names[source] ?? source;
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const plural = (n, one) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`;
-const UNITS = { ...RULES.units, learning_signal: "in nats" };
-const verdictMark = (verdict) => el("span", { class: `verdict ${verdict}` }, `${RULES.marks[verdict]} ${verdict}`);
+const UNITS = { ...DATA.units, learning_signal: "in nats" };
+const verdictMark = (verdict) => el("span", { class: `verdict ${verdict}` }, `${DATA.marks[verdict]} ${verdict}`);
 const section = (id, title, ...content) =>
   el("section", { id, "aria-labelledby": `${id}-title` }, el("h2", { id: `${id}-title` }, title), ...content);
 
@@ -38,12 +38,12 @@ function verdicts(compared) {
       "Each row is a difference of means over problems, paired by problem, with its 95 % bootstrap interval. For shares and probabilities, a second interval decides the verdict, since its level holds at every n.",
     ),
     tableOf("Differences of means and verdicts", heads, rowsOf),
-    claimsOf([...RULES.licenses.bootstrap, ...RULES.licenses["finite-sample"]]),
+    claimsOf([...DATA.licenses.bootstrap, ...DATA.licenses["finite-sample"]]),
   );
 }
 
 function paperMark(c) {
-  const mark = RULES.table1[c.source]?.[c.property];
+  const mark = DATA.table1[c.source]?.[c.property];
   return mark === undefined ? "none" : mark ? "✓" : "✗";
 }
 
@@ -65,7 +65,7 @@ function meansTable(run, rows) {
     "nll_sum",
     "nll_per_token",
     "learning_signal",
-    RULES.probability,
+    DATA.probability,
     "tokens",
     "correct",
     "truncated",
@@ -116,7 +116,7 @@ function distributions(run, rows, quantity) {
 function posterior(run, rows) {
   const found = againstPosterior(run.table.samples, rows);
   if (!found || run.temperature !== 1) return null;
-  const body = Object.entries(RULES.weights).map(([name, words]) => [
+  const body = Object.entries(DATA.weights).map(([name, words]) => [
     capital(words),
     found.of[name] ? interval(found.of[name]) : "–",
     String(found.of[name]?.n ?? 0),
@@ -130,14 +130,14 @@ function posterior(run, rows) {
       `Lemma 2 is about samples from the posterior, but these come from a prompt with the answer. Their importance weights show how far apart the two are. Each problem has at most ${plural(found.most, "self-explanation")}; in ${found.on_one_sample} of ${plural(found.problems, "problem")}, one of them has all the weight.`,
     ),
     tableOf("Importance weights, means over problems", ["quantity", "mean with 95 % interval", "n"], body),
-    claimsOf(RULES.licenses.posterior),
+    claimsOf(DATA.licenses.posterior),
   );
 }
 
 function acting(run, rows) {
   const found = whereTheAnswerActs(run.table.acts, run.table.samples, rows);
   if (!found) return null;
-  const body = Object.entries(RULES.kinds).map(([kind, words]) => [
+  const body = Object.entries(DATA.kinds).map(([kind, words]) => [
     capital(words),
     interval(found[`${kind}/difference`]),
     interval(found[`${kind}/tokens`]),

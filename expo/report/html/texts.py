@@ -62,7 +62,7 @@ def texts_of(
                 break
             rows[str(place)], used = told, used + size
             problems.setdefault(problem, asked)
-        judged = checker.judged if checker else "nothing"
+        judged = checker.judged if checker else None
     return {"rows": rows, "problems": problems, "judged": judged}, used
 
 

@@ -1,6 +1,6 @@
 // Accuracy, curves of trainings, and gradients.
 
-function accuracies_(runs, filters) {
+function accuracyAndPassK(runs, filters) {
   const having = runs.filter((run) => run.table.evaluation);
   if (!having.length) return null;
   const tables = having.map((run) => lazily(titleOf(run), () => accuracyTable(run, filters), having.length <= 3));
@@ -177,7 +177,7 @@ function gradients(runs, filters) {
     "gradients",
     "Gradients: what a step along a positive does to J",
     ...content,
-    claimsOf([...RULES.licenses.slope, ...RULES.licenses.t1]),
+    claimsOf([...DATA.licenses.slope, ...DATA.licenses.t1]),
   );
 }
 
