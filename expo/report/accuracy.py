@@ -139,7 +139,7 @@ def range_of(bases: Sequence[float]) -> dict[str, Any]:
 
 def accuracy_text(row: Mapping[Any, Any] | pd.Series) -> str:
     """A cell of a table from a row: mean, interval and, for several bases, their range."""
-    return with_interval(row) + (f", {share(row['lowest'])} to {share(row['highest'])}" if row["bases"] > 1 else "")
+    return with_interval(row) + (f" {_bases(row)}" if row["bases"] > 1 else "")
 
 
 def with_interval(row: Mapping[Any, Any] | pd.Series) -> str:
@@ -150,9 +150,27 @@ def with_interval(row: Mapping[Any, Any] | pd.Series) -> str:
 
 def with_bases(row: Mapping[Any, Any] | pd.Series) -> str:
     """The mean of a row with its interval, or with its bases' range if that is more than twice as wide."""
-    if row["bases"] > 1 and row["highest"] - row["lowest"] > 2 * (row["high"] - row["low"]):
-        return f"{share(row['mean'])}, bases {share(row['lowest'])} to {share(row['highest'])}"
-    return with_interval(row)
+    return f"{share(row['mean'])} {_bases(row)}" if _is_wide(row) else with_interval(row)
+
+
+def _bases(row: Mapping[Any, Any] | pd.Series) -> str:
+    low, high = share(row["lowest"]), share(row["highest"])
+    return f"(every base {low})" if low == high else f"(bases {low} to {high})"
+
+
+def _is_wide(row: Mapping[Any, Any] | pd.Series) -> bool:
+    return bool(row["bases"] > 1 and row["highest"] - row["lowest"] > 2 * (row["high"] - row["low"]))
+
+
+def labels_note(rows: pd.DataFrame) -> str:
+    """What `with_bases` writes after the means of these rows, for the caption of a picture."""
+    is_few = rows["problems"] < MIN_PROBLEMS
+    told = ["[low, high]: 95 % interval by problem, bootstrap (exact at 0 % and 100 %)"] * bool((~is_few).any())
+    told += [f"fewer than {MIN_PROBLEMS} problems have none"] * bool(is_few.any())
+    told += ["(bases low to high) instead where that range is over twice as wide"] * any(
+        _is_wide(row) for _, row in rows.iterrows()
+    )
+    return "; ".join(told)
 
 
 def points(row: Mapping[Any, Any] | pd.Series) -> str:

@@ -16,6 +16,13 @@ from expo.report.style import Axes
 NOTE = "Thick lines are means over bases, thin lines the bases"
 
 
+def bases_note(bases: int) -> str:
+    """What thick and thin lines are, for a picture of this many bases."""
+    return (
+        f"Thick lines are means over {bases} bases, thin lines the bases" if bases > 1 else "All runs are from one base"
+    )
+
+
 def plot_lines(
     axes: Axes, rows: pd.DataFrame, y: str, colour: str, x: str = "step", style: str = "-", alpha: float = 1.0
 ) -> None:

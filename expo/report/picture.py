@@ -67,19 +67,22 @@ def draw_picture(
     return publish(out, name, runs, numbers, shown, reading, heading, setting)
 
 
-def headline(where: str, runs: Sequence[FinishedRun], found: str) -> str:
+def headline(where: str, runs: Sequence[FinishedRun], *found: str) -> str:
     """The heading of a picture: `After the paper's Figure 4, on the toy: what was found`.
 
     Args:
         where: the place in the paper, such as a `Claim.where`; empty if the paper has no such picture.
         runs: the runs that are shown; they name the policies and tasks.
-        found: the finding, computed from the numbers, or what is shown if there is no clear finding.
+        found: the finding, computed from the numbers, or what is shown if there is no clear finding. Of several
+            wordings, the first that needs no third line is taken, or else the last.
     """
     place = f"After the paper's {where.partition(' (')[0]}, " if where else ""
     # A policy that a training made, and not what is trained further.
     trained = all(run.environment.get("trained_from") and "positive" not in run.recipe for run in runs)
-    heading = f"{place}{'on the toy' if any_toy(runs) else _policies(runs)}{' after training' * trained}: {found}"
-    return heading[0].upper() + heading[1:] if any_toy(runs) else heading
+    subject = f"{place}{'on the toy' if any_toy(runs) else _policies(runs)}{' after training' * trained}"
+    subject = subject[0].upper() + subject[1:] if any_toy(runs) else subject
+    headings = [f"{subject}: {words}" for words in found]
+    return next((text for text in headings if _wrapped(text, HEADING_WIDTH).count("\n") < 2), headings[-1])
 
 
 def _policies(runs: Sequence[FinishedRun]) -> str:

@@ -50,6 +50,7 @@ def test_bases_that_differ_where_no_problem_does_have_an_interval(tmp_path: Path
 
 def test_too_few_problems_have_no_interval_and_one_base_no_range() -> None:
     row = {"mean": 0.5, "low": 0.25, "high": 0.75, "problems": 10, "lowest": 0.4, "highest": 0.6, "bases": 2}
-    assert accuracy_text(row) == "50 % [25 %, 75 %], 40 % to 60 %"
+    assert accuracy_text(row) == "50 % [25 %, 75 %] (bases 40 % to 60 %)"
+    assert accuracy_text({**row, "lowest": 0.5, "highest": 0.5}) == "50 % [25 %, 75 %] (every base 50 %)"
     assert accuracy_text({**row, "bases": 1}) == with_interval(row) == "50 % [25 %, 75 %]"
     assert with_interval({**row, "problems": 9}) == "50 %"

@@ -142,6 +142,13 @@ def test_a_headline_says_where_of_what_and_the_finding(make: Make) -> None:
     assert "after" not in headline("Figure 2", [toy, trained], "it holds")
 
 
+def test_a_headline_takes_the_first_wording_that_needs_no_third_line(make: Make) -> None:
+    toy, long = make("tiny-0", policy="tiny-0"), "it holds " * 20
+    assert headline("", [toy], "it holds", "it does") == "On the toy: it holds"
+    assert headline("", [toy], long, "it does", "does it") == "On the toy: it does"
+    assert headline("", [toy], long, f"yes, {long}") == f"On the toy: yes, {long}"
+
+
 def test_a_long_heading_takes_two_lines_and_keeps_the_axes_their_height() -> None:
     with look():
         short, long = (sheet(1, 1, 2.0, Caption(text, "n", toy=True))[0] for text in ("word", "word " * 30))

@@ -15,22 +15,22 @@ from expo.report.accuracy import (
     LESS,
     MEAN,
     accuracy_by_base,
+    accuracy_text,
     base_names,
     compared,
-    order,
+    labels_note,
     summary,
     with_bases,
 )
 from expo.report.artefacts import Artefact
 from expo.report.dpo.by_rate import winner_name
-from expo.report.lines import NOTE, name_ends, plot_lines, rate_note
+from expo.report.lines import name_ends, plot_lines, rate_note
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Axes, Figure, line_style, method_colour
 from expo.report.toy import remarked
-from expo.report.training.setting import named, notes_of, setting_of, standing
+from expo.report.training.setting import NOT_COMPARED, UNCLEAR, findings, named, notes_of, setting_of, side
 from expo.report.trainings import EvaluatedRun, before_training, by_method, label
-from expo.report.words import listed, number, share
-from expo.text import plural
+from expo.report.words import listed, share, spanned
 
 COLUMNS = ["method", "k", "base", "step", "mean", "low", "high", "lowest", "highest", "bases", "problems", "samples"]
 COLUMNS += ["rate", *LESS]
@@ -53,23 +53,22 @@ def draw_curves(
     ]
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     for method, other in _pairs(list(arms)):
-        is_end = (numbers["method"] == method) & (numbers["base"] == MEAN) & (numbers["step"] == numbers["step"].max())
+        is_end = (
+            (numbers["method"] == method) & (numbers["base"] == MEAN) & (numbers["step"] == arms[method][0].last_step)
+        )
         numbers.loc[is_end, [*LESS]] = [*compared(arms[method], arms[other], levels, k).values()]
     figure, start = re.match(r"fig(\d+)", name), _start(runs, levels, k)
-    found = (
-        f"{_forgotten(numbers, start, heading)}, trained on {runs[0].levels}"
-        if name.startswith("forgetting")
-        else _finding(_ends(numbers), heading)
-    )
+    is_forgetting, ends = name.startswith("forgetting"), _ends(numbers)
+    found = [_forgotten(ends, start, heading, runs[0].levels)] if is_forgetting else _findings(ends, heading)
     return draw_picture(
         out,
         f"{name}-{label(runs)}",
         runs,
         numbers,
         partial(_plot, shown=heading),
-        heading=headline(f"Figure {figure[1]}" if figure else "", runs, found),
+        heading=headline(f"Figure {figure[1]}" if figure else "", runs, *found),
         notes=_notes(runs, numbers),
-        reading=remarked(_read(numbers, start, heading), runs),
+        reading=remarked(_read(ends, start, heading), runs),
         setting=setting_of(runs),
     )
 
@@ -92,9 +91,9 @@ def _pairs(methods: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _ends(numbers: pd.DataFrame) -> pd.DataFrame:
-    """The means over bases at the last step, by method."""
+    """The means over bases at each method's own last step, by method."""
     means = numbers[numbers["base"] == MEAN]
-    return means[means["step"] == means["step"].max()].set_index("method")
+    return means[means["step"] == means.groupby("method")["step"].transform("max")].set_index("method")
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption, *, shown: str) -> Figure:
@@ -140,9 +139,8 @@ def _quantity(numbers: pd.DataFrame) -> str:
 
 def _notes(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame) -> str:
     means = numbers[numbers["base"] == MEAN]
-    bases = int(means["bases"].max())
-    about = f"{NOTE}; in brackets, the 95 % bootstrap interval by problem.\n"
-    notes = about + notes_of(runs, plural(bases, "base"), f"{means['problems'].iloc[0]} test problems")
+    problems = f"{means['problems'].iloc[0]} test problems"
+    notes = f"{labels_note(_ends(numbers))}.\n{notes_of(runs, problems)}"
     if float(means["mean"].min()) > 0.97:
         notes += " Saturated: nearly everything is solved from the beginning, and nothing can be told apart."
     return notes
@@ -154,35 +152,43 @@ def _start(runs: Sequence[EvaluatedRun], levels: Sequence[int] | None, k: int) -
     return float(np.mean([np.mean(accuracy_by_base(alike, 0, levels, k)) for alike in of_method.values()]))
 
 
-def _finding(ends: pd.DataFrame, shown: str) -> str:
+def _findings(ends: pd.DataFrame, shown: str) -> list[str]:
     """In what is shown, such as `Accuracy at all levels, trained on ...`, which methods end above which others."""
-    return f"in {shown[0].lower()}{shown[1:].partition(',')[0]}, {_order(ends)}"
+    what = f"{shown[0].lower()}{shown[1:].partition(',')[0]}"
+    if any(method == f"{other}_online" for method, other in _pairs(list(ends.index))):
+        return [f"in {what}, {_online(ends)}"]
+    return [*findings(ends, what)]
 
 
-def _forgotten(numbers: pd.DataFrame, start: float, shown: str) -> str:
-    """`accuracy at levels 1 to 4 goes from 82 % to 27 % with ExP-GRPO and 82 % with GRPO`."""
-    ends = [f"{share(row['mean'])} with {named(method)}" for method, row in _ends(numbers).iterrows()]
-    return f"{shown[0].lower()}{shown[1:].partition(',')[0]} goes from {share(start)} to {listed(ends)}"
+def _forgotten(ends: pd.DataFrame, start: float, shown: str, levels: str) -> str:
+    """`training on level 5 takes accuracy at levels 1 to 4 from 82 % to 27 % with ExP-GRPO and 82 % with GRPO`."""
+    to = listed([f"{share(row['mean'])} with {named(method)}" for method, row in ends.iterrows()])
+    what = f"{shown[0].lower()}{shown[1:].partition(',')[0]}"
+    return f"training on {levels} takes {what} from {share(start)} to {to}"
 
 
-def _order(ends: pd.DataFrame) -> str:
-    pairs = _pairs(list(ends.index))
-    if not any(method.endswith("_online") for method, _ in pairs):
-        return standing(ends)
-    rows = {str(method): row for method, row in ends.iterrows()}
-    orders = {method: order(rows[method]) for method, _ in pairs}
-    apart = [f"{named(m)} ends {'above' if sign > 0 else 'below'} offline" for m, sign in orders.items() if sign]
-    return listed(apart) if apart else "online and offline cannot be told apart"
-
-
-def _read(numbers: pd.DataFrame, start: float, shown: str) -> str:
-    ends = _ends(numbers)
-    accuracies = [
-        f"{named(method)} {number(row['mean'])} (bases {number(row['lowest'])} to {number(row['highest'])})"
-        for method, row in ends.iterrows()
+def _online(ends: pd.DataFrame) -> str:
+    """Where online methods end against the same ones offline."""
+    pairs = dict(_pairs(list(ends.index)))
+    sides = {str(method): side(row) for method, row in ends.iterrows() if method in pairs}
+    apart = [
+        f"{named(method)} ends {'below' if where == 'above' else 'above'} offline"
+        for method, where in sides.items()
+        if where in ("above", "below")
     ]
-    finding = _finding(ends, shown)
+    if apart:
+        return listed(apart)
+    if set(sides.values()) == {UNCLEAR}:
+        return "online and offline cannot be told apart"
+    if set(sides.values()) == {NOT_COMPARED}:
+        return "online is not compared with offline"
+    return "neither online nor offline ends above the other on every base"
+
+
+def _read(ends: pd.DataFrame, start: float, shown: str) -> str:
+    accuracies = [f"{named(method)} {accuracy_text(row)}" for method, row in ends.iterrows()]
+    finding = _findings(ends, shown)[0]
     return (
-        f"{_quantity(numbers)} before training {number(start)}; after step {ends['step'].max()}: "
+        f"{_quantity(ends)} before training {share(start)}; after step {spanned(ends['step'])}: "
         f"{listed(accuracies)}. {finding[0].upper()}{finding[1:]}."
     )

@@ -15,21 +15,22 @@ from expo.report.accuracy import (
     LESS,
     MEAN,
     accuracy_by_base,
+    accuracy_text,
     base_names,
     compared,
+    labels_note,
     mean_by_base,
     range_of,
     summary,
     with_bases,
 )
 from expo.report.artefacts import Artefact
-from expo.report.lines import NOTE, name_ends, plot_lines, rate_note
+from expo.report.lines import name_ends, plot_lines, rate_note
 from expo.report.picture import Caption, draw_picture, headline, sheet
-from expo.report.style import GREY, LEGEND_PAD, Axes, Figure, legend_outside, method_colour
-from expo.report.training.setting import named, notes_of, setting_of, standing
-from expo.report.trainings import EvaluatedRun, before_training, by_method, count_bases, label, levels_of
+from expo.report.style import COMPACT, GREY, LEGEND_PAD, Axes, Figure, legend_outside, method_colour
+from expo.report.training.setting import findings, named, notes_of, setting_of, standing
+from expo.report.trainings import EvaluatedRun, before_training, by_method, label, levels_of
 from expo.report.words import listed, number, spanned
-from expo.text import plural
 
 COLUMNS = ["panel", "method", "base", "level", "kind", "mean", "low", "high", "lowest", "highest", "bases", "n"]
 COLUMNS += ["rate", *LESS]
@@ -56,8 +57,8 @@ def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1")
             numbers.loc[is_mean & (numbers["level"] == level), [*LESS]] = [*less.values()]
     numbers["rate"] = numbers["method"].map({method: trained[0].rate for method, trained in of_method.items()})
     about = (
-        f"Left: the last step, with 95 % intervals by problem. {NOTE}. "
-        f"Right: samples of an average group at the {_hardest_are(sampled)}."
+        f"Left: the last step; dashed: before training. Right: an average group while training, at the "
+        f"{_hardest_are(sampled)}.\n{labels_note(_hardest(numbers))}."
     )
     a_level = spanned(row["n"] for row in rows if row["panel"] == "accuracy")
     problems = f"{runs[0].evaluation['problem'].nunique()} test problems, {a_level} a level"
@@ -67,8 +68,8 @@ def draw_fig1(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "fig1")
         runs,
         numbers,
         _plot,
-        heading=headline(paper.FIG1.where, runs, _finding(numbers)),
-        notes=f"{about}\n{notes_of(runs, plural(count_bases(runs), 'base'), problems)}",
+        heading=headline(paper.FIG1.where, runs, *_findings(numbers)),
+        notes=f"{about}\n{notes_of(runs, problems)}",
         reading=_read(numbers),
         setting=setting_of(runs),
     )
@@ -150,10 +151,11 @@ def _plot_accuracies(axes: Axes, numbers: pd.DataFrame) -> None:
     axes.set_xlim(levels[0] - 0.1, levels[-1] + 0.1)
     for method, rows in numbers.groupby("method", sort=False):
         colour = method_colour(str(method))
-        plot_lines(axes, rows, "mean", colour, "level")
+        plot_lines(axes, rows, "mean", colour, "level", "--" if method == "base" else "-")
         hardest = rows[(rows["base"] == MEAN) & (rows["level"] == levels[-1])].iloc[0]
         rate = "" if method == "base" else rate_note(hardest["rate"], numbers["rate"])
-        text = f"{named(method)}{rate}\n{with_bases(hardest.rename({'n': 'problems'}))}"
+        dashed = " (dashed)" if method == "base" else ""
+        text = f"{named(method)}{dashed}{rate}\n{with_bases(hardest.rename({'n': 'problems'}))}"
         ends.append((float(hardest["mean"]), text, GREY if method == "base" else colour))
     axes.set_xticks(levels)
     axes.set_xlabel("level")
@@ -162,68 +164,72 @@ def _plot_accuracies(axes: Axes, numbers: pd.DataFrame) -> None:
     name_ends(axes, ends)
 
 
-# From the top of the axes, where a bar has its place.
-_ABOVE: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "fontsize": 8}
-
-
 def _plot_samples(axes: Axes, numbers: pd.DataFrame) -> None:
-    methods = list(dict.fromkeys(numbers["method"]))
-    # Between two levels there is room for a bar.
-    distance = len(methods) + 1
-    levels = sorted(set(numbers["level"]))
-    names = [
-        textwrap.fill(named(method), 30 // (len(levels) * len(methods)) + 2, break_long_words=False)
-        for method in methods
-    ]
-    for j, level in enumerate(levels):
-        for i, method in enumerate(methods):
-            at = j * distance + i
-            is_shown = (numbers["level"] == level) & (numbers["method"] == method)
-            mean = numbers[is_shown].set_index("kind")["mean"]
-            colour = method_colour(method)
-            axes.bar(at, mean["right"], 0.8, color=colour)
-            axes.bar(at, mean["added"], 0.8, bottom=mean["right"], color="white", edgecolor=colour, hatch="////")
-            axes.bar(at, -mean["wrong"], 0.8, color=colour, alpha=0.25)
-    axes.axhline(0, color=GREY, linewidth=0.8)
-    places = [j * distance + i for j in range(len(levels)) for i in range(len(methods))]
-    axes.set_xticks(places, names * len(levels), fontsize=8)
-    for j, level in enumerate(levels):
-        middle = j * distance + (len(methods) - 1) / 2
-        axes.annotate(f"level {level}", (middle, 1), (0, -2), va="top", ha="center", **_ABOVE)
-    axes.margins(y=0.12)
+    """Bars of right samples to the right of 0 and of wrong ones to the left; above the bars of each level, its name."""
+    names, place = [], 0
+    for level, of_level in numbers.groupby("level"):
+        names.append((place, f"level {level}"))
+        for method, rows in of_level.groupby("method", sort=False):
+            place += 1
+            names.append((place, textwrap.fill(named(method), 18, break_on_hyphens=False)))
+            mean, colour = rows.set_index("kind")["mean"], method_colour(str(method))
+            axes.barh(place, mean["right"], 0.7, color=colour)
+            axes.barh(place, mean["added"], 0.7, left=mean["right"], color="white", edgecolor=colour, hatch="////")
+            axes.barh(place, -mean["wrong"], 0.7, color=colour, alpha=0.25)
+        place += 1
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.set_yticks(*zip(*names, strict=True), fontsize=8)
+    axes.set_ylim(place - 0.4, -0.4)
+    axes.tick_params(axis="y", length=0)
+    for text in axes.get_yticklabels():
+        text.set_fontweight("bold" if text.get_text().startswith("level") else "normal")
+    axes.grid(axis="y", visible=False)
+    axes.margins(x=0.05)
     axes.set_title("samples in a group", pad=LEGEND_PAD)
-    axes.set_ylabel("right above 0, wrong below", fontsize=8)
     axes.use_sticky_edges = False
-    axes.locator_params(axis="y", integer=True)
-    axes.bar(0, 0, color=GREY, label="right")
-    axes.bar(0, 0, color="white", edgecolor=GREY, hatch="////", label="positive added")
-    axes.bar(0, 0, color=GREY, alpha=0.25, label="wrong")
-    legend_outside(axes, 3)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+    axes.locator_params(axis="x", integer=True)
+    axes.barh(1, 0, color=GREY, alpha=0.25, label="wrong")
+    axes.barh(1, 0, color=GREY, label="right")
+    axes.barh(1, 0, color="white", edgecolor=GREY, hatch="////", label="positive added")
+    legend_outside(axes, 3, **COMPACT)
+    axes.set_xlabel("wrong on the left, right on the right", fontsize=8)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
 
 
 def _hardest(numbers: pd.DataFrame) -> pd.DataFrame:
-    """The means of the hardest level."""
-    return numbers[(numbers["level"] == numbers["level"].max()) & (numbers["base"] == MEAN)]
+    """The mean accuracies at the hardest level."""
+    is_accuracy = (numbers["panel"] == "accuracy") & (numbers["base"] == MEAN)
+    return numbers[is_accuracy & (numbers["level"] == numbers["level"].max())].rename(columns={"n": "problems"})
 
 
-def _finding(numbers: pd.DataFrame) -> str:
-    """What was found at the level at which the methods' means are furthest apart."""
-    is_shown = (numbers["panel"] == "accuracy") & (numbers["method"] != "base") & (numbers["base"] == MEAN)
-    by_level = numbers[is_shown].groupby("level")["mean"]
-    level = (by_level.max() - by_level.min()).idxmax()
-    ends = numbers[is_shown & (numbers["level"] == level)].rename(columns={"n": "problems"}).set_index("method")
-    most = ", where methods differ most" if level != numbers["level"].max() else ""
-    return f"in accuracy at level {level}{most}, {standing(ends)}"
+def _ends(numbers: pd.DataFrame, level: int) -> pd.DataFrame:
+    """The trained methods' mean accuracies at a level, by method."""
+    is_accuracy = (numbers["panel"] == "accuracy") & (numbers["base"] == MEAN) & (numbers["method"] != "base")
+    return numbers[is_accuracy & (numbers["level"] == level)].rename(columns={"n": "problems"}).set_index("method")
+
+
+def _findings(numbers: pd.DataFrame) -> tuple[str, ...]:
+    """What was found at the hardest level, of which the labels give the accuracies."""
+    level = int(numbers["level"].max())
+    return findings(_ends(numbers, level), f"accuracy at level {level}")
 
 
 def _read(numbers: pd.DataFrame) -> str:
-    level, hardest = numbers["level"].max(), _hardest(numbers)
-    accuracies = [
-        f"{named(row['method'])} {number(row['mean'])} [{number(row['low'])}, {number(row['high'])}]"
-        for _, row in hardest[hardest["panel"] == "accuracy"].iterrows()
-    ]
-    samples = hardest[(hardest["panel"] == "samples") & (hardest["kind"] == "right")].dropna(subset="mean")
+    level = int(numbers["level"].max())
+    accuracies = [f"{named(row['method'])} {accuracy_text(row)}" for _, row in _hardest(numbers).iterrows()]
+    is_right = (numbers["panel"] == "samples") & (numbers["kind"] == "right") & (numbers["level"] == level)
+    samples = numbers[is_right].dropna(subset="mean")
     right = [f"{named(row['method'])} {number(row['mean'])}" for _, row in samples.iterrows()]
-    text = f"Accuracy at level {level}: {listed(accuracies)}. "
-    return f"{text}Right samples in a group there, while training: {listed(right) if right else 'no group'}."
+    finding = _findings(numbers)[0]
+    told = [f"Accuracy at level {level}: {listed(accuracies)}.", f"{finding[0].upper()}{finding[1:]}."]
+    widest = _widest(numbers)
+    if widest != level:
+        told.append(f"At level {widest}, where methods differ most, {standing(_ends(numbers, widest))}.")
+    told.append(f"Right samples in a group at level {level}, while training: {listed(right) if right else 'no group'}.")
+    return " ".join(told)
+
+
+def _widest(numbers: pd.DataFrame) -> int:
+    """The level at which the methods' means are furthest apart; of equal ones, the hardest."""
+    levels = sorted({int(level) for level in numbers["level"]})
+    return max(levels, key=lambda level: (float(np.ptp(_ends(numbers, level)["mean"])), level))

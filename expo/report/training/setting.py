@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from expo.report.accuracy import RULE_OF_ORDER, order
+from expo.report.lines import bases_note
 from expo.report.trainings import EvaluatedRun, by_method, count_bases
-from expo.report.words import listed, method_name, share
+from expo.report.words import listed, method_name, share, spanned
 from expo.stats import MIN_PROBLEMS
 from expo.text import plural
 
@@ -19,41 +21,60 @@ def named(method: object) -> str:
     return "base" if method == "base" else method_name(method)
 
 
-def standing(ends: pd.DataFrame) -> str:
-    """`ExP-GRPO (97 %) ends above GRPO (0 %)`: where the first method ends against each of the others.
+def findings(ends: pd.DataFrame, shown: str) -> tuple[str, str, str]:
+    """What a heading may say of what is `shown`, such as `accuracy at level 3`, from the fullest to the shortest.
 
     `ends` has a row for each method, by its name, that compares the others with the first (`compared`).
     """
+    at = re.sub("^in accuracy ", "", f"in {shown}")
+    first, *others = [(named(method), row["mean"]) for method, row in ends.iterrows()]
+    scores = listed([f"{first[0]} scores {share(first[1])}", *(f"{name} {share(mean)}" for name, mean in others)])
+    means = [mean for _, mean in others] or [first[1]]
+    rest = f", the {len(others)} other methods {share(min(means))} to {share(max(means))}" if len(others) > 1 else ""
+    return (
+        f"in {shown}, {standing(ends)}",
+        f"{at}, {scores}",
+        f"{at}, {first[0]} scores {share(first[1])}{rest}",
+    )
+
+
+def standing(ends: pd.DataFrame) -> str:
+    """`ExP-GRPO (97 %) ends above GRPO (0 %)`: where the first method ends against each of the others."""
     rows = {str(method): row for method, row in ends.iterrows()}
     first, *others = (f"{named(method)} ({share(row['mean'])})" for method, row in rows.items())
     if not others:
-        return f"{first} alone"
+        return f"{named(next(iter(rows)))} scores {share(rows[next(iter(rows))]['mean'])}"
     of: dict[str, list[str]] = {}
     for other, row in zip(others, [*rows.values()][1:], strict=True):
-        of.setdefault(_side(row), []).append(other)
-    sides = [f"{side} {listed(of[side])}" for side in _SIDES if side in of]
-    if _BY_BASE in of:
-        sides.append(f"above or below {listed(of[_BY_BASE])} by base")
-    parts = [f"ends {listed(sides)}"] if sides else []
-    if _UNCLEAR in of:
-        parts.append(f"cannot be told apart from {listed(of[_UNCLEAR])}")
-    return f"{first} {', and '.join(parts)}"
+        of.setdefault(side(row), []).append(other)
+    told = listed([words.format(listed(of[where])) for where, words in _SIDES.items() if where in of])
+    return f"{first} {told.replace(' and ends ', ' and ') if len(of) == 2 and told.startswith('ends') else told}"
 
 
-# Where a method ends against another. An order is shown only by `above` and `below`, without `at or`.
-_SIDES = ("above", "at or above", "below", "at or below")
-_BY_BASE, _UNCLEAR = "by base", "unclear"
+BY_BASE, UNCLEAR, NOT_COMPARED = "by base", "unclear", "not compared"
+# Where a method ends against others. An order is shown only by `above` and `below`.
+_SIDES = {
+    "above": "ends above {}",
+    "at or above": "ties with or leads {}",
+    "below": "ends below {}",
+    "at or below": "ties with or trails {}",
+    BY_BASE: "ends above or below {}, depending on the base",
+    UNCLEAR: "cannot be told apart from {}",
+    NOT_COMPARED: "is not compared with {}",
+}
 
 
-def _side(row: pd.Series) -> str:
+def side(row: pd.Series) -> str:
     """Where the first method ends, as seen from a row that compares another with it."""
+    if row["problems"] < MIN_PROBLEMS or pd.isna(row["less"]):
+        return NOT_COMPARED
     if sign := order(row):
         return "below" if sign > 0 else "above"
-    if row["problems"] < MIN_PROBLEMS or not (row["less_low"] > 0 or row["less_high"] < 0):
-        return _UNCLEAR
     if row["less_low"] > 0:
-        return "at or below" if row["less_lowest"] >= 0 else _BY_BASE
-    return "at or above" if row["less_highest"] <= 0 else _BY_BASE
+        return "at or below" if row["less_lowest"] >= 0 else BY_BASE
+    if row["less_high"] < 0:
+        return "at or above" if row["less_highest"] <= 0 else BY_BASE
+    return UNCLEAR
 
 
 def schedule(runs: Sequence[EvaluatedRun]) -> str:
@@ -73,22 +94,50 @@ def rates(runs: Sequence[EvaluatedRun]) -> str:
     return listed([f"{named(method)} {of_method[0].rate:g}" for method, of_method in by_method(runs).items()])
 
 
-def notes_of(runs: Sequence[EvaluatedRun], bases: str, problems: str) -> str:
-    """The line beneath a picture of accuracies: over how many `bases`, on how many `problems`, and how sampled."""
-    counts = {method: count_bases(of_method) for method, of_method in by_method(runs).items()}
+def notes_of(runs: Sequence[EvaluatedRun], problems: str) -> str:
+    """The lines beneath curves of accuracy: over how many bases and `problems`, how sampled, and what is unequal."""
+    arms = by_method(runs)
+    counts = {method: count_bases(of_method) for method, of_method in arms.items()}
     most = max(counts.values())
     fewer = [f"{named(method)}: {plural(n, 'base')}" for method, n in counts.items() if n < most]
-    return (
-        f"{bases[0].upper()}{bases[1:]}; n = {problems}, k = {runs[0].sampling}, seed {runs[0].seed}."
+    about = (
+        f"{bases_note(most)}; n = {problems}, k = {runs[0].sampling}, seed {runs[0].seed}."
         f"{f' {listed(fewer)}.' if fewer else ''}"
     )
+    return "\n".join(filter(None, [about, _unequal(arms)]))
+
+
+def _unequal(arms: Mapping[str, Sequence[EvaluatedRun]]) -> str:
+    """How the methods' trainings differ from the first one's; empty if they do not."""
+    first, (one, *_) = next(iter(arms.items()))
+    by_rate: dict[float, list[str]] = {}
+    for method, (run, *_) in arms.items():
+        by_rate.setdefault(run.rate, []).append(named(method))
+    told = [
+        f"The learning rate of {listed(methods)} is {rate / one.rate:.2g} times that of {named(first)}."
+        for rate, methods in by_rate.items()
+        if rate != one.rate
+    ]
+    told += [
+        f"{named(method)} ends at step {run.last_step}, {named(first)} at step {one.last_step}."
+        for method, (run, *_) in arms.items()
+        if run.last_step != one.last_step
+    ]
+    told += [
+        f"{named(method)} starts, at step 0, from policies that SFT has trained."
+        for method in arms
+        if method.startswith("sft_") and "+" in method
+    ]
+    return " ".join(told)
 
 
 def setting_of(runs: Sequence[EvaluatedRun]) -> str:
     """How the runs of a picture were trained, and when it speaks of an order; beside the picture, not beneath it."""
     return (
-        f"Trained on {runs[0].levels}; {schedule(runs)}. Learning rates: {rates(runs)}.{weights_note(runs)} "
-        f"{RULE_OF_ORDER}; at or above, if some bases tie."
+        f"Trained on {runs[0].levels} for {spanned(run.last_step for run in runs)} steps; {schedule(runs)}. "
+        f"Learning rates: {rates(runs)}.{weights_note(runs)} {RULE_OF_ORDER}; it ties with or leads (trails) another "
+        "where some bases tie. Two methods cannot be told apart where that interval includes 0. With fewer than "
+        f"{MIN_PROBLEMS} problems, or without a base in common, methods are not compared."
     )
 
 

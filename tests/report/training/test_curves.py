@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from expo.records import Run
 from expo.report.accuracy import LESS, MEAN, accuracy_by_base
+from expo.report.picture import Caption
 from expo.report.training.changes import what_changed
 from expo.report.training.curves import draw_curves
 from expo.report.training.grid import draw_grid
-from expo.report.training.setting import standing
+from expo.report.training.setting import findings, standing
 from expo.report.trainings import by_method, find_evaluated, levels_of
 
 from ..records.trainings import N, levels, without_levels, write
@@ -72,7 +74,7 @@ def test_an_order_is_said_only_where_no_base_crosses(folder: Path, tmp_path: Pat
     runs = [r for r in find_evaluated(folder)[0] if r.is_training]
     drawn = draw_curves("fig4", runs, [5], "Accuracy at level 5", tmp_path / "out")
     assert (
-        "ExP-GRPO (76 %) ends above GRPO SFT-GT-CoT (28 %) and above or below GRPO (39 %) by base. Toy."
+        "ExP-GRPO (76 %) ends above GRPO SFT-GT-CoT (28 %) and above or below GRPO (39 %), depending on the base. Toy."
         in drawn.reading
     )
 
@@ -101,10 +103,10 @@ def compared_with(first: float, **others: tuple[float, float, float, float, floa
     [
         ((-0.3, -0.4, -0.2, -0.5, -0.1), "ends above GRPO (20 %)"),
         # One base ties: no base has the other order.
-        ((-0.3, -0.4, -0.2, -0.5, 0.0), "ends at or above GRPO (20 %)"),
-        ((0.3, 0.2, 0.4, 0.0, 0.5), "ends at or below GRPO (80 %)"),
+        ((-0.3, -0.4, -0.2, -0.5, 0.0), "ties with or leads GRPO (20 %)"),
+        ((0.3, 0.2, 0.4, 0.0, 0.5), "ties with or trails GRPO (80 %)"),
         # One base has the other order.
-        ((-0.3, -0.4, -0.2, -0.5, 0.1), "ends above or below GRPO (20 %) by base"),
+        ((-0.3, -0.4, -0.2, -0.5, 0.1), "ends above or below GRPO (20 %), depending on the base"),
         # The interval has 0 in it, whatever the bases say.
         ((-0.1, -0.3, 0.1, -0.2, -0.05), "cannot be told apart from GRPO (40 %)"),
     ],
@@ -113,10 +115,43 @@ def test_an_order_has_its_words(less: tuple[float, float, float, float, float], 
     assert standing(compared_with(0.5, none=less)) == f"ExP-GRPO (50 %) {said}"
 
 
+def test_too_few_problems_or_no_base_in_common_are_no_comparison() -> None:
+    few = compared_with(0.5, none=(-0.3, -0.4, -0.2, -0.5, -0.1)).assign(problems=9)
+    assert standing(few) == "ExP-GRPO (50 %) is not compared with GRPO (20 %)"
+    apart = compared_with(0.5, none=(np.nan,) * 5).assign(mean=[0.5, 0.2])
+    assert standing(apart) == "ExP-GRPO (50 %) is not compared with GRPO (20 %)"
+    assert standing(compared_with(0.5)) == "ExP-GRPO scores 50 %"
+
+
+def test_a_heading_of_many_methods_gets_shorter() -> None:
+    below = (-0.3, -0.4, -0.2, -0.5, -0.1)
+    full, scores, span = findings(compared_with(0.5, none=below, expert=below), "accuracy at level 5")
+    assert full == "in accuracy at level 5, ExP-GRPO (50 %) ends above GRPO (20 %) and GRPO SFT-GT-CoT (20 %)"
+    assert scores == "at level 5, ExP-GRPO scores 50 %, GRPO 20 % and GRPO SFT-GT-CoT 20 %"
+    assert span == "at level 5, ExP-GRPO scores 50 %, the 2 other methods 20 % to 20 %"
+    assert findings(compared_with(0.5), "pass@4")[2] == "in pass@4, ExP-GRPO scores 50 %"
+
+
+def test_a_method_that_stopped_earlier_ends_where_it_stopped(
+    folder: Path, tmp_path: Path, captions: list[Caption]
+) -> None:
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    for run in runs:
+        if run.method == "none":
+            run.run.write("evaluation", run.evaluation[run.evaluation["step"] <= 10])
+            run.run.path("recipe.yaml").write_text(yaml.safe_dump({**run.recipe, "learning_rate": run.rate / 10}))
+    runs = [r for r in find_evaluated(folder)[0] if r.is_training]
+    made = draw_curves("fig4", runs, [5], "Accuracy at level 5", tmp_path / "out")
+    assert "after step 10 to 20: " in made.reading
+    assert re.search(r"ends above GRPO SFT-GT-CoT \([\d.]+ %\) and GRPO \([\d.]+ %\)", made.reading)
+    assert "The learning rate of GRPO is 0.1 times that of ExP-GRPO. " in captions[0].notes
+    assert "GRPO ends at step 10, ExP-GRPO at step 20." in captions[0].notes
+
+
 def test_several_orders_make_one_sentence() -> None:
     below, unclear = (-0.3, -0.4, -0.2, -0.5, -0.1), (-0.1, -0.3, 0.1, -0.2, -0.05)
     assert standing(compared_with(0.5, none=below, expert=unclear)) == (
-        "ExP-GRPO (50 %) ends above GRPO (20 %), and cannot be told apart from GRPO SFT-GT-CoT (40 %)"
+        "ExP-GRPO (50 %) ends above GRPO (20 %) and cannot be told apart from GRPO SFT-GT-CoT (40 %)"
     )
 
 
@@ -126,7 +161,7 @@ def test_what_is_forgotten_is_said_from_where_to_where(folder: Path, tmp_path: P
     draw_curves("forgetting", runs, [1, 2, 3, 4], shown, tmp_path / "out")
     (heading,) = headings
     assert re.fullmatch(
-        r"On the toy: accuracy at levels 1 to 4 goes from [\d.]+ % to [\d.]+ % with ExP-GRPO, [\d.]+ % with "
-        r"GRPO SFT-GT-CoT and [\d.]+ % with GRPO, trained on all levels",
+        r"On the toy: training on all levels takes accuracy at levels 1 to 4 from [\d.]+ % to [\d.]+ % with ExP-GRPO, "
+        r"[\d.]+ % with GRPO SFT-GT-CoT and [\d.]+ % with GRPO",
         heading,
     )

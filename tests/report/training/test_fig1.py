@@ -75,3 +75,25 @@ def test_fig1_counts_the_samples_of_a_group(folder: Path, tmp_path: Path, headin
             run.run.write("evaluation", rows.assign(correct=rows["correct"].where(rows["level"] < 5, N)))
     draw_fig1([r for r in find_evaluated(folder)[0] if r.is_training], tmp_path / "out")
     assert headings.pop().endswith("ExP-GRPO (76 %) ends above GRPO (11 %) and below GRPO SFT-GT-CoT (100 %)")
+
+
+def test_fig1_of_one_method_says_what_it_scores_at_the_hardest_level(
+    folder: Path, tmp_path: Path, headings: list[str]
+) -> None:
+    runs = [r for r in find_evaluated(folder)[0] if r.method == "explanation"]
+    made = draw_fig1(runs, tmp_path / "out")
+    assert headings.pop() == "After the paper's Figure 1, on the toy: in accuracy at level 5, ExP-GRPO scores 76 %"
+    assert "differ most" not in made.reading
+    words = made.shown.with_suffix(".svg").read_text(encoding="utf-8")
+    assert ">base (dashed)" in words
+    assert "right on the right" in words
+
+
+def test_fig1_names_the_level_at_which_methods_differ_most(folder: Path, tmp_path: Path, headings: list[str]) -> None:
+    for run in find_evaluated(folder)[0]:
+        if run.method == "none":
+            rows = run.evaluation
+            run.run.write("evaluation", rows.assign(correct=rows["correct"].where(rows["level"] != 2, 0)))
+    made = draw_fig1([r for r in find_evaluated(folder)[0] if r.is_training], tmp_path / "out")
+    assert ": in accuracy at level 5, ExP-GRPO (76 %) ends above" in headings.pop()
+    assert "At level 2, where methods differ most, ExP-GRPO (" in made.reading
