@@ -15,9 +15,10 @@ from expo.report.artefacts import Artefact
 from expo.report.lines import name_ends
 from expo.report.markdown import markdown_table, write_table
 from expo.report.picture import Caption, draw_picture, headline, sheet
+from expo.report.runs import check_alike
 from expo.report.style import Figure
 from expo.report.toy import beside_paper, remarked
-from expo.report.trainings import EvaluatedRun, count_bases, label
+from expo.report.trainings import EvaluatedRun, check_comparable, count_bases, label
 from expo.report.words import listed, share
 from expo.stats import bootstrap_rate, pass_at_k_of
 
@@ -33,13 +34,13 @@ _LOOKS = {
     "math-verify": ("#444444", "x"),
 }
 GRADERS = {
-    "ours": "as this toolkit grades",
+    "ours": "the answer that a text states, else its last number, as this toolkit grades",
     "exact": "all values of the toy's answer, after its cue",
     "no last number": "ours, but a text must state its answer",
-    "boxed only": r"ours, but only `\boxed{}` states one",
-    "within 1 %": "ours, and a number may be off by 1 %",
-    "last number": "the last number of the text, whatever it states and wherever it was cut",
-    "math-verify": "math-verify as its README uses it",
+    "boxed only": "ours, but only a boxed answer",
+    "within 1 %": "ours, but a number may be off by 1 %",
+    "last number": "the last number of the text, even where it was cut",
+    "math-verify": "what math-verify accepts, used as in its README",
 }
 
 
@@ -47,7 +48,12 @@ def draw_audit(runs: Sequence[EvaluatedRun], out: Path | str) -> tuple[Artefact,
     """Write `audit-<label>` as a picture and `audit-<label>-table` as a page, from the `grades` of these evaluations.
 
     Several bases are averaged problem by problem.
+
+    Raises:
+        ValueError: if they were not evaluated in the same way, such as at different temperatures.
     """
+    check_alike("evaluations by several graders", runs, set())
+    check_comparable(runs)
     numbers = pd.DataFrame(_rows(runs), columns=COLUMNS)
     first, name = runs[0], label(runs)
     setting = (
@@ -62,9 +68,11 @@ def draw_audit(runs: Sequence[EvaluatedRun], out: Path | str) -> tuple[Artefact,
         numbers,
         _plot,
         heading=headline("", runs, _finding(numbers)),
-        notes=f"pass@k, unbiased, with bands of 95 % intervals by problem. n = {setting}.",
+        notes=(
+            f"pass@k of n = {setting}; vertical lines: 95 % intervals by problem (bootstrap, exact at 0 % and 100 %).\n"
+            f"What each grader accepts: {'; '.join(f'{g} – {GRADERS[g]}' for g in dict.fromkeys(numbers['grader']))}."
+        ),
         reading=reading,
-        setting=f"What the graders take: {'; '.join(f'{g}: {GRADERS[g]}' for g in dict.fromkeys(numbers['grader']))}.",
     )
     table = write_table(
         out,
@@ -75,6 +83,7 @@ def draw_audit(runs: Sequence[EvaluatedRun], out: Path | str) -> tuple[Artefact,
         parts=[
             f"pass@k with 95 % bootstrap intervals, problems resampled. {setting}.",
             _table(numbers),
+            "What each grader accepts:",
             "\n".join(f"- *{g}*: {GRADERS[g]}" for g in dict.fromkeys(numbers["grader"])),
             _printed(runs),
         ],
@@ -105,25 +114,34 @@ def _rows(runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
 
 
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
-    limits = sorted(numbers["limit"].unique())
+    limits, graders = sorted(numbers["limit"].unique()), list(dict.fromkeys(numbers["grader"]))
+    ks = sorted(numbers["k"].unique())
     figure, grid = sheet(1, len(limits), 3.0, caption)
-    top = numbers["high"].max()
+    # Side by side at each k, or those that are equal would hide each other.
+    apart = 0.6 / len(graders)
     for axes, limit in zip(grid[0], limits, strict=True):
-        for grader, rows in numbers[numbers["limit"] == limit].groupby("grader", sort=False):
-            colour, marker = _LOOKS[str(grader)]
-            axes.fill_between(rows["k"], rows["low"], rows["high"], color=colour, alpha=0.12, lw=0)
-            axes.plot(rows["k"], rows["mean"], color=colour, marker=marker, ms=4, lw=1.3, label=grader)
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(rows["k"].tolist(), [str(k) for k in rows["k"]])
-        axes.set_ylim(0, min(1.0, 1.15 * top) or 1.0)
+        for i, grader in enumerate(graders):
+            rows = numbers[(numbers["limit"] == limit) & (numbers["grader"] == grader)].sort_values("k")
+            colour, marker = _LOOKS[grader]
+            places = [ks.index(k) + apart * (i - (len(graders) - 1) / 2) for k in rows["k"]]
+            axes.vlines(places, rows["low"], rows["high"], color=colour, alpha=0.45, lw=1.5)
+            axes.plot(places, rows["mean"], color=colour, marker=marker, ms=4, lw=0.8)
+        axes.set_xticks(range(len(ks)), [str(k) for k in ks])
+        axes.set_ylim(-0.03 * numbers["high"].max(), min(1.03, 1.05 * numbers["high"].max()) or 1.0)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+        axes.grid(axis="x", visible=False)
         axes.set_title(f"{limit} tokens, {share(rows['truncated'].iloc[0])} of texts cut")
         axes.set_xlabel("k")
     grid[0][0].set_ylabel("pass@k")
-    of_last = numbers[numbers["limit"] == limits[-1]]
-    last = of_last[of_last["k"] == of_last["k"].max()]
+    last = _highest(numbers)
     ends = [(m, f"{g}\n{share(m)}", _LOOKS[str(g)][0]) for g, m in zip(last["grader"], last["mean"], strict=True)]
     name_ends(grid[0][-1], ends)
     return figure
+
+
+def _highest(numbers: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the highest token limit and k."""
+    return numbers[(numbers["limit"] == numbers["limit"].max()) & (numbers["k"] == numbers["k"].max())]
 
 
 def _table(numbers: pd.DataFrame) -> str:
@@ -151,10 +169,15 @@ def _printed(runs: Sequence[EvaluatedRun]) -> str:
 
 def _finding(numbers: pd.DataFrame) -> str:
     """How far apart the graders are at the highest limit and k."""
-    most = numbers[(numbers["limit"] == numbers["limit"].max()) & (numbers["k"] == numbers["k"].max())]
-    low, high = most["mean"].min(), most["mean"].max()
-    scores = share(low) if low == high else f"from {share(low)} to {share(high)}, by grader alone"
-    return f"the same samples have pass@{most['k'].iloc[0]} {scores}"
+    most = _highest(numbers)
+    low, high = share(most["mean"].min()), share(most["mean"].max())
+    at = f" at a limit of {most['limit'].iloc[0]} tokens" if numbers["limit"].nunique() > 1 else ""
+    given = f"give a pass@{most['k'].iloc[0]}"
+    if len(most) == 1:
+        return f"the samples {given} of {low}{at}"
+    if low == high:
+        return f"the same samples {given} of {low} with every grader{at}"
+    return f"the same samples {given} from {low} to {high}{at}, depending on the grader"
 
 
 def _read(numbers: pd.DataFrame) -> str:
