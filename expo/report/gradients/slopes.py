@@ -12,21 +12,21 @@ import pandas as pd
 from expo.gradients.predictors import distinct, unit_slopes
 from expo.report.accuracy import MEAN, base_names, mean_by_base, range_of
 from expo.report.artefacts import Artefact
-from expo.report.lines import NOTE, plot_lines
+from expo.report.lines import plot_lines
 from expo.report.picture import Caption, draw_picture, headline, sheet
-from expo.report.style import GREY, LEGEND_PAD, Figure, legend_outside, line_style, method_colour
+from expo.report.style import GREY, LEGEND_PAD, Axes, Figure, legend_outside, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
-from expo.report.words import interval, listed, method_name, number
+from expo.report.words import interval, listed, method_name, number, spanned
 from expo.stats import MIN_PROBLEMS, Interval, bootstrap_questions
 from expo.text import plural
 
 COLUMNS = ["panel", "method", "base", "step", "mean", "lowest", "highest", "bases", "low", "high", "questions"]
 COLUMNS += ["positives", "live"]
 PANELS = {
+    "slope": "slope of J: (T1 + T2) / norm",
+    "t1": "log10 of T1 / norm",
     "norm": "norm of the gradient",
     "cosine": "cosine with an own sample's gradient",
-    "t1": "log10 of T1 / norm",
-    "slope": "slope of J: (T1 + T2) / norm",
 }
 
 
@@ -104,18 +104,21 @@ def _values(run: EvaluatedRun) -> pd.DataFrame:
 def _notes(runs: Sequence[EvaluatedRun]) -> str:
     first = runs[0]
     return (
-        f"Of {first.recipe['gradient_problems']} questions trained on, at each evaluation. {NOTE}.\n"
-        f"Trained on {first.levels}; {plural(count_bases(runs), 'base')}, own samples at T = "
-        f"{first.recipe.get('temperature', 1):g}, seed {first.seed}."
+        "J: the expected reward. T1: the positive's own term of its slope (Eq 6); T2: that of all others. "
+        "Bars: 95 % intervals by question. Thin lines: bases.\n"
+        f"n = {plural(int(first.recipe['gradient_problems']), 'question')} trained on, "
+        f"{first.recipe['gradient_rollouts']} rollouts each at T = 1; {first.levels}; "
+        f"{plural(count_bases(runs), 'base')}, own samples at T = {first.recipe.get('temperature', 1):g}, "
+        f"seed {first.seed}."
     )
 
 
 def _setting(runs: Sequence[EvaluatedRun]) -> str:
     own_samples = " GRPO has no positive; its own samples are shown." * any(run.adds_nothing for run in runs)
     return (
-        f"Slopes are from {runs[0].recipe['gradient_rollouts']} rollouts each at T = 1, and 0 where all are right or "
-        "all wrong; where that is so of every question, there is none. T1, whose logs are averaged, is of right "
-        "positives; the cosine is of positives that are not the own sample's text. The CSV has counts and intervals. "
+        "A slope is 0 where all rollouts of a question are right or all are wrong; where that is so of every question, "
+        "no slope is shown. T1 is of right positives, and its logarithms are averaged. The cosine is of positives "
+        "whose text is not the own sample's. The CSV has counts and intervals. "
         f"Claims E6-dom and E6-mono of the ledger say when T1 dominates.{own_samples}"
     )
 
@@ -125,34 +128,54 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     axes_of = dict(zip(PANELS, [axes for row in grid for axes in row], strict=True))
     methods = list(dict.fromkeys(numbers["method"]))
     for panel, title in PANELS.items():
-        axes = axes_of[panel]
-        for method, rows in numbers[numbers["panel"] == panel].groupby("method", sort=False):
-            plot_lines(axes, rows, "mean", method_colour(str(method)), style=line_style(str(method)))
-        axes.set_title(title, pad=(LEGEND_PAD if len(methods) < 4 else 33) if panel == "norm" else None)
-        axes.set_xlabel("step")
-    for method in methods:
-        style: dict[str, Any] = {"color": method_colour(method), "linestyle": line_style(method), "linewidth": 2}
-        axes_of["norm"].plot([], [], **style, label=method_name(method))
+        axes, shown = axes_of[panel], numbers[numbers["panel"] == panel]
+        if panel == "slope":
+            _plot_slopes(axes, shown[shown["base"] == MEAN], methods)
+        else:
+            for method, rows in shown.groupby("method", sort=False):
+                plot_lines(axes, rows, "mean", method_colour(str(method)), style=line_style(str(method)))
+        axes.set_title(title, pad=(LEGEND_PAD if len(methods) < 4 else 33) if panel == "slope" else None)
+        axes.set_xlabel("training step")
     for panel in ("cosine", "slope"):
         axes_of[panel].axhline(0, color=GREY, linewidth=0.8)
-    legend_outside(axes_of["norm"], 3 if len(methods) < 4 else 2)
+    legend_outside(axes_of["slope"], 3 if len(methods) < 4 else 2)
     return figure
 
 
+def _plot_slopes(axes: Axes, means: pd.DataFrame, methods: Sequence[str]) -> None:
+    """The means, side by side, with their intervals where there are enough questions; bases would hide them."""
+    apart = 0.016 * (means["step"].max() - means["step"].min())
+    for i, method in enumerate(methods):
+        rows, colour = means[means["method"] == method], method_colour(method)
+        x = rows["step"] + apart * (i - (len(methods) - 1) / 2)
+        axes.plot(x, rows["mean"], "o", ls=line_style(method), color=colour, ms=3.5, lw=2, label=method_name(method))
+        known = rows["questions"] >= MIN_PROBLEMS
+        axes.vlines(x[known], rows["low"][known], rows["high"][known], color=colour, lw=1.3)
+
+
 def _finding(numbers: pd.DataFrame) -> str:
-    """The methods along whose positives J rises, with an interval above 0, before training and at its end."""
+    """The methods along whose positives J rises, with an interval above 0, at the first step and at the last one."""
     slopes = numbers[(numbers["panel"] == "slope") & (numbers["base"] == MEAN)]
-    if slopes["questions"].max() < MIN_PROBLEMS:
+    compared = slopes[slopes["questions"] >= MIN_PROBLEMS]
+    if compared.empty:
         return "too few questions to distinguish the slope of J from 0"
-    told = []
-    for step in (slopes["step"].min(), slopes["step"].max()):
-        rows = slopes[(slopes["step"] == step) & (slopes["low"] > 0)]
-        named = [method_name(method) for method in rows["method"]]
-        told.append(listed(named) if named else "no method")
-    first, last = told
+    first, last = (
+        listed(
+            [
+                method_name(method)
+                for method in compared.loc[(compared["step"] == step) & (compared["low"] > 0), "method"]
+            ]
+        )
+        for step in (slopes["step"].min(), slopes["step"].max())
+    )
+    if first == last == "none":
+        return "no method's positives are shown to raise J, at first or at the end"
     if first == last:
-        return f"a step along the positives of {first} raises J, at first and at the end"
-    return f"a step along the positives of {first} raises J at first, of {last} at the end"
+        return f"the positives of {first} raise J, at first and at the end"
+    if "none" in (first, last):
+        one, when, other = (last, "at the end", "at first") if first == "none" else (first, "at first", "at the end")
+        return f"the positives of {one} raise J {when}; no method's are shown to raise it {other}"
+    return f"J is raised at first by the positives of {first}, at the end by those of {last}"
 
 
 def _read(numbers: pd.DataFrame) -> str:
@@ -162,11 +185,11 @@ def _read(numbers: pd.DataFrame) -> str:
         changes = "; ".join(f"{title} {ends[panel]}" for panel, title in PANELS.items() if panel in ends)
         lines.append(f"- {method_name(method)}: {changes}")
     slopes = numbers[(numbers["panel"] == "slope") & (numbers["base"] == MEAN)].astype({"live": int, "positives": int})
-    live = f"{slopes['live'].min()} to {slopes['live'].max()} of {slopes['positives'].max()} positives"
+    live = f"{spanned(slopes['live'])} of {spanned(slopes['positives'])}"
     return (
-        f"First step to last, with 95 % intervals by question where there are enough; at a step "
-        f"{live} are of a question with right and wrong "
-        "rollouts:\n\n" + "\n".join(lines)
+        "From the first step to the last, with 95 % intervals by question where there are at least "
+        f"{MIN_PROBLEMS} questions. At a step, {live} positives are of a question with right and wrong rollouts.\n\n"
+        + "\n".join(lines)
     )
 
 

@@ -7,10 +7,15 @@ import pandas as pd
 import pytest
 
 from expo.report.accuracy import MEAN
-from expo.report.gradients.slopes import _finding, draw_slopes, with_gradients
+from expo.report.gradients.slopes import PANELS, _finding, _plot, draw_slopes, with_gradients
+from expo.report.picture import Caption
+from expo.report.style import look
 from expo.report.trainings import find_evaluated
 
 from ..records.gradients import write_trained
+
+# A method with enough questions for an interval, and one without.
+METHODS = (("explanation", 12), ("expert", 9))
 
 
 def means(numbers: pd.DataFrame) -> pd.DataFrame:
@@ -40,7 +45,7 @@ def test_gradients_over_training_are_of_the_positive(tmp_path: Path, headings: l
     assert own.loc[("none", 0, "norm"), "mean"] > 0
     assert ("none", 0, "cosine") not in own.index
     assert "norm of the gradient 2.00 (of 1 question) → 12.0 (of 1 question)" in made.reading
-    assert "at a step 2 to 2 of 2 positives are of a question with right and wrong rollouts" in made.reading
+    assert "At a step, 2 of 2 positives are of a question with right and wrong rollouts" in made.reading
     assert held.loc[("explanation", 0, "t1"), "mean"] == pytest.approx(-3 - np.log10(2))
     assert held.loc[("expert", 10, "slope"), ["bases", "questions", "positives", "live"]].tolist() == [2, 1, 2, 2]
     # Of the own sample's text: no angle, but a slope.
@@ -56,14 +61,31 @@ def test_gradients_over_training_are_of_the_positive(tmp_path: Path, headings: l
 
 
 def test_methods_along_whose_positives_j_rises_are_named() -> None:
-    def found(*lows: float) -> str:
+    def found(*lows: float, questions: tuple[int, ...] = (12, 12, 12, 12)) -> str:
         """The heading for ExP-GRPO and GRPO SFT-GT-CoT at the first step, then at the last."""
         where = [(method, step) for step in (0, 40) for method in ("explanation", "expert")]
-        rows = [(m, step, low, "slope", MEAN, 12) for (m, step), low in zip(where, lows, strict=True)]
+        rows = [(m, step, low, "slope", MEAN, n) for (m, step), low, n in zip(where, lows, questions, strict=True)]
         return _finding(pd.DataFrame(rows, columns=["method", "step", "low", "panel", "base", "questions"]))
 
-    begins = "a step along the positives of"
-    assert found(1, -1, 1, -1) == f"{begins} ExP-GRPO raises J, at first and at the end"
-    both = f"{begins} ExP-GRPO raises J at first, of ExP-GRPO and GRPO SFT-GT-CoT at the end"
-    assert found(1, -1, 1, 1) == both
-    assert found(-1, -1, -1, 1) == f"{begins} no method raises J at first, of GRPO SFT-GT-CoT at the end"
+    assert found(1, -1, 1, -1) == "the positives of ExP-GRPO raise J, at first and at the end"
+    begins = "J is raised at first by the positives of ExP-GRPO, at the end by those of"
+    assert found(1, -1, 1, 1) == f"{begins} ExP-GRPO and GRPO SFT-GT-CoT"
+    one = "the positives of GRPO SFT-GT-CoT raise J at {}; no method's are shown to raise it at {}"
+    assert found(-1, -1, -1, 1) == one.format("the end", "first")
+    assert found(-1, 1, -1, -1) == one.format("first", "the end")
+    # An interval that includes 0 does not show that J does not rise.
+    assert found(-1, -1, -1, -1) == "no method's positives are shown to raise J, at first or at the end"
+    # Each row has its own number of questions.
+    assert found(1, 1, 1, 1, questions=(12, 9, 12, 12)) == f"{begins} ExP-GRPO and GRPO SFT-GT-CoT"
+    assert found(1, 1, 1, 1, questions=(9, 9, 9, 9)) == "too few questions to distinguish the slope of J from 0"
+
+
+def test_the_slopes_come_first_with_their_intervals() -> None:
+    rows = [(panel, m, step, MEAN, 1.0, 0.5, 2.0, n) for panel in PANELS for m, n in METHODS for step in (0, 10)]
+    columns = ["panel", "method", "step", "base", "mean", "low", "high", "questions"]
+    with look():
+        first, *others = _plot(pd.DataFrame(rows, columns=columns), Caption("heading", "notes", toy=True)).axes
+    assert first.get_title(loc="left") == PANELS["slope"]
+    (bars,) = [drawn for drawn in first.collections if len(drawn.get_segments())]
+    assert [segment[:, 1].tolist() for segment in bars.get_segments()] == [[0.5, 2.0]] * 2
+    assert not [drawn for axes in others for drawn in axes.collections]
