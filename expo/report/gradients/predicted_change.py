@@ -18,7 +18,8 @@ from expo.stats import Interval
 from expo.text import plural
 
 COLUMNS = ["run", "problem", "level", "source", "size", "predicted", "predicted_error", "change", "change_error"]
-COLUMNS += ["effective", "lost", "few", "change_few", "doubtful"]
+COLUMNS += ["effective", "lost", "few", "change_few", "doubtful", "clear"]
+MEDIAN = {"median": "mean", "median_low": "low", "median_high": "high", "median_n": "n"}
 # An estimate with a smaller effective sample size depends on a few rollouts.
 MIN_EFFECTIVE = 10
 
@@ -31,12 +32,17 @@ def draw_predicted_change(name: str, runs: Sequence[GradientRun], out: Path | st
     A change by enumeration is doubtful if its prediction is less than twice the probability that the enumeration did
     not follow. An estimate from rollouts is doubtful if their effective sample size is below `MIN_EFFECTIVE`, or if too
     few are right or wrong. The change itself does not count, or those that fall short of their prediction would be left
-    out.
+    out. A prediction is clear if it is not doubtful and differs from 0 by more than twice its standard error. The
+    columns `MEDIAN` are those of the median ratio of change to prediction over the clear ones of a length.
     """
     rows = pd.concat([changes(runs, size) for size in step_sizes(runs)], ignore_index=True)
     rows = rows[rows["predicted_error"].notna() & rows["change_error"].notna()]
-    numbers = rows.assign(doubtful=_is_doubtful(rows))[COLUMNS]
+    rows = rows.assign(doubtful=_is_doubtful(rows).astype(bool))
+    is_told = rows["predicted"].abs() > 2 * rows["predicted_error"]
+    rows = rows.assign(clear=is_told & ~rows["doubtful"] & ~rows["few"].astype(bool))[COLUMNS]
+    numbers = pd.concat([rows, _medians(rows)], axis=1)
     readings = [_read(size, numbers[numbers["size"] == size]) for size in step_sizes(runs)]
+    by_enumeration = bool(numbers["lost"].notna().all())
     return draw_picture(
         out,
         f"predicted-{name}",
@@ -46,11 +52,12 @@ def draw_predicted_change(name: str, runs: Sequence[GradientRun], out: Path | st
         heading=headline("", runs, _finding(numbers)),
         notes=notes_of(
             runs,
-            "Change of J over the length of the step, against slope / norm, with one standard error over rollouts. "
-            "Grey line: exactly as predicted. Faint: doubtful.",
+            f"Change of J, the expected reward{', by enumeration' if by_enumeration else ''}, over the length of the "
+            "step, against slope / norm. Bars: one standard error over rollouts. Grey line: exactly as predicted. "
+            "Faint: doubtful. Clear: not doubtful, and two standard errors from 0.",
         ),
         reading="\n".join(readings),
-        setting=_setting(numbers),
+        setting=_setting(by_enumeration),
     )
 
 
@@ -60,8 +67,8 @@ def _is_doubtful(rows: pd.DataFrame) -> pd.Series:
     return by_enumeration.where(rows["lost"].notna(), (effective < MIN_EFFECTIVE) | rows["change_few"])
 
 
-def _setting(numbers: pd.DataFrame) -> str:
-    if numbers["lost"].notna().all():
+def _setting(by_enumeration: bool) -> str:
+    if by_enumeration:
         method = "by enumeration"
         reason = "one whose prediction is less than twice what was not followed"
     else:
@@ -93,8 +100,9 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
 
 
 def _limits(numbers: pd.DataFrame) -> tuple[float, float]:
-    """The lowest and the highest number of all panels, with a margin."""
-    values = numbers[["predicted", "change"]].astype(float).div(numbers["size"].astype(float), axis=0).to_numpy()
+    """The lowest and the highest number of all panels with its error, with a margin."""
+    ends = [numbers[of] + sign * numbers[f"{of}_error"] for of in ("predicted", "change") for sign in (-1, 1)]
+    values = pd.concat(ends, axis=1).astype(float).div(numbers["size"].astype(float), axis=0).to_numpy()
     if not values.size:
         return -1.0, 1.0
     room = 0.06 * (values.max() - values.min()) or 1.0
@@ -116,48 +124,48 @@ def _plot_changes(axes: Axes, numbers: pd.DataFrame) -> None:
 
 def _finding(numbers: pd.DataFrame) -> str:
     """How much of the predicted change the shortest and the longest step achieved."""
-    told: list[str] = []
-    sizes = sorted(numbers["size"].unique())
-    for size in dict.fromkeys((*sizes[:1], *sizes[-1:])):
-        significant = _significant(numbers[numbers["size"] == size])
-        if len(significant):
-            of = "" if told else " of its predicted gain"
-            told.append(f"{100 * median_ratio(significant).mean:.0f} %{of} at length {size:g}")
-    if not told:
-        return "no prediction that is not doubtful differs from 0"
-    return f"a step realises {listed(told)} (medians)"
+    medians = numbers[numbers["clear"]].groupby("size")["median"].first()
+    if medians.empty:
+        return "no predicted change is clear enough to compare with the realised one"
+    first, *last = [f"{100 * medians[size]:.0f} % at length {size:g}" for size in sorted({*medians.index[[0, -1]]})]
+    return f"a step realises {listed([first.replace(' %', ' % of its predicted gain'), *last])} (medians)"
 
 
 def _median(rows: pd.DataFrame) -> str:
     """The median that the heading speaks of, with its interval and the number of positives behind it."""
-    significant = _significant(rows)
-    if significant.empty:
+    clear = rows[rows["clear"]]
+    if clear.empty:
         return ""
-    ratio = median_ratio(significant)
+    ratio = _ratio(clear)
     ends = f" [{number(ratio.low, 2)}, {number(ratio.high, 2)}]" if ratio.n > 1 else ""
-    return f"median {number(ratio.mean, 2)}{ends}\n{len(significant)} of {len(rows)} predictions are clear"
+    return f"median {number(ratio.mean, 2)}{ends}\n{len(clear)} of {len(rows)} predictions are clear"
 
 
-def _significant(rows: pd.DataFrame) -> pd.DataFrame:
-    """The changes that are not doubtful and whose prediction is clearly different from 0."""
-    sure = rows[~rows["doubtful"].astype(bool)]
-    return sure[(sure["predicted"].abs() > 2 * sure["predicted_error"]) & ~sure["few"].astype(bool)]
+def _medians(rows: pd.DataFrame) -> pd.DataFrame:
+    """The columns `MEDIAN` for each row: those of its length."""
+    of_size = {}
+    for size, clear in rows[rows["clear"]].groupby("size"):
+        ratio = median_ratio(clear)
+        of_size[size] = {column: getattr(ratio, field) for column, field in MEDIAN.items()}
+    nothing: dict[str, float] = {**dict.fromkeys(MEDIAN, np.nan), "median_n": 0}
+    return pd.DataFrame([of_size.get(size, nothing) for size in rows["size"]], rows.index, list(MEDIAN))
 
 
-def _signs(rows: pd.DataFrame) -> tuple[int, int]:
-    """How many changes have the predicted sign, and out of how many."""
-    return int((np.sign(rows["predicted"]) == np.sign(rows["change"])).sum()), len(rows)
+def _ratio(clear: pd.DataFrame) -> Interval:
+    mean, low, high, n = clear.iloc[0][list(MEDIAN)]
+    return Interval(float(mean), float(low), float(high), int(n))
 
 
 def _read(size: float, rows: pd.DataFrame) -> str:
-    significant = _significant(rows)
-    right, told = _signs(significant)
-    doubtful = int(rows["doubtful"].astype(bool).sum())
-    ratio = interval(median_ratio(significant))
+    clear = rows[rows["clear"]]
+    text = f"- length {size:g}: {plural(len(rows), 'positive')}, of which {int(rows['doubtful'].sum())} are doubtful"
+    if clear.empty:
+        return f"{text}; no other prediction differs from 0 by more than twice its standard error"
+    right = int((np.sign(clear["predicted"]) == np.sign(clear["change"])).sum())
     return (
-        f"- length {size:g}: {plural(len(rows), 'positive')}, {doubtful} doubtful; of the others, "
-        f"{told} have a prediction that differs from 0 (by twice its standard error), and the sign is right in {right} "
-        f"of these, the median of change over prediction {ratio} (1: as predicted)"
+        f"{text}; {len(clear)} of the others have a prediction that differs from 0 by more than twice its standard "
+        f"error. The sign is right in {right} of these, and the median of change over prediction is "
+        f"{interval(_ratio(clear))} (1: as predicted)"
     )
 
 

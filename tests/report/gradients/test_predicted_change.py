@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from expo.report.gradients import predicted_change
 from expo.report.gradients.predicted_change import draw_predicted_change
 from expo.report.gradients.runs import find_gradients
+from expo.report.picture import Caption
+from expo.stats import Interval
 
 from ..records.gradients import write_gradients
 
@@ -26,13 +31,45 @@ def test_a_prediction_that_fails_is_told_from_one_that_does_not(
     # Rollouts of q3 say nothing of their own change, those of q6 too little; those of q4 too little of the slope.
     n, doubtful, told = (27, 3, 21) if exact else (24, 6, 15)
     assert read[1] == (
-        f"- length 0.1: {n} positives, {doubtful} doubtful; of the others, {told} have a prediction that differs from "
-        f"0 (by twice its standard error), and the sign is right in {told} of these, the median of change over "
-        "prediction 1.00 [1.00, 1.00] (1: as predicted)"
+        f"- length 0.1: {n} positives, of which {doubtful} are doubtful; {told} of the others have a prediction that "
+        f"differs from 0 by more than twice its standard error. The sign is right in {told} of these, and the median "
+        "of change over prediction is 1.00 [1.00, 1.00] (1: as predicted)"
     )
-    assert "the sign is right in 0 of these, the median of change over prediction −1.00 [−1.00, −1.00]" in read[-1]
+    assert (
+        "The sign is right in 0 of these, and the median of change over prediction is −1.00 [−1.00, −1.00]" in read[-1]
+    )
     # What falls short of its prediction is not left out for that.
     write_gradients(tmp_path / "none" / "one", sign=0.01, exact=exact)
     short = draw_predicted_change("tiny", find_gradients(tmp_path / "none"), tmp_path / "out").reading
-    assert f"{doubtful} doubtful; of the others, {told} have" in short
-    assert "the median of change over prediction 0.0100 [0.0100, 0.0100]" in short
+    assert f"of which {doubtful} are doubtful; {told} of the others have" in short
+    assert "the median of change over prediction is 0.0100 [0.0100, 0.0100]" in short
+
+
+def test_without_a_clear_prediction_nothing_is_compared(tmp_path: Path, headings: list[str]) -> None:
+    run = write_gradients(tmp_path / "runs" / "one")
+    run.write("gains", run.read("gains").assign(predicted_error=9.0))
+    made = draw_predicted_change("tiny", find_gradients(tmp_path / "runs"), tmp_path / "out")
+    assert headings == ["On the toy: no predicted change is clear enough to compare with the realised one"]
+    assert made.reading.endswith("no other prediction differs from 0 by more than twice its standard error")
+
+
+def test_the_caption_says_whether_the_change_is_by_enumeration(tmp_path: Path, captions: list[Caption]) -> None:
+    for name, exact in (("exact", True), ("rollouts", False)):
+        write_gradients(tmp_path / name / "one", exact=exact)
+        draw_predicted_change("tiny", find_gradients(tmp_path / name), tmp_path / "out")
+    assert ["by enumeration" in caption.notes for caption in captions] == [True, False]
+
+
+def test_the_median_is_drawn_once_for_heading_panel_and_reading(
+    runs: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def counted(rows: pd.DataFrame) -> Interval:
+        calls.append(len(rows))
+        return Interval(0.5, 0.25, 0.75, 9)
+
+    monkeypatch.setattr(predicted_change, "median_ratio", counted)
+    made = draw_predicted_change("tiny", runs, tmp_path / "out")
+    assert calls == [21]
+    assert "is 0.500 [0.250, 0.750]" in made.reading
