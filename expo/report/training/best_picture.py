@@ -19,7 +19,9 @@ from expo.report.accuracy import (
     mean_by_base,
     points,
     range_of,
+    sign,
     summary,
+    with_interval,
 )
 from expo.report.artefacts import Artefact
 from expo.report.picture import Caption, draw_picture, headline, sheet
@@ -34,7 +36,7 @@ from expo.report.trainings import (
     training_steps,
 )
 from expo.report.words import listed, method_name, method_order, share
-from expo.stats import bootstrap
+from expo.stats import MIN_PROBLEMS, bootstrap
 from expo.text import plural
 
 COLUMNS = ["panel", "method", "rate", "beta", "base", "mean", "low", "high", "lowest", "highest", "bases", "n"]
@@ -57,8 +59,9 @@ def draw_best(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artef
         _plot,
         heading=headline("", runs, _finding(numbers, first.levels)),
         notes=(
-            "Dots: means with 95 % intervals by problem. Circles: the bases. ▲ ▼: above or below ExP-GRPO on "
-            "every base, with an interval that excludes 0.\n"
+            "Dots: means with 95 % intervals by problem, [low, high] on the right (bootstrap, exact at 0 % and 100 %). "
+            f"Circles: the {plural(int(numbers['bases'].max()), 'base')}.\n"
+            f"{_marks(numbers)}"
             f"n = {int(numbers['n'].iloc[0])} problems of the split {first.recipe['eval_split']}, on which the rates "
             f"are chosen, too; k = {first.sampling}, seed {first.seed}."
         ),
@@ -125,6 +128,13 @@ def _without_slip(run: EvaluatedRun) -> pd.Series:
     return shares
 
 
+def _marks(numbers: pd.DataFrame) -> str:
+    """What the marks of `_plot` mean; empty if it has none."""
+    if _apart(numbers).empty:
+        return ""
+    return "▲ ▼: above or below ExP-GRPO on every base, with a 95 % interval of the difference that excludes 0.\n"
+
+
 def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     shown = numbers[numbers["panel"] == "accuracy"]
     means = shown[shown["base"] == MEAN].sort_values("mean", ascending=False, kind="stable")
@@ -133,40 +143,53 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     for place, (_, row) in enumerate(means.iterrows()):
         bases = shown.loc[(shown["method"] == row["method"]) & (shown["base"] != MEAN), "mean"]
         mark = "" if row["method"] not in apart else " ▲" if apart[row["method"]] > 0 else " ▼"
-        _dot(axes, place, row, bases, mark)
+        _dot(axes, place, row, bases)
+        text = f"{with_interval(row.rename({'n': 'problems'}))}{mark}"
+        axes.annotate(text, (1, place), (5, 0), va="center", color=INK, annotation_clip=False, **_BESIDE)
     axes.set_ylim(len(means) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_yticks(range(len(means)), [method_name(m) for m in means["method"]])
-    axes.set_title("accuracy")
+    axes.set_title("accuracy of each method at its best rate, highest first")
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
     return figure
 
 
-def _dot(axes: Axes, place: int, row: pd.Series, bases: pd.Series, mark: str) -> None:
+# From the right edge of the axes, at a row's place.
+_BESIDE: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 8}
+
+
+def _dot(axes: Axes, place: int, row: pd.Series, bases: pd.Series) -> None:
     colour = method_colour(row["method"])
     axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
     axes.plot([row["mean"]], [place], "o", color=colour, markersize=6)
     axes.plot(bases, [place] * len(bases), "o", color=GREY, markersize=4, fillstyle="none")
-    beside = (max(row["high"], bases.max()), place)
-    text = f"{share(row['mean'])}{mark}"
-    axes.annotate(text, beside, (6, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
+
+
+def _differences(numbers: pd.DataFrame) -> pd.DataFrame:
+    """The differences from ExP-GRPO that are of enough problems to show an order."""
+    less = numbers[numbers["panel"] == "difference"].rename(columns={"n": "problems"})
+    return less[less["problems"] >= MIN_PROBLEMS]
 
 
 def _apart(numbers: pd.DataFrame) -> pd.DataFrame:
-    """The differences from ExP-GRPO on every base, with an interval that excludes 0."""
-    less = numbers[numbers["panel"] == "difference"]
-    return less[(less["low"] > 0) & (less["lowest"] > 0) | (less["high"] < 0) & (less["highest"] < 0)]
+    """Those that are shown to be above or below 0."""
+    less = _differences(numbers)
+    return less.loc[[sign(row) != 0 for _, row in less.iterrows()]]
 
 
 def _finding(numbers: pd.DataFrame, levels: str) -> str:
     accuracy = numbers[(numbers["panel"] == "accuracy") & (numbers["base"] == MEAN)].set_index("method")["mean"]
-    trained = accuracy.drop("base").sort_values(ascending=False, kind="stable")
-    first = f"in accuracy at {levels}, {method_name(str(trained.index[0]))} is highest ({share(trained.iloc[0])})"
-    less, apart = numbers[numbers["panel"] == "difference"], _apart(numbers)
+    trained = accuracy.drop("base")
+    highest = [str(method) for method in trained.index[trained == trained.max()]]
+    names = listed([method_name(method) for method in highest])
+    first = f"in accuracy at {levels}, {names} {'is' if len(highest) == 1 else 'are'} highest ({share(trained.max())})"
+    less, apart = _differences(numbers), _apart(numbers)
     if less.empty:
         return first
+    plain = "it" if highest == ["explanation"] else f"ExP-GRPO ({share(trained['explanation'])})"
     above = int((apart["mean"] > 0).sum())
-    return f"{first}; {above} of {plural(len(less), 'method')} end above ExP-GRPO, {len(apart) - above} below"
+    others = plural(len(less), "other method")
+    return f"{first}; {plain} ends below {above} of {others} and above {len(apart) - above}"
 
 
 def _read(numbers: pd.DataFrame) -> str:
@@ -174,8 +197,8 @@ def _read(numbers: pd.DataFrame) -> str:
     accuracy = means[(means["panel"] == "accuracy") & (means["method"] != "base")]
     order = accuracy.sort_values("mean", ascending=False, kind="stable")
     said = [f"{named(m)} {share(v)}" for m, v in zip(order["method"], order["mean"], strict=True)]
-    text = f"At the best rate of each, from the highest: {listed(said)}."
-    if (means["panel"] == "difference").any():
+    text = f"Each method at its best rate, from the highest: {listed(said)}."
+    if len(_differences(means)):
         pairs = [f"{named(row['method'])} by {points(row)}" for _, row in _apart(means).iterrows()]
         text += f" Different from ExP-GRPO on every base, with an interval that excludes 0: {listed(pairs)}."
     slips = means[means["panel"] == "positives"].set_index("method")["mean"]

@@ -14,8 +14,9 @@ from expo.report.picture import Caption
 from expo.report.training.best_picture import draw_best
 from expo.report.training.grid import draw_grid
 from expo.report.trainings import EvaluatedRun, find_evaluated
+from expo.stats import MIN_PROBLEMS
 
-from ..records.trainings import levels, write
+from ..records.trainings import N, levels, write
 
 RECIPE: dict[str, Any] = {
     **{"task": "chain", "levels": [5], "positive": "explanation", "eval_split": "rate", "eval_temperature": 0.7},
@@ -70,14 +71,14 @@ def test_the_best_rate_and_positives_by_weight(runs: list[EvaluatedRun], tmp_pat
     assert held.loc[("positives", "explanation_weighted_2"), "mean"] == pytest.approx((0.75 + 1) / 2)
     assert ("positives", "base") not in held.index
     assert made.shown.read_bytes().startswith(b"\x89PNG")
-    assert made.reading.startswith("At the best rate of each, from the highest: ExP-GRPO (all by weight of 2) ")
+    assert made.reading.startswith("Each method at its best rate, from the highest: ExP-GRPO (all by weight of 2) ")
     less = held.loc[("difference", "explanation_weighted_2")]
     assert less["mean"] == pytest.approx(held.loc[("accuracy", "explanation_weighted_2"), "mean"] - shown["mean"])
     assert less["lowest"] <= less["mean"] <= less["highest"]
     assert "excludes 0: ExP-GRPO (all by weight of 2) by +38.0 [" in made.reading
     assert headings == [
         "On the toy: in accuracy at level 5, ExP-GRPO (all by weight of 2) is highest (74 %); "
-        "1 of 1 method end above ExP-GRPO, 0 below"
+        "ExP-GRPO (36 %) ends below 1 of 1 other method and above 0"
     ]
     # Two methods are too few for a correlation.
     assert "rank correlation" not in made.reading
@@ -98,9 +99,9 @@ def test_methods_without_positives_have_no_second_number(
 
 def test_methods_are_sorted_and_marked_where_they_differ(runs: list[EvaluatedRun], tmp_path: Path) -> None:
     words = draw_best("posterior", runs, tmp_path).shown.with_suffix(".svg").read_text(encoding="utf-8")
-    names = re.findall(r">(before training|ExP-GRPO[^<]*)</text>", words)
+    names = re.findall(r">(before training|ExP-GRPO(?: \(all[^<]*)?)</text>", words)
     assert names == ["ExP-GRPO (all by weight of 2)", "ExP-GRPO", "before training"]
-    assert len(re.findall(r">[\d.]+ % ▲</text>", words)) == 1
+    assert len(re.findall(r">[\d.]+ % \[[^<]*\] ▲</text>", words)) == 1
     assert "▼</text>" not in words
 
 
@@ -113,3 +114,26 @@ def test_no_mark_where_bases_disagree(runs: list[EvaluatedRun], tmp_path: Path) 
     again = [run for run in find_evaluated(tmp_path / "runs")[0] if run.is_training]
     words = draw_best("posterior", again, tmp_path).shown.with_suffix(".svg").read_text(encoding="utf-8")
     assert " ▲</text>" not in words
+
+
+def test_fewer_than_ten_problems_show_no_order(
+    runs: list[EvaluatedRun], tmp_path: Path, captions: list[Caption]
+) -> None:
+    for run in runs:
+        rows = run.evaluation
+        few = rows[rows["problem"].isin(sorted(rows["problem"][rows["level"] == 5].unique())[: MIN_PROBLEMS - 1])]
+        run.run.write("evaluation", few)
+    made = draw_best("posterior", [EvaluatedRun(run.run) for run in runs], tmp_path)
+    assert "ends below" not in captions[0].heading
+    assert "▲" not in captions[0].notes + made.shown.with_suffix(".svg").read_text(encoding="utf-8")
+    assert "excludes 0" not in made.reading
+
+
+def test_the_highest_methods_may_tie(runs: list[EvaluatedRun], tmp_path: Path, headings: list[str]) -> None:
+    for run in runs:
+        run.run.write("evaluation", run.evaluation.assign(correct=N))
+    draw_best("posterior", [EvaluatedRun(run.run) for run in runs], tmp_path)
+    assert headings == [
+        "On the toy: in accuracy at level 5, ExP-GRPO and ExP-GRPO (all by weight of 2) are highest (100 %); "
+        "ExP-GRPO (100 %) ends below 0 of 1 other method and above 0"
+    ]
