@@ -103,4 +103,6 @@ def _within(questions: Any, column: str) -> dict[tuple[str, ...], float]:
 
 
 def _mean(values: dict[tuple[str, ...], float]) -> Interval:
-    return bootstrap_questions(pd.Series(list(values.values()), [key[-1] for key in values], dtype=float))
+    mean = bootstrap_questions(pd.Series(list(values.values()), [key[-1] for key in values], dtype=float))
+    # Sums of fractions that cancel are not quite 0.
+    return Interval(round(mean.mean, 12), round(mean.low, 12), round(mean.high, 12), mean.n)

@@ -36,10 +36,11 @@ def draw_kinds(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artef
         counts = dict.fromkeys(("same_as_own", "same_as_first"), "Int64")
         numbers = pd.concat([numbers, _more(slopes)], ignore_index=True).astype(counts)
     about = (
-        "Slope of J per unit of step along a positive's gradient, ⟨∇J, g⟩ / ‖g‖, from rollouts; 0 where all of a "
-        "question are right or all are wrong. Mean with its 95 % bootstrap interval, questions resampled; in brackets "
-        "how many positives, and how many of them would be right as a rollout. The slope is that of Eq 6 (claim E6 of "
-        "the ledger); a text that is wrong has no T1, so that all of its slope is T2 (E6-wrong)."
+        "Slope of J, the expected reward, per unit of step along a positive's gradient, ⟨∇J, g⟩ / ‖g‖, from rollouts; "
+        "0 where all rollouts of a question are right or all are wrong. Mean with its 95 % bootstrap interval, "
+        "questions resampled, and of how many positives it is; right are those that would be right as a rollout. "
+        "The slope is that of Eq 6 (claim E6 of the ledger); a text that is wrong has no T1, so that all of its slope "
+        "is T2 (E6-wrong)."
     )
     return write_table(
         out,
@@ -88,9 +89,11 @@ def _more(slopes: pd.DataFrame) -> pd.DataFrame:
         rows = keyed[keyed["source"] == source]
         if rows.empty:
             continue
-        more = (rows["unit"] - first["unit"]).dropna().reset_index("run", drop=True)
-        same = int((rows["ids"].map(tuple) == first["ids"].map(tuple).reindex(rows.index)).sum())
-        counts = {"positives": len(rows), "right": int(rows["reward"].sum()), "same_as_first": same}
+        is_first = rows["ids"].map(tuple) == first["ids"].map(tuple).reindex(rows.index)
+        # A text has one slope, but two computations of it differ by rounding.
+        more = (rows["unit"] - first["unit"].reindex(rows.index)).mask(is_first, 0.0)
+        more = more.dropna().reset_index("run", drop=True)
+        counts = {"positives": len(rows), "right": int(rows["reward"].sum()), "same_as_first": int(is_first.sum())}
         table.append({"questions": MORE, "source": source, **counts, **asdict(bootstrap_questions(more))})
     return pd.DataFrame(table)
 
@@ -101,7 +104,7 @@ def _choices(run: GradientRun) -> str:
     return (
         f" Of each question {run.recipe['tries']} self-explanations were sampled. The first that ended "
         f"is shown as such; a choice is among all that did. *{MORE.capitalize()}*: the mean difference from the first, "
-        "by question; in brackets how many, and how many of them are the first itself."
+        "by question, of how many choices it is, and how many of them are the first itself."
     )
 
 
@@ -116,9 +119,9 @@ def _table(numbers: pd.DataFrame) -> str:
 
 def _cell(row: Mapping[Any, Any]) -> str:
     slope = Interval(row["mean"], row["low"], row["high"], row["n"])
-    return (
-        f"{interval(slope)} ({row['positives']}, {int(row['same_as_first' if row['questions'] == MORE else 'right'])})"
-    )
+    same = row["questions"] == MORE
+    some = f"{int(row['same_as_first'])} the first" if same else f"{int(row['right'])} right"
+    return f"{interval(slope)} ({row['positives']}, {some})"
 
 
 def _read(numbers: pd.DataFrame) -> str:

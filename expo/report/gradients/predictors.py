@@ -15,9 +15,8 @@ from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, changes, notes_of, step_sizes
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import COLOURS, INK, Figure, legend_above
-from expo.report.words import interval, number
+from expo.report.words import interval, number, spanned
 from expo.stats import MIN_PROBLEMS, Interval
-from expo.text import plural
 
 COLUMNS = ["size", "change", *CORRELATIONS]
 
@@ -36,11 +35,11 @@ def draw_predictors(name: str, runs: Sequence[GradientRun], out: Path | str) -> 
     first = next(iter(by_rollouts))
     shown = numbers[numbers["change"] == first]
     about = (
-        "Spearman's rank correlation with the change of J, over the positives of a question: the mean over questions, "
-        "with its 95 % interval."
+        f"Spearman's rank correlation with the change of J, the expected reward (by {first}), over a question's "
+        "positives: means over n questions, with 95 % intervals."
     )
     setting = (
-        f"The change of J is measured by {first}. At most {plural(int(shown['n'].max()), 'question')} have a slope. "
+        "n counts the questions with at least three positives among which the property and the change of J vary. "
         "Claims E6-rank and P1* of the ledger, on T1 and on probability, are about right samples of a tabular policy."
     )
     return draw_picture(
@@ -70,7 +69,8 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
         axes.hlines(at, rows["low"], rows["high"], linewidth=1.2, **style)
         axes.plot(rows["mean"], at, "o", markersize=4, label=f"length {size:g}", **style)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(PREDICTORS)), list(PREDICTORS.values()), fontsize=8)
+    names = [f"{name}, n = {spanned(shown.loc[shown['predictor'] == of, 'n'])}" for of, name in PREDICTORS.items()]
+    axes.set_yticks(range(len(PREDICTORS)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(-1, 1)
     axes.set_xlabel("rank correlation with the gain (1: the same order)")
@@ -81,14 +81,14 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
 def _finding(shown: pd.DataFrame) -> str:
     """Which property best ranks the gains of the shortest step, if its interval is above all others, and the next."""
     shortest = shown[shown["size"] == shown["size"].min()].dropna(subset="mean").sort_values("mean", ascending=False)
-    if shortest.empty or shortest["n"].max() < MIN_PROBLEMS:
+    if shortest.empty or shortest["n"].iloc[0] < MIN_PROBLEMS:
         return "too few questions to tell what ranks a step's gains best"
     first, others = shortest.iloc[0], shortest.iloc[1:]
     if len(others) and (first["low"] > others["high"]).all():
-        best, second = (f"{number(row['mean'], 2)}" for row in (first, others.iloc[0]))
+        second = others.iloc[0]
         return (
-            f"the {PREDICTORS[str(first['predictor'])]} ranks a step's gains best: rank correlation {best}, next the "
-            f"{PREDICTORS[str(others.iloc[0]['predictor'])]} with {second}"
+            f"a step's gains are ranked best by {PREDICTORS[str(first['predictor'])]} (rank correlation "
+            f"{number(first['mean'], 2)}), then by {PREDICTORS[str(second['predictor'])]} ({number(second['mean'], 2)})"
         )
     return "no property ranks a step's gains clearly best"
 

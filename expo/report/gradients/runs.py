@@ -102,7 +102,7 @@ def notes_of(runs: Sequence[GradientRun], about: str) -> str:
     each = f", for each of {plural(len(policies), 'policy', 'policies')}" if len(policies) > 1 else ""
     with_seed = f"seed{'s' * (len(seeds) > 1)} {listed([str(seed) for seed in sorted(seeds)])}"
     return (
-        f"{about}\nn = {plural(len(questions), 'question')} of {runs[0].task}{each}, with {recipe['rollouts']} "
+        f"{about}\n{plural(len(questions), 'question')} of {runs[0].task}{each}, with {recipe['rollouts']} "
         f"rollouts for slopes and as many for changes, at T = 1; positives at T = {recipe['temperature']:g}; "
         f"{with_seed}."
     )

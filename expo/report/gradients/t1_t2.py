@@ -31,6 +31,9 @@ COLUMNS = [
 ]
 
 
+_NONE = "no positive is right in a question with right and wrong rollouts"
+
+
 def draw_t1_t2(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artefact:
     """Write `t1-t2-<name>.png` and `.csv`: log10(|T2| / T1) of right positives, one strip per kind.
 
@@ -46,8 +49,8 @@ def draw_t1_t2(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artef
     ratio = np.log10(t2.abs()) - rows["log10_t1"].astype(float)
     numbers = rows.assign(t2=t2, t2_error=error, log10_ratio=ratio, larger=larger)[COLUMNS]
     about = (
-        "Each mark is a right positive (in brackets: how many). Hollow: T2 < 0. Faint: undecided. At 0 both are equal; "
-        "beyond ±2 the axis is logarithmic."
+        "T1: a positive's own term in the slope of J, the expected reward (Eq 6); T2: that of all others. "
+        "A mark is a right positive; hollow: T2 is negative; faint: undecided. Beyond ±2 the axis is logarithmic."
     )
     setting = (
         f"It is open which is larger if twice T2's standard error over rollouts reaches T1, or if fewer than "
@@ -79,15 +82,15 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     finite = [x for x in numbers["log10_ratio"] if np.isfinite(x)]
     axes.set_xlim(1.2 * min([*finite, -1.0]), 1.2 * max([*finite, 1.0]))
     axes.set_yticks(range(len(sources)), [_name(source, numbers) for source in sources])
-    axes.set_ylim(len(sources) - 0.5, -0.5)
-    axes.set_xlabel("log10(|T2| / T1): T1 is the positive's own term of Eq 6, T2 that of all others")
+    axes.set_ylim(max(len(sources), 1) - 0.5, -0.5)
+    axes.set_xlabel("log10(|T2| / T1)")
     axes.set_title("T1 is larger", loc="left", fontsize=9, color=GREY)
     axes.set_title("|T2| is larger", loc="right", fontsize=9, color=GREY)
     return figure
 
 
 def _name(source: str, numbers: pd.DataFrame) -> str:
-    return f"{NAMES[source]} ({int((numbers['source'] == source).sum())})"
+    return f"{NAMES[source]}, {(numbers['source'] == source).sum()} right"
 
 
 def _plot_strip(axes: Axes, rows: pd.DataFrame, place: int, colour: str) -> None:
@@ -102,20 +105,28 @@ def _plot_strip(axes: Axes, rows: pd.DataFrame, place: int, colour: str) -> None
 
 
 def _finding(numbers: pd.DataFrame) -> str:
+    if numbers.empty:
+        return _NONE
     count = numbers["larger"].value_counts()
     return (
         f"of {plural(len(numbers), 'right positive')}, |T2| is clearly larger in {count.get('T2', 0)}, "
-        f"T1 in {count.get('T1', 0)}, and {count.get('undecided', 0)} are undecided"
+        f"T1 in {count.get('T1', 0)}, and {_undecided(count)}"
     )
 
 
+def _undecided(count: pd.Series) -> str:
+    return plural(int(count.get("undecided", 0)), "is undecided", "are undecided")
+
+
 def _read(numbers: pd.DataFrame) -> str:
+    if numbers.empty:
+        return f"{_NONE[0].upper()}{_NONE[1:]}."
     count = numbers["larger"].value_counts()
     negative = int(((numbers["larger"] == "T2") & (numbers["t2"] < 0)).sum())
     sets = plural(len(numbers.groupby(["run", "problem"])), "set")
     return (
         f"Of {plural(len(numbers), 'right positive')} (with {sets} of rollouts, right and wrong ones, that those of "
         f"one question share) |T2| is larger in {count.get('T2', 0)}, T1 in {count.get('T1', 0)}, by more than twice "
-        f"T2's standard error; {count.get('undecided', 0)} are undecided. Where |T2| is larger it is below 0 in "
+        f"T2's standard error; {_undecided(count)}. Where |T2| is larger it is below 0 in "
         f"{negative}. Median log10 T1: {number(float(numbers['log10_t1'].astype(float).median()))}."
     )

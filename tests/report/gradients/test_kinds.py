@@ -24,6 +24,7 @@ def test_kinds_are_told_apart_by_whether_the_own_cot_is_right(runs: list[Any], t
     assert held.loc[("own CoT right", "expert"), "positives"] == 9
     assert "0 self-explanations of 10 have the text of the own CoT" in made.reading
     assert "| own CoT | 1.73 [" in made.shown.read_text()
+    assert "(10, 9 right)" in made.shown.read_text()
     # Where its text is the own CoT's, that is said.
     table = runs[0].run.read("alignment")
     own = table["source"].isin(["own", "explanation"])
@@ -47,6 +48,9 @@ def test_a_choice_is_compared_with_the_first_of_the_same_tries(tmp_path: Path) -
     assert more["n"].to_dict() == {"best_joint": 10, "right": 3}
     assert "More than the self-explanation: likeliest self-explanation 1.5" in made.reading
     assert "4 self-explanations were sampled" in made.shown.read_text()
+    # A choice that is the first text itself differs from it by nothing, though its slope was computed once more.
+    assert more.loc["right", ["mean", "low", "high"]].tolist() == [0, 0, 0]
+    assert "0 [0, 0] (6, 6 the first)" in made.reading
     # The control: without choices nothing is compared.
     write_gradients(tmp_path / "others" / "one")
     (runs,) = by_policy(find_gradients(tmp_path / "others")).values()
@@ -64,4 +68,6 @@ def write_choices(run: Run) -> None:
         slope=first["slope"] + 3.0 * first["norm"] * moved,
         ids=[[9] if other else ids for other, ids in zip(moved, first["ids"], strict=True)],
     )
-    run.write("alignment", pd.concat([table, likeliest, first.head(3).assign(source="right")], ignore_index=True))
+    right = first.head(3)
+    rounded = right.assign(source="right", slope=right["slope"] * (1 + 1e-7))
+    run.write("alignment", pd.concat([table, likeliest, rounded], ignore_index=True))

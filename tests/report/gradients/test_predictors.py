@@ -3,12 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from expo.gradients.predictors import PREDICTORS
-from expo.report.gradients.predictors import draw_predictors
+from expo.gradients.predictors import PREDICTORS, _mean
+from expo.report.gradients.predictors import _plot, draw_predictors
 from expo.report.gradients.runs import find_gradients
+from expo.report.picture import Caption
+from expo.report.style import look
 
 from ..records.gradients import write_gradients
 
@@ -28,6 +31,22 @@ def test_predictors_are_ranked(runs: list[Any], tmp_path: Path, headings: list[s
     assert headings.pop() == "On the toy: too few questions to tell what ranks a step's gains best"
 
 
+def test_correlations_that_cancel_are_0() -> None:
+    keys = [("run", f"q{i}") for i in range(3)]
+    assert _mean(dict(zip(keys, (0.1, 0.2, -0.3), strict=True))).mean == 0
+    # The control: summed as they are, these are not quite 0.
+    assert np.mean([0.1, 0.2, -0.3]) != 0
+
+
+def test_each_property_has_its_number_of_questions(runs: list[Any], tmp_path: Path) -> None:
+    numbers = draw_predictors("tiny", runs, tmp_path).numbers
+    with look():
+        (axes,) = _plot(numbers, Caption("heading", "notes", toy=True)).axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert f"{PREDICTORS['predicted']}, n = 9" in names
+    assert f"{PREDICTORS['learning_signal']}, n = 0" in names
+
+
 @pytest.mark.parametrize("is_apart", [True, False])
 def test_the_best_predictor_is_named_only_where_it_is_apart(
     is_apart: bool, tmp_path: Path, headings: list[str], monkeypatch: pytest.MonkeyPatch
@@ -41,7 +60,7 @@ def test_the_best_predictor_is_named_only_where_it_is_apart(
     write_gradients(tmp_path / "runs" / "one")
     monkeypatch.setattr("expo.report.gradients.predictors.rank_correlations", ranked)
     draw_predictors("tiny", find_gradients(tmp_path / "runs"), tmp_path / "out")
-    following = f"next the {PREDICTORS['unit_t1']} with 0.50"
-    best = f"the {PREDICTORS['predicted']} ranks a step's gains best: rank correlation 0.90, {following}"
+    following = f"then by {PREDICTORS['unit_t1']} (0.50)"
+    best = f"a step's gains are ranked best by {PREDICTORS['predicted']} (rank correlation 0.90), {following}"
     none = "no property ranks a step's gains clearly best"
     assert headings == [f"On the toy: {best if is_apart else none}"]

@@ -4,8 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from expo.report.gradients.runs import find_gradients
 from expo.report.gradients.t1_t2 import draw_t1_t2
+
+from ..records.gradients import write_gradients
 
 
 def test_t2_and_t1_are_told_apart_where_their_error_allows(
@@ -24,3 +28,15 @@ def test_t2_and_t1_are_told_apart_where_their_error_allows(
     np.testing.assert_allclose(own["t2"].iloc[0], 3.2)
     np.testing.assert_allclose(own["log10_ratio"].iloc[0], np.log10(3.2) + 20)
     assert headings == ["On the toy: of 26 right positives, |T2| is clearly larger in 7, T1 in 8, and 11 are undecided"]
+
+
+@pytest.mark.parametrize(("right", "found"), [(0, "no positive is right"), (1, "and 1 is undecided")])
+def test_few_or_no_right_positives_have_a_picture(right: int, found: str, tmp_path: Path, headings: list[str]) -> None:
+    run = write_gradients(tmp_path / "runs" / "one")
+    table = run.read("alignment")
+    is_kept = (table["source"] == "expert") & (table["problem"] == "q2") & bool(right)
+    run.write("alignment", table.assign(reward=is_kept))
+    made = draw_t1_t2("tiny", find_gradients(tmp_path / "runs"), tmp_path / "out")
+    assert found in headings[0]
+    assert len(made.numbers) == right
+    assert made.reading.startswith("Of 1 right positive" if right else "No positive is right in a question with")
