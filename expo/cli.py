@@ -28,7 +28,7 @@ jobs, in the order you would use them
   sample      sample and score self-explanations only, and write them as a folder for datasets.load_dataset
   train       train with ExP-GRPO, GRPO, ExP-DPO, or SFT on positives of any kind, with evaluations by level
   evaluate    measure a policy's accuracy and pass@k by level
-  gradients   measure gradients of positives, how J rises along them, and what a step along them does to J
+  gradients   measure gradients of positives, and what a step along them does to the probability of a right answer
   judge       have a model behind an OpenAI-compatible endpoint compare explanations with own CoTs
   grade       grade answers with several graders side by side, and give the reason for each verdict
   reproduce   carry out all runs of a study and draw its figures
@@ -133,6 +133,8 @@ def sample_job(argv: list[str]) -> int:
         [MeasureRecipe, Where, DatasetArguments],
         argv,
         "Sample self-explanations and write them as a dataset folder with a card.",
+        # Only self-explanations are sampled.
+        unlisted=("sources", "controls"),
     )
     if recipe.sources not in (MeasureRecipe().sources, ["explanation"]):
         raise ValueError("sources: expo sample writes only self-explanations; for other kinds use expo measure")
@@ -247,7 +249,7 @@ def gradients_job(argv: list[str]) -> int:
     from expo.flags import Where, parse
     from expo.recipe import GradientRecipe
 
-    about = "Measure gradients of positives, how J rises along them, and what a step along them does to J."
+    about = "Measure gradients of positives, and what a step along them does to J, the probability of a right answer."
     recipe, where = parse("gradients", [GradientRecipe, Where], argv, about)
     folder = _output(where, "gradients", recipe)
     from expo.gradients.run import measure_gradients
@@ -315,7 +317,7 @@ def grade_job(argv: list[str]) -> int:
     graded, unread = grade(rows, asked.tolerance)
     left_out = "".join(f"\n  {line}" for line in in_lines([*skips, *unread], 5))
     if not graded:
-        raise ValueError(f"{asked.file or 'row'}: nothing to grade" + (left_out and f":{left_out}"))
+        raise ValueError((f"{asked.file}: " if asked.file else "") + "nothing to grade" + (left_out and f":{left_out}"))
     print(show(graded, alone=asked.file is None))
     if left_out:
         print(f"\nskipped: {plural(len(skips) + len(unread), 'line')}{left_out}")

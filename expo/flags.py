@@ -212,6 +212,7 @@ class Flags:
         about: the job in a sentence.
         epilog: the text below the list of flags.
         hidden: fields left out of the list.
+        unlisted: fields that are read, but that neither the list nor completion offers.
         untyped: fields whose values in the file are not converted here; another reader does that.
         unknown: makes the message about an unknown field from its name and the known fields.
         usage: the first line of the help, if it differs from that of other jobs.
@@ -225,6 +226,7 @@ class Flags:
         *,
         epilog: str | None = None,
         hidden: Iterable[str] = (),
+        unlisted: Iterable[str] = (),
         untyped: Iterable[str] = (),
         unknown: Callable[[str, Iterable[str]], str] | None = None,
         usage: str | None = None,
@@ -234,7 +236,8 @@ class Flags:
             list(types), prog=f"expo {job}", usage=usage, description=about, epilog=epilog, allow_abbrev=False
         )
         self._unknown = unknown or (lambda name, known: unknown_field(name, known, job))
-        self._job, self._untyped, left_out = job, set(untyped), set(hidden)
+        self._job, self._untyped, self._unlisted = job, set(untyped), set(unlisted)
+        left_out = {*hidden, *unlisted}
         self._actions: dict[str, argparse.Action] = {}
         self._required: list[str] = []
         self._given: set[str] = set()
@@ -281,7 +284,8 @@ class Flags:
         if set(_ALL) & set(argv):
             self._print_all()
         if LIST_FLAGS in argv:
-            raise Listed(action for action in self.parser._actions if action.dest in {*self._actions, "config"})
+            offered = {*self._actions, "config"} - self._unlisted
+            raise Listed(action for action in self.parser._actions if action.dest in offered)
         flags, rest = self.parser.parse_known_args(argv)
         for unknown in rest[:1]:
             if not unknown.startswith("-"):
@@ -345,9 +349,16 @@ class Flags:
             return value
 
 
-def parse(job: str, types: Sequence[type], argv: Sequence[str], about: str, usage: str | None = None) -> list[Any]:
-    """The dataclasses of a job, filled from its YAML file and then from its flags."""
-    flags = Flags(job, types, about, usage=usage)
+def parse(
+    job: str,
+    types: Sequence[type],
+    argv: Sequence[str],
+    about: str,
+    usage: str | None = None,
+    unlisted: Iterable[str] = (),
+) -> list[Any]:
+    """The dataclasses of a job, filled from its YAML file and then from its flags; `unlisted`: see `Flags`."""
+    flags = Flags(job, types, about, usage=usage, unlisted=unlisted)
     values, file = flags.read(argv)
     try:
         filled = [t(**{f.name: values[f.name] for f in fields(t) if f.name in values}) for t in types]

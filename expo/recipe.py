@@ -127,7 +127,7 @@ class BaseRecipe:
     )
     split: str = field(default="test", metadata={"help": "the task's split"})
     problems: int | None = field(default=None, metadata={"help": "how many problems, chosen by seed; default all"})
-    levels: list[int] | None = field(default=None, metadata={"help": "only these levels"})
+    levels: list[int] | None = field(default=None, metadata={"help": "only problems of these levels"})
     policy: str = field(
         default="smollm2-135m",
         metadata={"help": "tiny, tiny-<k>, smollm2-135m, a folder, a .gguf file, a hub id"},
@@ -141,7 +141,7 @@ class BaseRecipe:
     )
     dtype: str = field(default="auto", metadata={"help": "float32, bfloat16, ...; auto: float32 on CPU, else bfloat16"})
     prompts: dict[str, str | bool] | str | None = field(
-        default=None, metadata={"help": "fields of the task's prompts to replace: a mapping (as a flag: JSON)"}
+        default=None, metadata={"help": "replacements for fields of the task's prompts: a mapping (as a flag: JSON)"}
     )
     engine: str = field(
         default="hf",
@@ -152,13 +152,18 @@ class BaseRecipe:
     )
     grader: str = field(
         default="math",
-        metadata={"help": "texts: math compares values; exact compares the text between answer_cue and answer_end"},
+        metadata={
+            "help": "plain-text tasks: math compares values; exact compares the text between answer_cue and answer_end"
+        },
     )
-    step_checker: str = field(default="arithmetic", metadata={"help": f"texts: {', '.join(STEP_CHECKERS)}"})
-    boxed_only: bool = field(default=False, metadata={"help": "texts: only \\boxed{} counts as an answer"})
-    last_number: bool = field(default=True, metadata={"help": "texts: if no answer is stated, grade the last number"})
+    step_checker: str = field(default="arithmetic", metadata={"help": f"plain-text tasks: {', '.join(STEP_CHECKERS)}"})
+    boxed_only: bool = field(default=False, metadata={"help": "plain-text tasks: only \\boxed{} counts as an answer"})
+    last_number: bool = field(
+        default=True, metadata={"help": "plain-text tasks: if no answer is stated, grade the last number"}
+    )
     tolerance: float = field(
-        default=0.0, metadata={"help": "texts: how far a number may be off, as a fraction of the ground truth"}
+        default=0.0,
+        metadata={"help": "plain-text tasks: how far a number may be off, as a fraction of the ground truth"},
     )
 
     @property
@@ -380,7 +385,7 @@ GRADIENT_CHOICES = ("posterior", "best_signal", "best_joint", "right")
 
 @dataclass
 class GradientRecipe(SamplingRecipe):
-    """Measure gradients of positives, how J rises along them, and what a step along them does to J."""
+    """Measure gradients of positives, and what a step along them does to J, the probability of a right answer."""
 
     problems: int | None = field(default=8, metadata={"help": "how many problems, chosen by seed"})
     dtype: str = field(default="auto", metadata={"help": "float32 or float64; auto: float32"})
@@ -394,7 +399,7 @@ class GradientRecipe(SamplingRecipe):
     tries: int = field(default=1, metadata={"help": "self-explanations per problem to choose from"})
     choices: list[str] = field(
         default_factory=list,
-        metadata={"help": f"additional positives, each chosen among these tries: {', '.join(GRADIENT_CHOICES)}"},
+        metadata={"help": f"additional positives, chosen among the --tries samples: {', '.join(GRADIENT_CHOICES)}"},
     )
     rollouts: int = field(
         default=32,

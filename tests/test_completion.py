@@ -49,6 +49,9 @@ def offered(file: Path, *words: str, folder: Path | None = None) -> list[str]:
         (["measure", "--sources", "own", "ex"], ["explanation", "expert"]),
         (["measure", "--token_scores", ""], ["true", "false"]),
         (["measure", "--token-scores", "t"], ["true"]),
+        # `sample` has one kind of positives.
+        (["sample", "--sour"], []),
+        (["measure", "--sour"], ["--sources"]),
         (["train", "--positive_choice", "best"], ["best_signal", "best_joint"]),
         (["train", "--beta_sft_s"], ["--beta_sft_schedule"]),
         # Of another algorithm than the usual one.

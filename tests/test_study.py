@@ -245,7 +245,7 @@ def test_figures_can_be_drawn_of_what_is_there_alone(
 def test_a_run_without_problems_is_named_before_any_is_done(tmp_path: Path) -> None:
     first = "first: {task: chain, policy: tiny-0, problems: 2, max_new_tokens: 8}"
     wrong = {
-        "b: {task: chain, policy: tiny-0, levels: [9]}": r"run b: chain: levels: unknown levels in \[9\]",
+        "b: {task: chain, policy: tiny-0, levels: [9]}": r"run b: chain: levels: unknown level in \[9\]",
         "b: {job: train, task: chain, policy: tiny-0, eval_split: tests, max_steps: 1}": (
             "run b: for the evaluation .*eval_split.*: chain: split: unknown split 'tests'"
         ),

@@ -138,7 +138,7 @@ def load(split: str, n: int, seed: int = 0, levels: Iterable[int] = (1, 2, 3, 4,
     if split not in SPLITS:
         raise DataError(f"chain: split: unknown split {split!r}; choose from {', '.join(SPLITS)}")
     if not wanted or not set(wanted) <= set(LEVELS):
-        raise DataError(f"chain: levels: unknown levels in {wanted}; choose from {sorted(LEVELS)}")
+        raise DataError(f"chain: levels: unknown level in {wanted}; choose from {sorted(LEVELS)}")
     if n < 1:
         raise DataError(f"chain: problems: must be at least 1, got {n}")
     drawn = [_draw_level(split, -(-(n - i) // len(wanted)), seed, level) for i, level in enumerate(wanted)]

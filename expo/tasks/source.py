@@ -71,9 +71,8 @@ def collect(name: str, source: str, rows: Iterable[Row | Skip], parse: Callable[
         skipped += row.notices
     if not problems:
         first = "".join(f"\n  {line}" for line in in_lines(skipped, 3))
-        raise DataError(
-            f"{source}: " + (f"none of the {len(skipped)} rows is usable:{first}" if skipped else "no rows")
-        )
+        which = "its only row is not" if len(skipped) == 1 else f"none of the {len(skipped)} rows is"
+        raise DataError(f"{source}: " + (f"{which} usable:{first}" if skipped else "no rows"))
     return Task(name=name, problems=tuple(problems.values()), skipped=tuple(skipped), source=source)
 
 

@@ -46,7 +46,9 @@ _LOWEST: dict[str, float] = {
 class ExPGRPOConfig(GRPOConfig):
     """`GRPOConfig` with the settings of the added term."""
 
-    beta_sft: float = field(default=1.0, metadata={"help": "weight of log pi(c~, a*|q); 1 is the paper's, 0 is GRPO"})
+    beta_sft: float = field(
+        default=1.0, metadata={"help": "weight of the added term, log pi(positive|q); 1 is the paper's, 0 is GRPO"}
+    )
     beta_sft_schedule: str = field(
         default="constant", metadata={"help": "constant, or annealed to 0 over training: linear, cosine"}
     )

@@ -66,9 +66,11 @@ class TrainRecipe(BaseRecipe):
     """Train a policy on a task's questions: GRPO with positives added, DPO on pairs, or SFT on positives alone."""
 
     split: str = field(default="train", metadata={"help": "questions to train on, if the task has splits"})
-    problems: int | None = field(default=None, metadata={"help": "how many of them, chosen by seed; default all"})
-    dtype: str = field(default="float32", metadata={"help": "dtype of the weights; bf16: true computes in bfloat16"})
-    rows: int = field(default=64, metadata={"help": "samples decoded at a time, except by TRL itself"})
+    problems: int | None = field(
+        default=None, metadata={"help": "how many problems to train on, chosen by seed; default all"}
+    )
+    dtype: str = field(default="float32", metadata={"help": "dtype of the weights; --bf16 true computes in bfloat16"})
+    rows: int = field(default=64, metadata={"help": "samples decoded at a time (not by TRL's own sampling)"})
     algorithm: str = field(
         default="grpo",
         metadata={
@@ -81,12 +83,12 @@ class TrainRecipe(BaseRecipe):
     positive_data: str | None = field(
         default=None,
         metadata={
-            "help": "existing positives to use instead of sampling: another run's folder, a dataset from expo sample, "
-            "a file, or owner/name:split on the hub"
+            "help": "existing positives to use instead of sampling: another training's folder, a dataset from expo "
+            "sample, a file, or owner/name:split on the hub"
         },
     )
     positive_filter: list[str] | None = field(
-        default=None, metadata={"help": f"conditions on a positive: {', '.join(WANTED)}"}
+        default=None, metadata={"help": f"conditions that a positive must meet: {', '.join(WANTED)}"}
     )
     positive_tries: int = field(
         default=1, metadata={"help": "samples drawn per problem, one of which becomes its positive"}
@@ -130,8 +132,8 @@ class TrainRecipe(BaseRecipe):
     )
     eval_data: str | None = field(default=None, metadata={"help": "for a jsonl task: the file to evaluate on"})
     eval_split: str = field(default="test", metadata={"help": "questions to evaluate on"})
-    eval_problems: int | None = field(default=None, metadata={"help": "how many of them; default all"})
-    eval_levels: list[int] | None = field(default=None, metadata={"help": "only these levels"})
+    eval_problems: int | None = field(default=None, metadata={"help": "how many problems to evaluate on; default all"})
+    eval_levels: list[int] | None = field(default=None, metadata={"help": "evaluate only on these levels"})
     eval_samples: int = field(default=4, metadata={"help": "samples per problem, at each evaluation"})
     eval_temperature: float = field(
         default=0.7, metadata={"help": "temperature of these samples (the paper's: 0.7); 0 is greedy"}
