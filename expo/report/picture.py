@@ -101,7 +101,7 @@ def _whole_formulas(line: str) -> str:
 
 
 def _wrapped(text: str, width: int) -> str:
-    """Lines of at most this width, none of which ends within `27 %` or `ExP-GRPO`, the last of more than a word or two."""
+    """Lines of at most this width; none ends within `27 %` or `ExP-GRPO`, and the last has more than a word or two."""
     whole = text.replace(" %", "\u00a0%")
     lines = textwrap.wrap(whole, width, break_on_hyphens=False)
     narrower = (textwrap.wrap(whole, n, break_on_hyphens=False) for n in range(width, width // 2, -1))
