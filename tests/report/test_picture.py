@@ -8,8 +8,8 @@ from expo.report import picture
 from expo.report.picture import Caption, sheet
 from expo.report.style import look
 
-# A line breaks before its last word, which is within a formula here.
-LONG = f"{'word ' * (picture.NOTE_WIDTH // 5 - 2)}and $\\pi_j < 1/2$, so"
+# The first line breaks within a formula.
+LONG = f"{'word ' * (picture.NOTE_WIDTH // 5 - 2)}and $\\pi_j < 1/2$, so {'word ' * 9}"
 
 
 def notes_of(caption: Caption) -> str:
