@@ -101,12 +101,13 @@ def _whole_formulas(line: str) -> str:
 
 
 def _wrapped(text: str, width: int) -> str:
-    """Lines of at most this width; none ends within `27 %` or `ExP-GRPO`, and the last has more than a word or two."""
+    """Lines of at most this width, none of which ends within `27 %` or `ExP-GRPO`; the last is no word or two alone."""
     whole = text.replace(" %", "\u00a0%")
     lines = textwrap.wrap(whole, width, break_on_hyphens=False)
-    narrower = (textwrap.wrap(whole, n, break_on_hyphens=False) for n in range(width, width // 2, -1))
-    fitting = (of for of in narrower if len(of) == len(lines) and len(of[-1]) > width // 4)
-    return "\n".join(next(fitting, lines))
+    if len(lines) > 1:
+        narrower = (textwrap.wrap(whole, n, break_on_hyphens=False) for n in range(width, width // 2, -1))
+        lines = next((of for of in narrower if len(of) == len(lines) and len(of[-1]) > width // 4), lines)
+    return "\n".join(lines)
 
 
 def sheet(rows: int, columns: int, height: float, caption: Caption) -> tuple[Figure, list[list[Axes]]]:

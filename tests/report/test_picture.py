@@ -8,8 +8,8 @@ from expo.report import picture
 from expo.report.picture import Caption, sheet
 from expo.report.style import look
 
-# The first line breaks within a formula.
-LONG = f"{'word ' * (picture.NOTE_WIDTH // 5 - 2)}and $\\pi_j < 1/2$, so {'word ' * 9}"
+# A line breaks within the formula.
+LONG = f"{'word ' * (picture.NOTE_WIDTH // 5 - 2)}and $\\pi_j < 1/2$, so {'word ' * 12}"
 
 
 def notes_of(caption: Caption) -> str:
@@ -25,3 +25,10 @@ def test_a_formula_is_not_broken_over_two_lines(monkeypatch: pytest.MonkeyPatch)
     # The check can fail: a note that is wrapped as it is breaks the formula.
     monkeypatch.setattr(picture, "_whole_formulas", lambda line: line)
     assert any(line.count("$") % 2 for line in notes_of(caption).split("\n"))
+
+
+def test_no_word_stands_alone_on_a_last_line() -> None:
+    lines = notes_of(Caption("A heading", f"{'word ' * (picture.NOTE_WIDTH // 5)}alone", toy=False)).split("\n")
+    assert len(lines) == 2
+    assert len(lines[1]) > picture.NOTE_WIDTH // 4
+    assert notes_of(Caption("A heading", "Short.\n", toy=False)) == "Short.\n"
