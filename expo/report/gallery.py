@@ -135,7 +135,7 @@ def _by_kind(ledger: Mapping[str, Any]) -> dict[Kind, list[str]]:
 
 
 def _contents(held: Mapping[Kind, Sequence[str]], ledger: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line for each artefact below its section and kind; a picture's line says what was found."""
+    """A line for each artefact below its section and kind: what a picture found, the name of a table."""
     lines = []
     for section, kinds in SECTIONS.items():
         if shown := [kind for kind in kinds if held[kind]]:
@@ -143,14 +143,15 @@ def _contents(held: Mapping[Kind, Sequence[str]], ledger: Mapping[str, Mapping[s
         for kind in shown:
             lines.append(f"  - {kind.title}")
             for name in held[kind]:
-                finding = f": {found}" if (found := _finding(ledger[name])) else ""
-                lines.append(f"    - [{name}](#{_anchor(_heading(name, ledger[name]))}){finding}")
+                heading = _heading(name, ledger[name])
+                lines.append(f"    - [{_finding(ledger[name]) or heading}](#{_anchor(heading)})")
     return lines
 
 
 def _finding(entry: Mapping[str, Any]) -> str:
-    """The heading of a picture without its figure in the paper; empty for a table."""
-    return re.sub(r"^After the paper's [^,]+, ", "", str(entry.get("heading", "")))
+    """The heading of a picture without its figure in the paper, as the words of a link; empty for a table."""
+    found = re.sub(r"^After the paper's [^,]+, ", "", str(entry.get("heading", "")))
+    return re.sub(r"([][])", r"\\\1", re.sub("^on the toy", "On the toy", found))
 
 
 def _entry(name: str, entry: Mapping[str, Any]) -> list[str]:

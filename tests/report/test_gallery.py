@@ -58,7 +58,7 @@ def test_an_artefact_has_its_picture_its_links_and_its_reading() -> None:
     assert "#### fig2-a (toy)\n\n![fig2-a](fig2-a.png)\n\n[SVG](fig2-a.svg) · [numbers (CSV)](fig2-a.csv)" in page
     assert "[**The table**](example1-a.md)\n\n[page](example1-a.html) · [numbers (CSV)](example1-a.csv)" in page
     assert "Read of fig2-a." in page
-    assert "[fig2-a](#fig2-a-toy)" in page
+    assert "[fig2-a (toy)](#fig2-a-toy)" in page
     assert broken_anchors(page) == set()
     # The control: a link to a heading that is not there.
     assert broken_anchors(page.replace("#### fig2-a (toy)", "#### fig2-a")) == {"fig2-a-toy"}
@@ -67,7 +67,7 @@ def test_an_artefact_has_its_picture_its_links_and_its_reading() -> None:
 def test_a_pictures_finding_is_its_line_of_the_contents_and_its_alternative_text() -> None:
     heading = "After the paper's Figure 2, on the toy: likelier by 3 [2, 4] nats"
     page = gallery({"fig2-a": entry("fig2-a", ".png", toy=True, heading=heading), "table1-a": entry("table1-a", ".md")})
-    assert "    - [fig2-a](#fig2-a-toy): on the toy: likelier by 3 [2, 4] nats" in page
+    assert r"    - [On the toy: likelier by 3 \[2, 4\] nats](#fig2-a-toy)" in page
     # Brackets within would end the text early.
     assert "![After the paper's Figure 2, on the toy: likelier by 3 2, 4 nats](fig2-a.png)" in page
     assert "    - [table1-a](#table1-a)\n" in page
