@@ -44,8 +44,8 @@ def show(run: Run) -> str:
         )
     lines += [
         "",
-        "Table 1, measured (difference of means by problem, nats, with 95 % bootstrap interval; probabilities and",
-        "shares have a finite-sample interval, too, whose 95 % hold at every n: it gives the verdict):",
+        "Table 1, measured: differences of means by problem, in nats, with 95 % bootstrap intervals. Probabilities and",
+        "shares also have a finite-sample interval, whose 95 % hold at every n and which decides their verdict:",
         *_comparisons([*table1(samples), *own_answers(samples)]),
         *textwrap.wrap(worth(samples["problem"].nunique()), 110),
     ]

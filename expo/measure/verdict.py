@@ -1,7 +1,7 @@
 """Table 1 as a measurement: differences of means by problem with their intervals, and what they support.
 
 There are two intervals, both 95 %. The bootstrap interval resamples problems and applies to every quantity; its level
-is nominal, and `worth` says how much that means at each n. The finite-sample interval has a level that holds at every
+is only nominal, and `worth` says what that means at each n. The finite-sample interval has a level that holds at every
 n, and applies only to quantities between 0 and 1: for log-probabilities, an interval with such a level hardly ever
 excludes anything (ledger: COV-none).
 """
@@ -117,9 +117,9 @@ def hangs_on(verdict: str, problem: str, share: float) -> str:
 def worth(n: int) -> str:
     """How much a bootstrap interval of log-probabilities over n problems can show, in a sentence."""
     return (
-        f"At n = {n} the 95 % of a bootstrap interval is nominal. If 1 in {missed_kind(n)} of all problems is of some "
-        f"kind, at least half of all draws of {plural(n, 'problem')} contain none of it, and log-probabilities have no "
-        "bound that limits how far that kind moves their mean."
+        f"At n = {n} a bootstrap interval is only nominally a 95 % interval. If 1 in {missed_kind(n)} of all problems "
+        f"is of some kind, at least half of all draws of {plural(n, 'problem')} contain none of it, and "
+        "log-probabilities have no bound that limits how far that kind moves their mean."
     )
 
 

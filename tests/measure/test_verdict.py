@@ -174,7 +174,7 @@ def test_a_mean_that_hangs_on_a_problem_names_it() -> None:
 
 
 def test_what_an_interval_is_worth_hangs_on_the_number_of_problems() -> None:
-    assert "At n = 40 the 95 % of a bootstrap interval is nominal" in worth(40)
+    assert "At n = 40 a bootstrap interval is only nominally a 95 % interval." in worth(40)
     assert "If 1 in 59 of all problems" in worth(40)
     assert "1 in 18 of all problems" in worth(12)
 
