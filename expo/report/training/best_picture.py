@@ -63,7 +63,7 @@ def draw_best(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Artef
             f"Circles: the {plural(int(numbers['bases'].max()), 'base')}.\n"
             f"{_marks(numbers)}"
             f"n = {int(numbers['n'].iloc[0])} problems of the split {first.recipe['eval_split']}, on which the rates "
-            f"are chosen, too; k = {first.sampling}, seed {first.seed}."
+            f"are also chosen; k = {first.sampling}, seed {first.seed}."
         ),
         reading=_read(numbers),
         setting=f"After {training_steps(runs)}. The table {name}-{label(runs)} has all rates. {RULE_OF_ORDER}.",

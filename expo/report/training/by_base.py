@@ -61,8 +61,8 @@ def _row(run: EvaluatedRun) -> dict[str, Any]:
 
 def _about(runs: Sequence[EvaluatedRun]) -> str:
     first = runs[0]
-    told = " and ".join(
-        f"on {trained_on} at {rates([run for run in runs if run.levels == trained_on])}"
+    told = " ".join(
+        f"Learning rates on {trained_on}: {rates([run for run in runs if run.levels == trained_on])}."
         for trained_on in sorted({run.levels for run in runs})
     )
     return (
@@ -70,8 +70,8 @@ def _about(runs: Sequence[EvaluatedRun]) -> str:
         f"after the last ({first.last_step}), {first.sampling}; in brackets the 95 % bootstrap interval by problem, "
         f"exact where all problems are alike, none for fewer than {MIN_PROBLEMS}. *True steps* are of the same "
         "samples. A group is a question's samples at a step; where none or all are right, GRPO learns nothing from "
-        "it. Bases that have the same seed here share problems, their order and random numbers. Learning rates: "
-        f"{told}.{weights_note(runs)}"
+        "it. Bases that have the same seed here share problems, their order and random numbers. "
+        f"{told}{weights_note(runs)}"
     )
 
 

@@ -99,15 +99,21 @@ def _ends(numbers: pd.DataFrame) -> pd.DataFrame:
 def _plot(numbers: pd.DataFrame, caption: Caption, *, shown: str) -> Figure:
     panels = _panels(list(dict.fromkeys(numbers["method"])))
     figure, (row,) = sheet(1, len(panels), 3.0, caption)
-    low, high = float(numbers["mean"].min()), float(numbers["mean"].max())
+    high = float(numbers["mean"].max())
     # Marks at 0 and at 100 % are not cut.
     edge = 0.03 * high if high else 0.03
     for axes, methods in zip(row, panels, strict=True):
-        axes.set_ylim(-edge if low < 0.4 else low - 0.05, high + edge if high else 1.0)
+        axes.set_ylim(_floor(numbers) or -edge, high + edge if high else 1.0)
         _plot_methods(axes, numbers[numbers["method"].isin(methods)])
         axes.set_title(shown if len(panels) == 1 else winner_name(methods[0]))
     row[0].set_ylabel(_quantity(numbers).lower())
     return figure
+
+
+def _floor(numbers: pd.DataFrame) -> float:
+    """Where the axis begins: at 0 unless that would leave much of it empty."""
+    low = float(numbers["mean"].min())
+    return 0.0 if low < 0.4 else low - 0.05
 
 
 def _panels(methods: Sequence[str]) -> list[list[str]]:
@@ -141,6 +147,8 @@ def _notes(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame) -> str:
     means = numbers[numbers["base"] == MEAN]
     problems = f"{means['problems'].iloc[0]} test problems"
     notes = f"{labels_note(_ends(numbers))}.\n{notes_of(runs, problems)}"
+    notes += " Dashed: online." * any(method.endswith("_online") for method in means["method"])
+    notes += " The axis does not begin at 0 %." * bool(_floor(numbers))
     if float(means["mean"].min()) > 0.97:
         notes += " Saturated: nearly everything is solved from the beginning, and nothing can be told apart."
     return notes

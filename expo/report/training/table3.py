@@ -38,7 +38,7 @@ def draw_table3(
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     first = runs[0]
     setting = (
-        f"Trained for {first.last_step} steps on {first.levels}; learning rates: {rates(runs)}; "
+        f"Trained for {spanned(run.last_step for run in runs)} steps on {first.levels}; learning rates: {rates(runs)}; "
         f"{schedule(runs)}. Sampled at T = {first.recipe['eval_temperature']:g}, at most "
         f"{first.recipe.get('max_completion_length')} tokens, seed {first.seed}.{weights_note(runs)}"
         + (f" Bases alone had other problems: seed {listed(sorted(map(str, drawn)))}." if drawn - {first.seed} else "")
