@@ -146,8 +146,8 @@ def _quantity(numbers: pd.DataFrame) -> str:
 def _notes(runs: Sequence[EvaluatedRun], numbers: pd.DataFrame) -> str:
     means = numbers[numbers["base"] == MEAN]
     problems = f"{means['problems'].iloc[0]} test problems"
-    notes = f"{labels_note(_ends(numbers))}.\n{notes_of(runs, problems)}"
-    notes += " Dashed: online." * any(method.endswith("_online") for method in means["method"])
+    dashed = " Dashed: online." * any(method.endswith("_online") for method in means["method"])
+    notes = f"{labels_note(_ends(numbers))}.{dashed}\n{notes_of(runs, problems)}"
     notes += " The axis does not begin at 0 %." * bool(_floor(numbers))
     if float(means["mean"].min()) > 0.97:
         notes += " Saturated: nearly everything is solved from the beginning, and nothing can be told apart."
