@@ -247,8 +247,10 @@ class Flags:
                 action.help = argparse.SUPPRESS
             elif any(flag.startswith(("--no_", "--no-")) for flag in action.option_strings):
                 action.help = f"the same as --{action.dest} false"
-            elif action.default not in (None, argparse.SUPPRESS):
-                action.help = f"{action.help} (default: {action.default})"
+            elif action.default not in (None, argparse.SUPPRESS, []):
+                default = action.default
+                shown = " ".join(map(str, default)) if isinstance(default, list) else default
+                action.help = f"{action.help} (default: {shown})"
             # Parse only what was given: it overrides the file, which may set required fields.
             action.default = argparse.SUPPRESS
             self._required += [action.dest] if action.required else []

@@ -90,6 +90,8 @@ def test_every_job_explains_its_flags(job: str, capsys: pytest.CaptureFixture[st
         listed = {field.name for field in fields(MeasureRecipe) if re.search(rf"^  --{field.name}\b", out, re.M)}
         # `sample` has one kind of positives.
         unlisted = {"sources", "controls"} if job == "sample" else set()
+        # A default is written as it would be given.
+        assert ("(default: own explanation expert own_correct" in " ".join(out.split())) == (job == "measure")
         assert {field.name for field in fields(MeasureRecipe)} - listed == unlisted
 
 
@@ -522,7 +524,7 @@ def test_sft_has_flags_of_its_own(work: Path, capsys: pytest.CaptureFixture[str]
         main(["train", "--help-all"])
     text = " ".join(capsys.readouterr().out.split())
     assert "samples per problem, at each evaluation (default: 4)" in text
-    assert "weight of log pi(c~, a*|q)" in text
+    assert "weight of the added term, log pi(positive|q)" in text
 
 
 def test_a_dry_run_knows_the_shape_of_other_families(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

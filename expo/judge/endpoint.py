@@ -94,7 +94,9 @@ def connect(base_url: str | None, api_key: str | None, seconds: float) -> openai
         raise ImportError(message) from error
     key = api_key or os.environ.get("OPENAI_API_KEY")
     if not key and not (base_url or os.environ.get("OPENAI_BASE_URL")):
-        raise JudgeError("no key for OpenAI's own endpoint: set OPENAI_API_KEY, or give another endpoint as base_url")
+        raise JudgeError(
+            "no key for OpenAI's own endpoint: set OPENAI_API_KEY, or give another endpoint as base_url (--base_url)"
+        )
     # The client refuses to start without a key; a server that needs none ignores it.
     return openai.OpenAI(base_url=base_url, api_key=key or "none", timeout=seconds)
 

@@ -114,6 +114,8 @@ def own_reward(place: str) -> OwnReward:
             f"reward: {place!r} does not name a function; write module:function or path/to/file.py:function"
         )
     file = Path(where).expanduser()
+    if where.endswith(".py") and not file.exists():
+        raise ValueError(f"reward: {where}: no such file")
     try:
         module = _module(str(file.resolve()) if where.endswith(".py") else where)
     except Exception as error:

@@ -151,7 +151,10 @@ class TrainRecipe(BaseRecipe):
         default=0,
         metadata={"help": "number of training problems whose gradients are measured at each evaluation; 0: none"},
     )
-    gradient_rollouts: int = field(default=8, metadata={"help": "samples per problem to estimate the slope of J"})
+    gradient_rollouts: int = field(
+        default=8,
+        metadata={"help": "samples per problem to estimate the slope of J, the probability of a right answer"},
+    )
     use_peft: bool = field(
         default=False,
         metadata={

@@ -441,7 +441,7 @@ def test_unusable_arguments_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
         ask("http://127.0.0.1:9/v1", prompt="{question} {a}")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(JudgeError, match="set OPENAI_API_KEY, or give another endpoint as base_url"):
+    with pytest.raises(JudgeError, match=r"set OPENAI_API_KEY, or give another endpoint as base_url \(--base_url\)"):
         judge_pairs(PAIRS, model="gpt-4o", progress=False)
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(ImportError, match=r"pip install -e '\.\[judge\]' in the checkout"):

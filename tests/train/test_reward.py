@@ -145,7 +145,7 @@ def test_a_reward_is_given_the_positives_as_texts_with_masks_and_weights(
         ),
         ("rewards.py:something", "has no function 'something'"),
         ("rewards.py", "does not name a function; write module:function"),
-        ("missing.py:of_length", "missing.py cannot be imported"),
+        ("missing.py:of_length", "reward: missing.py: no such file"),
         ("no_such_module:of_length", "no_such_module cannot be imported: ModuleNotFoundError"),
         ("broken.py:of_length", "broken.py cannot be imported: SyntaxError"),
         ("rewards.py:answer", "rename your function"),
