@@ -23,9 +23,9 @@ RULE_OF_ORDER = (
     "difference, paired by problem and base, excludes 0"
 )
 LEGEND = (
-    "unbiased from n samples a problem: the mean over bases, in brackets the 95 % bootstrap interval (problems "
-    "resampled, each with its mean over bases; exact where no problem differs from another; none for fewer than "
-    f"{MIN_PROBLEMS} problems), and the lowest and highest base."
+    "unbiased from n samples a problem: the mean over bases, in brackets its 95 % interval by problem (bootstrap over "
+    "problems, each with its mean over bases; exact where no problem differs from another; none for fewer than "
+    f"{MIN_PROBLEMS} problems), and in parentheses the lowest and highest base."
 )
 
 
@@ -139,7 +139,7 @@ def range_of(bases: Sequence[float]) -> dict[str, Any]:
 
 def accuracy_text(row: Mapping[Any, Any] | pd.Series) -> str:
     """A cell of a table from a row: mean, interval and, for several bases, their range."""
-    return with_interval(row) + (f" {_bases(row)}" if row["bases"] > 1 else "")
+    return with_interval(row) + (f" {bases_text(row)}" if row["bases"] > 1 else "")
 
 
 def with_interval(row: Mapping[Any, Any] | pd.Series) -> str:
@@ -150,10 +150,11 @@ def with_interval(row: Mapping[Any, Any] | pd.Series) -> str:
 
 def with_bases(row: Mapping[Any, Any] | pd.Series) -> str:
     """The mean of a row with its interval, or with its bases' range if that is more than twice as wide."""
-    return f"{share(row['mean'])} {_bases(row)}" if _is_wide(row) else with_interval(row)
+    return f"{share(row['mean'])} {bases_text(row)}" if _is_wide(row) else with_interval(row)
 
 
-def _bases(row: Mapping[Any, Any] | pd.Series) -> str:
+def bases_text(row: Mapping[Any, Any] | pd.Series) -> str:
+    """The range of the bases in a row, in words."""
     low, high = share(row["lowest"]), share(row["highest"])
     return f"(every base {low})" if low == high else f"(bases {low} to {high})"
 

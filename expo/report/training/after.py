@@ -186,7 +186,7 @@ def _read(numbers: pd.DataFrame) -> str:
         for method, rows in of[of["method"] != "base"].groupby("method", sort=False):
             apart = rows[(rows["change_low"] > 0) | (rows["change_high"] < 0)]
             changes = [
-                f"{QUANTITIES[name][0]} {number(float(mean))} after {number(float(base[name]))}"
+                f"{QUANTITIES[name][0]} {number(float(base[name]))} → {number(float(mean))}"
                 for name, mean in zip(apart["quantity"], apart["mean"], strict=True)
             ]
             told.append(f"- {named(method)}: {listed(changes) if changes else 'nothing'}")

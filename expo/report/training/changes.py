@@ -10,7 +10,8 @@ from expo.report.accuracy import accuracy_by_base
 from expo.report.toy import marked
 from expo.report.training.setting import named
 from expo.report.trainings import EvaluatedRun, by_method, levels_of
-from expo.report.words import number
+from expo.report.words import share
+from expo.text import plural
 
 
 def what_changed(runs: Sequence[EvaluatedRun]) -> str:
@@ -29,5 +30,5 @@ def what_changed(runs: Sequence[EvaluatedRun]) -> str:
 def _change(runs: Sequence[EvaluatedRun], levels: Sequence[int] | None) -> str:
     before, after = accuracy_by_base(runs, 0, levels), accuracy_by_base(runs, None, levels)
     rose, fell = (sum(sign * (b - a) > 0 for a, b in zip(before, after, strict=True)) for sign in (1, -1))
-    means = f"from {number(float(np.mean(before)))} to {number(float(np.mean(after)))}"
-    return f"{means} (rose on {rose}, fell on {fell} of {len(before)} bases)"
+    means = f"from {share(float(np.mean(before)))} to {share(float(np.mean(after)))}"
+    return f"{means} (rose on {rose}, fell on {fell} of {plural(len(before), 'base')})"

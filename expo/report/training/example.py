@@ -13,9 +13,9 @@ from expo.report.positives.example1 import Side, parts
 from expo.report.runs import natural
 from expo.report.toy import marked, warned
 from expo.report.trainings import EvaluatedRun, by_method, label
-from expo.report.words import listed, method_name
+from expo.report.words import method_name
 from expo.tasks import checker_of
-from expo.text import fenced, visible
+from expo.text import fenced, plural, visible
 
 COLUMNS = ["method", "run", "step", "problem", "status", "part", "text", "true"]
 
@@ -92,7 +92,8 @@ def _markdown(title: str, about: str, sides: Sequence[tuple[str, EvaluatedRun, S
 
 def _read(sides: Sequence[tuple[str, EvaluatedRun, Side]]) -> str:
     told = [
-        f"{method_name(method)} {side.row['status']}, {side.row['steps_true']} of {side.row['steps']} steps true"
+        f"{'' if method == 'base' else 'after '}{method_name(method)}: {side.row['status']} "
+        f"({side.row['steps_true']} of {plural(side.row['steps'], 'step')} true)"
         for method, _, side in sides
     ]
-    return f"The question {sides[0][2].row['problem']}: {listed(told)}."
+    return f"The question {sides[0][2].row['problem']}, {'; '.join(told)}."

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from expo.report.accuracy import mean_accuracy, mean_by_base, share_of_true_steps, summary, with_interval
+from expo.report.accuracy import bases_text, mean_accuracy, mean_by_base, share_of_true_steps, summary, with_interval
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.training.setting import weights_note
@@ -139,20 +139,26 @@ def _has_weights(numbers: pd.DataFrame) -> bool:
     return bool(numbers["beta"].gt(0).any())
 
 
+def _weight(numbers: pd.DataFrame) -> str:
+    """What the second number of a setting is: the weight of the added term or, of DPO, its beta."""
+    is_dpo = numbers.loc[numbers["beta"] > 0, "method"].str.startswith("dpo_")
+    return "beta" if is_dpo.all() else "weight or beta" if is_dpo.any() else "weight"
+
+
 def _choice(numbers: pd.DataFrame) -> str:
-    return "rate and weight" if _has_weights(numbers) else "rate"
+    return f"rate and {_weight(numbers)}" if _has_weights(numbers) else "rate"
 
 
 def _spread(numbers: pd.DataFrame) -> str:
     if _has_one_base(numbers):
         return "one base, in brackets the 95 % bootstrap interval by problem"
-    return "the mean over bases, and the lowest and highest base"
+    return "the mean over bases, and in parentheses the lowest and highest base"
 
 
 def _cell(row: pd.Series, one_base: bool) -> str:
     if one_base:
         return with_interval(row)
-    return f"{share(row['mean'])} ({share(row['lowest'])} to {share(row['highest'])})"
+    return f"{share(row['mean'])} {bases_text(row)}"
 
 
 def _where(level: int | str) -> str:
@@ -161,7 +167,7 @@ def _where(level: int | str) -> str:
 
 def _table(numbers: pd.DataFrame, chosen: Best, hardest: int | str) -> str:
     levels = [str(level) if level == ALL else f"level {level}" for level in dict.fromkeys(numbers["level"])]
-    weights = ["weight"] * _has_weights(numbers)
+    weights = [_weight(numbers)] * _has_weights(numbers)
     heads = ["trained on", "method", "rate", *weights, *levels, "steps", "bases"]
     table = []
     for (trained_on, method, rate, beta), rows in numbers.groupby(COLUMNS[:4], sort=False):
@@ -182,11 +188,12 @@ def _read(numbers: pd.DataFrame, chosen: Best, hardest: int | str) -> str:
     for trained_on in dict.fromkeys(levels for levels, _ in chosen):
         methods = [
             f"{method_name(method)} {share(float(means[trained_on, method, rate, beta]))} "
-            f"(rate {rate:g}{f', weight {number(beta)}' if _has_weights(numbers) else ''})"
+            f"(rate {rate:g}{f', {_weight(numbers)} {number(beta)}' if beta else ''})"
             for (levels, method), (rate, beta) in chosen.items()
             if levels == trained_on
         ]
         sentences.append(
-            f"Trained on {trained_on}, {_where(hardest)} at the best {_choice(numbers)} of each: {listed(methods)}."
+            f"Trained on {trained_on}, accuracy at {_where(hardest)}, each method at its best {_choice(numbers)}: "
+            f"{listed(methods)}."
         )
     return " ".join(sentences)

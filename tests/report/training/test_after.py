@@ -89,7 +89,7 @@ def test_the_best_rate_is_shown_before_and_after(tmp_path: Path) -> None:
     assert math.isnan(changes["kl"])
     text = made.shown.read_text(encoding="utf-8")
     assert "| level 5 | ExP-GRPO | 0.0003 |" in text
-    assert "ExP-GRPO: leaks 0.500 after 0, distinct 0.250 after 1.00" in made.reading
+    assert "ExP-GRPO: leaks 0 → 0.500, distinct 1.00 → 0.250" in made.reading
     assert "KL" not in made.reading
     assert "tokens 40" not in made.reading
 

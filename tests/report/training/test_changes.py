@@ -8,7 +8,7 @@ from expo.records import Run
 from expo.report.accuracy import accuracy_by_base
 from expo.report.training.changes import what_changed
 from expo.report.trainings import find_evaluated
-from expo.report.words import number
+from expo.report.words import share
 
 from ..records.trainings import levels, write
 
@@ -22,5 +22,5 @@ def test_what_changed_is_counted_over_bases(folder: Path) -> None:
     before, after = np.mean(accuracy_by_base(runs, 0, [5])), np.mean(accuracy_by_base(runs, 20, [5]))
     told = what_changed(runs)
     assert told.startswith("Trained on level 5, first step to last (toy):")
-    assert f"accuracy there from {number(before)} to {number(after)} (rose on 2, fell on 0 of 2 bases)" in told
+    assert f"accuracy there from {share(before)} to {share(after)} (rose on 2, fell on 0 of 2 bases)" in told
     assert "(rose on 0, fell on 2 of 2 bases)." in told

@@ -39,7 +39,7 @@ def test_a_task_without_levels_is_shown_as_a_whole(folder: Path, tmp_path: Path)
     text = grid.shown.read_text(encoding="utf-8")
     assert "| trained on | method | rate | weight | all | steps | bases |" in text
     assert "lowest and highest base. 60 problems, 8 samples each" in text
-    assert "at the best rate and weight of each: ExP-GRPO" in grid.reading
+    assert "accuracy at all levels, each method at its best rate and weight: ExP-GRPO" in grid.reading
     assert "–" not in text.split("ExP-GRPO")[1]
 
 

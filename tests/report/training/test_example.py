@@ -50,7 +50,11 @@ def test_one_question_is_shown_before_and_after(folder: Path, tmp_path: Path) ->
     text = drawn.shown.read_text(encoding="utf-8")
     assert text.count("✗") == 1
     assert "**ExP-GRPO, step 20**: 2 of 2 steps true, answered" in text
-    assert drawn.reading.startswith(f"The question {ids[0]}: before training wrong, 1 of 2 steps true")
+    assert drawn.reading == (
+        f"The question {ids[0]}, before training: wrong (1 of 2 steps true); "
+        "after ExP-GRPO: correct (2 of 2 steps true); "
+        "after GRPO SFT-GT-CoT: correct (2 of 2 steps true); after GRPO: correct (2 of 2 steps true)."
+    )
 
 
 def test_a_method_that_lacks_the_first_base_does_not_end_the_drawing(folder: Path, tmp_path: Path) -> None:

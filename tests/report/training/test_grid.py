@@ -61,7 +61,7 @@ def test_a_grid_is_shown_whole(folder: Path, tmp_path: Path) -> None:
     assert "| all levels | before training | | |" in drawn.shown.read_text(encoding="utf-8")
     assert "| all levels | GRPO | **0.001** | **0** |" in drawn.shown.read_text(encoding="utf-8")
     assert "| all levels | GRPO | 0.0003 | 0 |" in drawn.shown.read_text(encoding="utf-8")
-    assert f"GRPO {share(fast['mean'])} (rate 0.001, weight 0)" in drawn.reading
+    assert f"GRPO {share(fast['mean'])} (rate 0.001)" in drawn.reading
     assert "GRPO" in drawn.shown.read_text(encoding="utf-8")
 
 
@@ -76,7 +76,10 @@ def test_a_grid_of_one_base_at_one_level_shows_intervals_and_no_empty_columns(fo
     assert "| trained on | method | rate | level 5 | steps | bases |" in text
     last = drawn.numbers.iloc[-1]
     assert f"| **0.001** | {share(last['mean'])} [{share(last['low'])}, {share(last['high'])}] |" in text
-    assert f"at the best rate of each: SFT on bare answers {share(last['mean'])} (rate 0.001)." in drawn.reading
+    assert (
+        f"accuracy at level 5, each method at its best rate: SFT on bare answers {share(last['mean'])} (rate 0.001)."
+        in drawn.reading
+    )
     # An answer without a step has no share of true ones.
     for run in runs:
         run.evaluation[["steps", "steps_true"]] = 0
@@ -94,3 +97,18 @@ def test_levels_may_have_unlike_numbers_of_problems(folder: Path, tmp_path: Path
         run.write("evaluation", rows[~rows["problem"].isin(first[1:])])
     unlike = draw_grid("rates", [r for r in find_evaluated(folder)[0] if r.is_training], tmp_path / "unlike")
     assert f"1 to {n} problems a level" in unlike.shown.read_text(encoding="utf-8")
+
+
+def test_of_dpo_the_second_number_is_its_beta(folder: Path, tmp_path: Path) -> None:
+    grpo = next(run for run in find_evaluated(folder)[0] if run.method == "explanation")
+    write(
+        folder / "dpo",
+        {**grpo.recipe, "algorithm": "dpo", "beta": 0.3, "max_completion_length": 512},
+        {0: levels(0.0), 20: levels(0.5)},
+    )
+    dpo = next(run for run in find_evaluated(folder)[0] if run.is_dpo)
+    for runs, head in (([dpo], "beta"), ([grpo], "weight"), ([grpo, dpo], "weight or beta")):
+        drawn = draw_grid("rates", runs, tmp_path / "out")
+        assert f"| trained on | method | rate | {head} |" in drawn.shown.read_text(encoding="utf-8")
+        assert f"each method at its best rate and {head}: " in drawn.reading
+    assert "offline ExP-DPO 45 % (rate 0.0003, weight or beta 0.300)" in drawn.reading
