@@ -13,8 +13,9 @@ from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
 from expo.report.positives.measurements import Measurement, label
 from expo.report.runs import check_alike
-from expo.report.words import NAMES, interval, is_method, levels_in_words, listed, method_name, method_order, number
+from expo.report.words import NAMES, interval, is_method, levels_in_words, listed, method_name, method_order
 from expo.stats import Interval, bootstrap, bootstrap_rate
+from expo.text import plural
 
 COLUMNS = ["method", "source", "quantity", "mean", "low", "high", "problems", "bases", "samples"]
 QUANTITIES = {
@@ -52,10 +53,10 @@ def draw_change(runs: Sequence[Measurement], out: Path | str) -> Artefact:
     levels = levels_in_words(first.recipe.get("levels"))
     about = (
         f"{first.setting}, split `{first.recipe['split']}`, {levels}; {_bases(runs)}. "
-        "Every positive is sampled anew from the policy at hand, but for expert CoTs. "
-        "Of these and of controls there is one a problem. "
+        "Every positive but the expert CoT is sampled anew from the policy at hand. "
+        "There is one expert CoT and one control of each kind per problem. "
         "All are closed with a\\* and scored under the plain question prompt, in nats at temperature 1. "
-        "*Own answer right* is of the text before that. "
+        "*Own answer right* is about the text before a\\* took the place of its answer. "
         "Means over problems and bases with 95 % bootstrap intervals over problems, exact where a share is 0 or 1."
     )
     return write_table(
@@ -123,15 +124,11 @@ def _cell(row: pd.Series) -> str:
 
 
 def _read(numbers: pd.DataFrame) -> str:
-    means = numbers.set_index(["quantity", "source", "method"])["mean"].to_dict()
-    methods = list(dict.fromkeys(numbers["method"]))
+    told = numbers[numbers["quantity"] == "nll_per_token"]
     lines = []
     for source in ("explanation", "expert"):
-        parts = [
-            f"{method_name(method)} {number(means['nll_per_token', source, method])}"
-            for method in methods
-            if ("nll_per_token", source, method) in means
-        ]
-        if parts:
-            lines.append(f"NLL per token of the {NAMES[source]}: {listed(parts)}.")
+        rows = told[told["source"] == source]
+        if parts := [f"{method_name(row['method'])} {_cell(row)}" for _, row in rows.iterrows()]:
+            problems = plural(int(rows["problems"].max()), "problem")
+            lines.append(f"NLL per token of the {NAMES[source]}, over {problems}: {listed(parts)}.")
     return " ".join(lines)

@@ -93,9 +93,9 @@ def draw_example1(group: Group, out: Path | str) -> Artefact:
     ).astype({"true": "boolean"})
     title = marked(f"Example 1, measured: {group.label}", group.runs)
     about = warned(
-        f"{run.title}, {run.setting}. Chosen, not typical: {why}. Shown is the CoT, up to where the text states "
-        f"its final answer. ✓ and ✗ are the step checker's: it judges {checker.judged} only, and a true step need not "
-        "lead anywhere.",
+        f"{run.title}, {run.setting}. The problem is chosen, not typical: {why}. Shown is each CoT up to where its "
+        f"text states the final answer. ✓ and ✗ are the step checker's. It judges {checker.judged} only, and a true "
+        "step need not lead anywhere.",
         group.runs,
         " ",
     )
@@ -149,10 +149,22 @@ def _mark(true: bool) -> str:
 def _read(run: Measurement, rows: Sequence[dict[str, Any]], why: str) -> str:
     own, explanation = rows
     return (
-        f"{run.subject}, a chosen example ({why}): the own CoT has {own['steps_true']} of "
-        f"{plural(int(own['steps']), 'step')} true and ends {own['status']}, the self-explanation "
-        f"{explanation['steps_true']} of {explanation['steps']} and ends {explanation['status']}."
+        f"{run.subject}, a chosen example ({why}): the own CoT has {_told(own)}; the self-explanation has "
+        f"{_told(explanation)}."
     )
+
+
+_ANSWERS = {"correct": "the right answer", "wrong": "a wrong answer", "unparsed": "no answer that could be read"}
+
+
+def _told(row: dict[str, Any]) -> str:
+    """Its steps, and how it ends."""
+    steps = (
+        f"{row['steps_true']} of {plural(int(row['steps']), 'step')} true"
+        if row["steps"]
+        else "no step that the checker found"
+    )
+    return f"{steps} and {_ANSWERS.get(row['status'], 'an answer that took too long to grade')}"
 
 
 def _markdown(title: str, about: str, sides: Sequence[Side]) -> str:

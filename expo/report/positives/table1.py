@@ -12,7 +12,7 @@ from expo.measure.verdict import HANGS, PROBABILITY, Comparison, compare, hangs_
 from expo.report import paper
 from expo.report.artefacts import Artefact
 from expo.report.markdown import markdown_table, write_table
-from expo.report.positives.measurements import Group, Measurement
+from expo.report.positives.measurements import Group, Measurement, cut_texts
 from expo.report.words import MARKS, NAMES, UNITS, interval, listed, share, verdict_mark
 from expo.stats import MIN_PROBLEMS, Interval
 from expo.tasks import TASKS
@@ -63,14 +63,8 @@ def read_table1(run: Measurement, comparisons: Sequence[Comparison]) -> str:
     verdicts = {c.verdict for c in of_explanation if c.property == paper.IN_DISTRIBUTION}
     if verdicts == {"holds", "fails"}:
         text += " Per sequence and per token contradict each other: the two texts differ in length."
-    truncated = {source: rows["truncated"] for source, rows in run.samples.groupby("source")}
-    cut = [
-        f"{share(float(truncated[source].mean()))} of {NAMES[source]}s"
-        for source in ("own", "explanation")
-        if source in truncated and truncated[source].any()
-    ]
-    if cut:
-        text += f" Cut at the limit of tokens: {listed(cut)}; a cut text's NLL per sequence is that of its beginning."
+    if cut := cut_texts([run]):
+        text += f" Cut at the token limit: {cut}; a cut text's NLL per sequence is that of its beginning."
     return f"{text} {_against_paper(comparisons)}"
 
 
@@ -91,10 +85,11 @@ def _against_paper(comparisons: Sequence[Comparison]) -> str:
             continue
         (agree if mark == (c.verdict == "holds") else differ).append(f"{NAMES[c.source]}, {c.property}{_unit(c)}")
     total = sum(c.source in paper.TABLE1 for c in comparisons)
-    text = f"Of {plural(total, 'cell')} that the paper marks, {len(agree)} agree with it"
-    text += f", {len(differ)} differ" + (f" ({'; '.join(differ)})" if differ else "")
-    undecided = total - len(agree) - len(differ)
-    return text + (f", {undecided} undecided." if undecided else ".")
+    counts = [plural(len(agree), "agrees with it", "agree with it"), plural(len(differ), "differs", "differ")]
+    counts[1] += f" ({'; '.join(differ)})" if differ else ""
+    if undecided := total - len(agree) - len(differ):
+        counts.append(plural(undecided, "is undecided", "are undecided"))
+    return f"Of {plural(total, 'cell')} that the paper marks, {listed(counts)}."
 
 
 def _numbers(run: Measurement, comparisons: Sequence[Comparison]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from expo.report.positives.measurements import Group, Measurement
 from expo.report.toy import marked, warned
 from expo.report.words import interval
 from expo.stats import Interval, bootstrap
-from expo.text import fenced, visible
+from expo.text import fenced, plural, visible
 
 COLUMNS = ["part", "kind", "mean", "low", "high", "n", "place", "text", "plain", "prompted", "difference"]
 RULE = "the first problem by id whose self-explanation with index 0 was right"
@@ -44,10 +44,10 @@ def draw_where_answer_acts(group: Group, out: Path | str) -> Artefact:
     numbers = pd.concat([_shares(run), _text(row, run.recipe["task"])], ignore_index=True)[COLUMNS]
     title = marked(f"Where the answer acts: {group.label}", group.runs)
     about = warned(
-        f"{run.title}, {run.setting}. The difference log μ(t|q, a*, …) − log π(t|q, …) of each token t of a "
-        "self-explanation, in nats at temperature 1: above 0 where the prompt with the answer makes it likelier. "
-        "Its sum over a text is the pointwise mutual information of text and answer. Shares are of its absolute value, "
-        f"means over problems with 95 % bootstrap intervals. The text is chosen, not typical: {why}.",
+        f"{run.title}, {run.setting}. Shown is the difference log μ(t|q, a*, …) − log π(t|q, …) of each token t of a "
+        "self-explanation, in nats at temperature 1. It is above 0 where the prompt with the answer makes the token "
+        "likelier. Its sum over a text is the pointwise mutual information of text and answer. Shares are of its "
+        f"absolute value: means over problems with 95 % bootstrap intervals. The text is chosen, not typical: {why}.",
         group.runs,
         " ",
     )
@@ -156,8 +156,14 @@ def _span(text: str, difference: float) -> str:
 
 
 def _read(run: Measurement, numbers: pd.DataFrame) -> str:
-    said = [f"{name} {difference} of it, {tokens} of the tokens" for name, difference, tokens in _table(numbers)]
-    return f"{run.subject}, share of |log μ − log π| over the tokens of self-explanations: {'; '.join(said)}."
+    said = [
+        f"{name} have {difference} of it and are {tokens} of the tokens" for name, difference, tokens in _table(numbers)
+    ]
+    problems = plural(int(numbers["n"].max()), "problem")
+    return (
+        f"{run.subject}: how |log μ − log π| is shared among the tokens of self-explanations, over {problems}: "
+        f"{'; '.join(said)}."
+    )
 
 
 def runs_with_tokens(groups: Sequence[Group]) -> list[Group]:

@@ -78,7 +78,10 @@ def test_example_shows_every_step_with_the_checkers_mark(make: Make, tmp_path: P
     text = made.shown.read_text()
     assert text.count("[✗]") == 1  # the planted step, which this problem's other steps do not share
     assert "toy" in text
-    assert "Chosen, not typical" in text
+    assert "The problem is chosen, not typical" in text
+    own, explanation = rows
+    assert f"the own CoT has {own['steps_true']} of {own['steps']} step true and a wrong answer" in made.reading
+    assert f"has {explanation['steps']} of {explanation['steps']} step true and the right answer." in made.reading
     # Side by side: every line of the second block has both columns.
     block = text.split("```text\n")[2].split("\n```")[0].splitlines()
     assert all(" | " in f"{line} " or line.endswith("|") for line in block)

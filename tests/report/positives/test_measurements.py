@@ -95,3 +95,9 @@ def test_without_the_papers_temperature_the_nearest_is_shown(make: Make):
     names = {t: make(f"t{t}", n=2, policy="tiny-0", temperature=t).name for t in (0.2, 0.7, 1.2)}
     (held,) = group_by_label([Measurement(Run(make("x", n=2).run.folder.parent / name)) for name in names.values()])
     assert [r.temperature for r in held.runs] == [0.7]
+
+
+def test_a_measured_base_of_a_study_is_called_by_its_number(make: Make):
+    base, other = make("positives-base-0", n=2, policy="runs/bases/smollm2-135m-letters-seed0"), make("tiny-0", n=2)
+    assert (base.subject, other.subject) == ("**base 0** (toy)", "**tiny-0** (toy)")
+    assert base.title.startswith("base 0: smollm2-135m-letters-seed0 on chain")

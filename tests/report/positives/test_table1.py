@@ -42,7 +42,7 @@ def test_table1_shows_what_the_verdicts_say(make: Make, tmp_path: Path):
     assert "| own CoT | 24 | 0 % | 0 % | 0 | 0 | 24 | 0 |" in text
     assert "| nonsense prefix | 12 | 0 % | 100 % |" in text
     assert "holds" in made.reading
-    assert "0 differ" in made.reading
+    assert made.reading.endswith("Of 12 cells that the paper marks, 12 agree with it and 0 differ.")
 
 
 def test_a_reversed_record_reverses_the_table(make: Make, tmp_path: Path):
@@ -56,6 +56,9 @@ def test_a_reversed_record_reverses_the_table(make: Make, tmp_path: Path):
     assert "✗ fails" in made.shown.read_text()
     assert "**holds**" not in made.reading
     assert "differ (self-explanation, in-distribution per sequence" in made.reading
+    # Of two problems no cell is decided.
+    few = draw_table1(*group_by_label([make("tiny-1", n=2)]), tmp_path).reading
+    assert few.endswith("12 cells that the paper marks, 0 agree with it, 0 differ and 12 are undecided.")
 
 
 def test_one_problem_decides_nothing(make: Make, tmp_path: Path):
@@ -95,7 +98,7 @@ def test_a_source_without_samples_keeps_its_row_and_cuts_are_said(make: Make, tm
     record.run.write("samples", table)
     made = draw_table1(*group_by_label([Measurement(Run(record.run.folder))]), tmp_path)
     assert f"| own correct CoT{' | not measured' * 4} |  |  |" in made.shown.read_text()
-    assert "Cut at the limit of tokens: 100 % of own CoTs;" in made.reading
+    assert "Cut at the token limit: 100 % of own CoTs;" in made.reading
 
 
 def test_section_4_2_is_held_against_the_record_too(make: Make):

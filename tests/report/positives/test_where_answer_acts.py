@@ -67,7 +67,7 @@ def test_numbers_are_the_records_and_shares_add_up(record: Run, tmp_path: Path) 
         assert shares["mean"].sum() == pytest.approx(1)
         assert (shares["n"] == 6).all()
     assert "a toy" in made.shown.read_text().lower()
-    assert "share of |log μ − log π|" in made.reading
+    assert "how |log μ − log π| is shared among the tokens of self-explanations, over 6 problems: " in made.reading
     page = Shown()
     page.feed(made.shown.with_suffix(".html").read_text())
     assert visible(shown) in page.text
