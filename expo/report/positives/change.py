@@ -128,7 +128,11 @@ def _read(numbers: pd.DataFrame) -> str:
     lines = []
     for source in ("explanation", "expert"):
         rows = told[told["source"] == source]
-        if parts := [f"{method_name(row['method'])} {_cell(row)}" for _, row in rows.iterrows()]:
+        if parts := [f"{_when(row['method'])} {_cell(row)}" for _, row in rows.iterrows()]:
             problems = plural(int(rows["problems"].max()), "problem")
             lines.append(f"NLL per token of the {NAMES[source]}, over {problems}: {listed(parts)}.")
     return " ".join(lines)
+
+
+def _when(method: str) -> str:
+    return f"after {method_name(method)}" if is_method(method) else method_name(method)

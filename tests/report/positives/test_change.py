@@ -36,7 +36,7 @@ def test_each_kind_is_shown_before_and_after(make: Make, tmp_path: Path) -> None
     two = bases[1].samples.query("source == 'own'").groupby("problem")["learning_signal"].mean()
     assert means["learning_signal", "own", "base"] == pytest.approx((one.mean() + two.mean()) / 2)
     assert "NLL per token of the self-explanation, over 10 problems: before training 0.2" in drawn.reading
-    assert re.search(r"before training 0\.2\d+ \[0\.2\d+, 0\.2\d+\] and ExP-GRPO 1\.2\d* \[", drawn.reading)
+    assert re.search(r"before training 0\.2\d+ \[0\.2\d+, 0\.2\d+\] and after ExP-GRPO 1\.2\d* \[", drawn.reading)
     text = drawn.shown.read_text(encoding="utf-8")
     assert text.index("| self-explanation | before training |") < text.index("| self-explanation | ExP-GRPO |")
 
