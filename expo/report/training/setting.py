@@ -30,7 +30,8 @@ def findings(ends: pd.DataFrame, shown: str) -> tuple[str, str, str]:
     first, *others = [(named(method), row["mean"]) for method, row in ends.iterrows()]
     scores = listed([f"{first[0]} scores {share(first[1])}", *(f"{name} {share(mean)}" for name, mean in others)])
     means = [mean for _, mean in others] or [first[1]]
-    rest = f", the {len(others)} other methods {share(min(means))} to {share(max(means))}" if len(others) > 1 else ""
+    span = dict.fromkeys([share(min(means)), share(max(means))])
+    rest = f", the {len(others)} other methods {' to '.join(span)}" if len(others) > 1 else ""
     return (
         f"in {shown}, {standing(ends)}",
         f"{at}, {scores}",

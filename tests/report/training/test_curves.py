@@ -16,7 +16,7 @@ from expo.report.training.changes import what_changed
 from expo.report.training.curves import draw_curves
 from expo.report.training.grid import draw_grid
 from expo.report.training.setting import findings, standing
-from expo.report.trainings import by_method, find_evaluated, levels_of
+from expo.report.trainings import EvaluatedRun, by_method, find_evaluated, levels_of
 
 from ..records.trainings import N, levels, without_levels, write
 
@@ -128,7 +128,7 @@ def test_a_heading_of_many_methods_gets_shorter() -> None:
     full, scores, span = findings(compared_with(0.5, none=below, expert=below), "accuracy at level 5")
     assert full == "in accuracy at level 5, ExP-GRPO (50 %) ends above GRPO (20 %) and GRPO SFT-GT-CoT (20 %)"
     assert scores == "at level 5, ExP-GRPO scores 50 %, GRPO 20 % and GRPO SFT-GT-CoT 20 %"
-    assert span == "at level 5, ExP-GRPO scores 50 %, the 2 other methods 20 % to 20 %"
+    assert span == "at level 5, ExP-GRPO scores 50 %, the 2 other methods 20 %"
     assert findings(compared_with(0.5), "pass@4")[2] == "in pass@4, ExP-GRPO scores 50 %"
 
 
@@ -146,6 +146,21 @@ def test_a_method_that_stopped_earlier_ends_where_it_stopped(
     assert re.search(r"ends above GRPO SFT-GT-CoT \([\d.]+ %\) and GRPO \([\d.]+ %\)", made.reading)
     assert "The learning rate of GRPO is 0.1 times that of ExP-GRPO. " in captions[0].notes
     assert "GRPO ends at step 10, ExP-GRPO at step 20." in captions[0].notes
+
+
+def test_a_caption_says_where_the_axis_is_cut_and_what_is_dashed(
+    folder: Path, tmp_path: Path, captions: list[Caption]
+) -> None:
+    run = next(r for r in find_evaluated(folder)[0] if r.is_training)
+    draw_curves("fig4", [run], [5], "Accuracy at level 5", tmp_path / "out")
+    run.run.write("evaluation", run.evaluation.assign(correct=run.evaluation["n"]))
+    recipe = {**run.recipe, "algorithm": "dpo", "positive": "explanation", "beta": 0.1, "refresh_steps": 10}
+    run.run.path("recipe.yaml").write_text(yaml.safe_dump(recipe))
+    draw_curves("fig7", [EvaluatedRun(run.run)], [5], "Accuracy at level 5", tmp_path / "out")
+    before, after = (caption.notes for caption in captions)
+    for said in (" Dashed: online.", " The axis does not begin at 0 %."):
+        assert said not in before
+        assert said in after
 
 
 def test_several_orders_make_one_sentence() -> None:
