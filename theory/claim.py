@@ -23,12 +23,12 @@ ROLES = ("holds", "refutes", "amended", "instances", "negative_controls")
 AMENDMENTS = {
     "assumption": "holds under an added assumption",
     "first order": "first order only",
-    "reading": "ambiguous by reading",
+    "reading": "depends on the reading",
     "correction": "refuted",
 }
 # How near a claim is to the sentence of the paper that it stands for.
 FIDELITY = {
-    "exact": "it says what the sentence says, with no added assumption and no change in meaning",
+    "verbatim": "it says what the sentence says, with no added assumption and no change in meaning",
     "equivalent": "it says the same in other words, or settles what the sentence leaves open without losing anything",
     "related": "an assumption was added, one of several meanings was chosen, or only a part of the sentence is tested",
 }
@@ -38,7 +38,7 @@ VERDICTS = (
     "sampled",
     "holds under an added assumption",
     "first order only",
-    "ambiguous by reading",
+    "depends on the reading",
     "refuted",
     "contradicted by the paper's own table",
 )
@@ -162,11 +162,11 @@ def _check_fidelity(name: str, claim: Claim) -> None:
     if claim.fidelity not in (("",) if claim.ours else tuple(FIDELITY)):
         rule = f"is for claims of the paper alone, not '{OURS}'" if claim.ours else f"must be {', '.join(FIDELITY)}"
         raise ClaimError(f"{name}: fidelity {rule}; got {claim.fidelity!r}")
-    if claim.assumes and claim.fidelity in ("exact", "equivalent"):
+    if claim.assumes and claim.fidelity in ("verbatim", "equivalent"):
         raise ClaimError(f"{name}: adds an assumption to the sentence, so its fidelity is related")
-    chosen = "has a reading" if claim.reading else "is ambiguous" if "ambiguous" in claim.expected else ""
-    if chosen and claim.fidelity == "exact":
-        raise ClaimError(f"{name}: {chosen}, so its fidelity is not exact")
+    chosen = "has a reading" if claim.reading else claim.expected if "reading" in claim.expected else ""
+    if chosen and claim.fidelity == "verbatim":
+        raise ClaimError(f"{name}: {chosen}, so its fidelity is not verbatim")
 
 
 def _check_fields(name: str, held: Mapping[str, Any]) -> None:

@@ -163,7 +163,7 @@ def _verdict(claim: Claim, outcomes: Mapping[str, Outcome], reached: int) -> str
     if claim.named("amended"):
         return AMENDMENTS[claim.amendment]
     if claim.named("holds") and claim.named("refutes"):
-        return "ambiguous by reading"
+        return "depends on the reading"
     if refuting := claim.named("refutes"):
         notes = [n for t in refuting if t in outcomes for n in _left(outcomes[t], "refutes")]
         by_table = any(n["strength"] == "table" for n in notes)

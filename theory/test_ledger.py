@@ -24,7 +24,7 @@ PASSED, CONTROL = Outcome(True, (EXACT,)), Outcome(True, (REFUTED,))
 HOLDS = """
 - id: A
   where: line 1
-  fidelity: exact
+  fidelity: verbatim
   statement: one
   expected: exact
   tests: {holds: ["t.py::a"], negative_controls: ["t.py::b"]}
@@ -124,13 +124,13 @@ def test_evidence_of_no_claim_is_named() -> None:
 
 def test_the_papers_claims_are_counted_apart() -> None:
     ours = claim(id="C", where="beyond the paper (line 1)", statement="two")
-    claims = {"A": claim(fidelity="exact"), "B": claim(id="B", fidelity="related"), "C": ours}
+    claims = {"A": claim(fidelity="verbatim"), "B": claim(id="B", fidelity="related"), "C": ours}
     assert counts(judge(claims, {"t.py::a": PASSED, "t.py::b": CONTROL})) == {
         "of the paper": {
             "claims": 2,
             "statements": 1,
             "verdicts": {"exact": 2},
-            "fidelity": {"exact": 1, "related": 1},
+            "fidelity": {"verbatim": 1, "related": 1},
         },
         "beyond the paper": {"claims": 1, "statements": 1, "verdicts": {"exact": 1}, "fidelity": {}},
     }
@@ -170,8 +170,8 @@ def test_what_rests_on_a_fault_is_not_green() -> None:
     [
         (("refutes",), "", REFUTED, "refuted"),
         (("refutes",), "", BY_TABLE, "contradicted by the paper's own table"),
-        (("holds", "refutes"), "", EXACT, "ambiguous by reading"),
-        (("refutes", "amended"), "reading", EXACT, "ambiguous by reading"),
+        (("holds", "refutes"), "", EXACT, "depends on the reading"),
+        (("refutes", "amended"), "reading", EXACT, "depends on the reading"),
         (("refutes", "amended"), "first order", EXACT, "first order only"),
         (("refutes", "amended"), "assumption", EXACT, "holds under an added assumption"),
         (("refutes", "amended"), "correction", EXACT, "refuted"),
@@ -190,14 +190,30 @@ def test_roles_decide_the_verdict(
     ("old", "new", "message"),
     [
         ("statement: one", "statment: one", "no field statment"),
-        ("  fidelity: exact\n", "", "fidelity must be exact, equivalent, related; got ''"),
-        ("fidelity: exact", "fidelity: literal", "fidelity must be exact, equivalent, related; got 'literal'"),
-        ("fidelity: exact", "fidelity: [exact]", r"fidelity must be exact, equivalent, related; got \['exact'\]"),
+        ("  fidelity: verbatim\n", "", "fidelity must be verbatim, equivalent, related; got ''"),
+        ("fidelity: verbatim", "fidelity: literal", "fidelity must be verbatim, equivalent, related; got 'literal'"),
+        (
+            "fidelity: verbatim",
+            "fidelity: [verbatim]",
+            r"must be verbatim, equivalent, related; got \['verbatim'\]",
+        ),
         ("where: line 1", "where: beyond the paper (line 1)", "fidelity is for claims of the paper alone"),
-        ("fidelity: exact", "fidelity: exact\n  reading: one", "has a reading, so its fidelity is not exact"),
-        ("expected: exact", "expected: ambiguous by reading", "is ambiguous, so its fidelity is not exact"),
-        ("fidelity: exact", "fidelity: exact\n  assumes: [J > 0]", "adds an assumption to the sentence, so its fid"),
-        ("fidelity: exact", "fidelity: equivalent\n  assumes: [J > 0]", "adds an assumption to the sentence, so its"),
+        ("fidelity: verbatim", "fidelity: verbatim\n  reading: one", "has a reading, so its fidelity is not verbatim"),
+        (
+            "expected: exact",
+            "expected: depends on the reading",
+            "depends on the reading, so its fidelity is not",
+        ),
+        (
+            "fidelity: verbatim",
+            "fidelity: verbatim\n  assumes: [J > 0]",
+            "adds an assumption to the sentence",
+        ),
+        (
+            "fidelity: verbatim",
+            "fidelity: equivalent\n  assumes: [J > 0]",
+            "adds an assumption to the sentence",
+        ),
         ("holds:", "instances:", "names no test"),
         ("  statement: one\n", "", "field statement is missing"),
         ("expected: exact", "expected: true", "expected must be one of"),

@@ -107,7 +107,7 @@ SABOTAGES = {
     ),
     "another nearness to the paper": (
         "fidelity: related",
-        "fidelity: exact",
+        "fidelity: verbatim",
         "A is not green: its text differs",
     ),
     "no more uses": ("  uses: [A]\n", "", "C is not green: its text differs"),

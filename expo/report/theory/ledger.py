@@ -42,7 +42,7 @@ def read_ledger(entries: Mapping[str, Entry]) -> str:
 
 
 def _numbers(found: Mapping[str, int], words: Iterable[str]) -> str:
-    return ", ".join(f"{word} {found[word]}" for word in words if word in found)
+    return ", ".join(f"{found[word]} {word}" for word in words if word in found)
 
 
 def _row(entry: Entry) -> list[str]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, sheet
+from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import INK, Axes, Figure, legend_outside
-from expo.report.theory.drawing import draw_theory
 from expo.report.theory.ledger_words import COLOURS, MEANS, SYMBOLS, part_title
+from expo.report.words import listed
 from expo.text import plural
+from theory.claim import FIDELITY
 from theory.ledger import Entry
 
 COLUMNS = ["part", "outcome", "claims"]
@@ -23,7 +25,7 @@ OUTCOMES = {
     "sampled": "holds where tested",
     "holds under an added assumption": "holds in part",
     "first order only": "holds in part",
-    "ambiguous by reading": "holds in part",
+    "depends on the reading": "holds in part",
     "refuted": "fails",
     "contradicted by the paper's own table": "fails",
     "undecided": "undecided",
@@ -37,18 +39,21 @@ def draw_verdicts(entries: Mapping[str, Entry], out: Path | str) -> Artefact:
     paper = [entry for entry in entries.values() if not entry.claim.ours]
     rows = [(part_title(entry.claim.area), OUTCOMES[entry.verdict], entry.claim.id) for entry in paper]
     numbers = pd.DataFrame(rows, columns=COLUMNS).groupby(COLUMNS[:2], sort=False, as_index=False).count()
-    ours = len(entries) - len(paper)
-    return draw_theory(
+    near = Counter(entry.claim.fidelity for entry in paper)
+    nearness = listed([f"{near[word]} {word}" for word in FIDELITY if near[word]])
+    return draw_picture(
         out,
         "verdicts",
+        (),
         numbers,
         _plot,
         heading=_found(numbers),
-        notes="Proved: by z3 or sympy, at any size. Where tested: on instances, as a rule in rational arithmetic. "
-        "In part: only under an added assumption, to first order or by one reading. Fails: by a counterexample or the "
-        f"paper's own table. Not drawn: {plural(ours, 'claim')} of ours.",
-        reading=f"Claims of the paper: {_told(numbers)}. The ledger has each with its evidence, and says which rest "
-        "on which.",
+        notes="Proved: at any size. Where tested: on instances. In part: with an added assumption, to first order or "
+        "by one reading. Fails: by a counterexample or the paper's own table. Verdicts are on our statements, "
+        f"whose nearness to the paper's sentences is: {nearness}.",
+        reading=f"{_found(numbers)}. Verdicts are on our statements of the claims. A reader judged how near these are "
+        f"to the paper's sentences: {nearness}. The ledger has each claim with its evidence, and says which rest on "
+        f"which. Not drawn: {plural(len(entries) - len(paper), 'claim')} of ours.",
     )
 
 
@@ -56,10 +61,6 @@ def _counts(numbers: pd.DataFrame) -> dict[str, int]:
     """How many claims have each outcome, in the order of `OUTCOMES`."""
     counts = numbers.groupby("outcome")["claims"].sum()
     return {outcome: int(counts[outcome]) for outcome in dict.fromkeys(OUTCOMES.values()) if outcome in counts}
-
-
-def _told(numbers: pd.DataFrame) -> str:
-    return ", ".join(f"{outcome} {count}" for outcome, count in _counts(numbers).items())
 
 
 def _found(numbers: pd.DataFrame) -> str:

@@ -20,7 +20,7 @@ from theory.ledger import Entry
 
 def entries() -> dict[str, Entry]:
     tests = {"holds": ("t.py::a",)}
-    a = Claim("A", "line 1", "x < y & <script>alert(1)</script> | *z*", "exact", tests, "exact", area="first")
+    a = Claim("A", "line 1", "x < y & <script>alert(1)</script> | *z*", "exact", tests, "verbatim", area="first")
     b = Claim("B", "line 2", "two", "refuted", tests, "related", "first", uses=("A",), counterexample="(1/2, 1/2)")
     c = Claim("C", "line 3", "two", "exact", tests, "related", "second", uses=("B",), corrected="four")
     d = Claim("D", "beyond the paper (line 4)", "alone", "exact", tests, area="second", uses=("A",))
@@ -45,7 +45,7 @@ def test_the_ledger_escapes_what_claims_say(tmp_path: Path) -> None:
     numbers = pd.read_csv(tmp_path / "ledger.csv")
     assert list(numbers["verdict"]) == ["exact", "first order only", "undecided", "exact", "exact"]
     assert list(numbers["source"]) == ["the paper"] * 3 + ["ours"] * 2
-    assert list(numbers["fidelity"].fillna("")) == ["exact", "related", "related", "", ""]
+    assert list(numbers["fidelity"].fillna("")) == ["verbatim", "related", "related", "", ""]
     assert list(numbers["strength"]) == ["exact", "sampled", "exact", "exact", "exact"]
     # Strength stands beside a verdict that does not say it; our own claims have no nearness.
     assert "**first order only (sampled)**" in table
@@ -58,10 +58,10 @@ def test_the_ledger_escapes_what_claims_say(tmp_path: Path) -> None:
 
 def test_the_ledger_says_what_is_not_as_expected() -> None:
     assert read_ledger(entries()) == (
-        "3 claims of the paper (2 statements): exact 1, first order only 1, undecided 1; nearness to its sentences: "
-        "exact 1, related 2. 2 claims beyond the paper (1 statement): exact 2. Not as expected: C."
+        "3 claims of the paper (2 statements): 1 exact, 1 first order only, 1 undecided; nearness to its sentences: "
+        "1 verbatim, 2 related. 2 claims beyond the paper (1 statement): 2 exact. Not as expected: C."
     )
-    assert read_ledger({"D": entries()["D"]}) == "1 claim beyond the paper: exact 1."
+    assert read_ledger({"D": entries()["D"]}) == "1 claim beyond the paper: 1 exact."
 
 
 def test_each_part_has_the_numbers_of_the_papers_claims_by_outcome(tmp_path: Path) -> None:
@@ -69,14 +69,16 @@ def test_each_part_has_the_numbers_of_the_papers_claims_by_outcome(tmp_path: Pat
     rows = [["first", "holds where tested", 1], ["first", "holds in part", 1], ["second", "undecided", 1]]
     # D and E are ours.
     assert made.numbers.to_numpy().tolist() == rows
-    assert made.reading.startswith("Claims of the paper: holds where tested 1, holds in part 1, undecided 1.")
+    assert made.reading.startswith("The paper's 3 claims: 1 hold where tested, 1 in part, 1 undecided.")
+    assert "near these are to the paper's sentences: 1 verbatim and 2 related." in made.reading
+    assert "Not drawn: 2 claims of ours." in made.reading
     as_paper = {n: replace(e, claim=replace(e.claim, where="line 9")) for n, e in entries().items()}
     assert ["second", "holds where tested", 2] in draw_verdicts(as_paper, tmp_path).numbers.to_numpy().tolist()
 
 
 def heading_of(ledger: dict[str, Entry], monkeypatch: pytest.MonkeyPatch) -> str:
     caught: list[str] = []
-    monkeypatch.setattr(verdicts, "draw_theory", lambda *_, heading, **rest: caught.append(heading))
+    monkeypatch.setattr(verdicts, "draw_picture", lambda *_, heading, **rest: caught.append(heading))
     draw_verdicts(ledger, Path())
     return caught[0]
 

@@ -67,7 +67,7 @@ def counted(entries: dict[str, Entry], picked: Picked) -> Iterator[tuple[tuple[s
     of = [entry for entry in entries.values() if picked(entry)]
     for verdict in {entry.verdict for entry in entries.values()}:
         yield ("verdict", verdict), sum(entry.verdict == verdict for entry in of)
-    for near in ("exact", "equivalent", "related"):
+    for near in ("verbatim", "equivalent", "related"):
         yield ("near", near), sum(entry.claim.fidelity == near for entry in of)
     for area in {entry.claim.area for entry in entries.values()}:
         yield ("part", area), sum(entry.claim.area == area for entry in of)
