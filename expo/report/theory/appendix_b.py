@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, sheet
+from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, Axes, Figure
-from expo.report.theory.drawing import BLUE, CLOSED_FORM, ORANGE, draw_theory
+from expo.report.theory.drawing import BLUE, CLOSED_FORM, ORANGE
 from theory import shifts
 
 # Corners of the simplex of three trajectories: 1 on the left, 2 on the right, 3 on top.
@@ -31,9 +31,10 @@ def draw_appendix_b(out: Path | str) -> Artefact:
     raised = (
         f"another in {count} of {len(grid)} places; the paper says never" if count else "no other, as the paper says"
     )
-    return draw_theory(
+    return draw_picture(
         out,
         "appendix-b",
+        (),
         pd.concat(tables, ignore_index=True),
         _plot,
         heading=f"Appendix B: a gradient step on one trajectory raises {raised}",

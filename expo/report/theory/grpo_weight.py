@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, sheet
+from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, Figure, log_x
-from expo.report.theory.drawing import BLUE, CLOSED_FORM, draw_theory
+from expo.report.theory.drawing import BLUE, CLOSED_FORM
 from expo.report.words import share
 from theory import grpo
 
@@ -32,9 +32,10 @@ def draw_grpo_weight(out: Path | str) -> Artefact:
         .assign(G=size)[["G", "p", "weight", "no_signal"]]
         for size in GROUP_SIZES
     ]
-    return draw_theory(
+    return draw_picture(
         out,
         "grpo-weight",
+        (),
         pd.concat(tables, ignore_index=True),
         _plot,
         heading=f"GRPO on hard questions: at p = {100 * P:g} %, {share(_rare())} of groups of {G} give no signal",

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, sheet
+from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, Axes, Figure, log_x
-from expo.report.theory.drawing import BLUE, CLOSED_FORM, ORANGE, draw_theory
+from expo.report.theory.drawing import BLUE, CLOSED_FORM, ORANGE
 from theory import lemma1
 
 LOW, HIGH = (3 - np.sqrt(2)) / 4, 0.75
@@ -22,19 +22,24 @@ def draw_lemma1_band(out: Path | str) -> Artefact:
     numbers = _numbers()
     low, high = numbers["low"].min(), numbers["high"].max()
     is_printed = bool(np.isclose(low, high))
-    found = "is the true one" if is_printed else f"can be off: the true one lies from {low:.2f} to {high:.2f}"
-    return draw_theory(
+    found = (
+        "is the true threshold"
+        if is_printed
+        else f"can be off: the true threshold lies between {low:.2f} and {high:.2f}"
+    )
+    return draw_picture(
         out,
         "lemma1-band",
+        (),
         numbers,
         _plot,
         heading=f"Lemma 1's threshold of 1/2 {found}",
         notes=r"The cross term is the inner product of the gradients of $j$ and $j'$; only the logit $z_j$ moves. "
-        r"The paper: it falls with $\pi_j$ just where $\pi_j < 1/2$. "
-        f"Right: over all laws of the other trajectories. {CLOSED_FORM}",
-        reading="The printed threshold 1/2 is exact for L = 2 and where the others are equally likely. Else the true "
-        f"one lies anywhere between {LOW:.3f} and {HIGH:.2f}: it depends on how the rest is spread and on which j' is "
-        "meant.",
+        r"The paper: it falls with $\pi_j$ exactly where $\pi_j < 1/2$. "
+        f"Right: over all policies on the other trajectories. {CLOSED_FORM}",
+        reading="The printed threshold of 1/2 is right for L = 2, and where the other trajectories are equally likely. "
+        f"Otherwise the true threshold lies anywhere between {LOW:.3f} and {HIGH:.2f}: it depends on how the rest of "
+        "the probability is spread, and on which j' is meant.",
     )
 
 

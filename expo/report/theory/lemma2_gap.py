@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, sheet
+from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, Figure
-from expo.report.theory.drawing import CLOSED_FORM, draw_theory
+from expo.report.theory.drawing import CLOSED_FORM
 from theory import lemma2
 
 MODELS = 600
@@ -22,18 +22,23 @@ def draw_lemma2_gap(out: Path | str) -> Artefact:
     numbers = _numbers()
     worst = float((numbers["gap"] - numbers["variance"] / numbers["J"]).abs().max())
     is_near = bool((numbers["gap"] <= numbers["tv"] + 1e-12).all())
-    found = f"{'gain at most as much as' if is_near else 'can gain more than'} they differ from own CoTs"
-    return draw_theory(
+    found = (
+        "gain at most their distance from own CoTs" if is_near else "can gain more than their distance from own CoTs"
+    )
+    return draw_picture(
         out,
         "lemma2-gap",
+        (),
         numbers,
         _plot,
         heading=f"Lemma 2: self-explanations drawn by Bayes' rule {found}",
-        notes=f"A point is one of {MODELS} random models of 4 CoTs. X = π(a*|q, c), and J is its mean over own CoTs. "
-        r"The gap is the mean of X over self-explanations $\tilde{c}$ minus J; they are drawn by Bayes' rule, which a "
-        f"prompt with the answer need not follow. {CLOSED_FORM}",
-        reading=f"In all {MODELS} models the gap is the variance over J (largest difference {worst:.0e}), and never "
-        "above the distance between self-explanations and own CoTs: what gains much cannot stay close.",
+        notes=f"A point: one of {MODELS} random models of 4 CoTs c. X = π(a*|q, c); J: the mean of X over own CoTs. "
+        r"The gap, what self-explanations $\tilde{c}$ gain: the mean of X over them minus J. Bayes' rule draws them; a "
+        f"prompt with the answer need not follow it. {CLOSED_FORM}",
+        reading=f"In all {MODELS} models the gap is the variance of X divided by J (the largest difference is "
+        f"{worst:.0e}), and "
+        f"{'it is never' if is_near else 'it can be'} above the total variation between self-explanations and own CoTs"
+        f"{': what gains much cannot stay close' if is_near else ''}.",
     )
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from expo.report.artefacts import Artefact
-from expo.report.picture import Caption, sheet
+from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, INK, Figure, legend_above
-from expo.report.theory.drawing import BLUE, CLOSED_FORM, ORANGE, draw_theory
-from expo.report.words import listed
+from expo.report.theory.drawing import BLUE, CLOSED_FORM, ORANGE
+from expo.report.words import listed, share
 from theory import lemma2
 
 PRIOR, X = np.array([0.55, 0.4, 0.05]), np.array([0.1, 0.5, 0.9])
@@ -24,23 +24,26 @@ def draw_prompt_radius(out: Path | str) -> Artefact:
     numbers = pd.DataFrame({"tv": distance, "gap": (samplers * X).sum(-1) - (PRIOR * X).sum()})
     is_worse, exact = numbers["gap"] < -1e-12, float(lemma2.critical_tv(PRIOR, X))
     assert not is_worse[numbers["tv"] < exact].any()
-    return draw_theory(
+    return draw_picture(
         out,
         "prompt-radius",
+        (),
         numbers,
         _plot,
-        heading=f"Lemma 2 for a prompt: {_finding(is_worse)}",
-        notes=f"One model: three CoTs of probability {_listed(PRIOR)}, with X = π(a*|q, c) of {_listed(X)}. A point is "
-        f"a way to sample explanations, as prompting might: {len(numbers):,} at random. {CLOSED_FORM}",
-        reading=f"Of these random samplers {100 * is_worse.mean():.0f} % are worse than own CoTs, and none within the "
-        f"exact radius {exact:.3f}. In this model Lemma 2 is guaranteed for a prompt only that near to Bayes' rule.",
+        heading=f"Lemma 2 in one model: {_finding(is_worse)}",
+        notes=f"One model: three CoTs c of probability {_listed(PRIOR)}, with X = π(a*|q, c) of {_listed(X)}; J is the "
+        f"mean of X over own CoTs. A point is one of {len(numbers):,} random ways to sample explanations, as a prompt "
+        f"might. {CLOSED_FORM}",
+        reading=f"Of these random samplers {share(float(is_worse.mean()))} are worse than own CoTs, and none within "
+        f"the exact radius of {exact:.3f}. In this model Lemma 2 is guaranteed only for a prompt that near to Bayes' "
+        "rule.",
     )
 
 
 def _finding(is_worse: pd.Series) -> str:
     if is_worse.any():
-        return "far from Bayes' rule it can make explanations worse than own CoTs, in this model"
-    return "however far from Bayes' rule, explanations are no worse than own CoTs, in this model"
+        return "a prompt far from Bayes' rule can make explanations worse than own CoTs"
+    return "no prompt, however far from Bayes' rule, makes explanations worse than own CoTs"
 
 
 def _listed(values: np.ndarray) -> str:
@@ -64,6 +67,8 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
     axes.text(
         exact / 2, 0.93, f"safe: nearer than {exact:.2f}", ha="center", va="top", transform=axes.get_xaxis_transform()
     )
-    axes.set(xlabel="total variation between the sampler and Bayes' rule", ylabel="mean of X minus J", xlim=(0, 0.9))
+    axes.set(
+        xlabel="total variation between the sampler and Bayes' rule", ylabel="gap: mean of X minus J", xlim=(0, 0.9)
+    )
     legend_above(axes, 2)
     return figure

@@ -11,9 +11,9 @@ import pandas as pd
 
 from expo.report.artefacts import Artefact
 from expo.report.lines import name_ends
-from expo.report.picture import Caption, sheet
+from expo.report.picture import Caption, draw_picture, sheet
 from expo.report.style import GREY, Figure, log_x
-from expo.report.theory.drawing import BLUE, CLOSED_FORM, GREEN, ORANGE, draw_theory
+from expo.report.theory.drawing import BLUE, CLOSED_FORM, GREEN, ORANGE
 from expo.report.words import share
 from theory import improvement
 
@@ -34,15 +34,16 @@ def draw_t2_over_t1(out: Path | str) -> Artefact:
     overtaken = crossings[case]
     rarest = numbers[numbers["case"] == case].sort_values("pi_j").iloc[0]
     found = f"T2 overtakes T1 once a right sample is rarer than about {share(overtaken)}"
-    return draw_theory(
+    return draw_picture(
         out,
         "t2-over-t1",
+        (),
         numbers,
         _plot,
         heading=f"Equation 6: {f'with {case}, {found}' if overtaken else 'T1 dominates T2'}",
-        notes="T1 is the sample's own term of Eq 6, T2 that of all others, whose proportions stay. Rivals are the "
-        "other right samples: one of 10 % beside a wrong one of 90 %, one of e⁻²⁰, or many that share 10 %. The rest "
-        f"is spread thin. {CLOSED_FORM}",
+        notes="In the gain of J, the expected reward, T1 is a right sample's own term (Eq 6), T2 that of all others. "
+        "Rivals are the other right samples: one of 10 % beside a wrong one of 90 %, one of e⁻²⁰, or many that share "
+        f"10 %. {CLOSED_FORM}",
         reading=f"T1 falls with π_j, T2 need not: with {case}, a sample of probability {rarest['pi_j']:.1g} still "
         f"gains {rarest['gain']:.2g}, of which T1 is {rarest['t1']:.1g}. Dominance is lost about where another "
         "trajectory passes the square root of π_j.",

@@ -96,7 +96,7 @@ def test_captions_have_two_lines_at_most(captions: list[Caption], tmp_path: Path
 def said(draw: Callable[[Path], object], module: ModuleType, monkeypatch: pytest.MonkeyPatch, out: Path) -> dict:
     """The words that a picture is drawn with: `heading`, `notes` and `reading`."""
     caught: list[dict[str, str]] = []
-    monkeypatch.setattr(module, "draw_theory", lambda *_, **words: caught.append(words))
+    monkeypatch.setattr(module, "draw_picture", lambda *_, **words: caught.append(words))
     draw(out)
     return caught[0]
 
@@ -107,19 +107,19 @@ def heading(draw: Callable[[Path], object], module: ModuleType, monkeypatch: pyt
 
 def test_headings_say_what_the_numbers_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert heading(draw_lemma1_band, lemma1_band, monkeypatch, tmp_path) == (
-        "Lemma 1's threshold of 1/2 can be off: the true one lies from 0.40 to 0.75"
+        "Lemma 1's threshold of 1/2 can be off: the true threshold lies between 0.40 and 0.75"
     )
     assert heading(draw_t2_over_t1, t2_over_t1, monkeypatch, tmp_path) == (
         "Equation 6: with one likely rival, T2 overtakes T1 once a right sample is rarer than about 3.6 %"
     )
     assert heading(draw_prompt_radius, prompt_radius, monkeypatch, tmp_path) == (
-        "Lemma 2 for a prompt: far from Bayes' rule it can make explanations worse than own CoTs, in this model"
+        "Lemma 2 in one model: a prompt far from Bayes' rule can make explanations worse than own CoTs"
     )
     assert heading(draw_appendix_b, appendix_b, monkeypatch, tmp_path) == (
         "Appendix B: a gradient step on one trajectory raises another in 34 of 105 places; the paper says never"
     )
     assert heading(draw_lemma2_gap, lemma2_gap, monkeypatch, tmp_path) == (
-        "Lemma 2: self-explanations drawn by Bayes' rule gain at most as much as they differ from own CoTs"
+        "Lemma 2: self-explanations drawn by Bayes' rule gain at most their distance from own CoTs"
     )
     assert heading(draw_grpo_weight, grpo_weight, monkeypatch, tmp_path) == (
         "GRPO on hard questions: at p = 1 %, 92 % of groups of 8 give no signal"
@@ -129,7 +129,7 @@ def test_headings_say_what_the_numbers_say(tmp_path: Path, monkeypatch: pytest.M
 def test_headings_of_other_numbers_say_the_opposite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     printed = pd.DataFrame({"panel": ["L = 3"], "x": [0.5], "low": [0.5], "high": [0.5]})
     monkeypatch.setattr(lemma1_band, "_numbers", lambda: printed)
-    assert heading(draw_lemma1_band, lemma1_band, monkeypatch, tmp_path).endswith("of 1/2 is the true one")
+    assert heading(draw_lemma1_band, lemma1_band, monkeypatch, tmp_path).endswith("of 1/2 is the true threshold")
     falls = pd.DataFrame({"case": ["a", "a", "b", "b"], "pi_j": [0.1, 0.001] * 2, "ratio": [0.5, 0.4, 0.1, 0.9]})
     falls = falls.assign(t1=[0.1, 0.02, 0.1, 0.03], gain=[0.1, 0.2, 0.3, 0.4])
     monkeypatch.setattr(t2_over_t1, "_numbers", lambda: falls)
@@ -146,9 +146,13 @@ def test_headings_of_other_numbers_say_the_opposite(tmp_path: Path, monkeypatch:
     # Of CoTs that all lead to a* equally often, none is worse than another.
     monkeypatch.setattr(prompt_radius, "X", np.array([0.5, 0.5, 0.5]))
     monkeypatch.setattr(lemma2, "critical_tv", lambda prior, x: 1.0)
-    assert "no worse than own CoTs" in heading(draw_prompt_radius, prompt_radius, monkeypatch, tmp_path)
+    assert "no prompt, however far from Bayes' rule, makes explanations worse" in heading(
+        draw_prompt_radius, prompt_radius, monkeypatch, tmp_path
+    )
     monkeypatch.setattr(lemma2, "tv", lambda mu, nu: np.zeros(len(mu)))
-    assert "can gain more than they differ" in heading(draw_lemma2_gap, lemma2_gap, monkeypatch, tmp_path)
+    assert "can gain more than their distance from own CoTs" in heading(
+        draw_lemma2_gap, lemma2_gap, monkeypatch, tmp_path
+    )
     monkeypatch.setattr(grpo, "no_signal", lambda p, G: 0 * p + 0.25)
     assert "25 % of groups" in heading(draw_grpo_weight, grpo_weight, monkeypatch, tmp_path)
     monkeypatch.setattr(shifts, "gradient_step", lambda grid, j: shifts.first_order(grid, np.eye(3)[[j] * len(grid)]))
