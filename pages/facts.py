@@ -36,8 +36,7 @@ def statements(source: str) -> str:
 
 def verdict(claim: str) -> str:
     """What the ledger says of a claim, in a sentence."""
-    found = str(rows("ledger", claim=claim).iloc[0]["verdict"])
-    return "depends on the reading" if found == "ambiguous by reading" else found
+    return str(rows("ledger", claim=claim).iloc[0]["verdict"])
 
 
 @cache
