@@ -250,7 +250,9 @@ def gradients_job(argv: list[str]) -> int:
     from expo.recipe import GradientRecipe
 
     about = "Measure gradients of positives, and what a step along them does to J, the probability of a right answer."
-    recipe, where = parse("gradients", [GradientRecipe, Where], argv, about)
+    # Gradients accept only one value of each.
+    refused = ("engine", "sampling_dtype")
+    recipe, where = parse("gradients", [GradientRecipe, Where], argv, about, unlisted=refused)
     folder = _output(where, "gradients", recipe)
     from expo.gradients.run import measure_gradients
     from expo.gradients.show import show

@@ -93,6 +93,8 @@ def test_every_job_explains_its_flags(job: str, capsys: pytest.CaptureFixture[st
         # A default is written as it would be given.
         assert ("(default: own explanation expert own_correct" in " ".join(out.split())) == (job == "measure")
         assert {field.name for field in fields(MeasureRecipe)} - listed == unlisted
+    # Gradients take one value of each.
+    assert ("--engine" in out and "--sampling_dtype" in out) == (job in ("measure", "sample", "evaluate"))
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -253,6 +255,7 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["evaluate", "--samples", "0"], 2, "samples must be at least 1, got 0"),
     (["judge", "--model", "m"], 2, "the following arguments are required: --run"),
     (["report"], 2, "the following arguments are required: RUN"),
+    (["report", "d.jsonl"], 1, "d.jsonl is not a run folder: it is a file; make one with `expo measure`"),
     (
         ["judge", "--run", "small", "--model", "m"],
         1,

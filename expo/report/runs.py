@@ -73,7 +73,8 @@ def runs_in(folder: Path | str, job: str) -> list[Run]:
     folders = [folder] if is_run else sorted(folder.glob("*/"), key=lambda path: natural(path.name))
     runs = [Run(path) for path in folders if (path / "recipe.yaml").exists()]
     if not runs:
-        what = "neither it nor a folder in it has a recipe.yaml" if folder.exists() else "there is no such folder"
+        found = "neither it nor a folder in it has a recipe.yaml" if folder.is_dir() else "it is a file"
+        what = found if folder.exists() else "there is no such folder"
         raise RecordError(f"{folder} is not a run folder: {what}; make one with `expo {job}` or `expo reproduce`")
     return runs
 
