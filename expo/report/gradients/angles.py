@@ -39,7 +39,8 @@ def draw_angles(name: str, runs: Sequence[GradientRun], out: Path | str) -> Arte
     numbers = pd.DataFrame(rows, columns=COLUMNS)
     about = (
         "Cosine of the gradients of log π(positive|q) of two positives with different texts: means, and 95 % "
-        f"intervals by question. Faint: fewer than {MIN_PROBLEMS} questions."
+        "intervals by question. Lemma 1's is that of orthogonal logit gradients of one norm. Differs: the interval of "
+        f"the paired difference excludes 0. Faint, and not counted: fewer than {MIN_PROBLEMS} questions."
     )
     setting = (
         "Over all trainable weights, at temperature 1. Lemma 1's assumptions are on one question's logits (claims "
@@ -161,9 +162,12 @@ def _finding(numbers: pd.DataFrame) -> str:
     compared = numbers[numbers["lemma"].notna() & numbers["enough"]]
     if compared.empty:
         return "too few questions to compare gradients with Lemma 1"
+    differing = int(compared["differs"].sum())
+    undecided = len(compared) - differing
+    others = f"; {plural(undecided, 'is undecided', 'are undecided')}" if undecided else ""
     return (
-        f"within a question, the cosines of gradients differ from Lemma 1's in {compared['differs'].sum()} of "
-        f"{plural(len(compared), 'pair of kinds', 'pairs of kinds')}"
+        f"within a question, cosines of gradients clearly differ from Lemma 1's in {differing} of "
+        f"{plural(len(compared), 'pair of kinds', 'pairs of kinds')}{others}"
     )
 
 

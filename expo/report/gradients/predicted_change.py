@@ -53,8 +53,8 @@ def draw_predicted_change(name: str, runs: Sequence[GradientRun], out: Path | st
         notes=notes_of(
             runs,
             f"Change of J, the expected reward{', by enumeration' if by_enumeration else ''}, over the length of the "
-            "step, against slope / norm. Bars: one standard error over rollouts. Grey line: exactly as predicted. "
-            "Faint: doubtful. Clear: not doubtful, and two standard errors from 0.",
+            "step, against slope / norm. Bars: one standard error. Grey line: as predicted. "
+            f"Faint: doubtful, {_doubt(by_enumeration)}. Clear: not doubtful, and two standard errors from 0.",
         ),
         reading="\n".join(readings),
         setting=_setting(by_enumeration),
@@ -67,15 +67,17 @@ def _is_doubtful(rows: pd.DataFrame) -> pd.Series:
     return by_enumeration.where(rows["lost"].notna(), (effective < MIN_EFFECTIVE) | rows["change_few"])
 
 
-def _setting(by_enumeration: bool) -> str:
+def _doubt(by_enumeration: bool) -> str:
+    """What makes a change doubtful."""
     if by_enumeration:
-        method = "by enumeration"
-        reason = "one whose prediction is less than twice what was not followed"
-    else:
-        method = "estimated from other rollouts than the prediction"
-        reason = f"one worth fewer than {MIN_EFFECTIVE} rollouts, or one with too few right or wrong"
+        return "a prediction less than twice the probability that was not followed"
+    return f"worth fewer than {MIN_EFFECTIVE} rollouts, or with too few right or wrong ones"
+
+
+def _setting(by_enumeration: bool) -> str:
+    method = "by enumeration" if by_enumeration else "estimated from other rollouts than the prediction"
     return (
-        f"The change of J is {method}. A doubtful change is {reason}. Of positives of one text the first is shown. "
+        f"The change of J is {method}. Of positives of one text the first is shown. "
         "On the grey line the step did what its first order says (claim E2 of the ledger)."
     )
 

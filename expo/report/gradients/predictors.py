@@ -36,7 +36,8 @@ def draw_predictors(name: str, runs: Sequence[GradientRun], out: Path | str) -> 
     shown = numbers[numbers["change"] == first]
     about = (
         f"Spearman's rank correlation with the change of J, the expected reward (by {first}), over a question's "
-        "positives: means over n questions, with 95 % intervals."
+        "positives: means over n questions, with 95 % intervals. Norm: of the positive's gradient. T1: its own term of "
+        f"the slope of J (Eq 6). Length: of the step; the heading is for {step_sizes(runs)[0]:g}."
     )
     setting = (
         "n counts the questions with at least three positives among which the property and the change of J vary. "

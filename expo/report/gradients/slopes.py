@@ -30,6 +30,14 @@ PANELS = {
 }
 
 
+_SETTING = (
+    "A slope is 0 where all rollouts of a question are right or all are wrong; where that is so of every question, no "
+    "slope is shown. T1 is of right positives, and its logarithms are averaged. The cosine is of positives whose text "
+    "is not the own sample's. The CSV has counts and intervals. Claims E6-dom and E6-mono of the ledger say when T1 "
+    "dominates."
+)
+
+
 def with_gradients(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
     """The trainings that measured gradients along the way."""
     return [run for run in runs if run.is_training and run.run.has("alignment")]
@@ -47,7 +55,7 @@ def draw_slopes(name: str, runs: Sequence[EvaluatedRun], out: Path | str) -> Art
         heading=headline("", runs, _finding(numbers)),
         notes=_notes(runs),
         reading=_read(numbers),
-        setting=_setting(runs),
+        setting=_SETTING,
     )
 
 
@@ -103,23 +111,14 @@ def _values(run: EvaluatedRun) -> pd.DataFrame:
 
 def _notes(runs: Sequence[EvaluatedRun]) -> str:
     first = runs[0]
+    own_samples = " GRPO has no positive: its own samples are shown." * any(run.adds_nothing for run in runs)
     return (
         "J: the expected reward. T1: the positive's own term of its slope (Eq 6); T2: that of all others. "
-        "Bars: 95 % intervals by question. Thin lines: bases.\n"
+        "Bars: 95 % intervals by question; clearly: above 0. Thin lines: bases.\n"
         f"n = {plural(int(first.recipe['gradient_problems']), 'question')} trained on, "
         f"{first.recipe['gradient_rollouts']} rollouts each at T = 1; {first.levels}; "
         f"{plural(count_bases(runs), 'base')}, own samples at T = {first.recipe.get('temperature', 1):g}, "
-        f"seed {first.seed}."
-    )
-
-
-def _setting(runs: Sequence[EvaluatedRun]) -> str:
-    own_samples = " GRPO has no positive; its own samples are shown." * any(run.adds_nothing for run in runs)
-    return (
-        "A slope is 0 where all rollouts of a question are right or all are wrong; where that is so of every question, "
-        "no slope is shown. T1 is of right positives, and its logarithms are averaged. The cosine is of positives "
-        "whose text is not the own sample's. The CSV has counts and intervals. "
-        f"Claims E6-dom and E6-mono of the ledger say when T1 dominates.{own_samples}"
+        f"seed {first.seed}.{own_samples}"
     )
 
 
@@ -169,13 +168,13 @@ def _finding(numbers: pd.DataFrame) -> str:
         for step in (slopes["step"].min(), slopes["step"].max())
     )
     if first == last == "none":
-        return "no method's positives are shown to raise J, at first or at the end"
+        return "no method's positives clearly raise J, at first or at the end"
     if first == last:
-        return f"the positives of {first} raise J, at first and at the end"
+        return f"the positives of {first} clearly raise J, at first and at the end"
     if "none" in (first, last):
         one, when, other = (last, "at the end", "at first") if first == "none" else (first, "at first", "at the end")
-        return f"the positives of {one} raise J {when}; no method's are shown to raise it {other}"
-    return f"J is raised at first by the positives of {first}, at the end by those of {last}"
+        return f"the positives of {one} clearly raise J {when}; no method's clearly raise it {other}"
+    return f"J is clearly raised at first by the positives of {first}, at the end by those of {last}"
 
 
 def _read(numbers: pd.DataFrame) -> str:

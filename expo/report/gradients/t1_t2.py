@@ -50,7 +50,8 @@ def draw_t1_t2(name: str, runs: Sequence[GradientRun], out: Path | str) -> Artef
     numbers = rows.assign(t2=t2, t2_error=error, log10_ratio=ratio, larger=larger)[COLUMNS]
     about = (
         "T1: a positive's own term in the slope of J, the expected reward (Eq 6); T2: that of all others. "
-        "A mark is a right positive; hollow: T2 is negative; faint: undecided. Beyond ±2 the axis is logarithmic."
+        "A mark is a right positive, one that ends in the right answer; hollow: T2 is negative; faint: undecided, "
+        "within two standard errors. Beyond ±2 the axis is logarithmic."
     )
     setting = (
         f"It is open which is larger if twice T2's standard error over rollouts reaches T1, or if fewer than "

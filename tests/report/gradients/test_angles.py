@@ -40,8 +40,8 @@ def test_pairs_of_kinds_whose_cosines_differ_from_the_lemmas_are_counted() -> No
     # Too few questions, no Lemma 1 for two questions, a difference, and none.
     rows = [(False, False, 0.2), (True, False, None), (True, True, 0.2), (True, False, 0.2)]
     numbers = pd.DataFrame(rows, columns=["enough", "differs", "lemma"])
-    said = "within a question, the cosines of gradients differ from Lemma 1's in"
-    assert _finding(numbers) == f"{said} 1 of 2 pairs of kinds"
+    said = "within a question, cosines of gradients clearly differ from Lemma 1's in"
+    assert _finding(numbers) == f"{said} 1 of 2 pairs of kinds; 1 is undecided"
     assert _finding(numbers.iloc[3:]) == f"{said} 0 of 1 pair of kinds"
     assert _finding(numbers.iloc[:2]) == "too few questions to compare gradients with Lemma 1"
 

@@ -67,14 +67,14 @@ def test_methods_along_whose_positives_j_rises_are_named() -> None:
         rows = [(m, step, low, "slope", MEAN, n) for (m, step), low, n in zip(where, lows, questions, strict=True)]
         return _finding(pd.DataFrame(rows, columns=["method", "step", "low", "panel", "base", "questions"]))
 
-    assert found(1, -1, 1, -1) == "the positives of ExP-GRPO raise J, at first and at the end"
-    begins = "J is raised at first by the positives of ExP-GRPO, at the end by those of"
+    assert found(1, -1, 1, -1) == "the positives of ExP-GRPO clearly raise J, at first and at the end"
+    begins = "J is clearly raised at first by the positives of ExP-GRPO, at the end by those of"
     assert found(1, -1, 1, 1) == f"{begins} ExP-GRPO and GRPO SFT-GT-CoT"
-    one = "the positives of GRPO SFT-GT-CoT raise J at {}; no method's are shown to raise it at {}"
+    one = "the positives of GRPO SFT-GT-CoT clearly raise J at {}; no method's clearly raise it at {}"
     assert found(-1, -1, -1, 1) == one.format("the end", "first")
     assert found(-1, 1, -1, -1) == one.format("first", "the end")
     # An interval that includes 0 does not show that J does not rise.
-    assert found(-1, -1, -1, -1) == "no method's positives are shown to raise J, at first or at the end"
+    assert found(-1, -1, -1, -1) == "no method's positives clearly raise J, at first or at the end"
     # Each row has its own number of questions.
     assert found(1, 1, 1, 1, questions=(12, 9, 12, 12)) == f"{begins} ExP-GRPO and GRPO SFT-GT-CoT"
     assert found(1, 1, 1, 1, questions=(9, 9, 9, 9)) == "too few questions to distinguish the slope of J from 0"
