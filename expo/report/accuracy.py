@@ -166,8 +166,10 @@ def _is_wide(row: Mapping[Any, Any] | pd.Series) -> bool:
 def labels_note(rows: pd.DataFrame) -> str:
     """What `with_bases` writes after the means of these rows, for the caption of a picture."""
     is_few = rows["problems"] < MIN_PROBLEMS
-    told = ["[low, high]: 95 % interval by problem, bootstrap (exact at 0 % and 100 %)"] * bool((~is_few).any())
-    told += [f"fewer than {MIN_PROBLEMS} problems have none"] * bool(is_few.any())
+    if is_few.all():
+        return f"No intervals: fewer than {MIN_PROBLEMS} problems"
+    told = ["[low, high]: 95 % interval by problem, bootstrap (exact at 0 % and 100 %)"]
+    told += [f"none where there are fewer than {MIN_PROBLEMS} problems"] * bool(is_few.any())
     told += ["(bases low to high) instead where that range is over twice as wide"] * any(
         _is_wide(row) for _, row in rows.iterrows()
     )

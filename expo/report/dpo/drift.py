@@ -19,6 +19,8 @@ from expo.text import plural
 
 # Changes of less than this many nats a token are drawn to scale, larger ones by their logarithm.
 _LINEAR = 0.1
+# Smaller changes do not count as changes.
+_LEAST = 0.001
 
 
 def draw_drift(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo") -> Artefact:
@@ -30,8 +32,8 @@ def draw_drift(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo")
     online = "; dashed: online" * bool(numbers["method"].str.endswith("_online").any())
     about = (
         f"NLL: −log π(winner|q) per token, the mean of {spanned(numbers['pairs'])} winners of each training's first "
-        f"round. Above 0 they became less likely (Observation 2). The axis is logarithmic beyond ±{_LINEAR:g}. "
-        f"{NOTE}{online}. {plural(count_bases(runs), 'base')}, seed {runs[0].seed}."
+        f"round. Above 0 they became less likely (Observation 2). Changes below {_LEAST:g} do not count. The axis is "
+        f"logarithmic beyond ±{_LINEAR:g}. {NOTE}{online}. {plural(count_bases(runs), 'base')}, seed {runs[0].seed}."
     )
     return draw_picture(
         out,
@@ -72,7 +74,9 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
 
 
 def _change(rows: pd.DataFrame) -> pd.Series:
-    return rows["nll_after"] - rows["nll_before"]
+    """The change of the winners' NLL, 0 if it is less than `_LEAST`."""
+    change = rows["nll_after"] - rows["nll_before"]
+    return change.where(change.abs() >= _LEAST, 0.0)
 
 
 def _likelier(rows: pd.DataFrame) -> str:

@@ -184,8 +184,9 @@ def _deceptive(ends: pd.DataFrame) -> str:
     lowest, *others = _by_loss(ends)
     losses = ends[ends["base"] != MEAN].set_index(["base", "method"])["loss"].unstack()
     count = int((losses.idxmin(axis=1) == lowest["method"]).sum())
-    lowest_name = method_name(lowest["method"])
-    text = f"{lowest_name} has the lowest mean loss, and the lowest loss on {count} of {len(losses)} bases"
+    name = method_name(lowest["method"])
+    begin = f"{name[0].upper()}{name[1:]} has the lowest mean loss"
+    text = f"{begin}, and the lowest loss on {count} of {len(losses)} bases"
     if above := [arm for arm in others if order(arm) > 0]:
         return (
             f"{text}; on every base {method_name(_best(above)['method'])} ends with a higher pass@{K}. A lower loss "

@@ -13,8 +13,8 @@ from expo.report.artefacts import Artefact
 from expo.report.gradients.runs import GradientRun, changes, notes_of, step_sizes
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import COLOURS, GREY, LEGEND_PAD, Axes, Figure, legend_outside
-from expo.report.words import NAMES, interval, listed, number
-from expo.stats import Interval
+from expo.report.words import NAMES, interval, listed, number, spanned
+from expo.stats import MIN_PROBLEMS, Interval
 from expo.text import plural
 
 COLUMNS = ["run", "problem", "level", "source", "size", "predicted", "predicted_error", "change", "change_error"]
@@ -125,12 +125,22 @@ def _plot_changes(axes: Axes, numbers: pd.DataFrame) -> None:
 
 
 def _finding(numbers: pd.DataFrame) -> str:
-    """How much of the predicted change the shortest and the longest step achieved."""
-    medians = numbers[numbers["clear"]].groupby("size")["median"].first()
-    if medians.empty:
+    """How much of the predicted change the shortest and the longest step achieved, of those with enough questions."""
+    of_size = numbers[numbers["clear"]].groupby("size")[["median", "median_n"]].first()
+    if of_size.empty:
         return "no predicted change is clear enough to compare with the realised one"
-    first, *last = [f"{100 * medians[size]:.0f} % at length {size:g}" for size in sorted({*medians.index[[0, -1]]})]
-    return f"a step realises {listed([first.replace(' %', ' % of its predicted gain'), *last])} (medians)"
+    medians = of_size.loc[of_size["median_n"] >= MIN_PROBLEMS, "median"]
+    if medians.empty:
+        return (
+            f"clear predictions are of only {spanned(of_size['median_n'].astype(int))} questions, too few to judge them"
+        )
+    first, *last = [f"{_percent(medians[size])} at length {size:g}" for size in sorted({*medians.index[[0, -1]]})]
+    return f"a step realises {listed([first.replace(' %', ' % of its predicted change'), *last])} (medians)"
+
+
+def _percent(ratio: float) -> str:
+    """A ratio in per cent, which may be below 0."""
+    return f"{100 * ratio:.0f} %".replace("-", "−")
 
 
 def _median(rows: pd.DataFrame) -> str:
@@ -139,8 +149,9 @@ def _median(rows: pd.DataFrame) -> str:
     if clear.empty:
         return ""
     ratio = _ratio(clear)
-    ends = f" [{number(ratio.low, 2)}, {number(ratio.high, 2)}]" if ratio.n > 1 else ""
-    return f"median {number(ratio.mean, 2)}{ends}\n{len(clear)} of {len(rows)} predictions are clear"
+    ends = f" [{number(ratio.low, 2)}, {number(ratio.high, 2)}]" if ratio.n >= MIN_PROBLEMS else ""
+    clear_of = f"{len(clear)} of {len(rows)} predictions are clear"
+    return f"median {number(ratio.mean, 2)}{ends}\n{clear_of}, of {plural(ratio.n, 'question')}"
 
 
 def _medians(rows: pd.DataFrame) -> pd.DataFrame:

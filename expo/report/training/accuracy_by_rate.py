@@ -167,7 +167,7 @@ def _mark(axes: Axes, bests: Sequence[pd.Series], numbers: pd.DataFrame) -> None
     to_axes = axes.transData + axes.transAxes.inverted()
     rates = sorted(numbers.loc[numbers["method"] != "base", "rate"].unique())
     sides = {rates[-1]: "right", rates[0]: "left"}
-    above: dict[float, float] = {}
+    heights: dict[tuple[float, bool], float] = {}
     for best in sorted(bests, key=lambda best: float(best["mean"])):
         rate, colour, where = best["rate"], method_colour(best["method"]), _place(best, numbers)
         is_alone = where == _ALONE
@@ -175,11 +175,16 @@ def _mark(axes: Axes, bests: Sequence[pd.Series], numbers: pd.DataFrame) -> None
             axes.vlines(rate, best["low"], best["high"], color=colour, linewidth=1.2)
         if not is_alone:
             axes.plot([rate], [best["mean"]], "o", markersize=9, markerfacecolor="none", markeredgecolor=colour)
-            wanted = float(to_axes.transform((rate, _top(best)))[1]) + 0.045
-            above[rate] = max(wanted, above.get(rate, 0.0) + 0.065)
+            # A label above the ring would hide the line of a method that is higher at this rate.
+            below = bool(
+                numbers.loc[(numbers["base"] == MEAN) & (numbers["rate"] == rate), "mean"].max() > best["mean"]
+            )
+            edge = float(to_axes.transform((rate, _end(best, "low" if below else "high")))[1])
+            wanted = edge - 0.045 if below else edge + 0.045
+            heights[rate, below] = max(wanted, heights.get((rate, below), 0.0) + 0.065 * ((rate, below) in heights))
         axes.annotate(
             where.format(share(best["mean"])),
-            (rate, best["mean"] if is_alone else above[rate]),
+            (rate, best["mean"] if is_alone else heights[rate, below]),
             (8 if is_alone else 0, 0),
             xycoords=("data", "data" if is_alone else "axes fraction"),
             textcoords="offset points",
@@ -191,9 +196,9 @@ def _mark(axes: Axes, bests: Sequence[pd.Series], numbers: pd.DataFrame) -> None
         )
 
 
-def _top(best: pd.Series) -> float:
-    """What the value of a best rate stands above."""
-    return float(best["high"] if best["problems"] >= MIN_PROBLEMS else best["mean"])
+def _end(best: pd.Series, end: str) -> float:
+    """The end of the interval of a best rate, which its value stands above or below."""
+    return float(best[end] if best["problems"] >= MIN_PROBLEMS else best["mean"])
 
 
 # Where a best rate lies among those tried, as its value is labelled.
@@ -224,9 +229,9 @@ def _bests(numbers: pd.DataFrame) -> dict[str, list[pd.Series]]:
     """For each set of training levels, the best row of each method, highest first."""
     is_trained = (numbers["base"] == MEAN) & (numbers["method"] != "base")
     trained = numbers[is_trained].dropna(subset="mean")
-    found: dict[str, list[pd.Series]] = {}
-    for (on, _), rows in trained.groupby(["trained_on", "method"], sort=False):
-        found.setdefault(str(on), []).append(_best(rows))
+    found = {}
+    for on, of_levels in trained.groupby("trained_on", sort=False):
+        found[str(on)] = [_best(rows) for _, rows in _at_rates(of_levels).groupby("method", sort=False)]
     return {on: sorted(rows, key=lambda row: -row["mean"]) for on, rows in found.items()}
 
 

@@ -79,8 +79,9 @@ def _numbers(runs: Sequence[EvaluatedRun]) -> pd.DataFrame:
         rate, beta = chosen[first.levels, method]
         alike = _at(runs, method, rate, beta)
         rows += _accuracy(method, alike, rate, beta)
-        if plain in chosen and method != plain[1]:
-            less = difference(alike, _at(runs, plain[1], *chosen[plain]), first.trained_levels)
+        others = _at(runs, plain[1], *chosen[plain]) if plain in chosen and method != plain[1] else []
+        if {run.base for run in alike} & {run.base for run in others}:
+            less = difference(alike, others, first.trained_levels)
             given = {"panel": "difference", "method": method, "rate": rate, "beta": beta, "base": MEAN}
             rows.append({**given, **less, "n": less["problems"]})
         for row in _positives(alike):

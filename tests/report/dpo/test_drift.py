@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+import pytest
+
 from expo.report.dpo import drift
-from expo.report.dpo.drift import draw_drift
+from expo.report.dpo.drift import _likelier, draw_drift
 from expo.report.picture import Caption
 from expo.report.style import look
 from expo.report.toy import TOY
@@ -39,6 +42,12 @@ def test_drift_is_said_by_rate(runs: list[EvaluatedRun], tmp_path: Path, heading
         drifting(run, 0.1 if run.method == "dpo_expert" else -0.1)
     draw_drift(runs, tmp_path / "risen")
     assert headings.pop() == found.format("less likely in 12 of 15", but.format("likelier", 3))
+
+
+@pytest.mark.parametrize(("change", "likelier"), [(0.0005, "likelier in 1 of 3"), (0.005, "less likely in 2 of 3")])
+def test_a_change_that_cannot_be_seen_does_not_count(change: float, likelier: str) -> None:
+    numbers = pd.DataFrame({"nll_before": [1.0, 1.0, 1.0], "nll_after": [1 + change, 1 + change, 0.9]})
+    assert _likelier(numbers) == likelier
 
 
 def test_the_caption_counts_winners_and_not_problems(

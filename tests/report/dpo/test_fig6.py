@@ -21,10 +21,10 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
     runs: list[EvaluatedRun], tmp_path: Path, headings: list[str]
 ) -> None:
     made = draw_fig6(runs, tmp_path)
-    expert, explanation = method_name("dpo_expert"), method_name("dpo_explanation")
+    explanation = method_name("dpo_explanation")
     assert (
-        f"{expert} has the lowest mean loss, and the lowest loss on 3 of 3 bases; on every base {explanation} ends "
-        "with a higher pass@4. A lower loss does not mean a better policy"
+        "Offline DPO with expert CoT has the lowest mean loss, and the lowest loss on 3 of 3 bases; on every base "
+        f"{explanation} ends with a higher pass@4. A lower loss does not mean a better policy"
     ) in made.reading
     begin = "After the paper's Figure 6, on the toy: of DPO on all levels, "
     lowest = "has the lowest mean loss"

@@ -42,7 +42,7 @@ def test_pairs_of_kinds_whose_cosines_differ_from_the_lemmas_are_counted() -> No
     numbers = pd.DataFrame(rows, columns=["enough", "differs", "lemma"])
     said = "within a question, cosines of gradients clearly differ from Lemma 1's in"
     assert _finding(numbers) == f"{said} 1 of 2 pairs of kinds; 1 is undecided"
-    assert _finding(numbers.iloc[3:]) == f"{said} 0 of 1 pair of kinds"
+    assert _finding(numbers.iloc[3:]) == f"{said} 0 of 1 pair of kinds; 1 is undecided"
     assert _finding(numbers.iloc[:2]) == "too few questions to compare gradients with Lemma 1"
 
 

@@ -26,8 +26,8 @@ def test_a_prediction_that_fails_is_told_from_one_that_does_not(
         made = draw_predicted_change("tiny", find_gradients(tmp_path / f"{sign}"), tmp_path / "out")
         np.testing.assert_allclose(made.numbers["change"], sign * made.numbers["predicted"])
         read[sign] = made.reading
-        achieved = f"a step realises {100 * sign:.0f} % of its predicted gain at length 0.1 (medians)"
-        assert headings.pop() == f"On the toy: {achieved}"
+        few = "clear predictions are of only {} questions, too few to judge them"
+        assert headings.pop() == f"On the toy: {few.format(7 if exact else 5)}"
     # Rollouts of q3 say nothing of their own change, those of q6 too little; those of q4 too little of the slope.
     n, doubtful, told = (27, 3, 21) if exact else (24, 6, 15)
     assert read[1] == (
@@ -43,6 +43,17 @@ def test_a_prediction_that_fails_is_told_from_one_that_does_not(
     short = draw_predicted_change("tiny", find_gradients(tmp_path / "none"), tmp_path / "out").reading
     assert f"of which {doubtful} are doubtful; {told} of the others have" in short
     assert "the median of change over prediction is 0.0100 [0.0100, 0.0100]" in short
+
+
+def test_the_heading_speaks_of_lengths_with_enough_questions() -> None:
+    rows = [(0.1, True, -0.5, 12), (0.2, False, np.nan, 0), (0.3, True, 0.9, 9)]
+    numbers = pd.DataFrame(rows, columns=["size", "clear", "median", "median_n"])
+    achieved = "a step realises −50 % of its predicted change at length 0.1 (medians)"
+    assert predicted_change._finding(numbers) == achieved
+    assert predicted_change._finding(numbers.assign(median_n=10)).endswith(
+        "at length 0.1 and 90 % at length 0.3 (medians)"
+    )
+    assert "only 9 to 9" not in predicted_change._finding(numbers.iloc[2:])
 
 
 def test_without_a_clear_prediction_nothing_is_compared(tmp_path: Path, headings: list[str]) -> None:

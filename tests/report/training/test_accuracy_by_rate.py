@@ -97,6 +97,29 @@ def test_a_weight_that_was_tried_at_one_rate_has_no_line(folder: Path, tmp_path:
     assert set(made.numbers["beta"]) >= {0.25, 1.0}
     # A method that was tried at one rate alone is shown all the same.
     assert "GRPO SFT-GT-CoT" in words
+    # The heading speaks of what is drawn, even if the weight without a line is the highest.
+    for base in ("tiny-0", "tiny-1", "tiny-2"):
+        write(folder / "grid" / f"{base}-light", {**light, "policy": base}, {0: levels(0.0), 20: levels(1.0)})
+    again = draw_accuracy_by_rate("rates", find_evaluated(folder / "grid")[0], tmp_path / "again")
+    assert accuracy_by_rate._finding(again.numbers) == accuracy_by_rate._finding(made.numbers)
+
+
+def test_a_value_stands_below_its_ring_where_another_method_is_higher(
+    folder: Path, tmp_path: Path, captions: list[Caption]
+) -> None:
+    ends = {("explanation", 1e-4): 0.6, ("explanation", 3e-4): 0.8, ("none", 1e-4): 0.4, ("none", 3e-4): 0.2}
+    made = draw_accuracy_by_rate("rates", at_rates(folder, ends), tmp_path / "out")
+    means = made.numbers[made.numbers["base"] == MEAN].set_index(["method", "rate"])["mean"]
+    with look():
+        (axes,) = accuracy_by_rate._plot(made.numbers, captions[0]).axes
+    scale = axes.transAxes.inverted().transform
+    places = {text.get_text(): text.xy[1] for text in axes.texts if "%" in text.get_text()}
+    rings = {
+        method: scale(axes.transData.transform((0, means[method, rate])))[1]
+        for method, rate in (("explanation", 3e-4), ("none", 1e-4))
+    }
+    assert places[f"{share(means['explanation', 3e-4])} →"] > rings["explanation"]
+    assert places[f"← {share(means['none', 1e-4])}"] < rings["none"]
 
 
 def test_values_are_at_the_best_rates_which_are_ringed(folder: Path, tmp_path: Path, captions: list[Caption]) -> None:
