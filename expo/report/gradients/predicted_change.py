@@ -150,8 +150,8 @@ def _median(rows: pd.DataFrame) -> str:
         return ""
     ratio = _ratio(clear)
     ends = f" [{number(ratio.low, 2)}, {number(ratio.high, 2)}]" if ratio.n >= MIN_PROBLEMS else ""
-    clear_of = f"{len(clear)} of {len(rows)} predictions are clear"
-    return f"median {number(ratio.mean, 2)}{ends}\n{clear_of}, of {plural(ratio.n, 'question')}"
+    clear_of = f"{len(clear)} of {len(rows)} are clear"
+    return f"median {number(ratio.mean, 2)}{ends}\n{clear_of},\nof {plural(ratio.n, 'question')}"
 
 
 def _medians(rows: pd.DataFrame) -> pd.DataFrame:
