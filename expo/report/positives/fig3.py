@@ -41,8 +41,8 @@ def draw_fig3(group: Group, out: Path | str) -> Artefact:
     """
     numbers = pd.concat([_win_rates(run) for run in group.runs], ignore_index=True)
     about = (
-        "A self-explanation wins with more true steps, or a larger share of them; a tie counts half. "
-        "Thick: 95 % bootstrap intervals; thin: finite-sample ones; by level: bootstrap ones."
+        "A self-explanation wins with more true steps, or a larger share; a tie counts half. "
+        "Thick, and right: 95 % bootstrap intervals; thin: finite-sample ones."
     )
     rules = (
         "The step checker compares the k-th self-explanation of a problem with its k-th own CoT; by share, only where "
