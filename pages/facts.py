@@ -35,7 +35,7 @@ def statements(source: str) -> str:
 
 
 def verdict(claim: str) -> str:
-    """What the ledger says of a claim, in a sentence."""
+    """What the ledger says of a claim."""
     return str(rows("ledger", claim=claim).iloc[0]["verdict"])
 
 
