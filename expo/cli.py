@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if args and args[0] not in (*JOBS, *_ASKS_FOR_HELP):
-        print(f"expo: unknown job {args[0]!r}; choose from {', '.join(JOBS)}. Try: expo --help", file=sys.stderr)
+        meant = "".join(f"; did you mean {near}?" for near in get_close_matches(args[0], JOBS, 1))
+        jobs = meant or f"; choose from {', '.join(JOBS)}. Try: expo --help"
+        print(f"expo: unknown job {args[0]!r}{jobs}", file=sys.stderr)
         return 2
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -15,6 +15,7 @@ import yaml
 from expo.report import paper
 from expo.report.words import listed, number
 from expo.stats import finite_sample, missed_kind
+from expo.tasks.columns import USUAL
 from pages.fill import PageError, read
 from pages.tables import ROOT, rows
 from theory import combined
@@ -105,6 +106,11 @@ def const(place: str) -> str:
     for part in parts[split:]:
         found = getattr(found, part)
     return f"{found:,}" if isinstance(found, int) else str(found)
+
+
+def columns() -> str:
+    """The names by which a column of a user's data is recognised, a line for each field of a problem."""
+    return "\n".join(f"- {field}: {', '.join(f'`{name}`' for name in names)}" for field, names in USUAL.items())
 
 
 def missed(problems: str) -> str:

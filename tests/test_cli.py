@@ -177,11 +177,12 @@ def files(folder: Path) -> set[str]:
 
 MISTAKES: list[tuple[list[str], int, str]] = [
     (
-        ["mesure"],
+        ["bogus"],
         2,
-        "unknown job 'mesure'; choose from doctor, measure, sample, train, evaluate, gradients, judge, grade, "
+        "unknown job 'bogus'; choose from doctor, measure, sample, train, evaluate, gradients, judge, grade, "
         "reproduce, report, completion",
     ),
+    (["mesure"], 2, "unknown job 'mesure'; did you mean measure?"),
     (["measure", *FEW, "--sample", "3"], 2, "no field 'sample'; did you mean samples?"),
     (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help-all` lists all fields"),
     (

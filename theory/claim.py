@@ -202,7 +202,9 @@ def _check_tests(name: str, held: Mapping[str, Any], tests: Mapping[str, Any]) -
     if any(amended) and not (all(amended) and tests.get("refutes")):
         raise ClaimError(f"{name}: `amended` and `refutes` tests, `amendment` and `corrected` come together")
     if tests.get("refutes") and not held.get("counterexample"):
-        raise ClaimError(f"{name}: is refuted without its counterexample in words")
+        raise ClaimError(
+            f"{name}: has tests in `refutes` without its counterexample in words; add `counterexample: ...`"
+        )
 
 
 def ordered(claims: Mapping[str, Claim]) -> list[str]:

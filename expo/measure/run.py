@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from expo.schema import as_frame
 from expo.setup import set_up_alone
 from expo.shards import chunk_of, in_chunks, join_shards, restore_tables
 from expo.tasks import Checker
-from expo.tasks.problem import Problem, Skip
+from expo.tasks.columns import USUAL
+from expo.tasks.problem import Problem, Skip, Task
 from expo.workers import is_first
 
 
@@ -54,25 +56,45 @@ def measure(
                 tokens = run.read("tokens") if run.has("tokens") else None
                 run.write("metrics", _metrics(recipe, run.read("samples"), tokens))
             return run
+        _tell_missing(recipe, task)
         chunks = in_chunks(task.problems, chunk_of(run, recipe.chunk))
         # With several processes, each loads the policy itself.
         del policy
         done = run.shards("samples")
-        per_problem = 2 * sum(recipe.counts.values()) + ("expert" in recipe.sources)
+        steps = _steps(recipe, task.problems)
         with tqdm(
             desc=recipe.title,
-            total=len(task.problems) * per_problem,
-            initial=sum(len(chunks[name]) for name in chunks.keys() & done) * per_problem,
+            total=steps,
+            initial=sum(_steps(recipe, chunks[name]) for name in chunks.keys() & done),
             unit=" step",
             disable=not (progress and is_first()),
         ) as bar:
             do_chunks(recipe, setup, chunks, _chunk, "samples", lambda: (bar.update(), on_step()))
+            # Problems that exceed the context take no steps.
+            bar.update(steps - bar.n)
         tables = join_shards(run, names, list(chunks), task.skipped)
         # `samples`, which marks the run as finished, comes last.
         tables["metrics"] = _metrics(recipe, tables["samples"], tables.get("tokens"))
         for table in (*tables.keys() - {"samples"}, "samples"):
             run.write(table, tables[table])
         return run
+
+
+def _steps(recipe: MeasureRecipe, problems: Sequence[Problem]) -> int:
+    """The steps of a bar: each sample is drawn and scored, each expert CoT only scored."""
+    experts = sum(p.expert_cot is not None for p in problems) if "expert" in recipe.sources else 0
+    return 2 * sum(recipe.counts.values()) * len(problems) + experts
+
+
+def _tell_missing(recipe: MeasureRecipe, task: Task) -> None:
+    """Say before hours of sampling that nothing will be compared with an expert CoT, if the problems have none."""
+    if "expert" in recipe.sources and is_first() and not any(p.expert_cot for p in task.problems):
+        columns = " or ".join(USUAL["expert_cot"][:3])
+        tqdm.write(
+            f"{task.source}: no problem has an expert CoT, so Property 1 is not measured; a column of --data can hold "
+            f"it ({columns}, or name it by --columns expert_cot=ITS_NAME)",
+            file=sys.stderr,
+        )
 
 
 def _metrics(recipe: MeasureRecipe, samples: pd.DataFrame, tokens: pd.DataFrame | None) -> pd.DataFrame:

@@ -16,7 +16,10 @@ from expo.tasks.row import Row, RowError, printable
 USUAL = {
     "question": ("question", "problem", "prompt", "messages", "Body+Question", "Question", "query", "input"),
     "answer": ("answer", "final_answer", "Answer", "expected_answer", "target"),
-    "expert_cot": ("expert_cot", "solution", "rationale", "explanation", "Solution"),
+    "expert_cot": (
+        *("expert_cot", "solution", "rationale", "explanation", "Solution"),
+        *("reasoning", "cot", "chain_of_thought", "thought", "steps"),
+    ),
     "level": ("level", "difficulty", "Level"),
     "id": ("id", "unique_id", "ID"),
     "subject": ("subject", "type", "Type"),
@@ -28,15 +31,20 @@ SYNTAX = "write --columns question=Body+Question,answer=Answer,level=difficulty:
 class Columns:
     """Columns by field, each a tuple of columns to join; and the names of levels in order, starting at level 1.
 
-    `near` are unused columns, each with the field that its name resembles and its rows lack.
+    `unused` are the other columns of the source. `near` are those of them whose name resembles a field that their rows
+    lack, each with that field.
     """
 
     of: dict[str, tuple[str, ...]]
     levels: tuple[str, ...] = ()
     near: tuple[tuple[str, str], ...] = ()
+    unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        told = [f"{name} is {' + '.join(map(printable, names))}" for name, names in self.of.items()]
+        told = [
+            name if names == (name,) else f"{name} is {' + '.join(map(printable, names))}"
+            for name, names in self.of.items()
+        ]
         return ", ".join(told)
 
 
@@ -94,16 +102,17 @@ def _choose(rows: list[dict[str, Any]], asked: Columns | None, source: str) -> C
             )
         if found:
             of[field] = tuple(found[0].split("+"))
-    return Columns(of, asked.levels if asked else (), tuple(_near(rows, there, of)))
-
-
-def _near(rows: list[dict[str, Any]], there: list[str], of: dict[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
-    """Columns whose names resemble a field that none of their rows has: answer_type next to answer is not a mistake."""
     taken = {part for names in of.values() for part in names}
-    for name in there:
+    unused = [name for name in there if name not in taken]
+    return Columns(of, asked.levels if asked else (), tuple(_near(rows, unused, of)), tuple(unused))
+
+
+def _near(rows: list[dict[str, Any]], unused: list[str], of: dict[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+    """Columns whose names resemble a field that none of their rows has: answer_type next to answer is not a mistake."""
+    for name in unused:
         having = [row for row in rows if row.get(name) is not None]
         lacking = [f for f in USUAL if not any(row.get(part) is not None for row in having for part in of.get(f, ()))]
-        if name not in taken and (like := get_close_matches(name, lacking, 1)):
+        if like := get_close_matches(name, lacking, 1):
             yield name, like[0]
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from expo.tasks.columns import parse_columns, renamed
+from expo.tasks.columns import Columns, parse_columns, renamed
 from expo.tasks.definition import Selection, TaskDefinition
 from expo.tasks.files import read_rows
-from expo.tasks.problem import DataError, Problem, Task
-from expo.tasks.row import Row, RowError, digest, kind
+from expo.tasks.problem import DataError, Problem, Task, in_lines
+from expo.tasks.row import Row, RowError, digest, kind, printable
 from expo.tasks.source import collect
+from expo.text import plural
 
 FORMAT = (
     '{"question": "What is 7 + 5?", "answer": "12", "level": 1, "expert_cot": "We add: 7 + 5 = 12.", '
@@ -51,18 +52,33 @@ def load(path: str | Path, can_parse: Callable[[str], bool] | None = None, colum
         found, rows = renamed(read_rows(source), asked, source)
         task = collect("jsonl", source, rows, lambda row: _problem(row, can_parse))
     except DataError as error:
-        raise DataError(f"{error}\n  Each row holds a problem (question and answer are required): {FORMAT}") from None
-    if any(names != (field,) for field, names in found.of.items()):
-        _tell(f"{source}: {found}")
-    for name, field in found.near:
-        _tell(f"{source}: the column {name} is ignored; did you mean {field}?")
+        raise DataError(
+            f"{error}\n  Each row holds a problem (question and answer are required; in a CSV file these names are "
+            f"the first line): {FORMAT}"
+        ) from None
+    if lines := _read_as(task, found):
+        _tell("\n".join(lines))
     return task
 
 
+def _read_as(task: Task, columns: Columns) -> list[str]:
+    """How a source was understood, in lines, before hours of computing start from it; none if it is as in FORMAT."""
+    usual = all(names == (field,) for field, names in columns.of.items())
+    if usual and not columns.unused and not task.skipped:
+        return []
+    others = f"; unused columns: {', '.join(map(printable, columns.unused))}" if columns.unused else ""
+    lines = [f"{task.source}: {plural(len(task.problems), 'problem')} with {columns}{others}"]
+    lines += [f"  the column {printable(name)} is ignored; did you mean {field}?" for name, field in columns.near]
+    if task.skipped:
+        lines.append(f"  left out: {plural(len(task.skipped), 'row or field', 'rows or fields')}")
+        lines += [f"    {line}" for line in in_lines(task.skipped, 3)]
+    return lines
+
+
 @cache
-def _tell(line: str) -> None:
-    """Warn only once: a training reads its data for the plan and for the run, to train and to evaluate."""
-    tqdm.write(line, file=sys.stderr)
+def _tell(text: str) -> None:
+    """Only once: a training reads its data for the plan and for the run, to train and to evaluate."""
+    tqdm.write(text, file=sys.stderr)
 
 
 def _problem(row: Row, can_parse: Callable[[str], bool] | None) -> Problem:

@@ -53,6 +53,23 @@ def recipe(tmp_path: Path, policy_folder: Path) -> MeasureRecipe:
     )
 
 
+def test_missing_expert_cots_are_told_before_anything_is_sampled(
+    recipe: MeasureRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = "no problem has an expert CoT, so Property 1 is not measured"
+    measure(recipe, tmp_path / "with", progress=False)
+    assert told not in capsys.readouterr().err
+    rows = [{**row, "expert_cot": None} for row in ROWS]
+    Path(str(recipe.data)).write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(recipe, tmp_path / "without", progress=False, on_step=stop)
+    assert told in capsys.readouterr().err
+
+
 def test_a_record_holds_every_positive(recipe: MeasureRecipe, tmp_path: Path) -> None:
     run = measure(recipe, tmp_path / "run", progress=False)
     samples = pd.read_parquet(run.path("samples.parquet"))

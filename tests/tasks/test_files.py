@@ -226,11 +226,22 @@ def test_home_is_where_a_tilde_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(jsonl.load("~/svamp.jsonl", columns=COLUMNS).problems) == 2
 
 
+def test_what_was_read_is_told_before_anything_is_computed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"question": "1 + 1?", "answer": "2", "reasoning": "We add.", "author": "A"}
+    (problem,) = read(tmp_path, row, {**row, "question": ""}).problems
+    assert problem.expert_cot == "We add."
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.endswith("own.jsonl: 1 problem with question, answer, expert_cot is reasoning; unused columns: author")
+    assert rest[0] == "  left out: 1 row or field"
+    assert rest[1].endswith("own.jsonl:2: question: empty")
+
+
 def test_a_column_that_is_nearly_a_field_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     read(tmp_path, {"question": "1 + 1?", "answer": "2", "expert": "It is 2.", "votes": 3})
     said = capsys.readouterr().err
     assert "the column expert is ignored; did you mean expert_cot?" in said
-    assert "votes" not in said
+    assert "votes" in said.splitlines()[0]
+    assert "votes is" not in said
 
 
 def test_a_field_that_is_misspelt_in_some_rows_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,6 +44,31 @@ const holdsBoth = ({ own }) =>
     return list.length && list.every((c) => c.verdict === "holds");
   });
 
+/** What can be said where no kind has both properties by every measure: what is missing, or which kind comes closest. */
+function withoutBoth(kinds, lack) {
+  const measuredOf = (property) => kinds.some(({ own }) => ofProperty(own, property).length);
+  if (!measuredOf("in-distribution"))
+    return "This record cannot say whether a kind has both: it lacks expert CoTs or texts to compare with them, so Property 1 was not measured.";
+  if (!measuredOf("positive learning signal"))
+    return "This record cannot say whether a kind has both: it lacks own CoTs or texts to compare with them, so Property 2 was not measured.";
+  const none = "No kind of positive has both properties by every measure.";
+  const held = ({ own }) => own.filter((c) => c.verdict === "holds").length;
+  const rest = kinds.filter((kind) => !lack.includes(kind) && held(kind));
+  if (!rest.length) return none;
+  const most = Math.max(...rest.map(held));
+  const closest = rest.filter((kind) => held(kind) === most);
+  const open = closest[0].own.filter((c) => c.verdict === "undecided");
+  const all = DATA.properties.length;
+  return `${none} The closest ${closest.length > 1 ? "are" : "is"} ${named(closest)}: ${most} of ${all} measures ${most === 1 ? "holds" : "hold"}, none fails, and ${all - most} ${all - most === 1 ? "is" : "are"} undecided or missing.${couldDecide(open)}`;
+}
+
+/** How large differences of a probability must be for a verdict at all; empty if none is undecided. */
+function couldDecide(open) {
+  const n = open.find((c) => c.quantity === DATA.probability)?.difference.n;
+  if (!(n >= DATA.min_problems)) return "";
+  return ` With ${n} problems, π(a*|q, c) is decided only by large differences: at least ${number(leastDecided(n))} if all are equal.`;
+}
+
 /** Which kinds have both properties by every measure, which lack one, and which are undecided. */
 function inShort(kinds) {
   const have = kinds.filter(holdsBoth);
@@ -53,9 +78,7 @@ function inShort(kinds) {
     "The paper asks that a positive be likely under the policy (Property 1) and raise the probability of the right answer (Property 2). ";
   const caveat =
     "Together they guarantee a gain only under the assumption of claim P12-enough, which this page does not check.";
-  const best = have.length
-    ? `Both properties hold by every measure: ${named(have)}.`
-    : "No kind of positive has both properties by every measure.";
+  const best = have.length ? `Both properties hold by every measure: ${named(have)}.` : withoutBoth(kinds, lack);
   return [
     el("p", {}, asks, el("strong", {}, best), have.length ? ` ${caveat}` : ""),
     lack.length ? el("p", {}, `At least one measure says that a property fails: ${named(lack)}.`) : null,
@@ -224,19 +247,30 @@ function outcome(run, filters) {
     ];
   const values = pairedDifferences(accuracies(evaluation, rows, last, 1), accuracies(evaluation, rows, steps[0], 1));
   const gained = boundedDifference(values);
+  const alone = onTrained(run, rows, steps);
   const verdict = { holds: "is higher", fails: "is lower", undecided: "is not shown to differ" }[verdictOf(gained, 1)];
   return [
     [
       name,
-      `after ${plural(last, "step")} of ${run.method}${run.trained_on && ` on ${run.trained_on}`}, accuracy ${verdict}: `,
+      `after ${plural(last, "step")} of ${run.method}${run.trained_on && ` on ${run.trained_on}`}, accuracy${alone.length ? " on all levels" : ""} ${verdict}: `,
       interval(accuracy(evaluation, rows, steps[0], 1), percent),
       " before, ",
       interval(after, percent),
       " after, a paired difference of ",
       interval(gained, points),
       ` percentage points, n = ${plural(gained.n, "problem")}. This ${toChange(values, gained, gained, (x) => `${points(x)} points`)}.`,
+      ...alone,
     ],
   ];
+}
+
+/** The accuracy on the levels of the training, if the evaluation has others, too. */
+function onTrained(run, rows, steps) {
+  const { evaluation } = run.table;
+  const own = rows.filter((i) => run.trained_levels.includes(evaluation.level?.[i]));
+  if (!own.length || own.length === rows.length) return [];
+  const [before, after] = [steps[0], steps.at(-1)].map((step) => interval(accuracy(evaluation, own, step, 1), percent));
+  return [` On ${run.trained_on} alone: `, before, " before, ", after, " after."];
 }
 
 /** What a small step along each kind of positive does to J, one sentence each. */

@@ -120,6 +120,7 @@ def _head(run: Shown) -> dict[str, Any]:
         "task": run.task,
         "method": run.method,
         "trained_on": run.trained_on,
+        "trained_levels": list(run.recipe.get("levels") or []) if run.trained_on else [],
         "colour": method_colour(method_of(run.recipe)) if run.job == "train" else COLOURS["own"],
         "toy": run.toy,
         "problems_id": _problems_id(run),

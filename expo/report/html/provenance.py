@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import MISSING, fields
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from expo.policies.names import public, public_fields
 from expo.records import defaults_of, to_yaml
 from expo.report.html.records import Shown
 from expo.report.runs import table_hashes
+from expo.tasks import TASKS
 from expo.text import plural, visible
 
 _FACTS = {
@@ -61,7 +63,7 @@ def _seconds(run: Shown) -> float | None:
 
 def _command(run: Shown, recipe: dict[str, Any]) -> str:
     """The command with all flags that differ from their defaults; prompts, which have no flag, are in the recipe."""
-    usual = defaults_of(RECIPES[run.job])
+    usual = _defaults(run)
     flags = []
     for name, value in recipe.items():
         if name in ("prompts", "stop_after") or value is None or value == usual.get(name):
@@ -69,6 +71,16 @@ def _command(run: Shown, recipe: dict[str, Any]) -> str:
         words = [_flag(v) for v in value] if isinstance(value, list) else [_flag(value)]
         flags.append(" ".join([f"--{name}", *map(shlex.quote, words)]))
     return " ".join([f"expo {run.job}", *flags])
+
+
+def _defaults(run: Shown) -> dict[str, Any]:
+    """The defaults of a recipe's fields; the number of new tokens is the task's own."""
+    recipe = RECIPES[run.job]
+    made = {f.name: f.default_factory() for f in fields(recipe) if f.default_factory is not MISSING}
+    if run.recipe["task"] in TASKS:
+        tokens = TASKS[run.recipe["task"]].max_new_tokens
+        made |= {"max_new_tokens": tokens, "max_completion_length": tokens}
+    return defaults_of(recipe) | made
 
 
 def _flag(value: Any) -> str:

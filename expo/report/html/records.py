@@ -117,6 +117,8 @@ def _lacks(run: Run, job: str, tables: dict[str, pd.DataFrame]) -> list[str]:
     """What the page cannot show because of how the run was made."""
     lacks = []
     main = tables[_LAST[job]]
+    if run.has("skips") and len(skips := run.read("skips")):
+        lacks.append(_skipped(skips))
     if main["level"].isna().all():
         lacks.append("The problems have no levels, so nothing is shown by level.")
     if (n := main["problem"].nunique()) < MIN_PROBLEMS:
@@ -135,3 +137,14 @@ def _lacks(run: Run, job: str, tables: dict[str, pd.DataFrame]) -> list[str]:
         if "tokens" not in tables:
             lacks.append("The record was made without --token_scores true, so it does not show where the answer acts.")
     return lacks
+
+
+def _skipped(skips: pd.DataFrame) -> str:
+    """What was left out of the data, without paths; reasons, which may hold them, stay in the record."""
+    parts = []
+    for field_, rows in skips.groupby("field", sort=False):
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        parts.append(f"{visible(str(field_))} ({visible(Path(str(rows['where'].iloc[0])).name)}{more})")
+    counted = plural(len(skips), "row or field", "rows or fields")
+    of = f"{counted} of the data {'was' if len(skips) == 1 else 'were'} left out"
+    return f"{of}: {', '.join(parts)}. The reasons are in skips.parquet in the run folder."

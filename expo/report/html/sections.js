@@ -76,7 +76,7 @@ function meansTable(run, rows) {
     String(problems),
     String(samples),
     ...shown.map((q) =>
-      of[q].mean.n ? interval(of[q].mean, ["correct", "truncated", "leak"].includes(q) ? percent : number) : "–",
+      of[q].mean.n ? interval(of[q].bounded ?? of[q].mean, ["correct", "truncated", "leak"].includes(q) ? percent : number) : "–",
     ),
   ]);
   return section(
@@ -85,7 +85,7 @@ function meansTable(run, rows) {
     el(
       "p",
       {},
-      "Means over problems with 95 % bootstrap intervals. Log-probabilities are in nats, at temperature 1, under the plain question prompt. Right, cut and leak describe the sampled text itself: its own answer is right, it reached the token limit, it says that it was given the answer.",
+      "Means over problems with 95 % intervals: finite-sample intervals for π(a*|q, c) and for shares, bootstrap intervals for everything else. Log-probabilities are in nats, at temperature 1, under the plain question prompt. Right, cut and leak describe the sampled text itself: its own answer is right, it reached the token limit, it says that it was given the answer.",
     ),
     tableOf("Means over problems", heads, body),
   );

@@ -152,6 +152,17 @@ function copiesToDecide(values) {
   return many;
 }
 
+/** The smallest difference, the same for all n problems, whose `finiteSample` excludes 0. */
+function leastDecided(n) {
+  let [undecided, decided] = [0, 1];
+  while (decided - undecided > 1e-6) {
+    const middle = (undecided + decided) / 2;
+    if (copiesToDecide([middle]) <= n) decided = middle;
+    else undecided = middle;
+  }
+  return decided;
+}
+
 /** 1 - C(n-c, k) / C(n, k): the unbiased pass@k from n samples of which c are right (claim PASSK). */
 function passAtK(n, right, k) {
   if (n - right < k) return 1;

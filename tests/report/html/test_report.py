@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from expo.cli import main
@@ -17,6 +18,7 @@ from expo.records import Run
 from expo.report.html import build
 from expo.report.html.build import write_report
 from expo.report.words import number, share
+from expo.schema import as_frame
 from expo.stats import bootstrap_questions
 
 from ...browser import dump, needs_chromium
@@ -162,7 +164,28 @@ def test_provenance_names_the_command_and_no_path_of_the_machine(make: Make, tmp
     assert "--policy weights" in text
     assert "expo measure --task chain" in text
     assert "--temperature 0.5" in text
+    # These have their defaults, whose values come from a list and from the task.
+    (command,) = re.findall(r'"expo measure --task chain[^"]*"', text)
+    assert "--sources" not in command
+    assert "--max_new_tokens" not in command
     assert str(tmp_path) not in text
+
+
+def test_what_was_left_out_of_the_data_is_said_without_paths(make: Make, tmp_path: Path):
+    run = make("tiny-0", n=12).run
+    assert "1 row or field of the data was left out: expert_cot (f:1)." in page_of(run, tmp_path)
+    skips = [{"where": f"{tmp_path}/f.csv:{i}", "field": "answer", "reason": f"as in {tmp_path}"} for i in (3, 4)]
+    run.write("skips", pd.DataFrame(skips))
+    text = page_of(run, tmp_path)
+    assert "2 rows or fields of the data were left out: answer (f.csv:3 and 1 more)." in text
+    assert str(tmp_path) not in text
+    # The control: nothing was left out.
+    run.write("skips", as_frame("skips"))
+    assert "of the data w" not in page_of(run, tmp_path)
+
+
+def page_of(run: Run, folder: Path) -> str:
+    return write_report([run.folder], folder / "page.html")[0].read_text(encoding="utf-8")
 
 
 @needs_chromium
