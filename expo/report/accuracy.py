@@ -177,10 +177,11 @@ def labels_note(rows: pd.DataFrame) -> str:
 
 
 def points(row: Mapping[Any, Any] | pd.Series) -> str:
-    """A difference of accuracies in points, with its interval and, for several bases, their range."""
+    """A difference in points with its interval, unless of too few problems, and for several bases their range."""
     mean, low, high, lowest, highest = (f"{100 * row[c]:+.1f}" for c in ("mean", "low", "high", "lowest", "highest"))
+    bracket = f" [{low}, {high}]" if row["problems"] >= MIN_PROBLEMS else ""
     bases = f" (bases {lowest} to {highest})" if row["bases"] > 1 else ""
-    return f"{mean} [{low}, {high}] points{bases}".replace("-", "−")
+    return f"{mean}{bracket} points{bases}".replace("-", "−")
 
 
 def compared(

@@ -13,8 +13,6 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from expo.report.accuracy import MEAN
 from expo.report.style import Axes
 
-NOTE = "Thick lines are means over bases, thin lines the bases"
-
 
 def bases_note(bases: int) -> str:
     """What thick and thin lines are, for a picture of this many bases."""

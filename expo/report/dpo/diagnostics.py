@@ -22,6 +22,7 @@ from expo.text import plural
 _MEASURED = ["loss_before", "loss_after", "winner", "loser", "likelier_before", "likelier_after"]
 _CHANGE = {f"change_{column}": column for column in ("mean", "low", "high", "lowest", "highest")}
 COLUMNS = ["method", "base", *_MEASURED, "low", "high", *_CHANGE, "bases", "pairs", "problems"]
+_WHAT = "the share of winners that are likelier than their losers"
 _RULE = (
     "The share is said to rise or fall where it does on all bases and the 95 % bootstrap interval of its change, "
     "problems resampled, excludes 0"
@@ -64,11 +65,17 @@ def _rows(method: str, runs: Sequence[EvaluatedRun]) -> list[dict[str, Any]]:
     of_bases = pd.DataFrame({column: mean_by_base(runs, measured[column]) for column in _MEASURED})
     of_bases["change_mean"] = of_bases["likelier_after"] - of_bases["likelier_before"]
     ranges = range_of([*of_bases["change_mean"]])
-    shared = {"method": method, "pairs": int(measured["pairs"].min())}
-    mean = {**shared, "base": MEAN, **of_bases.mean(), **_of_all_pairs(pd.concat(watched)), "bases": ranges["bases"]}
+    counts = [round(count) for count in mean_by_base(runs, measured["pairs"])]
+    mean = {
+        "method": method,
+        "base": MEAN,
+        **of_bases.mean(),
+        **_of_all_pairs(pd.concat(watched)),
+        "bases": ranges["bases"],
+    }
     mean |= {f"change_{end}": ranges[end] for end in ("lowest", "highest")}
-    each = zip(base_names(runs), of_bases.iterrows(), strict=True)
-    return [mean, *({**shared, "base": base, **row} for base, (_, row) in each)]
+    each = zip(base_names(runs), counts, of_bases.iterrows(), strict=True)
+    return [mean, *({"method": method, "base": base, "pairs": pairs, **row} for base, pairs, (_, row) in each)]
 
 
 def _watched(run: EvaluatedRun) -> pd.DataFrame:
@@ -166,13 +173,15 @@ def _change(row: Mapping[Any, Any]) -> dict[str, Any]:
 def _finding(means: pd.DataFrame) -> str:
     """With how many methods the share of winners that are likelier than their losers rises, falls, or ends at 0."""
     rows = means.to_dict("records")
+    if means["problems"].max() < MIN_PROBLEMS:
+        return f"too few problems to say how {_WHAT} changes"
     signs = [sign(_change(row)) for row in rows]
     counts = {"rises": signs.count(1), "falls": signs.count(-1)}
     counts["ends at 0 %"] = sum(row["likelier_after"] == 0 for row in rows)
     (first, count), *others = [item for item in counts.items() if item[1]] or [("does not clearly change", len(rows))]
     methods = f"{count} of {len(rows)} methods" if len(rows) > 1 else method_name(rows[0]["method"])
     told = listed([f"{first} with {methods}", *(f"{what} with {n}" for what, n in others)])
-    return f"the share of winners that are likelier than their losers {told}"
+    return f"{_WHAT} {told}"
 
 
 def _read(means: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact
 from expo.report.dpo.by_rate import by_rate, trained_on, winner_name
 from expo.report.dpo.setting import setting
-from expo.report.lines import NOTE, plot_lines, rate_axis, with_means
+from expo.report.lines import bases_note, plot_lines, rate_axis, with_means
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import INK, Figure, line_style, method_colour
 from expo.report.trainings import EvaluatedRun, count_bases, label
@@ -33,7 +33,7 @@ def draw_drift(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo")
     about = (
         f"NLL: −log π(winner|q) per token, the mean of {spanned(numbers['pairs'])} winners of each training's first "
         f"round. Above 0 they became less likely (Observation 2). Changes below {_LEAST:g} do not count. The axis is "
-        f"logarithmic beyond ±{_LINEAR:g}. {NOTE}{online}. {plural(count_bases(runs), 'base')}, seed {runs[0].seed}."
+        f"logarithmic beyond ±{_LINEAR:g}. {bases_note(count_bases(runs))}{online}. Seed {runs[0].seed}."
     )
     return draw_picture(
         out,
@@ -92,11 +92,14 @@ def _finding(numbers: pd.DataFrame) -> str:
     sign = 1 if (changes < 0).sum() >= (changes > 0).sum() else -1
     found = f"winners become {_likelier(numbers)} trainings"
     against = {kind: int((sign * _change(rows) > 0).sum()) for kind, rows in _winners(numbers).items()}
-    kind = max(against, key=lambda kind: against[kind])
-    if len(against) < 2 or not against[kind]:
+    most = max(against.values())
+    kinds = [kind for kind, count in against.items() if count == most]
+    if len(kinds) == len(against) or not most:
         return found
     opposite = "less likely" if sign > 0 else "likelier"
-    return f"{found}, but those of {winner_name(kind)} {opposite} in {against[kind]} of {len(_winners(numbers)[kind])}"
+    each = " each" * (len(kinds) > 1)
+    of = len(_winners(numbers)[kinds[0]])
+    return f"{found}, but those of {listed([*map(winner_name, kinds)])} {opposite} in {most} of {of}{each}"
 
 
 def _read(numbers: pd.DataFrame) -> str:

@@ -28,8 +28,10 @@ from expo.report.dpo.setting import SMOOTH, K, metric, setting, smooth
 from expo.report.lines import name_ends, plot_lines, rate_name
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import Figure, method_colour
+from expo.report.training.setting import NOT_COMPARED, side
 from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
 from expo.report.words import method_name, number, share
+from expo.stats import MIN_PROBLEMS
 from expo.text import plural
 
 COLUMNS = ["method", "rate", "base", "step", "pass_at_4", "low", "high", "lowest", "highest", "loss"]
@@ -87,7 +89,7 @@ def _gaps(ends: pd.DataFrame) -> str:
     gaps = []
     for row in ends[ends["gap"].notna()].to_dict("records"):
         gap = {column: row[name] for name, column in GAP.items()}
-        gaps.append(f"{points({**gap, 'bases': 1})} against {winner_name(row['method'])}")
+        gaps.append(f"{points({**gap, 'bases': 1, 'problems': row['problems']})} against {winner_name(row['method'])}")
     return f"\n{winner_name(METHODS[0])}, paired by problem: {'; '.join(gaps)}." if gaps else ""
 
 
@@ -157,7 +159,10 @@ def _too_few(ends: pd.DataFrame) -> str:
     """Why nothing can be said; empty if it can."""
     if ends["method"].nunique() < 2:
         return "one kind of winner has no other to be compared with"
-    return "one base shows no order" if ends["bases"].min() < 2 else ""
+    _, *others = _by_loss(ends)
+    if all(side(other) == NOT_COMPARED for other in others):
+        return f"there are fewer than {MIN_PROBLEMS} problems, or no base in common"
+    return ""
 
 
 def _finding(ends: pd.DataFrame) -> str:
@@ -178,7 +183,7 @@ def _best(arms: Sequence[pd.Series]) -> pd.Series:
 
 
 def _deceptive(ends: pd.DataFrame) -> str:
-    """Whether the method with the lowest loss is also the most accurate, if all bases agree."""
+    """Whether the method with the lowest loss is also the most accurate, by `RULE_OF_ORDER`."""
     if few := _too_few(ends):
         return f"Whether a low loss is deceptive is not shown: {few}."
     lowest, *others = _by_loss(ends)
@@ -186,14 +191,14 @@ def _deceptive(ends: pd.DataFrame) -> str:
     count = int((losses.idxmin(axis=1) == lowest["method"]).sum())
     name = method_name(lowest["method"])
     begin = f"{name[0].upper()}{name[1:]} has the lowest mean loss"
-    text = f"{begin}, and the lowest loss on {count} of {len(losses)} bases"
+    text = f"{begin}, and the lowest loss on {count} of {plural(len(losses), 'base')}"
     if above := [arm for arm in others if order(arm) > 0]:
         return (
-            f"{text}; on every base {method_name(_best(above)['method'])} ends with a higher pass@{K}. A lower loss "
+            f"{text}; {method_name(_best(above)['method'])} ends with a higher pass@{K}. A lower loss "
             "does not mean a better policy (claim O1 of the ledger)."
         )
     if all(order(arm) < 0 for arm in others):
-        return f"{text}; on every base it ends with the highest pass@{K}. No low loss is deceptive among these."
+        return f"{text}; it ends with the highest pass@{K}. No low loss is deceptive among these."
     return (
         f"{text}; no other method is shown to end with a higher pass@{K}. So it is not shown that the low loss is "
         "deceptive (claim O1 of the ledger)."

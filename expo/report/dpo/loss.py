@@ -12,7 +12,7 @@ import pandas as pd
 from expo.report.artefacts import Artefact
 from expo.report.dpo.by_rate import by_rate, by_sampling, trained_on, winner_name
 from expo.report.dpo.setting import SMOOTH, setting
-from expo.report.lines import NOTE, log_values, name_ends, plot_lines, rate_axis, with_means
+from expo.report.lines import bases_note, log_values, name_ends, plot_lines, rate_axis, with_means
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, Figure, method_colour
 from expo.report.trainings import EvaluatedRun, count_bases, label
@@ -30,10 +30,10 @@ def draw_loss(runs: Sequence[EvaluatedRun], out: Path | str, name: str = "dpo") 
     numbers = by_rate(runs)
     first = runs[0]
     about = (
-        f"{NOTE}. Loss: the mean of the last {SMOOTH} batches; dotted: log 2, that of the reference policy.\n"
+        f"{bases_note(count_bases(runs))}. Loss: the mean of the last {SMOOTH} batches; dotted: log 2, that of the "
+        "reference policy.\n"
         "Methods are compared at one base, one rate and one way to sample pairs. "
-        f"n = {len(first.accuracies(0))} problems, k = {first.sampling}, {plural(count_bases(runs), 'base')}, seed "
-        f"{first.seed}."
+        f"n = {len(first.accuracies(0))} problems, k = {first.sampling}, seed {first.seed}."
     )
     return draw_picture(
         out,
@@ -90,8 +90,8 @@ def _comparisons(numbers: pd.DataFrame) -> dict[str, list[pd.DataFrame]]:
 
 
 def _meet(by_loss: Sequence[pd.DataFrame]) -> int:
-    """In how many comparisons the arm with the lowest loss also has the highest accuracy."""
-    return sum(arms["change"].iloc[0] == arms["change"].max() for arms in by_loss)
+    """In how many comparisons the arm with the lowest loss also has the highest accuracy, alone."""
+    return sum(bool((arms["change"].iloc[0] > arms["change"].iloc[1:]).all()) for arms in by_loss)
 
 
 def _finding(compared: Mapping[str, Sequence[pd.DataFrame]]) -> str:

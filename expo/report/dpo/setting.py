@@ -10,7 +10,7 @@ from expo.report import paper
 from expo.report.accuracy import LEGEND as PASS_AT_K
 from expo.report.markdown import markdown_table
 from expo.report.toy import beside_paper
-from expo.report.training.setting import rates, schedule
+from expo.report.training.setting import against, rates, schedule
 from expo.report.trainings import EvaluatedRun, by_method
 from expo.report.words import listed, method_name, share, spanned
 
@@ -48,12 +48,6 @@ def setting(runs: Sequence[EvaluatedRun]) -> str:
         f"{schedule([first])}; seed {first.seed}. Learning rates: {rates(runs) if is_one_each else all_rates}. "
         f"Evaluated on the split `{first.recipe['eval_split']}` at T = {first.recipe['eval_temperature']:g}."
     )
-
-
-def against(runs: Sequence[EvaluatedRun]) -> str:
-    """` against wrong losers only`, for trainings by DPO in which no right answer was a loser; else nothing."""
-    may_be_right = [run.recipe.get("right_losers", True) for run in runs if run.is_dpo]
-    return " against wrong losers only" if may_be_right and not any(may_be_right) else ""
 
 
 def pairs_learnt(runs: Sequence[EvaluatedRun]) -> str:

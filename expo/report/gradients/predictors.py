@@ -82,7 +82,7 @@ def _plot(numbers: pd.DataFrame, caption: Caption) -> Figure:
 def _finding(shown: pd.DataFrame) -> str:
     """Which property best ranks the gains of the shortest step, if its interval is above all others, and the next."""
     shortest = shown[shown["size"] == shown["size"].min()].dropna(subset="mean").sort_values("mean", ascending=False)
-    if shortest.empty or shortest["n"].iloc[0] < MIN_PROBLEMS:
+    if shortest.empty or shortest["n"].min() < MIN_PROBLEMS:
         return "too few questions to tell what ranks a step's gains best"
     first, others = shortest.iloc[0], shortest.iloc[1:]
     if len(others) and (first["low"] > others["high"]).all():

@@ -21,12 +21,11 @@ from expo.report.accuracy import (
     with_interval,
 )
 from expo.report.artefacts import Artefact
-from expo.report.dpo.setting import against
-from expo.report.lines import name_ends, plot_lines, rate_axis
+from expo.report.lines import bases_note, name_ends, plot_lines, rate_axis
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import GREY, Axes, Figure, line_style, method_colour
 from expo.report.training.grid import by_setting
-from expo.report.training.setting import weights_note
+from expo.report.training.setting import NOT_COMPARED, against, side, weights_note
 from expo.report.trainings import EvaluatedRun, before_training, check_comparable, label, training_steps
 from expo.report.words import listed, method_name, share
 from expo.stats import MIN_PROBLEMS
@@ -62,19 +61,14 @@ def draw_accuracy_by_rate(name: str, runs: Sequence[EvaluatedRun], out: Path | s
         _plot,
         heading=headline("", runs, f"{trained}at the best rates tried, {_finding(numbers)}"),
         notes=(
-            f"{_bases_note(means)}; dashed: before training. Ring, bar: the best rate tried, 95 % interval"
-            f"{_edge_note(numbers)}.\n"
+            f"{bases_note(int(means['bases'].max()))}; dashed: before training. Ring, bar: the best rate, 95 % "
+            f"interval{_edge_note(numbers)}.\n"
             f"Split {first.recipe['eval_split']}, which also chose the rate; k = {first.sampling}; seed {first.seed}. "
             f"Clearly: {_agree(means)}the paired difference's 95 % interval excludes 0."
         ),
         reading=_read(numbers),
         setting=f"After {training_steps(runs)}{against(runs)}.{weights_note(runs)} {RULE_OF_ORDER}.",
     )
-
-
-def _bases_note(means: pd.DataFrame) -> str:
-    bases = int(means["bases"].max())
-    return "All runs are from one base" if bases == 1 else f"Thick: means over {bases} bases; thin: the bases"
 
 
 def _agree(means: pd.DataFrame) -> str:
@@ -244,6 +238,8 @@ def _order(numbers: pd.DataFrame, first: pd.Series, *others: pd.Series) -> str:
     below = [other for other in others if order(other) < 0]
     if not others:
         return f"{_ended(first, numbers)} has no other to be compared with"
+    if all(side(other) == NOT_COMPARED for other in others):
+        return f"too few problems, or no base in common, to compare {_ended(first, numbers)} with the others"
     if len(below) == len(others):
         return f"{_ended(first, numbers)} is clearly the highest"
     if not below:

@@ -161,7 +161,8 @@ _BESIDE: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": 
 
 def _dot(axes: Axes, place: int, row: pd.Series, bases: pd.Series) -> None:
     colour = method_colour(row["method"])
-    axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
+    if row["n"] >= MIN_PROBLEMS:
+        axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
     axes.plot([row["mean"]], [place], "o", color=colour, markersize=6)
     axes.plot(bases, [place] * len(bases), "o", color=GREY, markersize=4, fillstyle="none")
 
@@ -188,9 +189,12 @@ def _finding(numbers: pd.DataFrame, levels: str) -> str:
     if less.empty:
         return first
     plain = "it" if highest == ["explanation"] else f"ExP-GRPO ({share(trained['explanation'])})"
+    if apart.empty:
+        return f"{first}; no other method is shown to end above or below {plain}"
     above = int((apart["mean"] > 0).sum())
-    others = plural(len(less), "other method")
-    return f"{first}; {plain} ends below {above} of {others} and above {len(apart) - above}"
+    if len(less) == 1:
+        return f"{first}; {plain} ends {'below' if above else 'above'} the other method"
+    return f"{first}; {plain} ends below {above} of {len(less)} other methods and above {len(apart) - above}"
 
 
 def _read(numbers: pd.DataFrame) -> str:

@@ -90,6 +90,12 @@ def schedule(runs: Sequence[EvaluatedRun]) -> str:
     )
 
 
+def against(runs: Sequence[EvaluatedRun]) -> str:
+    """` against wrong losers only`, for trainings by DPO in which no right answer was a loser; else nothing."""
+    may_be_right = [run.recipe.get("right_losers", True) for run in runs if run.is_dpo]
+    return " against wrong losers only" if may_be_right and not any(may_be_right) else ""
+
+
 def rates(runs: Sequence[EvaluatedRun]) -> str:
     """The learning rate of each method."""
     return listed([f"{named(method)} {of_method[0].rate:g}" for method, of_method in by_method(runs).items()])

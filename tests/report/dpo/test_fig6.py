@@ -12,6 +12,7 @@ from expo.report.picture import Caption
 from expo.report.style import look
 from expo.report.trainings import EvaluatedRun, by_method, find_evaluated
 from expo.report.words import method_name
+from expo.stats import MIN_PROBLEMS
 from theory.objectives import dpo_loss
 
 from ..records.dpo import BETA, write_arm
@@ -23,7 +24,7 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
     made = draw_fig6(runs, tmp_path)
     explanation = method_name("dpo_explanation")
     assert (
-        "Offline DPO with expert CoT has the lowest mean loss, and the lowest loss on 3 of 3 bases; on every base "
+        "Offline DPO with expert CoT has the lowest mean loss, and the lowest loss on 3 of 3 bases; "
         f"{explanation} ends with a higher pass@4. A lower loss does not mean a better policy"
     ) in made.reading
     begin = "After the paper's Figure 6, on the toy: of DPO on all levels, "
@@ -40,7 +41,13 @@ def test_a_low_loss_is_called_deceptive_only_where_it_is(
     assert "No low loss is deceptive among these" in other.reading
     assert headings.pop() == f"{begin}ExP-DPO {lowest} and ends with the highest pass@4"
     one = draw_fig6([r for r in runs if r.base == "tiny-0"], tmp_path / "out")
-    assert "Whether a low loss is deceptive is not shown: one base shows no order." in one.reading
+    assert f"on 1 of 1 base; {explanation} ends with a higher pass@4" in one.reading
+    few = [r for r in runs if r.base == "tiny-0"]
+    for run in few:
+        run.run.write("evaluation", run.evaluation.groupby("step").head(MIN_PROBLEMS - 1))
+    few = [r for r in find_evaluated(few[0].run.folder.parent)[0] if r.base == "tiny-0"]
+    said = f"there are fewer than {MIN_PROBLEMS} problems, or no base in common"
+    assert f"Whether a low loss is deceptive is not shown: {said}." in draw_fig6(few, tmp_path / "out").reading
     draw_fig6([r for r in runs if r.method == "dpo_expert"], tmp_path / "out")
     assert headings.pop() == f"{begin}one kind of winner has no other to be compared with"
     for base, ends in (("tiny-0", (0.9, 0.1)), ("tiny-1", (0.1, 0.3)), ("tiny-2", (0.9, 0.1))):
