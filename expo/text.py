@@ -34,6 +34,11 @@ def is_folder_name(text: str) -> bool:
     return re.fullmatch(r"[\w-][\w.-]*", text) is not None
 
 
+def sentence(text: str) -> str:
+    """The text with a capital letter at its beginning."""
+    return text[:1].upper() + text[1:]
+
+
 def plural(n: int, one: str, many: str | None = None) -> str:
     """`1 run`, `2 runs`; `many` is the plural if it is not `one` with an s."""
     return f"{n} {one if n == 1 else many or one + 's'}"

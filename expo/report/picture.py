@@ -16,6 +16,7 @@ from expo.report.runs import FinishedRun
 from expo.report.style import GREY, Axes, ConstrainedLayoutEngine, Figure, PathCollection, look
 from expo.report.toy import any_toy, warned
 from expo.report.words import listed
+from expo.text import sentence
 
 WIDTH = 9.0  # inches; a README's column shows them at about 100 dots an inch
 HEADING_WIDTH = 84  # letters of a line of the heading, beside the badge of a toy
@@ -80,7 +81,7 @@ def headline(where: str, runs: Sequence[FinishedRun], *found: str) -> str:
     # A policy that a training made, and not what is trained further.
     trained = all(run.environment.get("trained_from") and "positive" not in run.recipe for run in runs)
     subject = f"{place}{'on the toy' if any_toy(runs) else _policies(runs)}{' after training' * trained}"
-    subject = subject[0].upper() + subject[1:] if any_toy(runs) else subject
+    subject = sentence(subject) if any_toy(runs) else subject
     headings = [f"{subject}: {words}" for words in found]
     return next((text for text in headings if _wrapped(text, HEADING_WIDTH).count("\n") < 2), headings[-1])
 

@@ -32,7 +32,7 @@ from expo.report.training.setting import NOT_COMPARED, side
 from expo.report.trainings import EvaluatedRun, by_method, count_bases, label
 from expo.report.words import method_name, number, share
 from expo.stats import MIN_PROBLEMS
-from expo.text import plural
+from expo.text import plural, sentence
 
 COLUMNS = ["method", "rate", "base", "step", "pass_at_4", "low", "high", "lowest", "highest", "loss"]
 COLUMNS += ["bases", "problems", "n"]
@@ -190,7 +190,7 @@ def _deceptive(ends: pd.DataFrame) -> str:
     losses = ends[ends["base"] != MEAN].set_index(["base", "method"])["loss"].unstack()
     count = int((losses.idxmin(axis=1) == lowest["method"]).sum())
     name = method_name(lowest["method"])
-    begin = f"{name[0].upper()}{name[1:]} has the lowest mean loss"
+    begin = f"{sentence(name)} has the lowest mean loss"
     text = f"{begin}, and the lowest loss on {count} of {plural(len(losses), 'base')}"
     if above := [arm for arm in others if order(arm) > 0]:
         return (

@@ -153,28 +153,30 @@ def _plot_slopes(axes: Axes, means: pd.DataFrame, methods: Sequence[str]) -> Non
 
 
 def _finding(numbers: pd.DataFrame) -> str:
-    """The methods along whose positives J rises, with an interval above 0, at the first step and at the last one."""
+    """The methods along whose positives J rises, with an interval above 0, at each method's first and last step."""
     slopes = numbers[(numbers["panel"] == "slope") & (numbers["base"] == MEAN)]
     compared = slopes[slopes["questions"] >= MIN_PROBLEMS]
     if compared.empty:
         return "too few questions to distinguish the slope of J from 0"
+    ends = slopes.groupby("method")["step"]
     first, last = (
-        listed(
-            [
-                method_name(method)
-                for method in compared.loc[(compared["step"] == step) & (compared["low"] > 0), "method"]
-            ]
-        )
-        for step in (slopes["step"].min(), slopes["step"].max())
+        _rising(compared[compared["step"] == ends.transform(end).loc[compared.index]]) for end in ("min", "max")
     )
-    if first == last == "none":
+    if not (first or last):
         return "no method's positives clearly raise J, at first or at the end"
     if first == last:
-        return f"the positives of {first} clearly raise J, at first and at the end"
-    if "none" in (first, last):
-        one, when, other = (last, "at the end", "at first") if first == "none" else (first, "at first", "at the end")
-        return f"the positives of {one} clearly raise J {when}; no method's clearly raise it {other}"
-    return f"J is clearly raised at first by the positives of {first}, at the end by those of {last}"
+        return f"the positives of {listed(first)} clearly raise J, at first and at the end"
+    if first and last:
+        return (
+            f"J is clearly raised at first by the positives of {listed(first)}, at the end by those of {listed(last)}"
+        )
+    one, when, other = (first, "at first", "at the end") if first else (last, "at the end", "at first")
+    return f"the positives of {listed(one)} clearly raise J {when}; no method's clearly raise it {other}"
+
+
+def _rising(rows: pd.DataFrame) -> list[str]:
+    """The methods of rows whose slope has an interval above 0."""
+    return [method_name(method) for method in rows.loc[rows["low"] > 0, "method"]]
 
 
 def _read(numbers: pd.DataFrame) -> str:

@@ -14,7 +14,7 @@ from expo.report.gradients.runs import GradientRun, notes_of
 from expo.report.picture import Caption, draw_picture, headline, sheet
 from expo.report.style import COLOURS, GREY, INK, Axes, Figure
 from expo.report.words import NAMES, number
-from expo.text import plural
+from expo.text import plural, sentence
 
 COLUMNS = [
     "run",
@@ -121,7 +121,7 @@ def _undecided(count: pd.Series) -> str:
 
 def _read(numbers: pd.DataFrame) -> str:
     if numbers.empty:
-        return f"{_NONE[0].upper()}{_NONE[1:]}."
+        return f"{sentence(_NONE)}."
     count = numbers["larger"].value_counts()
     negative = int(((numbers["larger"] == "T2") & (numbers["t2"] < 0)).sum())
     sets = plural(len(numbers.groupby(["run", "problem"])), "set")

@@ -231,7 +231,7 @@ def _bests(numbers: pd.DataFrame) -> dict[str, list[pd.Series]]:
 
 def _finding(numbers: pd.DataFrame) -> str:
     """Which method is clearly above all others, each at its best rate, or which are clearly below the highest."""
-    return "; ".join(f"on {on} {_order(numbers, *rows)}" for on, rows in _bests(numbers).items())
+    return "; ".join(f"on {on}, {_order(numbers, *rows)}" for on, rows in _bests(numbers).items())
 
 
 def _order(numbers: pd.DataFrame, first: pd.Series, *others: pd.Series) -> str:

@@ -31,6 +31,7 @@ from expo.report.toy import remarked
 from expo.report.training.setting import NOT_COMPARED, UNCLEAR, findings, named, notes_of, setting_of, side
 from expo.report.trainings import EvaluatedRun, before_training, by_method, label
 from expo.report.words import listed, share, spanned
+from expo.text import sentence
 
 COLUMNS = ["method", "k", "base", "step", "mean", "low", "high", "lowest", "highest", "bases", "problems", "samples"]
 COLUMNS += ["rate", *LESS]
@@ -198,5 +199,5 @@ def _read(ends: pd.DataFrame, start: float, shown: str) -> str:
     finding = _findings(ends, shown)[0]
     return (
         f"{_quantity(ends)} before training {share(start)}; after step {spanned(ends['step'])}: "
-        f"{listed(accuracies)}. {finding[0].upper()}{finding[1:]}."
+        f"{listed(accuracies)}. {sentence(finding)}."
     )

@@ -31,6 +31,7 @@ from expo.report.style import COMPACT, GREY, LEGEND_PAD, Axes, Figure, legend_ou
 from expo.report.training.setting import findings, named, notes_of, setting_of, standing
 from expo.report.trainings import EvaluatedRun, before_training, by_method, label, levels_of
 from expo.report.words import listed, number, spanned
+from expo.text import sentence
 
 COLUMNS = ["panel", "method", "base", "level", "kind", "mean", "low", "high", "lowest", "highest", "bases", "n"]
 COLUMNS += ["rate", *LESS]
@@ -221,7 +222,7 @@ def _read(numbers: pd.DataFrame) -> str:
     samples = numbers[is_right].dropna(subset="mean")
     right = [f"{named(row['method'])} {number(row['mean'])}" for _, row in samples.iterrows()]
     finding = _findings(numbers)[0]
-    told = [f"Accuracy at level {level}: {listed(accuracies)}.", f"{finding[0].upper()}{finding[1:]}."]
+    told = [f"Accuracy at level {level}: {listed(accuracies)}.", f"{sentence(finding)}."]
     widest = _widest(numbers)
     if widest != level:
         told.append(f"At level {widest}, where methods differ most, {standing(_ends(numbers, widest))}.")

@@ -54,6 +54,15 @@ def test_a_grid_says_where_the_lowest_loss_is_the_best_policy(
         write_arm(tmp_path / "mixed", base, "answer", 0, of_other, 5.0)
     draw_loss(find_evaluated(tmp_path / "mixed")[0], tmp_path / "out")
     assert headings.pop().endswith(", the method with the lowest loss has the highest accuracy in 2 of 3 comparisons")
+    # A tie is not the highest accuracy.
+    for base in ("tiny-0", "tiny-1", "tiny-2"):
+        write_arm(tmp_path / "ties", base, "explanation", 0, 0.5, 80.0)
+        write_arm(tmp_path / "ties", base, "answer", 0, 0.5, 5.0)
+    tied = find_evaluated(tmp_path / "ties")[0]
+    for run in tied:
+        run.run.write("evaluation", tied[0].evaluation)
+    draw_loss(find_evaluated(tmp_path / "ties")[0], tmp_path / "out")
+    assert headings.pop() == found.format("", "never", "0 of 3")
     wrong = [replace(run) for run in good]
     for run in wrong:
         run.__dict__["recipe"] = {**run.recipe, "right_losers": False}

@@ -43,7 +43,7 @@ def test_each_method_is_shown_at_each_rate(folder: Path, tmp_path: Path, heading
     assert held.loc[("base", 0.0, MEAN), "mean"] == pytest.approx(sum(accuracy_by_base(runs, 0, [5])) / 3)
     best = held.loc[("explanation", 1e-3, MEAN)]
     assert f"ExP-GRPO {share(best['mean'])} [{share(best['low'])}, {share(best['high'])}] at 0.001" in made.reading
-    begin = "On the toy: at the best rates tried, on level 5 "
+    begin = "On the toy: at the best rates tried, on level 5, "
     assert headings == [f"{begin}ExP-GRPO ({share(best['mean'])}) is clearly the highest"]
     alone = draw_accuracy_by_rate("alone", [run for run in runs if run.method == "explanation"], tmp_path / "alone")
     assert headings[1] == f"{begin}ExP-GRPO ({share(best['mean'])}) has no other to be compared with"
@@ -53,8 +53,19 @@ def test_each_method_is_shown_at_each_rate(folder: Path, tmp_path: Path, heading
 def test_no_method_leads_where_bases_overlap(folder: Path, tmp_path: Path, headings: list[str]) -> None:
     runs = at_rates(folder, {("explanation", 1e-4): 0.3, ("explanation", 1e-3): 0.0, ("none", 1e-3): 0.3})
     made = draw_accuracy_by_rate("rates", runs, tmp_path / "out")
-    assert headings == ["On the toy: at the best rates tried, on level 5 no method is clearly below the highest"]
-    assert "At the best rates tried, on level 5 no method is clearly below the highest." in made.reading
+    assert headings == ["On the toy: at the best rates tried, on level 5, no method is clearly below the highest"]
+    assert "At the best rates tried, on level 5, no method is clearly below the highest." in made.reading
+
+
+def test_too_few_problems_show_no_order(folder: Path, tmp_path: Path, headings: list[str]) -> None:
+    runs = at_rates(folder, {("explanation", 1e-4): 0.3, ("explanation", 1e-3): 0.8, ("none", 1e-3): 0.0})
+    parent = runs[0].run.folder.parent
+    for run in runs:
+        few = run.evaluation["problem"].isin([f"p5-{i}" for i in range(9)])
+        run.run.write("evaluation", run.evaluation[few])
+    at_few = [run for run in find_evaluated(parent)[0] if run.name in {run.name for run in runs}]
+    draw_accuracy_by_rate("rates", at_few, tmp_path / "out")
+    assert "on level 5, too few problems, or no base in common, to compare ExP-GRPO (" in headings[0]
 
 
 def test_one_base_agrees_with_no_other(folder: Path, tmp_path: Path) -> None:
@@ -73,7 +84,7 @@ def test_those_below_the_best_are_named_where_none_leads(folder: Path, tmp_path:
     ends = {("explanation", 1e-4): 0.8, ("explanation", 1e-3): 0.8, ("expert", 1e-4): 0.8, ("none", 1e-4): 0.0}
     made = draw_accuracy_by_rate("rates", at_rates(folder, ends), tmp_path / "out")
     (heading,) = headings
-    begin = "On the toy: at the best rates tried, on level 5 only GRPO "
+    begin = "On the toy: at the best rates tried, on level 5, only GRPO "
     assert re.fullmatch(rf"{begin}\([\d.]+ %, tried at one rate\) is clearly below the highest", heading)
     assert "Only one rate was tried for GRPO SFT-GT-CoT and GRPO." in made.reading
 
