@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import log
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from expo.report.artefacts import Artefact
@@ -115,12 +116,17 @@ def _read_comparisons(by_loss: Sequence[pd.DataFrame]) -> str:
     """The finding from comparisons of arms, each sorted by loss."""
     lowest = [arms.iloc[0] for arms in by_loss]
     worse, better = sum(low["high"] < 0 for low in lowest), sum(low["low"] > 0 for low in lowest)
-    ranks = [float(arms["loss"].corr(arms["change"], "spearman")) for arms in by_loss]
+    # Equal changes have no order.
+    ranks = [float(arms["loss"].corr(arms["change"], "spearman")) for arms in by_loss if arms["change"].nunique() > 1]
     methods = Counter(method_name(low["method"]) for low in lowest).most_common()
     return (
         f"{plural(len(by_loss), 'comparison')} of winners from one base at one rate: the lowest loss is "
         f"that of {', '.join(f'{name} ({count})' for name, count in methods)}. The method with the lowest loss has the "
         f"highest accuracy in {_meet(by_loss)} of {len(by_loss)}. Its accuracy falls in {worse} and rises in {better}, "
-        f"the whole 95 % interval on that side. The mean rank correlation of loss and change of accuracy is "
-        f"{number(sum(ranks) / len(ranks))}."
+        f"the whole 95 % interval on that side."
+        + (
+            f" The mean rank correlation of loss and change of accuracy is {number(float(np.mean(ranks)))}."
+            if ranks
+            else ""
+        )
     )
