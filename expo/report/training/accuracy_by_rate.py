@@ -61,8 +61,8 @@ def draw_accuracy_by_rate(name: str, runs: Sequence[EvaluatedRun], out: Path | s
         _plot,
         heading=headline("", runs, f"{trained}at the best rates tried, {_finding(numbers)}"),
         notes=(
-            f"{bases_note(int(means['bases'].max()))}; dashed: before training. Ring, bar: the best rate, 95 % "
-            f"interval{_edge_note(numbers)}.\n"
+            f"{bases_note(int(means['bases'].max()))}; dashed: before training. Ring: the best rate; bar: 95 % interval"
+            f"{_edge_note(numbers)}.\n"
             f"Split {first.recipe['eval_split']}, which also chose the rate; k = {first.sampling}; seed {first.seed}. "
             f"Clearly: {_agree(means)}the paired difference's 95 % interval excludes 0."
         ),
@@ -78,7 +78,7 @@ def _agree(means: pd.DataFrame) -> str:
 def _edge_note(numbers: pd.DataFrame) -> str:
     """A caption's words on a best rate at the edge of those tried; empty if there is none."""
     places = {_place(best, numbers) for rows in _bests(numbers).values() for best in rows}
-    return "; arrow: at the edge of those tried" * bool(places & {_LOWEST, _HIGHEST})
+    return "; arrow: at the edge of the grid" * bool(places & {_LOWEST, _HIGHEST})
 
 
 def _with_comparisons(numbers: pd.DataFrame, runs: Sequence[EvaluatedRun]) -> pd.DataFrame:

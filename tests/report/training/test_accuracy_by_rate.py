@@ -149,7 +149,7 @@ def test_values_are_at_the_best_rates_which_are_ringed(folder: Path, tmp_path: P
     }
     rings = {(*line.get_xdata(), *line.get_ydata()) for line in axes.lines if line.get_markersize() == 9}
     assert rings == {(3e-4, means["explanation", 3e-4]), (1e-4, means["none", 1e-4])}
-    assert "arrow: at the edge of those tried" in captions[0].notes
+    assert "arrow: at the edge of the grid" in captions[0].notes
     assert max(axes.get_yticks()) <= 1.001
 
 
