@@ -139,8 +139,10 @@ def sample_job(argv: list[str]) -> int:
         # Only self-explanations are sampled.
         unlisted=("sources", "controls"),
     )
-    if recipe.sources not in (MeasureRecipe().sources, ["explanation"]):
-        raise ValueError("sources: expo sample writes only self-explanations; for other kinds use expo measure")
+    usual = MeasureRecipe()
+    for name, accepted in (("sources", (usual.sources, ["explanation"])), ("controls", (usual.controls, 0))):
+        if getattr(recipe, name) not in accepted:
+            raise ValueError(f"{name}: expo sample writes only self-explanations; for other kinds use expo measure")
     recipe = replace(recipe, sources=["explanation"])
     folder = _output(where, "measure", recipe)
     from expo.dataset import check_folder, push, write_dataset

@@ -293,7 +293,7 @@ class Flags:
             if not unknown.startswith("-"):
                 self.parser.error(f"unexpected argument {unknown!r}; a value must follow its flag")
             name = unknown.partition("=")[0].removeprefix("--").replace("-", "_")
-            self.parser.error(self._unknown(name, self._actions))
+            self.parser.error(self._unknown(name, [field for field in self._actions if field not in self._unlisted]))
         given = vars(flags)
         file = given.pop("config", None)
         values = {**(self._file(file) if file is not None else {}), **given}

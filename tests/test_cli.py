@@ -182,6 +182,13 @@ MISTAKES: list[tuple[list[str], int, str]] = [
         "unknown job 'bogus'; choose from doctor, measure, sample, train, evaluate, gradients, judge, grade, "
         "reproduce, report, completion",
     ),
+    (
+        ["sample", "--task", "chain", "--policy", "tiny-0", "--controls", "3"],
+        1,
+        "controls: expo sample writes only self-explanations",
+    ),
+    # A flag that is refused is not suggested.
+    (["sample", "--contrls", "3"], 2, "no field 'contrls'; `expo sample --help-all` lists all fields"),
     (["mesure"], 2, "unknown job 'mesure'; did you mean measure?"),
     (["measure", *FEW, "--sample", "3"], 2, "no field 'sample'; did you mean samples?"),
     (["measure", "--bogus=3"], 2, "no field 'bogus'; `expo measure --help-all` lists all fields"),
