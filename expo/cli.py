@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     if args and args[0] not in (*JOBS, *_ASKS_FOR_HELP):
-        meant = "".join(f"; did you mean {near}?" for near in get_close_matches(args[0], JOBS, 1))
-        jobs = meant or f"; choose from {', '.join(JOBS)}. Try: expo --help"
-        print(f"expo: unknown job {args[0]!r}{jobs}", file=sys.stderr)
+        from difflib import get_close_matches
+
+        near = get_close_matches(args[0], JOBS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(JOBS)}. Try: expo --help"
+        print(f"expo: unknown job {args[0]!r}; {hint}", file=sys.stderr)
         return 2
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

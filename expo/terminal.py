@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 
 from expo.records import Run
-from expo.tasks.problem import Skip, in_lines
-from expo.text import plural
+from expo.tasks.problem import Skip, counted, in_lines
 
 NAMES = {
     "own": "own CoT c",
@@ -41,7 +40,7 @@ def skipped(run: Run) -> list[str]:
     if skips.empty:
         return []
     found = [Skip(*row) for row in skips.itertuples(index=False)]
-    lines = [f"skipped: {plural(len(found), 'row or field', 'rows or fields')}"]
+    lines = [f"skipped: {counted(found)}"]
     lines += [f"  {line}" for line in in_lines(found, 5)]
     return [*lines, f"  (all of them are in {run.path('skips.parquet')})", ""]
 

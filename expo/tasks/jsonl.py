@@ -14,7 +14,7 @@ from tqdm import tqdm
 from expo.tasks.columns import Columns, parse_columns, renamed
 from expo.tasks.definition import Selection, TaskDefinition
 from expo.tasks.files import read_rows
-from expo.tasks.problem import DataError, Problem, Task, in_lines
+from expo.tasks.problem import DataError, Problem, Task, counted, in_lines
 from expo.tasks.row import Row, RowError, digest, kind, printable
 from expo.tasks.source import collect
 from expo.text import plural
@@ -70,7 +70,7 @@ def _read_as(task: Task, columns: Columns) -> list[str]:
     lines = [f"{task.source}: {plural(len(task.problems), 'problem')} with {columns}{others}"]
     lines += [f"  the column {printable(name)} is ignored; did you mean {field}?" for name, field in columns.near]
     if task.skipped:
-        lines.append(f"  left out: {plural(len(task.skipped), 'row or field', 'rows or fields')}")
+        lines.append(f"  left out: {counted(task.skipped)}")
         lines += [f"    {line}" for line in in_lines(task.skipped, 3)]
     return lines
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass, replace
+
+from expo.text import plural
 
 
 class DataError(ValueError):
@@ -39,6 +41,11 @@ class Skip:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.field}: {self.reason}"
+
+
+def counted(skips: Sized) -> str:
+    """`1 row or field`, `3 rows or fields`: how many skips there are."""
+    return plural(len(skips), "row or field", "rows or fields")
 
 
 def in_lines(skips: Iterable[Skip], most: int) -> list[str]:

@@ -17,7 +17,7 @@ from expo.policies.vllm import check_installed
 from expo.records import to_yaml
 from expo.setup import load_problems
 from expo.tasks import TASKS, Task
-from expo.tasks.problem import in_lines
+from expo.tasks.problem import counted, in_lines
 from expo.text import plural
 from expo.train.config import Configuration, PairsDPOConfig, PositivesSFTConfig, check_optimizer, settings_of
 from expo.train.given import texts_in_words
@@ -106,7 +106,7 @@ def _skips(task: Task) -> list[str]:
     if not task.skipped:
         return []
     shown = [f"                {line}" for line in in_lines(task.skipped, 3)]
-    return [f"              {plural(len(task.skipped), 'row or field', 'rows or fields')} left out:", *shown]
+    return [f"              {counted(task.skipped)} left out:", *shown]
 
 
 def _samples(args: Configuration) -> str:

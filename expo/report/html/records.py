@@ -15,6 +15,7 @@ from expo.report.toy import any_toy
 from expo.report.words import levels_in_words, method_name
 from expo.stats import MIN_PROBLEMS
 from expo.tasks import TASKS
+from expo.tasks.problem import counted
 from expo.text import plural, visible
 
 # For each job, the table that marks a run as finished.
@@ -145,6 +146,5 @@ def _skipped(skips: pd.DataFrame) -> str:
     for field_, rows in skips.groupby("field", sort=False):
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
         parts.append(f"{visible(str(field_))} ({visible(Path(str(rows['where'].iloc[0])).name)}{more})")
-    counted = plural(len(skips), "row or field", "rows or fields")
-    of = f"{counted} of the data {'was' if len(skips) == 1 else 'were'} left out"
+    of = f"{counted(skips)} of the data {'was' if len(skips) == 1 else 'were'} left out"
     return f"{of}: {', '.join(parts)}. The reasons are in skips.parquet in the run folder."
